@@ -1,0 +1,41 @@
+"""The one error that a user is meant to read, and how a run ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class SegpipeError(Exception):
+    """What a user did, or what a file has, that segpipe refuses.
+
+    The message is complete by itself: case, file, rule, both values with their units, and what to do. Anything
+    else that goes wrong is a defect of the program, keeps its own exception type and its traceback.
+    """
+
+
+@contextmanager
+def exit_with_message() -> Iterator[None]:
+    """Turn a SegpipeError into the end of the process with its one message and exit status 1.
+
+    For what MONAI's bundle run calls: there an ordinary exception passes through the config parser and the engine,
+    each of which prints it again with a traceback, while SystemExit goes straight through. Also usable as a
+    decorator. MONAI wraps what a transform raises, so the chain of causes is searched.
+
+    Raises:
+        SystemExit: in place of a SegpipeError, or of an exception that was raised from one.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = segpipe_cause(error)
+        if cause is None:
+            raise
+        raise SystemExit(f"segpipe: {cause}") from None
+
+
+def segpipe_cause(error: BaseException | None) -> SegpipeError | None:
+    """Return the SegpipeError that `error` is, or was raised from; None if there is none."""
+    while error is not None and not isinstance(error, SegpipeError):
+        error = error.__cause__
+    return error
