@@ -1,0 +1,265 @@
+"""The classes of a segmentation: what each is called, how it is drawn, which integer a file stores for it.
+
+Inside the program classes are 0..C-1 and exclude each other. Files may store any integers; a `LabelTable` is
+the only place where the two are turned into each other. Names decide which class is meant: they are kept as
+written and compared without regard to upper and lower case, because copies of one data set differ in that
+("Anterior", "anterior").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError
+
+_ROW_KEYS = ("index", "name", "color", "value")
+_VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold thousands of values
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class.
+
+    Attributes:
+        index: the class inside the program, 0 for the background.
+        name: as people read it; unique in its table without regard to case.
+        color: red, green, blue, each 0..255, for pictures.
+        value: the integer that a written label map stores for this class.
+    """
+
+    index: int
+    name: str
+    color: tuple[int, int, int]
+    value: int
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """The classes of one bundle, in the order of their index; `labels[0]` is the background.
+
+    Raises:
+        SegpipeError: on construction, when there are fewer than two rows, indices are not 0, 1, 2, ..., or a
+            name or a stored value occurs twice.
+    """
+
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise SegpipeError(
+                f"label table: needs the background and at least one class, has {len(self.labels)} row(s)"
+            )
+        indices = [label.index for label in self.labels]
+        if indices != list(range(len(indices))):
+            raise SegpipeError(
+                f"label table: indices must be 0 to {len(indices) - 1} in this order, are {indices}; "
+                "reorder or renumber the rows"
+            )
+        _refuse_repeats("name", [same_name(label.name) for label in self.labels])
+        _refuse_repeats("value", [label.value for label in self.labels])
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> LabelTable:
+        """Build the table from the rows of a bundle's metadata.json.
+
+        Args:
+            rows: `{"index": 0, "name": "background", "color": [0, 0, 0], "value": 0}` and so on.
+
+        Raises:
+            SegpipeError: a row lacks a key, has an unknown one, or has a value of the wrong type or range.
+        """
+        return cls(tuple(_label_from_row(position, row) for position, row in enumerate(rows)))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table as `from_rows` takes it: plain JSON types."""
+        return [
+            {"index": label.index, "name": label.name, "color": list(label.color), "value": label.value}
+            for label in self.labels
+        ]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C, the background included."""
+        return len(self.labels)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The C class names, by index."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def foreground_names(self) -> tuple[str, ...]:
+        """The C-1 names without the background."""
+        return self.names[1:]
+
+    @property
+    def colors(self) -> tuple[tuple[int, int, int], ...]:
+        """The C colours (red, green, blue, each 0..255), by index."""
+        return tuple(label.color for label in self.labels)
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The C integers that written label maps store, by index."""
+        return tuple(label.value for label in self.labels)
+
+    def to_indices(
+        self, stored: NDArray[Any], file_values: Mapping[str, int] | None = None
+    ) -> NDArray[np.unsignedinteger[Any]]:
+        """Turn what a file stores into class indices.
+
+        Args:
+            stored: label map of any shape; integers, or floats that hold integers.
+            file_values: class name -> value in this file, of exactly this table's names, for a data set that
+                stores other values than the table; None takes the table's values.
+
+        Returns:
+            Array of the same shape with values 0..C-1, of the smallest unsigned type that holds C-1.
+
+        Raises:
+            SegpipeError: the map holds a value that belongs to no class, or no whole number, or `file_values`
+                does not name this table's classes.
+        """
+        values = self.values if file_values is None else self._values_by_index(file_values)
+        whole = _whole_numbers(stored)
+        order = np.argsort(values)
+        ascending = np.asarray(values)[order]
+        position = np.searchsorted(ascending, whole).clip(max=len(ascending) - 1)
+        known = ascending[position] == whole
+        if not known.all():
+            raise SegpipeError(_unknown_values_message(whole[~known], sorted(values)))
+        indices: NDArray[np.unsignedinteger[Any]] = order.astype(_unsigned_for(self.num_classes - 1))[
+            position
+        ]
+        return indices
+
+    def to_values(self, indices: NDArray[Any]) -> NDArray[np.integer[Any]]:
+        """Turn class indices into the integers that a file stores.
+
+        Args:
+            indices: array of any shape and integer type with values 0..C-1.
+
+        Returns:
+            Array of the same shape, of one integer type that holds all values of the table: uint8 wherever
+            they fit, int16 at the least where one is negative.
+
+        Raises:
+            SegpipeError: an index is not a class of this table.
+        """
+        if indices.size and not (indices.min() >= 0 and indices.max() < self.num_classes):
+            raise SegpipeError(
+                f"label table: class indices {indices.min()} to {indices.max()} do not fit "
+                f"{self.num_classes} classes (0 to {self.num_classes - 1}); "
+                "the network and the label table are of different bundles"
+            )
+        smallest = np.promote_types(
+            np.min_scalar_type(min(self.values)), np.min_scalar_type(max(self.values))
+        )
+        values: NDArray[np.integer[Any]] = np.asarray(self.values, dtype=smallest)[indices]
+        return values
+
+    def _values_by_index(self, file_values: Mapping[str, int]) -> tuple[int, ...]:
+        by_name = {same_name(name): value for name, value in file_values.items()}
+        _require_same_names(self.names, tuple(file_values))
+        _refuse_repeats("value", list(file_values.values()))
+        return tuple(by_name[same_name(name)] for name in self.names)
+
+
+def same_name(name: str) -> str:
+    """Return the form in which two class names are compared: without case and surrounding space."""
+    return name.strip().casefold()
+
+
+def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> None:
+    """Refuse a data set whose classes are not the bundle's.
+
+    Only names are compared: a data set may store other values, which `LabelTable.to_indices` maps by name.
+
+    Args:
+        table: the bundle's classes.
+        manifest_labels: stored value -> class name, as in `Manifest.labels`.
+
+    Raises:
+        SegpipeError: the two name different classes; both are shown.
+    """
+    _require_same_names(table.names, tuple(manifest_labels.values()))
+
+
+def _require_same_names(table_names: tuple[str, ...], file_names: tuple[str, ...]) -> None:
+    if sorted(map(same_name, table_names)) != sorted(map(same_name, file_names)):
+        raise SegpipeError(
+            f"labels differ: the bundle's label table has {', '.join(table_names)}; the data set's manifest "
+            f"has {', '.join(file_names)}; correct the names in the manifest, or label_table in the bundle's "
+            "metadata.json"
+        )
+
+
+def _label_from_row(position: int, row: Mapping[str, Any]) -> Label:
+    where = f"label table: row {position}"
+    if set(row) != set(_ROW_KEYS):
+        raise SegpipeError(f"{where} has the keys {', '.join(sorted(row))}; needs {', '.join(_ROW_KEYS)}")
+    index, name, color, value = (row[key] for key in _ROW_KEYS)
+    if not isinstance(name, str) or not name.strip():
+        raise SegpipeError(f"{where}: name must be a text, is {name!r}")
+    if not _is_int(index) or not _is_int(value):
+        raise SegpipeError(
+            f"{where} ({name}): index and value must be whole numbers, are {index!r} and {value!r}"
+        )
+    if (
+        not isinstance(color, list | tuple)
+        or len(color) != 3
+        or not all(_is_int(part) and 0 <= part <= 255 for part in color)
+    ):
+        raise SegpipeError(
+            f"{where} ({name}): color must be three whole numbers 0 to 255 (red, green, blue), is {color!r}"
+        )
+    return Label(index, name, (color[0], color[1], color[2]), value)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _refuse_repeats(what: str, entries: list[Any]) -> None:
+    repeated = sorted({entry for entry in entries if entries.count(entry) > 1})
+    if repeated:
+        raise SegpipeError(
+            f"label table: the {what} {', '.join(map(str, repeated))} stands in more than one row; "
+            f"every class needs a {what} of its own"
+        )
+
+
+def _whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
+    if stored.dtype.kind in "iub":
+        return stored
+    if stored.dtype.kind != "f":
+        raise SegpipeError(f"label map holds {stored.dtype} values; needs whole numbers")
+    broken = ~np.isfinite(stored) | (stored != np.round(stored))
+    if broken.any():
+        raise SegpipeError(
+            f"label map holds values that are not whole numbers ({_shown(stored[broken])}) in "
+            f"{np.count_nonzero(broken)} voxel(s); probabilities or an interpolated map are no label map: "
+            "resample label maps with nearest neighbour"
+        )
+    return stored
+
+
+def _unknown_values_message(unknown: NDArray[Any], allowed: list[int]) -> str:
+    return (
+        f"label map holds the value(s) {_shown(unknown)} in {unknown.size} voxel(s); allowed are "
+        f"{', '.join(map(str, allowed))}; correct the file, or the labels of the manifest or label table"
+    )
+
+
+def _shown(values: NDArray[Any]) -> str:
+    distinct = np.unique(values)
+    more = f" and {len(distinct) - _VALUES_SHOWN} more" if len(distinct) > _VALUES_SHOWN else ""
+    return ", ".join(str(value.item()) for value in distinct[:_VALUES_SHOWN]) + more
+
+
+def _unsigned_for(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
+    return np.min_scalar_type(largest)
