@@ -1,0 +1,148 @@
+"""Cases into batches: cached, seeded by epoch and case, failing with a message instead of a worker's traceback."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+from monai.data import CacheDataset, DataLoader, list_data_collate
+from rich.progress import track
+from torch.utils.data import DistributedSampler, Sampler
+
+from segpipe.errors import SegpipeError, segpipe_cause
+
+
+@dataclass(frozen=True)
+class CaseFailure:
+    """A case that could not be loaded, passed on as a value: an exception in a loader worker prints its traceback."""
+
+    message: str
+
+
+class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
+    """MONAI's CacheDataset whose random transforms depend on (seed, epoch, case) alone.
+
+    An index carries its epoch: index = epoch * len(dataset) + case, as `EpochSampler` yields it; an index below
+    len(dataset) is epoch 0. So the sample is the same whatever the number of workers, the rank, the order or a
+    resume. The deterministic transforms run once a case and are kept in memory.
+
+    Args:
+        data: one record a case; `case` names it.
+        transform: MONAI's `Compose`; everything before its first random transform is cached.
+        seed: of the experiment.
+        cache: False reads every file again each time (a cohort that is seen once).
+    """
+
+    def __init__(
+        self, data: Sequence[Mapping[str, Any]], transform: Callable[..., Any], seed: int = 0, cache: bool = True
+    ) -> None:
+        super().__init__(
+            data=data, transform=transform, cache_rate=1.0 if cache else 0.0, runtime_cache=True, progress=False
+        )
+        self.seed = seed
+
+    def fill_cache(self) -> None:
+        """Load what is not yet in memory, with progress; done before loader workers fork, so that they share it.
+
+        Raises:
+            SegpipeError: a case cannot be loaded.
+        """
+        missing = [i for i in range(self.cache_num) if self._cache[i] is None]
+        if not missing:
+            return
+        for i in track(missing, description="Loading cases", transient=True):
+            try:
+                self._cache[i] = self._load_cache_item(i)
+            except Exception as error:
+                raise segpipe_cause(error) or error from error
+
+    def _transform(self, index: int) -> Any:
+        epoch, case = divmod(index, len(self.data))
+        self.transform.set_random_state(seed=_sample_seed(self.seed, epoch, str(self.data[case].get("case", case))))
+        try:
+            return super()._transform(case)
+        except Exception as error:
+            cause = segpipe_cause(error)
+            if cause is None:
+                raise
+            return CaseFailure(str(cause))
+
+
+def _sample_seed(seed: int, epoch: int, case: str) -> int:
+    """Return 32 bits that depend on all three; a hash, so that neighbouring epochs share nothing."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{case}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+class EpochSampler(DistributedSampler[Any]):
+    """Shuffled case indices that carry their epoch, for `CaseDataset`; split over ranks where there are several.
+
+    MONAI's trainer calls `set_epoch` on every DistributedSampler; that is why this is one, also for one process.
+    """
+
+    def __init__(self, dataset: CaseDataset, seed: int = 0) -> None:
+        several = dist.is_available() and dist.is_initialized()
+        super().__init__(
+            dataset,
+            num_replicas=dist.get_world_size() if several else 1,
+            rank=dist.get_rank() if several else 0,
+            shuffle=True,
+            seed=seed,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield `epoch * len(dataset) + case` for this rank's cases of this epoch."""
+        size = len(self.dataset)  # type: ignore[arg-type]
+        return (self.epoch * size + case for case in super().__iter__())
+
+
+class ShareSampler(Sampler[int]):
+    """This rank's share of the cases in order, none twice: metrics over ranks count every case once."""
+
+    def __init__(self, dataset: CaseDataset) -> None:
+        several = dist.is_available() and dist.is_initialized()
+        step, first = (dist.get_world_size(), dist.get_rank()) if several else (1, 0)
+        self.indices = range(first, len(dataset), step)
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield case indices."""
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        """Return how many cases are this rank's."""
+        return len(self.indices)
+
+
+class CaseLoader(DataLoader):  # type: ignore[misc]  # MONAI is untyped
+    """MONAI's DataLoader that ends with the message of a case that could not be loaded.
+
+    Args:
+        dataset: whose cache is filled before the first worker starts.
+        **kwargs: of MONAI's DataLoader.
+    """
+
+    def __init__(self, dataset: CaseDataset, **kwargs: Any) -> None:
+        super().__init__(dataset, collate_fn=_collate, **kwargs)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield batches.
+
+        Raises:
+            SegpipeError: a case could not be loaded; its message names the case.
+        """
+        self.dataset.fill_cache()
+        for batch in super().__iter__():
+            if isinstance(batch, CaseFailure):
+                raise SegpipeError(batch.message)
+            yield batch
+
+
+def _collate(samples: list[Any]) -> Any:
+    """Collate as MONAI does, unless a case failed: then its failure is the batch."""
+    for sample in samples:
+        if isinstance(sample, CaseFailure):
+            return sample
+    return list_data_collate(samples)

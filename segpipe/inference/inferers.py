@@ -1,0 +1,98 @@
+"""MONAI inferers that wrap another: reduced precision round the network, mirrored copies averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from segpipe.errors import SegpipeError
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Return the dtype the network's convolutions run in.
+
+    Args:
+        precision: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 where the device computes in it natively
+            (CUDA cards from Ampere on, CPUs with AVX512-BF16), float16 on older CUDA cards, float32 elsewhere.
+        device: where the network is.
+
+    Raises:
+        SegpipeError: an unknown name.
+    """
+    if precision in _DTYPES:
+        return _DTYPES[precision]
+    if precision != "auto":
+        raise SegpipeError(f"precision {precision!r} is unknown; use auto or one of {', '.join(_DTYPES)}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
+        return torch.bfloat16
+    return torch.float32
+
+
+class PrecisionInferer(Inferer):
+    """Run the network of another inferer in reduced precision; scores come out in float32.
+
+    The autocast is round the network alone: a sliding window's sums, the loss and everything after stay in
+    float32. Metadata is taken off each window before the network, where every tensor operation would carry it.
+
+    Args:
+        inferer: the inferer to wrap, e.g. MONAI's `SlidingWindowInferer`.
+        precision: see `choose_precision`; `auto` decides by the device of the input.
+    """
+
+    def __init__(self, inferer: Inferer, precision: str = "auto") -> None:
+        super().__init__()
+        self.inferer = inferer
+        self.precision = precision
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return float32 scores of `network` for `inputs`, both `(B, C, *spatial)`."""
+        dtype = choose_precision(self.precision, inputs.device)
+
+        def reduced(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> torch.Tensor:
+            plain = window.as_tensor() if isinstance(window, MetaTensor) else window
+            with torch.autocast(plain.device.type, dtype, enabled=dtype != torch.float32):
+                scores = network(plain, *network_args, **network_kwargs)
+            return scores.float()
+
+        return self.inferer(inputs, reduced, *args, **kwargs)
+
+
+class MirrorInferer(Inferer):
+    """Average the probabilities of the input and its mirror images (test-time augmentation).
+
+    Args:
+        inferer: the inferer that each mirror image goes through.
+        axes: spatial axes, 0 the first after channels, that may be mirrored; every combination of them is run,
+            so three axes cost eight times one. Empty: the inferer's own scores, unchanged.
+    """
+
+    def __init__(self, inferer: Inferer, axes: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.inferer = inferer
+        self.axes = tuple(axes)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return scores `(B, classes, *spatial)`: log of the mean of the mirror images' probabilities."""
+        scores = self.inferer(inputs, network, *args, **kwargs)
+        if not self.axes:
+            return scores
+        probabilities = torch.softmax(scores, dim=1)
+        flips = [flip for n in range(1, len(self.axes) + 1) for flip in combinations(self.axes, n)]
+        for flip in flips:
+            dims = [axis + 2 for axis in flip]
+            mirrored = self.inferer(torch.flip(inputs, dims), network, *args, **kwargs)
+            probabilities += torch.flip(torch.softmax(mirrored, dim=1), dims)
+        return torch.log(probabilities / (len(flips) + 1))

@@ -1,0 +1,230 @@
+"""Weights on disk, and the sidecar that says what they belong to.
+
+A state dict alone fits any network of the same shape, fed with anything. The sidecar, `model.json` beside
+`model.pt`, records what the numbers were trained for, so that a mismatch is refused rather than silently segmented.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256, json_sha256, write_atomically, write_json
+
+SIDECAR_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What weights belong to, in resolved values: never YAML text, paths or devices.
+
+    Attributes:
+        network: hash of the names and shapes of the network's state.
+        transforms: the deterministic transforms, each its class path and arguments.
+        labels: the label table's rows.
+    """
+
+    network: str
+    transforms: Sequence[Mapping[str, Any]]
+    labels: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(
+        cls,
+        network: torch.nn.Module,
+        transforms: Sequence[Mapping[str, Any]],
+        labels: Sequence[Mapping[str, Any]],
+    ) -> Identity:
+        """Describe a network and the resolved transforms and label table round it."""
+        return cls(state_hash(network.state_dict()), transforms, labels)
+
+    def hashes(self) -> dict[str, str]:
+        """Return one SHA-256 per part: `network`, `transforms`, `labels`."""
+        return {
+            "network": self.network,
+            "transforms": json_sha256(self.transforms),
+            "labels": json_sha256(self.labels),
+        }
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What is written beside weights.
+
+    Attributes:
+        weights_sha256: of the weights file.
+        hashes: `Identity.hashes`.
+        transforms, labels: the values behind the hashes, so that a refusal can say what differs.
+        training: how the weights were made: cases and their checksums, manifest hash, dataset fingerprint, fold,
+            seed, epoch, program versions.
+        version: of this format.
+    """
+
+    weights_sha256: str
+    hashes: Mapping[str, str]
+    transforms: Sequence[Mapping[str, Any]]
+    labels: Sequence[Mapping[str, Any]]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    version: int = SIDECAR_VERSION
+
+
+def state_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """Hash the names and shapes of a state dict; values and dtypes do not count."""
+    return json_sha256({name: list(tensor.shape) for name, tensor in state.items()})
+
+
+def sidecar_path(weights: Path) -> Path:
+    """Return where the sidecar of `weights` lies: the same name, suffix `.json`."""
+    return weights.with_suffix(".json")
+
+
+def save_weights(
+    path: Path,
+    network: torch.nn.Module,
+    identity: Identity,
+    training: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a network's state and its sidecar, each atomically; the weights first.
+
+    Args:
+        path: ends in `.pt`.
+        network: its `state_dict` is written from the CPU.
+        identity: what the weights belong to.
+        training: plain values on how they were made, see `Sidecar`.
+        dtype: of floating-point tensors on disk; None keeps theirs. float16 halves the file.
+    """
+    state = {
+        name: tensor.detach().cpu().to(dtype if dtype and tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in network.state_dict().items()
+    }
+    # weights without a sidecar only warn; a sidecar of other weights would lie: the old one goes first
+    sidecar_path(path).unlink(missing_ok=True)
+    write_atomically(path, lambda file: torch.save(state, file))
+    sidecar = Sidecar(
+        file_sha256(path), identity.hashes(), list(identity.transforms), list(identity.labels), training
+    )
+    write_json(sidecar_path(path), asdict(sidecar))
+
+
+def read_state(path: Path) -> Any:
+    """Load a file of tensors and plain types, refusing anything that could run code.
+
+    Raises:
+        SegpipeError: the file is missing, unreadable, cut short, or holds other things than tensors.
+    """
+    if not path.is_file():
+        raise SegpipeError(f"{path}: no such weights; train first, or name the file with --weights")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SegpipeError(
+            f"{path}: holds more than tensors and plain values, so it is not loaded (it could run code): "
+            f"{str(error).splitlines()[0]}; save a plain state_dict instead"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "unexpected end of file"
+        raise SegpipeError(f"{path}: cannot be read as PyTorch weights: {reason}; fetch or save it again") from error
+
+
+def read_sidecar(weights: Path) -> Sidecar | None:
+    """Return the sidecar of `weights`, or None where foreign weights have none.
+
+    Raises:
+        SegpipeError: the sidecar is unreadable, or belongs to other weights.
+    """
+    path = sidecar_path(weights)
+    if not path.is_file():
+        return None
+    try:
+        sidecar = Sidecar(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise SegpipeError(f"{path}: is not a sidecar of segpipe weights: {error}; copy it again") from error
+    if sidecar.version != SIDECAR_VERSION:
+        raise SegpipeError(
+            f"{path}: sidecar version {sidecar.version}, this segpipe reads {SIDECAR_VERSION}; install the segpipe "
+            "that wrote it"
+        )
+    found = file_sha256(weights)
+    if found != sidecar.weights_sha256:
+        raise SegpipeError(
+            f"{weights}: SHA-256 {found[:12]}... but {path.name} was written for {sidecar.weights_sha256[:12]}...; "
+            "copy both files together"
+        )
+    return sidecar
+
+
+def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar | None:
+    """Load weights into a network after checking that they are of this network, transforms and labels.
+
+    Args:
+        network: on any device; floating-point tensors take its dtype.
+        path: a state dict saved by `save_weights`, or a foreign one without sidecar.
+        identity: of the bundle that loads them.
+
+    Returns:
+        the sidecar; None, after a warning, where there is none.
+
+    Raises:
+        SegpipeError: see `read_state`, `read_sidecar`; other names or shapes; other transforms or labels.
+    """
+    state = read_state(path)
+    _require_same_state(path, state, network.state_dict())
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        warnings.warn(
+            f"{path} has no sidecar ({sidecar_path(path).name}): that these weights belong to this bundle's "
+            "transforms and labels is not checked",
+            stacklevel=2,
+        )
+    else:
+        _require_same_identity(path, sidecar, identity)
+    network.load_state_dict(state)
+    return sidecar
+
+
+def _require_same_state(path: Path, state: Any, expected: Mapping[str, torch.Tensor]) -> None:
+    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise SegpipeError(f"{path}: is not a state_dict (a mapping from names to tensors); save network.state_dict()")
+    other = [
+        f"{name}: {_shape(state.get(name))} in the file, {_shape(expected.get(name))} in the network"
+        for name in [*expected, *(set(state) - set(expected))]
+        if _shape(state.get(name)) != _shape(expected.get(name))
+    ]
+    if other:
+        raise SegpipeError(
+            f"{path}: weights of another network: {len(other)} of {len(expected)} tensors differ, first "
+            f"{other[0]}; use the bundle they were trained with"
+        )
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "absent" if tensor is None else str(tuple(tensor.shape))
+
+
+def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> None:
+    if sidecar.hashes.get("labels") != identity.hashes()["labels"]:
+        raise SegpipeError(
+            f"{path}: weights of another label table: trained for {_names(sidecar.labels)}, the bundle has "
+            f"{_names(identity.labels)}; restore the table in metadata.json or train again"
+        )
+    if sidecar.hashes.get("transforms") != identity.hashes()["transforms"]:
+        pairs = zip(sidecar.transforms, identity.transforms, strict=False)
+        first = next((f"{a} then, {b} now" for a, b in pairs if json_sha256(a) != json_sha256(b)), None)
+        counts = f"{len(sidecar.transforms)} transforms then, {len(identity.transforms)} now"
+        raise SegpipeError(
+            f"{path}: weights trained with other deterministic transforms: {first or counts}; restore them in the "
+            "configuration or train again"
+        )
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{row['index']} {row['name']} (stored {row['value']})" for row in rows)
