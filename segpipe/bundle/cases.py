@@ -1,0 +1,141 @@
+"""Which cases a bundle trains on, validates with or segments, checked before the first of them is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import segpipe
+from segpipe.dataset.fingerprint import dataset_fingerprint
+from segpipe.dataset.integrity import require_valid, training_records
+from segpipe.dataset.loading import CaseLoader
+from segpipe.dataset.manifest import Case, load_manifest
+from segpipe.dataset.splits import training_split
+from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.files import file_sha256
+from segpipe.labels import LabelTable, check_same_labels
+from segpipe.volumes import check_collisions, find_scans, output_path, read_header
+
+
+class TrainingCases:
+    """The two sides of one fold, every file of them read and checked once.
+
+    Args:
+        manifest: name of a shipped manifest, or a path.
+        dataset_dir: where the manifest's files lie.
+        fold: the fold that validates; None trains on every case and validates on none.
+        labels: the bundle's label table.
+        spatial_dims: of the scans, 2 or 3.
+
+    Raises:
+        SystemExit: with one message: no such manifest, another label table, a leak between the sides, or the
+            findings of `segpipe.dataset.integrity` on the files.
+
+    Attributes:
+        train: records for MONAI's datasets, one a training case.
+        validation: the same of the held-out fold.
+        file_values: class name -> value that this dataset's label files store.
+        held_out: validation case -> SHA-256 of its image.
+        provenance: what is kept beside weights trained on them.
+    """
+
+    @exit_with_message()
+    def __init__(
+        self,
+        manifest: str | Path,
+        dataset_dir: str | Path,
+        fold: int | None,
+        labels: LabelTable,
+        spatial_dims: int = 3,
+    ) -> None:
+        described = load_manifest(manifest)
+        check_same_labels(labels, described.labels)
+        folder = Path(dataset_dir)
+        if not folder.is_dir():
+            raise SegpipeError(f"{folder}: no such dataset folder; give --dataset_dir FOLDER with the scans of {manifest}")
+        train, validation = training_split(described, fold)
+        fingerprints = require_valid([*train, *validation], folder, described, labels, spatial_dims)
+        self.train = training_records(train, folder)
+        self.validation = training_records(validation, folder)
+        self.file_values = described.file_values
+        self.held_out = _checksums(validation, folder)
+        self.provenance = {
+            "segpipe": segpipe.__version__,
+            "manifest": {"name": described.name, "sha256": described.sha256},
+            "fold": fold,
+            "cases": _checksums(train, folder),
+            "fingerprint": dataset_fingerprint(fingerprints[: len(train)]),
+        }
+
+
+def _checksums(cases: Sequence[Case], folder: Path) -> dict[str, str]:
+    """Return case -> SHA-256 of its first image, taken from the file where the manifest has none."""
+    return {
+        case.case: case.sha256.get(case.images[0]) or file_sha256(folder / case.images[0]) for case in cases
+    }
+
+
+@exit_with_message()
+def inference_cases(
+    dataset_dir: str | Path,
+    output_dir: str | Path,
+    spatial_dims: int = 3,
+    num_channels: int = 1,
+    series_uid: str | None = None,
+) -> list[dict[str, Any]]:
+    """List the scans of a folder, or one scan, as records, after a look at every header.
+
+    Args:
+        dataset_dir: a folder of NIfTI, MetaImage, NRRD, PNG or JPEG files and DICOM series folders at any depth, or
+            one such file or series.
+        output_dir: where the label maps will go.
+        spatial_dims: of the scans the bundle takes.
+        num_channels: of the scans the bundle takes.
+        series_uid: which series of a DICOM folder that holds several.
+
+    Returns:
+        records `{"case", "image", "output"}`; `output` is the label map's path below `output_dir`.
+
+    Raises:
+        SystemExit: with one message: no scan, an unknown suffix, headers that cannot be read or are of another
+            dimension, outputs that collide, or an output folder among the scans.
+    """
+    source, target = Path(dataset_dir), Path(output_dir)
+    scans = find_scans(source)
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise SegpipeError(
+            f"{target}: lies inside the folder of scans {source}, whose next run would take the label maps for scans; "
+            "choose another --output_dir"
+        )
+    check_collisions(scans, target)
+    refused = []
+    for scan in scans:
+        try:
+            header = read_header(scan.path, series_uid=series_uid)
+            if (header.grid.spatial_dims, header.num_channels) != (spatial_dims, num_channels):
+                raise SegpipeError(
+                    f"{scan.path}: {header.grid.spatial_dims}D with {header.num_channels} channel(s) where "
+                    f"{spatial_dims}D with {num_channels} wanted; give one file a scan, or choose another bundle"
+                )
+        except SegpipeError as error:
+            refused.append(str(error))
+    if refused:
+        raise SegpipeError("\n".join([f"{len(refused)} of {len(scans)} scans cannot be segmented:", *refused]))
+    return [
+        {
+            "case": scan.name,
+            "image": str(scan.path),
+            "output": str(output_path(scan, target).relative_to(target)),
+        }
+        for scan in scans
+    ]
+
+
+class RunLoader(CaseLoader):
+    """The loader of a bundle: a case that cannot be loaded ends the process with its one message."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield batches."""
+        with exit_with_message():
+            yield from super().__iter__()

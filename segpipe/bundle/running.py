@@ -1,0 +1,65 @@
+"""What MONAI's bundle run knows and tells none of the objects that it makes: the configuration they stand in."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from segpipe.errors import SegpipeError
+
+
+def running_parser() -> ConfigParser:
+    """Return the ConfigParser that is resolving the expression from which this is called.
+
+    MONAI gives an expression its references, but no way to the configuration as a whole; the parser stands in a
+    frame further up the stack, and that is where it is taken from.
+
+    Raises:
+        SegpipeError: the call does not come from a bundle's configuration.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            return parser
+        frame = frame.f_back
+    raise SegpipeError("this works only inside a bundle's configuration, as `$segpipe.bundle...`")
+
+
+def merged_configuration(parser: ConfigParser) -> dict[str, Any]:
+    """Return the configuration with its overrides, in plain types, without the metadata."""
+    return {name: value for name, value in parser.get().items() if name != parser.meta_key}
+
+
+def resolved_components(parser: ConfigParser, name: str) -> list[dict[str, Any]]:
+    """Return a list of components as class paths with their arguments resolved, in plain types.
+
+    Args:
+        parser: of the bundle.
+        name: the id of a list of `_target_` components.
+
+    Raises:
+        SegpipeError: there is no such id.
+    """
+    if name not in parser:
+        raise SegpipeError(f"the configuration has no {name!r}; a segpipe bundle keeps its deterministic transforms there")
+    return [
+        {
+            key: value if key == "_target_" else _plain(parser.get_parsed_content(f"{name}::{position}::{key}"))
+            for key, value in component.items()
+        }
+        for position, component in enumerate(parser.get(name))
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """Turn a resolved argument into JSON's types; anything else by its name (a dtype, a device)."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(value)

@@ -1,0 +1,103 @@
+"""A scan and a label map as one RGB picture, in the label table's colours, planes as a radiologist reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.segmentation import find_boundaries
+from skimage.transform import resize
+
+_OPACITY = 0.35
+_SHORTEST_SIDE = 192  # pixels of the picture, so that a small crop can be seen
+_GAP = 4  # pixels between planes
+
+
+def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
+    """Return the voxel of the foreground that lies nearest its centre of gravity; the middle of an empty map.
+
+    Args:
+        label_map: class indices `(x, y[, z])`, 0 the background.
+    """
+    foreground = np.argwhere(label_map)
+    if len(foreground) == 0:
+        return tuple(size // 2 for size in label_map.shape)
+    nearest = np.linalg.norm(foreground - foreground.mean(axis=0), axis=1).argmin()
+    return tuple(int(index) for index in foreground[nearest])
+
+
+def overlay_planes(
+    image: NDArray[np.floating],
+    label_map: NDArray[np.integer] | None,
+    colors: Sequence[tuple[int, int, int]],
+    centre: Sequence[int],
+    spacing_mm: Sequence[float],
+) -> NDArray[np.uint8]:
+    """Draw the planes of a scan through one voxel, side by side: axial, coronal, sagittal; a 2D image as it is.
+
+    Grey runs from the 1st to the 99th percentile of the scan. Classes are tinted, their outlines drawn full.
+
+    Args:
+        image: `(x, y[, z])`, volumes in RAS order: x grows to the patient's right, y to the front, z upwards.
+        label_map: class indices of the same shape; None draws the scan alone.
+        colors: RGB, 0 to 255, by class index.
+        centre: the voxel the planes go through.
+        spacing_mm: of the voxels; planes are drawn to scale.
+
+    Returns:
+        `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal ones the
+        front on the left.
+    """
+    low, high = np.percentile(image, (1, 99))
+    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    pictures = [
+        _draw(grey_plane, label_plane, colors, plane_spacing)
+        for grey_plane, label_plane, plane_spacing in _planes(grey, label_map, centre, spacing_mm)
+    ]
+    height = max(picture.shape[0] for picture in pictures)
+    padded = [
+        np.pad(picture, ((0, height - picture.shape[0]), (0, _GAP if i + 1 < len(pictures) else 0), (0, 0)))
+        for i, picture in enumerate(pictures)
+    ]
+    return np.concatenate(padded, axis=1)
+
+
+def _planes(
+    grey: NDArray[np.floating],
+    label_map: NDArray[np.integer] | None,
+    centre: Sequence[int],
+    spacing_mm: Sequence[float],
+) -> list[tuple[NDArray[np.floating], NDArray[np.integer] | None, tuple[float, float]]]:
+    """Return each plane's grey values, labels and (row, column) spacing, rows first."""
+    if grey.ndim == 2:
+        return [(grey.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0]))]
+    planes = []
+    for fixed, rows, columns in ((2, 1, 0), (1, 2, 0), (0, 2, 1)):
+        # rows run from top to bottom: front to back, or up to down; columns from the patient's right, or front
+        at = (slice(None, None, -1),) * 2
+        grey_plane = np.take(grey, centre[fixed], axis=fixed).T[at]
+        label_plane = None if label_map is None else np.take(label_map, centre[fixed], axis=fixed).T[at]
+        planes.append((grey_plane, label_plane, (spacing_mm[rows], spacing_mm[columns])))
+    return planes
+
+
+def _draw(
+    grey: NDArray[np.floating],
+    label_map: NDArray[np.integer] | None,
+    colors: Sequence[tuple[int, int, int]],
+    spacing_mm: tuple[float, float],
+) -> NDArray[np.uint8]:
+    extent = np.asarray(grey.shape) * np.asarray(spacing_mm)
+    zoom = max(1.0 / min(spacing_mm), _SHORTEST_SIDE / extent.min())
+    shape = tuple(np.round(extent * zoom).astype(int))
+    enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=False)
+    rgb = np.repeat(enlarged[..., None], 3, axis=-1)
+    if label_map is not None:
+        classes = resize(label_map, shape, order=0, mode="edge", anti_aliasing=False, preserve_range=True).astype(int)
+        palette = np.asarray(colors, dtype=float) / 255
+        inside = classes > 0
+        rgb[inside] += _OPACITY * (palette[classes[inside]] - rgb[inside])
+        outline = inside & find_boundaries(classes, mode="inner")
+        rgb[outline] = palette[classes[outline]]
+    return np.round(rgb * 255).astype(np.uint8)

@@ -1,0 +1,205 @@
+"""Where one training writes: everything below `output_dir/run_name/`, nothing anywhere else."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+import segpipe
+from segpipe.errors import SegpipeError
+from segpipe.files import json_sha256, write_json, write_text
+
+# ids that say where and how a run goes, not what comes out of it
+_WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
+_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "SimpleITK", "pydicom")
+
+
+def is_main_process() -> bool:
+    """Tell whether this process writes files: rank 0, or the only one."""
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
+
+
+class RunFolder:
+    """The folder of one run and the names of what lies in it. Making the object touches no disk.
+
+    Args:
+        output_dir: of all runs.
+        run_name: None takes the date and time, chosen by rank 0 for all ranks.
+        resume: go on with the run of that name; otherwise a name that exists is refused.
+    """
+
+    def __init__(self, output_dir: str | Path, run_name: str | None = None, resume: bool = False) -> None:
+        self.output_dir = Path(output_dir)
+        self.resume = resume
+        self._run_name = run_name
+        self._writer: SummaryWriter | None = None
+        self._experiment_sha256: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether the run has a name yet: given, or chosen at `start`."""
+        return self._run_name is not None
+
+    @property
+    def path(self) -> Path:
+        """The run's own folder.
+
+        Raises:
+            SegpipeError: it was given no name and is not started.
+        """
+        if self._run_name is None:
+            raise SegpipeError("the run has no name; give --run_name NAME")
+        return self.output_dir / self._run_name
+
+    @property
+    def training_state(self) -> Path:
+        """The file to resume from."""
+        return self.path / "training_state.pt"
+
+    @property
+    def best(self) -> Path:
+        """The weights of the best validation."""
+        return self.path / "best.pt"
+
+    @property
+    def last(self) -> Path:
+        """The weights of the last finished epoch."""
+        return self.path / "last.pt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The log folder for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def experiment_sha256(self) -> str:
+        """Hash of the configuration, less what says only where and how it runs; known from `start` on."""
+        if self._experiment_sha256 is None:
+            raise RuntimeError("the run is not started")
+        return self._experiment_sha256
+
+    def start(self, configuration: Mapping[str, Any]) -> None:
+        """Make the folder and record what is run and where.
+
+        Args:
+            configuration: merged with its overrides, in plain YAML types.
+
+        Raises:
+            SegpipeError: the name exists and `resume` is false; or, for a resume, there is nothing to resume, no
+                `run_name` was given, or the configuration is another one; or the folder cannot be written.
+        """
+        self._agree_on_name()
+        self._experiment_sha256 = json_sha256(_experiment(configuration))
+        if not is_main_process():
+            return
+        if self.resume:
+            self._require_same_experiment(configuration)
+        else:
+            self._make_folder()
+        suffix = f"-resumed-{datetime.now():%Y%m%d-%H%M%S}" if self.resume else ""
+        write_text(self.path / f"configuration{suffix}.yaml", yaml.safe_dump(dict(configuration), sort_keys=False))
+        write_json(self.path / f"environment{suffix}.json", environment())
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise SegpipeError(
+                f"{self.path}: this run exists; go on with it by --resume True, or choose another --run_name"
+            ) from error
+        except OSError as error:
+            raise SegpipeError(f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir") from error
+
+    def _require_same_experiment(self, configuration: Mapping[str, Any]) -> None:
+        recorded = self.path / "configuration.yaml"
+        if not self.training_state.is_file() or not recorded.is_file():
+            raise SegpipeError(f"{self.path}: nothing to resume: no {self.training_state.name}; leave out --resume")
+        then, now = _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8"))), _experiment(configuration)
+        changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+        if changed:
+            name = changed[0]
+            raise SegpipeError(
+                f"{self.path}: cannot resume with another configuration: {', '.join(changed)} changed, first {name}: "
+                f"{then.get(name)} then, {now.get(name)} now; restore it, or start a new run"
+            )
+
+    def _agree_on_name(self) -> None:
+        if self._run_name is None:
+            if self.resume:
+                raise SegpipeError("--resume True needs the run's name; give --run_name NAME")
+            self._run_name = f"{datetime.now():%Y%m%d-%H%M%S}"
+        if dist.is_available() and dist.is_initialized():
+            names = [self._run_name]
+            dist.broadcast_object_list(names)
+            self._run_name = names[0]
+
+    def writer(self, from_epoch: int = 0) -> SummaryWriter:
+        """Return the run's TensorBoard writer, opened at its first use.
+
+        Args:
+            from_epoch: at the first use, hide what an interrupted run logged after this epoch.
+        """
+        if self._writer is None:
+            purge_step = from_epoch + 1 if from_epoch else None
+            self._writer = SummaryWriter(str(self.tensorboard), purge_step=purge_step)
+        return self._writer
+
+    def close(self) -> None:
+        """Close the TensorBoard log."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a configuration that the result depends on, in JSON's types."""
+    experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
+    plain: dict[str, Any] = json.loads(json.dumps(experiment))
+    return plain
+
+
+def environment() -> dict[str, Any]:
+    """Return what a result depends on besides its configuration: versions, machine, threads, commit."""
+    return {
+        "segpipe": segpipe.__version__,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "processor": processor_name(),
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "cuda_device": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "commit": commit(Path(segpipe.__file__).parent),
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's model name, or what the platform says where it is not known."""
+    capabilities = torch.cpu.get_capabilities()
+    return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
+
+
+def commit(folder: Path) -> str | None:
+    """Return the git commit of a checkout, with `-dirty` when tracked files differ; None outside one."""
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,164 @@
+"""Dictionary transforms that MONAI lacks: one strict load, label values to classes, label maps to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
+
+from segpipe.errors import SegpipeError
+from segpipe.labels import LabelTable
+from segpipe.volumes import Volume, check_finite, read_header, read_volume, write_label_map
+
+
+class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Read each key's file, or its channels' files, with the one reader of its format.
+
+    MONAI's LoadImage tries its other readers after any exception, so that a scan which ours refused for a reason is
+    read all the same; this transform never does.
+
+    Args:
+        keys: of the records; each holds a path or a list of paths, one per channel.
+        spatial_dims: 2 or 3, what the network takes.
+        num_channels: how many channels each key must have in all; None allows any number.
+        series_uid: which DICOM series of a folder that holds several; None refuses such folders.
+        allow_missing_keys: of MONAI's MapTransform.
+
+    Returns:
+        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 narrowed to float32,
+        with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel).
+
+    Raises:
+        SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels, or
+            channels on different grids.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spatial_dims: int = 3,
+        num_channels: int | None = 1,
+        series_uid: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.spatial_dims = spatial_dims
+        self.num_channels = num_channels
+        self.series_uid = series_uid
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Load every key of one record."""
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            loaded[key] = self._load(ensure_tuple(loaded[key]))
+        return loaded
+
+    def _load(self, paths: Sequence[str | Path]) -> MetaTensor:
+        volumes = [read_volume(Path(path), series_uid=self.series_uid) for path in paths]
+        for volume in volumes:
+            check_finite(volume)
+            require_shape(volume, self.spatial_dims)
+            differences = volume.grid.differences(volumes[0].grid)
+            if differences:
+                raise SegpipeError(
+                    f"{volume.path}: channels lie on different grids: {differences}; resample it onto "
+                    f"{volumes[0].path}"
+                )
+        channels = [volume.array if volume.num_channels > 1 else volume.array[None] for volume in volumes]
+        stacked = np.ascontiguousarray(np.concatenate(channels))
+        if self.num_channels is not None and len(stacked) != self.num_channels:
+            names = ", ".join(str(path) for path in paths)
+            raise SegpipeError(
+                f"{names}: {len(stacked)} channels where {self.num_channels} wanted (a {self.spatial_dims}D scan, "
+                f"not a {self.spatial_dims + 1}D one); split the file and choose its channels"
+            )
+        if stacked.dtype == np.float64:
+            stacked = stacked.astype(np.float32)
+        affine = torch.as_tensor(volumes[0].grid.affine, dtype=torch.float64)
+        meta = {"filename_or_obj": str(volumes[0].path), "original_channel_dim": 0, "space": "RAS"}
+        return MetaTensor(torch.as_tensor(stacked), affine=affine, meta=meta)
+
+
+def require_shape(volume: Volume, spatial_dims: int) -> None:
+    """Refuse a volume of another number of spatial dimensions.
+
+    Raises:
+        SegpipeError: `volume` is 2D where 3D is wanted, or the reverse.
+    """
+    if volume.grid.spatial_dims != spatial_dims:
+        raise SegpipeError(
+            f"{volume.path}: {volume.grid.spatial_dims}D, size {volume.grid.size} voxels, where {spatial_dims}D is "
+            "wanted; use a bundle for it, or a file that holds one volume"
+        )
+
+
+class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Turn the values that a label file stores into class indices 0..C-1.
+
+    Args:
+        keys: label maps `(1, *spatial)`.
+        labels: the bundle's label table.
+        file_values: class name -> stored value of this dataset; None means the table's own values.
+
+    Raises:
+        SegpipeError: a value that no class has; names the file.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, labels: LabelTable, file_values: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(keys)
+        self.labels = labels
+        self.file_values = file_values
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Map every key of one record."""
+        mapped = dict(data)
+        for key in self.key_iterator(mapped):
+            stored = mapped[key]
+            try:
+                indices = self.labels.to_indices(stored.numpy(), self.file_values)
+            except SegpipeError as error:
+                raise SegpipeError(f"{stored.meta['filename_or_obj']}: {error}") from error
+            mapped[key] = MetaTensor(torch.as_tensor(indices), affine=stored.affine, meta=stored.meta)
+        return mapped
+
+
+class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Write class indices as a label map of the table's stored values, on the grid of the scan they were made from.
+
+    Args:
+        keys: index maps `(1, *spatial)`, already inverted to the scan's own voxels.
+        output_dir: below which the record's `output` path is written.
+        labels: the bundle's label table.
+        image_key: the scan, whose metadata names its file.
+
+    Raises:
+        RuntimeError: the map does not lie on the scan's grid; the chain before did not invert fully.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, output_dir: str | Path, labels: LabelTable, image_key: str = "image"
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir = Path(output_dir)
+        self.labels = labels
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write every key of one record; the record is returned as it came."""
+        for key in self.key_iterator(data):
+            pred = data[key]
+            header = read_header(Path(data[self.image_key].meta["filename_or_obj"]), series_uid=data.get("series_uid"))
+            indices = pred.cpu().numpy()[0].astype(np.int64)
+            if indices.shape != header.grid.size:
+                raise RuntimeError(f"label map of shape {indices.shape} for a scan of {header.grid.size} voxels")
+            write_label_map(self.labels.to_values(indices), header.grid, self.output_dir / data["output"])
+        return dict(data)
