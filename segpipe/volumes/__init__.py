@@ -1,0 +1,37 @@
+"""Bytes on disk to and from a volume on its grid.
+
+`segpipe.volumes.sitk.SimpleITKReader` is MONAI's reader interface over the same functions; it is not
+imported here because MONAI takes seconds to import.
+"""
+
+from segpipe.volumes.dicom import read_series
+from segpipe.volumes.dicom_writer import write_series
+from segpipe.volumes.formats import VolumeFormat, volume_format
+from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
+from segpipe.volumes.reading import read_header, read_volume
+from segpipe.volumes.scans import Scan, check_collisions, find_scans, output_path
+from segpipe.volumes.volume import NiftiForms, Volume, VolumeHeader, check_finite
+from segpipe.volumes.writer import write_label_map, write_volume
+
+__all__ = [
+    "GRID_TOLERANCE",
+    "Grid",
+    "NiftiForms",
+    "Scan",
+    "Volume",
+    "VolumeFormat",
+    "VolumeHeader",
+    "check_collisions",
+    "check_finite",
+    "find_scans",
+    "lps_to_ras",
+    "output_path",
+    "ras_to_lps",
+    "read_header",
+    "read_series",
+    "read_volume",
+    "volume_format",
+    "write_label_map",
+    "write_series",
+    "write_volume",
+]

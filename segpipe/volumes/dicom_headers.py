@@ -1,0 +1,276 @@
+"""The DICOM headers of a folder: what a slice must say of itself, and which objects are no image at all."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes.formats import is_dicom_file
+from segpipe.volumes.geometry import FloatArray
+
+_TAGS = [
+    "BitsAllocated",
+    "BitsStored",
+    "Columns",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "Modality",
+    "ModalityLUTSequence",
+    "NumberOfFrames",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SOPClassUID",
+    "SamplesPerPixel",
+    "SeriesDescription",
+    "SeriesInstanceUID",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+]
+_REQUIRED = (
+    "SeriesInstanceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+)
+_DERIVED_CLASSES = frozenset(  # have rows and columns, yet hold labels or doses, not a scan
+    {
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
+        "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
+    }
+)
+_PIXEL_DATA_TAG = (0x7FE0, 0x0010)
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class DicomSlice:
+    """One single-frame image file of a series.
+
+    Args:
+        path: the file.
+        series_uid: SeriesInstanceUID.
+        modality: CT, MR, ...
+        description: SeriesDescription, may be empty.
+        rows: pixels along y.
+        columns: pixels along x.
+        spacing_xy_mm: distance between pixel centres along x and along y.
+        position_lps: (3,), LPS mm of the first pixel's centre.
+        orientation_lps: (6,), LPS unit vectors along x (a row) and along y (a column).
+        thickness_mm: SpacingBetweenSlices, else SliceThickness, else None.
+        slope: RescaleSlope, 1 if absent.
+        intercept: RescaleIntercept, 0 if absent.
+        stored_range: smallest and largest value that the stored bits can hold.
+        pixel_bytes: bytes of the uncompressed pixels.
+        is_compressed: the transfer syntax is encapsulated.
+    """
+
+    path: Path
+    series_uid: str
+    modality: str
+    description: str
+    rows: int
+    columns: int
+    spacing_xy_mm: tuple[float, float]
+    position_lps: FloatArray
+    orientation_lps: FloatArray
+    thickness_mm: float | None
+    slope: float
+    intercept: float
+    stored_range: tuple[int, int]
+    pixel_bytes: int
+    is_compressed: bool
+    held_bytes: int
+
+    def check_pixel_bytes(self) -> None:
+        """Refuse uncompressed pixels that are fewer than rows x columns; GDCM would fill them in silence.
+
+        Raises:
+            SegpipeError: naming both lengths in bytes.
+        """
+        if not self.is_compressed and self.held_bytes < self.pixel_bytes:
+            raise SegpipeError(
+                f"{self.path}: pixel data truncated: {self.held_bytes} bytes, {self.rows} x "
+                f"{self.columns} pixels "
+                f"need {self.pixel_bytes}; copy the file again from its source"
+            )
+
+
+def dicom_images(folder: Path) -> list[DicomSlice]:
+    """Read the headers of all images in a folder, in the order of file names; not of folders below it.
+
+    Objects that are no scan (structure sets, segmentations, doses, reports) are left out.
+
+    Raises:
+        SegpipeError: no image there, or one whose header is damaged or lacks what its place in the patient
+            needs.
+    """
+    paths = dicom_files(folder)
+    if not paths:
+        raise SegpipeError(
+            f"{folder}: no DICOM file there; give the folder that holds the files of one series"
+        )
+    headers = [(path, *_read(path)) for path in paths]
+    others = sorted(
+        {str(header.get("Modality", "unknown")) for _, header, _ in headers if not is_image(header)}
+    )
+    images = [(path, header, held) for path, header, held in headers if is_image(header)]
+    if not images:
+        raise SegpipeError(
+            f"{folder}: holds no image series, only DICOM objects of modality {', '.join(others)}; "
+            "give the folder of the images they belong to"
+        )
+    return [_slice(path, header, held) for path, header, held in images]
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    """List the DICOM files directly in a folder, sorted by name, without hidden files and the DICOMDIR index.
+
+    Raises:
+        SegpipeError: the folder or a file in it cannot be opened.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise SegpipeError(
+            f"{folder}: cannot be read ({error.strerror}); check the path and permissions"
+        ) from error
+    return [
+        path
+        for path in entries
+        if not path.name.startswith(".")
+        and path.name.upper() != "DICOMDIR"
+        and path.is_file()
+        and is_dicom_file(path)
+    ]
+
+
+def is_image(header: pydicom.Dataset) -> bool:
+    """Say whether a DICOM object is a scan: it has pixel rows and is no segmentation or dose."""
+    return "Rows" in header and str(header.get("SOPClassUID", "")) not in _DERIVED_CLASSES
+
+
+def read_dicom_header(path: Path) -> pydicom.Dataset:
+    """Read the few tags that segpipe uses of one DICOM file.
+
+    Raises:
+        SegpipeError: the file is no DICOM file, is damaged or cannot be opened.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[pydicom.FileDataset, int]:
+    """Return the header and how many bytes of pixel data the file really holds."""
+    try:
+        with path.open("rb") as file:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
+            start = file.tell()
+            element = file.read(12)
+            held = file.seek(0, 2) - start
+    except (InvalidDicomError, EOFError, struct.error, OSError, ValueError, KeyError) as error:
+        raise SegpipeError(
+            f"{path}: not a readable DICOM file ({error or type(error).__name__}); remove it or copy it again"
+        ) from error
+    syntax = _transfer_syntax(header)
+    if len(element) == 12 and not syntax.is_deflated:
+        order = "<" if syntax.is_little_endian else ">"
+        explicit = not syntax.is_implicit_VR
+        header_bytes = 12 if explicit else 8
+        tag = struct.unpack(f"{order}HH", element[:4])
+        declared = struct.unpack(f"{order}I", element[8:12] if explicit else element[4:8])[0]
+        held -= header_bytes
+        if tag == _PIXEL_DATA_TAG and declared != _UNDEFINED_LENGTH:
+            held = min(held, declared)
+    return header, held
+
+
+def _transfer_syntax(header: pydicom.FileDataset) -> UID:
+    return UID(str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
+
+
+def _slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSlice:
+    frames = int(header.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise SegpipeError(
+            f"{path}: a multi-frame file ({frames} frames): segpipe reads series of one slice a file; "
+            "convert it first, for instance to NIfTI"
+        )
+    missing = [tag for tag in _REQUIRED if header.get(tag) in (None, "")]
+    if missing:
+        raise SegpipeError(
+            f"{path}: tags {', '.join(missing)} missing, so its place in the patient is unknown; "
+            "export the series again, or convert a plain picture to PNG"
+        )
+    samples = int(header.get("SamplesPerPixel") or 1)
+    if samples != 1 or "ModalityLUTSequence" in header:
+        what = f"{samples} values a pixel" if samples != 1 else "a modality lookup table"
+        raise SegpipeError(
+            f"{path}: {what}: must be one value a pixel, scaled by slope and intercept; export the "
+            "original series"
+        )
+    syntax = _transfer_syntax(header)
+    allocated = int(header.BitsAllocated)
+    try:
+        return DicomSlice(
+            path=path,
+            series_uid=str(header.SeriesInstanceUID),
+            modality=str(header.get("Modality", "unknown modality")),
+            description=str(header.get("SeriesDescription", "")),
+            rows=int(header.Rows),
+            columns=int(header.Columns),
+            spacing_xy_mm=(float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
+            position_lps=_vector(header.ImagePositionPatient, 3),
+            orientation_lps=_vector(header.ImageOrientationPatient, 6),
+            thickness_mm=_thickness(header),
+            slope=_number(header, "RescaleSlope", 1.0),
+            intercept=_number(header, "RescaleIntercept", 0.0),
+            stored_range=_stored_range(header),
+            pixel_bytes=int(header.Rows) * int(header.Columns) * allocated // 8,
+            is_compressed=syntax.is_compressed,
+            held_bytes=held_bytes,
+        )
+    except (ValueError, TypeError, IndexError) as error:
+        raise SegpipeError(
+            f"{path}: header value that is no number ({error}); export the series again"
+        ) from error
+
+
+def _vector(values: Any, length: int) -> FloatArray:
+    vector = np.array([float(value) for value in values], np.float64)
+    if vector.shape != (length,) or not np.isfinite(vector).all():
+        raise ValueError(f"{list(values)}, {length} finite numbers needed")
+    return vector
+
+
+def _number(header: pydicom.Dataset, tag: str, default: float) -> float:
+    value = header.get(tag)
+    return default if value in (None, "") else float(value)
+
+
+def _thickness(header: pydicom.Dataset) -> float | None:
+    for tag in ("SpacingBetweenSlices", "SliceThickness"):
+        value = abs(_number(header, tag, 0.0))
+        if value > 0:
+            return value
+    return None
+
+
+def _stored_range(header: pydicom.Dataset) -> tuple[int, int]:
+    bits = int(header.get("BitsStored") or header.BitsAllocated)
+    if int(header.get("PixelRepresentation") or 0) == 1:
+        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    return 0, (1 << bits) - 1

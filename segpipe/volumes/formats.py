@@ -1,0 +1,107 @@
+"""Which suffix is which file format, and what each format can hold."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+from segpipe.errors import SegpipeError
+
+
+class VolumeFormat(Enum):
+    """A file format of a scan or a label map; the value is the suffix that segpipe writes."""
+
+    NIFTI = ".nii"
+    NIFTI_GZ = ".nii.gz"
+    MHD = ".mhd"
+    MHA = ".mha"
+    NRRD = ".nrrd"
+    PNG = ".png"
+    JPEG = ".jpg"
+    DICOM = ""
+    """A folder with the files of one DICOM series."""
+
+    @property
+    def is_nifti(self) -> bool:
+        """True for .nii and .nii.gz."""
+        return self in (VolumeFormat.NIFTI, VolumeFormat.NIFTI_GZ)
+
+    @property
+    def is_picture(self) -> bool:
+        """True for .png and .jpg: 2D, without a place in the patient."""
+        return self in (VolumeFormat.PNG, VolumeFormat.JPEG)
+
+    @property
+    def label_map_format(self) -> VolumeFormat:
+        """The format that a label map of such a scan is written in.
+
+        The same one, except where that would change labels (JPEG -> PNG) or is no file (DICOM -> .nii.gz).
+        """
+        return _LABEL_MAP_FORMATS.get(self, self)
+
+
+_LABEL_MAP_FORMATS = {VolumeFormat.JPEG: VolumeFormat.PNG, VolumeFormat.DICOM: VolumeFormat.NIFTI_GZ}
+
+# longest first: ".nii.gz" before ".gz" could ever be one
+_SUFFIXES = {
+    ".nii.gz": VolumeFormat.NIFTI_GZ,
+    ".nii": VolumeFormat.NIFTI,
+    ".mhd": VolumeFormat.MHD,
+    ".mha": VolumeFormat.MHA,
+    ".nrrd": VolumeFormat.NRRD,
+    ".png": VolumeFormat.PNG,
+    ".jpeg": VolumeFormat.JPEG,
+    ".jpg": VolumeFormat.JPEG,
+}
+KNOWN_FORMATS = ", ".join(_SUFFIXES) + " or a folder with one DICOM series"
+_DICOM_SUFFIXES = (".dcm", ".ima")
+_DICOM_MAGIC_AT = 128
+
+
+def suffix_format(path: Path) -> tuple[VolumeFormat, str] | None:
+    """Return the format of a file name and the suffix as it stands there; None for an unknown suffix."""
+    lower = path.name.lower()
+    for suffix, volume_format_ in _SUFFIXES.items():
+        if lower.endswith(suffix) and len(lower) > len(suffix):
+            return volume_format_, path.name[-len(suffix) :]
+    return None
+
+
+def volume_format(path: str | Path) -> VolumeFormat:
+    """Return the format of a scan by its suffix, in any case; a folder is a DICOM series.
+
+    Args:
+        path: a file, which need not exist, or a folder.
+
+    Raises:
+        SegpipeError: the suffix is of no known format, or the path is one file of a DICOM series.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return VolumeFormat.DICOM
+    found = suffix_format(path)
+    if found is not None:
+        return found[0]
+    if is_dicom_file(path):
+        raise SegpipeError(f"{path}: one file of a DICOM series; give its folder instead: {path.parent}")
+    raise SegpipeError(
+        f"{path}: no known format; segpipe reads {KNOWN_FORMATS}: convert the file or rename it"
+    )
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Say whether a file is DICOM: by suffix (.dcm, .ima), or by the letters DICM at byte 128.
+
+    Raises:
+        SegpipeError: the file cannot be opened.
+    """
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return True
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            file.seek(_DICOM_MAGIC_AT)
+            return file.read(4) == b"DICM"
+    except OSError as error:
+        raise SegpipeError(f"{path}: cannot be read ({error.strerror}); check the permissions") from error

@@ -1,0 +1,212 @@
+"""Where the voxels of a volume lie in the patient: size and one affine, in pure NumPy.
+
+Two conventions meet here. NIfTI and MONAI count world axes as RAS (to the Right, Anterior, Superior);
+DICOM and ITK as LPS (Left, Posterior, Superior). Inside segpipe the affine is RAS; LPS is what ITK's and
+DICOM's files hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from segpipe.errors import SegpipeError
+
+FloatArray = npt.NDArray[np.float64]
+
+GRID_TOLERANCE = 1e-4
+"""Two grids are one when sizes are equal and spacing, origin (mm) and direction (unitless) differ by no
+more.
+"""
+
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SHEAR_TOLERANCE = 1e-4  # cosine between two axes
+_SINGULAR_TOLERANCE = 1e-6  # volume of the parallelepiped of the unit axes
+_SPACING_FLOOR_MM = 1e-9
+
+
+def ras_to_lps(affine_ras: npt.ArrayLike) -> FloatArray:
+    """Turn a (4, 4) voxel-to-world affine from RAS into LPS millimetres."""
+    return _RAS_TO_LPS @ np.asarray(affine_ras, np.float64)
+
+
+def lps_to_ras(affine_lps: npt.ArrayLike) -> FloatArray:
+    """Turn a (4, 4) voxel-to-world affine from LPS into RAS millimetres."""
+    return _RAS_TO_LPS @ np.asarray(affine_lps, np.float64)  # its own inverse
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel lattice of a volume: how many voxels, and where each lies.
+
+    A 2D grid keeps its place in the patient too: its affine is 4 x 4, and the third column, which no voxel
+    uses, is never compared. Equality is by value and exact; `matches` is equality to a tolerance.
+
+    Args:
+        size: voxels along (x, y) or (x, y, z), each >= 1.
+        affine_rows: the (4, 4) affine from voxel index to RAS millimetres as nested tuples; use
+            `from_affine`.
+
+    Raises:
+        SegpipeError: the affine has a value that is not finite, a zero spacing, or axes that lie in one
+            plane.
+    """
+
+    size: tuple[int, ...]
+    affine_rows: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.size) not in (2, 3) or min(self.size) < 1:
+            raise SegpipeError(
+                f"size {self.size}: a volume has 2 or 3 axes of at least 1 voxel each; write it as 2D or 3D"
+            )
+        affine = self.affine
+        if affine.shape != (4, 4) or not np.array_equal(affine[3], [0, 0, 0, 1]):
+            raise SegpipeError(f"affine {_numbers(affine)}: must be 4 x 4 with last row (0, 0, 0, 1)")
+        if not np.isfinite(affine).all():
+            raise SegpipeError(f"affine {_numbers(affine[:3])}: every value must be finite; mend the header")
+        norms = np.linalg.norm(affine[:3, :3], axis=0)
+        if norms.min() < _SPACING_FLOOR_MM:
+            raise SegpipeError(f"spacing {_numbers(norms)} mm (x, y, z): must be above 0; mend the header")
+        volume = abs(np.linalg.det(affine[:3, :3] / norms))
+        if volume < _SINGULAR_TOLERANCE:
+            raise SegpipeError(
+                f"affine {_numbers(affine[:3])}: singular, its axes lie in one plane (their unit vectors "
+                "span "
+                f"{volume:.2g}, must be above {_SINGULAR_TOLERANCE:.0e}); mend the header"
+            )
+
+    @classmethod
+    def from_affine(cls, size: Sequence[int], affine_ras: npt.ArrayLike) -> Grid:
+        """Make a grid from its (4, 4) affine, voxel index to RAS millimetres.
+
+        Args:
+            size: voxels along (x, y) or (x, y, z).
+            affine_ras: shape (4, 4); for a 2D grid the third column must only be independent of the first
+                two.
+
+        Raises:
+            SegpipeError: see the class.
+        """
+        rows = tuple(tuple(float(value) for value in row) for row in np.asarray(affine_ras, np.float64))
+        return cls(tuple(int(length) for length in size), rows)
+
+    @classmethod
+    def from_lps(
+        cls,
+        size: Sequence[int],
+        spacing: Sequence[float],
+        origin: Sequence[float],
+        direction: npt.ArrayLike,
+    ) -> Grid:
+        """Make a grid from what ITK and DICOM store.
+
+        Args:
+            size: voxels along (x, y) or (x, y, z).
+            spacing: mm along each axis, of the size's length.
+            origin: LPS mm of the first voxel's centre, of the size's length or 3; a 2D one lies at z = 0.
+            direction: unit axes as columns, (2, 2) or (3, 3), or the same row by row in one sequence. A 2
+                x 2 one gets the third axis that makes it right-handed, at 1 mm.
+
+        Raises:
+            SegpipeError: see the class.
+        """
+        dims = len(size)
+        flat = np.asarray(direction, np.float64).reshape(-1)
+        axes = np.zeros((3, 3))
+        if flat.size == 4:
+            axes[:2, :2] = flat.reshape(2, 2)
+            axes[2, 2] = -1.0 if np.linalg.det(axes[:2, :2]) < 0 else 1.0
+        else:
+            axes[:] = flat.reshape(3, 3)
+        affine = np.eye(4)
+        affine[:3, :3] = axes * np.array([*spacing[:dims], *[1.0] * (3 - dims)])
+        affine[: len(origin), 3] = origin
+        return cls.from_affine(size, lps_to_ras(affine))
+
+    @property
+    def affine(self) -> FloatArray:
+        """A fresh (4, 4) float64 affine, voxel index to RAS millimetres."""
+        return np.array(self.affine_rows, np.float64)
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.size)
+
+    @property
+    def spacing_mm(self) -> tuple[float, ...]:
+        """Distance in mm between voxel centres along each axis of `size`."""
+        norms = np.linalg.norm(self.affine[:3, : self.spatial_dims], axis=0)
+        return tuple(float(norm) for norm in norms)
+
+    @property
+    def origin_lps(self) -> FloatArray:
+        """LPS mm of the first voxel's centre, shape (3,) for 2D grids too."""
+        return ras_to_lps(self.affine)[:3, 3]
+
+    @property
+    def direction_lps(self) -> FloatArray:
+        """Unit axes in LPS as columns, shape (3, 3) for 2D grids too."""
+        axes = ras_to_lps(self.affine)[:3, :3]
+        unit: FloatArray = axes / np.linalg.norm(axes, axis=0)
+        return unit
+
+    @property
+    def is_sheared(self) -> bool:
+        """True when two axes of the volume are not perpendicular (cosine above 1e-4)."""
+        axes = self.direction_lps[:, : self.spatial_dims]
+        cosines = axes.T @ axes - np.eye(self.spatial_dims)
+        return bool(np.abs(cosines).max() > _SHEAR_TOLERANCE)
+
+    @property
+    def is_axial_plane(self) -> bool:
+        """True for a 2D grid that a file without z can hold: axes in the xy plane, origin at z = 0."""
+        out_of_plane = [*self.direction_lps[2, :2], self.origin_lps[2]]
+        return self.spatial_dims == 2 and bool(np.abs(out_of_plane).max() <= GRID_TOLERANCE)
+
+    def differences(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> list[str]:
+        """Name what keeps the two grids from being one, each with both values and units.
+
+        Args:
+            other: the grid whose values stand second.
+            tolerance: largest absolute difference allowed in spacing and origin (mm) and direction cosines.
+
+        Returns:
+            One text a difference, empty when the grids are one.
+        """
+        dims = self.spatial_dims
+        sizes = f"size {self.size} vs {other.size} voxels (x, y, z)"
+        if dims != other.spatial_dims:
+            return [sizes]
+        differing = [sizes] if self.size != other.size else []
+        pairs = (
+            ("spacing {} vs {} mm (x, y, z)", np.array(self.spacing_mm), np.array(other.spacing_mm)),
+            ("origin {} vs {} mm (LPS)", self.origin_lps, other.origin_lps),
+            ("direction {} vs {} (LPS, rows)", self.direction_lps[:, :dims], other.direction_lps[:, :dims]),
+        )
+        for text, mine, theirs in pairs:
+            if np.abs(mine - theirs).max() > tolerance:
+                differing.append(text.format(_numbers(mine), _numbers(theirs)))
+        return differing
+
+    def matches(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> bool:
+        """Say whether the grids are one to `tolerance` (mm, and direction cosines)."""
+        return not self.differences(other, tolerance)
+
+    def __str__(self) -> str:
+        """One line: size, spacing, origin and direction with units."""
+        return (
+            f"size {self.size} voxels, spacing {_numbers(np.array(self.spacing_mm))} mm, "
+            f"origin {_numbers(self.origin_lps)} mm (LPS), direction {_numbers(self.direction_lps)}"
+        )
+
+
+def _numbers(values: FloatArray) -> str:
+    """Write an array as plain numbers to 7 digits: (1, 0.5, 2) or ((1, 0), (0, 1))."""
+    if values.ndim == 0:
+        return f"{float(values) + 0.0:.7g}"
+    return "(" + ", ".join(_numbers(value) for value in values) + ")"

@@ -1,0 +1,174 @@
+"""The text header of a MetaImage file (.mhd, .mha), and whether the voxels it announces are all there.
+
+ITK prints to the terminal when the voxel file is short and goes on without a word when its compressed
+stream is damaged, so both are checked here, before ITK sees the file.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from segpipe.errors import SegpipeError
+
+_ELEMENT_BYTES = {
+    "MET_CHAR": 1,
+    "MET_UCHAR": 1,
+    "MET_SHORT": 2,
+    "MET_USHORT": 2,
+    "MET_INT": 4,
+    "MET_UINT": 4,
+    "MET_FLOAT": 4,
+    "MET_LONG": 4,
+    "MET_ULONG": 4,
+    "MET_LONG_LONG": 8,
+    "MET_ULONG_LONG": 8,
+    "MET_DOUBLE": 8,
+}
+_HEADER_LIMIT_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 20
+_REMEDY = "copy the scan again from its source, header and voxel file together"
+
+
+@dataclass(frozen=True)
+class MetaImageHeader:
+    """The fields of a MetaImage header that say where its voxels are.
+
+    Args:
+        path: the header file.
+        fields: every `key = value` line.
+        header_bytes: length of the header text; in a .mha the voxels begin there.
+    """
+
+    path: Path
+    fields: dict[str, str]
+    header_bytes: int
+
+    @property
+    def data_path(self) -> Path:
+        """The file with the voxels: the header itself where they are LOCAL."""
+        name = self.fields["ElementDataFile"]
+        return self.path if name.upper() == "LOCAL" else self.path.parent / name
+
+    @property
+    def sizes(self) -> list[int]:
+        """Voxels along each axis."""
+        return [int(length) for length in self.fields["DimSize"].split()]
+
+    @property
+    def voxel_bytes(self) -> int:
+        """Bytes of all voxels, uncompressed."""
+        channels = int(self.fields.get("ElementNumberOfChannels", "1"))
+        return (
+            math.prod(self.sizes) * channels * _ELEMENT_BYTES[self.fields["ElementType"].split("_ARRAY")[0]]
+        )
+
+    @property
+    def is_compressed(self) -> bool:
+        """True where the voxels are one zlib stream."""
+        return self.fields.get("CompressedData", "False").lower() in ("true", "1", "t")
+
+
+def read_metaimage_header(path: Path) -> MetaImageHeader:
+    """Read the header of a .mhd or .mha file.
+
+    Raises:
+        SegpipeError: unreadable, no MetaImage header, or voxels spread over several files.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_HEADER_LIMIT_BYTES)
+    except OSError as error:
+        raise SegpipeError(f"{path}: cannot be read ({error.strerror})") from error
+    fields: dict[str, str] = {}
+    position = 0
+    while "ElementDataFile" not in fields:
+        line, newline, _ = start[position:].partition(b"\n")
+        key, equals, value = line.decode("latin-1").partition("=")
+        if not newline and not equals:
+            break
+        position += len(line) + len(newline)
+        fields[key.strip()] = value.strip()
+    header = MetaImageHeader(path, fields, position)
+    missing = [key for key in ("NDims", "DimSize", "ElementType", "ElementDataFile") if not fields.get(key)]
+    if missing:
+        raise SegpipeError(
+            f"{path}: not a MetaImage header: {', '.join(missing)} missing; export the scan again"
+        )
+    try:
+        known = header.voxel_bytes > 0
+    except (KeyError, ValueError):
+        known = False
+    if not known:
+        raise SegpipeError(
+            f"{path}: DimSize = {fields['DimSize']}, ElementType = {fields['ElementType']}: must be "
+            "positive whole "
+            f"numbers and one of {', '.join(_ELEMENT_BYTES)}; mend the header"
+        )
+    data = fields["ElementDataFile"]
+    if data.upper() == "LIST" or (len(data.split()) > 1 and "%" in data):
+        raise SegpipeError(
+            f"{path}: ElementDataFile = {data}: voxels in several files are not read; save the scan as "
+            "one .mha file"
+        )
+    return header
+
+
+def check_voxel_file(header: MetaImageHeader) -> None:
+    """Refuse voxel data that is missing, shorter than the header says, or longer by a row of voxels or more.
+
+    A few bytes more are padding that some programs leave; a row more means a wrong size in the header.
+
+    Raises:
+        SegpipeError: naming both lengths in bytes.
+    """
+    data = header.data_path
+    if not data.is_file():
+        raise SegpipeError(
+            f"{header.path}: its voxel file {data.name} is missing in {data.parent}; {_REMEDY}"
+        )
+    held = data.stat().st_size
+    if data == header.path:
+        held -= header.header_bytes
+    skipped = int(header.fields.get("HeaderSize", "0"))
+    if header.is_compressed:
+        needed = int(header.fields.get("CompressedDataSize", "0"))
+    else:
+        needed = header.voxel_bytes + max(skipped, 0)
+    row_bytes = header.voxel_bytes // math.prod(header.sizes[1:])
+    too_long = not header.is_compressed and skipped == 0 and held >= needed + row_bytes
+    if held < needed or too_long or held == 0:
+        kind = "longer than the header says" if too_long else "truncated"
+        raise SegpipeError(
+            f"{header.path}: voxel data in {data.name} {kind}: {held} bytes, the header asks for "
+            f"{needed}; {_REMEDY}"
+        )
+
+
+def check_compressed_voxels(header: MetaImageHeader) -> None:
+    """Unpack the zlib stream of a compressed file once, in bounded memory, and check its checksum and length.
+
+    Raises:
+        SegpipeError: the stream is damaged, or unpacks to another length than the header says.
+    """
+    if not header.is_compressed:
+        return
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    held = 0
+    with header.data_path.open("rb") as file:
+        file.seek(header.header_bytes if header.data_path == header.path else 0)
+        try:
+            while not unpacker.eof and (chunk := file.read(_CHUNK_BYTES)):
+                held += len(unpacker.decompress(chunk))
+        except zlib.error as error:
+            raise SegpipeError(
+                f"{header.path}: voxel data in {header.data_path.name} corrupt ({error}); {_REMEDY}"
+            ) from error
+    if held != header.voxel_bytes or not unpacker.eof:
+        raise SegpipeError(
+            f"{header.path}: voxel data in {header.data_path.name} truncated: unpacks to {held} bytes, "
+            "the header "
+            f"asks for {header.voxel_bytes}; {_REMEDY}"
+        )

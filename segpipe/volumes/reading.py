@@ -1,0 +1,66 @@
+"""Reading a scan or a label map: one entry, and exactly one reader for each format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes.dicom import read_series, read_series_header
+from segpipe.volumes.formats import VolumeFormat, volume_format
+from segpipe.volumes.itk_files import read_itk_file, read_itk_header
+from segpipe.volumes.nifti import read_nifti, read_nifti_header
+from segpipe.volumes.volume import Volume, VolumeHeader, check_finite
+
+
+def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool = True) -> Volume:
+    """Read a file, or the DICOM series of a folder, by the one reader of its format.
+
+    Args:
+        path: .nii, .nii.gz, .mhd, .mha, .nrrd, .png, .jpg or a folder with DICOM files.
+        series_uid: which series to read where a folder has several; only for folders.
+        check: also refuse NaN and infinite voxels.
+
+    Returns:
+        array (x, y), (x, y, z) or with a leading channel axis, and its grid.
+
+    Raises:
+        SegpipeError: the file is missing, of no known format, damaged, or without a usable grid.
+    """
+    path, format_ = _existing(path, series_uid)
+    if format_ is VolumeFormat.DICOM:
+        volume = read_series(path, series_uid)
+    else:
+        volume = read_nifti(path) if format_.is_nifti else read_itk_file(path)
+    if check:
+        check_finite(volume)
+    return volume
+
+
+def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader:
+    """Read grid, channels and dtype without the voxels: the cheap check before a long run.
+
+    Args:
+        path: as `read_volume`.
+        series_uid: as `read_volume`.
+
+    Raises:
+        SegpipeError: what `read_volume` refuses, as far as it shows without unpacking voxels: also a
+            missing, short or overlong voxel file of an .mhd, a short .nii, and every fault in a DICOM
+            series' headers.
+    """
+    path, format_ = _existing(path, series_uid)
+    if format_ is VolumeFormat.DICOM:
+        return read_series_header(path, series_uid)
+    return read_nifti_header(path) if format_.is_nifti else read_itk_header(path)
+
+
+def _existing(path: str | Path, series_uid: str | None) -> tuple[Path, VolumeFormat]:
+    path = Path(path)
+    if not path.exists():
+        raise SegpipeError(f"{path}: no such file or folder; check the path")
+    format_ = volume_format(path)
+    if series_uid is not None and format_ is not VolumeFormat.DICOM:
+        raise SegpipeError(
+            f"{path}: series_uid {series_uid} chooses in a folder of DICOM files, and this is a file"
+        )
+    return path, format_

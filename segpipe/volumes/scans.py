@@ -1,0 +1,189 @@
+"""Finding the scans in a folder, and where the label map of each goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes.dicom_headers import dicom_files, is_image, read_dicom_header
+from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, suffix_format, volume_format
+from segpipe.volumes.metaimage import read_metaimage_header
+
+_COMPANION_SUFFIXES = frozenset(
+    {".json", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
+)
+_COMPANION_NAMES = frozenset(
+    {"license", "licence", "readme", "changes", "dicomdir", "sha256sums", "thumbs.db"}
+)
+_NAMES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan to read.
+
+    Args:
+        path: the file, or the folder of a DICOM series.
+        format: its format.
+        name: where it lies below the folder that was searched, with "/" and without suffix; names the case.
+    """
+
+    path: Path
+    format: VolumeFormat
+    name: str
+
+
+def find_scans(path: str | Path) -> list[Scan]:
+    """Find every scan in a folder and below it, or take one file as the one scan.
+
+    A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
+    files are scans of their own. Companions are passed over: hidden files and folders; the voxel files
+    that .mhd headers name; DICOM objects that are no image (structure sets, segmentations) and DICOMDIR;
+    files ending in .json .txt .md .csv .tsv .yaml .yml .xml .pdf .html; LICENSE, README, CHANGES, SHA256SUMS.
+
+    Args:
+        path: a folder, or one scan (a file, or a folder with one DICOM series).
+
+    Returns:
+        Scans sorted by name, then path.
+
+    Raises:
+        SegpipeError: the path is missing, holds no scan, or holds files that are neither scans nor
+            companions.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SegpipeError(f"{path}: no such file or folder; check the path")
+    if path.is_file():
+        return [_file_scan(path, path.parent, volume_format(path))]
+    scans: list[Scan] = []
+    unknown: list[Path] = []
+    for folder, files in _walk(path):
+        found, left = _folder_scans(path, folder, files)
+        scans += found
+        unknown += left
+    if unknown:
+        shown = ", ".join(file.relative_to(path).as_posix() for file in unknown[:_NAMES_SHOWN])
+        more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
+        raise SegpipeError(
+            f"{path}: {len(unknown)} files are neither scans nor known companions: {shown}{more}; segpipe "
+            "reads "
+            f"{KNOWN_FORMATS}: convert them or move them to another folder"
+        )
+    if not scans:
+        raise SegpipeError(f"{path}: no scan there; segpipe reads {KNOWN_FORMATS}")
+    return sorted(scans, key=lambda scan: (scan.name, str(scan.path)))
+
+
+def output_path(
+    scan: Scan,
+    output_dir: str | Path,
+    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
+) -> Path:
+    """Return where the label map of a scan goes: its name below `output_dir`, in its own format unless asked.
+
+    A JPEG's goes to .png, since JPEG changes labels, and a DICOM series' to .nii.gz.
+
+    Args:
+        scan: from `find_scans`.
+        output_dir: the folder that mirrors the one searched.
+        format: write this format instead.
+    """
+    chosen = (format or scan.format).label_map_format
+    return Path(output_dir) / f"{scan.name}{chosen.value}"
+
+
+def check_collisions(
+    scans: Sequence[Scan],
+    output_dir: str | Path,
+    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
+) -> None:
+    """Refuse scans whose label maps would replace each other or another's scan file.
+
+    Names that differ only in case are one file on many disks, and are refused everywhere.
+
+    Args:
+        scans: from `find_scans`.
+        output_dir: as `output_path`.
+        format: as `output_path`.
+
+    Raises:
+        SegpipeError: naming the scans and the file, or an output that is the scan itself.
+    """
+    owners: dict[str, Scan] = {}
+    sources = {os.path.realpath(scan.path).casefold(): scan for scan in scans}
+    for scan in scans:
+        target = output_path(scan, output_dir, format)
+        for written in _written_files(target):
+            source = sources.get(os.path.realpath(written).casefold())
+            if source is not None:
+                raise SegpipeError(
+                    f"{scan.path}: its label map {written} would replace the scan {source.path}; "
+                    "choose another output folder"
+                )
+            other = owners.setdefault(str(written).casefold(), scan)
+            if other is not scan:
+                raise SegpipeError(
+                    f"{other.path} and {scan.path}: both label maps would be written to {written} (names "
+                    "that differ "
+                    "in case count as one); rename one, or predict them into two output folders"
+                )
+
+
+def _written_files(target: Path) -> Iterator[Path]:
+    yield target
+    if target.suffix == VolumeFormat.MHD.value:
+        yield target.with_suffix(".zraw")
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield folders with their files, sorted, following links but entering no folder twice."""
+    entered: set[str] = set()
+    for folder, folders, names in os.walk(top, followlinks=True, onerror=_unreadable):
+        real = os.path.realpath(folder)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(folder), [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
+
+
+def _unreadable(error: OSError) -> None:
+    raise SegpipeError(
+        f"{error.filename}: cannot be read ({error.strerror}); check the permissions"
+    ) from error
+
+
+def _folder_scans(top: Path, folder: Path, files: list[Path]) -> tuple[list[Scan], list[Path]]:
+    """Return the scans directly in a folder, and the files that are nothing known."""
+    scans = []
+    left = []
+    for file in files:
+        found = suffix_format(file)
+        if found is None:
+            left.append(file)
+        else:
+            scans.append(_file_scan(file, top, found[0]))
+    voxel_files = {
+        read_metaimage_header(scan.path).data_path for scan in scans if scan.format is VolumeFormat.MHD
+    }
+    left = [file for file in left if file not in voxel_files and not _is_companion(file)]
+    unknown = [file for file in left if not is_dicom_file(file)]
+    if len(unknown) < len(left) and any(is_image(read_dicom_header(file)) for file in dicom_files(folder)):
+        name = folder.relative_to(top).as_posix() if folder != top else folder.resolve().name
+        scans.append(Scan(folder, VolumeFormat.DICOM, name))
+    return scans, unknown
+
+
+def _file_scan(path: Path, top: Path, format_: VolumeFormat) -> Scan:
+    found = suffix_format(path)
+    suffix = found[1] if found else ""
+    return Scan(path, format_, path.relative_to(top).as_posix().removesuffix(suffix))
+
+
+def _is_companion(path: Path) -> bool:
+    return path.suffix.lower() in _COMPANION_SUFFIXES or path.name.lower() in _COMPANION_NAMES

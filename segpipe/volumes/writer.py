@@ -1,0 +1,196 @@
+"""Writing a label map or a scan on its grid: one writer, which picks format and dtype.
+
+What it writes is whole or not there. MONAI's SaveImage fixes one suffix for a whole run and writes float32 unless told.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813 - the name all its users know
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes.formats import VolumeFormat, volume_format
+from segpipe.volumes.geometry import Grid
+from segpipe.volumes.volume import Volume, VoxelArray
+
+_LABEL_DTYPES = (np.uint8, np.uint16, np.int16, np.int32)
+_SCAN_DTYPES = (*_LABEL_DTYPES, np.float32)
+_PNG_DTYPES = (np.uint8, np.uint16)
+_UNSET, _SCANNER = 0, 1  # NIfTI's codes of what a form means
+
+
+def write_label_map(
+    array_xyz: npt.NDArray[Any],
+    grid: Grid,
+    path: str | Path,
+    *,
+    source: Volume | None = None,
+    dtype: npt.DTypeLike | None = None,
+) -> None:
+    """Write integer labels to the format that the suffix names, on exactly the grid given.
+
+    Args:
+        array_xyz: integer or bool labels, shape (x, y) or (x, y, z) equal to `grid.size`.
+        grid: where the voxels lie, normally the scan's own `Volume.grid`.
+        path: .nii, .nii.gz, .mhd (with a .zraw beside it), .mha, .nrrd or .png; folders are made as
+            needed, and an earlier file is replaced only once the new one is whole.
+        source: the scan that was segmented; where both are NIfTI its form codes and qform are carried over.
+        dtype: of the stored voxels; by default the smallest of uint8, uint16, int16 and int32 that holds
+            the labels.
+
+    Raises:
+        SegpipeError: shape and grid differ, labels do not fit, the format cannot hold the grid or the
+            labels, or the file cannot be written.
+        TypeError: the labels are not integers.
+    """
+    if array_xyz.dtype.kind not in "biu":
+        raise TypeError(f"labels must be integers, not {array_xyz.dtype}")
+    path = Path(path)
+    low, high = (int(array_xyz.min()), int(array_xyz.max())) if array_xyz.size else (0, 0)
+    chosen = np.dtype(dtype) if dtype is not None else _smallest_dtype(path, low, high)
+    if chosen.kind not in "iu" or low < np.iinfo(chosen).min or high > np.iinfo(chosen).max:
+        raise SegpipeError(
+            f"{path}: labels {low} to {high} do not fit {chosen}; ask for a wider integer type"
+        )
+    _write(array_xyz.astype(chosen, copy=False), grid, path, source)
+
+
+def write_volume(array_xyz: npt.NDArray[Any], grid: Grid, path: str | Path) -> None:
+    """Write intensities, in the array's own dtype, to the format that the suffix names.
+
+    Args:
+        array_xyz: uint8, uint16, int16, int32 or float32, shape (x, y) or (x, y, z) equal to `grid.size`.
+        grid: where the voxels lie.
+        path: as `write_label_map`.
+
+    Raises:
+        SegpipeError: as `write_label_map`.
+        TypeError: another dtype.
+    """
+    if array_xyz.dtype not in _SCAN_DTYPES:
+        names = ", ".join(np.dtype(dtype).name for dtype in _SCAN_DTYPES)
+        raise TypeError(f"intensities must be one of {names}, not {array_xyz.dtype}")
+    _write(array_xyz, grid, Path(path), None)
+
+
+def _smallest_dtype(path: Path, low: int, high: int) -> np.dtype[Any]:
+    for dtype in _LABEL_DTYPES:
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    raise SegpipeError(f"{path}: labels {low} to {high}: must lie within int32; renumber them")
+
+
+def _write(array: VoxelArray, grid: Grid, path: Path, source: Volume | None) -> None:
+    format_ = volume_format(path)
+    _refuse_what_the_format_cannot_hold(array, grid, path, format_)
+    if format_.is_nifti:
+        _replace(path, lambda target: nibabel.save(_nifti_image(array, grid, source), target))
+    else:
+        _replace(path, lambda target: sitk.WriteImage(_itk_image(array, grid, format_), str(target), True))
+
+
+def _refuse_what_the_format_cannot_hold(
+    array: VoxelArray, grid: Grid, path: Path, format_: VolumeFormat
+) -> None:
+    if array.shape != grid.size:
+        raise SegpipeError(
+            f"{path}: array of shape {array.shape} on a grid of size {grid.size} voxels: must be equal; "
+            "resample the array onto the grid first"
+        )
+    if format_ in (VolumeFormat.JPEG, VolumeFormat.DICOM):
+        raise SegpipeError(
+            f"{path}: segpipe writes no {format_.name}, which would change labels; use .png or .nii.gz"
+        )
+    if format_.is_nifti:
+        return
+    if grid.is_sheared:
+        raise SegpipeError(
+            f"{path}: sheared grid, direction {_cosines(grid)} (LPS): {format_.value} holds perpendicular "
+            "axes only; "
+            "write .nii.gz"
+        )
+    if grid.spatial_dims == 2 and not grid.is_axial_plane:
+        raise SegpipeError(
+            f"{path}: a 2D grid out of the xy plane ({grid}): a 2D {format_.value} cannot hold it; write "
+            ".nii.gz"
+        )
+    if format_ is VolumeFormat.PNG:
+        picture = Grid.from_lps(grid.size[:2], (1.0, 1.0), (0.0, 0.0), np.eye(2))
+        if grid.spatial_dims != 2 or not grid.matches(picture):
+            raise SegpipeError(
+                f"{path}: a PNG holds 2D pixels without a place in the patient, this is {grid}; write "
+                ".nii.gz or .mhd"
+            )
+        if array.dtype not in _PNG_DTYPES:
+            raise SegpipeError(
+                f"{path}: values {array.min()} to {array.max()} as {array.dtype}: a PNG holds 0 to 65535; "
+                "write .mhd"
+            )
+
+
+def _cosines(grid: Grid) -> str:
+    return np.array2string(grid.direction_lps, precision=6, separator=", ").replace("\n", "")
+
+
+def _itk_image(array: VoxelArray, grid: Grid, format_: VolumeFormat) -> sitk.Image:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    if format_ is not VolumeFormat.PNG:
+        dims = grid.spatial_dims
+        image.SetSpacing(grid.spacing_mm)
+        image.SetOrigin(grid.origin_lps[:dims].tolist())
+        image.SetDirection(grid.direction_lps[:dims, :dims].reshape(-1).tolist())
+    return image
+
+
+def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | None) -> nibabel.Nifti1Image:
+    forms = source.nifti_forms if source is not None and source.grid.matches(grid) else None
+    image = nibabel.Nifti1Image(array, grid.affine)
+    sform_code, qform_code = (forms.sform_code, forms.qform_code) if forms else (_SCANNER, _SCANNER)
+    if (
+        forms and qform_code and sform_code
+    ):  # each program follows the form it prefers, and lands where the scan does
+        image.set_qform(forms.qform, code=qform_code)
+    elif grid.is_sheared:  # a qform is a rotation
+        image.set_qform(None, code=_UNSET)
+    else:
+        image.set_qform(grid.affine, code=qform_code)
+    image.set_sform(grid.affine, code=sform_code)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _replace(path: Path, save: Callable[[Path], object]) -> None:
+    """Save under the final names in a hidden folder beside `path`, sync, move into place, header last."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".segpipe-", dir=path.parent))
+        try:
+            save(staging / path.name)
+            for written in sorted(staging.iterdir(), key=lambda file: file.name == path.name):
+                _sync(written)
+                written.replace(path.parent / written.name)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        raise SegpipeError(
+            f"{path}: cannot be written ({reason}); check space and permissions there"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
