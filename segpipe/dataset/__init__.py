@@ -1,0 +1,44 @@
+"""What we train on: manifests, folds, checks of every file, and the phantoms that need no download.
+
+`loading` (cases into batches) is imported by itself, since it alone needs torch.
+"""
+
+from segpipe.dataset.fingerprint import dataset_fingerprint
+from segpipe.dataset.integrity import (
+    CaseReport,
+    Finding,
+    check_cases,
+    examine_cases,
+    require_valid,
+    training_records,
+    with_checksums,
+)
+from segpipe.dataset.manifest import (
+    Case,
+    Manifest,
+    load_manifest,
+    parse_manifest,
+    shipped_manifests,
+    write_manifest,
+)
+from segpipe.dataset.splits import patient_folds, training_split, with_folds
+
+__all__ = [
+    "Case",
+    "CaseReport",
+    "Finding",
+    "Manifest",
+    "check_cases",
+    "dataset_fingerprint",
+    "examine_cases",
+    "load_manifest",
+    "parse_manifest",
+    "patient_folds",
+    "require_valid",
+    "shipped_manifests",
+    "training_records",
+    "training_split",
+    "with_checksums",
+    "with_folds",
+    "write_manifest",
+]

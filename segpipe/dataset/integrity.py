@@ -1,0 +1,371 @@
+"""Every finding about a data set, before the first batch: each file read once, each fault with its remedy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from segpipe.dataset.manifest import Case, Manifest
+from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256
+from segpipe.labels import LabelTable, check_same_labels
+from segpipe.volumes import Volume, read_volume
+
+PERCENTILES = (0.5, 50.0, 99.5)
+_FINDINGS_SHOWN = 10
+_MOST_THREADS = 4  # each holds a whole case in memory
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of one case.
+
+    Attributes:
+        severity: an "error" keeps the case from training, a "warning" may be meant.
+        case: the case's id.
+        file: the file it lies in, as the manifest writes it.
+        message: rule, both values with units, and what to do.
+    """
+
+    severity: Literal["error", "warning"]
+    case: str
+    file: str
+    message: str
+
+    def __str__(self) -> str:
+        """Case, file and message in one line."""
+        return f"{self.case}: {self.file}: {self.message}"
+
+
+@dataclass(frozen=True)
+class ChannelFacts:
+    """Intensities of one channel of one image, in the file's units.
+
+    Attributes:
+        name: of the channel, as the manifest's modality has it.
+        percentiles: at `PERCENTILES`.
+        mean, std: over all voxels.
+    """
+
+    name: str
+    percentiles: tuple[float, ...]
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What a sound case says of its data set; summed up by `dataset_fingerprint`.
+
+    Attributes:
+        size: voxels along (x, y) or (x, y, z).
+        spacing_mm: along the same axes.
+        channels: one a channel.
+        class_voxels: class name -> voxels, by index; empty without a label map.
+    """
+
+    size: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    channels: tuple[ChannelFacts, ...]
+    class_voxels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What reading one case told: its findings, and its facts where nothing kept them from being taken."""
+
+    case: str
+    findings: tuple[Finding, ...]
+    facts: CaseFacts | None
+
+    @property
+    def has_errors(self) -> bool:
+        """True when the case must not train."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
+def examine_cases(
+    cases: Sequence[Case],
+    dataset_dir: Path,
+    manifest: Manifest,
+    table: LabelTable,
+    spatial_dims: int | None = None,
+    *,
+    checksums: bool = True,
+    progress: bool = True,
+) -> list[CaseReport]:
+    """Read every file of every case once and report what is wrong with it.
+
+    Args:
+        cases: those to examine, usually the manifest's training cases.
+        dataset_dir: the folder in which the manifest's paths begin.
+        manifest: says how many channels there are and which values its files store.
+        table: the classes of the bundle that is to train.
+        spatial_dims: 2 or 3; None for what most of the cases are.
+        checksums: also compare files with the manifest's SHA-256, where it has them.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Returns:
+        One report a case, in the order of `cases`.
+
+    Raises:
+        SegpipeError: there is no such folder, or the manifest's labels are not the table's.
+    """
+    if manifest.target == "mask":
+        check_same_labels(table, manifest.labels)
+    if not dataset_dir.is_dir():
+        raise SegpipeError(
+            f"{manifest.name}: dataset_dir {dataset_dir} is no folder; give the one in which the manifest's "
+            "paths "
+            f"({cases[0].images[0] if cases else 'of its files'}) begin"
+        )
+    examine = partial(_examine, dataset_dir=dataset_dir, manifest=manifest, table=table, checksums=checksums)
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        reports = list(
+            track(
+                pool.map(examine, cases),
+                description="Checking cases",
+                total=len(cases),
+                console=Console(stderr=True),
+                transient=True,
+                disable=not (progress and sys.stderr.isatty()),
+            )
+        )
+    return _with_odd_dimensions(reports, spatial_dims, {case.case: case.images[0] for case in cases})
+
+
+def check_cases(
+    cases: Sequence[Case],
+    dataset_dir: Path,
+    manifest: Manifest,
+    table: LabelTable,
+    spatial_dims: int | None = None,
+    *,
+    checksums: bool = True,
+    progress: bool = True,
+) -> list[Finding]:
+    """Return all findings of `examine_cases`, which describes the arguments and errors."""
+    reports = examine_cases(
+        cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, progress=progress
+    )
+    return [finding for report in reports for finding in report.findings]
+
+
+def require_valid(
+    cases: Sequence[Case],
+    dataset_dir: Path,
+    manifest: Manifest,
+    table: LabelTable,
+    spatial_dims: int | None = None,
+    *,
+    checksums: bool = True,
+    progress: bool = True,
+) -> list[CaseReport]:
+    """Examine the cases and refuse them if one has an error; see `examine_cases` for the arguments.
+
+    Returns:
+        The reports, with warnings only.
+
+    Raises:
+        SegpipeError: at least one error; the message holds the first ten and says how many there are.
+    """
+    reports = examine_cases(
+        cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, progress=progress
+    )
+    errors = [finding for report in reports for finding in report.findings if finding.severity == "error"]
+    if errors:
+        shown = "".join(f"\n  {finding}" for finding in errors[:_FINDINGS_SHOWN])
+        more = f"\n  and {len(errors) - _FINDINGS_SHOWN} more" if len(errors) > _FINDINGS_SHOWN else ""
+        bad = len({finding.case for finding in errors})
+        raise SegpipeError(
+            f"{manifest.name}: {len(errors)} error(s) in {bad} of {len(cases)} cases below {dataset_dir}:"
+            f"{shown}{more}"
+        )
+    return reports
+
+
+def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
+    """Return the manifest with the SHA-256 of every file of its cases.
+
+    Raises:
+        SegpipeError: a file is missing, or is a folder (a DICOM series), which has no checksum.
+    """
+
+    def summed(case: Case) -> Case:
+        for path in case.files:
+            if not (dataset_dir / path).is_file():
+                raise SegpipeError(f"{case.case}: {path} is no file below {dataset_dir}; nothing to sum up")
+        return replace(case, sha256={path: file_sha256(dataset_dir / path) for path in case.files})
+
+    return replace(
+        manifest,
+        training=tuple(summed(case) for case in manifest.training),
+        test=tuple(summed(case) for case in manifest.test),
+    )
+
+
+def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dict[str, Any]]:
+    """Return the cases as MONAI's datasets take them.
+
+    Args:
+        cases: as `training_split` gives them.
+        dataset_dir: the folder in which the manifest's paths begin.
+
+    Returns:
+        One dict a case: `case` (its id), `image` (absolute path, or a list of one a channel) and, where there
+            is
+        one, `label` (absolute path).
+    """
+    folder = Path(dataset_dir).absolute()
+    records: list[dict[str, Any]] = []
+    for case in cases:
+        images = [str(folder / path) for path in case.images]
+        record: dict[str, Any] = {"case": case.case, "image": images[0] if len(images) == 1 else images}
+        if case.label is not None:
+            record["label"] = str(folder / case.label)
+        records.append(record)
+    return records
+
+
+class _RejectedError(Exception):
+    """Carries the finding after which a case cannot be examined further."""
+
+    def __init__(self, file: str, message: str) -> None:
+        super().__init__(message)
+        self.file = file
+        self.message = message
+
+
+def _examine(
+    case: Case, *, dataset_dir: Path, manifest: Manifest, table: LabelTable, checksums: bool
+) -> CaseReport:
+    findings: list[Finding] = []
+    facts = None
+    try:
+        if checksums:
+            findings.extend(_checksum_findings(case, dataset_dir))
+        images = [_read(dataset_dir, path) for path in case.images]
+        channels = _channels(case, images, manifest)
+        class_voxels: Mapping[str, int] = {}
+        if case.label is not None:
+            class_voxels = _class_voxels(case, case.label, dataset_dir, images[0], manifest, table)
+            if not any(class_voxels[name] for name in table.foreground_names):
+                message = "the label map holds background only; check that it belongs to this image"
+                findings.append(Finding("warning", case.case, case.label, message))
+        facts = CaseFacts(images[0].grid.size, images[0].grid.spacing_mm, channels, class_voxels)
+    except _RejectedError as rejected:
+        findings.append(Finding("error", case.case, rejected.file, rejected.message))
+    return CaseReport(case.case, tuple(findings), facts)
+
+
+def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
+    findings = []
+    for path, expected in case.sha256.items():
+        file = dataset_dir / path
+        if file.is_file() and (found := file_sha256(file)) != expected:
+            message = (
+                f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
+                "check "
+                "without checksums if this copy is meant"
+            )
+            findings.append(Finding("error", case.case, path, message))
+    return findings
+
+
+def _read(dataset_dir: Path, path: str) -> Volume:
+    if not (dataset_dir / path).exists():
+        raise _RejectedError(
+            path, f"missing below {dataset_dir}; fetch it, or remove the case from the manifest"
+        )
+    try:
+        return read_volume(dataset_dir / path)
+    except SegpipeError as error:
+        raise _RejectedError(path, str(error)) from error
+
+
+def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[ChannelFacts, ...]:
+    for path, image in zip(case.images[1:], images[1:], strict=True):
+        _require_same_grid(case.images[0], images[0], path, image, "channels lie on different grids")
+    found = sum(image.num_channels for image in images)
+    if found != manifest.num_channels:
+        raise _RejectedError(
+            case.images[0],
+            f"the image has {found} channel(s) (size {images[0].grid.size}), modality names "
+            f"{manifest.num_channels} "
+            f"({', '.join(manifest.modality)}); split the file, or correct modality in the manifest",
+        )
+    facts: list[ChannelFacts] = []
+    for path, image in zip(case.images, images, strict=True):
+        for channel in image.array.reshape(image.num_channels, -1):
+            if channel.min() == channel.max():
+                raise _RejectedError(
+                    path,
+                    f"every voxel is {channel[0].item():g}; a blank image: export it again or remove the "
+                    "case",
+                )
+            percentiles = tuple(float(value) for value in np.percentile(channel, PERCENTILES))
+            facts.append(
+                ChannelFacts(
+                    manifest.modality[len(facts)], percentiles, float(channel.mean()), float(channel.std())
+                )
+            )
+    return tuple(facts)
+
+
+def _class_voxels(
+    case: Case, path: str, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
+) -> dict[str, int]:
+    label = _read(dataset_dir, path)
+    if label.num_channels != 1:
+        raise _RejectedError(
+            path,
+            f"the label map has {label.num_channels} channels, needs 1 with a class value a voxel; merge "
+            "them",
+        )
+    _require_same_grid(case.images[0], image, path, label, "image and label grids differ")
+    try:
+        indices = table.to_indices(label.array, manifest.file_values)
+    except SegpipeError as error:
+        raise _RejectedError(path, str(error)) from error
+    counts = np.bincount(indices.ravel(), minlength=table.num_classes)
+    return {name: int(count) for name, count in zip(table.names, counts, strict=True)}
+
+
+def _require_same_grid(path: str, volume: Volume, other_path: str, other: Volume, rule: str) -> None:
+    differences = volume.grid.differences(other.grid)
+    if differences:
+        raise _RejectedError(
+            other_path,
+            f"{rule}: {', '.join(differences)}; resample {other_path} onto {path} or correct the manifest "
+            "row",
+        )
+
+
+def _with_odd_dimensions(
+    reports: list[CaseReport], spatial_dims: int | None, first_image: dict[str, str]
+) -> list[CaseReport]:
+    """Add an error to each case that is 2D where 3D is wanted, or 3D where 2D is."""
+    found = Counter(len(report.facts.size) for report in reports if report.facts)
+    wanted = spatial_dims or (found.most_common(1)[0][0] if found else 0)
+    checked = []
+    for report in reports:
+        if report.facts and len(report.facts.size) != wanted:
+            message = (
+                f"the image is {len(report.facts.size)}D, size {report.facts.size}; {wanted}D is wanted; "
+                "convert it, or remove the case"
+            )
+            finding = Finding("error", report.case, first_image[report.case], message)
+            report = replace(report, findings=(*report.findings, finding))
+        checked.append(report)
+    return checked

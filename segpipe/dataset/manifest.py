@@ -1,0 +1,360 @@
+"""What a data set is: its cases and their files, labels, licence, checksums and folds, in one JSON file.
+
+The JSON is a superset of the `dataset.json` of the Medical Segmentation Decathlon (MSD), so MONAI's
+`load_decathlon_datalist` reads a manifest and this module reads a plain MSD file. From such a file a case
+takes its id from the name of its first image; label names are kept as written and compared without regard to
+case.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+import jsonschema
+
+from segpipe.errors import SegpipeError
+from segpipe.files import json_sha256, write_text
+from segpipe.labels import same_name
+
+Target = Literal["mask", "class", "findings"]
+
+SCHEMA_VERSION = 1
+_ERRORS_SHOWN = 10
+_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
+_TEXTS = ("description", "source", "reference", "licence", "citation", "patients", "checksums")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan and what is known of it.
+
+    Attributes:
+        case: id, unique in its manifest, usable as a file name.
+        images: paths of the channels' files below the data set's folder, with forward slashes; one file may
+            hold all channels.
+        label: path of the label map below the data set's folder; None for a test case or another target.
+        patient: whose scan it is; None where that is not known.
+        fold: the cross-validation fold that this case validates, from 0; None where no folds are assigned.
+        classes: for target "class" the one class name, for "findings" any number of them.
+        sha256: path -> hexadecimal SHA-256 of that file; empty where no checksum is known.
+    """
+
+    case: str
+    images: tuple[str, ...]
+    label: str | None = None
+    patient: str | None = None
+    fold: int | None = None
+    classes: tuple[str, ...] = ()
+    sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all files of the case below the data set's folder: images, then the label map."""
+        return self.images if self.label is None else (*self.images, self.label)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A data set as a manifest describes it; `load_manifest` and `parse_manifest` validate it.
+
+    Attributes:
+        name: short name of the data set.
+        modality: one text a channel, in the order of the channels.
+        labels: stored value -> class name, in the order of the values.
+        target: what a case is labelled with: a label map ("mask"), one class, or any number of findings.
+        training: the labelled cases.
+        test: further cases, labelled or not; never trained on.
+        description: what the data set shows.
+        source: where it is to be had.
+        reference: who made it.
+        licence: terms of the data.
+        citation: what to cite.
+        patients: what is known about whose scans they are.
+        checksums: which copy of the files the checksums were taken from.
+    """
+
+    name: str
+    modality: tuple[str, ...]
+    labels: Mapping[int, str] = field(hash=False)
+    training: tuple[Case, ...]
+    test: tuple[Case, ...] = ()
+    target: Target = "mask"
+    description: str = ""
+    source: str = ""
+    reference: str = ""
+    licence: str = ""
+    citation: str = ""
+    patients: str = ""
+    checksums: str = ""
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels of every image."""
+        return len(self.modality)
+
+    @property
+    def file_values(self) -> dict[str, int]:
+        """Class name -> value in this data set's label maps, as `LabelTable.to_indices` takes it."""
+        return {name: value for value, name in self.labels.items()}
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the content, whatever its layout in the file."""
+        return json_sha256(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as plain JSON types, in the order in which `write_manifest` writes them."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            **{key: getattr(self, key) for key in _TEXTS if getattr(self, key)},
+            "modality": {str(channel): text for channel, text in enumerate(self.modality)},
+            "labels": {str(value): name for value, name in self.labels.items()},
+            "target": self.target,
+            "numTraining": len(self.training),
+            "training": [_case_to_json(case) for case in self.training],
+            "numTest": len(self.test),
+            "test": [_case_to_json(case) for case in self.test],
+        }
+
+
+def load_manifest(name_or_path: str | Path) -> Manifest:
+    """Read and validate a manifest.
+
+    Args:
+        name_or_path: the name of a manifest that comes with segpipe (`hippocampus`), or the path of a JSON
+            file: whatever ends in `.json` or names an existing file.
+
+    Raises:
+        SegpipeError: there is no such manifest, or `parse_manifest` refuses it.
+    """
+    text = str(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix.lower() != ".json" and not path.is_file():
+        return load_manifest(_shipped_path(text))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_refuse_repeated_keys)
+    except FileNotFoundError:
+        raise SegpipeError(
+            f"{text}: no such manifest file; give its path, or the name of a shipped one"
+        ) from None
+    except OSError as error:
+        raise SegpipeError(f"{text}: the manifest cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SegpipeError(f"{text}: the manifest is not UTF-8 text ({error.reason})") from error
+    except json.JSONDecodeError as error:
+        raise SegpipeError(
+            f"{text}: the manifest is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from error
+    except _RepeatedKeyError as error:
+        raise SegpipeError(f"{text}: the key {error} stands twice in one object; remove one") from error
+    return parse_manifest(content, text)
+
+
+def shipped_manifests() -> tuple[str, ...]:
+    """Return the names of the manifests that come with segpipe."""
+    return tuple(sorted(path.stem for path in _shipped_folder().glob("*.json")))
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest as JSON; the same manifest gives the same bytes.
+
+    Raises:
+        SegpipeError: the manifest would not pass its own validation; nothing is written then.
+    """
+    content = manifest.to_json()
+    parse_manifest(content, str(path))
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def parse_manifest(content: Any, where: str) -> Manifest:
+    """Validate a manifest's JSON content and build the manifest.
+
+    Args:
+        content: what `json.load` returned.
+        where: the file's name, for messages.
+
+    Raises:
+        SegpipeError: the content breaks the schema, has a case twice, a path that leaves the data set's
+            folder, a count that does not fit, folds for some cases only, and the like; one message that
+            starts with `where` and names the place in the file.
+    """
+    content = _follows_schema(content, where)
+    plain_decathlon = "schema_version" not in content
+    manifest = Manifest(
+        name=content["name"],
+        modality=tuple(content["modality"][key] for key in sorted(content["modality"], key=int)),
+        labels={int(value): content["labels"][value] for value in sorted(content["labels"], key=int)},
+        training=tuple(_case_from_json(entry, plain_decathlon) for entry in content["training"]),
+        test=tuple(_case_from_json(entry, plain_decathlon) for entry in content.get("test", [])),
+        target=content.get("target", "mask"),
+        **{key: content.get(key, "") for key in _TEXTS},
+    )
+    for count, cases in (("numTraining", manifest.training), ("numTest", manifest.test)):
+        if content.get(count, len(cases)) != len(cases):
+            raise SegpipeError(
+                f"{where}: $.{count} is {content[count]}, but {len(cases)} cases are listed; "
+                "correct the number, or find the missing cases"
+            )
+    _check_labels(manifest, where)
+    _check_cases(manifest, where)
+    return manifest
+
+
+class _RepeatedKeyError(Exception):
+    """A JSON object has a key twice; json would keep the last in silence."""
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKeyError(next(repr(key) for key in keys if keys.count(key) > 1))
+    return entries
+
+
+def _shipped_folder() -> Path:
+    """Return `data_manifests` inside an installed package, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "data_manifests"
+    return installed if installed.is_dir() else package.parent / "data_manifests"
+
+
+def _shipped_path(name: str) -> Path:
+    shipped = shipped_manifests()
+    if name not in shipped:
+        nearest = difflib.get_close_matches(name, shipped, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise SegpipeError(
+            f"manifest {name!r} is neither a file nor shipped with segpipe; {hint}"
+            f"shipped: {', '.join(shipped) or 'none'}; or give the path of a JSON file"
+        )
+    return _shipped_folder() / f"{name}.json"
+
+
+@functools.cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads((Path(__file__).with_name("manifest.schema.json")).read_text(encoding="utf-8"))
+    return jsonschema.Draft202012Validator(schema)
+
+
+def _follows_schema(content: Any, where: str) -> dict[str, Any]:
+    errors = sorted(_validator().iter_errors(content), key=lambda error: list(map(str, error.absolute_path)))
+    if errors:
+        lines = [f"{error.json_path}: {error.message[:_MESSAGE_LENGTH]}" for error in errors[:_ERRORS_SHOWN]]
+        more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
+        raise SegpipeError(f"{where}: not a segpipe manifest or MSD dataset.json: {'; '.join(lines)}{more}")
+    return dict(content)
+
+
+def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
+    if isinstance(entry, str):
+        entry = {"image": entry}
+    image = entry["image"]
+    images = tuple(_plain_path(path) for path in ([image] if isinstance(image, str) else image))
+    label = _plain_path(entry["label"]) if "label" in entry else None
+    if plain_decathlon:
+        name = PurePosixPath(images[0]).name.removesuffix(".gz")
+        return Case(case=PurePosixPath(name).stem, images=images, label=label)
+    return Case(
+        case=entry["case"],
+        images=images,
+        label=label,
+        patient=entry.get("patient"),
+        fold=entry.get("fold"),
+        classes=tuple(entry.get("classes", ())),
+        sha256={_plain_path(path): digest for path, digest in entry.get("sha256", {}).items()},
+    )
+
+
+def _plain_path(path: str) -> str:
+    """Drop the leading `./` that MSD writes; what leaves the folder is refused later, with its case."""
+    return str(PurePosixPath(path))
+
+
+def _case_to_json(case: Case) -> dict[str, Any]:
+    entry: dict[str, Any] = {"case": case.case, "patient": case.patient, "image": list(case.images)}
+    if case.label is not None:
+        entry["label"] = case.label
+    if case.classes:
+        entry["classes"] = list(case.classes)
+    if case.fold is not None:
+        entry["fold"] = case.fold
+    if case.sha256:
+        entry["sha256"] = dict(case.sha256)
+    return entry
+
+
+def _check_labels(manifest: Manifest, where: str) -> None:
+    names = [same_name(name) for name in manifest.labels.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise SegpipeError(
+                f"{where}: $.labels: {name!r} stands under two values; every class needs a name of its own"
+            )
+
+
+def _check_cases(manifest: Manifest, where: str) -> None:
+    seen: set[str] = set()
+    for key, cases in (("training", manifest.training), ("test", manifest.test)):
+        for position, case in enumerate(cases):
+            place = f"{where}: $.{key}[{position}]: {case.case}"
+            # case-insensitively, since the case id becomes a file name
+            if case.case.casefold() in seen:
+                raise SegpipeError(f"{place}: this case id stands twice; every case needs an id of its own")
+            seen.add(case.case.casefold())
+            _check_paths(case, place)
+            _check_target(case, manifest, place, labelled=key == "training")
+    with_fold = sum(case.fold is not None for case in manifest.training)
+    if with_fold not in (0, len(manifest.training)):
+        raise SegpipeError(
+            f"{where}: {with_fold} of {len(manifest.training)} training cases have a fold; "
+            "give all of them one, or none"
+        )
+
+
+def _check_paths(case: Case, place: str) -> None:
+    for path in case.files:
+        windows = PureWindowsPath(path)
+        if windows.root or windows.drive or ".." in windows.parts or "\\" in path:
+            raise SegpipeError(
+                f"{place}: the path {path} must lie inside the data set's folder: relative, "
+                "with forward slashes, without '..'"
+            )
+    strangers = sorted(set(case.sha256) - set(case.files))
+    if strangers:
+        raise SegpipeError(
+            f"{place}: sha256 names {', '.join(strangers)}, which is no file of this case "
+            f"({', '.join(case.files)}); correct the path"
+        )
+
+
+def _check_target(case: Case, manifest: Manifest, place: str, *, labelled: bool) -> None:
+    if len(case.images) not in (1, manifest.num_channels):
+        raise SegpipeError(
+            f"{place}: lists {len(case.images)} image files, but modality names "
+            f"{manifest.num_channels} channel(s); list one file a channel, or one file with all of them"
+        )
+    known = {same_name(name) for name in manifest.labels.values()}
+    unknown = [name for name in case.classes if same_name(name) not in known]
+    if unknown:
+        raise SegpipeError(
+            f"{place}: classes {', '.join(unknown)} are not among the labels "
+            f"({', '.join(manifest.labels.values())}); correct one or the other"
+        )
+    if not labelled:
+        return
+    if manifest.target == "mask" and case.label is None:
+        raise SegpipeError(
+            f"{place}: has no label; a training case of target mask needs the path of its label map"
+        )
+    if manifest.target == "class" and len(case.classes) != 1:
+        raise SegpipeError(
+            f"{place}: has {len(case.classes)} classes; a training case of target class needs one"
+        )

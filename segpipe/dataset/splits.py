@@ -1,0 +1,141 @@
+"""Which cases train and which validate: folds that no patient crosses, and the check that none does."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from segpipe.dataset.manifest import Case, Manifest
+from segpipe.errors import SegpipeError
+
+
+def patient_folds(
+    cases: Sequence[Case], num_folds: int, seed: int, classes: Sequence[str] | None = None
+) -> list[int]:
+    """Assign every case to a fold so that all cases of a patient are in the same one.
+
+    A case of an unknown patient counts as a patient of its own. The folds depend on the seed and on which
+    cases there are, not on their order. The numbers of cases of two folds differ by at most those of the
+    largest patient (by one, where patients have one case each).
+
+    Args:
+        cases: the cases to divide, each id once.
+        num_folds: at least 2, at most the number of patients.
+        seed: of the order in which patients are dealt out.
+        classes: one text a case (a class, or what else the folds should have equal shares of), in the order
+            of `cases`; a patient counts for its commonest. None to balance numbers of cases alone.
+
+    Returns:
+        The fold of each case, 0 to num_folds - 1, in the order of `cases`.
+
+    Raises:
+        SegpipeError: a case id twice, fewer than two folds, or more folds than patients.
+    """
+    ids = [case.case for case in cases]
+    if len(set(ids)) < len(ids):
+        raise SegpipeError(f"folds: the case {Counter(ids).most_common(1)[0][0]} stands twice; remove one")
+    if classes is not None and len(classes) != len(cases):
+        raise SegpipeError(
+            f"folds: {len(classes)} classes are given for {len(cases)} cases; needs one a case"
+        )
+    members: dict[tuple[bool, str], list[int]] = defaultdict(list)
+    for position, case in enumerate(cases):
+        members[case.patient is not None, case.patient or case.case].append(position)
+    if not 2 <= num_folds <= len(members):
+        raise SegpipeError(
+            f"folds: {num_folds} folds asked for {len(members)} patients; needs 2 to {len(members)} folds"
+        )
+    stratum = {
+        patient: _commonest([classes[position] for position in positions]) if classes else ""
+        for patient, positions in members.items()
+    }
+    random = np.random.default_rng(seed)
+    patients = sorted(members)
+    random.shuffle(patients)
+    # the largest first, so that the small ones even out what they leave; one class after the other, so that
+    # the # emptiest fold comes round to each
+    patients.sort(key=lambda patient: (-len(members[patient]), stratum[patient]))
+    deal = random.permutation(num_folds)
+
+    fold_of = [0] * len(cases)
+    sizes = [0] * num_folds
+    shares: Counter[tuple[int, str]] = Counter()
+    for patient in patients:
+        fold = min(range(num_folds), key=lambda k: (sizes[k], shares[k, stratum[patient]], deal[k]))
+        sizes[fold] += len(members[patient])
+        shares[fold, stratum[patient]] += len(members[patient])
+        for position in members[patient]:
+            fold_of[position] = fold
+    return fold_of
+
+
+def with_folds(manifest: Manifest, num_folds: int, seed: int) -> Manifest:
+    """Return the manifest with `patient_folds` of its training cases, stratified by class for target "class".
+
+    Raises:
+        SegpipeError: as `patient_folds`.
+    """
+    classes = [case.classes[0] for case in manifest.training] if manifest.target == "class" else None
+    folds = patient_folds(manifest.training, num_folds, seed, classes)
+    cases = tuple(replace(case, fold=fold) for case, fold in zip(manifest.training, folds, strict=True))
+    return replace(manifest, training=cases)
+
+
+def training_split(manifest: Manifest, fold: int | None) -> tuple[list[Case], list[Case]]:
+    """Return the cases to train on and those to validate on.
+
+    Args:
+        manifest: its training cases carry folds.
+        fold: the fold that validates; None to train on all cases and validate on none.
+
+    Raises:
+        SegpipeError: the manifest has no such fold, or a patient or an image file (by checksum) would be on
+            both sides.
+    """
+    if fold is None:
+        return list(manifest.training), []
+    folds = sorted({case.fold for case in manifest.training if case.fold is not None})
+    if not folds:
+        raise SegpipeError(
+            f"{manifest.name}: fold {fold} asked for, but the manifest assigns no folds; "
+            "write them with `segpipe data folds`, or train on all cases with fold null"
+        )
+    if fold not in folds:
+        raise SegpipeError(
+            f"{manifest.name}: there is no fold {fold}; the manifest has {', '.join(map(str, folds))}; "
+            "or train on all cases with fold null"
+        )
+    train = [case for case in manifest.training if case.fold != fold]
+    validation = [case for case in manifest.training if case.fold == fold]
+    if not train:
+        raise SegpipeError(f"{manifest.name}: fold {fold} holds every case, none is left to train on")
+    _refuse_leak(manifest.name, train, validation)
+    return train, validation
+
+
+def _refuse_leak(name: str, train: Sequence[Case], validation: Sequence[Case]) -> None:
+    patients = {case.patient: case for case in train if case.patient is not None}
+    images = {case.sha256[path]: case for case in train for path in case.images if path in case.sha256}
+    for case in validation:
+        if case.patient in patients:
+            raise SegpipeError(
+                f"{name}: patient {case.patient} would train and validate: {patients[case.patient].case} "
+                "(fold "
+                f"{patients[case.patient].fold}) and {case.case} (fold {case.fold}); put both into one fold"
+            )
+        for digest in (case.sha256[path] for path in case.images if path in case.sha256):
+            if digest in images:
+                raise SegpipeError(
+                    f"{name}: the same image would train and validate: {images[digest].case} (fold "
+                    f"{images[digest].fold}) and {case.case} (fold {case.fold}) have SHA-256 "
+                    f"{digest[:12]}...; "
+                    "remove one of the two cases"
+                )
+
+
+def _commonest(classes: Sequence[str]) -> str:
+    counts = Counter(classes)
+    return min(counts, key=lambda name: (-counts[name], name))

@@ -1,0 +1,161 @@
+"""Folds no patient crosses, whatever the order of the cases; a split that leaks is refused."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segpipe.dataset import Case, Manifest, patient_folds, training_split, with_folds
+from segpipe.errors import SegpipeError
+
+HASH = "ab" * 32
+
+
+def make_cases(patients):
+    """One case per entry; an entry is a patient, or None where that is unknown."""
+    return [Case(f"case{k}", (f"{k}.nii",), f"{k}_seg.nii", patient) for k, patient in enumerate(patients)]
+
+
+def manifest_of(*cases, target="mask"):
+    return Manifest("set", ("MRI",), {0: "a", 1: "b"}, cases, target=target)
+
+
+patients_strategy = st.lists(
+    st.one_of(st.none(), st.sampled_from(["p1", "p2", "p3", "p4", "p5"])), min_size=2, max_size=30
+)
+
+
+@given(patients_strategy, st.integers(0, 99), st.data())
+def test_folds_divide_patients_evenly_in_any_order(patients, seed, data):
+    cases = make_cases(patients)
+    groups = Counter(case.patient or case.case for case in cases)
+    if len(groups) < 2:
+        return
+    num_folds = data.draw(st.integers(2, len(groups)))
+
+    folds = patient_folds(cases, num_folds, seed)
+
+    # a patient is in one fold
+    assert len({(case.patient or case.case, fold) for case, fold in zip(cases, folds, strict=True)}) == (
+        len(groups)
+    )
+    # no fold is empty, and none is larger than another by more than one patient's cases
+    sizes = Counter(folds)
+    assert set(sizes) == set(range(num_folds))
+    assert max(sizes.values()) - min(sizes.values()) <= max(groups.values())
+    # the order of the cases does not matter
+    shuffled = data.draw(st.permutations(list(range(len(cases)))))
+    again = patient_folds([cases[k] for k in shuffled], num_folds, seed)
+    assert [folds[k] for k in shuffled] == again
+
+
+@given(st.lists(st.sampled_from("xyz"), min_size=4, max_size=40), st.integers(0, 99))
+def test_classes_are_shared_out_evenly(classes, seed):
+    """With one case a patient, two folds differ by one case of a class at most."""
+    folds = patient_folds(make_cases([None] * len(classes)), 4, seed, classes)
+
+    for name in set(classes):
+        shares = Counter(fold for fold, own in zip(folds, classes, strict=True) if own == name)
+        assert max(shares.values()) - min(shares[fold] for fold in range(4)) <= 1
+
+
+def test_seed_decides():
+    cases = make_cases([None] * 12)
+
+    assert patient_folds(cases, 3, seed=1) == patient_folds(cases, 3, seed=1)
+    assert patient_folds(cases, 3, seed=1) != patient_folds(cases, 3, seed=2)
+
+
+def test_a_case_of_an_unknown_patient_is_not_grouped_with_a_patient_of_its_name():
+    cases = [Case("p1", ("a",)), Case("x", ("b",), patient="p1")]
+
+    assert sorted(patient_folds(cases, 2, seed=0)) == [0, 1]
+
+
+@pytest.mark.parametrize("num_folds", [0, 1, 3])
+def test_number_of_folds_must_fit_the_patients(num_folds):
+    with pytest.raises(SegpipeError, match=f"{num_folds} folds asked for 2 patients; needs 2 to 2 folds"):
+        patient_folds(make_cases(["p1", "p2", "p1"]), num_folds, seed=0)
+
+
+def test_a_case_twice_is_refused():
+    case = make_cases([None])[0]
+
+    with pytest.raises(SegpipeError, match="case case0 stands twice"):
+        patient_folds([case, case], 2, seed=0)
+
+
+def test_classes_must_be_one_a_case():
+    with pytest.raises(SegpipeError, match="1 classes are given for 2 cases"):
+        patient_folds(make_cases([None, None]), 2, seed=0, classes=["x"])
+
+
+def test_with_folds_stratifies_a_classification_manifest():
+    cases = [Case(f"{k}", (f"{k}.png",), classes=("b" if k < 2 else "a",)) for k in range(8)]
+
+    folded = with_folds(manifest_of(*cases, target="class"), 2, seed=0)
+
+    assert sorted(case.fold for case in folded.training[:2]) == [0, 1]
+
+
+def test_a_fold_validates_and_the_others_train():
+    manifest = with_folds(manifest_of(*make_cases([None] * 6)), 3, seed=0)
+
+    train, validation = training_split(manifest, 1)
+
+    assert {case.fold for case in validation} == {1}
+    assert {case.fold for case in train} == {0, 2}
+
+
+def test_no_fold_trains_on_everything():
+    manifest = manifest_of(*make_cases([None] * 3))
+
+    assert training_split(manifest, None) == (list(manifest.training), [])
+
+
+@pytest.mark.parametrize("fold", [-1, 3])
+def test_a_fold_that_is_not_there_is_refused(fold):
+    manifest = with_folds(manifest_of(*make_cases([None] * 6)), 3, seed=0)
+
+    with pytest.raises(SegpipeError, match=f"set: there is no fold {fold}; the manifest has 0, 1, 2"):
+        training_split(manifest, fold)
+
+
+def test_a_manifest_without_folds_says_how_to_get_them():
+    with pytest.raises(
+        SegpipeError, match=r"set: fold 0 asked for, .* no folds; write them with `segpipe data"
+    ):
+        training_split(manifest_of(*make_cases([None] * 2)), 0)
+
+
+def test_a_fold_of_all_cases_leaves_none_to_train():
+    with pytest.raises(SegpipeError, match="set: fold 0 holds every case"):
+        training_split(manifest_of(Case("a", ("a",), "s", fold=0)), 0)
+
+
+def test_a_patient_on_both_sides_is_refused():
+    manifest = manifest_of(Case("a", ("a",), "s", "p1", fold=0), Case("b", ("b",), "s", "p1", fold=1))
+
+    with pytest.raises(
+        SegpipeError, match=r"patient p1 would train and validate: b \(fold 1\) and a \(fold 0\)"
+    ):
+        training_split(manifest, 0)
+
+
+def test_one_image_on_both_sides_is_refused():
+    manifest = manifest_of(
+        Case("a", ("a",), "s", fold=0, sha256={"a": HASH}), Case("b", ("b",), "s", fold=1, sha256={"b": HASH})
+    )
+
+    with pytest.raises(SegpipeError, match=r"same image .*: b \(fold 1\) and a \(fold 0\) have SHA-256 abab"):
+        training_split(manifest, 0)
+
+
+def test_equal_label_maps_are_no_leak():
+    """Two empty label maps have the same bytes."""
+    manifest = manifest_of(
+        Case("a", ("a",), "s", fold=0, sha256={"s": HASH}), Case("b", ("b",), "t", fold=1, sha256={"t": HASH})
+    )
+
+    assert [case.case for case in training_split(manifest, 0)[1]] == ["a"]
