@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name all its users know
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.dicom_headers import DicomSlice, dicom_images
+from segpipe.volumes.dicom_headers import DicomImage, DicomSlice, dicom_images
 from segpipe.volumes.formats import VolumeFormat
 from segpipe.volumes.geometry import FloatArray, Grid
 from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
@@ -24,7 +25,9 @@ SLICE_GAP_TOLERANCE = 0.01
 MAX_TILT_DEGREES = 0.1
 """Largest angle between the line through the slice positions and the slice normal."""
 
-_POSITION_TOLERANCE_MM = 0.01
+_GAP_TOLERANCE_MM = 0.01
+_SAME_PLACE_MM = 1e-3
+_LINE_TOLERANCE = 0.05  # of a slice distance, between a slice and its place in the regular stack
 _ORIENTATION_TOLERANCE = 1e-4  # between slices, direction cosines
 _ORTHONORMAL_TOLERANCE = 1e-3  # headers hold rounded cosines
 _NAMES_SHOWN = 5
@@ -88,14 +91,10 @@ def _sorted_series(folder: Path, series_uid: str | None) -> _Series:
     return _Series(slices, VolumeHeader(folder, VolumeFormat.DICOM, grid, 1, _series_dtype(slices)))
 
 
-def _choose(folder: Path, images: list[DicomSlice], series_uid: str | None) -> tuple[str, list[DicomSlice]]:
-    by_uid: dict[str, list[DicomSlice]] = {}
-    for image in images:
-        by_uid.setdefault(image.series_uid, []).append(image)
-    listing = "; ".join(
-        f"{uid} ({len(slices)} files, {slices[0].modality}, {slices[0].description or 'no description'})"
-        for uid, slices in sorted(by_uid.items())
-    )
+def _choose(
+    folder: Path, by_uid: dict[str, list[DicomImage]], series_uid: str | None
+) -> tuple[str, list[DicomSlice]]:
+    listing = "; ".join(_describe(uid, images) for uid, images in sorted(by_uid.items()))
     if series_uid is None and len(by_uid) > 1:
         raise SegpipeError(
             f"{folder}: {len(by_uid)} image series in one folder, must be one; "
@@ -104,7 +103,13 @@ def _choose(folder: Path, images: list[DicomSlice], series_uid: str | None) -> t
     if series_uid is not None and series_uid not in by_uid:
         raise SegpipeError(f"{folder}: no image series {series_uid} there; choose one of: {listing}")
     uid = series_uid if series_uid is not None else next(iter(by_uid))
-    return f"{folder} (series {uid})", by_uid[uid]
+    return f"{folder} (series {uid})", [image.slice() for image in by_uid[uid]]
+
+
+def _describe(uid: str, images: list[DicomImage]) -> str:
+    header = images[0].header
+    description = header.get("SeriesDescription") or "no description"
+    return f"{uid} ({len(images)} files, {header.get('Modality', 'unknown modality')}, {description})"
 
 
 def _refuse_mixed(where: str, slices: list[DicomSlice]) -> None:
@@ -154,13 +159,13 @@ def _step(where: str, slices: list[DicomSlice], normal: FloatArray) -> FloatArra
     heights = positions @ normal
     distances = np.diff(heights)
     typical = float(np.median(distances))
-    tolerance = max(SLICE_GAP_TOLERANCE * typical, _POSITION_TOLERANCE_MM)
-    same = np.flatnonzero(distances <= _POSITION_TOLERANCE_MM)
+    tolerance = max(SLICE_GAP_TOLERANCE * typical, _GAP_TOLERANCE_MM)
+    same = np.flatnonzero(distances <= _SAME_PLACE_MM)
     if same.size:
         pairs = [slice_ for i in same for slice_ in (slices[i], slices[i + 1])]
         raise SegpipeError(
             f"{where}: {same.size} slices at the position of another (0 mm apart, must be above "
-            f"{_POSITION_TOLERANCE_MM} mm): {_names(pairs)}; keep one of each: a repeated export, or "
+            f"{_SAME_PLACE_MM} mm): {_names(pairs)}; keep one of each: a repeated export, or "
             "several echoes "
             "or time points to move apart"
         )
@@ -186,16 +191,17 @@ def _step(where: str, slices: list[DicomSlice], normal: FloatArray) -> FloatArra
     step: FloatArray = travel / (len(slices) - 1)
     line = positions[0] + np.arange(len(slices))[:, None] * step
     off = np.linalg.norm(positions - line, axis=1)
-    if off.max() > max(tolerance, SLICE_GAP_TOLERANCE * typical * len(slices) ** 0.5):
+    limit = max(_LINE_TOLERANCE * typical, _GAP_TOLERANCE_MM)
+    if off.max() > limit:
         worst = int(np.argmax(off))
         raise SegpipeError(
             f"{where}: {slices[worst].path.name} lies {off[worst]:.4g} mm off the line of the other slices "
-            f"(tolerance {tolerance:.2g} mm); export the series again"
+            f"(limit {limit:.2g} mm); export the series again"
         )
     return step
 
 
-def _series_dtype(slices: list[DicomSlice]) -> np.dtype[np.generic]:
+def _series_dtype(slices: list[DicomSlice]) -> np.dtype[Any]:
     if not all(slice_.slope.is_integer() and slice_.intercept.is_integer() for slice_ in slices):
         return np.dtype(np.float32)
     bounds = [slice_.slope * end + slice_.intercept for slice_ in slices for end in slice_.stored_range]
@@ -205,22 +211,21 @@ def _series_dtype(slices: list[DicomSlice]) -> np.dtype[np.generic]:
     return np.dtype(np.float64)
 
 
-_SITK_TYPES = {
-    np.dtype(np.int16): sitk.sitkInt16,
-    np.dtype(np.uint16): sitk.sitkUInt16,
-    np.dtype(np.int32): sitk.sitkInt32,
+_SITK_FLOATS = {
     np.dtype(np.float32): sitk.sitkFloat32,
     np.dtype(np.float64): sitk.sitkFloat64,
 }
 
 
-def _read_slice(slice_: DicomSlice, dtype: np.dtype[np.generic]) -> VoxelArray:
+def _read_slice(slice_: DicomSlice, dtype: np.dtype[Any]) -> VoxelArray:
     """Read one slice's pixels as (x, y), rescaled by GDCM with that slice's own slope and intercept."""
     slice_.check_pixel_bytes()
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(slice_.path))
-    reader.SetOutputPixelType(_SITK_TYPES[dtype])
+    whole = np.issubdtype(dtype, np.integer)
+    # int32 first: ITK would wrap what a narrower type cannot hold
+    reader.SetOutputPixelType(sitk.sitkInt32 if whole else _SITK_FLOATS[dtype])
     try:
         image = reader.Execute()
     except RuntimeError as error:
@@ -229,6 +234,19 @@ def _read_slice(slice_: DicomSlice, dtype: np.dtype[np.generic]) -> VoxelArray:
             f"({str(error).strip().splitlines()[-1]}); export the series again, uncompressed"
         ) from error
     array: VoxelArray = sitk.GetArrayFromImage(image)
+    if array.size != slice_.rows * slice_.columns:
+        raise SegpipeError(
+            f"{slice_.path}: {array.size} pixels read, {slice_.rows} x {slice_.columns} announced; export "
+            "it again"
+        )
+    if whole:
+        low, high = int(array.min()), int(array.max())
+        if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
+            raise SegpipeError(
+                f"{slice_.path}: intensities {low} to {high} lie outside {dtype}, which BitsStored, slope "
+                "and "
+                "intercept allow; export the series again"
+            )
     return array.reshape(slice_.rows, slice_.columns).T
 
 

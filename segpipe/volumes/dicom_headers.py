@@ -77,6 +77,7 @@ class DicomSlice:
         stored_range: smallest and largest value that the stored bits can hold.
         pixel_bytes: bytes of the uncompressed pixels.
         is_compressed: the transfer syntax is encapsulated.
+        held_bytes: pixel data that the file really holds.
     """
 
     path: Path
@@ -110,31 +111,73 @@ class DicomSlice:
             )
 
 
-def dicom_images(folder: Path) -> list[DicomSlice]:
+@dataclass(frozen=True)
+class DicomImage:
+    """One image file before anything is demanded of its header.
+
+    Args:
+        path: the file.
+        header: the few tags that segpipe uses.
+        held_bytes: pixel data that the file really holds.
+    """
+
+    path: Path
+    header: pydicom.FileDataset
+    held_bytes: int
+
+    def slice(self) -> DicomSlice:
+        """Return what one slice of a series must say of itself.
+
+        Raises:
+            SegpipeError: multi-frame, colour, a lookup table in place of a slope, or tags that are missing
+                or no numbers.
+        """
+        return _slice(self.path, self.header, self.held_bytes)
+
+
+def dicom_images(folder: Path) -> dict[str, list[DicomImage]]:
     """Read the headers of all images in a folder, in the order of file names; not of folders below it.
 
     Objects that are no scan (structure sets, segmentations, doses, reports) are left out.
 
+    Returns:
+        SeriesInstanceUID -> the images that carry it ("" where the tag is missing).
+
     Raises:
-        SegpipeError: no image there, or one whose header is damaged or lacks what its place in the patient
-            needs.
+        SegpipeError: no image there, or a file whose header cannot be read.
     """
     paths = dicom_files(folder)
     if not paths:
         raise SegpipeError(
             f"{folder}: no DICOM file there; give the folder that holds the files of one series"
         )
-    headers = [(path, *_read(path)) for path in paths]
-    others = sorted(
-        {str(header.get("Modality", "unknown")) for _, header, _ in headers if not is_image(header)}
-    )
-    images = [(path, header, held) for path, header, held in headers if is_image(header)]
+    found = [DicomImage(path, *_read(path)) for path in paths]
+    images = [image for image in found if _is_image(image.header)]
     if not images:
+        modalities = ", ".join(sorted({str(image.header.get("Modality", "unknown")) for image in found}))
         raise SegpipeError(
-            f"{folder}: holds no image series, only DICOM objects of modality {', '.join(others)}; "
+            f"{folder}: holds no image series, only DICOM objects of modality {modalities}; "
             "give the folder of the images they belong to"
         )
-    return [_slice(path, header, held) for path, header, held in images]
+    by_uid: dict[str, list[DicomImage]] = {}
+    for image in images:
+        by_uid.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
+    return by_uid
+
+
+def holds_images(folder: Path) -> bool:
+    """Say whether a folder has a DICOM image directly in it.
+
+    A damaged file counts, since it may have been one: reading then refuses it.
+    """
+    for path in dicom_files(folder):
+        try:
+            header, _ = _read(path)
+        except SegpipeError:
+            return True
+        if _is_image(header):
+            return True
+    return False
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -159,18 +202,8 @@ def dicom_files(folder: Path) -> list[Path]:
     ]
 
 
-def is_image(header: pydicom.Dataset) -> bool:
-    """Say whether a DICOM object is a scan: it has pixel rows and is no segmentation or dose."""
+def _is_image(header: pydicom.Dataset) -> bool:
     return "Rows" in header and str(header.get("SOPClassUID", "")) not in _DERIVED_CLASSES
-
-
-def read_dicom_header(path: Path) -> pydicom.Dataset:
-    """Read the few tags that segpipe uses of one DICOM file.
-
-    Raises:
-        SegpipeError: the file is no DICOM file, is damaged or cannot be opened.
-    """
-    return _read(path)[0]
 
 
 def _read(path: Path) -> tuple[pydicom.FileDataset, int]:

@@ -114,6 +114,8 @@ class Grid:
         Raises:
             SegpipeError: see the class.
         """
+        if min(spacing) <= 0:
+            raise SegpipeError(f"spacing {tuple(spacing)} mm (x, y, z): must be above 0; mend the header")
         dims = len(size)
         flat = np.asarray(direction, np.float64).reshape(-1)
         axes = np.zeros((3, 3))

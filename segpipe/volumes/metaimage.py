@@ -55,7 +55,7 @@ class MetaImageHeader:
     @property
     def sizes(self) -> list[int]:
         """Voxels along each axis."""
-        return [int(length) for length in self.fields["DimSize"].split()]
+        return [int(length) for length in self.fields["DimSize"].split()][: int(self.fields["NDims"])]
 
     @property
     def voxel_bytes(self) -> int:
@@ -64,6 +64,17 @@ class MetaImageHeader:
         return (
             math.prod(self.sizes) * channels * _ELEMENT_BYTES[self.fields["ElementType"].split("_ARRAY")[0]]
         )
+
+    @property
+    def data_offset(self) -> int:
+        """Bytes of the voxel file before its voxels."""
+        own = self.header_bytes if self.data_path == self.path else 0
+        return own + max(int(self.fields.get("HeaderSize", "0")), 0)
+
+    @property
+    def is_text(self) -> bool:
+        """True where the voxels are written as decimal numbers, whose length says nothing."""
+        return self.fields.get("BinaryData", "True").lower() in ("false", "0", "f")
 
     @property
     def is_compressed(self) -> bool:
@@ -129,17 +140,13 @@ def check_voxel_file(header: MetaImageHeader) -> None:
         raise SegpipeError(
             f"{header.path}: its voxel file {data.name} is missing in {data.parent}; {_REMEDY}"
         )
-    held = data.stat().st_size
-    if data == header.path:
-        held -= header.header_bytes
-    skipped = int(header.fields.get("HeaderSize", "0"))
-    if header.is_compressed:
-        needed = int(header.fields.get("CompressedDataSize", "0"))
-    else:
-        needed = header.voxel_bytes + max(skipped, 0)
+    if header.is_text:
+        return
+    held = data.stat().st_size - header.data_offset
+    needed = int(header.fields.get("CompressedDataSize", "0")) if header.is_compressed else header.voxel_bytes
     row_bytes = header.voxel_bytes // math.prod(header.sizes[1:])
-    too_long = not header.is_compressed and skipped == 0 and held >= needed + row_bytes
-    if held < needed or too_long or held == 0:
+    too_long = not header.is_compressed and "HeaderSize" not in header.fields and held >= needed + row_bytes
+    if held < needed or too_long or held <= 0:
         kind = "longer than the header says" if too_long else "truncated"
         raise SegpipeError(
             f"{header.path}: voxel data in {data.name} {kind}: {held} bytes, the header asks for "
@@ -158,7 +165,7 @@ def check_compressed_voxels(header: MetaImageHeader) -> None:
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     held = 0
     with header.data_path.open("rb") as file:
-        file.seek(header.header_bytes if header.data_path == header.path else 0)
+        file.seek(header.data_offset)
         try:
             while not unpacker.eof and (chunk := file.read(_CHUNK_BYTES)):
                 held += len(unpacker.decompress(chunk))

@@ -56,8 +56,12 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
 
 def _existing(path: str | Path, series_uid: str | None) -> tuple[Path, VolumeFormat]:
     path = Path(path)
-    if not path.exists():
-        raise SegpipeError(f"{path}: no such file or folder; check the path")
+    try:
+        path.stat()
+    except OSError as error:
+        raise SegpipeError(
+            f"{path}: cannot be read ({error.strerror}); check path and permissions"
+        ) from error
     format_ = volume_format(path)
     if series_uid is not None and format_ is not VolumeFormat.DICOM:
         raise SegpipeError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.dicom_headers import dicom_files, is_image, read_dicom_header
+from segpipe.volumes.dicom_headers import holds_images
 from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, suffix_format, volume_format
 from segpipe.volumes.metaimage import read_metaimage_header
 
@@ -60,11 +60,18 @@ def find_scans(path: str | Path) -> list[Scan]:
     if path.is_file():
         return [_file_scan(path, path.parent, volume_format(path))]
     scans: list[Scan] = []
-    unknown: list[Path] = []
-    for folder, files in _walk(path):
-        found, left = _folder_scans(path, folder, files)
-        scans += found
-        unknown += left
+    others: list[Path] = []
+    for file in _files_below(path):
+        found = suffix_format(file)
+        if found is None:
+            others.append(file)
+        else:
+            scans.append(_file_scan(file, path, found[0]))
+    voxel_files = {
+        file for scan in scans if scan.format is VolumeFormat.MHD for file in _voxel_files(scan.path)
+    }
+    others = [file for file in others if file.resolve() not in voxel_files and not _is_companion(file)]
+    unknown = [file for file in others if not is_dicom_file(file)]
     if unknown:
         shown = ", ".join(file.relative_to(path).as_posix() for file in unknown[:_NAMES_SHOWN])
         more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
@@ -73,8 +80,11 @@ def find_scans(path: str | Path) -> list[Scan]:
             "reads "
             f"{KNOWN_FORMATS}: convert them or move them to another folder"
         )
+    folders = sorted({file.parent for file in others})
+    scans += [_series_scan(folder, path) for folder in folders if holds_images(folder)]
     if not scans:
-        raise SegpipeError(f"{path}: no scan there; segpipe reads {KNOWN_FORMATS}")
+        dicom = "; its DICOM files are no images" if folders else ""
+        raise SegpipeError(f"{path}: no scan there{dicom}; segpipe reads {KNOWN_FORMATS}")
     return sorted(scans, key=lambda scan: (scan.name, str(scan.path)))
 
 
@@ -139,8 +149,8 @@ def _written_files(target: Path) -> Iterator[Path]:
         yield target.with_suffix(".zraw")
 
 
-def _walk(top: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield folders with their files, sorted, following links but entering no folder twice."""
+def _files_below(top: Path) -> Iterator[Path]:
+    """Yield the files that are not hidden, sorted by folder, following links but entering no folder twice."""
     entered: set[str] = set()
     for folder, folders, names in os.walk(top, followlinks=True, onerror=_unreadable):
         real = os.path.realpath(folder)
@@ -149,7 +159,7 @@ def _walk(top: Path) -> Iterator[tuple[Path, list[Path]]]:
             continue
         entered.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(folder), [Path(folder) / name for name in sorted(names) if not name.startswith(".")]
+        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 
 
 def _unreadable(error: OSError) -> None:
@@ -158,25 +168,17 @@ def _unreadable(error: OSError) -> None:
     ) from error
 
 
-def _folder_scans(top: Path, folder: Path, files: list[Path]) -> tuple[list[Scan], list[Path]]:
-    """Return the scans directly in a folder, and the files that are nothing known."""
-    scans = []
-    left = []
-    for file in files:
-        found = suffix_format(file)
-        if found is None:
-            left.append(file)
-        else:
-            scans.append(_file_scan(file, top, found[0]))
-    voxel_files = {
-        read_metaimage_header(scan.path).data_path for scan in scans if scan.format is VolumeFormat.MHD
-    }
-    left = [file for file in left if file not in voxel_files and not _is_companion(file)]
-    unknown = [file for file in left if not is_dicom_file(file)]
-    if len(unknown) < len(left) and any(is_image(read_dicom_header(file)) for file in dicom_files(folder)):
-        name = folder.relative_to(top).as_posix() if folder != top else folder.resolve().name
-        scans.append(Scan(folder, VolumeFormat.DICOM, name))
-    return scans, unknown
+def _voxel_files(mhd: Path) -> list[Path]:
+    """Return the voxel file that a header names; where it is damaged, those that it could have named."""
+    try:
+        return [read_metaimage_header(mhd).data_path.resolve()]
+    except SegpipeError:
+        return [mhd.with_suffix(suffix).resolve() for suffix in (".raw", ".zraw")]
+
+
+def _series_scan(folder: Path, top: Path) -> Scan:
+    name = folder.relative_to(top).as_posix() if folder != top else folder.resolve().name
+    return Scan(folder, VolumeFormat.DICOM, name)
 
 
 def _file_scan(path: Path, top: Path, format_: VolumeFormat) -> Scan:

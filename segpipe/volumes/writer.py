@@ -1,6 +1,7 @@
 """Writing a label map or a scan on its grid: one writer, which picks format and dtype.
 
-What it writes is whole or not there. MONAI's SaveImage fixes one suffix for a whole run and writes float32 unless told.
+What it writes is whole or not there. (MONAI's SaveImage fixes one suffix for a whole run, writes float32
+unless told, and writes in place.)
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from segpipe.volumes.volume import Volume, VoxelArray
 _LABEL_DTYPES = (np.uint8, np.uint16, np.int16, np.int32)
 _SCAN_DTYPES = (*_LABEL_DTYPES, np.float32)
 _PNG_DTYPES = (np.uint8, np.uint16)
+_NIFTI1_MAX_SIZE = 32767
 _UNSET, _SCANNER = 0, 1  # NIfTI's codes of what a form means
 
 
@@ -151,9 +153,10 @@ def _itk_image(array: VoxelArray, grid: Grid, format_: VolumeFormat) -> sitk.Ima
     return image
 
 
-def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | None) -> nibabel.Nifti1Image:
+def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | None) -> Any:
     forms = source.nifti_forms if source is not None and source.grid.matches(grid) else None
-    image = nibabel.Nifti1Image(array, grid.affine)
+    kind = nibabel.Nifti1Image if max(grid.size) <= _NIFTI1_MAX_SIZE else nibabel.Nifti2Image
+    image = kind(array, grid.affine)
     sform_code, qform_code = (forms.sform_code, forms.qform_code) if forms else (_SCANNER, _SCANNER)
     if (
         forms and qform_code and sform_code
