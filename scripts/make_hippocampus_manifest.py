@@ -30,9 +30,9 @@ def hippocampus_manifest(dataset_dir: Path) -> Manifest:
         licence="CC BY-SA 4.0",
         citation="Antonelli et al., The Medical Segmentation Decathlon, Nat. Commun. 13:4128 (2022), "
         "doi 10.1038/s41467-022-30695-9",
-        patients="unknown: the 260 training and 130 test scans of Task04 are left and right hippocampi of 195 "
-        "people, and which belong together is not published. Every scan counts as a patient of its own, so "
-        "the folds cannot be proved patient-disjoint: both sides of a person may train and validate.",
+        patients="unknown: the 260 training and 130 test scans of Task04 are left and right hippocampi of "
+        "195 people, and which belong together is not published. Every scan counts as a patient of its own, "
+        "so the folds cannot be proved patient-disjoint: both sides of a person may train and validate.",
         checksums=f"taken from a {len(cases)}-case part of Task04's 260 training cases, files as distributed "
         "(.nii.gz); a copy that was compressed again differs in its bytes though not in its voxels",
         modality=published.modality,

@@ -8,8 +8,10 @@ written and compared without regard to upper and lower case, because copies of o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +169,32 @@ class LabelTable:
         _require_same_names(self.names, tuple(file_values))
         _refuse_repeats("value", list(file_values.values()))
         return tuple(by_name[same_name(name)] for name in self.names)
+
+
+def load_label_table(path: Path) -> LabelTable:
+    """Read the label table of a bundle.
+
+    Args:
+        path: the bundle's `metadata.json`; its `label_table` holds the rows.
+
+    Raises:
+        SegpipeError: the file is missing or no JSON, has no label table, or one that `LabelTable` refuses.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["label_table"]
+        return LabelTable.from_rows(rows)
+    except OSError as error:
+        raise SegpipeError(
+            f"{path}: cannot be read: {error.strerror}; give a bundle's metadata.json"
+        ) from error
+    except ValueError as error:
+        raise SegpipeError(f"{path}: is not JSON: {error}") from error
+    except (KeyError, TypeError) as error:
+        raise SegpipeError(
+            f"{path}: has no label_table; give the metadata.json of a segpipe bundle"
+        ) from error
+    except SegpipeError as error:
+        raise SegpipeError(f"{path}: {error}") from error
 
 
 def same_name(name: str) -> str:

@@ -20,7 +20,7 @@ import jsonschema
 
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, write_text
-from segpipe.labels import same_name
+from segpipe.labels import Label, LabelTable, same_name
 
 Target = Literal["mask", "class", "findings"]
 
@@ -102,6 +102,18 @@ class Manifest:
     def file_values(self) -> dict[str, int]:
         """Class name -> value in this data set's label maps, as `LabelTable.to_indices` takes it."""
         return {name: value for value, name in self.labels.items()}
+
+    def label_table(self) -> LabelTable:
+        """Return the labels as a table by themselves, to check files without a bundle; all colours are black.
+
+        The background is the class of that name, else of value 0, else of the smallest value.
+        """
+        order = sorted(
+            self.labels.items(), key=lambda row: (same_name(row[1]) != "background", row[0] != 0, row[0])
+        )
+        return LabelTable(
+            tuple(Label(index, name, (0, 0, 0), value) for index, (value, name) in enumerate(order))
+        )
 
     @property
     def sha256(self) -> str:

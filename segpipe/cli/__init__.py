@@ -1,0 +1,64 @@
+"""`segpipe ...`: a module a command group; a command parses, calls one public function and prints.
+
+Commands import what they need when they run, so that `segpipe --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from segpipe import __version__
+from segpipe.cli import data, phantoms
+from segpipe.cli.evaluate import evaluate
+from segpipe.errors import SegpipeError
+
+EXIT_REFUSED = 2
+
+
+class _MessageGroup(TyperGroup):
+    """Ends with the one message of a SegpipeError; any other exception keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except SegpipeError as error:
+            typer.echo(f"segpipe: {error}", err=True)
+            raise typer.Exit(EXIT_REFUSED) from None
+
+
+app = typer.Typer(
+    name="segpipe",
+    cls=_MessageGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Medical image segmentation as MONAI bundles. Research use only.",
+)
+app.add_typer(phantoms.app, name="phantoms")
+app.add_typer(data.app, name="data")
+app.command()(evaluate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segpipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; the process ends with 0 all done, 1 some cases failed, 2 refused."""
+    app()
