@@ -15,7 +15,7 @@ from monai.utils import ensure_tuple
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
-from segpipe.volumes import Volume, check_finite, read_header, read_volume, write_label_map
+from segpipe.volumes import Volume, read_header, read_volume, write_label_map
 
 
 class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
@@ -61,14 +61,13 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         return loaded
 
     def _load(self, paths: Sequence[str | Path]) -> MetaTensor:
-        volumes = [read_volume(Path(path), series_uid=self.series_uid) for path in paths]
+        volumes = [read_volume(path, series_uid=_series_uid(path, self.series_uid)) for path in paths]
         for volume in volumes:
-            check_finite(volume)
             require_shape(volume, self.spatial_dims)
             differences = volume.grid.differences(volumes[0].grid)
             if differences:
                 raise SegpipeError(
-                    f"{volume.path}: channels lie on different grids: {differences}; resample it onto "
+                    f"{volume.path}: channels lie on different grids: {', '.join(differences)}; resample it onto "
                     f"{volumes[0].path}"
                 )
         channels = [volume.array if volume.num_channels > 1 else volume.array[None] for volume in volumes]
@@ -84,6 +83,11 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         affine = torch.as_tensor(volumes[0].grid.affine, dtype=torch.float64)
         meta = {"filename_or_obj": str(volumes[0].path), "original_channel_dim": 0, "space": "RAS"}
         return MetaTensor(torch.as_tensor(stacked), affine=affine, meta=meta)
+
+
+def _series_uid(path: str | Path, series_uid: str | None) -> str | None:
+    """A series is chosen in folders only; a cohort may mix them with files."""
+    return series_uid if Path(path).is_dir() else None
 
 
 def require_shape(volume: Volume, spatial_dims: int) -> None:
@@ -127,7 +131,7 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
                 indices = self.labels.to_indices(stored.numpy(), self.file_values)
             except SegpipeError as error:
                 raise SegpipeError(f"{stored.meta['filename_or_obj']}: {error}") from error
-            mapped[key] = MetaTensor(torch.as_tensor(indices), affine=stored.affine, meta=stored.meta)
+            mapped[key] = MetaTensor(torch.as_tensor(indices), meta=stored.meta)
         return mapped
 
 
@@ -139,15 +143,22 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         output_dir: below which the record's `output` path is written.
         labels: the bundle's label table.
         image_key: the scan, whose metadata names its file.
+        series_uid: the DICOM series that was read, where its folder holds several.
 
     Raises:
         RuntimeError: the map does not lie on the scan's grid; the chain before did not invert fully.
     """
 
     def __init__(
-        self, keys: KeysCollection, output_dir: str | Path, labels: LabelTable, image_key: str = "image"
+        self,
+        keys: KeysCollection,
+        output_dir: str | Path,
+        labels: LabelTable,
+        image_key: str = "image",
+        series_uid: str | None = None,
     ) -> None:
         super().__init__(keys)
+        self.series_uid = series_uid
         self.output_dir = Path(output_dir)
         self.labels = labels
         self.image_key = image_key
@@ -156,9 +167,11 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         """Write every key of one record; the record is returned as it came."""
         for key in self.key_iterator(data):
             pred = data[key]
-            header = read_header(Path(data[self.image_key].meta["filename_or_obj"]), series_uid=data.get("series_uid"))
+            scan = data[self.image_key].meta["filename_or_obj"]
+            header = read_header(scan, series_uid=_series_uid(scan, self.series_uid))
             indices = pred.cpu().numpy()[0].astype(np.int64)
             if indices.shape != header.grid.size:
                 raise RuntimeError(f"label map of shape {indices.shape} for a scan of {header.grid.size} voxels")
-            write_label_map(self.labels.to_values(indices), header.grid, self.output_dir / data["output"])
+            path = self.output_dir / data["output"]
+            write_label_map(self.labels.to_values(indices), header.grid, path, source=header)
         return dict(data)

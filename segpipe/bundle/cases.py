@@ -7,14 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import segpipe
-from segpipe.dataset.fingerprint import dataset_fingerprint
-from segpipe.dataset.integrity import require_valid, training_records
+from segpipe.dataset import (
+    Case,
+    dataset_fingerprint,
+    load_manifest,
+    require_valid,
+    training_records,
+    training_split,
+)
 from segpipe.dataset.loading import CaseLoader
-from segpipe.dataset.manifest import Case, load_manifest
-from segpipe.dataset.splits import training_split
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.files import file_sha256
-from segpipe.labels import LabelTable, check_same_labels
+from segpipe.labels import LabelTable
 from segpipe.volumes import check_collisions, find_scans, output_path, read_header
 
 
@@ -50,12 +54,9 @@ class TrainingCases:
         spatial_dims: int = 3,
     ) -> None:
         described = load_manifest(manifest)
-        check_same_labels(labels, described.labels)
         folder = Path(dataset_dir)
-        if not folder.is_dir():
-            raise SegpipeError(f"{folder}: no such dataset folder; give --dataset_dir FOLDER with the scans of {manifest}")
         train, validation = training_split(described, fold)
-        fingerprints = require_valid([*train, *validation], folder, described, labels, spatial_dims)
+        reports = require_valid([*train, *validation], folder, described, labels, spatial_dims)
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.file_values
@@ -65,7 +66,7 @@ class TrainingCases:
             "manifest": {"name": described.name, "sha256": described.sha256},
             "fold": fold,
             "cases": _checksums(train, folder),
-            "fingerprint": dataset_fingerprint(fingerprints[: len(train)]),
+            "fingerprint": dataset_fingerprint(reports[: len(train)]),
         }
 
 
@@ -112,7 +113,7 @@ def inference_cases(
     refused = []
     for scan in scans:
         try:
-            header = read_header(scan.path, series_uid=series_uid)
+            header = read_header(scan.path, series_uid=series_uid if scan.path.is_dir() else None)
             if (header.grid.spatial_dims, header.num_channels) != (spatial_dims, num_channels):
                 raise SegpipeError(
                     f"{scan.path}: {header.grid.spatial_dims}D with {header.num_channels} channel(s) where "

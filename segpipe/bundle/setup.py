@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import merged_configuration, resolved_components, running_parser
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.networks import Identity
@@ -39,11 +40,20 @@ def check_device(device: torch.device | str) -> None:
 
 
 @exit_with_message()
-def start_run(run_folder: RunFolder) -> None:
-    """Make the run's folder with the configuration and environment in it, and say where TensorBoard finds it."""
+def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
+    """Make the run's folder with the configuration and environment in it, and say where TensorBoard finds it.
+
+    Args:
+        run_folder: of the run.
+        cases: asked for so that they are read and checked before the folder is made.
+    """
     run_folder.start(merged_configuration(running_parser()))
     if is_main_process():
-        print(f"Run folder: {run_folder.path}\nWatch it:   tensorboard --logdir {run_folder.tensorboard}", flush=True)  # noqa: T201
+        print(  # noqa: T201
+            f"Run folder: {run_folder.path}\nWatch it:   tensorboard --logdir {run_folder.tensorboard}\n"
+            f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with",
+            flush=True,
+        )
 
 
 @exit_with_message()
@@ -63,24 +73,27 @@ def identity(
 @exit_with_message()
 def load_weights(
     network: torch.nn.Module,
-    weights: Sequence[str | Path],
+    weights: Sequence[str | Path] | None,
     identity: Identity,
-    not_trained_on: Mapping[str, Any] | None = None,
+    run_folder: RunFolder | None = None,
+    held_out: Mapping[str, str] | None = None,
 ) -> None:
     """Load a bundle's weights into its network.
 
     Args:
         network: on its device.
-        weights: one file; a list, because an ensemble will have several.
+        weights: one file; a list, because an ensemble will have several. None takes the best of `run_folder`.
         identity: of the bundle.
-        not_trained_on: `TrainingCases.held_out`, where the weights are to be scored: cases they were trained on
-            are refused.
+        run_folder: of the run whose weights are the default.
+        held_out: case -> SHA-256 of its image, where the weights are to be scored on them.
 
     Raises:
-        SystemExit: the file cannot be read, is of another network, of other transforms or labels, or was trained
-            on a case that it is to be scored on.
+        SystemExit: the file cannot be read, is of another network, of other transforms or labels; nothing is held
+            out to score, or the weights were trained on a case that they are to be scored on.
     """
-    if isinstance(weights, str | Path) or len(weights) != 1:
+    if weights is None and run_folder is not None:
+        weights = [run_folder.best]
+    if weights is None or isinstance(weights, str | Path) or len(weights) != 1:
         raise SegpipeError(f"weights must be a list of one file, is {weights}; ensembles are not supported yet")
     path = Path(weights[0])
     with warnings.catch_warnings(record=True) as caught:
@@ -88,13 +101,24 @@ def load_weights(
         sidecar = load_network_weights(network, path, identity)
     for warning in caught:
         print(f"segpipe: warning: {warning.message}", flush=True)  # noqa: T201
-    trained_on = {} if sidecar is None else sidecar.training.get("cases", {})
-    seen = sorted(case for case, sha in (not_trained_on or {}).items() if sha in trained_on.values())
+    if held_out is not None:
+        _require_unseen(path, held_out, {} if sidecar is None else sidecar.training.get("cases", {}))
+
+
+def _require_unseen(path: Path, held_out: Mapping[str, str], trained_on: Mapping[str, str]) -> None:
+    if not held_out:
+        raise SegpipeError("fold is null: every case trains and none is held out to score; give --fold N")
+    seen = sorted(case for case, sha256 in held_out.items() if sha256 in set(trained_on.values()))
     if seen:
         raise SegpipeError(
-            f"{path}: was trained on {len(seen)} of the {len(not_trained_on or {})} cases it is to be scored on, "
-            f"first {seen[0]}: such scores say nothing; evaluate the fold that the run held out"
+            f"{path}: was trained on {len(seen)} of the {len(held_out)} cases it is to be scored on, first {seen[0]}: "
+            "such scores say nothing; give the --fold that its run held out"
         )
+
+
+def evaluation_folder(run_folder: RunFolder) -> Path:
+    """Return where scores go: into the run that is scored, or beside all runs where only weights were named."""
+    return (run_folder.path if run_folder.named else run_folder.output_dir) / "evaluation"
 
 
 def join_process_group() -> None:

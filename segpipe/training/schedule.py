@@ -1,4 +1,4 @@
-"""When to validate and when to stop."""
+"""When to validate, and when to stop because it no longer helps."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ class Validate:
     """Run the evaluator every `interval` epochs and after the last one; never when nothing is held out.
 
     MONAI's ValidationHandler leaves out a last epoch that the interval does not divide, and warns at every turn
-    where the validation set is empty, as when the final weights are trained on every case.
+    where the validation set is empty, as when the final weights are trained on every case. Early stopping stands
+    here because it needs nothing but the evaluator's own record of its best epoch, which a resume restores.
 
     Args:
-        evaluator: to run.
+        evaluator: to run; its key metric says which epoch is the best.
         interval: in epochs.
+        patience: training stops after so many validations in a row without a better one; None never stops.
     """
 
-    def __init__(self, evaluator: Evaluator, interval: int) -> None:
+    def __init__(self, evaluator: Evaluator, interval: int, patience: int | None = None) -> None:
         self.evaluator = evaluator
         self.interval = interval
+        self.patience = patience
 
     def attach(self, engine: Trainer) -> None:
         """Attach to the trainer."""
@@ -27,5 +30,10 @@ class Validate:
 
     def _validate(self, engine: Trainer) -> None:
         due = engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs
-        if due and self.evaluator.state.epoch_length:
-            self.evaluator.run(engine.state.epoch)
+        if not due or not self.evaluator.state.epoch_length:
+            return
+        self.evaluator.run(engine.state.epoch)
+        best_epoch = self.evaluator.state.best_metric_epoch
+        if self.patience is not None and engine.state.epoch - best_epoch >= self.patience * self.interval:
+            engine.logger.info(f"No better validation since epoch {best_epoch}: stopping after epoch {engine.state.epoch}")
+            engine.terminate()

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
-from monai.handlers import EarlyStopHandler
 
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.files import write_atomically
@@ -65,7 +64,6 @@ class TrainingState:
         evaluator: whose best metric is kept.
         identity: what the weights belong to.
         provenance: how they are made.
-        early_stop: MONAI's handler, whose patience is kept; None without.
     """
 
     def __init__(
@@ -77,7 +75,6 @@ class TrainingState:
         evaluator: Evaluator,
         identity: Identity,
         provenance: Mapping[str, Any],
-        early_stop: EarlyStopHandler | None = None,
     ) -> None:
         self.run_folder = run_folder
         self.network = network
@@ -86,7 +83,6 @@ class TrainingState:
         self.evaluator = evaluator
         self.identity = identity
         self.provenance = provenance
-        self.early_stop = early_stop
 
     def attach(self, engine: Trainer) -> None:
         """Restore at the start; save when all else of an epoch, validation included, is done: attach it last."""
@@ -107,7 +103,6 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
             "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
-            "early_stop": dict(self.early_stop._handler.state_dict()) if self.early_stop is not None else None,
             "best_metric": float(self.evaluator.state.best_metric),
             "best_metric_epoch": int(self.evaluator.state.best_metric_epoch),
             "random": _random_state(),
@@ -140,8 +135,6 @@ class TrainingState:
         self.lr_scheduler.load_state_dict(state["lr_scheduler"])
         if engine.scaler is not None and state["scaler"] is not None:
             engine.scaler.load_state_dict(state["scaler"])
-        if self.early_stop is not None and state["early_stop"] is not None:
-            self.early_stop._handler.load_state_dict(state["early_stop"])
         self.evaluator.state.best_metric = state["best_metric"]
         self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
         engine.state.epoch = state["epoch"]

@@ -53,12 +53,16 @@ class TrainingScalars:
     def _log(self, engine: Trainer) -> None:
         if not is_main_process():
             return
-        epoch = engine.state.epoch
+        epoch, loss, seconds = engine.state.epoch, float(np.mean(self._losses)), time.perf_counter() - self._began
         writer = self.run_folder.writer(from_epoch=epoch - 1)
-        writer.add_scalar("loss/train", float(np.mean(self._losses)), epoch)
+        writer.add_scalar("loss/train", loss, epoch)
         writer.add_scalar("learning_rate", self._learning_rate, epoch)
-        writer.add_scalar("speed/seconds_per_epoch", time.perf_counter() - self._began, epoch)
+        writer.add_scalar("speed/seconds_per_epoch", seconds, epoch)
         writer.flush()
+        engine.logger.info(
+            f"Epoch {epoch}/{engine.state.max_epochs}: loss {loss:.4f}, learning rate {self._learning_rate:.2e}, "
+            f"{seconds:.1f} s"
+        )
 
     def _close(self, engine: Engine, *error: Exception) -> None:
         self.run_folder.close()
@@ -97,6 +101,10 @@ class ValidationScalars:
         for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True):
             writer.add_scalar(f"dice/{name}", dice, epoch)
         writer.flush()
+        figures = ", ".join(
+            f"{name} {dice:.4f}" for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True)
+        )
+        engine.logger.info(f"Epoch {epoch}: validation Dice {engine.state.metrics[self.metric]:.4f} ({figures})")
 
 
 class ValidationPictures:

@@ -1,0 +1,31 @@
+"""A line per scan while a cohort is segmented."""
+
+from __future__ import annotations
+
+import time
+
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+
+
+class LogProgress:
+    """Log each case when its label map is written, with the seconds it took; attach to the evaluator."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def attach(self, engine: Evaluator) -> None:
+        """Attach to the evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._log)
+
+    def _begin(self, _: Engine) -> None:
+        self._since = time.perf_counter()
+
+    def _log(self, engine: Evaluator) -> None:
+        now = time.perf_counter()
+        cases = ", ".join(f"{record['case']} -> {record['output']}" for record in engine.state.batch)
+        engine.logger.info(
+            f"{engine.state.iteration}/{engine.state.epoch_length}: {cases} ({now - self._since:.1f} s)"
+        )
+        self._since = now
