@@ -95,9 +95,13 @@ def _write(array: VoxelArray, grid: Grid, path: Path, source: Volume | None) -> 
     format_ = volume_format(path)
     _refuse_what_the_format_cannot_hold(array, grid, path, format_)
     if format_.is_nifti:
-        _replace(path, lambda target: nibabel.save(_nifti_image(array, grid, source), target))
+        _replace(path, format_.value, lambda target: nibabel.save(_nifti_image(array, grid, source), target))
     else:
-        _replace(path, lambda target: sitk.WriteImage(_itk_image(array, grid, format_), str(target), True))
+        _replace(
+            path,
+            format_.value,
+            lambda target: sitk.WriteImage(_itk_image(array, grid, format_), str(target), True),
+        )
 
 
 def _refuse_what_the_format_cannot_hold(
@@ -171,21 +175,26 @@ def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | None) -> Any:
     return image
 
 
-def _replace(path: Path, save: Callable[[Path], object]) -> None:
+def _replace(path: Path, suffix: str, save: Callable[[Path], object]) -> None:
     """Save under the final names in a hidden folder beside `path`, sync, move into place, header last."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".segpipe-", dir=path.parent))
         try:
-            save(staging / path.name)
-            for written in sorted(staging.iterdir(), key=lambda file: file.name == path.name):
-                _sync(written)
-                written.replace(path.parent / written.name)
+            header = staging / f"{path.name[: -len(suffix)]}{suffix}"  # ITK takes lower case only
+            save(header)
+            for voxels in sorted(file for file in staging.iterdir() if file != header):
+                _sync(voxels)
+                voxels.replace(path.parent / voxels.name)
+            _sync(header)
+            header.replace(path)
             _sync(path.parent)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[-1]
+        reason = (
+            getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[-1]
+        )
         raise SegpipeError(
             f"{path}: cannot be written ({reason}); check space and permissions there"
         ) from error

@@ -1,0 +1,137 @@
+"""Grids: what they hold, how they compare, what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import rotation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes import Grid, lps_to_ras, ras_to_lps
+
+angles = st.floats(-3.1, 3.1)
+spacings = st.tuples(*[st.floats(0.01, 20.0)] * 3)
+origins = st.tuples(*[st.floats(-2000.0, 2000.0)] * 3)
+
+
+@given(st.tuples(angles, angles, angles), spacings, origins)
+def test_what_itk_stores_comes_back_from_a_grid(turn, spacing, origin):
+    direction = rotation(*turn)
+
+    grid = Grid.from_lps((3, 4, 5), spacing, origin, direction)
+
+    np.testing.assert_allclose(grid.spacing_mm, spacing, rtol=1e-12)
+    np.testing.assert_allclose(grid.origin_lps, origin, atol=1e-9)
+    np.testing.assert_allclose(grid.direction_lps, direction, atol=1e-12)
+    assert not grid.is_sheared
+    assert grid.matches(Grid.from_affine((3, 4, 5), grid.affine))
+
+
+def test_lps_and_ras_differ_in_the_sign_of_x_and_y():
+    """A voxel 10 mm to the left, 20 mm behind and 30 mm above is (10, 20, 30) in LPS, (-10, -20, 30) in RAS."""
+    grid = Grid.from_lps((2, 2, 2), (1, 1, 1), (10, 20, 30), np.eye(3))
+
+    np.testing.assert_array_equal(grid.affine @ [0, 0, 0, 1], [-10, -20, 30, 1])
+    np.testing.assert_array_equal(grid.affine @ [1, 0, 0, 1], [-11, -20, 30, 1])
+    np.testing.assert_array_equal(lps_to_ras(ras_to_lps(grid.affine)), grid.affine)
+
+
+def test_a_2d_grid_keeps_its_place_and_gets_a_third_axis():
+    mirrored = Grid.from_lps((3, 4), (0.5, 0.7), (1, 2), [-1, 0, 0, 1])
+
+    assert mirrored.spatial_dims == 2
+    assert mirrored.spacing_mm == (0.5, 0.7)
+    np.testing.assert_array_equal(mirrored.origin_lps, [1, 2, 0])
+    assert np.linalg.det(mirrored.direction_lps) == pytest.approx(1.0)
+    assert mirrored.is_axial_plane
+
+
+def test_the_unused_third_column_of_a_2d_grid_is_not_compared():
+    plain, thick = np.eye(4), np.diag([1.0, 1.0, 5.0, 1.0])
+
+    assert Grid.from_affine((3, 4), plain).matches(Grid.from_affine((3, 4), thick))
+    assert not Grid.from_affine((3, 4, 1), plain).matches(Grid.from_affine((3, 4, 1), thick))
+
+
+def test_differences_name_both_values_with_units():
+    one = Grid.from_lps((512, 512, 120), (1, 1, 1), (0, 0, 0), np.eye(3))
+    other = Grid.from_lps((512, 512, 119), (1, 1, 1.25), (0, 0, 7), np.diag([1, -1, 1]))
+
+    assert one.differences(other) == [
+        "size (512, 512, 120) vs (512, 512, 119) voxels (x, y, z)",
+        "spacing (1, 1, 1) vs (1, 1, 1.25) mm (x, y, z)",
+        "origin (0, 0, 0) vs (0, 0, 7) mm (LPS)",
+        "direction ((1, 0, 0), (0, 1, 0), (0, 0, 1)) vs ((1, 0, 0), (0, -1, 0), (0, 0, 1)) (LPS, rows)",
+    ]
+    assert one.differences(one) == []
+
+
+def test_2d_and_3d_grids_differ_in_size_alone():
+    flat = Grid.from_affine((3, 4), np.eye(4))
+
+    assert flat.differences(Grid.from_affine((3, 4, 1), np.eye(4))) == [
+        "size (3, 4) vs (3, 4, 1) voxels (x, y, z)"
+    ]
+
+
+@pytest.mark.parametrize(("shift_mm", "same"), [(0.9e-4, True), (1.1e-4, False)])
+def test_grids_match_to_a_ten_thousandth_of_a_millimetre(shift_mm, same):
+    grid = Grid.from_lps((2, 2, 2), (1, 1, 1), (0, 0, 0), np.eye(3))
+    shifted = Grid.from_lps((2, 2, 2), (1, 1, 1), (shift_mm, 0, 0), np.eye(3))
+
+    assert grid.matches(shifted) is same
+    assert grid != shifted
+
+
+def test_equal_grids_are_equal_and_hash_alike():
+    assert len({Grid.from_affine((2, 2, 2), np.eye(4)), Grid.from_affine([2, 2, 2], np.eye(4).tolist())}) == 1
+
+
+def test_shear_shows():
+    sheared = np.eye(4)
+    sheared[0, 1] = 0.1
+
+    assert Grid.from_affine((2, 2, 2), sheared).is_sheared
+
+
+def test_a_2d_grid_out_of_the_axial_plane_shows():
+    assert not Grid.from_lps((2, 2), (1, 1), (0, 0, 5), np.eye(3)).is_axial_plane
+    assert not Grid.from_lps((2, 2), (1, 1), (0, 0, 0), rotation(0.2, 0, 0)).is_axial_plane
+
+
+def _affine(**cells: float) -> np.ndarray:
+    affine = np.eye(4)
+    for cell, value in cells.items():
+        affine[int(cell[1]), int(cell[2])] = value
+    return affine
+
+
+@pytest.mark.parametrize(
+    ("affine", "rule"),
+    [
+        (_affine(a00=np.nan), "every value must be finite"),
+        (_affine(a03=np.inf), "every value must be finite"),
+        (_affine(a11=0.0), "spacing (1, 0, 1) mm (x, y, z): must be above 0"),
+        (_affine(a11=0.0, a01=1.0), "singular, its axes lie in one plane"),
+        (_affine(a30=1.0), "last row (0, 0, 0, 1)"),
+        (np.eye(3), "must be 4 x 4"),
+    ],
+)
+def test_an_unusable_affine_is_refused_by_the_rule_it_breaks(affine, rule):
+    with pytest.raises(SegpipeError) as caught:
+        Grid.from_affine((2, 2, 2), affine)
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(2,), (2, 2, 2, 2), (2, 0, 2)])
+def test_sizes_other_than_2d_or_3d_are_refused(size):
+    with pytest.raises(SegpipeError, match="2 or 3 axes of at least 1 voxel"):
+        Grid.from_affine(size, np.eye(4))
+
+
+@pytest.mark.parametrize("spacing", [(1, 0, 1), (1, 1, -2)])
+def test_spacing_must_be_above_zero(spacing):
+    with pytest.raises(SegpipeError, match="must be above 0"):
+        Grid.from_lps((2, 2, 2), spacing, (0, 0, 0), np.eye(3))
