@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import SimpleITK as sitk  # noqa: N813 - the name all its users know
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
-from segpipe.volumes.metaimage import check_compressed_voxels, check_voxel_file, read_metaimage_header
+from segpipe.volumes.metaimage import check_metaimage_stream, check_voxel_file, read_metaimage_header
+from segpipe.volumes.nrrd import check_nrrd_stream
 from segpipe.volumes.volume import Volume, VolumeHeader
 
 _READERS = {
@@ -77,7 +79,10 @@ def read_itk_file(path: Path) -> Volume:
     """
     header, reader = _read_header(path)
     if header.format in _METAIMAGE:
-        check_compressed_voxels(read_metaimage_header(path))
+        check_metaimage_stream(read_metaimage_header(path))
+    if header.format is VolumeFormat.NRRD:
+        voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
+        check_nrrd_stream(path, voxels * header.dtype.itemsize)
     if header.format is VolumeFormat.JPEG and not _jpeg_is_whole(path.read_bytes()):
         raise SegpipeError(f"{path}: truncated: no end-of-image marker; copy the file again from its source")
     try:

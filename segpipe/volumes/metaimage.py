@@ -7,11 +7,11 @@ stream is damaged, so both are checked here, before ITK sees the file.
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
+from segpipe.volumes.streams import check_stream
 
 _ELEMENT_BYTES = {
     "MET_CHAR": 1,
@@ -28,7 +28,6 @@ _ELEMENT_BYTES = {
     "MET_DOUBLE": 8,
 }
 _HEADER_LIMIT_BYTES = 1 << 16
-_CHUNK_BYTES = 1 << 20
 _REMEDY = "copy the scan again from its source, header and voxel file together"
 
 
@@ -154,28 +153,11 @@ def check_voxel_file(header: MetaImageHeader) -> None:
         )
 
 
-def check_compressed_voxels(header: MetaImageHeader) -> None:
-    """Unpack the zlib stream of a compressed file once, in bounded memory, and check its checksum and length.
+def check_metaimage_stream(header: MetaImageHeader) -> None:
+    """Unpack a compressed file's voxels once to check them; does nothing for an uncompressed one.
 
     Raises:
-        SegpipeError: the stream is damaged, or unpacks to another length than the header says.
+        SegpipeError: see `check_stream`.
     """
-    if not header.is_compressed:
-        return
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    held = 0
-    with header.data_path.open("rb") as file:
-        file.seek(header.data_offset)
-        try:
-            while not unpacker.eof and (chunk := file.read(_CHUNK_BYTES)):
-                held += len(unpacker.decompress(chunk))
-        except zlib.error as error:
-            raise SegpipeError(
-                f"{header.path}: voxel data in {header.data_path.name} corrupt ({error}); {_REMEDY}"
-            ) from error
-    if held != header.voxel_bytes or not unpacker.eof:
-        raise SegpipeError(
-            f"{header.path}: voxel data in {header.data_path.name} truncated: unpacks to {held} bytes, "
-            "the header "
-            f"asks for {header.voxel_bytes}; {_REMEDY}"
-        )
+    if header.is_compressed:
+        check_stream(header.path, header.data_path, header.data_offset, header.voxel_bytes)

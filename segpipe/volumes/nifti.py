@@ -127,21 +127,26 @@ def _read_dtype(image: Any) -> np.dtype[Any]:
     stored: np.dtype[Any] = image.header.get_data_dtype()
     if stored.fields:
         return np.dtype(np.uint8)
-    if image.header.get_slope_inter() in ((None, None), (1.0, 0.0)):
+    if not _is_scaled(image):
         return stored.newbyteorder("=")
     # the product of 16 stored bits and a slope keeps its meaning in float32; more bits need float64
     return np.dtype(np.float32 if stored.itemsize <= 2 or stored == np.float32 else np.float64)
 
 
+def _is_scaled(image: Any) -> bool:
+    """Ask the voxels, not the header: nibabel clears the header's slope when it loads a file."""
+    return (image.dataobj.slope, image.dataobj.inter) != (1.0, 0.0)
+
+
 def _voxels(image: Any) -> VoxelArray:
     dtype = _read_dtype(image)
-    if image.header.get_slope_inter() in ((None, None), (1.0, 0.0)):
+    if not _is_scaled(image):
         stored = np.asarray(image.dataobj.get_unscaled())
         if stored.dtype.fields:
             names = list(stored.dtype.fields)
             return np.stack([stored[name] for name in names], axis=-1)
         return stored.astype(dtype, copy=False)
-    return np.asarray(image.dataobj.get_scaled(dtype)).astype(dtype, copy=False)
+    return np.asarray(image.dataobj, dtype)
 
 
 def _channels_first(array: VoxelArray, header: VolumeHeader) -> VoxelArray:
