@@ -127,7 +127,7 @@ class LabelTable:
                 does not name this table's classes.
         """
         values = self.values if file_values is None else self._values_by_index(file_values)
-        whole = _whole_numbers(stored)
+        whole = whole_numbers(stored)
         order = np.argsort(values)
         ascending = np.asarray(values)[order]
         position = np.searchsorted(ascending, whole).clip(max=len(ascending) - 1)
@@ -202,6 +202,29 @@ def same_name(name: str) -> str:
     return name.strip().casefold()
 
 
+def whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
+    """Return a label map's values as they are, having made sure that they are whole numbers.
+
+    Args:
+        stored: array of any shape; integers, or floats that hold integers.
+
+    Raises:
+        SegpipeError: fractions, NaN, infinite values, or values that are no numbers.
+    """
+    if stored.dtype.kind in "iub":
+        return stored
+    if stored.dtype.kind != "f":
+        raise SegpipeError(f"label map holds {stored.dtype} values; needs whole numbers")
+    broken = ~np.isfinite(stored) | (stored != np.round(stored))
+    if broken.any():
+        raise SegpipeError(
+            f"label map holds values that are not whole numbers ({_shown(stored[broken])}) in "
+            f"{np.count_nonzero(broken)} voxel(s); probabilities or an interpolated map are no label map: "
+            "resample label maps with nearest neighbour"
+        )
+    return stored
+
+
 def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> None:
     """Refuse a data set whose classes are not the bundle's.
 
@@ -259,21 +282,6 @@ def _refuse_repeats(what: str, entries: list[Any]) -> None:
             f"label table: the {what} {', '.join(map(str, repeated))} stands in more than one row; "
             f"every class needs a {what} of its own"
         )
-
-
-def _whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
-    if stored.dtype.kind in "iub":
-        return stored
-    if stored.dtype.kind != "f":
-        raise SegpipeError(f"label map holds {stored.dtype} values; needs whole numbers")
-    broken = ~np.isfinite(stored) | (stored != np.round(stored))
-    if broken.any():
-        raise SegpipeError(
-            f"label map holds values that are not whole numbers ({_shown(stored[broken])}) in "
-            f"{np.count_nonzero(broken)} voxel(s); probabilities or an interpolated map are no label map: "
-            "resample label maps with nearest neighbour"
-        )
-    return stored
 
 
 def _unknown_values_message(unknown: NDArray[Any], allowed: list[int]) -> str:

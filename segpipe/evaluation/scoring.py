@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rich.progress import track
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.metrics import dice_per_class
 from segpipe.files import write_text
-from segpipe.labels import Label, LabelTable
+from segpipe.labels import Label, LabelTable, whole_numbers
 from segpipe.volumes import Volume, find_scans, read_volume
 
 METRICS_FILE = "metrics.csv"
@@ -146,9 +147,11 @@ def _pair_dice(case: str, prediction: Path, reference: Path, table: LabelTable) 
             f"resample {prediction.name} onto {reference.name} with nearest neighbour, or find its own "
             "reference"
         )
-    return dice_per_class(
-        _indices(predicted, table, prediction), _indices(referenced, table, reference), table.num_classes
-    )
+    with _naming(prediction):
+        predicted_indices = table.to_indices(predicted.array)
+    with _naming(reference):
+        reference_indices = table.to_indices(referenced.array)
+    return dice_per_class(predicted_indices, reference_indices, table.num_classes)
 
 
 def _read_labels(path: Path) -> Volume:
@@ -160,9 +163,11 @@ def _read_labels(path: Path) -> Volume:
     return volume
 
 
-def _indices(volume: Volume, table: LabelTable, path: Path) -> NDArray[np.unsignedinteger]:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Put the file's name before what a label table has to say about its values."""
     try:
-        return table.to_indices(volume.array)
+        yield
     except SegpipeError as error:
         raise SegpipeError(f"{path}: {error}") from error
 
@@ -171,19 +176,20 @@ def _table_of_values(paths: Sequence[Path]) -> LabelTable:
     """Make a table of the values that occur; 0 is the background."""
     values = {0}
     for path in paths:
-        values.update(np.unique(_read_labels(path).array).tolist())
+        labels = _read_labels(path).array
+        with _naming(path):
+            values.update(map(int, np.unique(whole_numbers(labels)).tolist()))
         if len(values) > _MOST_VALUES:
             raise SegpipeError(
                 f"{path}: with it there are {len(values)} different values; label maps of at most "
-                f"{_MOST_VALUES} "
-                "classes are wanted, these look like images"
+                f"{_MOST_VALUES} classes are wanted, these look like images"
             )
     if len(values) < 2:
         raise SegpipeError("all label maps hold background (0) only; give the label table to score them")
     ordered = [0, *sorted(values - {0})]
     return LabelTable(
         tuple(
-            Label(index, "background" if index == 0 else f"{value:g}", (0, 0, 0), int(value))
+            Label(index, str(value) if index else "background", (0, 0, 0), value)
             for index, value in enumerate(ordered)
         )
     )

@@ -21,12 +21,12 @@ def manifest_of(*cases, target="mask"):
     return Manifest("set", ("MRI",), {0: "a", 1: "b"}, cases, target=target)
 
 
-patients_strategy = st.lists(
+PATIENTS = st.lists(
     st.one_of(st.none(), st.sampled_from(["p1", "p2", "p3", "p4", "p5"])), min_size=2, max_size=30
 )
 
 
-@given(patients_strategy, st.integers(0, 99), st.data())
+@given(PATIENTS, st.integers(0, 99), st.data())
 def test_folds_divide_patients_evenly_in_any_order(patients, seed, data):
     cases = make_cases(patients)
     groups = Counter(case.patient or case.case for case in cases)

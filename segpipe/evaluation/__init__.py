@@ -1,0 +1,19 @@
+"""Scores of label maps against references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segpipe.evaluation.metrics import dice_per_class
+from segpipe.evaluation.scoring import CaseScore, FolderScores, score_folder
+
+__all__ = ["CaseScore", "FolderScores", "ScoreTable", "dice_per_class", "score_folder"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `ScoreTable` when it is first asked for: it alone needs MONAI, which takes seconds to import."""
+    if name == "ScoreTable":
+        from segpipe.evaluation.score_table import ScoreTable
+
+        return ScoreTable
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,91 @@
+"""`segpipe data ...`"""
+
+import json
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from segpipe.cli import app
+from segpipe.dataset import load_manifest
+from segpipe.dataset.phantom_files import write_phantom_dataset
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """A sound data set of four phantoms, for reading only."""
+    return write_phantom_dataset(tmp_path_factory.mktemp("data") / "set", num_cases=4, seed=1)
+
+
+def bundle_metadata(path, names):
+    rows = [
+        {"index": index, "name": name, "color": [0, 0, 0], "value": index} for index, name in enumerate(names)
+    ]
+    path.write_text(json.dumps({"label_table": rows}))
+    return str(path)
+
+
+def check(*arguments):
+    return CliRunner().invoke(app, ["data", "check", *map(str, arguments)])
+
+
+def test_sound_data_set(phantoms):
+    result = check(phantoms, "--dataset-dir", phantoms.parent)
+
+    assert (result.exit_code, result.stdout) == (0, "phantoms: 4 cases, 0 errors, 0 warnings\n")
+
+
+def test_findings_are_printed_and_exit_with_2(phantoms, tmp_path):
+    result = check(phantoms, "--dataset-dir", tmp_path)
+
+    assert result.exit_code == 2
+    assert "error: phantom_000: imagesTr/phantom_000.nii.gz: missing below" in result.stdout
+    assert result.stdout.endswith("phantoms: 4 cases, 4 errors, 0 warnings\n")
+
+
+def test_checksums_can_be_left_out(phantoms, tmp_path):
+    content = json.loads(phantoms.read_text())
+    content["training"][0]["sha256"] = {"imagesTr/phantom_000.nii.gz": "ab" * 32}
+    (tmp_path / "m.json").write_text(json.dumps(content))
+
+    assert "abababababab" in check(tmp_path / "m.json", "--dataset-dir", phantoms.parent).stdout
+    assert check(tmp_path / "m.json", "--dataset-dir", phantoms.parent, "--no-checksums").exit_code == 0
+
+
+def test_labels_of_a_bundle(phantoms, tmp_path):
+    metadata = bundle_metadata(tmp_path / "metadata.json", ["background", "lesion"])
+
+    result = check(phantoms, "--dataset-dir", phantoms.parent, "--labels", metadata)
+
+    assert result.exit_code == 2
+    assert "label table has background, lesion" in result.stderr
+
+
+def test_check_as_a_process(tmp_path):
+    result = subprocess.run(
+        ["segpipe", "data", "check", "hippocampus", "--dataset-dir", tmp_path / "none"],
+        capture_output=True,
+        text=True,
+    )
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("segpipe: hippocampus: dataset_dir ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_folds_as_a_process(tmp_path):
+    cases = [{"image": f"i/{k}.nii.gz", "label": f"l/{k}.nii.gz"} for k in range(6)]
+    plain = {"name": "x", "modality": {"0": "CT"}, "labels": {"0": "a", "1": "b"}, "training": cases}
+    (tmp_path / "dataset.json").write_text(json.dumps(plain))
+
+    result = subprocess.run(
+        ["segpipe", "data", "folds", tmp_path / "dataset.json", tmp_path / "m.json", "--folds", "3"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "6 cases in 3 folds" in result.stdout
+    assert "some patients are unknown" in result.stdout
+    folds = [case.fold for case in load_manifest(tmp_path / "m.json").training]
+    assert sorted(folds) == [0, 0, 1, 1, 2, 2]

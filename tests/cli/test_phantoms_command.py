@@ -1,0 +1,43 @@
+"""`segpipe phantoms ...`"""
+
+import subprocess
+
+from typer.testing import CliRunner
+
+from segpipe.cli import app
+from segpipe.dataset import load_manifest
+from segpipe.volumes import find_scans
+
+
+def test_dataset_prints_the_manifest(tmp_path):
+    folder = tmp_path / "set"
+
+    result = CliRunner().invoke(app, ["phantoms", "dataset", str(folder), "--cases", "4", "--seed", "2"])
+
+    assert (result.exit_code, result.stdout) == (0, f"{folder / 'dataset.json'}\n")
+    assert len(load_manifest(folder / "dataset.json").training) == 4
+
+
+def test_dataset_as_a_process_refuses_a_used_folder(tmp_path):
+    (tmp_path / "mine").touch()
+
+    result = subprocess.run(["segpipe", "phantoms", "dataset", tmp_path], capture_output=True, text=True)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"segpipe: {tmp_path}: exists and is not an empty folder; choose another, or remove it first\n"
+    )
+
+
+def test_scans_as_a_process(tmp_path):
+    scans, references = tmp_path / "scans", tmp_path / "references"
+
+    result = subprocess.run(
+        ["segpipe", "phantoms", "scans", scans, "--references", references, "--seed", "2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert len(result.stdout.splitlines()) == 4
+    assert [scan.name for scan in find_scans(scans)] == [scan.name for scan in find_scans(references)]
