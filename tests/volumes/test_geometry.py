@@ -30,7 +30,7 @@ def test_what_itk_stores_comes_back_from_a_grid(turn, spacing, origin):
 
 
 def test_lps_and_ras_differ_in_the_sign_of_x_and_y():
-    """A voxel 10 mm to the left, 20 mm behind and 30 mm above is (10, 20, 30) in LPS, (-10, -20, 30) in RAS."""
+    """10 mm to the left, 20 mm behind and 30 mm above is (10, 20, 30) in LPS and (-10, -20, 30) in RAS."""
     grid = Grid.from_lps((2, 2, 2), (1, 1, 1), (10, 20, 30), np.eye(3))
 
     np.testing.assert_array_equal(grid.affine @ [0, 0, 0, 1], [-10, -20, 30, 1])
