@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import rotation
 from hypothesis import given
 from hypothesis import strategies as st
+from sample_grids import rotation
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, lps_to_ras, ras_to_lps

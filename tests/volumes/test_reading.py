@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import SIZE
+from sample_grids import SIZE
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, check_finite, read_header, read_volume, write_label_map, write_volume

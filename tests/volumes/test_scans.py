@@ -65,23 +65,16 @@ def test_the_suffix_names_the_format(name, format_):
 @pytest.mark.parametrize("name", ["a.gz", "a.tif", "a", ".nii", "nii"])
 def test_an_unknown_suffix_is_refused_listing_the_known_ones(name, tmp_path):
     with pytest.raises(
-        SegpipeError, match=r"\.nii\.gz, \.nii, \.mhd, \.mha, \.nrrd, \.png, \.jpeg, \.jpg or a folder"
+        SegpipeError, match=r"\.nii\.gz, \.nii, \.mhd, \.mha, \.nrrd, \.png, \.jpeg, \.jpg or a"
     ):
         volume_format(tmp_path / name)
 
 
 def test_scans_of_all_formats_are_found_at_any_depth_in_order(tmp_path, put):
-    for name in (
-        "z.nii",
-        "b/two.nii.gz",
-        "b/one.mhd",
-        "b/deep/er/x.mha",
-        "p.png",
-        "q.jpeg",
-        "b/ct",
-        "b/deep/mr",
-    ):
+    for name in ("z.nii", "b/two.nii.gz", "b/one.mhd", "b/deep/er/x.mha", "p.png", "q.jpeg"):
         put(name)
+    put("b/ct")
+    put("b/deep/mr")
 
     assert names(tmp_path) == [
         ("b/ct", "DICOM"),
@@ -151,9 +144,7 @@ def test_unknown_files_are_all_named(tmp_path, put):
     with pytest.raises(SegpipeError) as caught:
         find_scans(tmp_path)
 
-    assert "2 files are neither scans nor known companions: b.tif, deep/c.xyz; segpipe reads" in str(
-        caught.value
-    )
+    assert "2 files are neither scans nor known companions: b.tif, deep/c.xyz; segpipe" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
@@ -161,7 +152,7 @@ def test_a_missing_and_an_empty_folder_are_refused(name, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("x")
 
-    with pytest.raises(SegpipeError, match="no such file|no scan there"):
+    with pytest.raises(SegpipeError, match=r"no such file|no scan there"):
         find_scans(tmp_path / name)
 
 

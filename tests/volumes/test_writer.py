@@ -6,9 +6,9 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import all_grids, rotation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sample_grids import all_grids, rotation
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, read_header, read_volume, write_label_map, write_volume
