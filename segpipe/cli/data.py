@@ -24,12 +24,13 @@ def check(
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
 ) -> None:
-    """Read every file of a data set and print what is wrong with it; exit status 2 if there are errors."""
-    from segpipe.dataset import check_cases, load_manifest
+    """Read every file of a data set and print what is wrong; exit status 2 if there are errors."""
+    from segpipe.dataset import check_cases, check_folds, load_manifest
     from segpipe.labels import load_label_table
 
     content = load_manifest(manifest)
     table = load_label_table(labels) if labels else content.label_table()
+    check_folds(content)
     cases = [*content.training, *content.test]
     findings = check_cases(cases, dataset_dir, content, table, checksums=checksums)
     for finding in findings:

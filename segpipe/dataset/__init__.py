@@ -21,7 +21,7 @@ from segpipe.dataset.manifest import (
     shipped_manifests,
     write_manifest,
 )
-from segpipe.dataset.splits import patient_folds, training_split, with_folds
+from segpipe.dataset.splits import check_folds, patient_folds, training_split, with_folds
 
 __all__ = [
     "Case",
@@ -29,6 +29,7 @@ __all__ = [
     "Finding",
     "Manifest",
     "check_cases",
+    "check_folds",
     "dataset_fingerprint",
     "examine_cases",
     "load_manifest",

@@ -339,6 +339,8 @@ def _check_paths(case: Case, place: str) -> None:
                 f"{place}: the path {path} must lie inside the data set's folder: relative, "
                 "with forward slashes, without '..'"
             )
+    if case.label in case.images:
+        raise SegpipeError(f"{place}: {case.label} is given as image and as label map; correct one path")
     strangers = sorted(set(case.sha256) - set(case.files))
     if strangers:
         raise SegpipeError(

@@ -118,7 +118,7 @@ def training_split(manifest: Manifest, fold: int | None) -> tuple[list[Case], li
 
 def _refuse_leak(name: str, train: Sequence[Case], validation: Sequence[Case]) -> None:
     patients = {case.patient: case for case in train if case.patient is not None}
-    images = {case.sha256[path]: case for case in train for path in case.images if path in case.sha256}
+    images = {key: case for case in train for key in _image_keys(case)}
     for case in validation:
         if case.patient in patients:
             raise SegpipeError(
@@ -126,14 +126,31 @@ def _refuse_leak(name: str, train: Sequence[Case], validation: Sequence[Case]) -
                 "(fold "
                 f"{patients[case.patient].fold}) and {case.case} (fold {case.fold}); put both into one fold"
             )
-        for digest in (case.sha256[path] for path in case.images if path in case.sha256):
-            if digest in images:
-                raise SegpipeError(
-                    f"{name}: the same image would train and validate: {images[digest].case} (fold "
-                    f"{images[digest].fold}) and {case.case} (fold {case.fold}) have SHA-256 "
-                    f"{digest[:12]}...; "
-                    "remove one of the two cases"
-                )
+        shared = _image_keys(case) & images.keys()
+        if shared:
+            key = min(shared)
+            raise SegpipeError(
+                f"{name}: the same image would train and validate: {images[key].case} (fold "
+                f"{images[key].fold}) "
+                f"and {case.case} (fold {case.fold}) have the same file or SHA-256, {key}; remove one of the "
+                "two "
+                "cases"
+            )
+
+
+def check_folds(manifest: Manifest) -> None:
+    """Refuse a manifest in which a patient or an image is in two folds; one without folds passes.
+
+    Raises:
+        SegpipeError: as `training_split` for any of the folds.
+    """
+    for fold in sorted({case.fold for case in manifest.training if case.fold is not None}):
+        training_split(manifest, fold)
+
+
+def _image_keys(case: Case) -> set[str]:
+    """Return what tells that two cases show the same image: path, and SHA-256 where that is known."""
+    return {*case.images, *(case.sha256[path] for path in case.images if path in case.sha256)}
 
 
 def _commonest(classes: Sequence[str]) -> str:

@@ -139,6 +139,12 @@ def test_findings_may_be_none():
             mask_json(training=[case_json("a", fold=-1)]),
             "$.training[0].fold: -1 is less than the minimum of 0",
         ),
+        (mask_json(training=[case_json("..")]), "$.training[0].case: '..' does not match"),
+        (mask_json(training=[case_json("a", patient="p ")]), "$.training[0].patient: 'p ' does not match"),
+        (
+            mask_json(training=[case_json("a", label="images/a.nii.gz"), case_json("b")]),
+            "a: images/a.nii.gz is given as image and as label map; correct one path",
+        ),
         (mask_json(training=[case_json("a/b")]), "$.training[0].case: 'a/b' does not match"),
         (
             mask_json(training=[case_json("a", sha256={"x": "1"})]),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segpipe.dataset import Case, Manifest, patient_folds, training_split, with_folds
+from segpipe.dataset import Case, Manifest, check_folds, patient_folds, training_split, with_folds
 from segpipe.errors import SegpipeError
 
 HASH = "ab" * 32
@@ -148,8 +148,34 @@ def test_one_image_on_both_sides_is_refused():
         Case("a", ("a",), "s", fold=0, sha256={"a": HASH}), Case("b", ("b",), "s", fold=1, sha256={"b": HASH})
     )
 
-    with pytest.raises(SegpipeError, match=r"same image .*: b \(fold 1\) and a \(fold 0\) have SHA-256 abab"):
+    with pytest.raises(
+        SegpipeError,
+        match=r"same image .*: b \(fold 1\) and a \(fold 0\) have the same file or SHA-256, abab",
+    ):
         training_split(manifest, 0)
+
+
+def test_one_path_on_both_sides_is_refused():
+    manifest = manifest_of(Case("a", ("x.nii",), "s", fold=0), Case("b", ("x.nii",), "t", fold=1))
+
+    with pytest.raises(SegpipeError, match=r"same file or SHA-256, x\.nii; remove one"):
+        training_split(manifest, 0)
+
+
+def test_check_of_all_folds():
+    sound = with_folds(manifest_of(*make_cases([None] * 4)), 2, seed=0)
+    leaking = manifest_of(
+        Case("a", ("a",), "s", fold=0),
+        Case("b", ("b",), "s", "p", fold=1),
+        Case("c", ("c",), "s", "p", fold=2),
+    )
+
+    check_folds(sound)
+    check_folds(manifest_of(*make_cases([None] * 4)))
+    with pytest.raises(
+        SegpipeError, match=r"patient p would train and validate: c \(fold 2\) and b \(fold 1\)"
+    ):
+        check_folds(leaking)
 
 
 def test_equal_label_maps_are_no_leak():
