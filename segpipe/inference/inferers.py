@@ -96,3 +96,11 @@ class MirrorInferer(Inferer):
             mirrored = self.inferer(torch.flip(inputs, dims), network, *args, **kwargs)
             probabilities += torch.flip(torch.softmax(mirrored, dim=1), dims)
         return torch.log(probabilities / (len(flips) + 1))
+
+
+def needs_loss_scaling(device: torch.device | str) -> bool:
+    """Tell whether training must scale its loss: on CUDA cards without bfloat16, where float16 would underflow.
+
+    For the `amp` of MONAI's engines, whose GradScaler does that; elsewhere `PrecisionInferer` is all there is to it.
+    """
+    return torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported()
