@@ -97,8 +97,8 @@ def _choose(
     listing = "; ".join(_describe(uid, images) for uid, images in sorted(by_uid.items()))
     if series_uid is None and len(by_uid) > 1:
         raise SegpipeError(
-            f"{folder}: {len(by_uid)} image series in one folder, must be one; "
-            f"choose with series_uid or move them apart: {listing}"
+            f"{folder}: {len(by_uid)} image series in one folder, must be one; choose with series_uid or "
+            f"move them apart: {listing}"
         )
     if series_uid is not None and series_uid not in by_uid:
         raise SegpipeError(f"{folder}: no image series {series_uid} there; choose one of: {listing}")
@@ -123,10 +123,9 @@ def _refuse_mixed(where: str, slices: list[DicomSlice]) -> None:
         odd = [i for i, value in enumerate(values) if np.abs(value - values[0]).max() > tolerance]
         if odd:
             raise SegpipeError(
-                f"{where}: slices of different {quantity}: {_text(values[0])} {unit} in {first.path.name} vs "
-                f"{_text(values[odd[0]])} in {_names([slices[i] for i in odd])}; must be one: move the "
-                "others "
-                "(often a localiser) to another folder"
+                f"{where}: slices of different {quantity}: {_text(values[0])} {unit} in {first.path.name} "
+                f"vs {_text(values[odd[0]])} in {_names([slices[i] for i in odd])}; must be one: move the "
+                "others (often a localiser) to another folder"
             )
 
 
@@ -136,10 +135,9 @@ def _axes(where: str, slice_: DicomSlice) -> tuple[FloatArray, FloatArray]:
     cosine = float(row @ column)
     if np.abs(lengths - 1).max() > _ORTHONORMAL_TOLERANCE or abs(cosine) > _ORTHONORMAL_TOLERANCE:
         raise SegpipeError(
-            f"{where}: ImageOrientationPatient {_text(slice_.orientation_lps)} in {slice_.path.name}: "
-            "must be two "
-            f"perpendicular unit vectors, has lengths {_text(lengths)} and cosine {cosine:.4g}; export "
-            "the series again"
+            f"{where}: ImageOrientationPatient {_text(slice_.orientation_lps)} in {slice_.path.name}: must "
+            f"be two perpendicular unit vectors, has lengths {_text(lengths)} and cosine {cosine:.4g}; "
+            "export the series again"
         )
     return row / lengths[0], column / lengths[1]
 
@@ -150,9 +148,8 @@ def _step(where: str, slices: list[DicomSlice], normal: FloatArray) -> FloatArra
         thickness = slices[0].thickness_mm
         if thickness is None:
             raise SegpipeError(
-                f"{where}: a single slice without SpacingBetweenSlices or SliceThickness: its z spacing "
-                "in mm is "
-                "unknown; export the series again with either tag"
+                f"{where}: a single slice without SpacingBetweenSlices or SliceThickness: its z spacing in "
+                "mm is unknown; export the series again with either tag"
             )
         return normal * thickness
     positions = np.array([slice_.position_lps for slice_ in slices])
@@ -165,9 +162,8 @@ def _step(where: str, slices: list[DicomSlice], normal: FloatArray) -> FloatArra
         pairs = [slice_ for i in same for slice_ in (slices[i], slices[i + 1])]
         raise SegpipeError(
             f"{where}: {same.size} slices at the position of another (0 mm apart, must be above "
-            f"{_SAME_PLACE_MM} mm): {_names(pairs)}; keep one of each: a repeated export, or "
-            "several echoes "
-            "or time points to move apart"
+            f"{_SAME_PLACE_MM} mm): {_names(pairs)}; keep one of each: a repeated export, or several "
+            "echoes or time points to move apart"
         )
     odd = np.flatnonzero(np.abs(distances - typical) > tolerance)
     if odd.size:
@@ -175,18 +171,15 @@ def _step(where: str, slices: list[DicomSlice], normal: FloatArray) -> FloatArra
         raise SegpipeError(
             f"{where}: gap in the series: {distances[i]:.4g} mm between {slices[i].path.name} and "
             f"{slices[i + 1].path.name}, {typical:.4g} mm is usual (tolerance {tolerance:.2g} mm; "
-            f"{odd.size} such "
-            "places); slices are missing or unevenly spaced: export the whole series again"
+            f"{odd.size} such places); slices are missing or unevenly spaced: export the whole series again"
         )
     travel = positions[-1] - positions[0]
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(normal, travel)), travel @ normal)))
     if tilt > MAX_TILT_DEGREES:
         raise SegpipeError(
             f"{where}: gantry tilt of {tilt:.2f} degrees between the slice normal and the line of slices "
-            "from "
-            f"{slices[0].path.name} to {slices[-1].path.name} (limit {MAX_TILT_DEGREES} degrees): the "
-            "slices make no "
-            "right-angled grid; correct the tilt first"
+            f"from {slices[0].path.name} to {slices[-1].path.name} (limit {MAX_TILT_DEGREES} degrees): the "
+            "slices make no right-angled grid; correct the tilt first"
         )
     step: FloatArray = travel / (len(slices) - 1)
     line = positions[0] + np.arange(len(slices))[:, None] * step
@@ -244,8 +237,7 @@ def _read_slice(slice_: DicomSlice, dtype: np.dtype[Any]) -> VoxelArray:
         if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
             raise SegpipeError(
                 f"{slice_.path}: intensities {low} to {high} lie outside {dtype}, which BitsStored, slope "
-                "and "
-                "intercept allow; export the series again"
+                "and intercept allow; export the series again"
             )
     return array.reshape(slice_.rows, slice_.columns).T
 

@@ -105,9 +105,8 @@ class DicomSlice:
         """
         if not self.is_compressed and self.held_bytes < self.pixel_bytes:
             raise SegpipeError(
-                f"{self.path}: pixel data truncated: {self.held_bytes} bytes, {self.rows} x "
-                f"{self.columns} pixels "
-                f"need {self.pixel_bytes}; copy the file again from its source"
+                f"{self.path}: pixel data truncated: {self.held_bytes} bytes, {self.rows} x {self.columns} "
+                f"pixels need {self.pixel_bytes}; copy the file again from its source"
             )
 
 
@@ -156,8 +155,8 @@ def dicom_images(folder: Path) -> dict[str, list[DicomImage]]:
     if not images:
         modalities = ", ".join(sorted({str(image.header.get("Modality", "unknown")) for image in found}))
         raise SegpipeError(
-            f"{folder}: holds no image series, only DICOM objects of modality {modalities}; "
-            "give the folder of the images they belong to"
+            f"{folder}: holds no image series, only DICOM objects of modality {modalities}; give the "
+            "folder of the images they belong to"
         )
     by_uid: dict[str, list[DicomImage]] = {}
     for image in images:
@@ -245,8 +244,8 @@ def _slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSli
     missing = [tag for tag in _REQUIRED if header.get(tag) in (None, "")]
     if missing:
         raise SegpipeError(
-            f"{path}: tags {', '.join(missing)} missing, so its place in the patient is unknown; "
-            "export the series again, or convert a plain picture to PNG"
+            f"{path}: tags {', '.join(missing)} missing, so its place in the patient is unknown; export "
+            "the series again, or convert a plain picture to PNG"
         )
     samples = int(header.get("SamplesPerPixel") or 1)
     if samples != 1 or "ModalityLUTSequence" in header:

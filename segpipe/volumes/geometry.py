@@ -75,8 +75,7 @@ class Grid:
         if volume < _SINGULAR_TOLERANCE:
             raise SegpipeError(
                 f"affine {_numbers(affine[:3])}: singular, its axes lie in one plane (their unit vectors "
-                "span "
-                f"{volume:.2g}, must be above {_SINGULAR_TOLERANCE:.0e}); mend the header"
+                f"span {volume:.2g}, must be above {_SINGULAR_TOLERANCE:.0e}); mend the header"
             )
 
     @classmethod
@@ -202,8 +201,8 @@ class Grid:
     def __str__(self) -> str:
         """One line: size, spacing, origin and direction with units."""
         return (
-            f"size {self.size} voxels, spacing {_numbers(np.array(self.spacing_mm))} mm, "
-            f"origin {_numbers(self.origin_lps)} mm (LPS), direction {_numbers(self.direction_lps)}"
+            f"size {self.size} voxels, spacing {_numbers(np.array(self.spacing_mm))} mm, origin "
+            f"{_numbers(self.origin_lps)} mm (LPS), direction {_numbers(self.direction_lps)}"
         )
 
 

@@ -115,8 +115,7 @@ def _read_header(path: Path) -> tuple[VolumeHeader, sitk.ImageFileReader]:
     if dtype is None:
         raise SegpipeError(
             f"{path}: voxels of type {sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())}: must be "
-            "real numbers; "
-            "export the magnitude"
+            "real numbers; export the magnitude"
         )
     components = reader.GetNumberOfComponents()
     grid, series = _grid(path, reader, is_picture=format_.is_picture)
@@ -158,8 +157,7 @@ def _check_start(path: Path, format_: VolumeFormat) -> None:
     if not start.startswith(signature):
         raise SegpipeError(
             f"{path}: not a {format_.value} file: begins with bytes {start.hex(' ')}, must be "
-            f"{signature.hex(' ')}; "
-            "give the file the suffix of its format"
+            f"{signature.hex(' ')}; give the file the suffix of its format"
         )
 
 

@@ -114,14 +114,13 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
     if not known:
         raise SegpipeError(
             f"{path}: DimSize = {fields['DimSize']}, ElementType = {fields['ElementType']}: must be "
-            "positive whole "
-            f"numbers and one of {', '.join(_ELEMENT_BYTES)}; mend the header"
+            f"positive whole numbers and one of {', '.join(_ELEMENT_BYTES)}; mend the header"
         )
     data = fields["ElementDataFile"]
     if data.upper() == "LIST" or (len(data.split()) > 1 and "%" in data):
         raise SegpipeError(
-            f"{path}: ElementDataFile = {data}: voxels in several files are not read; save the scan as "
-            "one .mha file"
+            f"{path}: ElementDataFile = {data}: voxels in several files are not read; save the scan as one "
+            ".mha file"
         )
     return header
 
@@ -148,8 +147,8 @@ def check_voxel_file(header: MetaImageHeader) -> None:
     if held < needed or too_long or held <= 0:
         kind = "longer than the header says" if too_long else "truncated"
         raise SegpipeError(
-            f"{header.path}: voxel data in {data.name} {kind}: {held} bytes, the header asks for "
-            f"{needed}; {_REMEDY}"
+            f"{header.path}: voxel data in {data.name} {kind}: {held} bytes, the header asks for {needed}; "
+            f"{_REMEDY}"
         )
 
 

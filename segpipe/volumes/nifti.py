@@ -72,15 +72,14 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
             if not kinds:
                 raise SegpipeError(
                     f"{path}: not a NIfTI file: begins with bytes {start.hex(' ') or '(none)'}, a NIfTI "
-                    "begins with "
-                    "its header size 348 or 540; export the scan again"
+                    "begins with its header size 348 or 540; export the scan again"
                 )
             file.seek(0)
             yield file, kinds[0].from_stream(file)
     except _FILE_ERRORS as error:
         raise SegpipeError(
-            f"{path}: truncated, corrupt or unreadable NIfTI ({_reason(error)}); "
-            "copy the file again from its source"
+            f"{path}: truncated, corrupt or unreadable NIfTI ({_reason(error)}); copy the file again from "
+            "its source"
         ) from error
 
 
@@ -102,8 +101,8 @@ def _describe(path: Path, image: Any) -> VolumeHeader:
     units = header["xyzt_units"] & 7
     if units in (1, 3):
         raise SegpipeError(
-            f"{path}: spatial unit {'metre' if units == 1 else 'micrometre'}: must be mm or unset; "
-            "scale the affine to mm and set xyzt_units to 2"
+            f"{path}: spatial unit {'metre' if units == 1 else 'micrometre'}: must be mm or unset; scale "
+            "the affine to mm and set xyzt_units to 2"
         )
     stored = header.get_data_dtype()
     if stored.kind == "c" or (

@@ -77,8 +77,7 @@ def find_scans(path: str | Path) -> list[Scan]:
         more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
         raise SegpipeError(
             f"{path}: {len(unknown)} files are neither scans nor known companions: {shown}{more}; segpipe "
-            "reads "
-            f"{KNOWN_FORMATS}: convert them or move them to another folder"
+            f"reads {KNOWN_FORMATS}: convert them or move them to another folder"
         )
     folders = sorted({file.parent for file in others})
     scans += [_series_scan(folder, path) for folder in folders if holds_images(folder)]
@@ -131,15 +130,15 @@ def check_collisions(
             source = sources.get(os.path.realpath(written).casefold())
             if source is not None:
                 raise SegpipeError(
-                    f"{scan.path}: its label map {written} would replace the scan {source.path}; "
-                    "choose another output folder"
+                    f"{scan.path}: its label map {written} would replace the scan {source.path}; choose "
+                    "another output folder"
                 )
             other = owners.setdefault(str(written).casefold(), scan)
             if other is not scan:
                 raise SegpipeError(
                     f"{other.path} and {scan.path}: both label maps would be written to {written} (names "
-                    "that differ "
-                    "in case count as one); rename one, or predict them into two output folders"
+                    "that differ in case count as one); rename one, or predict them into two output "
+                    "folders"
                 )
 
 

@@ -94,6 +94,5 @@ def check_finite(volume: Volume) -> None:
         axes = axes if volume.num_channels == 1 else f"channel, {axes}"
         raise SegpipeError(
             f"{volume.path}: {count} of {bad.size} voxels are NaN or infinite, the first at {first} "
-            f"({axes}); "
-            "every voxel must be a number: replace them, for instance by the intensity of air"
+            f"({axes}); every voxel must be a number: replace them, for instance by the intensity of air"
         )

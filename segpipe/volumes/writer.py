@@ -121,8 +121,7 @@ def _refuse_what_the_format_cannot_hold(
     if grid.is_sheared:
         raise SegpipeError(
             f"{path}: sheared grid, direction {_cosines(grid)} (LPS): {format_.value} holds perpendicular "
-            "axes only; "
-            "write .nii.gz"
+            "axes only; write .nii.gz"
         )
     if grid.spatial_dims == 2 and not grid.is_axial_plane:
         raise SegpipeError(

@@ -7,8 +7,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from conftest import SIZE, all_grids
 from pydicom.uid import generate_uid
+from sample_grids import SIZE, all_grids
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, read_header, read_series, read_volume, write_label_map, write_series
