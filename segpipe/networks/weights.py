@@ -102,10 +102,7 @@ def save_weights(
         training: plain values on how they were made, see `Sidecar`.
         dtype: of floating-point tensors on disk; None keeps theirs. float16 halves the file.
     """
-    state = {
-        name: tensor.detach().cpu().to(dtype if dtype and tensor.is_floating_point() else tensor.dtype)
-        for name, tensor in network.state_dict().items()
-    }
+    state = _on_disk(network.state_dict(), dtype)
     # weights without a sidecar only warn; a sidecar of other weights would lie: the old one goes first
     sidecar_path(path).unlink(missing_ok=True)
     write_atomically(path, lambda file: torch.save(state, file))
@@ -113,6 +110,18 @@ def save_weights(
         file_sha256(path), identity.hashes(), list(identity.transforms), list(identity.labels), training
     )
     write_json(sidecar_path(path), asdict(sidecar))
+
+
+def _on_disk(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
+    """Return the state on the CPU, floating-point tensors as `dtype`; a tensor under two names stays one tensor.
+
+    MONAI's DynUNet has each of its layers under two names; converted apart they would be stored twice.
+    """
+    converted: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    for tensor in state.values():
+        wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+        converted.setdefault((tensor.data_ptr(), tensor.shape), tensor.detach().to("cpu", wanted))
+    return {name: converted[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
 
 
 def read_state(path: Path) -> Any:

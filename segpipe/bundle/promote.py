@@ -1,0 +1,47 @@
+"""A run's weights into a bundle's `models/`: the one step that writes there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from monai.bundle import ConfigParser
+
+from segpipe.bundle.running import resolved_components
+from segpipe.errors import SegpipeError
+from segpipe.networks import Identity, load_weights, save_weights
+
+
+def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = False) -> Path:
+    """Copy a run's weights into a bundle, after checking that they are of its network, transforms and labels.
+
+    Args:
+        weights: `best.pt` or `last.pt` of a run, with its sidecar.
+        bundle: its folder; `configs/inference.yaml` says what the weights must fit.
+        half: store float16, half the size; inference computes in float32 or bfloat16 from it all the same.
+        replace: overwrite weights that the bundle has.
+
+    Returns:
+        path of the written `models/model.pt`.
+
+    Raises:
+        SegpipeError: not a bundle, weights without a sidecar or of something else, or weights in the way.
+    """
+    configuration, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
+    for path in (configuration, metadata):
+        if not path.is_file():
+            raise SegpipeError(f"{bundle}: is not a bundle: no {path.relative_to(bundle)}; give a bundle's folder")
+    target = bundle / "models" / "model.pt"
+    if target.exists() and not replace:
+        raise SegpipeError(f"{target}: the bundle has weights; give --replace to overwrite them")
+    parser = ConfigParser()
+    parser.read_config(str(configuration))
+    parser.read_meta(str(metadata))
+    network = parser.get_parsed_content("network_def")
+    labels = parser.get_parsed_content("_meta_::label_table")
+    identity = Identity.of(network, resolved_components(parser, "deterministic_transforms"), labels)
+    sidecar = load_weights(network, weights, identity)
+    if sidecar is None:
+        raise SegpipeError(f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe")
+    save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
+    return target

@@ -1,0 +1,21 @@
+"""`segpipe promote`: a run's weights into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def promote(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="best.pt or last.pt of a run.")],
+    bundle: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    half: Annotated[bool, typer.Option(help="Store float16, half the size.")] = True,
+    replace: Annotated[bool, typer.Option(help="Overwrite weights that the bundle has.")] = False,
+) -> None:
+    """Copy a run's weights into a bundle's models/, once they are shown to fit it."""
+    from segpipe.bundle.promote import promote as promote_weights
+
+    written = promote_weights(weights, bundle, half=half, replace=replace)
+    typer.echo(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
