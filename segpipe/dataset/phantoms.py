@@ -80,7 +80,7 @@ def _body(random: np.random.Generator, points: Floats, size_mm: NDArray[np.int64
 
     The second array is negative in the head and positive in the tail.
     """
-    length = size_mm[1] * random.uniform(0.62, 0.74)
+    length = (size_mm[1] - 13) * random.uniform(0.78, 0.92)  # both ends lie in the volume
     head, tail = random.uniform(5.6, 6.6), random.uniform(3.9, 4.6)
     neck = random.uniform(0.38, 0.44)  # where head and tail meet, as a part of the length
     bend, sag = random.uniform(3.0, 6.5), random.uniform(-2.0, 2.0)
