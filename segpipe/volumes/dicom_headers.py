@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ class DicomSlice:
         intercept: RescaleIntercept, 0 if absent.
         stored_range: smallest and largest value that the stored bits can hold.
         pixel_bytes: bytes of the uncompressed pixels.
-        is_compressed: the transfer syntax is encapsulated.
+        is_compressed: encapsulated or deflated: GDCM itself refuses what is cut short.
         held_bytes: pixel data that the file really holds.
     """
 
@@ -213,7 +214,7 @@ def _read(path: Path) -> tuple[pydicom.FileDataset, int]:
             start = file.tell()
             element = file.read(12)
             held = file.seek(0, 2) - start
-    except (InvalidDicomError, EOFError, struct.error, OSError, ValueError, KeyError) as error:
+    except (InvalidDicomError, EOFError, struct.error, zlib.error, OSError, ValueError, KeyError) as error:
         raise SegpipeError(
             f"{path}: not a readable DICOM file ({error or type(error).__name__}); remove it or copy it again"
         ) from error
@@ -272,7 +273,7 @@ def _slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSli
             intercept=_number(header, "RescaleIntercept", 0.0),
             stored_range=_stored_range(header),
             pixel_bytes=int(header.Rows) * int(header.Columns) * allocated // 8,
-            is_compressed=syntax.is_compressed,
+            is_compressed=syntax.is_compressed or syntax.is_deflated,
             held_bytes=held_bytes,
         )
     except (ValueError, TypeError, IndexError) as error:

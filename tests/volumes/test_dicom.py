@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid
 from sample_grids import SIZE, all_grids
 
 from segpipe.errors import SegpipeError
@@ -311,6 +311,24 @@ def test_a_pixel_element_shorter_than_rows_times_columns_is_refused(series):
 
     with pytest.raises(SegpipeError, match="pixel data truncated: 20 bytes"):
         read_series(series[0].parent)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_other_transfer_syntaxes_give_the_same_voxels_and_are_refused_when_cut(syntax, tmp_path):
+    noise = np.random.default_rng(0).integers(-900, 900, (32, 16, 2)).astype(np.int16)
+    grid = Grid.from_lps(noise.shape, (1, 1, 2), (0, 0, 0), np.eye(3))
+    for path in write_series(noise, grid, tmp_path / "ct"):
+        dataset = pydicom.dcmread(path)
+        if syntax.is_compressed:
+            dataset.compress(syntax)
+        else:
+            dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(path)
+
+    np.testing.assert_array_equal(read_series(tmp_path / "ct").array, noise)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(SegpipeError, match=f"{path.name}"):
+        read_series(tmp_path / "ct")
 
 
 def test_files_that_are_no_dicom_are_refused_by_name(series, tmp_path):

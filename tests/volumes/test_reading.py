@@ -180,17 +180,18 @@ def test_a_raw_file_with_padding_and_one_with_a_header_are_read(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mhd", ".mha", ".nrrd", ".png", ".jpg"])
 @pytest.mark.parametrize("reader", [read_header, read_volume])
-def test_an_empty_file_and_one_of_other_content_are_refused(suffix, reader, tmp_path):
+def test_an_empty_file_and_one_of_other_content_are_refused(suffix, reader, tmp_path, capfd):
     (tmp_path / f"empty{suffix}").write_bytes(b"")
     (tmp_path / f"text{suffix}").write_text("this is not an image\n" * 50)
 
     refusal(tmp_path / f"empty{suffix}", reader)
     refusal(tmp_path / f"text{suffix}", reader)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd", ".png", ".jpg"])
 @pytest.mark.parametrize("share", [0.5, 0.98])
-def test_a_file_cut_short_is_refused(suffix, share, tmp_path):
+def test_a_file_cut_short_is_refused(suffix, share, tmp_path, capfd):
     if suffix in (".png", ".jpg"):
         noise = (NOISE[:, :, 0] % 256).astype(np.uint8)
         sitk.WriteImage(sitk.GetImageFromArray(np.tile(noise, (4, 4))), tmp_path / f"a{suffix}")
@@ -200,6 +201,7 @@ def test_a_file_cut_short_is_refused(suffix, share, tmp_path):
     (tmp_path / f"a{suffix}").write_bytes(whole[: int(share * len(whole))])
 
     assert "truncated" in refusal(tmp_path / f"a{suffix}")
+    assert capfd.readouterr() == ("", ""), "ITK's own words on the terminal"
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mhd", ".mha", ".nrrd", ".png"])
