@@ -28,7 +28,8 @@ class TrainingCases:
     Args:
         manifest: name of a shipped manifest, or a path.
         dataset_dir: where the manifest's files lie.
-        fold: the fold that validates; None trains on every case and validates on none.
+        fold: the fold that validates; "all" trains on every case and validates on none. (Not None: MONAI's run
+            leaves out an override that is None, in silence.)
         labels: the bundle's label table.
         spatial_dims: of the scans, 2 or 3.
 
@@ -49,13 +50,13 @@ class TrainingCases:
         self,
         manifest: str | Path,
         dataset_dir: str | Path,
-        fold: int | None,
+        fold: int | str,
         labels: LabelTable,
         spatial_dims: int = 3,
     ) -> None:
         described = load_manifest(manifest)
         folder = Path(dataset_dir)
-        train, validation = training_split(described, fold)
+        train, validation = training_split(described, _held_out_fold(fold))
         reports = require_valid([*train, *validation], folder, described, labels, spatial_dims)
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
@@ -68,6 +69,14 @@ class TrainingCases:
             "cases": _checksums(train, folder),
             "fingerprint": dataset_fingerprint(reports[: len(train)]),
         }
+
+
+def _held_out_fold(fold: int | str) -> int | None:
+    if fold == "all":
+        return None
+    if not isinstance(fold, int) or isinstance(fold, bool):
+        raise SegpipeError(f'fold is {fold!r}; give the number of the fold that validates, or "all" to train on every case')
+    return fold
 
 
 def _checksums(cases: Sequence[Case], folder: Path) -> dict[str, str]:

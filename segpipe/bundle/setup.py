@@ -107,7 +107,7 @@ def load_weights(
 
 def _require_unseen(path: Path, held_out: Mapping[str, str], trained_on: Mapping[str, str]) -> None:
     if not held_out:
-        raise SegpipeError("fold is null: every case trains and none is held out to score; give --fold N")
+        raise SegpipeError("fold is all: every case trains and none is held out to score; give --fold N")
     seen = sorted(case for case, sha256 in held_out.items() if sha256 in set(trained_on.values()))
     if seen:
         raise SegpipeError(

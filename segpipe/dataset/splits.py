@@ -101,12 +101,12 @@ def training_split(manifest: Manifest, fold: int | None) -> tuple[list[Case], li
     if not folds:
         raise SegpipeError(
             f"{manifest.name}: fold {fold} asked for, but the manifest assigns no folds; "
-            "write them with `segpipe data folds`, or train on all cases with fold null"
+            "write them with `segpipe data folds`, or train on all cases with fold all"
         )
     if fold not in folds:
         raise SegpipeError(
             f"{manifest.name}: there is no fold {fold}; the manifest has {', '.join(map(str, folds))}; "
-            "or train on all cases with fold null"
+            "or train on all cases with fold all"
         )
     train = [case for case in manifest.training if case.fold != fold]
     validation = [case for case in manifest.training if case.fold == fold]

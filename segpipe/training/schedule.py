@@ -16,10 +16,10 @@ class Validate:
     Args:
         evaluator: to run; its key metric says which epoch is the best.
         interval: in epochs.
-        patience: training stops after so many validations in a row without a better one; None never stops.
+        patience: training stops after so many validations in a row without a better one; 0 never stops.
     """
 
-    def __init__(self, evaluator: Evaluator, interval: int, patience: int | None = None) -> None:
+    def __init__(self, evaluator: Evaluator, interval: int, patience: int = 0) -> None:
         self.evaluator = evaluator
         self.interval = interval
         self.patience = patience
@@ -34,6 +34,6 @@ class Validate:
             return
         self.evaluator.run(engine.state.epoch)
         best_epoch = self.evaluator.state.best_metric_epoch
-        if self.patience is not None and engine.state.epoch - best_epoch >= self.patience * self.interval:
+        if self.patience and engine.state.epoch - best_epoch >= self.patience * self.interval:
             engine.logger.info(f"No better validation since epoch {best_epoch}: stopping after epoch {engine.state.epoch}")
             engine.terminate()
