@@ -32,6 +32,7 @@ class TrainingCases:
             leaves out an override that is None, in silence.)
         labels: the bundle's label table.
         spatial_dims: of the scans, 2 or 3.
+        checksums: compare every file with the manifest's SHA-256; False takes a copy that was compressed again.
 
     Raises:
         SystemExit: with one message: no such manifest, another label table, a leak between the sides, or the
@@ -53,11 +54,12 @@ class TrainingCases:
         fold: int | str,
         labels: LabelTable,
         spatial_dims: int = 3,
+        checksums: bool = True,
     ) -> None:
         described = load_manifest(manifest)
         folder = Path(dataset_dir)
         train, validation = training_split(described, _held_out_fold(fold))
-        reports = require_valid([*train, *validation], folder, described, labels, spatial_dims)
+        reports = require_valid([*train, *validation], folder, described, labels, spatial_dims, checksums=checksums)
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.file_values
@@ -80,10 +82,8 @@ def _held_out_fold(fold: int | str) -> int | None:
 
 
 def _checksums(cases: Sequence[Case], folder: Path) -> dict[str, str]:
-    """Return case -> SHA-256 of its first image, taken from the file where the manifest has none."""
-    return {
-        case.case: case.sha256.get(case.images[0]) or file_sha256(folder / case.images[0]) for case in cases
-    }
+    """Return case -> SHA-256 of its first image as it is on disk."""
+    return {case.case: file_sha256(folder / case.images[0]) for case in cases}
 
 
 @exit_with_message()
