@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID
 
 from segpipe.errors import SegpipeError
@@ -53,6 +53,18 @@ _DERIVED_CLASSES = frozenset(  # have rows and columns, yet hold labels or doses
         "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
         "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
     }
+)
+_READING_ERRORS = (
+    InvalidDicomError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    NotImplementedError,
+    BytesLengthException,
 )
 _PIXEL_DATA_TAG = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -214,11 +226,13 @@ def _read(path: Path) -> tuple[pydicom.FileDataset, int]:
             start = file.tell()
             element = file.read(12)
             held = file.seek(0, 2) - start
-    except (InvalidDicomError, EOFError, struct.error, zlib.error, OSError, ValueError, KeyError) as error:
+        for stored in header:  # pydicom converts a value when it is asked for: here, where errors are caught
+            stored.value  # noqa: B018
+        syntax = _transfer_syntax(header)
+    except _READING_ERRORS as error:
         raise SegpipeError(
             f"{path}: not a readable DICOM file ({error or type(error).__name__}); remove it or copy it again"
         ) from error
-    syntax = _transfer_syntax(header)
     if len(element) == 12 and not syntax.is_deflated:
         order = "<" if syntax.is_little_endian else ">"
         explicit = not syntax.is_implicit_VR
@@ -232,10 +246,22 @@ def _read(path: Path) -> tuple[pydicom.FileDataset, int]:
 
 
 def _transfer_syntax(header: pydicom.FileDataset) -> UID:
-    return UID(str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
+    syntax = UID(str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
+    if not syntax.is_transfer_syntax:
+        raise ValueError(f"TransferSyntaxUID {syntax} is none")
+    return syntax
 
 
 def _slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSlice:
+    try:
+        return _checked_slice(path, header, held_bytes)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise SegpipeError(
+            f"{path}: header value that is no number or is out of range ({error}); export the series again"
+        ) from error
+
+
+def _checked_slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSlice:
     frames = int(header.get("NumberOfFrames") or 1)
     if frames > 1:
         raise SegpipeError(
@@ -257,29 +283,27 @@ def _slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSli
         )
     syntax = _transfer_syntax(header)
     allocated = int(header.BitsAllocated)
-    try:
-        return DicomSlice(
-            path=path,
-            series_uid=str(header.SeriesInstanceUID),
-            modality=str(header.get("Modality", "unknown modality")),
-            description=str(header.get("SeriesDescription", "")),
-            rows=int(header.Rows),
-            columns=int(header.Columns),
-            spacing_xy_mm=(float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
-            position_lps=_vector(header.ImagePositionPatient, 3),
-            orientation_lps=_vector(header.ImageOrientationPatient, 6),
-            thickness_mm=_thickness(header),
-            slope=_number(header, "RescaleSlope", 1.0),
-            intercept=_number(header, "RescaleIntercept", 0.0),
-            stored_range=_stored_range(header),
-            pixel_bytes=int(header.Rows) * int(header.Columns) * allocated // 8,
-            is_compressed=syntax.is_compressed or syntax.is_deflated,
-            held_bytes=held_bytes,
-        )
-    except (ValueError, TypeError, IndexError) as error:
-        raise SegpipeError(
-            f"{path}: header value that is no number ({error}); export the series again"
-        ) from error
+    slope = _number(header, "RescaleSlope", 1.0)
+    if slope == 0:
+        raise ValueError("RescaleSlope 0")
+    return DicomSlice(
+        path=path,
+        series_uid=str(header.SeriesInstanceUID),
+        modality=str(header.get("Modality", "unknown modality")),
+        description=str(header.get("SeriesDescription", "")),
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        spacing_xy_mm=(float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
+        position_lps=_vector(header.ImagePositionPatient, 3),
+        orientation_lps=_vector(header.ImageOrientationPatient, 6),
+        thickness_mm=_thickness(header),
+        slope=slope,
+        intercept=_number(header, "RescaleIntercept", 0.0),
+        stored_range=_stored_range(header),
+        pixel_bytes=int(header.Rows) * int(header.Columns) * allocated // 8,
+        is_compressed=syntax.is_compressed or syntax.is_deflated,
+        held_bytes=held_bytes,
+    )
 
 
 def _vector(values: Any, length: int) -> FloatArray:
@@ -291,7 +315,10 @@ def _vector(values: Any, length: int) -> FloatArray:
 
 def _number(header: pydicom.Dataset, tag: str, default: float) -> float:
     value = header.get(tag)
-    return default if value in (None, "") else float(value)
+    number = default if value in (None, "") else float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{tag} {number}")
+    return number
 
 
 def _thickness(header: pydicom.Dataset) -> float | None:

@@ -27,6 +27,14 @@ _ELEMENT_BYTES = {
     "MET_ULONG_LONG": 8,
     "MET_DOUBLE": 8,
 }
+_SIZE_FIELDS = (
+    "NDims",
+    "DimSize",
+    "ElementNumberOfChannels",
+    "ElementType",
+    "HeaderSize",
+    "CompressedDataSize",
+)
 _HEADER_LIMIT_BYTES = 1 << 16
 _REMEDY = "copy the scan again from its source, header and voxel file together"
 
@@ -71,6 +79,11 @@ class MetaImageHeader:
         return own + max(int(self.fields.get("HeaderSize", "0")), 0)
 
     @property
+    def stored_bytes(self) -> int:
+        """Bytes that the voxels take in the file; 0 for a compressed stream of unstated length."""
+        return int(self.fields.get("CompressedDataSize", "0")) if self.is_compressed else self.voxel_bytes
+
+    @property
     def is_text(self) -> bool:
         """True where the voxels are written as decimal numbers, whose length says nothing."""
         return self.fields.get("BinaryData", "True").lower() in ("false", "0", "f")
@@ -108,15 +121,29 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
             f"{path}: not a MetaImage header: {', '.join(missing)} missing; export the scan again"
         )
     try:
-        known = header.voxel_bytes > 0
+        known = header.voxel_bytes > 0 and header.stored_bytes >= 0 and header.data_offset >= 0
     except (KeyError, ValueError):
         known = False
     if not known:
+        keys = (
+            "NDims",
+            "DimSize",
+            "ElementNumberOfChannels",
+            "HeaderSize",
+            "CompressedDataSize",
+            "ElementType",
+        )
+        stated = ", ".join(f"{key} = {fields[key]}" for key in keys if key in fields)
         raise SegpipeError(
-            f"{path}: DimSize = {fields['DimSize']}, ElementType = {fields['ElementType']}: must be "
-            f"positive whole numbers and one of {', '.join(_ELEMENT_BYTES)}; mend the header"
+            f"{path}: {stated}: must be positive whole numbers and one of {', '.join(_ELEMENT_BYTES)}; mend "
+            "the header"
         )
     data = fields["ElementDataFile"]
+    if data.upper() == "LOCAL" and header.is_compressed and not header.stored_bytes:
+        raise SegpipeError(
+            f"{path}: CompressedDataSize missing, without which ITK reads compressed voxels wrongly; save the "
+            "scan again"
+        )
     if data.upper() == "LIST" or (len(data.split()) > 1 and "%" in data):
         raise SegpipeError(
             f"{path}: ElementDataFile = {data}: voxels in several files are not read; save the scan as one "
@@ -141,7 +168,7 @@ def check_voxel_file(header: MetaImageHeader) -> None:
     if header.is_text:
         return
     held = data.stat().st_size - header.data_offset
-    needed = int(header.fields.get("CompressedDataSize", "0")) if header.is_compressed else header.voxel_bytes
+    needed = header.stored_bytes
     row_bytes = header.voxel_bytes // math.prod(header.sizes[1:])
     too_long = not header.is_compressed and "HeaderSize" not in header.fields and held >= needed + row_bytes
     if held < needed or too_long or held <= 0:
@@ -159,4 +186,6 @@ def check_metaimage_stream(header: MetaImageHeader) -> None:
         SegpipeError: see `check_stream`.
     """
     if header.is_compressed:
-        check_stream(header.path, header.data_path, header.data_offset, header.voxel_bytes)
+        check_stream(
+            header.path, header.data_path, header.data_offset, header.voxel_bytes, header.stored_bytes or None
+        )

@@ -11,7 +11,9 @@ _CHUNK_BYTES = 1 << 20
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
 
 
-def check_stream(scan: Path, data: Path, offset: int, voxel_bytes: int) -> None:
+def check_stream(
+    scan: Path, data: Path, offset: int, voxel_bytes: int, stored_bytes: int | None = None
+) -> None:
     """Unpack a zlib or gzip stream once, in bounded memory, and throw the bytes away.
 
     Args:
@@ -19,16 +21,19 @@ def check_stream(scan: Path, data: Path, offset: int, voxel_bytes: int) -> None:
         data: the file with the stream, often the same.
         offset: where in `data` the stream begins, in bytes.
         voxel_bytes: what it must unpack to.
+        stored_bytes: how long the header says that the stream is, which is all that ITK reads; None if it does not.
 
     Raises:
         SegpipeError: the stream is damaged, cut short, or unpacks to another length.
     """
     unpacker = zlib.decompressobj(wbits=_ZLIB_OR_GZIP)
     held = 0
+    left = data.stat().st_size - offset if stored_bytes is None else stored_bytes
     try:
         with data.open("rb") as file:
             file.seek(offset)
-            while not unpacker.eof and (chunk := file.read(_CHUNK_BYTES)):
+            while not unpacker.eof and (chunk := file.read(min(left, _CHUNK_BYTES))):
+                left -= len(chunk)
                 held += len(unpacker.decompress(chunk))
     except (zlib.error, OSError) as error:
         raise SegpipeError(

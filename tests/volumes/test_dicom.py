@@ -272,6 +272,7 @@ def test_many_offenders_are_counted(tmp_path):
         ({"ImageOrientationPatient": [1, 0, 0, 0.5, 1, 0]}, "must be two perpendicular unit vectors"),
         ({"ImageOrientationPatient": [2, 0, 0, 0, 1, 0]}, "must be two perpendicular unit vectors"),
         ({"ImagePositionPatient": [0, 0]}, "3 finite numbers needed"),
+        ({"RescaleSlope": 0}, "out of range (RescaleSlope 0)"),
     ],
 )
 def test_a_header_without_a_place_in_the_patient_is_refused(tags, rule, tmp_path):

@@ -266,6 +266,7 @@ def test_the_voxel_file_of_an_mhd_must_have_the_length_of_its_header(reader, raw
         ({"size": "16 x 12"}, "DimSize = 16 x 12"),
         ({"size": "16 14 -12"}, "DimSize = 16 14 -12"),
         ({"kind": "MET_BANANA"}, "ElementType = MET_BANANA"),
+        ({"lines": "HeaderSize = x1\nElementDataFile = a.raw"}, "HeaderSize = x1"),
         ({"lines": "ElementSpacing = 1 1 0\nElementDataFile = a.raw"}, ""),
         ({"lines": "TransformMatrix = 1 0 0 1 0 0 0 0 1\nElementDataFile = a.raw"}, ""),
     ],
@@ -282,6 +283,14 @@ def test_a_voxel_stream_of_another_length_than_the_header_is_refused(tmp_path):
     lines = f"CompressedData = True\nCompressedDataSize = {len(stream)}\nElementDataFile = a.raw"
 
     assert "unpacks to 5276 bytes, the header asks for 5376" in refusal(mhd_with_raw(tmp_path, stream, lines))
+
+
+def test_a_stated_stream_length_that_cuts_the_stream_is_refused(tmp_path):
+    """ITK reads as much as CompressedDataSize says, and goes on in silence when that does not unpack."""
+    stream = zlib.compress(NOISE.T.tobytes())
+    lines = f"CompressedData = True\nCompressedDataSize = {len(stream) - 50}\nElementDataFile = a.raw"
+
+    assert "truncated" in refusal(mhd_with_raw(tmp_path, stream, lines))
 
 
 @pytest.mark.parametrize(
