@@ -66,6 +66,7 @@ _READING_ERRORS = (
     NotImplementedError,
     BytesLengthException,
 )
+_MAX_BITS = 32
 _PIXEL_DATA_TAG = (0x7FE0, 0x0010)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
@@ -331,6 +332,8 @@ def _thickness(header: pydicom.Dataset) -> float | None:
 
 def _stored_range(header: pydicom.Dataset) -> tuple[int, int]:
     bits = int(header.get("BitsStored") or header.BitsAllocated)
+    if not 1 <= bits <= _MAX_BITS:
+        raise ValueError(f"BitsStored {bits}")
     if int(header.get("PixelRepresentation") or 0) == 1:
         return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     return 0, (1 << bits) - 1

@@ -141,8 +141,8 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
     data = fields["ElementDataFile"]
     if data.upper() == "LOCAL" and header.is_compressed and not header.stored_bytes:
         raise SegpipeError(
-            f"{path}: CompressedDataSize missing, without which ITK reads compressed voxels wrongly; save the "
-            "scan again"
+            f"{path}: CompressedDataSize missing, without which ITK reads compressed voxels wrongly; save "
+            "the scan again"
         )
     if data.upper() == "LIST" or (len(data.split()) > 1 and "%" in data):
         raise SegpipeError(

@@ -21,7 +21,7 @@ def check_stream(
         data: the file with the stream, often the same.
         offset: where in `data` the stream begins, in bytes.
         voxel_bytes: what it must unpack to.
-        stored_bytes: how long the header says that the stream is, which is all that ITK reads; None if it does not.
+        stored_bytes: the stream's length by the header, beyond which ITK does not read; None if not stated.
 
     Raises:
         SegpipeError: the stream is damaged, cut short, or unpacks to another length.

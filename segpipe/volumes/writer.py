@@ -21,7 +21,7 @@ import SimpleITK as sitk  # noqa: N813 - the name all its users know
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
-from segpipe.volumes.volume import Volume, VoxelArray
+from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
 
 _LABEL_DTYPES = (np.uint8, np.uint16, np.int16, np.int32)
 _SCAN_DTYPES = (*_LABEL_DTYPES, np.float32)
@@ -35,7 +35,7 @@ def write_label_map(
     grid: Grid,
     path: str | Path,
     *,
-    source: Volume | None = None,
+    source: Volume | VolumeHeader | None = None,
     dtype: npt.DTypeLike | None = None,
 ) -> None:
     """Write integer labels to the format that the suffix names, on exactly the grid given.
@@ -91,7 +91,7 @@ def _smallest_dtype(path: Path, low: int, high: int) -> np.dtype[Any]:
     raise SegpipeError(f"{path}: labels {low} to {high}: must lie within int32; renumber them")
 
 
-def _write(array: VoxelArray, grid: Grid, path: Path, source: Volume | None) -> None:
+def _write(array: VoxelArray, grid: Grid, path: Path, source: Volume | VolumeHeader | None) -> None:
     format_ = volume_format(path)
     _refuse_what_the_format_cannot_hold(array, grid, path, format_)
     if format_.is_nifti:
@@ -156,7 +156,7 @@ def _itk_image(array: VoxelArray, grid: Grid, format_: VolumeFormat) -> sitk.Ima
     return image
 
 
-def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | None) -> Any:
+def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | VolumeHeader | None) -> Any:
     forms = source.nifti_forms if source is not None and source.grid.matches(grid) else None
     kind = nibabel.Nifti1Image if max(grid.size) <= _NIFTI1_MAX_SIZE else nibabel.Nifti2Image
     image = kind(array, grid.affine)

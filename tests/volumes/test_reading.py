@@ -285,6 +285,14 @@ def test_a_voxel_stream_of_another_length_than_the_header_is_refused(tmp_path):
     assert "unpacks to 5276 bytes, the header asks for 5376" in refusal(mhd_with_raw(tmp_path, stream, lines))
 
 
+def test_a_compressed_mha_without_the_length_of_its_stream_is_refused(tmp_path):
+    write_volume(NOISE, NOISE_GRID, tmp_path / "a.mha")
+    whole = (tmp_path / "a.mha").read_bytes()
+    (tmp_path / "a.mha").write_bytes(whole.replace(b"CompressedDataSize", b"Comment", 1))
+
+    assert "CompressedDataSize missing" in refusal(tmp_path / "a.mha", read_header)
+
+
 def test_a_stated_stream_length_that_cuts_the_stream_is_refused(tmp_path):
     """ITK reads as much as CompressedDataSize says, and goes on in silence when that does not unpack."""
     stream = zlib.compress(NOISE.T.tobytes())
