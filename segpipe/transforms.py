@@ -14,15 +14,15 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
 from segpipe.errors import SegpipeError
-from segpipe.labels import LabelTable
-from segpipe.volumes import Volume, read_header, read_volume, write_label_map
+from segpipe.labels import LabelTable, whole_numbers
+from segpipe.volumes import Grid, Volume, read_header, read_volume, write_label_map
 
 
 class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     """Read each key's file, or its channels' files, with the one reader of its format.
 
-    MONAI's LoadImage tries its other readers after any exception, so that a scan which ours refused for a reason is
-    read all the same; this transform never does.
+    MONAI's LoadImage tries its other readers after any exception, so that a scan which ours refused for a
+    reason is read all the same; this transform never does.
 
     Args:
         keys: of the records; each holds a path or a list of paths, one per channel.
@@ -32,8 +32,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         allow_missing_keys: of MONAI's MapTransform.
 
     Returns:
-        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 narrowed to float32,
-        with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel).
+        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 narrowed to
+        float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel).
 
     Raises:
         SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels, or
@@ -67,16 +67,16 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             differences = volume.grid.differences(volumes[0].grid)
             if differences:
                 raise SegpipeError(
-                    f"{volume.path}: channels lie on different grids: {', '.join(differences)}; resample it onto "
-                    f"{volumes[0].path}"
+                    f"{volume.path}: channels lie on different grids: {', '.join(differences)}; resample it "
+                    f"onto {volumes[0].path}"
                 )
         channels = [volume.array if volume.num_channels > 1 else volume.array[None] for volume in volumes]
         stacked = np.ascontiguousarray(np.concatenate(channels))
         if self.num_channels is not None and len(stacked) != self.num_channels:
             names = ", ".join(str(path) for path in paths)
             raise SegpipeError(
-                f"{names}: {len(stacked)} channels where {self.num_channels} wanted (a {self.spatial_dims}D scan, "
-                f"not a {self.spatial_dims + 1}D one); split the file and choose its channels"
+                f"{names}: {len(stacked)} channels where {self.num_channels} wanted (a {self.spatial_dims}D "
+                f"scan, not a {self.spatial_dims + 1}D one); split the file and choose its channels"
             )
         if stacked.dtype == np.float64:
             stacked = stacked.astype(np.float32)
@@ -98,8 +98,8 @@ def require_shape(volume: Volume, spatial_dims: int) -> None:
     """
     if volume.grid.spatial_dims != spatial_dims:
         raise SegpipeError(
-            f"{volume.path}: {volume.grid.spatial_dims}D, size {volume.grid.size} voxels, where {spatial_dims}D is "
-            "wanted; use a bundle for it, or a file that holds one volume"
+            f"{volume.path}: {volume.grid.spatial_dims}D, size {volume.grid.size} voxels, where "
+            f"{spatial_dims}D is wanted; use a bundle for it, or a file that holds one volume"
         )
 
 
@@ -136,7 +136,7 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
 
 class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Write class indices as a label map of the table's stored values, on the grid of the scan they were made from.
+    """Write class indices as a label map of the table's stored values, on the grid of their scan.
 
     Args:
         keys: index maps `(1, *spatial)`, already inverted to the scan's own voxels.
@@ -147,6 +147,8 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Raises:
         RuntimeError: the map does not lie on the scan's grid; the chain before did not invert fully.
+        SegpipeError: the map holds fractions, as scores do, or a class that the table has not; or it cannot
+            be written.
     """
 
     def __init__(
@@ -169,9 +171,16 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             pred = data[key]
             scan = data[self.image_key].meta["filename_or_obj"]
             header = read_header(scan, series_uid=_series_uid(scan, self.series_uid))
-            indices = pred.cpu().numpy()[0].astype(np.int64)
-            if indices.shape != header.grid.size:
-                raise RuntimeError(f"label map of shape {indices.shape} for a scan of {header.grid.size} voxels")
+            if tuple(pred.shape) != (1, *header.grid.size):
+                raise RuntimeError(
+                    f"label map of shape {tuple(pred.shape)} for a scan of {header.grid.size} voxels"
+                )
+            differences = Grid.from_affine(header.grid.size, pred.affine.cpu().numpy()).differences(
+                header.grid
+            )
+            if differences:
+                raise RuntimeError(f"label map off the grid of {scan}: {', '.join(differences)}")
+            indices = whole_numbers(pred.cpu().numpy()[0]).astype(np.int64)
             path = self.output_dir / data["output"]
             write_label_map(self.labels.to_values(indices), header.grid, path, source=header)
         return dict(data)

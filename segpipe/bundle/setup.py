@@ -47,6 +47,7 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
         run_folder: of the run.
         cases: asked for so that they are read and checked before the folder is made.
     """
+    _require_enough_cases(cases)
     run_folder.start(merged_configuration(running_parser()))
     if is_main_process():
         print(  # noqa: T201
@@ -56,9 +57,22 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
         )
 
 
+def _require_enough_cases(cases: TrainingCases) -> None:
+    """Refuse more processes than cases: one without a case would keep the others waiting for ever."""
+    processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    for name, records in (("train on", cases.train), ("validate with", cases.validation)):
+        if 0 < len(records) < processes:
+            raise SegpipeError(
+                f"{processes} processes but only {len(records)} cases to {name}: every process needs one; "
+                f"start at most {len(records)} processes"
+            )
+
+
 @exit_with_message()
 def identity(
-    network: torch.nn.Module, labels: Sequence[Mapping[str, Any]], transforms: str = "deterministic_transforms"
+    network: torch.nn.Module,
+    labels: Sequence[Mapping[str, Any]],
+    transforms: str = "deterministic_transforms",
 ) -> Identity:
     """Describe what weights of this bundle belong to.
 
@@ -88,13 +102,15 @@ def load_weights(
         held_out: case -> SHA-256 of its image, where the weights are to be scored on them.
 
     Raises:
-        SystemExit: the file cannot be read, is of another network, of other transforms or labels; nothing is held
-            out to score, or the weights were trained on a case that they are to be scored on.
+        SystemExit: the file cannot be read, is of another network, of other transforms or labels; nothing is
+            held out to score, or the weights were trained on a case that they are to be scored on.
     """
     if weights is None and run_folder is not None:
         weights = [run_folder.best]
     if weights is None or isinstance(weights, str | Path) or len(weights) != 1:
-        raise SegpipeError(f"weights must be a list of one file, is {weights}; ensembles are not supported yet")
+        raise SegpipeError(
+            f"weights must be a list of one file, is {weights}; ensembles are not supported yet"
+        )
     path = Path(weights[0])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -111,13 +127,13 @@ def _require_unseen(path: Path, held_out: Mapping[str, str], trained_on: Mapping
     seen = sorted(case for case, sha256 in held_out.items() if sha256 in set(trained_on.values()))
     if seen:
         raise SegpipeError(
-            f"{path}: was trained on {len(seen)} of the {len(held_out)} cases it is to be scored on, first {seen[0]}: "
-            "such scores say nothing; give the --fold that its run held out"
+            f"{path}: was trained on {len(seen)} of the {len(held_out)} cases it is to be scored on, first "
+            f"{seen[0]}: such scores say nothing; give the --fold that its run held out"
         )
 
 
 def evaluation_folder(run_folder: RunFolder) -> Path:
-    """Return where scores go: into the run that is scored, or beside all runs where only weights were named."""
+    """Return where scores go: into the run that is scored, or beside all runs if only weights were named."""
     return (run_folder.path if run_folder.named else run_folder.output_dir) / "evaluation"
 
 

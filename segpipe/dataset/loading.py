@@ -1,4 +1,4 @@
-"""Cases into batches: cached, seeded by epoch and case, failing with a message instead of a worker's traceback."""
+"""Cases into batches: cached, seeded by epoch and case, failing with a message, not a worker's traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segpipe.errors import SegpipeError, segpipe_cause
 
 @dataclass(frozen=True)
 class CaseFailure:
-    """A case that could not be loaded, passed on as a value: an exception in a loader worker prints its traceback."""
+    """A case that could not be loaded, as a value: an exception in a loader worker prints its traceback."""
 
     message: str
 
@@ -25,9 +25,9 @@ class CaseFailure:
 class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
     """MONAI's CacheDataset whose random transforms depend on (seed, epoch, case) alone.
 
-    An index carries its epoch: index = epoch * len(dataset) + case, as `EpochSampler` yields it; an index below
-    len(dataset) is epoch 0. So the sample is the same whatever the number of workers, the rank, the order or a
-    resume. The deterministic transforms run once a case and are kept in memory.
+    An index carries its epoch: index = epoch * len(dataset) + case, as `EpochSampler` yields it; an index
+    below len(dataset) is epoch 0. So the sample is the same whatever the number of workers, the rank, the
+    order or a resume. The deterministic transforms run once a case and are kept in memory.
 
     Args:
         data: one record a case; `case` names it.
@@ -37,15 +37,23 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
     """
 
     def __init__(
-        self, data: Sequence[Mapping[str, Any]], transform: Callable[..., Any], seed: int = 0, cache: bool = True
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable[..., Any],
+        seed: int = 0,
+        cache: bool = True,
     ) -> None:
         super().__init__(
-            data=data, transform=transform, cache_rate=1.0 if cache else 0.0, runtime_cache=True, progress=False
+            data=data,
+            transform=transform,
+            cache_rate=1.0 if cache else 0.0,
+            runtime_cache=True,
+            progress=False,
         )
         self.seed = seed
 
     def fill_cache(self) -> None:
-        """Load what is not yet in memory, with progress; done before loader workers fork, so that they share it.
+        """Load what is not yet in memory, with progress; before loader workers fork, so that they share it.
 
         Raises:
             SegpipeError: a case cannot be loaded.
@@ -57,18 +65,29 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
             try:
                 self._cache[i] = self._load_cache_item(i)
             except Exception as error:
-                raise segpipe_cause(error) or error from error
+                failure = self._failure(i, error)
+                if failure is None:
+                    raise
+                raise SegpipeError(failure.message) from error
 
     def _transform(self, index: int) -> Any:
         epoch, case = divmod(index, len(self.data))
-        self.transform.set_random_state(seed=_sample_seed(self.seed, epoch, str(self.data[case].get("case", case))))
+        self.transform.set_random_state(seed=_sample_seed(self.seed, epoch, self._name(case)))
         try:
             return super()._transform(case)
         except Exception as error:
-            cause = segpipe_cause(error)
-            if cause is None:
+            failure = self._failure(case, error)
+            if failure is None:
                 raise
-            return CaseFailure(str(cause))
+            return failure
+
+    def _name(self, case: int) -> str:
+        return str(self.data[case].get("case", case))
+
+    def _failure(self, case: int, error: Exception) -> CaseFailure | None:
+        """Return the refusal that an error is or was raised from, with its case; None for a defect."""
+        cause = segpipe_cause(error)
+        return None if cause is None else CaseFailure(f"{self._name(case)}: {cause}")
 
 
 def _sample_seed(seed: int, epoch: int, case: str) -> int:
@@ -78,9 +97,10 @@ def _sample_seed(seed: int, epoch: int, case: str) -> int:
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """Shuffled case indices that carry their epoch, for `CaseDataset`; split over ranks where there are several.
+    """Shuffled case indices that carry their epoch, for `CaseDataset`; split over ranks if there are several.
 
-    MONAI's trainer calls `set_epoch` on every DistributedSampler; that is why this is one, also for one process.
+    MONAI's trainer calls `set_epoch` on every DistributedSampler; that is why this is one, also for one
+    process.
     """
 
     def __init__(self, dataset: CaseDataset, seed: int = 0) -> None:

@@ -19,8 +19,9 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype the network's convolutions run in.
 
     Args:
-        precision: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 where the device computes in it natively
-            (CUDA cards from Ampere on, CPUs with AVX512-BF16), float16 on older CUDA cards, float32 elsewhere.
+        precision: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 where the device computes in it
+            natively (CUDA cards from Ampere on, CPUs with AVX512-BF16), float16 on older CUDA cards, float32
+            elsewhere.
         device: where the network is.
 
     Raises:
@@ -31,17 +32,27 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     if precision != "auto":
         raise SegpipeError(f"precision {precision!r} is unknown; use auto or one of {', '.join(_DTYPES)}")
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _computes_in_bfloat16(device) else torch.float16
     if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
         return torch.bfloat16
     return torch.float32
 
 
-class PrecisionInferer(Inferer):
+def _computes_in_bfloat16(device: torch.device) -> bool:
+    """Tell whether a CUDA (or ROCm) card has bfloat16 units.
+
+    `torch.cuda.is_bf16_supported` says yes where bfloat16 is only emulated, too, and only of the current
+    card.
+    """
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
     """Run the network of another inferer in reduced precision; scores come out in float32.
 
     The autocast is round the network alone: a sliding window's sums, the loss and everything after stay in
-    float32. Metadata is taken off each window before the network, where every tensor operation would carry it.
+    float32. Metadata is taken off each window before the network, where every tensor operation would carry
+    it.
 
     Args:
         inferer: the inferer to wrap, e.g. MONAI's `SlidingWindowInferer`.
@@ -68,13 +79,13 @@ class PrecisionInferer(Inferer):
         return self.inferer(inputs, reduced, *args, **kwargs)
 
 
-class MirrorInferer(Inferer):
+class MirrorInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
     """Average the probabilities of the input and its mirror images (test-time augmentation).
 
     Args:
         inferer: the inferer that each mirror image goes through.
-        axes: spatial axes, 0 the first after channels, that may be mirrored; every combination of them is run,
-            so three axes cost eight times one. Empty: the inferer's own scores, unchanged.
+        axes: spatial axes, 0 the first after channels, that may be mirrored; every combination of them is
+            run, so three axes cost eight times one. Empty: the inferer's own scores, unchanged.
     """
 
     def __init__(self, inferer: Inferer, axes: Sequence[int] = ()) -> None:
@@ -98,9 +109,18 @@ class MirrorInferer(Inferer):
         return torch.log(probabilities / (len(flips) + 1))
 
 
-def needs_loss_scaling(device: torch.device | str) -> bool:
-    """Tell whether training must scale its loss: on CUDA cards without bfloat16, where float16 would underflow.
+def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> bool:
+    """Tell whether training must scale its loss: in float16 on CUDA, where gradients would underflow.
 
-    For the `amp` of MONAI's engines, whose GradScaler does that; elsewhere `PrecisionInferer` is all there is to it.
+    For the `amp` of MONAI's engines, whose GradScaler does that; elsewhere `PrecisionInferer` is all there is
+    to it.
+
+    Args:
+        device: that trains.
+        precision: the one given to `PrecisionInferer`.
+
+    Raises:
+        SegpipeError: an unknown precision.
     """
-    return torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported()
+    device = torch.device(device)
+    return device.type == "cuda" and choose_precision(precision, device) is torch.float16

@@ -1,7 +1,8 @@
 """Weights on disk, and the sidecar that says what they belong to.
 
 A state dict alone fits any network of the same shape, fed with anything. The sidecar, `model.json` beside
-`model.pt`, records what the numbers were trained for, so that a mismatch is refused rather than silently segmented.
+`model.pt`, records what the numbers were trained for, so that a mismatch is refused rather than silently
+segmented.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Sidecar:
         weights_sha256: of the weights file.
         hashes: `Identity.hashes`.
         transforms, labels: the values behind the hashes, so that a refusal can say what differs.
-        training: how the weights were made: cases and their checksums, manifest hash, dataset fingerprint, fold,
-            seed, epoch, program versions.
+        training: how the weights were made: cases and their checksums, manifest hash, dataset fingerprint,
+            fold, seed, epoch, program versions.
         version: of this format.
     """
 
@@ -101,8 +102,14 @@ def save_weights(
         identity: what the weights belong to.
         training: plain values on how they were made, see `Sidecar`.
         dtype: of floating-point tensors on disk; None keeps theirs. float16 halves the file.
+
+    Raises:
+        SegpipeError: weights are NaN or infinite, or too large for `dtype`; what lay there stays.
     """
     state = _on_disk(network.state_dict(), dtype)
+    _require_finite(
+        path, state, "the training diverged (lower the learning rate), or the numbers do not fit its dtype"
+    )
     # weights without a sidecar only warn; a sidecar of other weights would lie: the old one goes first
     sidecar_path(path).unlink(missing_ok=True)
     write_atomically(path, lambda file: torch.save(state, file))
@@ -113,15 +120,30 @@ def save_weights(
 
 
 def _on_disk(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Return the state on the CPU, floating-point tensors as `dtype`; a tensor under two names stays one tensor.
+    """Return the state on the CPU, floating-point tensors as `dtype`; one tensor of two names stays one.
 
     MONAI's DynUNet has each of its layers under two names; converted apart they would be stored twice.
     """
-    converted: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    converted: dict[tuple[Any, ...], torch.Tensor] = {}
     for tensor in state.values():
         wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-        converted.setdefault((tensor.data_ptr(), tensor.shape), tensor.detach().to("cpu", wanted))
-    return {name: converted[tensor.data_ptr(), tensor.shape] for name, tensor in state.items()}
+        converted.setdefault(_memory(tensor), tensor.detach().to("cpu", wanted))
+    return {name: converted[_memory(tensor)] for name, tensor in state.items()}
+
+
+def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return what two names of one tensor have in common and views of it (a transpose) have not."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _require_finite(path: Path, state: Mapping[str, torch.Tensor], remedy: str) -> None:
+    """Refuse weights that make every score NaN: the arg max turns those into a label map all the same."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            count = int((~tensor.isfinite()).sum())
+            raise SegpipeError(
+                f"{path}: {count} of {tensor.numel()} weights in {name} are NaN or infinite: {remedy}"
+            )
 
 
 def read_state(path: Path) -> Any:
@@ -141,7 +163,9 @@ def read_state(path: Path) -> Any:
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else "unexpected end of file"
-        raise SegpipeError(f"{path}: cannot be read as PyTorch weights: {reason}; fetch or save it again") from error
+        raise SegpipeError(
+            f"{path}: cannot be read as PyTorch weights: {reason}; fetch or save it again"
+        ) from error
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
@@ -154,19 +178,22 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     try:
-        sidecar = Sidecar(**json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("version") if isinstance(content, dict) else None
+        if version == SIDECAR_VERSION:
+            sidecar = Sidecar(**content)
     except (ValueError, TypeError) as error:
         raise SegpipeError(f"{path}: is not a sidecar of segpipe weights: {error}; copy it again") from error
-    if sidecar.version != SIDECAR_VERSION:
+    if version != SIDECAR_VERSION:
         raise SegpipeError(
-            f"{path}: sidecar version {sidecar.version}, this segpipe reads {SIDECAR_VERSION}; install the segpipe "
+            f"{path}: sidecar version {version}, this segpipe reads {SIDECAR_VERSION}; install the segpipe "
             "that wrote it"
         )
     found = file_sha256(weights)
     if found != sidecar.weights_sha256:
         raise SegpipeError(
-            f"{weights}: SHA-256 {found[:12]}... but {path.name} was written for {sidecar.weights_sha256[:12]}...; "
-            "copy both files together"
+            f"{weights}: SHA-256 {found[:12]}... but {path.name} was written for "
+            f"{sidecar.weights_sha256[:12]}...; copy both files together"
         )
     return sidecar
 
@@ -183,10 +210,12 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
         the sidecar; None, after a warning, where there is none.
 
     Raises:
-        SegpipeError: see `read_state`, `read_sidecar`; other names or shapes; other transforms or labels.
+        SegpipeError: see `read_state`, `read_sidecar`; other names or shapes; NaN or infinite weights; other
+            transforms or labels.
     """
     state = read_state(path)
     _require_same_state(path, state, network.state_dict())
+    _require_finite(path, state, "its training diverged; train again")
     sidecar = read_sidecar(path)
     if sidecar is None:
         warnings.warn(
@@ -202,7 +231,9 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
 
 def _require_same_state(path: Path, state: Any, expected: Mapping[str, torch.Tensor]) -> None:
     if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise SegpipeError(f"{path}: is not a state_dict (a mapping from names to tensors); save network.state_dict()")
+        raise SegpipeError(
+            f"{path}: is not a state_dict (a mapping from names to tensors); save network.state_dict()"
+        )
     other = [
         f"{name}: {_shape(state.get(name))} in the file, {_shape(expected.get(name))} in the network"
         for name in [*expected, *(set(state) - set(expected))]
@@ -220,7 +251,7 @@ def _shape(tensor: torch.Tensor | None) -> str:
 
 
 def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> None:
-    if sidecar.hashes.get("labels") != identity.hashes()["labels"]:
+    if _classes(sidecar.labels) != _classes(identity.labels):
         raise SegpipeError(
             f"{path}: weights of another label table: trained for {_names(sidecar.labels)}, the bundle has "
             f"{_names(identity.labels)}; restore the table in metadata.json or train again"
@@ -230,9 +261,14 @@ def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> 
         first = next((f"{a} then, {b} now" for a, b in pairs if json_sha256(a) != json_sha256(b)), None)
         counts = f"{len(sidecar.transforms)} transforms then, {len(identity.transforms)} now"
         raise SegpipeError(
-            f"{path}: weights trained with other deterministic transforms: {first or counts}; restore them in the "
-            "configuration or train again"
+            f"{path}: weights trained with other deterministic transforms: {first or counts}; restore them "
+            "in the configuration or train again"
         )
+
+
+def _classes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return what a label table says of the segmentation; its colours are for pictures."""
+    return [(row["index"], row["name"], row["value"]) for row in rows]
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""A scan and a label map as one RGB picture, in the label table's colours, planes as a radiologist reads them."""
+"""A scan and a label map as one RGB picture, in the label table's colours, as a radiologist reads planes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def overlay_planes(
     centre: Sequence[int],
     spacing_mm: Sequence[float],
 ) -> NDArray[np.uint8]:
-    """Draw the planes of a scan through one voxel, side by side: axial, coronal, sagittal; a 2D image as it is.
+    """Draw a scan's planes through one voxel side by side, axial, coronal, sagittal; a 2D image as it is.
 
     Grey runs from the 1st to the 99th percentile of the scan. Classes are tinted, their outlines drawn full.
 
@@ -74,7 +74,7 @@ def _planes(
         return [(grey.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0]))]
     planes = []
     for fixed, rows, columns in ((2, 1, 0), (1, 2, 0), (0, 2, 1)):
-        # rows run from top to bottom: front to back, or up to down; columns from the patient's right, or front
+        # rows run from the top: front to back, or up to down; columns from the patient's right, or front
         at = (slice(None, None, -1),) * 2
         grey_plane = np.take(grey, centre[fixed], axis=fixed).T[at]
         label_plane = None if label_map is None else np.take(label_map, centre[fixed], axis=fixed).T[at]
@@ -94,7 +94,9 @@ def _draw(
     enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=False)
     rgb = np.repeat(enlarged[..., None], 3, axis=-1)
     if label_map is not None:
-        classes = resize(label_map, shape, order=0, mode="edge", anti_aliasing=False, preserve_range=True).astype(int)
+        classes = resize(
+            label_map, shape, order=0, mode="edge", anti_aliasing=False, preserve_range=True
+        ).astype(int)
         palette = np.asarray(colors, dtype=float) / 255
         inside = classes > 0
         rgb[inside] += _OPACITY * (palette[classes[inside]] - rgb[inside])

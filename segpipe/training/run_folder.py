@@ -36,14 +36,17 @@ class RunFolder:
 
     Args:
         output_dir: of all runs.
-        run_name: None takes the date and time, chosen by rank 0 for all ranks.
+        run_name: one folder name (a number, as the command line gives for `--run_name 7`, is one too). None
+            takes the date and time, chosen by rank 0 for all ranks.
         resume: go on with the run of that name; otherwise a name that exists is refused.
     """
 
-    def __init__(self, output_dir: str | Path, run_name: str | None = None, resume: bool = False) -> None:
+    def __init__(
+        self, output_dir: str | Path, run_name: str | int | None = None, resume: bool = False
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.resume = resume
-        self._run_name = run_name
+        self._run_name = None if run_name is None else str(run_name)
         self._writer: SummaryWriter | None = None
         self._experiment_sha256: str | None = None
 
@@ -57,10 +60,15 @@ class RunFolder:
         """The run's own folder.
 
         Raises:
-            SegpipeError: it was given no name and is not started.
+            SegpipeError: it was given no name and is not started, or the name is not one folder's.
         """
         if self._run_name is None:
             raise SegpipeError("the run has no name; give --run_name NAME")
+        if Path(self._run_name).name != self._run_name:
+            raise SegpipeError(
+                f"run_name is {self._run_name!r}, must be the name of one folder below {self.output_dir}; "
+                "choose the place by --output_dir"
+            )
         return self.output_dir / self._run_name
 
     @property
@@ -97,8 +105,9 @@ class RunFolder:
             configuration: merged with its overrides, in plain YAML types.
 
         Raises:
-            SegpipeError: the name exists and `resume` is false; or, for a resume, there is nothing to resume, no
-                `run_name` was given, or the configuration is another one; or the folder cannot be written.
+            SegpipeError: the name is no folder name, or it exists and `resume` is false; or, for a resume,
+                there is nothing to resume, no `run_name` was given, or the configuration is another one; or
+                the folder cannot be written.
         """
         self._agree_on_name()
         self._experiment_sha256 = json_sha256(_experiment(configuration))
@@ -109,7 +118,9 @@ class RunFolder:
         else:
             self._make_folder()
         suffix = f"-resumed-{datetime.now():%Y%m%d-%H%M%S}" if self.resume else ""
-        write_text(self.path / f"configuration{suffix}.yaml", yaml.safe_dump(dict(configuration), sort_keys=False))
+        write_text(
+            self.path / f"configuration{suffix}.yaml", yaml.safe_dump(dict(configuration), sort_keys=False)
+        )
         write_json(self.path / f"environment{suffix}.json", environment())
 
     def _make_folder(self) -> None:
@@ -120,19 +131,26 @@ class RunFolder:
                 f"{self.path}: this run exists; go on with it by --resume True, or choose another --run_name"
             ) from error
         except OSError as error:
-            raise SegpipeError(f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir") from error
+            raise SegpipeError(
+                f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir"
+            ) from error
 
     def _require_same_experiment(self, configuration: Mapping[str, Any]) -> None:
         recorded = self.path / "configuration.yaml"
         if not self.training_state.is_file() or not recorded.is_file():
-            raise SegpipeError(f"{self.path}: nothing to resume: no {self.training_state.name}; leave out --resume")
-        then, now = _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8"))), _experiment(configuration)
+            raise SegpipeError(
+                f"{self.path}: nothing to resume: no {self.training_state.name}; leave out --resume"
+            )
+        then, now = (
+            _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8"))),
+            _experiment(configuration),
+        )
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
         if changed:
             name = changed[0]
             raise SegpipeError(
-                f"{self.path}: cannot resume with another configuration: {', '.join(changed)} changed, first {name}: "
-                f"{then.get(name)} then, {now.get(name)} now; restore it, or start a new run"
+                f"{self.path}: cannot resume with another configuration: {', '.join(changed)} changed, first "
+                f"{name}: {then.get(name)} then, {now.get(name)} now; restore it, or start a new run"
             )
 
     def _agree_on_name(self) -> None:
@@ -192,14 +210,18 @@ def processor_name() -> str:
 
 
 def commit(folder: Path) -> str | None:
-    """Return the git commit of a checkout, with `-dirty` when tracked files differ; None outside one."""
+    """Return the git commit a package's folder is checked out from, with `-dirty` if tracked files differ.
+
+    None outside a checkout, and where the package is merely installed below one (a virtual environment in
+    it).
+    """
     try:
-        described = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
+        return _git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

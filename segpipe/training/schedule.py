@@ -9,9 +9,10 @@ from monai.engines import Evaluator, Trainer
 class Validate:
     """Run the evaluator every `interval` epochs and after the last one; never when nothing is held out.
 
-    MONAI's ValidationHandler leaves out a last epoch that the interval does not divide, and warns at every turn
-    where the validation set is empty, as when the final weights are trained on every case. Early stopping stands
-    here because it needs nothing but the evaluator's own record of its best epoch, which a resume restores.
+    MONAI's ValidationHandler leaves out a last epoch that the interval does not divide, and warns at every
+    turn where the validation set is empty, as when the final weights are trained on every case. Early
+    stopping stands here because it needs nothing but the evaluator's own record of its best epoch, which a
+    resume restores.
 
     Args:
         evaluator: to run; its key metric says which epoch is the best.
@@ -35,5 +36,7 @@ class Validate:
         self.evaluator.run(engine.state.epoch)
         best_epoch = self.evaluator.state.best_metric_epoch
         if self.patience and engine.state.epoch - best_epoch >= self.patience * self.interval:
-            engine.logger.info(f"No better validation since epoch {best_epoch}: stopping after epoch {engine.state.epoch}")
+            engine.logger.info(
+                f"No better validation since epoch {best_epoch}: stopping after epoch {engine.state.epoch}"
+            )
             engine.terminate()

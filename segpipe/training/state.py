@@ -1,23 +1,24 @@
-"""Handlers that keep a run's results: best and last weights, and the state that a broken-off run resumes from."""
+"""Handlers that keep a run's results: best and last weights, and the state a broken-off run resumes from."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
+from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.files import write_atomically
+from segpipe.files import json_sha256, write_atomically
 from segpipe.networks import Identity, save_weights
 from segpipe.networks.weights import read_state
 from segpipe.training.run_folder import RunFolder, is_main_process
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class SaveBest:
@@ -31,7 +32,11 @@ class SaveBest:
     """
 
     def __init__(
-        self, run_folder: RunFolder, network: torch.nn.Module, identity: Identity, provenance: Mapping[str, Any]
+        self,
+        run_folder: RunFolder,
+        network: torch.nn.Module,
+        identity: Identity,
+        provenance: Mapping[str, Any],
     ) -> None:
         self.run_folder = run_folder
         self.network = network
@@ -42,6 +47,7 @@ class SaveBest:
         """Save when the evaluator has compared its key metric."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
+    @exit_with_message()
     def _save(self, engine: Evaluator) -> None:
         if not is_main_process() or engine.state.best_metric_epoch != engine.state.epoch:
             return
@@ -53,8 +59,8 @@ class SaveBest:
 class TrainingState:
     """Save after every epoch all that the next one depends on, and restore it at the start of a resumed run.
 
-    The state holds tensors and plain values only. A run that is cut off at any moment goes on from its last finished
-    epoch and ends with the same weights as one that was not, bit for bit on a CPU.
+    The state holds tensors and plain values only. A run that is cut off at any moment goes on from its last
+    finished epoch and ends with the same weights as one that was not, bit for bit on a CPU.
 
     Args:
         run_folder: of the run; its `resume` decides whether a state is restored.
@@ -85,16 +91,18 @@ class TrainingState:
         self.provenance = provenance
 
     def attach(self, engine: Trainer) -> None:
-        """Restore at the start; save when all else of an epoch, validation included, is done: attach it last."""
+        """Restore at the start; save after all else of an epoch, validation included: attach it last."""
         engine.add_event_handler(Events.STARTED, self._restore)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
+    @exit_with_message()
     def _save(self, engine: Trainer) -> None:
         if not is_main_process():
             return
         state = {
             "version": STATE_VERSION,
             "experiment_sha256": self.run_folder.experiment_sha256,
+            "data_sha256": _data_sha256(self.provenance),
             "epoch": engine.state.epoch,
             "epoch_length": engine.state.epoch_length,
             "max_epochs": engine.state.max_epochs,
@@ -107,10 +115,14 @@ class TrainingState:
             "best_metric_epoch": int(self.evaluator.state.best_metric_epoch),
             "random": _random_state(),
         }
-        write_atomically(self.run_folder.training_state, lambda file: torch.save(state, file))
+        # the weights first: a state that says the run is finished must not stand beside the weights before it
         save_weights(
-            self.run_folder.last, self.network, self.identity, {**self.provenance, "epoch": engine.state.epoch}
+            self.run_folder.last,
+            self.network,
+            self.identity,
+            {**self.provenance, "epoch": engine.state.epoch},
         )
+        write_atomically(self.run_folder.training_state, lambda file: torch.save(state, file))
 
     @exit_with_message()
     def _restore(self, engine: Engine) -> None:
@@ -120,15 +132,20 @@ class TrainingState:
         state = read_state(path)
         if state.get("version") != STATE_VERSION:
             raise SegpipeError(
-                f"{path}: training state version {state.get('version')}, this segpipe reads {STATE_VERSION}; finish "
-                "the run with the segpipe that began it"
+                f"{path}: training state version {state.get('version')}, this segpipe reads {STATE_VERSION}; "
+                "finish the run with the segpipe that began it"
             )
         if state["experiment_sha256"] != self.run_folder.experiment_sha256:
             raise SegpipeError(f"{path}: belongs to another configuration; restore it, or start a new run")
+        if state["data_sha256"] != _data_sha256(self.provenance):
+            raise SegpipeError(
+                f"{path}: the manifest or the files of the training cases changed since this run began; "
+                "restore them, or start a new run"
+            )
         if state["epoch"] >= state["max_epochs"] or state["stopped_early"]:
             raise SegpipeError(
-                f"{path.parent}: this run is finished, after epoch {state['epoch']} of {state['max_epochs']}; "
-                "choose another --run_name to train again"
+                f"{path.parent}: this run is finished, after epoch {state['epoch']} of "
+                f"{state['max_epochs']}; choose another --run_name to train again"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -143,10 +160,18 @@ class TrainingState:
         engine.logger.info(f"Resumed {self.run_folder.path} after epoch {state['epoch']}")
 
 
+def _data_sha256(provenance: Mapping[str, Any]) -> str:
+    """Hash what a run is trained on; the name of a manifest says nothing of what it lists today."""
+    return json_sha256({name: value for name, value in provenance.items() if name != "segpipe"})
+
+
 def _random_state() -> dict[str, Any]:
     """Return the state of every generator, as tensors and plain values."""
     version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002  # MONAI uses the global one
+    name, keys, position, has_gauss, cached = cast(
+        tuple[str, NDArray[np.uint32], int, int, float],
+        np.random.get_state(),  # noqa: NPY002  # MONAI uses the global one
+    )
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],

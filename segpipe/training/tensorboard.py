@@ -53,18 +53,19 @@ class TrainingScalars:
     def _log(self, engine: Trainer) -> None:
         if not is_main_process():
             return
-        epoch, loss, seconds = engine.state.epoch, float(np.mean(self._losses)), time.perf_counter() - self._began
+        epoch, loss = engine.state.epoch, float(np.mean(self._losses))
+        seconds = time.perf_counter() - self._began
         writer = self.run_folder.writer(from_epoch=epoch - 1)
         writer.add_scalar("loss/train", loss, epoch)
         writer.add_scalar("learning_rate", self._learning_rate, epoch)
         writer.add_scalar("speed/seconds_per_epoch", seconds, epoch)
         writer.flush()
         engine.logger.info(
-            f"Epoch {epoch}/{engine.state.max_epochs}: loss {loss:.4f}, learning rate {self._learning_rate:.2e}, "
-            f"{seconds:.1f} s"
+            f"Epoch {epoch}/{engine.state.max_epochs}: loss {loss:.4f}, learning rate "
+            f"{self._learning_rate:.2e}, {seconds:.1f} s"
         )
 
-    def _close(self, engine: Engine, *error: Exception) -> None:
+    def _close(self, _: Engine, *error: Exception) -> None:
         self.run_folder.close()
         for reason in error:  # ignite leaves raising it to the handlers of EXCEPTION_RAISED
             raise reason
@@ -73,8 +74,8 @@ class TrainingScalars:
 class ValidationScalars:
     """Log mean and per-class Dice of each validation; attach to the evaluator.
 
-    Tags: `dice/mean`, `dice/<class name>`; the step is the training epoch. A class's figure is its mean over the
-    cases that have it.
+    Tags: `dice/mean`, `dice/<class name>`; the step is the training epoch. A class's figure is its mean over
+    the cases that have it.
 
     Args:
         run_folder: whose log is written.
@@ -102,16 +103,19 @@ class ValidationScalars:
             writer.add_scalar(f"dice/{name}", dice, epoch)
         writer.flush()
         figures = ", ".join(
-            f"{name} {dice:.4f}" for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True)
+            f"{name} {dice:.4f}"
+            for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True)
         )
-        engine.logger.info(f"Epoch {epoch}: validation Dice {engine.state.metrics[self.metric]:.4f} ({figures})")
+        engine.logger.info(
+            f"Epoch {epoch}: validation Dice {engine.state.metrics[self.metric]:.4f} ({figures})"
+        )
 
 
 class ValidationPictures:
-    """Draw the first validation cases at every validation: image, reference, prediction; attach to the evaluator.
+    """Draw the first validation cases at every validation as image, reference, prediction; for the evaluator.
 
-    Tags: `<case>/1_image`, `<case>/2_reference`, `<case>/3_prediction`; the step is the training epoch. A volume
-    is cut through the centre of its reference label, axial, coronal and sagittal plane side by side.
+    Tags: `<case>/1_image`, `<case>/2_reference`, `<case>/3_prediction`; the step is the training epoch. A
+    volume is cut through the centre of its reference label, axial, coronal and sagittal plane side by side.
 
     Args:
         run_folder: whose log is written.
@@ -120,7 +124,9 @@ class ValidationPictures:
         image_channel: which channel is drawn.
     """
 
-    def __init__(self, run_folder: RunFolder, labels: LabelTable, num_cases: int = 3, image_channel: int = 0) -> None:
+    def __init__(
+        self, run_folder: RunFolder, labels: LabelTable, num_cases: int = 3, image_channel: int = 0
+    ) -> None:
         self.run_folder = run_folder
         self.labels = labels
         self.num_cases = num_cases
@@ -162,5 +168,7 @@ class ValidationPictures:
 
 def _class_map(scores: torch.Tensor) -> NDArray[Any]:
     """Return class indices `(*spatial)` of a one-hot or index map `(C, *spatial)`."""
-    indices: NDArray[Any] = (scores.argmax(dim=0) if len(scores) > 1 else scores[0]).cpu().numpy().astype(np.uint8)
+    indices: NDArray[Any] = (
+        (scores.argmax(dim=0) if len(scores) > 1 else scores[0]).cpu().numpy().astype(np.uint8)
+    )
     return indices
