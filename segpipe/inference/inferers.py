@@ -1,9 +1,8 @@
-"""MONAI inferers that wrap another: reduced precision round the network, mirrored copies averaged."""
+"""A MONAI inferer that wraps another: reduced precision round the network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import combinations
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -77,36 +76,6 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             return scores.float()
 
         return self.inferer(inputs, reduced, *args, **kwargs)
-
-
-class MirrorInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
-    """Average the probabilities of the input and its mirror images (test-time augmentation).
-
-    Args:
-        inferer: the inferer that each mirror image goes through.
-        axes: spatial axes, 0 the first after channels, that may be mirrored; every combination of them is
-            run, so three axes cost eight times one. Empty: the inferer's own scores, unchanged.
-    """
-
-    def __init__(self, inferer: Inferer, axes: Sequence[int] = ()) -> None:
-        super().__init__()
-        self.inferer = inferer
-        self.axes = tuple(axes)
-
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
-    ) -> Any:
-        """Return scores `(B, classes, *spatial)`: log of the mean of the mirror images' probabilities."""
-        scores = self.inferer(inputs, network, *args, **kwargs)
-        if not self.axes:
-            return scores
-        probabilities = torch.softmax(scores, dim=1)
-        flips = [flip for n in range(1, len(self.axes) + 1) for flip in combinations(self.axes, n)]
-        for flip in flips:
-            dims = [axis + 2 for axis in flip]
-            mirrored = self.inferer(torch.flip(inputs, dims), network, *args, **kwargs)
-            probabilities += torch.flip(torch.softmax(mirrored, dim=1), dims)
-        return torch.log(probabilities / (len(flips) + 1))
 
 
 def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> bool:

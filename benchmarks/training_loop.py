@@ -1,0 +1,122 @@
+"""How much of a training's time goes into anything but the network: the loop against bare steps on ready tensors.
+
+    python benchmarks/training_loop.py --dataset-dir DATASET_DIR [--bundle mri_hippocampus_unet] [--rounds 5]
+
+One process takes both in turn, so that a machine whose speed drifts slows both: an epoch of the bundle's own training
+(loading, augmentation, collation, Ignite, handlers, the state written to disk; all but validation), then as many
+forward, backward and optimiser steps on batches that lie ready in memory. Target: at least 0.85 of the bare rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+from monai.bundle import ConfigWorkflow
+
+from segpipe.training.run_folder import commit, processor_name
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = 0.85
+
+
+class BareSteps:
+    """Forward, backward and step on batches that lie ready, on copies of the trainer's network and optimiser."""
+
+    def __init__(self, workflow: ConfigWorkflow) -> None:
+        parser = workflow.parser
+        trainer = parser.get_parsed_content("train#trainer")
+        self.network = copy.deepcopy(trainer.network)
+        self.optimizer = type(trainer.optimizer)(self.network.parameters(), lr=1e-4, fused=True)
+        self.loss, self.inferer = trainer.loss_function, trainer.inferer
+        self.batches = [
+            (batch["image"].as_tensor().clone(), batch["label"].as_tensor().clone()) for batch in trainer.data_loader
+        ]
+
+    def seconds(self) -> float:
+        """Return what one pass over the batches takes."""
+        began = time.perf_counter()
+        for image, label in self.batches:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.loss(self.inferer(image, self.network), label).backward()
+            self.optimizer.step()
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print one row a round and the median ratio."""
+    arguments = parse_arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        root = ROOT / "bundles" / arguments.bundle
+        workflow = ConfigWorkflow(
+            config_file=str(root / "configs" / "train.yaml"),
+            workflow_type="train",
+            bundle_root=str(root),
+            dataset_dir=str(arguments.dataset_dir),
+            output_dir=folder,
+            run_name="loop",
+            epochs=arguments.rounds + 1,
+            val_interval=arguments.rounds + 2,
+            fold="all",
+        )
+        workflow.initialize()
+        trainer = workflow.parser.get_parsed_content("train#trainer")
+        bare = BareSteps(workflow)
+        rounds: list[tuple[float, float]] = []
+        began = 0.0
+
+        @trainer.on(Events.EPOCH_STARTED)
+        def _start(_: Engine) -> None:
+            nonlocal began
+            began = time.perf_counter()
+
+        @trainer.on(Events.EPOCH_COMPLETED)  # attached last: the state is on disk
+        def _compare(engine: Engine) -> None:
+            loop = time.perf_counter() - began
+            if engine.state.epoch > 1:  # the first fills the cache and warms up
+                rounds.append((loop, bare.seconds()))
+
+        bare.seconds()
+        workflow.run()
+    report(arguments.bundle, len(bare.batches), rounds)
+
+
+def report(bundle: str, steps: int, rounds: list[tuple[float, float]]) -> None:
+    """Print the table and the line for the results file."""
+    print("| round | steps | training loop, s | bare steps, s | bare / loop |")
+    print("|---|---|---|---|---|")
+    for number, (loop, bare) in enumerate(rounds, 1):
+        print(f"| {number} | {steps} | {loop:.2f} | {bare:.2f} | {bare / loop:.3f} |")
+    ratio = statistics.median(bare / loop for loop, bare in rounds)
+    print(f"\nmedian {ratio:.3f}, target {TARGET}")
+    result = {
+        "bundle": bundle,
+        "ratio": round(ratio, 3),
+        "rounds": [[round(loop, 2), round(bare, 2)] for loop, bare in rounds],
+        "threads": torch.get_num_threads(),
+        "machine": processor_name(),
+        "commit": commit(ROOT),
+        "command": " ".join(["python", *sys.argv]),
+    }
+    print(json.dumps(result))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset-dir", type=Path, required=True)
+    parser.add_argument("--bundle", default="mri_hippocampus_unet")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
