@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,20 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256, write_atomically, write_json
 
 SIDECAR_VERSION = 1
+_DAMAGED = (  # what torch.load raises on bytes that are no weights
+    *(
+        RuntimeError,
+        EOFError,
+        OSError,
+        IndexError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ),
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +176,7 @@ def read_state(path: Path) -> Any:
             f"{path}: holds more than tensors and plain values, so it is not loaded (it could run code): "
             f"{str(error).splitlines()[0]}; save a plain state_dict instead"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else "unexpected end of file"
         raise SegpipeError(
             f"{path}: cannot be read as PyTorch weights: {reason}; fetch or save it again"
@@ -234,14 +249,15 @@ def _require_same_state(path: Path, state: Any, expected: Mapping[str, torch.Ten
         raise SegpipeError(
             f"{path}: is not a state_dict (a mapping from names to tensors); save network.state_dict()"
         )
+    names = list(dict.fromkeys([*expected, *state]))
     other = [
         f"{name}: {_shape(state.get(name))} in the file, {_shape(expected.get(name))} in the network"
-        for name in [*expected, *(set(state) - set(expected))]
+        for name in names
         if _shape(state.get(name)) != _shape(expected.get(name))
     ]
     if other:
         raise SegpipeError(
-            f"{path}: weights of another network: {len(other)} of {len(expected)} tensors differ, first "
+            f"{path}: weights of another network: {len(other)} of {len(names)} tensors differ, first "
             f"{other[0]}; use the bundle they were trained with"
         )
 

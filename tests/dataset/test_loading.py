@@ -1,0 +1,269 @@
+"""Cases into batches: what a sample depends on, which cases an epoch has, and how a failure ends."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose, Lambdad, MapTransform, RandGaussianNoised, Randomizable
+
+from segpipe.dataset.loading import CaseDataset, CaseFailure, CaseLoader, EpochSampler, ShareSampler
+from segpipe.errors import SegpipeError, exit_with_message
+
+NAMES = ["anna", "bert", "carl", "dora", "emil"]
+RECORDS = [{"case": name, "image": number} for number, name in enumerate(NAMES)]
+
+
+class Number(MapTransform):
+    """A record's number as an image, of which every load is counted."""
+
+    def __init__(self, bad=None, error=None):
+        super().__init__("image")
+        self.loads = []
+        self.bad, self.error = bad, error
+
+    def __call__(self, data):
+        self.loads.append(data["case"])
+        if data["case"] == self.bad:
+            raise self.error
+        return {**data, "image": torch.full((1, 4), float(data["image"]))}
+
+
+class Draw(Randomizable, MapTransform):
+    """Keeps a number from each kind of draw that MONAI's transforms make."""
+
+    def __init__(self):
+        MapTransform.__init__(self, "image")
+
+    def __call__(self, data):
+        return {**data, "drawn": self.R.uniform(size=3)}
+
+
+def dataset(seed=0, records=RECORDS, load=None, **kwargs):
+    chain = Compose([load or Number(), Draw(), RandGaussianNoised("image", prob=1.0)])
+    return CaseDataset(records, chain, seed=seed, **kwargs)
+
+
+def samples(data, epoch, num_workers=0, order=None):
+    """Return case -> what was drawn for it, loaded in this order."""
+    size = len(data)
+    indices = [epoch * size + case for case in (range(size) if order is None else order)]
+    loader = CaseLoader(data, sampler=indices, batch_size=2, num_workers=num_workers)
+    found = {}
+    for batch in loader:
+        for name, image, drawn in zip(batch["case"], batch["image"], batch["drawn"], strict=True):
+            found[name] = np.concatenate([image.numpy().ravel(), drawn.numpy()])
+    return found
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_a_sample_is_the_same_in_a_worker():
+    assert_same(samples(dataset(), epoch=3), samples(dataset(), epoch=3, num_workers=2))
+
+
+def test_a_sample_is_the_same_in_any_order_and_after_any_other():
+    data = dataset()
+    first = samples(data, epoch=3)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002  # what no sample may depend on
+
+    assert_same(first, samples(data, epoch=3, order=[4, 2, 0, 1, 3]))
+    assert_same({"carl": first["carl"]}, samples(dataset(), epoch=3, order=[2]))
+
+
+def test_a_sample_is_the_same_whichever_cases_stand_beside_it():
+    """A fold more or less in the training set changes no other case's augmentation."""
+    alone = dataset(records=[RECORDS[2]])
+
+    assert_same({"carl": samples(dataset(), epoch=3)["carl"]}, samples(alone, epoch=3))
+
+
+def test_epochs_seeds_and_cases_differ():
+    drawn = [
+        sample[-3:]
+        for seed in (0, 1)
+        for epoch in (1, 2)
+        for sample in samples(dataset(seed), epoch).values()
+    ]
+
+    assert len({tuple(values) for values in drawn}) == 2 * 2 * len(NAMES)
+
+
+def test_an_index_carries_its_epoch():
+    data = dataset()
+
+    np.testing.assert_array_equal(data[2 + 3 * 5]["drawn"], samples(data, epoch=3)["carl"][-3:])
+    np.testing.assert_array_equal(data[2]["drawn"], samples(data, epoch=0)["carl"][-3:])
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_each_case_is_loaded_once_and_kept(num_workers):
+    load = Number()
+    data = dataset(load=load)
+
+    for epoch in (1, 2):
+        samples(data, epoch, num_workers)
+
+    assert load.loads == NAMES
+
+
+def test_random_transforms_do_not_change_what_is_kept():
+    data = CaseDataset(RECORDS, Compose([Number(), Draw(), Lambdad("image", lambda image: image.add_(1))]))
+
+    assert data[1]["image"].tolist() == data[1]["image"].tolist() == [[2.0] * 4]
+
+
+def test_without_cache_each_case_is_loaded_each_time():
+    load = Number()
+    data = dataset(load=load, cache=False)
+
+    for epoch in (1, 2):
+        samples(data, epoch)
+
+    assert load.loads == [*NAMES, *NAMES]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_refused_case_ends_in_one_message_that_names_it(cache, num_workers, capfd):
+    load = Number(bad="carl", error=SegpipeError("scan.nii.gz: 3 voxels are NaN"))
+
+    with pytest.raises(SegpipeError, match=r"^carl: scan.nii.gz: 3 voxels are NaN$"):
+        samples(dataset(load=load, cache=cache), 1, num_workers)
+
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_defect_keeps_its_own_type(cache):
+    load = Number(bad="carl", error=ZeroDivisionError("a defect of the program"))
+
+    with pytest.raises(Exception, match="applying transform") as raised:
+        samples(dataset(load=load, cache=cache), 1)
+
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_the_search_for_a_defects_cause_ends():
+    """An error that was raised from itself would be searched for ever."""
+
+    @exit_with_message()
+    def load():
+        bad = Number(bad="carl", error=ZeroDivisionError("a defect of the program"))
+        dataset(load=bad).fill_cache()
+
+    with pytest.raises(Exception, match="applying transform"):
+        load()
+
+
+def test_a_failure_is_a_value_in_the_dataset():
+    data = dataset(load=Number(bad="carl", error=SegpipeError("broken")), cache=False)
+
+    assert data[2] == CaseFailure("carl: broken")
+    assert data[1]["case"] == "bert"
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_an_epoch_has_every_case_once(epoch):
+    sampler = EpochSampler(dataset())
+    sampler.set_epoch(epoch)
+
+    indices = list(sampler)
+
+    assert sorted(indices) == [epoch * 5 + case for case in range(5)]
+    assert indices == list(sampler)
+
+
+def test_epochs_have_their_own_order():
+    data = dataset(records=[{"case": str(n), "image": n} for n in range(20)])
+    orders = []
+    for epoch in range(4):
+        sampler = EpochSampler(data)
+        sampler.set_epoch(epoch)
+        orders.append(tuple(index % 20 for index in sampler))
+
+    assert len(set(orders)) == 4
+    assert tuple(range(20)) not in orders
+
+
+@pytest.fixture
+def rank(monkeypatch):
+    """Return a function that makes this process one of several."""
+
+    def become(number, world_size):
+        monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+        monkeypatch.setattr("torch.distributed.get_world_size", lambda: world_size)
+        monkeypatch.setattr("torch.distributed.get_rank", lambda: number)
+
+    return become
+
+
+def test_two_ranks_split_an_epoch(rank):
+    data = dataset(records=[{"case": str(n), "image": n} for n in range(8)])
+    shares = []
+    for number in (0, 1):
+        rank(number, 2)
+        sampler = EpochSampler(data)
+        sampler.set_epoch(3)
+        shares.append(list(sampler))
+
+    assert [len(share) for share in shares] == [4, 4]
+    assert sorted(shares[0] + shares[1]) == [3 * 8 + case for case in range(8)]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_shares_count_each_case_once(rank, world_size):
+    """DistributedSampler would give a case to two ranks where the ranks do not divide the cases."""
+    found = []
+    for number in range(world_size):
+        rank(number, world_size)
+        sampler = ShareSampler(dataset())
+        assert len(sampler) == len(list(sampler)) > 0
+        found += list(sampler)
+
+    assert sorted(found) == [0, 1, 2, 3, 4]
+
+
+def test_one_process_validates_in_order():
+    assert list(ShareSampler(dataset())) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_worker_prints_no_traceback(tmp_path):
+    """As a real process, where workers write to stderr themselves."""
+    script = tmp_path / "load.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys
+        from monai.transforms import Compose, Lambdad
+        from segpipe.dataset.loading import CaseDataset, CaseLoader
+        from segpipe.errors import SegpipeError, exit_with_message
+
+        def load(image):
+            if image == 2:
+                raise SegpipeError("scan.nii.gz: 3 voxels are NaN")
+            return image
+
+        @exit_with_message()
+        def main():
+            data = CaseDataset([{"case": str(n), "image": n} for n in range(4)], Compose([Lambdad("image", load)]),
+                               cache=False)
+            list(CaseLoader(data, batch_size=1, num_workers=2))
+
+        if __name__ == "__main__":
+            main()
+        """)
+    )
+
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "segpipe: 2: scan.nii.gz: 3 voxels are NaN"
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,76 @@
+"""Files written whole or not at all, and checksums."""
+
+import hashlib
+import os
+
+import pytest
+
+from segpipe.files import file_sha256, json_sha256, write_atomically, write_json
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"whole")
+
+    def fail(file):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, fail)
+
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["state.pt"]  # noqa: PTH208  # hidden files too
+
+
+def test_a_first_write_that_fails_leaves_nothing(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "deep" / "state.pt", fail)
+
+    assert os.listdir(tmp_path / "deep") == []  # noqa: PTH208
+
+
+def test_nobody_sees_half_of_a_file(tmp_path):
+    path = tmp_path / "state.pt"
+    path.write_bytes(b"old")
+
+    def look(file):
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+
+    write_atomically(path, look)
+
+    assert path.read_bytes() == b"new"
+
+
+def test_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
+    """Without the sync a power cut may leave the new name with no content."""
+    order = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (order.append("sync"), sync(file)))
+    monkeypatch.setattr(
+        "pathlib.Path.replace", lambda path, target: (order.append("rename"), replace(path, target))
+    )
+
+    write_atomically(tmp_path / "state.pt", lambda file: file.write(b"new"))
+
+    assert order[:2] == ["sync", "rename"]
+
+
+def test_json_hash_is_of_the_value_not_of_its_writing():
+    assert json_sha256({"b": [1, 2], "a": 0.5}) == json_sha256({"a": 0.5, "b": (1, 2)})
+    assert json_sha256([1, 2]) != json_sha256([2, 1])
+    assert json_sha256({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
+    with pytest.raises(ValueError, match="JSON"):
+        json_sha256({"a": float("nan")})
+
+
+def test_file_hash_is_sha256_of_the_bytes(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1})
+
+    assert file_sha256(tmp_path / "a.json") == hashlib.sha256(b'{\n  "b": 1\n}\n').hexdigest()
