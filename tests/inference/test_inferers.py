@@ -1,0 +1,176 @@
+"""Reduced precision round the network of any inferer, and which precision is chosen."""
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SimpleInferer, SlidingWindowInferer
+
+from segpipe.errors import SegpipeError
+from segpipe.inference import PrecisionInferer, choose_precision, needs_loss_scaling
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+
+
+@pytest.fixture
+def network():
+    """Return a small network in evaluation mode."""
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Conv3d(1, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv3d(8, 2, 1)
+    ).eval()
+
+
+@pytest.fixture
+def image():
+    return torch.randn(1, 1, 12, 10, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def capability(monkeypatch):
+    """Return a function that gives the CUDA card a compute capability."""
+
+    def has(major, minor):
+        monkeypatch.setattr(torch.version, "hip", None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, minor))
+
+    return has
+
+
+def test_reduced_precision_gives_float32_scores_of_autocast(network, image):
+    scores = PrecisionInferer(SimpleInferer(), "bfloat16")(image, network)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = network(image)
+    assert expected.dtype == torch.bfloat16
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, expected.float())
+    assert not torch.equal(scores, network(image))
+
+
+def test_float32_is_the_bare_network(network, image):
+    assert torch.equal(PrecisionInferer(SimpleInferer(), "float32")(image, network), network(image))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_metatensor_goes_to_the_network_without_its_metadata(network, image, precision):
+    seen = []
+
+    def looking(window):
+        seen.append(type(window))
+        return network(window)
+
+    scores = PrecisionInferer(SimpleInferer(), precision)(MetaTensor(image), looking)
+
+    assert seen == [torch.Tensor]
+    assert torch.equal(scores, PrecisionInferer(SimpleInferer(), precision)(image, network))
+
+
+def test_a_sliding_window_sums_in_float32(network, image):
+    """Each window in bfloat16; the weighted sum of four windows is not rounded again."""
+    window = SlidingWindowInferer(roi_size=(8, 8, 8), overlap=0.5, mode="constant")
+
+    def rounded(patch):
+        with torch.autocast("cpu", torch.bfloat16):
+            return network(patch).float()
+
+    scores = PrecisionInferer(window, "bfloat16")(image, network)
+
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, window(image, rounded))
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
+def test_a_sliding_window_of_a_metatensor_keeps_its_affine(network, image):
+    affine = torch.diag(torch.tensor([2.0, 3.0, 4.0, 1.0], dtype=torch.float64))
+    window = SlidingWindowInferer(roi_size=(8, 8, 8), overlap=0.5)
+
+    scores = PrecisionInferer(window, "float32")(MetaTensor(image, affine=affine), network)
+
+    assert torch.equal(scores.affine, affine)
+    assert torch.equal(scores.as_tensor(), window(image, network))
+
+
+def test_training_passes_gradients_in_float32(network, image):
+    scores = PrecisionInferer(SimpleInferer(), "bfloat16")(image, network)
+    scores.square().mean().backward()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = network(image)
+    expected = torch.autograd.grad(reduced.float().square().mean(), list(network.parameters()))
+    for parameter, gradient in zip(network.parameters(), expected, strict=True):
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.abs().max() > 0
+        assert torch.equal(parameter.grad, gradient)
+
+
+def test_a_window_more_arguments_reach_the_network(image):
+    scores = PrecisionInferer(SimpleInferer(), "float32")(
+        image, lambda x, factor, shift: x * factor + shift, 2, shift=1
+    )
+
+    assert torch.equal(scores, image * 2 + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)],
+)
+def test_a_precision_that_is_asked_for_is_taken(name, dtype):
+    assert choose_precision(name, CPU) is dtype
+    assert choose_precision(name, CUDA) is dtype
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(
+        SegpipeError, match="precision 'fp16' is unknown; use auto or one of float32, bfloat16, float16"
+    ):
+        choose_precision("fp16", CPU)
+
+
+@pytest.mark.parametrize(
+    ("version", "dtype"),
+    [((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_auto_on_a_card_is_bfloat16_where_it_computes_in_it(capability, version, dtype):
+    """PyTorch says of older cards that they support bfloat16, which they emulate."""
+    capability(*version)
+
+    assert choose_precision("auto", CUDA) is dtype
+    assert needs_loss_scaling(CUDA) is (dtype is torch.float16)
+
+
+def test_auto_on_a_rocm_card_is_bfloat16(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "6.2")
+
+    assert choose_precision("auto", CUDA) is torch.bfloat16
+
+
+def test_auto_asks_the_card_that_is_used(monkeypatch):
+    """Two cards of a machine may differ."""
+    versions = {torch.device("cuda:0"): (7, 5), torch.device("cuda:1"): (8, 6)}
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", versions.__getitem__)
+
+    assert choose_precision("auto", torch.device("cuda:0")) is torch.float16
+    assert choose_precision("auto", torch.device("cuda:1")) is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32), ({}, torch.float32)],
+)
+def test_auto_on_a_processor_is_bfloat16_where_it_computes_in_it(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+
+    assert choose_precision("auto", CPU) is dtype
+
+
+def test_the_loss_is_scaled_for_float16_alone(capability):
+    capability(7, 5)
+
+    assert needs_loss_scaling("cuda:0", "auto")
+    assert not needs_loss_scaling("cuda:0", "float32")
+    assert not needs_loss_scaling("cpu", "auto")
+    capability(9, 0)
+    assert needs_loss_scaling("cuda:0", "float16")
+    assert not needs_loss_scaling("cuda:0", "bfloat16")
