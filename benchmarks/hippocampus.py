@@ -33,7 +33,12 @@ BUNDLE = ROOT / "bundles" / "mri_hippocampus_unet"
 RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
 
 AFFINE = "random_transforms#3"
-MIRROR = {"_target_": "monai.transforms.RandFlipd", "keys": ["image", "label"], "prob": 0.5, "spatial_axis": 0}
+MIRROR = {
+    "_target_": "monai.transforms.RandFlipd",
+    "keys": ["image", "label"],
+    "prob": 0.5,
+    "spatial_axis": 0,
+}
 STRONG = {f"{AFFINE}#prob": 0.8, f"{AFFINE}#rotate_range": [0.35] * 3, f"{AFFINE}#scale_range": [0.2] * 3}
 VARIANTS: dict[str, dict[str, Any]] = {
     "bundle": {},
@@ -66,7 +71,9 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def train_and_score(variant: str, fold: int, dataset_dir: Path, output_dir: Path, seed: int) -> dict[str, Any]:
+def train_and_score(
+    variant: str, fold: int, dataset_dir: Path, output_dir: Path, seed: int
+) -> dict[str, Any]:
     """Train a variant on the other folds, score it on this one and return the line of the results file."""
     name = f"{variant}-fold{fold}-seed{seed}"
     folder = output_dir / name
@@ -106,11 +113,15 @@ def print_table(lines: list[dict[str, Any]]) -> None:
     by_variant = defaultdict(list)
     for line in lines:
         by_variant[line["variant"]].append(line)
-    print("| variant | folds | anterior | posterior | mean | sd of folds | processor minutes a training | commit |")
+    print(
+        "| variant | folds | anterior | posterior | mean | sd of folds | processor minutes a training | commit |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     rows = []
     for variant, runs in by_variant.items():
-        anterior, posterior = (statistics.fmean(run["dice"][name] for run in runs) for name in ("anterior", "posterior"))
+        anterior, posterior = (
+            statistics.fmean(run["dice"][name] for run in runs) for name in ("anterior", "posterior")
+        )
         means = [statistics.fmean(run["dice"].values()) for run in runs]
         spread = f"{statistics.stdev(means):.4f}" if len(means) > 1 else "-"
         folds = ",".join(str(run["fold"]) for run in sorted(runs, key=lambda run: run["fold"]))
@@ -126,7 +137,9 @@ def print_table(lines: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run what is asked for and not yet done; print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset-dir", type=Path)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/hippocampus"))
     parser.add_argument("--variants", nargs="*", default=[], choices=sorted(VARIANTS))

@@ -38,7 +38,8 @@ class BareSteps:
         self.optimizer = type(trainer.optimizer)(self.network.parameters(), lr=1e-4, fused=True)
         self.loss, self.inferer = trainer.loss_function, trainer.inferer
         self.batches = [
-            (batch["image"].as_tensor().clone(), batch["label"].as_tensor().clone()) for batch in trainer.data_loader
+            (batch["image"].as_tensor().clone(), batch["label"].as_tensor().clone())
+            for batch in trainer.data_loader
         ]
 
     def seconds(self) -> float:
@@ -111,7 +112,9 @@ def report(bundle: str, steps: int, rounds: list[tuple[float, float]]) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """Return the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset-dir", type=Path, required=True)
     parser.add_argument("--bundle", default="mri_hippocampus_unet")
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,6 +1,7 @@
 """What a bundle's YAML calls: everything else composed, and errors turned into the end of the run."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, inference_cases
+from segpipe.bundle.check import check_configuration
 from segpipe.bundle.setup import (
     check_device,
     evaluation_folder,
@@ -14,6 +15,7 @@ from segpipe.bundle.setup import (
 __all__ = [
     "RunLoader",
     "TrainingCases",
+    "check_configuration",
     "check_device",
     "evaluation_folder",
     "identity",

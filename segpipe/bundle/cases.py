@@ -59,7 +59,9 @@ class TrainingCases:
         described = load_manifest(manifest)
         folder = Path(dataset_dir)
         train, validation = training_split(described, _held_out_fold(fold))
-        reports = require_valid([*train, *validation], folder, described, labels, spatial_dims, checksums=checksums)
+        reports = require_valid(
+            [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
+        )
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.file_values
@@ -77,7 +79,9 @@ def _held_out_fold(fold: int | str) -> int | None:
     if fold == "all":
         return None
     if not isinstance(fold, int) or isinstance(fold, bool):
-        raise SegpipeError(f'fold is {fold!r}; give the number of the fold that validates, or "all" to train on every case')
+        raise SegpipeError(
+            f'fold is {fold!r}; give the number of the fold that validates, or "all" to train on every case'
+        )
     return fold
 
 
@@ -131,7 +135,9 @@ def inference_cases(
         except SegpipeError as error:
             refused.append(str(error))
     if refused:
-        raise SegpipeError("\n".join([f"{len(refused)} of {len(scans)} scans cannot be segmented:", *refused]))
+        raise SegpipeError(
+            "\n".join([f"{len(refused)} of {len(scans)} scans cannot be segmented:", *refused])
+        )
     return [
         {
             "case": scan.name,

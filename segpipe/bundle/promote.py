@@ -30,7 +30,9 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
     configuration, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
     for path in (configuration, metadata):
         if not path.is_file():
-            raise SegpipeError(f"{bundle}: is not a bundle: no {path.relative_to(bundle)}; give a bundle's folder")
+            raise SegpipeError(
+                f"{bundle}: is not a bundle: no {path.relative_to(bundle)}; give a bundle's folder"
+            )
     target = bundle / "models" / "model.pt"
     if target.exists() and not replace:
         raise SegpipeError(f"{target}: the bundle has weights; give --replace to overwrite them")
@@ -42,6 +44,8 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
     identity = Identity.of(network, resolved_components(parser, "deterministic_transforms"), labels)
     sidecar = load_weights(network, weights, identity)
     if sidecar is None:
-        raise SegpipeError(f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe")
+        raise SegpipeError(
+            f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
+        )
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     return target

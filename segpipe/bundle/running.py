@@ -44,10 +44,14 @@ def resolved_components(parser: ConfigParser, name: str) -> list[dict[str, Any]]
         SegpipeError: there is no such id.
     """
     if name not in parser:
-        raise SegpipeError(f"the configuration has no {name!r}; a segpipe bundle keeps its deterministic transforms there")
+        raise SegpipeError(
+            f"the configuration has no {name!r}; a segpipe bundle keeps its deterministic transforms there"
+        )
     return [
         {
-            key: value if key == "_target_" else _plain(parser.get_parsed_content(f"{name}::{position}::{key}"))
+            key: value
+            if key == "_target_"
+            else _plain(parser.get_parsed_content(f"{name}::{position}::{key}"))
             for key, value in component.items()
         }
         for position, component in enumerate(parser.get(name))

@@ -80,8 +80,16 @@ def truncate(path):
 
 TRAINING_FAULTS = {
     "missing label": (lambda image, label: label.unlink(), "label", ["missing", "fetch it"]),
-    "another grid": (lambda image, label: rewrite(label, shifted), "label", ["grids differ", "mm", "resample"]),
-    "unknown value": (lambda image, label: rewrite(label, with_value_7), "label", ["7", "allowed are 0, 1, 2", "correct"]),
+    "another grid": (
+        lambda image, label: rewrite(label, shifted),
+        "label",
+        ["grids differ", "mm", "resample"],
+    ),
+    "unknown value": (
+        lambda image, label: rewrite(label, with_value_7),
+        "label",
+        ["7", "allowed are 0, 1, 2", "correct"],
+    ),
     "NaN": (lambda image, label: rewrite(image, with_nan), "image", ["NaN", "1"]),
     "infinity": (lambda image, label: rewrite(image, with_infinity), "image", ["infinite", "1"]),
     "truncated": (lambda image, label: truncate(image), "image", ["again"]),
@@ -96,7 +104,12 @@ def test_training_refuses(copied_dataset, fault):
     without_checksums(copied_dataset)
     break_it(image, label)
 
-    refused(lambda: copied_dataset.train("bad"), case, (image if broken_file == "image" else label).name, *expected)
+    refused(
+        lambda: copied_dataset.train("bad"),
+        case,
+        (image if broken_file == "image" else label).name,
+        *expected,
+    )
 
     assert not copied_dataset.output_dir.exists()
 
@@ -155,6 +168,29 @@ def test_a_device_that_is_not_there_is_refused(bundle, device, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({"epochz": 9}, ["epochz is used by nothing", "did you mean epochs?"]),
+        ({"learning_rate": "1e-3"}, ["learning_rate", "'1e-3'", "1.0e-3"]),
+        ({"resume": "false"}, ["resume", "'false'", "True or False"]),
+    ],
+    ids=["misspelt", "number as text", "truth value as text"],
+)
+def test_overrides_that_do_not_mean_what_they_say_are_refused(bundle, override, expected):
+    refused(lambda: bundle.train("bad", **override), *expected)
+
+    assert not (bundle.output_dir / "bad").exists()
+
+
+def test_a_misspelt_override_of_inference_is_refused(bundle, finished_run, scan):
+    refused(
+        lambda: infer(bundle, finished_run, scan, output_dirr="out"),
+        "output_dirr",
+        "did you mean output_dir?",
+    )
+
+
 def test_a_run_that_exists_is_not_overwritten(bundle, finished_run):
     before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
 
@@ -169,7 +205,10 @@ def test_a_finished_run_cannot_be_resumed(bundle, finished_run):
 
 def test_a_run_is_not_resumed_with_another_configuration(bundle, finished_run):
     refused(
-        lambda: bundle.train(finished_run.name, resume=True, learning_rate=0.5), "learning_rate", "0.5", "new run"
+        lambda: bundle.train(finished_run.name, resume=True, learning_rate=0.5),
+        "learning_rate",
+        "0.5",
+        "new run",
     )
 
 
@@ -189,7 +228,9 @@ def test_evaluation_refuses_cases_that_were_trained_on(bundle, finished_run):
 
 def test_evaluation_needs_held_out_cases(bundle, finished_run):
     refused(
-        lambda: bundle.run("train", "evaluate", **{**bundle.training, "fold": "all"}, run_name=finished_run.name),
+        lambda: bundle.run(
+            "train", "evaluate", **{**bundle.training, "fold": "all"}, run_name=finished_run.name
+        ),
         "fold is all",
         "--fold N",
     )
@@ -240,12 +281,28 @@ def singular(path):
 SCAN_FAULTS = {
     "NaN": (lambda folder: rewrite(folder / "bad.nii.gz", with_nan), "bad.nii.gz", ["NaN"]),
     "truncated": (lambda folder: truncate(folder / "bad.nii.gz"), "bad.nii.gz", ["again"]),
-    "4D": (lambda folder: rewrite(folder / "bad.nii.gz", four_dimensional), "bad.nii.gz", ["2 channel", "3D with 1"]),
-    "singular affine": (lambda folder: singular(folder / "bad.nii.gz"), "bad.nii.gz", ["spacing (1.414214, 0, 1) mm", "must be above 0"]),
+    "4D": (
+        lambda folder: rewrite(folder / "bad.nii.gz", four_dimensional),
+        "bad.nii.gz",
+        ["2 channel", "3D with 1"],
+    ),
+    "singular affine": (
+        lambda folder: singular(folder / "bad.nii.gz"),
+        "bad.nii.gz",
+        ["spacing (1.414214, 0, 1) mm", "must be above 0"],
+    ),
     "raw missing": (lambda folder: as_mhd(folder, "bad.mhd").unlink(), "bad.mhd", ["bad.raw"]),
     "raw short": (lambda folder: truncate(as_mhd(folder, "bad.mhd")), "bad.mhd", ["bad.raw", "bytes"]),
-    "unknown suffix": (lambda folder: (folder / "bad.xyz").write_bytes(b"scan"), "bad.xyz", [".nii.gz", ".mhd"]),
-    "not an image": (lambda folder: (folder / "bad.nii.gz").write_bytes(gzip.compress(b"text")), "bad.nii.gz", []),
+    "unknown suffix": (
+        lambda folder: (folder / "bad.xyz").write_bytes(b"scan"),
+        "bad.xyz",
+        [".nii.gz", ".mhd"],
+    ),
+    "not an image": (
+        lambda folder: (folder / "bad.nii.gz").write_bytes(gzip.compress(b"text")),
+        "bad.nii.gz",
+        [],
+    ),
 }
 
 
@@ -291,20 +348,27 @@ def test_weights_of_another_network_are_refused(bundle, finished_run, scan):
 
 
 def test_missing_weights_are_refused(bundle, finished_run, scan):
-    refused(lambda: infer(bundle, finished_run, scan, weights=[str(scan / "none.pt")]), "none.pt", "train first")
+    refused(
+        lambda: infer(bundle, finished_run, scan, weights=[str(scan / "none.pt")]), "none.pt", "train first"
+    )
 
 
 def test_weights_that_hold_code_are_not_run(bundle, finished_run, scan, tmp_path):
     torch.save({"weight": Path("x")}, tmp_path / "hostile.pt")
 
     refused(
-        lambda: infer(bundle, finished_run, scan, weights=[str(tmp_path / "hostile.pt")]), "hostile.pt", "could run code"
+        lambda: infer(bundle, finished_run, scan, weights=[str(tmp_path / "hostile.pt")]),
+        "hostile.pt",
+        "could run code",
     )
 
 
 def test_weights_of_other_transforms_are_refused(bundle, finished_run, scan):
     refused(
-        lambda: infer(bundle, finished_run, scan, spacing_mm=[2.0, 2.0, 2.0]), "deterministic transforms", "2.0", "1.0"
+        lambda: infer(bundle, finished_run, scan, spacing_mm=[2.0, 2.0, 2.0]),
+        "deterministic transforms",
+        "2.0",
+        "1.0",
     )
 
 
