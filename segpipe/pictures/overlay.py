@@ -10,7 +10,7 @@ from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
 _OPACITY = 0.35
-_SHORTEST_SIDE = 192  # pixels of the picture, so that a small crop can be seen
+_LONGEST_SIDE = 320  # pixels of the longest plane's longest side: a small crop can be seen, a thick slab fits
 _GAP = 4  # pixels between planes
 
 
@@ -43,16 +43,17 @@ def overlay_planes(
         label_map: class indices of the same shape; None draws the scan alone.
         colors: RGB, 0 to 255, by class index.
         centre: the voxel the planes go through.
-        spacing_mm: of the voxels; planes are drawn to scale.
+        spacing_mm: of the voxels; all planes are drawn to one scale.
 
     Returns:
         `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal ones the
         front on the left.
     """
     low, high = np.percentile(image, (1, 99))
-    grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    grey = np.clip((image - low) / ((high - low) or 1.0), 0, 1)
+    zoom = _LONGEST_SIDE / max(size * step for size, step in zip(image.shape, spacing_mm, strict=False))
     pictures = [
-        _draw(grey_plane, label_plane, colors, plane_spacing)
+        _draw(grey_plane, label_plane, colors, np.asarray(plane_spacing) * zoom)
         for grey_plane, label_plane, plane_spacing in _planes(grey, label_map, centre, spacing_mm)
     ]
     height = max(picture.shape[0] for picture in pictures)
@@ -86,12 +87,11 @@ def _draw(
     grey: NDArray[np.floating],
     label_map: NDArray[np.integer] | None,
     colors: Sequence[tuple[int, int, int]],
-    spacing_mm: tuple[float, float],
+    pixels: NDArray[np.floating],
 ) -> NDArray[np.uint8]:
-    extent = np.asarray(grey.shape) * np.asarray(spacing_mm)
-    zoom = max(1.0 / min(spacing_mm), _SHORTEST_SIDE / extent.min())
-    shape = tuple(np.round(extent * zoom).astype(int))
-    enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=False)
+    """Draw one plane whose voxels are so many pixels high and wide."""
+    shape = tuple(np.round(np.asarray(grey.shape) * pixels).astype(int).clip(min=1))
+    enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=bool(pixels.min() < 1))
     rgb = np.repeat(enlarged[..., None], 3, axis=-1)
     if label_map is not None:
         classes = resize(

@@ -1,0 +1,191 @@
+"""Pictures on hand-drawn volumes: which way up, in which colours, to which scale."""
+
+import numpy as np
+import pytest
+
+from segpipe.pictures import label_centre, overlay_planes
+
+COLORS = [(0, 0, 0), (230, 159, 0), (86, 180, 233)]
+GAP = 4
+SIDE = 320  # pixels of the longest side
+
+
+def planes(picture, *widths):
+    """Cut a picture of planes side by side into its planes, of these widths."""
+    assert picture.shape[1] == sum(widths) + GAP * (len(widths) - 1)
+    starts = np.cumsum([0, *[width + GAP for width in widths]])
+    return [picture[:, start : start + width] for start, width in zip(starts, widths, strict=False)]
+
+
+def where(plane, mask):
+    """Return the (row, column) of a mask's centre, from 0 to 1."""
+    rows, columns = np.nonzero(mask)
+    return rows.mean() / plane.shape[0], columns.mean() / plane.shape[1]
+
+
+def bright(plane):
+    return plane.min(axis=-1) > 200
+
+
+def coloured(plane):
+    return plane.max(axis=-1).astype(int) - plane.min(axis=-1) > 20
+
+
+@pytest.fixture
+def landmarks():
+    """Return a function that draws a bright block at the far end of an axis: right, front or top."""
+
+    def volume(axis):
+        image = np.zeros((32, 32, 32), np.float32)
+        block = [slice(12, 20)] * 3
+        block[axis] = slice(26, 32)
+        image[tuple(block)] = 1.0
+        return image
+
+    return volume
+
+
+def draw(image, label_map=None, centre=None, spacing=(1, 1, 1)):
+    centre = centre or [size // 2 for size in image.shape]
+    return overlay_planes(image, label_map, COLORS, centre, spacing)
+
+
+def test_the_patients_right_is_on_the_left(landmarks):
+    axial, coronal, sagittal = planes(draw(landmarks(0)), SIDE, SIDE, SIDE)
+
+    assert where(axial, bright(axial))[1] < 0.2
+    assert where(coronal, bright(coronal))[1] < 0.2
+    assert not bright(sagittal).any()
+
+
+def test_the_front_is_at_the_top_and_on_the_left_of_sagittal_planes(landmarks):
+    axial, coronal, sagittal = planes(draw(landmarks(1)), SIDE, SIDE, SIDE)
+
+    assert where(axial, bright(axial))[0] < 0.2
+    assert not bright(coronal).any()
+    assert where(sagittal, bright(sagittal))[1] < 0.2
+
+
+def test_the_head_is_at_the_top(landmarks):
+    axial, coronal, sagittal = planes(draw(landmarks(2)), SIDE, SIDE, SIDE)
+
+    assert not bright(axial).any()
+    assert where(coronal, bright(coronal))[0] < 0.2
+    assert where(sagittal, bright(sagittal))[0] < 0.2
+
+
+def test_labels_lie_where_their_image_lies(landmarks):
+    """A label that is the bright block covers it in every plane."""
+    for axis in range(3):
+        image = landmarks(axis)
+        picture = draw(image, (image > 0).astype(np.uint8))
+
+        alone = draw(image)
+        assert where(picture, coloured(picture)) == pytest.approx(where(alone, bright(alone)), abs=0.01)
+
+
+def test_planes_go_through_the_centre():
+    image = np.zeros((32, 32, 32), np.float32)
+    image[5, 20, 9] = 1.0
+    label = (image > 0).astype(np.uint8)
+
+    for plane in planes(draw(image, label, centre=(5, 20, 9)), SIDE, SIDE, SIDE):
+        assert coloured(plane).any()
+    for plane in planes(draw(image, label, centre=(6, 21, 10)), SIDE, SIDE, SIDE):
+        assert not coloured(plane).any()
+
+
+@pytest.mark.parametrize("index", [1, 2])
+def test_a_class_has_its_colour_whichever_classes_there_are(index):
+    label = np.zeros((32, 32, 32), np.uint8)
+    label[8:24, 8:24, 8:24] = index
+
+    picture = draw(np.zeros((32, 32, 32)), label)
+
+    found = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
+    tint = tuple(round(0.35 * part) for part in COLORS[index])
+    assert found == {(0, 0, 0), COLORS[index], tint}
+
+
+def test_an_outline_stands_round_the_class_and_a_tint_in_it():
+    label = np.zeros((32, 32, 32), np.uint8)
+    label[8:24, 8:24, 8:24] = 1
+
+    axial = planes(draw(np.zeros((32, 32, 32)), label), SIDE, SIDE, SIDE)[0]
+
+    assert tuple(axial[80, 160]) == COLORS[1]  # 8 voxels of 10 pixels from the top
+    assert tuple(axial[79, 160]) == (0, 0, 0)
+    assert tuple(axial[160, 160]) == tuple(round(0.35 * part) for part in COLORS[1])
+
+
+def test_planes_are_to_one_scale():
+    """20 x 40 voxels of 1 x 2 mm and 10 of 4 mm: 20 x 80 x 40 mm, 4 pixels a mm."""
+    picture = draw(np.random.default_rng(0).random((20, 40, 10)), spacing=(1, 2, 4))
+
+    axial, coronal, sagittal = planes(picture, 80, 80, 320)
+    assert picture.shape[0] == 320
+    for plane, height in ((axial, 320), (coronal, 160), (sagittal, 160)):
+        drawn = plane.any(axis=(1, 2))
+        assert drawn[:height].mean() > 0.9
+        assert not drawn[height:].any()
+
+
+def test_a_few_thick_slices_of_a_large_scan_make_no_giant_picture():
+    picture = draw(np.zeros((256, 256, 3), np.float32), spacing=(1, 1, 5))
+
+    assert picture.shape == (SIDE, 3 * SIDE + 2 * GAP, 3)
+
+
+def test_a_2d_image_is_drawn_as_it_lies():
+    """x to the right, y downwards, as in the picture's file; 2 : 1 pixels."""
+    image = np.zeros((40, 20), np.float32)
+    image[30:, :5] = 1.0
+    label = (image > 0).astype(np.uint8) * 2
+
+    picture = draw(image, label, centre=(0, 0), spacing=(1, 1))
+
+    assert picture.shape == (160, 320, 3)
+    row, column = where(picture, coloured(picture))
+    assert (row, column) == pytest.approx((0.125, 0.875), abs=0.02)
+    assert draw(image, spacing=(1, 2), centre=(0, 0)).shape == (320, 320, 3)
+
+
+def test_an_empty_label_map_draws_the_image_alone():
+    image = np.random.default_rng(0).random((12, 16, 8))
+
+    np.testing.assert_array_equal(draw(image, np.zeros(image.shape, np.uint8)), draw(image))
+
+
+@pytest.mark.parametrize("value", [0, -1000, 7.5])
+def test_a_constant_image_is_black(value):
+    picture = draw(np.full((12, 16, 8), value))
+
+    assert picture.dtype == np.uint8
+    assert not picture.any()
+
+
+def test_grey_follows_the_scan_not_its_unit():
+    """One bright voxel does not make the rest black, and the range may be small."""
+    image = np.random.default_rng(0).random((32, 32, 32))
+    image[0, 0, 0] = 1e6
+
+    picture = draw(image)
+
+    assert 100 < picture.mean() < 150
+    np.testing.assert_array_equal(draw(image * 1e-9), picture)
+
+
+def test_the_centre_is_a_voxel_of_the_label():
+    """The centre of gravity of a ring lies in its hole."""
+    ring = np.zeros((9, 9, 3), np.uint8)
+    ring[1:8, 1:8, 1] = 1
+    ring[2:7, 2:7, 1] = 0
+
+    centre = label_centre(ring)
+
+    assert ring[centre] == 1
+    assert centre[2] == 1
+
+
+def test_the_centre_of_an_empty_map_is_its_middle():
+    assert label_centre(np.zeros((9, 8, 3), np.uint8)) == (4, 4, 1)
