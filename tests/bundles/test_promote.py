@@ -1,0 +1,88 @@
+"""`segpipe promote`: the only way into a bundle's `models/`."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from segpipe.bundle.promote import promote
+from segpipe.cli import app
+from segpipe.errors import SegpipeError
+
+
+@pytest.fixture
+def copied(bundle, tmp_path):
+    """Return a copy of the bundle without weights."""
+    shutil.copytree(bundle.root, tmp_path / "bundle", ignore=shutil.ignore_patterns("*.pt", "model.json"))
+    return tmp_path / "bundle"
+
+
+def test_promoted_weights_are_the_runs_in_half_precision(bundle, finished_run, copied):
+    written = promote(finished_run / "best.pt", copied)
+
+    assert written == copied / "models" / "model.pt"
+    then = torch.load(finished_run / "best.pt", weights_only=True)
+    now = torch.load(written, weights_only=True)
+    assert {name: tensor.half() for name, tensor in then.items()}.keys() == now.keys()
+    for name, tensor in then.items():
+        torch.testing.assert_close(now[name], tensor.half(), rtol=0, atol=0)
+    assert written.stat().st_size < 0.55 * (finished_run / "best.pt").stat().st_size
+
+
+def test_promoted_weights_keep_how_they_were_made(finished_run, copied):
+    promote(finished_run / "best.pt", copied)
+
+    run, model = (
+        json.loads(path.read_text()) for path in (finished_run / "best.json", copied / "models/model.json")
+    )
+    assert model["training"] == run["training"]
+    assert model["hashes"] == run["hashes"]
+    assert model["weights_sha256"] != run["weights_sha256"]
+
+
+def test_promoted_weights_are_what_inference_uses(bundle, finished_run, copied, phantom_scans, tmp_path):
+    promote(finished_run / "best.pt", copied)
+
+    overrides = {"bundle_root": str(copied), "dataset_dir": str(phantom_scans[0]), "device": "cpu"}
+    bundle.run("inference", **overrides, output_dir=str(tmp_path / "out"))
+
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) >= 4
+
+
+def test_weights_in_the_way_are_not_overwritten(finished_run, copied):
+    written = promote(finished_run / "last.pt", copied)
+    before = written.read_bytes()
+
+    with pytest.raises(SegpipeError, match="--replace"):
+        promote(finished_run / "best.pt", copied, half=False)
+
+    assert written.read_bytes() == before
+    promote(finished_run / "best.pt", copied, half=False, replace=True)
+    assert written.read_bytes() != before
+
+
+def test_weights_without_sidecar_are_not_promoted(finished_run, copied, tmp_path):
+    shutil.copy(finished_run / "best.pt", tmp_path / "foreign.pt")
+
+    with pytest.warns(UserWarning, match="no sidecar"), pytest.raises(SegpipeError, match="has no sidecar"):
+        promote(tmp_path / "foreign.pt", copied)
+
+    assert not (copied / "models" / "model.pt").exists()
+
+
+def test_a_folder_that_is_no_bundle_is_refused(finished_run, tmp_path):
+    with pytest.raises(SegpipeError, match=r"no configs/inference\.yaml"):
+        promote(finished_run / "best.pt", tmp_path)
+
+
+def test_command_prints_what_it_wrote_or_one_message(finished_run, copied, tmp_path):
+    command = ["promote", str(finished_run / "best.pt"), "--bundle", str(copied)]
+
+    first, second = CliRunner().invoke(app, command), CliRunner().invoke(app, command)
+
+    assert first.exit_code == 0
+    assert "model.pt" in first.output
+    assert second.exit_code == 2
+    assert "--replace" in second.output
