@@ -14,6 +14,18 @@ class SegpipeError(Exception):
     """
 
 
+class RunEnded(SystemExit):  # noqa: N818  # it ends the process, as its parent does
+    """The end of a run with one message, which Python prints when the process ends.
+
+    Ignite logs what passes through its loop; as text this says only that the reason follows, so that the message
+    is read once.
+    """
+
+    def __str__(self) -> str:
+        """Return what a log shows."""
+        return "refused, for the reason below"
+
+
 @contextmanager
 def exit_with_message() -> Iterator[None]:
     """Turn a SegpipeError into the end of the process with its one message and exit status 1.
@@ -23,7 +35,7 @@ def exit_with_message() -> Iterator[None]:
     decorator. MONAI wraps what a transform raises, so the chain of causes is searched.
 
     Raises:
-        SystemExit: in place of a SegpipeError, or of an exception that was raised from one.
+        RunEnded: in place of a SegpipeError, or of an exception that was raised from one.
     """
     try:
         yield
@@ -31,7 +43,7 @@ def exit_with_message() -> Iterator[None]:
         cause = segpipe_cause(error)
         if cause is None:
             raise
-        raise SystemExit(f"segpipe: {cause}") from None
+        raise RunEnded(f"segpipe: {cause}") from None
 
 
 def segpipe_cause(error: BaseException | None) -> SegpipeError | None:
