@@ -8,7 +8,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$root/.venv
-stamp=$venv/segpipe-stamp # holds what a finished environment was made from; empty while it is being made
+stamp=$venv/segpipe-stamp # what the installation was made from; empty while it is being made
 log=$venv/install.log
 
 if [[ -n ${SEGPIPE_PYTHON:-} ]]; then
@@ -32,30 +32,47 @@ find_python() {
     exit 2
 }
 
-python=$(find_python)
+works() {
+    "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
 
-# another Python, folder, list of dependencies or list of pins makes another environment
-wanted=$("$python" - "$root" <<'PYTHON'
+# another folder, list of dependencies or list of pins wants another installation
+made_from() {
+    "$venv/bin/python" - "$root" <<'PYTHON'
 import hashlib, pathlib, sys
 
 content = hashlib.sha256()
 for name in ("pyproject.toml", "constraints.txt"):
     content.update(pathlib.Path(sys.argv[1], name).read_bytes())
-print(sys.version.split()[0], sys.argv[1], content.hexdigest())
+print(sys.argv[1], content.hexdigest())
 PYTHON
-)
+}
 
-if [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && "$venv/bin/python" -c '' 2>/dev/null; then
-    echo "Environment: $venv (up to date)"
-    exit 0
-fi
-if [[ -e $venv && ! -f $stamp ]]; then
-    echo "$venv was not made by this script; move it away, or use it: SEGPIPE_PYTHON=$venv/bin/python" >&2
+# segpipe as installed there is this checkout, not a copy
+is_checkout() {
+    (cd / && "$venv/bin/python" - "$root/" <<'PYTHON'
+import importlib.util, sys
+
+spec = importlib.util.find_spec("segpipe")
+sys.exit(spec is None or not str(spec.origin).startswith(sys.argv[1]))
+PYTHON
+    )
+}
+
+if works; then
+    if [[ -f $stamp && $(<"$stamp") == "$(made_from)" ]] && is_checkout; then
+        echo "Environment: $venv (up to date)"
+        exit 0
+    fi
+elif [[ -e $venv && ! -f $stamp ]]; then
+    echo "$venv is no working environment of Python 3.11 or newer, and not this script's; move it away" >&2
     exit 2
+else
+    python=$(find_python)
+    "$python" -m venv --clear "$venv"
 fi
 
-echo "Environment: installing into $venv with $python, a few minutes the first time"
-"$python" -m venv --clear "$venv"
+echo "Environment: installing into $venv with $("$venv/bin/python" -V), a few minutes the first time"
 : >"$stamp"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 (cd "$root" && exec "$venv/bin/python" -m pip install -c constraints.txt -e '.[dev]') >"$log" 2>&1 </dev/null &
@@ -74,5 +91,5 @@ if ! wait "$pip"; then
     echo "The installation failed; all of its output is in $log" >&2
     exit 1
 fi
-printf '%s' "$wanted" >"$stamp"
+made_from >"$stamp"
 echo "Environment: installed in $SECONDS s"

@@ -54,7 +54,8 @@ def test_installed_wheel_finds_its_manifests(wheel, tmp_path):
     """Unpacked elsewhere, without the checkout: the shipped manifests and their schema are read."""
     wheel.extractall(tmp_path / "installed")
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import segpipe; from segpipe.dataset import load_manifest;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import segpipe\n"
+        "from segpipe.dataset import load_manifest\n"
         "print(segpipe.__file__, load_manifest('hippocampus').name)"
     )
 
