@@ -64,7 +64,7 @@ class RunFolder:
         """
         if self._run_name is None:
             raise SegpipeError("the run has no name; give --run_name NAME")
-        if Path(self._run_name).name != self._run_name:
+        if Path(self._run_name).name != self._run_name or self._run_name in ("", ".."):
             raise SegpipeError(
                 f"run_name is {self._run_name!r}, must be the name of one folder below {self.output_dir}; "
                 "choose the place by --output_dir"

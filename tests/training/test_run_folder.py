@@ -1,0 +1,204 @@
+"""The folder of a run: what lies in it, and which names and resumes are refused."""
+
+import json
+import subprocess
+
+import pytest
+import torch
+import yaml
+
+import segpipe
+from segpipe.errors import SegpipeError
+from segpipe.training import RunFolder
+from segpipe.training.run_folder import commit, environment
+
+CONFIGURATION = {"seed": 0, "patch_size": [32, 32], "device": "cpu", "output_dir": "here", "resume": False}
+
+
+def test_making_the_object_touches_no_disk(tmp_path):
+    folder = RunFolder(tmp_path / "runs", "a")
+
+    assert folder.best == tmp_path / "runs" / "a" / "best.pt"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_it_records_configuration_and_environment(tmp_path):
+    folder = RunFolder(tmp_path / "runs", "a")
+
+    folder.start(CONFIGURATION)
+
+    assert yaml.safe_load((folder.path / "configuration.yaml").read_text()) == CONFIGURATION
+    recorded = json.loads((folder.path / "environment.json").read_text())
+    assert recorded == environment()
+    assert recorded["segpipe"] == segpipe.__version__
+    assert recorded["packages"]["torch"] == torch.__version__
+    assert recorded["threads"] == torch.get_num_threads()
+    assert {"monai", "numpy", "SimpleITK", "nibabel", "pytorch-ignite", "pydicom"} < set(recorded["packages"])
+    assert {"python", "platform", "processor", "cpus", "cuda_device", "commit"} < set(recorded)
+
+
+def test_a_run_that_exists_is_refused_and_left_alone(tmp_path):
+    RunFolder(tmp_path, "a").start(CONFIGURATION)
+    before = (tmp_path / "a" / "configuration.yaml").stat()
+
+    with pytest.raises(
+        SegpipeError, match="this run exists; go on with it by --resume True, or choose another"
+    ):
+        RunFolder(tmp_path, "a").start({**CONFIGURATION, "seed": 1})
+
+    assert (tmp_path / "a" / "configuration.yaml").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_an_empty_folder_of_that_name_is_a_run_that_exists(tmp_path):
+    (tmp_path / "a").mkdir()
+
+    with pytest.raises(SegpipeError, match="this run exists"):
+        RunFolder(tmp_path, "a").start(CONFIGURATION)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(SegpipeError, match=r"cannot be made: Not a directory; choose another --output_dir"):
+        RunFolder(tmp_path / "file", "a").start(CONFIGURATION)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/absolute", "a/b", "..", ".", ""])
+def test_a_name_is_one_folders(tmp_path, name):
+    """A run writes below its output folder alone."""
+    with pytest.raises(SegpipeError, match="must be the name of one folder below"):
+        RunFolder(tmp_path / "runs", name).start(CONFIGURATION)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_may_be_a_number(tmp_path):
+    """The command line makes one of `--run_name 7`."""
+    RunFolder(tmp_path, 7).start(CONFIGURATION)
+
+    assert (tmp_path / "7" / "configuration.yaml").is_file()
+
+
+def test_without_a_name_it_is_named_by_the_time(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert not folder.named
+    with pytest.raises(SegpipeError, match="give --run_name"):
+        _ = folder.path
+
+    folder.start(CONFIGURATION)
+
+    assert folder.named
+    assert [path.name for path in tmp_path.iterdir()] == [folder.path.name]
+    assert len(folder.path.name) == len("20250131-235959")
+
+
+def test_ranks_take_the_first_ones_name_and_write_nothing(tmp_path, monkeypatch):
+    def broadcast(names):
+        names[0] = "chosen"
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 1)
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    folder = RunFolder(tmp_path)
+
+    folder.start(CONFIGURATION)
+
+    assert folder.path == tmp_path / "chosen"
+    assert folder.experiment_sha256
+    assert list(tmp_path.iterdir()) == []
+
+
+def started(tmp_path):
+    folder = RunFolder(tmp_path, "a")
+    folder.start(CONFIGURATION)
+    folder.training_state.write_bytes(b"state")
+    return folder
+
+
+def test_a_resume_needs_a_name(tmp_path):
+    with pytest.raises(SegpipeError, match="give --run_name NAME"):
+        RunFolder(tmp_path, resume=True).start(CONFIGURATION)
+
+
+def test_a_resume_needs_a_state(tmp_path):
+    folder = RunFolder(tmp_path, "a", resume=True)
+    with pytest.raises(SegpipeError, match=r"nothing to resume: no training_state.pt"):
+        folder.start(CONFIGURATION)
+    RunFolder(tmp_path, "a").start(CONFIGURATION)
+    with pytest.raises(SegpipeError, match="nothing to resume"):
+        folder.start(CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        ({"seed": 1}, "seed changed, first seed: 0 then, 1 now"),
+        ({"patch_size": [32, 48]}, r"patch_size: \[32, 32\] then, \[32, 48\] now"),
+        ({"new": 3}, "new: None then, 3 now"),
+    ],
+)
+def test_a_resume_with_another_configuration_is_refused(tmp_path, change, pattern):
+    started(tmp_path)
+
+    with pytest.raises(SegpipeError, match=pattern):
+        RunFolder(tmp_path, "a", resume=True).start({**CONFIGURATION, **change})
+
+
+def test_a_resume_may_run_elsewhere_and_is_recorded_beside_the_start(tmp_path):
+    first = started(tmp_path)
+    elsewhere = {
+        **CONFIGURATION,
+        "device": "cuda:1",
+        "num_workers": 4,
+        "dataset_dir": "/copy",
+        "resume": True,
+    }
+    again = RunFolder(tmp_path, "a", resume=True)
+
+    again.start(elsewhere)
+
+    assert again.experiment_sha256 == first.experiment_sha256
+    assert yaml.safe_load((again.path / "configuration.yaml").read_text()) == CONFIGURATION
+    (resumed,) = again.path.glob("configuration-resumed-*.yaml")
+    assert yaml.safe_load(resumed.read_text()) == elsewhere
+    assert len(list(again.path.glob("environment-resumed-*.json"))) == 1
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return a package in a repository of its own."""
+    package = tmp_path / "repository" / "package"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    git(package, "init")
+    git(package, "add", ".")
+    git(package, "commit", "-m", "first")
+    return package
+
+
+def test_the_commit_is_the_checkouts(checkout):
+    clean = commit(checkout)
+    (checkout / "__init__.py").write_text("changed = True")
+
+    assert len(clean) == 12
+    assert commit(checkout) == f"{clean}-dirty"
+
+
+def test_a_package_installed_below_a_repository_has_no_commit(checkout):
+    """A virtual environment may lie in the user's own repository, whose commit says nothing of segpipe."""
+    installed = checkout / "venv" / "package"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("")
+
+    assert commit(installed) is None
+
+
+def test_outside_a_repository_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    assert commit(tmp_path) is None
