@@ -1,15 +1,17 @@
-"""A line per scan while a cohort is segmented."""
+"""A line per scan while a cohort is segmented or scored."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
 
 class LogProgress:
-    """Log each case when its label map is written, with the seconds it took; attach to the evaluator."""
+    """Log each case when it is done, where its label map went and the seconds it took; attach to an evaluator."""
 
     def __init__(self) -> None:
         self._since = 0.0
@@ -24,8 +26,13 @@ class LogProgress:
 
     def _log(self, engine: Evaluator) -> None:
         now = time.perf_counter()
-        cases = ", ".join(f"{record['case']} -> {record['output']}" for record in engine.state.batch)
+        cases = ", ".join(" -> ".join(_names(record)) for record in engine.state.batch)
         engine.logger.info(
             f"{engine.state.iteration}/{engine.state.epoch_length}: {cases} ({now - self._since:.1f} s)"
         )
         self._since = now
+
+
+def _names(record: Mapping[str, Any]) -> list[str]:
+    """Return the case, and its output where it has one."""
+    return [str(record[key]) for key in ("case", "output") if key in record]
