@@ -1,6 +1,7 @@
 """A run that is broken off ends as one that was not; the same seed gives the same weights."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -138,9 +139,9 @@ def test_sidecars_say_which_epoch_and_score(training):
 
 
 def refused(training, pattern):
-    with pytest.raises(SystemExit, match=pattern) as ended:
+    with pytest.raises(SystemExit) as ended:
         training.run()
-    assert str(ended.value).startswith("segpipe: ")
+    assert re.search(f"^segpipe: .*{pattern}", ended.value.code), ended.value.code
 
 
 def test_a_finished_run_is_not_resumed(training):

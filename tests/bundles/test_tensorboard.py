@@ -1,0 +1,196 @@
+"""What TensorBoard reads from a run: every figure at every epoch, as it was computed, and the pictures."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segpipe.networks import read_sidecar
+
+EPOCHS = 2  # of finished_run
+
+
+def read(run):
+    log = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    log.Reload()
+    return log
+
+
+@pytest.fixture(scope="module")
+def log(finished_run):
+    return read(finished_run)
+
+
+@pytest.fixture(scope="module")
+def names(bundle):
+    return [row["name"] for row in bundle.parser("train")["_meta_"]["label_table"]][1:]
+
+
+def scalars(log, tag):
+    return {event.step: event.value for event in log.Scalars(tag)}
+
+
+def test_every_figure_is_logged_at_every_epoch(log, names):
+    expected = {
+        "loss/train",
+        "learning_rate",
+        "speed/seconds_per_epoch",
+        "dice/mean",
+        *(f"dice/{n}" for n in names),
+    }
+
+    assert set(log.Tags()["scalars"]) == expected
+    for tag in expected:
+        assert list(scalars(log, tag)) == [1, 2], tag
+
+
+def test_losses_and_seconds_are_sound(log):
+    loss = scalars(log, "loss/train")
+
+    assert all(np.isfinite(value) and value > 0 for value in loss.values())
+    assert loss[2] < loss[1]
+    assert all(0 < value < 600 for value in scalars(log, "speed/seconds_per_epoch").values())
+
+
+def test_the_learning_rate_is_the_schedules(bundle, log):
+    """Of each epoch's last step, worked out by the scheduler alone."""
+    parser = bundle.parser("train", **bundle.training, epochs=EPOCHS)
+    scheduler, optimizer = parser.get_parsed_content("lr_scheduler"), parser.get_parsed_content("optimizer")
+    steps = len(parser.get_parsed_content("train#dataloader"))
+    used = []
+    for _ in range(EPOCHS * steps):
+        used.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+
+    assert scalars(log, "learning_rate") == pytest.approx({1: used[steps - 1], 2: used[-1]}, rel=1e-6)
+
+
+def test_mean_dice_is_the_mean_over_cases_and_classes(log, names):
+    """Phantoms have both classes in every case, so the mean of the classes' means is the mean of all."""
+    for step, mean in scalars(log, "dice/mean").items():
+        classes = [scalars(log, f"dice/{name}")[step] for name in names]
+        assert mean == pytest.approx(np.mean(classes), abs=1e-6)
+        assert all(0 <= value <= 1 for value in classes)
+
+
+def test_dice_is_what_an_evaluation_of_the_best_weights_gives(bundle, finished_run, log, names):
+    """Phantoms' grids are the network's, so scores on the scan's own grid are those of the training."""
+    bundle.run("train", "evaluate", **bundle.training, run_name=finished_run.name)
+
+    best = read_sidecar(finished_run / "best.pt").training
+    rows = list(csv.DictReader((finished_run / "evaluation" / "scores.csv").read_text().splitlines()))
+    assert len(rows) == 2
+    for name in names:
+        scored = np.mean([float(row[f"dice_{name}"]) for row in rows])
+        assert scalars(log, f"dice/{name}")[best["epoch"]] == pytest.approx(scored, abs=2e-3), name
+    mean = scalars(log, "dice/mean")
+    assert mean[best["epoch"]] == pytest.approx(best["validation"]["val_mean_dice"], abs=1e-6)
+    assert mean[best["epoch"]] == max(mean.values())
+
+
+def held_out(bundle):
+    training = json.loads(bundle.manifest.read_text())["training"]
+    return [entry["case"] for entry in training if entry["fold"] == 0]
+
+
+def picture(event):
+    return np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert("RGB")).astype(int)
+
+
+def test_pictures_of_the_same_cases_are_logged_at_every_validation(bundle, log):
+    expected = {
+        f"{case}/{name}" for case in held_out(bundle) for name in ("1_image", "2_reference", "3_prediction")
+    }
+
+    assert set(log.Tags()["images"]) == expected
+    for tag in expected:
+        assert [event.step for event in log.Images(tag)] == [1, 2], tag
+
+
+def test_image_reference_and_prediction_are_one_view_of_different_things(bundle, log):
+    for case in held_out(bundle):
+        image, reference, prediction = (
+            picture(log.Images(f"{case}/{name}")[-1]) for name in ("1_image", "2_reference", "3_prediction")
+        )
+
+        assert image.shape == reference.shape == prediction.shape
+        assert np.ptp(image, axis=-1).max() == 0, "the image is grey"
+        assert (reference != image).any()
+        assert (prediction != image).any()
+        assert (prediction != reference).any()
+        untouched = (np.ptp(reference, axis=-1) == 0) & (np.ptp(prediction, axis=-1) == 0)
+        assert untouched.mean() > 0.2
+        np.testing.assert_array_equal(reference[untouched], image[untouched])
+
+
+def test_the_reference_has_the_label_tables_colours(bundle, log):
+    colours = [tuple(row["color"]) for row in bundle.parser("train")["_meta_"]["label_table"]]
+    for case in held_out(bundle):
+        found = set(map(tuple, picture(log.Images(f"{case}/2_reference")[0]).reshape(-1, 3).tolist()))
+
+        assert set(colours[1:]) <= found
+
+
+def test_the_reference_is_the_same_at_every_validation_and_the_prediction_is_not(bundle, log):
+    for case in held_out(bundle):
+        first, second = (picture(event) for event in log.Images(f"{case}/2_reference"))
+        np.testing.assert_array_equal(first, second)
+        first, second = (picture(event) for event in log.Images(f"{case}/3_prediction"))
+        assert (first != second).any()
+
+
+def test_the_log_is_of_a_sane_size(finished_run):
+    """Two validations with two cases of three pictures; a hundred validations must stay handy."""
+    size = sum(path.stat().st_size for path in (finished_run / "tensorboard").rglob("*") if path.is_file())
+
+    assert size < 5e6
+
+
+class PowerCut(BaseException):
+    """What no handler catches."""
+
+
+def test_a_resumed_runs_log_is_that_of_one_run(bundle, monkeypatch):
+    """What was logged after the last saved epoch is hidden: every step once."""
+    from segpipe.training import TrainingState
+
+    small = {"epochs": 3, "patch_size": [32, 32, 32], "filters": [8, 16, 32, 64]}
+    save = TrainingState._save
+
+    def cut(self, engine):
+        if engine.state.epoch == 2:
+            raise PowerCut  # epoch 2 is logged and validated, not saved
+        save(self, engine)
+
+    monkeypatch.setattr(TrainingState, "_save", cut)
+    with pytest.raises(PowerCut):
+        bundle.train("cut", **small)
+    monkeypatch.undo()
+
+    log = read(bundle.train("cut", **small, resume=True))
+
+    for tag in ("loss/train", "dice/mean"):
+        assert [event.step for event in log.Scalars(tag)] == [1, 2, 3], tag
+
+
+def test_loss_is_the_mean_of_an_epochs_batches(bundle, monkeypatch):
+    from monai.losses import DiceCELoss
+
+    losses = []
+    forward = DiceCELoss.forward
+    monkeypatch.setattr(
+        DiceCELoss,
+        "forward",
+        lambda self, scores, label: losses.append(forward(self, scores, label)) or losses[-1],
+    )
+
+    run = bundle.train("losses", epochs=1, patch_size=[32, 32, 32], filters=[8, 16, 32, 64])
+
+    expected = torch.stack(losses).mean().item()
+    assert scalars(read(run), "loss/train") == pytest.approx({1: expected}, rel=1e-5)
