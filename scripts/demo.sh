@@ -41,8 +41,11 @@ took() { printf '      %d s\n' $((SECONDS - step_begun)); }
 logged() {
     local log=$1 shown=$2
     shift 2
-    if ! "$@" 2>&1 </dev/null | tee "$log" | awk -v shown="$shown" '
-        $0 ~ shown { sub(/^.* INFO /, ""); print "      " $0; fflush() }'; then
+    if ! "$@" 2>&1 </dev/null | tee "$log" | while IFS= read -r line; do
+        if [[ $line =~ $shown ]]; then
+            printf '      %s\n' "${line##* INFO }"
+        fi
+    done; then
         tail -n 30 "$log" >&2
         printf 'demo: step %d failed; all of its output is in %s\n' "$step" "$output/$log" >&2
         exit 1
@@ -50,12 +53,12 @@ logged() {
 }
 
 announce "Making phantoms to train on: synthetic MRI volumes with labels"
-"$bin/segpipe" phantoms dataset phantoms --cases 64 >/dev/null
+"$bin/segpipe" phantoms dataset phantoms --cases 160 >/dev/null
 took
 
 announce "Training $(basename "$bundle") on them"
-overrides=(--epochs 15 --batch_size 1 --val_interval 5 --warm_up_share 0.1)
-logged training.log ' INFO Epoch [0-9]+[/:]|^Cases:' \
+overrides=(--epochs 8 --batch_size 1 --val_interval 4 --warm_up_share 0.1)
+logged training.log 'INFO Epoch [0-9]+[/:]|^Cases:' \
     "$python" -m monai.bundle run --config_file "$bundle/configs/train.yaml" --bundle_root "$bundle" \
     --manifest phantoms/dataset.json --dataset_dir phantoms \
     --output_dir runs --run_name demo "${overrides[@]}"
@@ -66,7 +69,7 @@ announce "Making new scans to segment: NIfTI, MetaImage, NRRD and a DICOM series
 took
 
 announce "Segmenting them"
-logged inference.log ' INFO [0-9]+/[0-9]+: ' \
+logged inference.log 'INFO [0-9]+/[0-9]+:' \
     "$python" -m monai.bundle run --config_file "$bundle/configs/inference.yaml" --bundle_root "$bundle" \
     --dataset_dir scans --output_dir label_maps --weights "['runs/demo/best.pt']"
 took
