@@ -1,0 +1,122 @@
+"""Training on two processes, as torchrun starts it: one run, one set of files, every case counted once."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segpipe.networks import read_sidecar
+from segpipe.volumes import read_volume
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "epochs": 2,
+    "val_interval": 1,
+    "patch_size": [32, 32, 32],
+    "filters": [8, 16, 32, 64],
+    "batch_size": 2,
+}
+
+
+def torchrun(bundle, output_dir, processes=2, run_name="two", **overrides):
+    settings = {**bundle.training, **SMALL, "output_dir": output_dir, "run_name": run_name, **overrides}
+    settings.pop("device")
+    arguments = [
+        text for key, value in settings.items() for text in (f"--{key}", str(value).replace(" ", ""))
+    ]
+    files = f"[{','.join(repr(file) for file in bundle.files('train', 'multi_gpu_train'))}]"
+    return subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                "--nproc_per_node",
+                str(processes),
+            ),
+            *("-m", "monai.bundle", "run", "--config_file", files, *arguments),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(bundle, tmp_path_factory):
+    """Return the folder of a run on two processes."""
+    output_dir = tmp_path_factory.mktemp("distributed")
+    done = torchrun(bundle, output_dir)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return output_dir / "two"
+
+
+def test_there_is_one_run_with_one_set_of_files(run):
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.json",
+        "best.pt",
+        "configuration.yaml",
+        "environment.json",
+        "last.json",
+        "last.pt",
+        "tensorboard",
+        "training_state.pt",
+    ]
+    assert len(list((run / "tensorboard").iterdir())) == 1
+
+
+def test_ranks_agree_on_a_name_that_nobody_gave(bundle, tmp_path):
+    done = torchrun(bundle, tmp_path, run_name="null", epochs=1)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_every_epoch_is_logged_once(run):
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+
+    for tag in ("loss/train", "dice/mean"):
+        assert [event.step for event in log.Scalars(tag)] == [1, 2], tag
+
+
+def test_validation_counts_every_case_once(bundle, run):
+    """Dice over both processes' cases is what one process finds for the same weights."""
+    best = read_sidecar(run / "best.pt").training
+    overrides = {**bundle.training, **SMALL, "output_dir": str(run.parent), "run_name": run.name}
+    bundle.run("train", "evaluate", **overrides)
+
+    rows = [line.split(",") for line in (run / "evaluation" / "scores.csv").read_text().splitlines()[1:]]
+    assert len(rows) == len({row[0] for row in rows}) == 2
+    scores = [float(score) for row in rows for score in row[1:]]
+    assert best["validation"]["val_mean_dice"] == pytest.approx(sum(scores) / len(scores), abs=2e-3)
+
+
+def test_its_weights_segment(bundle, run, phantom_scans, tmp_path):
+    """The state is the network's own, without the wrapper's prefix."""
+    bundle.run(
+        "inference",
+        bundle_root=str(bundle.root),
+        dataset_dir=str(phantom_scans[0] / "nrrd"),
+        output_dir=str(tmp_path / "out"),
+        weights=[str(run / "best.pt")],
+        filters=SMALL["filters"],
+        device="cpu",
+    )
+
+    assert read_volume(tmp_path / "out" / "phantom.nrrd").array.max() <= 2
+
+
+def test_more_processes_than_cases_to_validate_are_refused(bundle, tmp_path):
+    """One without a case would leave the others waiting for its share of the metric for ever."""
+    done = torchrun(bundle, tmp_path, processes=3)
+
+    assert done.returncode != 0
+    assert "3 processes but only 2 cases to validate with" in done.stderr
+    assert list(tmp_path.iterdir()) == []
