@@ -129,7 +129,8 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         cost = f"{statistics.fmean(whole):.1f}" if whole else "-"
         mean = statistics.fmean(means)
         commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
-        text = f"| {variant} | {folds} | {anterior:.4f} | {posterior:.4f} | {mean:.4f} | {spread} | {cost} | {commits} |"
+        dice = f"{anterior:.4f} | {posterior:.4f} | {mean:.4f} | {spread}"
+        text = f"| {variant} | {folds} | {dice} | {cost} | {commits} |"
         rows.append((-mean if not math.isnan(mean) else 0.0, text))
     for _, text in sorted(rows):
         print(text)

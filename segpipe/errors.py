@@ -14,7 +14,7 @@ class SegpipeError(Exception):
     """
 
 
-class RunEnded(SystemExit):  # noqa: N818  # it ends the process, as its parent does
+class RunEnded(SystemExit):
     """The end of a run with one message, which Python prints when the process ends.
 
     Ignite logs what passes through its loop; as text this says only that the reason follows, so that the message

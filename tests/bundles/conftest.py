@@ -43,7 +43,9 @@ class Bundle:
         return self.output_dir / run_name
 
     def workflow(self, names: list[str], kind: str, **overrides: Any) -> ConfigWorkflow:
-        workflow = ConfigWorkflow(config_file=self.files(*names), workflow_type=kind, logging_file=None, **overrides)
+        workflow = ConfigWorkflow(
+            config_file=self.files(*names), workflow_type=kind, logging_file=None, **overrides
+        )
         workflow.initialize()
         return workflow
 

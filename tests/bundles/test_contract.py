@@ -102,7 +102,9 @@ def test_training_overfits_one_batch(bundle):
     torch.manual_seed(0)
     parser = bundle.parser("train", **bundle.training, batch_size=2)
     parser["patch_size"] = [min(size, 32) for size in parser["patch_size"]]
-    parser["train#preprocessing#transforms"] = "$@load_transforms + @deterministic_transforms + @random_transforms[:3]"
+    parser["train#preprocessing#transforms"] = (
+        "$@load_transforms + @deterministic_transforms + @random_transforms[:3]"
+    )
     network, optimizer, loss = (parser.get_parsed_content(name) for name in ("network", "optimizer", "loss"))
     batch = next(iter(parser.get_parsed_content("train#dataloader")))
     inferer = parser.get_parsed_content("train#inferer")
@@ -133,7 +135,9 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, finished_run, p
     parser = bundle.parser("inference")
     window = parser["window_size"]
     missing = [max(0, wanted - size) for wanted, size in zip(window, voxels.shape, strict=True)]
-    assert all(size <= wanted for size, wanted in zip(voxels.shape, window, strict=True)), "one window, no sums"
+    assert all(size <= wanted for size, wanted in zip(voxels.shape, window, strict=True)), (
+        "one window, no sums"
+    )
     before = [half // 2 for half in missing]
     padded = np.pad(
         (voxels - voxels.mean()) / voxels.std(), [(b, m - b) for b, m in zip(before, missing, strict=True)]
@@ -142,7 +146,9 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, finished_run, p
     network.load_state_dict(torch.load(finished_run / "best.pt", weights_only=True))
     with torch.no_grad():
         scores = network(torch.from_numpy(padded)[None, None])[0].numpy()
-    expected = scores.argmax(axis=0)[tuple(slice(b, b + s) for b, s in zip(before, voxels.shape, strict=True))]
+    expected = scores.argmax(axis=0)[
+        tuple(slice(b, b + s) for b, s in zip(before, voxels.shape, strict=True))
+    ]
 
     written = nib.load(tmp_path / "out" / "case.nii.gz")
     assert written.get_data_dtype() == np.uint8
@@ -157,7 +163,9 @@ def test_every_format_comes_back_on_its_own_grid(bundle, finished_run, phantom_s
 
     bundle.run("inference", **inference(bundle, scans, tmp_path / "out", finished_run / "best.pt"))
 
-    expected = sorted(path.relative_to(references) for path in references.rglob("*") if path.suffix != ".zraw")
+    expected = sorted(
+        path.relative_to(references) for path in references.rglob("*") if path.suffix != ".zraw"
+    )
     expected = [path for path in expected if (references / path).is_file()]
     for path in expected:
         written, reference = read_volume(tmp_path / "out" / path), read_volume(references / path)
@@ -173,7 +181,9 @@ def test_train_and_inference_agree(bundle):
     train, infer = bundle.parser("train"), bundle.parser("inference")
     shared = ["network_def", "deterministic_transforms", "labels", "identity"]
     shared += [name for name in train.get() if name in infer and isinstance(train[name], int | float | list)]
-    shared = [name for name in shared if name not in ("imports", "initialize", "run", "load_transforms", "handlers")]
+    shared = [
+        name for name in shared if name not in ("imports", "initialize", "run", "load_transforms", "handlers")
+    ]
 
     assert {name: train[name] for name in shared} == {name: infer[name] for name in shared}
     assert train["validate#inferer"] == infer["inferer"]
@@ -181,7 +191,9 @@ def test_train_and_inference_agree(bundle):
     assert "filters" in shared
 
 
-@pytest.mark.parametrize("names", [["train"], ["train", "evaluate"], ["train", "multi_gpu_train"], ["inference"]], ids="+".join)
+@pytest.mark.parametrize(
+    "names", [["train"], ["train", "evaluate"], ["train", "multi_gpu_train"], ["inference"]], ids="+".join
+)
 def test_every_component_is_importable_and_its_arguments_bind(bundle, names):
     found = 0
     for component in components(bundle.parser(*names).get()):

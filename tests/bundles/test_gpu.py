@@ -26,7 +26,11 @@ def test_hippocampus_reaches_its_dice_in_two_minutes(bundle, real_data, tmp_path
     """0.89 on a held-out fold, in under 120 s of training and validation on a data-centre card."""
     if bundle.root.name != "mri_hippocampus_unet":
         pytest.skip("another bundle")
-    real = {"manifest": "hippocampus", "dataset_dir": str(real_data("hippocampus")), "output_dir": str(tmp_path)}
+    real = {
+        "manifest": "hippocampus",
+        "dataset_dir": str(real_data("hippocampus")),
+        "output_dir": str(tmp_path),
+    }
     began = time.perf_counter()
 
     bundle.train("gpu", **real, device="cuda:0", epochs=20, val_interval=20, num_workers=8)
