@@ -195,17 +195,20 @@ def test_a_run_that_diverges_ends_and_keeps_its_last_good_epoch(training):
         assert all(tensor.isfinite().all() for tensor in weights(diverging.folder, name).values())
 
 
-def test_a_crash_before_the_state_is_written_leaves_the_run_unfinished(training, monkeypatch):
+def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(training, monkeypatch):
     """Were the state written first, the run would count as finished beside older weights."""
     whole = training("whole").run().folder
     broken = training("broken")
 
-    def cut(path, write):
+    def cut(path, *_):
+        assert path == broken.folder.last
         raise PowerCut
 
-    broken.trainer.add_event_handler(
-        Events.EPOCH_STARTED(once=4),
-        lambda _: monkeypatch.setattr("segpipe.training.state.write_atomically", cut),
+    def arm(_):
+        monkeypatch.setattr("segpipe.training.state.save_weights", cut)
+
+    broken.evaluator.add_event_handler(
+        Events.COMPLETED, lambda engine: engine.state.epoch == 4 and arm(engine)
     )
     with pytest.raises(PowerCut):
         broken.run()
