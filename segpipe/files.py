@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from segpipe.errors import SegpipeError
 
 
 def file_sha256(path: Path) -> str:
@@ -39,6 +42,28 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder in which no file can be made, before work is done whose result would go there.
+
+    Nothing is left behind: of a folder that does not exist yet, the nearest one above it is tried.
+
+    Raises:
+        SegpipeError: a file stands where the folder or one above it would be, or it cannot be written in.
+    """
+    place = folder
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise SegpipeError(
+            f"{folder}: nothing can be written there: {place} is "
+            f"{f'not writable ({error.strerror})' if place.is_dir() else 'no folder'}; "
+            "choose another output folder, or mend the permissions"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,9 +17,11 @@ from segpipe.dataset import (
 )
 from segpipe.dataset.loading import CaseLoader
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.files import file_sha256
+from segpipe.files import file_sha256, require_writable
 from segpipe.labels import LabelTable
-from segpipe.volumes import check_collisions, find_scans, output_path, read_header
+from segpipe.volumes import Scan, check_collisions, existing_outputs, find_scans, output_path, read_header
+
+_NAMES_SHOWN = 5
 
 
 class TrainingCases:
@@ -97,6 +99,7 @@ def inference_cases(
     spatial_dims: int = 3,
     num_channels: int = 1,
     series_uid: str | None = None,
+    overwrite: bool = False,
 ) -> list[dict[str, Any]]:
     """List the scans of a folder, or one scan, as records, after a look at every header.
 
@@ -107,13 +110,16 @@ def inference_cases(
         spatial_dims: of the scans the bundle takes.
         num_channels: of the scans the bundle takes.
         series_uid: which series of a DICOM folder that holds several.
+        overwrite: replace files that lie where the label maps will go. Not by default: such a file may be
+            somebody's scan, beside the folder that was given.
 
     Returns:
         records `{"case", "image", "output"}`; `output` is the label map's path below `output_dir`.
 
     Raises:
         SystemExit: with one message: no scan, an unknown suffix, headers that cannot be read or are of another
-            dimension, outputs that collide, or an output folder among the scans.
+            dimension, outputs that collide or exist, or an output folder that is among the scans or cannot be
+            written in.
     """
     source, target = Path(dataset_dir), Path(output_dir)
     scans = find_scans(source)
@@ -123,6 +129,7 @@ def inference_cases(
             "choose another --output_dir"
         )
     check_collisions(scans, target)
+    _require_free(scans, target, overwrite=overwrite)
     refused = []
     for scan in scans:
         try:
@@ -146,6 +153,23 @@ def inference_cases(
         }
         for scan in scans
     ]
+
+
+def _require_free(scans: Sequence[Scan], target: Path, *, overwrite: bool) -> None:
+    """Refuse outputs that would replace a file, or that could not be written."""
+    existing = existing_outputs(scans, target)
+    if existing and not overwrite:
+        shown = ", ".join(str(file) for file in existing[:_NAMES_SHOWN])
+        more = f" and {len(existing) - _NAMES_SHOWN} more" if len(existing) > _NAMES_SHOWN else ""
+        raise SegpipeError(
+            f"{target}: {len(existing)} of the files to write exist already: {shown}{more}; choose another "
+            "--output_dir, or add --overwrite True to replace them"
+        )
+    for file in existing:
+        if file.is_dir():
+            raise SegpipeError(f"{file}: a folder stands where a label map goes; choose another --output_dir")
+    for folder in sorted({output_path(scan, target).parent for scan in scans}):
+        require_writable(folder)
 
 
 class RunLoader(CaseLoader):

@@ -9,7 +9,7 @@ from segpipe.volumes.dicom_writer import write_series
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
 from segpipe.volumes.reading import read_header, read_volume
-from segpipe.volumes.scans import Scan, check_collisions, find_scans, output_path
+from segpipe.volumes.scans import Scan, check_collisions, existing_outputs, find_scans, output_path
 from segpipe.volumes.volume import NiftiForms, Volume, VolumeHeader, check_finite
 from segpipe.volumes.writer import write_label_map, write_volume
 
@@ -23,6 +23,7 @@ __all__ = [
     "VolumeHeader",
     "check_collisions",
     "check_finite",
+    "existing_outputs",
     "find_scans",
     "lps_to_ras",
     "output_path",

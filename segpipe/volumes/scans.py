@@ -142,6 +142,22 @@ def check_collisions(
                 )
 
 
+def existing_outputs(
+    scans: Sequence[Scan],
+    output_dir: str | Path,
+    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
+) -> list[Path]:
+    """Return the files, of any origin, that the label maps of these scans would replace.
+
+    Args:
+        scans: from `find_scans`.
+        output_dir: as `output_path`.
+        format: as `output_path`.
+    """
+    written = (file for scan in scans for file in _written_files(output_path(scan, output_dir, format)))
+    return [file for file in written if os.path.lexists(file)]
+
+
 def _written_files(target: Path) -> Iterator[Path]:
     yield target
     if target.suffix == VolumeFormat.MHD.value:
