@@ -86,7 +86,7 @@ def train_and_score(
         (folder / "finished").touch()
     after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
     run_bundle(["train", "evaluate"], {**where, **experiment, "weights": [str(folder / "last.pt")]})
-    with (folder / "evaluation" / "scores.csv").open(newline="") as file:
+    with (folder / "evaluation" / f"last-fold{fold}" / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {
         "variant": variant,

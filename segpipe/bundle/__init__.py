@@ -4,24 +4,28 @@ from segpipe.bundle.cases import RunLoader, TrainingCases, inference_cases
 from segpipe.bundle.check import check_configuration
 from segpipe.bundle.setup import (
     check_device,
-    evaluation_folder,
-    identity,
+    check_sizes,
     join_process_group,
-    load_weights,
+    label_table,
     local_device,
+    run_engine,
     start_run,
 )
+from segpipe.bundle.weights import identity, load_weights, weights_to_score
 
 __all__ = [
     "RunLoader",
     "TrainingCases",
     "check_configuration",
     "check_device",
-    "evaluation_folder",
+    "check_sizes",
     "identity",
     "inference_cases",
     "join_process_group",
+    "label_table",
     "load_weights",
     "local_device",
+    "run_engine",
     "start_run",
+    "weights_to_score",
 ]

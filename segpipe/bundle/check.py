@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from monai.bundle import ConfigParser
@@ -13,11 +13,10 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from segpipe.bundle.running import running_parser
 from segpipe.errors import SegpipeError, exit_with_message
 
-_REFERENCE = re.compile(r"@(\w+)")
-_FLOAT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-_READ_BY_MONAI = {"imports", "initialize", "run", "finalize"} | {
-    str(known["id"]).partition("::")[0] for known in [*TrainProperties.values(), *InferProperties.values()]
-}
+_REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_RUN_BY_MONAI = {"imports", "initialize", "run", "finalize"}
+_NAMES = {"bundle_root", "dataset_dir", "manifest", "output_dir", "run_name", "series_uid", "weights"}
 
 
 @exit_with_message()
@@ -36,27 +35,45 @@ def check_configuration() -> None:
 def configuration_findings(parser: ConfigParser) -> list[str]:
     """Return one sentence a mistake, in the order of the configuration."""
     configuration = {name: value for name, value in parser.get().items() if name != parser.meta_key}
-    used = {name for _, text in _strings(configuration, "") for name in _REFERENCE.findall(text)}
-    findings = []
+    return [*_unused(configuration), *_misread(configuration)]
+
+
+def _unused(configuration: dict[str, Any]) -> Iterator[str]:
+    """Find ids that neither the configuration refers to nor MONAI reads."""
+    references = {
+        reference.replace("#", "::")
+        for _, text in _strings(configuration, "")
+        for reference in _REFERENCE.findall(text)
+    }
+    properties = TrainProperties if "train" in configuration else InferProperties
+    read = _RUN_BY_MONAI | references | {str(known["id"]) for known in properties.values()}
+    # a whole is used with each of its parts, and a part's wholes with it
+    wholes = {identifier.rpartition("::")[0] for identifier in read} | {i.partition("::")[0] for i in read}
     for name, value in configuration.items():
-        if name in used or name in _READ_BY_MONAI or isinstance(value, dict):
-            continue
-        if _is_component_list(value):
-            continue
-        nearest = difflib.get_close_matches(name, [other for other in configuration if other != name], n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else "leave it out"
-        findings.append(f"{name} is used by nothing in this configuration; {hint}")
+        if name not in read | wholes:
+            yield _unused_sentence(name, configuration)
+        elif name not in references and isinstance(value, dict) and "_target_" not in value:
+            for key in value:
+                if f"{name}::{key}" not in read | wholes:
+                    yield _unused_sentence(f"{name}#{key}", [f"{name}#{other}" for other in value])
+
+
+def _unused_sentence(name: str, others: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, [other for other in others if other != name], n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else "leave it out"
+    return f"{name} is used by nothing in this configuration; {hint}"
+
+
+def _misread(configuration: dict[str, Any]) -> Iterator[str]:
+    """Find texts that were meant as something else, or that MONAI has changed."""
     for place, text in _strings(configuration, ""):
-        if _FLOAT.fullmatch(text.strip()):
-            findings.append(f"{place} is the text {text!r}, not a number; write it with a point, as 1.0e-3")
-        elif text.strip().lower() in ("true", "false"):
-            findings.append(f"{place} is the text {text!r}, not a truth value; write True or False")
-    return findings
-
-
-def _is_component_list(value: Any) -> bool:
-    """Tell whether a value makes objects, as `handlers` do, which MONAI's tools read without a reference."""
-    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+        named = place.partition("#")[0] in _NAMES
+        if named and "::" in text and not text.startswith(("$", "@", "%")):
+            yield f"{place} is {text!r}: MONAI turns # into ::, so no path or name may hold either; rename it"
+        elif not named and _NUMBER.fullmatch(text.strip()):
+            yield f"{place} is the text {text!r}, not a number; write it without quotes and with a point, as 1.0e-3"
+        elif not named and text.strip().lower() in ("true", "false"):
+            yield f"{place} is the text {text!r}, not a truth value; write True or False"
 
 
 def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:

@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
-from segpipe.bundle.running import merged_configuration, resolved_components, running_parser
+from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.networks import Identity
-from segpipe.networks import load_weights as load_network_weights
+from segpipe.inference import choose_precision
+from segpipe.labels import LabelTable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
 
 
 @exit_with_message()
-def check_device(device: torch.device | str) -> None:
-    """Refuse a device that this machine has not.
+def check_device(device: torch.device | str, precision: str = "auto") -> None:
+    """Refuse a device that this machine has not, and a precision that does not exist.
+
+    Args:
+        device: cpu, cuda or cuda:N.
+        precision: see `segpipe.inference.choose_precision`.
 
     Raises:
-        SystemExit: with the devices there are.
+        SystemExit: with what there is.
     """
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
         raise SegpipeError(f"device {device!r} is not a device; use cpu, cuda or cuda:N") from error
-    if wanted.type != "cuda":
-        return
+    if wanted.type not in ("cpu", "cuda"):
+        raise SegpipeError(f"device {wanted} is not supported; use cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if (wanted.index or 0) >= count:
+    if wanted.type == "cuda" and (wanted.index or 0) >= count:
         there = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
         raise SegpipeError(f"device {wanted} is not there: this machine has {there}; use --device cpu")
+    choose_precision(precision, wanted)
 
 
 @exit_with_message()
@@ -69,76 +74,61 @@ def _require_enough_cases(cases: TrainingCases) -> None:
 
 
 @exit_with_message()
-def identity(
-    network: torch.nn.Module,
-    labels: Sequence[Mapping[str, Any]],
-    transforms: str = "deterministic_transforms",
-) -> Identity:
-    """Describe what weights of this bundle belong to.
+def check_sizes(
+    strides: Sequence[int], sizes: Mapping[str, Sequence[int]], counts: Mapping[str, int] | None = None
+) -> None:
+    """Refuse patches that the network cannot halve as often as it does, and counts below 1.
 
     Args:
-        network: the bundle's `network_def`.
-        labels: the rows of its label table.
-        transforms: the id under which the configuration lists its deterministic transforms.
+        strides: of the network's levels; their product divides every size.
+        sizes: id -> voxels along each axis, of patches and windows.
+        counts: id -> a number of epochs, cases and the like.
+
+    Raises:
+        SystemExit: with the id, its value, the rule and the nearest sizes that fit.
     """
-    return Identity.of(network, resolved_components(running_parser(), transforms), labels)
+    step = math.prod(strides)
+    for name, size in sizes.items():
+        if any(length < step or length % step for length in size) or max(size) < 2 * step:
+            fitting = [max(step, round(length / step) * step) for length in size]
+            fitting[-1] = max(fitting) if max(fitting) >= 2 * step else 2 * step
+            raise SegpipeError(
+                f"{name} is {list(size)} voxels: the network halves every axis to 1/{step}, so each must be a "
+                f"multiple of {step}, and one at least {2 * step}; use {fitting}"
+            )
+    for name, count in (counts or {}).items():
+        if not isinstance(count, int) or count < 1:
+            raise SegpipeError(f"{name} is {count!r}, must be a whole number from 1 on")
 
 
 @exit_with_message()
-def load_weights(
-    network: torch.nn.Module,
-    weights: Sequence[str | Path] | None,
-    identity: Identity,
-    run_folder: RunFolder | None = None,
-    held_out: Mapping[str, str] | None = None,
-) -> None:
-    """Load a bundle's weights into its network.
+def label_table(rows: Sequence[Mapping[str, Any]]) -> LabelTable:
+    """Return the bundle's classes from the rows in its metadata.json, see `LabelTable.from_rows`."""
+    return LabelTable.from_rows(rows)
 
-    Args:
-        network: on its device.
-        weights: one file; a list, because an ensemble will have several. None takes the best of `run_folder`.
-        identity: of the bundle.
-        run_folder: of the run whose weights are the default.
-        held_out: case -> SHA-256 of its image, where the weights are to be scored on them.
+
+@exit_with_message()
+def run_engine(engine: Workflow) -> None:
+    """Run a trainer or an evaluator; what it refuses in the middle ends the process with one message."""
+    engine.run()
+
+
+@exit_with_message()
+def join_process_group() -> None:
+    """Join the processes that torchrun started: over NCCL where there is CUDA, each on its own card, else Gloo.
 
     Raises:
-        SystemExit: the file cannot be read, is of another network, of other transforms or labels; nothing is
-            held out to score, or the weights were trained on a case that they are to be scored on.
+        SystemExit: there are more processes than cards.
     """
-    if weights is None and run_folder is not None:
-        weights = [run_folder.best]
-    if weights is None or isinstance(weights, str | Path) or len(weights) != 1:
-        raise SegpipeError(
-            f"weights must be a list of one file, is {weights}; ensembles are not supported yet"
-        )
-    path = Path(weights[0])
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        sidecar = load_network_weights(network, path, identity)
-    for warning in caught:
-        print(f"segpipe: warning: {warning.message}", flush=True)  # noqa: T201
-    if held_out is not None:
-        _require_unseen(path, held_out, {} if sidecar is None else sidecar.training.get("cases", {}))
-
-
-def _require_unseen(path: Path, held_out: Mapping[str, str], trained_on: Mapping[str, str]) -> None:
-    if not held_out:
-        raise SegpipeError("fold is all: every case trains and none is held out to score; give --fold N")
-    seen = sorted(case for case, sha256 in held_out.items() if sha256 in set(trained_on.values()))
-    if seen:
-        raise SegpipeError(
-            f"{path}: was trained on {len(seen)} of the {len(held_out)} cases it is to be scored on, first "
-            f"{seen[0]}: such scores say nothing; give the --fold that its run held out"
-        )
-
-
-def evaluation_folder(run_folder: RunFolder) -> Path:
-    """Return where scores go: into the run that is scored, or beside all runs if only weights were named."""
-    return (run_folder.path if run_folder.named else run_folder.output_dir) / "evaluation"
-
-
-def join_process_group() -> None:
-    """Join the processes that torchrun started: over NCCL where there is CUDA, else Gloo."""
+    if torch.cuda.is_available():
+        rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if rank >= count:
+            raise SegpipeError(
+                f"process {rank} of this machine has no card: there are {count}; start torchrun with "
+                f"--nproc_per_node {count}"
+            )
+        # before the first collective, which NCCL would otherwise run on card 0 in every process
+        torch.cuda.set_device(rank)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
@@ -146,6 +136,4 @@ def local_device() -> torch.device:
     """Return this process's own device under torchrun."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.cuda.set_device(device)
-    return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -1,11 +1,13 @@
 """What a training run keeps and shows: its folder, state, weights and TensorBoard log, as Ignite handlers."""
 
+from segpipe.training.metrics import PresentDice
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.schedule import Validate
 from segpipe.training.state import SaveBest, TrainingState
 from segpipe.training.tensorboard import TrainingScalars, ValidationPictures, ValidationScalars
 
 __all__ = [
+    "PresentDice",
     "RunFolder",
     "SaveBest",
     "TrainingScalars",

@@ -48,7 +48,9 @@ class RunFolder:
         self.resume = resume
         self._run_name = None if run_name is None else str(run_name)
         self._writer: SummaryWriter | None = None
-        self._experiment_sha256: str | None = None
+        self._configuration: dict[str, Any] = {}
+        self._experiment: dict[str, Any] = {}
+        self._environment: dict[str, Any] = {}
 
     @property
     def named(self) -> bool:
@@ -94,9 +96,19 @@ class RunFolder:
     @property
     def experiment_sha256(self) -> str:
         """Hash of the configuration, less what says only where and how it runs; known from `start` on."""
-        if self._experiment_sha256 is None:
+        if not self._experiment:
             raise RuntimeError("the run is not started")
-        return self._experiment_sha256
+        return json_sha256(self._experiment)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the run adds to its weights' sidecar: configuration and environment; known from `start` on."""
+        return {"configuration": self._experiment, "environment": self._environment}
+
+    @property
+    def resumes(self) -> bool:
+        """Whether there is a state to go on from; a run broken off in its first epoch begins anew."""
+        return self.resume and self.training_state.is_file()
 
     def start(self, configuration: Mapping[str, Any]) -> None:
         """Make the folder and record what is run and where.
@@ -106,22 +118,30 @@ class RunFolder:
 
         Raises:
             SegpipeError: the name is no folder name, or it exists and `resume` is false; or, for a resume,
-                there is nothing to resume, no `run_name` was given, or the configuration is another one; or
-                the folder cannot be written.
+                there is no such run, no `run_name` was given, or the configuration is another one; or the
+                folder cannot be written.
         """
         self._agree_on_name()
-        self._experiment_sha256 = json_sha256(_experiment(configuration))
+        self._configuration = dict(configuration)
+        self._experiment = _experiment(configuration)
+        self._environment = environment()
         if not is_main_process():
             return
         if self.resume:
-            self._require_same_experiment(configuration)
-        else:
-            self._make_folder()
-        suffix = f"-resumed-{datetime.now():%Y%m%d-%H%M%S}" if self.resume else ""
-        write_text(
-            self.path / f"configuration{suffix}.yaml", yaml.safe_dump(dict(configuration), sort_keys=False)
-        )
-        write_json(self.path / f"environment{suffix}.json", environment())
+            self._require_same_experiment()
+            return
+        self._make_folder()
+        self._record()
+
+    def record_resume(self) -> None:
+        """Record with which configuration and in which environment a run goes on."""
+        if is_main_process():
+            self._record(f"-resumed-{datetime.now():%Y%m%d-%H%M%S}")
+
+    def _record(self, suffix: str = "") -> None:
+        text = yaml.safe_dump(self._configuration, sort_keys=False)
+        write_text(self.path / f"configuration{suffix}.yaml", text)
+        write_json(self.path / f"environment{suffix}.json", self._environment)
 
     def _make_folder(self) -> None:
         try:
@@ -135,16 +155,12 @@ class RunFolder:
                 f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir"
             ) from error
 
-    def _require_same_experiment(self, configuration: Mapping[str, Any]) -> None:
+    def _require_same_experiment(self) -> None:
         recorded = self.path / "configuration.yaml"
-        if not self.training_state.is_file() or not recorded.is_file():
-            raise SegpipeError(
-                f"{self.path}: nothing to resume: no {self.training_state.name}; leave out --resume"
-            )
-        then, now = (
-            _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8"))),
-            _experiment(configuration),
-        )
+        if not recorded.is_file():
+            raise SegpipeError(f"{self.path}: nothing to resume: no such run; leave out --resume")
+        then = _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8")))
+        now = self._experiment
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
         if changed:
             name = changed[0]

@@ -52,8 +52,8 @@ class SaveBest:
         if not is_main_process() or engine.state.best_metric_epoch != engine.state.epoch:
             return
         metric = {engine.state.key_metric_name: float(engine.state.best_metric)}
-        training = {**self.provenance, "epoch": engine.state.epoch, "validation": metric}
-        save_weights(self.run_folder.best, self.network, self.identity, training)
+        made = {**self.provenance, **self.run_folder.provenance, "epoch": engine.state.epoch}
+        save_weights(self.run_folder.best, self.network, self.identity, {**made, "validation": metric})
 
 
 class TrainingState:
@@ -120,13 +120,13 @@ class TrainingState:
             self.run_folder.last,
             self.network,
             self.identity,
-            {**self.provenance, "epoch": engine.state.epoch},
+            {**self.provenance, **self.run_folder.provenance, "epoch": engine.state.epoch},
         )
         write_atomically(self.run_folder.training_state, lambda file: torch.save(state, file))
 
     @exit_with_message()
     def _restore(self, engine: Engine) -> None:
-        if not self.run_folder.resume:
+        if not self.run_folder.resumes:
             return
         path = self.run_folder.training_state
         state = read_state(path)
@@ -141,6 +141,11 @@ class TrainingState:
             raise SegpipeError(
                 f"{path}: the manifest or the files of the training cases changed since this run began; "
                 "restore them, or start a new run"
+            )
+        if state["epoch_length"] != engine.state.epoch_length:
+            raise SegpipeError(
+                f"{path}: the run had {state['epoch_length']} steps an epoch, now there are "
+                f"{engine.state.epoch_length}; resume with as many processes as it began with"
             )
         if state["epoch"] >= state["max_epochs"] or state["stopped_early"]:
             raise SegpipeError(
@@ -157,6 +162,7 @@ class TrainingState:
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["epoch"] * state["epoch_length"]
         _restore_random_state(state["random"])
+        self.run_folder.record_resume()
         engine.logger.info(f"Resumed {self.run_folder.path} after epoch {state['epoch']}")
 
 

@@ -80,7 +80,8 @@ class ValidationScalars:
     Args:
         run_folder: whose log is written.
         labels: names of the classes.
-        metric: the name of a metric over foreground classes that keeps its details, as MONAI's MeanDice does.
+        metric: the name of a metric over foreground classes that keeps its details, as `PresentDice` does
+            under MONAI's IgniteMetricHandler.
     """
 
     def __init__(self, run_folder: RunFolder, labels: LabelTable, metric: str = "val_mean_dice") -> None:

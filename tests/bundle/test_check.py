@@ -1,5 +1,7 @@
 """Mistakes that MONAI takes in silence, on configurations of a few lines."""
 
+import copy
+
 import pytest
 from monai.bundle import ConfigParser
 
@@ -10,12 +12,20 @@ from segpipe.errors import SegpipeError
 GOOD = {
     "epochs": 3,
     "rate": 0.1,
-    "trainer": {"_target_": "builtins.dict", "n": "@epochs", "rate": "$@rate * 2"},
+    "output_dir": "/data/out",
+    "train": {
+        "inferer": {"_target_": "builtins.dict"},
+        "trainer": {"_target_": "builtins.dict", "n": "@epochs", "rate": "$@rate * 2", "to": "@output_dir"},
+    },
+    "run": ["$@train#trainer.run()"],
 }
 
 
 def findings(**changes):
-    return configuration_findings(ConfigParser({**GOOD, **changes}))
+    parser = ConfigParser(copy.deepcopy(GOOD))
+    for name, value in changes.items():
+        parser[name.replace("__", "::")] = value
+    return configuration_findings(parser)
 
 
 def test_a_configuration_that_means_what_it_says_has_no_finding():
@@ -26,25 +36,51 @@ def test_a_value_that_nothing_refers_to_is_found_with_the_nearest_id():
     assert findings(epoch=9) == ["epoch is used by nothing in this configuration; did you mean epochs?"]
 
 
+def test_a_component_that_nothing_refers_to_is_found():
+    (finding,) = findings(los={"_target_": "builtins.dict"})
+
+    assert finding.startswith("los is used by nothing")
+
+
+def test_a_misspelt_part_is_found_with_its_neighbour():
+    assert findings(train__inferrer={"_target_": "builtins.dict"}) == [
+        "train#inferrer is used by nothing in this configuration; did you mean train#inferer?"
+    ]
+
+
+def test_a_list_of_components_that_nothing_refers_to_is_found():
+    (finding,) = findings(my_handlers=[{"_target_": "builtins.dict"}])
+
+    assert finding.startswith("my_handlers is used by nothing")
+
+
 def test_ids_that_monai_reads_need_no_reference():
     assert findings(bundle_root=".", dataset_dir="/data", device="cpu", imports=["$import os"]) == []
 
 
-def test_a_list_of_components_needs_no_reference():
-    assert findings(handlers_of_mine=[{"_target_": "builtins.dict"}]) == []
+@pytest.mark.parametrize("text", ["1e-4", "3", "0.5"])
+def test_a_number_that_arrives_as_text_is_found_where_it_stands(text):
+    (finding,) = findings(train__trainer__lr=text)
 
-
-def test_a_number_that_yaml_reads_as_text_is_found_where_it_stands():
-    (finding,) = findings(optimizer={"_target_": "builtins.dict", "lr": "1e-4"})
-
-    assert finding.startswith("optimizer#lr is the text '1e-4'")
+    assert finding.startswith(f"train#trainer#lr is the text {text!r}, not a number")
 
 
 @pytest.mark.parametrize("text", ["true", "False", "FALSE"])
 def test_a_truth_value_as_text_is_found(text):
-    (finding,) = findings(trainer={"_target_": "builtins.dict", "n": "@epochs", "r": "@rate", "resume": text})
+    (finding,) = findings(train__trainer__resume=text)
 
-    assert finding.startswith(f"trainer#resume is the text '{text}'")
+    assert finding.startswith(f"train#trainer#resume is the text '{text}'")
+
+
+def test_a_path_that_monai_changed_is_found():
+    (finding,) = findings(output_dir="/data/out::1")
+
+    assert "'/data/out::1'" in finding
+    assert "rename it" in finding
+
+
+def test_a_name_may_look_like_a_number():
+    assert findings(output_dir="12e5") == []
 
 
 def test_components_are_resolved_to_plain_values():

@@ -191,6 +191,27 @@ def test_a_misspelt_override_of_inference_is_refused(bundle, finished_run, scan)
     )
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({"patch_size": [30, 30, 30]}, ["patch_size is [30, 30, 30]", "multiple of 8", "[32, 32, 32]"]),
+        ({"window_size": [8, 8, 8]}, ["window_size", "at least 16", "[8, 8, 16]"]),
+        ({"batch_size": 0}, ["batch_size is 0", "from 1 on"]),
+        ({"val_interval": 0}, ["val_interval is 0"]),
+        ({"precision": "fp16"}, ["'fp16'", "bfloat16"]),
+        ({"device": "mps"}, ["mps", "cpu"]),
+        ({"output_dir": "/data/a#b"}, ["output_dir", "rename it"]),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_made(bundle, override, expected, tmp_path):
+    where = {"output_dir": str(tmp_path / "runs"), **override}
+
+    refused(lambda: bundle.train("bad", **where), *expected)
+
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_run_that_exists_is_not_overwritten(bundle, finished_run):
     before = {path: path.stat().st_mtime_ns for path in finished_run.rglob("*")}
 

@@ -1,10 +1,12 @@
 """Training on two processes, as torchrun starts it: one run, one set of files, every case counted once."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segpipe.networks import read_sidecar
@@ -25,7 +27,10 @@ def torchrun(bundle, output_dir, processes=2, run_name="two", **overrides):
     settings = {**bundle.training, **SMALL, "output_dir": output_dir, "run_name": run_name, **overrides}
     settings.pop("device")
     arguments = [
-        text for key, value in settings.items() for text in (f"--{key}", str(value).replace(" ", ""))
+        text
+        for key, value in settings.items()
+        if value is not None
+        for text in (f"--{key}", str(value).replace(" ", ""))
     ]
     files = f"[{','.join(repr(file) for file in bundle.files('train', 'multi_gpu_train'))}]"
     return subprocess.run(
@@ -72,10 +77,12 @@ def test_there_is_one_run_with_one_set_of_files(run):
 
 
 def test_ranks_agree_on_a_name_that_nobody_gave(bundle, tmp_path):
-    done = torchrun(bundle, tmp_path, run_name="null", epochs=1)
+    done = torchrun(bundle, tmp_path, run_name=None, epochs=1)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list(tmp_path.iterdir())) == 1
+    (run,) = tmp_path.iterdir()
+    assert re.fullmatch(r"\d{8}-\d{6}", run.name)
+    assert (run / "last.pt").is_file()
 
 
 def test_every_epoch_is_logged_once(run):
@@ -92,7 +99,10 @@ def test_validation_counts_every_case_once(bundle, run):
     overrides = {**bundle.training, **SMALL, "output_dir": str(run.parent), "run_name": run.name}
     bundle.run("train", "evaluate", **overrides)
 
-    rows = [line.split(",") for line in (run / "evaluation" / "scores.csv").read_text().splitlines()[1:]]
+    rows = [
+        line.split(",")
+        for line in (run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines()[1:]
+    ]
     assert len(rows) == len({row[0] for row in rows}) == 2
     scores = [float(score) for row in rows for score in row[1:]]
     assert best["validation"]["val_mean_dice"] == pytest.approx(sum(scores) / len(scores), abs=2e-3)
@@ -120,3 +130,16 @@ def test_more_processes_than_cases_to_validate_are_refused(bundle, tmp_path):
     assert done.returncode != 0
     assert "3 processes but only 2 cases to validate with" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resume_with_another_number_of_processes_is_refused(bundle, run):
+    """Its epochs would have other numbers of steps than the schedule was made for."""
+    state = torch.load(run / "training_state.pt", weights_only=True)
+    before = state["epoch"]
+    torch.save({**state, "epoch": 1}, run / "training_state.pt")
+
+    done = torchrun(bundle, run.parent, processes=1, resume=True)
+
+    torch.save({**state, "epoch": before}, run / "training_state.pt")
+    assert done.returncode != 0
+    assert "as many processes as it began with" in done.stderr

@@ -84,7 +84,9 @@ def test_dice_is_what_an_evaluation_of_the_best_weights_gives(bundle, finished_r
     bundle.run("train", "evaluate", **bundle.training, run_name=finished_run.name)
 
     best = read_sidecar(finished_run / "best.pt").training
-    rows = list(csv.DictReader((finished_run / "evaluation" / "scores.csv").read_text().splitlines()))
+    rows = list(
+        csv.DictReader((finished_run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines())
+    )
     assert len(rows) == 2
     for name in names:
         scored = np.mean([float(row[f"dice_{name}"]) for row in rows])

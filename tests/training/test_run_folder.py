@@ -120,13 +120,20 @@ def test_a_resume_needs_a_name(tmp_path):
         RunFolder(tmp_path, resume=True).start(CONFIGURATION)
 
 
-def test_a_resume_needs_a_state(tmp_path):
-    folder = RunFolder(tmp_path, "a", resume=True)
-    with pytest.raises(SegpipeError, match=r"nothing to resume: no training_state.pt"):
-        folder.start(CONFIGURATION)
+def test_a_resume_needs_a_run(tmp_path):
+    with pytest.raises(SegpipeError, match="nothing to resume: no such run; leave out --resume"):
+        RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
+
+
+def test_a_run_broken_off_in_its_first_epoch_begins_anew(tmp_path):
     RunFolder(tmp_path, "a").start(CONFIGURATION)
-    with pytest.raises(SegpipeError, match="nothing to resume"):
-        folder.start(CONFIGURATION)
+    again = RunFolder(tmp_path, "a", resume=True)
+
+    again.start(CONFIGURATION)
+
+    assert not again.resumes
+    again.training_state.write_bytes(b"state")
+    assert again.resumes
 
 
 @pytest.mark.parametrize(
@@ -156,6 +163,8 @@ def test_a_resume_may_run_elsewhere_and_is_recorded_beside_the_start(tmp_path):
     again = RunFolder(tmp_path, "a", resume=True)
 
     again.start(elsewhere)
+    assert not list(again.path.glob("*-resumed-*"))  # not before the state is found to be good
+    again.record_resume()
 
     assert again.experiment_sha256 == first.experiment_sha256
     assert yaml.safe_load((again.path / "configuration.yaml").read_text()) == CONFIGURATION

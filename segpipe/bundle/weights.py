@@ -1,0 +1,139 @@
+"""A bundle's weights: what they belong to, loading them to segment, loading them to score."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.running import resolved_components, running_parser
+from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.networks import Identity
+from segpipe.networks import load_weights as load_network_weights
+from segpipe.networks.weights import Sidecar
+from segpipe.training import RunFolder
+
+
+@exit_with_message()
+def identity(
+    network: torch.nn.Module,
+    labels: Sequence[Mapping[str, Any]],
+    transforms: str = "deterministic_transforms",
+) -> Identity:
+    """Describe what weights of this bundle belong to.
+
+    Args:
+        network: the bundle's `network_def`.
+        labels: the rows of its label table.
+        transforms: the id under which the configuration lists its deterministic transforms.
+    """
+    return Identity.of(network, resolved_components(running_parser(), transforms), labels)
+
+
+@exit_with_message()
+def load_weights(network: torch.nn.Module, weights: Sequence[str | Path], identity: Identity) -> None:
+    """Load a bundle's weights into its network.
+
+    Args:
+        network: on its device.
+        weights: one file; a list, because an ensemble will have several.
+        identity: of the bundle.
+
+    Raises:
+        SystemExit: the file cannot be read, or is of another network, of other transforms or labels.
+    """
+    _load(network, _only(weights), identity)
+
+
+@dataclass(frozen=True)
+class ScoredWeights:
+    """Weights that are scored on held-out cases.
+
+    Attributes:
+        folder: where the scores go: a folder of their own in the run, or beside all runs if only weights were
+            named.
+        about: what the scores are of, in plain types.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+
+
+@exit_with_message()
+def weights_to_score(
+    network: torch.nn.Module,
+    weights: Sequence[str | Path] | None,
+    identity: Identity,
+    run_folder: RunFolder,
+    cases: TrainingCases,
+) -> ScoredWeights:
+    """Load weights that were trained on none of the cases they are to be scored on.
+
+    Args:
+        network: on its device.
+        weights: one file, in a list; None takes the best of `run_folder`.
+        identity: of the bundle.
+        run_folder: of the run whose weights are the default.
+        cases: of the fold.
+
+    Raises:
+        SystemExit: as `load_weights`; or nothing is held out, or the weights were trained on a held-out case.
+    """
+    if not cases.held_out:
+        raise SegpipeError("fold is all: every case trains and none is held out to score; give --fold N")
+    path = run_folder.best if weights is None else _only(weights)
+    sidecar = _load(network, path, identity)
+    training = {} if sidecar is None else sidecar.training
+    trained_on = set(training.get("cases", {}).values())
+    if not trained_on:
+        _warn(f"{path}: which cases it was trained on is not known; it may have seen those it is scored on")
+    seen = sorted(case for case, sha256 in cases.held_out.items() if sha256 in trained_on)
+    if seen:
+        raise SegpipeError(
+            f"{path}: was trained on {len(seen)} of the {len(cases.held_out)} cases it is to be scored on, first "
+            f"{seen[0]}: such scores say nothing; give the --fold that its run held out"
+        )
+    chosen_on = set(training.get("validation_cases", {}).values()) if "validation" in training else set()
+    chosen = bool(chosen_on & set(cases.held_out.values()))
+    if chosen:
+        _warn(
+            f"{path}: its epoch was chosen on the cases it is scored on; last.pt gives a figure without choice"
+        )
+    parent = run_folder.path if run_folder.named else run_folder.output_dir
+    return ScoredWeights(
+        folder=parent / "evaluation" / f"{path.stem}-fold{cases.provenance['fold']}",
+        about={
+            "weights": str(path),
+            "weights_sha256": None if sidecar is None else sidecar.weights_sha256,
+            "epoch": training.get("epoch"),
+            "epoch_chosen_on_these_cases": chosen,
+            "fold": cases.provenance["fold"],
+            "manifest": cases.provenance["manifest"],
+        },
+    )
+
+
+def _only(weights: Sequence[str | Path]) -> Path:
+    if isinstance(weights, str | Path) or len(weights) != 1:
+        raise SegpipeError(
+            f"weights must be a list of one file, is {weights}; ensembles are not supported yet"
+        )
+    return Path(weights[0])
+
+
+def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar | None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sidecar = load_network_weights(network, path, identity)
+    for warning in caught:
+        _warn(str(warning.message))
+    return sidecar
+
+
+def _warn(message: str) -> None:
+    print(f"segpipe: warning: {message}", flush=True)  # noqa: T201
