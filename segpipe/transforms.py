@@ -15,7 +15,7 @@ from monai.utils import ensure_tuple
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable, whole_numbers
-from segpipe.volumes import Grid, Volume, read_header, read_volume, write_label_map
+from segpipe.volumes import Grid, Volume, check_intensities, read_channels, read_header, write_label_map
 
 
 class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
@@ -30,14 +30,16 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         num_channels: how many channels each key must have in all; None allows any number.
         series_uid: which DICOM series of a folder that holds several; None refuses such folders.
         allow_missing_keys: of MONAI's MapTransform.
+        image_keys: those of the keys that hold intensities; the others are label maps, which may be blank.
 
     Returns:
-        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 narrowed to
-        float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel).
+        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 intensities
+        narrowed to float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel).
 
     Raises:
-        SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels, or
-            channels on different grids.
+        SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
+            channels on different grids, or an image that is blank or holds magnitudes beyond
+            `segpipe.volumes.MAX_INTENSITY`.
     """
 
     def __init__(
@@ -47,8 +49,10 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         num_channels: int | None = 1,
         series_uid: str | None = None,
         allow_missing_keys: bool = False,
+        image_keys: KeysCollection = "image",
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.image_keys = ensure_tuple(image_keys)
         self.spatial_dims = spatial_dims
         self.num_channels = num_channels
         self.series_uid = series_uid
@@ -57,31 +61,26 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         """Load every key of one record."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
-            loaded[key] = self._load(ensure_tuple(loaded[key]))
+            loaded[key] = self._load(ensure_tuple(loaded[key]), is_image=key in self.image_keys)
         return loaded
 
-    def _load(self, paths: Sequence[str | Path]) -> MetaTensor:
-        volumes = [read_volume(path, series_uid=_series_uid(path, self.series_uid)) for path in paths]
-        for volume in volumes:
-            require_shape(volume, self.spatial_dims)
-            differences = volume.grid.differences(volumes[0].grid)
-            if differences:
-                raise SegpipeError(
-                    f"{volume.path}: channels lie on different grids: {', '.join(differences)}; resample it "
-                    f"onto {volumes[0].path}"
-                )
-        channels = [volume.array if volume.num_channels > 1 else volume.array[None] for volume in volumes]
-        stacked = np.ascontiguousarray(np.concatenate(channels))
-        if self.num_channels is not None and len(stacked) != self.num_channels:
+    def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
+        volume = read_channels(paths, self.series_uid)
+        require_shape(volume, self.spatial_dims)
+        if self.num_channels is not None and volume.num_channels != self.num_channels:
             names = ", ".join(str(path) for path in paths)
             raise SegpipeError(
-                f"{names}: {len(stacked)} channels where {self.num_channels} wanted (a {self.spatial_dims}D "
-                f"scan, not a {self.spatial_dims + 1}D one); split the file and choose its channels"
+                f"{names}: {volume.num_channels} channels where {self.num_channels} wanted (a "
+                f"{self.spatial_dims}D scan, not a {self.spatial_dims + 1}D one); split the file and choose its "
+                "channels"
             )
-        if stacked.dtype == np.float64:
-            stacked = stacked.astype(np.float32)
-        affine = torch.as_tensor(volumes[0].grid.affine, dtype=torch.float64)
-        meta = {"filename_or_obj": str(volumes[0].path), "original_channel_dim": 0, "space": "RAS"}
+        stacked = np.ascontiguousarray(volume.channels)
+        if is_image:
+            check_intensities(volume)
+            if stacked.dtype == np.float64:
+                stacked = stacked.astype(np.float32)
+        affine = torch.as_tensor(volume.grid.affine, dtype=torch.float64)
+        meta = {"filename_or_obj": str(volume.path), "original_channel_dim": 0, "space": "RAS"}
         return MetaTensor(torch.as_tensor(stacked), affine=affine, meta=meta)
 
 

@@ -86,6 +86,59 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path, grid):
         load(tmp_path / "nan.nii.gz")
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(1e300, "f8"), (3e38, "f4"), (-2e15, "f4"), (1 << 60, "i8")])
+def test_values_that_float32_sums_cannot_hold_are_refused(tmp_path, array, value, dtype):
+    """1e300 becomes infinite in float32; the squares of 3e38 do, and a z-score is NaN everywhere."""
+    broken = array.astype(dtype)
+    broken[1, 2, 0] = value
+    nib.save(nib.Nifti1Image(broken, OBLIQUE, dtype=broken.dtype), tmp_path / "far.nii.gz")
+
+    with pytest.raises(
+        SegpipeError, match=r"far.nii.gz: 1 of 60 voxels exceed 1e\+15 .* first at \(1, 2, 0\)"
+    ):
+        load(tmp_path / "far.nii.gz")
+
+
+def test_ordinary_intensities_of_every_modality_pass(tmp_path, array):
+    nib.save(nib.Nifti1Image(array * 1e8, OBLIQUE), tmp_path / "pet_becquerel.nii.gz")
+
+    assert torch.isfinite(load(tmp_path / "pet_becquerel.nii.gz")).all()
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-12])
+def test_a_blank_image_is_refused(tmp_path, array, spread):
+    """Also one whose only differences are lost in float32."""
+    nib.save(nib.Nifti1Image(7 + spread * array, OBLIQUE), tmp_path / "blank.nii.gz")
+
+    with pytest.raises(SegpipeError, match=r"blank.nii.gz: every voxel is 7; a blank image"):
+        load(tmp_path / "blank.nii.gz")
+
+
+def test_one_blank_channel_is_refused(tmp_path, array):
+    two = np.stack([array, np.zeros_like(array)], -1)
+    nib.save(nib.Nifti1Image(two, OBLIQUE), tmp_path / "two.nii.gz")
+
+    with pytest.raises(SegpipeError, match=r"two.nii.gz: channel 1: every voxel is 0"):
+        load(tmp_path / "two.nii.gz", num_channels=2)
+
+
+def test_a_label_map_may_hold_one_value(tmp_path, scan):
+    write_label_map(
+        np.zeros((5, 4, 3), np.uint8), Grid.from_affine((5, 4, 3), OBLIQUE), tmp_path / "l.nii.gz"
+    )
+
+    loaded = LoadVolumed(["image", "label"])({"image": str(scan), "label": str(tmp_path / "l.nii.gz")})
+
+    assert not loaded["label"].any()
+
+
+def test_the_keys_of_images_can_be_named(tmp_path, grid):
+    write_volume(np.zeros((5, 4, 3), np.int16), grid, tmp_path / "blank.nii.gz")
+
+    with pytest.raises(SegpipeError, match="blank image"):
+        LoadVolumed("ct", image_keys="ct")({"ct": str(tmp_path / "blank.nii.gz")})
+
+
 def test_channels_are_stacked_in_the_order_given(tmp_path, scan, array, grid):
     write_volume((array * 2).astype(np.float32), grid, tmp_path / "second.nii.gz")
 
@@ -101,7 +154,7 @@ def test_channels_on_other_grids_are_refused(tmp_path, scan, array):
     write_volume(array, Grid.from_affine(array.shape, moved), tmp_path / "moved.nii.gz")
 
     with pytest.raises(
-        SegpipeError, match=r"moved.nii.gz: .* grids: origin .* mm .*; resample it onto .*scan.nii.gz"
+        SegpipeError, match=r"moved.nii.gz: .* grids: origin .* mm .*; resample moved.nii.gz onto scan.nii.gz"
     ):
         load(scan, tmp_path / "moved.nii.gz", num_channels=2)
 
@@ -110,7 +163,7 @@ def test_channels_of_one_size_more_are_refused(tmp_path, scan, array):
     larger = np.concatenate([array, array[:, :, :1]], axis=2)
     write_volume(larger, Grid.from_affine(larger.shape, OBLIQUE), tmp_path / "larger.nii.gz")
 
-    with pytest.raises(SegpipeError, match=r"size \(5, 4, 4\) vs \(5, 4, 3\) voxels"):
+    with pytest.raises(SegpipeError, match=r"size \(5, 4, 3\) vs \(5, 4, 4\) voxels"):
         load(scan, tmp_path / "larger.nii.gz", num_channels=2)
 
 
@@ -143,7 +196,8 @@ def test_a_picture_is_a_2d_volume(tmp_path):
 
 
 def test_float64_is_narrowed(tmp_path):
-    nib.save(nib.Nifti1Image(np.full((5, 4, 3), 0.1), OBLIQUE), tmp_path / "double.nii.gz")
+    values = np.linspace(0.1, 1, 60).reshape(5, 4, 3)
+    nib.save(nib.Nifti1Image(values, OBLIQUE), tmp_path / "double.nii.gz")
 
     image = load(tmp_path / "double.nii.gz")
 

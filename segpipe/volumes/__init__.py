@@ -8,13 +8,25 @@ from segpipe.volumes.dicom import read_series
 from segpipe.volumes.dicom_writer import write_series
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
-from segpipe.volumes.reading import read_header, read_volume
+from segpipe.volumes.reading import read_channels, read_header, read_volume
 from segpipe.volumes.scans import Scan, check_collisions, existing_outputs, find_scans, output_path
-from segpipe.volumes.volume import NiftiForms, Volume, VolumeHeader, check_finite
+from segpipe.volumes.volume import (
+    CHANNEL_RULE,
+    MAX_INTENSITY,
+    NiftiForms,
+    Volume,
+    VolumeHeader,
+    check_finite,
+    check_intensities,
+    check_same_grid,
+    stack_channels,
+)
 from segpipe.volumes.writer import write_label_map, write_volume
 
 __all__ = [
+    "CHANNEL_RULE",
     "GRID_TOLERANCE",
+    "MAX_INTENSITY",
     "Grid",
     "NiftiForms",
     "Scan",
@@ -23,14 +35,18 @@ __all__ = [
     "VolumeHeader",
     "check_collisions",
     "check_finite",
+    "check_intensities",
+    "check_same_grid",
     "existing_outputs",
     "find_scans",
     "lps_to_ras",
     "output_path",
     "ras_to_lps",
+    "read_channels",
     "read_header",
     "read_series",
     "read_volume",
+    "stack_channels",
     "volume_format",
     "write_label_map",
     "write_series",

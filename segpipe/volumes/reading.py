@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
@@ -9,7 +10,7 @@ from segpipe.volumes.dicom import read_series, read_series_header
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.itk_files import read_itk_file, read_itk_header
 from segpipe.volumes.nifti import read_nifti, read_nifti_header
-from segpipe.volumes.volume import Volume, VolumeHeader, check_finite
+from segpipe.volumes.volume import Volume, VolumeHeader, check_finite, stack_channels
 
 
 def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool = True) -> Volume:
@@ -34,6 +35,24 @@ def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool 
     if check:
         check_finite(volume)
     return volume
+
+
+def read_channels(paths: Sequence[str | Path], series_uid: str | None = None) -> Volume:
+    """Read the files of one image and stack their channels in the order given.
+
+    Args:
+        paths: at least one, each as `read_volume`.
+        series_uid: which series to read where a folder has several; files among the paths are no series.
+
+    Returns:
+        The first file's volume with the channels of all.
+
+    Raises:
+        SegpipeError: as `read_volume`, or the files lie on different grids.
+    """
+    return stack_channels(
+        [read_volume(path, series_uid=series_uid if Path(path).is_dir() else None) for path in paths]
+    )
 
 
 def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader:

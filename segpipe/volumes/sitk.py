@@ -13,7 +13,7 @@ from monai.utils import MetaKeys, SpaceKeys
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import volume_format
 from segpipe.volumes.reading import read_volume
-from segpipe.volumes.volume import Volume, VoxelArray
+from segpipe.volumes.volume import Volume, VoxelArray, stack_channels
 
 PathOrPaths = str | Path | Sequence[str | Path]
 
@@ -56,20 +56,13 @@ class SimpleITKReader(ImageReader):  # type: ignore[misc]  # MONAI ships no type
         Raises:
             SegpipeError: the volumes given are not on one grid.
         """
-        first = img[0]
-        for volume in img[1:]:
-            differences = first.grid.differences(volume.grid)
-            if differences:
-                raise SegpipeError(
-                    f"{first.path} and {volume.path}: channels of one image must share a grid: "
-                    f"{', '.join(differences)}; resample one onto the other"
-                )
-        array = first.array if len(img) == 1 else np.concatenate([_with_channels(volume) for volume in img])
-        has_channels = array.ndim > first.grid.spatial_dims
+        volume = stack_channels(img)
+        array, grid = volume.array, volume.grid
+        has_channels = array.ndim > grid.spatial_dims
         return array, {
-            MetaKeys.AFFINE: first.grid.affine,
-            MetaKeys.ORIGINAL_AFFINE: first.grid.affine,
-            MetaKeys.SPATIAL_SHAPE: np.array(first.grid.size),
+            MetaKeys.AFFINE: grid.affine,
+            MetaKeys.ORIGINAL_AFFINE: grid.affine,
+            MetaKeys.SPATIAL_SHAPE: np.array(grid.size),
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0 if has_channels else float("nan"),
         }
@@ -77,7 +70,3 @@ class SimpleITKReader(ImageReader):  # type: ignore[misc]  # MONAI ships no type
 
 def _paths(data: PathOrPaths) -> list[str | Path]:
     return [data] if isinstance(data, str | Path) else list(data)
-
-
-def _with_channels(volume: Volume) -> VoxelArray:
-    return volume.array if volume.array.ndim > volume.grid.spatial_dims else volume.array[None]

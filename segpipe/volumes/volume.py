@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from segpipe.volumes.formats import VolumeFormat
 from segpipe.volumes.geometry import FloatArray, Grid
 
 VoxelArray = npt.NDArray[Any]
+
+MAX_INTENSITY = 1e15
+"""Largest magnitude of an intensity: the squares of 10^8 such voxels still add up in float32 (3.4e38)."""
+
+CHANNEL_RULE = "channels lie on different grids"
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,12 @@ class Volume:
     @property
     def num_channels(self) -> int:
         """Values a voxel has: 1 for an array without channel axis."""
-        return 1 if self.array.ndim == self.grid.spatial_dims else int(self.array.shape[0])
+        return len(self.channels)
+
+    @property
+    def channels(self) -> VoxelArray:
+        """The voxels with a leading channel axis, (C, x, y) or (C, x, y, z), also where there is one channel."""
+        return self.array if self.array.ndim > self.grid.spatial_dims else self.array[None]
 
 
 def check_finite(volume: Volume) -> None:
@@ -89,10 +100,82 @@ def check_finite(volume: Volume) -> None:
     bad = ~np.isfinite(volume.array)
     count = int(np.count_nonzero(bad))
     if count:
-        first = tuple(int(index) for index in np.unravel_index(int(np.argmax(bad)), bad.shape))
-        axes = "x, y, z" if volume.grid.spatial_dims == 3 else "x, y"
-        axes = axes if volume.num_channels == 1 else f"channel, {axes}"
         raise SegpipeError(
-            f"{volume.path}: {count} of {bad.size} voxels are NaN or infinite, the first at {first} "
-            f"({axes}); every voxel must be a number: replace them, for instance by the intensity of air"
+            f"{volume.path}: {count} of {bad.size} voxels are NaN or infinite, the first at "
+            f"{_first_place(volume, bad)}; every voxel must be a number: replace them, for instance by the "
+            "intensity of air"
         )
+
+
+def check_intensities(volume: Volume) -> None:
+    """Refuse an image that holds nothing, or values that float32 arithmetic cannot: never for label maps.
+
+    A network normalises a blank image to zeros or NaN and answers all the same; so it does where a sum over
+    voxels overflows.
+
+    Raises:
+        SegpipeError: a channel whose voxels are all equal in float32, or a voxel beyond `MAX_INTENSITY`.
+    """
+    for number, channel in enumerate(volume.channels):
+        low, high = channel.min(), channel.max()
+        if max(-float(low), float(high)) > MAX_INTENSITY:
+            worst = high if float(high) > MAX_INTENSITY else low
+            bad = np.abs(volume.channels, dtype=np.float64) > MAX_INTENSITY
+            raise SegpipeError(
+                f"{volume.path}: {np.count_nonzero(bad)} of {bad.size} voxels exceed {MAX_INTENSITY:.0e} in "
+                f"magnitude, one is {float(worst):g}, the first at {_first_place(volume, bad)}; no scanner "
+                "measures that: replace them, or scale the image"
+            )
+        if np.float32(low) == np.float32(high):
+            which = f"channel {number}: " if volume.num_channels > 1 else ""
+            raise SegpipeError(
+                f"{volume.path}: {which}every voxel is {low.item():g}; a blank image: export it again or "
+                "leave it out"
+            )
+
+
+def check_same_grid(first: Volume, other: Volume, rule: str) -> None:
+    """Refuse a volume that does not lie on the grid of another.
+
+    Args:
+        first: the volume whose grid counts.
+        other: the one to compare.
+        rule: what is wrong where they differ, for the message.
+
+    Raises:
+        SegpipeError: naming both files and every difference with both values, the first's first.
+    """
+    differences = first.grid.differences(other.grid)
+    if differences:
+        raise SegpipeError(
+            f"{other.path}: {rule}: {', '.join(differences)}; resample {other.path.name} onto {first.path.name}"
+        )
+
+
+def stack_channels(volumes: Sequence[Volume]) -> Volume:
+    """Make one volume of several files of one image, in the order given.
+
+    Args:
+        volumes: at least one; a file with several channels gives them all.
+
+    Returns:
+        The first volume with the channels of all; without a channel axis where there is one channel.
+
+    Raises:
+        SegpipeError: they lie on different grids.
+    """
+    first = volumes[0]
+    for volume in volumes[1:]:
+        check_same_grid(first, volume, CHANNEL_RULE)
+    if len(volumes) == 1:
+        return first
+    return replace(first, array=np.concatenate([volume.channels for volume in volumes]))
+
+
+def _first_place(volume: Volume, mask: npt.NDArray[np.bool_]) -> str:
+    """Write the index of the first marked voxel with the names of its axes."""
+    if volume.num_channels == 1:
+        mask = mask.reshape(volume.grid.size)
+    first = tuple(int(index) for index in np.unravel_index(int(np.argmax(mask)), mask.shape))
+    axes = "x, y, z" if volume.grid.spatial_dims == 3 else "x, y"
+    return f"{first} ({axes if volume.num_channels == 1 else f'channel, {axes}'})"

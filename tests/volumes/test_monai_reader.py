@@ -74,7 +74,9 @@ def test_channels_on_two_grids_are_refused_with_both_values(tmp_path, grid):
     write_volume(SCAN, shifted, tmp_path / "t2.mha")
     reader = SimpleITKReader()
 
-    with pytest.raises(SegpipeError, match=r"share a grid: origin \(-712.123, .*\) vs \(-713.123, .*\) mm"):
+    with pytest.raises(
+        SegpipeError, match=r"channels lie on different grids: origin \(-712.123, .*\) vs \(-713.123, .*\) mm"
+    ):
         reader.get_data(reader.read((tmp_path / "t1.mha", tmp_path / "t2.mha")))
 
 
