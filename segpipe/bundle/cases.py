@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import segpipe
 from segpipe.dataset import (
-    Case,
+    CaseReport,
     dataset_fingerprint,
     load_manifest,
     require_valid,
@@ -17,7 +17,7 @@ from segpipe.dataset import (
 )
 from segpipe.dataset.loading import CaseLoader
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.files import file_sha256, require_writable
+from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.volumes import Scan, check_collisions, existing_outputs, find_scans, output_path, read_header
 
@@ -37,14 +37,14 @@ class TrainingCases:
         checksums: compare every file with the manifest's SHA-256; False takes a copy that was compressed again.
 
     Raises:
-        SystemExit: with one message: no such manifest, another label table, a leak between the sides, or the
-            findings of `segpipe.dataset.integrity` on the files.
+        SystemExit: with one message: no such manifest, another label table, a leak between the sides (a patient,
+            a file, or the same picture in two files), or the findings of `segpipe.dataset.integrity` on the files.
 
     Attributes:
         train: records for MONAI's datasets, one a training case.
         validation: the same of the held-out fold.
         file_values: class name -> value that this dataset's label files store.
-        held_out: validation case -> SHA-256 of its image.
+        held_out: validation case -> SHA-256 of what its image shows, see `segpipe.dataset.reports.content_sha256`.
         provenance: what is kept beside weights trained on them.
     """
 
@@ -67,12 +67,13 @@ class TrainingCases:
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.file_values
-        self.held_out = _checksums(validation, folder)
+        trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
+        _refuse_same_pictures(described.name, trained_on, self.held_out)
         self.provenance = {
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
             "fold": fold,
-            "cases": _checksums(train, folder),
+            "cases": trained_on,
             "fingerprint": dataset_fingerprint(reports[: len(train)]),
         }
 
@@ -87,9 +88,22 @@ def _held_out_fold(fold: int | str) -> int | None:
     return fold
 
 
-def _checksums(cases: Sequence[Case], folder: Path) -> dict[str, str]:
-    """Return case -> SHA-256 of its first image as it is on disk."""
-    return {case.case: file_sha256(folder / case.images[0]) for case in cases}
+def _contents(reports: Sequence[CaseReport]) -> dict[str, str]:
+    """Return case -> SHA-256 of what its image shows."""
+    return {report.case: report.facts.content_sha256 for report in reports if report.facts is not None}
+
+
+def _refuse_same_pictures(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:
+    """Refuse a picture on both sides, be it under another name, compressed again or in another format."""
+    owners = {content: case for case, content in train.items()}
+    pairs = [(owners[content], case) for case, content in validation.items() if content in owners]
+    if pairs:
+        shown = ", ".join(f"{trained} and {held_out}" for trained, held_out in pairs[:_NAMES_SHOWN])
+        more = f" and {len(pairs) - _NAMES_SHOWN} more pairs" if len(pairs) > _NAMES_SHOWN else ""
+        raise SegpipeError(
+            f"{name}: {len(pairs)} picture(s) would train and validate, the images have the same voxels: "
+            f"{shown}{more}; remove one case of each pair, or put both into one fold"
+        )
 
 
 @exit_with_message()

@@ -5,8 +5,6 @@
 
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.integrity import (
-    CaseReport,
-    Finding,
     check_cases,
     examine_cases,
     require_valid,
@@ -21,6 +19,7 @@ from segpipe.dataset.manifest import (
     shipped_manifests,
     write_manifest,
 )
+from segpipe.dataset.reports import CaseReport, Finding
 from segpipe.dataset.splits import check_folds, patient_folds, training_split, with_folds
 
 __all__ = [

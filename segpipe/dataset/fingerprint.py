@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segpipe.dataset.integrity import PERCENTILES, CaseReport, ChannelFacts
+from segpipe.dataset.reports import PERCENTILES, CaseReport, ChannelFacts
 from segpipe.errors import SegpipeError
 
 
@@ -19,11 +19,10 @@ def dataset_fingerprint(reports: Sequence[CaseReport]) -> dict[str, Any]:
 
     Returns:
         Plain JSON types: `cases` (how many); `size_voxels` and `spacing_mm`, each with `min`, `median` and
-            `max`
-        along (x, y) or (x, y, z); `intensities`, one a channel, with its name and the min, median and max
-        over the cases of each image's mean, standard deviation and percentiles, in the files' units;
-        `classes`, one a class, with its name, `voxels` (sum over the cases) and `maps` (label maps that
-        contain it).
+            `max` along (x, y) or (x, y, z); `intensities`, one a channel, with its name and the min, median and
+            max over the cases of each image's mean, standard deviation and percentiles, in the files' units;
+            `classes`, one a class, with its name, `voxels` (sum over the cases) and `maps` (label maps that
+            contain it).
 
     Raises:
         SegpipeError: there is no report, or one with an error.
@@ -31,8 +30,8 @@ def dataset_fingerprint(reports: Sequence[CaseReport]) -> dict[str, Any]:
     facts = [report.facts for report in reports if report.facts is not None and not report.has_errors]
     if not facts or len(facts) < len(reports):
         raise SegpipeError(
-            f"fingerprint: {len(reports) - len(facts)} of {len(reports)} cases have errors; "
-            "it needs sound ones: mend what the check found first"
+            f"fingerprint: {len(reports) - len(facts)} of {len(reports)} cases have errors, must be none; mend "
+            "what the check found first"
         )
     return {
         "cases": len(facts),

@@ -3,96 +3,34 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.progress import with_progress
+from segpipe.dataset.reports import (
+    PERCENTILES,
+    CaseFacts,
+    CaseReport,
+    ChannelFacts,
+    Finding,
+    content_sha256,
+)
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.labels import LabelTable, check_same_labels
-from segpipe.volumes import Volume, read_volume
+from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume
 
-PERCENTILES = (0.5, 50.0, 99.5)
 _FINDINGS_SHOWN = 10
 _MOST_THREADS = 4  # each holds a whole case in memory
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fault of one case.
-
-    Attributes:
-        severity: an "error" keeps the case from training, a "warning" may be meant.
-        case: the case's id.
-        file: the file it lies in, as the manifest writes it.
-        message: rule, both values with units, and what to do.
-    """
-
-    severity: Literal["error", "warning"]
-    case: str
-    file: str
-    message: str
-
-    def __str__(self) -> str:
-        """Case, file and message in one line."""
-        return f"{self.case}: {self.file}: {self.message}"
-
-
-@dataclass(frozen=True)
-class ChannelFacts:
-    """Intensities of one channel of one image, in the file's units.
-
-    Attributes:
-        name: of the channel, as the manifest's modality has it.
-        percentiles: at `PERCENTILES`.
-        mean, std: over all voxels.
-    """
-
-    name: str
-    percentiles: tuple[float, ...]
-    mean: float
-    std: float
-
-
-@dataclass(frozen=True)
-class CaseFacts:
-    """What a sound case says of its data set; summed up by `dataset_fingerprint`.
-
-    Attributes:
-        size: voxels along (x, y) or (x, y, z).
-        spacing_mm: along the same axes.
-        channels: one a channel.
-        class_voxels: class name -> voxels, by index; empty without a label map.
-    """
-
-    size: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    channels: tuple[ChannelFacts, ...]
-    class_voxels: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class CaseReport:
-    """What reading one case told: its findings, and its facts where nothing kept them from being taken."""
-
-    case: str
-    findings: tuple[Finding, ...]
-    facts: CaseFacts | None
-
-    @property
-    def has_errors(self) -> bool:
-        """True when the case must not train."""
-        return any(finding.severity == "error" for finding in self.findings)
 
 
 def examine_cases(
@@ -126,21 +64,13 @@ def examine_cases(
         check_same_labels(table, manifest.labels)
     if not dataset_dir.is_dir():
         raise SegpipeError(
-            f"{manifest.name}: dataset_dir {dataset_dir} is no folder; give the one in which the manifest's "
-            "paths "
+            f"{manifest.name}: dataset_dir {dataset_dir} is no folder; give the one in which the manifest's paths "
             f"({cases[0].images[0] if cases else 'of its files'}) begin"
         )
     examine = partial(_examine, dataset_dir=dataset_dir, manifest=manifest, table=table, checksums=checksums)
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         reports = list(
-            track(
-                pool.map(examine, cases),
-                description="Checking cases",
-                total=len(cases),
-                console=Console(stderr=True),
-                transient=True,
-                disable=not (progress and sys.stderr.isatty()),
-            )
+            with_progress(pool.map(examine, cases), "Checking cases", total=len(cases), show=progress)
         )
     return _with_odd_dimensions(reports, spatial_dims, {case.case: case.images[0] for case in cases})
 
@@ -224,8 +154,7 @@ def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dic
 
     Returns:
         One dict a case: `case` (its id), `image` (absolute path, or a list of one a channel) and, where there
-            is
-        one, `label` (absolute path).
+            is one, `label` (absolute path).
     """
     folder = Path(dataset_dir).absolute()
     records: list[dict[str, Any]] = []
@@ -247,6 +176,15 @@ class _RejectedError(Exception):
         self.message = message
 
 
+@contextmanager
+def _rejecting(path: str) -> Iterator[None]:
+    """Turn a refusal into the finding of a file."""
+    try:
+        yield
+    except SegpipeError as error:
+        raise _RejectedError(path, str(error)) from error
+
+
 def _examine(
     case: Case, *, dataset_dir: Path, manifest: Manifest, table: LabelTable, checksums: bool
 ) -> CaseReport:
@@ -259,11 +197,12 @@ def _examine(
         channels = _channels(case, images, manifest)
         class_voxels: Mapping[str, int] = {}
         if case.label is not None:
-            class_voxels = _class_voxels(case, case.label, dataset_dir, images[0], manifest, table)
+            class_voxels = _class_voxels(case.label, dataset_dir, images[0], manifest, table)
             if not any(class_voxels[name] for name in table.foreground_names):
                 message = "the label map holds background only; check that it belongs to this image"
                 findings.append(Finding("warning", case.case, case.label, message))
-        facts = CaseFacts(images[0].grid.size, images[0].grid.spacing_mm, channels, class_voxels)
+        grid = images[0].grid
+        facts = CaseFacts(grid.size, grid.spacing_mm, channels, class_voxels, content_sha256(images))
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
     return CaseReport(case.case, tuple(findings), facts)
@@ -276,8 +215,7 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
         if file.is_file() and (found := file_sha256(file)) != expected:
             message = (
                 f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
-                "check "
-                "without checksums if this copy is meant"
+                "check without checksums if this copy is meant"
             )
             findings.append(Finding("error", case.case, path, message))
     return findings
@@ -288,32 +226,26 @@ def _read(dataset_dir: Path, path: str) -> Volume:
         raise _RejectedError(
             path, f"missing below {dataset_dir}; fetch it, or remove the case from the manifest"
         )
-    try:
+    with _rejecting(path):
         return read_volume(dataset_dir / path)
-    except SegpipeError as error:
-        raise _RejectedError(path, str(error)) from error
 
 
 def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[ChannelFacts, ...]:
     for path, image in zip(case.images[1:], images[1:], strict=True):
-        _require_same_grid(case.images[0], images[0], path, image, "channels lie on different grids")
+        _require_same_grid(images[0], path, image, CHANNEL_RULE)
     found = sum(image.num_channels for image in images)
     if found != manifest.num_channels:
         raise _RejectedError(
             case.images[0],
             f"the image has {found} channel(s) (size {images[0].grid.size}), modality names "
-            f"{manifest.num_channels} "
-            f"({', '.join(manifest.modality)}); split the file, or correct modality in the manifest",
+            f"{manifest.num_channels} ({', '.join(manifest.modality)}); split the file, or correct modality "
+            "in the manifest",
         )
     facts: list[ChannelFacts] = []
     for path, image in zip(case.images, images, strict=True):
-        for channel in image.array.reshape(image.num_channels, -1):
-            if channel.min() == channel.max():
-                raise _RejectedError(
-                    path,
-                    f"every voxel is {channel[0].item():g}; a blank image: export it again or remove the "
-                    "case",
-                )
+        with _rejecting(path):
+            check_intensities(image)
+        for channel in image.channels:
             percentiles = tuple(float(value) for value in np.percentile(channel, PERCENTILES))
             facts.append(
                 ChannelFacts(
@@ -324,32 +256,26 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
 
 
 def _class_voxels(
-    case: Case, path: str, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
+    path: str, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
 ) -> dict[str, int]:
     label = _read(dataset_dir, path)
     if label.num_channels != 1:
         raise _RejectedError(
             path,
-            f"the label map has {label.num_channels} channels, needs 1 with a class value a voxel; merge "
-            "them",
+            f"the label map has {label.num_channels} channels, needs 1 with a class value a voxel; merge them",
         )
-    _require_same_grid(case.images[0], image, path, label, "image and label grids differ")
-    try:
+    _require_same_grid(image, path, label, "image and label grids differ")
+    with _rejecting(path):
         indices = table.to_indices(label.array, manifest.file_values)
-    except SegpipeError as error:
-        raise _RejectedError(path, str(error)) from error
     counts = np.bincount(indices.ravel(), minlength=table.num_classes)
     return {name: int(count) for name, count in zip(table.names, counts, strict=True)}
 
 
-def _require_same_grid(path: str, volume: Volume, other_path: str, other: Volume, rule: str) -> None:
-    differences = volume.grid.differences(other.grid)
-    if differences:
-        raise _RejectedError(
-            other_path,
-            f"{rule}: {', '.join(differences)}; resample {other_path} onto {path} or correct the manifest "
-            "row",
-        )
+def _require_same_grid(volume: Volume, other_path: str, other: Volume, rule: str) -> None:
+    try:
+        check_same_grid(volume, other, rule)
+    except SegpipeError as error:
+        raise _RejectedError(other_path, f"{error} or correct the manifest row") from error
 
 
 def _with_odd_dimensions(

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch.distributed as dist
 from monai.data import CacheDataset, DataLoader, list_data_collate
-from rich.progress import track
 from torch.utils.data import DistributedSampler, Sampler
 
+from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, segpipe_cause
 
 
@@ -61,7 +61,7 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
         missing = [i for i in range(self.cache_num) if self._cache[i] is None]
         if not missing:
             return
-        for i in track(missing, description="Loading cases", transient=True):
+        for i in with_progress(missing, "Loading cases"):
             try:
                 self._cache[i] = self._load_cache_item(i)
             except Exception as error:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from segpipe.dataset.integrity import with_checksums
 from segpipe.dataset.manifest import Case, Manifest, write_manifest
 from segpipe.dataset.phantoms import LABELS, mri_phantom
+from segpipe.dataset.progress import with_progress
 from segpipe.dataset.splits import with_folds
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, write_label_map, write_series, write_volume
@@ -50,7 +47,7 @@ def write_phantom_dataset(folder: Path, num_cases: int, seed: int) -> Path:
         raise SegpipeError(f"phantoms: {num_cases} cases asked for; needs at least {NUM_FOLDS}, one a fold")
     _require_empty(folder)
     cases = []
-    for index in _with_progress(range(num_cases)):
+    for index in with_progress(range(num_cases), "Making phantoms"):
         name = f"phantom_{index:03d}"
         case = Case(name, (f"imagesTr/{name}.nii.gz",), f"labelsTr/{name}.nii.gz", patient=name)
         image, labels, grid = mri_phantom(seed, index)
@@ -118,13 +115,3 @@ def _write_scan(image: NDArray[np.int16], grid: Grid, path: Path) -> None:
 def _require_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SegpipeError(f"{folder}: exists and is not an empty folder; choose another, or remove it first")
-
-
-def _with_progress(indices: Iterable[int]) -> Iterable[int]:
-    return track(
-        indices,
-        description="Making phantoms",
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )

@@ -1,20 +1,26 @@
-"""Which scans a bundle segments: nothing on disk is replaced unasked, and outputs can be written."""
+"""Which cases a bundle trains on, none of them on both sides, and which scans it segments.
+
+Nothing on disk is replaced unasked, and what cannot be written is refused before the first scan.
+"""
 
 import os
 
 import numpy as np
 import pytest
 
-from segpipe.bundle import inference_cases
-from segpipe.volumes import Grid, write_series, write_volume
+import segpipe.dataset.integrity
+from segpipe.bundle import TrainingCases, inference_cases
+from segpipe.dataset import Case, Manifest, write_manifest
+from segpipe.labels import LabelTable
+from segpipe.volumes import Grid, write_label_map, write_series, write_volume
 
 GRID = Grid.from_affine((5, 4, 3), np.eye(4))
 ARRAY = np.arange(60, dtype=np.int16).reshape(GRID.size)
 
 
-def refusal(*arguments, **keywords) -> str:
+def refusal(*arguments, call=inference_cases, **keywords) -> str:
     with pytest.raises(SystemExit) as ended:
-        inference_cases(*arguments, **keywords)
+        call(*arguments, **keywords)
     message = str(ended.value.code)
     assert message.startswith("segpipe: ")
     return message
@@ -82,3 +88,56 @@ def test_the_look_at_the_output_folder_leaves_nothing(scan, tmp_path):
     inference_cases(scan, tmp_path / "out" / "new")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scans"]
+
+
+TABLE = LabelTable.from_rows(
+    [
+        {"index": 0, "name": "background", "color": [0, 0, 0], "value": 0},
+        {"index": 1, "name": "tumour", "color": [255, 0, 0], "value": 1},
+    ]
+)
+
+
+def training_cases(folder, images):
+    """Make a manifest of the images (path -> voxels), each a case and a fold of its own, and take fold 0."""
+    cases = []
+    for fold, (name, array) in enumerate(images.items()):
+        if "." in name:
+            write_volume(array, GRID, folder / name)
+        else:
+            write_series(array, GRID, folder / name)
+        write_label_map((array > array.mean()).astype(np.uint8), GRID, folder / f"labels/{fold}.nii.gz")
+        cases.append(Case(f"case_{fold}", (name,), f"labels/{fold}.nii.gz", patient=str(fold), fold=fold))
+    manifest = Manifest("set", ("CT",), {0: "background", 1: "tumour"}, tuple(cases))
+    write_manifest(manifest, folder / "dataset.json")
+    return TrainingCases(folder / "dataset.json", folder, 0, TABLE)
+
+
+def test_one_picture_in_two_files_does_not_train_and_validate(tmp_path):
+    """The copy has another name, format, compression and type of voxel, so no checksum is the same."""
+    images = {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2, "copy.mha": ARRAY.astype(np.float32)}
+
+    message = refusal(tmp_path, images, call=training_cases)
+
+    assert "1 picture(s) would train and validate" in message
+    assert "case_2 and case_0" in message
+
+
+def test_a_series_is_known_by_what_it_shows(tmp_path):
+    """Its folder has no bytes to sum up."""
+    cases = training_cases(tmp_path, {"series": ARRAY, "b.nii.gz": ARRAY * 2})
+
+    assert list(cases.held_out) == ["case_0"]
+    assert list(cases.provenance["cases"]) == ["case_1"]
+
+
+def test_no_image_is_read_twice(tmp_path, monkeypatch):
+    read = []
+    original = segpipe.dataset.integrity.read_volume
+    monkeypatch.setattr(
+        "segpipe.dataset.integrity.read_volume", lambda path: (read.append(path.name), original(path))[1]
+    )
+
+    training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})
+
+    assert sorted(read) == ["0.nii.gz", "1.nii.gz", "a.nii.gz", "b.nii.gz"]

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from segpipe.dataset import CaseReport, Finding, dataset_fingerprint
-from segpipe.dataset.integrity import CaseFacts, ChannelFacts
+from segpipe.dataset.reports import CaseFacts, ChannelFacts
 from segpipe.errors import SegpipeError
 
 
 def report(size, spacing, mean, tumour):
     channel = ChannelFacts("CT", (mean - 100, mean, mean + 100), mean, 50.0)
     voxels = {"background": 90, "tumour": tumour}
-    return CaseReport("a", (), CaseFacts(size, spacing, (channel,), voxels))
+    return CaseReport("a", (), CaseFacts(size, spacing, (channel,), voxels, "ab" * 32))
 
 
 def test_figures():

@@ -174,6 +174,14 @@ def test_constant_image(folder):
     assert "every voxel is 7; a blank image" in only_error(folder).message
 
 
+def test_intensities_that_float32_sums_cannot_hold(folder):
+    broken = ramp(dtype=np.float32)
+    broken[1, 2, 3] = 3e38
+    write_volume(broken, grid_of(), folder / "a.nii.gz")
+
+    assert "1 of 120 voxels exceed 1e+15" in only_error(folder).message
+
+
 def test_missing_folder_is_one_error(tmp_path):
     with pytest.raises(SegpipeError, match=r"set: dataset_dir .*none is no folder; .*\(a\.nii\.gz\) begin"):
         findings_of(tmp_path / "none")
