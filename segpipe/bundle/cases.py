@@ -73,6 +73,7 @@ class TrainingCases:
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
             "fold": fold,
+            "validation_cases": self.held_out,
             "cases": trained_on,
             "fingerprint": dataset_fingerprint(reports[: len(train)]),
         }
