@@ -3,7 +3,7 @@
 Each variant is the bundle with some overrides. A variant is trained on four folds and scored on the fifth with the
 weights of its last epoch, through the bundle's own commands:
 
-    python benchmarks/hippocampus.py --dataset-dir DATASET_DIR --variants batch_4 flips --folds 0
+    python benchmarks/hippocampus.py --dataset-dir DATASET_DIR --variants batch_2_20_epochs --folds 0
     python benchmarks/hippocampus.py --dataset-dir DATASET_DIR --variants bundle --folds 0 1 2 3 4
     python benchmarks/hippocampus.py                                     # prints the table of what is done
 
@@ -26,6 +26,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from segpipe.files import json_sha256
 from segpipe.training.run_folder import commit, processor_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "narrow_16_to_128_30_epochs": {"batch_size": 2, "epochs": 30, "filters": [16, 32, 64, 128]},
     "wide_32_to_256_12_epochs": {"batch_size": 2, "epochs": 12, "filters": [32, 64, 128, 256]},
 }
+
+
+def configuration(variant: str) -> str:
+    """Return a hash of train.yaml and the variant's overrides: results of another configuration are others."""
+    return json_sha256([(BUNDLE / "configs" / "train.yaml").read_text(), VARIANTS[variant]])[:12]
 
 
 def finished() -> list[dict[str, Any]]:
@@ -90,6 +96,7 @@ def train_and_score(
         rows = list(csv.DictReader(file))
     return {
         "variant": variant,
+        "configuration": configuration(variant),
         "overrides": VARIANTS[variant],
         "fold": fold,
         "seed": seed,
@@ -112,13 +119,12 @@ def print_table(lines: list[dict[str, Any]]) -> None:
     """Print a row a variant: mean Dice over its folds, and what a training cost."""
     by_variant = defaultdict(list)
     for line in lines:
-        by_variant[line["variant"]].append(line)
-    print(
-        "| variant | folds | anterior | posterior | mean | sd of folds | processor minutes a training | commit |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+        by_variant[line["variant"], line["configuration"]].append(line)
+    columns = ("variant", "configuration", "folds", "anterior", "posterior", "mean", "sd of folds")
+    print(f"| {' | '.join(columns)} | processor minutes a training | commit |")
+    print("|---|---|---|---|---|---|---|---|---|")
     rows = []
-    for variant, runs in by_variant.items():
+    for (variant, version), runs in by_variant.items():
         anterior, posterior = (
             statistics.fmean(run["dice"][name] for run in runs) for name in ("anterior", "posterior")
         )
@@ -130,7 +136,7 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         mean = statistics.fmean(means)
         commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
         dice = f"{anterior:.4f} | {posterior:.4f} | {mean:.4f} | {spread}"
-        text = f"| {variant} | {folds} | {dice} | {cost} | {commits} |"
+        text = f"| {variant} | {version} | {folds} | {dice} | {cost} | {commits} |"
         rows.append((-mean if not math.isnan(mean) else 0.0, text))
     for _, text in sorted(rows):
         print(text)
@@ -147,10 +153,10 @@ def main() -> None:
     parser.add_argument("--folds", nargs="*", type=int, default=[0])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    done = {(line["variant"], line["fold"], line["seed"]) for line in finished()}
+    done = {(line["variant"], line["configuration"], line["fold"], line["seed"]) for line in finished()}
     for variant in arguments.variants:
         for fold in arguments.folds:
-            if (variant, fold, arguments.seed) in done:
+            if (variant, configuration(variant), fold, arguments.seed) in done:
                 continue
             line = train_and_score(
                 variant, fold, arguments.dataset_dir.resolve(), arguments.output_dir.resolve(), arguments.seed
