@@ -9,6 +9,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${SEGPIPE_PYTHON:-$root/.venv/bin/python}
 bin=$(dirname "$("$python" -c 'import sys; print(sys.executable)')")
 cd "$root"
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # small networks: more threads wait for each other, above all on a busy machine
 
 stage() {
     local began=$SECONDS
