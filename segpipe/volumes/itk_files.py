@@ -12,7 +12,7 @@ from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
 from segpipe.volumes.metaimage import check_metaimage_stream, check_voxel_file, read_metaimage_header
-from segpipe.volumes.nrrd import check_nrrd_stream
+from segpipe.volumes.nrrd import check_nrrd_stream, check_nrrd_units
 from segpipe.volumes.volume import Volume, VolumeHeader
 
 _READERS = {
@@ -104,6 +104,8 @@ def _read_header(path: Path) -> tuple[VolumeHeader, sitk.ImageFileReader]:
     _check_start(path, format_)
     if format_ in _METAIMAGE:
         check_voxel_file(read_metaimage_header(path))
+    if format_ is VolumeFormat.NRRD:
+        check_nrrd_units(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[format_])
     reader.SetFileName(str(path))

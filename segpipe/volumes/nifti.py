@@ -104,6 +104,12 @@ def _describe(path: Path, image: Any) -> VolumeHeader:
             f"{path}: spatial unit {'metre' if units == 1 else 'micrometre'}: must be mm or unset; scale "
             "the affine to mm and set xyzt_units to 2"
         )
+    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
+        raise SegpipeError(
+            f"{path}: sform_code {int(header['sform_code'])} and qform_code {int(header['qform_code'])}: neither "
+            "affine is set, so which side is left is unknown and programs guess differently; set one of them "
+            "from the scan's source, for instance by converting its DICOM series again"
+        )
     stored = header.get_data_dtype()
     if stored.kind == "c" or (
         stored.fields and {kind for kind, _ in stored.fields.values()} != {np.dtype("u1")}

@@ -8,9 +8,15 @@ from pathlib import Path
 from segpipe.errors import SegpipeError
 from segpipe.volumes.dicom import read_series, read_series_header
 from segpipe.volumes.formats import VolumeFormat, volume_format
+from segpipe.volumes.geometry import Grid
 from segpipe.volumes.itk_files import read_itk_file, read_itk_header
 from segpipe.volumes.nifti import read_nifti, read_nifti_header
 from segpipe.volumes.volume import Volume, VolumeHeader, check_finite, stack_channels
+
+_MAX_SPACING_MM = 100.0
+_MAX_EXTENT_MM = {2: 10_000.0, 3: 5_000.0}  # a 2D file may count pixels, 1 mm each, for want of a spacing
+_MIN_EXTENT_MM = 1.0  # a scan in metres is shorter
+_CROP_VOXELS = 16
 
 
 def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool = True) -> Volume:
@@ -25,13 +31,15 @@ def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool 
         array (x, y), (x, y, z) or with a leading channel axis, and its grid.
 
     Raises:
-        SegpipeError: the file is missing, of no known format, damaged, or without a usable grid.
+        SegpipeError: the file is missing, of no known format, damaged, without a usable grid, or with one of
+            a size that no patient has.
     """
     path, format_ = _existing(path, series_uid)
     if format_ is VolumeFormat.DICOM:
         volume = read_series(path, series_uid)
     else:
         volume = read_nifti(path) if format_.is_nifti else read_itk_file(path)
+    _check_extent(path, format_, volume.grid)
     if check:
         check_finite(volume)
     return volume
@@ -64,13 +72,42 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
 
     Raises:
         SegpipeError: what `read_volume` refuses, as far as it shows without unpacking voxels: also a
-            missing, short or overlong voxel file of an .mhd, a short .nii, and every fault in a DICOM
-            series' headers.
+            missing, short or overlong voxel file of an .mhd, a short .nii, every fault in a DICOM series'
+            headers, and a grid of a size that no patient has.
     """
     path, format_ = _existing(path, series_uid)
     if format_ is VolumeFormat.DICOM:
-        return read_series_header(path, series_uid)
-    return read_nifti_header(path) if format_.is_nifti else read_itk_header(path)
+        header = read_series_header(path, series_uid)
+    else:
+        header = read_nifti_header(path) if format_.is_nifti else read_itk_header(path)
+    _check_extent(path, format_, header.grid)
+    return header
+
+
+def _check_extent(path: Path, format_: VolumeFormat, grid: Grid) -> None:
+    """Refuse a grid of a size that no patient has: resampled, it would fill the memory or vanish."""
+    if format_.is_picture:
+        return
+    extent_mm = [size * spacing for size, spacing in zip(grid.size, grid.spacing_mm, strict=True)]
+    largest_mm = _MAX_EXTENT_MM[grid.spatial_dims]
+    rules = [
+        (max(grid.spacing_mm) > _MAX_SPACING_MM, f"a spacing must be at most {_MAX_SPACING_MM:g} mm"),
+        (max(extent_mm) > largest_mm, f"a {grid.spatial_dims}D scan must be at most {largest_mm:g} mm long"),
+        (
+            grid.spatial_dims == 3 and max(grid.size) > _CROP_VOXELS and max(extent_mm) < _MIN_EXTENT_MM,
+            f"a 3D scan of more than {_CROP_VOXELS} voxels must be at least {_MIN_EXTENT_MM:g} mm long",
+        ),
+    ]
+    for broken, rule in rules:
+        if broken:
+            sizes, spacings, extents = (
+                "(" + ", ".join(f"{value:.7g}" for value in values) + ")"
+                for values in (grid.size, grid.spacing_mm, extent_mm)
+            )
+            raise SegpipeError(
+                f"{path}: size {sizes} voxels of spacing {spacings} mm make {extents} mm (x, y, z): {rule}; "
+                "check the units and mend the header's spacing"
+            )
 
 
 def _existing(path: str | Path, series_uid: str | None) -> tuple[Path, VolumeFormat]:
