@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from segpipe.errors import SegpipeError
+
+_PARTIAL = ".partial"
+_STALE_AFTER_S = 3600.0
 
 
 def file_sha256(path: Path) -> str:
@@ -25,23 +31,62 @@ def json_sha256(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@contextmanager
+def staging_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder beside `path` to write into; move what lies in it into place when all is written.
+
+    No reader ever sees half of a file: each is synced to disk before it gets its name, the one named as `path`
+    last. What a killed process left behind for the same `path` is removed once it is an hour old.
+
+    Args:
+        path: of the finished file; its folder is made. Files of other names go beside it.
+
+    Yields:
+        The folder. Where the block raises, nothing is moved and the folder is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".segpipe-{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
+    for stale in path.parent.glob(f"{prefix}*{_PARTIAL}"):
+        if _last_change(stale) < time.time() - _STALE_AFTER_S:
+            shutil.rmtree(stale, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=_PARTIAL, dir=path.parent))
+    try:
+        yield folder
+        last = folder / path.name
+        for file in [*sorted(set(folder.iterdir()) - {last}), last]:
+            _sync(file)
+            file.replace(path.parent / file.name)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file aside, sync it to disk and rename it, so that no reader ever sees half of it.
+    """Write a file aside, sync it to disk and rename it, as `staging_folder` does.
 
     Args:
         path: of the finished file; its folder is made.
         write: writes the content to the open binary file it is given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with staging_folder(path) as folder, (folder / path.name).open("wb") as file:
+        write(file)
+
+
+def _sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, on disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        os.fsync(descriptor)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _last_change(folder: Path) -> float:
+    """Return when a folder or a file in it was last written, in seconds; now, where it is just going away."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except FileNotFoundError:
+        return time.time()
 
 
 def require_writable(folder: Path) -> None:

@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+import shutil
 
 import pytest
 
-from segpipe.files import file_sha256, json_sha256, write_atomically, write_json
+from segpipe.files import file_sha256, json_sha256, staging_folder, write_atomically, write_json
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -50,7 +51,7 @@ def test_nobody_sees_half_of_a_file(tmp_path):
 
 def test_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
     """Without the sync a power cut may leave the new name with no content."""
-    order = []
+    order = []  # the folder is synced last: a new name is on disk only then
     sync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda file: (order.append("sync"), sync(file)))
     monkeypatch.setattr(
@@ -59,7 +60,36 @@ def test_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
 
     write_atomically(tmp_path / "state.pt", lambda file: file.write(b"new"))
 
-    assert order[:2] == ["sync", "rename"]
+    assert order == ["sync", "rename", "sync"]
+
+
+def test_what_a_killed_process_left_goes_once_it_is_old(tmp_path):
+    """What is new may belong to a process that is still writing."""
+    path = tmp_path / "state.pt"
+    with staging_folder(path) as folder:
+        (folder / "state.pt").write_bytes(b"whole")
+        old = shutil.copytree(folder, folder.with_name(folder.name.replace(".partial", "old.partial")))
+        new = shutil.copytree(folder, folder.with_name(folder.name.replace(".partial", "new.partial")))
+        other = shutil.copytree(folder, tmp_path / ".segpipe-of-another-file.partial")
+    for stale in (old, old / "state.pt", other, other / "state.pt"):
+        os.utime(stale, (0, 0))
+
+    write_atomically(path, lambda file: file.write(b"newer"))
+
+    assert sorted(tmp_path.iterdir()) == sorted([new, other, path])
+
+
+def test_a_long_name_can_be_written(tmp_path):
+    write_json(tmp_path / ("n" * 250 + ".json"), 1)
+
+
+def test_files_beside_the_last_are_moved_before_it(tmp_path):
+    with staging_folder(tmp_path / "a.mhd") as folder:
+        (folder / "a.mhd").write_text("header")
+        (folder / "a.zraw").write_text("voxels")
+        assert not (tmp_path / "a.mhd").exists()
+
+    assert sorted(os.listdir(tmp_path)) == ["a.mhd", "a.zraw"]  # noqa: PTH208
 
 
 def test_json_hash_is_of_the_value_not_of_its_writing():

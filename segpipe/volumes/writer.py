@@ -6,9 +6,6 @@ unless told, and writes in place.)
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the name all its users know
 
 from segpipe.errors import SegpipeError
+from segpipe.files import staging_folder
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
 from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
@@ -175,21 +173,13 @@ def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | VolumeHeader | 
 
 
 def _replace(path: Path, suffix: str, save: Callable[[Path], object]) -> None:
-    """Save under the final names in a hidden folder beside `path`, sync, move into place, header last."""
+    """Save a file, and what the format puts beside it, whole or not at all."""
+    named = path.with_name(f"{path.name[: -len(suffix)]}{suffix}")  # ITK takes lower case only
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".segpipe-", dir=path.parent))
-        try:
-            header = staging / f"{path.name[: -len(suffix)]}{suffix}"  # ITK takes lower case only
-            save(header)
-            for voxels in sorted(file for file in staging.iterdir() if file != header):
-                _sync(voxels)
-                voxels.replace(path.parent / voxels.name)
-            _sync(header)
-            header.replace(path)
-            _sync(path.parent)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        with staging_folder(path) as folder:
+            save(folder / named.name)
+            if named != path:
+                (folder / named.name).rename(folder / path.name)
     except (OSError, RuntimeError) as error:
         reason = (
             getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[-1]
@@ -197,11 +187,3 @@ def _replace(path: Path, suffix: str, save: Callable[[Path], object]) -> None:
         raise SegpipeError(
             f"{path}: cannot be written ({reason}); check space and permissions there"
         ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
