@@ -157,12 +157,17 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
             f"{text}: no such manifest file; give its path, or the name of a shipped one"
         ) from None
     except OSError as error:
-        raise SegpipeError(f"{text}: the manifest cannot be read: {error.strerror}") from error
+        raise SegpipeError(
+            f"{text}: the manifest cannot be read ({error.strerror}); check the path and the permissions"
+        ) from error
     except UnicodeDecodeError as error:
-        raise SegpipeError(f"{text}: the manifest is not UTF-8 text ({error.reason})") from error
+        raise SegpipeError(
+            f"{text}: the manifest is not UTF-8 text ({error.reason}); save it as UTF-8"
+        ) from error
     except json.JSONDecodeError as error:
         raise SegpipeError(
-            f"{text}: the manifest is not JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+            f"{text}: the manifest is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
+            "mend it there"
         ) from error
     except _RepeatedKeyError as error:
         raise SegpipeError(f"{text}: the key {error} stands twice in one object; remove one") from error

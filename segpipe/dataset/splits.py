@@ -39,7 +39,8 @@ def patient_folds(
         raise SegpipeError(f"folds: the case {Counter(ids).most_common(1)[0][0]} stands twice; remove one")
     if classes is not None and len(classes) != len(cases):
         raise SegpipeError(
-            f"folds: {len(classes)} classes are given for {len(cases)} cases; needs one a case"
+            f"folds: {len(classes)} classes are given for {len(cases)} cases, must be one a case; give the "
+            "missing ones"
         )
     members: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for position, case in enumerate(cases):
@@ -56,7 +57,7 @@ def patient_folds(
     patients = sorted(members)
     random.shuffle(patients)
     # the largest first, so that the small ones even out what they leave; one class after the other, so that
-    # the # emptiest fold comes round to each
+    # the emptiest fold comes round to each
     patients.sort(key=lambda patient: (-len(members[patient]), stratum[patient]))
     deal = random.permutation(num_folds)
 
@@ -123,17 +124,14 @@ def _refuse_leak(name: str, train: Sequence[Case], validation: Sequence[Case]) -
         if case.patient in patients:
             raise SegpipeError(
                 f"{name}: patient {case.patient} would train and validate: {patients[case.patient].case} "
-                "(fold "
-                f"{patients[case.patient].fold}) and {case.case} (fold {case.fold}); put both into one fold"
+                f"(fold {patients[case.patient].fold}) and {case.case} (fold {case.fold}); put both into one fold"
             )
         shared = _image_keys(case) & images.keys()
         if shared:
             key = min(shared)
             raise SegpipeError(
-                f"{name}: the same image would train and validate: {images[key].case} (fold "
-                f"{images[key].fold}) "
-                f"and {case.case} (fold {case.fold}) have the same file or SHA-256, {key}; remove one of the "
-                "two "
+                f"{name}: the same image would train and validate: {images[key].case} (fold {images[key].fold}) "
+                f"and {case.case} (fold {case.fold}) have the same file or SHA-256, {key}; remove one of the two "
                 "cases"
             )
 

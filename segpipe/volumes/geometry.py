@@ -18,9 +18,7 @@ from segpipe.errors import SegpipeError
 FloatArray = npt.NDArray[np.float64]
 
 GRID_TOLERANCE = 1e-4
-"""Two grids are one when sizes are equal and spacing, origin (mm) and direction (unitless) differ by no
-more.
-"""
+"""Two grids are one when sizes are equal, and spacing (mm), origin (mm) and direction cosines to this."""
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SHEAR_TOLERANCE = 1e-4  # cosine between two axes

@@ -104,7 +104,9 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
         with path.open("rb") as file:
             start = file.read(_HEADER_LIMIT_BYTES)
     except OSError as error:
-        raise SegpipeError(f"{path}: cannot be read ({error.strerror})") from error
+        raise SegpipeError(
+            f"{path}: cannot be read ({error.strerror}); check the path and the permissions"
+        ) from error
     fields: dict[str, str] = {}
     position = 0
     while "ElementDataFile" not in fields:

@@ -159,9 +159,8 @@ def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | VolumeHeader | 
     kind = nibabel.Nifti1Image if max(grid.size) <= _NIFTI1_MAX_SIZE else nibabel.Nifti2Image
     image = kind(array, grid.affine)
     sform_code, qform_code = (forms.sform_code, forms.qform_code) if forms else (_SCANNER, _SCANNER)
-    if (
-        forms and qform_code and sform_code
-    ):  # each program follows the form it prefers, and lands where the scan does
+    if forms and qform_code and sform_code:
+        # each program follows the form it prefers, and lands where the scan does
         image.set_qform(forms.qform, code=qform_code)
     elif grid.is_sheared:  # a qform is a rotation
         image.set_qform(None, code=_UNSET)

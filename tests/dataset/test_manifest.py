@@ -243,7 +243,7 @@ def test_missing_file_is_refused(tmp_path):
 def test_a_folder_is_no_manifest(tmp_path):
     (tmp_path / "m.json").mkdir()
 
-    with pytest.raises(SegpipeError, match=r"m\.json: the manifest cannot be read: Is a directory"):
+    with pytest.raises(SegpipeError, match=r"m\.json: the manifest cannot be read \(Is a directory\)"):
         load_manifest(tmp_path / "m.json")
 
 
