@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from segpipe.errors import SegpipeError
 
-_PARTIAL = ".partial"
+_STAGED, _PARTIAL = ".segpipe-", ".partial"
 _STALE_AFTER_S = 3600.0
 
 
@@ -45,7 +45,7 @@ def staging_folder(path: Path) -> Iterator[Path]:
         The folder. Where the block raises, nothing is moved and the folder is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".segpipe-{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
+    prefix = f"{_STAGED}{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
     for stale in path.parent.glob(f"{prefix}*{_PARTIAL}"):
         if _last_change(stale) < time.time() - _STALE_AFTER_S:
             shutil.rmtree(stale, ignore_errors=True)
@@ -59,6 +59,12 @@ def staging_folder(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def discard_remains(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder that no other process writes to now."""
+    for remains in folder.glob(f"{_STAGED}*{_PARTIAL}"):
+        shutil.rmtree(remains, ignore_errors=True)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
+from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.metrics import dice_per_class
 from segpipe.files import write_text
@@ -111,7 +109,7 @@ def score_folder(
         table = _table_of_values([path for _, *paths in pairs for path in paths])
     rows = tuple(
         CaseScore(case, tuple(_pair_dice(case, prediction, reference, table).tolist()))
-        for case, prediction, reference in _with_progress(pairs)
+        for case, prediction, reference in with_progress(pairs, "Scoring cases")
     )
     scores = FolderScores(
         class_names=table.foreground_names,
@@ -215,13 +213,3 @@ def _mean(values: Sequence[float]) -> float:
 
 def _examples(names: dict[str, Path]) -> str:
     return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _with_progress(pairs: Sequence[tuple[str, Path, Path]]) -> Iterator[tuple[str, Path, Path]]:
-    yield from track(
-        pairs,
-        description="Scoring cases",
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import segpipe
 from segpipe.errors import SegpipeError
-from segpipe.files import json_sha256, write_json, write_text
+from segpipe.files import discard_remains, json_sha256, write_json, write_text
 
 # ids that say where and how a run goes, not what comes out of it
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
@@ -129,6 +129,7 @@ class RunFolder:
             return
         if self.resume:
             self._require_same_experiment()
+            discard_remains(self.path)
             return
         self._make_folder()
         self._record()

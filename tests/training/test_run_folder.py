@@ -1,6 +1,7 @@
 """The folder of a run: what lies in it, and which names and resumes are refused."""
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 import segpipe
 from segpipe.errors import SegpipeError
+from segpipe.files import staging_folder
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import commit, environment
 
@@ -171,6 +173,19 @@ def test_a_resume_may_run_elsewhere_and_is_recorded_beside_the_start(tmp_path):
     (resumed,) = again.path.glob("configuration-resumed-*.yaml")
     assert yaml.safe_load(resumed.read_text()) == elsewhere
     assert len(list(again.path.glob("environment-resumed-*.json"))) == 1
+
+
+def test_a_resume_removes_what_a_killed_process_left_half_written(tmp_path):
+    folder = started(tmp_path)
+    with staging_folder(folder.last) as staging:
+        (staging / "last.pt").write_bytes(b"half")
+        shutil.copytree(staging, folder.path / f"{staging.name.removesuffix('.partial')}killed.partial")
+    assert list(folder.path.glob(".segpipe-*"))
+
+    RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
+
+    assert not list(folder.path.glob(".segpipe-*"))
+    assert folder.training_state.read_bytes() == b"state"
 
 
 def git(folder, *arguments):
