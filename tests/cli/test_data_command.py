@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -9,6 +11,8 @@ from typer.testing import CliRunner
 from segpipe.cli import app
 from segpipe.dataset import load_manifest
 from segpipe.dataset.phantom_files import write_phantom_dataset
+
+SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +67,7 @@ def test_labels_of_a_bundle(phantoms, tmp_path):
 
 def test_check_as_a_process(tmp_path):
     result = subprocess.run(
-        ["segpipe", "data", "check", "hippocampus", "--dataset-dir", tmp_path / "none"],
+        [SEGPIPE, "data", "check", "hippocampus", "--dataset-dir", tmp_path / "none"],
         capture_output=True,
         text=True,
     )
@@ -79,7 +83,7 @@ def test_folds_as_a_process(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps(plain))
 
     result = subprocess.run(
-        ["segpipe", "data", "folds", tmp_path / "dataset.json", tmp_path / "m.json", "--folds", "3"],
+        [SEGPIPE, "data", "folds", tmp_path / "dataset.json", tmp_path / "m.json", "--folds", "3"],
         capture_output=True,
         text=True,
         check=True,

@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.volumes import Grid, write_label_map
+
+SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 
 
 def write(path, values):
@@ -73,7 +77,7 @@ def test_labels_that_are_none(arguments, tmp_path, text, message):
 
 
 def test_as_a_process(arguments):
-    result = subprocess.run(["segpipe", *arguments], capture_output=True, text=True, check=True)
+    result = subprocess.run([SEGPIPE, *arguments], capture_output=True, text=True, check=True)
 
     assert "0.6667" in result.stdout
     assert result.stderr == ""

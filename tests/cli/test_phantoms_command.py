@@ -1,12 +1,16 @@
 """`segpipe phantoms ...`"""
 
 import subprocess
+import sys
+from pathlib import Path
 
 from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.dataset import load_manifest
 from segpipe.volumes import find_scans
+
+SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 
 
 def test_dataset_prints_the_manifest(tmp_path):
@@ -21,7 +25,7 @@ def test_dataset_prints_the_manifest(tmp_path):
 def test_dataset_as_a_process_refuses_a_used_folder(tmp_path):
     (tmp_path / "mine").touch()
 
-    result = subprocess.run(["segpipe", "phantoms", "dataset", tmp_path], capture_output=True, text=True)
+    result = subprocess.run([SEGPIPE, "phantoms", "dataset", tmp_path], capture_output=True, text=True)
 
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
@@ -33,7 +37,7 @@ def test_scans_as_a_process(tmp_path):
     scans, references = tmp_path / "scans", tmp_path / "references"
 
     result = subprocess.run(
-        ["segpipe", "phantoms", "scans", scans, "--references", references, "--seed", "2"],
+        [SEGPIPE, "phantoms", "scans", scans, "--references", references, "--seed", "2"],
         capture_output=True,
         text=True,
         check=True,
