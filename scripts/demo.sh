@@ -27,6 +27,7 @@ mkdir -p "$output"
 output=$(cd "$output" && pwd)
 cd "$output" # the commands below name what they make relative to it
 export PYTHONUNBUFFERED=1
+export OMP_PROC_BIND=${OMP_PROC_BIND:-true} # on a busy machine, threads that wander wait for each other ten times longer
 
 begun=$SECONDS
 step=0
