@@ -110,7 +110,7 @@ def train_and_score(
         "cpu_minutes": round((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
         "resumed": resumed,
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-        "commit": commit(ROOT),
+        "commit": commit(ROOT / "segpipe"),
         "machine": processor_name(),
     }
 

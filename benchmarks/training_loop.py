@@ -13,7 +13,6 @@ import argparse
 import copy
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -104,8 +103,8 @@ def report(bundle: str, steps: int, rounds: list[tuple[float, float]]) -> None:
         "rounds": [[round(loop, 2), round(bare, 2)] for loop, bare in rounds],
         "threads": torch.get_num_threads(),
         "machine": processor_name(),
-        "commit": commit(ROOT),
-        "command": " ".join(["python", *sys.argv]),
+        "commit": commit(ROOT / "segpipe"),
+        "command": f"python benchmarks/training_loop.py --dataset-dir DATASET_DIR --rounds {len(rounds)}",
     }
     print(json.dumps(result))
 
