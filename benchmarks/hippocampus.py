@@ -161,6 +161,7 @@ def main() -> None:
             line = train_and_score(
                 variant, fold, arguments.dataset_dir.resolve(), arguments.output_dir.resolve(), arguments.seed
             )
+            RESULTS.parent.mkdir(exist_ok=True)
             with RESULTS.open("a") as file:
                 file.write(json.dumps(line) + "\n")
     print_table(finished())
