@@ -54,11 +54,11 @@ logged() {
 }
 
 announce "Making phantoms to train on: synthetic MRI volumes with labels"
-"$bin/segpipe" phantoms dataset phantoms --cases 160 >/dev/null
+"$bin/segpipe" phantoms dataset phantoms --cases 256 >/dev/null
 took
 
 announce "Training $(basename "$bundle") on them"
-overrides=(--epochs 8 --batch_size 1 --val_interval 4 --warm_up_share 0.1)
+overrides=(--epochs 5 --batch_size 1 --val_interval 5 --warm_up_share 0.1)
 logged training.log 'INFO Epoch [0-9]+[/:]|^Cases:' \
     "$python" -m monai.bundle run --config_file "$bundle/configs/train.yaml" --bundle_root "$bundle" \
     --manifest phantoms/dataset.json --dataset_dir phantoms \
