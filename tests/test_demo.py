@@ -34,6 +34,7 @@ class Demo:
 
 def run_demo(root, cwd, *arguments):
     environment = {**os.environ, "SEGPIPE_PYTHON": sys.executable}
+    environment.pop("OMP_NUM_THREADS", None)  # the tests use one thread, a user's demo uses what there is
     return subprocess.run(
         [str(root / "scripts/demo.sh"), *arguments], cwd=cwd, env=environment, capture_output=True, text=True
     )
