@@ -41,11 +41,26 @@ MIRROR = {
     "spatial_axis": 0,
 }
 STRONG = {f"{AFFINE}#prob": 0.8, f"{AFFINE}#rotate_range": [0.35] * 3, f"{AFFINE}#scale_range": [0.2] * 3}
+SOFT = {  # one-hot labels that are interpolated, not nearest labels: what a rotation does below a voxel is kept
+    "random_transforms#1": {
+        "_target_": "monai.transforms.Compose",
+        "transforms": [
+            {"_target_": "monai.transforms.EnsureTyped", "keys": ["image", "label"], "track_meta": False},
+            {"_target_": "monai.transforms.AsDiscreted", "keys": "label", "to_onehot": 3},
+        ],
+    },
+    f"{AFFINE}#mode": ["bilinear", "bilinear"],
+    "loss#to_onehot_y": False,
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "bundle": {},
     "batch_4_20_epochs": {"batch_size": 4, "epochs": 20},
     "batch_2_20_epochs": {"batch_size": 2, "epochs": 20},
     "batch_1_20_epochs": {"batch_size": 1, "epochs": 20},
+    "batch_2_20_epochs_soft": {"batch_size": 2, "epochs": 20, **SOFT},
+    "batch_2_40_epochs_soft": {"batch_size": 2, "epochs": 40, **SOFT},
+    "batch_2_40_epochs_strong_soft": {"batch_size": 2, "epochs": 40, **STRONG, **SOFT},
+    "batch_1_20_epochs_soft": {"batch_size": 1, "epochs": 20, **SOFT},
     "batch_2_20_epochs_mirrored": {"batch_size": 2, "epochs": 20, "+random_transforms": [MIRROR]},
     "batch_2_20_epochs_low_rate": {"batch_size": 2, "epochs": 20, "learning_rate": 0.0015},
     "batch_2_40_epochs_strong": {"batch_size": 2, "epochs": 40, **STRONG},
