@@ -52,6 +52,7 @@ SOFT = {  # one-hot labels that are interpolated, not nearest labels: what a rot
     f"{AFFINE}#mode": ["bilinear", "bilinear"],
     "loss#to_onehot_y": False,
 }
+NARROW = {"filters": [16, 32, 64, 128]}
 VARIANTS: dict[str, dict[str, Any]] = {
     "bundle": {},
     "batch_4_20_epochs": {"batch_size": 4, "epochs": 20},
@@ -65,7 +66,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch_2_20_epochs_low_rate": {"batch_size": 2, "epochs": 20, "learning_rate": 0.0015},
     "batch_2_40_epochs_strong": {"batch_size": 2, "epochs": 40, **STRONG},
     "batch_2_40_epochs": {"batch_size": 2, "epochs": 40},
-    "narrow_16_to_128_30_epochs": {"batch_size": 2, "epochs": 30, "filters": [16, 32, 64, 128]},
+    "narrow_24_epochs": {**NARROW, "batch_size": 2, "epochs": 24},
+    "narrow_24_epochs_soft": {**NARROW, "batch_size": 2, "epochs": 24, **SOFT},
     "wide_32_to_256_12_epochs": {"batch_size": 2, "epochs": 12, "filters": [32, 64, 128, 256]},
 }
 
