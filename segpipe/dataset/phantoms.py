@@ -17,6 +17,7 @@ from segpipe.errors import SegpipeError
 from segpipe.volumes.geometry import Grid
 
 Floats = NDArray[np.float64]
+Axes = tuple[Floats, Floats, Floats]  # coordinates along x, y, z that broadcast to the volume's shape
 
 LABELS = {0: "background", 1: "anterior", 2: "posterior"}
 
@@ -25,6 +26,7 @@ _LARGEST_MM = (43, 59, 47)
 _TISSUE, _FLUID, _BODY = 560.0, 230.0, 400.0  # intensities before gain, bias field and noise
 _NOISE = 22.0
 _GAP_MM = 2.0  # between the body and what resembles it
+_SHEET_MM = (6, 6, 0.8), (11, 11, 1.2)  # half of a sheet's smallest and largest extent
 _CLUTTER = 1.5  # volume of what resembles the body, in volumes of the body
 
 
@@ -60,22 +62,25 @@ def mri_phantom(
     random = np.random.default_rng((seed, index))
     size_mm = random.integers(_SMALLEST_MM, _LARGEST_MM, endpoint=True)
     size = tuple(round(float(extent / step)) for extent, step in zip(size_mm, spacing_mm, strict=True))
-    points = _voxel_centres(size, spacing_mm)
+    axes = _voxel_centres(size, spacing_mm)
 
-    depth, along = _body(random, points, size_mm)
+    depth, along = _body(random, axes, size_mm)
     labels = np.where(depth > 0, np.where(along < 0, 1, 2), 0).astype(np.uint8)
-    clutter = _clutter(random, points, size_mm, depth)
+    clutter = _clutter(random, axes, size_mm, depth)
     image = _intensities(random, np.maximum(depth, clutter), spacing_mm)
     return image, labels, Grid.from_affine(size, _affine(random, size, spacing_mm, oblique))
 
 
-def _voxel_centres(size: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Floats:
-    """Return the voxels' positions in mm about the middle of the volume, shape (x, y, z, 3)."""
-    axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(size, spacing_mm, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+def _voxel_centres(size: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Axes:
+    """Return the voxels' positions in mm about the middle of the volume: shapes (x, 1, 1), (1, y, 1), (1, 1, z)."""
+    x, y, z = (
+        (np.arange(n, dtype=np.float64) - (n - 1) / 2) * step
+        for n, step in zip(size, spacing_mm, strict=True)
+    )
+    return x[:, None, None], y[:, None], z
 
 
-def _body(random: np.random.Generator, points: Floats, size_mm: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _body(random: np.random.Generator, axes: Axes, size_mm: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return how deep each voxel lies in the body (mm, negative outside), and where along it.
 
     The second array is negative in the head and positive in the tail.
@@ -95,45 +100,55 @@ def _body(random: np.random.Generator, points: Floats, size_mm: NDArray[np.int64
     radius = tail + (head - tail) / (1 + np.exp((t - neck) / 0.05))
 
     # a string of balls: the ends are round, and only one of them is in memory at a time
-    depth = np.full(points.shape[:-1], -np.inf)
-    along = np.zeros(points.shape[:-1])
+    depth = np.full(np.broadcast_shapes(*(axis.shape for axis in axes)), -np.inf)
+    along = np.zeros(depth.shape)
     for ball, size, place in zip(line, radius, t - neck, strict=True):
-        in_ball = size - np.sqrt(((points - ball) ** 2).sum(axis=-1))
-        along[in_ball > depth] = place
+        x, y, z = ((axis - middle) ** 2 for axis, middle in zip(axes, ball, strict=True))
+        in_ball = size - np.sqrt(x + y + z)
+        np.copyto(along, place, where=in_ball > depth)
         np.maximum(depth, in_ball, out=depth)
     return depth, along
 
 
 def _clutter(
-    random: np.random.Generator, points: Floats, size_mm: NDArray[np.int64], body_depth: Floats
+    random: np.random.Generator, axes: Axes, size_mm: NDArray[np.int64], body_depth: Floats
 ) -> Floats:
     """Return how deep each voxel lies in a sphere, rod or sheet (mm, negative outside), clear of the body."""
     wanted = _CLUTTER * np.count_nonzero(body_depth > 0)
     clear = -body_depth - _GAP_MM
     depth = np.full(body_depth.shape, -np.inf)
-    makers: tuple[Callable[[np.random.Generator, Floats], Floats], ...] = (_sphere, _rod, _sheet)
+    makers: tuple[Callable[[np.random.Generator, Axes], Floats], ...] = (_sphere, _rod, _sheet)
     for number in range(120):
         if np.count_nonzero(depth > 0) >= wanted:
             break
         centre = random.uniform(-0.5, 0.5, size=3) * size_mm
-        turned = (points - centre) @ _rotation(random.uniform(0, 2 * np.pi, size=3))
+        turned = _turned(axes, centre, _rotation(random.uniform(0, 2 * np.pi, size=3)))
         shape = makers[number % len(makers)](random, turned)
         depth = np.maximum(depth, np.minimum(shape, clear))
     return depth
 
 
-def _sphere(random: np.random.Generator, points: Floats) -> Floats:
-    return np.asarray(random.uniform(2.2, 3.6) - np.sqrt((points**2).sum(axis=-1)))
+def _turned(axes: Axes, centre: Floats, rotation: Floats) -> Axes:
+    """Return each voxel's three coordinates about a centre along turned axes, each of shape (x, y, z)."""
+    dx, dy, dz = (axis - middle for axis, middle in zip(axes, centre, strict=True))
+    u, v, w = (dx * x + dy * y + dz * z for x, y, z in rotation.T)
+    return u, v, w
 
 
-def _rod(random: np.random.Generator, points: Floats) -> Floats:
-    across = random.uniform(1.2, 1.8) - np.hypot(points[..., 0], points[..., 1])
-    return np.minimum(across, random.uniform(8, 16) - np.abs(points[..., 2]))
+def _sphere(random: np.random.Generator, points: Axes) -> Floats:
+    u, v, w = points
+    return np.asarray(random.uniform(2.2, 3.6) - np.sqrt(u * u + v * v + w * w))
 
 
-def _sheet(random: np.random.Generator, points: Floats) -> Floats:
-    half = np.array([random.uniform(6, 11), random.uniform(6, 11), random.uniform(0.8, 1.2)])
-    return np.asarray((half - np.abs(points)).min(axis=-1))
+def _rod(random: np.random.Generator, points: Axes) -> Floats:
+    u, v, w = points
+    across = random.uniform(1.2, 1.8) - np.sqrt(u * u + v * v)
+    return np.minimum(across, random.uniform(8, 16) - np.abs(w))
+
+
+def _sheet(random: np.random.Generator, points: Axes) -> Floats:
+    u, v, w = (half - np.abs(axis) for half, axis in zip(random.uniform(*_SHEET_MM), points, strict=True))
+    return np.asarray(np.minimum(np.minimum(u, v), w))
 
 
 def _intensities(
