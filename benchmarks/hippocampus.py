@@ -3,7 +3,7 @@
 Each variant is the bundle with some overrides. A variant is trained on four folds and scored on the fifth with the
 weights of its last epoch, through the bundle's own commands:
 
-    python benchmarks/hippocampus.py --dataset-dir DATASET_DIR --variants batch_2_20_epochs --folds 0
+    python benchmarks/hippocampus.py --dataset-dir DATASET_DIR --variants batch_4 soft --folds 0
     python benchmarks/hippocampus.py --dataset-dir DATASET_DIR --variants bundle --folds 0 1 2 3 4
     python benchmarks/hippocampus.py                                     # prints the table of what is done
 
@@ -26,6 +26,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
 from segpipe.files import json_sha256
 from segpipe.training.run_folder import commit, processor_name
 
@@ -34,13 +36,13 @@ BUNDLE = ROOT / "bundles" / "mri_hippocampus_unet"
 RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
 
 AFFINE = "random_transforms#3"
+STRONG = {f"{AFFINE}#prob": 0.8, f"{AFFINE}#rotate_range": [0.35] * 3, f"{AFFINE}#scale_range": [0.2] * 3}
 MIRROR = {
     "_target_": "monai.transforms.RandFlipd",
     "keys": ["image", "label"],
     "prob": 0.5,
     "spatial_axis": 0,
 }
-STRONG = {f"{AFFINE}#prob": 0.8, f"{AFFINE}#rotate_range": [0.35] * 3, f"{AFFINE}#scale_range": [0.2] * 3}
 SOFT = {  # one-hot labels that are interpolated, not nearest labels: what a rotation does below a voxel is kept
     "random_transforms#1": {
         "_target_": "monai.transforms.Compose",
@@ -52,29 +54,28 @@ SOFT = {  # one-hot labels that are interpolated, not nearest labels: what a rot
     f"{AFFINE}#mode": ["bilinear", "bilinear"],
     "loss#to_onehot_y": False,
 }
-NARROW = {"filters": [16, 32, 64, 128]}
 VARIANTS: dict[str, dict[str, Any]] = {
     "bundle": {},
-    "batch_4_20_epochs": {"batch_size": 4, "epochs": 20},
-    "batch_2_20_epochs": {"batch_size": 2, "epochs": 20},
-    "batch_1_20_epochs": {"batch_size": 1, "epochs": 20},
-    "batch_2_20_epochs_soft": {"batch_size": 2, "epochs": 20, **SOFT},
-    "batch_2_40_epochs_soft": {"batch_size": 2, "epochs": 40, **SOFT},
-    "batch_2_40_epochs_strong_soft": {"batch_size": 2, "epochs": 40, **STRONG, **SOFT},
-    "batch_1_20_epochs_soft": {"batch_size": 1, "epochs": 20, **SOFT},
-    "batch_2_20_epochs_mirrored": {"batch_size": 2, "epochs": 20, "+random_transforms": [MIRROR]},
-    "batch_2_20_epochs_low_rate": {"batch_size": 2, "epochs": 20, "learning_rate": 0.0015},
-    "batch_2_40_epochs_strong": {"batch_size": 2, "epochs": 40, **STRONG},
-    "batch_2_40_epochs": {"batch_size": 2, "epochs": 40},
-    "narrow_24_epochs": {**NARROW, "batch_size": 2, "epochs": 24},
-    "narrow_24_epochs_soft": {**NARROW, "batch_size": 2, "epochs": 24, **SOFT},
-    "wide_32_to_256_12_epochs": {"batch_size": 2, "epochs": 12, "filters": [32, 64, 128, 256]},
+    "8_epochs": {"epochs": 8},
+    "40_epochs": {"epochs": 40},
+    "40_epochs_strong": {"epochs": 40, **STRONG},
+    "batch_1": {"batch_size": 1},
+    "batch_4": {"batch_size": 4},
+    "low_rate": {"learning_rate": 0.0015},
+    "mirrored": {"+random_transforms": [MIRROR]},
+    "small_patch_40_epochs": {"patch_size": [32, 48, 32], "window_size": [32, 48, 32], "epochs": 40},
+    "soft": SOFT,
+    "wide_16_to_256": {"filters": [16, 64, 128, 256]},
+    "wide_32_to_256": {"filters": [32, 64, 128, 256]},
 }
 
 
 def configuration(variant: str) -> str:
-    """Return a hash of train.yaml and the variant's overrides: results of another configuration are others."""
-    return json_sha256([(BUNDLE / "configs" / "train.yaml").read_text(), VARIANTS[variant]])[:12]
+    """Return a hash of train.yaml with the variant's overrides: results of another configuration are others."""
+    parser = ConfigParser()
+    parser.read_config(BUNDLE / "configs" / "train.yaml")
+    parser.update(VARIANTS[variant])
+    return json_sha256(parser.get())[:12]
 
 
 def finished() -> list[dict[str, Any]]:
@@ -170,10 +171,10 @@ def main() -> None:
     parser.add_argument("--folds", nargs="*", type=int, default=[0])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    done = {(line["variant"], line["configuration"], line["fold"], line["seed"]) for line in finished()}
+    done = {(line["configuration"], line["fold"], line["seed"]) for line in finished()}
     for variant in arguments.variants:
         for fold in arguments.folds:
-            if (variant, configuration(variant), fold, arguments.seed) in done:
+            if (configuration(variant), fold, arguments.seed) in done:
                 continue
             line = train_and_score(
                 variant, fold, arguments.dataset_dir.resolve(), arguments.output_dir.resolve(), arguments.seed
