@@ -2,6 +2,8 @@ r"""Draw the held-out case that a run segments worst, for the bundle's page: ref
 
     python scripts/draw_worst_case.py RUN/evaluation/last-fold0/scores.csv --weights RUN/last.pt \
         --dataset-dir DATASET_DIR --output bundles/mri_hippocampus_unet/docs/worst_case.png
+
+The case is the one with the lowest Dice, as the mean of its classes.
 """
 
 from __future__ import annotations
