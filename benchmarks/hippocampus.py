@@ -54,6 +54,10 @@ SOFT = {  # one-hot labels that are interpolated, not nearest labels: what a rot
     f"{AFFINE}#mode": ["bilinear", "bilinear"],
     "loss#to_onehot_y": False,
 }
+SMALL_PATCH = {
+    "patch_size": [32, 48, 32],
+    "window_size": [32, 48, 32],
+}  # most scans are larger: next to no padding
 VARIANTS: dict[str, dict[str, Any]] = {
     "bundle": {},
     "8_epochs": {"epochs": 8},
@@ -63,7 +67,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch_4": {"batch_size": 4},
     "low_rate": {"learning_rate": 0.0015},
     "mirrored": {"+random_transforms": [MIRROR]},
-    "small_patch_40_epochs": {"patch_size": [32, 48, 32], "window_size": [32, 48, 32], "epochs": 40},
+    "small_patch": SMALL_PATCH,
+    "small_patch_40_epochs": {**SMALL_PATCH, "epochs": 40},
     "soft": SOFT,
     "wide_16_to_256": {"filters": [16, 64, 128, 256]},
     "wide_32_to_256": {"filters": [32, 64, 128, 256]},

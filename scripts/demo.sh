@@ -4,7 +4,7 @@
 #   scripts/demo.sh [FOLDER]
 #
 # FOLDER is new or empty; without it, a folder named by date and time below demo_output/. The demo trains the bundle's
-# own network with its own transforms; only the numbers under "overrides" differ from configs/train.yaml.
+# own network with its own transforms; only the numbers under "overrides" and "window" differ from configs/train.yaml.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -54,15 +54,16 @@ logged() {
 }
 
 announce "Making phantoms to train on: synthetic MRI volumes with labels"
-"$bin/segpipe" phantoms dataset phantoms --cases 256 >/dev/null
+"$bin/segpipe" phantoms dataset phantoms --cases 160 >/dev/null
 took
 
 announce "Training $(basename "$bundle") on them"
-overrides=(--epochs 5 --batch_size 1 --val_interval 5 --warm_up_share 0.1)
+overrides=(--epochs 5 --val_interval 5 --warm_up_share 0.1 --patch_size "[32,40,32]")
+window=(--window_size "[32,40,32]")
 logged training.log 'INFO Epoch [0-9]+[/:]|^Cases:' \
     "$python" -m monai.bundle run --config_file "$bundle/configs/train.yaml" --bundle_root "$bundle" \
     --manifest phantoms/dataset.json --dataset_dir phantoms \
-    --output_dir runs --run_name demo "${overrides[@]}"
+    --output_dir runs --run_name demo "${overrides[@]}" "${window[@]}"
 took
 
 announce "Making new scans to segment: NIfTI, MetaImage, NRRD and a DICOM series"
@@ -72,7 +73,7 @@ took
 announce "Segmenting them"
 logged inference.log 'INFO [0-9]+/[0-9]+:' \
     "$python" -m monai.bundle run --config_file "$bundle/configs/inference.yaml" --bundle_root "$bundle" \
-    --dataset_dir scans --output_dir label_maps --weights "['runs/demo/best.pt']"
+    --dataset_dir scans --output_dir label_maps --weights "['runs/demo/best.pt']" "${window[@]}"
 took
 
 announce "Scoring the label maps against the phantoms' true labels"
