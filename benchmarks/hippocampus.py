@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import os
 import resource
 import statistics
@@ -139,30 +138,35 @@ def train_and_score(
 
 
 def print_table(lines: list[dict[str, Any]]) -> None:
-    """Print a row a variant: mean Dice over its folds, and what a training cost."""
-    by_variant = defaultdict(list)
+    """Print a row a variant: mean Dice over its folds, against the bundle's own on these, and what a training cost."""
+    by_configuration = defaultdict(list)
     for line in lines:
-        by_variant[line["variant"], line["configuration"]].append(line)
-    columns = ("variant", "configuration", "folds", "anterior", "posterior", "mean", "sd of folds")
+        by_configuration[line["variant"], line["configuration"]].append(line)
+    own = {run["fold"]: _mean(run) for run in by_configuration["bundle", configuration("bundle")]}
+    columns = ("variant", "configuration", "folds", "anterior", "posterior", "mean", "against bundle")
     print(f"| {' | '.join(columns)} | processor minutes a training | commit |")
     print("|---|---|---|---|---|---|---|---|---|")
     rows = []
-    for (variant, version), runs in by_variant.items():
+    for (variant, version), runs in by_configuration.items():
+        runs.sort(key=lambda run: run["fold"])
         anterior, posterior = (
             statistics.fmean(run["dice"][name] for run in runs) for name in ("anterior", "posterior")
         )
-        means = [statistics.fmean(run["dice"].values()) for run in runs]
-        spread = f"{statistics.stdev(means):.4f}" if len(means) > 1 else "-"
-        folds = ",".join(str(run["fold"]) for run in sorted(runs, key=lambda run: run["fold"]))
+        mean = statistics.fmean(_mean(run) for run in runs)
+        gains = [_mean(run) - own[run["fold"]] for run in runs if run["fold"] in own]
+        against = ", ".join(f"{gain:+.4f}" for gain in gains) or "-"
         whole = [run["cpu_minutes"] for run in runs if not run["resumed"]]
         cost = f"{statistics.fmean(whole):.1f}" if whole else "-"
-        mean = statistics.fmean(means)
+        folds = ",".join(str(run["fold"]) for run in runs)
         commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
-        dice = f"{anterior:.4f} | {posterior:.4f} | {mean:.4f} | {spread}"
-        text = f"| {variant} | {version} | {folds} | {dice} | {cost} | {commits} |"
-        rows.append((-mean if not math.isnan(mean) else 0.0, text))
-    for _, text in sorted(rows):
+        dice = f"{anterior:.4f} | {posterior:.4f} | {mean:.4f} | {against}"
+        rows.append((folds, -mean, f"| {variant} | {version} | {folds} | {dice} | {cost} | {commits} |"))
+    for _, _, text in sorted(rows):
         print(text)
+
+
+def _mean(run: dict[str, Any]) -> float:
+    return statistics.fmean(run["dice"].values())
 
 
 def main() -> None:
