@@ -57,6 +57,7 @@ SMALL_PATCH = {
     "patch_size": [32, 48, 32],
     "window_size": [32, 48, 32],
 }  # most scans are larger: next to no padding
+DROPOUT = {"network_def#dropout": 0.1}
 VARIANTS: dict[str, dict[str, Any]] = {
     "bundle": {},
     "8_epochs": {"epochs": 8},
@@ -64,11 +65,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "40_epochs_strong": {"epochs": 40, **STRONG},
     "batch_1": {"batch_size": 1},
     "batch_4": {"batch_size": 4},
+    "dropout": DROPOUT,
     "low_rate": {"learning_rate": 0.0015},
     "mirrored": {"+random_transforms": [MIRROR]},
     "small_patch": SMALL_PATCH,
+    "small_patch_dropout": {**SMALL_PATCH, **DROPOUT},
+    "small_patch_strong": {**SMALL_PATCH, **STRONG},
+    "small_patch_wide": {**SMALL_PATCH, "filters": [16, 64, 128, 256]},
     "small_patch_40_epochs": {**SMALL_PATCH, "epochs": 40},
     "soft": SOFT,
+    "strong": STRONG,
     "wide_16_to_256": {"filters": [16, 64, 128, 256]},
     "wide_32_to_256": {"filters": [32, 64, 128, 256]},
 }
