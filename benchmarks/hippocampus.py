@@ -106,7 +106,7 @@ def _as_text(value: Any) -> str:
 
 
 def train_and_score(
-    variant: str, fold: int, dataset_dir: Path, output_dir: Path, seed: int
+    variant: str, fold: int, dataset_dir: Path, output_dir: Path, seed: int, version: str | None
 ) -> dict[str, Any]:
     """Train a variant on the other folds, score it on this one and return the line of the results file."""
     name = f"{variant}-fold{fold}-seed{seed}"
@@ -138,7 +138,7 @@ def train_and_score(
         "cpu_minutes": round((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
         "resumed": resumed,
         "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-        "commit": commit(ROOT / "segpipe"),
+        "commit": version,
         "machine": processor_name(),
     }
 
@@ -186,13 +186,19 @@ def main() -> None:
     parser.add_argument("--folds", nargs="*", type=int, default=[0])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    version = commit(ROOT / "segpipe")  # before the results of this call change a tracked file
     done = {(line["configuration"], line["fold"], line["seed"]) for line in finished()}
     for variant in arguments.variants:
         for fold in arguments.folds:
             if (configuration(variant), fold, arguments.seed) in done:
                 continue
             line = train_and_score(
-                variant, fold, arguments.dataset_dir.resolve(), arguments.output_dir.resolve(), arguments.seed
+                variant,
+                fold,
+                arguments.dataset_dir.resolve(),
+                arguments.output_dir.resolve(),
+                arguments.seed,
+                version,
             )
             RESULTS.parent.mkdir(exist_ok=True)
             with RESULTS.open("a") as file:
