@@ -132,7 +132,20 @@ def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar |
         sidecar = load_network_weights(network, path, identity)
     for warning in caught:
         _warn(str(warning.message))
+    if sidecar is not None:
+        _compare_window(path, sidecar.training.get("configuration", {}).get("patch_size"))
     return sidecar
+
+
+def _compare_window(path: Path, patch_size: Any) -> None:
+    """Warn where the running window is not the patch that the weights were trained on, if both are known."""
+    parser = running_parser()
+    window_size = parser.get_parsed_content("window_size") if "window_size" in parser else None
+    if isinstance(patch_size, list) and isinstance(window_size, list) and patch_size != window_size:
+        _warn(
+            f"{path}: was trained on patches of {patch_size} voxels and runs in windows of {window_size}; "
+            "normalisation within a window, and so the result, depends on its size and padding"
+        )
 
 
 def _warn(message: str) -> None:

@@ -44,6 +44,18 @@ def test_weights_that_say_nothing_of_their_cases_are_scored_with_a_warning(
     assert "which cases it was trained on is not known" in capsys.readouterr().out
 
 
+def test_another_window_than_the_training_patch_is_warned_of(bundle, finished_run, capsys):
+    warning = "was trained on patches of"
+    score(bundle, finished_run)
+    assert warning not in capsys.readouterr().out
+
+    sidecar = json.loads((finished_run / "best.json").read_text())
+    larger = [size + 16 for size in sidecar["training"]["configuration"]["patch_size"]]
+    score(bundle, finished_run, window_size=larger)
+
+    assert f"runs in windows of {larger}" in capsys.readouterr().out
+
+
 def test_weights_keep_how_they_were_made(finished_run):
     training = json.loads((finished_run / "last.json").read_text())["training"]
 
