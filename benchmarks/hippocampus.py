@@ -36,6 +36,7 @@ RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
 
 AFFINE = "random_transforms#3"
 STRONG = {f"{AFFINE}#prob": 0.8, f"{AFFINE}#rotate_range": [0.35] * 3, f"{AFFINE}#scale_range": [0.2] * 3}
+WEAK = {f"{AFFINE}#rotate_range": [0.1] * 3}  # raters drew in coronal planes, and part the classes along one
 MIRROR = {
     "_target_": "monai.transforms.RandFlipd",
     "keys": ["image", "label"],
@@ -71,10 +72,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small_patch": SMALL_PATCH,
     "small_patch_dropout": {**SMALL_PATCH, **DROPOUT},
     "small_patch_strong": {**SMALL_PATCH, **STRONG},
+    "small_patch_weak": {**SMALL_PATCH, **WEAK},
     "small_patch_wide": {**SMALL_PATCH, "filters": [16, 64, 128, 256]},
     "small_patch_40_epochs": {**SMALL_PATCH, "epochs": 40},
     "soft": SOFT,
     "strong": STRONG,
+    "weak": WEAK,
     "wide_16_to_256": {"filters": [16, 64, 128, 256]},
     "wide_32_to_256": {"filters": [32, 64, 128, 256]},
 }
