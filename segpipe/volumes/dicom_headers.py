@@ -63,7 +63,7 @@ _READING_ERRORS = (
     ValueError,
     KeyError,
     TypeError,
-    NotImplementedError,
+    NotImplementedError,  # what pydicom raises for a value representation that it does not know
     BytesLengthException,
 )
 _MAX_BITS = 32
