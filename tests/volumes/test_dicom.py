@@ -362,3 +362,15 @@ def test_a_series_is_written_from_int16_ct_or_mr_of_the_grids_size(tmp_path, gri
         write_series(SCAN, grid, tmp_path, "PT")
     with pytest.raises(SegpipeError, match="must be equal and 3D"):
         write_series(SCAN[:, :, :2], grid, tmp_path)
+
+
+def test_a_value_representation_that_no_standard_has_is_refused(series):
+    content = series[1].read_bytes()
+    tag = bytes.fromhex("2000 3200")  # ImagePositionPatient
+    assert content.count(tag + b"DS") == 1
+    series[1].write_bytes(content.replace(tag + b"DS", tag + b"ZZ"))
+
+    message = refusal(series[0].parent)
+
+    assert str(series[1]) in message
+    assert "not a readable DICOM file" in message
