@@ -1,5 +1,19 @@
-"""Networks and their weights on disk."""
+"""Networks that MONAI lacks, and the weights of any network on disk."""
 
+from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
+from segpipe.networks.unet import UNet
+from segpipe.networks.vgg16 import load_vgg16_bn
 from segpipe.networks.weights import Identity, load_weights, read_sidecar, save_weights, sidecar_path
 
-__all__ = ["Identity", "load_weights", "read_sidecar", "save_weights", "sidecar_path"]
+__all__ = [
+    "PAPER_STAGES",
+    "VGG16_STAGES",
+    "Identity",
+    "SegNet",
+    "UNet",
+    "load_vgg16_bn",
+    "load_weights",
+    "read_sidecar",
+    "save_weights",
+    "sidecar_path",
+]

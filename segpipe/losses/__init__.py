@@ -1,0 +1,19 @@
+"""What training minimises, and what it weighs the classes by."""
+
+from segpipe.losses.class_weights import (
+    ClassCounts,
+    count_classes,
+    effective_number_weights,
+    inverse_frequency_weights,
+    median_frequency_weights,
+)
+from segpipe.losses.dice_cross_entropy import DiceCrossEntropy
+
+__all__ = [
+    "ClassCounts",
+    "DiceCrossEntropy",
+    "count_classes",
+    "effective_number_weights",
+    "inverse_frequency_weights",
+    "median_frequency_weights",
+]

@@ -1,0 +1,108 @@
+"""Dice and cross-entropy, with class weights on the second alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.losses import DiceLoss
+from monai.networks import one_hot
+from torch import nn
+from torch.nn import functional
+
+from segpipe.errors import SegpipeError
+
+
+class DiceCrossEntropy(nn.Module):
+    """Soft Dice loss plus weighted cross-entropy.
+
+    MONAI's `DiceCELoss` scales its Dice by the class weights too, without dividing by their sum; here they act on
+    the cross-entropy alone, which is divided by the summed weights of the voxels present, as torch does.
+
+    Args:
+        class_weights: (C,), positive; None for equal ones.
+        include_background: whether class 0 has a Dice. The cross-entropy always counts it.
+        dice_weight: factor of the Dice loss; 0 leaves it out.
+        cross_entropy_weight: factor of the cross-entropy; 0 leaves it out.
+        batch_dice: one Dice over the batch, not the mean over its images: an image that lacks a class, as most
+            slices do, then does not ask for a Dice of nothing.
+        ignore_index: label of voxels that count in neither term; None where every voxel counts.
+
+    Raises:
+        SegpipeError: weights that are no positive numbers, or both factors 0; on the way forward, weights of
+            another number of classes than the logits.
+    """
+
+    class_weights: torch.Tensor | None
+
+    def __init__(
+        self,
+        class_weights: torch.Tensor | Sequence[float] | None = None,
+        include_background: bool = False,
+        dice_weight: float = 1.0,
+        cross_entropy_weight: float = 1.0,
+        batch_dice: bool = False,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__()
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        if weights is not None and not (weights.isfinite() & (weights > 0)).all():
+            raise SegpipeError(
+                f"DiceCrossEntropy: class weights are {weights.tolist()}; each must be a positive number"
+            )
+        if min(dice_weight, cross_entropy_weight) < 0 or dice_weight + cross_entropy_weight == 0:
+            raise SegpipeError(
+                f"DiceCrossEntropy: dice_weight is {dice_weight}, cross_entropy_weight {cross_entropy_weight}; "
+                "neither may be below 0, and one must be above"
+            )
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.dice = DiceLoss(include_background=include_background, batch=batch_dice)
+        self.dice_weight = dice_weight
+        self.cross_entropy_weight = cross_entropy_weight
+        self.ignore_index = ignore_index
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the loss, a float32 scalar on the logits' device.
+
+        Args:
+            logits: `(B, C, *spatial)`, any floating-point type.
+            target: `(B, 1, *spatial)`, class indices 0..C-1 of any type, or `ignore_index`.
+        """
+        logits, classes = logits.float(), target[:, 0].long()
+        counted = None if self.ignore_index is None else classes != self.ignore_index
+        if counted is not None:
+            classes = classes.where(counted, 0)
+        loss = logits.new_zeros(())
+        if self.dice_weight:
+            loss = loss + self.dice_weight * self._dice(logits, classes, counted)
+        if self.cross_entropy_weight:
+            loss = loss + self.cross_entropy_weight * self._cross_entropy(logits, classes, counted)
+        return loss
+
+    def _dice(
+        self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None
+    ) -> torch.Tensor:
+        probabilities = logits.softmax(dim=1)
+        reference = one_hot(classes[:, None], num_classes=logits.shape[1])
+        if counted is not None:
+            probabilities, reference = probabilities * counted[:, None], reference * counted[:, None]
+        dice: torch.Tensor = self.dice(probabilities, reference)
+        return dice
+
+    def _cross_entropy(
+        self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None
+    ) -> torch.Tensor:
+        weights = self.class_weights
+        if weights is not None:
+            if len(weights) != logits.shape[1]:
+                raise SegpipeError(
+                    f"DiceCrossEntropy: {len(weights)} class weights, but the network has {logits.shape[1]} "
+                    "classes; give one a class, the background included"
+                )
+            weights = weights.to(logits)
+        if counted is None:
+            return functional.cross_entropy(logits, classes, weight=weights)
+        if not counted.any():
+            return logits.sum() * 0  # of nothing, which torch would make NaN
+        ignored = classes.masked_fill(~counted, -1)
+        return functional.cross_entropy(logits, ignored, weight=weights, ignore_index=-1)

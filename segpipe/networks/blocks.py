@@ -1,0 +1,109 @@
+"""What the networks here are built of: convolutions with what follows them, and pooling that can be undone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from monai.networks.blocks import Convolution
+from monai.networks.layers.factories import Pool
+from torch import nn
+
+from segpipe.errors import SegpipeError
+
+
+def convolutions(
+    spatial_dims: int, channels: list[int], norm: str | None, dropout: float = 0.0, bare_last: bool = False
+) -> nn.Sequential:
+    """Chain convolutions over 3 voxels along each axis, each with normalisation, ReLU and dropout.
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: of the input, then of each convolution's output.
+        norm: of MONAI's factory, such as "batch" or "instance"; None leaves it out.
+        dropout: share of channels that training sets to zero after each ReLU.
+        bare_last: nothing follows the last convolution, whose outputs are logits.
+
+    Returns:
+        a module that takes `(B, channels[0], *spatial)` to `(B, channels[-1], *spatial)`.
+    """
+    last = len(channels) - 2
+    return nn.Sequential(
+        *(
+            Convolution(
+                spatial_dims,
+                in_channels,
+                out_channels,
+                act="relu",
+                norm=norm,
+                dropout=dropout or None,
+                adn_ordering="NAD",
+                conv_only=bare_last and position == last,
+            )
+            for position, (in_channels, out_channels) in enumerate(pairwise(channels))
+        )
+    )
+
+
+class MaxPool(nn.Module):
+    """Max-pool by 2 along each axis, with the places of the maxima.
+
+    An odd axis keeps its last voxel in a window of its own, so that nothing of an image is left out.
+
+    Args:
+        spatial_dims: 2 or 3.
+    """
+
+    def __init__(self, spatial_dims: int) -> None:
+        super().__init__()
+        self.pool = Pool["max", spatial_dims](kernel_size=2, stride=2, ceil_mode=True, return_indices=True)
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the maxima, of half the size (rounded up), and their flat positions in each channel, int64."""
+        pooled, indices = self.pool(features)
+        return pooled, indices
+
+
+class MaxUnpool(nn.Module):
+    """Put maxima back where `MaxPool` found them, zeros elsewhere: bit for bit what `nn.MaxUnpool2d` and `3d` do.
+
+    Those can be neither scripted nor exported and are refused under deterministic algorithms; a scatter can.
+    """
+
+    def forward(self, pooled: torch.Tensor, indices: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Return `(B, C, *spatial)` of the size that `like` has.
+
+        Args:
+            pooled: `(B, C, *half)`.
+            indices: of `MaxPool`, the same shape.
+            like: what was pooled, or anything of its spatial shape, `(B, any, *spatial)`.
+        """
+        size = list(pooled.shape[:2]) + list(like.shape[2:])
+        flat = torch.zeros(size, dtype=pooled.dtype, device=pooled.device).flatten(2)
+        return flat.scatter(2, indices.flatten(2), pooled.flatten(2)).reshape(size)
+
+
+def check_architecture(
+    name: str, spatial_dims: int, widths: list[int], fewest: int, in_channels: int, out_channels: int
+) -> None:
+    """Refuse what no network of this family can be.
+
+    Args:
+        name: of the network, for the message.
+        spatial_dims: 2 or 3.
+        widths: channels of every convolution or level.
+        fewest: how many widths it needs.
+        in_channels: of images.
+        out_channels: the classes.
+
+    Raises:
+        SegpipeError: naming the rule and what was given.
+    """
+    if spatial_dims not in (2, 3):
+        raise SegpipeError(f"{name}: spatial_dims is {spatial_dims}; must be 2 for slices or 3 for volumes")
+    if len(widths) < fewest or min(widths, default=0) < 1:
+        raise SegpipeError(f"{name}: widths are {widths}; needs at least {fewest}, each at least 1")
+    if in_channels < 1 or out_channels < 2:
+        raise SegpipeError(
+            f"{name}: {in_channels} channel(s) in and {out_channels} class(es) out; needs at least 1 and 2"
+        )

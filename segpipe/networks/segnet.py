@@ -1,0 +1,89 @@
+"""SegNet: an encoder whose decoder puts every maximum back where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers.utils import get_norm_layer
+from torch import nn
+
+from segpipe.errors import SegpipeError
+from segpipe.networks.blocks import MaxPool, MaxUnpool, check_architecture, convolutions
+
+PAPER_STAGES = ((64, 64),) * 3
+VGG16_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
+
+
+class SegNet(nn.Module):
+    """Encoder and decoder that share nothing but the places of the maxima.
+
+    Each stage of the encoder is a chain of convolutions and a max-pool by 2; the decoder's stages mirror them: they
+    unpool with the encoder's indices and convolve. No skip is concatenated and no upsampling is learnt.
+
+    Args:
+        in_channels: of the images.
+        out_channels: classes, the background included.
+        stages: the encoder's widths, a sequence of convolutions a stage; their number is the depth. The default
+            is the network of Saood & Hatem: 373,644 parameters for 4 classes and one channel, 372,486 for 2.
+            `VGG16_STAGES` has the 13 convolutions of the original.
+        spatial_dims: 2 or 3.
+        norm: of MONAI's factory, after every convolution; the published networks have "batch".
+        norm_last: whether the last convolution, whose outputs are the logits, is normalised too. Saood & Hatem's
+            is, the original is not.
+        dropout: share of channels that training sets to zero after each ReLU.
+
+    Raises:
+        SegpipeError: no stage, an empty one, or numbers that no network can have.
+
+    Source: Badrinarayanan et al., TPAMI 2017, doi 10.1109/TPAMI.2016.2644615; Saood & Hatem, BMC Med. Imaging 21:19,
+    2021, doi 10.1186/s12880-020-00529-5.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stages: Sequence[Sequence[int]] = PAPER_STAGES,
+        spatial_dims: int = 2,
+        norm: str | None = "batch",
+        norm_last: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not stages or not all(stages):
+            raise SegpipeError(f"SegNet: stages are {stages}; needs at least one, each with a convolution")
+        check_architecture(
+            "SegNet", spatial_dims, [w for stage in stages for w in stage], 1, in_channels, out_channels
+        )
+        entries = [in_channels, *(stage[-1] for stage in stages[:-1])]
+        self.encoder = nn.ModuleList(
+            convolutions(spatial_dims, [entry, *stage], norm, dropout)
+            for entry, stage in zip(entries, stages, strict=True)
+        )
+        exits = [out_channels, *entries[1:]]
+        mirrored = [[*reversed(stage), leave] for leave, stage in zip(exits, stages, strict=True)]
+        last = mirrored.pop(0)
+        self.decoder = nn.ModuleList(
+            convolutions(spatial_dims, channels, norm, dropout) for channels in reversed(mirrored)
+        )
+        self.logits = convolutions(spatial_dims, last, norm, dropout, bare_last=True)
+        if norm_last and norm is not None:
+            self.logits.append(get_norm_layer(norm, spatial_dims, out_channels))
+        self.pool = MaxPool(spatial_dims)
+        self.unpool = MaxUnpool()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits `(B, out_channels, *spatial)` for images `(B, in_channels, *spatial)` of any size."""
+        features = image
+        unpooled: list[torch.Tensor] = []
+        places: list[torch.Tensor] = []
+        for stage in self.encoder:
+            features = stage(features)
+            unpooled.append(features)
+            features, indices = self.pool(features)
+            places.append(indices)
+        for stage in self.decoder:
+            features = stage(self.unpool(features, places.pop(), unpooled.pop()))
+        logits: torch.Tensor = self.logits(self.unpool(features, places.pop(), unpooled.pop()))
+        return logits

@@ -1,0 +1,83 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from segpipe.errors import SegpipeError
+from segpipe.networks import VGG16_STAGES, SegNet
+from segpipe.networks.blocks import MaxPool, MaxUnpool
+
+
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(("classes", "published"), [(4, 373_644), (2, 372_486)])
+def test_the_papers_network(classes, published):
+    network = SegNet(1, classes, norm_last=True)
+
+    assert parameters(network) == published
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    assert [module.out_channels for module in convolutions] == [64] * 11 + [classes]
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in network.modules()) == 12
+
+
+def test_the_original_on_vgg16():
+    """13 convolutions and their mirror image; counted by hand, with biases and batch norms."""
+    network = SegNet(3, 11, VGG16_STAGES)
+
+    widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    mirrored = [11, *widths[1:]][::-1]
+    pairs = list(itertools.pairwise(widths)) + list(itertools.pairwise(mirrored))
+    expected = sum(9 * a * b + b + 2 * b for a, b in pairs) - 2 * 11  # nothing follows the logits
+    assert parameters(network) == expected
+    assert len(network.encoder) == 5
+    assert [stage[-1].conv.out_channels for stage in network.decoder] == [512, 256, 128, 64]
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 9), (6, 8, 4), (5, 7, 3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_unpooling_is_bit_equal_to_torchs(size, dtype):
+    features = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    torchs = {2: nn.MaxUnpool2d, 3: nn.MaxUnpool3d}[len(size)](2)
+
+    pooled, indices = MaxPool(len(size))(features)
+    unpooled = MaxUnpool()(pooled, indices, features)
+
+    assert torch.equal(unpooled, torchs(pooled, indices, output_size=features.shape))
+    kept = unpooled != 0
+    assert torch.equal(unpooled[kept], features[kept])
+    assert kept.sum() == pooled.numel()
+
+
+def test_the_gradient_of_unpooling_goes_to_the_maxima():
+    features = torch.arange(16.0).reshape(1, 1, 4, 4).requires_grad_()
+
+    pooled, indices = MaxPool(2)(features)
+    (MaxUnpool()(pooled, indices, features) * torch.arange(16.0).reshape(4, 4)).sum().backward()
+
+    expected = torch.zeros(16)
+    expected[[5, 7, 13, 15]] = torch.tensor([5.0, 7.0, 13.0, 15.0])
+    assert torch.equal(features.grad.flatten(), expected)
+
+
+def test_the_decoder_sees_where_maxima_were():
+    """The same pooled values from other places give other logits: the indices are carried, not guessed."""
+    torch.manual_seed(0)
+    network = SegNet(1, 2, ((4,),)).eval()
+    features = torch.rand(1, 4, 4, 4)
+
+    def decoded(features):
+        pooled, indices = network.pool(features)
+        return network.logits(network.unpool(pooled, indices, features))
+
+    mirrored_in_windows = features.unflatten(3, (2, 2)).flip(4).flatten(3)
+    assert torch.equal(network.pool(features)[0], network.pool(mirrored_in_windows)[0])
+    assert not torch.allclose(decoded(features), decoded(mirrored_in_windows))
+
+
+@pytest.mark.parametrize("stages", [(), ((64,), ())])
+def test_empty_stages_are_refused(stages):
+    with pytest.raises(SegpipeError, match="needs at least one, each with a convolution"):
+        SegNet(1, 2, stages)

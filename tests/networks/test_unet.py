@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from segpipe.errors import SegpipeError
+from segpipe.networks import UNet
+
+
+def test_the_papers_network():
+    network = UNet(1, 4)
+
+    assert sum(parameter.numel() for parameter in network.parameters()) == 1_861_892
+
+
+def test_dropout_is_at_the_bottom_and_in_training_only():
+    network = UNet(1, 2, widths=(4, 8), dropout=0.4)
+    image = torch.rand(1, 1, 8, 8)
+
+    assert [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)] == [0.4, 0.4]
+    assert not torch.equal(network(image), network(image))
+    network.eval()
+    assert torch.equal(network(image), network(image))
+
+
+def test_an_odd_last_row_is_seen_at_every_level():
+    """What changes in the last row and column of 2^n + 1 voxels reaches the bottom: nothing is cut off."""
+    network = UNet(1, 2, widths=(4, 4, 4))
+    seen = []
+    network.bottom.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0]))
+    image = torch.rand(1, 1, 9, 9)
+    changed = image.clone()
+    changed[..., -1, -1] += 1
+
+    network(image), network(changed)
+
+    assert seen[0].shape[2:] == (3, 3)
+    assert not torch.equal(seen[0][..., 2, 2], seen[1][..., 2, 2])
+
+
+def test_less_than_two_levels_are_refused():
+    with pytest.raises(SegpipeError, match=r"widths are \[16\]; needs at least 2"):
+        UNet(1, 2, widths=(16,))
