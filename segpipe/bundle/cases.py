@@ -10,6 +10,7 @@ import segpipe
 from segpipe.dataset import (
     CaseReport,
     dataset_fingerprint,
+    describe_split,
     load_manifest,
     require_valid,
     training_records,
@@ -30,8 +31,8 @@ class TrainingCases:
     Args:
         manifest: name of a shipped manifest, or a path.
         dataset_dir: where the manifest's files lie.
-        fold: the fold that validates; "all" trains on every case and validates on none. (Not None: MONAI's run
-            leaves out an override that is None, in silence.)
+        fold: the fold that validates, or the name of one of the manifest's splits; "all" trains on every
+            case and validates on none. (Not None: MONAI's run leaves out an override that is None, in silence.)
         labels: the bundle's label table.
         spatial_dims: of the scans, 2 or 3.
         checksums: compare every file with the manifest's SHA-256; False takes a copy that was compressed again.
@@ -41,6 +42,7 @@ class TrainingCases:
             a file, or the same picture in two files), or the findings of `segpipe.dataset.integrity` on the files.
 
     Attributes:
+        about: of a named split, whose it is and how many of its cases are here; else empty.
         train: records for MONAI's datasets, one a training case.
         validation: the same of the held-out fold.
         file_values: class name -> value that this dataset's label files store.
@@ -60,7 +62,9 @@ class TrainingCases:
     ) -> None:
         described = load_manifest(manifest)
         folder = Path(dataset_dir)
-        train, validation = training_split(described, _held_out_fold(fold))
+        held_out = _held_out_fold(fold)
+        train, validation = training_split(described, held_out)
+        self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
         reports = require_valid(
             [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
         )
@@ -79,14 +83,13 @@ class TrainingCases:
         }
 
 
-def _held_out_fold(fold: int | str) -> int | None:
-    if fold == "all":
-        return None
-    if not isinstance(fold, int) or isinstance(fold, bool):
+def _held_out_fold(fold: int | str) -> int | str | None:
+    if not isinstance(fold, int | str) or isinstance(fold, bool):
         raise SegpipeError(
-            f'fold is {fold!r}; give the number of the fold that validates, or "all" to train on every case'
+            f"fold is {fold!r}; give the number of the fold that validates, the name of a split, or all to train on "
+            "every case"
         )
-    return fold
+    return None if fold == "all" else fold
 
 
 def _contents(reports: Sequence[CaseReport]) -> dict[str, str]:

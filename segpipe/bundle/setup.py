@@ -57,7 +57,8 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
     if is_main_process():
         print(  # noqa: T201
             f"Run folder: {run_folder.path}\nWatch it:   tensorboard --logdir {run_folder.tensorboard}\n"
-            f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with",
+            f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with"
+            + (f"\n            {cases.about}" if cases.about else ""),
             flush=True,
         )
 

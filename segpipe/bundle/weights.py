@@ -85,7 +85,13 @@ def weights_to_score(
         SystemExit: as `load_weights`; or nothing is held out, or the weights were trained on a held-out case.
     """
     if not cases.held_out:
-        raise SegpipeError("fold is all: every case trains and none is held out to score; give --fold N")
+        fold = cases.provenance["fold"]
+        why = (
+            "every case trains"
+            if fold == "all"
+            else f"nothing that it validates with is here ({cases.about})"
+        )
+        raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
     path = run_folder.best if weights is None else _only(weights)
     sidecar = _load(network, path, identity)
     training = {} if sidecar is None else sidecar.training

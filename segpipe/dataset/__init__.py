@@ -14,22 +14,25 @@ from segpipe.dataset.integrity import (
 from segpipe.dataset.manifest import (
     Case,
     Manifest,
+    Split,
     load_manifest,
     parse_manifest,
     shipped_manifests,
     write_manifest,
 )
 from segpipe.dataset.reports import CaseReport, Finding
-from segpipe.dataset.splits import check_folds, patient_folds, training_split, with_folds
+from segpipe.dataset.splits import check_folds, describe_split, patient_folds, training_split, with_folds
 
 __all__ = [
     "Case",
     "CaseReport",
     "Finding",
     "Manifest",
+    "Split",
     "check_cases",
     "check_folds",
     "dataset_fingerprint",
+    "describe_split",
     "examine_cases",
     "load_manifest",
     "parse_manifest",

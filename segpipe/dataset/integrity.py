@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from segpipe.dataset.reports import (
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.labels import LabelTable, check_same_labels
-from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume
+from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume, voxel_file
 
 _FINDINGS_SHOWN = 10
 _MOST_THREADS = 4  # each holds a whole case in memory
@@ -126,17 +126,24 @@ def require_valid(
 
 
 def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
-    """Return the manifest with the SHA-256 of every file of its cases.
+    """Return the manifest with the SHA-256 of every file of its cases, and of the voxel file of every .mhd header.
 
     Raises:
-        SegpipeError: a file is missing, or is a folder (a DICOM series), which has no checksum.
+        SegpipeError: a file is missing, or is a folder (a DICOM series), which has no checksum; a .mhd header cannot
+            be read.
     """
 
     def summed(case: Case) -> Case:
+        checksums = {}
         for path in case.files:
             if not (dataset_dir / path).is_file():
                 raise SegpipeError(f"{case.case}: {path} is no file below {dataset_dir}; nothing to sum up")
-        return replace(case, sha256={path: file_sha256(dataset_dir / path) for path in case.files})
+            checksums[path] = file_sha256(dataset_dir / path)
+            voxels = voxel_file(dataset_dir / path)
+            if voxels is not None:
+                name = (PurePosixPath(path).parent / voxels.name).as_posix()
+                checksums[name] = file_sha256(dataset_dir / name)
+        return replace(case, sha256=checksums)
 
     return replace(
         manifest,

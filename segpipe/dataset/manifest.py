@@ -13,11 +13,12 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import jsonschema
 
+from segpipe.dataset.manifest_checks import check_consistency
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, write_text
 from segpipe.labels import Label, LabelTable, same_name
@@ -42,7 +43,8 @@ class Case:
         patient: whose scan it is; None where that is not known.
         fold: the cross-validation fold that this case validates, from 0; None where no folds are assigned.
         classes: for target "class" the one class name, for "findings" any number of them.
-        sha256: path -> hexadecimal SHA-256 of that file; empty where no checksum is known.
+        sha256: path -> hexadecimal SHA-256 of that file, or of the voxel file of the same name beside a .mhd header;
+            empty where no checksum is known.
     """
 
     case: str
@@ -57,6 +59,25 @@ class Case:
     def files(self) -> tuple[str, ...]:
         """Paths of all files of the case below the data set's folder: images, then the label map."""
         return self.images if self.label is None else (*self.images, self.label)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A division of the cases that somebody published, by case id.
+
+    It may name cases that the manifest does not list, since a copy of the data can lack some.
+
+    Attributes:
+        train: what is trained on.
+        validation: what is validated on during training.
+        test: what is scored once in the end; neither of the two.
+        about: whose division it is.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +98,7 @@ class Manifest:
         citation: what to cite.
         patients: what is known about whose scans they are.
         checksums: which copy of the files the checksums were taken from.
+        splits: name -> a published division of the cases, beside the folds.
     """
 
     name: str
@@ -92,6 +114,7 @@ class Manifest:
     citation: str = ""
     patients: str = ""
     checksums: str = ""
+    splits: Mapping[str, Split] = field(default_factory=dict, hash=False)
 
     @property
     def num_channels(self) -> int:
@@ -122,7 +145,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the manifest as plain JSON types, in the order in which `write_manifest` writes them."""
-        return {
+        content = {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             **{key: getattr(self, key) for key in _TEXTS if getattr(self, key)},
@@ -134,6 +157,9 @@ class Manifest:
             "numTest": len(self.test),
             "test": [_case_to_json(case) for case in self.test],
         }
+        if self.splits:
+            content["splits"] = {name: _split_to_json(split) for name, split in self.splits.items()}
+        return content
 
 
 def load_manifest(name_or_path: str | Path) -> Manifest:
@@ -211,6 +237,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
         training=tuple(_case_from_json(entry, plain_decathlon) for entry in content["training"]),
         test=tuple(_case_from_json(entry, plain_decathlon) for entry in content.get("test", [])),
         target=content.get("target", "mask"),
+        splits={name: _split_from_json(entry) for name, entry in content.get("splits", {}).items()},
         **{key: content.get(key, "") for key in _TEXTS},
     )
     for count, cases in (("numTraining", manifest.training), ("numTest", manifest.test)):
@@ -219,8 +246,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
                 f"{where}: $.{count} is {content[count]}, but {len(cases)} cases are listed; "
                 "correct the number, or find the missing cases"
             )
-    _check_labels(manifest, where)
-    _check_cases(manifest, where)
+    check_consistency(manifest, where)
     return manifest
 
 
@@ -290,6 +316,16 @@ def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
     )
 
 
+def _split_from_json(entry: dict[str, Any]) -> Split:
+    train, validation, test = (tuple(entry.get(part, ())) for part in ("train", "validation", "test"))
+    return Split(train, validation, test, entry.get("about", ""))
+
+
+def _split_to_json(split: Split) -> dict[str, Any]:
+    entry = {"about": split.about, "train": list(split.train), "validation": list(split.validation)}
+    return {**entry, "test": list(split.test)} if split.test else entry
+
+
 def _plain_path(path: str) -> str:
     """Drop the leading `./` that MSD writes; what leaves the folder is refused later, with its case."""
     return str(PurePosixPath(path))
@@ -306,74 +342,3 @@ def _case_to_json(case: Case) -> dict[str, Any]:
     if case.sha256:
         entry["sha256"] = dict(case.sha256)
     return entry
-
-
-def _check_labels(manifest: Manifest, where: str) -> None:
-    names = [same_name(name) for name in manifest.labels.values()]
-    for name in names:
-        if names.count(name) > 1:
-            raise SegpipeError(
-                f"{where}: $.labels: {name!r} stands under two values; every class needs a name of its own"
-            )
-
-
-def _check_cases(manifest: Manifest, where: str) -> None:
-    seen: set[str] = set()
-    for key, cases in (("training", manifest.training), ("test", manifest.test)):
-        for position, case in enumerate(cases):
-            place = f"{where}: $.{key}[{position}]: {case.case}"
-            # case-insensitively, since the case id becomes a file name
-            if case.case.casefold() in seen:
-                raise SegpipeError(f"{place}: this case id stands twice; every case needs an id of its own")
-            seen.add(case.case.casefold())
-            _check_paths(case, place)
-            _check_target(case, manifest, place, labelled=key == "training")
-    with_fold = sum(case.fold is not None for case in manifest.training)
-    if with_fold not in (0, len(manifest.training)):
-        raise SegpipeError(
-            f"{where}: {with_fold} of {len(manifest.training)} training cases have a fold; "
-            "give all of them one, or none"
-        )
-
-
-def _check_paths(case: Case, place: str) -> None:
-    for path in case.files:
-        windows = PureWindowsPath(path)
-        if windows.root or windows.drive or ".." in windows.parts or "\\" in path:
-            raise SegpipeError(
-                f"{place}: the path {path} must lie inside the data set's folder: relative, "
-                "with forward slashes, without '..'"
-            )
-    if case.label in case.images:
-        raise SegpipeError(f"{place}: {case.label} is given as image and as label map; correct one path")
-    strangers = sorted(set(case.sha256) - set(case.files))
-    if strangers:
-        raise SegpipeError(
-            f"{place}: sha256 names {', '.join(strangers)}, which is no file of this case "
-            f"({', '.join(case.files)}); correct the path"
-        )
-
-
-def _check_target(case: Case, manifest: Manifest, place: str, *, labelled: bool) -> None:
-    if len(case.images) not in (1, manifest.num_channels):
-        raise SegpipeError(
-            f"{place}: lists {len(case.images)} image files, but modality names "
-            f"{manifest.num_channels} channel(s); list one file a channel, or one file with all of them"
-        )
-    known = {same_name(name) for name in manifest.labels.values()}
-    unknown = [name for name in case.classes if same_name(name) not in known]
-    if unknown:
-        raise SegpipeError(
-            f"{place}: classes {', '.join(unknown)} are not among the labels "
-            f"({', '.join(manifest.labels.values())}); correct one or the other"
-        )
-    if not labelled:
-        return
-    if manifest.target == "mask" and case.label is None:
-        raise SegpipeError(
-            f"{place}: has no label; a training case of target mask needs the path of its label map"
-        )
-    if manifest.target == "class" and len(case.classes) != 1:
-        raise SegpipeError(
-            f"{place}: has {len(case.classes)} classes; a training case of target class needs one"
-        )

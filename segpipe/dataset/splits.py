@@ -85,19 +85,24 @@ def with_folds(manifest: Manifest, num_folds: int, seed: int) -> Manifest:
     return replace(manifest, training=cases)
 
 
-def training_split(manifest: Manifest, fold: int | None) -> tuple[list[Case], list[Case]]:
+def training_split(manifest: Manifest, fold: int | str | None) -> tuple[list[Case], list[Case]]:
     """Return the cases to train on and those to validate on.
 
     Args:
-        manifest: its training cases carry folds.
-        fold: the fold that validates; None to train on all cases and validate on none.
+        manifest: its training cases carry folds, or it has splits.
+        fold: the fold that validates, or the name of one of the manifest's splits, of which the cases that the
+            manifest lists are returned; None to train on all cases and validate on none.
 
     Raises:
-        SegpipeError: the manifest has no such fold, or a patient or an image file (by checksum) would be on
-            both sides.
+        SegpipeError: the manifest has no such fold or split, or a patient or an image file (by checksum) would be
+            on both sides.
     """
     if fold is None:
         return list(manifest.training), []
+    if isinstance(fold, str):
+        train, validation = _named_split(manifest, fold)
+        _refuse_leak(manifest.name, train, validation)
+        return train, validation
     folds = sorted({case.fold for case in manifest.training if case.fold is not None})
     if not folds:
         raise SegpipeError(
@@ -115,6 +120,30 @@ def training_split(manifest: Manifest, fold: int | None) -> tuple[list[Case], li
         raise SegpipeError(f"{manifest.name}: fold {fold} holds every case, none is left to train on")
     _refuse_leak(manifest.name, train, validation)
     return train, validation
+
+
+def _named_split(manifest: Manifest, name: str) -> tuple[list[Case], list[Case]]:
+    if name not in manifest.splits:
+        raise SegpipeError(
+            f"{manifest.name}: there is no split {name!r}; the manifest has "
+            f"{', '.join(manifest.splits) or 'none'}; or give the number of a fold, or all"
+        )
+    cases = {case.case: case for case in manifest.training}
+    split = manifest.splits[name]
+    train, validation = (
+        [cases[case] for case in part if case in cases] for part in (split.train, split.validation)
+    )
+    return train, validation
+
+
+def describe_split(manifest: Manifest, name: str) -> str:
+    """Return in one line whose split it is, and how many of its cases the manifest lists."""
+    split, known = manifest.splits[name], {case.case for case in manifest.training}
+    parts = {"to train on": split.train, "to validate with": split.validation, "to test": split.test}
+    counts = (
+        f"{len(known.intersection(part))} of {len(part)} {what}" for what, part in parts.items() if part
+    )
+    return f"split {name} ({split.about}): {', '.join(counts)} are here"
 
 
 def _refuse_leak(name: str, train: Sequence[Case], validation: Sequence[Case]) -> None:
@@ -147,8 +176,12 @@ def check_folds(manifest: Manifest) -> None:
 
 
 def _image_keys(case: Case) -> set[str]:
-    """Return what tells that two cases show the same image: path, and SHA-256 where that is known."""
-    return {*case.images, *(case.sha256[path] for path in case.images if path in case.sha256)}
+    """Return what tells that two cases show the same image: path, and SHA-256 where that is known.
+
+    Not that of a .mhd header, which can be the same text for many scans.
+    """
+    told = [path for path in case.images if path in case.sha256 and not path.lower().endswith(".mhd")]
+    return {*case.images, *(case.sha256[path] for path in told)}
 
 
 def _commonest(classes: Sequence[str]) -> str:

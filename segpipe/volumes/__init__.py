@@ -8,6 +8,7 @@ from segpipe.volumes.dicom import read_series
 from segpipe.volumes.dicom_writer import write_series
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
+from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.reading import read_channels, read_header, read_volume
 from segpipe.volumes.scans import Scan, check_collisions, existing_outputs, find_scans, output_path
 from segpipe.volumes.volume import (
@@ -48,6 +49,7 @@ __all__ = [
     "read_volume",
     "stack_channels",
     "volume_format",
+    "voxel_file",
     "write_label_map",
     "write_series",
     "write_volume",

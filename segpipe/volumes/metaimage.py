@@ -154,6 +154,18 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
     return header
 
 
+def voxel_file(path: Path) -> Path | None:
+    """Return the file beside a .mhd header that holds its voxels; None for every other scan.
+
+    Raises:
+        SegpipeError: see `read_metaimage_header`.
+    """
+    if path.suffix.lower() != ".mhd":
+        return None
+    data = read_metaimage_header(path).data_path
+    return None if data == path else data
+
+
 def check_voxel_file(header: MetaImageHeader) -> None:
     """Refuse voxel data that is missing, shorter than the header says, or longer by a row of voxels or more.
 

@@ -231,3 +231,28 @@ def test_records_have_absolute_paths(tmp_path, monkeypatch):
 def test_checksums_of_a_missing_file(tmp_path):
     with pytest.raises(SegpipeError, match=r"a: a\.nii\.gz is no file below"):
         with_checksums(manifest_of(CASE), tmp_path)
+
+
+@pytest.fixture
+def headers(tmp_path):
+    """The same case as MetaImage: each header has its voxels in a file of their own."""
+    write_volume(ramp(), grid_of(), tmp_path / "a.mhd")
+    write_label_map(two_labels(), grid_of(), tmp_path / "a_seg.mhd")
+    return tmp_path
+
+
+def test_checksums_cover_the_voxels_beside_a_header(headers):
+    case = Case("a", ("a.mhd",), "a_seg.mhd")
+    manifest = with_checksums(manifest_of(case), headers)
+    voxels = [name for name in manifest.training[0].sha256 if not name.endswith(".mhd")]
+    assert sorted(manifest.training[0].sha256) == sorted(["a.mhd", "a_seg.mhd", *voxels])
+    assert len(voxels) == 2
+    assert findings_of(headers, manifest.training[0], manifest) == []
+
+    write_volume(ramp()[::-1], grid_of(), headers / "other.mhd")
+    other = next(path for path in headers.glob("other.*raw"))
+    other.replace(headers / other.name.replace("other", "a"))
+
+    assert {finding.file for finding in findings_of(headers, manifest.training[0], manifest)} == {
+        next(name for name in voxels if "seg" not in name)
+    }

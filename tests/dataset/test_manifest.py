@@ -267,3 +267,40 @@ def test_unknown_name_lists_the_shipped_and_the_nearest():
         SegpipeError, match=r"'hipocampus' is neither .* did you mean hippocampus\? shipped: "
     ):
         load_manifest("hipocampus")
+
+
+SPLIT = {"about": "of somebody", "train": ["a", "absent"], "validation": ["b"], "test": ["other"]}
+
+
+def test_a_published_split_may_name_cases_that_this_copy_lacks():
+    manifest = parse_manifest(mask_json(splits={"paper": SPLIT}), "m.json")
+
+    assert manifest.splits["paper"].train == ("a", "absent")
+    assert manifest.to_json()["splits"] == {"paper": SPLIT}
+    assert parse_manifest(manifest.to_json(), "m.json") == manifest
+
+
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"paper": {**SPLIT, "test": ["a"]}}, r"\$\.splits\.paper: a in more than one of train, validation"),
+        ({"paper": {**SPLIT, "train": ["x"]}}, r"none of its 1 training cases is in the manifest"),
+        ({"paper": {**SPLIT, "train": ["a", "a"]}}, "non-unique"),
+        ({"all": SPLIT}, "does not match"),
+        ({"1": SPLIT}, "does not match"),
+        ({"paper": {"train": ["a"]}}, "'validation' is a required property"),
+    ],
+)
+def test_a_split_that_cannot_be_meant_is_refused(splits, message):
+    with pytest.raises(SegpipeError, match=message):
+        parse_manifest(mask_json(splits=splits), "m.json")
+
+
+def test_checksums_of_a_voxel_file_stand_under_its_header():
+    case = case_json("a", image=["images/a.mhd"], sha256={"images/a.zraw": HASH})
+    parse_manifest(mask_json(training=[case, case_json("b")]), "m.json")
+
+    for stranger in ("images/b.zraw", "a.zraw"):
+        case = case_json("a", image=["images/a.mhd"], sha256={stranger: HASH})
+        with pytest.raises(SegpipeError, match=f"sha256 names {stranger}"):
+            parse_manifest(mask_json(training=[case, case_json("b")]), "m.json")

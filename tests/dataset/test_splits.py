@@ -1,12 +1,22 @@
 """Folds no patient crosses, whatever the order of the cases; a split that leaks is refused."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segpipe.dataset import Case, Manifest, check_folds, patient_folds, training_split, with_folds
+from segpipe.dataset import (
+    Case,
+    Manifest,
+    Split,
+    check_folds,
+    describe_split,
+    patient_folds,
+    training_split,
+    with_folds,
+)
 from segpipe.errors import SegpipeError
 
 HASH = "ab" * 32
@@ -185,3 +195,44 @@ def test_equal_label_maps_are_no_leak():
     )
 
     assert [case.case for case in training_split(manifest, 0)[1]] == ["a"]
+
+
+def test_equal_headers_are_no_leak():
+    """Two .mhd headers of one size, each beside its own image.raw, have the same text."""
+    manifest = manifest_of(
+        Case("a", ("p1/i.mhd",), "s", fold=0, sha256={"p1/i.mhd": HASH}),
+        Case("b", ("p2/i.mhd",), "t", fold=1, sha256={"p2/i.mhd": HASH}),
+    )
+
+    assert [case.case for case in training_split(manifest, 1)[0]] == ["a"]
+
+
+def split_manifest(*cases):
+    splits = {"paper": Split(("c", "a", "absent"), ("b", "gone"), ("d",), "of the paper")}
+    return replace(manifest_of(*cases), splits=splits)
+
+
+def test_a_named_split_takes_the_cases_that_are_here():
+    manifest = split_manifest(*(Case(name, (f"{name}.nii",), "s") for name in "abcd"))
+
+    train, validation = training_split(manifest, "paper")
+
+    assert [case.case for case in train] == ["c", "a"]
+    assert [case.case for case in validation] == ["b"]
+    assert describe_split(manifest, "paper") == (
+        "split paper (of the paper): 2 of 3 to train on, 1 of 2 to validate with, 1 of 1 to test are here"
+    )
+
+
+def test_a_split_that_is_not_there_is_refused():
+    manifest = split_manifest(*(Case(name, (f"{name}.nii",), "s") for name in "ab"))
+
+    with pytest.raises(SegpipeError, match="there is no split 'article'; the manifest has paper; or give"):
+        training_split(manifest, "article")
+
+
+def test_a_named_split_that_leaks_is_refused():
+    manifest = split_manifest(Case("a", ("a.nii",), "s", "p1"), Case("b", ("b.nii",), "s", "p1"))
+
+    with pytest.raises(SegpipeError, match="patient p1 would train and validate"):
+        training_split(manifest, "paper")
