@@ -1,29 +1,45 @@
-"""`segpipe phantoms ...`: synthetic MRI, to train and try everything without a download."""
+"""`segpipe phantoms ...`: synthetic MRI and CT, to train and try everything without a download."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Make synthetic MRI volumes with labels.")
+app = typer.Typer(no_args_is_help=True, help="Make synthetic MRI or CT with labels.")
 
+if TYPE_CHECKING:
+    from segpipe.dataset.phantom_files import PhantomKind
+
+
+class Modality(StrEnum):
+    """What phantoms show."""
+
+    MRI = "mri"
+    CT = "ct"
+
+
+Shows = Annotated[
+    Modality, typer.Option(help="mri: volumes for the hippocampus bundle; ct: lungs, 512 x 512, in HU.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed writes the same files.")]
 
 
 @app.command()
 def dataset(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="New folder: imagesTr, labelsTr, dataset.json.")
+        Path, typer.Argument(metavar="DIR", help="New folder: images, label maps, dataset.json.")
     ],
     cases: Annotated[int, typer.Option(min=1, help="How many phantoms.")] = 32,
     seed: Seed = 0,
+    modality: Shows = Modality.MRI,
 ) -> None:
     """Write phantoms with labels and a manifest, to train on."""
     from segpipe.dataset.phantom_files import write_phantom_dataset
 
-    typer.echo(write_phantom_dataset(folder, cases, seed))
+    typer.echo(write_phantom_dataset(folder, cases, seed, _kind(modality)))
 
 
 @app.command()
@@ -33,9 +49,16 @@ def scans(
         Path, typer.Option(metavar="DIR", help="New folder elsewhere: the label maps of the scans.")
     ],
     seed: Seed = 0,
+    modality: Shows = Modality.MRI,
 ) -> None:
     """Write new phantom scans as NIfTI, MetaImage, NRRD and DICOM, to segment."""
     from segpipe.dataset.phantom_files import write_phantom_scans
 
-    for path in write_phantom_scans(folder, references, seed):
+    for path in write_phantom_scans(folder, references, seed, _kind(modality)):
         typer.echo(path)
+
+
+def _kind(modality: Modality) -> PhantomKind:
+    from segpipe.dataset.phantom_files import MRI, ct
+
+    return MRI if modality is Modality.MRI else ct()

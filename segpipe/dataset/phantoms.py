@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.dataset.texture import smooth_noise
 from segpipe.errors import SegpipeError
 from segpipe.volumes.geometry import Grid
 
@@ -155,33 +156,17 @@ def _intensities(
     random: np.random.Generator, depth: Floats, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.int16]:
     """Return the image of everything that lies deeper than 0, in background, bias field and noise."""
-    fluid = np.clip((_smooth_noise(random, depth.shape, spacing_mm, 3.0) - 0.9) * 3, 0, 1)
-    texture = 50 * _smooth_noise(random, depth.shape, spacing_mm, 1.5)
+    fluid = np.clip((smooth_noise(random, depth.shape, spacing_mm, 3.0) - 0.9) * 3, 0, 1)
+    texture = 50 * smooth_noise(random, depth.shape, spacing_mm, 1.5)
     background = _TISSUE + (_FLUID - _TISSUE) * fluid + texture
     # a voxel on a surface holds a bit of both sides
     inside = np.clip(depth / np.mean(spacing_mm) + 0.5, 0, 1)
     signal = background + inside * (_BODY - background + 0.3 * texture)
-    bias = np.exp(0.13 * _smooth_noise(random, depth.shape, spacing_mm, 14.0))
+    bias = np.exp(0.13 * smooth_noise(random, depth.shape, spacing_mm, 14.0))
     signal = signal * bias * random.uniform(0.8, 1.2)
     # magnitude of a complex signal with noise in both parts: Rician, as in MRI
     noise = random.normal(0, _NOISE, size=(2, *depth.shape))
     return np.asarray(np.round(np.hypot(signal + noise[0], noise[1])), dtype=np.int16)
-
-
-def _smooth_noise(
-    random: np.random.Generator,
-    shape: tuple[int, ...],
-    spacing_mm: tuple[float, float, float],
-    scale_mm: float,
-) -> Floats:
-    """Return noise of mean 0 and standard deviation 1 that changes over about `scale_mm`."""
-    spectrum = np.fft.rfftn(random.normal(size=shape))
-    for axis, step in enumerate(spacing_mm):
-        frequencies = np.fft.rfftfreq if axis == len(shape) - 1 else np.fft.fftfreq
-        falloff = np.exp(-2 * (np.pi * scale_mm * frequencies(shape[axis], step)) ** 2)
-        spectrum *= falloff.reshape([-1 if k == axis else 1 for k in range(len(shape))])
-    noise: Floats = np.fft.irfftn(spectrum, s=shape, axes=range(len(shape)))
-    return np.asarray((noise - noise.mean()) / noise.std())
 
 
 def _rotation(angles: Floats) -> Floats:

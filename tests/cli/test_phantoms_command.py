@@ -45,3 +45,17 @@ def test_scans_as_a_process(tmp_path):
 
     assert len(result.stdout.splitlines()) == 4
     assert [scan.name for scan in find_scans(scans)] == [scan.name for scan in find_scans(references)]
+
+
+def test_ct_is_another_modality(tmp_path, monkeypatch):
+    from segpipe.dataset import phantom_files
+
+    small = phantom_files.ct(size=64, slices=2)
+    monkeypatch.setattr(phantom_files, "ct", lambda: small)
+
+    arguments = ["phantoms", "dataset", str(tmp_path / "set"), "--cases", "4", "--modality", "ct"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert load_manifest(tmp_path / "set" / "dataset.json").modality == ("CT",)
+    folders = [str(tmp_path / "scans"), "--references", str(tmp_path / "references")]
+    assert CliRunner().invoke(app, ["phantoms", "scans", *folders, "--modality", "ct"]).exit_code == 0
+    assert len(find_scans(tmp_path / "scans")) == 4

@@ -3,14 +3,21 @@
 import pytest
 
 from segpipe.dataset import check_cases, load_manifest
-from segpipe.dataset.phantom_files import write_phantom_dataset, write_phantom_scans
+from segpipe.dataset.phantom_files import MRI, ct, write_phantom_dataset, write_phantom_scans
 from segpipe.errors import SegpipeError
 from segpipe.volumes import find_scans, read_volume
 
+KINDS = {"MRI": MRI, "CT": ct(size=64, slices=2)}
+CLASSES = {
+    "MRI": ("background", "anterior", "posterior"),
+    "CT": ("background", "ground-glass", "consolidation", "effusion"),
+}
 
-def test_data_set_is_sound_and_the_same_again(tmp_path):
-    path = write_phantom_dataset(tmp_path / "one", num_cases=4, seed=3)
-    again = write_phantom_dataset(tmp_path / "two", num_cases=4, seed=3)
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_data_set_is_sound_and_the_same_again(tmp_path, kind):
+    path = write_phantom_dataset(tmp_path / "one", num_cases=4, seed=3, kind=KINDS[kind])
+    again = write_phantom_dataset(tmp_path / "two", num_cases=4, seed=3, kind=KINDS[kind])
 
     manifest = load_manifest(path)
     assert path == tmp_path / "one" / "dataset.json"
@@ -18,12 +25,13 @@ def test_data_set_is_sound_and_the_same_again(tmp_path):
     assert path.read_bytes() == again.read_bytes()
     assert sorted(case.fold for case in manifest.training) == [0, 1, 2, 3]
     table = manifest.label_table()
-    assert table.names == ("background", "anterior", "posterior")
+    assert (manifest.modality, table.names) == ((kind,), CLASSES[kind])
     assert check_cases(manifest.training, path.parent, manifest, table) == []
 
 
-def test_scans_have_references_on_their_grids(tmp_path):
-    written = write_phantom_scans(tmp_path / "scans", tmp_path / "references", seed=3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_scans_have_references_on_their_grids(tmp_path, kind):
+    written = write_phantom_scans(tmp_path / "scans", tmp_path / "references", seed=3, kind=KINDS[kind])
 
     scans = find_scans(tmp_path / "scans")
     references = {scan.name: scan for scan in find_scans(tmp_path / "references")}
@@ -32,7 +40,7 @@ def test_scans_have_references_on_their_grids(tmp_path):
     for scan in scans:
         volume, labels = read_volume(scan.path), read_volume(references[scan.name].path)
         assert volume.grid.matches(labels.grid)
-        assert set(labels.array.ravel().tolist()) == {0, 1, 2}
+        assert {0} < set(labels.array.ravel().tolist()) <= set(range(len(CLASSES[kind])))
 
 
 def test_used_folder_is_refused(tmp_path):
