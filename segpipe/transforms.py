@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import InvertibleTransform, MapTransform, Orientation
 from monai.utils import ensure_tuple
 
 from segpipe.errors import SegpipeError
@@ -26,7 +27,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Args:
         keys: of the records; each holds a path or a list of paths, one per channel.
-        spatial_dims: 2 or 3, what the network takes.
+        spatial_dims: 2 or 3, what the chain takes; None takes both.
         num_channels: how many channels each key must have in all; None allows any number.
         series_uid: which DICOM series of a folder that holds several; None refuses such folders.
         allow_missing_keys: of MONAI's MapTransform.
@@ -34,7 +35,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 intensities
-        narrowed to float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel).
+        narrowed to float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel) and
+        `modality` (of a DICOM series; empty where the format does not say).
 
     Raises:
         SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
@@ -45,7 +47,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     def __init__(
         self,
         keys: KeysCollection,
-        spatial_dims: int = 3,
+        spatial_dims: int | None = 3,
         num_channels: int | None = 1,
         series_uid: str | None = None,
         allow_missing_keys: bool = False,
@@ -66,13 +68,14 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
         volume = read_channels(paths, self.series_uid)
-        require_shape(volume, self.spatial_dims)
+        if self.spatial_dims is not None:
+            require_shape(volume, self.spatial_dims)
+        dims = volume.grid.spatial_dims
         if self.num_channels is not None and volume.num_channels != self.num_channels:
             names = ", ".join(str(path) for path in paths)
             raise SegpipeError(
                 f"{names}: {volume.num_channels} channels where {self.num_channels} wanted (a "
-                f"{self.spatial_dims}D scan, not a {self.spatial_dims + 1}D one); split the file and choose its "
-                "channels"
+                f"{dims}D scan, not a {dims + 1}D or coloured one); split the file and choose its channels"
             )
         stacked = np.ascontiguousarray(volume.channels)
         if is_image:
@@ -80,7 +83,12 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             if stacked.dtype == np.float64:
                 stacked = stacked.astype(np.float32)
         affine = torch.as_tensor(volume.grid.affine, dtype=torch.float64)
-        meta = {"filename_or_obj": str(volume.path), "original_channel_dim": 0, "space": "RAS"}
+        meta = {
+            "filename_or_obj": str(volume.path),
+            "original_channel_dim": 0,
+            "space": "RAS",
+            "modality": volume.modality or "",
+        }
         return MetaTensor(torch.as_tensor(stacked), affine=affine, meta=meta)
 
 
@@ -132,6 +140,125 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
                 raise SegpipeError(f"{stored.meta['filename_or_obj']}: {error}") from error
             mapped[key] = MetaTensor(torch.as_tensor(indices), meta=stored.meta)
         return mapped
+
+
+class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Bring CT to intensities from 0 to 1, whichever of its two kinds it is.
+
+    8-bit pictures (uint8) were windowed by whoever made them: they are divided by 255. Hounsfield units are windowed
+    here. What can be neither, or both, is refused: a wrong guess would show the network another tissue.
+
+    Args:
+        keys: images `(C, *spatial)` as `LoadVolumed` gives them.
+        window_hu: the HU that become 0 and 1, in this order; what lies beyond is clipped.
+        intensity: "auto" takes uint8 for 8-bit, and a DICOM series of modality CT, or signed integers or floats
+            with a minimum below 0, for HU; "uint8" or "hu" says which it is.
+        allow_missing_keys: of MONAI's MapTransform.
+
+    Returns:
+        per key a float32 MetaTensor of the same shape, 0 to 1.
+
+    Raises:
+        SegpipeError: a window whose ends are reversed or equal, or another `intensity`; on the way, a DICOM series of
+            another modality, voxels that fit neither kind, or 8-bit ones outside 0 to 255. Names the file.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        window_hu: Sequence[float],
+        intensity: str = "auto",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.low, self.high = check_window(window_hu)
+        if intensity not in _INTENSITIES:
+            raise SegpipeError(f"intensity is {intensity!r}; must be one of {', '.join(_INTENSITIES)}")
+        self.intensity = intensity
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale every key of one record."""
+        scaled = dict(data)
+        for key in self.key_iterator(scaled):
+            image = scaled[key]
+            if self._is_eight_bit(image):
+                scaled[key] = image.float() / 255
+            else:
+                scaled[key] = ((image.float() - self.low) / (self.high - self.low)).clamp(0, 1)
+        return scaled
+
+    def _is_eight_bit(self, image: MetaTensor) -> bool:
+        file, modality = image.meta["filename_or_obj"], image.meta["modality"]
+        low, high = image.min().item(), image.max().item()
+        if modality not in ("", "CT"):
+            raise SegpipeError(f"{file}: a DICOM series of modality {modality} where CT is wanted; give a CT")
+        if self.intensity == "auto":
+            if image.dtype == torch.uint8:
+                return True
+            if modality == "CT" or low < 0:
+                return False
+            raise SegpipeError(
+                f"{file}: {str(image.dtype).removeprefix('torch.')} voxels from {low:g} to {high:g}: neither 8-bit "
+                "nor HU with air below 0; say which with --intensity uint8 or --intensity hu, or store HU"
+            )
+        if self.intensity == "uint8" and not (low >= 0 and high <= 255):
+            raise SegpipeError(
+                f"{file}: intensity is uint8, but voxels go from {low:g} to {high:g}, must be 0 to 255; use "
+                "--intensity hu or auto"
+            )
+        return self.intensity == "uint8"
+
+
+_INTENSITIES = ("auto", "uint8", "hu")
+
+
+def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
+    """Return the two ends of a CT window, in HU.
+
+    Raises:
+        SegpipeError: they are not two finite numbers, the first below the second.
+    """
+    if len(window_hu) != 2 or not (-math.inf < window_hu[0] < window_hu[1] < math.inf):
+        raise SegpipeError(
+            f"window_hu is {list(window_hu)}; must be two numbers in HU, the lower first, such as [-1000, 400]"
+        )
+    return float(window_hu[0]), float(window_hu[1])
+
+
+class OrientVolumesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Bring volumes to one orientation, as MONAI's `Orientationd` does; 2D slices stay as their file has them.
+
+    What a slice's axes mean, no 2D format says reliably. The inverse puts volumes back.
+
+    Args:
+        keys: images `(C, x, y)` or `(C, x, y, z)`.
+        axcodes: where the three axes of a volume are to point, such as "PLS": back, left, head.
+        allow_missing_keys: of MONAI's MapTransform.
+    """
+
+    def __init__(self, keys: KeysCollection, axcodes: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.turn = Orientation(axcodes=axcodes, labels=None)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Turn every volume of one record."""
+        return self._each_volume(data, self.turn)
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Turn every volume back."""
+        return self._each_volume(data, self.turn.inverse)
+
+    def _each_volume(
+        self, data: Mapping[Hashable, Any], change: Callable[[MetaTensor], MetaTensor]
+    ) -> dict[Hashable, Any]:
+        changed = dict(data)
+        for key in self.key_iterator(changed):
+            if changed[key].ndim > _SLICE_DIMS:
+                changed[key] = change(changed[key])
+        return changed
+
+
+_SLICE_DIMS = 3  # of a slice with its channels
 
 
 class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped

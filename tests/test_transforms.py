@@ -10,7 +10,7 @@ from monai.transforms import Compose, Invertd, Orientationd, Spacingd
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
-from segpipe.transforms import LabelIndicesd, LoadVolumed, SaveLabelMapd
+from segpipe.transforms import CTIntensityd, LabelIndicesd, LoadVolumed, OrientVolumesd, SaveLabelMapd
 from segpipe.volumes import Grid, read_header, read_volume, write_label_map, write_series, write_volume
 
 OBLIQUE = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, -7], [0, 0, 2.5, 30], [0, 0, 0, 1]])
@@ -353,3 +353,99 @@ def test_a_chain_and_its_inverse_end_on_the_scans_grid(scan, tmp_path, array):
     written = read_volume(tmp_path / "out" / "scan.nii.gz")
     assert written.grid.differences(read_header(scan).grid) == []
     assert np.mean(written.array == (array > 30)) > 0.95
+
+
+WINDOW = [-1000.0, 400.0]
+
+
+def ct_of(array, modality="", window=WINDOW, **arguments):
+    meta = {"filename_or_obj": "scan.nii", "modality": modality}
+    image = MetaTensor(torch.as_tensor(array), meta=meta)
+    return CTIntensityd("image", window, **arguments)({"image": image})["image"]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_hounsfield_units_are_windowed(dtype):
+    scaled = ct_of(np.array([[-1024, -1000, -300, 400, 3000]], dtype))
+
+    assert scaled.dtype == torch.float32
+    torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[0, 0, 0.5, 1, 1]]))
+    assert scaled.meta["filename_or_obj"] == "scan.nii"
+
+
+def test_eight_bit_pictures_are_taken_as_they_are():
+    scaled = ct_of(np.array([[0, 51, 255]], np.uint8))
+
+    torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[0, 0.2, 1]]))
+
+
+def test_a_ct_series_is_in_hounsfield_units_whatever_its_range():
+    """A crop of the liver has no voxel below 0."""
+    scaled = ct_of(np.array([[0, 50, 400]], np.uint16).astype(np.int32), modality="CT")
+
+    torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[1000 / 1400, 1050 / 1400, 1]]))
+
+
+@pytest.mark.parametrize("array", [np.array([[0, 255]], np.int16), np.array([[0, 1]], np.float32)])
+def test_what_can_be_either_kind_is_refused_unless_said(array):
+    with pytest.raises(SegpipeError, match=r"scan\.nii: .* neither 8-bit nor HU .*--intensity hu"):
+        ct_of(array)
+
+    top = float(array.max())
+    torch.testing.assert_close(ct_of(array, intensity="uint8").max().as_tensor(), torch.tensor(top / 255))
+    hu = torch.tensor(min((top + 1000) / 1400, 1))
+    torch.testing.assert_close(ct_of(array, intensity="hu").max().as_tensor(), hu)
+
+
+def test_eight_bit_that_is_none_is_refused():
+    with pytest.raises(SegpipeError, match=r"scan\.nii: intensity is uint8, but voxels go from -1000 to 300"):
+        ct_of(np.array([[-1000, 300]], np.int16), intensity="uint8")
+
+
+@pytest.mark.parametrize("intensity", ["auto", "hu"])
+def test_a_series_of_another_modality_is_refused(intensity):
+    with pytest.raises(SegpipeError, match=r"scan\.nii: a DICOM series of modality MR where CT is wanted"):
+        ct_of(np.array([[-5, 300]], np.int16), modality="MR", intensity=intensity)
+
+
+@pytest.mark.parametrize("window", [[400, -1000], [0, 0], [0], [0, float("inf")], [float("nan"), 1]])
+def test_a_window_with_reversed_ends_is_refused(window):
+    with pytest.raises(SegpipeError, match="must be two numbers in HU, the lower first"):
+        ct_of(np.array([[0]], np.uint8), window=window)
+
+
+def test_an_unknown_intensity_is_refused():
+    with pytest.raises(SegpipeError, match="intensity is 'HU'; must be one of auto, uint8, hu"):
+        ct_of(np.array([[0]], np.uint8), intensity="HU")
+
+
+def test_the_modality_of_a_series_is_known(tmp_path, array, grid):
+    write_series(array, grid, tmp_path / "series", "CT")
+    write_volume(array, grid, tmp_path / "scan.nii.gz")
+
+    assert load(tmp_path / "series").meta["modality"] == "CT"
+    assert load(tmp_path / "scan.nii.gz").meta["modality"] == ""
+
+
+def test_slices_and_volumes_through_one_loader(tmp_path, array, grid, scan):
+    write_volume(array[:, :, 0], Grid.from_affine((5, 4), np.diag([-1.0, -1, 1, 1])), tmp_path / "slice.mhd")
+
+    assert load(tmp_path / "slice.mhd", spatial_dims=None).shape == (1, 5, 4)
+    assert load(scan, spatial_dims=None).shape == (1, 5, 4, 3)
+
+
+def test_volumes_are_turned_and_slices_are_not(scan, tmp_path, array):
+    write_volume(array[:, :, 0], Grid.from_affine((5, 4), np.diag([-1.0, -1, 1, 1])), tmp_path / "slice.mhd")
+    turn = OrientVolumesd("image", "PLS")
+
+    volume = turn({"case": "v", "image": load(scan)})
+    flat = turn({"case": "s", "image": load(tmp_path / "slice.mhd", spatial_dims=None)})
+
+    # x to the right, y to the front, z to the head: back is against y, left against x
+    np.testing.assert_array_equal(volume["image"][0], array[::-1, ::-1].transpose(1, 0, 2))
+    np.testing.assert_array_equal(flat["image"][0], array[:, :, 0])
+    assert volume["case"] == "v"
+    for turned, expected in ((volume, array), (flat, array[:, :, 0])):
+        back = Invertd("image", turn, orig_keys="image", nearest_interp=False)(turned)["image"]
+        np.testing.assert_array_equal(back[0], expected)
+    np.testing.assert_allclose(turn.inverse(volume)["image"].affine, OBLIQUE, atol=1e-6)

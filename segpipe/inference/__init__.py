@@ -1,6 +1,6 @@
-"""From a batch to scores: precision, progress."""
+"""From a batch to scores: precision, slices, progress."""
 
-from segpipe.inference.inferers import PrecisionInferer, choose_precision, needs_loss_scaling
+from segpipe.inference.inferers import PrecisionInferer, SliceInferer, choose_precision, needs_loss_scaling
 from segpipe.inference.progress import LogProgress
 
-__all__ = ["LogProgress", "PrecisionInferer", "choose_precision", "needs_loss_scaling"]
+__all__ = ["LogProgress", "PrecisionInferer", "SliceInferer", "choose_precision", "needs_loss_scaling"]

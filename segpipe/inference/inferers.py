@@ -1,10 +1,11 @@
-"""A MONAI inferer that wraps another: reduced precision round the network."""
+"""MONAI inferers: reduced precision round the network of another, and a 2D network over volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import monai.inferers
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
@@ -76,6 +77,42 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             return scores.float()
 
         return self.inferer(inputs, reduced, *args, **kwargs)
+
+
+class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
+    """Run a 2D network over slices as they are, and over volumes slice by slice along the last axis.
+
+    MONAI's own of this name takes volumes only.
+
+    Args:
+        roi_size: the window's two sides; smaller images are padded with zeros, larger ones covered by several.
+        sw_batch_size: windows that the network gets at a time, of neighbouring slices in a volume.
+        overlap: of windows, as a part of their sides.
+        mode: of MONAI's blending, "gaussian" or "constant".
+    """
+
+    def __init__(
+        self, roi_size: Sequence[int], sw_batch_size: int = 1, overlap: float = 0.25, mode: str = "gaussian"
+    ) -> None:
+        super().__init__()
+        settings: dict[str, Any] = {
+            "roi_size": tuple(roi_size),
+            "sw_batch_size": sw_batch_size,
+            "overlap": overlap,
+            "mode": mode,
+        }
+        self.on_slices = monai.inferers.SlidingWindowInferer(**settings)
+        self.on_volumes = monai.inferers.SliceInferer(spatial_dim=2, **settings)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return scores `(B, C, x, y)` or `(B, C, x, y, z)` of `network` for images of that many axes."""
+        inferer = self.on_slices if inputs.ndim == _BATCH_OF_SLICES_DIMS else self.on_volumes
+        return inferer(inputs, network, *args, **kwargs)
+
+
+_BATCH_OF_SLICES_DIMS = 4
 
 
 def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> bool:

@@ -65,7 +65,8 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
     array = np.empty(series.header.grid.size, dtype, order="F")
     for index, slice_ in enumerate(series.slices):
         array[:, :, index] = _read_slice(slice_, dtype)
-    return Volume(array, series.header.grid, Path(folder), VolumeFormat.DICOM)
+    modality = series.slices[0].modality
+    return Volume(array, series.header.grid, Path(folder), VolumeFormat.DICOM, modality=modality)
 
 
 def read_series_header(folder: str | Path, series_uid: str | None = None) -> VolumeHeader:

@@ -70,6 +70,7 @@ class Volume:
         path: the file, or the folder of the DICOM series.
         format: its format.
         nifti_forms: of a NIfTI file, else None.
+        modality: of a DICOM series, such as "CT", else None: other formats do not say.
     """
 
     array: VoxelArray
@@ -77,6 +78,7 @@ class Volume:
     path: Path
     format: VolumeFormat
     nifti_forms: NiftiForms | None = None
+    modality: str | None = None
 
     @property
     def num_channels(self) -> int:

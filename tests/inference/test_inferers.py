@@ -6,7 +6,7 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
 from segpipe.errors import SegpipeError
-from segpipe.inference import PrecisionInferer, choose_precision, needs_loss_scaling
+from segpipe.inference import PrecisionInferer, SliceInferer, choose_precision, needs_loss_scaling
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -174,3 +174,43 @@ def test_the_loss_is_scaled_for_float16_alone(capability):
     capability(9, 0)
     assert needs_loss_scaling("cuda:0", "float16")
     assert not needs_loss_scaling("cuda:0", "bfloat16")
+
+
+@pytest.fixture
+def flat_network():
+    """Return a 2D network that sees 3 x 3 pixels, and counts the windows that it is given."""
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
+    network.seen = []
+    network.register_forward_hook(lambda module, arguments, output: module.seen.append(arguments[0].shape))
+    return network
+
+
+def test_a_volume_is_segmented_slice_by_slice_in_batches(flat_network):
+    volume = torch.randn(1, 1, 12, 10, 7, generator=torch.Generator().manual_seed(1))
+
+    with torch.no_grad():
+        scores = SliceInferer([12, 10], sw_batch_size=4)(volume, flat_network)
+        alone = [flat_network(volume[..., index]) for index in range(7)]
+
+    torch.testing.assert_close(scores, torch.stack(alone, dim=-1))
+    assert [shape[0] for shape in flat_network.seen[:2]] == [4, 3]
+
+
+def test_a_slice_goes_through_the_same_inferer(flat_network):
+    image = torch.randn(1, 1, 12, 10, generator=torch.Generator().manual_seed(1))
+
+    with torch.no_grad():
+        torch.testing.assert_close(SliceInferer([12, 10])(image, flat_network), flat_network(image))
+
+
+@pytest.mark.parametrize("size", [(9, 20, 3), (9, 20)], ids=str)
+def test_sizes_below_and_above_the_window_are_covered(flat_network, size):
+    image = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(1))
+
+    with torch.no_grad():
+        scores = PrecisionInferer(SliceInferer([12, 12], overlap=0.5), "float32")(image, flat_network)
+
+    assert scores.shape == (1, 2, *size)
+    assert scores.isfinite().all()
+    assert {shape[2:] for shape in flat_network.seen} == {(12, 12)}
