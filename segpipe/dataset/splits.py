@@ -124,9 +124,10 @@ def training_split(manifest: Manifest, fold: int | str | None) -> tuple[list[Cas
 
 def _named_split(manifest: Manifest, name: str) -> tuple[list[Case], list[Case]]:
     if name not in manifest.splits:
+        folds = sorted({case.fold for case in manifest.training if case.fold is not None})
         raise SegpipeError(
-            f"{manifest.name}: there is no split {name!r}; the manifest has "
-            f"{', '.join(manifest.splits) or 'none'}; or give the number of a fold, or all"
+            f"{manifest.name}: there is no split {name!r}; the manifest has {_listed(list(manifest.splits), 'splits')} "
+            f"and {_listed(folds, 'folds')}; give one of them, or all to train on every case"
         )
     cases = {case.case: case for case in manifest.training}
     split = manifest.splits[name]
@@ -134,6 +135,10 @@ def _named_split(manifest: Manifest, name: str) -> tuple[list[Case], list[Case]]
         [cases[case] for case in part if case in cases] for part in (split.train, split.validation)
     )
     return train, validation
+
+
+def _listed(names: Sequence[object], what: str) -> str:
+    return f"the {what} {', '.join(map(str, names))}" if names else f"no {what}"
 
 
 def describe_split(manifest: Manifest, name: str) -> str:

@@ -148,7 +148,12 @@ def test_training_refuses_another_label_table(copied_dataset):
 
 def test_training_refuses_a_fold_that_is_not_there(bundle):
     refused(lambda: bundle.train("bad", fold=9), "no fold 9", "0, 1, 2, 3")
-    refused(lambda: bundle.train("bad", fold="none"), "'none'", '"all"')
+    refused(
+        lambda: bundle.train("bad", fold="none"),
+        "no split 'none'",
+        "no splits and the folds 0, 1, 2, 3",
+        "or all",
+    )
 
 
 def test_training_refuses_an_unknown_manifest(bundle):

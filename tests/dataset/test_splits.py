@@ -227,7 +227,9 @@ def test_a_named_split_takes_the_cases_that_are_here():
 def test_a_split_that_is_not_there_is_refused():
     manifest = split_manifest(*(Case(name, (f"{name}.nii",), "s") for name in "ab"))
 
-    with pytest.raises(SegpipeError, match="there is no split 'article'; the manifest has paper; or give"):
+    with pytest.raises(
+        SegpipeError, match="no split 'article'; the manifest has the splits paper and no folds; give"
+    ):
         training_split(manifest, "article")
 
 
