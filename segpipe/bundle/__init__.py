@@ -1,6 +1,6 @@
 """What a bundle's YAML calls: everything else composed, and errors turned into the end of the run."""
 
-from segpipe.bundle.cases import RunLoader, TrainingCases, inference_cases
+from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.check import check_configuration
 from segpipe.bundle.setup import (
     check_device,
@@ -19,6 +19,7 @@ __all__ = [
     "check_configuration",
     "check_device",
     "check_sizes",
+    "class_weights",
     "identity",
     "inference_cases",
     "join_process_group",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import segpipe
 from segpipe.dataset import (
@@ -20,6 +22,7 @@ from segpipe.dataset.loading import CaseLoader
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
+from segpipe.losses import ClassCounts
 from segpipe.volumes import Scan, check_collisions, existing_outputs, find_scans, output_path, read_header
 
 _NAMES_SHOWN = 5
@@ -46,6 +49,7 @@ class TrainingCases:
         train: records for MONAI's datasets, one a training case.
         validation: the same of the held-out fold.
         file_values: class name -> value that this dataset's label files store.
+        class_counts: of the training cases' label maps; None where they have none.
         held_out: validation case -> SHA-256 of what its image shows, see `segpipe.dataset.reports.content_sha256`.
         provenance: what is kept beside weights trained on them.
     """
@@ -71,6 +75,7 @@ class TrainingCases:
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.file_values
+        self.class_counts = _class_counts(reports[: len(train)], labels)
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
         _refuse_same_pictures(described.name, trained_on, self.held_out)
         self.provenance = {
@@ -95,6 +100,43 @@ def _held_out_fold(fold: int | str) -> int | str | None:
 def _contents(reports: Sequence[CaseReport]) -> dict[str, str]:
     """Return case -> SHA-256 of what its image shows."""
     return {report.case: report.facts.content_sha256 for report in reports if report.facts is not None}
+
+
+def _class_counts(reports: Sequence[CaseReport], labels: LabelTable) -> ClassCounts | None:
+    """Sum up what the check of the cases has counted; the files are not read again."""
+    maps = [report.facts.class_voxels for report in reports if report.facts is not None]
+    if not all(maps):
+        return None
+    return ClassCounts.of_maps([[voxels[name] for name in labels.names] for voxels in maps], labels.names)
+
+
+@exit_with_message()
+def class_weights(
+    cases: TrainingCases, weighting: Callable[[ClassCounts], torch.Tensor], power: float = 1.0
+) -> torch.Tensor:
+    """Weigh the classes by how often they occur in the training cases, and note it in what is kept beside weights.
+
+    Args:
+        cases: of the run; their `provenance` gets `class_weights`: counts and weights by class name.
+        weighting: such as `segpipe.losses.median_frequency_weights`.
+        power: of the weights; 0.5 takes their square roots, 0 makes all classes alike.
+
+    Returns:
+        float32 tensor of shape (C,), by class index.
+
+    Raises:
+        SystemExit: a class has no voxel in the training cases, or these have no label maps.
+    """
+    counts = cases.class_counts
+    if counts is None:
+        raise SegpipeError("class weights: the training cases have no label maps to count classes in")
+    weights = weighting(counts) ** power
+    columns = (counts.class_voxels.tolist(), counts.map_voxels.tolist(), weights.tolist())
+    cases.provenance["class_weights"] = {
+        name: {"voxels": voxels, "map_voxels": map_voxels, "weight": weight}
+        for name, voxels, map_voxels, weight in zip(counts.names, *columns, strict=True)
+    }
+    return weights
 
 
 def _refuse_same_pictures(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:

@@ -3,15 +3,17 @@
 Nothing on disk is replaced unasked, and what cannot be written is refused before the first scan.
 """
 
+import json
 import os
 
 import numpy as np
 import pytest
 
 import segpipe.dataset.integrity
-from segpipe.bundle import TrainingCases, inference_cases
+from segpipe.bundle import TrainingCases, class_weights, inference_cases
 from segpipe.dataset import Case, Manifest, write_manifest
 from segpipe.labels import LabelTable
+from segpipe.losses import median_frequency_weights
 from segpipe.volumes import Grid, write_label_map, write_series, write_volume
 
 GRID = Grid.from_affine((5, 4, 3), np.eye(4))
@@ -141,3 +143,34 @@ def test_no_image_is_read_twice(tmp_path, monkeypatch):
     training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})
 
     assert sorted(read) == ["0.nii.gz", "1.nii.gz", "a.nii.gz", "b.nii.gz"]
+
+
+def test_class_weights_come_from_the_training_cases_alone(tmp_path):
+    images = {name: ARRAY * factor for name, factor in (("held_out.nii", 1), ("a.nii", 2), ("b.nii", 3))}
+    cases = training_cases(tmp_path, images)
+    labels = np.zeros(GRID.size, np.uint8)
+    labels[0] = 1  # a fifth of the voxels
+    write_label_map(labels, GRID, tmp_path / "labels/1.nii.gz")
+    cases = TrainingCases(tmp_path / "dataset.json", tmp_path, 0, TABLE)
+
+    weights = class_weights(cases, median_frequency_weights)
+
+    # training maps: 48 + 30 of background, 12 + 30 of tumour, in 120 voxels
+    assert cases.class_counts.class_voxels.tolist() == [78, 42]
+    frequency = np.array([78, 42]) / 120
+    np.testing.assert_allclose(weights, np.median(frequency) / frequency, rtol=1e-6)
+    np.testing.assert_allclose(class_weights(cases, median_frequency_weights, power=0.5), weights**0.5)
+    kept = cases.provenance["class_weights"]["tumour"]
+    assert (kept["voxels"], kept["map_voxels"]) == (42, 120)
+    assert kept["weight"] == pytest.approx(float(weights[1]) ** 0.5)
+    json.dumps(cases.provenance)
+
+
+def test_a_class_that_no_training_case_has_is_named(tmp_path):
+    cases = training_cases(tmp_path, {"held_out.nii": ARRAY, "a.nii": ARRAY * 2})
+    write_label_map(np.zeros(GRID.size, np.uint8), GRID, tmp_path / "labels/1.nii.gz")
+    cases = TrainingCases(tmp_path / "dataset.json", tmp_path, 0, TABLE)
+
+    message = refusal(cases, median_frequency_weights, call=class_weights)
+
+    assert "no training case has a voxel of tumour" in message
