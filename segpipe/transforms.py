@@ -189,7 +189,8 @@ class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     def _is_eight_bit(self, image: MetaTensor) -> bool:
         file, modality = image.meta["filename_or_obj"], image.meta["modality"]
-        low, high = image.min().item(), image.max().item()
+        voxels = image.numpy()  # torch has no minimum of uint16
+        low, high = voxels.min().item(), voxels.max().item()
         if modality not in ("", "CT"):
             raise SegpipeError(f"{file}: a DICOM series of modality {modality} where CT is wanted; give a CT")
         if self.intensity == "auto":

@@ -22,21 +22,3 @@ def real_data():
         return path
 
     return folder
-
-
-@pytest.fixture(scope="session")
-def phantom_dataset(tmp_path_factory):
-    """Return the manifest of eight MRI phantoms in four folds; its folder is the dataset's."""
-    from segpipe.dataset.phantom_files import write_phantom_dataset
-
-    return write_phantom_dataset(tmp_path_factory.mktemp("data") / "phantoms", num_cases=8, seed=0)
-
-
-@pytest.fixture(scope="session")
-def phantom_scans(tmp_path_factory):
-    """Return a folder of new phantom scans, one a format, and the folder of their label maps."""
-    from segpipe.dataset.phantom_files import write_phantom_scans
-
-    folder = tmp_path_factory.mktemp("scans")
-    write_phantom_scans(folder / "scans", folder / "references", seed=0)
-    return folder / "scans", folder / "references"

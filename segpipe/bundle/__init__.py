@@ -5,6 +5,7 @@ from segpipe.bundle.check import check_configuration
 from segpipe.bundle.setup import (
     check_device,
     check_sizes,
+    check_window,
     join_process_group,
     label_table,
     local_device,
@@ -19,6 +20,7 @@ __all__ = [
     "check_configuration",
     "check_device",
     "check_sizes",
+    "check_window",
     "class_weights",
     "identity",
     "inference_cases",

@@ -39,10 +39,13 @@ class TrainingCases:
         labels: the bundle's label table.
         spatial_dims: of the scans, 2 or 3.
         checksums: compare every file with the manifest's SHA-256; False takes a copy that was compressed again.
+        size: voxels along each axis that every image must have; None where they may differ. For images without a
+            spacing, whose size is all that tells their scale.
 
     Raises:
         SystemExit: with one message: no such manifest, another label table, a leak between the sides (a patient,
-            a file, or the same picture in two files), or the findings of `segpipe.dataset.integrity` on the files.
+            a file, or the same picture in two files), an image of another size, or the findings of
+            `segpipe.dataset.integrity` on the files.
 
     Attributes:
         about: of a named split, whose it is and how many of its cases are here; else empty.
@@ -63,6 +66,7 @@ class TrainingCases:
         labels: LabelTable,
         spatial_dims: int = 3,
         checksums: bool = True,
+        size: Sequence[int] | None = None,
     ) -> None:
         described = load_manifest(manifest)
         folder = Path(dataset_dir)
@@ -72,6 +76,8 @@ class TrainingCases:
         reports = require_valid(
             [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
         )
+        if size is not None:
+            _require_size(reports, tuple(size))
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.file_values
@@ -95,6 +101,16 @@ def _held_out_fold(fold: int | str) -> int | str | None:
             "every case"
         )
     return None if fold == "all" else fold
+
+
+def _require_size(reports: Sequence[CaseReport], size: tuple[int, ...]) -> None:
+    others = [r for r in reports if r.facts is not None and r.facts.size != size]
+    if others and others[0].facts is not None:
+        raise SegpipeError(
+            f"{others[0].case}: is {others[0].facts.size} voxels where {size} is wanted (x, y), and so are "
+            f"{len(others) - 1} more cases: without a spacing, size is scale; resample them, or train on them all with "
+            "another slice_size"
+        )
 
 
 def _contents(reports: Sequence[CaseReport]) -> dict[str, str]:
@@ -156,7 +172,7 @@ def _refuse_same_pictures(name: str, train: Mapping[str, str], validation: Mappi
 def inference_cases(
     dataset_dir: str | Path,
     output_dir: str | Path,
-    spatial_dims: int = 3,
+    spatial_dims: int | Sequence[int] = 3,
     num_channels: int = 1,
     series_uid: str | None = None,
     overwrite: bool = False,
@@ -167,7 +183,7 @@ def inference_cases(
         dataset_dir: a folder of NIfTI, MetaImage, NRRD, PNG or JPEG files and DICOM series folders at any depth, or
             one such file or series.
         output_dir: where the label maps will go.
-        spatial_dims: of the scans the bundle takes.
+        spatial_dims: of the scans the bundle takes, 2, 3 or both.
         num_channels: of the scans the bundle takes.
         series_uid: which series of a DICOM folder that holds several.
         overwrite: replace files that lie where the label maps will go. Not by default: such a file may be
@@ -190,14 +206,17 @@ def inference_cases(
         )
     check_collisions(scans, target)
     _require_free(scans, target, overwrite=overwrite)
+    wanted = [spatial_dims] if isinstance(spatial_dims, int) else list(spatial_dims)
+    either = " or ".join(f"{dims}D" for dims in wanted)
     refused = []
     for scan in scans:
         try:
             header = read_header(scan.path, series_uid=series_uid if scan.path.is_dir() else None)
-            if (header.grid.spatial_dims, header.num_channels) != (spatial_dims, num_channels):
+            if header.grid.spatial_dims not in wanted or header.num_channels != num_channels:
                 raise SegpipeError(
                     f"{scan.path}: {header.grid.spatial_dims}D with {header.num_channels} channel(s) where "
-                    f"{spatial_dims}D with {num_channels} wanted; give one file a scan, or choose another bundle"
+                    f"{either} with {num_channels} wanted; give one file a scan, or "
+                    "choose another bundle"
                 )
         except SegpipeError as error:
             refused.append(str(error))

@@ -18,6 +18,7 @@ from segpipe.inference import choose_precision
 from segpipe.labels import LabelTable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
+from segpipe.transforms import CTIntensityd
 
 
 @exit_with_message()
@@ -100,6 +101,20 @@ def check_sizes(
     for name, count in (counts or {}).items():
         if not isinstance(count, int) or count < 1:
             raise SegpipeError(f"{name} is {count!r}, must be a whole number from 1 on")
+
+
+@exit_with_message()
+def check_window(window_hu: Sequence[float], intensity: str) -> None:
+    """Refuse a CT window whose ends are reversed, and an unknown kind of intensity, before any file is read.
+
+    Args:
+        window_hu: see `segpipe.transforms.CTIntensityd`.
+        intensity: see there.
+
+    Raises:
+        SystemExit: with what was given and what can be.
+    """
+    CTIntensityd("image", window_hu, intensity)
 
 
 @exit_with_message()

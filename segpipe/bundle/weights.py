@@ -139,12 +139,17 @@ def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar |
     for warning in caught:
         _warn(str(warning.message))
     if sidecar is not None:
-        _compare_window(path, sidecar.training.get("configuration", {}).get("patch_size"))
+        _compare_window(path, network, sidecar.training.get("configuration", {}).get("patch_size"))
     return sidecar
 
 
-def _compare_window(path: Path, patch_size: Any) -> None:
-    """Warn where the running window is not the patch that the weights were trained on, if both are known."""
+_NORMS_OF_A_WINDOW = (torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d, torch.nn.GroupNorm)
+
+
+def _compare_window(path: Path, network: torch.nn.Module, patch_size: Any) -> None:
+    """Warn where the running window is not the patch that the weights were trained on, and the network minds."""
+    if not any(isinstance(module, _NORMS_OF_A_WINDOW) for module in network.modules()):
+        return
     parser = running_parser()
     window_size = parser.get_parsed_content("window_size") if "window_size" in parser else None
     if isinstance(patch_size, list) and isinstance(window_size, list) and patch_size != window_size:

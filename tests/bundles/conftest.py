@@ -1,7 +1,9 @@
 """A short training of every bundle on phantoms, shared by the tests that look at what it left."""
 
+import json
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,37 @@ import monai.bundle
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from segpipe.dataset.phantom_files import MRI, PhantomKind, ct, write_phantom_dataset, write_phantom_scans
+
 BUNDLES = sorted(path for path in (Path(__file__).parents[2] / "bundles").iterdir() if path.is_dir())
+FOR_ALL = "mri_hippocampus_unet"  # stands for every bundle where their common code is tested
+KINDS = {"MR": MRI, "CT": ct(size=96, slices=3)}  # by the modality that metadata gives the input
+SEEDS = {"MR": 0, "CT": 4}  # every class occurs in every three of the four folds
+SMALL = {  # the CT bundles learn something in two epochs: many steps, and much weight on the rare classes
+    "MR": {},
+    "CT": {
+        "slice_size": [96, 96],
+        "patch_size": [96, 96],
+        "window_size": [96, 96],
+        "batch_size": 1,
+        "weight_power": 1.0,
+    },
+}
+SMALL_NETWORKS = {"filters": [8, 16, 32, 64], "widths": [8, 16], "stages": [[8], [8]]}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Keep one bundle for the tests that are not of every bundle."""
+    superfluous = [
+        item
+        for item in items
+        if "bundle" in getattr(getattr(item, "callspec", None), "params", {})
+        and item.callspec.params["bundle"].name != FOR_ALL
+        and item.get_closest_marker("every_bundle") is None
+    ]
+    if superfluous:
+        config.hook.pytest_deselected(items=superfluous)
+        items[:] = [item for item in items if item not in superfluous]
 
 
 @dataclass(frozen=True)
@@ -19,6 +51,33 @@ class Bundle:
     root: Path
     manifest: Path
     output_dir: Path
+
+    @cached_property
+    def metadata(self) -> dict[str, Any]:
+        return json.loads((self.root / "configs" / "metadata.json").read_text())
+
+    @property
+    def modality(self) -> str:
+        return self.metadata["network_data_format"]["inputs"]["image"]["modality"]
+
+    @property
+    def kind(self) -> PhantomKind:
+        """What its phantoms show."""
+        return KINDS[self.modality]
+
+    @property
+    def spatial_dims(self) -> int:
+        return len(self.metadata["network_data_format"]["inputs"]["image"]["spatial_shape"])
+
+    @property
+    def small_network(self) -> dict[str, Any]:
+        """Overrides that make its network small, by the id that it has."""
+        return {name: value for name, value in SMALL_NETWORKS.items() if name in self.parser("train")}
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """The override of inference that fits the phantoms."""
+        return {name: size for name, size in SMALL[self.modality].items() if name == "window_size"}
 
     def files(self, *names: str) -> list[str]:
         return [str(self.root / "configs" / f"{name}.yaml") for name in names]
@@ -31,6 +90,7 @@ class Bundle:
             "dataset_dir": str(self.manifest.parent),
             "output_dir": str(self.output_dir),
             "device": "cpu",
+            **SMALL[self.modality],
         }
 
     def run(self, *names: str, **overrides: Any) -> None:
@@ -59,8 +119,33 @@ class Bundle:
 
 @pytest.fixture(scope="session", params=BUNDLES, ids=lambda path: path.name)
 def bundle(request, phantom_dataset, tmp_path_factory):
-    """Return each bundle in turn, on phantoms."""
-    return Bundle(request.param, phantom_dataset, tmp_path_factory.mktemp("runs"))
+    """Return each bundle in turn, on phantoms of what it segments."""
+    described = Bundle(request.param, Path(), Path())
+    return Bundle(request.param, phantom_dataset(described.modality), tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def phantom_dataset(tmp_path_factory):
+    """Return a function that gives the manifest of eight phantoms in four folds; its folder is the dataset's."""
+    made = {}
+
+    def manifest(modality):
+        if modality not in made:
+            folder = tmp_path_factory.mktemp("data") / "phantoms"
+            made[modality] = write_phantom_dataset(
+                folder, num_cases=8, seed=SEEDS[modality], kind=KINDS[modality]
+            )
+        return made[modality]
+
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def phantom_scans(bundle, tmp_path_factory):
+    """Return a folder of new phantom scans, one a format, and the folder of their label maps."""
+    folder = tmp_path_factory.mktemp("scans")
+    write_phantom_scans(folder / "scans", folder / "references", seed=0, kind=bundle.kind)
+    return folder / "scans", folder / "references"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,207 @@
+"""The two bundles for lung CT: one experiment, two networks; and what only they can refuse."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from segpipe.dataset import load_manifest, write_manifest
+from segpipe.volumes import Grid, read_volume, write_label_map, write_series, write_volume
+
+pytestmark = pytest.mark.every_bundle
+OF_THE_NETWORK = {"network_def", "widths", "stages", "norm_last"}
+
+
+@pytest.fixture
+def lung(bundle, tmp_path):
+    """Return a bundle for lung CT, on a copy of its phantoms."""
+    if bundle.modality != "CT":
+        pytest.skip("another modality")
+    shutil.copytree(bundle.manifest.parent, tmp_path / "data")
+    return replace(bundle, manifest=tmp_path / "data" / bundle.manifest.name, output_dir=tmp_path / "runs")
+
+
+def refusal(call):
+    with pytest.raises(SystemExit) as ended:
+        call()
+    message = str(ended.value.code)
+    assert message.startswith("segpipe: ")
+    return message
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "inference", "multi_gpu_train"])
+def test_both_are_one_experiment_but_for_the_network(lung, name):
+    other = replace(lung, root=lung.root.parent / "ct_covid_unet")
+    names = ["train", name] if name in ("evaluate", "multi_gpu_train") else [name]
+
+    own, others = (
+        {
+            key: value
+            for key, value in one.parser(*names).get().items()
+            if key not in {*OF_THE_NETWORK, "_meta_"}
+        }
+        for one in (lung, other)
+    )
+
+    assert own == others
+    assert {"loss", "optimizer", "random_transforms"} <= own.keys() or name == "inference"
+    for key in ("label_table", "network_data_format"):
+        assert lung.metadata[key] == other.metadata[key]
+
+
+def change_manifest(lung, **changes):
+    manifest = load_manifest(lung.manifest)
+    cases = tuple(replace(case, sha256={}) for case in manifest.training)
+    write_manifest(replace(manifest, training=cases, **changes), lung.manifest)
+    return [lung.manifest.parent / case.label for case in cases], [
+        lung.manifest.parent / case.images[0] for case in cases
+    ]
+
+
+def test_weights_of_classes_are_kept_beside_a_runs_weights(bundle, finished_run):
+    if bundle.modality != "CT":
+        pytest.skip("another modality")
+
+    kept = json.loads((finished_run / "last.json").read_text())["training"]["class_weights"]
+
+    assert set(kept) == {"background", "ground-glass", "consolidation", "effusion"}
+    assert kept["background"]["map_voxels"] == 6 * 96 * 96
+    assert kept["effusion"]["weight"] > kept["ground-glass"]["weight"] > kept["background"]["weight"]
+
+
+def test_a_class_that_no_training_case_has_is_refused(lung):
+    labels, _ = change_manifest(lung)
+    for path in labels:
+        volume = read_volume(path)
+        write_label_map(np.where(volume.array == 3, 0, volume.array).astype(np.uint8), volume.grid, path)
+
+    message = refusal(lambda: lung.train("bad"))
+
+    assert "no training case has a voxel of effusion" in message
+    assert not (lung.output_dir / "bad").exists()
+
+
+def test_labels_coded_as_grey_values_need_a_mapping(lung):
+    labels, _ = change_manifest(lung)
+    for path in labels:
+        volume = read_volume(path)
+        write_label_map(volume.array * np.uint8(85), volume.grid, path)
+
+    message = refusal(lambda: lung.train("bad"))
+    assert "label map holds the value(s) 85" in message
+    assert "allowed are 0, 1, 2, 3" in message
+
+    names = load_manifest(lung.manifest).labels.values()
+    change_manifest(lung, labels=dict(zip((0, 85, 170, 255), names, strict=True)))
+    assert (lung.train("mapped", epochs=1) / "last.pt").is_file()
+
+
+def test_a_slice_of_another_size_is_refused(lung):
+    labels, images = change_manifest(lung)
+    for path in (labels[2], images[2]):
+        volume = read_volume(path)
+        write_volume(volume.array[:80], Grid.from_affine((80, 96), volume.grid.affine), path)
+
+    message = refusal(lambda: lung.train("bad"))
+
+    assert "is (80, 96) voxels where (96, 96) is wanted" in message
+
+
+@pytest.mark.parametrize("names", [("train",), ("train", "evaluate"), ("inference",)], ids="+".join)
+def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
+    where = (
+        {"bundle_root": str(lung.root)} if names == ("inference",) else {**lung.training, "run_name": "bad"}
+    )
+
+    message = refusal(lambda: lung.run(*names, **where, window_hu=[400.0, -1000.0]))
+
+    assert "window_hu is [400.0, -1000.0]; must be two numbers in HU, the lower first" in message
+
+
+def infer(lung, run, scans):
+    where = {
+        "bundle_root": str(lung.root),
+        "dataset_dir": str(scans),
+        "output_dir": str(scans.parent / "out"),
+    }
+    lung.run("inference", **where, weights=[str(run / "best.pt")], device="cpu", **lung.window)
+
+
+def test_an_rgb_picture_is_refused(lung, finished_run, tmp_path):
+    (tmp_path / "scans").mkdir()
+    imsave(tmp_path / "scans" / "photo.png", np.zeros((20, 30, 3), np.uint8), check_contrast=False)
+
+    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
+
+    assert "photo.png: 2D with 3 channel(s) where 2D or 3D with 1 wanted" in message
+
+
+def test_intensities_that_can_be_either_kind_are_refused(lung, finished_run, tmp_path):
+    image = np.arange(300, dtype=np.uint16).reshape(20, 15)
+    write_volume(
+        image, Grid.from_affine((20, 15), np.diag([-1.0, -1, 1, 1])), tmp_path / "scans" / "sixteen.mhd"
+    )
+
+    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
+
+    assert "sixteen.mhd" in message
+    assert "neither 8-bit nor HU" in message
+
+
+def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_run, tmp_path):
+    """One scan as NIfTI, .mhd and DICOM; and each of its slices alone, laid as the training slices are."""
+    image, _, grid = lung.kind.scans["nrrd/phantom.nrrd"](7, 0)
+    for name in ("a.nii.gz", "b.mhd"):
+        write_volume(image, grid, tmp_path / "scans" / name)
+    write_series(image, grid, tmp_path / "scans" / "c", "CT")
+    flat = Grid.from_affine(grid.size[:2], np.diag([-1.0, -1, 1, 1]))
+    for index in range(grid.size[2]):
+        write_volume(
+            np.ascontiguousarray(image[..., index].T), flat, tmp_path / "scans" / f"slice_{index}.mhd"
+        )
+
+    infer(lung, finished_run, tmp_path / "scans")
+
+    out = tmp_path / "out"
+    expected = read_volume(out / "a.nii.gz").array
+    for name in ("b.mhd", "c.nii.gz"):
+        written = read_volume(out / name)
+        np.testing.assert_array_equal(written.array, expected)
+        assert written.grid.differences(grid) == []
+    for index in range(grid.size[2]):
+        alone = read_volume(out / f"slice_{index}.mhd").array
+        assert np.mean(expected[..., index] == alone.T) > 0.999
+
+
+def test_a_larger_window_than_the_patch_is_as_good(bundle, finished_run, capsys):
+    """Batch norm does not mind the window, so nothing warns; instance norm does (`test_scoring.py`)."""
+    if bundle.modality != "CT":
+        pytest.skip("another modality")
+    larger = {**bundle.training, "window_size": [128, 128]}
+
+    bundle.run("train", "evaluate", **larger, run_name=finished_run.name)
+
+    assert "was trained on patches of" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+def test_real_ct_comes_back_on_its_grid(bundle, finished_run, real_data, tmp_path):
+    """Geometry alone: none of these shows a lung."""
+    if bundle.modality != "CT":
+        pytest.skip("another modality")
+    series = real_data("dicom_seg") / "ct-3slice"
+    spleen = next((real_data("spleen") / "imagesTr").glob("*.nii.gz"))
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "series").symlink_to(series)
+    (scans / "spleen.nii.gz").symlink_to(spleen)
+    where = {"bundle_root": str(bundle.root), "dataset_dir": str(scans), "output_dir": str(tmp_path / "out")}
+
+    bundle.run("inference", **where, weights=[str(finished_run / "best.pt")], device="cpu")
+
+    for scan, written in ((series, "series.nii.gz"), (spleen, "spleen.nii.gz")):
+        assert read_volume(tmp_path / "out" / written).grid.differences(read_volume(scan).grid) == []
