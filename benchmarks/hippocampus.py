@@ -69,6 +69,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "small_patch_strong": {**SMALL_PATCH, **STRONG},
     "small_patch_weak": {**SMALL_PATCH, **WEAK},
     "small_patch_wide": {**SMALL_PATCH, "filters": [16, 64, 128, 256]},
+    "small_patch_14_epochs": {**SMALL_PATCH, "epochs": 14},
     "small_patch_40_epochs": {**SMALL_PATCH, "epochs": 40},
     "soft": SOFT,
     "strong": STRONG,
