@@ -12,6 +12,7 @@ from segpipe.dataset import load_manifest, write_manifest
 from segpipe.volumes import Grid, read_volume, write_label_map, write_series, write_volume
 
 pytestmark = pytest.mark.every_bundle
+PARAMETERS = {"ct_covid_unet": 1_861_892, "ct_covid_segnet": 373_644}  # parameters of the paper's
 OF_THE_NETWORK = {"network_def", "widths", "stages", "norm_last"}
 
 
@@ -50,6 +51,57 @@ def test_both_are_one_experiment_but_for_the_network(lung, name):
     assert {"loss", "optimizer", "random_transforms"} <= own.keys() or name == "inference"
     for key in ("label_table", "network_data_format"):
         assert lung.metadata[key] == other.metadata[key]
+
+
+@pytest.mark.parametrize("name", ["article", "paper"])
+def test_published_trainings_run(lung, name):
+    """On phantoms, in the paper's network made small; nothing validates with a fold of all."""
+    sizes = {**lung.training, **lung.small_network, "manifest": str(lung.manifest), "fold": 0}
+
+    lung.run("train", name, **sizes, run_name=name, epochs=1, val_interval=1)
+    lung.run("train", name, "evaluate", **sizes, run_name=name)
+
+    assert (lung.output_dir / name / "evaluation" / "best-fold0" / "scores.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "article",
+            {
+                "fold": "article",
+                "epochs": 50,
+                "batch_size": 4,
+                "learning_rate": 3e-5,
+                "patch_size": [512] * 2,
+            },
+        ),
+        ("paper", {"fold": "paper", "epochs": 160, "manifest": "covid_ct_256", "slice_size": [256] * 2}),
+    ],
+)
+def test_published_trainings_are_what_was_published(lung, name, expected):
+    parser = lung.parser("train", name)
+
+    assert {key: parser[key] for key in expected} == expected
+    assert (parser["dice_weight"], parser["weight_power"]) == (0, 1)
+    parameters = parser.get_parsed_content("network_def").parameters()
+    assert sum(parameter.numel() for parameter in parameters) == PARAMETERS[lung.root.name]
+    assert type(parser.get_parsed_content("optimizer")).__name__ == "Adam"
+
+
+@pytest.mark.realdata
+def test_the_articles_split_says_how_many_slices_are_here(bundle, real_data, tmp_path, capsys):
+    if bundle.root.name != "ct_covid_unet":
+        pytest.skip("the same for the other")
+    where = {"bundle_root": str(bundle.root), "dataset_dir": str(real_data("covid_ct_512")), "device": "cpu"}
+
+    workflow = bundle.workflow(
+        ["train", "article"], "train", **where, output_dir=str(tmp_path), run_name="article", widths=[4, 8]
+    )
+
+    assert len(workflow.train_dataset) == 82
+    assert "82 of 84 to train on, 0 of 16 to validate with are here" in capsys.readouterr().out
 
 
 def change_manifest(lung, **changes):
