@@ -110,14 +110,14 @@ class LabelTable:
         return tuple(label.value for label in self.labels)
 
     def to_indices(
-        self, stored: NDArray[Any], file_values: Mapping[str, int] | None = None
+        self, stored: NDArray[Any], file_values: Mapping[int, str] | None = None
     ) -> NDArray[np.unsignedinteger[Any]]:
         """Turn what a file stores into class indices.
 
         Args:
             stored: label map of any shape; integers, or floats that hold integers.
-            file_values: class name -> value in this file, of exactly this table's names, for a data set that
-                stores other values than the table; None takes the table's values.
+            file_values: value in this file -> class name, of exactly this table's names, for a data set that
+                stores other values than the table, or several for one class; None takes the table's values.
 
         Returns:
             Array of the same shape with values 0..C-1, of the smallest unsigned type that holds C-1.
@@ -126,14 +126,15 @@ class LabelTable:
             SegpipeError: the map holds a value that belongs to no class, or no whole number, or `file_values`
                 does not name this table's classes.
         """
-        values = self.values if file_values is None else self._values_by_index(file_values)
+        index_of = self._index_of_value(file_values)
+        values = sorted(index_of)
         whole = whole_numbers(stored)
-        order = np.argsort(values)
-        ascending = np.asarray(values)[order]
+        order = np.asarray([index_of[value] for value in values])
+        ascending = np.asarray(values)
         position = np.searchsorted(ascending, whole).clip(max=len(ascending) - 1)
         known = ascending[position] == whole
         if not known.all():
-            raise SegpipeError(_unknown_values_message(whole[~known], sorted(values)))
+            raise SegpipeError(_unknown_values_message(whole[~known], values))
         indices: NDArray[np.unsignedinteger[Any]] = order.astype(_unsigned_for(self.num_classes - 1))[
             position
         ]
@@ -164,11 +165,12 @@ class LabelTable:
         values: NDArray[np.integer[Any]] = np.asarray(self.values, dtype=smallest)[indices]
         return values
 
-    def _values_by_index(self, file_values: Mapping[str, int]) -> tuple[int, ...]:
-        by_name = {same_name(name): value for name, value in file_values.items()}
-        _require_same_names(self.names, tuple(file_values))
-        _refuse_repeats("value", list(file_values.values()))
-        return tuple(by_name[same_name(name)] for name in self.names)
+    def _index_of_value(self, file_values: Mapping[int, str] | None) -> dict[int, int]:
+        if file_values is None:
+            return {value: index for index, value in enumerate(self.values)}
+        _require_same_names(self.names, tuple(file_values.values()))
+        indices = {same_name(name): index for index, name in enumerate(self.names)}
+        return {value: indices[same_name(name)] for value, name in file_values.items()}
 
 
 def load_label_table(path: Path) -> LabelTable:
@@ -241,10 +243,11 @@ def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> 
 
 
 def _require_same_names(table_names: tuple[str, ...], file_names: tuple[str, ...]) -> None:
-    if sorted(map(same_name, table_names)) != sorted(map(same_name, file_names)):
+    in_files = ", ".join(dict.fromkeys(file_names))
+    if set(map(same_name, table_names)) != set(map(same_name, file_names)):
         raise SegpipeError(
             f"labels differ: the bundle's label table has {', '.join(table_names)}; the data set's manifest "
-            f"has {', '.join(file_names)}; correct the names in the manifest, or label_table in the bundle's "
+            f"has {in_files}; correct the names in the manifest, or label_table in the bundle's "
             "metadata.json"
         )
 

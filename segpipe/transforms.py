@@ -116,14 +116,14 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     Args:
         keys: label maps `(1, *spatial)`.
         labels: the bundle's label table.
-        file_values: class name -> stored value of this dataset; None means the table's own values.
+        file_values: stored value of this dataset -> class name; None means the table's own values.
 
     Raises:
         SegpipeError: a value that no class has; names the file.
     """
 
     def __init__(
-        self, keys: KeysCollection, labels: LabelTable, file_values: Mapping[str, int] | None = None
+        self, keys: KeysCollection, labels: LabelTable, file_values: Mapping[int, str] | None = None
     ) -> None:
         super().__init__(keys)
         self.labels = labels

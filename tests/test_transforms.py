@@ -250,7 +250,7 @@ def loaded_label(tmp_path, stored):
 def test_stored_values_become_classes_by_name(tmp_path):
     """The data set stores 85 for the tail and 170 for the head; the table has head 1, tail 2."""
     stored = np.array([0, 85, 170, 85], np.uint8).reshape(4, 1, 1)
-    values = {"background": 0, "Posterior": 85, "anterior": 170}
+    values = {0: "background", 85: "Posterior", 170: "anterior"}
 
     label = LabelIndicesd("label", table(), values)(loaded_label(tmp_path, stored))["label"]
 

@@ -17,6 +17,7 @@ from segpipe.dataset import (
     require_valid,
     training_records,
     training_split,
+    with_groups,
 )
 from segpipe.dataset.loading import CaseLoader
 from segpipe.errors import SegpipeError, exit_with_message
@@ -41,6 +42,8 @@ class TrainingCases:
         checksums: compare every file with the manifest's SHA-256; False takes a copy that was compressed again.
         size: voxels along each axis that every image must have; None where they may differ. For images without a
             spacing, whose size is all that tells their scale.
+        groups: class of the label table -> the manifest's classes that it unites, such as infected or not; None where
+            the classes are the same.
 
     Raises:
         SystemExit: with one message: no such manifest, another label table, a leak between the sides (a patient,
@@ -51,7 +54,7 @@ class TrainingCases:
         about: of a named split, whose it is and how many of its cases are here; else empty.
         train: records for MONAI's datasets, one a training case.
         validation: the same of the held-out fold.
-        file_values: class name -> value that this dataset's label files store.
+        file_values: value that this dataset's label files store -> class name, after `groups`.
         class_counts: of the training cases' label maps; None where they have none.
         held_out: validation case -> SHA-256 of what its image shows, see `segpipe.dataset.reports.content_sha256`.
         provenance: what is kept beside weights trained on them.
@@ -67,8 +70,9 @@ class TrainingCases:
         spatial_dims: int = 3,
         checksums: bool = True,
         size: Sequence[int] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        described = load_manifest(manifest)
+        described = with_groups(load_manifest(manifest), groups or {})
         folder = Path(dataset_dir)
         held_out = _held_out_fold(fold)
         train, validation = training_split(described, held_out)
@@ -80,7 +84,7 @@ class TrainingCases:
             _require_size(reports, tuple(size))
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
-        self.file_values = described.file_values
+        self.file_values = described.labels
         self.class_counts = _class_counts(reports[: len(train)], labels)
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
         _refuse_same_pictures(described.name, trained_on, self.held_out)

@@ -18,6 +18,7 @@ from segpipe.dataset.manifest import (
     load_manifest,
     parse_manifest,
     shipped_manifests,
+    with_groups,
     write_manifest,
 )
 from segpipe.dataset.reports import CaseReport, Finding
@@ -43,5 +44,6 @@ __all__ = [
     "training_split",
     "with_checksums",
     "with_folds",
+    "with_groups",
     "write_manifest",
 ]

@@ -273,7 +273,7 @@ def _class_voxels(
         )
     _require_same_grid(image, path, label, "image and label grids differ")
     with _rejecting(path):
-        indices = table.to_indices(label.array, manifest.file_values)
+        indices = table.to_indices(label.array, manifest.labels)
     counts = np.bincount(indices.ravel(), minlength=table.num_classes)
     return {name: int(count) for name, count in zip(table.names, counts, strict=True)}
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -87,7 +87,7 @@ class Manifest:
     Attributes:
         name: short name of the data set.
         modality: one text a channel, in the order of the channels.
-        labels: stored value -> class name, in the order of the values.
+        labels: stored value -> class name, in the order of the values. Names are distinct in a file; see `with_groups`.
         target: what a case is labelled with: a label map ("mask"), one class, or any number of findings.
         training: the labelled cases.
         test: further cases, labelled or not; never trained on.
@@ -120,11 +120,6 @@ class Manifest:
     def num_channels(self) -> int:
         """Number of channels of every image."""
         return len(self.modality)
-
-    @property
-    def file_values(self) -> dict[str, int]:
-        """Class name -> value in this data set's label maps, as `LabelTable.to_indices` takes it."""
-        return {name: value for value, name in self.labels.items()}
 
     def label_table(self) -> LabelTable:
         """Return the labels as a table by themselves, to check files without a bundle; all colours are black.
@@ -203,6 +198,36 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
 def shipped_manifests() -> tuple[str, ...]:
     """Return the names of the manifests that come with segpipe."""
     return tuple(sorted(path.stem for path in _shipped_folder().glob("*.json")))
+
+
+def with_groups(manifest: Manifest, groups: Mapping[str, Sequence[str]]) -> Manifest:
+    """Return the manifest with some of its classes united, in memory alone: such a manifest is not written.
+
+    Args:
+        manifest: of target "mask".
+        groups: name of a united class -> the names of the manifest's classes in it; others stay as they are.
+
+    Raises:
+        SegpipeError: a class that the manifest has not, one in two groups, or a group named like another class.
+    """
+    group_of: dict[str, str] = {}
+    for group, members in groups.items():
+        for member in map(same_name, members):
+            if member in group_of:
+                raise SegpipeError(f"groups: {member} is in {group_of[member]} and in {group}; leave one")
+            group_of[member] = group
+    names = {same_name(name) for name in manifest.labels.values()}
+    for wrong, what in (
+        (set(group_of) - names, "are not among the manifest's classes"),
+        (set(map(same_name, groups)) & (names - set(group_of)), "are groups and other classes at a time"),
+    ):
+        if wrong:
+            raise SegpipeError(
+                f"{manifest.name}: groups: {', '.join(sorted(wrong))} {what} ({', '.join(manifest.labels.values())}); "
+                "correct the names"
+            )
+    labels = {value: group_of.get(same_name(name), name) for value, name in manifest.labels.items()}
+    return replace(manifest, labels=labels)
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:

@@ -104,6 +104,41 @@ def test_the_articles_split_says_how_many_slices_are_here(bundle, real_data, tmp
     assert "82 of 84 to train on, 0 of 16 to validate with are here" in capsys.readouterr().out
 
 
+def test_infected_or_not(lung, tmp_path):
+    """Trained, scored and used for inference: one foreground class, which is where any of the three is."""
+    run_name = "binary"
+    lung.run("train", "binary", **lung.training, run_name=run_name, epochs=2, val_interval=1)
+    run = lung.output_dir / run_name
+
+    lung.run("train", "binary", "evaluate", **lung.training, run_name=run_name)
+    scores = (run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines()
+    assert scores[0] == "case,dice_infected"
+
+    image, _, grid = lung.kind.scans["nrrd/phantom.nrrd"](7, 0)
+    write_volume(image, grid, tmp_path / "scans" / "a.nii.gz")
+    where = {
+        "bundle_root": str(lung.root),
+        "dataset_dir": str(tmp_path / "scans"),
+        "device": "cpu",
+        **lung.window,
+    }
+    weights = [str(run / "best.pt")]
+    lung.run("inference", "binary_inference", **where, weights=weights, output_dir=str(tmp_path / "out"))
+    assert set(np.unique(read_volume(tmp_path / "out" / "a.nii.gz").array)) <= {0, 1}
+    message = refusal(
+        lambda: lung.run("inference", **where, weights=weights, output_dir=str(tmp_path / "no"))
+    )
+    assert "weights of another network" in message
+
+    kept = json.loads((run / "last.json").read_text())["training"]["class_weights"]
+    labels = [
+        read_volume(lung.manifest.parent / case.label).array
+        for case in load_manifest(lung.manifest).training
+        if case.fold
+    ]
+    assert kept["infected"]["voxels"] == sum(np.count_nonzero(label) for label in labels)
+
+
 def change_manifest(lung, **changes):
     manifest = load_manifest(lung.manifest)
     cases = tuple(replace(case, sha256={}) for case in manifest.training)

@@ -5,7 +5,15 @@ import re
 
 import pytest
 
-from segpipe.dataset import Case, Manifest, load_manifest, parse_manifest, shipped_manifests, write_manifest
+from segpipe.dataset import (
+    Case,
+    Manifest,
+    load_manifest,
+    parse_manifest,
+    shipped_manifests,
+    with_groups,
+    write_manifest,
+)
 from segpipe.errors import SegpipeError
 
 HASH = "ab" * 32
@@ -107,7 +115,7 @@ def test_plain_msd_file_is_a_manifest():
     assert manifest.training == (Case("h_001", ("imagesTr/h_001.nii.gz",), "labelsTr/h_001.nii.gz"),)
     assert manifest.test == (Case("h_002", ("imagesTs/h_002.nii.gz",)),)
     assert manifest.labels == {0: "background", 1: "Anterior"}
-    assert manifest.file_values == {"background": 0, "Anterior": 1}
+    assert manifest.labels == {0: "background", 1: "Anterior"}
     assert manifest.target == "mask"
     assert manifest.num_channels == 1
 
@@ -304,3 +312,30 @@ def test_checksums_of_a_voxel_file_stand_under_its_header():
         case = case_json("a", image=["images/a.mhd"], sha256={stranger: HASH})
         with pytest.raises(SegpipeError, match=f"sha256 names {stranger}"):
             parse_manifest(mask_json(training=[case, case_json("b")]), "m.json")
+
+
+LUNG = {"0": "background", "1": "ground-glass", "2": "Consolidation"}
+
+
+def test_classes_can_be_united():
+    manifest = parse_manifest(mask_json(labels=LUNG), "m.json")
+
+    assert with_groups(manifest, {"infected": ["consolidation", "ground-glass"]}).labels == {
+        0: "background",
+        1: "infected",
+        2: "infected",
+    }
+    assert with_groups(manifest, {}) == manifest
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"infected": ["nodule"]}, "groups: nodule are not among the manifest's classes"),
+        ({"background": ["ground-glass"]}, "background are groups and other classes at a time"),
+        ({"a": ["ground-glass"], "b": ["ground-glass"]}, "ground-glass is in a and in b"),
+    ],
+)
+def test_groups_that_cannot_be_meant_are_refused(groups, message):
+    with pytest.raises(SegpipeError, match=message):
+        with_groups(parse_manifest(mask_json(labels=LUNG), "m.json"), groups)
