@@ -9,10 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from segpipe.dataset import Case, Manifest, Split, patient_folds, with_checksums, write_manifest
+from segpipe.dataset import (
+    Case,
+    Manifest,
+    Split,
+    load_manifest,
+    patient_folds,
+    with_checksums,
+    write_manifest,
+)
 from segpipe.errors import SegpipeError
 from segpipe.volumes import read_volume
 
+LEADING = "covid_ct_512"  # the copy that deals out the folds
 NUM_FOLDS = 5
 SEED = 0
 CLASSES = ("background", "ground-glass", "consolidation", "effusion")
@@ -62,7 +71,8 @@ COPIES = {
 def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
     """Name every slice below `dataset_dir`, with folds and the published splits.
 
-    Folds have equal shares of the slices with effusion, and among the others of those with consolidation.
+    Folds have equal shares of the slices with effusion, and among the others of those with consolidation. A slice is in
+    one fold in both copies, so that weights of one are never scored on what they saw in the other.
 
     Raises:
         SegpipeError: no slice is there, or one has a file missing or unreadable.
@@ -76,8 +86,7 @@ def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
     cases = tuple(
         Case(_case(number), (copy.image.format(number),), copy.label.format(number)) for number in numbers
     )
-    rarest = [str(np.max(read_volume(dataset_dir / str(case.label)).array)) for case in cases]
-    folds = patient_folds(cases, NUM_FOLDS, SEED, rarest)
+    folds = _folds(name, cases, dataset_dir)
     manifest = Manifest(
         name=name,
         description=copy.description,
@@ -102,6 +111,19 @@ def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
         },
     )
     return with_checksums(manifest, dataset_dir)
+
+
+def _folds(name: str, cases: tuple[Case, ...], dataset_dir: Path) -> list[int]:
+    if name == LEADING:
+        rarest = [str(np.max(read_volume(dataset_dir / str(case.label)).array)) for case in cases]
+        return patient_folds(cases, NUM_FOLDS, SEED, rarest)
+    known = {case.case: case.fold for case in load_manifest(SHIPPED / f"{LEADING}.json").training}
+    folds: list[int] = []
+    for case in cases:
+        fold = known.get(case.case)
+        taken = [*known.values(), *folds]
+        folds.append(min(range(NUM_FOLDS), key=taken.count) if fold is None else fold)
+    return folds
 
 
 def _case(number: int) -> str:

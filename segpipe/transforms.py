@@ -36,7 +36,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 intensities
         narrowed to float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel) and
-        `modality` (of a DICOM series; empty where the format does not say).
+        `modality` (of a DICOM series; empty where the format does not say) and `is_hounsfield` (the file says so).
 
     Raises:
         SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
@@ -88,6 +88,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             "original_channel_dim": 0,
             "space": "RAS",
             "modality": volume.modality or "",
+            "is_hounsfield": volume.is_hounsfield,
         }
         return MetaTensor(torch.as_tensor(stacked), affine=affine, meta=meta)
 
@@ -142,75 +143,102 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         return mapped
 
 
-class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Bring CT to intensities from 0 to 1, whichever of its two kinds it is.
+class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Find out which of its two kinds a CT is: 8-bit pictures, or Hounsfield units; `CTIntensityd` goes by it.
 
-    8-bit pictures (uint8) were windowed by whoever made them: they are divided by 255. Hounsfield units are windowed
-    here. What can be neither, or both, is refused: a wrong guess would show the network another tissue.
+    What can be neither, or both, is refused: a wrong guess would show the network another tissue. Apart from
+    `CTIntensityd`, because it is a property of a file, and weights remember only what is one of the experiment.
 
     Args:
         keys: images `(C, *spatial)` as `LoadVolumed` gives them.
+        intensity: "auto" takes uint8 for 8-bit; and for HU a rescaled DICOM series of modality CT, and signed integers
+            or floats with a minimum below 0. "uint8" or "hu" says which it is.
+
+    Returns:
+        per key the image as it came, with metadata `ct_kind`, "uint8" or "hu".
+
+    Raises:
+        SegpipeError: another `intensity`; on the way, a DICOM series of another modality, voxels that fit neither kind,
+            or 8-bit ones outside 0 to 255. Names the file.
+    """
+
+    def __init__(self, keys: KeysCollection, intensity: str = "auto") -> None:
+        super().__init__(keys)
+        self.intensity = check_intensity_kind(intensity)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Mark every key of one record."""
+        marked = dict(data)
+        for key in self.key_iterator(marked):
+            marked[key].meta["ct_kind"] = self._kind(marked[key])
+        return marked
+
+    def _kind(self, image: MetaTensor) -> str:
+        file, modality = image.meta["filename_or_obj"], image.meta["modality"]
+        voxels = image.numpy()  # torch has no minimum of uint16
+        low, high = voxels.min().item(), voxels.max().item()
+        if modality not in ("", "CT"):
+            raise SegpipeError(f"{file}: a DICOM series of modality {modality} where CT is wanted; give a CT")
+        if self.intensity == "uint8" and not (low >= 0 and high <= 255):
+            raise SegpipeError(
+                f"{file}: intensity is uint8, but voxels go from {low:g} to {high:g}, must be 0 to 255; use "
+                "--intensity hu or auto"
+            )
+        if self.intensity != "auto":
+            return self.intensity
+        if image.dtype == torch.uint8:
+            return "uint8"
+        if image.meta["is_hounsfield"] or low < 0:
+            return "hu"
+        raise SegpipeError(
+            f"{file}: {str(image.dtype).removeprefix('torch.')} voxels from {low:g} to {high:g}: neither 8-bit "
+            "nor HU with air below 0, nor DICOM CT with RescaleSlope and RescaleIntercept; say which with --intensity "
+            "uint8 or --intensity hu, or store HU"
+        )
+
+
+def check_intensity_kind(intensity: str) -> str:
+    """Return what `CTKindd` takes for `intensity`.
+
+    Raises:
+        SegpipeError: it is none of auto, uint8 and hu.
+    """
+    if intensity not in _INTENSITIES:
+        raise SegpipeError(f"intensity is {intensity!r}; must be one of {', '.join(_INTENSITIES)}")
+    return intensity
+
+
+_INTENSITIES = ("auto", "uint8", "hu")
+
+
+class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Bring CT to intensities from 0 to 1: 8-bit pictures divided by 255, Hounsfield units windowed.
+
+    8-bit pictures were windowed by whoever made them.
+
+    Args:
+        keys: images `(C, *spatial)` that `CTKindd` has marked.
         window_hu: the HU that become 0 and 1, in this order; what lies beyond is clipped.
-        intensity: "auto" takes uint8 for 8-bit, and a DICOM series of modality CT, or signed integers or floats
-            with a minimum below 0, for HU; "uint8" or "hu" says which it is.
-        allow_missing_keys: of MONAI's MapTransform.
 
     Returns:
         per key a float32 MetaTensor of the same shape, 0 to 1.
 
     Raises:
-        SegpipeError: a window whose ends are reversed or equal, or another `intensity`; on the way, a DICOM series of
-            another modality, voxels that fit neither kind, or 8-bit ones outside 0 to 255. Names the file.
+        SegpipeError: a window whose ends are reversed or equal.
     """
 
-    def __init__(
-        self,
-        keys: KeysCollection,
-        window_hu: Sequence[float],
-        intensity: str = "auto",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
+    def __init__(self, keys: KeysCollection, window_hu: Sequence[float]) -> None:
+        super().__init__(keys)
         self.low, self.high = check_window(window_hu)
-        if intensity not in _INTENSITIES:
-            raise SegpipeError(f"intensity is {intensity!r}; must be one of {', '.join(_INTENSITIES)}")
-        self.intensity = intensity
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale every key of one record."""
         scaled = dict(data)
         for key in self.key_iterator(scaled):
             image = scaled[key]
-            if self._is_eight_bit(image):
-                scaled[key] = image.float() / 255
-            else:
-                scaled[key] = ((image.float() - self.low) / (self.high - self.low)).clamp(0, 1)
+            low, high = (0.0, 255.0) if image.meta["ct_kind"] == "uint8" else (self.low, self.high)
+            scaled[key] = ((image.float() - low) / (high - low)).clamp(0, 1)
         return scaled
-
-    def _is_eight_bit(self, image: MetaTensor) -> bool:
-        file, modality = image.meta["filename_or_obj"], image.meta["modality"]
-        voxels = image.numpy()  # torch has no minimum of uint16
-        low, high = voxels.min().item(), voxels.max().item()
-        if modality not in ("", "CT"):
-            raise SegpipeError(f"{file}: a DICOM series of modality {modality} where CT is wanted; give a CT")
-        if self.intensity == "auto":
-            if image.dtype == torch.uint8:
-                return True
-            if modality == "CT" or low < 0:
-                return False
-            raise SegpipeError(
-                f"{file}: {str(image.dtype).removeprefix('torch.')} voxels from {low:g} to {high:g}: neither 8-bit "
-                "nor HU with air below 0; say which with --intensity uint8 or --intensity hu, or store HU"
-            )
-        if self.intensity == "uint8" and not (low >= 0 and high <= 255):
-            raise SegpipeError(
-                f"{file}: intensity is uint8, but voxels go from {low:g} to {high:g}, must be 0 to 255; use "
-                "--intensity hu or auto"
-            )
-        return self.intensity == "uint8"
-
-
-_INTENSITIES = ("auto", "uint8", "hu")
 
 
 def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
@@ -219,11 +247,13 @@ def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
     Raises:
         SegpipeError: they are not two finite numbers, the first below the second.
     """
-    if len(window_hu) != 2 or not (-math.inf < window_hu[0] < window_hu[1] < math.inf):
+    ends: list[Any] = list(window_hu) if isinstance(window_hu, list | tuple) else [window_hu]
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
+    if len(ends) != 2 or not numbers or not (-math.inf < ends[0] < ends[1] < math.inf):
         raise SegpipeError(
-            f"window_hu is {list(window_hu)}; must be two numbers in HU, the lower first, such as [-1000, 400]"
+            f"window_hu is {window_hu!r}; must be two numbers in HU, the lower first, such as [-1000, 400]"
         )
-    return float(window_hu[0]), float(window_hu[1])
+    return float(ends[0]), float(ends[1])
 
 
 class OrientVolumesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped

@@ -2,6 +2,7 @@
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 import torch
@@ -10,7 +11,14 @@ from monai.transforms import Compose, Invertd, Orientationd, Spacingd
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
-from segpipe.transforms import CTIntensityd, LabelIndicesd, LoadVolumed, OrientVolumesd, SaveLabelMapd
+from segpipe.transforms import (
+    CTIntensityd,
+    CTKindd,
+    LabelIndicesd,
+    LoadVolumed,
+    OrientVolumesd,
+    SaveLabelMapd,
+)
 from segpipe.volumes import Grid, read_header, read_volume, write_label_map, write_series, write_volume
 
 OBLIQUE = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, -7], [0, 0, 2.5, 30], [0, 0, 0, 1]])
@@ -358,10 +366,10 @@ def test_a_chain_and_its_inverse_end_on_the_scans_grid(scan, tmp_path, array):
 WINDOW = [-1000.0, 400.0]
 
 
-def ct_of(array, modality="", window=WINDOW, **arguments):
-    meta = {"filename_or_obj": "scan.nii", "modality": modality}
+def ct_of(array, modality="", is_hounsfield=False, window=WINDOW, intensity="auto"):
+    meta = {"filename_or_obj": "scan.nii", "modality": modality, "is_hounsfield": is_hounsfield}
     image = MetaTensor(torch.as_tensor(array), meta=meta)
-    return CTIntensityd("image", window, **arguments)({"image": image})["image"]
+    return CTIntensityd("image", window)(CTKindd("image", intensity)({"image": image}))["image"]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
@@ -379,9 +387,15 @@ def test_eight_bit_pictures_are_taken_as_they_are():
     torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[0, 0.2, 1]]))
 
 
-def test_a_ct_series_is_in_hounsfield_units_whatever_its_range():
+def test_a_ct_series_that_is_not_rescaled_is_refused():
+    """Its stored values are not HU: water is often 1024."""
+    with pytest.raises(SegpipeError, match="nor DICOM CT with RescaleSlope and RescaleIntercept"):
+        ct_of(np.array([[0, 1024]], np.int32), modality="CT")
+
+
+def test_a_rescaled_ct_series_is_in_hounsfield_units_whatever_its_range():
     """A crop of the liver has no voxel below 0."""
-    scaled = ct_of(np.array([[0, 50, 400]], np.uint16).astype(np.int32), modality="CT")
+    scaled = ct_of(np.array([[0, 50, 400]], np.int32), modality="CT", is_hounsfield=True)
 
     torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[1000 / 1400, 1050 / 1400, 1]]))
 
@@ -412,7 +426,9 @@ def test_a_series_of_another_modality_is_refused(intensity):
         ct_of(np.array([[-5, 300]], np.int16), modality="MR", intensity=intensity)
 
 
-@pytest.mark.parametrize("window", [[400, -1000], [0, 0], [0], [0, float("inf")], [float("nan"), 1]])
+@pytest.mark.parametrize(
+    "window", [[400, -1000], [0, 0], [0], [0, float("inf")], [float("nan"), 1], 400, ["a", "b"]]
+)
 def test_a_window_with_reversed_ends_is_refused(window):
     with pytest.raises(SegpipeError, match="must be two numbers in HU, the lower first"):
         ct_of(np.array([[0]], np.uint8), window=window)
@@ -427,8 +443,15 @@ def test_the_modality_of_a_series_is_known(tmp_path, array, grid):
     write_series(array, grid, tmp_path / "series", "CT")
     write_volume(array, grid, tmp_path / "scan.nii.gz")
 
-    assert load(tmp_path / "series").meta["modality"] == "CT"
-    assert load(tmp_path / "scan.nii.gz").meta["modality"] == ""
+    series, scan = load(tmp_path / "series").meta, load(tmp_path / "scan.nii.gz").meta
+    assert (series["modality"], series["is_hounsfield"]) == ("CT", True)
+    assert (scan["modality"], scan["is_hounsfield"]) == ("", False)
+
+    for path in (tmp_path / "series").iterdir():
+        dataset = pydicom.dcmread(path)
+        del dataset.RescaleSlope, dataset.RescaleIntercept
+        dataset.save_as(path)
+    assert load(tmp_path / "series").meta["is_hounsfield"] is False
 
 
 def test_slices_and_volumes_through_one_loader(tmp_path, array, grid, scan):

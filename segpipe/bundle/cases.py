@@ -81,7 +81,7 @@ class TrainingCases:
             [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
         )
         if size is not None:
-            _require_size(reports, tuple(size))
+            _require_size(reports, _size(size, spatial_dims))
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.labels
@@ -105,6 +105,15 @@ def _held_out_fold(fold: int | str) -> int | str | None:
             "every case"
         )
     return None if fold == "all" else fold
+
+
+def _size(size: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
+    whole = isinstance(size, list | tuple) and all(isinstance(n, int) and n > 0 for n in size)
+    if not whole or len(size) != spatial_dims:
+        raise SegpipeError(
+            f"slice_size is {size!r}; must be {spatial_dims} whole numbers, such as [512, 512]"
+        )
+    return tuple(size)
 
 
 def _require_size(reports: Sequence[CaseReport], size: tuple[int, ...]) -> None:
@@ -178,6 +187,7 @@ def inference_cases(
     output_dir: str | Path,
     spatial_dims: int | Sequence[int] = 3,
     num_channels: int = 1,
+    slice_size: Sequence[int] | None = None,
     series_uid: str | None = None,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
@@ -189,6 +199,8 @@ def inference_cases(
         output_dir: where the label maps will go.
         spatial_dims: of the scans the bundle takes, 2, 3 or both.
         num_channels: of the scans the bundle takes.
+        slice_size: pixels along each side that 2D scans must have; None for any. They have no spacing, so that size is
+            all that tells their scale.
         series_uid: which series of a DICOM folder that holds several.
         overwrite: replace files that lie where the label maps will go. Not by default: such a file may be
             somebody's scan, beside the folder that was given.
@@ -212,6 +224,7 @@ def inference_cases(
     _require_free(scans, target, overwrite=overwrite)
     wanted = [spatial_dims] if isinstance(spatial_dims, int) else list(spatial_dims)
     either = " or ".join(f"{dims}D" for dims in wanted)
+    wanted_size = None if slice_size is None else _size(slice_size, 2)
     refused = []
     for scan in scans:
         try:
@@ -221,6 +234,11 @@ def inference_cases(
                     f"{scan.path}: {header.grid.spatial_dims}D with {header.num_channels} channel(s) where "
                     f"{either} with {num_channels} wanted; give one file a scan, or "
                     "choose another bundle"
+                )
+            if wanted_size is not None and header.grid.spatial_dims == 2 and header.grid.size != wanted_size:
+                raise SegpipeError(
+                    f"{scan.path}: a slice of {header.grid.size} pixels where {wanted_size} is wanted (x, y): without "
+                    "a spacing, size is scale; resample it, or use weights and a --slice_size that fit"
                 )
         except SegpipeError as error:
             refused.append(str(error))

@@ -18,7 +18,8 @@ from segpipe.inference import choose_precision
 from segpipe.labels import LabelTable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
-from segpipe.transforms import CTIntensityd
+from segpipe.transforms import check_intensity_kind
+from segpipe.transforms import check_window as check_ends
 
 
 @exit_with_message()
@@ -109,12 +110,13 @@ def check_window(window_hu: Sequence[float], intensity: str) -> None:
 
     Args:
         window_hu: see `segpipe.transforms.CTIntensityd`.
-        intensity: see there.
+        intensity: see `segpipe.transforms.CTKindd`.
 
     Raises:
         SystemExit: with what was given and what can be.
     """
-    CTIntensityd("image", window_hu, intensity)
+    check_ends(window_hu)
+    check_intensity_kind(intensity)
 
 
 @exit_with_message()

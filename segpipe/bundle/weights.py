@@ -139,8 +139,21 @@ def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar |
     for warning in caught:
         _warn(str(warning.message))
     if sidecar is not None:
-        _compare_window(path, network, sidecar.training.get("configuration", {}).get("patch_size"))
+        configuration = sidecar.training.get("configuration", {})
+        _require_same_scale(path, configuration.get("slice_size"))
+        _compare_window(path, network, configuration.get("patch_size"))
     return sidecar
+
+
+def _require_same_scale(path: Path, slice_size: Any) -> None:
+    """Refuse weights of slices of another size than the running configuration takes: they saw another scale."""
+    parser = running_parser()
+    wanted = parser.get("slice_size", None)
+    if slice_size is not None and wanted is not None and list(slice_size) != list(wanted):
+        raise SegpipeError(
+            f"{path}: was trained on slices of {slice_size} pixels, slice_size is {wanted}: another scale; use slices "
+            "of that size with --slice_size and --window_size, or other weights"
+        )
 
 
 _NORMS_OF_A_WINDOW = (torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d, torch.nn.GroupNorm)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,8 +141,8 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
             checksums[path] = file_sha256(dataset_dir / path)
             voxels = voxel_file(dataset_dir / path)
             if voxels is not None:
-                name = (PurePosixPath(path).parent / voxels.name).as_posix()
-                checksums[name] = file_sha256(dataset_dir / name)
+                name = _name_below(voxels, dataset_dir, case)
+                checksums[name] = file_sha256(voxels)
         return replace(case, sha256=checksums)
 
     return replace(
@@ -150,6 +150,15 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
         training=tuple(summed(case) for case in manifest.training),
         test=tuple(summed(case) for case in manifest.test),
     )
+
+
+def _name_below(voxels: Path, dataset_dir: Path, case: Case) -> str:
+    """Return a voxel file's path below the data set's folder."""
+    if not voxels.is_file() or not voxels.is_relative_to(dataset_dir) or ".." in voxels.parts:
+        raise SegpipeError(
+            f"{case.case}: the voxel file {voxels} is missing or not below {dataset_dir}; nothing to sum up"
+        )
+    return voxels.relative_to(dataset_dir).as_posix()
 
 
 def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,9 @@ def _check_paths(case: Case, place: str) -> None:
     if case.label in case.images:
         raise SegpipeError(f"{place}: {case.label} is given as image and as label map; correct one path")
     strangers = sorted(
-        path for path in set(case.sha256) - set(case.files) if not _is_beside_header(path, case.files)
+        path
+        for path in set(case.sha256) - set(case.files)
+        if not any(may_hold_voxels(path, f) for f in case.files)
     )
     if strangers:
         raise SegpipeError(
@@ -76,12 +77,11 @@ def _check_paths(case: Case, place: str) -> None:
         )
 
 
-def _is_beside_header(path: str, files: Sequence[str]) -> bool:
-    """Return whether a path can be the voxel file of one of the .mhd headers: in its folder, of its name."""
-    bare = PurePosixPath(path).with_suffix("")
-    return any(
-        file.lower().endswith(".mhd") and PurePosixPath(file).with_suffix("") == bare for file in files
-    )
+def may_hold_voxels(path: str, header: str) -> bool:
+    """Return whether a path can be the voxel file of a .mhd header: in or below its folder, and no header itself."""
+    if not header.lower().endswith(".mhd") or path.lower().endswith(".mhd"):
+        return False
+    return PurePosixPath(path).is_relative_to(PurePosixPath(header).parent)
 
 
 def _check_target(case: Case, manifest: Manifest, place: str, *, labelled: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def training_split(manifest: Manifest, fold: int | str | None) -> tuple[list[Cas
         return list(manifest.training), []
     if isinstance(fold, str):
         train, validation = _named_split(manifest, fold)
-        _refuse_leak(manifest.name, train, validation)
+        _refuse_leak(manifest.name, train, validation, split=fold)
         return train, validation
     folds = sorted({case.fold for case in manifest.training if case.fold is not None})
     if not folds:
@@ -151,22 +152,27 @@ def describe_split(manifest: Manifest, name: str) -> str:
     return f"split {name} ({split.about}): {', '.join(counts)} are here"
 
 
-def _refuse_leak(name: str, train: Sequence[Case], validation: Sequence[Case]) -> None:
+def _refuse_leak(
+    name: str, train: Sequence[Case], validation: Sequence[Case], split: str | None = None
+) -> None:
+    def place(case: Case) -> str:
+        return f"{case.case} (fold {case.fold})" if split is None else case.case
+
+    mend = "put both into one fold" if split is None else f"put both on one side of the split {split}"
     patients = {case.patient: case for case in train if case.patient is not None}
     images = {key: case for case in train for key in _image_keys(case)}
     for case in validation:
         if case.patient in patients:
             raise SegpipeError(
-                f"{name}: patient {case.patient} would train and validate: {patients[case.patient].case} "
-                f"(fold {patients[case.patient].fold}) and {case.case} (fold {case.fold}); put both into one fold"
+                f"{name}: patient {case.patient} would train and validate: {place(patients[case.patient])} and "
+                f"{place(case)}; {mend}"
             )
         shared = _image_keys(case) & images.keys()
         if shared:
             key = min(shared)
             raise SegpipeError(
-                f"{name}: the same image would train and validate: {images[key].case} (fold {images[key].fold}) "
-                f"and {case.case} (fold {case.fold}) have the same file or SHA-256, {key}; remove one of the two "
-                "cases"
+                f"{name}: the same image would train and validate: {place(images[key])} and {place(case)} have "
+                f"the same file or SHA-256, {key}; remove one of the two cases"
             )
 
 
@@ -181,12 +187,19 @@ def check_folds(manifest: Manifest) -> None:
 
 
 def _image_keys(case: Case) -> set[str]:
-    """Return what tells that two cases show the same image: path, and SHA-256 where that is known.
+    """Return what tells that two cases show the same image: path, and SHA-256 of the voxels where that is known.
 
-    Not that of a .mhd header, which can be the same text for many scans.
+    A .mhd header can be the same text for many scans; what counts is its voxel file of the same name.
     """
-    told = [path for path in case.images if path in case.sha256 and not path.lower().endswith(".mhd")]
-    return {*case.images, *(case.sha256[path] for path in told)}
+    keys = set(case.images)
+    for image in case.images:
+        is_header = image.lower().endswith(".mhd")
+        bare = PurePosixPath(image).with_suffix("")
+        for path, digest in case.sha256.items():
+            voxels = path != image and PurePosixPath(path).with_suffix("") == bare
+            if voxels if is_header else path == image:
+                keys.add(digest)
+    return keys
 
 
 def _commonest(classes: Sequence[str]) -> str:

@@ -65,8 +65,14 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
     array = np.empty(series.header.grid.size, dtype, order="F")
     for index, slice_ in enumerate(series.slices):
         array[:, :, index] = _read_slice(slice_, dtype)
-    modality = series.slices[0].modality
-    return Volume(array, series.header.grid, Path(folder), VolumeFormat.DICOM, modality=modality)
+    return Volume(
+        array,
+        series.header.grid,
+        Path(folder),
+        VolumeFormat.DICOM,
+        modality=series.slices[0].modality,
+        is_hounsfield=all(slice_.is_hounsfield for slice_ in series.slices),
+    )
 
 
 def read_series_header(folder: str | Path, series_uid: str | None = None) -> VolumeHeader:

@@ -25,6 +25,7 @@ _TAGS = [
     "ImagePositionPatient",
     "Modality",
     "ModalityLUTSequence",
+    "RescaleType",
     "NumberOfFrames",
     "PixelRepresentation",
     "PixelSpacing",
@@ -88,6 +89,7 @@ class DicomSlice:
         thickness_mm: SpacingBetweenSlices, else SliceThickness, else None.
         slope: RescaleSlope, 1 if absent.
         intercept: RescaleIntercept, 0 if absent.
+        is_hounsfield: a CT whose header has both, with RescaleType HU or none: what they give is HU.
         stored_range: smallest and largest value that the stored bits can hold.
         pixel_bytes: bytes of the uncompressed pixels.
         is_compressed: encapsulated or deflated: GDCM itself refuses what is cut short.
@@ -106,6 +108,7 @@ class DicomSlice:
     thickness_mm: float | None
     slope: float
     intercept: float
+    is_hounsfield: bool
     stored_range: tuple[int, int]
     pixel_bytes: int
     is_compressed: bool
@@ -300,11 +303,17 @@ def _checked_slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> 
         thickness_mm=_thickness(header),
         slope=slope,
         intercept=_number(header, "RescaleIntercept", 0.0),
+        is_hounsfield=_is_hounsfield(header),
         stored_range=_stored_range(header),
         pixel_bytes=int(header.Rows) * int(header.Columns) * allocated // 8,
         is_compressed=syntax.is_compressed or syntax.is_deflated,
         held_bytes=held_bytes,
     )
+
+
+def _is_hounsfield(header: pydicom.FileDataset) -> bool:
+    scaled = all(header.get(tag) not in (None, "") for tag in ("RescaleSlope", "RescaleIntercept"))
+    return scaled and header.get("Modality") == "CT" and str(header.get("RescaleType") or "HU") == "HU"
 
 
 def _vector(values: Any, length: int) -> FloatArray:

@@ -71,6 +71,7 @@ class Volume:
         format: its format.
         nifti_forms: of a NIfTI file, else None.
         modality: of a DICOM series, such as "CT", else None: other formats do not say.
+        is_hounsfield: whether the file itself says that its intensities are HU; only DICOM can.
     """
 
     array: VoxelArray
@@ -79,6 +80,7 @@ class Volume:
     format: VolumeFormat
     nifti_forms: NiftiForms | None = None
     modality: str | None = None
+    is_hounsfield: bool = False
 
     @property
     def num_channels(self) -> int:

@@ -77,7 +77,9 @@ class Bundle:
     @property
     def window(self) -> dict[str, Any]:
         """The override of inference that fits the phantoms."""
-        return {name: size for name, size in SMALL[self.modality].items() if name == "window_size"}
+        return {
+            name: SMALL[self.modality][name] for name in ("window_size", "slice_size") if SMALL[self.modality]
+        }
 
     def files(self, *names: str) -> list[str]:
         return [str(self.root / "configs" / f"{name}.yaml") for name in names]

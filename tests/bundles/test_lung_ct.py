@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from segpipe.volumes import Grid, read_volume, write_label_map, write_series, wr
 
 pytestmark = pytest.mark.every_bundle
 PARAMETERS = {"ct_covid_unet": 1_861_892, "ct_covid_segnet": 373_644}  # parameters of the paper's
-OF_THE_NETWORK = {"network_def", "widths", "stages", "norm_last"}
+OF_THE_NETWORK = {"network_def", "widths", "stages", "norm", "norm_last"}
+LUNG_BUNDLES = [Path(__file__).parents[2] / "bundles" / name for name in PARAMETERS]
 
 
 @pytest.fixture
@@ -33,22 +35,34 @@ def refusal(call):
     return message
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "inference", "multi_gpu_train"])
-def test_both_are_one_experiment_but_for_the_network(lung, name):
-    other = replace(lung, root=lung.root.parent / "ct_covid_unet")
-    names = ["train", name] if name in ("evaluate", "multi_gpu_train") else [name]
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train"],
+        ["inference"],
+        *(["train", name] for name in ("evaluate", "multi_gpu_train", "article", "paper", "binary")),
+        *(["inference", f"{name}_inference"] for name in ("article", "paper", "binary")),
+    ],
+    ids="+".join,
+)
+def test_both_are_one_experiment_but_for_the_network(lung, names):
+    """Published trainings differ in what the publications give each network."""
+    other = replace(lung, root=next(root for root in LUNG_BUNDLES if root != lung.root))
+    of_the_network = OF_THE_NETWORK | (
+        {"learning_rate", "dropout"} if {"article", "paper"} & set(names) else set()
+    )
 
     own, others = (
         {
             key: value
             for key, value in one.parser(*names).get().items()
-            if key not in {*OF_THE_NETWORK, "_meta_"}
+            if key not in {*of_the_network, "_meta_"}
         }
         for one in (lung, other)
     )
 
     assert own == others
-    assert {"loss", "optimizer", "random_transforms"} <= own.keys() or name == "inference"
+    assert {"inferer", "handlers"} <= own.keys() or {"loss", "optimizer", "random_transforms"} <= own.keys()
     for key in ("label_table", "network_data_format"):
         assert lung.metadata[key] == other.metadata[key]
 
@@ -77,7 +91,17 @@ def test_published_trainings_run(lung, name):
                 "patch_size": [512] * 2,
             },
         ),
-        ("paper", {"fold": "paper", "epochs": 160, "manifest": "covid_ct_256", "slice_size": [256] * 2}),
+        (
+            "paper",
+            {
+                "fold": "paper",
+                "epochs": 160,
+                "manifest": "covid_ct_256",
+                "slice_size": [256] * 2,
+                "weight_decay": 1e-4,
+                "batch_size": 8,
+            },
+        ),
     ],
 )
 def test_published_trainings_are_what_was_published(lung, name, expected):
@@ -219,7 +243,7 @@ def infer(lung, run, scans):
 
 def test_an_rgb_picture_is_refused(lung, finished_run, tmp_path):
     (tmp_path / "scans").mkdir()
-    imsave(tmp_path / "scans" / "photo.png", np.zeros((20, 30, 3), np.uint8), check_contrast=False)
+    imsave(tmp_path / "scans" / "photo.png", np.zeros((96, 96, 3), np.uint8), check_contrast=False)
 
     message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
 
@@ -227,15 +251,16 @@ def test_an_rgb_picture_is_refused(lung, finished_run, tmp_path):
 
 
 def test_intensities_that_can_be_either_kind_are_refused(lung, finished_run, tmp_path):
-    image = np.arange(300, dtype=np.uint16).reshape(20, 15)
-    write_volume(
-        image, Grid.from_affine((20, 15), np.diag([-1.0, -1, 1, 1])), tmp_path / "scans" / "sixteen.mhd"
-    )
+    image, _, _ = lung.kind.make(7, 0)
+    flat = Grid.from_affine((96, 96), np.diag([-1.0, -1, 1, 1]))
+    write_volume((image + 1024).astype(np.uint16), flat, tmp_path / "scans" / "sixteen.mhd")
 
     message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
 
     assert "sixteen.mhd" in message
     assert "neither 8-bit nor HU" in message
+    infer(lung, finished_run, tmp_path / "scans", intensity="hu")  # what the message says to do
+    assert (tmp_path / "out" / "sixteen.mhd").is_file()
 
 
 def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_run, tmp_path):

@@ -44,6 +44,13 @@ def test_the_articles_and_the_papers_splits(name):
     assert len(training_split(manifest, "paper")[1]) == 10
 
 
+def test_a_slice_is_in_one_fold_in_both_copies():
+    large, small = ({case.case: case.fold for case in load_manifest(name).training} for name in NAMES)
+
+    assert large.items() <= small.items()
+    assert len(small) - len(large) == 2
+
+
 @pytest.mark.realdata
 def test_every_slice_is_there_and_checksums_hold(name, real_data):
     folder = real_data(name)

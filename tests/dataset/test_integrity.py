@@ -5,7 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segpipe.dataset import Case, Manifest, check_cases, require_valid, training_records, with_checksums
+from segpipe.dataset import (
+    Case,
+    Manifest,
+    check_cases,
+    load_manifest,
+    require_valid,
+    training_records,
+    with_checksums,
+    write_manifest,
+)
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.volumes import Grid, write_label_map, write_volume
@@ -256,3 +265,21 @@ def test_checksums_cover_the_voxels_beside_a_header(headers):
     assert {finding.file for finding in findings_of(headers, manifest.training[0], manifest)} == {
         next(name for name in voxels if "seg" not in name)
     }
+
+
+def test_a_voxel_file_of_another_name_is_summed_up(headers):
+    header = (headers / "a.mhd").read_text()
+    (old,) = headers.glob("a.*raw")
+    (headers / "raw").mkdir()
+    old.rename(headers / "raw" / "voxels_a.raw")
+    (headers / "a.mhd").write_text(header.replace(old.name, "raw/voxels_a.raw"))
+    case = Case("a", ("a.mhd",), "a_seg.mhd")
+
+    manifest = with_checksums(manifest_of(case), headers)
+
+    assert "raw/voxels_a.raw" in manifest.training[0].sha256
+    write_manifest(manifest, headers / "m.json")
+    assert load_manifest(headers / "m.json") == manifest
+    (headers / "raw" / "voxels_a.raw").unlink()
+    with pytest.raises(SegpipeError, match=r"a: the voxel file .*voxels_a\.raw is missing or not below"):
+        with_checksums(manifest_of(case), headers)

@@ -115,7 +115,6 @@ def test_plain_msd_file_is_a_manifest():
     assert manifest.training == (Case("h_001", ("imagesTr/h_001.nii.gz",), "labelsTr/h_001.nii.gz"),)
     assert manifest.test == (Case("h_002", ("imagesTs/h_002.nii.gz",)),)
     assert manifest.labels == {0: "background", 1: "Anterior"}
-    assert manifest.labels == {0: "background", 1: "Anterior"}
     assert manifest.target == "mask"
     assert manifest.num_channels == 1
 
@@ -308,7 +307,7 @@ def test_checksums_of_a_voxel_file_stand_under_its_header():
     case = case_json("a", image=["images/a.mhd"], sha256={"images/a.zraw": HASH})
     parse_manifest(mask_json(training=[case, case_json("b")]), "m.json")
 
-    for stranger in ("images/b.zraw", "a.zraw"):
+    for stranger in ("labels/a.zraw", "a.zraw", "images/b.mhd"):
         case = case_json("a", image=["images/a.mhd"], sha256={stranger: HASH})
         with pytest.raises(SegpipeError, match=f"sha256 names {stranger}"):
             parse_manifest(mask_json(training=[case, case_json("b")]), "m.json")

@@ -207,6 +207,16 @@ def test_equal_headers_are_no_leak():
     assert [case.case for case in training_split(manifest, 1)[0]] == ["a"]
 
 
+def test_equal_voxels_beside_headers_are_a_leak():
+    manifest = manifest_of(
+        Case("a", ("p1/i.mhd",), "s", fold=0, sha256={"p1/i.mhd": "cd" * 32, "p1/i.zraw": HASH}),
+        Case("b", ("p2/i.mhd",), "t", fold=1, sha256={"p2/i.mhd": "ef" * 32, "p2/i.zraw": HASH}),
+    )
+
+    with pytest.raises(SegpipeError, match="the same image would train and validate"):
+        training_split(manifest, 1)
+
+
 def split_manifest(*cases):
     splits = {"paper": Split(("c", "a", "absent"), ("b", "gone"), ("d",), "of the paper")}
     return replace(manifest_of(*cases), splits=splits)
@@ -236,5 +246,5 @@ def test_a_split_that_is_not_there_is_refused():
 def test_a_named_split_that_leaks_is_refused():
     manifest = split_manifest(Case("a", ("a.nii",), "s", "p1"), Case("b", ("b.nii",), "s", "p1"))
 
-    with pytest.raises(SegpipeError, match="patient p1 would train and validate"):
+    with pytest.raises(SegpipeError, match="p1 would train and validate: a and b; put both on one side of"):
         training_split(manifest, "paper")
