@@ -232,13 +232,32 @@ def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
     assert "window_hu is [400.0, -1000.0]; must be two numbers in HU, the lower first" in message
 
 
-def infer(lung, run, scans):
+def infer(lung, run, scans, **overrides):
     where = {
         "bundle_root": str(lung.root),
         "dataset_dir": str(scans),
         "output_dir": str(scans.parent / "out"),
     }
-    lung.run("inference", **where, weights=[str(run / "best.pt")], device="cpu", **lung.window)
+    overrides = {**lung.window, **overrides}
+    lung.run("inference", **where, weights=[str(run / "best.pt")], device="cpu", **overrides)
+
+
+@pytest.mark.parametrize("size", [512, [512], [512, 0], ["a", "b"]], ids=str)
+def test_a_slice_size_that_is_none_is_refused(lung, size):
+    overrides = {**lung.training, "slice_size": size}
+    assert "slice_size is" in refusal(lambda: lung.run("train", **overrides, run_name="bad"))
+
+
+def test_slices_of_another_size_are_not_segmented(lung, finished_run, tmp_path):
+    image, _, _ = lung.kind.make(7, 0)
+    flat = Grid.from_affine((80, 96), np.diag([-1.0, -1, 1, 1]))
+    write_volume(np.ascontiguousarray(image[:80]), flat, tmp_path / "scans" / "cut.mhd")
+
+    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
+    assert "a slice of (80, 96) pixels where (96, 96) is wanted" in message
+
+    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans", slice_size=[80, 96]))
+    assert "was trained on slices of [96, 96] pixels, slice_size is [80, 96]" in message
 
 
 def test_an_rgb_picture_is_refused(lung, finished_run, tmp_path):
@@ -313,7 +332,9 @@ def test_real_ct_comes_back_on_its_grid(bundle, finished_run, real_data, tmp_pat
     (scans / "spleen.nii.gz").symlink_to(spleen)
     where = {"bundle_root": str(bundle.root), "dataset_dir": str(scans), "output_dir": str(tmp_path / "out")}
 
-    bundle.run("inference", **where, weights=[str(finished_run / "best.pt")], device="cpu")
+    bundle.run(
+        "inference", **where, weights=[str(finished_run / "best.pt")], device="cpu", slice_size=[96, 96]
+    )
 
     for scan, written in ((series, "series.nii.gz"), (spleen, "spleen.nii.gz")):
         assert read_volume(tmp_path / "out" / written).grid.differences(read_volume(scan).grid) == []
