@@ -31,17 +31,23 @@ SMALL_NETWORKS = {"filters": [8, 16, 32, 64], "widths": [8, 16], "stages": [[8],
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keep one bundle for the tests that are not of every bundle."""
+    """Keep the bundles that a test is of: all or those of a modality where it says so, else one."""
     superfluous = [
         item
         for item in items
         if "bundle" in getattr(getattr(item, "callspec", None), "params", {})
-        and item.callspec.params["bundle"].name != FOR_ALL
-        and item.get_closest_marker("every_bundle") is None
+        and not _is_of(item, item.callspec.params["bundle"])
     ]
     if superfluous:
         config.hook.pytest_deselected(items=superfluous)
         items[:] = [item for item in items if item not in superfluous]
+
+
+def _is_of(item, root):
+    marker = item.get_closest_marker("every_bundle")
+    if marker is None:
+        return root.name == FOR_ALL
+    return not marker.args or Bundle(root, Path(), Path()).modality in marker.args
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from skimage.io import imsave
 from segpipe.dataset import load_manifest, write_manifest
 from segpipe.volumes import Grid, read_volume, write_label_map, write_series, write_volume
 
-pytestmark = pytest.mark.every_bundle
+pytestmark = pytest.mark.every_bundle("CT")
 PARAMETERS = {"ct_covid_unet": 1_861_892, "ct_covid_segnet": 373_644}  # parameters of the paper's
 OF_THE_NETWORK = {"network_def", "widths", "stages", "norm", "norm_last"}
 LUNG_BUNDLES = [Path(__file__).parents[2] / "bundles" / name for name in PARAMETERS]
@@ -21,8 +21,6 @@ LUNG_BUNDLES = [Path(__file__).parents[2] / "bundles" / name for name in PARAMET
 @pytest.fixture
 def lung(bundle, tmp_path):
     """Return a bundle for lung CT, on a copy of its phantoms."""
-    if bundle.modality != "CT":
-        pytest.skip("another modality")
     shutil.copytree(bundle.manifest.parent, tmp_path / "data")
     return replace(bundle, manifest=tmp_path / "data" / bundle.manifest.name, output_dir=tmp_path / "runs")
 
@@ -173,8 +171,6 @@ def change_manifest(lung, **changes):
 
 
 def test_weights_of_classes_are_kept_beside_a_runs_weights(bundle, finished_run):
-    if bundle.modality != "CT":
-        pytest.skip("another modality")
 
     kept = json.loads((finished_run / "last.json").read_text())["training"]["class_weights"]
 
@@ -309,8 +305,6 @@ def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_
 
 def test_a_larger_window_than_the_patch_is_as_good(bundle, finished_run, capsys):
     """Batch norm does not mind the window, so nothing warns; instance norm does (`test_scoring.py`)."""
-    if bundle.modality != "CT":
-        pytest.skip("another modality")
     larger = {**bundle.training, "window_size": [128, 128]}
 
     bundle.run("train", "evaluate", **larger, run_name=finished_run.name)
@@ -322,8 +316,6 @@ def test_a_larger_window_than_the_patch_is_as_good(bundle, finished_run, capsys)
 @pytest.mark.realdata
 def test_real_ct_comes_back_on_its_grid(bundle, finished_run, real_data, tmp_path):
     """Geometry alone: none of these shows a lung."""
-    if bundle.modality != "CT":
-        pytest.skip("another modality")
     series = real_data("dicom_seg") / "ct-3slice"
     spleen = next((real_data("spleen") / "imagesTr").glob("*.nii.gz"))
     scans = tmp_path / "scans"
