@@ -171,7 +171,6 @@ def change_manifest(lung, **changes):
 
 
 def test_weights_of_classes_are_kept_beside_a_runs_weights(bundle, finished_run):
-
     kept = json.loads((finished_run / "last.json").read_text())["training"]["class_weights"]
 
     assert set(kept) == {"background", "ground-glass", "consolidation", "effusion"}
