@@ -150,6 +150,16 @@ def join_process_group() -> None:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
+def leave_process_group() -> None:
+    """Leave the group when every process has come this far.
+
+    One that left earlier would pull the connections from under its peers, one of which may still be writing; and
+    torchrun ends all of them when one ends badly.
+    """
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 def local_device() -> torch.device:
     """Return this process's own device under torchrun."""
     if not torch.cuda.is_available():
