@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import InvertibleTransform, MapTransform, Orientation
+from monai.transforms import InvertibleTransform, MapTransform, Orientation, ScaleIntensityRange
 from monai.utils import ensure_tuple
 
 from segpipe.errors import SegpipeError
@@ -229,15 +229,16 @@ class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     def __init__(self, keys: KeysCollection, window_hu: Sequence[float]) -> None:
         super().__init__(keys)
-        self.low, self.high = check_window(window_hu)
+        low, high = check_window(window_hu)
+        self.hounsfield = ScaleIntensityRange(low, high, 0.0, 1.0, clip=True)
+        self.eight_bit = ScaleIntensityRange(0.0, 255.0, 0.0, 1.0, clip=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Scale every key of one record."""
         scaled = dict(data)
         for key in self.key_iterator(scaled):
-            image = scaled[key]
-            low, high = (0.0, 255.0) if image.meta["ct_kind"] == "uint8" else (self.low, self.high)
-            scaled[key] = ((image.float() - low) / (high - low)).clamp(0, 1)
+            scale = self.eight_bit if scaled[key].meta["ct_kind"] == "uint8" else self.hounsfield
+            scaled[key] = scale(scaled[key])
         return scaled
 
 

@@ -120,9 +120,9 @@ def _require_size(reports: Sequence[CaseReport], size: tuple[int, ...]) -> None:
     others = [r for r in reports if r.facts is not None and r.facts.size != size]
     if others and others[0].facts is not None:
         raise SegpipeError(
-            f"{others[0].case}: is {others[0].facts.size} voxels where {size} is wanted (x, y), and so are "
-            f"{len(others) - 1} more cases: without a spacing, size is scale; resample them, or train on them all with "
-            "another slice_size"
+            f"{others[0].case}: is {others[0].facts.size} voxels where {size} is wanted (x, y); of {len(reports)} "
+            f"cases {len(others)} are of another size: without a spacing, size is scale; resample them, or train with "
+            "the slice_size that all have"
         )
 
 

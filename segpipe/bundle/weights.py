@@ -149,7 +149,7 @@ def _require_same_scale(path: Path, slice_size: Any) -> None:
     """Refuse weights of slices of another size than the running configuration takes: they saw another scale."""
     parser = running_parser()
     wanted = parser.get("slice_size", None)
-    if slice_size is not None and wanted is not None and list(slice_size) != list(wanted):
+    if slice_size is not None and wanted is not None and slice_size != wanted:
         raise SegpipeError(
             f"{path}: was trained on slices of {slice_size} pixels, slice_size is {wanted}: another scale; use slices "
             "of that size with --slice_size and --window_size, or other weights"

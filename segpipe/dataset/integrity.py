@@ -154,7 +154,8 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
 
 def _name_below(voxels: Path, dataset_dir: Path, case: Case) -> str:
     """Return a voxel file's path below the data set's folder."""
-    if not voxels.is_file() or not voxels.is_relative_to(dataset_dir) or ".." in voxels.parts:
+    below = voxels.is_relative_to(dataset_dir) and ".." not in voxels.relative_to(dataset_dir).parts
+    if not below or not voxels.is_file():
         raise SegpipeError(
             f"{case.case}: the voxel file {voxels} is missing or not below {dataset_dir}; nothing to sum up"
         )

@@ -43,7 +43,7 @@ class Case:
         patient: whose scan it is; None where that is not known.
         fold: the cross-validation fold that this case validates, from 0; None where no folds are assigned.
         classes: for target "class" the one class name, for "findings" any number of them.
-        sha256: path -> hexadecimal SHA-256 of that file, or of the voxel file of the same name beside a .mhd header;
+        sha256: path -> hexadecimal SHA-256 of that file, or of a voxel file in or below the folder of a .mhd header;
             empty where no checksum is known.
     """
 

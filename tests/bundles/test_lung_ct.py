@@ -243,6 +243,10 @@ def test_a_slice_size_that_is_none_is_refused(lung, size):
     assert "slice_size is" in refusal(lambda: lung.run("train", **overrides, run_name="bad"))
 
 
+def test_a_slice_size_that_is_none_is_refused_by_inference(lung, finished_run, tmp_path):
+    assert "slice_size is 512" in refusal(lambda: infer(lung, finished_run, tmp_path, slice_size=512))
+
+
 def test_slices_of_another_size_are_not_segmented(lung, finished_run, tmp_path):
     image, _, _ = lung.kind.make(7, 0)
     flat = Grid.from_affine((80, 96), np.diag([-1.0, -1, 1, 1]))

@@ -283,3 +283,11 @@ def test_a_voxel_file_of_another_name_is_summed_up(headers):
     (headers / "raw" / "voxels_a.raw").unlink()
     with pytest.raises(SegpipeError, match=r"a: the voxel file .*voxels_a\.raw is missing or not below"):
         with_checksums(manifest_of(case), headers)
+
+
+def test_a_folder_named_by_a_way_up_and_down_is_summed_up(headers):
+    (headers / "beside").mkdir()
+
+    manifest = with_checksums(manifest_of(Case("a", ("a.mhd",), "a_seg.mhd")), headers / "beside" / "..")
+
+    assert len(manifest.training[0].sha256) == 4
