@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from segpipe.evaluation.metrics import dice_per_class
+from segpipe.evaluation.metrics import PooledScores, confusion_matrix, dice_per_class
 from segpipe.evaluation.scoring import CaseScore, FolderScores, score_folder
 
-__all__ = ["CaseScore", "FolderScores", "ScoreTable", "dice_per_class", "score_folder"]
+__all__ = [
+    "CaseScore",
+    "FolderScores",
+    "PooledScores",
+    "ScoreTable",
+    "confusion_matrix",
+    "dice_per_class",
+    "score_folder",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,26 +1,32 @@
-"""The scores of an evaluation run, a row a case, as a file and as a summary on the console."""
+"""The scores of an evaluation run, a row a case and pooled, as files and as a summary on the console."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
+from numpy.typing import NDArray
 
+from segpipe.evaluation.metrics import PooledScores, confusion_matrix
 from segpipe.files import write_json, write_text
 from segpipe.labels import LabelTable
 
 
 class ScoreTable:
-    """Write `scores.csv` with each case's Dice per class when an evaluator has run; attach to the evaluator.
+    """Write what an evaluator's label maps are worth when it has run; attach to the evaluator.
 
-    A class that a case has neither in its reference nor in its prediction leaves its field empty and counts in
-    no mean.
+    - `scores.csv`: each case's Dice per class. A class that a case has neither in its reference nor in its prediction
+      leaves its field empty and counts in no mean.
+    - `confusion.csv`: each case's voxels by true and predicted class, of the pairs that occur.
+    - `pooled.json`: scores over the voxels of all cases together, see `segpipe.evaluation.PooledScores`.
+    - `about.json`: what is scored.
 
     Args:
         folder: where the files go.
@@ -37,7 +43,7 @@ class ScoreTable:
         self.labels = labels
         self.about = about
         self.metric = metric
-        self._cases: list[str] = []
+        self._confusions: dict[str, NDArray[np.int64]] = {}
 
     def attach(self, engine: Evaluator) -> None:
         """Attach to the evaluator."""
@@ -46,23 +52,61 @@ class ScoreTable:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _begin(self, _: Engine) -> None:
-        self._cases = []
+        self._confusions = {}
 
     def _collect(self, engine: Evaluator) -> None:
-        self._cases += [str(record["case"]) for record in engine.state.batch]
+        for record, output in zip(engine.state.batch, engine.state.output, strict=True):
+            pred, label = (output[key].argmax(dim=0).cpu().numpy() for key in ("pred", "label"))
+            self._confusions[str(record["case"])] = confusion_matrix(pred, label, self.labels.num_classes)
 
     def _write(self, engine: Evaluator) -> None:
         dice = engine.state.metric_details[self.metric].double()
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["case", *(f"dice_{name}" for name in self.labels.foreground_names)])
-        for case, row in zip(self._cases, dice.tolist(), strict=True):
-            table.writerow([case, *("" if value != value else f"{value:.6f}" for value in row)])
+        names = self.labels.foreground_names
+        rows = [
+            [case, *("" if value != value else f"{value:.6f}" for value in row)]
+            for case, row in zip(self._confusions, dice.tolist(), strict=True)
+        ]
         path = self.folder / "scores.csv"
-        write_text(path, text.getvalue())
-        write_json(self.folder / "about.json", self.about)
-        means = torch.nanmean(dice, dim=0).tolist()
-        figures = ", ".join(
-            f"{name} {mean:.4f}" for name, mean in zip(self.labels.foreground_names, means, strict=True)
+        _write_table(path, ["case", *(f"dice_{name}" for name in names)], rows)
+        _write_table(
+            self.folder / "confusion.csv", ["case", "reference", "prediction", "voxels"], self._pairs()
         )
-        engine.logger.info(f"Dice over {len(self._cases)} cases: {figures}; each case: {path}")
+        pooled = PooledScores.of(np.sum(list(self._confusions.values()), axis=0))
+        write_json(self.folder / "pooled.json", _as_plain(pooled, names))
+        write_json(self.folder / "about.json", self.about)
+        engine.logger.info(
+            f"Dice over {len(rows)} cases, mean: {_listed(names, torch.nanmean(dice, dim=0).tolist())}; voxels "
+            f"pooled: {_listed(names, pooled.dice.tolist())}; each case: {path}"
+        )
+
+    def _pairs(self) -> Iterator[list[Any]]:
+        for case, confusion in self._confusions.items():
+            for true, predicted in np.argwhere(confusion):
+                pair = (self.labels.names[true], self.labels.names[predicted])
+                yield [case, *pair, confusion[true, predicted]]
+
+
+def _as_plain(pooled: PooledScores, names: Sequence[str]) -> dict[str, Any]:
+    """Return the scores in JSON's types, by class name; what is nan is None."""
+    return {
+        name: _number(value)
+        if isinstance(value, float)
+        else {label: _number(figure) for label, figure in zip(names, value.tolist(), strict=True)}
+        for name, value in vars(pooled).items()
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else value
+
+
+def _listed(names: Sequence[str], figures: Sequence[float]) -> str:
+    return ", ".join(f"{name} {figure:.4f}" for name, figure in zip(names, figures, strict=True))
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows(rows)
+    write_text(path, text.getvalue())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,21 @@ from numpy.typing import NDArray
 
 from segpipe.labels import LabelTable
 from segpipe.pictures import label_centre, overlay_planes
+from segpipe.training.metrics import (
+    ACCURACY,
+    LOSS,
+    attach_accuracy,
+    attach_training_loss,
+    attach_validation_loss,
+)
 from segpipe.training.run_folder import RunFolder, is_main_process
 
 
 class TrainingScalars:
-    """Log each epoch's mean loss, learning rate and seconds; attach to the trainer.
+    """Log each epoch's mean loss, accuracy, learning rate and seconds; attach to the trainer.
 
-    Tags: `loss/train`, `learning_rate`, `speed/seconds_per_epoch`; the step is the epoch.
+    Tags: `loss/train`, `accuracy/train`, `learning_rate`, `speed/seconds_per_epoch`; the step is the epoch. Loss
+    and accuracy are of the augmented patches, while the network learns, over all processes.
 
     Args:
         run_folder: whose log is written.
@@ -30,33 +38,32 @@ class TrainingScalars:
     def __init__(self, run_folder: RunFolder, optimizer: torch.optim.Optimizer) -> None:
         self.run_folder = run_folder
         self.optimizer = optimizer
-        self._losses: list[float] = []
         self._learning_rate = 0.0
         self._began = 0.0
 
     def attach(self, engine: Trainer) -> None:
         """Attach to the trainer, before the handler that steps the learning rate."""
+        attach_training_loss(engine)
+        attach_accuracy(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
 
     def _begin(self, _: Engine) -> None:
-        self._losses = []
         self._began = time.perf_counter()
 
-    def _collect(self, engine: Trainer) -> None:
-        # decollated: the batch's loss stands in each of its cases
-        self._losses.append(float(engine.state.output[0]["loss"]))
+    def _collect(self, _: Engine) -> None:
         self._learning_rate = self.optimizer.param_groups[0]["lr"]
 
     def _log(self, engine: Trainer) -> None:
         if not is_main_process():
             return
-        epoch, loss = engine.state.epoch, float(np.mean(self._losses))
+        epoch, loss = engine.state.epoch, engine.state.metrics[LOSS]
         seconds = time.perf_counter() - self._began
         writer = self.run_folder.writer(from_epoch=epoch - 1)
         writer.add_scalar("loss/train", loss, epoch)
+        writer.add_scalar("accuracy/train", engine.state.metrics[ACCURACY], epoch)
         writer.add_scalar("learning_rate", self._learning_rate, epoch)
         writer.add_scalar("speed/seconds_per_epoch", seconds, epoch)
         writer.flush()
@@ -72,25 +79,36 @@ class TrainingScalars:
 
 
 class ValidationScalars:
-    """Log mean and per-class Dice of each validation; attach to the evaluator.
+    """Log mean and per-class Dice, accuracy and loss of each validation; attach to the evaluator.
 
-    Tags: `dice/mean`, `dice/<class name>`; the step is the training epoch. A class's figure is its mean over
-    the cases that have it.
+    Tags: `dice/mean`, `dice/<class name>`, `accuracy/validation`, and `loss/validation` if a loss is given; the step
+    is the training epoch. A class's Dice is its mean over the cases that have it.
 
     Args:
         run_folder: whose log is written.
         labels: names of the classes.
         metric: the name of a metric over foreground classes that keeps its details, as `PresentDice` does
             under MONAI's IgniteMetricHandler.
+        loss: of logits `(B, C, *spatial)` and labels `(B, 1, *spatial)`, as it is minimised; None logs none.
     """
 
-    def __init__(self, run_folder: RunFolder, labels: LabelTable, metric: str = "val_mean_dice") -> None:
+    def __init__(
+        self,
+        run_folder: RunFolder,
+        labels: LabelTable,
+        metric: str = "val_mean_dice",
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
         self.run_folder = run_folder
         self.labels = labels
         self.metric = metric
+        self.loss = loss
 
     def attach(self, engine: Evaluator) -> None:
         """Attach to the evaluator."""
+        attach_accuracy(engine)
+        if self.loss is not None:
+            attach_validation_loss(engine, self.loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
 
     def _log(self, engine: Evaluator) -> None:
@@ -99,6 +117,9 @@ class ValidationScalars:
         epoch = engine.state.epoch
         writer = self.run_folder.writer(from_epoch=epoch - 1)
         writer.add_scalar("dice/mean", float(engine.state.metrics[self.metric]), epoch)
+        writer.add_scalar("accuracy/validation", engine.state.metrics[ACCURACY], epoch)
+        if self.loss is not None:
+            writer.add_scalar("loss/validation", engine.state.metrics[LOSS], epoch)
         per_class = torch.nanmean(engine.state.metric_details[self.metric].float(), dim=0)
         for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True):
             writer.add_scalar(f"dice/{name}", dice, epoch)

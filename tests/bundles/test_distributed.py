@@ -1,5 +1,6 @@
 """Training on two processes, as torchrun starts it: one run, one set of files, every case counted once."""
 
+import json
 import os
 import re
 import subprocess
@@ -106,6 +107,11 @@ def test_validation_counts_every_case_once(bundle, run):
     assert len(rows) == len({row[0] for row in rows}) == 2
     scores = [float(score) for row in rows for score in row[1:]]
     assert best["validation"]["val_mean_dice"] == pytest.approx(sum(scores) / len(scores), abs=2e-3)
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+    logged = {event.step: event.value for event in log.Scalars("accuracy/validation")}
+    pooled = json.loads((run / "evaluation" / "best-fold0" / "pooled.json").read_text())
+    assert logged[best["epoch"]] == pytest.approx(pooled["accuracy"], abs=1e-4)
 
 
 def test_its_weights_segment(bundle, run, phantom_scans, tmp_path):

@@ -4,7 +4,11 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pytest
+
+from segpipe.dataset import load_manifest
+from segpipe.volumes import read_volume
 
 
 def score(bundle, run, **overrides):
@@ -32,6 +36,54 @@ def test_the_last_weights_are_scored_apart_and_without_choice(bundle, finished_r
     assert json.loads((folder / "about.json").read_text())["epoch_chosen_on_these_cases"] is False
     rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
     assert len(rows) == 2
+
+
+@pytest.mark.every_bundle
+def test_pooled_scores_are_those_of_the_label_maps(bundle, finished_run, tmp_path):
+    """Against the label maps that inference writes for the same slices or volumes, read and counted apart."""
+    bundle.run("train", "evaluate", **{**bundle.training, "run_name": finished_run.name})
+    folder = finished_run / "evaluation" / "best-fold0"
+    (tmp_path / "scans").mkdir()
+    cases = [case for case in load_manifest(bundle.manifest).training if case.fold == 0]
+    names = [row["name"] for row in bundle.metadata["label_table"]]
+    files = {}
+    for case in cases:
+        image = bundle.manifest.parent / case.images[0]
+        for part in (image, *image.parent.glob(f"{image.stem}.*raw")):
+            shutil.copy(part, tmp_path / "scans")
+        files[case.case] = tmp_path / "out" / image.name
+    bundle.run(
+        "inference",
+        bundle_root=str(bundle.root),
+        dataset_dir=str(tmp_path / "scans"),
+        output_dir=str(tmp_path / "out"),
+        weights=[str(finished_run / "best.pt")],
+        device="cpu",
+        **bundle.window,
+    )
+
+    maps = [
+        np.stack(
+            [read_volume(path).array for path in (bundle.manifest.parent / case.label, files[case.case])]
+        )
+        for case in cases
+    ]
+    rows = list(csv.DictReader((folder / "confusion.csv").read_text().splitlines()))
+    for case, (reference, prediction) in zip(cases, maps, strict=True):
+        counted = {
+            (row["reference"], row["prediction"]): int(row["voxels"])
+            for row in rows
+            if row["case"] == case.case
+        }
+        pairs, voxels = np.unique([reference.ravel(), prediction.ravel()], axis=1, return_counts=True)
+        apart = {(names[a], names[b]): n for a, b, n in zip(*pairs.tolist(), voxels.tolist(), strict=True)}
+        assert sum(counted.values()) == reference.size
+        assert all(abs(counted.get(k, 0) - apart.get(k, 0)) <= 2e-3 * reference.size for k in counted | apart)
+    pooled = json.loads((folder / "pooled.json").read_text())
+    reference, prediction = (np.concatenate([pair[i].ravel() for pair in maps]) for i in (0, 1))
+    assert pooled["accuracy"] == pytest.approx((reference == prediction).mean(), abs=2e-3)
+    assert pooled["background_accuracy"] == pytest.approx((reference == 0).mean(), abs=1e-9)
+    assert set(pooled["dice"]) == set(pooled["sensitivity"]) == set(names[1:])
 
 
 def test_weights_that_say_nothing_of_their_cases_are_scored_with_a_warning(

@@ -35,9 +35,13 @@ def scalars(log, tag):
     return {event.step: event.value for event in log.Scalars(tag)}
 
 
-def test_every_figure_is_logged_at_every_epoch(log, names):
+@pytest.mark.every_bundle
+def test_every_figure_is_logged_at_every_epoch(bundle, log, names):
     expected = {
         "loss/train",
+        "accuracy/train",
+        "accuracy/validation",
+        *(["loss/validation"] if bundle.modality == "CT" else []),
         "learning_rate",
         "speed/seconds_per_epoch",
         "dice/mean",
@@ -79,7 +83,7 @@ def test_mean_dice_is_the_mean_over_cases_and_classes(log, names):
         assert all(0 <= value <= 1 for value in classes)
 
 
-def test_dice_is_what_an_evaluation_of_the_best_weights_gives(bundle, finished_run, log, names):
+def test_dice_and_accuracy_are_what_an_evaluation_of_the_best_weights_gives(bundle, finished_run, log, names):
     """Phantoms' grids are the network's, so scores on the scan's own grid are those of the training."""
     bundle.run("train", "evaluate", **bundle.training, run_name=finished_run.name)
 
@@ -91,6 +95,9 @@ def test_dice_is_what_an_evaluation_of_the_best_weights_gives(bundle, finished_r
     for name in names:
         scored = np.mean([float(row[f"dice_{name}"]) for row in rows])
         assert scalars(log, f"dice/{name}")[best["epoch"]] == pytest.approx(scored, abs=2e-3), name
+    pooled = json.loads((finished_run / "evaluation" / "best-fold0" / "pooled.json").read_text())
+    accuracy = scalars(log, "accuracy/validation")[best["epoch"]]
+    assert accuracy == pytest.approx(pooled["accuracy"], abs=1e-4)
     mean = scalars(log, "dice/mean")
     assert mean[best["epoch"]] == pytest.approx(best["validation"]["val_mean_dice"], abs=1e-6)
     assert mean[best["epoch"]] == max(mean.values())

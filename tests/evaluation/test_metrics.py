@@ -1,4 +1,4 @@
-"""Dice against paper and against an independent implementation."""
+"""Dice and pooled scores against paper and against independent implementations."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segpipe.errors import SegpipeError
-from segpipe.evaluation.metrics import dice_per_class
+from segpipe.evaluation.metrics import PooledScores, confusion_matrix, dice_per_class
 
 
 def test_dice_by_hand():
@@ -77,3 +77,63 @@ def test_agrees_with_monai():
         compute_dice(*one_hot, include_background=False)[0].numpy(),
         rtol=1e-6,
     )
+
+
+def test_confusion_by_hand():
+    reference, prediction = np.array([[0, 1, 1], [2, 2, 0]]), np.array([[0, 1, 0], [2, 2, 2]])
+
+    found = confusion_matrix(prediction.astype(np.uint8), reference.astype(np.uint8), 3)
+
+    np.testing.assert_array_equal(found, [[1, 0, 1], [1, 1, 0], [0, 0, 2]])
+
+
+def test_a_confusion_of_many_classes_does_not_overflow():
+    last = np.full(3, 255, np.uint8)
+
+    found = confusion_matrix(last, last, 256)
+
+    assert found[255, 255] == found.sum() == 3
+
+
+def test_pooled_scores_by_hand():
+    scores = PooledScores.of(np.array([[80, 4, 0], [6, 8, 0], [2, 0, 0]]))
+
+    np.testing.assert_allclose(scores.dice, [2 * 8 / (14 + 12), 0])
+    np.testing.assert_allclose(scores.sensitivity, [8 / 14, 0])
+    np.testing.assert_allclose(scores.specificity, [82 / 86, 1])
+    assert scores.accuracy == pytest.approx(0.88)
+    assert scores.background_accuracy == pytest.approx(0.84)
+
+
+def test_what_there_is_nothing_to_divide_by_is_nan():
+    scores = PooledScores.of(np.array([[0, 0, 0], [0, 5, 0], [0, 0, 0]]))
+
+    np.testing.assert_array_equal(scores.dice, [1, np.nan])
+    np.testing.assert_array_equal(scores.sensitivity, [1, np.nan])
+    np.testing.assert_array_equal(scores.specificity, [np.nan, 1])
+    assert np.isnan(PooledScores.of(np.zeros((2, 2), int)).accuracy)
+
+
+@given(label_maps, label_maps)
+def test_pooled_scores_agree_with_ignite(prediction, reference):
+    import torch
+    from ignite.metrics import ConfusionMatrix
+    from ignite.metrics.confusion_matrix import DiceCoefficient, cmAccuracy, cmRecall
+
+    counted = ConfusionMatrix(num_classes=4)
+    one_hot = torch.nn.functional.one_hot(torch.from_numpy(prediction).long(), 4).movedim(-1, 0)
+    output = (one_hot[None], torch.from_numpy(reference).long()[None])
+
+    def theirs(metric):
+        counted.reset()
+        counted.update(output)
+        return metric.compute().numpy()
+
+    scores = PooledScores.of(confusion_matrix(prediction, reference, 4))
+    there = np.isin([1, 2, 3], reference)
+    either = there | np.isin([1, 2, 3], prediction)
+    np.testing.assert_allclose(scores.dice[either], theirs(DiceCoefficient(counted))[1:][either], atol=1e-12)
+    np.testing.assert_allclose(
+        scores.sensitivity[there], theirs(cmRecall(counted, average=False))[1:][there], atol=1e-12
+    )
+    assert scores.accuracy == pytest.approx(float(theirs(cmAccuracy(counted))))

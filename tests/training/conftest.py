@@ -11,6 +11,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import LrScheduleHandler, MeanDice, from_engine
 from monai.transforms import AsDiscreted, Compose, Lambdad, RandGaussianNoised
 from monai.utils import set_determinism
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segpipe.dataset.loading import CaseDataset, CaseLoader, EpochSampler
 from segpipe.labels import LabelTable
@@ -43,6 +44,10 @@ def records(numbers: range) -> list[dict[str, Any]]:
     ]
 
 
+def cross_entropy(scores: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(scores, label[:, 0].long())
+
+
 @dataclass
 class Training:
     """One run of the tiny training; `run` may be broken off after an epoch."""
@@ -57,6 +62,7 @@ class Training:
     num_workers: int = 0
     validation: int = 2
     learning_rate: float = 1e-2
+    validation_loss: bool = False
     provenance: dict[str, Any] = field(default_factory=lambda: {"cases": {"case_0": "ab"}})
 
     def __post_init__(self) -> None:
@@ -96,7 +102,7 @@ class Training:
             },
             val_handlers=[
                 SaveBest(self.folder, self.network, identity, self.provenance),
-                ValidationScalars(self.folder, labels),
+                ValidationScalars(self.folder, labels, loss=cross_entropy if self.validation_loss else None),
             ],
         )
         self.trainer = SupervisedTrainer(
@@ -105,7 +111,7 @@ class Training:
             train_data_loader=loader,
             network=self.network,
             optimizer=optimizer,
-            loss_function=lambda scores, label: torch.nn.functional.cross_entropy(scores, label[:, 0].long()),
+            loss_function=cross_entropy,
             train_handlers=[
                 TrainingScalars(self.folder, optimizer),
                 LrScheduleHandler(schedule, epoch_level=False, print_lr=False),
@@ -119,6 +125,12 @@ class Training:
     def run(self) -> "Training":
         self.trainer.run()
         return self
+
+    def scalars(self) -> dict[str, dict[int, float]]:
+        """What TensorBoard reads: tag -> epoch -> value."""
+        log = EventAccumulator(str(self.folder.path / "tensorboard"))
+        log.Reload()
+        return {tag: {event.step: event.value for event in log.Scalars(tag)} for tag in log.Tags()["scalars"]}
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""Dice by hand: one row of four voxels, two foreground classes."""
+"""Dice by hand, one row of four voxels with two foreground classes; accuracy and loss as engines count them."""
 
 import numpy as np
+import pytest
 import torch
+from monai.engines import IterationEvents
 from torch.nn.functional import one_hot
 
 from segpipe.evaluation import dice_per_class
@@ -44,3 +46,28 @@ def test_it_is_the_dice_of_the_evaluation():
         expected = dice_per_class(pred, reference, num_classes=3)
 
         np.testing.assert_allclose(dice(pred.tolist(), reference.tolist()).numpy(), expected, rtol=1e-6)
+
+
+def test_an_engines_accuracy_and_loss_are_those_of_what_it_saw(training):
+    """Of the trainer and of the evaluator, from their own logits, worked out apart."""
+    made = training("metrics", epochs=2, validation_loss=True)
+    seen = {made.trainer: [], made.evaluator: []}
+
+    def keep(engine):
+        logits, label = engine.state.output["pred"].detach(), engine.state.output["label"][:, 0].long()
+        loss = torch.nn.functional.cross_entropy(logits, label).item()
+        seen[engine].append((engine.state.epoch, loss, (logits.argmax(1) == label).float().mean().item()))
+
+    for engine in seen:
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, keep)
+    made.run()
+
+    for engine, name in ((made.trainer, "train"), (made.evaluator, "validation")):
+        last = [(loss, accuracy) for epoch, loss, accuracy in seen[engine] if epoch == 2]
+        assert len(last) == {"train": 3, "validation": 2}[name]
+        loss, accuracy = np.mean(last, axis=0)
+        assert engine.state.metrics["loss"] == pytest.approx(loss, rel=1e-5)
+        assert engine.state.metrics["accuracy"] == pytest.approx(accuracy, rel=1e-6)
+        logged = made.scalars()
+        assert logged[f"loss/{name}"][2] == pytest.approx(loss, rel=1e-5)
+        assert logged[f"accuracy/{name}"][2] == pytest.approx(accuracy, rel=1e-5)
