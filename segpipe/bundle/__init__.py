@@ -13,7 +13,7 @@ from segpipe.bundle.setup import (
     run_engine,
     start_run,
 )
-from segpipe.bundle.weights import identity, load_weights, weights_to_score
+from segpipe.bundle.weights import identity, load_weights, start_from_vgg16, weights_to_score
 
 __all__ = [
     "RunLoader",
@@ -31,6 +31,7 @@ __all__ = [
     "load_weights",
     "local_device",
     "run_engine",
+    "start_from_vgg16",
     "start_run",
     "weights_to_score",
 ]

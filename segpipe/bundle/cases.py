@@ -44,6 +44,7 @@ class TrainingCases:
             spacing, whose size is all that tells their scale.
         groups: class of the label table -> the manifest's classes that it unites, such as infected or not; None where
             the classes are the same.
+        part: what is held out of a named split, validation or test.
 
     Raises:
         SystemExit: with one message: no such manifest, another label table, a leak between the sides (a patient,
@@ -53,7 +54,7 @@ class TrainingCases:
     Attributes:
         about: of a named split, whose it is and how many of its cases are here; else empty.
         train: records for MONAI's datasets, one a training case.
-        validation: the same of the held-out fold.
+        validation: the same of the held-out fold, or part of a split.
         file_values: value that this dataset's label files store -> class name, after `groups`.
         class_counts: of the training cases' label maps; None where they have none.
         held_out: validation case -> SHA-256 of what its image shows, see `segpipe.dataset.reports.content_sha256`.
@@ -71,11 +72,12 @@ class TrainingCases:
         checksums: bool = True,
         size: Sequence[int] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
+        part: str = "validation",
     ) -> None:
         described = with_groups(load_manifest(manifest), groups or {})
         folder = Path(dataset_dir)
         held_out = _held_out_fold(fold)
-        train, validation = training_split(described, held_out)
+        train, validation = training_split(described, held_out, part)
         self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
         reports = require_valid(
             [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
@@ -92,6 +94,7 @@ class TrainingCases:
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
             "fold": fold,
+            "part": part,
             "validation_cases": self.held_out,
             "cases": trained_on,
             "fingerprint": dataset_fingerprint(reports[: len(train)]),

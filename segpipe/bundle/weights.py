@@ -13,7 +13,7 @@ import torch
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.networks import Identity
+from segpipe.networks import Identity, SegNet, load_vgg16_bn
 from segpipe.networks import load_weights as load_network_weights
 from segpipe.networks.weights import Sidecar
 from segpipe.training import RunFolder
@@ -48,6 +48,22 @@ def load_weights(network: torch.nn.Module, weights: Sequence[str | Path], identi
         SystemExit: the file cannot be read, or is of another network, of other transforms or labels.
     """
     _load(network, _only(weights), identity)
+
+
+@exit_with_message()
+def start_from_vgg16(network: SegNet, weights: str | Path | None) -> SegNet:
+    """Return the network with the encoder of VGG16 as trained on ImageNet; as it is where no weights are given.
+
+    Args:
+        network: with VGG16's stages and batch norm.
+        weights: a local file, see `segpipe.networks.load_vgg16_bn`.
+
+    Raises:
+        SystemExit: the file cannot be read, or is of other shapes.
+    """
+    if weights is not None:
+        load_vgg16_bn(network, Path(weights))
+    return network
 
 
 @dataclass(frozen=True)
@@ -89,7 +105,7 @@ def weights_to_score(
         why = (
             "every case trains"
             if fold == "all"
-            else f"nothing that it validates with is here ({cases.about})"
+            else f"nothing of its part {cases.provenance['part']} is here ({cases.about})"
         )
         raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
     path = run_folder.best if weights is None else _only(weights)
@@ -112,16 +128,22 @@ def weights_to_score(
         )
     parent = run_folder.path if run_folder.named else run_folder.output_dir
     return ScoredWeights(
-        folder=parent / "evaluation" / f"{path.stem}-fold{cases.provenance['fold']}",
+        folder=parent / "evaluation" / f"{path.stem}-{_held_out_name(cases)}",
         about={
             "weights": str(path),
             "weights_sha256": None if sidecar is None else sidecar.weights_sha256,
             "epoch": training.get("epoch"),
             "epoch_chosen_on_these_cases": chosen,
             "fold": cases.provenance["fold"],
+            "part": cases.provenance["part"],
             "manifest": cases.provenance["manifest"],
         },
     )
+
+
+def _held_out_name(cases: TrainingCases) -> str:
+    name = f"fold{cases.provenance['fold']}"
+    return name if cases.provenance["part"] == "validation" else f"{name}-{cases.provenance['part']}"
 
 
 def _only(weights: Sequence[str | Path]) -> Path:

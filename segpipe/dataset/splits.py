@@ -86,22 +86,29 @@ def with_folds(manifest: Manifest, num_folds: int, seed: int) -> Manifest:
     return replace(manifest, training=cases)
 
 
-def training_split(manifest: Manifest, fold: int | str | None) -> tuple[list[Case], list[Case]]:
-    """Return the cases to train on and those to validate on.
+def training_split(
+    manifest: Manifest, fold: int | str | None, part: str = "validation"
+) -> tuple[list[Case], list[Case]]:
+    """Return the cases to train on and those that are held out, to validate on or to test with.
 
     Args:
         manifest: its training cases carry folds, or it has splits.
         fold: the fold that validates, or the name of one of the manifest's splits, of which the cases that the
             manifest lists are returned; None to train on all cases and validate on none.
+        part: the held-out part, validation or, of a split that has one, test.
 
     Raises:
-        SegpipeError: the manifest has no such fold or split, or a patient or an image file (by checksum) would be
-            on both sides.
+        SegpipeError: the manifest has no such fold, split or part, or a patient or an image file (by checksum) would
+            be on both sides.
     """
+    if part not in _HELD_OUT_PARTS or (part == "test" and not isinstance(fold, str)):
+        raise SegpipeError(
+            f"{manifest.name}: part is {part!r} of fold {fold}; a fold has the part validation, a named split also test"
+        )
     if fold is None:
         return list(manifest.training), []
     if isinstance(fold, str):
-        train, validation = _named_split(manifest, fold)
+        train, validation = _named_split(manifest, fold, part)
         _refuse_leak(manifest.name, train, validation, split=fold)
         return train, validation
     folds = sorted({case.fold for case in manifest.training if case.fold is not None})
@@ -123,7 +130,10 @@ def training_split(manifest: Manifest, fold: int | str | None) -> tuple[list[Cas
     return train, validation
 
 
-def _named_split(manifest: Manifest, name: str) -> tuple[list[Case], list[Case]]:
+_HELD_OUT_PARTS = ("validation", "test")
+
+
+def _named_split(manifest: Manifest, name: str, part: str) -> tuple[list[Case], list[Case]]:
     if name not in manifest.splits:
         folds = sorted({case.fold for case in manifest.training if case.fold is not None})
         raise SegpipeError(
@@ -132,10 +142,11 @@ def _named_split(manifest: Manifest, name: str) -> tuple[list[Case], list[Case]]
         )
     cases = {case.case: case for case in manifest.training}
     split = manifest.splits[name]
-    train, validation = (
-        [cases[case] for case in part if case in cases] for part in (split.train, split.validation)
-    )
-    return train, validation
+    held_out = split.test if part == "test" else split.validation
+    if part == "test" and not held_out:
+        raise SegpipeError(f"{manifest.name}: the split {name} has no part test; score its validation")
+    train, others = ([cases[case] for case in names if case in cases] for names in (split.train, held_out))
+    return train, others
 
 
 def _listed(names: Sequence[object], what: str) -> str:

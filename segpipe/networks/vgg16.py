@@ -36,13 +36,14 @@ def load_vgg16_bn(network: SegNet, path: Path) -> None:
             f"{path}: holds {len(stored)} tensors of convolutions and batch norms, the encoder {len(own)}; give "
             "torchvision's vgg16_bn, and a SegNet of VGG16's stages with batch norm"
         )
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
     first = next(iter(stored))
     if stored[first].shape[1:2] == (_RGB,) and next(iter(own.values())).shape[1] == 1:
         stored[first] = stored[first].sum(dim=1, keepdim=True)
     for (theirs, tensor), (ours, expected) in zip(stored.items(), own.items(), strict=True):
         if tensor.shape != expected.shape:
             raise SegpipeError(
-                f"{path}: {theirs} is of shape {tuple(tensor.shape)}, the encoder's {ours} of "
+                f"{path}: {theirs} is of shape {shapes[theirs]}, the encoder's {ours} of "
                 f"{tuple(expected.shape)}; give torchvision's vgg16_bn, and a SegNet of VGG16's stages for grey "
                 "or RGB images"
             )

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from skimage.io import imsave
 
 from segpipe.dataset import load_manifest, write_manifest
+from segpipe.dataset.manifest import Split
+from segpipe.networks import VGG16_STAGES
 from segpipe.volumes import Grid, read_volume, write_label_map, write_series, write_volume
 
 pytestmark = pytest.mark.every_bundle("CT")
@@ -110,6 +113,82 @@ def test_published_trainings_are_what_was_published(lung, name, expected):
     parameters = parser.get_parsed_content("network_def").parameters()
     assert sum(parameter.numel() for parameter in parameters) == PARAMETERS[lung.root.name]
     assert type(parser.get_parsed_content("optimizer")).__name__ == "Adam"
+
+
+def vgg16_bn(path, first_width=64):
+    """Write what torchvision's file of this name holds of the convolutions, in random numbers."""
+    state, channels, place = {}, 3, 0
+    for stage in VGG16_STAGES:
+        for width in stage:
+            width = first_width if place == 0 else width
+            state[f"features.{place}.weight"] = torch.randn(width, channels, 3, 3) / 30
+            for name in ("bias", "running_mean"):
+                state[f"features.{place + (name != 'bias')}.{name}"] = torch.zeros(width)
+            state[f"features.{place + 1}.weight"] = state[f"features.{place + 1}.running_var"] = torch.ones(
+                width
+            )
+            state[f"features.{place + 1}.bias"] = torch.zeros(width)
+            channels, place = width, place + 3
+        place += 1
+    order = ("weight", "bias", "running_mean", "running_var")
+    torch.save(
+        dict(
+            sorted(
+                state.items(),
+                key=lambda item: (int(item[0].split(".")[1]), order.index(item[0].split(".")[2])),
+            )
+        ),
+        path,
+    )
+
+
+def test_segnet_starts_from_vgg16(lung, tmp_path):
+    if lung.root.name != "ct_covid_segnet":
+        pytest.skip("SegNet alone is built on VGG16")
+    vgg16_bn(tmp_path / "vgg16_bn.pth")
+    where = {**lung.training, "learning_rate": 1e-12, "vgg16_weights": str(tmp_path / "vgg16_bn.pth")}
+
+    lung.run("train", "vgg16", **where, run_name="vgg16", epochs=1)
+
+    state = torch.load(lung.output_dir / "vgg16" / "last.pt", weights_only=True)
+    stored = torch.load(tmp_path / "vgg16_bn.pth", weights_only=True)
+    torch.testing.assert_close(
+        state["encoder.0.0.conv.weight"], stored["features.0.weight"].sum(1, keepdim=True)
+    )
+    torch.testing.assert_close(state["encoder.4.2.conv.weight"], stored["features.40.weight"])
+    infer(lung, lung.output_dir / "vgg16", lung.manifest.parent / "images", ("vgg16_inference",))
+
+    vgg16_bn(tmp_path / "vgg16_bn.pth", first_width=32)
+    message = refusal(lambda: lung.run("train", "vgg16", **where, run_name="other"))
+    assert (
+        "features.0.weight is of shape (32, 3, 3, 3), the encoder's 0.0.conv.weight of (64, 1, 3, 3)"
+        in message
+    )
+    assert not (lung.output_dir / "other").exists()
+
+
+@pytest.mark.parametrize("part", ["test", "tset"])
+def test_scoring_the_test_part_of_a_split(lung, part):
+    """Whose slices nothing was chosen on; a part that there is not is refused."""
+    manifest = load_manifest(lung.manifest)
+    names = [case.case for case in manifest.training]
+    split = Split(tuple(names[:5]), tuple(names[5:6]), tuple(names[6:]), "made up")
+    write_manifest(replace(manifest, splits={"three": split}), lung.manifest)
+    run = lung.train("split", fold="three")
+    where = {**lung.training, "fold": "three", "run_name": run.name, "part": part}
+
+    if part == "tset":
+        message = refusal(lambda: lung.run("train", "evaluate", **where))
+        assert (
+            "part is 'tset' of fold three; a fold has the part validation, a named split also test" in message
+        )
+        return
+    lung.run("train", "evaluate", **where)
+
+    rows = (run / "evaluation" / "best-foldthree-test" / "scores.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == names[6:]
+    about = json.loads((run / "evaluation" / "best-foldthree-test" / "about.json").read_text())
+    assert (about["part"], about["epoch_chosen_on_these_cases"]) == ("test", False)
 
 
 @pytest.mark.realdata
@@ -227,14 +306,14 @@ def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
     assert "window_hu is [400.0, -1000.0]; must be two numbers in HU, the lower first" in message
 
 
-def infer(lung, run, scans, **overrides):
+def infer(lung, run, scans, files=(), **overrides):
     where = {
         "bundle_root": str(lung.root),
         "dataset_dir": str(scans),
         "output_dir": str(scans.parent / "out"),
     }
     overrides = {**lung.window, **overrides}
-    lung.run("inference", **where, weights=[str(run / "best.pt")], device="cpu", **overrides)
+    lung.run("inference", *files, **where, weights=[str(run / "best.pt")], device="cpu", **overrides)
 
 
 @pytest.mark.parametrize("size", [512, [512], [512, 0], ["a", "b"]], ids=str)

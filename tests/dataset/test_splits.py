@@ -234,6 +234,21 @@ def test_a_named_split_takes_the_cases_that_are_here():
     )
 
 
+def test_the_test_part_of_a_split_is_held_out_where_it_has_one():
+    manifest = split_manifest(*(Case(name, (f"{name}.nii",), "s", fold=0) for name in "abcd"))
+
+    train, test = training_split(manifest, "paper", "test")
+
+    assert [case.case for case in train] == ["c", "a"]
+    assert [case.case for case in test] == ["d"]
+    for fold, part in ((0, "test"), (None, "test"), ("paper", "tset")):
+        with pytest.raises(SegpipeError, match=f"part is '{part}' of fold {fold}; a fold has the part valid"):
+            training_split(manifest, fold, part)
+    without = replace(manifest, splits={"article": Split(("a",), ("b",), (), "of the article")})
+    with pytest.raises(SegpipeError, match="the split article has no part test; score its validation"):
+        training_split(without, "article", "test")
+
+
 def test_a_split_that_is_not_there_is_refused():
     manifest = split_manifest(*(Case(name, (f"{name}.nii",), "s") for name in "ab"))
 
