@@ -14,24 +14,15 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
-import os
-import resource
 import statistics
-import subprocess
-import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
+from bundle_runs import ROOT, Training, append_line, read_lines
 
-from segpipe.files import json_sha256
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.training.run_folder import commit
 
-ROOT = Path(__file__).resolve().parents[1]
-BUNDLE = ROOT / "bundles" / "mri_hippocampus_unet"
 RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
 
 AFFINE = "random_transforms#3"
@@ -79,66 +70,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def configuration(variant: str) -> str:
-    """Return a hash of train.yaml with the variant's overrides: results of another configuration are others."""
-    parser = ConfigParser()
-    parser.read_config(BUNDLE / "configs" / "train.yaml")
-    parser.update(VARIANTS[variant])
-    return json_sha256(parser.get())[:12]
+def training(variant: str, fold: int, seed: int) -> Training:
+    """Return the bundle's training with a variant's overrides."""
+    return Training("mri_hippocampus_unet", VARIANTS[variant], fold, seed)
 
 
-def finished() -> list[dict[str, Any]]:
-    """Return the lines of the results file."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def run_bundle(files: list[str], overrides: dict[str, Any]) -> None:
-    """Do what the bundle's command does, in a process of its own; its log goes to stderr."""
-    arguments = [part for name, value in overrides.items() for part in (f"--{name}", _as_text(value))]
-    configs = str([f"configs/{name}.yaml" for name in files])
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs, *arguments]
-    subprocess.run(command, cwd=BUNDLE, check=True, stdout=sys.stderr)
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
-
-
-def train_and_score(
-    variant: str, fold: int, dataset_dir: Path, output_dir: Path, seed: int, version: str | None
-) -> dict[str, Any]:
-    """Train a variant on the other folds, score it on this one and return the line of the results file."""
-    name = f"{variant}-fold{fold}-seed{seed}"
-    folder = output_dir / name
-    where = {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir), "run_name": name}
-    experiment = {**VARIANTS[variant], "fold": fold, "seed": seed, "val_interval": 1000, "patience": 0}
-    resumed = (folder / "training_state.pt").exists()
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    if not (folder / "finished").exists():
-        run_bundle(["train"], {**where, **experiment, "resume": resumed})
-        (folder / "finished").touch()
-    after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
-    run_bundle(["train", "evaluate"], {**where, **experiment, "weights": [str(folder / "last.pt")]})
-    with (folder / "evaluation" / f"last-fold{fold}" / "scores.csv").open(newline="") as file:
+def mean_dice(folder: Path) -> tuple[int, dict[str, float]]:
+    """Return how many cases an evaluation scored, and the mean Dice of each class."""
+    with (folder / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {
-        "variant": variant,
-        "configuration": configuration(variant),
-        "overrides": VARIANTS[variant],
-        "fold": fold,
-        "seed": seed,
-        "cases": len(rows),
-        "dice": {
-            column.removeprefix("dice_"): statistics.fmean(float(row[column]) for row in rows)
-            for column in rows[0]
-            if column != "case"
-        },
-        "wall_minutes": round(seconds / 60, 2),
-        "cpu_minutes": round((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
-        "resumed": resumed,
-        "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
-        "commit": version,
-        "machine": processor_name(),
+    return len(rows), {
+        column.removeprefix("dice_"): statistics.fmean(float(row[column]) for row in rows)
+        for column in rows[0]
+        if column != "case"
     }
 
 
@@ -147,7 +91,10 @@ def print_table(lines: list[dict[str, Any]]) -> None:
     by_configuration = defaultdict(list)
     for line in lines:
         by_configuration[line["variant"], line["configuration"]].append(line)
-    own = {run["fold"]: _mean(run) for run in by_configuration.get(("bundle", configuration("bundle")), [])}
+    own = {
+        run["fold"]: _mean(run)
+        for run in by_configuration.get(("bundle", training("bundle", 0, 0).configuration), [])
+    }
     columns = ("variant", "configuration", "folds", "anterior", "posterior", "mean", "against bundle")
     print(f"| {' | '.join(columns)} | processor minutes a training | commit |")
     print("|---|---|---|---|---|---|---|---|---|")
@@ -186,23 +133,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     version = commit(ROOT / "segpipe")  # before the results of this call change a tracked file
-    done = {(line["configuration"], line["fold"], line["seed"]) for line in finished()}
+    done = {(line["configuration"], line["fold"], line["seed"]) for line in read_lines(RESULTS)}
     for variant in arguments.variants:
         for fold in arguments.folds:
-            if (configuration(variant), fold, arguments.seed) in done:
+            run = training(variant, fold, arguments.seed)
+            if (run.configuration, fold, arguments.seed) in done:
                 continue
-            line = train_and_score(
-                variant,
-                fold,
-                arguments.dataset_dir.resolve(),
-                arguments.output_dir.resolve(),
-                arguments.seed,
-                version,
+            name = f"{variant}-fold{fold}-seed{arguments.seed}"
+            line, scores = run.run(arguments.dataset_dir.resolve(), arguments.output_dir.resolve(), name)
+            cases, dice = mean_dice(scores)
+            append_line(
+                RESULTS, {"variant": variant, **line, "cases": cases, "dice": dice, "commit": version}
             )
-            RESULTS.parent.mkdir(exist_ok=True)
-            with RESULTS.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-    print_table(finished())
+    print_table(read_lines(RESULTS))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,135 @@
+"""Trainings of a bundle with overrides, each scored on the fold that it held out; what several benchmarks share.
+
+A finished training is one line in a file; one that broke off resumes. Not run by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from segpipe.files import json_sha256
+from segpipe.training.run_folder import processor_name
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One configuration of a bundle, trained on all folds but one.
+
+    Attributes:
+        bundle: name of its folder in `bundles/`.
+        files: configuration files, the first `train`.
+        overrides: id -> value, as the command line takes them.
+        fold: that is held out.
+        seed: of the run.
+    """
+
+    bundle: str
+    overrides: Mapping[str, Any]
+    fold: int
+    seed: int = 0
+    files: Sequence[str] = field(default=("train",))
+
+    @property
+    def configuration(self) -> str:
+        """A hash of the files with the overrides: results of another configuration are others."""
+        return json_sha256(self._parser().get())[:12]
+
+    def parameters(self) -> int:
+        """Return how many parameters the network has."""
+        parser = self._parser()
+        parser.read_meta(str(self._root / "configs" / "metadata.json"))
+        network: torch.nn.Module = parser.get_parsed_content("network_def")
+        return sum(parameter.numel() for parameter in network.parameters())
+
+    def _parser(self) -> ConfigParser:
+        parser = ConfigParser()
+        parser.read_config([str(self._root / "configs" / f"{name}.yaml") for name in self.files])
+        parser.update(dict(self.overrides))
+        return parser
+
+    @property
+    def _root(self) -> Path:
+        return ROOT / "bundles" / self.bundle
+
+    def run(self, dataset_dir: Path, output_dir: Path, name: str) -> tuple[dict[str, Any], Path]:
+        """Train, or go on with what broke off, and score the last epoch's weights.
+
+        Args:
+            dataset_dir: where the data set lies.
+            output_dir: of the runs.
+            name: of this one.
+
+        Returns:
+            what every line of results holds, and the folder with the scores.
+        """
+        folder = output_dir / name
+        where = {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir), "run_name": name}
+        experiment = {
+            **self.overrides,
+            "fold": self.fold,
+            "seed": self.seed,
+            "val_interval": 1000,  # the last epoch alone
+            "patience": 0,
+        }
+        resumed = (folder / "training_state.pt").exists()
+        before, began = _processor_seconds(), time.perf_counter()
+        if not (folder / "finished").exists():
+            self._command([], {**where, **experiment, "resume": resumed})
+            (folder / "finished").touch()
+        minutes, wall = (_processor_seconds() - before) / 60, (time.perf_counter() - began) / 60
+        self._command(["evaluate"], {**where, **experiment, "weights": [str(folder / "last.pt")]})
+        line = {
+            "configuration": self.configuration,
+            "overrides": dict(self.overrides),
+            "fold": self.fold,
+            "seed": self.seed,
+            "wall_minutes": round(wall, 2),
+            "cpu_minutes": round(minutes, 2),
+            "resumed": resumed,
+            "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
+            "machine": processor_name(),
+        }
+        return line, folder / "evaluation" / f"last-fold{self.fold}"
+
+    def _command(self, more_files: Sequence[str], overrides: Mapping[str, Any]) -> None:
+        """Do what the bundle's command does, in a process of its own; its log goes to stderr."""
+        arguments = [part for name, value in overrides.items() for part in (f"--{name}", _as_text(value))]
+        configs = str([f"configs/{name}.yaml" for name in (*self.files, *more_files)])
+        command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs, *arguments]
+        subprocess.run(command, cwd=self._root, check=True, stdout=sys.stderr)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _processor_seconds() -> float:
+    """Return what the processes that this one has waited for have used."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def read_lines(results: Path) -> list[dict[str, Any]]:
+    """Return the lines of a results file; none where there is no file."""
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def append_line(results: Path, line: Mapping[str, Any]) -> None:
+    """Add a line to a results file."""
+    results.parent.mkdir(exist_ok=True)
+    with results.open("a") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,217 @@
+"""U-Net against SegNet on the lung slices, as Saood & Hatem compare them, and what the balance of classes is worth.
+
+Both networks in the paper's size and in a better one, four classes and infected or not, in one training each: every
+row differs from the others in what its name says and in nothing else.
+
+    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
+    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows all --folds 0 1 2 --full    # on a GPU
+    python benchmarks/unet_vs_segnet.py                                  # prints the tables of what is done
+
+Every finished run is one line in results/unet_vs_segnet.jsonl, with the confusion of every held-out slice; a call skips
+what is done and resumes what broke off. Without --full, epochs are few enough for two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bundle_runs import ROOT, Training, append_line, read_lines
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segpipe.evaluation import PooledScores
+from segpipe.training.run_folder import commit
+
+RESULTS = Path(__file__).with_name("results") / "unet_vs_segnet.jsonl"
+CLASSES = ("background", "ground-glass", "consolidation", "effusion")
+BINARY = ("background", "infected")
+PAPER_UNET = {"widths": [64, 128, 256], "norm": None, "dropout": 0.0, "learning_rate": 0.0005}
+PAPER_SEGNET = {
+    "stages": [[64, 64], [64, 64], [64, 64]],
+    "norm_last": True,
+    "dropout": 0.0,
+    "learning_rate": 0.003,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the comparison.
+
+    Attributes:
+        bundle: whose network it is.
+        overrides: what differs from the bundle's own training.
+        short: epochs on two cores.
+        full: epochs with --full.
+    """
+
+    bundle: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    short: int = 12
+    full: int = 100
+
+    def training(self, fold: int, *, binary: bool, full: bool) -> Training:
+        """Return the training of this row that holds a fold out."""
+        epochs = self.full if full else self.short
+        files = ("train", "binary") if binary else ("train",)
+        return Training(self.bundle, {**self.overrides, "epochs": epochs}, fold, files=files)
+
+
+UNET, SEGNET = "ct_covid_unet", "ct_covid_segnet"
+ROWS = {
+    "paper_unet": Row(UNET, PAPER_UNET, short=6),
+    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=6),
+    "unet": Row(UNET),
+    "segnet": Row(SEGNET),
+    "unet_no_weights": Row(UNET, {"weight_power": 0.0}),
+    "unet_full_weights": Row(UNET, {"weight_power": 1.0}),
+    "unet_no_dice": Row(UNET, {"dice_weight": 0.0}),
+    "unet_no_dice_full_weights": Row(UNET, {"dice_weight": 0.0, "weight_power": 1.0}),
+    "unet_no_dice_no_weights": Row(UNET, {"dice_weight": 0.0, "weight_power": 0.0}),
+}
+BOTH_TASKS = ("paper_unet", "paper_segnet", "unet", "segnet")
+
+
+def read_confusions(scores: Path, names: Sequence[str]) -> dict[str, list[list[int]]]:
+    """Return the confusion matrix, true class by predicted, of every held-out slice."""
+    matrices: dict[str, NDArray[np.int64]] = defaultdict(
+        lambda: np.zeros((len(names), len(names)), dtype=np.int64)
+    )
+    with (scores / "confusion.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            place = names.index(row["reference"]), names.index(row["prediction"])
+            matrices[row["case"]][place] = int(row["voxels"])
+    return {case: matrix.tolist() for case, matrix in matrices.items()}
+
+
+def seconds_per_epoch(run: Path) -> float:
+    """Return the median over the run's epochs, as TensorBoard has them."""
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+    return statistics.median(event.value for event in log.Scalars("speed/seconds_per_epoch"))
+
+
+def pooled_interval(confusions: NDArray[np.int64], index: int) -> tuple[float, float]:
+    """Return the 95 % interval of a class's pooled Dice, by bootstrap over slices.
+
+    Slices of one patient are alike, and which they are is unknown: the true interval is wider.
+
+    Args:
+        confusions: `(slices, C, C)`.
+        index: of the class.
+    """
+    both = confusions.sum(axis=1)[:, index] + confusions.sum(axis=2)[:, index]
+
+    def dice(agreed: NDArray[np.int64], either: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
+        whole = either.sum(axis=axis)
+        return np.divide(2 * agreed.sum(axis=axis), whole, out=np.zeros(whole.shape), where=whole > 0)
+
+    interval = bootstrap(
+        (confusions[:, index, index], both), dice, paired=True, method="percentile", rng=0, n_resamples=2000
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def print_tables(lines: Sequence[dict[str, Any]]) -> None:
+    """Print a table a task: a row a network, over all the folds that it was run on."""
+    for names in (CLASSES, BINARY):
+        runs = [line for line in lines if tuple(line["classes"]) == names]
+        if runs:
+            _print_table(runs, names)
+
+
+def _print_table(lines: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    groups = defaultdict(list)
+    for line in lines:
+        groups[line["row"], line["configuration"]].append(line)
+    several = len(names) > 2
+    columns = ["row", "folds", "epochs", "parameters", "seconds an epoch", "processor minutes"]
+    columns += [f"Dice {name} (95 %)" for name in names[1:]]
+    columns += ["mean Dice", "infected or not"] if several else []
+    print(f"\n| {' | '.join([*columns, 'sensitivity', 'specificity', 'accuracy', 'commit'])} |")
+    print("|---" * (len(columns) + 4) + "|")
+    backgrounds = {}
+    for (row, _), runs in groups.items():
+        runs.sort(key=lambda run: run["fold"])
+        slices = np.array([matrix for run in runs for matrix in run["confusions"].values()])
+        scores = PooledScores.of(slices.sum(axis=0))
+        folds = ",".join(str(run["fold"]) for run in runs)
+        cells = [row, folds, str(runs[0]["epochs"]), f"{runs[0]['parameters']:,}"]
+        cells += [f"{statistics.median(run['seconds_per_epoch'] for run in runs):.0f}"]
+        cells += [f"{sum(run['cpu_minutes'] for run in runs):.0f}"]
+        for index, dice in enumerate(scores.dice.tolist(), start=1):
+            low, high = pooled_interval(slices, index)
+            cells.append(f"{dice:.3f} ({low:.2f} to {high:.2f})")
+        if several:
+            cells += [f"{scores.dice.mean():.3f}", f"{_infected(slices):.3f}"]
+        for figures in (scores.sensitivity, scores.specificity):
+            cells.append(" / ".join(f"{figure:.3f}" for figure in figures.tolist()))
+        commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
+        print(f"| {' | '.join([*cells, f'{scores.accuracy:.4f}', commits])} |")
+        backgrounds[folds] = scores.background_accuracy
+    for folds, accuracy in backgrounds.items():
+        nothing = ["0"] * (len(names) - 1) + (["0", "0"] if several else [])
+        cells = ["**all background**", folds, "-", "0", "0", "0", *nothing]
+        cells += [" / ".join(["0"] * (len(names) - 1)), " / ".join(["1"] * (len(names) - 1))]
+        print(f"| {' | '.join([*cells, f'{accuracy:.4f}', '-'])} |")
+
+
+def _infected(confusions: NDArray[np.int64]) -> float:
+    """Return the pooled Dice of any class but the background, of maps of several."""
+    total = confusions.sum(axis=0)
+    agreed = total[1:, 1:].sum()
+    return float(2 * agreed / (2 * agreed + total[0, 1:].sum() + total[1:, 0].sum()))
+
+
+def main() -> None:
+    """Run what is asked for and not yet done; print the tables."""
+    arguments = parse_arguments()
+    version = commit(ROOT / "segpipe")  # before the results of this call change a tracked file
+    done = {(line["configuration"], line["fold"], line["seed"]) for line in read_lines(RESULTS)}
+    rows = list(ROWS) if arguments.rows == ["all"] else arguments.rows
+    for row in rows:
+        for binary in (False, True) if row in BOTH_TASKS else (False,):
+            for fold in arguments.folds:
+                training = ROWS[row].training(fold, binary=binary, full=arguments.full)
+                if (training.configuration, fold, training.seed) in done:
+                    continue
+                name = f"{row}-{'binary-' if binary else ''}{training.overrides['epochs']}-fold{fold}"
+                output_dir = arguments.output_dir.resolve()
+                line, scores = training.run(arguments.dataset_dir.resolve(), output_dir, name)
+                names = BINARY if binary else CLASSES
+                measured = {
+                    "classes": names,
+                    "epochs": training.overrides["epochs"],
+                    "parameters": training.parameters(),
+                    "seconds_per_epoch": round(seconds_per_epoch(output_dir / name), 2),
+                    "confusions": read_confusions(scores, names),
+                    "commit": version,
+                }
+                append_line(RESULTS, {"row": row, **line, **measured})
+    print_tables(read_lines(RESULTS))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset-dir", type=Path)
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/unet_vs_segnet"))
+    parser.add_argument("--rows", nargs="*", default=[], choices=["all", *ROWS])
+    parser.add_argument("--folds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--full", action="store_true", help="as many epochs as the networks want: for a GPU")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
