@@ -26,6 +26,9 @@ class DiceCrossEntropy(nn.Module):
         cross_entropy_weight: factor of the cross-entropy; 0 leaves it out.
         batch_dice: one Dice over the batch, not the mean over its images: an image that lacks a class, as most
             slices do, then does not ask for a Dice of nothing.
+        skip_absent: a class that the batch lacks (without `batch_dice`, the image) has no Dice. Otherwise the smoothing
+            of what would be 0 / 0 asks for its probability to vanish, which a rare class does not recover from;
+            the cross-entropy still counts every voxel that is taken for it.
         ignore_index: label of voxels that count in neither term; None where every voxel counts.
 
     Raises:
@@ -42,6 +45,7 @@ class DiceCrossEntropy(nn.Module):
         dice_weight: float = 1.0,
         cross_entropy_weight: float = 1.0,
         batch_dice: bool = False,
+        skip_absent: bool = False,
         ignore_index: int | None = None,
     ) -> None:
         super().__init__()
@@ -56,7 +60,8 @@ class DiceCrossEntropy(nn.Module):
                 "neither may be below 0, and one must be above"
             )
         self.register_buffer("class_weights", weights, persistent=False)
-        self.dice = DiceLoss(include_background=include_background, batch=batch_dice)
+        self.dice = DiceLoss(include_background=include_background, batch=batch_dice, reduction="none")
+        self.skip_absent = skip_absent
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
         self.ignore_index = ignore_index
@@ -86,8 +91,14 @@ class DiceCrossEntropy(nn.Module):
         reference = one_hot(classes[:, None], num_classes=logits.shape[1])
         if counted is not None:
             probabilities, reference = probabilities * counted[:, None], reference * counted[:, None]
-        dice: torch.Tensor = self.dice(probabilities, reference)
-        return dice
+        dice: torch.Tensor = (
+            self.dice(probabilities, reference).flatten(1 if self.dice.batch else 2).squeeze(-1)
+        )
+        if not self.skip_absent:
+            return dice.mean()
+        voxels = reference[:, 0 if self.dice.include_background else 1 :].flatten(2).sum(dim=2)
+        present = (voxels.sum(dim=0) if self.dice.batch else voxels) > 0
+        return (dice * present).sum() / present.sum().clamp(min=1)
 
     def _cross_entropy(
         self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.losses import DiceLoss
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
@@ -80,6 +81,53 @@ def test_one_dice_over_the_batch_does_not_ask_for_a_class_in_every_image():
     trace = 1 / (1 + math.exp(2))
     assert by_image == pytest.approx(0.5, abs=1e-3)
     assert over_batch == pytest.approx(1 - 16 / (16 + trace), abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+@pytest.mark.parametrize("include_background", [False, True])
+def test_a_class_that_is_absent_has_no_dice(batch_dice, include_background):
+    """Of the classes 0, 1, 2 the first image has 0 and 1, the second 0 alone; nobody has 2."""
+    logits, _ = example()
+    target = torch.zeros(2, 1, 6, 5, dtype=torch.int64)
+    target[0, 0, :2] = 1
+    settings = {"batch_dice": batch_dice, "include_background": include_background, "cross_entropy_weight": 0}
+
+    loss = DiceCrossEntropy(**settings, skip_absent=True)(logits, target)
+
+    probabilities, reference = logits.softmax(1), functional.one_hot(target[:, 0], 3).movedim(-1, 1)
+    groups = [(probabilities, reference)] if batch_dice else list(zip(probabilities, reference, strict=True))
+    terms = []
+    for p, g in groups:
+        for index in range(0 if include_background else 1, 3):
+            own, true = p.select(-3, index), g.select(-3, index)
+            if true.any():
+                terms.append(1 - 2 * (own * true).sum() / (own.sum() + true.sum()))
+    torch.testing.assert_close(loss, torch.stack(terms).mean())
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_without_any_class_there_is_no_dice_at_all(batch_dice):
+    logits, target = example()
+    logits.requires_grad_()
+    dice = DiceCrossEntropy(batch_dice=batch_dice, cross_entropy_weight=0, skip_absent=True)
+
+    loss = dice(logits, torch.zeros_like(target))
+    loss.backward()
+
+    assert loss == 0
+    assert torch.count_nonzero(logits.grad) == 0
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+@pytest.mark.parametrize("include_background", [False, True])
+def test_the_dice_is_monais(batch_dice, include_background):
+    logits, target = example((3, 4, 5))
+    settings = {"include_background": include_background}
+
+    loss = DiceCrossEntropy(batch_dice=batch_dice, cross_entropy_weight=0, **settings)(logits, target)
+
+    expected = DiceLoss(to_onehot_y=True, softmax=True, batch=batch_dice, **settings)(logits, target)
+    torch.testing.assert_close(loss, expected)
 
 
 @pytest.mark.parametrize("ignore_index", [255, -1, 2])
