@@ -91,14 +91,13 @@ class DiceCrossEntropy(nn.Module):
         reference = one_hot(classes[:, None], num_classes=logits.shape[1])
         if counted is not None:
             probabilities, reference = probabilities * counted[:, None], reference * counted[:, None]
-        dice: torch.Tensor = (
-            self.dice(probabilities, reference).flatten(1 if self.dice.batch else 2).squeeze(-1)
-        )
-        if not self.skip_absent:
-            return dice.mean()
-        voxels = reference[:, 0 if self.dice.include_background else 1 :].flatten(2).sum(dim=2)
-        present = (voxels.sum(dim=0) if self.dice.batch else voxels) > 0
-        return (dice * present).sum() / present.sum().clamp(min=1)
+        dice: torch.Tensor = self.dice(probabilities, reference)  # a value a class, or an image and class
+        present = torch.ones_like(dice)
+        if self.skip_absent:
+            voxels = reference[:, 0 if self.dice.include_background else 1 :].flatten(2).sum(dim=2)
+            present = ((voxels.sum(dim=0) if self.dice.batch else voxels) > 0).to(dice).view_as(dice)
+        loss: torch.Tensor = (dice * present).sum() / present.sum().clamp(min=1)
+        return loss
 
     def _cross_entropy(
         self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None
