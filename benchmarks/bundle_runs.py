@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
 from segpipe.files import json_sha256
@@ -48,12 +47,11 @@ class Training:
         """A hash of the files with the overrides: results of another configuration are others."""
         return json_sha256(self._parser().get())[:12]
 
-    def parameters(self) -> int:
-        """Return how many parameters the network has."""
+    def setting(self, name: str) -> Any:
+        """Return what the configuration has under an id."""
         parser = self._parser()
         parser.read_meta(str(self._root / "configs" / "metadata.json"))
-        network: torch.nn.Module = parser.get_parsed_content("network_def")
-        return sum(parameter.numel() for parameter in network.parameters())
+        return parser.get_parsed_content(name)
 
     def _parser(self) -> ConfigParser:
         parser = ConfigParser()

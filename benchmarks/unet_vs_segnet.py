@@ -4,11 +4,12 @@ Both networks in the paper's size and in a better one, four classes and infected
 row differs from the others in what its name says and in nothing else.
 
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
-    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows all --folds 0 1 2 --full    # on a GPU
+    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --folds 0 1 2 3 4 --full
     python benchmarks/unet_vs_segnet.py                                  # prints the tables of what is done
 
 Every finished run is one line in results/unet_vs_segnet.jsonl, with the confusion of every held-out slice; a call skips
-what is done and resumes what broke off. Without --full, epochs are few enough for two cores.
+what is done and resumes what broke off. Without --full, crops are of 320 and epochs few enough for two cores; with it,
+the rows are the bundles as they are, and the paper's networks have its number of epochs.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ BINARY = ("background", "infected")
 PAPER_UNET = {"widths": [64, 128, 256], "norm": None, "dropout": 0.0, "learning_rate": 0.0005}
 PAPER_SEGNET = {
     "stages": [[64, 64], [64, 64], [64, 64]],
+    "norm": "batch",
     "norm_last": True,
     "dropout": 0.0,
     "learning_rate": 0.003,
@@ -51,25 +53,27 @@ class Row:
         bundle: whose network it is.
         overrides: what differs from the bundle's own training.
         short: epochs on two cores.
-        full: epochs with --full.
+        full: epochs with --full; None for the bundle's own.
     """
 
     bundle: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     short: int = 12
-    full: int = 100
+    full: int | None = None
 
     def training(self, fold: int, *, binary: bool, full: bool) -> Training:
         """Return the training of this row that holds a fold out."""
-        epochs = self.full if full else self.short
+        size = {"patch_size": [320, 320], "window_size": [320, 320], "epochs": self.short}
+        if full:
+            size = {} if self.full is None else {"epochs": self.full}
         files = ("train", "binary") if binary else ("train",)
-        return Training(self.bundle, {**self.overrides, "epochs": epochs}, fold, files=files)
+        return Training(self.bundle, {**self.overrides, **size}, fold, files=files)
 
 
 UNET, SEGNET = "ct_covid_unet", "ct_covid_segnet"
 ROWS = {
-    "paper_unet": Row(UNET, PAPER_UNET, short=6),
-    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=6),
+    "paper_unet": Row(UNET, PAPER_UNET, short=6, full=160),
+    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=6, full=160),
     "unet": Row(UNET),
     "segnet": Row(SEGNET),
     "unet_no_weights": Row(UNET, {"weight_power": 0.0}),
@@ -184,14 +188,14 @@ def main() -> None:
                 training = ROWS[row].training(fold, binary=binary, full=arguments.full)
                 if (training.configuration, fold, training.seed) in done:
                     continue
-                name = f"{row}-{'binary-' if binary else ''}{training.overrides['epochs']}-fold{fold}"
+                name = f"{row}-{'binary-' if binary else ''}{training.configuration}-fold{fold}"
                 output_dir = arguments.output_dir.resolve()
                 line, scores = training.run(arguments.dataset_dir.resolve(), output_dir, name)
                 names = BINARY if binary else CLASSES
                 measured = {
                     "classes": names,
-                    "epochs": training.overrides["epochs"],
-                    "parameters": training.parameters(),
+                    "epochs": training.setting("epochs"),
+                    "parameters": sum(p.numel() for p in training.setting("network_def").parameters()),
                     "seconds_per_epoch": round(seconds_per_epoch(output_dir / name), 2),
                     "confusions": read_confusions(scores, names),
                     "commit": version,
@@ -209,7 +213,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output-dir", type=Path, default=Path("runs/unet_vs_segnet"))
     parser.add_argument("--rows", nargs="*", default=[], choices=["all", *ROWS])
     parser.add_argument("--folds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--full", action="store_true", help="as many epochs as the networks want: for a GPU")
+    parser.add_argument(
+        "--full", action="store_true", help="the bundles as they are; hours a fold on two cores"
+    )
     return parser.parse_args()
 
 

@@ -385,13 +385,15 @@ def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_
         assert np.mean(expected[..., index] == alone.T) > 0.999
 
 
-def test_a_larger_window_than_the_patch_is_as_good(bundle, finished_run, capsys):
-    """Batch norm does not mind the window, so nothing warns; instance norm does (`test_scoring.py`)."""
-    larger = {**bundle.training, "window_size": [128, 128]}
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_another_window_than_the_patch_is_warned_of_where_the_norm_minds(lung, norm, capsys):
+    """Batch norm does not, instance norm does."""
+    training = {**lung.training, **lung.small_network, "norm": norm, "run_name": norm}
+    lung.run("train", **training, epochs=1)
 
-    bundle.run("train", "evaluate", **larger, run_name=finished_run.name)
+    lung.run("train", "evaluate", **{**training, "window_size": [128, 128]})
 
-    assert "was trained on patches of" not in capsys.readouterr().out
+    assert ("was trained on patches of" in capsys.readouterr().out) == (norm == "instance")
 
 
 @pytest.mark.slow
