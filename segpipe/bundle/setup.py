@@ -78,7 +78,10 @@ def _require_enough_cases(cases: TrainingCases) -> None:
 
 @exit_with_message()
 def check_sizes(
-    strides: Sequence[int], sizes: Mapping[str, Sequence[int]], counts: Mapping[str, int] | None = None
+    strides: Sequence[int],
+    sizes: Mapping[str, Sequence[int]],
+    counts: Mapping[str, int] | None = None,
+    any_size: bool = False,
 ) -> None:
     """Refuse patches that the network cannot halve as often as it does, and counts below 1.
 
@@ -86,12 +89,20 @@ def check_sizes(
         strides: of the network's levels; their product divides every size.
         sizes: id -> voxels along each axis, of patches and windows.
         counts: id -> a number of epochs, cases and the like.
+        any_size: the network rounds up where it halves, so that only one voxel at its bottom is too few.
 
     Raises:
         SystemExit: with the id, its value, the rule and the nearest sizes that fit.
     """
     step = math.prod(strides)
     for name, size in sizes.items():
+        if any_size:
+            if min(size) < 1 or max(size) <= step:
+                raise SegpipeError(
+                    f"{name} is {list(size)} voxels: the network halves every axis to 1/{step}, where more than one "
+                    f"voxel must be left; use at least {[2 * step] * len(size)}, or a network of fewer levels"
+                )
+            continue
         if any(length < step or length % step for length in size) or max(size) < 2 * step:
             fitting = [max(step, round(length / step) * step) for length in size]
             fitting[-1] = max(fitting) if max(fitting) >= 2 * step else 2 * step

@@ -33,6 +33,9 @@ class SegNet(nn.Module):
             is, the original is not.
         dropout: share of channels that training sets to zero after each ReLU.
 
+    Attributes:
+        strides: of the stages.
+
     Raises:
         SegpipeError: no stage, an empty one, or numbers that no network can have.
 
@@ -56,6 +59,7 @@ class SegNet(nn.Module):
         check_architecture(
             "SegNet", spatial_dims, [w for stage in stages for w in stage], 1, in_channels, out_channels
         )
+        self.strides = [2] * len(stages)
         entries = [in_channels, *(stage[-1] for stage in stages[:-1])]
         self.encoder = nn.ModuleList(
             convolutions(spatial_dims, [entry, *stage], norm, dropout)

@@ -26,6 +26,9 @@ class UNet(nn.Module):
         norm: of MONAI's factory, after every convolution; None, as published, for none.
         dropout: share of channels that training sets to zero after each ReLU of the bottom level.
 
+    Attributes:
+        strides: between the levels.
+
     Raises:
         SegpipeError: less than two levels, or numbers that no network can have.
 
@@ -44,6 +47,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         check_architecture("UNet", spatial_dims, list(widths), 2, in_channels, out_channels)
+        self.strides = [2] * (len(widths) - 1)
         *upper, bottom = widths
         self.down = nn.ModuleList(
             convolutions(spatial_dims, [entry, width, width], norm)

@@ -306,6 +306,19 @@ def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
     assert "window_hu is [400.0, -1000.0]; must be two numbers in HU, the lower first" in message
 
 
+@pytest.mark.parametrize("names", [("train",), ("train", "evaluate"), ("inference",)], ids="+".join)
+def test_a_window_of_which_one_pixel_would_be_left_is_refused(lung, names):
+    """Nothing could be normalised there."""
+    where = (
+        {"bundle_root": str(lung.root)} if names == ("inference",) else {**lung.training, "run_name": "bad"}
+    )
+
+    message = refusal(lambda: lung.run(*names, **{**where, "window_size": [64, 64]}))
+
+    assert "window_size is [64, 64] voxels: the network halves every axis to 1/64" in message
+    assert "use at least [128, 128]" in message
+
+
 def infer(lung, run, scans, files=(), **overrides):
     where = {
         "bundle_root": str(lung.root),
