@@ -9,7 +9,7 @@ from monai.networks.layers.utils import get_norm_layer
 from torch import nn
 
 from segpipe.errors import SegpipeError
-from segpipe.networks.blocks import MaxPool, MaxUnpool, check_architecture, convolutions
+from segpipe.networks.blocks import MaxPool, MaxUnpool, check_architecture, convolutions, norm_of
 
 PAPER_STAGES = ((64, 64),) * 3
 VGG16_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
@@ -28,7 +28,7 @@ class SegNet(nn.Module):
             is the network of Saood & Hatem: 373,644 parameters for 4 classes and one channel, 372,486 for 2.
             `VGG16_STAGES` has the 13 convolutions of the original.
         spatial_dims: 2 or 3.
-        norm: of MONAI's factory, after every convolution; the published networks have "batch".
+        norm: "batch", as published, "instance" or another of MONAI's factory, after every convolution; None for none.
         norm_last: whether the last convolution, whose outputs are the logits, is normalised too. Saood & Hatem's
             is, the original is not.
         dropout: share of channels that training sets to zero after each ReLU.
@@ -73,7 +73,7 @@ class SegNet(nn.Module):
         )
         self.logits = convolutions(spatial_dims, last, norm, dropout, bare_last=True)
         if norm_last and norm is not None:
-            self.logits.append(get_norm_layer(norm, spatial_dims, out_channels))
+            self.logits.append(get_norm_layer(norm_of(norm, out_channels), spatial_dims, out_channels))
         self.pool = MaxPool(spatial_dims)
         self.unpool = MaxUnpool()
 

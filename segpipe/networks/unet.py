@@ -23,7 +23,7 @@ class UNet(nn.Module):
         out_channels: classes, the background included.
         widths: channels of each level, from full resolution to the bottom.
         spatial_dims: 2 or 3.
-        norm: of MONAI's factory, after every convolution; None, as published, for none.
+        norm: "batch", "instance" or another of MONAI's factory, after every convolution; None, as published, for none.
         dropout: share of channels that training sets to zero after each ReLU of the bottom level.
 
     Attributes:

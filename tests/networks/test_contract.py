@@ -10,6 +10,7 @@ from segpipe.networks import SegNet, UNet
 SMALL = {
     "SegNet": lambda **arguments: SegNet(stages=((6, 6), (8,)), **arguments),
     "UNet": lambda **arguments: UNet(widths=(6, 8, 8), norm="batch", **arguments),
+    "UNet with instance norm": lambda **arguments: UNet(widths=(6, 8), norm="instance", **arguments),
     "UNet without normalisation": lambda **arguments: UNet(widths=(6, 8), **arguments),
 }
 SIZES = [(16, 16), (13, 10), (1, 7), (16, 8, 12), (9, 10, 5)]

@@ -1,0 +1,17 @@
+"""What the blocks add to MONAI's."""
+
+import pytest
+import torch
+from monai.networks.layers.factories import Norm
+
+from segpipe.networks.blocks import convolutions
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_instance_norm_is_that_of_monai(spatial_dims):
+    ours = convolutions(spatial_dims, [2, 5], "instance")[0].adn.N
+    reference = Norm["instance", spatial_dims](5)
+    features = torch.rand(3, 5, *(6, 7, 4)[:spatial_dims], generator=torch.Generator().manual_seed(0))
+
+    torch.testing.assert_close(ours(features), reference(features))
+    assert {name for name, _ in ours.named_parameters()} == {"weight", "bias"}
