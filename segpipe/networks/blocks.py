@@ -21,7 +21,7 @@ def convolutions(
         spatial_dims: 2 or 3.
         channels: of the input, then of each convolution's output.
         norm: see `norm_of`; None leaves it out.
-        dropout: share of channels that training sets to zero after each ReLU.
+        dropout: share of activations that training sets to zero after each ReLU.
         bare_last: nothing follows the last convolution, whose outputs are logits.
 
     Returns:

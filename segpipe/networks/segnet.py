@@ -31,7 +31,7 @@ class SegNet(nn.Module):
         norm: "batch", as published, "instance" or another of MONAI's factory, after every convolution; None for none.
         norm_last: whether the last convolution, whose outputs are the logits, is normalised too. Saood & Hatem's
             is, the original is not.
-        dropout: share of channels that training sets to zero after each ReLU.
+        dropout: share of activations that training sets to zero after each ReLU of the encoder's deepest stage.
 
     Attributes:
         strides: of the stages.
@@ -61,17 +61,18 @@ class SegNet(nn.Module):
         )
         self.strides = [2] * len(stages)
         entries = [in_channels, *(stage[-1] for stage in stages[:-1])]
+        drops = [0.0] * (len(stages) - 1) + [dropout]
         self.encoder = nn.ModuleList(
-            convolutions(spatial_dims, [entry, *stage], norm, dropout)
-            for entry, stage in zip(entries, stages, strict=True)
+            convolutions(spatial_dims, [entry, *stage], norm, drop)
+            for entry, stage, drop in zip(entries, stages, drops, strict=True)
         )
         exits = [out_channels, *entries[1:]]
         mirrored = [[*reversed(stage), leave] for leave, stage in zip(exits, stages, strict=True)]
         last = mirrored.pop(0)
         self.decoder = nn.ModuleList(
-            convolutions(spatial_dims, channels, norm, dropout) for channels in reversed(mirrored)
+            convolutions(spatial_dims, channels, norm) for channels in reversed(mirrored)
         )
-        self.logits = convolutions(spatial_dims, last, norm, dropout, bare_last=True)
+        self.logits = convolutions(spatial_dims, last, norm, bare_last=True)
         if norm_last and norm is not None:
             self.logits.append(get_norm_layer(norm_of(norm, out_channels), spatial_dims, out_channels))
         self.pool = MaxPool(spatial_dims)

@@ -24,7 +24,7 @@ class UNet(nn.Module):
         widths: channels of each level, from full resolution to the bottom.
         spatial_dims: 2 or 3.
         norm: "batch", "instance" or another of MONAI's factory, after every convolution; None, as published, for none.
-        dropout: share of channels that training sets to zero after each ReLU of the bottom level.
+        dropout: share of activations that training sets to zero after each ReLU of the bottom level.
 
     Attributes:
         strides: between the levels.

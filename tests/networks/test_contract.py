@@ -57,6 +57,24 @@ def test_it_scripts_and_the_script_takes_any_size(make, size):
         torch.testing.assert_close(script(image_of(shape)), network(image_of(shape)))
 
 
+def test_dropout_is_at_the_bottom_and_in_training_only(make):
+    network = make(in_channels=1, out_channels=2, spatial_dims=2, dropout=0.4)
+    image = image_of((12, 12), batch=1)
+    sizes, bottom = [], []
+    deepest = network.bottom if isinstance(network, UNet) else network.encoder[-1]
+    deepest.register_forward_hook(lambda module, arguments, output: bottom.append(output.shape[-1]))
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.register_forward_hook(lambda module, arguments, output: sizes.append(output.shape[-1]))
+
+    one, other = network(image), network(image)
+
+    assert not torch.equal(one, other)
+    assert set(sizes) == {bottom[0]}
+    network.eval()
+    assert torch.equal(network(image), network(image))
+
+
 def test_it_learns_one_batch_by_heart(make):
     torch.manual_seed(0)
     network = make(in_channels=1, out_channels=2, spatial_dims=2)

@@ -11,16 +11,6 @@ def test_the_papers_network():
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_861_892
 
 
-def test_dropout_is_at_the_bottom_and_in_training_only():
-    network = UNet(1, 2, widths=(4, 8), dropout=0.4)
-    image = torch.rand(1, 1, 8, 8)
-
-    assert [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)] == [0.4, 0.4]
-    assert not torch.equal(network(image), network(image))
-    network.eval()
-    assert torch.equal(network(image), network(image))
-
-
 def test_an_odd_last_row_is_seen_at_every_level():
     """What changes in the last row and column of 2^n + 1 voxels reaches the bottom: nothing is cut off."""
     network = UNet(1, 2, widths=(4, 4, 4))
