@@ -35,8 +35,15 @@ from segpipe.training.run_folder import commit
 RESULTS = Path(__file__).with_name("results") / "unet_vs_segnet.jsonl"
 CLASSES = ("background", "ground-glass", "consolidation", "effusion")
 BINARY = ("background", "infected")
-PAPER_UNET = {"widths": [64, 128, 256], "norm": None, "dropout": 0.0, "learning_rate": 0.0005}
+PAPER_UNET = {
+    "batch_size": 4,
+    "widths": [64, 128, 256],
+    "norm": None,
+    "dropout": 0.0,
+    "learning_rate": 0.0005,
+}
 PAPER_SEGNET = {
+    "batch_size": 4,
     "stages": [[64, 64], [64, 64], [64, 64]],
     "norm": "batch",
     "norm_last": True,

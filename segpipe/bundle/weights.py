@@ -163,7 +163,7 @@ def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar |
     if sidecar is not None:
         configuration = sidecar.training.get("configuration", {})
         _require_same_scale(path, configuration.get("slice_size"))
-        _compare_window(path, network, configuration.get("patch_size"))
+        _compare_window(path, network, configuration.get("window_size"))
     return sidecar
 
 
@@ -181,15 +181,15 @@ def _require_same_scale(path: Path, slice_size: Any) -> None:
 _NORMS_OF_A_WINDOW = (torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d, torch.nn.GroupNorm)
 
 
-def _compare_window(path: Path, network: torch.nn.Module, patch_size: Any) -> None:
-    """Warn where the running window is not the patch that the weights were trained on, and the network minds."""
+def _compare_window(path: Path, network: torch.nn.Module, validated: Any) -> None:
+    """Warn where the running window is not the one that validated the weights, and the network minds."""
     if not any(isinstance(module, _NORMS_OF_A_WINDOW) for module in network.modules()):
         return
     parser = running_parser()
     window_size = parser.get_parsed_content("window_size") if "window_size" in parser else None
-    if isinstance(patch_size, list) and isinstance(window_size, list) and patch_size != window_size:
+    if isinstance(validated, list) and isinstance(window_size, list) and validated != window_size:
         _warn(
-            f"{path}: was trained on patches of {patch_size} voxels and runs in windows of {window_size}; "
+            f"{path}: was validated in windows of {validated} voxels and runs in windows of {window_size}; "
             "normalisation within a window, and so the result, depends on its size and padding"
         )
 

@@ -399,14 +399,14 @@ def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_another_window_than_the_patch_is_warned_of_where_the_norm_minds(lung, norm, capsys):
+def test_another_window_than_in_validation_is_warned_of_where_the_norm_minds(lung, norm, capsys):
     """Batch norm does not, instance norm does."""
     training = {**lung.training, **lung.small_network, "norm": norm, "run_name": norm}
     lung.run("train", **training, epochs=1)
 
     lung.run("train", "evaluate", **{**training, "window_size": [128, 128]})
 
-    assert ("was trained on patches of" in capsys.readouterr().out) == (norm == "instance")
+    assert ("was validated in windows of" in capsys.readouterr().out) == (norm == "instance")
 
 
 @pytest.mark.slow

@@ -96,13 +96,13 @@ def test_weights_that_say_nothing_of_their_cases_are_scored_with_a_warning(
     assert "which cases it was trained on is not known" in capsys.readouterr().out
 
 
-def test_another_window_than_the_training_patch_is_warned_of(bundle, finished_run, capsys):
-    warning = "was trained on patches of"
+def test_another_window_than_in_validation_is_warned_of(bundle, finished_run, capsys):
+    warning = "was validated in windows of"
     score(bundle, finished_run)
     assert warning not in capsys.readouterr().out
 
     sidecar = json.loads((finished_run / "best.json").read_text())
-    larger = [size + 16 for size in sidecar["training"]["configuration"]["patch_size"]]
+    larger = [size + 16 for size in sidecar["training"]["configuration"]["window_size"]]
     score(bundle, finished_run, window_size=larger)
 
     assert f"runs in windows of {larger}" in capsys.readouterr().out
