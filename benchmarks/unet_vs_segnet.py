@@ -4,7 +4,7 @@ Both networks in the paper's size and in a better one, four classes and infected
 row differs from the others in what its name says and in nothing else.
 
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
-    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --folds 0 1 2 3 4 --full
+    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --tasks classes --folds 0 1 2 3 4 --full
     python benchmarks/unet_vs_segnet.py                                  # prints the tables of what is done
 
 Every finished run is one line in results/unet_vs_segnet.jsonl, with the confusion of every held-out slice; a call skips
@@ -70,7 +70,7 @@ class Row:
 
     def training(self, fold: int, *, binary: bool, full: bool) -> Training:
         """Return the training of this row that holds a fold out."""
-        size = {"patch_size": [320, 320], "window_size": [320, 320], "epochs": self.short}
+        size = {"patch_size": [320, 320], "epochs": self.short}
         if full:
             size = {} if self.full is None else {"epochs": self.full}
         files = ("train", "binary") if binary else ("train",)
@@ -79,8 +79,8 @@ class Row:
 
 UNET, SEGNET = "ct_covid_unet", "ct_covid_segnet"
 ROWS = {
-    "paper_unet": Row(UNET, PAPER_UNET, short=6, full=160),
-    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=6, full=160),
+    "paper_unet": Row(UNET, PAPER_UNET, short=4, full=160),
+    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=4, full=160),
     "unet": Row(UNET),
     "segnet": Row(SEGNET),
     "unet_no_weights": Row(UNET, {"weight_power": 0.0}),
@@ -190,7 +190,8 @@ def main() -> None:
     done = {(line["configuration"], line["fold"], line["seed"]) for line in read_lines(RESULTS)}
     rows = list(ROWS) if arguments.rows == ["all"] else arguments.rows
     for row in rows:
-        for binary in (False, True) if row in BOTH_TASKS else (False,):
+        for task in arguments.tasks if row in BOTH_TASKS else {"classes"} & set(arguments.tasks):
+            binary = task == "infected"
             for fold in arguments.folds:
                 training = ROWS[row].training(fold, binary=binary, full=arguments.full)
                 if (training.configuration, fold, training.seed) in done:
@@ -219,6 +220,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dataset-dir", type=Path)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/unet_vs_segnet"))
     parser.add_argument("--rows", nargs="*", default=[], choices=["all", *ROWS])
+    parser.add_argument(
+        "--tasks", nargs="+", default=["classes", "infected"], choices=["classes", "infected"]
+    )
     parser.add_argument("--folds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument(
         "--full", action="store_true", help="the bundles as they are; hours a fold on two cores"
