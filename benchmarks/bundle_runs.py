@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 
 from segpipe.files import json_sha256
-from segpipe.training.run_folder import processor_name
+from segpipe.training.run_folder import commit, processor_name
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,6 +42,12 @@ class Training:
     fold: int
     seed: int = 0
     files: Sequence[str] = field(default=("train",))
+
+    def __post_init__(self) -> None:
+        """Refuse None as an override: MONAI's bundle run drops it in silence."""
+        nothing = [name for name, value in self.overrides.items() if value is None]
+        if nothing:
+            raise ValueError(f"overrides of None do not reach the training: {', '.join(nothing)}")
 
     @property
     def configuration(self) -> str:
@@ -72,9 +79,14 @@ class Training:
             name: of this one.
 
         Returns:
-            what every line of results holds, and the folder with the scores.
+            what every line of results holds, and the folder with the scores. Minutes are those of this call: of a
+            training that was `resumed`, the last part's.
+
+        Raises:
+            RuntimeError: code or configuration changed meanwhile.
         """
         folder = output_dir / name
+        configuration, code = self.configuration, _code()
         where = {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir), "run_name": name}
         experiment = {
             **self.overrides,
@@ -83,15 +95,18 @@ class Training:
             "val_interval": 1000,  # the last epoch alone
             "patience": 0,
         }
-        resumed = (folder / "training_state.pt").exists()
+        resumed = folder.exists()
         before, began = _processor_seconds(), time.perf_counter()
-        if not (folder / "finished").exists():
+        if not self._finished(folder):
             self._command([], {**where, **experiment, "resume": resumed})
-            (folder / "finished").touch()
         minutes, wall = (_processor_seconds() - before) / 60, (time.perf_counter() - began) / 60
         self._command(["evaluate"], {**where, **experiment, "weights": [str(folder / "last.pt")]})
+        if (configuration, code) != (self.configuration, _code()):
+            raise RuntimeError(
+                f"{name}: code or configuration changed during the training; its result is of neither"
+            )
         line = {
-            "configuration": self.configuration,
+            "configuration": configuration,
             "overrides": dict(self.overrides),
             "fold": self.fold,
             "seed": self.seed,
@@ -103,12 +118,23 @@ class Training:
         }
         return line, folder / "evaluation" / f"last-fold{self.fold}"
 
+    def _finished(self, folder: Path) -> bool:
+        state = folder / "training_state.pt"
+        epochs: int = self.setting("epochs")
+        return state.exists() and torch.load(state, weights_only=True)["epoch"] >= epochs
+
     def _command(self, more_files: Sequence[str], overrides: Mapping[str, Any]) -> None:
         """Do what the bundle's command does, in a process of its own; its log goes to stderr."""
         arguments = [part for name, value in overrides.items() for part in (f"--{name}", _as_text(value))]
         configs = str([f"configs/{name}.yaml" for name in (*self.files, *more_files)])
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs, *arguments]
         subprocess.run(command, cwd=self._root, check=True, stdout=sys.stderr)
+
+
+def _code() -> str | None:
+    """Return the commit, whether or not results were added to it."""
+    version = commit(ROOT / "segpipe")
+    return None if version is None else version.removesuffix("-dirty")
 
 
 def _as_text(value: Any) -> str:

@@ -1,7 +1,8 @@
 """U-Net against SegNet on the lung slices, as Saood & Hatem compare them, and what the balance of classes is worth.
 
-Both networks in the paper's size and in a better one, four classes and infected or not, in one training each: every
-row differs from the others in what its name says and in nothing else.
+Both networks in the bundles' size and in the paper's, four classes and infected or not. The rows `unet_...` differ from
+`unet` in what their names say and in nothing else; `segnet` differs in the network alone. The paper's networks have its
+norms, its middle learning rates, batches of four and no dropout, and the bundles' loss, schedule and augmentation.
 
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --tasks classes --folds 0 1 2 3 4 --full
@@ -48,7 +49,7 @@ PAPER_SEGNET = {
     "norm": "batch",
     "norm_last": True,
     "dropout": 0.0,
-    "learning_rate": 0.003,
+    "learning_rate": 0.001,
 }
 
 
@@ -145,20 +146,30 @@ def _print_table(lines: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     for line in lines:
         groups[line["row"], line["configuration"]].append(line)
     several = len(names) > 2
-    columns = ["row", "folds", "epochs", "parameters", "seconds an epoch", "processor minutes"]
+    columns = [
+        "row",
+        "configuration",
+        "folds",
+        "crop",
+        "epochs",
+        "parameters",
+        "seconds an epoch",
+        "minutes x threads",
+    ]
     columns += [f"Dice {name} (95 %)" for name in names[1:]]
     columns += ["mean Dice", "infected or not"] if several else []
     print(f"\n| {' | '.join([*columns, 'sensitivity', 'specificity', 'accuracy', 'commit'])} |")
     print("|---" * (len(columns) + 4) + "|")
     backgrounds = {}
-    for (row, _), runs in groups.items():
+    for (row, configuration), runs in groups.items():
         runs.sort(key=lambda run: run["fold"])
         slices = np.array([matrix for run in runs for matrix in run["confusions"].values()])
         scores = PooledScores.of(slices.sum(axis=0))
         folds = ",".join(str(run["fold"]) for run in runs)
-        cells = [row, folds, str(runs[0]["epochs"]), f"{runs[0]['parameters']:,}"]
+        cells = [row, configuration, folds, str(runs[0]["crop"]), str(runs[0]["epochs"])]
+        cells += [f"{runs[0]['parameters']:,}"]
         cells += [f"{statistics.median(run['seconds_per_epoch'] for run in runs):.0f}"]
-        cells += [f"{sum(run['cpu_minutes'] for run in runs):.0f}"]
+        cells += [f"{sum(_minutes(run) for run in runs):.0f}"]
         for index, dice in enumerate(scores.dice.tolist(), start=1):
             low, high = pooled_interval(slices, index)
             cells.append(f"{dice:.3f} ({low:.2f} to {high:.2f})")
@@ -171,9 +182,14 @@ def _print_table(lines: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
         backgrounds[folds] = scores.background_accuracy
     for folds, accuracy in backgrounds.items():
         nothing = ["0"] * (len(names) - 1) + (["0", "0"] if several else [])
-        cells = ["**all background**", folds, "-", "0", "0", "0", *nothing]
+        cells = ["**all background**", "-", folds, "-", "-", "0", "0", "0", *nothing]
         cells += [" / ".join(["0"] * (len(names) - 1)), " / ".join(["1"] * (len(names) - 1))]
         print(f"| {' | '.join([*cells, f'{accuracy:.4f}', '-'])} |")
+
+
+def _minutes(run: Mapping[str, Any]) -> float:
+    """Return the minutes of all epochs times threads, which a training that was broken off and resumed has too."""
+    return float(run["seconds_per_epoch"] * run["epochs"] * run["threads"] / 60)
 
 
 def _infected(confusions: NDArray[np.int64]) -> float:
@@ -203,6 +219,7 @@ def main() -> None:
                 measured = {
                     "classes": names,
                     "epochs": training.setting("epochs"),
+                    "crop": training.setting("patch_size")[0],
                     "parameters": sum(p.numel() for p in training.setting("network_def").parameters()),
                     "seconds_per_epoch": round(seconds_per_epoch(output_dir / name), 2),
                     "confusions": read_confusions(scores, names),

@@ -151,8 +151,9 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Args:
         keys: images `(C, *spatial)` as `LoadVolumed` gives them.
-        intensity: "auto" takes uint8 for 8-bit; and for HU a rescaled DICOM series of modality CT, and signed integers
-            or floats with a minimum below 0. "uint8" or "hu" says which it is.
+        intensity: "auto" takes uint8 for 8-bit; and for HU a rescaled DICOM series of modality CT, and from a
+            file that is no DICOM signed integers or floats from below 0 over at least 100. "uint8" or "hu" says
+            which it is.
 
     Returns:
         per key the image as it came, with metadata `ct_kind`, "uint8" or "hu".
@@ -188,12 +189,12 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             return self.intensity
         if image.dtype == torch.uint8:
             return "uint8"
-        if image.meta["is_hounsfield"] or low < 0:
+        if image.meta["is_hounsfield"] or (not modality and low < 0 and high - low >= _LEAST_RANGE_HU):
             return "hu"
         raise SegpipeError(
             f"{file}: {str(image.dtype).removeprefix('torch.')} voxels from {low:g} to {high:g}: neither 8-bit "
-            "nor HU with air below 0, nor DICOM CT with RescaleSlope and RescaleIntercept; say which with --intensity "
-            "uint8 or --intensity hu, or store HU"
+            f"nor HU (below 0 for air or fat, over at least {_LEAST_RANGE_HU}), nor DICOM CT with RescaleSlope and "
+            "RescaleIntercept; say which with --intensity uint8 or --intensity hu, or store HU"
         )
 
 
@@ -209,6 +210,7 @@ def check_intensity_kind(intensity: str) -> str:
 
 
 _INTENSITIES = ("auto", "uint8", "hu")
+_LEAST_RANGE_HU = 100  # from fat to muscle: what spans less is no CT in HU but, say, a z-scored one
 
 
 class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped

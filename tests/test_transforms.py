@@ -388,9 +388,10 @@ def test_eight_bit_pictures_are_taken_as_they_are():
 
 
 def test_a_ct_series_that_is_not_rescaled_is_refused():
-    """Its stored values are not HU: water is often 1024."""
-    with pytest.raises(SegpipeError, match="nor DICOM CT with RescaleSlope and RescaleIntercept"):
-        ct_of(np.array([[0, 1024]], np.int32), modality="CT")
+    """Its stored values are not HU: water is often 1024, and what lies outside the scanner's circle below 0."""
+    for low in (0, -2000):
+        with pytest.raises(SegpipeError, match="nor DICOM CT with RescaleSlope and RescaleIntercept"):
+            ct_of(np.array([[low, 1024]], np.int32), modality="CT")
 
 
 def test_a_rescaled_ct_series_is_in_hounsfield_units_whatever_its_range():
@@ -401,14 +402,20 @@ def test_a_rescaled_ct_series_is_in_hounsfield_units_whatever_its_range():
 
 
 @pytest.mark.parametrize(
-    "array", [np.array([[0, 255]], np.int16), np.array([[0, 999]], np.uint16), np.array([[0, 1]], np.float32)]
+    "array",
+    [
+        np.array([[0, 255]], np.int16),
+        np.array([[0, 999]], np.uint16),
+        np.array([[0, 1]], np.float32),
+        np.array([[-3, 12]], np.float32),  # z-scored
+    ],
 )
 def test_what_can_be_either_kind_is_refused_unless_said(array):
     with pytest.raises(SegpipeError, match=r"scan\.nii: .* neither 8-bit nor HU .*--intensity hu"):
         ct_of(array)
 
     top = float(array.max())
-    if top <= 255:
+    if top <= 255 and array.min() >= 0:
         scaled = ct_of(array, intensity="uint8").max().as_tensor()
         torch.testing.assert_close(scaled, torch.tensor(top / 255))
     hu = torch.tensor(min((top + 1000) / 1400, 1.0))

@@ -16,7 +16,10 @@ from segpipe.errors import SegpipeError, exit_with_message
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _RUN_BY_MONAI = {"imports", "initialize", "run", "finalize"}
-_NAMES = {"bundle_root", "dataset_dir", "manifest", "output_dir", "run_name", "series_uid", "weights"}
+_NAMES = {
+    *("bundle_root", "dataset_dir", "manifest", "output_dir"),
+    *("run_name", "series_uid", "vgg16_weights", "weights"),
+}
 
 
 @exit_with_message()

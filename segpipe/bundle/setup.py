@@ -13,6 +13,7 @@ from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import merged_configuration, running_parser
+from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.inference import choose_precision
 from segpipe.labels import LabelTable
@@ -63,6 +64,43 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
             + (f"\n            {cases.about}" if cases.about else ""),
             flush=True,
         )
+
+
+@exit_with_message()
+def make(identifiers: Sequence[str]) -> None:
+    """Make components of the running configuration now, before the run leaves a trace; later uses get the same.
+
+    Args:
+        identifiers: ids of components.
+
+    Raises:
+        SystemExit: with what a component says of its arguments, in place of MONAI's report on where it was made.
+    """
+    parser = running_parser()
+    for identifier in identifiers:
+        try:
+            parser.get_parsed_content(identifier)
+        except RuntimeError as error:
+            cause = error.__cause__
+            if isinstance(cause, TypeError | ValueError):
+                raise SegpipeError(
+                    f"{identifier} cannot be made: {str(cause).strip()}; correct what it is given"
+                ) from error
+            raise
+
+
+@exit_with_message()
+def load_cases(datasets: Sequence[CaseDataset]) -> None:
+    """Load every case with its deterministic transforms, so that one that they refuse ends the run before it begins.
+
+    Args:
+        datasets: of training and validation.
+
+    Raises:
+        SystemExit: naming the case.
+    """
+    for dataset in datasets:
+        dataset.fill_cache()
 
 
 def _require_enough_cases(cases: TrainingCases) -> None:

@@ -28,7 +28,7 @@ class SegNet(nn.Module):
             is the network of Saood & Hatem: 373,644 parameters for 4 classes and one channel, 372,486 for 2.
             `VGG16_STAGES` has the 13 convolutions of the original.
         spatial_dims: 2 or 3.
-        norm: "batch", as published, "instance" or another of MONAI's factory, after every convolution; None for none.
+        norm: after every convolution: "batch", as published, "instance" or another of MONAI's factory; see `norm_of`.
         norm_last: whether the last convolution, whose outputs are the logits, is normalised too. Saood & Hatem's
             is, the original is not.
         dropout: share of activations that training sets to zero after each ReLU of the encoder's deepest stage.
@@ -54,8 +54,11 @@ class SegNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if not stages or not all(stages):
-            raise SegpipeError(f"SegNet: stages are {stages}; needs at least one, each with a convolution")
+        listed = isinstance(stages, Sequence) and all(isinstance(stage, Sequence) for stage in stages)
+        if not listed or not stages or not all(stages):
+            raise SegpipeError(
+                f"SegNet: stages are {stages}; needs at least one, each a list with a width a convolution"
+            )
         check_architecture(
             "SegNet", spatial_dims, [w for stage in stages for w in stage], 1, in_channels, out_channels
         )
@@ -73,8 +76,9 @@ class SegNet(nn.Module):
             convolutions(spatial_dims, channels, norm) for channels in reversed(mirrored)
         )
         self.logits = convolutions(spatial_dims, last, norm, bare_last=True)
-        if norm_last and norm is not None:
-            self.logits.append(get_norm_layer(norm_of(norm, out_channels), spatial_dims, out_channels))
+        last_norm = norm_of(norm, out_channels) if norm_last else None
+        if last_norm is not None:
+            self.logits.append(get_norm_layer(last_norm, spatial_dims, out_channels))
         self.pool = MaxPool(spatial_dims)
         self.unpool = MaxUnpool()
 

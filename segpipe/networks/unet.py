@@ -23,7 +23,7 @@ class UNet(nn.Module):
         out_channels: classes, the background included.
         widths: channels of each level, from full resolution to the bottom.
         spatial_dims: 2 or 3.
-        norm: "batch", "instance" or another of MONAI's factory, after every convolution; None, as published, for none.
+        norm: after every convolution: None, as published, "instance" or another of MONAI's factory; see `norm_of`.
         dropout: share of activations that training sets to zero after each ReLU of the bottom level.
 
     Attributes:
@@ -46,7 +46,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_architecture("UNet", spatial_dims, list(widths), 2, in_channels, out_channels)
+        check_architecture("UNet", spatial_dims, widths, 2, in_channels, out_channels)
         self.strides = [2] * (len(widths) - 1)
         *upper, bottom = widths
         self.down = nn.ModuleList(

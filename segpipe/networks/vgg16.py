@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from segpipe.networks.segnet import SegNet
 from segpipe.networks.weights import read_state
 
 _RGB = 3
+_FEATURE = re.compile(r"features\.(\d+)\.\w+")
 _COUNTER = "num_batches_tracked"  # which torchvision's file lacks
 
 
@@ -29,33 +33,46 @@ def load_vgg16_bn(network: SegNet, path: Path) -> None:
 
     Source: Simonyan & Zisserman, ICLR 2015; Badrinarayanan et al., TPAMI 2017.
     """
-    stored = _features(path, read_state(path))
-    own = {name: tensor for name, tensor in network.encoder.state_dict().items() if _COUNTER not in name}
-    if len(stored) != len(own):
+    if not path.is_file():
+        raise SegpipeError(f"{path}: no such weights of VGG16; name a local file of torchvision's vgg16_bn")
+    stored = _modules(_features(path, read_state(path)))
+    own = _modules(network.encoder.state_dict())
+    count, wanted = (sum(map(len, modules.values())) for modules in (stored, own))
+    if [set(tensors) for tensors in stored.values()] != [set(tensors) for tensors in own.values()]:
         raise SegpipeError(
-            f"{path}: holds {len(stored)} tensors of convolutions and batch norms, the encoder {len(own)}; give "
+            f"{path}: holds {count} tensors of convolutions and batch norms, the encoder {wanted}, or others; give "
             "torchvision's vgg16_bn, and a SegNet of VGG16's stages with batch norm"
         )
-    shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-    first = next(iter(stored))
-    if stored[first].shape[1:2] == (_RGB,) and next(iter(own.values())).shape[1] == 1:
-        stored[first] = stored[first].sum(dim=1, keepdim=True)
-    for (theirs, tensor), (ours, expected) in zip(stored.items(), own.items(), strict=True):
-        if tensor.shape != expected.shape:
-            raise SegpipeError(
-                f"{path}: {theirs} is of shape {shapes[theirs]}, the encoder's {ours} of "
-                f"{tuple(expected.shape)}; give torchvision's vgg16_bn, and a SegNet of VGG16's stages for grey "
-                "or RGB images"
-            )
-    network.encoder.load_state_dict(dict(zip(own, stored.values(), strict=True)), strict=False)
+    state = {}
+    for (theirs, tensors), (ours, places) in zip(stored.items(), own.items(), strict=True):
+        for name, place in places.items():
+            tensor = tensors[name]
+            if tensor.shape[1:2] == (_RGB,) and place.shape[1] == 1:
+                tensor = tensor.sum(dim=1, keepdim=True)
+            if tensor.shape != place.shape:
+                raise SegpipeError(
+                    f"{path}: {theirs}.{name} is of shape {tuple(tensors[name].shape)}, the encoder's {ours}.{name} of "
+                    f"{tuple(place.shape)}; give torchvision's vgg16_bn, and a SegNet of VGG16's stages for grey "
+                    "or RGB images"
+                )
+            state[f"{ours}.{name}"] = tensor
+    network.encoder.load_state_dict(state, strict=False)
+
+
+def _modules(state: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the tensors by module, and there by name: their order says nothing, a batch norm's four have one shape."""
+    modules: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+    for place, tensor in state.items():
+        module, _, name = place.rpartition(".")
+        if name != _COUNTER:
+            modules[module][name] = tensor
+    return modules
 
 
 def _features(path: Path, state: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors of VGG16's convolutional part in their order, which is the encoder's."""
+    """Return the tensors of VGG16's convolutional part, `features.<number>.<name>`, by number as the encoder's are."""
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise SegpipeError(f"{path}: is not a state_dict; give torchvision's vgg16_bn")
-    return {
-        name: tensor
-        for name, tensor in state.items()
-        if name.startswith("features.") and _COUNTER not in name
-    }
+    places = {name: _FEATURE.fullmatch(name) for name in state}
+    numbers = {name: int(match[1]) for name, match in places.items() if match is not None}
+    return {name: state[name] for name in sorted(numbers, key=numbers.__getitem__)}

@@ -127,13 +127,25 @@ def test_training_overfits_one_batch(bundle):
     assert losses[-1] < 0.35 * losses[0]
 
 
-def z_scored(voxels):
-    return (voxels - voxels.mean()) / voxels.std()
+def test_the_seed_alone_decides_with_which_weights_training_begins(bundle):
+    """Whatever was drawn before, and whichever check asks for the network first."""
 
+    def first_weights(seed, drawn):
+        torch.manual_seed(drawn)
+        workflow = bundle.workflow(
+            ["train"],
+            "train",
+            **bundle.training,
+            **bundle.small_network,
+            seed=seed,
+            run_name=f"{seed}-{drawn}",
+        )
+        return workflow.network_def.state_dict()
 
-def windowed(voxels):
-    """-1000 to 400 HU as 0 to 1, slices laid back to the right: the file's axes go left, back, head."""
-    return np.clip((voxels + 1000) / 1400, 0, 1).transpose(1, 0, 2)
+    one, again, other = first_weights(0, 1), first_weights(0, 2), first_weights(1, 1)
+
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
 def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
@@ -207,18 +219,28 @@ def test_every_format_comes_back_on_its_own_grid(bundle, finished_run, phantom_s
 
 
 def test_train_and_inference_agree(bundle):
-    """The same network and the same deterministic transforms, with every number they use."""
-    train, infer = bundle.parser("train"), bundle.parser("inference")
-    shared = ["network_def", "deterministic_transforms", "labels", "identity"]
-    shared += [name for name in train.get() if name in infer and isinstance(train[name], int | float | list)]
-    shared = [
-        name for name in shared if name not in ("imports", "initialize", "run", "load_transforms", "handlers")
-    ]
+    """The same network and the same deterministic transforms, with every number and name they use.
 
-    assert {name: train[name] for name in shared} == {name: infer[name] for name in shared}
-    assert train["validate#inferer"] == infer["inferer"]
-    assert {"window_size", "overlap", *bundle.small_network} <= set(shared)
-    assert {"spacing_mm", "window_hu"} & set(shared)
+    So do their overrides: `paper.yaml` and `paper_inference.yaml`.
+    """
+    where = {"imports", "initialize", "run", "load_transforms", "handlers"}
+    where |= {"bundle_root", "dataset_dir", "output_dir", "device", "num_workers"}
+    where |= {"dropout"}  # idle in inference
+    overrides = [path.stem for path in (bundle.root / "configs").glob("*_inference.yaml")]
+    for names in ([], *([name.removesuffix("_inference")] for name in overrides)):
+        train = bundle.parser("train", *names)
+        infer = bundle.parser("inference", *(f"{name}_inference" for name in names))
+        simple = (int, float, list, str, type(None))
+        shared = ["network_def", "deterministic_transforms", "labels", "identity"]
+        shared += [name for name in train.get() if name in infer and isinstance(train[name], simple)]
+        shared = [name for name in shared if name not in where]
+        if names == ["vgg16"]:  # whose weights to start from inference has no use for
+            shared.remove("network_def")
+
+        assert {name: train[name] for name in shared} == {name: infer[name] for name in shared}, names
+        assert train["validate#inferer"] == infer["inferer"]
+        assert {"window_size", "overlap", "precision", *bundle.small_network} <= set(shared)
+        assert {"spacing_mm", "window_hu"} & set(shared)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.every_bundle
 def test_it_trains_in_mixed_precision(bundle, tmp_path):
     run = bundle.train("gpu", device="cuda:0", output_dir=str(tmp_path))
 

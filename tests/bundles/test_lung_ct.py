@@ -1,6 +1,7 @@
 """The two bundles for lung CT: one experiment, two networks; and what only they can refuse."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_both_are_one_experiment_but_for_the_network(lung, names):
 
 @pytest.mark.parametrize("name", ["article", "paper"])
 def test_published_trainings_run(lung, name):
-    """On phantoms, in the paper's network made small; nothing validates with a fold of all."""
+    """On phantoms, in the paper's network made small."""
     sizes = {**lung.training, **lung.small_network, "manifest": str(lung.manifest), "fold": 0}
 
     lung.run("train", name, **sizes, run_name=name, epochs=1, val_interval=1)
@@ -295,6 +296,48 @@ def test_a_slice_of_another_size_is_refused(lung):
     assert "is (80, 96) voxels where (96, 96) is wanted" in message
 
 
+def test_a_slice_that_could_be_8_bit_or_hu_is_refused_before_the_first_epoch(lung):
+    """Though it is among those that validate, which are read at the end of it."""
+    _, images = change_manifest(lung)
+    held_out = [case.fold for case in load_manifest(lung.manifest).training].index(0)
+    volume = read_volume(images[held_out])
+    write_volume((volume.array - volume.array.min()).astype(np.uint16), volume.grid, images[held_out])
+
+    message = refusal(lambda: lung.train("bad"))
+
+    assert "say which with --intensity uint8 or --intensity hu" in message
+    assert not (lung.output_dir / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ({"widths": [16], "stages": []}, r"(widths are \[16\]|stages are \[\]); needs at least"),
+        ({"widths": 64, "stages": [64, 64]}, r"(widths are 64|stages are \[64, 64\]); needs at least"),
+        ({"dropout": 2}, "network_def cannot be made: dropout probability has to be between 0 and 1"),
+        ({"norm": "bach"}, "(?s)network_def cannot be made: .*did you mean 'BATCH'"),
+        ({"dice_weight": -1}, "dice_weight is -1"),
+    ],
+    ids=str,
+)
+def test_numbers_that_no_network_or_loss_has_are_one_message(lung, override, expected):
+    known = lung.parser("train").get()
+
+    message = refusal(lambda: lung.train("bad", **{k: v for k, v in override.items() if k in known}))
+
+    assert re.search(expected, message)
+    assert not (lung.output_dir / "bad").exists()
+
+
+def test_a_network_without_norms_is_had_by_name(lung):
+    """None on the command line would be dropped in silence."""
+    parser = lung.parser("train", norm="none")
+
+    network = parser.get_parsed_content("network_def")
+
+    assert not [module for module in network.modules() if "Norm" in type(module).__name__]
+
+
 @pytest.mark.parametrize("names", [("train",), ("train", "evaluate"), ("inference",)], ids="+".join)
 def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
     where = (
@@ -415,15 +458,18 @@ def test_real_ct_comes_back_on_its_grid(bundle, finished_run, real_data, tmp_pat
     """Geometry alone: none of these shows a lung."""
     series = real_data("dicom_seg") / "ct-3slice"
     spleen = next((real_data("spleen") / "imagesTr").glob("*.nii.gz"))
+    sarcoma = next(real_data("sts_ct").glob("*/CT_image.nii.gz"))
     scans = tmp_path / "scans"
     scans.mkdir()
-    (scans / "series").symlink_to(series)
-    (scans / "spleen.nii.gz").symlink_to(spleen)
+    named = {"series": series, "spleen.nii.gz": spleen, "sarcoma.nii.gz": sarcoma}
+    for name, scan in named.items():
+        (scans / name).symlink_to(scan)
     where = {"bundle_root": str(bundle.root), "dataset_dir": str(scans), "output_dir": str(tmp_path / "out")}
 
     bundle.run(
         "inference", **where, weights=[str(finished_run / "best.pt")], device="cpu", slice_size=[96, 96]
     )
 
-    for scan, written in ((series, "series.nii.gz"), (spleen, "spleen.nii.gz")):
-        assert read_volume(tmp_path / "out" / written).grid.differences(read_volume(scan).grid) == []
+    for name, scan in named.items():
+        written = read_volume(tmp_path / "out" / f"{name.removesuffix('.nii.gz')}.nii.gz")
+        assert written.grid.differences(read_volume(scan).grid) == []

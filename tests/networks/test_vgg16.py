@@ -68,6 +68,25 @@ def test_a_file_without_batch_counters_is_taken(weights):
     load_vgg16_bn(SegNet(1, 2, VGG16_STAGES), weights)
 
 
+def test_the_order_in_a_file_says_nothing(vgg16, weights):
+    """The four tensors of a batch norm have one shape, so that a swap would load."""
+    state = torch.load(weights)
+    torch.save({name: state[name] for name in sorted(state, reverse=True)}, weights)
+    network = SegNet(3, 2, VGG16_STAGES)
+
+    load_vgg16_bn(network, weights)
+
+    last = network.encoder[4][2]
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        assert torch.equal(getattr(last.adn.N, name), getattr(vgg16[41], name)), name
+    assert torch.equal(last.conv.weight, vgg16[40].weight)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SegpipeError, match=r"no such weights of VGG16; name a local file"):
+        load_vgg16_bn(SegNet(1, 2, VGG16_STAGES), tmp_path / "none.pth")
+
+
 def test_weights_of_another_shape_are_refused_and_change_nothing(weights):
     network = SegNet(1, 2, ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512, 512, 256)))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
