@@ -25,7 +25,8 @@ SMALL = {
 
 
 def torchrun(bundle, output_dir, processes=2, run_name="two", **overrides):
-    settings = {**bundle.training, **SMALL, "output_dir": output_dir, "run_name": run_name, **overrides}
+    small = SMALL if bundle.spatial_dims == 3 else {"epochs": 2, "val_interval": 1, **bundle.small_network}
+    settings = {**bundle.training, **small, "output_dir": output_dir, "run_name": run_name, **overrides}
     settings.pop("device")
     arguments = [
         text
@@ -112,6 +113,38 @@ def test_validation_counts_every_case_once(bundle, run):
     logged = {event.step: event.value for event in log.Scalars("accuracy/validation")}
     pooled = json.loads((run / "evaluation" / "best-fold0" / "pooled.json").read_text())
     assert logged[best["epoch"]] == pytest.approx(pooled["accuracy"], abs=1e-4)
+
+
+@pytest.mark.every_bundle("CT")
+def test_slices_train_on_two_processes(bundle, tmp_path):
+    """The loss of validation too is over every process's slices, each in its own batch."""
+    done = torchrun(bundle, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    alone = {**bundle.training, **bundle.small_network, "output_dir": str(tmp_path), "run_name": "one"}
+    weights = [str(tmp_path / "two" / "last.pt")]
+    bundle.run("train", "evaluate", **{**alone, "run_name": "two"}, weights=weights)
+
+    log = EventAccumulator(str(tmp_path / "two" / "tensorboard"))
+    log.Reload()
+    logged = {tag: log.Scalars(tag)[-1].value for tag in ("accuracy/validation", "loss/validation")}
+    pooled = json.loads((tmp_path / "two" / "evaluation" / "last-fold0" / "pooled.json").read_text())
+    assert logged["accuracy/validation"] == pytest.approx(pooled["accuracy"], abs=1e-4)
+    assert logged["loss/validation"] == pytest.approx(validation_loss(bundle, alone, weights[0]), rel=1e-3)
+
+
+def validation_loss(bundle, overrides, weights):
+    """Return the mean over the held-out slices, one at a time, in one process."""
+    parser = bundle.parser("train", **overrides)
+    network, loss, validate = (
+        parser.get_parsed_content(name) for name in ("network", "loss", "validate#dataloader")
+    )
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    network.eval()
+    with torch.no_grad():
+        losses = [loss(network(batch["image"]), batch["label"]).item() for batch in validate]
+    assert len(losses) == 2
+    return sum(losses) / len(losses)
 
 
 def test_its_weights_segment(bundle, run, phantom_scans, tmp_path):

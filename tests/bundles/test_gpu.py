@@ -41,3 +41,21 @@ def test_hippocampus_reaches_its_dice_in_two_minutes(bundle, real_data, tmp_path
     print(f"Dice {best:.4f} in {seconds:.0f} s on {torch.cuda.get_device_name()}")
     assert best >= 0.89
     assert seconds < 120
+
+
+@pytest.mark.every_bundle("CT")
+@pytest.mark.realdata
+def test_50_epochs_of_lung_slices_take_less_than_five_minutes(bundle, real_data, tmp_path):
+    real = {
+        "bundle_root": str(bundle.root),
+        "dataset_dir": str(real_data("covid_ct_512")),
+        "output_dir": str(tmp_path),
+        "run_name": "gpu",
+    }
+    began = time.perf_counter()
+
+    bundle.run("train", **real, device="cuda:0", epochs=50, num_workers=8)
+
+    seconds = time.perf_counter() - began
+    print(f"50 epochs in {seconds:.0f} s on {torch.cuda.get_device_name()}")
+    assert seconds < 300
