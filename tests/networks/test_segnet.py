@@ -79,5 +79,5 @@ def test_the_decoder_sees_where_maxima_were():
 
 @pytest.mark.parametrize("stages", [(), ((64,), ())])
 def test_empty_stages_are_refused(stages):
-    with pytest.raises(SegpipeError, match="needs at least one, each with a convolution"):
+    with pytest.raises(SegpipeError, match="needs at least one, each a list with a width a convolution"):
         SegNet(1, 2, stages)
