@@ -27,5 +27,5 @@ def test_an_odd_last_row_is_seen_at_every_level():
 
 
 def test_less_than_two_levels_are_refused():
-    with pytest.raises(SegpipeError, match=r"widths are \[16\]; needs at least 2"):
+    with pytest.raises(SegpipeError, match=r"widths are \(16,\); needs at least 2 whole numbers"):
         UNet(1, 2, widths=(16,))
