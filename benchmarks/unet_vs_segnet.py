@@ -39,7 +39,7 @@ BINARY = ("background", "infected")
 PAPER_UNET = {
     "batch_size": 4,
     "widths": [64, 128, 256],
-    "norm": None,
+    "norm": "none",
     "dropout": 0.0,
     "learning_rate": 0.0005,
 }

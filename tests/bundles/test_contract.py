@@ -179,7 +179,7 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
     assert written.get_data_dtype() == np.uint8
     np.testing.assert_allclose(written.affine, scan.affine, atol=1e-6)
     disagreeing = np.count_nonzero(np.asarray(written.dataobj) != expected)
-    assert disagreeing <= 1e-3 * expected.size  # sums in another order; they move a SegNet's maxima too
+    assert disagreeing <= 1e-4 * expected.size  # ties between sums in another order
 
 
 def expected_label_map(network, voxels, window):
