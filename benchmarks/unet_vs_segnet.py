@@ -1,8 +1,9 @@
 """U-Net against SegNet on the lung slices, as Saood & Hatem compare them, and what the balance of classes is worth.
 
-Both networks in the bundles' size and in the paper's, four classes and infected or not. The rows `unet_...` differ from
-`unet` in what their names say and in nothing else; `segnet` differs in the network alone. The paper's networks have its
-norms, its middle learning rates, batches of four and no dropout, and the bundles' loss, schedule and augmentation.
+Both networks in the bundles' size, twice as wide and in the paper's, four classes and (not the wide ones) infected or
+not. The rows `unet_...` differ from `unet` in what their names say and in nothing else; `segnet` differs in the network
+alone. The paper's networks have its norms, its middle learning rates, batches of four and no dropout, and the bundles'
+loss, schedule and augmentation.
 
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --tasks classes --folds 0 1 2 3 4 --full
@@ -66,7 +67,7 @@ class Row:
 
     bundle: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    short: int = 12
+    short: int = 10
     full: int | None = None
 
     def training(self, fold: int, *, binary: bool, full: bool) -> Training:
@@ -78,12 +79,15 @@ class Row:
         return Training(self.bundle, {**self.overrides, **size}, fold, files=files)
 
 
+WIDE = [16, 32, 64, 128, 256, 256]
 UNET, SEGNET = "ct_covid_unet", "ct_covid_segnet"
 ROWS = {
-    "paper_unet": Row(UNET, PAPER_UNET, short=4, full=160),
-    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=4, full=160),
+    "paper_unet": Row(UNET, PAPER_UNET, short=3, full=160),
+    "paper_segnet": Row(SEGNET, PAPER_SEGNET, short=3, full=160),
     "unet": Row(UNET),
     "segnet": Row(SEGNET),
+    "unet_wide": Row(UNET, {"widths": WIDE}),
+    "segnet_wide": Row(SEGNET, {"stages": [[width, width] for width in WIDE]}),
     "unet_no_weights": Row(UNET, {"weight_power": 0.0}),
     "unet_full_weights": Row(UNET, {"weight_power": 1.0}),
     "unet_no_dice": Row(UNET, {"dice_weight": 0.0}),
