@@ -1,6 +1,19 @@
-"""From a batch to scores: precision, slices, progress."""
+"""From a batch to scores: precision, mirror images, slices, progress."""
 
-from segpipe.inference.inferers import PrecisionInferer, SliceInferer, choose_precision, needs_loss_scaling
+from segpipe.inference.inferers import (
+    FlipInferer,
+    PrecisionInferer,
+    SliceInferer,
+    choose_precision,
+    needs_loss_scaling,
+)
 from segpipe.inference.progress import LogProgress
 
-__all__ = ["LogProgress", "PrecisionInferer", "SliceInferer", "choose_precision", "needs_loss_scaling"]
+__all__ = [
+    "FlipInferer",
+    "LogProgress",
+    "PrecisionInferer",
+    "SliceInferer",
+    "choose_precision",
+    "needs_loss_scaling",
+]

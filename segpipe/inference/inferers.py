@@ -1,8 +1,9 @@
-"""MONAI inferers: reduced precision round the network of another, and a 2D network over volumes."""
+"""MONAI inferers: reduced precision and mirror images round the network of another, and a 2D network over volumes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import monai.inferers
@@ -77,6 +78,49 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             return scores.float()
 
         return self.inferer(inputs, reduced, *args, **kwargs)
+
+
+class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
+    """Average a network's scores over each window of another inferer and its mirror images, laid back.
+
+    Args:
+        inferer: the inferer to wrap.
+        flips: spatial axes of the network's input, from 0, along which it is mirrored: alone and together, so
+            that n axes take 2 to the n times as long. None of them changes nothing.
+
+    Raises:
+        SegpipeError: an axis twice or below 0; on the way forward, one that the network's input does not have.
+    """
+
+    def __init__(self, inferer: Inferer, flips: Sequence[int] = ()) -> None:
+        super().__init__()
+        if len(set(flips)) < len(flips) or any(not isinstance(axis, int) or axis < 0 for axis in flips):
+            raise SegpipeError(
+                f"flips are {list(flips)}; each must be an axis, from 0, and none may come twice"
+            )
+        self.inferer = inferer
+        self.flips = tuple(flips)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Return averaged scores of `network` for `inputs`, both `(B, C, *spatial)`."""
+
+        def averaged(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> torch.Tensor:
+            axes = window.ndim - 2
+            if any(axis >= axes for axis in self.flips):
+                raise SegpipeError(
+                    f"flips are {list(self.flips)}, but the network's input has the axes 0 to {axes - 1}"
+                )
+            total = network(window, *network_args, **network_kwargs)
+            for count in range(1, len(self.flips) + 1):
+                for chosen in combinations(self.flips, count):
+                    dims = [axis + 2 for axis in chosen]
+                    total = total + network(window.flip(dims), *network_args, **network_kwargs).flip(dims)
+            scores: torch.Tensor = total / 2 ** len(self.flips)
+            return scores
+
+        return self.inferer(inputs, averaged, *args, **kwargs)
 
 
 class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped

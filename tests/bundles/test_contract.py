@@ -7,6 +7,7 @@ import os
 import pydoc
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import monai.bundle
@@ -154,7 +155,8 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
     With random weights, the first that answer with more than one class.
     """
     volume = bundle.kind.scans["nrrd/phantom.nrrd"]
-    window = bundle.parser("inference", **bundle.window)["window_size"]
+    settings = bundle.parser("inference", **bundle.window)
+    window, flips = settings["window_size"], settings.get("flips", [])
     image, _, grid = next(
         phantom
         for phantom in (volume(3, index) for index in range(100))
@@ -165,7 +167,7 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
     for seed in range(20):
         torch.manual_seed(seed)
         network = bundle.parser("inference").get_parsed_content("network_def").eval()
-        expected = expected_label_map(network, scan.get_fdata(dtype=np.float32), window)
+        expected = expected_label_map(network, scan.get_fdata(dtype=np.float32), window, flips)
         if 0 < np.count_nonzero(expected == expected.flat[0]) < 0.95 * expected.size:
             break
     else:
@@ -182,22 +184,26 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
     assert disagreeing <= 1e-4 * expected.size  # ties between sums in another order
 
 
-def expected_label_map(network, voxels, window):
+def expected_label_map(network, voxels, window, flips):
     """Volumes z-scored; or slices of -1000 to 400 HU as 0 to 1, laid back, left where the file's axes go left, back."""
     if len(window) == voxels.ndim:
-        return arg_max_in_window(network, (voxels - voxels.mean()) / voxels.std(), window)
+        return arg_max_in_window(network, (voxels - voxels.mean()) / voxels.std(), window, flips)
     slices = np.clip((voxels + 1000) / 1400, 0, 1).transpose(2, 1, 0)
-    return np.stack([arg_max_in_window(network, image, window).T for image in slices], axis=-1)
+    return np.stack([arg_max_in_window(network, image, window, flips).T for image in slices], axis=-1)
 
 
-def arg_max_in_window(network, image, window):
-    """Pad an image with zeros on both sides to the window, and take the padding off the answer."""
+def arg_max_in_window(network, image, window, flips):
+    """Pad an image with zeros on both sides to the window, and take the padding off the answers' mean."""
     missing = [wanted - size for wanted, size in zip(window, image.shape, strict=True)]
     before = [half // 2 for half in missing]
     padded = np.pad(image, [(b, m - b) for b, m in zip(before, missing, strict=True)])
-    with torch.no_grad():
-        scores = network(torch.from_numpy(padded)[None, None])[0].numpy()
-    return scores.argmax(axis=0)[tuple(slice(b, b + s) for b, s in zip(before, image.shape, strict=True))]
+    scores = []
+    for axes in (axes for count in range(len(flips) + 1) for axes in combinations(flips, count)):
+        with torch.no_grad():
+            answer = network(torch.from_numpy(np.flip(padded, axes).copy())[None, None])[0].numpy()
+        scores.append(np.flip(answer, [axis + 1 for axis in axes]))
+    inside = tuple(slice(b, b + s) for b, s in zip(before, image.shape, strict=True))
+    return np.mean(scores, axis=0).argmax(axis=0)[inside]
 
 
 def test_every_format_comes_back_on_its_own_grid(bundle, finished_run, phantom_scans, tmp_path):
@@ -225,7 +231,7 @@ def test_train_and_inference_agree(bundle):
     """
     where = {"imports", "initialize", "run", "load_transforms", "handlers"}
     where |= {"bundle_root", "dataset_dir", "output_dir", "device", "num_workers"}
-    where |= {"dropout"}  # idle in inference
+    where |= {"dropout", "flips"}  # idle in inference; evaluation's are compared with the inferer
     overrides = [path.stem for path in (bundle.root / "configs").glob("*_inference.yaml")]
     for names in ([], *([name.removesuffix("_inference")] for name in overrides)):
         train = bundle.parser("train", *names)
@@ -238,7 +244,7 @@ def test_train_and_inference_agree(bundle):
             shared.remove("network_def")
 
         assert {name: train[name] for name in shared} == {name: infer[name] for name in shared}, names
-        assert train["validate#inferer"] == infer["inferer"]
+        assert bundle.parser("train", *names, "evaluate")["validate#inferer"] == infer["inferer"]
         assert {"window_size", "overlap", "precision", *bundle.small_network} <= set(shared)
         assert {"spacing_mm", "window_hu"} & set(shared)
 

@@ -1,4 +1,4 @@
-"""Reduced precision round the network of any inferer, and which precision is chosen."""
+"""Reduced precision and mirror images round the network of any inferer, and which precision is chosen."""
 
 import pytest
 import torch
@@ -6,7 +6,13 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
 from segpipe.errors import SegpipeError
-from segpipe.inference import PrecisionInferer, SliceInferer, choose_precision, needs_loss_scaling
+from segpipe.inference import (
+    FlipInferer,
+    PrecisionInferer,
+    SliceInferer,
+    choose_precision,
+    needs_loss_scaling,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 
@@ -214,3 +220,48 @@ def test_sizes_below_and_above_the_window_are_covered(flat_network, size):
     assert scores.shape == (1, 2, *size)
     assert scores.isfinite().all()
     assert {shape[2:] for shape in flat_network.seen} == {(12, 12)}
+
+
+def test_mirror_images_are_averaged_in_place(network, image):
+    averaged = FlipInferer(SimpleInferer(), [0, 2])
+
+    expected = sum(network(image.flip(dims)).flip(dims) for dims in ((), (2,), (4,), (2, 4))) / 4
+    torch.testing.assert_close(averaged(image, network), expected)
+    assert not torch.allclose(expected, network(image))
+
+
+@pytest.mark.parametrize("flips", [[0], [1, 2], [0, 1, 2]])
+def test_averaged_scores_turn_with_the_image(network, image, flips):
+    averaged = FlipInferer(SimpleInferer(), flips)
+
+    for axis in flips:
+        mirrored = averaged(image.flip(2 + axis), network)
+        torch.testing.assert_close(mirrored.flip(2 + axis), averaged(image, network))
+
+
+def test_no_mirror_images_are_the_bare_network(network, image):
+    assert torch.equal(FlipInferer(SimpleInferer())(image, network), network(image))
+
+
+def test_windows_are_mirrored_not_the_image(network, image):
+    seen = []
+
+    def looking(window):
+        seen.append(tuple(window.shape))
+        return network(window)
+
+    window = SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4, overlap=0.5)
+    FlipInferer(window, [1])(image, looking)
+    assert {shape[2:] for shape in seen} == {(8, 8, 8)}
+    assert len(seen) % 2 == 0
+
+
+@pytest.mark.parametrize("flips", [[0, 0], [-1], [1.0], ["x"]])
+def test_flips_that_are_no_axes_are_refused(flips):
+    with pytest.raises(SegpipeError, match="each must be an axis, from 0, and none may come twice"):
+        FlipInferer(SimpleInferer(), flips)
+
+
+def test_flips_along_an_axis_that_is_not_there_are_refused(network, image):
+    with pytest.raises(SegpipeError, match=r"flips are \[3\], but the network's input has the axes 0 to 2"):
+        FlipInferer(SimpleInferer(), [3])(image, network)
