@@ -18,6 +18,7 @@ SIZES = [(16, 16), (13, 10), (1, 7), (16, 8, 12), (9, 10, 5)]
 
 @pytest.fixture(params=SMALL)
 def make(request):
+    torch.manual_seed(0)  # one in twenty of networks this narrow has a layer without a positive value
     return SMALL[request.param]
 
 
