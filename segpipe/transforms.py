@@ -259,6 +259,37 @@ def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
+class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Bring each slice's voxels other than 0 to mean 0 and standard deviation 1; voxels of 0 stay 0.
+
+    MONAI's `NormalizeIntensityd` takes a volume as one. Slices in a window that nobody published differ in brightness
+    and contrast; black is what lies outside the body or below the window.
+
+    Args:
+        keys: images `(C, x, y)` or `(C, x, y, z)`, 0 to 1, each plane along z a slice of its own.
+        min_std: a smaller standard deviation counts as this one, so that the noise of an empty slice stays small.
+
+    Returns:
+        per key a float32 MetaTensor of the same shape.
+    """
+
+    def __init__(self, keys: KeysCollection, min_std: float = 0.05) -> None:
+        super().__init__(keys)
+        self.min_std = min_std
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Normalise every key of one record."""
+        normalized = dict(data)
+        for key in self.key_iterator(normalized):
+            image = normalized[key]
+            inside = image != 0
+            count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+            centred = (image - image.sum(dim=(1, 2), keepdim=True) / count) * inside
+            std = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
+            normalized[key] = centred / std.clamp(min=self.min_std)
+        return normalized
+
+
 class OrientVolumesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped
     """Bring volumes to one orientation, as MONAI's `Orientationd` does; 2D slices stay as their file has them.
 

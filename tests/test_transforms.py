@@ -16,6 +16,7 @@ from segpipe.transforms import (
     CTKindd,
     LabelIndicesd,
     LoadVolumed,
+    NormalizeSlicesd,
     OrientVolumesd,
     SaveLabelMapd,
 )
@@ -379,6 +380,51 @@ def test_hounsfield_units_are_windowed(dtype):
     assert scaled.dtype == torch.float32
     torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[0, 0, 0.5, 1, 1]]))
     assert scaled.meta["filename_or_obj"] == "scan.nii"
+
+
+def normalized(array):
+    image = MetaTensor(torch.as_tensor(array), meta={"filename_or_obj": "scan.nii"})
+    return NormalizeSlicesd("image")({"image": image})["image"]
+
+
+def test_a_slice_is_normalised_over_what_is_not_black():
+    slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 40, 30)).astype(np.float32)
+    slice_[:, :, :12] = 0
+
+    image = normalized(slice_)
+
+    inside = slice_[slice_ != 0].astype(np.float64)
+    expected = np.where(slice_ == 0, 0, (slice_ - inside.mean()) / inside.std())
+    assert image.dtype == torch.float32
+    assert image.meta["filename_or_obj"] == "scan.nii"
+    np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
+
+
+def test_brightness_and_contrast_of_a_slice_do_not_matter():
+    slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 40, 30)).astype(np.float32)
+
+    torch.testing.assert_close(normalized(slice_ * 0.5 + 0.1), normalized(slice_))
+
+
+def test_each_slice_of_a_volume_is_normalised_by_itself():
+    volume = np.random.default_rng(0).uniform(0, 1, (1, 20, 30, 4)).astype(np.float32) * [0.2, 0.5, 0.7, 1]
+    volume = volume.astype(np.float32)
+
+    image = normalized(volume)
+
+    for index in range(4):
+        torch.testing.assert_close(image[..., index], normalized(volume[..., index]))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.4])
+def test_a_blank_slice_becomes_zero(value):
+    assert not normalized(np.full((1, 20, 30), value, np.float32)).abs().max() > 1e-5
+
+
+def test_the_noise_of_an_empty_slice_stays_small():
+    noise = np.random.default_rng(0).normal(0, 0.005, (1, 100, 100)).clip(0).astype(np.float32)
+
+    assert normalized(noise).abs().max() < 0.5
 
 
 def test_eight_bit_pictures_are_taken_as_they_are():
