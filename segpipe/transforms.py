@@ -260,10 +260,12 @@ def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
 
 
 class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Bring each slice's voxels other than 0 to mean 0 and standard deviation 1; voxels of 0 stay 0.
+    """Shift and scale each slice so that its voxels other than 0 have mean 0 and standard deviation 1.
 
-    MONAI's `NormalizeIntensityd` takes a volume as one. Slices in a window that nobody published differ in brightness
-    and contrast; black is what lies outside the body or below the window.
+    MONAI's `NormalizeIntensityd` takes a volume as one, and with `nonzero` leaves black at 0, which then is a medium
+    grey: the air round a patient, half of it below the window, becomes pepper and salt. Here black stays the darkest.
+    Slices in a window that nobody published differ in brightness and contrast; black is what lies outside the body
+    or below the window.
 
     Args:
         keys: images `(C, x, y)` or `(C, x, y, z)`, 0 to 1, each plane along z a slice of its own.
@@ -284,8 +286,8 @@ class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             image = normalized[key]
             inside = image != 0
             count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-            centred = (image - image.sum(dim=(1, 2), keepdim=True) / count) * inside
-            std = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
+            centred = image - image.sum(dim=(1, 2), keepdim=True) / count
+            std = ((centred * inside).square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
             normalized[key] = centred / std.clamp(min=self.min_std)
         return normalized
 
