@@ -12,7 +12,8 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform, Orientation, ScaleIntensityRange
-from monai.utils import ensure_tuple
+from monai.utils import convert_to_numpy, ensure_tuple
+from scipy import ndimage
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable, whole_numbers
@@ -260,36 +261,46 @@ def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
 
 
 class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Shift and scale each slice so that its voxels other than 0 have mean 0 and standard deviation 1.
+    """Bring what lies on each slice's canvas to mean 0 and standard deviation 1, the canvas itself to 0.
 
-    MONAI's `NormalizeIntensityd` takes a volume as one, and with `nonzero` leaves black at 0, which then is a medium
-    grey: the air round a patient, half of it below the window, becomes pepper and salt. Here black stays the darkest.
-    Slices in a window that nobody published differ in brightness and contrast; black is what lies outside the body
-    or below the window.
+    Slices in a window that nobody published differ in brightness and contrast. The canvas is what is black without a
+    break: round a crop, or outside a scanner's field of view. A neutral canvas leaves the statistics that a network's
+    norm takes over a slice to the body. MONAI's `NormalizeIntensityd` takes a volume as one, and its `nonzero` takes
+    every black voxel for canvas: air, half of it below the window, becomes pepper and salt.
 
     Args:
         keys: images `(C, x, y)` or `(C, x, y, z)`, 0 to 1, each plane along z a slice of its own.
         min_std: a smaller standard deviation counts as this one, so that the noise of an empty slice stays small.
+        block: pixels, odd; the canvas is made of squares of this side, their centres in the slice, that are 0
+            as far as they lie in it.
 
     Returns:
         per key a float32 MetaTensor of the same shape.
     """
 
-    def __init__(self, keys: KeysCollection, min_std: float = 0.05) -> None:
+    def __init__(self, keys: KeysCollection, min_std: float = 0.05, block: int = 15) -> None:
         super().__init__(keys)
         self.min_std = min_std
+        self.block = block
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Normalise every key of one record."""
         normalized = dict(data)
         for key in self.key_iterator(normalized):
             image = normalized[key]
-            inside = image != 0
-            count = inside.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-            centred = image - image.sum(dim=(1, 2), keepdim=True) / count
-            std = ((centred * inside).square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
+            body = ~self._canvas(image)
+            count = body.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+            centred = (image - (image * body).sum(dim=(1, 2), keepdim=True) / count) * body
+            std = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
             normalized[key] = centred / std.clamp(min=self.min_std)
         return normalized
+
+    def _canvas(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the morphological opening of what is 0, plane by plane; beyond its edge a plane goes on as canvas."""
+        black = convert_to_numpy(image) == 0
+        size = [1, self.block, self.block, 1][: black.ndim]
+        blocks = ndimage.minimum_filter(black, size, mode="constant", cval=1)
+        return torch.from_numpy(ndimage.maximum_filter(blocks, size, mode="constant", cval=0))
 
 
 class OrientVolumesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped

@@ -387,17 +387,34 @@ def normalized(array):
     return NormalizeSlicesd("image")({"image": image})["image"]
 
 
-def test_a_slice_is_normalised_over_what_is_not_black():
-    slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 40, 30)).astype(np.float32)
-    slice_[:, :, :12] = 0
+def test_a_slice_is_normalised_over_what_lies_on_its_canvas():
+    """Black in the body stays darker than the body; the canvas, round it and beside it, becomes 0."""
+    slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 80, 60)).astype(np.float32)
+    canvas = np.zeros(slice_.shape, bool)
+    canvas[:, :, :20] = canvas[:, 50:65, 30:45] = canvas[:, -8:] = True
+    slice_[canvas] = 0
+    slice_[:, 10:24, 30:50] = 0  # a trachea of 14 x 20: no block of 15 x 15
+    slice_[:, 30:40:2, 30:40:2] = 0
 
     image = normalized(slice_)
 
-    inside = slice_[slice_ != 0].astype(np.float64)
-    expected = (slice_ - inside.mean()) / inside.std()
+    body = slice_[~canvas].astype(np.float64)
+    expected = np.where(canvas, 0, (slice_ - body.mean()) / body.std())
     assert image.dtype == torch.float32
     assert image.meta["filename_or_obj"] == "scan.nii"
     np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
+
+
+def test_air_half_of_it_below_the_window_is_no_canvas():
+    """The canvas would be pepper and salt in it: air is dark throughout, the body bright."""
+    rng = np.random.default_rng(0)
+    slice_ = rng.normal(0, 0.02, (1, 200, 200)).clip(0).astype(np.float32)
+    slice_[:, 60:140, 60:140] = 0.75
+
+    image = normalized(slice_)
+
+    air = slice_ < 0.5
+    assert image[torch.from_numpy(air)].max() < 0 < image[torch.from_numpy(~air)].min()
 
 
 def test_brightness_and_contrast_of_a_slice_do_not_matter():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from jsonschema import Draft201909Validator
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from segpipe.volumes import read_volume, write_volume
 
@@ -185,13 +186,17 @@ def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
 
 
 def expected_label_map(network, voxels, window, flips):
-    """Volumes z-scored; or slices of -1000 to 400 HU, each z-scored by what is not black, laid back, left where the
+    """Volumes z-scored; or slices of -1000 to 400 HU, each z-scored but for its canvas, laid back, left where the
     file's axes go left, back.
     """
     if len(window) == voxels.ndim:
         return arg_max_in_window(network, (voxels - voxels.mean()) / voxels.std(), window, flips)
     slices = np.clip((voxels + 1000) / 1400, 0, 1).transpose(2, 1, 0)
-    slices = [(image - image[image > 0].mean()) / image[image > 0].std() for image in slices]
+    for image in slices:
+        blocks = binary_erosion(image == 0, np.ones((15, 15)), border_value=1)
+        body = ~binary_dilation(blocks, np.ones((15, 15)))
+        image[body] = (image[body] - image[body].mean()) / image[body].std()
+        image[~body] = 0
     return np.stack([arg_max_in_window(network, image, window, flips).T for image in slices], axis=-1)
 
 
