@@ -276,10 +276,15 @@ class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Returns:
         per key a float32 MetaTensor of the same shape.
+
+    Raises:
+        SegpipeError: at construction, when `min_std` is not above 0 or `block` no odd number.
     """
 
     def __init__(self, keys: KeysCollection, min_std: float = 0.05, block: int = 15) -> None:
         super().__init__(keys)
+        if not min_std > 0 or block < 1 or block % 2 != 1:
+            raise SegpipeError(f"min_std is {min_std} and block {block}; must be above 0, and odd")
         self.min_std = min_std
         self.block = block
 

@@ -444,6 +444,14 @@ def test_the_noise_of_an_empty_slice_stays_small():
     assert normalized(noise).abs().max() < 0.5
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"min_std": 0}, {"min_std": float("nan")}, {"block": 14}, {"block": -1}], ids=str
+)
+def test_a_normalisation_that_no_slice_has_is_refused(wrong):
+    with pytest.raises(SegpipeError, match="above 0, and odd"):
+        NormalizeSlicesd("image", **wrong)
+
+
 def test_eight_bit_pictures_are_taken_as_they_are():
     scaled = ct_of(np.array([[0, 51, 255]], np.uint8))
 
