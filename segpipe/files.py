@@ -54,9 +54,9 @@ def staging_folder(path: Path) -> Iterator[Path]:
         yield folder
         last = folder / path.name
         for file in [*sorted(set(folder.iterdir()) - {last}), last]:
-            _sync(file)
+            sync(file)
             file.replace(path.parent / file.name)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -78,7 +78,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         write(file)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Have the content of a file, or the names in a folder, on disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,16 @@ from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.losses import ClassCounts
-from segpipe.volumes import Scan, check_collisions, existing_outputs, find_scans, output_path, read_header
+from segpipe.volumes import (
+    Scan,
+    Volume,
+    VolumeHeader,
+    check_collisions,
+    existing_outputs,
+    find_scans,
+    output_path,
+    read_header,
+)
 
 _NAMES_SHOWN = 5
 
@@ -184,6 +194,56 @@ def _refuse_same_pictures(name: str, train: Mapping[str, str], validation: Mappi
         )
 
 
+@dataclass(frozen=True)
+class ScanRule:
+    """Which scans a bundle takes.
+
+    Attributes:
+        spatial_dims: 2, 3 or both.
+        num_channels: of each.
+        slice_size: pixels along each side that 2D scans must have; None for any.
+    """
+
+    spatial_dims: tuple[int, ...]
+    num_channels: int
+    slice_size: tuple[int, ...] | None
+
+    @classmethod
+    def of(
+        cls,
+        spatial_dims: int | Sequence[int] = 3,
+        num_channels: int = 1,
+        slice_size: Sequence[int] | None = None,
+    ) -> ScanRule:
+        """Make the rule of what a configuration says.
+
+        Raises:
+            SegpipeError: a slice size that is not two whole numbers.
+        """
+        dims = (spatial_dims,) if isinstance(spatial_dims, int) else tuple(spatial_dims)
+        return cls(dims, num_channels, None if slice_size is None else _size(slice_size, 2))
+
+    def check(self, header: VolumeHeader | Volume) -> None:
+        """Refuse a scan of another kind.
+
+        Raises:
+            SegpipeError: naming what it is and what is wanted.
+        """
+        grid = header.grid
+        if grid.spatial_dims not in self.spatial_dims or header.num_channels != self.num_channels:
+            either = " or ".join(f"{dims}D" for dims in self.spatial_dims)
+            raise SegpipeError(
+                f"{header.path}: {grid.spatial_dims}D with {header.num_channels} channel(s) where "
+                f"{either} with {self.num_channels} wanted; give one file a scan, or "
+                "choose another bundle"
+            )
+        if self.slice_size is not None and grid.spatial_dims == 2 and grid.size != self.slice_size:
+            raise SegpipeError(
+                f"{header.path}: a slice of {grid.size} pixels where {self.slice_size} is wanted (x, y): without "
+                "a spacing, size is scale; resample it, or use weights and a --slice_size that fit"
+            )
+
+
 @exit_with_message()
 def inference_cases(
     dataset_dir: str | Path,
@@ -225,24 +285,11 @@ def inference_cases(
         )
     check_collisions(scans, target)
     _require_free(scans, target, overwrite=overwrite)
-    wanted = [spatial_dims] if isinstance(spatial_dims, int) else list(spatial_dims)
-    either = " or ".join(f"{dims}D" for dims in wanted)
-    wanted_size = None if slice_size is None else _size(slice_size, 2)
+    rule = ScanRule.of(spatial_dims, num_channels, slice_size)
     refused = []
     for scan in scans:
         try:
-            header = read_header(scan.path, series_uid=series_uid if scan.path.is_dir() else None)
-            if header.grid.spatial_dims not in wanted or header.num_channels != num_channels:
-                raise SegpipeError(
-                    f"{scan.path}: {header.grid.spatial_dims}D with {header.num_channels} channel(s) where "
-                    f"{either} with {num_channels} wanted; give one file a scan, or "
-                    "choose another bundle"
-                )
-            if wanted_size is not None and header.grid.spatial_dims == 2 and header.grid.size != wanted_size:
-                raise SegpipeError(
-                    f"{scan.path}: a slice of {header.grid.size} pixels where {wanted_size} is wanted (x, y): without "
-                    "a spacing, size is scale; resample it, or use weights and a --slice_size that fit"
-                )
+            rule.check(read_header(scan.path, series_uid=series_uid if scan.path.is_dir() else None))
         except SegpipeError as error:
             refused.append(str(error))
     if refused:

@@ -34,6 +34,18 @@ def check_device(device: torch.device | str, precision: str = "auto") -> None:
     Raises:
         SystemExit: with what there is.
     """
+    choose_precision(precision, require_device(device))
+
+
+def require_device(device: torch.device | str) -> torch.device:
+    """Return a device, having made sure that this machine has it.
+
+    Args:
+        device: cpu, cuda or cuda:N.
+
+    Raises:
+        SegpipeError: with what there is.
+    """
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
@@ -44,7 +56,7 @@ def check_device(device: torch.device | str, precision: str = "auto") -> None:
     if wanted.type == "cuda" and (wanted.index or 0) >= count:
         there = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
         raise SegpipeError(f"device {wanted} is not there: this machine has {there}; use --device cpu")
-    choose_precision(precision, wanted)
+    return wanted
 
 
 @exit_with_message()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
@@ -47,7 +48,7 @@ def load_weights(network: torch.nn.Module, weights: Sequence[str | Path], identi
     Raises:
         SystemExit: the file cannot be read, or is of another network, of other transforms or labels.
     """
-    _load(network, _only(weights), identity)
+    load_checked(network, _only(weights), identity, running_parser())
 
 
 @exit_with_message()
@@ -109,7 +110,7 @@ def weights_to_score(
         )
         raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
     path = run_folder.best if weights is None else _only(weights)
-    sidecar = _load(network, path, identity)
+    sidecar = load_checked(network, path, identity, running_parser())
     training = {} if sidecar is None else sidecar.training
     trained_on = set(training.get("cases", {}).values())
     if not trained_on:
@@ -154,7 +155,20 @@ def _only(weights: Sequence[str | Path]) -> Path:
     return Path(weights[0])
 
 
-def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar | None:
+def load_checked(
+    network: torch.nn.Module, path: Path, identity: Identity, parser: ConfigParser
+) -> Sidecar | None:
+    """Load weights as `segpipe.networks.load_weights`, and compare what they were trained with to a configuration.
+
+    Args:
+        network: takes the weights.
+        path: of the file.
+        identity: of the bundle.
+        parser: of the configuration; its `slice_size` and `window_size` count, where it has them.
+
+    Raises:
+        SegpipeError: as `segpipe.networks.load_weights`, or the weights are of slices of another size.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         sidecar = load_network_weights(network, path, identity)
@@ -162,14 +176,13 @@ def _load(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar |
         _warn(str(warning.message))
     if sidecar is not None:
         configuration = sidecar.training.get("configuration", {})
-        _require_same_scale(path, configuration.get("slice_size"))
-        _compare_window(path, network, configuration.get("window_size"))
+        _require_same_scale(path, configuration.get("slice_size"), parser)
+        _compare_window(path, network, configuration.get("window_size"), parser)
     return sidecar
 
 
-def _require_same_scale(path: Path, slice_size: Any) -> None:
-    """Refuse weights of slices of another size than the running configuration takes: they saw another scale."""
-    parser = running_parser()
+def _require_same_scale(path: Path, slice_size: Any, parser: ConfigParser) -> None:
+    """Refuse weights of slices of another size than the configuration takes: they saw another scale."""
     wanted = parser.get("slice_size", None)
     if slice_size is not None and wanted is not None and slice_size != wanted:
         raise SegpipeError(
@@ -181,11 +194,10 @@ def _require_same_scale(path: Path, slice_size: Any) -> None:
 _NORMS_OF_A_WINDOW = (torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d, torch.nn.GroupNorm)
 
 
-def _compare_window(path: Path, network: torch.nn.Module, validated: Any) -> None:
+def _compare_window(path: Path, network: torch.nn.Module, validated: Any, parser: ConfigParser) -> None:
     """Warn where the running window is not the one that validated the weights, and the network minds."""
     if not any(isinstance(module, _NORMS_OF_A_WINDOW) for module in network.modules()):
         return
-    parser = running_parser()
     window_size = parser.get_parsed_content("window_size") if "window_size" in parser else None
     if isinstance(validated, list) and isinstance(window_size, list) and validated != window_size:
         _warn(

@@ -1,12 +1,7 @@
 """From a batch to scores: precision, mirror images, slices, progress."""
 
-from segpipe.inference.inferers import (
-    FlipInferer,
-    PrecisionInferer,
-    SliceInferer,
-    choose_precision,
-    needs_loss_scaling,
-)
+from segpipe.inference.inferers import FlipInferer, PrecisionInferer, SliceInferer
+from segpipe.inference.precision import choose_precision, needs_loss_scaling
 from segpipe.inference.progress import LogProgress
 
 __all__ = [

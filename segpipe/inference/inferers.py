@@ -12,40 +12,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from segpipe.errors import SegpipeError
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Return the dtype the network's convolutions run in.
-
-    Args:
-        precision: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 where the device computes in it
-            natively (CUDA cards from Ampere on, CPUs with AVX512-BF16), float16 on older CUDA cards, float32
-            elsewhere.
-        device: where the network is.
-
-    Raises:
-        SegpipeError: an unknown name.
-    """
-    if precision in _DTYPES:
-        return _DTYPES[precision]
-    if precision != "auto":
-        raise SegpipeError(f"precision {precision!r} is unknown; use auto or one of {', '.join(_DTYPES)}")
-    if device.type == "cuda":
-        return torch.bfloat16 if _computes_in_bfloat16(device) else torch.float16
-    if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):
-        return torch.bfloat16
-    return torch.float32
-
-
-def _computes_in_bfloat16(device: torch.device) -> bool:
-    """Tell whether a CUDA (or ROCm) card has bfloat16 units.
-
-    `torch.cuda.is_bf16_supported` says yes where bfloat16 is only emulated, too, and only of the current
-    card.
-    """
-    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+from segpipe.inference.precision import choose_precision
 
 
 class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
@@ -157,20 +124,3 @@ class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
 
 
 _BATCH_OF_SLICES_DIMS = 4
-
-
-def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> bool:
-    """Tell whether training must scale its loss: in float16 on CUDA, where gradients would underflow.
-
-    For the `amp` of MONAI's engines, whose GradScaler does that; elsewhere `PrecisionInferer` is all there is
-    to it.
-
-    Args:
-        device: that trains.
-        precision: the one given to `PrecisionInferer`.
-
-    Raises:
-        SegpipeError: an unknown precision.
-    """
-    device = torch.device(device)
-    return device.type == "cuda" and choose_precision(precision, device) is torch.float16

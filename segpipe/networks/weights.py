@@ -229,8 +229,7 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
             transforms or labels.
     """
     state = read_state(path)
-    _require_same_state(path, state, network.state_dict())
-    _require_finite(path, state, "its training diverged; train again")
+    _require_fitting(path, state, network)
     sidecar = read_sidecar(path)
     if sidecar is None:
         warnings.warn(
@@ -242,6 +241,26 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
         _require_same_identity(path, sidecar, identity)
     network.load_state_dict(state)
     return sidecar
+
+
+def load_state(network: torch.nn.Module, path: Path, state: Any) -> None:
+    """Load weights of which nothing is known but their names and shapes.
+
+    Args:
+        network: on any device; floating-point tensors take its dtype.
+        path: of the file, for messages.
+        state: what it holds, see `read_state`.
+
+    Raises:
+        SegpipeError: no state dict, other names or shapes, NaN or infinite weights.
+    """
+    _require_fitting(path, state, network)
+    network.load_state_dict(state)
+
+
+def _require_fitting(path: Path, state: Any, network: torch.nn.Module) -> None:
+    _require_same_state(path, state, network.state_dict())
+    _require_finite(path, state, "its training diverged; train again")
 
 
 def _require_same_state(path: Path, state: Any, expected: Mapping[str, torch.Tensor]) -> None:

@@ -12,6 +12,7 @@ from skimage.transform import resize
 _OPACITY = 0.35
 _LONGEST_SIDE = 320  # pixels of the longest plane's longest side: a small crop can be seen, a thick slab fits
 _GAP = 4  # pixels between planes
+_MOST_SAMPLED = 2 * 10**6  # voxels that the grey window is taken from
 
 
 def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
@@ -20,11 +21,24 @@ def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
     Args:
         label_map: class indices `(x, y[, z])`, 0 the background.
     """
-    foreground = np.argwhere(label_map)
-    if len(foreground) == 0:
+    sums = [
+        label_map.astype(bool).sum(axis=tuple(j for j in range(label_map.ndim) if j != axis))
+        for axis in range(label_map.ndim)
+    ]
+    total = int(sums[0].sum())
+    if total == 0:
         return tuple(size // 2 for size in label_map.shape)
-    nearest = np.linalg.norm(foreground - foreground.mean(axis=0), axis=1).argmin()
-    return tuple(int(index) for index in foreground[nearest])
+    centre = np.array([(np.arange(len(counts)) * counts).sum() / total for counts in sums])
+    nearest, least = (0,) * label_map.ndim, np.inf
+    for index in np.flatnonzero(
+        sums[0]
+    ):  # plane by plane: a list of all its voxels may be far larger than a map
+        places = np.argwhere(label_map[index])
+        distances = np.linalg.norm(places - centre[1:], axis=1)
+        distance = np.hypot(distances.min(), index - centre[0])
+        if distance < least:
+            nearest, least = (int(index), *places[distances.argmin()].tolist()), distance
+    return nearest
 
 
 def overlay_planes(
@@ -49,12 +63,17 @@ def overlay_planes(
         `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal ones the
         front on the left.
     """
-    low, high = np.percentile(image, (1, 99))
-    grey = np.clip((image - low) / ((high - low) or 1.0), 0, 1)
+    step = max(image.size // _MOST_SAMPLED, 1)
+    low, high = np.percentile(image.flat[::step], (1, 99))
     zoom = _LONGEST_SIDE / max(size * step for size, step in zip(image.shape, spacing_mm, strict=False))
     pictures = [
-        _draw(grey_plane, label_plane, colors, np.asarray(plane_spacing) * zoom)
-        for grey_plane, label_plane, plane_spacing in _planes(grey, label_map, centre, spacing_mm)
+        _draw(
+            np.clip((plane - low) / ((high - low) or 1.0), 0, 1),
+            label_plane,
+            colors,
+            np.asarray(plane_spacing) * zoom,
+        )
+        for plane, label_plane, plane_spacing in _planes(image, label_map, centre, spacing_mm)
     ]
     height = max(picture.shape[0] for picture in pictures)
     padded = [
@@ -65,19 +84,19 @@ def overlay_planes(
 
 
 def _planes(
-    grey: NDArray[np.floating],
+    image: NDArray[np.floating],
     label_map: NDArray[np.integer] | None,
     centre: Sequence[int],
     spacing_mm: Sequence[float],
 ) -> list[tuple[NDArray[np.floating], NDArray[np.integer] | None, tuple[float, float]]]:
     """Return each plane's grey values, labels and (row, column) spacing, rows first."""
-    if grey.ndim == 2:
-        return [(grey.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0]))]
+    if image.ndim == 2:
+        return [(image.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0]))]
     planes = []
     for fixed, rows, columns in ((2, 1, 0), (1, 2, 0), (0, 2, 1)):
         # rows run from the top: front to back, or up to down; columns from the patient's right, or front
         at = (slice(None, None, -1),) * 2
-        grey_plane = np.take(grey, centre[fixed], axis=fixed).T[at]
+        grey_plane = np.take(image, centre[fixed], axis=fixed).T[at]
         label_plane = None if label_map is None else np.take(label_map, centre[fixed], axis=fixed).T[at]
         planes.append((grey_plane, label_plane, (spacing_mm[rows], spacing_mm[columns])))
     return planes

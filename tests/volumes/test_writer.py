@@ -21,7 +21,7 @@ SHEARED = np.array([[1, 0.2, 0, 5], [0, 1.5, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
 @pytest.fixture
 def no_sync(monkeypatch):
     """Hundreds of small files need no disk flush each."""
-    monkeypatch.setattr("segpipe.files._sync", lambda path: None)
+    monkeypatch.setattr("segpipe.files.sync", lambda path: None)
 
 
 @pytest.mark.parametrize("suffix", SPATIAL)

@@ -1,0 +1,331 @@
+"""Scans through an open bundle: streamed in bounded memory where its chain allows, else through MONAI's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain as concatenated
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SimpleInferer, SlidingWindowInferer
+from monai.transforms import Activationsd, AsDiscreted, EnsureTyped, Invertd
+from monai.utils import ensure_tuple_rep
+from numpy.typing import NDArray
+
+from segpipe.bundle.open import OpenBundle
+from segpipe.errors import SegpipeError
+from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
+from segpipe.inference.precision import in_precision, measured_precision
+from segpipe.inference.streaming import CannotStreamError, ScoreStream, SlidingWindow, require_numbers
+from segpipe.inference.way_back import RestoredPlane, WayBack, restored_planes
+from segpipe.labels import whole_numbers
+from segpipe.volumes import Grid
+
+_LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
+_MOST_SAMPLED = 10**6
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a bundle says of a scan, on the scan's own voxels.
+
+    Attributes:
+        labels: class indices `(x, y[, z])`.
+        entropy: of the classes' probabilities, divided by its largest value, 0 sure to 1 clueless, float32; None where
+            not asked for.
+        windows: that the network was to see; 0 in MONAI's own chain, which does not tell.
+        skipped: of these, those without tissue.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    entropy: NDArray[np.float32] | None
+    windows: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a configuration says, where segpipe can do it itself."""
+
+    window: SlidingWindow
+    flat: bool  # the network takes slices
+    softmax: bool
+
+
+class Segmenter:
+    """Segments one preprocessed scan after the other with an open bundle.
+
+    Args:
+        bundle: from `open_bundle`.
+        precision: see `segpipe.inference.choose_precision`; "auto" is the bundle's own, and where that is auto too, the
+            faster one of two on the first scan's window.
+        batch_size: windows at a time; None is the bundle's.
+        flips: axes of mirror images that are averaged too; None is the bundle's.
+        skip_empty: leave out windows in which no voxel rises above this share of the scan's intensities, from their
+            0.5th to their 99.5th percentile; None computes every window.
+        report: is told what is done otherwise than asked.
+
+    Attributes:
+        precision: as it was chosen; "auto" until the first scan.
+        fallback: why scans go through MONAI's own chain; None where they are streamed, so far.
+    """
+
+    def __init__(
+        self,
+        bundle: OpenBundle,
+        precision: str = "auto",
+        batch_size: int | None = None,
+        flips: Sequence[int] | None = None,
+        skip_empty: float | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.bundle = bundle
+        own = bundle.inferer
+        self.precision = precision
+        if isinstance(own, PrecisionInferer):
+            self.precision = own.precision if precision == "auto" else precision
+            own = own.inferer
+        self.flips = tuple(flips) if flips is not None else ()
+        if isinstance(own, FlipInferer):
+            self.flips = own.flips if flips is None else self.flips
+            own = own.inferer
+        self._inferer = own
+        self.batch_size = batch_size
+        self.skip_empty = skip_empty
+        self.report = report
+        self.fallback: str | None = None
+        self._streams: dict[_Plan, ScoreStream] = {}
+        self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
+        try:
+            self._plan(3 if 3 in bundle.takes.spatial_dims else 2)
+        except CannotStreamError as reason:
+            self.fallback = str(reason)
+
+    def prepare(self, loaded: MetaTensor) -> MetaTensor:
+        """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.load` gives it."""
+        key = self.bundle.image_key
+        with self._lock:
+            return self.bundle.preprocessing({key: loaded})[key]
+
+    def segment(
+        self,
+        image: MetaTensor,
+        grid: Grid,
+        *,
+        entropy: bool = False,
+        probabilities: NDArray[np.float16] | None = None,
+    ) -> Segmentation:
+        """Segment a scan.
+
+        Args:
+            image: from `prepare`.
+            grid: of the scan.
+            entropy: whether it is wanted.
+            probabilities: `(classes, x, y[, z])`, is filled in.
+
+        Raises:
+            SegpipeError: scores that are no numbers, a chain that does not end with a label map on the scan's grid, or
+                probabilities are asked for and the chain is MONAI's.
+        """
+        wanted = entropy or probabilities is not None
+        with torch.inference_mode():
+            try:
+                plan = self._plan(image.ndim - 1)
+                way = WayBack.of(image, grid.size, grid.affine)
+                stream = self._stream(plan, image)
+                bands = stream.bands(_as_volume(image), self._tissue(image))
+                first = next(bands)  # the network may answer what cannot be streamed
+            except CannotStreamError as reason:
+                if wanted:
+                    raise SegpipeError(
+                        f"probabilities and entropy are not to be had of this bundle: {reason}; leave them out"
+                    ) from reason
+                return self._by_monai(image, grid, str(reason))
+            planes = restored_planes(
+                concatenated([first], bands), way, softmax=plan.softmax or wanted, probabilities=wanted
+            )
+            labels, entropies = _collected(
+                planes, grid.size, len(self.bundle.labels.names), entropy, probabilities
+            )
+            return Segmentation(labels, entropies, stream.statistics.windows, stream.statistics.skipped)
+
+    def estimate(self, image: MetaTensor) -> tuple[int, torch.Tensor, ScoreStream]:
+        """Return how many windows an image has, one of them, and the stream that would go over it.
+
+        Raises:
+            CannotStreamError: MONAI's chain would.
+        """
+        plan = self._plan(image.ndim - 1)
+        volume = _as_volume(image)
+        window = plan.window.fitted(volume.shape[1:])
+        stream = self._stream(plan, image)
+        example = torch.zeros((1, len(volume), *window.roi_size), device=self.bundle.device)
+        return len(window.starts(window.padded_size(volume.shape[1:]))), example, stream
+
+    def _plan(self, spatial_dims: int) -> _Plan:
+        return _Plan(*_window(self._inferer, spatial_dims, self.batch_size), _activates(self.bundle))
+
+    def _stream(self, plan: _Plan, image: MetaTensor) -> ScoreStream:
+        if self.precision == "auto":
+            size = plan.window.fitted(_as_volume(image).shape[1:]).roi_size
+            example = torch.zeros((1, image.shape[0], *size), device=self.bundle.device)
+            example = example.squeeze(-1) if plan.flat else example
+            self.precision = measured_precision(self.bundle.networks[0], example)
+        if plan not in self._streams:
+            classes = len(self.bundle.labels.names)
+            self._streams[plan] = ScoreStream(
+                plan.window, self._predictor(plan.flat), classes, self.bundle.device, self.report
+            )
+        return self._streams[plan]
+
+    def _predictor(self, flat: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+        members = [in_precision(network, self.precision) for network in self.bundle.networks]
+        mirrored = FlipInferer(SimpleInferer(), self.flips)
+
+        def scores(windows: torch.Tensor) -> torch.Tensor:
+            seen = windows.squeeze(-1) if flat else windows
+            answer: torch.Tensor = mirrored(seen, lambda inputs: _mean(members, inputs))
+            return answer.unsqueeze(-1) if flat and isinstance(answer, torch.Tensor) else answer
+
+        return scores
+
+    def _tissue(self, image: MetaTensor) -> torch.Tensor | None:
+        if self.skip_empty is None:
+            return None
+        volume = _as_volume(image)
+        step = max(volume.numel() // _MOST_SAMPLED, 1)
+        low, high = np.percentile(volume.flatten()[::step].cpu().numpy(), (_LOW, _HIGH))
+        tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
+        return tissue
+
+    def _by_monai(self, image: MetaTensor, grid: Grid, reason: str) -> Segmentation:
+        if self.fallback is None:
+            self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
+            self.fallback = reason
+        precise = PrecisionInferer(FlipInferer(self._inferer, self.flips), self.precision)
+        batch = image.to(self.bundle.device)[None]
+        scores = precise(batch, lambda inputs: _mean(self.bundle.networks, inputs))
+        require_numbers(scores)
+        pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
+        key = self.bundle.pred_key
+        with self._lock:
+            pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
+        return Segmentation(_on_grid(pred, grid, len(self.bundle.labels.names)), None, 0, 0)
+
+
+def _mean(networks: Sequence[Callable[[torch.Tensor], torch.Tensor]], inputs: torch.Tensor) -> torch.Tensor:
+    """Return the mean of the networks' scores."""
+    total: torch.Tensor = networks[0](inputs)
+    for network in networks[1:]:
+        total = total + network(inputs)
+    mean: torch.Tensor = total / len(networks) if len(networks) > 1 else total
+    return mean
+
+
+def _as_volume(image: MetaTensor) -> torch.Tensor:
+    """Return an image as a plain float volume; a slice as one of a single plane."""
+    plain = image.as_tensor().float()
+    return plain[..., None] if plain.ndim == _SLICE_DIMS else plain
+
+
+_SLICE_DIMS = 3  # of a slice with its channels
+
+
+def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:
+    """Return where an inferer's windows lie, and whether its network takes slices."""
+    flat = spatial_dims == 2 or isinstance(inferer, SliceInferer)
+    if isinstance(inferer, SliceInferer):
+        inferer = inferer.on_slices
+    if type(inferer) is not SlidingWindowInferer:
+        raise CannotStreamError(f"its inferer is a {type(inferer).__name__}")
+    if inferer.with_coord:
+        raise CannotStreamError("its network is told where a window lies")
+    dims = 2 if flat else 3
+    roi, overlap, sigma = (
+        tuple(ensure_tuple_rep(value, dims))
+        for value in (inferer.roi_size, inferer.overlap, inferer.sigma_scale)
+    )
+    if flat:
+        roi, overlap, sigma = (*roi, 1), (*overlap, 0.0), (*sigma, sigma[0])
+    roi = tuple(0 if length is None else length for length in roi)
+    size = inferer.sw_batch_size if batch_size is None else batch_size
+    mode, padding = str(inferer.mode.value), str(getattr(inferer.padding_mode, "value", inferer.padding_mode))
+    return SlidingWindow(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
+
+
+def _activates(bundle: OpenBundle) -> bool:
+    """Return whether a postprocessing that segpipe can do itself takes the softmax before it interpolates."""
+    steps = [step for step in bundle.postprocessing.transforms if not isinstance(step, EnsureTyped)]
+    softmax = bool(steps) and isinstance(steps[0], Activationsd)
+    if softmax:
+        first = steps.pop(0)
+        if first.softmax != (True,) or any(first.sigmoid) or any(first.other) or first.converter.kwargs:
+            raise CannotStreamError("its activation is not the softmax")
+    names = [type(step).__name__ for step in steps]
+    if [type(step) for step in steps] != [Invertd, AsDiscreted]:
+        raise CannotStreamError(
+            f"its postprocessing is {', '.join(names) or 'empty'}, not Invertd, AsDiscreted"
+        )
+    invert, discrete = steps
+    if invert.nearest_interp != (False,) or invert.post_func != (None,):
+        raise CannotStreamError("its Invertd takes the nearest scores, or a function of its own")
+    if (discrete.argmax, discrete.to_onehot, discrete.threshold, discrete.rounding) != (
+        (True,),
+        [None],
+        [None],
+        (None,),
+    ):
+        raise CannotStreamError("its AsDiscreted does more than the arg max")
+    return softmax
+
+
+def _collected(
+    planes: Iterable[RestoredPlane],
+    size: Sequence[int],
+    classes: int,
+    entropy: bool,
+    probabilities: NDArray[np.float16] | None,
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32] | None]:
+    """Lay planes together; a slice is a volume of one plane until here."""
+    volume = (*size, *[1] * (3 - len(size)))
+    labels = np.zeros(volume, np.uint8 if classes < 255 else np.int16)
+    entropies = np.zeros(volume, np.float32) if entropy else None
+    scores = None if probabilities is None else probabilities.reshape((classes, *volume))
+    for plane in planes:
+        np.moveaxis(labels, plane.axis, 0)[plane.index] = plane.labels.cpu().numpy()
+        if plane.probabilities is None:
+            continue
+        if entropies is not None:
+            np.moveaxis(entropies, plane.axis, 0)[plane.index] = _entropy(plane.probabilities)
+        if scores is not None:
+            np.moveaxis(scores, plane.axis + 1, 0)[plane.index] = plane.probabilities.cpu().numpy()
+    return labels.reshape(size), None if entropies is None else entropies.reshape(size)
+
+
+def _entropy(probabilities: torch.Tensor) -> NDArray[np.float32]:
+    entropy = torch.special.entr(probabilities).sum(0) / np.log(len(probabilities))
+    share: NDArray[np.float32] = entropy.clamp(0, 1).cpu().numpy()
+    return share
+
+
+def _on_grid(pred: Any, grid: Grid, classes: int) -> NDArray[np.integer[Any]]:
+    """Return the label map that a chain ended with, having made sure that it is one and lies on the scan's grid."""
+    if not isinstance(pred, MetaTensor) or tuple(pred.shape) != (1, *grid.size):
+        raise SegpipeError(
+            f"the bundle's chain ends with {tuple(getattr(pred, 'shape', ()))} for a scan of {grid.size} voxels, must "
+            "be one label map on the scan's grid: it needs Invertd and AsDiscreted in its postprocessing"
+        )
+    differences = Grid.from_affine(grid.size, pred.affine.cpu().numpy()).differences(grid)
+    if differences:
+        raise SegpipeError(f"the bundle's chain leaves the scan's grid: {', '.join(differences)}")
+    values = whole_numbers(pred.cpu().numpy()[0])
+    if values.min() < 0 or values.max() >= classes:
+        raise SegpipeError(
+            f"the bundle's chain ends with classes {values.min():g} to {values.max():g}, its label table has 0 to "
+            f"{classes - 1}"
+        )
+    return values.astype(np.uint8 if classes < 255 else np.int16)

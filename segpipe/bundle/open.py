@@ -1,0 +1,337 @@
+"""A bundle's ids made into objects that segment scans: a segpipe bundle's, or one of the MONAI model zoo's layout."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
+
+from segpipe import __version__
+from segpipe.bundle.cases import ScanRule
+from segpipe.bundle.check import configuration_findings
+from segpipe.bundle.running import merged_configuration
+from segpipe.bundle.setup import require_device
+from segpipe.bundle.weights import load_checked
+from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
+from segpipe.files import file_sha256, json_sha256
+from segpipe.labels import LabelTable
+from segpipe.networks.weights import load_state, read_state
+from segpipe.transforms import LoadVolumed, SaveLabelMapd
+
+NEEDED = ("network_def", "inferer", "preprocessing", "postprocessing")
+_CONFIGURATIONS = ("inference.yaml", "inference.yml", "inference.json")
+_WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite", "weights")
+_RULES = ("spatial_dims", "num_channels", "slice_size")
+_LOADS = (LoadVolumed, LoadImaged)
+_SAVES = (SaveLabelMapd, SaveImaged)
+_COLORS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """A bundle, ready to segment.
+
+    Attributes:
+        root: its folder.
+        labels: its classes; a foreign bundle's are those of its metadata's `channel_def`.
+        networks: one a file of weights, on the device, in evaluation mode.
+        device: they are on.
+        inferer: that turns an image into scores with a network.
+        image_key, pred_key: of its transforms' records.
+        takes: the scans that it is for.
+        load: reads a record's scan.
+        preprocessing: what follows.
+        postprocessing: from scores to a label map, without the step that saves it.
+        sha256: hash of all that a label map depends on but the scan: configuration, label table, weights, versions,
+            the bundle's own modules.
+    """
+
+    root: Path
+    labels: LabelTable
+    networks: tuple[torch.nn.Module, ...]
+    device: torch.device
+    inferer: Any
+    image_key: str
+    pred_key: str
+    takes: ScanRule
+    load: LoadVolumed
+    preprocessing: Compose
+    postprocessing: Compose
+    sha256: str
+
+
+def open_bundle(
+    root: str | Path,
+    *,
+    weights: Sequence[str | Path] = (),
+    configs: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    series_uid: str | None = None,
+) -> OpenBundle:
+    """Read a bundle's configuration, make its objects and load its weights.
+
+    Args:
+        root: the bundle's folder, with `configs/metadata.json` and `configs/inference.yaml` or `.json`.
+        weights: files, whose networks are an ensemble if there are several; default: those that the configuration
+            names, or `models/model.pt`.
+        configs: configuration files, by name in `configs/` or by path, the later overriding; default: inference.
+        overrides: id -> value, as on the command line of `monai.bundle run`.
+        device: to compute on; default: the configuration's.
+        series_uid: which DICOM series of folders that hold several.
+
+    Raises:
+        SegpipeError: not a bundle, an id is missing or cannot be made, the chain has no step that loads, or the weights
+            are missing, unreadable or of something else.
+    """
+    root = Path(root)
+    files = _configuration_files(root, configs)
+    with _importing_from(root):
+        parser = _parser(root, files, {**(overrides or {}), **({"device": str(device)} if device else {})})
+        return _opened(root, parser, weights, series_uid)
+
+
+def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:
+    folder = root / "configs"
+    if not (folder / "metadata.json").is_file():
+        raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
+    if not configs:
+        found = [folder / name for name in _CONFIGURATIONS if (folder / name).is_file()]
+        if not found:
+            raise SegpipeError(
+                f"{root}: has no configs/inference.yaml or .json; name its files with --config"
+            )
+        return found[:1]
+    files = [folder / name if (folder / name).is_file() else Path(name) for name in configs]
+    for file in files:
+        if not file.is_file():
+            raise SegpipeError(f"{file}: no such configuration, there or in {folder}")
+    return files
+
+
+def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
+    parser = ConfigParser()
+    try:
+        parser.read_config([str(file) for file in files])
+        parser.read_meta(str(root / "configs" / "metadata.json"))
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
+    for name in overrides:
+        if name not in parser:
+            nearest = difflib.get_close_matches(name, list(parser.get()), n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            raise SegpipeError(f"{root}: its configuration has no {name} to set{hint}")
+    parser.update({"bundle_root": str(root), **overrides})
+    if _is_ours(parser):
+        findings = configuration_findings(parser)
+        if findings:
+            raise SegpipeError(f"{root}: {'; '.join(findings)}")
+    needed = [*NEEDED, "labels", "identity"] if _is_ours(parser) else NEEDED
+    missing = [name for name in needed if name not in parser]
+    if missing:
+        raise SegpipeError(
+            f"{root}: its configuration has no {', '.join(missing)}; segpipe predict needs the ids {', '.join(needed)}"
+        )
+    return parser
+
+
+def _is_ours(parser: ConfigParser) -> bool:
+    return "label_table" in parser.get(parser.meta_key)
+
+
+def _opened(
+    root: Path, parser: ConfigParser, weights: Sequence[str | Path], series_uid: str | None
+) -> OpenBundle:
+    metadata = parser.get(parser.meta_key)
+    ours = _is_ours(parser)
+    labels = _made(root, parser, "labels") if ours else _foreign_labels(root, metadata)
+    untrained = _made(root, parser, "network_def")
+    device = _device(root, parser)
+    paths = [Path(path) for path in weights or _default_weights(root, parser)]
+    networks = []
+    for path in paths:
+        network = copy.deepcopy(untrained)
+        if ours:
+            load_checked(network, path, _made(root, parser, "identity"), parser)
+        else:
+            load_state(network, path, _foreign_state(read_state(path)))
+        networks.append(network.to(device).eval())
+    image_key, load, preprocessing = _preprocessing(root, _made(root, parser, "preprocessing"), series_uid)
+    pred_key, postprocessing = _postprocessing(root, _made(root, parser, "postprocessing"))
+    described = {
+        "configuration": {
+            name: value for name, value in merged_configuration(parser).items() if name not in _WHERE_ONLY
+        },
+        "metadata": metadata.get("network_data_format"),
+        "labels": labels.rows(),
+        "weights": [file_sha256(path) for path in paths],
+        "modules": {
+            path.relative_to(root).as_posix(): file_sha256(path) for path in sorted(root.rglob("*.py"))
+        },
+        "series_uid": series_uid,
+        "versions": {"segpipe": __version__, "monai": importlib.metadata.version("monai")},
+    }
+    return OpenBundle(
+        root=root,
+        labels=labels,
+        networks=tuple(networks),
+        device=device,
+        inferer=_made(root, parser, "inferer"),
+        image_key=image_key,
+        pred_key=pred_key,
+        takes=_rule(root, parser),
+        load=load,
+        preprocessing=preprocessing,
+        postprocessing=postprocessing,
+        sha256=json_sha256(json.loads(json.dumps(described, default=str))),
+    )
+
+
+def _made(root: Path, parser: ConfigParser, name: str) -> Any:
+    """Return the object of an id; what it refuses becomes one message."""
+    try:
+        return parser.get_parsed_content(name)
+    except RunEnded as ended:
+        raise SegpipeError(str(ended.code).removeprefix("segpipe: ")) from ended
+    except Exception as error:  # a configuration can run any code
+        known = segpipe_cause(error)
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = known or f"{type(cause).__name__}: {cause}"
+        raise SegpipeError(
+            f"{root}: its {name} cannot be made: {reason}; correct the configuration"
+        ) from error
+
+
+def _device(root: Path, parser: ConfigParser) -> torch.device:
+    return require_device(_made(root, parser, "device") if "device" in parser else "cpu")
+
+
+def _default_weights(root: Path, parser: ConfigParser) -> list[str | Path]:
+    if not _is_ours(parser):
+        return [root / "models" / "model.pt"]
+    named = _made(root, parser, "weights")
+    return [named] if isinstance(named, str) else list(named)
+
+
+def _rule(root: Path, parser: ConfigParser) -> ScanRule:
+    """Return which scans a bundle takes: as its `cases` say, or the metadata of one of others."""
+    if _is_ours(parser):
+        cases = parser.get("cases", {})
+        given = {name: _made(root, parser, f"cases::{name}") for name in _RULES if name in cases}
+        return ScanRule.of(**given)
+    image: dict[str, Any] = next(
+        iter(parser.get(parser.meta_key).get("network_data_format", {}).get("inputs", {}).values()), {}
+    )
+    return ScanRule.of(len(image.get("spatial_shape", (1, 1, 1))), image.get("num_channels", 1))
+
+
+def _foreign_state(state: Any) -> Any:
+    """Return the state that a checkpoint holds under one name, as MONAI's CheckpointSaver writes it."""
+    if isinstance(state, Mapping):
+        nested = [value for value in state.values() if isinstance(value, Mapping)]
+        for name in ("model", "network", "state_dict"):
+            if isinstance(state.get(name), Mapping):
+                return state[name]
+        if len(state) == len(nested) == 1:
+            return nested[0]
+    return state
+
+
+def _foreign_labels(root: Path, metadata: Mapping[str, Any]) -> LabelTable:
+    """Return the classes that MONAI's metadata names; files store their indices."""
+    try:
+        (output,) = metadata["network_data_format"]["outputs"].values()
+        names = {int(index): str(name) for index, name in output["channel_def"].items()}
+        if len(names) != output["num_channels"]:
+            raise ValueError(f"channel_def names {len(names)} of {output['num_channels']} channels")
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise SegpipeError(
+            f"{root}: metadata.json does not say which classes the network scores ({type(error).__name__}: {error}); "
+            "write them to network_data_format: outputs: pred: channel_def"
+        ) from error
+    return LabelTable.from_rows(
+        {
+            "index": index,
+            "name": name,
+            "color": _COLORS[(index - 1) % len(_COLORS)] if index else (0, 0, 0),
+            "value": index,
+        }
+        for index, name in sorted(names.items())
+    )
+
+
+def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str, LoadVolumed, Compose]:
+    """Divide a chain into the step that reads the scan, ours in the place of MONAI's, and what follows."""
+    steps = _steps(root, "preprocessing", chain)
+    loads = [step for step in steps if isinstance(step, _LOADS)]
+    if len(loads) != 1 or steps[0] is not loads[0] or len(loads[0].keys) != 1:
+        raise SegpipeError(
+            f"{root}: its preprocessing must begin with the one step that loads one image (LoadVolumed or LoadImaged), "
+            f"has {len(loads)}; segpipe predict reads scans with its own"
+        )
+    load, (key,), rest = loads[0], loads[0].keys, steps[1:]
+    if isinstance(load, LoadVolumed):
+        if series_uid is not None:
+            load.series_uid = series_uid
+        return str(key), load, Compose(rest)
+    ours = LoadVolumed(key, None, None, series_uid, image_keys=key)
+    # ours gives the channel first, and the file's own dtype
+    rest = [step for step in rest if not isinstance(step, EnsureChannelFirstd)]
+    return str(key), ours, Compose([CastToTyped(key, torch.float32), *rest])
+
+
+def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:
+    """Return the key of the label map, and a chain without the steps that save it."""
+    steps = _steps(root, "postprocessing", chain)
+    saves = [step for step in steps if isinstance(step, _SAVES)]
+    keys = {key for save in saves for key in save.keys} or {"pred"}
+    if len(keys) != 1 or any(step not in saves for step in steps[steps.index(saves[0]) :] if saves):
+        raise SegpipeError(
+            f"{root}: its postprocessing must end with what saves one label map (SaveLabelMapd or SaveImaged), which "
+            "segpipe predict does itself"
+        )
+    return str(keys.pop()), Compose([step for step in steps if step not in saves])
+
+
+def _steps(root: Path, name: str, chain: Any) -> list[Any]:
+    if not isinstance(chain, Compose):
+        raise SegpipeError(f"{root}: its {name} is a {type(chain).__name__}, must be a Compose")
+    return list(chain.flatten().transforms)
+
+
+@contextmanager
+def _importing_from(root: Path) -> Iterator[None]:
+    """Let a bundle import the modules in its folder, as MONAI's run does, and no other bundle get these."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(root.resolve()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(root.resolve()))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            paths = [file] if file else list(getattr(sys.modules[name], "__path__", []))
+            if any(Path(path).resolve().is_relative_to(root.resolve()) for path in paths):
+                del sys.modules[name]

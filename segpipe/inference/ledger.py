@@ -1,0 +1,180 @@
+"""What became of each scan of a cohort, on disk, so that a run that was broken off goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256, require_writable, sync, write_text
+from segpipe.inference.volumetry import ClassVolume
+
+LEDGER_FILE = "predictions.jsonl"
+VOLUMES_FILE = "volumes.csv"
+_LOCK_FILE = ".segpipe-lock"
+_STAGING_FOLDER = ".segpipe-staging"
+
+
+class State(StrEnum):
+    """What became of a scan."""
+
+    WRITING = "writing"
+    """Its files are about to come into place; what the entry names is ours even if nothing more was written."""
+    DONE = "done"
+    KEPT = "kept"
+    """Its label map was corrected by hand since; it stays, and its volumes are of the correction."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger; the last of a case counts.
+
+    Attributes:
+        case: name of the scan below the folder that was searched.
+        state: what became of it.
+        scan: its path.
+        scan_sha256: of its file or files; empty where they could not be read.
+        recipe: hash of all else that the files depend on: weights, configuration, options.
+        precision: that the network computed in.
+        seconds: from reading to the last file.
+        reason: why it failed, or what is to be known of it.
+        files: path below the output folder -> SHA-256.
+        volumes: of its classes.
+        finished: when, in UTC, ISO 8601.
+    """
+
+    case: str
+    state: State
+    scan: str
+    scan_sha256: str = ""
+    recipe: str = ""
+    precision: str = ""
+    seconds: float = 0.0
+    reason: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    volumes: Sequence[ClassVolume] = ()
+    finished: str = ""
+
+
+class Ledger:
+    """`predictions.jsonl` in a cohort's output folder: a line whenever something became of a scan.
+
+    Args:
+        folder: of the outputs; locked by `locked_folder` while this is written to.
+
+    Raises:
+        SegpipeError: a line is none of ours.
+
+    Attributes:
+        entries: case -> its last entry.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LEDGER_FILE
+        self.entries: dict[str, Entry] = {}
+        self._ends_whole = False
+        if not self.path.exists():
+            return
+        content = self.path.read_bytes()
+        whole = content.rpartition(b"\n")[0]  # a process may have been killed in the middle of a line
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                entry = _entry(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise SegpipeError(
+                    f"{self.path}: line {number} is none of segpipe's ({error}); restore the file, or choose another "
+                    "output folder"
+                ) from error
+            self.entries[entry.case] = entry
+
+    def append(self, entry: Entry) -> None:
+        """Write an entry, and have it on disk before going on."""
+        line = json.dumps(asdict(entry), sort_keys=True) + "\n"
+        with self.path.open("ab") as file:
+            if not self._ends_whole:
+                _cut_broken_line(file.fileno(), self.path)
+                self._ends_whole = True
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries[entry.case] = entry
+
+    def write_volumes(self) -> None:
+        """Write `volumes.csv`: case, label, voxels, millilitres, components, of every scan that has a label map."""
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["case", "label", "voxels", "millilitres", "components"])
+        for case, entry in sorted(self.entries.items()):
+            if entry.state in (State.DONE, State.KEPT):
+                for volume in entry.volumes:
+                    millilitres = "" if volume.millilitres is None else f"{volume.millilitres:.6g}"
+                    writer.writerow([case, volume.label, volume.voxels, millilitres, volume.components])
+        write_text(self.path.with_name(VOLUMES_FILE), table.getvalue())
+
+
+def _cut_broken_line(descriptor: int, path: Path) -> None:
+    """Remove the half of a line at the end that a killed process left."""
+    content = path.read_bytes()
+    if content and not content.endswith(b"\n"):
+        os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    volumes = tuple(ClassVolume(**volume) for volume in row["volumes"])
+    return Entry(**{**row, "state": State(row["state"]), "volumes": volumes})
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[Path]:
+    """Hold the output folder of a cohort; the lock goes with the process, however it ends.
+
+    Yields:
+        an empty folder in it to write into.
+
+    Raises:
+        SegpipeError: nothing can be written there, or another process holds it.
+    """
+    require_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / _STAGING_FOLDER
+    with (folder / _LOCK_FILE).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SegpipeError(
+                f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
+            ) from None
+        shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
+        staging.mkdir()
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def staged_files(staged: Path) -> dict[str, str]:
+    """Return path below a folder -> SHA-256 of every file in it, having made sure that each is on disk."""
+    files = sorted(path for path in staged.rglob("*") if path.is_file())
+    for path in files:
+        sync(path)
+    return {path.relative_to(staged).as_posix(): file_sha256(path) for path in files}
+
+
+def publish(staged: Path, folder: Path, files: Sequence[str], last: str) -> None:
+    """Give staged files their names below the output folder, each whole, and the one that counts last."""
+    for name in [*(name for name in files if name != last), last]:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (staged / name).replace(target)
+        sync(target.parent)

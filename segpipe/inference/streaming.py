@@ -1,0 +1,344 @@
+"""A sliding window whose scores never lie in memory as a whole: it gives them away band by band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from types import EllipsisType
+
+import torch
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from monai.utils import fall_back_tuple
+from torch.nn import functional
+
+from segpipe.errors import SegpipeError
+
+Predictor = Callable[[torch.Tensor], torch.Tensor]
+Report = Callable[[str], None]
+_BACKGROUND_LOGIT = 30.0  # of voxels that no window covered: probability 1 but for 1e-13
+
+
+class CannotStreamError(Exception):
+    """Something that only MONAI's own chain can do; the message says what, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """Where windows lie and how their scores are blended; the settings of MONAI's `SlidingWindowInferer`.
+
+    Attributes:
+        roi_size: voxels of a window along three axes; 0 or less is the whole axis.
+        batch_size: windows that the network gets at a time.
+        overlap: of neighbouring windows along each axis, as a part of the window, 0 to below 1.
+        mode: "gaussian" or "constant".
+        sigma_scale: of the Gaussian along each axis, as a part of the window.
+        padding_mode: of images smaller than a window, as of `torch.nn.functional.pad`.
+        cval: what a constant padding holds.
+    """
+
+    roi_size: tuple[int, int, int]
+    batch_size: int = 1
+    overlap: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    mode: str = "constant"
+    sigma_scale: tuple[float, float, float] = (0.125, 0.125, 0.125)
+    padding_mode: str = "constant"
+    cval: float = 0.0
+
+    def fitted(self, size: Sequence[int]) -> SlidingWindow:
+        """Return the same with the sizes that depend on the image filled in."""
+        return replace(self, roi_size=fall_back_tuple(self.roi_size, size))
+
+    def padded_size(self, size: Sequence[int]) -> tuple[int, ...]:
+        """Return the size of an image after it was padded to hold one window."""
+        return tuple(max(pair) for pair in zip(size, self.roi_size, strict=True))
+
+    def starts(self, size: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the first voxel of each window in a padded image, where MONAI puts them, in its order."""
+        intervals = [
+            roi if roi == length else max(int(roi * (1 - overlap)), 1)
+            for roi, length, overlap in zip(self.roi_size, size, self.overlap, strict=True)
+        ]
+        windows = dense_patch_slices(size, self.roi_size, intervals, return_slice=False)
+        return [tuple(int(begin) for begin, _ in window) for window in windows]
+
+
+@dataclass
+class StreamStatistics:
+    """What a stream did with one image.
+
+    Attributes:
+        windows: that the image has.
+        skipped: of these, left out for want of tissue.
+    """
+
+    windows: int = 0
+    skipped: int = 0
+
+
+class ScoreStream:
+    """Run a network over the windows of an image and give its blended scores away as soon as they are final.
+
+    Windows are visited along one axis. Only the planes that a later window still touches are held, so that memory
+    does not grow with the image's length along that axis. Positions, blending and padding are those of MONAI's
+    `sliding_window_inference`, and so are the scores, but for the order in which floating-point numbers are added.
+
+    Where a CUDA card runs out of memory the batch is halved, then the scores move to the CPU; both stay so for the
+    images that follow.
+
+    Args:
+        window: where windows lie.
+        predictor: scores `(B, classes, *roi_size)` of windows `(B, C, *roi_size)`, both float32.
+        classes: how many the predictor scores.
+        device: that the predictor computes on.
+        report: is told what is done differently for want of memory.
+
+    Attributes:
+        statistics: of the last image, complete when its last band has come.
+    """
+
+    def __init__(
+        self,
+        window: SlidingWindow,
+        predictor: Predictor,
+        classes: int,
+        device: torch.device | str = "cpu",
+        report: Report = lambda _: None,
+    ) -> None:
+        self.window = window
+        self.predictor = predictor
+        self.classes = classes
+        self.device = torch.device(device)
+        self.report = report
+        self.statistics = StreamStatistics()
+        self._scores_device = self.device
+        self._batch_size = window.batch_size
+
+    def axis(self, size: Sequence[int]) -> int:
+        """Return the axis of an image `(x, y, z)` along which the fewest scores have to be held."""
+        window = self.window.fitted(size)
+        padded = window.padded_size(size)
+        held = [roi / length for roi, length in zip(window.roi_size, padded, strict=True)]
+        return min(range(3), key=lambda axis: (held[axis], -axis))
+
+    def bands(self, image: torch.Tensor, tissue: torch.Tensor | None = None) -> Iterator[Band]:
+        """Yield the scores of an image, band by band along `axis(size)`.
+
+        Args:
+            image: float `(C, x, y, z)`, on any device.
+            tissue: bool `(x, y, z)`; a window without a voxel of it is not computed, and a voxel that no other window
+                covers is background then. None computes every window.
+
+        Yields:
+            bands that follow each other without a gap; the next one overwrites the scores of this one.
+
+        Raises:
+            CannotStreamError: the network's answer is no tensor of its window's size.
+            SegpipeError: it scores another number of classes.
+        """
+        size = tuple(image.shape[1:])
+        axis = self.axis(size)
+        window = self.window.fitted(size)
+        image, tissue = _pad(image, tissue, window)
+        starts = sorted(window.starts(image.shape[1:]), key=lambda start: start[axis])
+        self.statistics = StreamStatistics()
+        before = max(window.roi_size[axis] - size[axis], 0) // 2  # padding
+        sums = self._sums(tuple(image.shape[1:]), axis, window, starts)
+        for group, following in _groups(starts, axis, self._batch_size):
+            kept = [start for start in group if tissue is None or _crop(tissue, start, window).any()]
+            self.statistics.windows += len(group)
+            self.statistics.skipped += len(group) - len(kept)
+            self._add(image, kept, window, sums)
+            stop = sums.length if following is None else following
+            first, scores = sums.first - before, sums.finished(stop)
+            lost = max(-first, 0)  # of a padded image there is one band
+            others = [_unpadding(window.roi_size[i], size[i]) for i in range(3) if i != axis]
+            planes = slice(lost, min(len(scores), size[axis] - first))
+            yield Band(axis, first + lost, scores[planes, :, others[0], others[1]])
+            sums.drop(stop)
+
+    def _sums(
+        self, size: tuple[int, ...], axis: int, window: SlidingWindow, starts: Sequence[tuple[int, ...]]
+    ) -> _Sums:
+        groups = _groups(starts, axis, self._batch_size)
+        held = max(group[-1][axis] - group[0][axis] for group, _ in groups) + window.roi_size[axis]
+        try:
+            return _Sums(size, axis, window, held, self.classes, self._scores_device)
+        except torch.OutOfMemoryError:
+            if self._scores_device.type == "cpu":
+                raise
+            self._scores_to_cpu()
+            return _Sums(size, axis, window, held, self.classes, self._scores_device)
+
+    def _add(
+        self, image: torch.Tensor, starts: Sequence[tuple[int, ...]], window: SlidingWindow, sums: _Sums
+    ) -> None:
+        done = 0
+        while done < len(starts):
+            batch = starts[done : done + self._batch_size]
+            try:
+                windows = torch.stack([_crop(image, start, window) for start in batch]).to(self.device)
+                scores = self.predictor(windows)
+            except torch.OutOfMemoryError:
+                if self._batch_size > 1:
+                    self._batch_size //= 2
+                    self.report(
+                        f"{self.device} is out of memory: windows go {self._batch_size} at a time now"
+                    )
+                elif self._scores_device.type != "cpu":
+                    self._scores_to_cpu()
+                    sums.move(self._scores_device)
+                else:
+                    raise
+                torch.cuda.empty_cache()
+                continue
+            _require_scores(scores, windows, self.classes)
+            for start, window_scores in zip(batch, scores, strict=True):
+                sums.add(start, window_scores)
+            done += len(batch)
+
+    def _scores_to_cpu(self) -> None:
+        self._scores_device = torch.device("cpu")
+        self.report(f"{self.device} is out of memory: scores are kept on the CPU now")
+
+
+@dataclass(frozen=True)
+class Band:
+    """Final scores of neighbouring planes of an image `(x, y, z)`.
+
+    Attributes:
+        axis: that the planes follow each other along, 0 to 2.
+        first: index of the first plane.
+        scores: float32 `(planes, classes, *the two other axes in their order)`.
+    """
+
+    axis: int
+    first: int
+    scores: torch.Tensor
+
+
+class _Sums:
+    """Weighted sums of scores, and of the weights, over those planes that are not final yet."""
+
+    def __init__(
+        self,
+        size: tuple[int, ...],
+        axis: int,
+        window: SlidingWindow,
+        held: int,
+        classes: int,
+        device: torch.device,
+    ) -> None:
+        self.axis = axis
+        self.length = size[axis]
+        self.first = 0
+        self.roi_size = window.roi_size
+        weights = compute_importance_map(window.roi_size, mode=window.mode, sigma_scale=window.sigma_scale)
+        self.weights = weights.movedim(axis, 0).contiguous().to(device)
+        plane = [length for i, length in enumerate(size) if i != axis]
+        self.scores = torch.zeros((held, classes, *plane), device=device)
+        self.counts = torch.zeros((held, *plane), device=device)
+
+    def move(self, device: torch.device) -> None:
+        self.weights, self.scores, self.counts = (
+            tensor.to(device) for tensor in (self.weights, self.scores, self.counts)
+        )
+
+    def add(self, start: tuple[int, ...], scores: torch.Tensor) -> None:
+        """Add the scores `(classes, *roi_size)` of the window at `start`."""
+        begin = start[self.axis] - self.first
+        planes = slice(begin, begin + self.roi_size[self.axis])
+        rows, columns = (slice(start[i], start[i] + self.roi_size[i]) for i in range(3) if i != self.axis)
+        turned = scores.to(self.scores.device).movedim(self.axis + 1, 0)
+        self.scores[planes, :, rows, columns].addcmul_(turned, self.weights[:, None])
+        self.counts[planes, rows, columns].add_(self.weights)
+
+    def finished(self, stop: int) -> torch.Tensor:
+        """Return the blended scores of the planes before `stop`, good until `drop`."""
+        scores, counts = self.scores[: stop - self.first], self.counts[: stop - self.first]
+        uncovered = counts == 0
+        if uncovered.any():
+            counts[uncovered] = 1.0
+            scores[:, 0][uncovered] = _BACKGROUND_LOGIT
+        scores /= counts[:, None]
+        return scores
+
+    def drop(self, stop: int) -> None:
+        """Forget the planes before `stop`; the others move up."""
+        count = stop - self.first
+        for held in (self.scores, self.counts):
+            for begin in range(count, len(held), count):  # in steps that do not overlap
+                moving = held[begin : begin + count]
+                held[begin - count : begin - count + len(moving)] = moving
+            held[max(len(held) - count, 0) :] = 0
+        self.first = stop
+
+
+def _groups(
+    starts: Sequence[tuple[int, ...]], axis: int, batch_size: int
+) -> Iterator[tuple[list[tuple[int, ...]], int | None]]:
+    """Yield windows that begin in neighbouring places, enough for a batch, and where the windows after them begin."""
+    by_place = [list(windows) for _, windows in groupby(starts, key=lambda start: start[axis])]
+    group: list[tuple[int, ...]] = []
+    for position, windows in enumerate(by_place):
+        group += windows
+        if position + 1 == len(by_place):
+            yield group, None
+        elif len(group) >= batch_size:
+            yield group, by_place[position + 1][0][axis]
+            group = []
+
+
+def _crop(tensor: torch.Tensor, start: Sequence[int], window: SlidingWindow) -> torch.Tensor:
+    """Return the window at `start` of a tensor whose last three axes are the image's."""
+    places = tuple(slice(begin, begin + roi) for begin, roi in zip(start, window.roi_size, strict=True))
+    index: tuple[slice | EllipsisType, ...] = (..., *places)
+    return tensor[index]
+
+
+def _pad(
+    image: torch.Tensor, tissue: torch.Tensor | None, window: SlidingWindow
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Pad an image that is smaller than a window, as MONAI does."""
+    padding: list[int] = []
+    for length, roi in zip(image.shape[:0:-1], window.roi_size[::-1], strict=True):
+        missing = max(roi - length, 0)
+        padding += [missing // 2, missing - missing // 2]
+    if not any(padding):
+        return image, tissue
+    value = window.cval if window.padding_mode == "constant" else None
+    padded = functional.pad(image[None], padding, mode=window.padding_mode, value=value)[0]
+    return padded, None if tissue is None else functional.pad(tissue, padding)
+
+
+def _unpadding(roi: int, length: int) -> slice:
+    before = max(roi - length, 0) // 2
+    return slice(before, before + length)
+
+
+def _require_scores(scores: object, windows: torch.Tensor, classes: int) -> None:
+    if not isinstance(scores, torch.Tensor) or scores.shape[2:] != windows.shape[2:]:
+        answer = tuple(scores.shape[2:]) if isinstance(scores, torch.Tensor) else f"a {type(scores).__name__}"
+        raise CannotStreamError(
+            f"its network answers a window of {tuple(windows.shape[2:])} voxels with {answer}"
+        )
+    if scores.shape[1] != classes:
+        raise SegpipeError(
+            f"the network scores {scores.shape[1]} classes, the bundle's label table has {classes}; correct the table "
+            "in metadata.json"
+        )
+    require_numbers(scores)
+
+
+def require_numbers(scores: torch.Tensor) -> None:
+    """Refuse scores that are NaN or infinite, of which the arg max would make background.
+
+    Raises:
+        SegpipeError: saying how many there are.
+    """
+    if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
+        bad = int((~torch.isfinite(scores)).sum())
+        raise SegpipeError(
+            f"{bad} of {scores.numel()} scores of a window are no numbers (NaN or infinite): the network overflows on "
+            "this scan; try --precision float32, or look at the scan's intensities"
+        )

@@ -1,0 +1,93 @@
+"""How much of each class a label map holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+_SLAB_VOXELS = 2**24  # labelled at a time: 64 MB of int32
+
+
+@dataclass(frozen=True)
+class ClassVolume:
+    """How much of a class there is.
+
+    Attributes:
+        label: its name.
+        voxels: how many.
+        millilitres: that they fill; None for a slice, which has no volume.
+        components: how many pieces they form; voxels that share a corner are of one piece.
+    """
+
+    label: str
+    voxels: int
+    millilitres: float | None
+    components: int
+
+
+def class_volumes(
+    label_map: NDArray[np.integer], names: Sequence[str], spacing_mm: Sequence[float]
+) -> list[ClassVolume]:
+    """Measure each foreground class of a label map.
+
+    Args:
+        label_map: class indices `(x, y)` or `(x, y, z)`, 0 the background.
+        names: of all classes, by index.
+        spacing_mm: of the voxels along each axis.
+    """
+    counts = np.bincount(label_map.ravel(order="K"), minlength=len(names))
+    millilitres = float(np.prod(spacing_mm)) / 1000 if label_map.ndim == 3 else None
+    return [
+        ClassVolume(
+            names[index],
+            int(counts[index]),
+            None if millilitres is None else int(counts[index]) * millilitres,
+            count_components(label_map, index) if counts[index] else 0,
+        )
+        for index in range(1, len(names))
+    ]
+
+
+def count_components(label_map: NDArray[np.integer], index: int) -> int:
+    """Count the pieces that a class forms, in memory that does not grow with the map.
+
+    Args:
+        label_map: class indices, 2D or 3D.
+        index: of the class.
+
+    Returns:
+        pieces in which every voxel shares a face, an edge or a corner with another.
+    """
+    along = int(np.argmax(label_map.shape))
+    planes = np.moveaxis(label_map, along, 0)
+    step = max(_SLAB_VOXELS // max(planes[0].size, 1), 1)
+    neighbours = np.ones((3,) * planes.ndim, int)
+    pairs: list[NDArray[np.integer]] = []
+    found, last = 0, np.zeros(planes.shape[1:], np.int64)
+    for first in range(0, len(planes), step):
+        pieces, number = ndimage.label(planes[first : first + step] == index, neighbours)
+        here = np.where(pieces[0] > 0, pieces[0].astype(np.int64) + found, 0)
+        pairs.append(_touching(last, here))
+        last = np.where(pieces[-1] > 0, pieces[-1].astype(np.int64) + found, 0)
+        found += number
+    links = np.concatenate(pairs, axis=1) - 1
+    graph = coo_array((np.ones(links.shape[1], np.int8), (links[0], links[1])), shape=(found, found))
+    count: int = connected_components(graph, directed=False, return_labels=False) if found else 0
+    return count
+
+
+def _touching(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the pairs of pieces, `(2, pairs)`, that touch from one plane to the next."""
+    padded = np.pad(second, 1)
+    pairs = []
+    for shift in np.ndindex((3,) * second.ndim):
+        shifted = padded[tuple(slice(s, s + n) for s, n in zip(shift, second.shape, strict=True))]
+        both = (first > 0) & (shifted > 0)
+        pairs.append(np.stack([first[both], shifted[both]]))
+    return np.unique(np.concatenate(pairs, axis=1), axis=1)
