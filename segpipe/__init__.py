@@ -3,4 +3,22 @@
 Importing the package imports neither torch nor MONAI, so that the command line starts at once.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["PredictOptions", "__version__", "predict"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `predict` and `PredictOptions` when they are asked for: they need torch and MONAI."""
+    if name == "predict":
+        from segpipe.bundle.predict import predict
+
+        return predict
+    if name == "PredictOptions":
+        from segpipe.bundle.predictions import PredictOptions
+
+        return PredictOptions
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

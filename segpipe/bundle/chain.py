@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
-from segpipe.inference.precision import in_precision, measured_precision
+from segpipe.inference.precision import in_precision, measured_precision, seconds_of
 from segpipe.inference.streaming import CannotStreamError, ScoreStream, SlidingWindow, require_numbers
 from segpipe.inference.way_back import RestoredPlane, WayBack, restored_planes
 from segpipe.labels import whole_numbers
@@ -153,18 +153,23 @@ class Segmenter:
             )
             return Segmentation(labels, entropies, stream.statistics.windows, stream.statistics.skipped)
 
-    def estimate(self, image: MetaTensor) -> tuple[int, torch.Tensor, ScoreStream]:
-        """Return how many windows an image has, one of them, and the stream that would go over it.
+    def cost(self, image: MetaTensor) -> tuple[int, float, int]:
+        """Return how many windows a prepared scan has, the seconds that they will take, and the bytes of scores held.
 
         Raises:
-            CannotStreamError: MONAI's chain would.
+            CannotStreamError: the scan would go through MONAI's own chain.
         """
-        plan = self._plan(image.ndim - 1)
-        volume = _as_volume(image)
-        window = plan.window.fitted(volume.shape[1:])
-        stream = self._stream(plan, image)
-        example = torch.zeros((1, len(volume), *window.roi_size), device=self.bundle.device)
-        return len(window.starts(window.padded_size(volume.shape[1:]))), example, stream
+        plan, volume = self._plan(image.ndim - 1), _as_volume(image)
+        size = tuple(volume.shape[1:])
+        window = plan.window.fitted(size)
+        with torch.inference_mode():
+            stream = self._stream(plan, image)
+            example = torch.zeros(
+                (window.batch_size, len(volume), *window.roi_size), device=self.bundle.device
+            )
+            seconds = seconds_of(stream.predictor, example) / window.batch_size
+        windows = len(window.starts(window.padded_size(size)))
+        return windows, windows * seconds, stream.held_bytes(size)
 
     def _plan(self, spatial_dims: int) -> _Plan:
         return _Plan(*_window(self._inferer, spatial_dims, self.batch_size), _activates(self.bundle))
@@ -228,7 +233,7 @@ def _mean(networks: Sequence[Callable[[torch.Tensor], torch.Tensor]], inputs: to
 
 def _as_volume(image: MetaTensor) -> torch.Tensor:
     """Return an image as a plain float volume; a slice as one of a single plane."""
-    plain = image.as_tensor().float()
+    plain: torch.Tensor = image.as_tensor().float()
     return plain[..., None] if plain.ndim == _SLICE_DIMS else plain
 
 

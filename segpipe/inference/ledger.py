@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -50,6 +51,7 @@ class Entry:
         seconds: from reading to the last file.
         reason: why it failed, or what is to be known of it.
         files: path below the output folder -> SHA-256.
+        replaced: the same of what lay there before, while the state is writing.
         volumes: of its classes.
         finished: when, in UTC, ISO 8601.
     """
@@ -63,6 +65,7 @@ class Entry:
     seconds: float = 0.0
     reason: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
     volumes: Sequence[ClassVolume] = ()
     finished: str = ""
 
@@ -84,6 +87,7 @@ class Ledger:
         self.path = folder / LEDGER_FILE
         self.entries: dict[str, Entry] = {}
         self._ends_whole = False
+        self._lock = threading.Lock()
         if not self.path.exists():
             return
         content = self.path.read_bytes()
@@ -101,21 +105,21 @@ class Ledger:
     def append(self, entry: Entry) -> None:
         """Write an entry, and have it on disk before going on."""
         line = json.dumps(asdict(entry), sort_keys=True) + "\n"
-        with self.path.open("ab") as file:
+        with self._lock, self.path.open("ab") as file:
             if not self._ends_whole:
                 _cut_broken_line(file.fileno(), self.path)
                 self._ends_whole = True
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
-        self.entries[entry.case] = entry
+            self.entries[entry.case] = entry
 
     def write_volumes(self) -> None:
         """Write `volumes.csv`: case, label, voxels, millilitres, components, of every scan that has a label map."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(["case", "label", "voxels", "millilitres", "components"])
-        for case, entry in sorted(self.entries.items()):
+        for case, entry in sorted(dict(self.entries).items()):
             if entry.state in (State.DONE, State.KEPT):
                 for volume in entry.volumes:
                     millilitres = "" if volume.millilitres is None else f"{volume.millilitres:.6g}"

@@ -53,7 +53,7 @@ def measured_precision(network: torch.nn.Module, windows: torch.Tensor) -> str:
         return "float32"
     name = next(name for name, dtype in _DTYPES.items() if dtype is reduced)
     seconds = {
-        precision: _seconds(in_precision(network, precision), windows) for precision in ("float32", name)
+        precision: seconds_of(in_precision(network, precision), windows) for precision in ("float32", name)
     }
     return name if seconds["float32"] > _WORTH_IT * seconds[name] else "float32"
 
@@ -99,8 +99,8 @@ def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> b
     return device.type == "cuda" and choose_precision(precision, device) is torch.float16
 
 
-def _seconds(predictor: Callable[[torch.Tensor], torch.Tensor], windows: torch.Tensor) -> float:
-    """Return the shortest time of a call, after one that does not count."""
+def seconds_of(predictor: Callable[[torch.Tensor], torch.Tensor], windows: torch.Tensor) -> float:
+    """Return the shortest of some times that a predictor takes for windows, after one that does not count."""
     predictor(windows)
     times = []
     for _ in range(_ROUNDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -121,6 +122,15 @@ class ScoreStream:
         held = [roi / length for roi, length in zip(window.roi_size, padded, strict=True)]
         return min(range(3), key=lambda axis: (held[axis], -axis))
 
+    def held_bytes(self, size: Sequence[int]) -> int:
+        """Return how many bytes of scores are held at a time for an image `(x, y, z)`."""
+        window, axis = self.window.fitted(size), self.axis(size)
+        padded = window.padded_size(size)
+        starts = sorted(window.starts(padded), key=lambda start: start[axis])
+        planes = self._planes_held(starts, axis, window)
+        plane: int = math.prod(length for i, length in enumerate(padded) if i != axis)
+        return 4 * planes * (self.classes + 1) * plane
+
     def bands(self, image: torch.Tensor, tissue: torch.Tensor | None = None) -> Iterator[Band]:
         """Yield the scores of an image, band by band along `axis(size)`.
 
@@ -157,11 +167,14 @@ class ScoreStream:
             yield Band(axis, first + lost, scores[planes, :, others[0], others[1]])
             sums.drop(stop)
 
+    def _planes_held(self, starts: Sequence[tuple[int, ...]], axis: int, window: SlidingWindow) -> int:
+        groups = _groups(starts, axis, self._batch_size)
+        return max(group[-1][axis] - group[0][axis] for group, _ in groups) + window.roi_size[axis]
+
     def _sums(
         self, size: tuple[int, ...], axis: int, window: SlidingWindow, starts: Sequence[tuple[int, ...]]
     ) -> _Sums:
-        groups = _groups(starts, axis, self._batch_size)
-        held = max(group[-1][axis] - group[0][axis] for group, _ in groups) + window.roi_size[axis]
+        held = self._planes_held(starts, axis, window)
         try:
             return _Sums(size, axis, window, held, self.classes, self._scores_device)
         except torch.OutOfMemoryError:

@@ -10,7 +10,14 @@ from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
 from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.reading import read_channels, read_header, read_volume
-from segpipe.volumes.scans import Scan, check_collisions, existing_outputs, find_scans, output_path
+from segpipe.volumes.scans import (
+    IGNORED_MARK,
+    Scan,
+    check_collisions,
+    existing_outputs,
+    find_scans,
+    output_path,
+)
 from segpipe.volumes.volume import (
     CHANNEL_RULE,
     MAX_INTENSITY,
@@ -27,6 +34,7 @@ from segpipe.volumes.writer import write_label_map, write_volume
 __all__ = [
     "CHANNEL_RULE",
     "GRID_TOLERANCE",
+    "IGNORED_MARK",
     "MAX_INTENSITY",
     "Grid",
     "NiftiForms",

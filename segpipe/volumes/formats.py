@@ -67,6 +67,18 @@ def suffix_format(path: Path) -> tuple[VolumeFormat, str] | None:
     return None
 
 
+def format_of_suffix(suffix: str) -> VolumeFormat:
+    """Return the format that a suffix such as .nii.gz stands for, with or without its point.
+
+    Raises:
+        SegpipeError: it stands for none.
+    """
+    found = suffix_format(Path(f"x.{suffix.removeprefix('.')}"))
+    if found is None:
+        raise SegpipeError(f"{suffix}: no known format; use one of {', '.join(_SUFFIXES)}")
+    return found[0]
+
+
 def volume_format(path: str | Path) -> VolumeFormat:
     """Return the format of a scan by its suffix, in any case; a folder is a DICOM series.
 

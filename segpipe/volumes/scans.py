@@ -13,12 +13,14 @@ from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, 
 from segpipe.volumes.metaimage import read_metaimage_header
 
 _COMPANION_SUFFIXES = frozenset(
-    {".json", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
+    {".json", ".jsonl", ".log", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
 )
 _COMPANION_NAMES = frozenset(
     {"license", "licence", "readme", "changes", "dicomdir", "sha256sums", "thumbs.db"}
 )
 _NAMES_SHOWN = 10
+IGNORED_MARK = ".segpipe-ignore"
+"""A file of this name says that no scans are to be looked for in its folder and below."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ def find_scans(path: str | Path) -> list[Scan]:
     A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
     files are scans of their own. Companions are passed over: hidden files and folders; the voxel files
     that .mhd headers name; DICOM objects that are no image (structure sets, segmentations) and DICOMDIR;
-    files ending in .json .txt .md .csv .tsv .yaml .yml .xml .pdf .html; LICENSE, README, CHANGES, SHA256SUMS.
+    files ending in .json .jsonl .log .txt .md .csv .tsv .yaml .yml .xml .pdf .html; LICENSE, README, CHANGES,
+    SHA256SUMS; and folders that hold a file `.segpipe-ignore`, such as those of `segpipe predict`'s pictures.
 
     Args:
         path: a folder, or one scan (a file, or a folder with one DICOM series).
@@ -173,6 +176,9 @@ def _files_below(top: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
+        if IGNORED_MARK in names:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
 

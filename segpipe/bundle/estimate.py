@@ -1,0 +1,153 @@
+"""What segmenting a cohort would do, and what it would take, without doing it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from segpipe.bundle.chain import Segmenter
+from segpipe.bundle.open import open_bundle
+from segpipe.bundle.predictions import PredictOptions, ToDo, cohort_scans, scan_sha256, to_do
+from segpipe.errors import SegpipeError
+from segpipe.inference.ledger import Ledger
+from segpipe.inference.streaming import CannotStreamError
+from segpipe.volumes import Scan, VolumeHeader, read_header
+
+_MOST_READ = 5  # scans that are read to know what others take
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What would be done with one scan.
+
+    Attributes:
+        case: its name.
+        scan: its path.
+        action: "segment", "skip" or "refuse".
+        reason: of skipping or refusing; empty for the others.
+        size: voxels along each axis; empty where it was not looked at.
+        seconds: that reading it and the network take.
+        peak_bytes: of the process while it is segmented.
+    """
+
+    case: str
+    scan: Path
+    action: str
+    reason: str = ""
+    size: tuple[int, ...] = ()
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+def estimate(
+    scans: str | Path | Sequence[str | Path],
+    bundle: str | Path,
+    output: str | Path,
+    *,
+    weights: Sequence[str | Path] = (),
+    configs: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    options: PredictOptions | None = None,
+) -> list[Estimate]:
+    """Say what `predict` would do with these arguments, writing nothing.
+
+    Headers are looked at; up to five scans, the largest among them, are read and a window of each timed; what others
+    take is in proportion to the space that they fill.
+
+    Raises:
+        SegpipeError: as `predict`, before it begins.
+    """
+    options = options or PredictOptions()
+    options.check()
+    folder = Path(output)
+    found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    opened = open_bundle(
+        bundle,
+        weights=weights,
+        configs=configs,
+        overrides=overrides,
+        device=device,
+        series_uid=options.series_uid,
+    )
+    ledger = Ledger(folder)
+    segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
+    settled: list[Estimate] = []
+    waiting: list[tuple[Scan, VolumeHeader]] = []
+    for scan in found:
+        try:
+            if (
+                to_do(scan, scan_sha256(scan), folder, ledger, options, options.recipe(opened))
+                is not ToDo.SEGMENT
+            ):
+                settled.append(Estimate(scan.name, scan.path, "skip", "done before"))
+                continue
+            header = read_header(scan.path, options.series_uid if scan.path.is_dir() else None)
+            opened.takes.check(header)
+            waiting.append((scan, header))
+        except SegpipeError as error:
+            settled.append(Estimate(scan.name, scan.path, "refuse", str(error)))
+    waiting.sort(key=lambda pair: _space(pair[1]), reverse=True)
+    read = [_cost(scan, segmenter) for scan, _ in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]]
+    return sorted([*settled, *_in_proportion(waiting, read)], key=lambda row: row.case)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    seconds: float
+    scan_bytes: int  # of the scan and of what is made of it
+
+
+def _cost(scan: Scan, segmenter: Segmenter) -> _Cost | None:
+    """Read one scan and time one window; None where it cannot be read, which `predict` will say."""
+    bundle, since = segmenter.bundle, time.perf_counter()
+    try:
+        loaded = bundle.load({bundle.image_key: str(scan.path)})[bundle.image_key]
+        image = segmenter.prepare(loaded)
+    except SegpipeError:
+        return None
+    reading = time.perf_counter() - since
+    scan_bytes = loaded.nbytes + 3 * loaded[0].numel() + image.nbytes
+    try:
+        _, network, held = segmenter.cost(image)
+    except CannotStreamError:  # MONAI's chain holds scores of all classes twice, before and after inversion
+        scores = 4 * len(bundle.labels.names) * (image[0].numel() + loaded[0].numel())
+        return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
+    return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead
+
+
+def _in_proportion(
+    waiting: Sequence[tuple[Scan, VolumeHeader]], read: Sequence[_Cost | None]
+) -> list[Estimate]:
+    """Estimate all scans from those that were read, in proportion to the space that each fills."""
+    spaces = [_space(header) for _, header in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]]
+    known = [(space, cost) for space, cost in zip(spaces, read, strict=True) if cost is not None]
+    total = sum(space for space, _ in known) or 1.0
+    seconds = sum(cost.seconds for _, cost in known) / total
+    most = max((cost.scan_bytes / space for space, cost in known), default=0.0)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return [
+        Estimate(
+            scan.name,
+            scan.path,
+            "segment",
+            size=header.grid.size,
+            seconds=seconds * _space(header),
+            peak_bytes=int(base + most * _space(header)),
+        )
+        for scan, header in waiting
+    ]
+
+
+def _space(header: VolumeHeader) -> float:
+    """Return the mm3 (mm2 of a slice) that a scan fills."""
+    return float(np.prod(header.grid.size) * np.prod(header.grid.spacing_mm))

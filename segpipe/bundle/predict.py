@@ -1,0 +1,398 @@
+"""A cohort of scans through a bundle: one after the other, one bad scan stopping nothing, a crash losing nothing."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+from skimage.io import imsave
+
+from segpipe.bundle.chain import Segmentation, Segmenter
+from segpipe.bundle.open import OpenBundle, open_bundle
+from segpipe.bundle.predictions import (
+    ENTROPY,
+    OVERLAYS,
+    PROBABILITIES,
+    SIDE_FOLDERS,
+    Outcome,
+    Prediction,
+    PredictOptions,
+    ToDo,
+    cohort_scans,
+    disk_error,
+    disk_errors,
+    label_map_name,
+    scan_sha256,
+    to_do,
+)
+from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.files import file_sha256
+from segpipe.inference.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
+from segpipe.inference.volumetry import ClassVolume, class_volumes
+from segpipe.pictures.scan_picture import scan_picture
+from segpipe.volumes import (
+    IGNORED_MARK,
+    Scan,
+    VolumeHeader,
+    read_header,
+    read_volume,
+    write_label_map,
+    write_volume,
+)
+
+LOG_FILE = "predict.log"
+_VOLUMES_EVERY_S = 5.0
+
+
+def predict(
+    scans: str | Path | Sequence[str | Path],
+    bundle: str | Path,
+    output: str | Path,
+    *,
+    weights: Sequence[str | Path] = (),
+    configs: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    options: PredictOptions | None = None,
+    watch: Callable[[Prediction, int, int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Prediction]:
+    """Segment scans with a bundle; label maps come out on each scan's own grid.
+
+    Beside the label maps the output folder gets `volumes.csv` (case, label, voxels, millilitres, components),
+    `predictions.jsonl` (what became of each scan, by which a later call knows what is done), `predict.log`, and
+    pictures in `overlays/`. A scan that cannot be read, or fails, is recorded with its reason, and the others go on.
+
+    Args:
+        scans: files, folders of DICOM series, or folders that hold any of them at any depth.
+        bundle: its folder; any MONAI segmentation bundle with the ids network_def, inferer, preprocessing and
+            postprocessing.
+        output: folder of the outputs, which mirror the path below the folder of scans.
+        weights: files; several are an ensemble whose scores are averaged. Default: the bundle's.
+        configs: configuration files of the bundle, the later overriding; default: inference.
+        overrides: id -> value of the configuration.
+        device: cpu, cuda or cuda:N; default: the configuration's.
+        options: how.
+        watch: called with each scan's outcome, how many there are so far and in all.
+        report: called with what is done otherwise than asked, such as smaller batches for want of memory.
+
+    Returns:
+        one prediction a scan, in the order of their names.
+
+    Raises:
+        SegpipeError: nothing can begin: no scans, outputs that would collide, a bundle or weights that cannot be used,
+            an output folder that cannot be written in or that another process uses. Or nothing can go on: the disk is
+            full. What was done until then stays, and the next call goes on from there.
+    """
+    options = options or PredictOptions()
+    options.check()
+    folder = Path(output)
+    found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    with disk_errors(folder), locked_folder(folder) as staging, _log_to(folder / LOG_FILE) as log:
+        ledger = Ledger(folder)
+        opened = open_bundle(
+            bundle,
+            weights=weights,
+            configs=configs,
+            overrides=overrides,
+            device=device,
+            series_uid=options.series_uid,
+        )
+
+        def tell(message: str) -> None:
+            log.info(message)
+            if report is not None:
+                report(message)
+
+        run = _Run(opened, options, folder, staging, ledger, log, tell)
+        log.info("%d scans through %s on %s into %s", len(found), opened.root, opened.device, folder)
+        predictions = []
+        for prediction in run.go(found):
+            predictions.append(prediction)
+            if watch is not None:
+                watch(prediction, len(predictions), len(found))
+        return sorted(predictions, key=lambda prediction: prediction.case)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A scan that waits for the network."""
+
+    scan: Scan
+    scan_sha256: str
+    header: VolumeHeader
+    loaded: MetaTensor
+    image: MetaTensor
+    seconds: float
+
+
+@dataclass
+class _Run:
+    """One call of `predict`: what all its scans share."""
+
+    bundle: OpenBundle
+    options: PredictOptions
+    folder: Path
+    staging: Path
+    ledger: Ledger
+    log: logging.Logger
+    tell: Callable[[str], None]
+    segmenter: Segmenter = field(init=False)
+    recipe: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recipe = self.options.recipe(self.bundle)
+        before = [
+            entry for entry in self.ledger.entries.values() if entry.recipe == self.recipe and entry.precision
+        ]
+        precision = (
+            before[-1].precision if before and self.options.precision == "auto" else self.options.precision
+        )
+        self.segmenter = Segmenter(
+            self.bundle,
+            precision,
+            self.options.batch_size,
+            self.options.flips,
+            self.options.skip_empty,
+            self.tell,
+        )
+        self._volumes_written = 0.0
+        for name, wanted in zip(
+            SIDE_FOLDERS,
+            (self.options.overlays, self.options.entropy, self.options.probabilities),
+            strict=True,
+        ):
+            if wanted:
+                (self.folder / name).mkdir(exist_ok=True)
+                (self.folder / name / IGNORED_MARK).touch()
+
+    def go(self, scans: Sequence[Scan]) -> Iterator[Prediction]:
+        """Read ahead, segment, write behind; yield each scan's outcome once it is on disk."""
+        self.ledger.write_volumes()
+        reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
+        writing: deque[tuple[Scan, Callable[[], Prediction]]] = deque()
+        readers = ThreadPoolExecutor(self.options.jobs, "read")
+        writer = ThreadPoolExecutor(1, "write")
+        waiting = iter(scans)
+        try:
+            while True:
+                while len(reading) <= self.options.jobs and (scan := next(waiting, None)) is not None:
+                    reading.append((scan, readers.submit(self._read, scan)))
+                if not reading:
+                    break
+                scan, future = reading.popleft()
+                outcome = self._attempt(scan, self._through_network, future)
+                if isinstance(outcome, Prediction):
+                    yield outcome
+                    continue
+                while writing:  # one label map waits at most
+                    yield self._attempt(*writing.popleft())
+                writing.append((scan, writer.submit(self._write, *outcome).result))
+            while writing:
+                yield self._attempt(*writing.popleft())
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
+            self.ledger.write_volumes()
+
+    def _attempt(self, scan: Scan, step: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a step gives; where it fails, the failure as the scan's outcome."""
+        try:
+            return step(*arguments)
+        except Exception as error:  # one scan stops nothing, whatever it is
+            if disk_error(error) is not None:
+                raise
+            return self._failed(scan, error)
+
+    def _failed(self, scan: Scan, error: Exception) -> Prediction:
+        known = segpipe_cause(error)
+        reason = str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
+        before = self.ledger.entries.get(scan.name)
+        files: Mapping[str, str] = {}
+        if before is not None:
+            files = before.files
+            if any((self.folder / name).exists() for name in files):
+                reason += " (the label map that lies there is of an earlier run)"
+        self.ledger.append(
+            Entry(scan.name, State.FAILED, str(scan.path), reason=reason, files=files, finished=_now())
+        )
+        if known:
+            self.log.error("%s: failed: %s", scan.name, reason)
+        else:
+            self.log.error("%s: failed", scan.name, exc_info=error)
+        return Prediction(scan.name, Outcome.FAILED, scan.path, None, reason=reason)
+
+    def _read(self, scan: Scan) -> _Prepared | Prediction:
+        """Read and prepare a scan, unless nothing is to be done with it."""
+        since = time.perf_counter()
+        sha256 = scan_sha256(scan)
+        todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
+        before = self.ledger.entries.get(scan.name)
+        if before is not None and todo is ToDo.NOTHING:
+            outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
+            path = self.folder / label_map_name(scan, self.options)
+            return Prediction(scan.name, outcome, scan.path, path, 0.0, before.reason, before.volumes)
+        if before is not None and todo is ToDo.KEEP:
+            return self._keep(scan, before)
+        series_uid = self.options.series_uid if scan.path.is_dir() else None
+        header = read_header(scan.path, series_uid)
+        self.bundle.takes.check(header)
+        key = self.bundle.image_key
+        loaded = self.bundle.load({key: str(scan.path)})[key]
+        if tuple(loaded.shape[1:]) != header.grid.size:
+            raise SegpipeError(f"{scan.path}: changed while it was read; run again")
+        image = self.segmenter.prepare(loaded)
+        return _Prepared(scan, sha256, header, loaded, image, time.perf_counter() - since)
+
+    def _keep(self, scan: Scan, before: Entry) -> Prediction:
+        """Leave a label map that was corrected by hand, and measure it anew."""
+        name = label_map_name(scan, self.options)
+        path = self.folder / name
+        corrected = read_volume(path)
+        header = read_header(scan.path, self.options.series_uid if scan.path.is_dir() else None)
+        if not corrected.grid.matches(header.grid):
+            raise SegpipeError(
+                f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
+            )
+        labels = self.bundle.labels.to_indices(corrected.array)
+        volumes = class_volumes(labels, self.bundle.labels.names, header.grid.spacing_mm)
+        reason = "its label map was corrected by hand and stays; --overwrite replaces it"
+        files = {**before.files, name: file_sha256(path)}
+        self.ledger.append(
+            replace(before, state=State.KEPT, reason=reason, files=files, volumes=volumes, finished=_now())
+        )
+        self.log.info("%s: %s", scan.name, reason)
+        return Prediction(scan.name, Outcome.KEPT, scan.path, path, 0.0, reason, volumes)
+
+    def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | tuple[Any, ...]:
+        """Segment a scan that was read; return what `_write` takes."""
+        prepared = future.result()
+        if isinstance(prepared, Prediction):
+            return prepared
+        since = time.perf_counter()
+        scan, staged = prepared.scan, self.staging / prepared.scan_sha256[:16]
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        probabilities: NDArray[np.float16] | None = None
+        if self.options.probabilities:
+            path = staged / PROBABILITIES / f"{scan.name}.npy"
+            path.parent.mkdir(parents=True)
+            shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
+            probabilities = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        segmentation = self.segmenter.segment(
+            prepared.image, prepared.header.grid, entropy=self.options.entropy, probabilities=probabilities
+        )
+        if segmentation.skipped:
+            self.log.info(
+                "%s: %d of %d windows without tissue left out",
+                scan.name,
+                segmentation.skipped,
+                segmentation.windows,
+            )
+        seconds = prepared.seconds + time.perf_counter() - since
+        return replace(prepared, image=prepared.image[..., :0], seconds=seconds), segmentation, staged
+
+    def _write(self, prepared: _Prepared, segmentation: Segmentation, staged: Path) -> Prediction:
+        """Write all files of a scan aside, say in the ledger what they are, and give them their names."""
+        since = time.perf_counter()
+        scan, grid = prepared.scan, prepared.header.grid
+        labels, name = self.bundle.labels, label_map_name(prepared.scan, self.options)
+        write_label_map(labels.to_values(segmentation.labels), grid, staged / name, source=prepared.header)
+        volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
+        if self.options.overlays:
+            self._draw(prepared, segmentation, volumes, staged / OVERLAYS / f"{scan.name}.png")
+        if segmentation.entropy is not None:
+            write_volume(segmentation.entropy, grid, staged / ENTROPY / f"{scan.name}.nii.gz")
+        files = staged_files(staged)
+        before = self.ledger.entries.get(scan.name)
+        seconds = prepared.seconds + time.perf_counter() - since
+        entry = Entry(
+            case=scan.name,
+            state=State.WRITING,
+            scan=str(scan.path),
+            scan_sha256=prepared.scan_sha256,
+            recipe=self.recipe,
+            precision=self.segmenter.precision,
+            seconds=round(seconds, 3),
+            reason=""
+            if self.segmenter.fallback is None
+            else f"by MONAI's own chain: {self.segmenter.fallback}",
+            files=files,
+            replaced={} if before is None else {**before.replaced, **before.files},
+            volumes=volumes,
+            finished=_now(),
+        )
+        self.ledger.append(entry)
+        publish(staged, self.folder, list(files), last=name)
+        self._remove_replaced(entry)
+        self.ledger.append(replace(entry, state=State.DONE, replaced={}, finished=_now()))
+        shutil.rmtree(staged, ignore_errors=True)
+        if time.monotonic() - self._volumes_written > _VOLUMES_EVERY_S:
+            self._volumes_written = time.monotonic()
+            self.ledger.write_volumes()
+        self.log.info("%s: done in %.1f s", scan.name, seconds)
+        return Prediction(
+            scan.name, Outcome.DONE, scan.path, self.folder / name, seconds, entry.reason, volumes
+        )
+
+    def _remove_replaced(self, entry: Entry) -> None:
+        """Remove what an earlier run wrote under other names, such as a label map in another format."""
+        for name, sha256 in entry.replaced.items():
+            path = self.folder / name
+            if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
+                path.unlink()
+
+    def _draw(
+        self, prepared: _Prepared, segmentation: Segmentation, volumes: Sequence[ClassVolume], path: Path
+    ) -> None:
+        grid = prepared.header.grid
+        legend = [
+            (
+                volume.label,
+                f"{volume.voxels} px" if volume.millilitres is None else f"{volume.millilitres:.3g} ml",
+            )
+            for volume in volumes
+        ]
+        picture = scan_picture(
+            prepared.loaded.as_tensor()[0].numpy(),
+            segmentation.labels,
+            grid.affine,
+            prepared.scan.name,
+            legend,
+            self.bundle.labels.colors,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        imsave(path, picture, check_contrast=False)
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[logging.Logger]:
+    """Log to a file, appending."""
+    log = logging.getLogger(f"segpipe.predict.{path}")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

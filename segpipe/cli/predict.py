@@ -1,0 +1,221 @@
+"""`segpipe predict`: scans through a bundle."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segpipe.errors import SegpipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segpipe.bundle.estimate import Estimate
+    from segpipe.bundle.predictions import Prediction
+
+Paths = list[Path]
+
+
+def predict(
+    scans: Annotated[
+        Paths, typer.Argument(metavar="SCANS...", help="Files, DICOM folders, folders of them.")
+    ],
+    bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where label maps go.")],
+    weights: Annotated[
+        Paths | None, typer.Option(metavar="FILE", help="Several are an ensemble; default: the bundle's.")
+    ] = None,
+    config: Annotated[
+        Paths | None,
+        typer.Option(metavar="FILE", help="Of configs/; the later override. Default: inference."),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="ID=VALUE", help="Override an id of the configuration."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
+    ] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Windows at a time; default: the bundle's.")
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="AXES", help="Average mirror images: 0,1,2 or none; default: the bundle's."),
+    ] = None,
+    skip_empty: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Leave out windows that stay below this share of the scan's intensities."
+        ),
+    ] = None,
+    suffix: Annotated[
+        str | None,
+        typer.Option("--format", metavar="SUFFIX", help="Of label maps; default: each scan's own."),
+    ] = None,
+    series_uid: Annotated[
+        str | None, typer.Option(help="Which series of a DICOM folder with several.")
+    ] = None,
+    overlays: Annotated[bool, typer.Option(help="Draw each scan with its label map.")] = True,
+    entropy: Annotated[
+        bool, typer.Option("--entropy", help="Write how unsure the network is, per voxel.")
+    ] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write the probabilities of all classes, as .npy.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that are not segpipe's, or were changed.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Scans that are read and prepared ahead.")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and take; write nothing.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no table; failures alone.")
+    ] = False,
+) -> None:
+    """Segment scans; exit status 1 if some failed. After a crash run it again: what is done is skipped."""
+    from segpipe.bundle.estimate import estimate
+    from segpipe.bundle.predict import predict as predict_scans
+    from segpipe.bundle.predictions import PredictOptions
+    from segpipe.volumes.formats import format_of_suffix
+
+    arguments: dict[str, Any] = {
+        "scans": scans,
+        "bundle": bundle,
+        "output": output,
+        "weights": weights or (),
+        "configs": config or (),
+        "overrides": _overrides(override or ()),
+        "device": device,
+        "options": PredictOptions(
+            precision=precision,
+            batch_size=batch_size,
+            flips=_axes(mirror),
+            skip_empty=skip_empty,
+            format=None if suffix is None else format_of_suffix(suffix),
+            series_uid=series_uid,
+            overlays=overlays,
+            entropy=entropy,
+            probabilities=probabilities,
+            overwrite=overwrite,
+            jobs=jobs,
+        ),
+    }
+    if dry_run:
+        _print_estimates(estimate(**arguments))
+        return
+    with _Progress(quiet=quiet) as progress:
+        try:
+            predictions = predict_scans(**arguments, watch=progress.watch, report=progress.report)
+        except KeyboardInterrupt:
+            typer.echo("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
+            raise typer.Exit(128 + signal.SIGINT) from None
+    failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
+    if not quiet:
+        _print_summary(predictions, output)
+    if failed:
+        _print_failures(failed)
+        raise typer.Exit(1)
+
+
+class _Progress:
+    """A bar with the time left, on stderr where that is a terminal; failures and changes of plan above it."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._quiet = quiet
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=quiet,
+        )
+        self._task: Any = None
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        self._task = self._bar.add_task("opening the bundle", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def watch(self, prediction: Prediction, done: int, total: int) -> None:
+        """Move the bar on."""
+        self._bar.update(self._task, description=prediction.case[-40:], completed=done, total=total)
+
+    def report(self, message: str) -> None:
+        """Say what is done otherwise than asked, whatever the progress."""
+        typer.echo(f"segpipe: {message}", err=True)
+
+
+def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
+    counts = Counter(prediction.outcome.value for prediction in predictions)
+    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    typer.echo(f"{len(predictions)} scans: {said}")
+    for prediction in predictions:
+        if prediction.outcome == "kept":
+            typer.echo(f"{prediction.case}: {prediction.reason}")
+    typer.echo(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
+
+
+def _print_failures(failed: Sequence[Prediction]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("case", "reason", title=f"{len(failed)} failed", title_justify="left", show_lines=True)
+    for prediction in failed:
+        table.add_row(prediction.case, prediction.reason)
+    Console(stderr=True, soft_wrap=False).print(table)
+
+
+def _print_estimates(rows: Sequence[Estimate]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("case", "what", "size", "seconds", "peak GB", "why")
+    for row in rows:
+        size = " x ".join(map(str, row.size))
+        costs = [f"{row.seconds:.1f}", f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
+        table.add_row(row.case, row.action, size, *costs, row.reason)
+    Console().print(table)
+    segmented = [row for row in rows if row.action == "segment"]
+    seconds, peak = (
+        sum(row.seconds for row in segmented),
+        max((row.peak_bytes for row in segmented), default=0),
+    )
+    typer.echo(
+        f"{len(segmented)} of {len(rows)} scans to segment: about {seconds / 60:.1f} minutes, {peak / 1e9:.1f} GB at most"
+    )
+
+
+def _axes(mirror: str | None) -> tuple[int, ...] | None:
+    if mirror is None or mirror == "none":
+        return None if mirror is None else ()
+    try:
+        return tuple(int(axis) for axis in mirror.split(","))
+    except ValueError:
+        raise SegpipeError(f"--mirror is {mirror!r}; must be axes such as 0,1,2, or none") from None
+
+
+def _overrides(given: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    overrides = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise SegpipeError(f"--set {text}: must be ID=VALUE, such as --set intensity=hu")
+        overrides[name] = yaml.safe_load(value)
+    return overrides

@@ -1,0 +1,100 @@
+"""A scan with its label map as a picture for people: planes through what was found, a legend, orientation marks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from segpipe.pictures.overlay import label_centre, overlay_planes
+
+_TEXT, _DIM = (235, 235, 235), (150, 150, 150)
+_FONT_SIZE = 14
+_MARGIN = 8
+_SWATCH = 12
+_PLANES = (("R", "L"), ("R", "L"), ("A", "P"))  # what lies on the left and right of axial, coronal, sagittal
+
+
+def scan_picture(
+    image: NDArray[Any],
+    label_map: NDArray[np.integer],
+    affine: NDArray[np.float64],
+    title: str,
+    legend: Sequence[tuple[str, str]],
+    colors: Sequence[tuple[int, int, int]],
+) -> NDArray[np.uint8]:
+    """Draw a scan and its label map, twice: as it is above, with the classes tinted below.
+
+    Args:
+        image: intensities `(x, y[, z])` in any orientation.
+        label_map: class indices of the same shape.
+        affine: (4, 4), voxel to RAS mm; of a 2D image only the spacing counts.
+        title: the first line.
+        legend: of each foreground class its name, and what is said of it.
+        colors: RGB, 0 to 255, by class index.
+
+    Returns:
+        `(height, width, 3)`, 0 to 255. Volumes show the axial, coronal and sagittal plane through the labelled voxel
+        nearest the middle of what is labelled, the patient's right on the left.
+    """
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)[: image.ndim]
+    volume = image.ndim == 3
+    if volume:
+        turn = nibabel.io_orientation(affine)
+        spacing_mm = spacing_mm[np.argsort(turn[:, 0])]
+        image, label_map = (
+            nibabel.orientations.apply_orientation(array, turn) for array in (image, label_map)
+        )
+    centre = label_centre(label_map)
+    plain, tinted = (
+        overlay_planes(image, labels, colors, centre, spacing_mm.tolist()) for labels in (None, label_map)
+    )
+    found = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
+    font = ImageFont.load_default(_FONT_SIZE)
+    line = _FONT_SIZE + 6
+    rows = [f"{name}  {said}" for name, said in legend]
+    width = (
+        max([found.width, *(_width(font, text) + _SWATCH + 6 for text in rows), _width(font, title)])
+        + 2 * _MARGIN
+    )
+    height = found.height + line * (len(rows) + 1) + 3 * _MARGIN
+    canvas = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(canvas)
+    draw.text((_MARGIN, _MARGIN), title, _TEXT, font)
+    top = _MARGIN + line
+    canvas.paste(found, (_MARGIN, top))
+    if volume:
+        _mark_sides(draw, plain, top, font, image.shape, spacing_mm)
+    for index, text in enumerate(rows, start=1):
+        y = top + found.height + _MARGIN + line * (index - 1)
+        draw.rectangle([_MARGIN, y + 2, _MARGIN + _SWATCH, y + 2 + _SWATCH], fill=colors[index])
+        draw.text((_MARGIN + _SWATCH + 6, y), text, _TEXT, font)
+    return np.asarray(canvas)
+
+
+def _mark_sides(
+    draw: ImageDraw.ImageDraw,
+    plain: NDArray[np.uint8],
+    top: int,
+    font: Any,
+    size: Sequence[int],
+    spacing_mm: NDArray[np.float64],
+) -> None:
+    """Write which side of the patient lies at the two sides of each plane of the upper row."""
+    extents = [size[axis] * spacing_mm[axis] for axis in (0, 0, 1)]
+    gap = 4
+    scale = (plain.shape[1] - 2 * gap) / sum(extents)
+    left = float(_MARGIN)
+    for (first, second), extent in zip(_PLANES, extents, strict=True):
+        right = left + extent * scale
+        draw.text((left + 2, top), first, _DIM, font)
+        draw.text((right - _width(font, second) - 2, top), second, _DIM, font)
+        left = right + gap
+
+
+def _width(font: Any, text: str) -> int:
+    return int(np.ceil(font.getlength(text)))
