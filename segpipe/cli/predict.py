@@ -191,13 +191,10 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
         table.add_row(row.case, row.action, size, *costs, row.reason)
     Console().print(table)
     segmented = [row for row in rows if row.action == "segment"]
-    seconds, peak = (
-        sum(row.seconds for row in segmented),
-        max((row.peak_bytes for row in segmented), default=0),
-    )
-    typer.echo(
-        f"{len(segmented)} of {len(rows)} scans to segment: about {seconds / 60:.1f} minutes, {peak / 1e9:.1f} GB at most"
-    )
+    minutes = sum(row.seconds for row in segmented) / 60
+    gigabytes = max((row.peak_bytes for row in segmented), default=0) / 1e9
+    total = f"about {minutes:.1f} minutes, {gigabytes:.1f} GB at most"
+    typer.echo(f"{len(segmented)} of {len(rows)} scans to segment: {total}")
 
 
 def _axes(mirror: str | None) -> tuple[int, ...] | None:

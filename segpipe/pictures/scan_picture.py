@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segpipe.pictures.overlay import label_centre, overlay_planes
 
-_TEXT, _DIM = (235, 235, 235), (150, 150, 150)
+_TEXT, _EDGE = (235, 235, 235), (0, 0, 0)
 _FONT_SIZE = 14
 _MARGIN = 8
 _SWATCH = 12
@@ -91,8 +91,9 @@ def _mark_sides(
     left = float(_MARGIN)
     for (first, second), extent in zip(_PLANES, extents, strict=True):
         right = left + extent * scale
-        draw.text((left + 2, top), first, _DIM, font)
-        draw.text((right - _width(font, second) - 2, top), second, _DIM, font)
+        draw.text((left + 3, top + 1), first, _TEXT, font, stroke_width=1, stroke_fill=_EDGE)
+        at = (right - _width(font, second) - 3, top + 1)
+        draw.text(at, second, _TEXT, font, stroke_width=1, stroke_fill=_EDGE)
         left = right + gap
 
 
