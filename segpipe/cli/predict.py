@@ -182,14 +182,17 @@ def _print_failures(failed: Sequence[Prediction]) -> None:
 
 def _print_estimates(rows: Sequence[Estimate]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("case", "what", "size", "seconds", "peak GB", "why")
+    table = Table(Column("case", overflow="fold"), "what", Column("size", no_wrap=True), "seconds", "peak GB")
     for row in rows:
         size = " x ".join(map(str, row.size))
         costs = [f"{row.seconds:.1f}", f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
-        table.add_row(row.case, row.action, size, *costs, row.reason)
+        table.add_row(row.case, row.action, size, *costs)
     Console().print(table)
+    for row in rows:
+        if row.action == "refuse":
+            typer.echo(f"{row.case}: {row.reason}")
     segmented = [row for row in rows if row.action == "segment"]
     minutes = sum(row.seconds for row in segmented) / 60
     gigabytes = max((row.peak_bytes for row in segmented), default=0) / 1e9
