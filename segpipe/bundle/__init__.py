@@ -15,7 +15,7 @@ from segpipe.bundle.setup import (
     run_engine,
     start_run,
 )
-from segpipe.bundle.weights import identity, load_weights, start_from_vgg16, weights_to_score
+from segpipe.bundle.weights import identity, start_from_vgg16, weights_to_score, with_weights
 
 __all__ = [
     "RunLoader",
@@ -31,11 +31,11 @@ __all__ = [
     "label_table",
     "leave_process_group",
     "load_cases",
-    "load_weights",
     "local_device",
     "make",
     "run_engine",
     "start_from_vgg16",
     "start_run",
     "weights_to_score",
+    "with_weights",
 ]

@@ -179,7 +179,7 @@ class Segmenter:
             size = plan.window.fitted(_as_volume(image).shape[1:]).roi_size
             example = torch.zeros((1, image.shape[0], *size), device=self.bundle.device)
             example = example.squeeze(-1) if plan.flat else example
-            self.precision = measured_precision(self.bundle.networks[0], example)
+            self.precision = measured_precision(self.bundle.network, example)
         if plan not in self._streams:
             classes = len(self.bundle.labels.names)
             self._streams[plan] = ScoreStream(
@@ -188,12 +188,12 @@ class Segmenter:
         return self._streams[plan]
 
     def _predictor(self, flat: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-        members = [in_precision(network, self.precision) for network in self.bundle.networks]
+        network = in_precision(self.bundle.network, self.precision)
         mirrored = FlipInferer(SimpleInferer(), self.flips)
 
         def scores(windows: torch.Tensor) -> torch.Tensor:
             seen = windows.squeeze(-1) if flat else windows
-            answer: torch.Tensor = mirrored(seen, lambda inputs: _mean(members, inputs))
+            answer: torch.Tensor = mirrored(seen, network)
             return answer.unsqueeze(-1) if flat and isinstance(answer, torch.Tensor) else answer
 
         return scores
@@ -213,22 +213,13 @@ class Segmenter:
             self.fallback = reason
         precise = PrecisionInferer(FlipInferer(self._inferer, self.flips), self.precision)
         batch = image.to(self.bundle.device)[None]
-        scores = precise(batch, lambda inputs: _mean(self.bundle.networks, inputs))
+        scores = precise(batch, self.bundle.network)
         require_numbers(scores)
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
         return Segmentation(_on_grid(pred, grid, len(self.bundle.labels.names)), None, 0, 0)
-
-
-def _mean(networks: Sequence[Callable[[torch.Tensor], torch.Tensor]], inputs: torch.Tensor) -> torch.Tensor:
-    """Return the mean of the networks' scores."""
-    total: torch.Tensor = networks[0](inputs)
-    for network in networks[1:]:
-        total = total + network(inputs)
-    mean: torch.Tensor = total / len(networks) if len(networks) > 1 else total
-    return mean
 
 
 def _as_volume(image: MetaTensor) -> torch.Tensor:

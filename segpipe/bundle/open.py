@@ -23,10 +23,11 @@ from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check import configuration_findings
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
-from segpipe.bundle.weights import load_checked
+from segpipe.bundle.weights import load_members
 from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.labels import LabelTable
+from segpipe.networks import Ensemble
 from segpipe.networks.weights import load_state, read_state
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 
@@ -54,7 +55,7 @@ class OpenBundle:
     Attributes:
         root: its folder.
         labels: its classes; a foreign bundle's are those of its metadata's `channel_def`.
-        networks: one a file of weights, on the device, in evaluation mode.
+        network: on the device, in evaluation mode; of several weights an ensemble.
         device: they are on.
         inferer: that turns an image into scores with a network.
         image_key, pred_key: of its transforms' records.
@@ -68,7 +69,7 @@ class OpenBundle:
 
     root: Path
     labels: LabelTable
-    networks: tuple[torch.nn.Module, ...]
+    network: torch.nn.Module
     device: torch.device
     inferer: Any
     image_key: str
@@ -168,14 +169,13 @@ def _opened(
     untrained = _made(root, parser, "network_def")
     device = _device(root, parser)
     paths = [Path(path) for path in weights or _default_weights(root, parser)]
-    networks = []
-    for path in paths:
-        network = copy.deepcopy(untrained)
-        if ours:
-            load_checked(network, path, _made(root, parser, "identity"), parser)
-        else:
-            load_state(network, path, _foreign_state(read_state(path)))
-        networks.append(network.to(device).eval())
+    if ours:
+        network = load_members(untrained, paths, _made(root, parser, "identity"), parser)
+    else:
+        members = [copy.deepcopy(untrained) for _ in paths]
+        for member, path in zip(members, paths, strict=True):
+            load_state(member, path, _foreign_state(read_state(path)))
+        network = members[0] if len(members) == 1 else Ensemble(members)
     image_key, load, preprocessing = _preprocessing(root, _made(root, parser, "preprocessing"), series_uid)
     pred_key, postprocessing = _postprocessing(root, _made(root, parser, "postprocessing"))
     described = {
@@ -194,7 +194,7 @@ def _opened(
     return OpenBundle(
         root=root,
         labels=labels,
-        networks=tuple(networks),
+        network=network.to(device).eval(),
         device=device,
         inferer=_made(root, parser, "inferer"),
         image_key=image_key,

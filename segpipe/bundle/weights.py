@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from monai.bundle import ConfigParser
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.networks import Identity, SegNet, load_vgg16_bn
+from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn
 from segpipe.networks import load_weights as load_network_weights
 from segpipe.networks.weights import Sidecar
 from segpipe.training import RunFolder
@@ -37,18 +38,20 @@ def identity(
 
 
 @exit_with_message()
-def load_weights(network: torch.nn.Module, weights: Sequence[str | Path], identity: Identity) -> None:
-    """Load a bundle's weights into its network.
+def with_weights(
+    network: torch.nn.Module, weights: Sequence[str | Path], identity: Identity
+) -> torch.nn.Module:
+    """Return a bundle's network with its weights; of several, an ensemble whose scores are averaged.
 
     Args:
-        network: on its device.
-        weights: one file; a list, because an ensemble will have several.
+        network: on its device; of one file it is this very network that is returned.
+        weights: files.
         identity: of the bundle.
 
     Raises:
-        SystemExit: the file cannot be read, or is of another network, of other transforms or labels.
+        SystemExit: a file cannot be read, or is of another network, of other transforms or labels.
     """
-    load_checked(network, _only(weights), identity, running_parser())
+    return load_members(network, _listed(weights), identity, running_parser())
 
 
 @exit_with_message()
@@ -99,7 +102,7 @@ def weights_to_score(
         cases: of the fold.
 
     Raises:
-        SystemExit: as `load_weights`; or nothing is held out, or the weights were trained on a held-out case.
+        SystemExit: as `with_weights`; or nothing is held out, or the weights were trained on a held-out case.
     """
     if not cases.held_out:
         fold = cases.provenance["fold"]
@@ -147,12 +150,39 @@ def _held_out_name(cases: TrainingCases) -> str:
     return name if cases.provenance["part"] == "validation" else f"{name}-{cases.provenance['part']}"
 
 
+def _listed(weights: Sequence[str | Path]) -> list[Path]:
+    if isinstance(weights, str | Path) or not weights:
+        raise SegpipeError(f"weights must be a list of files, is {weights}; write \"['model.pt']\"")
+    return [Path(path) for path in weights]
+
+
 def _only(weights: Sequence[str | Path]) -> Path:
-    if isinstance(weights, str | Path) or len(weights) != 1:
+    paths = _listed(weights)
+    if len(paths) != 1:
         raise SegpipeError(
-            f"weights must be a list of one file, is {weights}; ensembles are not supported yet"
+            f"weights name {len(paths)} files; scores on held-out cases are of one: give one file"
         )
-    return Path(weights[0])
+    return paths[0]
+
+
+def load_members(
+    network: torch.nn.Module, paths: Sequence[Path], identity: Identity, parser: ConfigParser
+) -> torch.nn.Module:
+    """Load weights as `load_checked`, of several into an ensemble of copies.
+
+    Args:
+        network: untrained; takes the weights where there is one file.
+        paths: of the files.
+        identity: of the bundle.
+        parser: of the configuration.
+
+    Raises:
+        SegpipeError: as `load_checked`.
+    """
+    members = [network] if len(paths) == 1 else [copy.deepcopy(network) for _ in paths]
+    for member, path in zip(members, paths, strict=True):
+        load_checked(member, path, identity, parser)
+    return members[0] if len(members) == 1 else Ensemble(members)
 
 
 def load_checked(

@@ -1,5 +1,6 @@
 """Networks that MONAI lacks, and the weights of any network on disk."""
 
+from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
 from segpipe.networks.unet import UNet
 from segpipe.networks.vgg16 import load_vgg16_bn
@@ -8,6 +9,7 @@ from segpipe.networks.weights import Identity, load_weights, read_sidecar, save_
 __all__ = [
     "PAPER_STAGES",
     "VGG16_STAGES",
+    "Ensemble",
     "Identity",
     "SegNet",
     "UNet",
