@@ -239,6 +239,7 @@ def test_train_and_inference_agree(bundle):
     """
     where = {"imports", "initialize", "run", "load_transforms", "handlers"}
     where |= {"bundle_root", "dataset_dir", "output_dir", "device", "num_workers"}
+    where |= {"network"}  # inference wraps it with its weights
     where |= {"dropout", "flips"}  # idle in inference; evaluation's are compared with the inferer
     overrides = [path.stem for path in (bundle.root / "configs").glob("*_inference.yaml")]
     for names in ([], *([name.removesuffix("_inference")] for name in overrides)):
