@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain as concatenated
 from typing import Any
 
@@ -20,7 +20,13 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.precision import in_precision, measured_precision, seconds_of
-from segpipe.inference.streaming import CannotStreamError, ScoreStream, SlidingWindow, require_numbers
+from segpipe.inference.streaming import (
+    CannotStreamError,
+    ScoreStream,
+    SlidingWindow,
+    require_classes,
+    require_numbers,
+)
 from segpipe.inference.way_back import RestoredPlane, WayBack, restored_planes
 from segpipe.labels import whole_numbers
 from segpipe.volumes import Grid
@@ -39,12 +45,14 @@ class Segmentation:
             not asked for.
         windows: that the network was to see; 0 in MONAI's own chain, which does not tell.
         skipped: of these, those without tissue.
+        fallback: why the scan went through MONAI's own chain; None where it was streamed.
     """
 
     labels: NDArray[np.integer[Any]]
     entropy: NDArray[np.float32] | None
     windows: int
     skipped: int
+    fallback: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,6 @@ class Segmenter:
 
     Attributes:
         precision: as it was chosen; "auto" until the first scan.
-        fallback: why scans go through MONAI's own chain; None where they are streamed, so far.
     """
 
     def __init__(
@@ -97,13 +104,9 @@ class Segmenter:
         self.batch_size = batch_size
         self.skip_empty = skip_empty
         self.report = report
-        self.fallback: str | None = None
+        self._reported: set[str] = set()
         self._streams: dict[_Plan, ScoreStream] = {}
         self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
-        try:
-            self._plan(3 if 3 in bundle.takes.spatial_dims else 2)
-        except CannotStreamError as reason:
-            self.fallback = str(reason)
 
     def prepare(self, loaded: MetaTensor) -> MetaTensor:
         """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.load` gives it."""
@@ -146,8 +149,10 @@ class Segmenter:
                     ) from reason
                 return self._by_monai(image, grid, str(reason))
             planes = restored_planes(
-                concatenated([first], bands), way, softmax=plan.softmax or wanted, probabilities=wanted
+                concatenated([first], bands), way, softmax=plan.softmax, probabilities=wanted
             )
+            if wanted and not plan.softmax:
+                planes = map(_activated, planes)
             labels, entropies = _collected(
                 planes, grid.size, len(self.bundle.labels.names), entropy, probabilities
             )
@@ -208,18 +213,18 @@ class Segmenter:
         return tissue
 
     def _by_monai(self, image: MetaTensor, grid: Grid, reason: str) -> Segmentation:
-        if self.fallback is None:
+        if reason not in self._reported:
             self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
-            self.fallback = reason
+            self._reported.add(reason)
         precise = PrecisionInferer(FlipInferer(self._inferer, self.flips), self.precision)
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
-        require_numbers(scores)
+        _require_scores_of(batch, scores, len(self.bundle.labels.names))
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
-        return Segmentation(_on_grid(pred, grid, len(self.bundle.labels.names)), None, 0, 0)
+        return Segmentation(_on_grid(pred, grid, len(self.bundle.labels.names)), None, 0, 0, reason)
 
 
 def _as_volume(image: MetaTensor) -> torch.Tensor:
@@ -302,10 +307,34 @@ def _collected(
     return labels.reshape(size), None if entropies is None else entropies.reshape(size)
 
 
+def _activated(plane: RestoredPlane) -> RestoredPlane:
+    """Return a plane of interpolated scores with probabilities in their place; outside the image they stay 0."""
+    if plane.probabilities is None:
+        return plane
+    scores = plane.probabilities
+    return replace(plane, probabilities=scores.softmax(0) * scores.any(dim=0))
+
+
 def _entropy(probabilities: torch.Tensor) -> NDArray[np.float32]:
     entropy = torch.special.entr(probabilities).sum(0) / np.log(len(probabilities))
     share: NDArray[np.float32] = entropy.clamp(0, 1).cpu().numpy()
     return share
+
+
+def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:
+    """Refuse scores of which MONAI's chain would make a label map that says something else, or nothing."""
+    if not isinstance(scores, torch.Tensor):
+        raise SegpipeError(
+            f"the bundle's inferer answers with a {type(scores).__name__}, must be with one tensor of scores; choose "
+            "one of its network's answers in an inferer of the bundle"
+        )
+    if scores.shape[2:] != images.shape[2:]:
+        raise SegpipeError(
+            f"the bundle's inferer answers an image of {tuple(images.shape[2:])} voxels with scores of "
+            f"{tuple(scores.shape[2:])}, which would be taken for the image's own voxels; resize them in the network"
+        )
+    require_classes(scores, classes)
+    require_numbers(scores)
 
 
 def _on_grid(pred: Any, grid: Grid, classes: int) -> NDArray[np.integer[Any]]:

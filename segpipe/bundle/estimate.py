@@ -113,7 +113,7 @@ def _cost(scan: Scan, segmenter: Segmenter) -> _Cost | None:
     try:
         loaded = bundle.load({bundle.image_key: str(scan.path)})[bundle.image_key]
         image = segmenter.prepare(loaded)
-    except SegpipeError:
+    except Exception:  # whatever it is, as in predict
         return None
     reading = time.perf_counter() - since
     scan_bytes = loaded.nbytes + 3 * loaded[0].numel() + image.nbytes

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -138,7 +139,7 @@ def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> 
     except (ValueError, OSError, yaml.YAMLError) as error:
         raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
     for name in overrides:
-        if name not in parser:
+        if name not in parser and name != "device":  # which is segpipe's to choose
             nearest = difflib.get_close_matches(name, list(parser.get()), n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise SegpipeError(f"{root}: its configuration has no {name} to set{hint}")
@@ -295,11 +296,11 @@ def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str,
     if isinstance(load, LoadVolumed):
         if series_uid is not None:
             load.series_uid = series_uid
-        return str(key), load, Compose(rest)
+        return str(key), load, _like(chain, rest)
     ours = LoadVolumed(key, None, None, series_uid, image_keys=key)
     # ours gives the channel first, and the file's own dtype
     rest = [step for step in rest if not isinstance(step, EnsureChannelFirstd)]
-    return str(key), ours, Compose([CastToTyped(key, torch.float32), *rest])
+    return str(key), ours, _like(chain, [CastToTyped(key, torch.float32), *rest])
 
 
 def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:
@@ -312,26 +313,45 @@ def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:
             f"{root}: its postprocessing must end with what saves one label map (SaveLabelMapd or SaveImaged), which "
             "segpipe predict does itself"
         )
-    return str(keys.pop()), Compose([step for step in steps if step not in saves])
+    return str(keys.pop()), _like(chain, [step for step in steps if step not in saves])
+
+
+def _like(chain: Compose, steps: Sequence[Any]) -> Compose:
+    """Return a chain of other steps that is run as the given one."""
+    return Compose(steps, lazy=chain.lazy, overrides=chain.overrides)
 
 
 def _steps(root: Path, name: str, chain: Any) -> list[Any]:
-    if not isinstance(chain, Compose):
+    if type(chain) is not Compose:  # one that draws its steps by lot is a subclass
         raise SegpipeError(f"{root}: its {name} is a {type(chain).__name__}, must be a Compose")
     return list(chain.flatten().transforms)
 
 
 @contextmanager
 def _importing_from(root: Path) -> Iterator[None]:
-    """Let a bundle import the modules in its folder, as MONAI's run does, and no other bundle get these."""
+    """Let a bundle import the modules in its folder, as MONAI's run does; no other bundle gets these, nor it theirs."""
+    folder = root.resolve()
+    names = {path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
+    hidden = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in names and not _is_from(module, folder)
+    }
+    for name in hidden:
+        del sys.modules[name]
     before = set(sys.modules)
-    sys.path.insert(0, str(root.resolve()))
+    sys.path.insert(0, str(folder))
     try:
         yield
     finally:
-        sys.path.remove(str(root.resolve()))
+        sys.path.remove(str(folder))
         for name in set(sys.modules) - before:
-            file = getattr(sys.modules[name], "__file__", None)
-            paths = [file] if file else list(getattr(sys.modules[name], "__path__", []))
-            if any(Path(path).resolve().is_relative_to(root.resolve()) for path in paths):
+            if _is_from(sys.modules[name], folder):
                 del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+def _is_from(module: ModuleType, folder: Path) -> bool:
+    file = getattr(module, "__file__", None)
+    paths = [file] if file else list(getattr(module, "__path__", []))
+    return any(Path(path).resolve().is_relative_to(folder) for path in paths)

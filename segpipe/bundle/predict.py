@@ -34,12 +34,15 @@ from segpipe.bundle.predictions import (
     cohort_scans,
     disk_error,
     disk_errors,
+    label_map_hashes,
     label_map_name,
     scan_sha256,
+    side_file,
+    stamps,
     to_do,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
-from segpipe.files import file_sha256
+from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures.scan_picture import scan_picture
@@ -139,6 +142,19 @@ class _Prepared:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Segmented:
+    """A scan whose files wait to be written."""
+
+    scan: Scan
+    scan_sha256: str
+    header: VolumeHeader
+    loaded: MetaTensor
+    segmentation: Segmentation
+    staged: Path
+    seconds: float
+
+
 @dataclass
 class _Run:
     """One call of `predict`: what all its scans share."""
@@ -200,7 +216,7 @@ class _Run:
                     continue
                 while writing:  # one label map waits at most
                     yield self._attempt(*writing.popleft())
-                writing.append((scan, writer.submit(self._write, *outcome).result))
+                writing.append((scan, writer.submit(self._write, outcome).result))
             while writing:
                 yield self._attempt(*writing.popleft())
         finally:
@@ -221,13 +237,20 @@ class _Run:
         known = segpipe_cause(error)
         reason = str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
         before = self.ledger.entries.get(scan.name)
-        files: Mapping[str, str] = {}
-        if before is not None:
-            files = before.files
-            if any((self.folder / name).exists() for name in files):
-                reason += " (the label map that lies there is of an earlier run)"
+        if before is None:
+            before = Entry(scan.name, State.FAILED, str(scan.path))
+        elif (self.folder / label_map_name(scan, self.options)).exists():
+            reason += " (the label map that lies there is not of this run)"
         self.ledger.append(
-            Entry(scan.name, State.FAILED, str(scan.path), reason=reason, files=files, finished=_now())
+            replace(
+                before,
+                state=State.FAILED,
+                scan=str(scan.path),
+                scan_sha256="",
+                reason=reason,
+                volumes=(),
+                finished=_now(),
+            )
         )
         if known:
             self.log.error("%s: failed: %s", scan.name, reason)
@@ -238,6 +261,7 @@ class _Run:
     def _read(self, scan: Scan) -> _Prepared | Prediction:
         """Read and prepare a scan, unless nothing is to be done with it."""
         since = time.perf_counter()
+        found = stamps(scan)
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
         before = self.ledger.entries.get(scan.name)
@@ -252,7 +276,7 @@ class _Run:
         self.bundle.takes.check(header)
         key = self.bundle.image_key
         loaded = self.bundle.load({key: str(scan.path)})[key]
-        if tuple(loaded.shape[1:]) != header.grid.size:
+        if stamps(scan) != found:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         image = self.segmenter.prepare(loaded)
         return _Prepared(scan, sha256, header, loaded, image, time.perf_counter() - since)
@@ -261,34 +285,42 @@ class _Run:
         """Leave a label map that was corrected by hand, and measure it anew."""
         name = label_map_name(scan, self.options)
         path = self.folder / name
-        corrected = read_volume(path)
+        changed = read_volume(path)
         header = read_header(scan.path, self.options.series_uid if scan.path.is_dir() else None)
-        if not corrected.grid.matches(header.grid):
+        if not changed.grid.matches(header.grid):
             raise SegpipeError(
                 f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
             )
-        labels = self.bundle.labels.to_indices(corrected.array)
+        labels = self.bundle.labels.to_indices(changed.array)
         volumes = class_volumes(labels, self.bundle.labels.names, header.grid.spacing_mm)
         reason = "its label map was corrected by hand and stays; --overwrite replaces it"
-        files = {**before.files, name: file_sha256(path)}
+        corrected = label_map_hashes(self.folder, name)
         self.ledger.append(
-            replace(before, state=State.KEPT, reason=reason, files=files, volumes=volumes, finished=_now())
+            replace(
+                before,
+                state=State.KEPT,
+                reason=reason,
+                corrected=corrected,
+                volumes=volumes,
+                finished=_now(),
+            )
         )
         self.log.info("%s: %s", scan.name, reason)
         return Prediction(scan.name, Outcome.KEPT, scan.path, path, 0.0, reason, volumes)
 
-    def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | tuple[Any, ...]:
-        """Segment a scan that was read; return what `_write` takes."""
+    def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | _Segmented:
+        """Segment a scan that was read."""
         prepared = future.result()
         if isinstance(prepared, Prediction):
             return prepared
         since = time.perf_counter()
-        scan, staged = prepared.scan, self.staging / prepared.scan_sha256[:16]
+        scan = prepared.scan
+        staged = self.staging / json_sha256(scan.name)[:16]
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         probabilities: NDArray[np.float16] | None = None
         if self.options.probabilities:
-            path = staged / PROBABILITIES / f"{scan.name}.npy"
+            path = staged / side_file(PROBABILITIES, scan)
             path.parent.mkdir(parents=True)
             shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
             probabilities = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
@@ -303,33 +335,34 @@ class _Run:
                 segmentation.windows,
             )
         seconds = prepared.seconds + time.perf_counter() - since
-        return replace(prepared, image=prepared.image[..., :0], seconds=seconds), segmentation, staged
+        return _Segmented(
+            scan, prepared.scan_sha256, prepared.header, prepared.loaded, segmentation, staged, seconds
+        )
 
-    def _write(self, prepared: _Prepared, segmentation: Segmentation, staged: Path) -> Prediction:
+    def _write(self, segmented: _Segmented) -> Prediction:
         """Write all files of a scan aside, say in the ledger what they are, and give them their names."""
         since = time.perf_counter()
-        scan, grid = prepared.scan, prepared.header.grid
-        labels, name = self.bundle.labels, label_map_name(prepared.scan, self.options)
-        write_label_map(labels.to_values(segmentation.labels), grid, staged / name, source=prepared.header)
+        scan, grid, staged = segmented.scan, segmented.header.grid, segmented.staged
+        segmentation, labels = segmented.segmentation, self.bundle.labels
+        name = label_map_name(scan, self.options)
+        write_label_map(labels.to_values(segmentation.labels), grid, staged / name, source=segmented.header)
         volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
         if self.options.overlays:
-            self._draw(prepared, segmentation, volumes, staged / OVERLAYS / f"{scan.name}.png")
+            self._draw(segmented, volumes, staged / side_file(OVERLAYS, scan))
         if segmentation.entropy is not None:
-            write_volume(segmentation.entropy, grid, staged / ENTROPY / f"{scan.name}.nii.gz")
+            write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
         files = staged_files(staged)
         before = self.ledger.entries.get(scan.name)
-        seconds = prepared.seconds + time.perf_counter() - since
+        seconds = segmented.seconds + time.perf_counter() - since
         entry = Entry(
             case=scan.name,
             state=State.WRITING,
             scan=str(scan.path),
-            scan_sha256=prepared.scan_sha256,
+            scan_sha256=segmented.scan_sha256,
             recipe=self.recipe,
             precision=self.segmenter.precision,
             seconds=round(seconds, 3),
-            reason=""
-            if self.segmenter.fallback is None
-            else f"by MONAI's own chain: {self.segmenter.fallback}",
+            reason="" if segmentation.fallback is None else f"by MONAI's own chain: {segmentation.fallback}",
             files=files,
             replaced={} if before is None else {**before.replaced, **before.files},
             volumes=volumes,
@@ -355,10 +388,8 @@ class _Run:
             if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
                 path.unlink()
 
-    def _draw(
-        self, prepared: _Prepared, segmentation: Segmentation, volumes: Sequence[ClassVolume], path: Path
-    ) -> None:
-        grid = prepared.header.grid
+    def _draw(self, segmented: _Segmented, volumes: Sequence[ClassVolume], path: Path) -> None:
+        grid = segmented.header.grid
         legend = [
             (
                 volume.label,
@@ -367,10 +398,10 @@ class _Run:
             for volume in volumes
         ]
         picture = scan_picture(
-            prepared.loaded.as_tensor()[0].numpy(),
-            segmentation.labels,
+            segmented.loaded.as_tensor()[0].numpy(),
+            segmented.segmentation.labels,
             grid.affine,
-            prepared.scan.name,
+            segmented.scan.name,
             legend,
             self.bundle.labels.colors,
         )

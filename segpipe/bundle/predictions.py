@@ -22,6 +22,7 @@ from segpipe.volumes import Scan, VolumeFormat, check_collisions, find_scans, ou
 
 OVERLAYS, ENTROPY, PROBABILITIES = "overlays", "entropy", "probabilities"
 SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES)
+_SIDE_SUFFIXES = {OVERLAYS: ".png", ENTROPY: ".nii.gz", PROBABILITIES: ".npy"}
 _FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -179,39 +180,99 @@ def to_do(
     """
     name = label_map_name(scan, options)
     path = folder / name
+    before = ledger.entries.get(scan.name) or Entry(scan.name, State.FAILED, str(scan.path))
+    ours = {**before.replaced, **before.files}
+    if not options.overwrite:
+        for side in _side_files(scan, options):
+            if os.path.lexists(folder / side) and side not in ours:
+                raise SegpipeError(
+                    f"{folder / side}: is none of segpipe's; choose another --output, or add --overwrite"
+                )
     if not os.path.lexists(path):
         return ToDo.SEGMENT
-    before = ledger.entries.get(scan.name) or Entry(scan.name, State.FAILED, str(scan.path))
     finished = before.state in (State.DONE, State.KEPT)
     same = finished and (before.scan_sha256, before.recipe) == (sha256, recipe)
-    there = file_sha256(path) if path.is_file() else "no file"
-    if there in (before.files.get(name), before.replaced.get(name)):
+    there = label_map_hashes(folder, name)
+    if all(there[file] in (before.files.get(file), before.replaced.get(file)) for file in there):
         complete = all((folder / file).is_file() for file in before.files)
-        return ToDo.NOTHING if same and complete else ToDo.SEGMENT
+        return ToDo.NOTHING if same and before.state is State.DONE and complete else ToDo.SEGMENT
     if options.overwrite and path.is_file():
         return ToDo.SEGMENT
     if same:
-        return ToDo.KEEP
-    why = "was changed since segpipe wrote it" if before.files else "is none of segpipe's"
+        return ToDo.NOTHING if there == before.corrected else ToDo.KEEP
+    why = "was changed since segpipe wrote it" if name in ours else "is none of segpipe's"
     raise SegpipeError(
         f"{path}: lies where the label map of {scan.path} goes, and {why}; choose another --output, or add --overwrite "
         "to replace it"
     )
 
 
-def scan_sha256(scan: Scan) -> str:
-    """Hash what a scan is read from: its file, header and voxel file, or all files of its folder."""
-    if scan.path.is_dir():
-        files = sorted(path for path in scan.path.iterdir() if path.is_file())
-    else:
-        beside = voxel_file(scan.path)
-        files = [scan.path] if beside is None else [scan.path, beside]
+def label_map_hashes(folder: Path, name: str) -> dict[str, str]:
+    """Return path below a folder -> SHA-256 of a label map's file, and of the voxel file beside a .mhd.
+
+    Args:
+        folder: of the outputs.
+        name: of the label map below it, which exists.
+    """
+    path = folder / name
+    if not path.is_file():
+        return {name: "no file"}
     try:
-        return json_sha256([[path.name, file_sha256(path)] for path in files])
+        beside = voxel_file(path)
+    except SegpipeError:  # a header that somebody broke has other bytes, too
+        beside = None
+    files = [path] if beside is None or not beside.is_file() else [path, beside]
+    return {os.path.relpath(file, folder).replace(os.sep, "/"): file_sha256(file) for file in files}
+
+
+def _side_files(scan: Scan, options: PredictOptions) -> list[str]:
+    """Return where the pictures and the like of a scan go, below the output folder."""
+    wanted = (
+        (OVERLAYS, options.overlays),
+        (ENTROPY, options.entropy),
+        (PROBABILITIES, options.probabilities),
+    )
+    return [side_file(folder, scan) for folder, write in wanted if write]
+
+
+def side_file(folder: str, scan: Scan) -> str:
+    """Return where one of `SIDE_FOLDERS` has a scan's file, below the output folder."""
+    return f"{folder}/{scan.name}{_SIDE_SUFFIXES[folder]}"
+
+
+def scan_sha256(scan: Scan) -> str:
+    """Hash what a scan is read from: its file, header and voxel file, or all files of its folder.
+
+    Raises:
+        SegpipeError: it cannot be read.
+    """
+    try:
+        return json_sha256([[path.name, file_sha256(path)] for path in _files(scan)])
     except OSError as error:
         raise SegpipeError(
             f"{error.filename}: cannot be read ({error.strerror}); check path and permissions"
         ) from error
+
+
+def stamps(scan: Scan) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of each file of a scan: what differs once somebody writes to it.
+
+    Raises:
+        SegpipeError: it cannot be read.
+    """
+    try:
+        return [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in _files(scan)]
+    except OSError as error:
+        raise SegpipeError(
+            f"{error.filename}: cannot be read ({error.strerror}); check path and permissions"
+        ) from error
+
+
+def _files(scan: Scan) -> list[Path]:
+    if scan.path.is_dir():
+        return sorted(path for path in scan.path.iterdir() if path.is_file())
+    beside = voxel_file(scan.path)
+    return [scan.path] if beside is None else [scan.path, beside]
 
 
 def disk_error(error: BaseException | None) -> OSError | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segpipe.bundle.predictions import Prediction
 
 Paths = list[Path]
+_MONAIS = ("@", "$", "%")  # what references, expressions and macros begin with; YAML has other uses for these
 
 
 def predict(
@@ -133,7 +134,7 @@ class _Progress:
 
         self._quiet = quiet
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -172,12 +173,13 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
 
 def _print_failures(failed: Sequence[Prediction]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("case", "reason", title=f"{len(failed)} failed", title_justify="left", show_lines=True)
+    case, reason = Column("case", overflow="fold"), Column("reason", overflow="fold")
+    table = Table(case, reason, title=f"{len(failed)} failed", title_justify="left", show_lines=True)
     for prediction in failed:
         table.add_row(prediction.case, prediction.reason)
-    Console(stderr=True, soft_wrap=False).print(table)
+    Console(stderr=True, markup=False, emoji=False).print(table)  # names and paths may hold [] and :
 
 
 def _print_estimates(rows: Sequence[Estimate]) -> None:
@@ -189,7 +191,7 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
         size = " x ".join(map(str, row.size))
         costs = [f"{row.seconds:.1f}", f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
         table.add_row(row.case, row.action, size, *costs)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     for row in rows:
         if row.action == "refuse":
             typer.echo(f"{row.case}: {row.reason}")
@@ -217,5 +219,9 @@ def _overrides(given: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise SegpipeError(f"--set {text}: must be ID=VALUE, such as --set intensity=hu")
-        overrides[name] = yaml.safe_load(value)
+        try:
+            overrides[name] = value if value.startswith(_MONAIS) else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            said = " ".join(str(error).split())
+            raise SegpipeError(f"--set {text}: {value} is no YAML: {said}") from error
     return overrides

@@ -42,7 +42,7 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             plain = window.as_tensor() if isinstance(window, MetaTensor) else window
             with torch.autocast(plain.device.type, dtype, enabled=dtype != torch.float32):
                 scores = network(plain, *network_args, **network_kwargs)
-            return scores.float()
+            return scores.float() if isinstance(scores, torch.Tensor) else scores
 
         return self.inferer(inputs, reduced, *args, **kwargs)
 
@@ -72,6 +72,8 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> Any:
         """Return averaged scores of `network` for `inputs`, both `(B, C, *spatial)`."""
+        if not self.flips:
+            return self.inferer(inputs, network, *args, **kwargs)
 
         def averaged(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> torch.Tensor:
             axes = window.ndim - 2
@@ -80,6 +82,11 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
                     f"flips are {list(self.flips)}, but the network's input has the axes 0 to {axes - 1}"
                 )
             total = network(window, *network_args, **network_kwargs)
+            if not isinstance(total, torch.Tensor):
+                raise SegpipeError(
+                    f"flips are {list(self.flips)}, but the network answers with a {type(total).__name__}, of which no "
+                    "mean is to be had; leave them out"
+                )
             for count in range(1, len(self.flips) + 1):
                 for chosen in combinations(self.flips, count):
                     dims = [axis + 2 for axis in chosen]

@@ -52,6 +52,7 @@ class Entry:
         reason: why it failed, or what is to be known of it.
         files: path below the output folder -> SHA-256.
         replaced: the same of what lay there before, while the state is writing.
+        corrected: the same of a label map that was corrected by hand.
         volumes: of its classes.
         finished: when, in UTC, ISO 8601.
     """
@@ -66,6 +67,7 @@ class Entry:
     reason: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     replaced: Mapping[str, str] = field(default_factory=dict)
+    corrected: Mapping[str, str] = field(default_factory=dict)
     volumes: Sequence[ClassVolume] = ()
     finished: str = ""
 
@@ -108,10 +110,11 @@ class Ledger:
         with self._lock, self.path.open("ab") as file:
             if not self._ends_whole:
                 _cut_broken_line(file.fileno(), self.path)
-                self._ends_whole = True
+            self._ends_whole = False  # a full disk may take half of it
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+            self._ends_whole = True
             self.entries[entry.case] = entry
 
     def write_volumes(self) -> None:

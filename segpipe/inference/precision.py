@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -72,14 +73,18 @@ def in_precision(network: torch.nn.Module, precision: str) -> Callable[[torch.Te
     dtype = choose_precision(precision, device)
     if dtype is torch.bfloat16 and device.type == "cpu":
         rounded = copy.deepcopy(network).to(torch.bfloat16)
-        return lambda windows: rounded(windows.to(torch.bfloat16)).float()
+        return lambda windows: _in_float32(rounded(windows.to(torch.bfloat16)))
 
     def scores(windows: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
-            answer = network(windows)
-        return answer.float() if isinstance(answer, torch.Tensor) else answer
+            return _in_float32(network(windows))
 
     return scores
+
+
+def _in_float32(answer: Any) -> Any:
+    """Return scores in float32, and what is no tensor as it is: who blends the windows says so."""
+    return answer.float() if isinstance(answer, torch.Tensor) else answer
 
 
 def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> bool:

@@ -335,12 +335,21 @@ def _require_scores(scores: object, windows: torch.Tensor, classes: int) -> None
         raise CannotStreamError(
             f"its network answers a window of {tuple(windows.shape[2:])} voxels with {answer}"
         )
+    require_classes(scores, classes)
+    require_numbers(scores)
+
+
+def require_classes(scores: torch.Tensor, classes: int) -> None:
+    """Refuse scores `(B, C, *spatial)` of another number of classes.
+
+    Raises:
+        SegpipeError: with both numbers.
+    """
     if scores.shape[1] != classes:
         raise SegpipeError(
             f"the network scores {scores.shape[1]} classes, the bundle's label table has {classes}; correct the table "
             "in metadata.json"
         )
-    require_numbers(scores)
 
 
 def require_numbers(scores: torch.Tensor) -> None:

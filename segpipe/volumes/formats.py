@@ -73,10 +73,10 @@ def format_of_suffix(suffix: str) -> VolumeFormat:
     Raises:
         SegpipeError: it stands for none.
     """
-    found = suffix_format(Path(f"x.{suffix.removeprefix('.')}"))
+    found = _SUFFIXES.get(f".{suffix.lower().removeprefix('.')}")
     if found is None:
-        raise SegpipeError(f"{suffix}: no known format; use one of {', '.join(_SUFFIXES)}")
-    return found[0]
+        raise SegpipeError(f"suffix {suffix!r}: no known format; use one of {', '.join(_SUFFIXES)}")
+    return found
 
 
 def volume_format(path: str | Path) -> VolumeFormat:

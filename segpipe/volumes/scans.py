@@ -85,8 +85,10 @@ def find_scans(path: str | Path) -> list[Scan]:
     folders = sorted({file.parent for file in others})
     scans += [_series_scan(folder, path) for folder in folders if holds_images(folder)]
     if not scans:
-        dicom = "; its DICOM files are no images" if folders else ""
-        raise SegpipeError(f"{path}: no scan there{dicom}; segpipe reads {KNOWN_FORMATS}")
+        why = "; its DICOM files are no images" if folders else ""
+        if (path / IGNORED_MARK).exists():
+            why = f": its file {IGNORED_MARK} says that none is to be looked for"
+        raise SegpipeError(f"{path}: no scan there{why}; segpipe reads {KNOWN_FORMATS}")
     return sorted(scans, key=lambda scan: (scan.name, str(scan.path)))
 
 

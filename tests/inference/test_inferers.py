@@ -1,4 +1,4 @@
-"""Reduced precision and mirror images round the network of any inferer, and which precision is chosen."""
+"""Reduced precision and mirror images round the network of any inferer, and a flat network over volumes."""
 
 import pytest
 import torch
@@ -6,15 +6,7 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 
 from segpipe.errors import SegpipeError
-from segpipe.inference import (
-    FlipInferer,
-    PrecisionInferer,
-    SliceInferer,
-    choose_precision,
-    needs_loss_scaling,
-)
-
-CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 
 
 @pytest.fixture
@@ -29,17 +21,6 @@ def network():
 @pytest.fixture
 def image():
     return torch.randn(1, 1, 12, 10, 8, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture
-def capability(monkeypatch):
-    """Return a function that gives the CUDA card a compute capability."""
-
-    def has(major, minor):
-        monkeypatch.setattr(torch.version, "hip", None)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, minor))
-
-    return has
 
 
 def test_reduced_precision_gives_float32_scores_of_autocast(network, image):
@@ -115,71 +96,6 @@ def test_a_window_more_arguments_reach_the_network(image):
     )
 
     assert torch.equal(scores, image * 2 + 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [("float32", torch.float32), ("bfloat16", torch.bfloat16), ("float16", torch.float16)],
-)
-def test_a_precision_that_is_asked_for_is_taken(name, dtype):
-    assert choose_precision(name, CPU) is dtype
-    assert choose_precision(name, CUDA) is dtype
-
-
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(
-        SegpipeError, match="precision 'fp16' is unknown; use auto or one of float32, bfloat16, float16"
-    ):
-        choose_precision("fp16", CPU)
-
-
-@pytest.mark.parametrize(
-    ("version", "dtype"),
-    [((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
-)
-def test_auto_on_a_card_is_bfloat16_where_it_computes_in_it(capability, version, dtype):
-    """PyTorch says of older cards that they support bfloat16, which they emulate."""
-    capability(*version)
-
-    assert choose_precision("auto", CUDA) is dtype
-    assert needs_loss_scaling(CUDA) is (dtype is torch.float16)
-
-
-def test_auto_on_a_rocm_card_is_bfloat16(monkeypatch):
-    monkeypatch.setattr(torch.version, "hip", "6.2")
-
-    assert choose_precision("auto", CUDA) is torch.bfloat16
-
-
-def test_auto_asks_the_card_that_is_used(monkeypatch):
-    """Two cards of a machine may differ."""
-    versions = {torch.device("cuda:0"): (7, 5), torch.device("cuda:1"): (8, 6)}
-    monkeypatch.setattr(torch.version, "hip", None)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", versions.__getitem__)
-
-    assert choose_precision("auto", torch.device("cuda:0")) is torch.float16
-    assert choose_precision("auto", torch.device("cuda:1")) is torch.bfloat16
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "dtype"),
-    [({"avx512_bf16": True}, torch.bfloat16), ({"avx512_bf16": False}, torch.float32), ({}, torch.float32)],
-)
-def test_auto_on_a_processor_is_bfloat16_where_it_computes_in_it(monkeypatch, capabilities, dtype):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-
-    assert choose_precision("auto", CPU) is dtype
-
-
-def test_the_loss_is_scaled_for_float16_alone(capability):
-    capability(7, 5)
-
-    assert needs_loss_scaling("cuda:0", "auto")
-    assert not needs_loss_scaling("cuda:0", "float32")
-    assert not needs_loss_scaling("cpu", "auto")
-    capability(9, 0)
-    assert needs_loss_scaling("cuda:0", "float16")
-    assert not needs_loss_scaling("cuda:0", "bfloat16")
 
 
 @pytest.fixture

@@ -102,6 +102,8 @@ def test_companions_are_passed_over(tmp_path, put):
     for name in (
         "notes.txt",
         "dataset.JSON",
+        "predictions.jsonl",
+        "predict.LOG",
         "LICENSE",
         "README.md",
         ".DS_Store",
@@ -113,6 +115,29 @@ def test_companions_are_passed_over(tmp_path, put):
     (tmp_path / ".git" / "config").write_text("x")
 
     assert names(tmp_path) == [("a", "MHD"), ("ct", "DICOM")]
+
+
+def test_folders_that_say_so_are_passed_over_with_all_below(tmp_path, put):
+    """Neither scans, nor series, nor files of no known kind in them count."""
+    put("a.nii")
+    put("overlays/p1/a.png")
+    put("overlays/series")
+    (tmp_path / "overlays" / "p1" / "a.npy").write_text("x")
+    (tmp_path / "overlays" / ".segpipe-ignore").touch()
+    put("other/overlays/b.png")
+
+    assert names(tmp_path) == [("a", "NIFTI"), ("other/overlays/b", "PNG")]
+    assert names(tmp_path / "overlays" / "p1" / "a.png") == [("a", "PNG")]
+
+
+def test_a_folder_in_which_all_is_passed_over_has_no_scan(tmp_path, put):
+    put("a.nii")
+    (tmp_path / ".segpipe-ignore").touch()
+
+    with pytest.raises(
+        SegpipeError, match=r"no scan there: its file \.segpipe-ignore says that none is to be"
+    ):
+        find_scans(tmp_path)
 
 
 def test_a_voxel_file_in_another_folder_is_a_companion_and_an_orphan_is_refused(tmp_path, put):

@@ -1,0 +1,45 @@
+"""Formats by the suffix that a user types."""
+
+import pytest
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes import VolumeFormat
+from segpipe.volumes.formats import format_of_suffix
+
+
+@pytest.mark.parametrize(
+    ("suffix", "format_"),
+    [
+        (".nii", VolumeFormat.NIFTI),
+        (".nii.gz", VolumeFormat.NIFTI_GZ),
+        (".mhd", VolumeFormat.MHD),
+        (".mha", VolumeFormat.MHA),
+        (".nrrd", VolumeFormat.NRRD),
+        (".png", VolumeFormat.PNG),
+        (".jpg", VolumeFormat.JPEG),
+        (".jpeg", VolumeFormat.JPEG),
+    ],
+)
+def test_a_suffix_stands_for_its_format_with_or_without_point_in_any_case(suffix, format_):
+    for written in (suffix, suffix.removeprefix("."), suffix.upper(), suffix.removeprefix(".").upper()):
+        assert format_of_suffix(written) is format_
+
+
+@pytest.mark.parametrize(
+    "format_", [format_ for format_ in VolumeFormat if format_ is not VolumeFormat.DICOM]
+)
+def test_the_suffix_that_a_format_is_written_with_is_its_own(format_):
+    assert format_of_suffix(format_.value) is format_
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["", ".", "gz", "dcm", "dicom", "tif", "nii.gz.", "..nii", "ct.nii", "a/b.nii", " nii", "nii gz"],
+)
+def test_what_is_no_suffix_is_refused_listing_those_there_are(suffix):
+    with pytest.raises(SegpipeError) as refused:
+        format_of_suffix(suffix)
+
+    assert str(refused.value) == (
+        f"suffix {suffix!r}: no known format; use one of .nii.gz, .nii, .mhd, .mha, .nrrd, .png, .jpeg, .jpg"
+    )
