@@ -54,7 +54,7 @@ INFERENCE = {
     "output_dir": "$@bundle_root + '/eval'",
     "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii.gz'))",
     "device": "$torch.device('cpu')",
-    "network_def": {"_target_": "scripts.networks.SmallUNet", "spatial_dims": 3, "classes": len(CLASSES)},
+    "network_def": {"_target_": "scripts.networks.SmallUNet", "spatial_dims": 3, "classes": 3},
     "network": "$@network_def.to(@device)",
     "preprocessing": {
         "_target_": "Compose",
@@ -66,7 +66,11 @@ INFERENCE = {
             {
                 "_target_": "ScaleIntensityRanged",
                 "keys": "image",
-                **{"a_min": -160, "a_max": 240, "b_min": 0, "b_max": 1, "clip": True},
+                "a_min": -160,
+                "a_max": 240,
+                "b_min": 0,
+                "b_max": 1,
+                "clip": True,
             },
             {"_target_": "EnsureTyped", "keys": "image"},
         ],
@@ -143,7 +147,7 @@ METADATA = {
             "pred": {
                 "type": "image",
                 "format": "segmentation",
-                "num_channels": len(CLASSES),
+                "num_channels": 3,
                 "spatial_shape": [16, 16, 16],
                 "dtype": "float32",
                 "value_range": [0, 1],
@@ -155,7 +159,7 @@ METADATA = {
 }
 
 
-def _network(dims=3, seed=0, classes=len(CLASSES)):
+def _network(dims=3, seed=0, classes=3):
     torch.manual_seed(seed)
     return UNet(dims, 1, classes, (4, 8), (2,), norm="instance").eval()
 
@@ -173,7 +177,7 @@ def zoo_bundle(tmp_path):
     `change` gets the two configurations, as the dictionaries that they are.
     """
 
-    def write(change=lambda inference, metadata: None, name="spleen", dims=3, classes=len(CLASSES)):
+    def write(change=lambda inference, metadata: None, name="spleen", dims=3, classes=3):
         inference, metadata = deepcopy(INFERENCE), deepcopy(METADATA)
         inference["network_def"] |= {"spatial_dims": dims, "classes": classes}
         inference["inferer"]["roi_size"] = [16] * dims

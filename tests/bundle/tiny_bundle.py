@@ -134,7 +134,7 @@ BROKEN = {  # name -> what writes it, what the reason says
     "singular.nii.gz": (_singular, r"spacing \(1, 1, 0\) mm"),
     "voxels.mhd": (_without_voxels, r"voxels\.mhd: .*voxels\.zraw"),
     "gap": (_with_a_gap, "gap in the series: 2 mm"),
-    "metres.nii.gz": (_nifti(noise(), np.diag([0.001, 0.001, 0.001, 1])), "check the units"),
+    "huge.nii.gz": (_nifti(noise(), np.diag([1, 1, 150, 1])), "must be at most 100 mm"),
 }
 
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from segpipe.pictures import label_centre, overlay_planes
 
@@ -185,6 +188,30 @@ def test_the_centre_is_a_voxel_of_the_label():
 
     assert ring[centre] == 1
     assert centre[2] == 1
+
+
+@given(
+    label_map=arrays(
+        np.uint8, st.lists(st.integers(1, 7), min_size=2, max_size=3).map(tuple), elements=st.integers(0, 2)
+    ).filter(np.any)
+)
+@settings(max_examples=200, deadline=None)
+def test_the_centre_is_the_voxel_of_any_class_that_lies_nearest_the_centre_of_gravity(label_map):
+    voxels = np.argwhere(label_map)
+    distances = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1)
+
+    centre = label_centre(label_map)
+
+    assert label_map[centre] > 0
+    assert np.linalg.norm(np.array(centre) - voxels.mean(axis=0)) == pytest.approx(distances.min())
+
+
+def test_a_class_weighs_by_its_voxels_not_by_its_index():
+    """Gravity of one voxel of class 1 at 0 and one of class 9 at 8 lies at 4, where a third one is."""
+    line = np.zeros((9, 1, 1), np.uint8)
+    line[[0, 4, 8], 0, 0] = 1, 1, 9
+
+    assert label_centre(line) == (4, 0, 0)
 
 
 def test_the_centre_of_an_empty_map_is_its_middle():
