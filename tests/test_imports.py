@@ -1,9 +1,71 @@
-"""The rooms depend on each other in one direction; pyproject.toml says which."""
+"""The rooms depend on each other in one direction, which pyproject.toml says; what is heavy is imported late."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+import segpipe
+
+SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
+HEAVY = ("torch", "monai", "ignite", "SimpleITK", "nibabel", "numpy", "scipy", "skimage")
 
 
 def test_dependencies_point_one_way(capsys, monkeypatch, pytestconfig):
     monkeypatch.chdir(pytestconfig.rootpath)
 
     assert lint_imports(no_cache=True) == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def imported(code):
+    """Return which heavy packages a new process has imported after some code."""
+    report = f"import atexit, sys; atexit.register(lambda: print('\\n', *({set(HEAVY)} & set(sys.modules))))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{report}\n{code}"], capture_output=True, text=True, check=True
+    )
+    return set(result.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import segpipe; segpipe.__version__; dir(segpipe)",
+        "import sys, segpipe.cli; sys.argv = ['segpipe', '--help']; segpipe.cli.main()",
+        "import sys, segpipe.cli; sys.argv = ['segpipe', 'predict', '--help']; segpipe.cli.main()",
+    ],
+    ids=["package", "help", "predict help"],
+)
+def test_neither_the_package_nor_help_imports_what_is_heavy(code):
+    """Counting modules does not depend on the machine's load; importing torch and MONAI takes seconds."""
+    assert imported(code) == set()
+
+
+def test_predict_and_its_options_are_those_of_the_bundle_room():
+    from segpipe.bundle.predict import predict
+    from segpipe.bundle.predictions import PredictOptions
+
+    assert segpipe.predict is predict
+    assert segpipe.PredictOptions is PredictOptions
+    assert {"predict", "PredictOptions"} <= set(segpipe.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'segpipe' has no attribute 'predicts'"):
+        segpipe.predicts  # noqa: B018
+
+
+def test_help_takes_less_than_half_a_second():
+    """Of computing: what other processes take of the machine does not count."""
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([SEGPIPE, "--help"], capture_output=True, check=True)
+        after = os.times()
+        seconds.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+
+    assert min(seconds) < 0.5

@@ -35,7 +35,7 @@ class Estimate:
         action: "segment", "skip" or "refuse".
         reason: of skipping or refusing; empty for the others.
         size: voxels along each axis; empty where it was not looked at.
-        seconds: that reading it and the network take.
+        seconds: that reading it and the network take; NaN of MONAI's own chain, which is not timed.
         peak_bytes: of the process while it is segmented.
     """
 

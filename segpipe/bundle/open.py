@@ -27,6 +27,7 @@ from segpipe.bundle.setup import require_device
 from segpipe.bundle.weights import load_members
 from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
+from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable
 from segpipe.networks import Ensemble
 from segpipe.networks.weights import load_state, read_state
@@ -178,6 +179,7 @@ def _opened(
             load_state(member, path, _foreign_state(read_state(path)))
         network = members[0] if len(members) == 1 else Ensemble(members)
     image_key, load, preprocessing = _preprocessing(root, _made(root, parser, "preprocessing"), series_uid)
+    work_in_slabs(preprocessing)
     pred_key, postprocessing = _postprocessing(root, _made(root, parser, "postprocessing"))
     described = {
         "configuration": {

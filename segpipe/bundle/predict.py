@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from skimage.io import imsave
+from PIL import Image
 
 from segpipe.bundle.chain import Segmentation, Segmenter
 from segpipe.bundle.open import OpenBundle, open_bundle
@@ -27,6 +29,7 @@ from segpipe.bundle.predictions import (
     OVERLAYS,
     PROBABILITIES,
     SIDE_FOLDERS,
+    OtherScanError,
     Outcome,
     Prediction,
     PredictOptions,
@@ -36,13 +39,16 @@ from segpipe.bundle.predictions import (
     disk_errors,
     label_map_hashes,
     label_map_name,
+    require_own_volumes,
+    require_text,
+    scan_place,
     scan_sha256,
     side_file,
     stamps,
     to_do,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
-from segpipe.files import file_sha256, json_sha256
+from segpipe.files import file_sha256
 from segpipe.inference.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures.scan_picture import scan_picture
@@ -106,6 +112,7 @@ def predict(
     found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
     with disk_errors(folder), locked_folder(folder) as staging, _log_to(folder / LOG_FILE) as log:
         ledger = Ledger(folder)
+        require_own_volumes(folder, ledger)
         opened = open_bundle(
             bundle,
             weights=weights,
@@ -123,10 +130,11 @@ def predict(
         run = _Run(opened, options, folder, staging, ledger, log, tell)
         log.info("%d scans through %s on %s into %s", len(found), opened.root, opened.device, folder)
         predictions = []
-        for prediction in run.go(found):
-            predictions.append(prediction)
-            if watch is not None:
-                watch(prediction, len(predictions), len(found))
+        with closing(run.go(found)) as going:
+            for prediction in going:
+                predictions.append(prediction)
+                if watch is not None:
+                    watch(prediction, len(predictions), len(found))
         return sorted(predictions, key=lambda prediction: prediction.case)
 
 
@@ -192,10 +200,15 @@ class _Run:
             strict=True,
         ):
             if wanted:
-                (self.folder / name).mkdir(exist_ok=True)
+                with suppress(FileExistsError):
+                    (self.folder / name).mkdir()
+                if not (self.folder / name).is_dir():
+                    raise SegpipeError(
+                        f"{self.folder / name}: a file stands where segpipe puts {name}; rename it"
+                    )
                 (self.folder / name / IGNORED_MARK).touch()
 
-    def go(self, scans: Sequence[Scan]) -> Iterator[Prediction]:
+    def go(self, scans: Sequence[Scan]) -> Generator[Prediction]:
         """Read ahead, segment, write behind; yield each scan's outcome once it is on disk."""
         self.ledger.write_volumes()
         reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
@@ -217,6 +230,7 @@ class _Run:
                 while writing:  # one label map waits at most
                     yield self._attempt(*writing.popleft())
                 writing.append((scan, writer.submit(self._write, outcome).result))
+                del future, outcome  # with the image, and all that is written
             while writing:
                 yield self._attempt(*writing.popleft())
         finally:
@@ -238,20 +252,13 @@ class _Run:
         reason = str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
         before = self.ledger.entries.get(scan.name)
         if before is None:
-            before = Entry(scan.name, State.FAILED, str(scan.path))
+            before = Entry(scan.name, State.FAILED, scan_place(scan))
         elif (self.folder / label_map_name(scan, self.options)).exists():
             reason += " (the label map that lies there is not of this run)"
-        self.ledger.append(
-            replace(
-                before,
-                state=State.FAILED,
-                scan=str(scan.path),
-                scan_sha256="",
-                reason=reason,
-                volumes=(),
-                finished=_now(),
+        if not isinstance(known, OtherScanError):  # all else stays as it was: it says what lies there
+            self.ledger.append(
+                replace(before, state=State.FAILED, reason=reason, volumes=(), finished=_now())
             )
-        )
         if known:
             self.log.error("%s: failed: %s", scan.name, reason)
         else:
@@ -261,6 +268,7 @@ class _Run:
     def _read(self, scan: Scan) -> _Prepared | Prediction:
         """Read and prepare a scan, unless nothing is to be done with it."""
         since = time.perf_counter()
+        require_text(scan)
         found = stamps(scan)
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
@@ -291,7 +299,10 @@ class _Run:
             raise SegpipeError(
                 f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
             )
-        labels = self.bundle.labels.to_indices(changed.array)
+        try:
+            labels = self.bundle.labels.to_indices(changed.array)
+        except SegpipeError as error:
+            raise SegpipeError(f"{path}: was changed since segpipe wrote it: {error}") from error
         volumes = class_volumes(labels, self.bundle.labels.names, header.grid.spacing_mm)
         reason = "its label map was corrected by hand and stays; --overwrite replaces it"
         corrected = label_map_hashes(self.folder, name)
@@ -315,18 +326,14 @@ class _Run:
             return prepared
         since = time.perf_counter()
         scan = prepared.scan
-        staged = self.staging / json_sha256(scan.name)[:16]
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-        probabilities: NDArray[np.float16] | None = None
-        if self.options.probabilities:
-            path = staged / side_file(PROBABILITIES, scan)
-            path.parent.mkdir(parents=True)
-            shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
-            probabilities = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-        segmentation = self.segmenter.segment(
-            prepared.image, prepared.header.grid, entropy=self.options.entropy, probabilities=probabilities
-        )
+        staged = Path(tempfile.mkdtemp(dir=self.staging))
+        with _removed_on_failure(staged):
+            segmentation = self.segmenter.segment(
+                prepared.image,
+                prepared.header.grid,
+                entropy=self.options.entropy,
+                probabilities=self._probabilities(prepared, staged) if self.options.probabilities else None,
+            )
         if segmentation.skipped:
             self.log.info(
                 "%s: %d of %d windows without tissue left out",
@@ -339,8 +346,23 @@ class _Run:
             scan, prepared.scan_sha256, prepared.header, prepared.loaded, segmentation, staged, seconds
         )
 
+    def _probabilities(self, prepared: _Prepared, staged: Path) -> NDArray[np.float16]:
+        """Return an array that is a file, with its place on the disk: a full one would end the process later."""
+        path = staged / side_file(PROBABILITIES, prepared.scan)
+        path.parent.mkdir(parents=True)
+        shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array
+
     def _write(self, segmented: _Segmented) -> Prediction:
         """Write all files of a scan aside, say in the ledger what they are, and give them their names."""
+        with _removed_on_failure(segmented.staged):
+            return self._written(segmented)
+
+    def _written(self, segmented: _Segmented) -> Prediction:
         since = time.perf_counter()
         scan, grid, staged = segmented.scan, segmented.header.grid, segmented.staged
         segmentation, labels = segmented.segmentation, self.bundle.labels
@@ -353,11 +375,15 @@ class _Run:
             write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
         files = staged_files(staged)
         before = self.ledger.entries.get(scan.name)
+        todo = to_do(scan, segmented.scan_sha256, self.folder, self.ledger, self.options, self.recipe)
+        if before is not None and todo is ToDo.KEEP:  # somebody corrected it while the network ran
+            shutil.rmtree(staged, ignore_errors=True)
+            return self._keep(scan, before)
         seconds = segmented.seconds + time.perf_counter() - since
         entry = Entry(
             case=scan.name,
             state=State.WRITING,
-            scan=str(scan.path),
+            scan=scan_place(scan),
             scan_sha256=segmented.scan_sha256,
             recipe=self.recipe,
             precision=self.segmenter.precision,
@@ -406,7 +432,28 @@ class _Run:
             self.bundle.labels.colors,
         )
         path.parent.mkdir(parents=True, exist_ok=True)
-        imsave(path, picture, check_contrast=False)
+        Image.fromarray(picture).save(path)
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+class _LogFile(logging.FileHandler):
+    """Loses lines where the disk is full: that is told elsewhere, once."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say nothing on the terminal."""
+
+    def close(self) -> None:
+        """Close the file, whatever still waits to be written."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -415,7 +462,7 @@ def _log_to(path: Path) -> Iterator[logging.Logger]:
     log = logging.getLogger(f"segpipe.predict.{path}")
     log.setLevel(logging.INFO)
     log.propagate = False
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

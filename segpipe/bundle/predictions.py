@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -16,9 +16,17 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
-from segpipe.inference.ledger import Entry, Ledger, State
+from segpipe.inference.ledger import VOLUMES_COLUMNS, VOLUMES_FILE, Entry, Ledger, State
 from segpipe.inference.volumetry import ClassVolume
-from segpipe.volumes import Scan, VolumeFormat, check_collisions, find_scans, output_path, voxel_file
+from segpipe.volumes import (
+    Scan,
+    VolumeFormat,
+    check_collisions,
+    existing_outputs,
+    find_scans,
+    output_path,
+    voxel_file,
+)
 
 OVERLAYS, ENTROPY, PROBABILITIES = "overlays", "entropy", "probabilities"
 SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES)
@@ -126,12 +134,12 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
         options: whose format counts.
 
     Raises:
-        SegpipeError: see `segpipe.volumes.find_scans` and `check_collisions`; or the output folder lies among the
-            scans.
+        SegpipeError: see `segpipe.volumes.find_scans` and `check_collisions`; or two scans have one name, or the output
+            folder lies among the scans.
     """
     if not paths:
         raise SegpipeError("no scans were named")
-    found: dict[Path, Scan] = {}
+    found: dict[str, Scan] = {}
     for path in map(Path, paths):
         inside = path.is_dir() and folder.resolve().is_relative_to(path.resolve())
         if inside:
@@ -140,7 +148,7 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
                 "scans; choose another --output"
             )
         for scan in find_scans(path):
-            found.setdefault(scan.path.resolve(), scan)
+            found.setdefault(scan_place(scan), scan)
     scans = sorted(found.values(), key=lambda scan: scan.name)
     for scan in scans:
         if scan.name.split("/")[0] in SIDE_FOLDERS:
@@ -149,7 +157,20 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
                 "the like; rename the folder"
             )
     check_collisions(scans, folder, options.format)
+    _refuse_same_names(scans)
     return scans
+
+
+def _refuse_same_names(scans: Sequence[Scan]) -> None:
+    """Refuse scans that differ in nothing but their format, or in case: the name is what the ledger goes by."""
+    owners: dict[str, Scan] = {}
+    for scan in scans:
+        other = owners.setdefault(scan.name.casefold(), scan)
+        if other is not scan:
+            raise SegpipeError(
+                f"{other.path} and {scan.path}: both are the case {scan.name} of volumes.csv and the pictures (names "
+                "that differ in case count as one); rename one, or predict them into two output folders"
+            )
 
 
 class ToDo(StrEnum):
@@ -159,7 +180,7 @@ class ToDo(StrEnum):
     NOTHING = "nothing"
     """It was done before, with the same scan, weights and options."""
     KEEP = "keep"
-    """So it was, and its label map was corrected by hand since."""
+    """Its label map was corrected by hand since; that is newer than any weights."""
 
 
 def to_do(
@@ -176,35 +197,79 @@ def to_do(
         recipe: of the run, see `PredictOptions.recipe`.
 
     Raises:
-        SegpipeError: its label map would replace a file that is not segpipe's, or was changed since.
+        OtherScanError: what lies there under its name was made of another scan.
+        SegpipeError: its files would replace some that are not segpipe's, or a label map that was changed since.
     """
     name = label_map_name(scan, options)
     path = folder / name
-    before = ledger.entries.get(scan.name) or Entry(scan.name, State.FAILED, str(scan.path))
-    ours = {**before.replaced, **before.files}
+    before = ledger.entries.get(scan.name) or Entry(scan.name, State.FAILED, scan_place(scan))
+    there = label_map_hashes(folder, name) if os.path.lexists(path) else {}
     if not options.overwrite:
-        for side in _side_files(scan, options):
-            if os.path.lexists(folder / side) and side not in ours:
-                raise SegpipeError(
-                    f"{folder / side}: is none of segpipe's; choose another --output, or add --overwrite"
-                )
-    if not os.path.lexists(path):
-        return ToDo.SEGMENT
-    finished = before.state in (State.DONE, State.KEPT)
-    same = finished and (before.scan_sha256, before.recipe) == (sha256, recipe)
-    there = label_map_hashes(folder, name)
-    if all(there[file] in (before.files.get(file), before.replaced.get(file)) for file in there):
-        complete = all((folder / file).is_file() for file in before.files)
-        return ToDo.NOTHING if same and before.state is State.DONE and complete else ToDo.SEGMENT
+        _refuse_another_scan(scan, sha256, folder, before)
+        _refuse_other_files(scan, folder, before, options, name, there)
+    if all(_is_ours(file, there[file], before) for file in there):
+        complete = bool(there) and all((folder / file).is_file() for file in before.files)
+        same = (before.state, before.scan_sha256, before.recipe) == (State.DONE, sha256, recipe)
+        return ToDo.NOTHING if same and complete else ToDo.SEGMENT
     if options.overwrite and path.is_file():
         return ToDo.SEGMENT
-    if same:
-        return ToDo.NOTHING if there == before.corrected else ToDo.KEEP
-    why = "was changed since segpipe wrote it" if name in ours else "is none of segpipe's"
+    if name in before.files and not before.replaced and before.scan_sha256 == sha256:
+        known = before.state is State.KEPT and there == before.corrected
+        return ToDo.NOTHING if known else ToDo.KEEP
+    why = "was changed since segpipe wrote it" if name in before.files else "is none of segpipe's"
     raise SegpipeError(
         f"{path}: lies where the label map of {scan.path} goes, and {why}; choose another --output, or add --overwrite "
         "to replace it"
     )
+
+
+class OtherScanError(SegpipeError):
+    """A scan's name is taken in the output folder; what the ledger says of that case stays true."""
+
+
+def _refuse_another_scan(scan: Scan, sha256: str, folder: Path, before: Entry) -> None:
+    """Refuse a scan that is neither the one that was segmented, moved perhaps, nor a new one in its place."""
+    moved = before.scan != scan_place(scan)
+    if (
+        moved
+        and before.scan_sha256 not in ("", sha256)
+        and any((folder / file).exists() for file in before.files)
+    ):
+        raise OtherScanError(
+            f"{scan.path}: {folder} has a case {scan.name} already, of another scan, {before.scan}; choose another "
+            "--output, or add --overwrite to replace it"
+        )
+
+
+def _refuse_other_files(
+    scan: Scan, folder: Path, before: Entry, options: PredictOptions, name: str, there: Mapping[str, str]
+) -> None:
+    """Refuse to replace files that go with a label map, and to lay one beside a correction in another format."""
+    ours = {**before.replaced, **before.files}
+    outputs = [
+        path.relative_to(folder).as_posix() for path in existing_outputs([scan], folder, options.format)
+    ]
+    sides = [file for file in _side_files(scan, options) if os.path.lexists(folder / file)]
+    foreign = [file for file in (*outputs, *sides) if file not in {name, *there, *ours}]
+    if foreign:
+        raise SegpipeError(
+            f"{folder / foreign[0]}: lies where segpipe writes for {scan.path}, and is none of segpipe's; choose "
+            "another --output, or add --overwrite to replace it"
+        )
+    for file in ours:
+        path = folder / file
+        if file in (*outputs, *there) or file.split("/")[0] in SIDE_FOLDERS or not path.is_file():
+            continue
+        if not _is_ours(file, file_sha256(path), before):
+            raise SegpipeError(
+                f"{path}: is the label map of {scan.path} in another format, and was changed since segpipe wrote it; "
+                "choose its --format or another --output, or add --overwrite to have one of the network beside it"
+            )
+
+
+def _is_ours(file: str, sha256: str, before: Entry) -> bool:
+    """Return whether a file has the bytes that segpipe gave it."""
+    return sha256 in (before.files.get(file), before.replaced.get(file))
 
 
 def label_map_hashes(folder: Path, name: str) -> dict[str, str]:
@@ -240,18 +305,50 @@ def side_file(folder: str, scan: Scan) -> str:
     return f"{folder}/{scan.name}{_SIDE_SUFFIXES[folder]}"
 
 
+def scan_place(scan: Scan) -> str:
+    """Return where a scan lies from the root on, by which to know it again; two links to one file are two scans."""
+    return str(scan.path.parent.resolve() / scan.path.name)
+
+
+def require_text(scan: Scan) -> None:
+    """Refuse a scan whose name cannot be written to volumes.csv.
+
+    Raises:
+        SegpipeError: a name that is not UTF-8.
+    """
+    try:
+        scan.name.encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(scan.path).decode(errors="backslashreplace")
+        raise SegpipeError(f"{shown}: its name is not UTF-8 text; rename it") from error
+
+
+def require_own_volumes(folder: Path, ledger: Ledger) -> None:
+    """Refuse a folder in which volumes.csv is of another program, before it is replaced.
+
+    Args:
+        folder: of the outputs.
+        ledger: of the folder.
+
+    Raises:
+        SegpipeError: the file begins as none of segpipe's, and there is no ledger.
+    """
+    path = folder / VOLUMES_FILE
+    if ledger.entries or not path.exists():
+        return
+    with path.open("rb") as file:
+        if file.readline() != f"{','.join(VOLUMES_COLUMNS)}\n".encode():
+            raise SegpipeError(f"{path}: is none of segpipe's; rename it, or choose another --output")
+
+
 def scan_sha256(scan: Scan) -> str:
     """Hash what a scan is read from: its file, header and voxel file, or all files of its folder.
 
     Raises:
         SegpipeError: it cannot be read.
     """
-    try:
+    with _reading(scan):
         return json_sha256([[path.name, file_sha256(path)] for path in _files(scan)])
-    except OSError as error:
-        raise SegpipeError(
-            f"{error.filename}: cannot be read ({error.strerror}); check path and permissions"
-        ) from error
 
 
 def stamps(scan: Scan) -> list[tuple[str, int, int]]:
@@ -260,11 +357,18 @@ def stamps(scan: Scan) -> list[tuple[str, int, int]]:
     Raises:
         SegpipeError: it cannot be read.
     """
-    try:
+    with _reading(scan):
         return [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in _files(scan)]
+
+
+@contextmanager
+def _reading(scan: Scan) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
+        which = "" if error.filename == str(scan.path) else f" {Path(error.filename or '').name}"
         raise SegpipeError(
-            f"{error.filename}: cannot be read ({error.strerror}); check path and permissions"
+            f"{scan.path}:{which} cannot be read ({error.strerror}); check path and permissions"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections import Counter
 from pathlib import Path
@@ -132,15 +133,15 @@ class _Progress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._quiet = quiet
+        console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
             transient=True,
-            disable=quiet,
+            disable=quiet or not console.is_terminal,
         )
         self._task: Any = None
 
@@ -189,7 +190,8 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
     table = Table(Column("case", overflow="fold"), "what", Column("size", no_wrap=True), "seconds", "peak GB")
     for row in rows:
         size = " x ".join(map(str, row.size))
-        costs = [f"{row.seconds:.1f}", f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
+        seconds = "?" if math.isnan(row.seconds) else f"{row.seconds:.1f}"
+        costs = [seconds, f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
         table.add_row(row.case, row.action, size, *costs)
     Console(markup=False, emoji=False).print(table)
     for row in rows:
@@ -198,8 +200,8 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
     segmented = [row for row in rows if row.action == "segment"]
     minutes = sum(row.seconds for row in segmented) / 60
     gigabytes = max((row.peak_bytes for row in segmented), default=0) / 1e9
-    total = f"about {minutes:.1f} minutes, {gigabytes:.1f} GB at most"
-    typer.echo(f"{len(segmented)} of {len(rows)} scans to segment: {total}")
+    takes = "in a time that is not known" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
+    typer.echo(f"{len(segmented)} of {len(rows)} scans to segment: {takes}, {gigabytes:.1f} GB at most")
 
 
 def _axes(mirror: str | None) -> tuple[int, ...] | None:

@@ -13,15 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256, require_writable, sync, write_text
+from segpipe.files import discard_remains, file_sha256, require_writable, sync, write_text
 from segpipe.inference.volumetry import ClassVolume
 
 LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
+VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components")
 _LOCK_FILE = ".segpipe-lock"
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -121,7 +122,7 @@ class Ledger:
         """Write `volumes.csv`: case, label, voxels, millilitres, components, of every scan that has a label map."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["case", "label", "voxels", "millilitres", "components"])
+        writer.writerow(VOLUMES_COLUMNS)
         for case, entry in sorted(dict(self.entries).items()):
             if entry.state in (State.DONE, State.KEPT):
                 for volume in entry.volumes:
@@ -163,6 +164,7 @@ def locked_folder(folder: Path) -> Iterator[Path]:
                 f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
             ) from None
         shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
+        discard_remains(folder)
         staging.mkdir()
         try:
             yield staging
@@ -179,7 +181,14 @@ def staged_files(staged: Path) -> dict[str, str]:
 
 
 def publish(staged: Path, folder: Path, files: Sequence[str], last: str) -> None:
-    """Give staged files their names below the output folder, each whole, and the one that counts last."""
+    """Give staged files their names below the output folder, each whole, and the one that counts last.
+
+    An earlier .mhd goes before its voxel file is replaced: the two of different runs would be one damaged label map.
+    """
+    if any(
+        PurePath(name).with_suffix("") == PurePath(last).with_suffix("") for name in files if name != last
+    ):
+        (folder / last).unlink(missing_ok=True)
     for name in [*(name for name in files if name != last), last]:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -82,7 +81,7 @@ def in_precision(network: torch.nn.Module, precision: str) -> Callable[[torch.Te
     return scores
 
 
-def _in_float32(answer: Any) -> Any:
+def _in_float32(answer: torch.Tensor) -> torch.Tensor:
     """Return scores in float32, and what is no tensor as it is: who blends the windows says so."""
     return answer.float() if isinstance(answer, torch.Tensor) else answer
 

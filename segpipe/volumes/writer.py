@@ -6,6 +6,7 @@ unless told, and writes in place.)
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from segpipe.errors import SegpipeError
 from segpipe.files import staging_folder
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
+from segpipe.volumes.itk_files import read_itk_file, read_itk_header
+from segpipe.volumes.metaimage import check_metaimage_stream, read_metaimage_header
+from segpipe.volumes.nrrd import check_nrrd_stream
 from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
 
 _LABEL_DTYPES = (np.uint8, np.uint16, np.int16, np.int32)
@@ -95,11 +99,40 @@ def _write(array: VoxelArray, grid: Grid, path: Path, source: Volume | VolumeHea
     if format_.is_nifti:
         _replace(path, format_.value, lambda target: nibabel.save(_nifti_image(array, grid, source), target))
     else:
-        _replace(
-            path,
-            format_.value,
-            lambda target: sitk.WriteImage(_itk_image(array, grid, format_), str(target), True),
-        )
+        _replace(path, format_.value, lambda target: _save_itk(array, grid, target, format_))
+
+
+def _save_itk(array: VoxelArray, grid: Grid, target: Path, format_: VolumeFormat) -> None:
+    """Write through ITK, which on a full disk leaves an empty .mhd or the better part of a .nrrd without a word."""
+    try:
+        sitk.WriteImage(_itk_image(array, grid, format_), str(target), True)
+        _require_whole(target, format_, array.nbytes)
+    except (RuntimeError, SegpipeError):
+        _require_space(target.parent, array.nbytes)
+        raise
+
+
+def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
+    """Look through a file that was just written, in memory that does not grow with a volume.
+
+    Raises:
+        SegpipeError: it is damaged.
+    """
+    if format_ is VolumeFormat.PNG:
+        read_itk_file(path)
+        return
+    read_itk_header(path)
+    if format_ is VolumeFormat.NRRD:
+        check_nrrd_stream(path, num_bytes)
+    else:
+        check_metaimage_stream(read_metaimage_header(path))
+
+
+def _require_space(folder: Path, num_bytes: int) -> None:
+    """Raise the OSError of a disk that is full or read-only."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(num_bytes))
+        file.flush()
 
 
 def _refuse_what_the_format_cannot_hold(

@@ -396,13 +396,13 @@ def test_a_correction_of_the_voxel_file_alone_is_one(run, scans, out):
 
 
 @pytest.mark.parametrize("noticed", [False, True], ids=["at once", "after a run that kept it"])
-@pytest.mark.parametrize("change", ["weights", "option", "scan", "format", "overlay", "broken"])
+@pytest.mark.parametrize("change", ["weights", "option", "scan", "format", "side file", "broken"])
 def test_nothing_but_overwrite_replaces_a_correction(run, scans, out, weights, change, noticed):
-    run(scans, overlays=True)
+    run(scans, entropy=True)
     corrected = correct(out / "scan_001.nii.gz")
     if noticed:
-        assert outcomes(run(scans, overlays=True)) == {KEPT: 1, SKIPPED: 2}
-    arguments = {"overlays": True}
+        assert outcomes(run(scans, entropy=True)) == {KEPT: 1, SKIPPED: 2}
+    arguments = {"entropy": True}
     if change == "weights":
         arguments["weights"] = weights
     elif change == "option":
@@ -411,12 +411,12 @@ def test_nothing_but_overwrite_replaces_a_correction(run, scans, out, weights, c
         write_scan(scans / "scan_001.nii.gz", seed=7)
     elif change == "format":
         arguments["format"] = VolumeFormat.MHD
-    elif change == "overlay":
-        (out / "overlays" / "scan_001.png").unlink()
+    elif change == "side file":
+        (out / "entropy" / "scan_001.nii.gz").unlink()
     else:
         whole = (scans / "scan_001.nii.gz").read_bytes()
         (scans / "scan_001.nii.gz").write_bytes(b"")
-        assert run(scans, overlays=True)["scan_001"].outcome is FAILED
+        assert run(scans, entropy=True)["scan_001"].outcome is FAILED
         (scans / "scan_001.nii.gz").write_bytes(whole)
 
     for _ in range(2):
@@ -459,8 +459,7 @@ def test_a_correction_made_while_the_network_runs_stays(run, scans, out, weights
 
     predictions = run(scans, weights=weights)
 
-    assert outcomes(predictions) == {DONE: 2, predictions["scan_001"].outcome: 1}
-    assert predictions["scan_001"].outcome in {KEPT, FAILED}
+    assert outcomes(predictions) == {DONE: 2, KEPT: 1}
     assert [(out / "scan_001.nii.gz").read_bytes()] == corrected
 
 
@@ -614,40 +613,50 @@ def require_whole(folder, allowed):
             assert all(file_sha256(folder / name) == sha256 for name, sha256 in entry["files"].items())
 
 
+NIFTI, MHD = VolumeFormat.NIFTI_GZ, VolumeFormat.MHD
+
+
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", ["rename", "ledger", "unlink"])
 @pytest.mark.parametrize(
-    "format_", [VolumeFormat.NIFTI_GZ, VolumeFormat.MHD], ids=lambda format_: format_.value
+    ("step", "least"),
+    [((Path, "replace"), 6), ((Ledger, "append"), 4), ((Path, "unlink"), 1)],
+    ids=lambda step: step,
+)
+@pytest.mark.parametrize(
+    ("old", "new"), [(NIFTI, NIFTI), (MHD, MHD), (NIFTI, MHD), (MHD, NIFTI)], ids=lambda suffix: suffix.value
 )
 def test_wherever_a_run_is_broken_off_nothing_is_half_and_the_next_completes_it(
-    run, tmp_path, weights, monkeypatch, step, after, format_
+    run, tmp_path, weights, monkeypatch, step, least, after, old, new
 ):
     """Over the outputs of other weights; `kill -9` of a process is in tests/cli."""
+    if (step, old, new) == ((Path, "unlink"), NIFTI, NIFTI):
+        pytest.skip("nothing is removed")
     scans = write_scans(tmp_path / "scans", 2)
-    options = {"format": format_, "overlays": True}
-    run(scans, tmp_path / "old", **options)
-    run(scans, tmp_path / "new", weights=weights, **options)
-    names = [f"scan_{index:03d}{format_.value}" for index in range(2)]
-    allowed = {name: [read_volume(tmp_path / age / name).array for age in ("old", "new")] for name in names}
-    owner, name = {"rename": (Path, "replace"), "ledger": (Ledger, "append"), "unlink": (Path, "unlink")}[
-        step
-    ]
+    before = {"format": old, "entropy": True}
+    now = {"format": new, "entropy": True, "weights": weights}
+    run(scans, tmp_path / "old", **before)
+    run(scans, tmp_path / "new", **now)
+    allowed = {}
+    for age in ("old", "new"):
+        for path in (tmp_path / age).glob("scan_*"):
+            if path.name.endswith(LABEL_MAPS):
+                allowed.setdefault(path.name, []).append(read_volume(path).array)
+    original = getattr(*step)
 
     for number in itertools.count(1):
         out = shutil.copytree(tmp_path / "old", tmp_path / f"out_{number}")
         with monkeypatch.context() as patch:
-            patch.setattr(owner, name, killing(getattr(owner, name), number, after=after))
+            patch.setattr(*step, killing(original, number, after=after))
             try:
-                run(scans, out, weights=weights, **options)
+                run(scans, out, **now)
             except KilledError:
-                killed = True
+                pass
             else:
                 break
         require_whole(out, allowed)
-        run(scans, out, weights=weights, **options)
-        assert contents(out) == contents(tmp_path / "new"), f"{step} {number}"
-    assert killed or step == "unlink"
-    assert number >= {"rename": 7, "ledger": 5, "unlink": 1}[step]
+        run(scans, out, **now)
+        assert contents(out) == contents(tmp_path / "new"), number
+    assert number > least
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -672,6 +681,25 @@ def test_a_failure_after_the_ledger_said_writing_is_made_good_by_the_next_run(
     assert {
         name: content for name, content in contents(out).items() if "overlays" not in name
     } == clean_by_others
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nrrd"])
+def test_a_label_map_that_its_writer_cut_short_is_not_published(run, scans, out, monkeypatch, suffix):
+    """On a full disk ITK may say nothing of what it could not write."""
+
+    def write(image, path, compressed):
+        original(image, path, compressed)
+        written = Path(path).with_suffix(".zraw" if suffix == ".mhd" else suffix)
+        if "scan_001" in path:
+            written.write_bytes(written.read_bytes()[:-20])
+
+    original = sitk.WriteImage
+    monkeypatch.setattr(sitk, "WriteImage", write)
+
+    predictions = run(scans, format=VolumeFormat(suffix))
+
+    assert outcomes(predictions) == {DONE: 2, FAILED: 1}
+    assert not list(out.glob("scan_001*"))
 
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -855,7 +883,7 @@ def test_each_label_map_lies_on_its_scans_grid_in_its_scans_format(run, tmp_path
         name = path.relative_to(tmp_path / "scans")
         label_map = out / (name if name.suffix else f"{name}.nii.gz")
         scan, labels = read_header(path), read_volume(label_map)
-        assert labels.grid.differences(scan.grid, tolerance=1e-6) == []
+        assert labels.grid.differences(scan.grid, tolerance=1e-5) == []
         assert labels.array.dtype == np.uint8
         assert set(np.unique(labels.array)) == {0, 1, 2}
     oblique = nibabel.load(tmp_path / "scans" / "nifti" / "phantom_oblique.nii.gz")

@@ -258,6 +258,18 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
     assert f"out: nothing can be written there: {tmp_path / 'out'} is no folder" in str(refused.value)
 
 
+def test_a_half_written_table_of_a_killed_process_is_removed_and_nothing_else(tmp_path):
+    for name in (".segpipe-0123456789ab-x.partial/volumes.csv", ".mine/volumes.csv", "p1/ct.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    with locked_folder(tmp_path):
+        pass
+
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files - {".segpipe-lock"} == {".mine/volumes.csv", "p1/ct.nii.gz"}
+
+
 @pytest.fixture
 def staged(tmp_path):
     """Return a folder with three files to publish."""
@@ -298,6 +310,41 @@ def test_the_file_that_counts_comes_after_all_others(tmp_path, staged):
     assert (tmp_path / "out" / "overlays" / "p1" / "ct.png").is_file()
     assert not (tmp_path / "out" / "p1" / "ct.nii.gz").exists()
     assert (staged / "p1" / "ct.nii.gz").is_file()
+
+
+def test_an_old_header_never_stands_beside_new_voxels(tmp_path, monkeypatch):
+    """Killed between the two files of a MetaImage, there is none rather than one of two runs."""
+    staged, out = tmp_path / "staged", tmp_path / "out"
+    for folder, content in ((out, "old"), (staged, "new")):
+        folder.mkdir()
+        for name in ("ct.mhd", "ct.zraw"):
+            (folder / name).write_text(content)
+    replace_file = Path.replace
+
+    def killed(path, target):
+        if path.name == "ct.mhd":
+            raise KeyboardInterrupt
+        return replace_file(path, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(staged, out, ["ct.mhd", "ct.zraw"], last="ct.mhd")
+
+    assert (out / "ct.zraw").read_text() == "new"
+    assert not (out / "ct.mhd").exists()
+
+
+def test_the_old_label_map_of_one_file_stands_until_the_new_one_is_there(tmp_path, staged):
+    """Where another file cannot get its name, what lay there before is still whole."""
+    (tmp_path / "out" / "zz.raw").mkdir(parents=True)
+    (tmp_path / "out" / "p1").mkdir()
+    (tmp_path / "out" / "p1" / "ct.nii.gz").write_text("of an earlier run")
+
+    with pytest.raises(OSError, match=r"zz\.raw"):
+        publish(staged, tmp_path / "out", list(staged_files(staged)), last="p1/ct.nii.gz")
+
+    assert (tmp_path / "out" / "p1" / "ct.nii.gz").read_text() == "of an earlier run"
 
 
 def test_every_file_is_on_disk_before_its_name_is_said(staged, monkeypatch):

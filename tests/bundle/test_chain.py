@@ -1,0 +1,659 @@
+"""Segmenter against MONAI: the same label maps as its own run of a bundle, streamed or through its own chain."""
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose
+
+from segpipe.bundle.open import open_bundle
+from segpipe.errors import SegpipeError
+from segpipe.inference.streaming import CannotStreamError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*nvImageCodec"),  # said by any LoadImaged of MONAI's
+    pytest.mark.filterwarnings(
+        "ignore:inverse has been called but no invertible"
+    ),  # where nothing moves voxels
+]
+
+TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
+OBLIQUE = np.array([[1.2, -0.5, 0, 3], [0.6, 1.0, 0, 1], [0, 0, -2.2, -4], [0, 0, 0, 1]])
+AFFINES = {"straight": np.diag([1.0, 1, 1, 1]), "turned": TURNED, "oblique": OBLIQUE}
+
+
+def geometry(*steps):
+    """Change which steps follow the load: these in place of orientation and spacing."""
+
+    def change(inference, _):
+        inference["preprocessing"]["transforms"][2:4] = steps
+
+    return change
+
+
+def ending(*steps):
+    """Change the steps before the save."""
+
+    def change(inference, _):
+        transforms = inference["postprocessing"]["transforms"]
+        transforms[:-1] = [transforms[:3][step] if isinstance(step, int) else step for step in steps]
+
+    return change
+
+
+SOFTMAX, INVERT, ARG_MAX = 0, 1, 2  # the steps that are there
+LARGEST = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]}
+NEAREST = {
+    "_target_": "Invertd",
+    "keys": "pred",
+    "transform": "@preprocessing",
+    "orig_keys": "image",
+    "nearest_interp": True,
+}
+
+
+def agreement(one, other):
+    assert one.shape == other.shape
+    return np.mean(one == other)
+
+
+def require_classes(labels, classes=3):
+    """A map of nothing but background would agree with any other of that kind."""
+    counts = np.bincount(labels.ravel(), minlength=classes)
+    assert counts.min() > 0.02 * counts.sum(), counts
+
+
+def require_streamed(segmentation):
+    assert segmentation.fallback is None
+    assert segmentation.windows > 0
+
+
+class TestStreamed:
+    @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+    def test_labels_are_those_of_monais_run(self, zoo_bundle, write_scan, opened, by_monai, affine):
+        root, scan = zoo_bundle(), write_scan(affine)
+        segmenter, image, grid = opened(root, scan)
+
+        segmentation = segmenter.segment(image, grid)
+
+        require_streamed(segmentation)
+        require_classes(segmentation.labels)
+        assert segmentation.labels.dtype == np.uint8
+        assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
+        assert agreement(segmentation.labels, segmenter._by_monai(image, grid, "asked").labels) > 0.999
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            geometry(),
+            geometry(
+                {"_target_": "Spacingd", "keys": "image", "pixdim": [3.0, 0.9, 2.0], "mode": "bilinear"}
+            ),
+            geometry(
+                {"_target_": "Orientationd", "keys": "image", "axcodes": "PLI", "labels": None},
+                {
+                    "_target_": "CropForegroundd",
+                    "keys": "image",
+                    "source_key": "image",
+                    "allow_smaller": True,
+                },
+                {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True},
+                {"_target_": "DivisiblePadd", "keys": "image", "k": 8},
+            ),
+            geometry(
+                {"_target_": "SpatialPadd", "keys": "image", "spatial_size": [40, 40, 40]},
+                {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [20, 18, 24]},
+            ),
+            ending(INVERT, ARG_MAX),
+            lambda inference, _: inference["inferer"].update(mode="gaussian", overlap=0.25),
+            lambda inference, _: inference["inferer"].update(padding_mode="reflect", roi_size=[16, 16, 40]),
+        ],
+        ids=["no geometry", "spacing", "orient, crop, pad", "pad, crop", "no softmax", "gaussian", "reflect"],
+    )
+    def test_whatever_the_chain(self, zoo_bundle, write_scan, opened, by_monai, change):
+        root, scan = zoo_bundle(change), write_scan(OBLIQUE)
+        segmenter, image, grid = opened(root, scan)
+
+        segmentation = segmenter.segment(image, grid)
+
+        require_streamed(segmentation)
+        require_classes(segmentation.labels)
+        assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
+
+    @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+    def test_in_slabs_as_a_large_scan(self, zoo_bundle, write_scan, opened, by_monai, monkeypatch, affine):
+        root, scan = zoo_bundle(), write_scan(affine)
+        expected = by_monai(root, scan)
+        monkeypatch.setattr("segpipe.inference.slabs._SLAB_VOXELS", 2000)
+
+        segmenter, image, grid = opened(root, scan)
+
+        assert agreement(segmenter.segment(image, grid).labels, expected) > 0.999
+        assert agreement(segmenter._by_monai(image, grid, "asked").labels, expected) > 0.999
+
+    def test_a_scan_smaller_than_a_window(self, zoo_bundle, write_scan, opened, by_monai):
+        root, scan = zoo_bundle(geometry()), write_scan(TURNED, size=(9, 12, 7))
+        segmenter, image, grid = opened(root, scan)
+
+        segmentation = segmenter.segment(image, grid)
+
+        require_streamed(segmentation)
+        assert segmentation.windows == 1
+        assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
+
+    def test_slices_of_a_2d_bundle(self, zoo_bundle, write_scan, opened, by_monai):
+        root, scan = zoo_bundle(dims=2), write_scan(TURNED, size=(45, 38))
+        segmenter, image, grid = opened(root, scan)
+
+        segmentation = segmenter.segment(image, grid)
+
+        require_streamed(segmentation)
+        require_classes(segmentation.labels)
+        assert segmentation.labels.shape == (45, 38)
+        assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
+
+    def test_one_segmenter_takes_scan_after_scan(self, zoo_bundle, write_scan, opened):
+        """Nothing of a scan is left for the next one, and the first comes out as it did."""
+        root = zoo_bundle()
+        scans = [write_scan(OBLIQUE, name="a"), write_scan(TURNED, (18, 33, 21), name="b", seed=1)]
+        segmenter, first, grid = opened(root, scans[0])
+        _, second, other_grid = opened(root, scans[1])
+        alone = opened(root, scans[1])[0].segment(second, other_grid).labels
+
+        before = segmenter.segment(first, grid).labels
+        between = segmenter.segment(second, other_grid).labels
+        after = segmenter.segment(first, grid).labels
+
+        np.testing.assert_array_equal(before, after)
+        np.testing.assert_array_equal(between, alone)
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 50])
+    def test_the_batch_size_changes_no_label(self, zoo_bundle, write_scan, opened, batch_size):
+        root, scan = zoo_bundle(), write_scan(OBLIQUE)
+        segmenter, image, grid = opened(root, scan)
+        batched, _, _ = opened(root, scan, batch_size=batch_size)
+
+        labels = batched.segment(image, grid).labels
+
+        assert agreement(labels, segmenter.segment(image, grid).labels) > 0.9999
+
+    def test_its_windows_are_counted(self, zoo_bundle, write_scan, opened):
+        """48 voxels in windows of 16 that lie 8 apart are 5 along each axis."""
+        root, scan = zoo_bundle(geometry()), write_scan(size=(48, 48, 16))
+        segmenter, image, grid = opened(root, scan)
+
+        segmentation = segmenter.segment(image, grid)
+
+        assert (segmentation.windows, segmentation.skipped) == (25, 0)
+
+
+class TestSeveralNetworksAndMirrorImages:
+    """On a scan that is one window and stays on its grid, where the bare networks say what must come out."""
+
+    size = (16, 16, 16)
+
+    @pytest.fixture
+    def one_window(self, zoo_bundle, write_scan, tmp_path, random_network):
+        root, scan = zoo_bundle(geometry()), write_scan(size=self.size)
+        weights = [tmp_path / "1.pt", tmp_path / "2.pt"]
+        for seed, path in enumerate(weights, start=1):
+            torch.save(random_network(seed=seed).state_dict(), path)
+        return root, scan, weights
+
+    @staticmethod
+    def probabilities(segmenter, image, grid):
+        filled = np.full((3, *grid.size), np.nan, np.float16)
+        labels = segmenter.segment(image, grid, probabilities=filled).labels
+        return labels, filled.astype(np.float32)
+
+    def test_an_ensemble_is_the_mean_of_its_networks_scores(self, one_window, opened, random_network):
+        root, scan, weights = one_window
+        segmenter, image, grid = opened(root, scan, weights)
+        with torch.no_grad():
+            scores = [random_network(seed=seed)(image.as_tensor()[None])[0] for seed in (1, 2)]
+
+        labels, probabilities = self.probabilities(segmenter, image, grid)
+
+        mean = (scores[0] + scores[1]) / 2
+        np.testing.assert_array_equal(labels, mean.argmax(0))
+        np.testing.assert_allclose(probabilities, mean.softmax(0), atol=1e-3)
+        assert agreement(labels, scores[0].argmax(0).numpy()) < 0.95
+        of_probabilities = (scores[0].softmax(0) + scores[1].softmax(0)) / 2
+        assert np.abs(of_probabilities.numpy() - probabilities).max() > 0.01
+
+    @pytest.mark.parametrize("flips", [(0,), (1, 2), (0, 1, 2)], ids=str)
+    def test_mirror_images_are_averaged_alone_and_together(self, one_window, opened, random_network, flips):
+        root, scan, weights = one_window
+        segmenter, image, grid = opened(root, scan, weights[:1], flips=flips)
+        network, expected, count = random_network(seed=1), torch.zeros(3, *self.size), 0
+        for chosen in np.ndindex((2,) * len(flips)):
+            dims = [axis + 2 for axis, mirrored in zip(flips, chosen, strict=True) if mirrored]
+            with torch.no_grad():
+                expected += network(image.as_tensor()[None].flip(dims)).flip(dims)[0]
+            count += 1
+
+        labels, probabilities = self.probabilities(segmenter, image, grid)
+
+        assert count == 2 ** len(flips)
+        np.testing.assert_allclose(probabilities, (expected / count).softmax(0), atol=1e-3)
+        assert agreement(labels, (expected / count).argmax(0).numpy()) > 0.999
+        assert agreement(labels, segmenter._by_monai(image, grid, "asked").labels) > 0.999
+
+    def test_the_bundles_own_mirror_images_can_be_left_out(self, zoo_bundle, write_scan, opened):
+        def mirror(inference, _):
+            inference["inferer"] = {
+                "_target_": "segpipe.inference.FlipInferer",
+                "inferer": inference["inferer"],
+                "flips": [0],
+            }
+
+        scan = write_scan()
+        plain, image, grid = opened(zoo_bundle(), scan)
+        root = zoo_bundle(mirror, name="mirrored")
+        own, without = opened(root, scan)[0], opened(root, scan, flips=())[0]
+
+        expected = plain.segment(image, grid).labels
+        assert agreement(without.segment(image, grid).labels, expected) == 1
+        assert agreement(own.segment(image, grid).labels, expected) < 0.99
+        again = opened(zoo_bundle(name="again"), scan, flips=(0,))[0]
+        assert agreement(own.segment(image, grid).labels, again.segment(image, grid).labels) == 1
+
+    def test_an_axis_that_the_network_has_not_is_refused(self, one_window, opened):
+        root, scan, _ = one_window
+        segmenter, image, grid = opened(root, scan, flips=(3,))
+
+        with pytest.raises(
+            SegpipeError, match=r"flips are \[3\], but the network's input has the axes 0 to 2"
+        ):
+            segmenter.segment(image, grid)
+
+    def test_an_ensemble_and_mirror_images_through_monais_chain(self, one_window, opened):
+        root, scan, weights = one_window
+        segmenter, image, grid = opened(root, scan, weights, flips=(0, 2))
+
+        labels = segmenter.segment(image, grid).labels
+
+        assert agreement(labels, segmenter._by_monai(image, grid, "asked").labels) > 0.999
+
+
+class TestSkippedWindows:
+    """A scan of 64 voxels along x, of which the first half is air, and a network that takes air for an organ."""
+
+    @pytest.fixture
+    def half_air(self, zoo_bundle, write_scan, opened, random_network):
+        def without_overlap(inference, _):
+            geometry()(inference, _)
+            inference["inferer"]["overlap"] = 0.0
+
+        scan = write_scan(size=(64, 16, 16))
+        root = zoo_bundle(without_overlap)
+        torch.save(random_network(seed=3).state_dict(), root / "models" / "model.pt")
+        segmenter, image, grid = opened(root, scan)
+        image[:, :32] = 0.0  # after the intensities were scaled to 0 to 1
+        image[:, 32:] = 0.5 + image[:, 32:] / 2
+        return root, scan, segmenter, image, grid
+
+    def test_none_is_skipped_unless_asked_for(self, half_air):
+        *_, segmenter, image, grid = half_air
+
+        segmentation = segmenter.segment(image, grid)
+
+        assert (segmentation.windows, segmentation.skipped) == (4, 0)
+        assert agreement(segmentation.labels, segmenter._by_monai(image, grid, "asked").labels) == 1
+
+    def test_those_of_air_are_background_and_counted(self, half_air, opened):
+        root, scan, segmenter, image, grid = half_air
+        skipping, _, _ = opened(root, scan, skip_empty=0.1)
+
+        segmentation = skipping.segment(image, grid)
+
+        assert (segmentation.windows, segmentation.skipped) == (4, 2)
+        assert not segmentation.labels[:32].any()
+        expected = segmenter.segment(image, grid).labels
+        np.testing.assert_array_equal(segmentation.labels[32:], expected[32:])
+        assert expected[:32].all()  # which is what skipping changes
+
+    def test_probabilities_of_skipped_windows_are_sure_of_background(self, half_air, opened):
+        root, scan, _, image, grid = half_air
+        skipping, _, _ = opened(root, scan, skip_empty=0.1)
+        probabilities = np.full((3, *grid.size), np.nan, np.float16)
+
+        segmentation = skipping.segment(image, grid, entropy=True, probabilities=probabilities)
+
+        assert (probabilities[0, :32] == 1).all()
+        assert segmentation.entropy[:32].max() < 1e-6
+
+
+class TestProbabilitiesAndEntropy:
+    @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
+    @pytest.mark.parametrize(
+        "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
+    )
+    def test_probabilities_add_up_and_entropy_is_theirs(self, zoo_bundle, write_scan, opened, chain, affine):
+        segmenter, image, grid = opened(zoo_bundle(ending(*chain)), write_scan(affine))
+        probabilities = np.full((3, *grid.size), np.nan, np.float16)
+
+        segmentation = segmenter.segment(image, grid, entropy=True, probabilities=probabilities)
+
+        wide = probabilities.astype(np.float64)
+        np.testing.assert_allclose(wide.sum(0), 1, atol=3e-3)
+        logarithms = np.log(wide, out=np.zeros_like(wide), where=wide > 0)
+        expected = -(wide * logarithms).sum(0) / np.log(3)
+        np.testing.assert_allclose(segmentation.entropy, expected, atol=5e-3)
+        assert segmentation.entropy.dtype == np.float32
+        assert segmentation.entropy.min() >= 0
+        assert segmentation.entropy.max() <= 1
+        assert segmentation.entropy.max() > 0.5
+
+    @pytest.mark.parametrize(
+        "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
+    )
+    def test_labels_do_not_depend_on_them(self, zoo_bundle, write_scan, opened, chain):
+        """Scores that a chain interpolates without softmax are interpolated so when probabilities are wanted, too."""
+        segmenter, image, grid = opened(zoo_bundle(ending(*chain)), write_scan(OBLIQUE))
+
+        with_entropy = segmenter.segment(image, grid, entropy=True).labels
+
+        assert agreement(with_entropy, segmenter.segment(image, grid).labels) > 0.9999
+
+    def test_probabilities_are_those_that_monai_inverts(self, zoo_bundle, write_scan, opened):
+        segmenter, image, grid = opened(zoo_bundle(), write_scan(OBLIQUE))
+        probabilities = np.zeros((3, *grid.size), np.float16)
+        segmenter.segment(image, grid, probabilities=probabilities)
+        captured = []
+        steps = segmenter.bundle.postprocessing.transforms
+        spied = Compose([*steps[:2], lambda record: captured.append(record["pred"]) or record, *steps[2:]])
+        object.__setattr__(segmenter.bundle, "postprocessing", spied)
+
+        segmenter._by_monai(image, grid, "asked")
+
+        np.testing.assert_allclose(probabilities, captured[0].numpy(), atol=1e-3)
+
+    def test_nothing_lies_where_the_image_was_cropped(self, zoo_bundle, write_scan, opened):
+        """Probabilities 0 of all classes, background, and no doubt."""
+        crop = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [16, 16, 16]}
+        segmenter, image, grid = opened(zoo_bundle(geometry(crop)), write_scan(size=(16, 16, 24)))
+        probabilities = np.full((3, *grid.size), np.nan, np.float16)
+
+        segmentation = segmenter.segment(image, grid, entropy=True, probabilities=probabilities)
+
+        outside = np.r_[0:4, 20:24]
+        assert not probabilities[..., outside].any()
+        assert not segmentation.labels[..., outside].any()
+        assert not segmentation.entropy[..., outside].any()
+        np.testing.assert_allclose(probabilities[..., 4:20].astype(np.float32).sum(0), 1, atol=3e-3)
+
+    def test_of_slices_they_have_two_axes(self, zoo_bundle, write_scan, opened):
+        segmenter, image, grid = opened(zoo_bundle(dims=2), write_scan(size=(40, 30)))
+        probabilities = np.full((3, 40, 30), np.nan, np.float16)
+
+        segmentation = segmenter.segment(image, grid, entropy=True, probabilities=probabilities)
+
+        assert segmentation.entropy.shape == (40, 30)
+        np.testing.assert_allclose(probabilities.astype(np.float32).sum(0), 1, atol=3e-3)
+        assert agreement(segmentation.labels, probabilities.argmax(0)) > 0.99  # float16 makes ties
+
+    @pytest.mark.parametrize("entropy", [True, False])
+    def test_they_are_refused_where_the_chain_is_monais(self, zoo_bundle, write_scan, opened, entropy):
+        segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, LARGEST)), write_scan())
+        probabilities = None if entropy else np.zeros((3, *grid.size), np.float16)
+
+        with pytest.raises(
+            SegpipeError, match="are not to be had of this bundle: its postprocessing is Invertd"
+        ):
+            segmenter.segment(image, grid, entropy=entropy, probabilities=probabilities)
+
+
+def first_answer(inference, _):
+    inference["network_def"]["_target_"] = "scripts.networks.TwoAnswers"
+    inference["inferer"]["_target_"] = "scripts.inferers.FirstAnswer"
+
+
+def by_way_of_resize(inference, _):
+    geometry({"_target_": "Resized", "keys": "image", "spatial_size": [20, 20, 20]})(inference, _)
+
+
+def simple(inference, _):
+    geometry({"_target_": "DivisiblePadd", "keys": "image", "k": 2})(inference, _)
+    inference["inferer"] = {"_target_": "SimpleInferer"}
+
+
+def lazy(inference, _):
+    """Two resamplings that MONAI makes one."""
+    inference["preprocessing"]["lazy"] = True
+    coarse = {"_target_": "Spacingd", "keys": "image", "pixdim": [4.0, 4.0, 4.0], "mode": "bilinear"}
+    inference["preprocessing"]["transforms"].insert(3, coarse)
+
+
+FALLBACKS = {
+    "arg max before inversion": (
+        ending(SOFTMAX, ARG_MAX, NEAREST),
+        "its postprocessing is AsDiscreted, Invertd, not Invertd, AsDiscreted",
+    ),
+    "largest component": (
+        ending(SOFTMAX, INVERT, ARG_MAX, LARGEST),
+        "its postprocessing is Invertd, AsDiscreted, KeepLargestConnectedComponentd, not Invertd, AsDiscreted",
+    ),
+    "nearest scores": (ending(SOFTMAX, NEAREST, ARG_MAX), "its Invertd takes the nearest scores"),
+    "sigmoid": (
+        ending({"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, INVERT, ARG_MAX),
+        "its activation is not the softmax",
+    ),
+    "two answers": (first_answer, "its inferer is a FirstAnswer"),
+    "the whole scan at once": (simple, "its inferer is a SimpleInferer"),
+    "resized": (by_way_of_resize, "segpipe cannot invert Resize itself"),
+    "lazy": (lazy, "a transform is lazy"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:'lazy' is set to True but lazy execution is not supported:UserWarning")
+class TestMonaisChain:
+    @pytest.mark.parametrize(("change", "reason"), FALLBACKS.values(), ids=FALLBACKS)
+    def test_labels_are_those_of_monais_run_and_the_reason_is_told_once(
+        self, zoo_bundle, write_scan, opened, by_monai, change, reason
+    ):
+        root, scan, said = zoo_bundle(change), write_scan(OBLIQUE), []
+        segmenter, image, grid = opened(root, scan, report=said.append)
+
+        segmentation = segmenter.segment(image, grid)
+        again = segmenter.segment(image, grid)
+
+        assert reason in segmentation.fallback
+        assert said == [
+            f"scans go through MONAI's own chain, which holds all scores in memory: {segmentation.fallback}"
+        ]
+        assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
+        np.testing.assert_array_equal(again.labels, segmentation.labels)
+        assert segmentation.labels.any()
+        assert segmentation.labels.dtype == np.uint8
+
+    def test_only_the_scans_that_need_it_take_it(self, zoo_bundle, write_scan, opened, by_monai):
+        """A spacing along the patient's axes turns an oblique scan, which is not undone axis by axis."""
+
+        def diagonal(inference, _):
+            inference["preprocessing"]["transforms"][3]["diagonal"] = True
+
+        root = zoo_bundle(diagonal)
+        oblique, straight = write_scan(OBLIQUE, name="a"), write_scan(TURNED, name="b")
+        said = []
+        segmenter, turned, grid = opened(root, oblique, report=said.append)
+        _, image, other_grid = opened(root, straight)
+
+        by_the_chain, streamed = segmenter.segment(turned, grid), segmenter.segment(image, other_grid)
+
+        assert by_the_chain.fallback == "it resamples between axes that are not parallel"
+        require_streamed(streamed)
+        assert len(said) == 1
+        assert agreement(by_the_chain.labels, by_monai(root, oblique)) > 0.999
+        assert agreement(streamed.labels, by_monai(root, straight)) > 0.999
+
+    def test_in_2d(self, zoo_bundle, write_scan, opened, by_monai):
+        root, scan = zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, LARGEST), dims=2), write_scan(size=(45, 38))
+        segmenter, image, grid = opened(root, scan)
+
+        labels = segmenter.segment(image, grid).labels
+
+        assert labels.shape == (45, 38)
+        assert agreement(labels, by_monai(root, scan)) > 0.999
+
+    def test_a_chain_that_does_not_come_back_is_refused(self, zoo_bundle, write_scan, opened):
+        segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, ARG_MAX)), write_scan())
+
+        with pytest.raises(SegpipeError, match=r"chain ends with \(1, .*needs Invertd and AsDiscreted"):
+            segmenter.segment(image, grid)
+
+    def test_a_chain_that_comes_back_to_other_voxels_of_that_number_is_refused(
+        self, zoo_bundle, write_scan, opened
+    ):
+        """Turned and not turned back, a cube keeps its size."""
+
+        def turn(inference, metadata):
+            geometry({"_target_": "Orientationd", "keys": "image", "axcodes": "LPI", "labels": None})(
+                inference, metadata
+            )
+            ending(SOFTMAX, ARG_MAX)(inference, metadata)
+
+        segmenter, image, grid = opened(zoo_bundle(turn), write_scan(size=(20, 20, 20)))
+
+        with pytest.raises(SegpipeError, match=r"leaves the scan's grid: .*origin"):
+            segmenter.segment(image, grid)
+
+    def test_one_hot_maps_are_refused(self, zoo_bundle, write_scan, opened):
+        one_hot = {"_target_": "AsDiscreted", "keys": "pred", "argmax": True, "to_onehot": 3}
+        segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, INVERT, one_hot)), write_scan())
+
+        with pytest.raises(SegpipeError, match=r"chain ends with \(3, 30, 26, 22\)"):
+            segmenter.segment(image, grid)
+
+    @pytest.mark.parametrize("value", [7, -1])
+    def test_labels_beyond_the_table_are_refused(self, zoo_bundle, write_scan, opened, value):
+        other = {
+            "_target_": "MapLabelValued",
+            "keys": "pred",
+            "orig_labels": [1],
+            "target_labels": [value],
+            "dtype": "$np.int64",
+        }
+        segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, other)), write_scan())
+
+        with pytest.raises(SegpipeError, match=rf"classes .*{value}.*its label table has 0 to 2"):
+            segmenter.segment(image, grid)
+
+    def test_probabilities_in_the_place_of_labels_are_refused(self, zoo_bundle, write_scan, opened):
+        def one_class(inference, _):
+            ending(SOFTMAX, INVERT, {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x[:1]"})(
+                inference, _
+            )
+
+        segmenter, image, grid = opened(zoo_bundle(one_class), write_scan())
+
+        with pytest.raises(SegpipeError, match="not whole numbers"):
+            segmenter.segment(image, grid)
+
+
+class TestAnswersThatMeanSomethingElse:
+    @pytest.mark.parametrize(
+        "chain", [(SOFTMAX, INVERT, ARG_MAX), (SOFTMAX, ARG_MAX, NEAREST)], ids=["ours", "monai"]
+    )
+    @pytest.mark.parametrize("scored", [2, 5])
+    def test_another_number_of_classes_than_the_table_has(
+        self, zoo_bundle, write_scan, opened, chain, scored
+    ):
+        """Fewer would end as classes that do exist."""
+        segmenter, image, grid = opened(zoo_bundle(ending(*chain), classes=scored), write_scan())
+
+        with pytest.raises(SegpipeError, match=f"the network scores {scored} classes, .* label table has 3"):
+            segmenter.segment(image, grid)
+
+    def test_scores_of_another_size(self, zoo_bundle, write_scan, opened):
+        """MONAI takes them for the first voxels of the image, and its inversion stretches nothing."""
+
+        def half(inference, _):
+            inference["network_def"]["_target_"] = "scripts.networks.HalfTheSize"
+
+        said = []
+        segmenter, image, grid = opened(zoo_bundle(half), write_scan(), report=said.append)
+
+        with pytest.raises(
+            SegpipeError, match=r"an image of \(20, 18, 15\) voxels with scores of \(10, 9, 8\)"
+        ):
+            segmenter.segment(image, grid)
+        assert "answers a window of (16, 16, 16) voxels with (8, 8, 8)" in said[0]
+
+    @pytest.mark.parametrize("flips", [(), (0,)], ids=str)
+    def test_two_answers_where_one_is_wanted(self, zoo_bundle, write_scan, opened, flips):
+        def two(inference, _):
+            inference["network_def"]["_target_"] = "scripts.networks.TwoAnswers"
+
+        segmenter, image, grid = opened(zoo_bundle(two), write_scan(), flips=flips)
+
+        with pytest.raises(SegpipeError, match="answers with a tuple"):
+            segmenter.segment(image, grid)
+
+    @pytest.mark.parametrize(
+        "chain", [(SOFTMAX, INVERT, ARG_MAX), (SOFTMAX, ARG_MAX, NEAREST)], ids=["ours", "monai"]
+    )
+    def test_scores_that_are_no_numbers(self, zoo_bundle, write_scan, opened, chain):
+        """The arg max would make background of them."""
+        segmenter, image, grid = opened(zoo_bundle(ending(*chain)), write_scan())
+        image[0, 8, 8, 8] = torch.nan
+
+        with pytest.raises(SegpipeError, match="no numbers"):
+            segmenter.segment(image, grid)
+
+
+class TestCost:
+    def test_windows_are_those_that_segmenting_takes(self, zoo_bundle, write_scan, opened):
+        segmenter, image, grid = opened(zoo_bundle(), write_scan(OBLIQUE))
+
+        windows, seconds, held = segmenter.cost(image)
+
+        assert windows == segmenter.segment(image, grid).windows
+        assert 0 < seconds < 60
+        assert held > 0
+
+    def test_monais_chain_has_none_that_is_known(self, zoo_bundle, write_scan, opened):
+        segmenter, image, _ = opened(zoo_bundle(ending(SOFTMAX, ARG_MAX, NEAREST)), write_scan())
+
+        with pytest.raises(CannotStreamError):
+            segmenter.cost(image)
+
+
+def test_precision_is_the_bundles_own_unless_asked_for(zoo_bundle, write_scan, opened):
+    def precise(inference, _):
+        inference["inferer"] = {
+            "_target_": "segpipe.inference.PrecisionInferer",
+            "inferer": inference["inferer"],
+            "precision": "float32",
+        }
+
+    root, scan = zoo_bundle(precise), write_scan()
+
+    assert opened(root, scan, precision="auto")[0].precision == "float32"
+    assert opened(root, scan, precision="bfloat16")[0].precision == "bfloat16"
+
+
+def test_bfloat16_gives_nearly_the_same_labels(zoo_bundle, write_scan, opened):
+    """Of random weights, whose scores lie close together; trained ones are compared elsewhere."""
+    root, scan = zoo_bundle(), write_scan(OBLIQUE)
+    exact, image, grid = opened(root, scan)
+    reduced, _, _ = opened(root, scan, precision="bfloat16")
+
+    share = agreement(reduced.segment(image, grid).labels, exact.segment(image, grid).labels)
+
+    assert 0.95 < share < 1
+
+
+def test_the_first_scan_decides_on_auto(zoo_bundle, write_scan, opened):
+    segmenter, image, grid = opened(zoo_bundle(), write_scan(), precision="auto")
+
+    assert segmenter.precision == "auto"
+    segmenter.segment(image, grid)
+    assert segmenter.precision in ("float32", "bfloat16")
+
+
+def test_a_foreign_bundle_leaves_what_the_scan_says_of_itself(zoo_bundle, write_scan):
+    """The image that the chain gets knows its file, so that MONAI's own steps can say which it was."""
+    scan = write_scan()
+    bundle = open_bundle(zoo_bundle())
+
+    assert bundle.load({"image": str(scan)})["image"].meta["filename_or_obj"] == str(scan)

@@ -1,0 +1,492 @@
+"""`segpipe predict` on a cohort: as a real process that is killed, interrupted, doubled, and given a full disk."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_bundle import BROKEN, contents, write_broken, write_bundle, write_scan, write_scans
+from typer.testing import CliRunner
+
+from segpipe.cli import app
+from segpipe.files import file_sha256
+from segpipe.inference.ledger import locked_folder
+
+SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
+WIDE = {**os.environ, "COLUMNS": "1000"}  # a line of a table is one line
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    return write_scans(tmp_path / "scans", 3)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def arguments(bundle, out):
+    """Return a function that gives the command's arguments."""
+
+    def given(scans, *options, folder=out):
+        return ["predict", str(scans), "--bundle", str(bundle), "--output", str(folder), *options]
+
+    return given
+
+
+@pytest.fixture
+def invoke(arguments):
+    """Return a function that runs the command in this process."""
+
+    def run(*given, **where):
+        return CliRunner(env={"COLUMNS": "1000"}).invoke(
+            app, arguments(*given, **where), catch_exceptions=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(arguments):
+    """Return a function that starts the command as a process; what still runs at the end is killed."""
+    started = []
+
+    def run(*given, **where):
+        process = subprocess.Popen(
+            [SEGPIPE, *arguments(*given, **where)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=WIDE,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def finish(start):
+    """Return a function that runs the command as a process, and gives exit status, stdout and stderr."""
+
+    def run(*given, **where):
+        process = start(*given, **where)
+        stdout, stderr = process.communicate(timeout=600)
+        return process.returncode, stdout, stderr
+
+    return run
+
+
+def ledger(folder):
+    """Return the lines that are whole."""
+    path = folder / "predictions.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def done(folder):
+    """Return case -> entry of what the ledger calls done."""
+    last = {entry["case"]: entry for entry in ledger(folder)}
+    return {case: entry for case, entry in last.items() if entry["state"] == "done"}
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+# --- what is said, and the exit status
+
+
+def test_all_done_is_status_0_and_a_line(invoke, scans, out):
+    result = invoke(scans, "--no-overlays")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert (
+        result.stdout == f"3 scans: 3 done\n{out}: label maps, volumes.csv, predictions.jsonl, predict.log\n"
+    )
+    assert invoke(scans, "--no-overlays").stdout.startswith("3 scans: 3 skipped\n")
+
+
+def test_failures_are_status_1_and_a_table_of_reasons(invoke, scans, out):
+    (scans / "scan_001.nii.gz").write_bytes(b"")
+    (scans / "scan_[b]2.nii.gz").write_bytes(b"")
+
+    result = invoke(scans, "--no-overlays")
+
+    assert result.exit_code == 1
+    assert result.stdout.startswith("4 scans: 2 done, 2 failed\n")
+    for case in ("scan_001", "scan_[b]2"):
+        (row,) = [line for line in result.stderr.splitlines() if f" {case} " in line]
+        assert f"{scans / case}.nii.gz: not a NIfTI file: begins with bytes (none)" in row
+
+
+def test_a_correction_is_named(invoke, scans, out):
+    invoke(scans, "--no-overlays")
+    shutil.copy(out / "scan_000.nii.gz", out / "scan_001.nii.gz")
+
+    result = invoke(scans, "--no-overlays")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(
+        "3 scans: 1 kept, 2 skipped\nscan_001: its label map was corrected by hand and stays; --overwrite replaces it\n"
+    )
+
+
+def test_quiet_says_failures_alone(invoke, scans):
+    result = invoke(scans, "--no-overlays", "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+    write_scan(scans / "scan_001.nii.gz", seed=5)
+    (scans / "scan_002.nii.gz").write_bytes(b"")
+    result = invoke(scans, "--no-overlays", "--quiet")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "scan_002" in result.stderr
+    assert "scan_001" not in result.stderr
+
+
+def test_a_dry_run_writes_nothing_and_says_what_would_be_done(invoke, scans, out):
+    result = invoke(scans, "--no-overlays", "--dry-run")
+    assert result.exit_code == 0
+    assert "3 of 3 scans to segment" in result.stdout
+    assert not out.exists()
+
+    invoke(scans, "--no-overlays")
+    write_scan(scans / "scan_002.nii.gz", seed=5)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [out, *out.rglob("*")]}
+
+    result = invoke(scans, "--no-overlays", "--dry-run")
+
+    rows = [line.split() for line in result.stdout.splitlines() if "scan_" in line]
+    assert [row[3] for row in rows] == ["skip", "skip", "segment"]
+    assert "1 of 3 scans to segment" in result.stdout
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [out, *out.rglob("*")]} == before
+
+
+def test_another_format_replaces_the_old_one(invoke, scans, out):
+    invoke(scans, "--no-overlays")
+
+    assert invoke(scans, "--no-overlays", "--format", ".mhd").exit_code == 0
+
+    assert {path.suffix for path in out.glob("scan_*")} == {".mhd", ".zraw"}
+    assert len(list(out.glob("scan_*"))) == 6
+
+
+def test_two_folders_whose_outputs_collide_are_status_2(invoke, scans, tmp_path, out):
+    other = shutil.copytree(scans, tmp_path / "other")
+
+    result = invoke(scans, str(other))
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"segpipe: {scans / 'scan_000.nii.gz'} and {other / 'scan_000.nii.gz'}: both label maps would be written to "
+        f"{out / 'scan_000.nii.gz'} (names that differ in case count as one); rename one, or predict them into two "
+        "output folders\n"
+    )
+    assert not out.exists()
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_status_2(invoke, scans, out):
+    out.write_text("mine")
+
+    result = invoke(scans)
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"segpipe: {out}: nothing can be written there: {out} is no folder; choose another output folder, or mend the "
+        "permissions\n"
+    )
+    assert out.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_without_permission_is_status_2(invoke, scans, out):
+    out.mkdir(mode=0o555)
+
+    result = invoke(scans)
+
+    assert result.exit_code == 2
+    assert f"{out} is not writable (Permission denied)" in result.stderr
+
+
+def test_weights_of_another_network_are_status_2(invoke, scans, tmp_path, out):
+    wider = write_bundle(tmp_path / "wider", filters=[2, 4, 16])
+
+    result = invoke(scans, "--weights", str(wider / "models" / "model.pt"))
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"segpipe: {wider / 'models' / 'model.pt'}: weights of another network: ")
+
+
+def test_a_folder_in_use_is_status_2(invoke, scans, out):
+    with locked_folder(out):
+        result = invoke(scans)
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"segpipe: {out}: another segpipe writes there now; wait for it, or choose another output folder\n"
+    )
+
+
+# --- as a process
+
+
+@pytest.mark.slow
+def test_of_100_scans_10_are_broken_in_ten_ways_and_the_other_90_are_as_ever(finish, tmp_path, out):
+    good = write_scans(tmp_path / "good", 90)
+    mixed = shutil.copytree(good, tmp_path / "mixed")
+    names = list(BROKEN)[:10]
+    for name in names:
+        write_broken(mixed, name)
+    assert finish(good, folder=tmp_path / "clean")[0] == 0
+
+    status, stdout, stderr = finish(mixed, "--jobs", "2")
+
+    assert (status, stdout.splitlines()[0]) == (1, "100 scans: 90 done, 10 failed")
+    files = contents(out)
+    assert sum(name.endswith((".nii.gz", ".png")) for name in files) == 180
+    assert files == contents(tmp_path / "clean")
+    reasons = {entry["case"]: entry["reason"] for entry in ledger(out) if entry["state"] == "failed"}
+    assert len(reasons) == len(set(reasons.values())) == 10
+    for name in names:
+        case = name.partition(".")[0]
+        (row,) = [line for line in stderr.splitlines() if f" {case} " in line]
+        assert reasons[case] in row
+
+
+def require_whole(folder, clean):
+    """What lies there is what a clean run gives, and what the ledger calls done lies there."""
+    for name, content in contents(folder).items():
+        if not name.startswith(".segpipe-") and name != "volumes.csv":
+            assert content == clean[name], f"{name} is half"
+    for entry in done(folder).values():
+        assert {file: file_sha256(folder / file) for file in entry["files"]} == entry["files"]
+    if (folder / "volumes.csv").exists():
+        rows = (folder / "volumes.csv").read_text().splitlines()
+        assert set(rows) <= set(clean["volumes.csv"].decode().splitlines())
+        assert {row[0] for row in csv.reader(rows[1:])} <= set(done(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--jobs", "3", "--format", ".mhd", "--entropy")], ids=["", "jobs"])
+def test_killed_at_20_random_moments_nothing_is_half_and_the_same_command_completes_it(
+    start, finish, tmp_path, options
+):
+    scans = write_scans(tmp_path / "scans", 16)
+    began = time.monotonic()
+    assert finish(scans, *options, folder=tmp_path / "clean")[0] == 0
+    duration = time.monotonic() - began
+    clean = contents(tmp_path / "clean")
+    chance = random.Random(20)
+    moments = [chance.uniform(part, part + 1) / 20 * duration for part in range(20)]
+    killed, left = 0, []
+
+    for number, moment in enumerate(moments):
+        folder = tmp_path / f"out_{number}"
+        process = start(scans, *options, folder=folder)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+        if folder.exists():
+            require_whole(folder, clean)
+        before = done(folder)
+        written = {file: (folder / file).stat() for entry in before.values() for file in entry["files"]}
+        left.append(len(before))
+
+        status, stdout, _ = finish(scans, *options, folder=folder)
+
+        skipped = f", {len(before)} skipped" if before else ""
+        expected = (
+            f"16 scans: {16 - len(before)} done{skipped}" if len(before) < 16 else "16 scans: 16 skipped"
+        )
+        assert (status, stdout.splitlines()[0]) == (0, expected), moment
+        assert contents(folder) == clean, moment
+        for file, stat in written.items():
+            again = (folder / file).stat()
+            assert (again.st_mtime_ns, again.st_ino) == (stat.st_mtime_ns, stat.st_ino)
+        shutil.rmtree(folder)
+
+    assert killed >= 15
+    assert len(set(left)) >= 4, left  # it was hit at work, and not only while it was starting
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_still_gets_there(start, finish, tmp_path, out):
+    """In one folder, over the label maps of other weights: each time it has a few seconds more."""
+    scans = write_scans(tmp_path / "scans", 12)
+    old = write_bundle(tmp_path / "old", seed=1)
+    assert finish(scans, "--weights", str(old / "models" / "model.pt"))[0] == 0
+    before = contents(out)
+    assert finish(scans, folder=tmp_path / "clean")[0] == 0
+    clean = contents(tmp_path / "clean")
+    chance, pause, seen = random.Random(8), 0.0, 0
+
+    while (
+        len(
+            [
+                entry
+                for entry in done(out).values()
+                if entry["files"] == done(tmp_path / "clean")[entry["case"]]["files"]
+            ]
+        )
+        < 12
+    ):
+        process = start(scans)
+        time.sleep(chance.uniform(0, pause))
+        process.kill()
+        process.communicate()
+        pause += 1.5
+        for name, content in contents(out).items():
+            if name.endswith((".nii.gz", ".png")) and not name.startswith("."):
+                assert content in {before[name], clean[name]}, name
+        seen += 1
+    assert finish(scans)[0] == 0
+    assert contents(out) == clean
+    assert seen >= 3
+
+
+@pytest.mark.slow
+def test_a_second_process_is_refused_while_the_first_goes_on(start, finish, tmp_path, out):
+    scans = write_scans(tmp_path / "scans", 8)
+    first = start(scans)
+    wait_for(lambda: ledger(out), first)
+    first.send_signal(signal.SIGSTOP)
+    lines = len(ledger(out))
+
+    second = finish(scans)
+
+    assert second == (
+        2,
+        "",
+        f"segpipe: {out}: another segpipe writes there now; wait for it, or choose another output folder\n",
+    )
+    assert len(ledger(out)) == lines < 16
+    first.send_signal(signal.SIGCONT)
+    assert first.communicate()[0].startswith("8 scans: 8 done\n")
+    assert first.returncode == 0
+    assert finish(scans)[1].startswith("8 scans: 8 skipped\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [1, 2])
+def test_interrupted_it_says_so_leaves_whole_files_and_goes_on(start, finish, tmp_path, out, presses):
+    scans = write_scans(tmp_path / "scans", 12)
+    assert finish(scans, folder=tmp_path / "clean")[0] == 0
+    process = start(scans)
+    wait_for(lambda: len(done(out)) >= 2, process)
+
+    for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    stdout, stderr = process.communicate()
+
+    assert process.returncode == 130
+    assert stdout == ""
+    if presses == 1:
+        assert stderr == "segpipe: interrupted; what is done stays, and the same command goes on\n"
+    assert 2 <= len(done(out)) < 12
+    require_whole(out, contents(tmp_path / "clean"))
+    assert not (out / ".segpipe-staging").exists()
+    count = len(done(out))
+    assert finish(scans)[1].startswith(f"12 scans: {12 - count} done, {count} skipped\n")
+    assert contents(out) == contents(tmp_path / "clean")
+
+
+# --- disks that take no more
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a function that mounts a disk of a size in kB, or changes how it is mounted."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(size_kb, *options):
+        remount = ["remount"] if place.is_mount() else []
+        settings = ",".join([*remount, f"size={size_kb}k", *options])
+        command = ["mount", "-t", "tmpfs", "-o", settings, "tmpfs", place]
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no disk can be mounted here: {error}")
+        return place
+
+    yield mount
+    if place.is_mount():
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size_kb", "options"),
+    [
+        (400, ()),
+        (48, ("--no-overlays",)),
+        (60, ("--no-overlays", "--format", ".mhd")),
+        (48, ("--no-overlays", "--format", ".nrrd")),
+        (100, ("--no-overlays", "--probabilities", "--entropy")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_full_disk_ends_it_with_one_message_and_with_room_it_goes_on(
+    finish, small_disk, tmp_path, size_kb, options
+):
+    scans = write_scans(tmp_path / "scans", 12)
+    assert finish(scans, *options, folder=tmp_path / "clean")[0] == 0
+    clean = contents(tmp_path / "clean")
+    folder = small_disk(size_kb) / "out"
+
+    status, stdout, stderr = finish(scans, *options, folder=folder)
+
+    message = (
+        f"segpipe: {folder}: nothing more can be written there (No space left on device); what is done stays: make "
+        "room, and the same command goes on"
+    )
+    said = [line for line in stderr.splitlines() if not line.startswith("MetaImage: ")]  # ITK's own
+    assert (status, stdout, said) == (2, "", [message])
+    assert 1 <= len(done(folder)) < 12
+    require_whole(folder, clean)
+
+    small_disk(20000)
+    assert finish(scans, *options, folder=folder)[0] == 0
+    assert contents(folder) == clean
+
+
+@pytest.mark.slow
+def test_a_read_only_disk_is_refused_before_anything_is_computed(finish, small_disk, tmp_path):
+    scans = write_scans(tmp_path / "scans", 2)
+    folder = small_disk(20000) / "out"
+    assert finish(scans, folder=folder)[0] == 0
+    before = contents(folder)
+    small_disk(20000, "ro")
+    write_scan(scans / "scan_002.nii.gz", 2)
+
+    status, stdout, stderr = finish(scans, folder=folder)
+
+    assert (status, stdout) == (2, "")
+    assert stderr == (
+        f"segpipe: {folder}: nothing can be written there: {folder} is not writable (Read-only file system); choose "
+        "another output folder, or mend the permissions\n"
+    )
+    assert contents(folder) == before
+    assert "2 scans to segment" not in finish(scans, "--dry-run", folder=folder)[1]
