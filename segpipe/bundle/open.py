@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import importlib.metadata
+import inspect
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,6 +40,8 @@ _WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite"
 _RULES = ("spatial_dims", "num_channels", "slice_size")
 _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
+# what turns voxels, of MONAI's readers
+_TURNS = ("as_closest_canonical", "affine_lps_to_ras", "reverse_indexing", "swap_ij", "index_order")
 _COLORS = (
     (230, 159, 0),
     (86, 180, 233),
@@ -299,10 +302,24 @@ def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str,
         if series_uid is not None:
             load.series_uid = series_uid
         return str(key), load, _like(chain, rest)
+    _require_own_order(root, load)
     ours = LoadVolumed(key, None, None, series_uid, image_keys=key)
     # ours gives the channel first, and the file's own dtype
     rest = [step for step in rest if not isinstance(step, EnsureChannelFirstd)]
     return str(key), ours, _like(chain, [CastToTyped(key, torch.float32), *rest])
+
+
+def _require_own_order(root: Path, load: LoadImaged) -> None:
+    """Refuse a loader that lays voxels in another order than their file has, for ours does not."""
+    for reader in load._loader.readers:
+        arguments = inspect.signature(type(reader)).parameters
+        for name in _TURNS:
+            if name in arguments and getattr(reader, name, None) != arguments[name].default:
+                raise SegpipeError(
+                    f"{root}: its LoadImaged has {name}={getattr(reader, name, None)}, which lays voxels in another "
+                    "order than their file has; segpipe predict reads scans with its own: use Orientationd, which can "
+                    "be undone"
+                )
 
 
 def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:

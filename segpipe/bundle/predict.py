@@ -48,9 +48,10 @@ from segpipe.bundle.predictions import (
     to_do,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
-from segpipe.files import file_sha256
+from segpipe.files import file_sha256, require_writable
 from segpipe.inference.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
 from segpipe.inference.volumetry import ClassVolume, class_volumes
+from segpipe.pictures import grey_levels
 from segpipe.pictures.scan_picture import scan_picture
 from segpipe.volumes import (
     IGNORED_MARK,
@@ -110,6 +111,7 @@ def predict(
     options.check()
     folder = Path(output)
     found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    require_writable(folder)
     with disk_errors(folder), locked_folder(folder) as staging, _log_to(folder / LOG_FILE) as log:
         ledger = Ledger(folder)
         require_own_volumes(folder, ledger)
@@ -145,7 +147,7 @@ class _Prepared:
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
-    loaded: MetaTensor
+    grey: NDArray[np.uint8] | None  # for the picture
     image: MetaTensor
     seconds: float
 
@@ -157,7 +159,7 @@ class _Segmented:
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
-    loaded: MetaTensor
+    grey: NDArray[np.uint8] | None
     segmentation: Segmentation
     staged: Path
     seconds: float
@@ -286,8 +288,10 @@ class _Run:
         loaded = self.bundle.load({key: str(scan.path)})[key]
         if stamps(scan) != found:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
+        # some of MONAI's transforms change what they are given
+        grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
         image = self.segmenter.prepare(loaded)
-        return _Prepared(scan, sha256, header, loaded, image, time.perf_counter() - since)
+        return _Prepared(scan, sha256, header, grey, image, time.perf_counter() - since)
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Leave a label map that was corrected by hand, and measure it anew."""
@@ -343,7 +347,7 @@ class _Run:
             )
         seconds = prepared.seconds + time.perf_counter() - since
         return _Segmented(
-            scan, prepared.scan_sha256, prepared.header, prepared.loaded, segmentation, staged, seconds
+            scan, prepared.scan_sha256, prepared.header, prepared.grey, segmentation, staged, seconds
         )
 
     def _probabilities(self, prepared: _Prepared, staged: Path) -> NDArray[np.float16]:
@@ -369,8 +373,8 @@ class _Run:
         name = label_map_name(scan, self.options)
         write_label_map(labels.to_values(segmentation.labels), grid, staged / name, source=segmented.header)
         volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
-        if self.options.overlays:
-            self._draw(segmented, volumes, staged / side_file(OVERLAYS, scan))
+        if segmented.grey is not None:
+            self._draw(segmented, segmented.grey, volumes, staged / side_file(OVERLAYS, scan))
         if segmentation.entropy is not None:
             write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
         files = staged_files(staged)
@@ -414,7 +418,9 @@ class _Run:
             if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
                 path.unlink()
 
-    def _draw(self, segmented: _Segmented, volumes: Sequence[ClassVolume], path: Path) -> None:
+    def _draw(
+        self, segmented: _Segmented, grey: NDArray[np.uint8], volumes: Sequence[ClassVolume], path: Path
+    ) -> None:
         grid = segmented.header.grid
         legend = [
             (
@@ -424,7 +430,7 @@ class _Run:
             for volume in volumes
         ]
         picture = scan_picture(
-            segmented.loaded.as_tensor()[0].numpy(),
+            grey,
             segmented.segmentation.labels,
             grid.affine,
             segmented.scan.name,

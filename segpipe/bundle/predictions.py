@@ -405,7 +405,8 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 def _disk_message(folder: Path, error: Exception) -> str:
     known = disk_error(error)
+    remedy = "make it writable" if known is not None and known.errno == errno.EROFS else "make room"
     return (
-        f"{folder}: nothing more can be written there ({known.strerror if known else error}); what is done stays: make "
-        "room, and the same command goes on"
+        f"{folder}: nothing more can be written there ({known.strerror if known else error}); what is done stays: "
+        f"{remedy}, and the same command goes on"
     )

@@ -44,12 +44,13 @@ def class_volumes(
     # plane by plane, since bincount takes eight bytes a voxel
     counts = np.sum([np.bincount(plane.ravel(), minlength=len(names)) for plane in label_map], axis=0)
     millilitres = float(np.prod(spacing_mm)) / 1000 if label_map.ndim == 3 else None
+    boxes = ndimage.find_objects(label_map, len(names) - 1)
     return [
         ClassVolume(
             names[index],
             int(counts[index]),
             None if millilitres is None else int(counts[index]) * millilitres,
-            count_components(label_map, index) if counts[index] else 0,
+            count_components(label_map[boxes[index - 1]], index) if counts[index] else 0,
         )
         for index in range(1, len(names))
     ]

@@ -29,6 +29,7 @@ _LABEL_DTYPES = (np.uint8, np.uint16, np.int16, np.int32)
 _SCAN_DTYPES = (*_LABEL_DTYPES, np.float32)
 _PNG_DTYPES = (np.uint8, np.uint16)
 _NIFTI1_MAX_SIZE = 32767
+_SPARE_BYTES = 2**20
 _UNSET, _SCANNER = 0, 1  # NIfTI's codes of what a form means
 
 
@@ -129,9 +130,9 @@ def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
 
 
 def _require_space(folder: Path, num_bytes: int) -> None:
-    """Raise the OSError of a disk that is full or read-only."""
+    """Raise the OSError of a disk that is read-only, or all but full: others may have made a little room meanwhile."""
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(num_bytes))
+        file.write(bytes(num_bytes + _SPARE_BYTES))
         file.flush()
 
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 from monai.transforms import Compose
 
+from segpipe import PredictOptions, predict
 from segpipe.bundle.open import open_bundle
 from segpipe.errors import SegpipeError
 from segpipe.inference.streaming import CannotStreamError
+from segpipe.volumes import read_volume
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*nvImageCodec"),  # said by any LoadImaged of MONAI's
@@ -18,6 +20,7 @@ pytestmark = [
 
 TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
 OBLIQUE = np.array([[1.2, -0.5, 0, 3], [0.6, 1.0, 0, 1], [0, 0, -2.2, -4], [0, 0, 0, 1]])
+EXACT = PredictOptions(precision="float32", overlays=False)
 AFFINES = {"straight": np.diag([1.0, 1, 1, 1]), "turned": TURNED, "oblique": OBLIQUE}
 
 
@@ -184,6 +187,40 @@ class TestStreamed:
         segmentation = segmenter.segment(image, grid)
 
         assert (segmentation.windows, segmentation.skipped) == (25, 0)
+
+
+class TestFromFileToFile:
+    def test_a_bundle_of_the_zoo(self, zoo_bundle, write_scan, by_monai, tmp_path):
+        root, scan = zoo_bundle(), write_scan(OBLIQUE)
+
+        (prediction,) = predict(scan.parent, root, tmp_path / "out", options=EXACT)
+
+        written = read_volume(prediction.label_map)
+        assert written.grid.differences(read_volume(scan).grid) == []
+        assert agreement(written.array, by_monai(root, scan)) > 0.999
+        counts = {volume.label: volume.voxels for volume in prediction.volumes}
+        assert counts == {"spleen": np.sum(written.array == 1), "liver": np.sum(written.array == 2)}
+        assert prediction.reason == ""
+
+    def test_of_each_scan_it_is_known_which_chain_it_went_through(self, zoo_bundle, write_scan, tmp_path):
+        def diagonal(inference, _):
+            inference["preprocessing"]["transforms"][3]["diagonal"] = True
+
+        scans = write_scan(OBLIQUE, name="oblique").parent
+        write_scan(TURNED, name="straight")
+        said = []
+
+        predictions = predict(
+            scans, zoo_bundle(diagonal), tmp_path / "out", options=EXACT, report=said.append
+        )
+
+        oblique, straight = predictions
+        reason = "it resamples between axes that are not parallel"
+        assert oblique.reason == f"by MONAI's own chain: {reason}"
+        assert straight.reason == ""
+        assert [message for message in said if "MONAI's own chain" in message] == [
+            f"scans go through MONAI's own chain, which holds all scores in memory: {reason}"
+        ]
 
 
 class TestSeveralNetworksAndMirrorImages:
@@ -368,10 +405,19 @@ class TestProbabilitiesAndEntropy:
 
         np.testing.assert_allclose(probabilities, captured[0].numpy(), atol=1e-3)
 
-    def test_nothing_lies_where_the_image_was_cropped(self, zoo_bundle, write_scan, opened):
+    @pytest.mark.parametrize(
+        "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
+    )
+    def test_nothing_lies_where_the_image_was_cropped(self, zoo_bundle, write_scan, opened, chain):
         """Probabilities 0 of all classes, background, and no doubt."""
-        crop = {"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [16, 16, 16]}
-        segmenter, image, grid = opened(zoo_bundle(geometry(crop)), write_scan(size=(16, 16, 24)))
+
+        def crop(inference, metadata):
+            geometry({"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [16, 16, 16]})(
+                inference, metadata
+            )
+            ending(*chain)(inference, metadata)
+
+        segmenter, image, grid = opened(zoo_bundle(crop), write_scan(size=(16, 16, 24)))
         probabilities = np.full((3, *grid.size), np.nan, np.float16)
 
         segmentation = segmenter.segment(image, grid, entropy=True, probabilities=probabilities)

@@ -227,6 +227,15 @@ def test_intensities_are_those_of_monais_loader(zoo_bundle, write_scan):
     np.testing.assert_allclose(ours.affine, theirs.affine)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"reader": "NibabelReader"}, {"image_only": True}, {"ensure_channel_first": True}], ids=str
+)
+def test_what_a_loader_is_told_that_turns_nothing_is_no_matter(zoo_bundle, changes):
+    root = zoo_bundle(lambda inference, _: inference["preprocessing"]["transforms"][0].update(changes))
+
+    assert isinstance(open_bundle(root).load, LoadVolumed)
+
+
 def test_nested_chains_are_flattened(zoo_bundle):
     def nest(inference, _):
         steps = inference["preprocessing"]["transforms"]
@@ -277,7 +286,7 @@ class TestHash:
         root = our_bundle(HIPPOCAMPUS)
         before = open_bundle(root, device="cpu").sha256
         path = root / "configs" / "metadata.json"
-        path.write_text(path.read_text().replace('"anterior"', '"front"'))
+        path.write_text(path.read_text().replace('"name": "anterior"', '"name": "front"'))
 
         assert open_bundle(root, device="cpu").sha256 != before
 
@@ -435,6 +444,22 @@ class TestRefusals:
         refusal(
             lambda: open_bundle(root), "its preprocessing must begin with the one step that loads one image"
         )
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"as_closest_canonical": True},
+            {"reader": "NibabelReader", "as_closest_canonical": True},
+            {"reader": "PILReader", "reverse_indexing": False},
+            {"reader": "PydicomReader", "affine_lps_to_ras": False},
+        ],
+        ids=str,
+    )
+    def test_a_loader_that_turns_voxels(self, zoo_bundle, changes):
+        """Ours does not: where no orientation follows, the network would see the scan turned, in silence."""
+        root = zoo_bundle(lambda inference, _: inference["preprocessing"]["transforms"][0].update(changes))
+
+        refusal(lambda: open_bundle(root), f"its LoadImaged has {list(changes)[-1]}=", "use Orientationd")
 
     def test_postprocessing_that_goes_on_after_the_save(self, zoo_bundle):
         def go_on(inference, _):

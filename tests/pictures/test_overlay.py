@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segpipe.pictures import label_centre, overlay_planes
+from segpipe.pictures import grey_levels, label_centre, overlay_planes
 
 COLORS = [(0, 0, 0), (230, 159, 0), (86, 180, 233)]
 GAP = 4
@@ -216,3 +216,23 @@ def test_a_class_weighs_by_its_voxels_not_by_its_index():
 
 def test_the_centre_of_an_empty_map_is_its_middle():
     assert label_centre(np.zeros((9, 8, 3), np.uint8)) == (4, 4, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8])
+def test_grey_levels_draw_the_same_picture_as_the_scan(dtype):
+    """Rounding to a byte moves a grey value by one at most, and the percentiles of the levels by as much."""
+    scan = np.random.default_rng(0).normal(120, 30, (24, 20, 16)).clip(0, 255).astype(dtype)
+    scan[0] = 0
+
+    levels = grey_levels(scan)
+
+    assert (levels.dtype, levels.min(), levels.max()) == (np.uint8, 0, 255)
+    drawn, expected = (
+        overlay_planes(image, None, [(0, 0, 0)], (12, 10, 8), (1.0, 1.0, 1.0)).astype(int)
+        for image in (levels, scan)
+    )
+    assert np.abs(drawn - expected).max() <= 3
+
+
+def test_grey_levels_of_a_blank_scan_are_black():
+    assert not grey_levels(np.full((3, 4, 5), 700, np.int16)).any()
