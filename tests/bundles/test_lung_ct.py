@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813 - the name all its users know
+import SimpleITK as sitk
 import torch
 from skimage.io import imsave
 
