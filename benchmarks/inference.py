@@ -48,7 +48,6 @@ RESULTS = Path(__file__).with_name("results") / "inference.jsonl"
 BUNDLE = ROOT / "bundles" / "mri_hippocampus_unet"
 WINDOW, OVERLAP, CLASSES = (40, 56, 40), 0.5, 3
 SHARE_CUBE = 96
-SKIP_EMPTY = 0.1  # of a CT's intensities, above air
 NO_CARD = {"CUDA_VISIBLE_DEVICES": ""}
 IMPORTS = {
     "segpipe --help": [SEGPIPE, "--help"],
@@ -445,30 +444,31 @@ def shares(found: Sequence[Network], scans: Sequence[Path], size: int, folder: P
     return rows
 
 
-def tissue_rule(ct: Path, root: Path) -> dict[str, Any]:
+def tissue_rule(ct: Path, root: Path, least: float) -> dict[str, Any]:
     """Return what leaving out empty windows of a CT spares and changes, and print it."""
     bundle = open_bundle(root, device="cpu")
     grid = read_header(ct).grid
     image = prepared(bundle, Segmenter(bundle), ct)
     done, seconds = {}, {}
-    for share in (None, SKIP_EMPTY):
+    for share in (None, least):
         segmenter = Segmenter(bundle, "float32", skip_empty=share)
         segmenter.cost(image)
         since = time.perf_counter()
         done[share] = segmenter.segment(image, grid)
         seconds[share] = time.perf_counter() - since
-    every, some = done[None], done[SKIP_EMPTY]
+    every, some = done[None], done[least]
     row = {
         "bundle": root.name,
         "ct": ct.name,
+        "skip_empty": least,
         "size": list(grid.size),
         "windows": every.windows,
         "skipped": some.skipped,
         "seconds": round(seconds[None], 2),
-        "seconds_with_rule": round(seconds[SKIP_EMPTY], 2),
+        "seconds_with_rule": round(seconds[least], 2),
         "labels_changed": float(np.mean(every.labels != some.labels)),
     }
-    print(f"\nwindows below {SKIP_EMPTY} of the intensities left out: {ct.name} through {root.name}\n")
+    print(f"\nwindows below {least} of the intensities left out: {ct.name} through {root.name}\n")
     print(
         "| size | windows | left out | seconds | with the rule | labels changed |\n|---|---|---|---|---|---|"
     )
@@ -522,7 +522,9 @@ def main() -> None:
             "rows": rows,
             "start_up": import_seconds(arguments.rounds),
             "shares": shares(found, scans, arguments.size, folder),
-            "tissue": None if arguments.ct is None else tissue_rule(arguments.ct, arguments.ct_bundle),
+            "tissue": None
+            if arguments.ct is None
+            else tissue_rule(arguments.ct, arguments.ct_bundle, arguments.skip_empty),
         }
     append_line(arguments.results, {**line, **about(arguments), "commit": version})
 
@@ -532,7 +534,11 @@ def about(arguments: argparse.Namespace) -> dict[str, Any]:
     given = f"--size {arguments.size} --scans {arguments.scans} --rounds {arguments.rounds}"
     given += f" --networks {' '.join(arguments.networks)}"
     given += "" if arguments.nnunet is None else " --nnunet NNUNET"
-    given += "" if arguments.ct is None else f" --ct CT --ct-bundle {arguments.ct_bundle.name}"
+    given += (
+        ""
+        if arguments.ct is None
+        else f" --ct CT --ct-bundle {arguments.ct_bundle.name} --skip-empty {arguments.skip_empty}"
+    )
     return {
         "window": WINDOW,
         "overlap": OVERLAP,
@@ -556,6 +562,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--ct", type=Path, help="for the rule that leaves out empty windows")
     parser.add_argument(
         "--ct-bundle", type=Path, default=BUNDLE, help="whose labels are compared; default: the hippocampus"
+    )
+    parser.add_argument(
+        "--skip-empty", type=float, default=0.2, help="the share of the intensities that a window must reach"
     )
     names = ["16-32-64-128", "32-64-128-256"]
     parser.add_argument("--networks", nargs="+", default=names, choices=names)

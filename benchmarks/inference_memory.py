@@ -281,8 +281,8 @@ def report(
     print("|---|---|---|---|---|")
     rows = {}
     for name, (large, small) in runs.items():
-        said = large.said.strip().splitlines() or [""]
-        outcome = "done" if large.code == 0 else f"failed: {said[-1][:120]}"
+        said = [text for text in large.said.splitlines() if "Error" in text] or ["nothing said"]
+        outcome = "done" if large.code == 0 else f"ended with {large.code}: {said[0][:120]}"
         peak, above = large.peak_bytes / 1e9, (large.peak_bytes - small.peak_bytes) / 1e9
         rows[name] = {
             "outcome": outcome,

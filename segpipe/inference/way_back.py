@@ -271,6 +271,7 @@ class _Restorer:
     def __init__(self, band: Band, way: WayBack, *, softmax: bool, probabilities: bool) -> None:
         self.softmax = softmax
         self.probabilities = probabilities
+        self.classes = band.scores.shape[1]
         self.along = next(i for i, axis in enumerate(way.axes) if axis.axis == band.axis)
         rows, columns = (axis for i, axis in enumerate(way.axes) if i != self.along)
         self.transposed = rows.axis > columns.axis
@@ -344,8 +345,7 @@ class _Restorer:
     def _interpolated(self, ends: Sequence[tuple[_Plane, float]]) -> torch.Tensor:
         """Return the scores of a whole plane of the scan, `(classes, rows, columns)`."""
         if not ends:
-            classes = next(iter(self.held.values())).scores.shape[0]
-            return torch.zeros((classes, len(self.rows.lower), len(self.columns.lower)))
+            return torch.zeros((self.classes, len(self.rows.lower), len(self.columns.lower)))
         scores = ends[0][0].activated() * ends[0][1]
         for plane, weight in ends[1:]:
             scores.add_(plane.activated(), alpha=weight)

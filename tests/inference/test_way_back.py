@@ -105,6 +105,20 @@ def test_labels_and_probabilities_are_those_of_monai(name, affine, size, axis, d
     assert torch.equal(dense[clear], labels[clear])
 
 
+def test_planes_that_the_image_does_not_reach_are_background():
+    """The crop has kept none of the scan's first and last planes along the axis of the bands."""
+    original, chain = scan((15, 3, 3), TURNED), Compose(CHAINS["all"])
+    image = chain({KEY: original})[KEY]
+    scores = smooth_scores(image.shape[1:])
+
+    labels, probabilities = restored(image, scores, original, 0, 1, probabilities=True)
+
+    expected = by_monai(chain, image, scores)
+    np.testing.assert_allclose(probabilities, expected.as_tensor(), atol=2e-5)
+    assert (probabilities.sum(dim=0) == 0).any()
+    assert labels[probabilities.sum(dim=0) == 0].eq(0).all()
+
+
 def test_noise_at_every_voxel_is_interpolated_all_the_same():
     """Where nothing agrees with its neighbours the short cut is none."""
     original, chain = scan((20, 20, 20), np.eye(4)), Compose(CHAINS["spacing"])
