@@ -46,6 +46,7 @@ from segpipe.bundle.predictions import (
     side_file,
     stamps,
     to_do,
+    written_files,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, require_writable
@@ -394,7 +395,7 @@ class _Run:
             seconds=round(seconds, 3),
             reason="" if segmentation.fallback is None else f"by MONAI's own chain: {segmentation.fallback}",
             files=files,
-            replaced={} if before is None else {**before.replaced, **before.files},
+            replaced={} if before is None else written_files(self.folder, before),
             volumes=volumes,
             finished=_now(),
         )

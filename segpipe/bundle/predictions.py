@@ -272,6 +272,16 @@ def _is_ours(file: str, sha256: str, before: Entry) -> bool:
     return sha256 in (before.files.get(file), before.replaced.get(file))
 
 
+def written_files(folder: Path, before: Entry) -> dict[str, str]:
+    """Return path below a folder -> SHA-256 of a scan's files that are there as segpipe wrote them.
+
+    Which of two runs wrote them the ledger alone does not know, where the second was killed.
+    """
+    names = [name for name in {**before.replaced, **before.files} if (folder / name).is_file()]
+    found = {name: file_sha256(folder / name) for name in names}
+    return {name: sha256 for name, sha256 in found.items() if _is_ours(name, sha256, before)}
+
+
 def label_map_hashes(folder: Path, name: str) -> dict[str, str]:
     """Return path below a folder -> SHA-256 of a label map's file, and of the voxel file beside a .mhd.
 
@@ -390,7 +400,7 @@ def disk_error(error: BaseException | None) -> OSError | None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a disk that takes no more into one message."""
+    """Turn a disk that takes no more, or a file of segpipe's own that it cannot open, into one message."""
     try:
         yield
     except SegpipeError as error:
@@ -398,9 +408,14 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise
         raise SegpipeError(_disk_message(folder, error)) from error
     except OSError as error:
-        if disk_error(error) is None:
+        if disk_error(error) is not None:
+            raise SegpipeError(_disk_message(folder, error)) from error
+        if Path(os.fsdecode(error.filename or "")).parent != folder:
             raise
-        raise SegpipeError(_disk_message(folder, error)) from error
+        raise SegpipeError(
+            f"{error.filename}: cannot be read and written ({error.strerror}); mend its permissions, or choose another "
+            "--output"
+        ) from error
 
 
 def _disk_message(folder: Path, error: Exception) -> str:

@@ -163,6 +163,11 @@ def locked_folder(folder: Path) -> Iterator[Path]:
             raise SegpipeError(
                 f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
             ) from None
+        except OSError as error:
+            raise SegpipeError(
+                f"{folder}: cannot be locked against a second segpipe ({error.strerror}); choose an output folder on a "
+                "disk that has locks"
+            ) from error
         shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
         discard_remains(folder)
         staging.mkdir()

@@ -4,6 +4,7 @@ In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has t
 """
 
 import errno
+import fcntl
 import itertools
 import json
 import os
@@ -419,12 +420,11 @@ def test_nothing_but_overwrite_replaces_a_correction(run, scans, out, weights, c
         assert run(scans, entropy=True)["scan_001"].outcome is FAILED
         (scans / "scan_001.nii.gz").write_bytes(whole)
 
+    refused = change in {"scan", "format"}  # the correction is of another scan, or elsewhere
     for _ in range(2):
         prediction = run(scans, **arguments)["scan_001"]
-        assert prediction.outcome in {KEPT, FAILED}
-        assert (
-            "corrected by hand" in prediction.reason or "changed since segpipe wrote it" in prediction.reason
-        )
+        assert prediction.outcome is (FAILED if refused else KEPT)
+        assert ("was changed since segpipe wrote it" if refused else "corrected by hand") in prediction.reason
         assert (out / "scan_001.nii.gz").read_bytes() == corrected
 
     if change != "format":
@@ -755,6 +755,32 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_one_message_and_the_next_go
     assert contents(out) == contents(out.with_name("fresh"))
 
 
+def test_killed_twice_before_the_same_label_map_got_its_name_it_is_still_known(
+    run, scans, out, weights, clean_by_others, monkeypatch
+):
+    """What lies there is of the run before both."""
+    run(scans)
+    for flips in ((), (0,)):
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "publish", killing(steps.publish, 1, after=False))
+            with pytest.raises(KilledError):
+                run(scans, weights=weights, flips=flips)
+
+    assert outcomes(run(scans, weights=weights)) == {DONE: 3}
+    assert contents(out) == clean_by_others
+
+
+def test_what_a_killed_process_left_aside_is_removed(run, scans, out, clean):
+    """Wherever it was killed: writing a scan's files, or volumes.csv."""
+    for name in (".segpipe-staging/tmp0/scan_000.nii.gz", ".segpipe-0123-tmp1.partial/volumes.csv"):
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("half")
+
+    run(scans)
+
+    assert contents(out) == clean
+
+
 # --- who may write where
 
 
@@ -763,6 +789,26 @@ def test_a_folder_that_is_in_use_is_refused(run, scans, out):
         run(scans)
 
     assert contents(out) == {}
+
+
+@pytest.mark.parametrize("name", ["predict.log", "predictions.jsonl", ".segpipe-lock", "volumes.csv"])
+def test_a_folder_in_the_place_of_a_file_of_segpipes_is_one_message(run, scans, out, name):
+    (out / name / "mine").mkdir(parents=True)
+
+    with pytest.raises(SegpipeError) as refused:
+        run(scans)
+
+    assert str(refused.value).startswith(f"{out / name}: cannot be read and written (Is a directory)")
+
+
+def test_a_disk_without_locks_is_refused(run, scans, out, monkeypatch):
+    def flock(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    with pytest.raises(SegpipeError, match="cannot be locked against a second segpipe"):
+        run(scans)
 
 
 @pytest.mark.parametrize(

@@ -287,9 +287,13 @@ def require_whole(folder, clean):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("--jobs", "3", "--format", ".mhd", "--entropy")], ids=["", "jobs"])
-def test_killed_at_20_random_moments_nothing_is_half_and_the_same_command_completes_it(
-    start, finish, tmp_path, options
+@pytest.mark.parametrize(
+    ("count", "options"),
+    [(20, ()), (6, ("--jobs", "3", "--format", ".mhd", "--entropy", "--no-overlays"))],
+    ids=["20", "6, by jobs"],
+)
+def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes_it(
+    start, finish, tmp_path, count, options
 ):
     scans = write_scans(tmp_path / "scans", 16)
     began = time.monotonic()
@@ -297,7 +301,7 @@ def test_killed_at_20_random_moments_nothing_is_half_and_the_same_command_comple
     duration = time.monotonic() - began
     clean = contents(tmp_path / "clean")
     chance = random.Random(20)
-    moments = [chance.uniform(part, part + 1) / 20 * duration for part in range(20)]
+    moments = [chance.uniform(part, part + 1) / count * duration for part in range(count)]
     killed, left = 0, []
 
     for number, moment in enumerate(moments):
@@ -326,8 +330,8 @@ def test_killed_at_20_random_moments_nothing_is_half_and_the_same_command_comple
             assert (again.st_mtime_ns, again.st_ino) == (stat.st_mtime_ns, stat.st_ino)
         shutil.rmtree(folder)
 
-    assert killed >= 15
-    assert len(set(left)) >= 4, left  # it was hit at work, and not only while it was starting
+    assert killed >= count * 0.7
+    assert len(set(left)) >= count / 5, left  # it was hit at work, and not only while it was starting
 
 
 @pytest.mark.slow
