@@ -60,6 +60,11 @@ def invoke(arguments):
     return run
 
 
+def _hear_interrupts():
+    """Undo what a shell does to what it starts in the background, and tests with it: ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(arguments):
     """Return a function that starts the command as a process; what still runs at the end is killed."""
@@ -72,6 +77,7 @@ def start(arguments):
             stderr=subprocess.PIPE,
             text=True,
             env=WIDE,
+            preexec_fn=_hear_interrupts,
         )
         started.append(process)
         return process
