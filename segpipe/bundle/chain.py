@@ -20,6 +20,7 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.precision import in_precision, measured_precision, seconds_of
+from segpipe.inference.restoring import RestoredPlane, restored_planes
 from segpipe.inference.streaming import (
     CannotStreamError,
     ScoreStream,
@@ -27,7 +28,7 @@ from segpipe.inference.streaming import (
     require_classes,
     require_numbers,
 )
-from segpipe.inference.way_back import RestoredPlane, WayBack, restored_planes
+from segpipe.inference.way_back import WayBack
 from segpipe.labels import whole_numbers
 from segpipe.volumes import Grid
 

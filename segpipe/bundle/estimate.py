@@ -16,7 +16,8 @@ import torch
 
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import open_bundle
-from segpipe.bundle.predictions import PredictOptions, ToDo, cohort_scans, scan_sha256, to_do
+from segpipe.bundle.ownership import ToDo, to_do
+from segpipe.bundle.predictions import PredictOptions, cohort_scans, scan_sha256
 from segpipe.errors import SegpipeError
 from segpipe.inference.ledger import Ledger
 from segpipe.inference.streaming import CannotStreamError

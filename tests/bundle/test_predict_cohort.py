@@ -25,7 +25,7 @@ from tiny_bundle import BROKEN, contents, write_broken, write_bundle, write_scan
 
 import segpipe
 from segpipe import PredictOptions
-from segpipe.bundle import predict as steps
+from segpipe.bundle import cohort as steps
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.estimate import estimate
 from segpipe.bundle.predictions import Outcome

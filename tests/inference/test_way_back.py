@@ -19,8 +19,9 @@ from monai.transforms import (
     SpatialPadd,
 )
 
+from segpipe.inference.restoring import arg_max, restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError
-from segpipe.inference.way_back import WayBack, arg_max, restored_planes
+from segpipe.inference.way_back import WayBack
 
 KEY = "image"
 TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])

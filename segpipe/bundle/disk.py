@@ -1,0 +1,80 @@
+"""A disk that takes no more: one message at the end of a run, and a log that bears it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from segpipe.errors import SegpipeError
+
+_FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+def disk_error(error: BaseException | None) -> OSError | None:
+    """Return the error of a full or read-only disk that an exception is, or was raised from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL_OR_READ_ONLY:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a disk that takes no more, or a file of segpipe's own that it cannot open, into one message."""
+    try:
+        yield
+    except SegpipeError as error:
+        if disk_error(error) is None:
+            raise
+        raise SegpipeError(_disk_message(folder, error)) from error
+    except OSError as error:
+        if disk_error(error) is not None:
+            raise SegpipeError(_disk_message(folder, error)) from error
+        if Path(os.fsdecode(error.filename or "")).parent != folder:
+            raise
+        raise SegpipeError(
+            f"{error.filename}: cannot be read and written ({error.strerror}); mend its permissions, or choose another "
+            "--output"
+        ) from error
+
+
+def _disk_message(folder: Path, error: Exception) -> str:
+    known = disk_error(error)
+    remedy = "make it writable" if known is not None and known.errno == errno.EROFS else "make room"
+    return (
+        f"{folder}: nothing more can be written there ({known.strerror if known else error}); what is done stays: "
+        f"{remedy}, and the same command goes on"
+    )
+
+
+class _LogFile(logging.FileHandler):
+    """Loses lines where the disk is full: that is told elsewhere, once."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say nothing on the terminal."""
+
+    def close(self) -> None:
+        """Close the file, whatever still waits to be written."""
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[logging.Logger]:
+    """Log to a file, appending."""
+    log = logging.getLogger(f"segpipe.predict.{path}")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield log
+    finally:
+        log.removeHandler(handler)
+        handler.close()
