@@ -110,7 +110,7 @@ class Segmenter:
         self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
 
     def prepare(self, loaded: MetaTensor) -> MetaTensor:
-        """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.load` gives it."""
+        """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.read` gives it."""
         key = self.bundle.image_key
         with self._lock:
             return self.bundle.preprocessing({key: loaded})[key]
@@ -127,7 +127,7 @@ class Segmenter:
 
         Args:
             image: from `prepare`.
-            grid: of the scan.
+            grid: of the scan, as it was read.
             entropy: whether it is wanted.
             probabilities: `(classes, x, y[, z])`, is filled in.
 

@@ -48,6 +48,7 @@ from segpipe.pictures import grey_levels
 from segpipe.pictures.scan_picture import scan_picture
 from segpipe.volumes import (
     IGNORED_MARK,
+    Grid,
     Scan,
     VolumeHeader,
     read_header,
@@ -66,6 +67,7 @@ class _Prepared:
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
+    grid: Grid  # as it was read: in a foreign bundle a picture lies as MONAI lays it
     grey: NDArray[np.uint8] | None  # for the picture
     image: MetaTensor
     seconds: float
@@ -203,14 +205,14 @@ class CohortRun:
         series_uid = self.options.series_uid if scan.path.is_dir() else None
         header = read_header(scan.path, series_uid)
         self.bundle.takes.check(header)
-        key = self.bundle.image_key
-        loaded = self.bundle.load({key: str(scan.path)})[key]
+        loaded = self.bundle.read(scan.path)
         if stamps(scan) != found:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         # some of MONAI's transforms change what they are given
         grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
+        grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
         image = self.segmenter.prepare(loaded)
-        return _Prepared(scan, sha256, header, grey, image, time.perf_counter() - since)
+        return _Prepared(scan, sha256, header, grid, grey, image, time.perf_counter() - since)
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Leave a label map that was corrected by hand, and measure it anew."""
@@ -253,7 +255,7 @@ class CohortRun:
         with _removed_on_failure(staged):
             segmentation = self.segmenter.segment(
                 prepared.image,
-                prepared.header.grid,
+                prepared.grid,
                 entropy=self.options.entropy,
                 probabilities=self._probabilities(prepared, staged) if self.options.probabilities else None,
             )

@@ -112,7 +112,7 @@ def _cost(scan: Scan, segmenter: Segmenter) -> _Cost | None:
     """Read one scan and time one window; None where it cannot be read, which `predict` will say."""
     bundle, since = segmenter.bundle, time.perf_counter()
     try:
-        loaded = bundle.load({bundle.image_key: str(scan.path)})[bundle.image_key]
+        loaded = bundle.read(scan.path)
         image = segmenter.prepare(loaded)
     except Exception:  # whatever it is, as in predict
         return None

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import yaml
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
 
 from segpipe import __version__
@@ -33,6 +34,7 @@ from segpipe.labels import LabelTable
 from segpipe.networks import Ensemble
 from segpipe.networks.weights import load_state, read_state
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
+from segpipe.volumes import volume_format
 
 NEEDED = ("network_def", "inferer", "preprocessing", "postprocessing")
 _CONFIGURATIONS = ("inference.yaml", "inference.yml", "inference.json")
@@ -84,6 +86,21 @@ class OpenBundle:
     preprocessing: Compose
     postprocessing: Compose
     sha256: str
+
+    def read(self, path: str | Path) -> MetaTensor:
+        """Return a scan, `(C, x, y[, z])`, as the step that loads it gives it."""
+        image: MetaTensor = self.load({self.image_key: str(path)})[self.image_key]
+        return image
+
+
+class _LoadForeign(LoadVolumed):
+    """Our reader in the place of MONAI's; a picture lies as MONAI's PILReader lays it, with its axes as R and A."""
+
+    def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
+        image = super()._load(paths, is_image=is_image)
+        if volume_format(paths[0]).is_picture:
+            image.affine = torch.eye(4, dtype=torch.float64)
+        return image
 
 
 def open_bundle(
@@ -303,7 +320,7 @@ def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str,
             load.series_uid = series_uid
         return str(key), load, _like(chain, rest)
     _require_own_order(root, load)
-    ours = LoadVolumed(key, None, None, series_uid, image_keys=key)
+    ours = _LoadForeign(key, None, None, series_uid, image_keys=key)
     # ours gives the channel first, and the file's own dtype
     rest = [step for step in rest if not isinstance(step, EnsureChannelFirstd)]
     return str(key), ours, _like(chain, [CastToTyped(key, torch.float32), *rest])

@@ -221,7 +221,7 @@ def opened():
     def open_with(root, scan, weights=(), precision="float32", **settings):
         bundle = open_bundle(root, weights=weights)
         segmenter = Segmenter(bundle, precision, **settings)
-        image = segmenter.prepare(bundle.load({bundle.image_key: str(scan)})[bundle.image_key])
+        image = segmenter.prepare(bundle.read(scan))
         return segmenter, image, read_volume(scan).grid
 
     return open_with
@@ -251,6 +251,6 @@ def by_monai(tmp_path, monkeypatch):
         for name in set(sys.modules) - before:
             if name.partition(".")[0] == "scripts":
                 del sys.modules[name]
-        return read_volume(out / Path(scan).name).array
+        return read_volume(out / f"{Path(scan).name.partition('.')[0]}.nii.gz").array
 
     return run

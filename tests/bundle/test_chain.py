@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose
+from scipy.ndimage import gaussian_filter
 
 from segpipe import PredictOptions, predict
 from segpipe.bundle.open import open_bundle
 from segpipe.errors import SegpipeError
 from segpipe.inference.streaming import CannotStreamError
-from segpipe.volumes import read_volume
+from segpipe.volumes import Grid, read_volume, write_volume
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*nvImageCodec"),  # said by any LoadImaged of MONAI's
@@ -201,6 +202,27 @@ class TestFromFileToFile:
         counts = {volume.label: volume.voxels for volume in prediction.volumes}
         assert counts == {"spleen": np.sum(written.array == 1), "liver": np.sum(written.array == 2)}
         assert prediction.reason == ""
+
+    @pytest.mark.filterwarnings("ignore:axcodes")  # by MONAI's inverse, which knows three axes
+    def test_a_picture_lies_as_monai_lays_it(self, zoo_bundle, by_monai, tmp_path):
+        """Its own place would turn it by 180 degrees in front of the network."""
+        turn = {"_target_": "Orientationd", "keys": "image", "axcodes": "RA", "labels": None}
+        scan = tmp_path / "scans" / "case.png"
+        noise = gaussian_filter(np.random.default_rng(0).normal(size=(45, 38)), 2)
+        pixels = np.interp(noise, (noise.min(), noise.max()), (0, 255)).astype(np.uint8)
+        write_volume(pixels, Grid.from_affine((45, 38), np.diag([-1.0, -1, 1, 1])), scan)
+
+        def change(inference, _):
+            inference["preprocessing"]["transforms"].insert(2, turn)
+
+        root = zoo_bundle(change, dims=2)
+
+        (prediction,) = predict(scan, root, tmp_path / "out", options=EXACT)
+
+        labels = read_volume(prediction.label_map).array
+        require_classes(labels)
+        assert prediction.reason == ""
+        assert agreement(labels, by_monai(root, scan)) > 0.999
 
     def test_of_each_scan_it_is_known_which_chain_it_went_through(self, zoo_bundle, write_scan, tmp_path):
         def diagonal(inference, _):
