@@ -33,6 +33,7 @@ from segpipe.bundle.predictions import (
     Outcome,
     Prediction,
     PredictOptions,
+    failure_reason,
     label_map_name,
     require_text,
     scan_place,
@@ -172,7 +173,7 @@ class CohortRun:
 
     def _failed(self, scan: Scan, error: Exception) -> Prediction:
         known = segpipe_cause(error)
-        reason = str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
+        reason = failure_reason(scan, error)
         before = self.ledger.entries.get(scan.name)
         if before is None:
             before = Entry(scan.name, State.FAILED, scan_place(scan))

@@ -17,7 +17,7 @@ import torch
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.ownership import ToDo, to_do
-from segpipe.bundle.predictions import PredictOptions, cohort_scans, scan_sha256
+from segpipe.bundle.predictions import PredictOptions, cohort_scans, failure_reason, scan_sha256
 from segpipe.errors import SegpipeError
 from segpipe.inference.ledger import Ledger
 from segpipe.inference.streaming import CannotStreamError
@@ -36,7 +36,7 @@ class Estimate:
         action: "segment", "skip" or "refuse".
         reason: of skipping or refusing; empty for the others.
         size: voxels along each axis; empty where it was not looked at.
-        seconds: that reading it and the network take; NaN of MONAI's own chain, which is not timed.
+        seconds: that reading it and the network take; NaN where not known, as of MONAI's own chain, which is not timed.
         peak_bytes: of the process while it is segmented.
     """
 
@@ -62,8 +62,9 @@ def estimate(
 ) -> list[Estimate]:
     """Say what `predict` would do with these arguments, writing nothing.
 
-    Headers are looked at; up to five scans, the largest among them, are read and a window of each timed; what others
-    take is in proportion to the space that they fill.
+    Headers are looked at. Of the volumes, and of the slices, up to five, the largest among them, are read and a window
+    of each timed; what others take is in proportion to the space that they fill. What only reading a scan shows is thus
+    known of these alone.
 
     Raises:
         SegpipeError: as `predict`, before it begins.
@@ -97,9 +98,10 @@ def estimate(
             waiting.append((scan, header))
         except SegpipeError as error:
             settled.append(Estimate(scan.name, scan.path, "refuse", str(error)))
-    waiting.sort(key=lambda pair: _space(pair[1]), reverse=True)
-    read = [_cost(scan, segmenter) for scan, _ in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]]
-    return sorted([*settled, *_in_proportion(waiting, read)], key=lambda row: row.case)
+    return sorted(
+        [*settled, *_estimated(waiting, segmenter, 2), *_estimated(waiting, segmenter, 3)],
+        key=lambda row: row.case,
+    )
 
 
 @dataclass(frozen=True)
@@ -108,36 +110,30 @@ class _Cost:
     scan_bytes: int  # of the scan and of what is made of it
 
 
-def _cost(scan: Scan, segmenter: Segmenter) -> _Cost | None:
-    """Read one scan and time one window; None where it cannot be read, which `predict` will say."""
-    bundle, since = segmenter.bundle, time.perf_counter()
-    try:
-        loaded = bundle.read(scan.path)
-        image = segmenter.prepare(loaded)
-    except Exception:  # whatever it is, as in predict
-        return None
-    reading = time.perf_counter() - since
-    scan_bytes = loaded.nbytes + 3 * loaded[0].numel() + image.nbytes
-    try:
-        _, network, held = segmenter.cost(image)
-    except CannotStreamError:  # MONAI's chain holds scores of all classes twice, before and after inversion
-        scores = 4 * len(bundle.labels.names) * (image[0].numel() + loaded[0].numel())
-        return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
-    return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead
-
-
-def _in_proportion(
-    waiting: Sequence[tuple[Scan, VolumeHeader]], read: Sequence[_Cost | None]
+def _estimated(
+    pairs: Sequence[tuple[Scan, VolumeHeader]], segmenter: Segmenter, spatial_dims: int
 ) -> list[Estimate]:
-    """Estimate all scans from those that were read, in proportion to the space that each fills."""
-    spaces = [_space(header) for _, header in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]]
-    known = [(space, cost) for space, cost in zip(spaces, read, strict=True) if cost is not None]
-    total = sum(space for space, _ in known) or 1.0
-    seconds = sum(cost.seconds for _, cost in known) / total
+    """Estimate the slices, or the volumes, from some that are read, in proportion to the space that each fills."""
+    waiting = sorted(
+        (pair for pair in pairs if pair[1].grid.spatial_dims == spatial_dims),
+        key=lambda pair: _space(pair[1]),
+        reverse=True,
+    )
+    known: list[tuple[float, _Cost]] = []
+    refused: dict[str, str] = {}
+    for scan, header in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]:
+        try:
+            known.append((_space(header), _cost(scan, segmenter)))
+        except Exception as error:  # whatever it is, as in predict
+            refused[scan.name] = failure_reason(scan, error)
+    total = sum(space for space, _ in known)
+    seconds = sum(cost.seconds for _, cost in known) / total if known else math.nan
     most = max((cost.scan_bytes / space for space, cost in known), default=0.0)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return [
-        Estimate(
+        Estimate(scan.name, scan.path, "refuse", refused[scan.name])
+        if scan.name in refused
+        else Estimate(
             scan.name,
             scan.path,
             "segment",
@@ -147,6 +143,23 @@ def _in_proportion(
         )
         for scan, header in waiting
     ]
+
+
+def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
+    """Read one scan and time one window."""
+    bundle, since = segmenter.bundle, time.perf_counter()
+    loaded = bundle.read(scan.path)
+    scan_bytes = loaded.nbytes + 3 * loaded[0].numel()
+    voxels = loaded[0].numel()
+    image = segmenter.prepare(loaded)
+    scan_bytes += image.nbytes
+    reading = time.perf_counter() - since
+    try:
+        _, network, held = segmenter.cost(image)
+    except CannotStreamError:  # MONAI's chain holds scores of all classes twice, before and after inversion
+        scores = 4 * len(bundle.labels.names) * (image[0].numel() + voxels)
+        return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
+    return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead
 
 
 def _space(header: VolumeHeader) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from segpipe.bundle.open import OpenBundle
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
 from segpipe.inference.volumetry import ClassVolume
@@ -114,6 +114,12 @@ class Prediction:
     seconds: float = 0.0
     reason: str = ""
     volumes: Sequence[ClassVolume] = ()
+
+
+def failure_reason(scan: Scan, error: Exception) -> str:
+    """Return what a user reads of an exception: segpipe's own message, or what else it was and of which scan."""
+    known = segpipe_cause(error)
+    return str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
 
 
 def label_map_name(scan: Scan, options: PredictOptions) -> str:

@@ -81,7 +81,7 @@ def predict(
         bool, typer.Option("--quiet", "-q", help="No progress and no table; failures alone.")
     ] = False,
 ) -> None:
-    """Segment scans; exit status 1 if some failed. After a crash run it again: what is done is skipped."""
+    """Segment scans; exit status 1 if some failed, or would. After a crash run it again: what is done is skipped."""
     from segpipe.bundle.estimate import estimate
     from segpipe.bundle.predict import predict as predict_scans
     from segpipe.bundle.predictions import PredictOptions
@@ -110,7 +110,10 @@ def predict(
         ),
     }
     if dry_run:
-        _print_estimates(estimate(**arguments))
+        rows = estimate(**arguments)
+        _print_estimates(rows)
+        if any(row.action == "refuse" for row in rows):
+            raise typer.Exit(1)
         return
     with _Progress(quiet=quiet) as progress:
         try:

@@ -352,7 +352,7 @@ def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypa
 
     result = run("--dry-run", "--mirror", "0", "--set", "a=1")
 
-    assert (result.exit_code, result.stderr, calls) == (0, "", [])
+    assert (result.exit_code, result.stderr, calls) == (1, "", [])  # one would fail
     (given,) = asked
     assert given["options"] == PredictOptions(flips=(0,))
     assert given["overrides"] == {"a": 1}
@@ -375,5 +375,6 @@ def test_a_dry_run_says_where_no_time_is_known(monkeypatch):
 
     result = run("--dry-run")
 
+    assert result.exit_code == 0
     assert "seconds?" in shown(result.stdout)
     assert result.stdout.endswith("1 of 1 scans to segment: in a time that is not known, 1.0 GB at most\n")
