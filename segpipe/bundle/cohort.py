@@ -231,19 +231,35 @@ class CohortRun:
             raise SegpipeError(f"{path}: was changed since segpipe wrote it: {error}") from error
         volumes = class_volumes(labels, self.bundle.labels.names, header.grid.spacing_mm)
         reason = "its label map was corrected by hand and stays; --overwrite replaces it"
-        corrected = label_map_hashes(self.folder, name)
-        self.ledger.append(
-            replace(
-                before,
-                state=State.KEPT,
-                reason=reason,
-                corrected=corrected,
-                volumes=volumes,
-                finished=_now(),
-            )
+        kept = replace(
+            before,
+            state=State.KEPT,
+            reason=reason,
+            corrected=label_map_hashes(self.folder, name),
+            volumes=volumes,
+            finished=_now(),
         )
+        picture = side_file(OVERLAYS, scan)
+        if picture in written_files(self.folder, before):
+            self._redraw(kept, scan, header.grid, labels, picture)
+        else:
+            self.ledger.append(kept)
         self.log.info("%s: %s", scan.name, reason)
         return Prediction(scan.name, Outcome.KEPT, scan.path, path, 0.0, reason, volumes)
+
+    def _redraw(
+        self, kept: Entry, scan: Scan, grid: Grid, labels: NDArray[np.integer[Any]], picture: str
+    ) -> None:
+        """Show a correction in place of what the network had said; a crash leaves no picture rather than that one."""
+        staged = Path(tempfile.mkdtemp(dir=self.staging))
+        with _removed_on_failure(staged):
+            grey = grey_levels(self.bundle.read(scan.path).as_tensor()[0].numpy())
+            self._draw(scan, grid, grey, labels, kept.volumes, staged / picture)
+            files = staged_files(staged)
+            (self.folder / picture).unlink()
+            self.ledger.append(replace(kept, files={**kept.files, **files}))
+            publish(staged, self.folder, [picture], last=picture)
+        shutil.rmtree(staged, ignore_errors=True)
 
     def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | _Segmented:
         """Segment a scan that was read."""
@@ -296,7 +312,8 @@ class CohortRun:
         write_label_map(labels.to_values(segmentation.labels), grid, staged / name, source=segmented.header)
         volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
         if segmented.grey is not None:
-            self._draw(segmented, segmented.grey, volumes, staged / side_file(OVERLAYS, scan))
+            picture = staged / side_file(OVERLAYS, scan)
+            self._draw(scan, grid, segmented.grey, segmentation.labels, volumes, picture)
         if segmentation.entropy is not None:
             write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
         files = staged_files(staged)
@@ -341,9 +358,14 @@ class CohortRun:
                 path.unlink()
 
     def _draw(
-        self, segmented: _Segmented, grey: NDArray[np.uint8], volumes: Sequence[ClassVolume], path: Path
+        self,
+        scan: Scan,
+        grid: Grid,
+        grey: NDArray[np.uint8],
+        labels: NDArray[np.integer[Any]],
+        volumes: Sequence[ClassVolume],
+        path: Path,
     ) -> None:
-        grid = segmented.header.grid
         legend = [
             (
                 volume.label,
@@ -351,14 +373,7 @@ class CohortRun:
             )
             for volume in volumes
         ]
-        picture = scan_picture(
-            grey,
-            segmented.segmentation.labels,
-            grid.affine,
-            segmented.scan.name,
-            legend,
-            self.bundle.labels.colors,
-        )
+        picture = scan_picture(grey, labels, grid.affine, scan.name, legend, self.bundle.labels.colors)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
 

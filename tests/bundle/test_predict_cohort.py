@@ -376,6 +376,40 @@ def test_a_correction_stays_and_is_measured(run, scans, out):
     assert posterior_voxels(out, "scan_001") == counted(out / "scan_001.nii.gz")
 
 
+def test_the_picture_shows_the_correction(run, scans, out, monkeypatch):
+    run(scans, overlays=True)
+    picture = out / "overlays" / "scan_001.png"
+    of_the_network = picture.read_bytes()
+    correct(out / "scan_001.nii.gz")
+
+    run(scans)  # which draws no others
+
+    of_the_correction = picture.read_bytes()
+    assert of_the_correction != of_the_network
+    assert outcomes(run(scans, overlays=True)) == {DONE: 2, KEPT: 1}
+    assert picture.read_bytes() == of_the_correction
+
+    def killed(*_, **__):
+        raise KilledError
+
+    correct(out / "scan_001.nii.gz", value=1)
+    monkeypatch.setattr(steps, "publish", killed)
+    with pytest.raises(KilledError):
+        run(scans)
+    assert not picture.exists()
+
+
+def test_a_picture_that_was_drawn_in_stays_with_a_correction(run, scans, out):
+    run(scans, overlays=True)
+    picture = out / "overlays" / "scan_001.png"
+    picture.write_bytes(b"with an arrow")
+    correct(out / "scan_001.nii.gz")
+
+    assert outcomes(run(scans, overlays=True)) == {KEPT: 1, SKIPPED: 2}
+
+    assert picture.read_bytes() == b"with an arrow"
+
+
 def test_a_correction_of_the_voxel_file_alone_is_one(run, scans, out):
     run(scans, format=VolumeFormat.MHD)
     header = (out / "scan_001.mhd").read_bytes()
