@@ -395,7 +395,7 @@ def timed_forward(network: torch.nn.Module) -> Iterator[list[float]]:
 
 def prepared(bundle: OpenBundle, segmenter: Segmenter, scan: Path) -> Any:
     """Return a scan as a network gets it."""
-    return segmenter.prepare(bundle.load({bundle.image_key: str(scan)})[bundle.image_key])
+    return segmenter.prepare(bundle.read(scan))
 
 
 def own_share(network: Network, scan: Path, precision: str) -> dict[str, Any]:

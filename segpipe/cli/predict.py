@@ -85,6 +85,7 @@ def predict(
     from segpipe.bundle.estimate import estimate
     from segpipe.bundle.predict import predict as predict_scans
     from segpipe.bundle.predictions import PredictOptions
+    from segpipe.inference.heap import keep_freed_memory
     from segpipe.volumes.formats import format_of_suffix
 
     arguments: dict[str, Any] = {
@@ -115,6 +116,7 @@ def predict(
         if any(row.action == "refuse" for row in rows):
             raise typer.Exit(1)
         return
+    keep_freed_memory()
     with _Progress(quiet=quiet) as progress:
         try:
             predictions = predict_scans(**arguments, watch=progress.watch, report=progress.report)
