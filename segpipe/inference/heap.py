@@ -27,5 +27,6 @@ def keep_freed_memory() -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):  # musl has no mallopt
         return False
-    larger = library.mallopt(_M_MMAP_THRESHOLD, _FROM_THE_HEAP) == 1
-    return library.mallopt(_M_TRIM_THRESHOLD, _KEPT) == 1 and larger
+    sizes = ((_M_MMAP_THRESHOLD, _FROM_THE_HEAP), (_M_TRIM_THRESHOLD, _KEPT))
+    done = [library.mallopt(option, size) == 1 for option, size in sizes]
+    return all(done)
