@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import signal
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ import typer
 from segpipe.errors import SegpipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from segpipe.bundle.estimate import Estimate
     from segpipe.bundle.predictions import Prediction
@@ -82,11 +84,12 @@ def predict(
     ] = False,
 ) -> None:
     """Segment scans; exit status 1 if some failed, or would. After a crash run it again: what is done is skipped."""
-    from segpipe.bundle.estimate import estimate
-    from segpipe.bundle.predict import predict as predict_scans
-    from segpipe.bundle.predictions import PredictOptions
-    from segpipe.inference.heap import keep_freed_memory
-    from segpipe.volumes.formats import format_of_suffix
+    with _collecting_nothing():
+        from segpipe.bundle.estimate import estimate
+        from segpipe.bundle.predict import predict as predict_scans
+        from segpipe.bundle.predictions import PredictOptions
+        from segpipe.inference.heap import keep_freed_memory
+        from segpipe.volumes.formats import format_of_suffix
 
     arguments: dict[str, Any] = {
         "scans": scans,
@@ -129,6 +132,17 @@ def predict(
     if failed:
         _print_failures(failed)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """Import without a look for garbage on the way, nor later among modules: it takes a sixth of an import's time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 class _Progress:

@@ -1,5 +1,6 @@
 """`segpipe predict`: what its options become, which values are refused, and what is said at the end."""
 
+import gc
 import math
 import re
 from pathlib import Path
@@ -378,3 +379,11 @@ def test_a_dry_run_says_where_no_time_is_known(monkeypatch):
     assert result.exit_code == 0
     assert "seconds?" in shown(result.stdout)
     assert result.stdout.endswith("1 of 1 scans to segment: in a time that is not known, 1.0 GB at most\n")
+
+
+def test_garbage_is_collected_again_after_the_imports(answer):
+    answer()
+
+    run()
+
+    assert gc.isenabled()
