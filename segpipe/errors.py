@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -51,3 +51,10 @@ def segpipe_cause(error: BaseException | None) -> SegpipeError | None:
     while error is not None and not isinstance(error, SegpipeError):
         error = error.__cause__
     return error
+
+
+def shown(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
+    """Return some names for a message, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return between.join(listed[:most]) + more

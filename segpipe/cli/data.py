@@ -1,17 +1,97 @@
-"""`segpipe data ...`: what is wrong with a data set, and its folds."""
+"""`segpipe data ...`: a folder made a manifest, what is wrong with a data set, and its folds."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Check data sets and divide them into folds.")
+app = typer.Typer(no_args_is_help=True, help="Describe data sets, check them, divide them into folds.")
 
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
 ]
+
+
+@app.command()
+def create(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the scans and label maps.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUTPUT.JSON", help="Manifest to write.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEMPLATE", help="Such as 'images/{case}_t1.nii.gz'; once a channel."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="Such as 'masks/{case}.nii.gz'.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Columns image (image_t1, ...), label; if known case, patient."),
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option(metavar="TEMPLATE", help="Of case ids, such as '{patient}_*'.")
+    ] = None,
+    modality: Annotated[
+        list[str] | None, typer.Option(help="CT, MRI, ...: one for all channels, or one each.")
+    ] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", metavar="VALUE=NAME", help="What a label's value means.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the data set; default: the folder's.")] = None,
+    checksums: Annotated[bool, typer.Option(help="Note every file's SHA-256.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
+) -> None:
+    """Write a manifest of a folder: MSD, nnU-Net, a table, or pairs of files told by their names."""
+    from segpipe.dataset import create_manifest, write_manifest
+    from segpipe.errors import SegpipeError
+
+    if output.exists() and not overwrite:
+        raise SegpipeError(f"{output}: exists already; choose another --output, or add --overwrite")
+    created = create_manifest(
+        folder,
+        images=image or (),
+        label=label,
+        table=csv,
+        name=name,
+        labels=_class_names(classes or ()),
+        modality=modality or (),
+        patient=patient,
+        checksums=checksums,
+        ask=_ask if sys.stdin.isatty() else None,
+    )
+    write_manifest(created.manifest, output)
+    content = created.manifest
+    patients = {case.patient for case in content.training} - {None}
+    typer.echo(f"{folder}: {created.layout}")
+    typer.echo(
+        f"{output}: {len(content.training)} cases with label maps, {len(content.test)} without, "
+        f"{len(patients) or 'unknown'} patients"
+    )
+    typer.echo(f"channels: {', '.join(content.modality)}")
+    typer.echo(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
+    for note in created.notes:
+        typer.echo(f"note: {note}")
+
+
+def _ask(question: str, default: str) -> str:
+    return str(typer.prompt(question, default=default or None))
+
+
+def _class_names(given: Sequence[str]) -> dict[int, str] | None:
+    from segpipe.errors import SegpipeError
+
+    names: dict[int, str] = {}
+    for text in given:
+        value, equals, name = text.partition("=")
+        if not equals or not name.strip() or not value.strip().lstrip("-").isdigit():
+            raise SegpipeError(f"--class {text}: must be VALUE=NAME, such as --class 1=tumour")
+        if int(value) in names:
+            raise SegpipeError(f"--class: the value {int(value)} is named twice; leave one")
+        names[int(value)] = name.strip()
+    return names or None
 
 
 @app.command()

@@ -3,6 +3,7 @@
 `loading` (cases into batches) is imported by itself, since it alone needs torch.
 """
 
+from segpipe.dataset.creation import CreatedManifest, create_manifest
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.integrity import (
     check_cases,
@@ -27,11 +28,13 @@ from segpipe.dataset.splits import check_folds, describe_split, patient_folds, t
 __all__ = [
     "Case",
     "CaseReport",
+    "CreatedManifest",
     "Finding",
     "Manifest",
     "Split",
     "check_cases",
     "check_folds",
+    "create_manifest",
     "dataset_fingerprint",
     "describe_split",
     "examine_cases",

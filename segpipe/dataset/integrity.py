@@ -128,14 +128,17 @@ def require_valid(
 def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
     """Return the manifest with the SHA-256 of every file of its cases, and of the voxel file of every .mhd header.
 
+    A DICOM series is a folder and has none.
+
     Raises:
-        SegpipeError: a file is missing, or is a folder (a DICOM series), which has no checksum; a .mhd header cannot
-            be read.
+        SegpipeError: a file is missing, or a .mhd header cannot be read.
     """
 
     def summed(case: Case) -> Case:
         checksums = {}
         for path in case.files:
+            if (dataset_dir / path).is_dir():
+                continue
             if not (dataset_dir / path).is_file():
                 raise SegpipeError(f"{case.case}: {path} is no file below {dataset_dir}; nothing to sum up")
             checksums[path] = file_sha256(dataset_dir / path)

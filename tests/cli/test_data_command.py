@@ -1,6 +1,7 @@
 """`segpipe data ...`"""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,68 @@ def test_folds_as_a_process(tmp_path):
     assert "some patients are unknown" in result.stdout
     folds = [case.fold for case in load_manifest(tmp_path / "m.json").training]
     assert sorted(folds) == [0, 0, 1, 1, 2, 2]
+
+
+# --- create
+
+
+def create(*arguments, **how):
+    return CliRunner().invoke(app, ["data", "create", *map(str, arguments)], **how)
+
+
+@pytest.fixture
+def pairs(phantoms, tmp_path):
+    """The phantoms without their description."""
+    for part in ("imagesTr", "labelsTr"):
+        shutil.copytree(phantoms.parent / part, tmp_path / "pairs" / part)
+    return tmp_path / "pairs"
+
+
+def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_path):
+    output = tmp_path / "mine.json"
+    names = ["--class", "0=background", "--class", "1=anterior", "--class", "2= posterior"]
+
+    result = create(pairs, "-o", output, "--modality", "MRI", *names, "--patient", "{patient}")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{pairs}: pairs of files",
+        f"{output}: 4 cases with label maps, 0 without, 4 patients",
+        "channels: MRI",
+        "classes: 0 background, 1 anterior, 2 posterior",
+    ]
+    assert check(output, "--dataset-dir", pairs).exit_code == 0
+    written = output.read_bytes()
+    again = create(pairs, "-o", output, "--modality", "MRI", *names)
+    assert (again.exit_code, again.stderr) == (
+        2,
+        f"segpipe: {output}: exists already; choose another --output, or add --overwrite\n",
+    )
+    assert output.read_bytes() == written
+    result = create(pairs, "-o", output, "--modality", "MRI", *names, "--overwrite", "--no-checksums")
+    assert "note: whose scans they are is unknown" in result.stdout
+    assert "sha256" not in output.read_text()
+
+
+def test_what_the_folder_does_not_say_is_named_where_nobody_can_be_asked(pairs, tmp_path):
+    result = create(pairs, "-o", tmp_path / "mine.json", "--modality", "MRI")
+
+    assert result.exit_code == 2
+    assert "add --class 0=background --class 1=NAME --class 2=NAME" in result.stderr
+    assert not (tmp_path / "mine.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--class", "1"], "--class 1: must be VALUE=NAME"),
+        (["--class", "one=tumour"], "--class one=tumour: must be VALUE=NAME"),
+        (["--class", "1=a", "--class", "1=b"], "--class: the value 1 is named twice"),
+        (["--image", "{case}.nrrd"], "matches none of its 8 scans"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(pairs, tmp_path, given, message):
+    result = create(pairs, "-o", tmp_path / "mine.json", "--modality", "MRI", *given)
+
+    assert result.exit_code == 2
+    assert message in result.stderr

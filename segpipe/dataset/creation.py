@@ -1,0 +1,234 @@
+"""A manifest from a folder: its cases as `layouts` finds them, and what the folder does not say, asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segpipe.dataset.integrity import with_checksums
+from segpipe.dataset.layouts import Layout, read_layout
+from segpipe.dataset.manifest import Case, Manifest, parse_manifest
+from segpipe.dataset.pairing import FoundCase, template_pattern
+from segpipe.dataset.progress import with_progress
+from segpipe.errors import SegpipeError, shown
+from segpipe.labels import whole_numbers
+from segpipe.volumes import read_header, read_volume
+
+_MOST_THREADS = 4  # each holds a label map in memory
+_MOST_VALUES = 256  # of a label map; more are intensities
+
+Ask = Callable[[str, str], str]
+"""Asks a person: question, what is answered by pressing return; gives the answer."""
+
+
+@dataclass(frozen=True)
+class CreatedManifest:
+    """A manifest, and how it came about.
+
+    Attributes:
+        manifest: without folds.
+        layout: of the folder, for people.
+        notes: what a person should know of it.
+    """
+
+    manifest: Manifest
+    layout: str
+    notes: Sequence[str]
+
+
+def create_manifest(
+    folder: str | Path,
+    *,
+    images: Sequence[str] = (),
+    label: str | None = None,
+    table: str | Path | None = None,
+    name: str | None = None,
+    labels: Mapping[int, str] | None = None,
+    modality: Sequence[str] = (),
+    patient: str | None = None,
+    checksums: bool = True,
+    ask: Ask | None = None,
+) -> CreatedManifest:
+    """Describe a folder of scans and label maps.
+
+    Args:
+        folder: of the data set; the manifest's paths begin there.
+        images: templates of the images, one a channel, see `segpipe.dataset.layouts.read_layout`.
+        label: template of the label maps.
+        table: a CSV that says which files are which.
+        name: of the data set; default: as the folder says, or the folder's name.
+        labels: stored value -> class name; default: as the folder says. Otherwise every label map is read for its
+            values, and their names are asked for.
+        modality: one text a channel, or one for all, such as CT or MRI; default: as the folder says.
+        patient: template that a case's id matches, such as `{patient}_*`; default: a table's or template's patients,
+            else unknown.
+        checksums: note every file's SHA-256; a DICOM series has none.
+        ask: a person, for what the folder does not say; None refuses instead.
+
+    Raises:
+        SegpipeError: as `read_layout`; no case has a label map; what the folder does not say is neither given nor to be
+            asked for; a pattern that does not match every case.
+    """
+    folder = Path(folder)
+    layout = read_layout(folder, images=images, label=label, table=None if table is None else Path(table))
+    labelled = [case for case in layout.cases if case.label is not None]
+    if not labelled:
+        raise SegpipeError(
+            f"{folder}: none of {len(layout.cases)} images has a label map; segpipe learns from label maps: say where "
+            "they are with --label"
+        )
+    _require_same_channels(layout.cases, folder)
+    patients = _patients(layout.cases, patient)
+    if layout.modality is not None and not modality:
+        texts = layout.modality
+    else:
+        texts = _modality(modality, _channels(labelled[0], folder), folder, ask)
+    named = dict(labels or layout.labels or _named_values(_label_values(labelled, folder), folder, ask))
+    unknown = not any(patients.values())
+    manifest = Manifest(
+        name=name or layout.name or folder.resolve().name,
+        modality=texts,
+        labels=dict(sorted(named.items())),
+        training=tuple(_case(case, patients) for case in labelled),
+        test=tuple(_case(case, patients) for case in layout.cases if case.label is None),
+        description=layout.texts.get("description", ""),
+        reference=layout.texts.get("reference", ""),
+        licence=layout.texts.get("licence", ""),
+        patients="unknown: every case counts as a patient of its own" if unknown else "",
+    )
+    if checksums:
+        manifest = with_checksums(manifest, folder)
+    parse_manifest(manifest.to_json(), str(folder))
+    return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+
+
+def _case(found: FoundCase, patients: Mapping[str, str | None]) -> Case:
+    return Case(found.case, found.images, found.label, patients[found.case])
+
+
+def _notes(layout: Layout, manifest: Manifest) -> list[str]:
+    notes = list(layout.notes)
+    if all(case.patient is None for case in manifest.training):
+        notes.append(
+            "whose scans they are is unknown, so every case counts as a patient of its own: if some share a patient, "
+            "say so with --patient, or one may train and validate"
+        )
+    return notes
+
+
+def _require_same_channels(cases: Sequence[FoundCase], folder: Path) -> None:
+    counts = {len(case.images) for case in cases}
+    if len(counts) > 1:
+        few = min(cases, key=lambda case: len(case.images))
+        raise SegpipeError(
+            f"{folder}: {few.case} has {len(few.images)} image files, others have {max(counts)}; every case needs the "
+            "same channels"
+        )
+
+
+def _channels(case: FoundCase, folder: Path) -> tuple[str, ...]:
+    """Return what tells the channels of a case apart; one file may hold them all."""
+    if len(case.images) > 1:
+        return case.channels
+    return case.channels * read_header(folder / case.images[0]).num_channels
+
+
+def _patients(cases: Sequence[FoundCase], template: str | None) -> dict[str, str | None]:
+    if template is None:
+        return {case.case: case.patient for case in cases}
+    pattern = template_pattern(template)
+    if "patient" not in pattern.groupindex:
+        raise SegpipeError(f"--patient {template!r}: must have {{patient}} where the patient's id stands")
+    matches = {case.case: pattern.fullmatch(case.case) for case in cases}
+    without = [case for case, match in matches.items() if match is None]
+    if without:
+        raise SegpipeError(
+            f"--patient {template!r}: matches {len(cases) - len(without)} of {len(cases)} case ids, not "
+            f"{shown(without)}; correct the template, or list the patients in a table (--csv)"
+        )
+    return {case: match.group("patient") for case, match in matches.items() if match is not None}
+
+
+def _modality(
+    given: Sequence[str], channels: Sequence[str], folder: Path, ask: Ask | None
+) -> tuple[str, ...]:
+    """Return one text a channel; where one is given for several, with what tells them apart."""
+    if not given:
+        names = ", ".join(name for name in channels if name)
+        which = (
+            f"{len(channels)} channels{f' ({names})' if names else ''}" if len(channels) > 1 else "the images"
+        )
+        if ask is None:
+            raise SegpipeError(
+                f"{folder}: does not say what {which} are; add --modality CT, or MRI, or what else they are (one for "
+                "all, or one a channel)"
+            )
+        given = [ask(f"What are {which}? (CT, MRI, ...)", "")]
+    if len(given) == 1 and len(channels) > 1:
+        return tuple(f"{given[0]} {name or number}" for number, name in enumerate(channels))
+    if len(given) != len(channels):
+        raise SegpipeError(
+            f"--modality is given {len(given)} times for {len(channels)} channels; give one each"
+        )
+    return tuple(given)
+
+
+def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
+    """Return stored value -> in how many label maps it is."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        found = list(
+            with_progress(
+                pool.map(lambda case: _values(folder / str(case.label)), cases),
+                "Reading label maps",
+                total=len(cases),
+            )
+        )
+    counts: dict[int, int] = {}
+    for values in found:
+        for value in values:
+            counts[value] = counts.get(value, 0) + 1
+    if len(counts) == 1:
+        raise SegpipeError(
+            f"{folder}: all {len(cases)} label maps hold the one value {', '.join(map(str, counts))}; there is nothing "
+            "to segment: check which files are the label maps"
+        )
+    return dict(sorted(counts.items()))
+
+
+def _values(path: Path) -> list[int]:
+    volume = read_volume(path)
+    if volume.num_channels != 1:
+        raise SegpipeError(
+            f"{path}: has {volume.num_channels} channels, must be a label map with one value a voxel; say which files "
+            "are the label maps with --image and --label"
+        )
+    try:
+        values = np.unique(whole_numbers(volume.array))
+    except SegpipeError as error:
+        raise SegpipeError(f"{path}: {error}") from error
+    if len(values) > _MOST_VALUES:
+        raise SegpipeError(
+            f"{path}: holds {len(values)} values, more than a label map has; say which files are the label maps with "
+            "--image and --label"
+        )
+    return [int(value) for value in values]
+
+
+def _named_values(values: Mapping[int, int], folder: Path, ask: Ask | None) -> dict[int, str]:
+    if ask is None:
+        listed = ", ".join(f"{value} (in {count})" for value, count in values.items())
+        options = " ".join(f"--class {value}={'background' if value == 0 else 'NAME'}" for value in values)
+        raise SegpipeError(
+            f"{folder}: does not say what its labels mean; its label maps store {listed}: add {options}"
+        )
+    return {
+        value: ask(
+            f"What is the value {value}, stored in {count} label maps?", "background" if value == 0 else ""
+        )
+        for value, count in values.items()
+    }
