@@ -1,15 +1,18 @@
-"""`segpipe data ...`: a folder made a manifest, what is wrong with a data set, and its folds."""
+"""`segpipe data ...`: a folder made a manifest, what is wrong with a data set, and its division."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Describe data sets, check them, divide them into folds.")
+if TYPE_CHECKING:
+    from segpipe.dataset import Part
+
+app = typer.Typer(no_args_is_help=True, help="Describe data sets, check them, divide them.")
 
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
@@ -122,17 +125,49 @@ def check(
 
 
 @app.command()
-def folds(
+def split(
     manifest: ManifestArgument,
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT.JSON", help="The manifest to write.")],
-    num_folds: Annotated[int, typer.Option("--folds", help="How many.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same folds.")] = 0,
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where its paths begin; without it no class is looked at."),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="How many, for cross-validation.")] = None,
+    train: Annotated[int | None, typer.Option(min=1, help="Share, or number of cases, to train on.")] = None,
+    validation: Annotated[int, typer.Option(min=0, help="Share to validate with.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="Share to score once in the end.")] = 0,
+    name: Annotated[str, typer.Option(help="Of the split that --train makes.")] = "holdout",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same division.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUTPUT.JSON", help="Default: the manifest itself."),
+    ] = None,
 ) -> None:
-    """Divide a manifest's cases, or those of an MSD dataset.json, into folds that no patient crosses."""
-    from segpipe.dataset import load_manifest, with_folds, write_manifest
+    """Divide cases into folds, or once: no patient on two sides, every class on each where that can be."""
+    from segpipe.dataset import divide_manifest, is_plain_decathlon, load_manifest, write_manifest
+    from segpipe.errors import SegpipeError
 
-    content = with_folds(load_manifest(manifest), num_folds, seed)
-    write_manifest(content, output)
-    typer.echo(f"{output}: {len(content.training)} cases in {num_folds} folds")
-    if any(case.patient is None for case in content.training):
-        typer.echo("some patients are unknown: each of their cases counts as a patient of its own")
+    content = load_manifest(manifest)
+    target = output or Path(manifest)
+    if output is None and (not target.is_file() or is_plain_decathlon(target)):
+        raise SegpipeError(
+            f"{manifest}: is not segpipe's to write into; say where the manifest goes with --output"
+        )
+    shares = None if train is None else {"train": train, "validation": validation, "test": test}
+    division = divide_manifest(content, dataset_dir, num_folds=folds, shares=shares, name=name, seed=seed)
+    write_manifest(division.manifest, target)
+    _print_parts(division.parts)
+    for note in division.notes:
+        typer.echo(f"note: {note}")
+    typer.echo(f"{target}: written")
+
+
+def _print_parts(parts: Sequence[Part]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    classes = list(parts[0].cases_with)
+    table = Table("part", "cases", "patients", *(f"with {name}" for name in classes))
+    for part in parts:
+        counts = (part.cases, part.patients, *(part.cases_with[name] for name in classes))
+        table.add_row(part.name, *map(str, counts))
+    Console(markup=False, emoji=False).print(table)

@@ -16,6 +16,7 @@ from segpipe.dataset.manifest import (
     Case,
     Manifest,
     Split,
+    is_plain_decathlon,
     load_manifest,
     parse_manifest,
     shipped_manifests,
@@ -24,20 +25,25 @@ from segpipe.dataset.manifest import (
 )
 from segpipe.dataset.reports import CaseReport, Finding
 from segpipe.dataset.splits import check_folds, describe_split, patient_folds, training_split, with_folds
+from segpipe.dataset.splitting import Division, Part, divide_manifest
 
 __all__ = [
     "Case",
     "CaseReport",
     "CreatedManifest",
+    "Division",
     "Finding",
     "Manifest",
+    "Part",
     "Split",
     "check_cases",
     "check_folds",
     "create_manifest",
     "dataset_fingerprint",
     "describe_split",
+    "divide_manifest",
     "examine_cases",
+    "is_plain_decathlon",
     "load_manifest",
     "parse_manifest",
     "patient_folds",

@@ -195,6 +195,11 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
     return parse_manifest(content, text)
 
 
+def is_plain_decathlon(path: Path) -> bool:
+    """Return whether a JSON file is the Decathlon's own description, which is not to be written over."""
+    return "schema_version" not in json.loads(path.read_text(encoding="utf-8"))
+
+
 def shipped_manifests() -> tuple[str, ...]:
     """Return the names of the manifests that come with segpipe."""
     return tuple(sorted(path.stem for path in _shipped_folder().glob("*.json")))

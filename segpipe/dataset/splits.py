@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.division import divided, require_distinct
+from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.errors import SegpipeError
 
 
@@ -35,9 +36,7 @@ def patient_folds(
     Raises:
         SegpipeError: a case id twice, fewer than two folds, or more folds than patients.
     """
-    ids = [case.case for case in cases]
-    if len(set(ids)) < len(ids):
-        raise SegpipeError(f"folds: the case {Counter(ids).most_common(1)[0][0]} stands twice; remove one")
+    require_distinct(cases)
     if classes is not None and len(classes) != len(cases):
         raise SegpipeError(
             f"folds: {len(classes)} classes are given for {len(cases)} cases, must be one a case; give the "
@@ -74,16 +73,66 @@ def patient_folds(
     return fold_of
 
 
-def with_folds(manifest: Manifest, num_folds: int, seed: int) -> Manifest:
-    """Return the manifest with `patient_folds` of its training cases, stratified by class for target "class".
+def with_folds(
+    manifest: Manifest,
+    num_folds: int,
+    seed: int,
+    present: Sequence[Collection[str]] | None = None,
+    contents: Sequence[str] | None = None,
+) -> Manifest:
+    """Return the manifest with folds of its training cases, stratified by class for target "class".
+
+    Args:
+        manifest: whose training cases are divided.
+        num_folds: at least 2.
+        seed: the same seed gives the same folds.
+        present: the classes in each training case's label map, to be had in every fold; None to balance numbers alone.
+        contents: see `divided`.
 
     Raises:
         SegpipeError: as `patient_folds`.
     """
-    classes = [case.classes[0] for case in manifest.training] if manifest.target == "class" else None
-    folds = patient_folds(manifest.training, num_folds, seed, classes)
+    if present is not None:
+        folds = divided(manifest.training, [1] * num_folds, seed, present, contents)
+    else:
+        classes = [case.classes[0] for case in manifest.training] if manifest.target == "class" else None
+        folds = patient_folds(manifest.training, num_folds, seed, classes)
     cases = tuple(replace(case, fold=fold) for case, fold in zip(manifest.training, folds, strict=True))
     return replace(manifest, training=cases)
+
+
+def with_split(
+    manifest: Manifest,
+    name: str,
+    shares: Mapping[str, int],
+    seed: int,
+    present: Sequence[Collection[str]] | None = None,
+    contents: Sequence[str] | None = None,
+) -> Manifest:
+    """Return the manifest with one more named split of its training cases.
+
+    Args:
+        manifest: whose training cases are divided.
+        name: of the split, in lower case.
+        shares: of train, validation and test, such as 84 and 16.
+        seed: the same seed gives the same split.
+        present: the classes in each training case; None to balance numbers alone.
+        contents: see `divided`.
+
+    Raises:
+        SegpipeError: no cases to train on or to hold out, or as `divided`.
+    """
+    wanted = {part: share for part, share in shares.items() if share}
+    if "train" not in wanted or len(wanted) < 2:
+        raise SegpipeError("split: needs a share to train on, and one to validate with or to test")
+    parts = divided(manifest.training, list(wanted.values()), seed, present, contents)
+    cases = {
+        part: tuple(case.case for case, own in zip(manifest.training, parts, strict=True) if own == number)
+        for number, part in enumerate(wanted)
+    }
+    about = f"patients by lot, {', '.join(f'{share} {part}' for part, share in wanted.items())}, seed {seed}"
+    split = Split(cases["train"], cases.get("validation", ()), cases.get("test", ()), about)
+    return replace(manifest, splits={**manifest.splits, name: split})
 
 
 def training_split(
@@ -115,7 +164,7 @@ def training_split(
     if not folds:
         raise SegpipeError(
             f"{manifest.name}: fold {fold} asked for, but the manifest assigns no folds; "
-            "write them with `segpipe data folds`, or train on all cases with fold all"
+            "write them with `segpipe data split`, or train on all cases with fold all"
         )
     if fold not in folds:
         raise SegpipeError(

@@ -163,7 +163,8 @@ def test_a_loader_worker_prints_no_traceback(bundle, finished_run, scans, tmp_pa
 
 SEGPIPE_COMMANDS = {
     "data check": (["none.json", "--dataset-dir", "."], "none.json"),
-    "data folds": (["none.json", "folds.json"], "none.json"),
+    "data create": (["nowhere", "-o", "mine.json"], "nowhere: no such folder"),
+    "data split": (["none.json", "--folds", "3"], "none.json"),
     "evaluate": (["--predictions", "nowhere", "--references", "nothing"], "nowhere"),
     "promote": (["best.pt", "--bundle", "."], "is not a bundle"),
     "phantoms dataset": (["phantoms", "--cases", "2"], "2 cases"),

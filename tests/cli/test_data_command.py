@@ -1,6 +1,7 @@
 """`segpipe data ...`"""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -78,22 +79,118 @@ def test_check_as_a_process(tmp_path):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_folds_as_a_process(tmp_path):
+# --- split
+
+
+@pytest.fixture
+def decathlon(tmp_path):
+    """A description of six cases whose files are not there."""
     cases = [{"image": f"i/{k}.nii.gz", "label": f"l/{k}.nii.gz"} for k in range(6)]
     plain = {"name": "x", "modality": {"0": "CT"}, "labels": {"0": "a", "1": "b"}, "training": cases}
     (tmp_path / "dataset.json").write_text(json.dumps(plain))
+    return tmp_path / "dataset.json"
 
+
+def split(*arguments):
+    return CliRunner().invoke(app, ["data", "split", *map(str, arguments)])
+
+
+def test_folds_as_a_process(decathlon, tmp_path):
+    before = decathlon.read_bytes()
     result = subprocess.run(
-        [SEGPIPE, "data", "folds", tmp_path / "dataset.json", tmp_path / "m.json", "--folds", "3"],
+        [SEGPIPE, "data", "split", decathlon, "--output", tmp_path / "m.json", "--folds", "3"],
         capture_output=True,
         text=True,
         check=True,
     )
 
-    assert "6 cases in 3 folds" in result.stdout
-    assert "some patients are unknown" in result.stdout
+    rows = [re.findall(r"\w+", line) for line in result.stdout.splitlines() if "│ fold" in line]
+    assert rows == [["fold", str(fold), "2", "2"] for fold in range(3)]
+    assert "note: not stratified: without --dataset-dir" in result.stdout
+    assert "note: some patients are unknown" in result.stdout
     folds = [case.fold for case in load_manifest(tmp_path / "m.json").training]
     assert sorted(folds) == [0, 0, 1, 1, 2, 2]
+    assert decathlon.read_bytes() == before
+
+
+def test_the_description_of_others_is_not_written_over(decathlon):
+    before = decathlon.read_bytes()
+
+    for name in (decathlon, "hippocampus"):
+        result = split(name, "--folds", "3")
+        assert result.exit_code == 2
+        assert "is not segpipe's to write into; say where the manifest goes with --output" in result.stderr
+    assert decathlon.read_bytes() == before
+
+
+def test_a_split_by_what_the_label_maps_hold(phantoms, tmp_path):
+    manifest = shutil.copy(phantoms, tmp_path / "m.json")
+
+    result = split(
+        manifest, "--dataset-dir", phantoms.parent, "--train", "3", "--test", "1", "--name", "mine"
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert "with anterior" in result.stdout
+    assert "stratified" not in result.stdout
+    written = load_manifest(manifest)
+    assert (len(written.splits["mine"].train), len(written.splits["mine"].test)) == (3, 1)
+    assert written.splits["mine"].about == "patients by lot, 3 train, 1 test, seed 0"
+    assert [case.fold for case in written.training] == [
+        case.fold for case in load_manifest(phantoms).training
+    ]
+
+    again = split(manifest, "--train", "3", "--test", "1", "--name", "mine")
+    assert (again.exit_code, again.stderr) == (
+        2,
+        "segpipe: phantoms: has a split mine already; choose another --name\n",
+    )
+    folds = split(manifest, "--dataset-dir", phantoms.parent, "--folds", "2", "--seed", "3")
+    assert folds.exit_code == 0
+    assert {case.fold for case in load_manifest(manifest).training} == {0, 1}
+    assert "mine" in load_manifest(manifest).splits
+
+
+def test_the_same_picture_stays_on_one_side(phantoms, tmp_path):
+    content = json.loads(phantoms.read_text())
+    shutil.copytree(phantoms.parent, tmp_path / "set")
+    for part in ("imagesTr", "labelsTr"):
+        shutil.copy(
+            tmp_path / "set" / part / "phantom_000.nii.gz", tmp_path / "set" / part / "phantom_003.nii.gz"
+        )
+    for case in content["training"]:
+        case.pop("sha256", None)
+    (tmp_path / "m.json").write_text(json.dumps(content))
+
+    for seed in range(4):
+        result = split(tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--folds", "2", "--seed", seed)
+        assert "1 pairs of cases show the same picture and stay together: phantom_000 and phantom_003" in (
+            result.stdout
+        )
+        folds = {case.case: case.fold for case in load_manifest(tmp_path / "m.json").training}
+        assert folds["phantom_000"] == folds["phantom_003"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "give either --folds, or --train with --test or --validation"),
+        (["--folds", "2", "--train", "1"], "give either --folds, or --train"),
+        (["--train", "3"], "needs a share to train on, and one to validate with or to test"),
+        (["--folds", "5"], "5 folds asked for 4 patients"),
+        (["--folds", "1"], "1 folds asked for 4 patients"),
+        (["--train", "1", "--test", "1", "--name", "All"], "splits"),
+    ],
+)
+def test_splits_that_cannot_be_made_are_refused(phantoms, tmp_path, given, message):
+    manifest = shutil.copy(phantoms, tmp_path / "m.json")
+    before = Path(manifest).read_bytes()
+
+    result = split(manifest, *given)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert Path(manifest).read_bytes() == before
 
 
 # --- create

@@ -1,0 +1,122 @@
+"""divided: no patient in two parts, the sizes asked for, every class in every part where that can be."""
+
+from collections import Counter
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segpipe.dataset import Case
+from segpipe.dataset.division import divided
+from segpipe.errors import SegpipeError
+
+
+def make_cases(patients):
+    return [
+        Case(f"case{k:02d}", (f"{k}.nii",), f"{k}_seg.nii", patient) for k, patient in enumerate(patients)
+    ]
+
+
+CLASSES = st.frozensets(st.sampled_from("abcd"))
+PATIENTS = st.lists(st.one_of(st.none(), st.sampled_from(["p1", "p2", "p3", "p4"])), min_size=2, max_size=25)
+
+
+def covered(parts, present, number):
+    """Return which class every part has."""
+    return {
+        name
+        for name in {name for own in present for name in own}
+        if all(
+            any(part == k and name in own for part, own in zip(parts, present, strict=True))
+            for k in range(number)
+        )
+    }
+
+
+@given(PATIENTS, st.data(), st.integers(0, 99))
+def test_patients_stay_together_in_any_order(patients, data, seed):
+    cases = make_cases(patients)
+    groups = Counter(case.patient or case.case for case in cases)
+    if len(groups) < 2:
+        return
+    shares = data.draw(st.lists(st.integers(1, 9), min_size=2, max_size=min(len(groups), 5)))
+    present = data.draw(st.lists(CLASSES, min_size=len(cases), max_size=len(cases)))
+
+    parts = divided(cases, shares, seed, present)
+
+    pairs = {(case.patient or case.case, part) for case, part in zip(cases, parts, strict=True)}
+    assert len(pairs) == len(groups)
+    order = data.draw(st.permutations(range(len(cases))))
+    again = divided([cases[k] for k in order], shares, seed, [present[k] for k in order])
+    assert again == [parts[k] for k in order]
+
+
+@given(st.lists(CLASSES, min_size=4, max_size=40), st.integers(2, 4), st.integers(0, 99))
+def test_folds_have_their_sizes_and_the_classes_their_shares(present, number, seed):
+    cases = make_cases([None] * len(present))
+
+    parts = divided(cases, [1] * number, seed, present)
+
+    sizes = Counter(parts)
+    assert set(sizes) == set(range(number))
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+    counts = Counter(name for own in present for name in own)
+    alone = {name for name, count in counts.items() if count >= number}
+    if alone:
+        assert covered(parts, present, number) & alone  # the rarest at least
+
+
+@given(st.lists(CLASSES, min_size=4, max_size=6), st.integers(0, 9))
+def test_as_many_classes_in_both_parts_as_can_be(present, seed):
+    """Against every division there is, but for one class at most: which exchange comes first is by lot."""
+    cases = make_cases([None] * len(present))
+
+    parts = divided(cases, [1, 1], seed, present)
+
+    halves = [len(cases) // 2, len(cases) - len(cases) // 2]
+    best = max(
+        len(covered(other, present, 2))
+        for other in product(range(2), repeat=len(cases))
+        if sorted(Counter(other).values()) == halves
+    )
+    assert len(covered(parts, present, 2)) >= best - 1
+
+
+def test_a_rare_class_is_in_every_fold():
+    """Five of a hundred cases have it; numbers alone would put all in one fold every so often."""
+    present = [{"common", "rare"} if k % 20 == 0 else {"common"} for k in range(100)]
+
+    for seed in range(20):
+        parts = divided(make_cases([None] * 100), [1] * 5, seed, present)
+        assert covered(parts, present, 5) == {"common", "rare"}
+
+
+def test_shares_are_numbers_of_cases_where_they_add_up():
+    parts = divided(make_cases([None] * 100), [84, 16], 0)
+
+    assert Counter(parts) == {0: 84, 1: 16}
+    assert parts != divided(make_cases([None] * 100), [84, 16], 1)
+
+
+def test_the_same_picture_stays_on_one_side():
+    cases = make_cases(["p1", "p2", "p3", None, None, None])
+    contents = ["x", "y", "x", "z", "y", "w"]
+
+    for seed in range(10):
+        parts = divided(cases, [1, 1], seed, None, contents)
+        assert parts[0] == parts[2]
+        assert parts[1] == parts[4]
+
+
+@pytest.mark.parametrize(
+    ("patients", "shares", "message"),
+    [
+        (["p", "p", "p"], [1, 1], "2 parts asked for 1 patients"),
+        ([None, None], [1], r"the shares are \[1\]; needs two parts or more"),
+        ([None, None], [1, 0], "each of 1 at least"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(patients, shares, message):
+    with pytest.raises(SegpipeError, match=message):
+        divided(make_cases(patients), shares, 0)
