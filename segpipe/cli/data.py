@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from segpipe.dataset import Part
+    from segpipe.dataset import Finding, Part
 
 app = typer.Typer(no_args_is_help=True, help="Describe data sets, check them, divide them.")
 
@@ -106,9 +107,13 @@ def check(
         typer.Option(metavar="METADATA.JSON", help="A bundle's label table; default: the manifest's labels."),
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the findings there, too.")
+    ] = None,
 ) -> None:
-    """Read every file of a data set and print what is wrong; exit status 2 if there are errors."""
+    """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
     from segpipe.dataset import check_cases, check_folds, load_manifest
+    from segpipe.files import write_json
     from segpipe.labels import load_label_table
 
     content = load_manifest(manifest)
@@ -116,12 +121,32 @@ def check(
     check_folds(content)
     cases = [*content.training, *content.test]
     findings = check_cases(cases, dataset_dir, content, table, checksums=checksums)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    warnings = [finding for finding in findings if finding.severity == "warning"]
+    if json_file is not None:
+        rows = {"errors": list(map(asdict, errors)), "warnings": list(map(asdict, warnings))}
+        write_json(json_file, {"manifest": content.name, "cases": len(cases), **rows})
+    _print_findings([*errors, *warnings])
+    typer.echo(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
+    if findings:
+        raise typer.Exit(2 if errors else 1)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    """Print a table on a terminal, and a line a finding into a file or a pipe."""
+    if not sys.stdout.isatty():
+        for finding in findings:
+            typer.echo(f"{finding.severity}: {finding}")
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    names = ("", "case", "file", "finding")
+    table = Table(*(Column(name, overflow="fold") for name in names), show_lines=True)
     for finding in findings:
-        typer.echo(f"{finding.severity}: {finding}")
-    errors = sum(finding.severity == "error" for finding in findings)
-    typer.echo(f"{content.name}: {len(cases)} cases, {errors} errors, {len(findings) - errors} warnings")
-    if errors:
-        raise typer.Exit(2)
+        table.add_row(finding.severity, finding.case, finding.file, finding.message)
+    if findings:
+        Console(markup=False, emoji=False).print(table)
 
 
 @app.command()

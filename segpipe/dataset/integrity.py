@@ -12,9 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
+from segpipe.dataset.label_shapes import odd_shapes
 from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.outliers import set_findings
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.reports import (
     PERCENTILES,
@@ -41,6 +45,7 @@ def examine_cases(
     spatial_dims: int | None = None,
     *,
     checksums: bool = True,
+    shapes: bool = False,
     progress: bool = True,
 ) -> list[CaseReport]:
     """Read every file of every case once and report what is wrong with it.
@@ -52,6 +57,7 @@ def examine_cases(
         table: the classes of the bundle that is to train.
         spatial_dims: 2 or 3; None for what most of the cases are.
         checksums: also compare files with the manifest's SHA-256, where it has them.
+        shapes: also look for slips of the hand in label maps, see `segpipe.dataset.label_shapes`.
         progress: show a bar on stderr, where that is a terminal.
 
     Returns:
@@ -67,7 +73,9 @@ def examine_cases(
             f"{manifest.name}: dataset_dir {dataset_dir} is no folder; give the one in which the manifest's paths "
             f"({cases[0].images[0] if cases else 'of its files'}) begin"
         )
-    examine = partial(_examine, dataset_dir=dataset_dir, manifest=manifest, table=table, checksums=checksums)
+    examine = partial(
+        _examine, dataset_dir=dataset_dir, manifest=manifest, table=table, checksums=checksums, shapes=shapes
+    )
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         reports = list(
             with_progress(pool.map(examine, cases), "Checking cases", total=len(cases), show=progress)
@@ -85,11 +93,11 @@ def check_cases(
     checksums: bool = True,
     progress: bool = True,
 ) -> list[Finding]:
-    """Return all findings of `examine_cases`, which describes the arguments and errors."""
+    """Return all findings: those of `examine_cases`, which describes the arguments, and of the cases side by side."""
     reports = examine_cases(
-        cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, progress=progress
+        cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, shapes=True, progress=progress
     )
-    return [finding for report in reports for finding in report.findings]
+    return [*(finding for report in reports for finding in report.findings), *set_findings(cases, reports)]
 
 
 def require_valid(
@@ -206,7 +214,7 @@ def _rejecting(path: str) -> Iterator[None]:
 
 
 def _examine(
-    case: Case, *, dataset_dir: Path, manifest: Manifest, table: LabelTable, checksums: bool
+    case: Case, *, dataset_dir: Path, manifest: Manifest, table: LabelTable, checksums: bool, shapes: bool
 ) -> CaseReport:
     findings: list[Finding] = []
     facts = None
@@ -217,12 +225,24 @@ def _examine(
         channels = _channels(case, images, manifest)
         class_voxels: Mapping[str, int] = {}
         if case.label is not None:
-            class_voxels = _class_voxels(case.label, dataset_dir, images[0], manifest, table)
+            indices = _label_indices(case.label, dataset_dir, images[0], manifest, table)
+            counts = np.bincount(indices.ravel(), minlength=table.num_classes)
+            class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
+            if shapes:
+                odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
+                findings += [Finding("warning", case.case, case.label, message) for message in odd]
             if not any(class_voxels[name] for name in table.foreground_names):
                 message = "the label map holds background only; check that it belongs to this image"
                 findings.append(Finding("warning", case.case, case.label, message))
         grid = images[0].grid
-        facts = CaseFacts(grid.size, grid.spacing_mm, channels, class_voxels, content_sha256(images))
+        facts = CaseFacts(
+            grid.size,
+            grid.spacing_mm,
+            channels,
+            class_voxels,
+            content_sha256(images),
+            "".join(nibabel.aff2axcodes(grid.affine))[: grid.spatial_dims],
+        )
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
     return CaseReport(case.case, tuple(findings), facts)
@@ -275,9 +295,9 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
     return tuple(facts)
 
 
-def _class_voxels(
+def _label_indices(
     path: str, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
-) -> dict[str, int]:
+) -> NDArray[np.integer[Any]]:
     label = _read(dataset_dir, path)
     if label.num_channels != 1:
         raise _RejectedError(
@@ -286,9 +306,7 @@ def _class_voxels(
         )
     _require_same_grid(image, path, label, "image and label grids differ")
     with _rejecting(path):
-        indices = table.to_indices(label.array, manifest.labels)
-    counts = np.bincount(indices.ravel(), minlength=table.num_classes)
-    return {name: int(count) for name, count in zip(table.names, counts, strict=True)}
+        return table.to_indices(label.array, manifest.labels)
 
 
 def _require_same_grid(volume: Volume, other_path: str, other: Volume, rule: str) -> None:

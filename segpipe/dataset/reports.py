@@ -61,6 +61,7 @@ class CaseFacts:
         channels: one a channel.
         class_voxels: class name -> voxels, by index; empty without a label map.
         content_sha256: of the image's voxels, see `content_sha256`.
+        orientation: of the image's axes, such as RAS.
     """
 
     size: tuple[int, ...]
@@ -68,6 +69,7 @@ class CaseFacts:
     channels: tuple[ChannelFacts, ...]
     class_voxels: Mapping[str, int]
     content_sha256: str
+    orientation: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,41 @@ def test_findings_are_printed_and_exit_with_2(phantoms, tmp_path):
     assert result.stdout.endswith("phantoms: 4 cases, 4 errors, 0 warnings\n")
 
 
+def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
+    shutil.copytree(phantoms.parent, tmp_path / "set")
+    for part in ("imagesTr", "labelsTr"):
+        first, twice = (tmp_path / "set" / part / f"phantom_00{k}.nii.gz" for k in range(2))
+        shutil.copy(first, twice)
+    content = json.loads(phantoms.read_text())
+    for case in content["training"]:
+        case.pop("fold")
+        case.pop("patient", None)
+    (tmp_path / "m.json").write_text(json.dumps(content))
+
+    given = (tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--no-checksums")
+    result = check(*given, "--json", tmp_path / "found.json")
+
+    message = "shows the same picture as phantom_000; remove one of the two"
+    assert result.stdout.splitlines() == [
+        f"warning: phantom_001: imagesTr/phantom_001.nii.gz: {message}",
+        "phantoms: 4 cases, 0 errors, 1 warnings",
+    ]
+    assert result.exit_code == 1
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["manifest"], found["cases"], found["errors"]) == ("phantoms", 4, [])
+    assert found["warnings"] == [
+        {
+            "severity": "warning",
+            "case": "phantom_001",
+            "file": "imagesTr/phantom_001.nii.gz",
+            "message": message,
+        }
+    ]
+    twice.unlink()
+    assert check(*given, "--json", tmp_path / "found.json").exit_code == 2
+    assert len(json.loads((tmp_path / "found.json").read_text())["errors"]) == 1
+
+
 def test_checksums_can_be_left_out(phantoms, tmp_path):
     content = json.loads(phantoms.read_text())
     content["training"][0]["sha256"] = {"imagesTr/phantom_000.nii.gz": "ab" * 32}

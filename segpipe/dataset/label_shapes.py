@@ -1,0 +1,89 @@
+"""What in the shape of a label map looks like a slip of the hand: a stray part far away, a slice left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_SMALL = 0.05  # of a class's voxels: a part that may be a stray click
+_FAR = 0.5  # of the diagonal of the rest, that lie between it and the part
+_FEW_VOXELS = 20  # of a class of less nothing is said
+_FULL = 0.25  # of the largest plane's area: a plane between two such is not empty by nature
+_LONGEST_GAP = 2  # planes
+_FEWEST_PLANES = 5
+
+
+def odd_shapes(
+    indices: NDArray[np.integer[Any]], names: Sequence[str], spacing_mm: Sequence[float]
+) -> list[str]:
+    """Say what in a label map should be looked at.
+
+    Args:
+        indices: class indices `(x, y)` or `(x, y, z)`, 0 the background.
+        names: of the classes, by index.
+        spacing_mm: along the same axes.
+
+    Returns:
+        one sentence for each class and oddity, with where it lies in voxels.
+    """
+    found = []
+    for index, box in enumerate(ndimage.find_objects(indices), start=1):
+        if box is None:
+            continue
+        mask = indices[box] == index
+        if mask.sum() < _FEW_VOXELS:
+            continue
+        first = [int(part.start) for part in box]
+        found += _far_parts(mask, names[index], first, np.asarray(spacing_mm))
+        found += _left_out(mask, names[index], first)
+    return found
+
+
+def _far_parts(
+    mask: NDArray[np.bool_], name: str, first: Sequence[int], spacing_mm: NDArray[np.float64]
+) -> list[str]:
+    parts, number = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
+    if number == 1:
+        return []
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    boxes = ndimage.find_objects(parts)
+    ends = np.array([[(side.start, side.stop) for side in box] for box in boxes], float)  # (parts, axes, 2)
+    said = []
+    for part in np.flatnonzero((sizes > 0) & (sizes <= _SMALL * sizes.sum())) - 1:
+        others = np.delete(ends, part, axis=0)
+        low, high = others[:, :, 0].min(axis=0), others[:, :, 1].max(axis=0)
+        between = np.maximum(
+            np.maximum(others[:, :, 0] - ends[part, :, 1], ends[part, :, 0] - others[:, :, 1]), 0
+        )
+        gap = np.linalg.norm(between * spacing_mm, axis=1).min()
+        diagonal = np.linalg.norm((high - low) * spacing_mm)
+        if gap > _FAR * diagonal:
+            place = tuple(int(begin + at) for begin, at in zip(first, ends[part, :, 0], strict=True))
+            said.append(
+                f"{name} has a part of {sizes[part + 1]} voxel(s) at {place}, {gap:.0f} mm from all else of it, which "
+                f"measures {diagonal:.0f} mm across; a stray click? remove it, if it is none"
+            )
+    return said
+
+
+def _left_out(mask: NDArray[np.bool_], name: str, first: Sequence[int]) -> list[str]:
+    said = []
+    for axis in range(mask.ndim if mask.ndim > 2 else 0):
+        areas = mask.sum(axis=tuple(other for other in range(mask.ndim) if other != axis))
+        if len(areas) < _FEWEST_PLANES:
+            continue
+        gaps, number = ndimage.label(areas == 0)
+        for (gap,) in ndimage.find_objects(gaps)[:number]:
+            length = gap.stop - gap.start
+            if length <= _LONGEST_GAP and min(areas[gap.start - 1], areas[gap.stop]) >= _FULL * areas.max():
+                planes = " and ".join(str(first[axis] + plane) for plane in range(gap.start, gap.stop))
+                said.append(
+                    f"{name} is missing in plane {planes} along {'xyz'[axis]}, and has {areas[gap.start - 1]} and "
+                    f"{areas[gap.stop]} voxels in the planes beside; a slice left out? draw it"
+                )
+    return said

@@ -1,0 +1,77 @@
+"""odd_shapes: planted slips are found, natural shapes are left in peace."""
+
+import numpy as np
+import pytest
+
+from segpipe.dataset.label_shapes import odd_shapes
+
+NAMES = ("background", "tumour", "vessel")
+
+
+def ball(size=(40, 40, 30), centre=(20, 20, 15), radius=8.0):
+    places = np.indices(size).astype(float)
+    distance = np.sqrt(sum((axis - at) ** 2 for axis, at in zip(places, centre, strict=True)))
+    return (distance <= radius).astype(np.uint8)
+
+
+def odd(labels, spacing=(1.0, 1.0, 1.0)):
+    return odd_shapes(labels, NAMES, spacing)
+
+
+def test_natural_shapes_are_left_in_peace():
+    two = ball(centre=(10, 10, 8), radius=6) | ball(centre=(30, 30, 22), radius=6)  # both kidneys, say
+    empty = np.zeros((5, 6, 7), np.uint8)
+    pair = np.maximum(ball(), 2 * ball(centre=(20, 35, 15), radius=3))
+
+    for labels in (ball(), two, empty, pair, ball()[:, :, 15]):
+        assert odd(labels, (1.0,) * labels.ndim) == []
+
+
+@pytest.mark.parametrize("corner", [(0, 0, 0), (39, 39, 29)])
+def test_a_stray_click_is_found(corner):
+    labels = ball()
+    labels[corner] = 1
+
+    (message,) = odd(labels)
+
+    assert message.startswith(f"tumour has a part of 1 voxel(s) at {corner}, ")
+    assert "stray click" in message
+
+
+def test_far_is_measured_in_millimetres():
+    """10 planes between a ball 17 voxels across and a click: half its diagonal only where planes are thick."""
+    labels = ball(size=(40, 40, 60))
+    labels[20, 20, 34] = 1
+
+    assert odd(labels, (1.0, 1.0, 0.2)) == []
+    assert "50 mm from all else of it" in odd(labels, (1.0, 1.0, 5.0))[0]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_left_out_is_found(axis):
+    labels = ball()
+    plane = (20, 20, 15)[axis] + 1
+    np.moveaxis(labels, axis, 0)[plane] = 0
+
+    (message,) = odd(labels)
+
+    assert message.startswith(f"tumour is missing in plane {plane} along {'xyz'[axis]}, and has ")
+
+
+def test_two_slices_left_out_are_one_finding_and_five_are_none():
+    labels = ball()
+    labels[:, :, 14:16] = 0
+    assert "missing in plane 14 and 15 along z" in odd(labels)[0]
+
+    labels = ball(radius=10)
+    labels[:, :, 12:17] = 0
+    assert odd(labels) == []
+
+
+def test_each_class_by_itself():
+    labels = np.maximum(ball(radius=5), 2 * ball(centre=(20, 34, 15), radius=4))
+    labels[:, 30:, 15] = 0
+
+    (message,) = odd(labels)
+
+    assert message.startswith("vessel is missing in plane 15 along z")
