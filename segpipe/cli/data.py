@@ -1,4 +1,4 @@
-"""`segpipe data ...`: a folder made a manifest, what is wrong with a data set, and its division."""
+"""`segpipe data ...`: data fetched, a folder made a manifest, what is wrong with a data set, and its division."""
 
 from __future__ import annotations
 
@@ -13,11 +13,26 @@ import typer
 if TYPE_CHECKING:
     from segpipe.dataset import Finding, Part
 
-app = typer.Typer(no_args_is_help=True, help="Describe data sets, check them, divide them.")
+app = typer.Typer(no_args_is_help=True, help="Fetch data sets, describe them, check them, divide them.")
 
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
 ]
+
+
+@app.command()
+def fetch(
+    manifest: ManifestArgument,
+    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where its files go.")],
+    max_gb: Annotated[float, typer.Option(help="That a download, or what it unpacks to, may have.")] = 50.0,
+) -> None:
+    """Download a data set that its manifest names by URL and SHA-256; run again, it goes on."""
+    from segpipe.dataset import fetch as fetch_files
+    from segpipe.dataset import load_manifest
+
+    content = load_manifest(manifest)
+    written = fetch_files(content, dataset_dir, max_bytes=int(max_gb * 1e9))
+    typer.echo(f"{dataset_dir}: {written} files written" if written else f"{dataset_dir}: all is there")
 
 
 @app.command()

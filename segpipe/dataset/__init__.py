@@ -4,6 +4,7 @@
 """
 
 from segpipe.dataset.creation import CreatedManifest, create_manifest
+from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.integrity import (
     check_cases,
@@ -14,6 +15,7 @@ from segpipe.dataset.integrity import (
 )
 from segpipe.dataset.manifest import (
     Case,
+    Download,
     Manifest,
     Split,
     is_plain_decathlon,
@@ -32,6 +34,7 @@ __all__ = [
     "CaseReport",
     "CreatedManifest",
     "Division",
+    "Download",
     "Finding",
     "Manifest",
     "Part",
@@ -43,6 +46,7 @@ __all__ = [
     "describe_split",
     "divide_manifest",
     "examine_cases",
+    "fetch",
     "is_plain_decathlon",
     "load_manifest",
     "parse_manifest",

@@ -12,7 +12,7 @@ import difflib
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -81,6 +81,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Download:
+    """Where files of a data set are to be had.
+
+    Attributes:
+        url: of an archive (tar, compressed or not, or zip), or of one file.
+        sha256: of what is downloaded, in hex.
+        root: folder in the archive in which the manifest's paths begin; empty for the archive itself.
+    """
+
+    url: str
+    sha256: str
+    root: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """A data set as a manifest describes it; `load_manifest` and `parse_manifest` validate it.
 
@@ -99,6 +114,7 @@ class Manifest:
         patients: what is known about whose scans they are.
         checksums: which copy of the files the checksums were taken from.
         splits: name -> a published division of the cases, beside the folds.
+        downloads: where the files are to be had.
     """
 
     name: str
@@ -115,6 +131,7 @@ class Manifest:
     patients: str = ""
     checksums: str = ""
     splits: Mapping[str, Split] = field(default_factory=dict, hash=False)
+    downloads: tuple[Download, ...] = ()
 
     @property
     def num_channels(self) -> int:
@@ -154,6 +171,8 @@ class Manifest:
         }
         if self.splits:
             content["splits"] = {name: _split_to_json(split) for name, split in self.splits.items()}
+        if self.downloads:
+            content["downloads"] = [asdict(download) for download in self.downloads]
         return content
 
 
@@ -268,6 +287,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
         test=tuple(_case_from_json(entry, plain_decathlon) for entry in content.get("test", [])),
         target=content.get("target", "mask"),
         splits={name: _split_from_json(entry) for name, entry in content.get("splits", {}).items()},
+        downloads=tuple(Download(**entry) for entry in content.get("downloads", [])),
         **{key: content.get(key, "") for key in _TEXTS},
     )
     for count, cases in (("numTraining", manifest.training), ("numTest", manifest.test)):

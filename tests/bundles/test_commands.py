@@ -164,6 +164,7 @@ def test_a_loader_worker_prints_no_traceback(bundle, finished_run, scans, tmp_pa
 SEGPIPE_COMMANDS = {
     "data check": (["none.json", "--dataset-dir", "."], "none.json"),
     "data create": (["nowhere", "-o", "mine.json"], "nowhere: no such folder"),
+    "data fetch": (["hippocampus", "--dataset-dir", "set"], "names no download"),
     "data split": (["none.json", "--folds", "3"], "none.json"),
     "evaluate": (["--predictions", "nowhere", "--references", "nothing"], "nowhere"),
     "promote": (["best.pt", "--bundle", "."], "is not a bundle"),
