@@ -85,8 +85,6 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         )
     of_label = _by_key(labels, where)
     found = [(image, *_label_of(image, of_label, where)) for image in images]
-    if all(label is None for _, label, _ in found):
-        found = _by_numbers(images, labels)
     grouped: dict[str, list[tuple[_File, tuple[str, ...]]]] = defaultdict(list)
     alone = []
     for image, label, channel in found:
@@ -280,17 +278,6 @@ def _label_of(
         if found:
             return next(iter(found.values()))
     return None, ()
-
-
-def _by_numbers(
-    images: Sequence[_File], labels: Sequence[_File]
-) -> list[tuple[_File, _File | None, tuple[str, ...]]]:
-    """Pair files whose names share nothing but their numbers, where these tell all of them apart."""
-    numbers = [[tuple(re.findall(r"\d+", file.path)) for file in side] for side in (images, labels)]
-    if any(len(set(side)) < len(side) or () in side for side in numbers):
-        return [(image, None, ()) for image in images]
-    of_number = dict(zip(numbers[1], labels, strict=True))
-    return [(image, of_number.get(number), ()) for image, number in zip(images, numbers[0], strict=True)]
 
 
 def _require_partners(images: Sequence[_File], labels: Sequence[_File], where: str) -> None:

@@ -64,15 +64,6 @@ def test_images_of_a_test_folder_need_no_label_map():
     assert cases[0].images == ("imagesTs/B_0000.nii.gz", "imagesTs/B_0001.nii.gz")
 
 
-def test_numbers_pair_names_that_share_nothing_else():
-    cases = found(*named("images/i2", "images/i10", "labels/m10", "labels/m2"))
-
-    assert [(*case.images, case.label) for case in cases] == [
-        tuple(named("images/i10", "labels/m10")),
-        tuple(named("images/i2", "labels/m2")),
-    ]
-
-
 def test_a_longer_name_of_its_own_is_no_channel():
     cases = found(*named("images/a", "images/a_1", "labels/a", "labels/a_1"))
 
@@ -89,6 +80,10 @@ def test_a_longer_name_of_its_own_is_no_channel():
         (("x/a_mask", "x/b_mask"), "every one is a label map"),
         (("images/a", "images/b", "masks/a"), "1 images have no label map: images/b.nii.gz"),
         (("images/a", "masks/a", "masks/b"), "1 label maps have no image: masks/b.nii.gz"),
+        (
+            ("images/anna_1", "masks/berta_1"),
+            "1 images have no label map: images/anna_1.nii.gz; 1 label maps",
+        ),
         (("a", "a_mask", "a_seg"), "a_mask.nii.gz and a_seg.nii.gz are both the label map of one case"),
         (
             ("a/t1", "a/t2", "a/seg", "b/t1", "b/t2", "b/seg", "c/t1", "c/seg"),
