@@ -16,7 +16,7 @@ from segpipe.dataset.manifest import Case, Manifest, parse_manifest
 from segpipe.dataset.pairing import FoundCase, template_pattern
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, shown
-from segpipe.labels import whole_numbers
+from segpipe.labels import same_name, whole_numbers
 from segpipe.volumes import read_header, read_volume
 
 _MOST_THREADS = 4  # each holds a label map in memory
@@ -89,6 +89,7 @@ def create_manifest(
     else:
         texts = _modality(modality, _channels(labelled[0], folder), folder, ask)
     named = dict(labels or layout.labels or _named_values(_label_values(labelled, folder), folder, ask))
+    _require_background(named, folder)
     unknown = not any(patients.values())
     manifest = Manifest(
         name=name or layout.name or folder.resolve().name,
@@ -105,6 +106,15 @@ def create_manifest(
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))
     return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+
+
+def _require_background(named: Mapping[int, str], folder: Path) -> None:
+    """Refuse classes of which none is the background: the first would be taken for it, and never be learned."""
+    if 0 not in named and "background" not in map(same_name, named.values()):
+        raise SegpipeError(
+            f"{folder}: none of its classes ({', '.join(named.values())}) is the background; name the value of what is "
+            "none of them, such as --class 0=background"
+        )
 
 
 def _case(found: FoundCase, patients: Mapping[str, str | None]) -> Case:

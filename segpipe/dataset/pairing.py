@@ -8,6 +8,7 @@ word more, their channel. By templates: `images/{case}_t1.nii.gz` says it all.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def _matches(
         if match is None:
             continue
         groups = match.groupdict()
-        case = groups.get("case") or groups["patient"]
+        case = "_".join(dict.fromkeys(name for name in (groups.get("patient"), groups.get("case")) if name))
         if case in found[what]:
             raise SegpipeError(
                 f"{where}: {found[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
@@ -243,7 +244,7 @@ def _is_role(word: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[^A-Za-z0-9]+", text) if word]
+    return [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", text)) if word]
 
 
 def _by_key(labels: Sequence[_File], where: str) -> dict[_Key, _File]:

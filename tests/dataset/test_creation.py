@@ -313,6 +313,13 @@ def test_with_nobody_to_ask_the_options_are_named(folder):
         create_manifest(top, modality=["CT", "PET"], labels=CLASSES)
 
 
+def test_classes_without_a_background_are_refused(folder):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+
+    with pytest.raises(SegpipeError, match=r"none of its classes \(liver, tumour\) is the background"):
+        create_manifest(top, modality=["CT"], labels={1: "liver", 2: "tumour"})
+
+
 def test_label_maps_that_are_none_are_refused(folder):
     top = folder(["a.nii.gz", "b.nii.gz"], ["b_mask.nii.gz"], size=(20, 20, 20))
     grid = Grid.from_affine((20, 20, 20), np.eye(4))

@@ -147,8 +147,34 @@ def test_templates_say_which_files_are_which():
     )
 
     assert cases == [
-        FoundCase("s1", ("p1/s1_t1.nii", "p1/s1_t2.nii"), ("", ""), "p1/s1_m.nii", "p1"),
-        FoundCase("s7", ("p2/s7_t1.nii", "p2/s7_t2.nii"), ("", ""), "p2/s7_m.nii", "p2"),
+        FoundCase("p1_s1", ("p1/s1_t1.nii", "p1/s1_t2.nii"), ("", ""), "p1/s1_m.nii", "p1"),
+        FoundCase("p2_s7", ("p2/s7_t1.nii", "p2/s7_t2.nii"), ("", ""), "p2/s7_m.nii", "p2"),
+    ]
+
+
+def test_the_same_name_in_two_patients_is_two_cases():
+    """Each patient's image goes with that patient's label map, whatever the others' are named."""
+    paths = ["p1/img_1.nii", "p1/seg_1.nii", "p2/img_1.nii", "p2/seg_1.nii"]
+
+    cases = pairs_by_templates(paths, ["{patient}/img_{case}.nii"], "{patient}/seg_{case}.nii", "set")
+
+    assert [(case.images[0], case.label) for case in cases] == [
+        ("p1/img_1.nii", "p1/seg_1.nii"),
+        ("p2/img_1.nii", "p2/seg_1.nii"),
+    ]
+    crossed = ["p1/img_1.nii", "p1/seg_2.nii", "p2/img_2.nii", "p2/seg_1.nii"]
+    with pytest.raises(SegpipeError, match="4 files are missing"):
+        pairs_by_templates(crossed, ["{patient}/img_{case}.nii"], "{patient}/seg_{case}.nii", "set")
+
+
+def test_letters_of_any_alphabet_are_letters():
+    with pytest.raises(SegpipeError, match="1 images have no label map: images/Müller"):
+        found(*named("images/Müller", "labels/Möller"))
+    assert [
+        case.case for case in found(*named("images/Müller", "labels/Müller", "images/张三", "labels/张三"))
+    ] == [
+        "Müller",
+        "张三",
     ]
 
 
