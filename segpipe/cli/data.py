@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -104,12 +105,13 @@ def _class_names(given: Sequence[str]) -> dict[int, str] | None:
 
     names: dict[int, str] = {}
     for text in given:
-        value, equals, name = text.partition("=")
-        if not equals or not name.strip() or not value.strip().lstrip("-").isdigit():
+        stored, _, name = text.partition("=")
+        value = int(stored) if re.fullmatch(r"\s*-?[0-9]+\s*", stored) else None
+        if value is None or not name.strip():
             raise SegpipeError(f"--class {text}: must be VALUE=NAME, such as --class 1=tumour")
-        if int(value) in names:
-            raise SegpipeError(f"--class: the value {int(value)} is named twice; leave one")
-        names[int(value)] = name.strip()
+        if value in names:
+            raise SegpipeError(f"--class: the value {value} is named twice; leave one")
+        names[value] = name.strip()
     return names or None
 
 

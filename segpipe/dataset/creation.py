@@ -123,10 +123,10 @@ def _case(found: FoundCase, patients: Mapping[str, str | None]) -> Case:
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
     notes = list(layout.notes)
-    if all(case.patient is None for case in manifest.training):
+    if any(case.patient is None for case in manifest.training):
         notes.append(
-            "whose scans they are is unknown, so every case counts as a patient of its own: if some share a patient, "
-            "say so with --patient, or one may train and validate"
+            "of some cases it is unknown whose they are, so each counts as a patient of its own: if they share one, "
+            "say so with --patient, or it may train and validate"
         )
     return notes
 

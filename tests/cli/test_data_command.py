@@ -265,7 +265,7 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     )
     assert output.read_bytes() == written
     result = create(pairs, "-o", output, "--modality", "MRI", *names, "--overwrite", "--no-checksums")
-    assert "note: whose scans they are is unknown" in result.stdout
+    assert "note: of some cases it is unknown whose they are" in result.stdout
     assert "sha256" not in output.read_text()
 
 
@@ -282,6 +282,8 @@ def test_what_the_folder_does_not_say_is_named_where_nobody_can_be_asked(pairs, 
     [
         (["--class", "1"], "--class 1: must be VALUE=NAME"),
         (["--class", "one=tumour"], "--class one=tumour: must be VALUE=NAME"),
+        (["--class", "²=x"], "--class ²=x: must be VALUE=NAME"),
+        (["--class", "--1=x"], "--class --1=x: must be VALUE=NAME"),
         (["--class", "1=a", "--class", "1=b"], "--class: the value 1 is named twice"),
         (["--image", "{case}.nrrd"], "matches none of its 8 scans"),
     ],
