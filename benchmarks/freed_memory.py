@@ -60,7 +60,7 @@ def compared(network: Network, scan: Path, rounds: int) -> dict[str, Any]:
             given = [network.name, ",".join(map(str, network.filters)), network.weights, scan, way]
             command = [sys.executable, __file__, "--one", *map(str, given)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found[way].append(json.loads(done.stdout))
+            found[way].append(json.loads(done.stdout.splitlines()[-1]))  # before it, what opening warns of
     medians = {way: statistics.median(row["seconds"] for row in rows) for way, rows in found.items()}
     for way, rows in found.items():
         seconds = ", ".join(f"{row['seconds']:.1f}" for row in rows)
