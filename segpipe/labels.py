@@ -19,8 +19,22 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 
+_COLORS = (  # of Okabe and Ito, told apart by people who do not see all colours
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
 _ROW_KEYS = ("index", "name", "color", "value")
 _VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold thousands of values
+
+
+def class_color(index: int) -> tuple[int, int, int]:
+    """Return how a class is drawn where nobody has said: black for the background, else one of seven in turn."""
+    return _COLORS[(index - 1) % len(_COLORS)] if index else (0, 0, 0)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from segpipe.bundle.weights import load_members
 from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
-from segpipe.labels import LabelTable
+from segpipe.labels import LabelTable, class_color
 from segpipe.networks import Ensemble
 from segpipe.networks.weights import load_state, read_state
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
@@ -44,15 +44,6 @@ _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
 # what turns voxels, of MONAI's readers
 _TURNS = ("as_closest_canonical", "affine_lps_to_ras", "reverse_indexing", "swap_ij", "index_order")
-_COLORS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
 
 
 @dataclass(frozen=True)
@@ -298,7 +289,7 @@ def _foreign_labels(root: Path, metadata: Mapping[str, Any]) -> LabelTable:
         {
             "index": index,
             "name": name,
-            "color": _COLORS[(index - 1) % len(_COLORS)] if index else (0, 0, 0),
+            "color": class_color(index),
             "value": index,
         }
         for index, name in sorted(names.items())

@@ -128,7 +128,7 @@ def _require_enough_cases(cases: TrainingCases) -> None:
 
 @exit_with_message()
 def check_sizes(
-    strides: Sequence[int],
+    strides: Sequence[int | Sequence[int]],
     sizes: Mapping[str, Sequence[int]],
     counts: Mapping[str, int] | None = None,
     any_size: bool = False,
@@ -136,7 +136,7 @@ def check_sizes(
     """Refuse patches that the network cannot halve as often as it does, and counts below 1.
 
     Args:
-        strides: of the network's levels; their product divides every size.
+        strides: of the network's levels, a number or one an axis each; their product divides the sizes.
         sizes: id -> voxels along each axis, of patches and windows.
         counts: id -> a number of epochs, cases and the like.
         any_size: the network rounds up where it halves, so that only one voxel at its bottom is too few.
@@ -144,25 +144,36 @@ def check_sizes(
     Raises:
         SystemExit: with the id, its value, the rule and the nearest sizes that fit.
     """
-    step = math.prod(strides)
     for name, size in sizes.items():
+        steps = _steps(strides, len(size))
+        said = steps[0] if len(set(steps)) == 1 else steps
         if any_size:
-            if min(size) < 1 or max(size) <= step:
+            if min(size) < 1 or not any(length > step for length, step in zip(size, steps, strict=True)):
                 raise SegpipeError(
-                    f"{name} is {list(size)} voxels: the network halves every axis to 1/{step}, where more than one "
-                    f"voxel must be left; use at least {[2 * step] * len(size)}, or a network of fewer levels"
+                    f"{name} is {list(size)} voxels: the network halves every axis to 1/{said}, where more than one "
+                    f"voxel must be left; use at least {[2 * step for step in steps]}, or a network of fewer levels"
                 )
             continue
-        if any(length < step or length % step for length in size) or max(size) < 2 * step:
-            fitting = [max(step, round(length / step) * step) for length in size]
-            fitting[-1] = max(fitting) if max(fitting) >= 2 * step else 2 * step
+        pairs = list(zip(size, steps, strict=True))
+        whole = all(length >= step and length % step == 0 for length, step in pairs)
+        if not whole or not any(length >= 2 * step for length, step in pairs):
+            fitting = [max(step, round(length / step) * step) for length, step in pairs]
+            if not any(length >= 2 * step for length, step in zip(fitting, steps, strict=True)):
+                fitting[-1] = 2 * steps[-1]
             raise SegpipeError(
-                f"{name} is {list(size)} voxels: the network halves every axis to 1/{step}, so each must be a "
-                f"multiple of {step}, and one at least {2 * step}; use {fitting}"
+                f"{name} is {list(size)} voxels: the network halves every axis to 1/{said}, so each must be a "
+                f"multiple of {said}, and one at least {[2 * step for step in steps] if said is steps else 2 * said}; "
+                f"use {fitting}"
             )
     for name, count in (counts or {}).items():
         if not isinstance(count, int) or count < 1:
             raise SegpipeError(f"{name} is {count!r}, must be a whole number from 1 on")
+
+
+def _steps(strides: Sequence[int | Sequence[int]], dims: int) -> list[int]:
+    """Return by how much a network halves each axis in all."""
+    levels = [[level] * dims if isinstance(level, int) else level for level in strides]
+    return [math.prod(axis) for axis in zip(*levels, strict=True)]
 
 
 @exit_with_message()

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from segpipe import __version__
 from segpipe.cli import data, phantoms
 from segpipe.cli.evaluate import evaluate
+from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
 from segpipe.cli.promote import promote
 from segpipe.errors import SegpipeError
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(phantoms.app, name="phantoms")
 app.add_typer(data.app, name="data")
 app.command()(evaluate)
+app.command()(plan)
 app.command()(predict)
 app.command()(promote)
 

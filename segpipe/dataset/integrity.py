@@ -228,6 +228,7 @@ def _examine(
             indices = _label_indices(case.label, dataset_dir, images[0], manifest, table)
             counts = np.bincount(indices.ravel(), minlength=table.num_classes)
             class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
+            channels = _with_foreground(channels, images, indices > 0)
             if shapes:
                 odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
                 findings += [Finding("warning", case.case, case.label, message) for message in odd]
@@ -293,6 +294,18 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
                 )
             )
     return tuple(facts)
+
+
+def _with_foreground(
+    facts: Sequence[ChannelFacts], images: Sequence[Volume], foreground: NDArray[np.bool_]
+) -> tuple[ChannelFacts, ...]:
+    if not foreground.any():
+        return tuple(facts)
+    channels = (channel for image in images for channel in image.channels)
+    return tuple(
+        replace(own, foreground=tuple(np.percentile(channel[foreground], PERCENTILES).tolist()))
+        for own, channel in zip(facts, channels, strict=True)
+    )
 
 
 def _label_indices(

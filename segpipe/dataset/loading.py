@@ -101,9 +101,15 @@ class EpochSampler(DistributedSampler[Any]):
 
     MONAI's trainer calls `set_epoch` on every DistributedSampler; that is why this is one, also for one
     process.
+
+    Args:
+        dataset: of the cases.
+        seed: of the experiment.
+        repeats: how often an epoch comes to each case, each time with other random transforms.
     """
 
-    def __init__(self, dataset: CaseDataset, seed: int = 0) -> None:
+    def __init__(self, dataset: CaseDataset, seed: int = 0, repeats: int = 1) -> None:
+        self.repeats = repeats
         several = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,
@@ -114,9 +120,17 @@ class EpochSampler(DistributedSampler[Any]):
         )
 
     def __iter__(self) -> Iterator[int]:
-        """Yield `epoch * len(dataset) + case` for this rank's cases of this epoch."""
-        size = len(self.dataset)  # type: ignore[arg-type]
-        return (self.epoch * size + case for case in super().__iter__())
+        """Yield `epoch * len(dataset) + case` for this rank's cases of this epoch; a repeat counts as an epoch."""
+        size, own = len(self.dataset), self.epoch  # type: ignore[arg-type]
+        for repeat in range(self.repeats):
+            self.epoch = own * self.repeats + repeat
+            indices = list(super().__iter__())
+            first, self.epoch = self.epoch * size, own
+            yield from (first + case for case in indices)
+
+    def __len__(self) -> int:
+        """Return how many indices of an epoch are this rank's."""
+        return super().__len__() * self.repeats
 
 
 class ShareSampler(Sampler[int]):

@@ -21,7 +21,7 @@ import jsonschema
 from segpipe.dataset.manifest_checks import check_consistency
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, write_text
-from segpipe.labels import Label, LabelTable, same_name
+from segpipe.labels import Label, LabelTable, class_color, same_name
 
 Target = Literal["mask", "class", "findings"]
 
@@ -139,7 +139,7 @@ class Manifest:
         return len(self.modality)
 
     def label_table(self) -> LabelTable:
-        """Return the labels as a table by themselves, to check files without a bundle; all colours are black.
+        """Return the labels as a table by themselves, to check files without a bundle.
 
         The background is the class of that name, else of value 0, else of the smallest value.
         """
@@ -147,7 +147,7 @@ class Manifest:
             self.labels.items(), key=lambda row: (same_name(row[1]) != "background", row[0] != 0, row[0])
         )
         return LabelTable(
-            tuple(Label(index, name, (0, 0, 0), value) for index, (value, name) in enumerate(order))
+            tuple(Label(index, name, class_color(index), value) for index, (value, name) in enumerate(order))
         )
 
     @property

@@ -43,12 +43,14 @@ class ChannelFacts:
         name: of the channel, as the manifest's modality has it.
         percentiles: at `PERCENTILES`.
         mean, std: over all voxels.
+        foreground: at `PERCENTILES`, of the voxels of every class but the background; empty where there are none.
     """
 
     name: str
     percentiles: tuple[float, ...]
     mean: float
     std: float
+    foreground: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

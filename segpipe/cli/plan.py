@@ -1,0 +1,60 @@
+"""`segpipe plan`: a bundle from a data set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_GIGABYTES = {"gb": 1.0, "g": 1.0, "gib": 2**30 / 1e9, "mb": 1e-3, "m": 1e-3, "mib": 2**20 / 1e9}
+
+
+def plan(
+    manifest: Annotated[
+        str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
+    ],
+    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifest's paths begin.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="Folder to write.")],
+    network: Annotated[str, typer.Option(help="unet or segnet.")] = "unet",
+    memory: Annotated[str, typer.Option(metavar="8GB", help="That training may take.")] = "8GB",
+    dims: Annotated[
+        int | None, typer.Option(min=2, max=3, help="2: slice by slice; default: by the data.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of training; default: by the data.")] = None,
+    cuda: Annotated[
+        bool | None, typer.Option(help="Whether a CUDA card trains; default: whether there is one.")
+    ] = None,
+) -> None:
+    """Write a bundle whose numbers come from the data, each with its reason: read it, edit it, run it with MONAI."""
+    import torch
+    from rich.console import Console
+    from rich.table import Table
+
+    from segpipe.planning import Wishes, plan_bundle
+
+    wishes = Wishes(
+        memory_gb=_gigabytes(memory),
+        network=network,
+        dims=dims,
+        epochs=epochs,
+        cuda=torch.cuda.is_available() if cuda is None else cuda,
+    )
+    planned = plan_bundle(manifest, dataset_dir, output, wishes)
+    table = Table("number", "value", "why")
+    for name, number in planned.plan.numbers.items():
+        table.add_row(name, str(number.value), number.why)
+    Console(markup=False, emoji=False).print(table)
+    for warning in planned.plan.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
+
+
+def _gigabytes(text: str) -> float:
+    from segpipe.errors import SegpipeError
+
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z]+)\s*", text)
+    if match is None or match.group(2).lower() not in _GIGABYTES:
+        raise SegpipeError(f"--memory {text}: must be a number with its unit, such as 8GB")
+    return float(match.group(1)) * _GIGABYTES[match.group(2).lower()]

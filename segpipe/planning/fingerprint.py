@@ -1,0 +1,139 @@
+"""What a plan is made from: a data set in numbers, its axes in one order, without a name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import nibabel
+import numpy as np
+
+from segpipe.dataset import Case, CaseReport
+from segpipe.dataset.reports import CaseFacts
+from segpipe.errors import SegpipeError
+from segpipe.labels import LabelTable
+
+_Number = TypeVar("_Number", int, float)
+_RAREST, _COMMONEST = 5, 95  # percentiles over cases: one odd scan decides nothing
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Intensities of one channel, in the files' units.
+
+    Attributes:
+        modality: such as CT or MRI T1, as the manifest says.
+        low, high: the images' 0.5th and 99.5th percentiles, each the median over the cases.
+        foreground_low, foreground_high: the same of the voxels of all classes but the background, the lowest and the
+            highest that all but a twentieth of the cases have.
+    """
+
+    modality: str
+    low: float
+    high: float
+    foreground_low: float
+    foreground_high: float
+
+
+@dataclass(frozen=True)
+class Class:
+    """One class.
+
+    Attributes:
+        share: of the voxels of all label maps.
+        cases: whose label map has it.
+    """
+
+    share: float
+    cases: int
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A data set in numbers.
+
+    Attributes:
+        patients: how many; a case of an unknown patient counts as one.
+        sizes: voxels of each case, volumes along right, anterior, superior, pictures along x and y.
+        spacings_mm: along the same axes.
+        channels: one a channel.
+        classes: by index, the background first.
+    """
+
+    patients: int
+    sizes: tuple[tuple[int, ...], ...]
+    spacings_mm: tuple[tuple[float, ...], ...]
+    channels: tuple[Channel, ...]
+    classes: tuple[Class, ...]
+
+    @property
+    def cases(self) -> int:
+        """How many."""
+        return len(self.sizes)
+
+    @property
+    def spatial_dims(self) -> int:
+        """2 or 3."""
+        return len(self.sizes[0])
+
+
+def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: LabelTable) -> Fingerprint:
+    """Sum up training cases.
+
+    Args:
+        cases: of the manifest, all with label maps.
+        reports: of the same cases, as `segpipe.dataset.require_valid` returns them.
+        labels: the classes, by index.
+
+    Raises:
+        SegpipeError: there is no case, or no case has a voxel of any class but the background.
+    """
+    facts = [report.facts for report in reports if report.facts is not None and not report.has_errors]
+    if not facts or len(facts) < len(reports):
+        raise SegpipeError(
+            f"plan: {len(reports) - len(facts)} of {len(reports)} cases have errors, must be none; mend what `segpipe "
+            "data check` finds first"
+        )
+    voxels = sum(sum(fact.class_voxels.values()) for fact in facts)
+    classes = tuple(
+        Class(
+            sum(fact.class_voxels[name] for fact in facts) / voxels,
+            sum(fact.class_voxels[name] > 0 for fact in facts),
+        )
+        for name in labels.names
+    )
+    if not any(own.cases for own in classes[1:]):
+        raise SegpipeError(
+            f"plan: none of {len(facts)} label maps has a voxel of {', '.join(labels.foreground_names)}; there is "
+            "nothing to learn: check which files are the label maps"
+        )
+    return Fingerprint(
+        patients=len({case.patient or f"case {case.case}" for case in cases}),
+        sizes=tuple(_ordered(fact, fact.size) for fact in facts),
+        spacings_mm=tuple(_ordered(fact, fact.spacing_mm) for fact in facts),
+        channels=tuple(_channel(facts, position) for position in range(len(facts[0].channels))),
+        classes=classes,
+    )
+
+
+def _ordered(fact: CaseFacts, values: tuple[_Number, ...]) -> tuple[_Number, ...]:
+    """Return what a volume has along its file's axes along right, anterior and superior."""
+    if len(values) == 2:
+        return values
+    turn = nibabel.orientations.axcodes2ornt(fact.orientation)
+    ordered = dict(zip(turn[:, 0].astype(int).tolist(), values, strict=True))
+    return tuple(ordered[axis] for axis in range(len(values)))
+
+
+def _channel(facts: Sequence[CaseFacts], position: int) -> Channel:
+    channels = [fact.channels[position] for fact in facts]
+    low, _, high = np.median([channel.percentiles for channel in channels], axis=0)
+    foreground = np.array([channel.foreground for channel in channels if channel.foreground])
+    return Channel(
+        channels[0].name,
+        float(low),
+        float(high),
+        float(np.percentile(foreground[:, 0], _RAREST)),
+        float(np.percentile(foreground[:, -1], _COMMONEST)),
+    )

@@ -1,0 +1,64 @@
+"""What a training step holds in memory, before it is run: networks of meta tensors say what their gradients will need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.nets import DynUNet
+from torch import nn
+
+from segpipe.losses import DiceCrossEntropy
+from segpipe.networks import SegNet, UNet
+from segpipe.planning.rules import Architecture
+
+_FLOAT = 4  # bytes
+_COPIES_OF_WEIGHTS = 4  # the weights, their gradients and AdamW's two moments
+_IN_FLIGHT = 3  # of the largest activation, on the way back, beside what was kept
+
+
+def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence[int]) -> int:
+    """Return what a training step holds at its peak: activations kept for the gradients, weights and what belongs to them.
+
+    Nothing is computed: tensors on the meta device have shapes and no content.
+
+    Args:
+        architecture: of the network.
+        batch_size: patches a step.
+        patch_size: voxels along each axis.
+    """
+    kept: dict[int, torch.Tensor] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
+        return tensor
+
+    with torch.device("meta"):
+        network = made(architecture)
+        image = torch.empty(batch_size, architecture.num_channels, *patch_size)
+        label = torch.empty(batch_size, 1, *patch_size)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        DiceCrossEntropy()(network(image), label)
+    weights = {parameter.untyped_storage()._cdata: parameter.numel() for parameter in network.parameters()}
+    held = [tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in weights]
+    return sum(held) + _IN_FLIGHT * max(held) + _COPIES_OF_WEIGHTS * _FLOAT * sum(weights.values())
+
+
+def made(architecture: Architecture) -> nn.Module:
+    """Return the network that a plan describes, as the bundle's YAML makes it."""
+    own = architecture
+    if own.name == "DynUNet":
+        network: nn.Module = DynUNet(
+            own.dims,
+            own.num_channels,
+            own.num_classes,
+            kernel_size=list(map(list, own.kernels)),
+            strides=list(map(list, own.strides)),
+            upsample_kernel_size=list(map(list, own.strides[1:])),
+            filters=list(own.widths),
+        )
+        return network
+    if own.name == "UNet":
+        return UNet(own.num_channels, own.num_classes, own.widths, own.dims, "instance")
+    stages = [(width, width) for width in own.widths]
+    return SegNet(own.num_channels, own.num_classes, stages, own.dims, "instance")

@@ -1,0 +1,217 @@
+"""A manifest becomes a bundle: its files are checked and summed up, the rules applied, the bundle's files written."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import monai
+import torch
+
+from segpipe import __version__
+from segpipe.dataset import Manifest, load_manifest, require_valid, training_split
+from segpipe.errors import SegpipeError
+from segpipe.files import require_writable
+from segpipe.labels import LabelTable
+from segpipe.planning.files import as_json, rendered
+from segpipe.planning.fingerprint import Fingerprint, fingerprint
+from segpipe.planning.memory import step_bytes
+from segpipe.planning.rules import Number, Plan, Wishes, plan
+
+_SCHEMA = (
+    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+)
+_TEMPLATED = (
+    *("configs/train.yaml", "configs/inference.yaml", "configs/evaluate.yaml", "configs/multi_gpu_train.yaml"),
+    *("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE"),
+)
+_REQUIRED = ("nibabel", "SimpleITK", "pytorch-ignite", "tensorboard")
+_STRENGTHS = {
+    True: {"scale": 0.1, "shift": 0.1, "gamma": [0.85, 1.2], "noise": 0.1},
+    False: {"scale": 0.25, "shift": 0.3, "gamma": [0.7, 1.5], "noise": 0.15},
+}
+
+
+@dataclass(frozen=True)
+class PlannedBundle:
+    """A bundle that was written.
+
+    Attributes:
+        root: its folder.
+        plan: its numbers, with their reasons.
+        data: what they were made from.
+    """
+
+    root: Path
+    plan: Plan
+    data: Fingerprint
+
+
+def plan_bundle(manifest: str | Path, dataset_dir: str | Path, output: str | Path, wishes: Wishes) -> PlannedBundle:
+    """Write the bundle that a data set asks for.
+
+    Args:
+        manifest: name of a shipped manifest, or a path.
+        dataset_dir: where its files lie.
+        output: the bundle's folder; must not be there.
+        wishes: what is not for the data to decide; its `training_share` is the manifest's.
+
+    Returns:
+        what was written.
+
+    Raises:
+        SegpipeError: a folder in the way, files that the check refuses, a manifest without label maps, or as
+            `segpipe.planning.rules.plan`.
+    """
+    root, folder = Path(output), Path(dataset_dir)
+    if root.exists():
+        raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
+    described = load_manifest(manifest)
+    if described.target != "mask":
+        raise SegpipeError(f"{described.name}: its target is {described.target}; plans are made for label maps")
+    labels = described.label_table()
+    reports = require_valid(described.training, folder, described, labels)
+    data = fingerprint(described.training, reports, labels)
+    fold, share = _held_out(described)
+    planned = plan(data, replace(wishes, training_share=share), step_bytes)
+    path = Path(manifest)
+    values = {
+        **_values(described, planned, labels),
+        "manifest": str(path.resolve()) if path.is_file() else str(manifest),
+        "dataset_dir": str(folder.resolve()),
+        "further_numbers": {"fold": fold},
+        "fold_is_held_out": fold.value != "all",
+        "data": data,
+    }
+    texts = {name: rendered(name, planned, values) for name in _TEMPLATED}
+    texts["configs/metadata.json"] = as_json(_metadata(described, planned, labels))
+    _write(root, texts)
+    return PlannedBundle(root, planned, data)
+
+
+def _held_out(manifest: Manifest) -> tuple[Number, float]:
+    """Return which part validates, and the share of the cases that then train."""
+    others = "another fold, or all: trains on every case"
+    folds = {case.fold for case in manifest.training if case.fold is not None}
+    chosen: int | str = min(folds) if len(folds) > 1 else next(iter(manifest.splits), "all")
+    if chosen == "all":
+        return Number("all", "trains on every case and validates on none"), 1.0
+    train, validation = training_split(manifest, chosen)
+    why = f"validates on this part, {len(validation)} cases, trains on the others; or {others}"
+    return Number(chosen, why), len(train) / len(manifest.training)
+
+
+def _values(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:
+    """Return what the templates say beside numbers."""
+    own = planned.architecture
+    slices = planned.is_volume and own.dims == 2
+    names = {"spacing_mm", "window_hu", "intensity", "window_size", "overlap", "widths", "stages", "dropout"}
+    names |= {"filters", "kernel_size", "strides", "upsample_kernel_size", "precision"}
+    return {
+        "name": manifest.name,
+        "described": manifest,
+        "classes_text": ", ".join(labels.foreground_names),
+        "modality_text": ", ".join(manifest.modality),
+        "labels": labels,
+        "warnings": planned.warnings,
+        "peak_gb": planned.peak_gb,
+        "architecture": own.name,
+        "dims": own.dims,
+        "spatial_dims": 3 if planned.is_volume else 2,
+        "is_volume": planned.is_volume,
+        "axcodes": planned.axcodes,
+        "num_channels": own.num_channels,
+        "spacing_mm": "spacing_mm" in planned.numbers,
+        "intensity": planned.intensity,
+        "balanced": "weight_power" in planned.numbers,
+        "crops_by_class": planned.crops_by_class,
+        "crop_size": '"$@patch_size + [1]"' if slices else '"@patch_size"',
+        "pad_size": '"$@patch_size + [-1]"' if slices else '"@patch_size"',
+        "strength": _STRENGTHS[planned.intensity != "z-score"],
+        "shared": [name for name in planned.numbers if name in names],
+    }
+
+
+def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:
+    own = planned.architecture
+    classes = {str(row.index): row.name for row in labels.labels}
+    shape = planned.numbers["window_size"].value
+    packages = {name: importlib.metadata.version(name) for name in _REQUIRED}
+    return {
+        "schema": _SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": "planned"},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.partition("+")[0],
+        "numpy_version": importlib.metadata.version("numpy"),
+        "required_packages_version": {"segpipe": __version__, **packages},
+        "supported_apps": {},
+        "name": manifest.name,
+        "task": "segmentation",
+        "description": f"Segments {', '.join(labels.foreground_names)} on {', '.join(manifest.modality)}",
+        "authors": "not filled in",
+        "copyright": "not filled in",
+        "data_source": manifest.source or "not filled in",
+        "data_type": "not filled in",
+        "image_classes": f"{own.num_channels} channel(s): {', '.join(manifest.modality)}",
+        "label_classes": ", ".join(f"{row.value} {row.name}" for row in labels.labels),
+        "pred_classes": f"{len(classes)} channels: {', '.join(classes.values())}",
+        "intended_use": "Research only. Not a medical device, not for diagnosis.",
+        "references": [text for text in (manifest.citation, manifest.reference) if text],
+        "label_table": labels.rows(),
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "hounsfield" if planned.intensity == "hu" else "magnitude",
+                    "modality": _dicom_modality(manifest.modality),
+                    "num_channels": own.num_channels,
+                    "spatial_shape": shape,
+                    "dtype": "float32",
+                    "value_range": [0, 1] if planned.intensity == "hu" else [-10, 10],
+                    "is_patch_data": True,
+                    "channel_def": {str(number): text for number, text in enumerate(manifest.modality)},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": len(classes),
+                    "spatial_shape": shape,
+                    "dtype": "float32",
+                    "value_range": [-100, 100],
+                    "is_patch_data": True,
+                    "channel_def": classes,
+                }
+            },
+        },
+    }
+
+
+def _dicom_modality(texts: tuple[str, ...]) -> str:
+    words = {word for text in texts for word in text.upper().replace("/", " ").split()}
+    if "CT" in words:
+        return "CT"
+    return "MR" if words & {"MR", "MRI", "T1", "T2", "FLAIR", "T1W", "T2W"} else "n/a"
+
+
+def _write(root: Path, texts: dict[str, str]) -> None:
+    """Write all files, or none."""
+    require_writable(root.parent)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=".segpipe-plan-", dir=root.parent))
+    try:
+        for name, text in texts.items():
+            path = staged / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        (staged / "models").mkdir()
+        staged.chmod(0o755)
+        staged.rename(root)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
