@@ -112,15 +112,16 @@ def _values(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, 
     names = {"spacing_mm", "window_hu", "intensity", "window_size", "overlap", "widths", "stages", "dropout"}
     names |= {"filters", "kernel_size", "strides", "upsample_kernel_size", "precision"}
     return {
-        "name": manifest.name,
+        "name": _in_a_line(manifest.name),
         "described": manifest,
-        "classes_text": ", ".join(labels.foreground_names),
-        "modality_text": ", ".join(manifest.modality),
+        "classes_text": _in_a_line(", ".join(labels.foreground_names)),
+        "modality_text": _in_a_line(", ".join(manifest.modality)),
         "labels": labels,
         "warnings": planned.warnings,
         "peak_gb": planned.peak_gb,
         "architecture": own.name,
         "dims": own.dims,
+        "dims_why": planned.dims.why,
         "spatial_dims": 3 if planned.is_volume else 2,
         "is_volume": planned.is_volume,
         "axcodes": planned.axcodes,
@@ -134,6 +135,11 @@ def _values(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, 
         "strength": _STRENGTHS[planned.intensity != "z-score"],
         "shared": [name for name in planned.numbers if name in names],
     }
+
+
+def _in_a_line(text: str) -> str:
+    """Return a text fit for a comment."""
+    return " ".join(text.split())
 
 
 def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:

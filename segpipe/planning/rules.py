@@ -48,6 +48,7 @@ _THICK_TIMES, _FEW_SLICES = 8.0, 8
 _COARSE_TIMES = 3.0
 _HALVED_TIMES = 2.0
 _FEWEST_BELOW, _MOST_HALVINGS = 4, 6
+_FEWEST_LEVELS = 3  # that a DynUNet can have
 _FIRST_WIDTH, _LAST_WIDTH = {2: 8, 3: 16}, 256
 _MOST_VOXELS = {2: 384 * 384, 3: 96 * 96 * 32}
 _BATCH_VOXELS, _MOST_PATCHES = 2**16, 16
@@ -134,10 +135,10 @@ class Plan:
 
     Attributes:
         architecture: of the network.
+        dims: 2 or 3.
         intensity: z-score, hu or uint8.
         axcodes: the order of a volume's axes.
         is_volume: whether the cases are 3D.
-        spacing_mm: whether scans are resampled.
         crops_by_class: whether patches are drawn round voxels of classes.
         numbers: YAML id -> planned number, in the order of the file.
         peak_gb: of training, predicted.
@@ -145,6 +146,7 @@ class Plan:
     """
 
     architecture: Architecture
+    dims: Number
     intensity: str
     axcodes: str
     is_volume: bool
@@ -196,7 +198,10 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     numbers["precision"] = Number("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = batch
     numbers |= _schedule(data, wishes, dims.value, architecture)
-    by_class = any(_MOST_OF_CASE * length > size for length, size in zip(median[plane], patch.value, strict=True))
+    slices = dims.value < data.spatial_dims  # a slice of a volume may have none of its classes
+    by_class = slices or any(
+        _MOST_OF_CASE * length > size for length, size in zip(median[plane], patch.value, strict=True)
+    )
     numbers |= _loss(data, by_class=by_class)
     numbers |= _augmentation(data, dims.value, target[plane], intensity)
     what = f"{cache_bytes / 1e9:.2g} GB of images in memory"
@@ -204,6 +209,7 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     peak = _PROCESS_BYTES + (cache_bytes if cached else 0) + held
     return Plan(
         architecture=architecture,
+        dims=dims,
         intensity=intensity,
         axcodes="".join("RAS"[axis] for axis in axes) if data.spatial_dims == 3 else "",
         is_volume=data.spatial_dims == 3,
@@ -223,7 +229,7 @@ def _dims(data: Fingerprint, asked: int | None) -> Number:
     if asked is not None:
         return Number(asked, "as asked for")
     spacing, size = np.median(data.spacings_mm, axis=0), np.median(data.sizes, axis=0)
-    coarse = int(np.argmax(spacing))
+    coarse = _coarsest(spacing)
     times = spacing[coarse] / spacing.min()
     if times >= _THICK_TIMES or size[coarse] < _FEW_SLICES:
         return Number(2, f"{size[coarse]:.0f} slices of {times:.1f} times a pixel")
@@ -234,8 +240,13 @@ def _axes(data: Fingerprint, dims: int) -> list[int]:
     """Return the order of axes: a network of slices takes them along the last, which so is the coarsest."""
     if dims == data.spatial_dims:
         return list(range(dims))
-    coarse = int(np.argmax(np.median(data.spacings_mm, axis=0)))
+    coarse = _coarsest(np.median(data.spacings_mm, axis=0))
     return [axis for axis in range(3) if axis != coarse] + [coarse]
+
+
+def _coarsest(spacing: np.ndarray[Any, Any]) -> int:
+    """Return the coarsest axis, of several alike the last: slices that nothing else tells are axial."""
+    return len(spacing) - 1 - int(np.argmax(np.round(spacing[::-1], 2)))
 
 
 def _spacing(data: Fingerprint, dims: int, spacings: np.ndarray[Any, Any]) -> Number:
@@ -245,7 +256,7 @@ def _spacing(data: Fingerprint, dims: int, spacings: np.ndarray[Any, Any]) -> Nu
     median = np.median(spacings, axis=0)
     if dims == 2:
         return Number([*_rounded(median[:2]), None], f"the median of {data.cases} scans; slices stay where they are")
-    coarse, finest = int(np.argmax(median)), median.min()
+    coarse, finest = _coarsest(median), median.min()
     if median[coarse] > _COARSE_TIMES * finest:
         median[coarse] = np.percentile(spacings[:, coarse], 10)
         return Number(_rounded(median), f"the median of {data.cases} scans; of the coarse axis the 10th percentile")
@@ -294,7 +305,7 @@ def _patch(
     cut_for = ""
     while True:
         architecture = _architecture(data, wishes.network, dims, size, spacing)
-        patch = [max(int(n) // unit, 1) * unit for n, unit in zip(size, architecture.units, strict=True)]
+        patch = _fitted(size, architecture.units)
         voxels = math.prod(patch)
         batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)
         held = None
@@ -329,6 +340,15 @@ def _patch(
     )
 
 
+def _fitted(size: np.ndarray[Any, Any], units: Sequence[int]) -> list[int]:
+    """Round down to what the network halves to whole voxels, of which one axis must keep two."""
+    patch = [max(int(n) // unit, 1) * unit for n, unit in zip(size, units, strict=True)]
+    if not any(n >= 2 * unit for n, unit in zip(patch, units, strict=True)):
+        longest = int(np.argmax(patch))
+        patch[longest] = 2 * units[longest]
+    return patch
+
+
 def _cut(
     size: np.ndarray[Any, Any], spacing: np.ndarray[Any, Any], units: Sequence[int]
 ) -> np.ndarray[Any, Any] | None:
@@ -352,18 +372,21 @@ def _architecture(
     name = {"segnet": "SegNet", "unet": "DynUNet" if dims == 3 else "UNet"}[network]
     left, pitch = np.array(size, int), np.array(spacing, float)
     strides, kernels = [(1,) * dims], []
-    while len(strides) <= _MOST_HALVINGS:
+    across = np.zeros(dims, bool)
+    while True:
         near = pitch < _HALVED_TIMES * pitch.min()
-        kernels.append(tuple(3 if own else 1 for own in near))
+        across |= near
+        kernels.append(tuple(3 if own else 1 for own in across))
         large = left >= 2 * _FEWEST_BELOW
         halved = near & large
         if name != "DynUNet":
             halved = np.full(dims, bool(large.all()))  # its pools halve every axis
-        if not halved.any():
+        if name == "DynUNet" and len(strides) < _FEWEST_LEVELS and not halved.any():
+            halved = near
+        if len(strides) > _MOST_HALVINGS or not halved.any():
             break
         strides.append(tuple(2 if own else 1 for own in halved))
         left, pitch = np.where(halved, left // 2, left), np.where(halved, 2 * pitch, pitch)
-    kernels = kernels[: len(strides)] + [(3,) * dims] * (len(strides) - len(kernels))
     widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
     if name == "SegNet":  # its last pool has no level below
         widths = widths[: max(len(strides) - 1, 1)]
@@ -460,7 +483,7 @@ def _augmentation(
             "rotation": Number(turn, "radians, 15 degrees"),
             "scaling": Number([0.2, 0.2], "each axis by up to a fifth"),
         }
-    coarse = int(np.argmax(spacing))
+    coarse = _coarsest(spacing)
     if spacing[coarse] > _COARSE_TIMES * spacing.min():
         rotation = [turn if axis == coarse else 0.0 for axis in range(3)]
         return {

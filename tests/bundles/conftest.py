@@ -12,6 +12,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from segpipe.dataset.phantom_files import MRI, PhantomKind, ct, write_phantom_dataset, write_phantom_scans
+from segpipe.planning import Wishes, plan_bundle
 
 BUNDLES = sorted(path for path in (Path(__file__).parents[2] / "bundles").iterdir() if path.is_dir())
 FOR_ALL = "mri_hippocampus_unet"  # stands for every bundle where their common code is tested
@@ -26,6 +27,10 @@ SMALL = {  # the CT bundles learn something in two epochs: many steps, and much 
         "batch_size": 1,
         "weight_power": 1.0,
     },
+}
+PLANNED = {  # bundles of `segpipe plan`, from the phantoms, held to the contract of those that are shipped
+    "planned_volumes": Wishes(),
+    "planned_slices": Wishes(dims=2),
 }
 SMALL_NETWORKS = {"filters": [8, 16, 32, 64], "widths": [8, 16], "stages": [[8], [8]]}
 
@@ -45,6 +50,8 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_of(item, root):
     marker = item.get_closest_marker("every_bundle")
+    if isinstance(root, str):
+        return item.path.name == "test_contract.py" and not (marker and marker.args)
     if marker is None:
         return root.name == FOR_ALL
     return not marker.args or Bundle(root, Path(), Path()).modality in marker.args
@@ -125,9 +132,17 @@ class Bundle:
         return parser
 
 
-@pytest.fixture(scope="session", params=BUNDLES, ids=lambda path: path.name)
+@pytest.fixture(
+    scope="session",
+    params=[*BUNDLES, *(pytest.param(name, marks=pytest.mark.slow) for name in PLANNED)],
+    ids=lambda bundle: bundle if isinstance(bundle, str) else bundle.name,
+)
 def bundle(request, phantom_dataset, tmp_path_factory):
     """Return each bundle in turn, on phantoms of what it segments."""
+    if request.param in PLANNED:
+        manifest, folder = phantom_dataset("MR"), tmp_path_factory.mktemp("planned")
+        planned = plan_bundle(manifest, manifest.parent, folder / request.param, PLANNED[request.param])
+        return Bundle(planned.root, manifest, folder / "runs")
     described = Bundle(request.param, Path(), Path())
     return Bundle(request.param, phantom_dataset(described.modality), tmp_path_factory.mktemp("runs"))
 

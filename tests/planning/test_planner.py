@@ -1,0 +1,239 @@
+"""plan_bundle: a manifest becomes a bundle whose files are whole, agree, and say why; or one clear message."""
+
+import inspect
+import json
+import pydoc
+from dataclasses import replace
+
+import monai.bundle
+import numpy as np
+import pytest
+import yaml
+from monai.bundle import ConfigParser
+
+from segpipe.bundle.check import configuration_findings
+from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
+from segpipe.dataset.phantom_files import MRI, ct, write_phantom_dataset
+from segpipe.errors import SegpipeError
+from segpipe.planning import Wishes, plan_bundle
+from segpipe.volumes import Grid, write_label_map, write_volume
+
+SIZE = (24, 20, 18)
+
+
+def write_set(folder, *, channels=1, folds=True, name="mine", classes=None, cases=4):
+    """Write small volumes of noise in which a block is brighter, and return their manifest."""
+    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1.0, 1.5, 1.0]))
+    listed = []
+    for number in range(cases):
+        random = np.random.default_rng(number)
+        labels = np.zeros(SIZE, np.uint8)
+        labels[6:14, 5:12, 4:10] = 1
+        images = [f"images/c{number}_{channel}.nii.gz" for channel in range(channels)]
+        for path in images:
+            voxels = random.normal(100, 20, SIZE) + 80 * labels
+            write_volume(voxels.astype(np.int16), grid, folder / path)
+        write_label_map(labels, grid, folder / f"labels/c{number}.nii.gz")
+        fold = number % 2 if folds else None
+        listed.append(Case(f"c{number}", tuple(images), f"labels/c{number}.nii.gz", f"p{number}", fold))
+    modality = tuple(f"MRI {channel}" for channel in range(channels))
+    manifest = Manifest(name, modality, classes or {0: "background", 1: "block"}, tuple(listed))
+    write_manifest(manifest, folder / "manifest.json")
+    return folder / "manifest.json"
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_set(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_phantom_dataset(
+        tmp_path_factory.mktemp("pictures") / "set", num_cases=8, seed=4, kind=ct(size=96, slices=3)
+    )
+
+
+def planned(manifest, **wishes):
+    return plan_bundle(manifest, manifest.parent, manifest.parent.parent / "bundle", Wishes(**wishes))
+
+
+def parser(root, *names):
+    configuration = ConfigParser()
+    configuration.read_config([str(root / "configs" / f"{name}.yaml") for name in names])
+    configuration.read_meta(str(root / "configs" / "metadata.json"))
+    return configuration
+
+
+def components(config):
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield config
+        for value in config.values():
+            yield from components(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from components(value)
+
+
+def assert_sound(root):
+    """Every id is used, every component is there and takes its arguments."""
+    for names in (["train"], ["train", "multi_gpu_train"], ["train", "evaluate"], ["inference"]):
+        configuration = parser(root, *names)
+        assert configuration_findings(configuration) == [], names
+        for component in components(configuration.get()):
+            target = pydoc.locate(component["_target_"])
+            assert callable(target), component["_target_"]
+            inspect.signature(target).bind(**{key: None for key in component if not key.startswith("_")})
+
+
+@pytest.mark.parametrize(
+    ("channels", "folds", "wishes"),
+    [
+        (1, True, {}),
+        (2, True, {}),
+        (1, False, {}),
+        (1, True, {"dims": 2}),
+        (1, True, {"network": "segnet"}),
+        (1, True, {"network": "segnet", "dims": 2}),
+    ],
+    ids="volumes channels no-folds slices segnet segnet-of-slices".split(),
+)
+def test_its_files_are_sound(channels, folds, wishes, tmp_path):
+    own = planned(write_set(tmp_path / "data", channels=channels, folds=folds), **wishes)
+
+    assert_sound(own.root)
+
+
+@pytest.mark.parametrize("network", ["unet", "segnet"])
+def test_a_bundle_of_pictures_is_sound(pictures, network, tmp_path):
+    own = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", Wishes(network=network))
+
+    assert own.plan.intensity == "hu"
+    assert_sound(own.root)
+
+
+def test_every_number_stands_in_the_file_with_its_reason(data):
+    own = planned(data)
+    text = (own.root / "configs" / "train.yaml").read_text()
+
+    read = yaml.safe_load(text)
+    for name, number in own.plan.numbers.items():
+        assert read[name] == number.value, name
+        (line,) = [line for line in text.splitlines() if line.startswith(f"{name}:")]
+        assert line.endswith(f"# {number.why}"), name
+
+
+def test_the_same_data_make_the_same_bundle(data):
+    first, second = (
+        plan_bundle(data, data.parent, data.parent.parent / name, Wishes()).root for name in ("one", "two")
+    )
+
+    for path in (path for path in first.rglob("*") if path.is_file()):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("channels", "wishes"), [(2, {}), (1, {"dims": 2, "network": "segnet"})], ids="channels segnet-of-slices".split()
+)
+def test_it_trains_and_its_weights_segment(channels, wishes, tmp_path):
+    manifest = write_set(tmp_path / "data", channels=channels)
+    own = planned(manifest, epochs=2, **wishes)
+    root = str(own.root)
+
+    monai.bundle.run(config_file=f"{root}/configs/train.yaml", bundle_root=root, run_name="a", device="cpu")
+    names = [f"{root}/configs/{name}.yaml" for name in ("train", "evaluate")]
+    monai.bundle.run(config_file=names, bundle_root=root, run_name="a", device="cpu")
+
+    assert (own.root / "runs" / "a" / "best.pt").is_file()
+    tables = [path.read_text() for path in (own.root / "runs" / "a").rglob("*.csv")]
+    assert any("block" in table for table in tables)
+
+
+def test_without_folds_it_trains_on_all(tmp_path):
+    own = planned(write_set(tmp_path / "data", folds=False))
+
+    assert parser(own.root, "train")["fold"] == "all"
+    assert "segpipe data split" in own.plan.warnings[0]
+
+
+def test_a_split_of_the_manifest_is_taken(tmp_path):
+    path = write_set(tmp_path / "data", folds=False)
+    content = json.loads(path.read_text())
+    content["splits"] = {"holdout": {"about": "mine", "train": ["c0", "c1", "c2"], "validation": ["c3"]}}
+    path.write_text(json.dumps(content))
+
+    assert parser(planned(path).root, "train")["fold"] == "holdout"
+
+
+def test_names_do_not_break_the_files(tmp_path):
+    classes = {0: "background", 1: 'a "block": #1 of {{ it }}\nor \N{GREEK SMALL LETTER BETA} - two'}
+    own = planned(write_set(tmp_path / "data", name='my "set": #1\nor two', classes=classes))
+
+    assert_sound(own.root)
+    assert parser(own.root, "train")["_meta_"]["label_table"][1]["name"] == classes[1]
+
+
+def test_a_folder_in_the_way_is_not_touched(data):
+    folder = data.parent.parent / "bundle"
+    folder.mkdir()
+
+    with pytest.raises(SegpipeError, match="exists already"):
+        planned(data)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_that_changed_is_refused_and_nothing_is_left(data):
+    path = data.parent / "labels" / "c1.nii.gz"
+    path.unlink()
+
+    with pytest.raises(SegpipeError, match=r"c1: labels/c1\.nii\.gz: missing"):
+        planned(data)
+
+    assert sorted(path.name for path in data.parent.parent.iterdir()) == ["data"]
+
+
+def test_label_maps_without_a_class_are_refused(data):
+    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1.0, 1.5, 1.0]))
+    for path in (data.parent / "labels").iterdir():
+        write_label_map(np.zeros(SIZE, np.uint8), grid, path)
+
+    with pytest.raises(SegpipeError, match="none of 4 label maps has a voxel of block"):
+        planned(data)
+
+
+def test_a_manifest_without_label_maps_is_refused(data):
+    manifest = load_manifest(data)
+    cases = tuple(replace(case, label=None, classes=("block",)) for case in manifest.training)
+    write_manifest(replace(manifest, target="class", training=cases), data)
+
+    with pytest.raises(SegpipeError, match="its target is class"):
+        planned(data)
+
+
+def test_too_little_memory_leaves_nothing(data):
+    with pytest.raises(SegpipeError, match=r"0\.6 GB of memory are too few"):
+        planned(data, memory_gb=0.6)
+
+    assert not (data.parent.parent / "bundle").exists()
+
+
+def test_axes_are_compared_in_one_order(tmp_path):
+    """Volumes whose files lie in other orders have one median spacing."""
+    folder = tmp_path / "data"
+    data = write_set(folder)
+    turned = np.zeros((4, 4))
+    turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = 1.0, 1.0, 1.5, 1.0  # its third axis points to the right
+    size = (SIZE[1], SIZE[2], SIZE[0])
+    grid = Grid.from_affine(size, turned)
+    for kind, write in (("images/c{}_0", write_volume), ("labels/c{}", write_label_map)):
+        for number in range(3):
+            values = np.random.default_rng(0).integers(0, 2, size).astype(np.uint8)
+            write(values, grid, folder / f"{kind.format(number)}.nii.gz")
+
+    own = planned(data)
+
+    assert own.data.sizes == (SIZE,) * 4
+    assert own.plan.numbers["spacing_mm"].value == [1.0, 1.0, 1.5]

@@ -1,0 +1,262 @@
+"""The rules on made-up fingerprints: what decides a number, and that nothing else does."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segpipe.errors import SegpipeError
+from segpipe.planning import Channel, Class, Fingerprint, Wishes
+from segpipe.planning.rules import plan
+
+MRI = Channel("MRI", 0.0, 900.0, 100.0, 700.0)
+CT = Channel("CT", -1000.0, 1200.0, -80.4, 210.2)
+PICTURE = Channel("CT", 0.0, 240.0, 30.0, 200.0)
+
+
+def fingerprint(
+    size=(35, 50, 36), spacing=(1.0, 1.0, 1.0), cases=100, channels=(MRI,), classes=((0.9, 1.0), (0.1, 1.0))
+):
+    return Fingerprint(
+        patients=cases,
+        sizes=(size,) * cases,
+        spacings_mm=(spacing,) * cases,
+        channels=tuple(channels),
+        classes=tuple(Class(share, round(having * cases)) for share, having in classes),
+    )
+
+
+def linear(architecture, batch_size, patch_size):
+    return batch_size * math.prod(patch_size) * 2000
+
+
+def planned(data, **wishes):
+    return plan(data, Wishes(**{"training_share": 0.8, **wishes}), linear)
+
+
+def numbers(data, **wishes):
+    return {name: number.value for name, number in planned(data, **wishes).numbers.items()}
+
+
+def test_a_small_volume_is_a_patch():
+    found = numbers(fingerprint())
+
+    assert found["patch_size"] == found["window_size"] == [32, 48, 32]
+    assert found["spacing_mm"] == [1.0, 1.0, 1.0]
+    assert found["filters"] == [16, 32, 64, 128]
+    assert found["strides"] == [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
+    assert not planned(fingerprint()).crops_by_class
+
+
+def test_a_large_volume_is_cut_into_cubes_in_mm():
+    found = numbers(fingerprint((512, 512, 120), (0.8, 0.8, 2.4), channels=(CT,)))
+
+    extents = [n * mm for n, mm in zip(found["patch_size"], (0.8, 0.8, 2.4), strict=True)]
+    assert max(extents) < 1.5 * min(extents)
+    assert math.prod(found["patch_size"]) <= 96 * 96 * 32
+
+
+def test_a_patch_of_a_part_is_drawn_round_classes():
+    assert planned(fingerprint((200, 200, 200))).crops_by_class
+
+
+def test_a_coarse_axis_is_halved_later_and_spared_by_kernels_and_turns():
+    found = numbers(fingerprint((256, 256, 40), (0.6, 0.6, 3.0)))
+
+    assert found["strides"][1] == [2, 2, 1]
+    assert found["kernel_size"][0] == [3, 3, 1]
+    assert found["kernel_size"][-1] == [3, 3, 3]
+    assert found["rotation"][:2] == [0.0, 0.0]
+    assert found["scaling"][2] == 0.0
+
+
+def test_the_coarse_axis_of_some_scans_is_not_that_of_all():
+    spacings = ((1.0, 1.0, 2.0),) * 4 + ((1.0, 1.0, 5.0),) * 6
+    data = replace(fingerprint((128, 128, 40), cases=10), spacings_mm=spacings)
+
+    assert numbers(data)["spacing_mm"] == [1.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing"), [((256, 256, 30), (0.7, 0.7, 7.0)), ((256, 256, 5), (1.0, 1.0, 3.0))], ids="thick few".split()
+)
+def test_thick_or_few_slices_are_taken_by_themselves(size, spacing):
+    own = planned(fingerprint(size, spacing, channels=(CT,)))
+
+    assert own.architecture.dims == 2
+    assert own.numbers["spacing_mm"].value == [*spacing[:2], None]
+    assert own.crops_by_class
+
+
+def test_slices_are_taken_along_the_coarsest_axis():
+    own = planned(fingerprint((256, 20, 250), (0.9, 9.0, 1.0)))
+
+    assert own.axcodes == "RSA"
+    assert own.numbers["spacing_mm"].value == [0.9, 1.0, None]
+
+
+def test_slices_of_cubes_are_axial():
+    assert planned(fingerprint(), dims=2).axcodes == "RAS"
+
+
+def test_dimensions_can_be_asked_for():
+    assert planned(fingerprint(), dims=2).architecture.dims == 2
+    assert planned(fingerprint((256, 256, 30), (0.7, 0.7, 7.0)), dims=3).architecture.dims == 3
+
+
+def test_pictures_have_no_third_dimension():
+    with pytest.raises(SegpipeError, match="pictures of 2"):
+        planned(fingerprint((512, 512), (1.0, 1.0)), dims=3)
+
+
+def test_a_picture_is_seen_whole():
+    found = numbers(fingerprint((512, 512), (1.0, 1.0)))
+
+    assert "spacing_mm" not in found
+    assert found["patch_size"] == [384, 384]
+    assert found["window_size"] == [512, 512]
+    assert found["widths"] == [8, 16, 32, 64, 128, 256, 256]
+
+
+def test_many_small_pictures_make_a_batch():
+    assert numbers(fingerprint((64, 64), (1.0, 1.0), cases=700))["batch_size"] == 16
+
+
+@pytest.mark.parametrize(
+    ("channels", "expected"),
+    [
+        ((CT,), "hu"),
+        ((PICTURE,), "uint8"),
+        ((MRI,), "z-score"),
+        ((replace(MRI, modality="MRI T1"), replace(MRI, modality="MRI FLAIR")), "z-score"),
+        ((CT, replace(MRI, modality="PET")), "z-score"),
+        ((replace(CT, low=-1.5, high=3.0),), "z-score"),
+    ],
+    ids="hu pictures mri two-mri pet-ct z-scored-ct".split(),
+)
+def test_intensities_by_modality(channels, expected):
+    assert planned(fingerprint(channels=channels)).intensity == expected
+
+
+def test_the_window_is_the_foregrounds():
+    assert numbers(fingerprint(channels=(CT,)))["window_hu"] == [-81.0, 211.0]
+
+
+def test_ct_that_is_in_no_known_unit_is_warned_of():
+    (warning,) = planned(fingerprint(channels=(replace(CT, low=5.0, high=3000.0),))).warnings
+
+    assert "neither in HU" in warning
+
+
+def test_classes_alike_are_not_weighted():
+    found = numbers(fingerprint(classes=((0.9, 1), (0.06, 1), (0.04, 1))))
+
+    assert "weight_power" not in found
+    assert found["dice_weight"] == 1.0
+    assert found["batch_dice"] is False
+
+
+def test_a_rare_class_is_weighted():
+    found = numbers(fingerprint(classes=((0.9, 1), (0.09, 1), (0.01, 0.25))))
+
+    assert found["weight_power"] == 0.5
+    assert found["dice_weight"] == 3.0
+    assert found["batch_dice"] is True
+
+
+def test_a_class_that_nobody_has_gets_no_weight_and_a_warning():
+    own = planned(fingerprint(classes=((0.9, 1), (0.1, 1), (0.0, 0))))
+
+    assert "weight_power" not in own.numbers
+    assert "1 of 2 classes are in no label map" in own.warnings[0]
+
+
+def test_a_single_patient_is_warned_of():
+    (warning,) = planned(fingerprint(cases=1), training_share=1.0).warnings
+
+    assert "nothing can be held out" in warning
+
+
+def test_cases_without_folds_are_warned_of():
+    (warning,) = planned(fingerprint(), training_share=1.0).warnings
+
+    assert "segpipe data split" in warning
+
+
+@pytest.mark.parametrize("cases", [1, 9, 200, 5000])
+def test_trainings_see_as_many_patches_however_many_cases(cases):
+    found = numbers(fingerprint(cases=cases), training_share=1.0)
+
+    seen = found["epochs"] * found["patches_per_case"] * cases
+    assert 2240 * 0.6 <= seen <= max(2240 * 1.4, cases)
+    assert found["patches_per_case"] * cases >= 64 or cases == 9
+
+
+def test_epochs_can_be_asked_for():
+    assert numbers(fingerprint(), epochs=3)["epochs"] == 3
+
+
+def test_a_card_sees_more():
+    own, card = (numbers(fingerprint((256, 256, 256)), cuda=cuda, memory_gb=64) for cuda in (False, True))
+
+    assert math.prod(card["patch_size"]) > 4 * math.prod(own["patch_size"])
+    assert card["epochs"] > 5 * own["epochs"]
+
+
+def test_less_memory_is_a_smaller_patch():
+    data = fingerprint((200, 200, 200))
+    large, small = (planned(data, memory_gb=gigabytes) for gigabytes in (8.0, 1.0))
+
+    assert math.prod(small.numbers["patch_size"].value) < math.prod(large.numbers["patch_size"].value)
+    assert "would not fit the memory" in small.numbers["patch_size"].why
+    assert small.peak_gb <= 1.0
+
+
+def test_images_that_do_not_fit_are_read_again():
+    data = fingerprint((512, 512, 300), channels=(CT,))
+
+    assert numbers(data, memory_gb=8.0)["cache"] is False
+    assert numbers(data, memory_gb=200.0)["cache"] is True
+
+
+def test_too_little_memory_is_refused_with_what_it_takes():
+    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.8GB or more"):
+        planned(fingerprint((200, 200, 200)), memory_gb=0.5)
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(SegpipeError, match="choose one of unet, segnet"):
+        planned(fingerprint(), network="unett")
+
+
+def test_every_number_says_why():
+    for number in planned(fingerprint()).numbers.values():
+        assert len(number.why) > 5
+        assert "\n" not in number.why
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    size=st.lists(st.integers(8, 600), min_size=2, max_size=3),
+    data=st.data(),
+    memory=st.sampled_from([1.0, 2.0, 8.0]),
+    network=st.sampled_from(["unet", "segnet"]),
+    cuda=st.booleans(),
+)
+def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, network, cuda):
+    spacing = [data.draw(st.floats(0.3, 10.0)) for _ in size]
+    own = planned(
+        fingerprint(tuple(size), tuple(spacing), cases=5), memory_gb=memory, network=network, cuda=cuda
+    )
+    found = {name: number.value for name, number in own.numbers.items()}
+
+    units = own.architecture.units
+    assert len(found["patch_size"]) == own.architecture.dims
+    for name in ("patch_size", "window_size"):
+        assert all(n >= unit and n % unit == 0 for n, unit in zip(found[name], units, strict=True)), name
+        assert any(n >= 2 * unit for n, unit in zip(found[name], units, strict=True)), name
+    assert own.peak_gb <= memory
+    assert 1 <= found["batch_size"] <= 16
+    assert found["epochs"] >= found["val_interval"] >= 1
