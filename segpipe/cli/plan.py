@@ -48,7 +48,9 @@ def plan(
     Console(markup=False, emoji=False).print(table)
     for warning in planned.plan.warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
+    typer.echo(
+        f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory"
+    )
 
 
 def _gigabytes(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segpipe.planning.fingerprint import Channel, Class, Fingerprint, fingerprint
 from segpipe.planning.planner import PlannedBundle, plan_bundle
-from segpipe.planning.rules import NETWORKS, Number, Plan, Wishes
+from segpipe.planning.plans import NETWORKS, Number, Plan, Wishes
 
 __all__ = [
     "NETWORKS",

@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from segpipe.planning.rules import Number, Plan
+from segpipe.planning.plans import Number, Plan
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _COMMENT_COLUMN = 37

@@ -1,4 +1,4 @@
-"""What a training step holds in memory, before it is run: networks of meta tensors say what their gradients will need."""
+"""What a training step holds in memory, told before it is run by a network of meta tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from segpipe.losses import DiceCrossEntropy
 from segpipe.networks import SegNet, UNet
-from segpipe.planning.rules import Architecture
+from segpipe.planning.plans import Architecture
 
 _FLOAT = 4  # bytes
 _COPIES_OF_WEIGHTS = 4  # the weights, their gradients and AdamW's two moments
@@ -18,7 +18,7 @@ _IN_FLIGHT = 3  # of the largest activation, on the way back, beside what was ke
 
 
 def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence[int]) -> int:
-    """Return what a training step holds at its peak: activations kept for the gradients, weights and what belongs to them.
+    """Return what a training step holds at its peak: activations kept for gradients, and weights with what is theirs.
 
     Nothing is computed: tensors on the meta device have shapes and no content.
 

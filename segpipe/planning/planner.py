@@ -20,13 +20,19 @@ from segpipe.labels import LabelTable
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
 from segpipe.planning.memory import step_bytes
-from segpipe.planning.rules import Number, Plan, Wishes, plan
+from segpipe.planning.plans import Number, Plan, Wishes
+from segpipe.planning.rules import plan
 
 _SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
 _TEMPLATED = (
-    *("configs/train.yaml", "configs/inference.yaml", "configs/evaluate.yaml", "configs/multi_gpu_train.yaml"),
+    *(
+        "configs/train.yaml",
+        "configs/inference.yaml",
+        "configs/evaluate.yaml",
+        "configs/multi_gpu_train.yaml",
+    ),
     *("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE"),
 )
 _REQUIRED = ("nibabel", "SimpleITK", "pytorch-ignite", "tensorboard")
@@ -51,7 +57,9 @@ class PlannedBundle:
     data: Fingerprint
 
 
-def plan_bundle(manifest: str | Path, dataset_dir: str | Path, output: str | Path, wishes: Wishes) -> PlannedBundle:
+def plan_bundle(
+    manifest: str | Path, dataset_dir: str | Path, output: str | Path, wishes: Wishes
+) -> PlannedBundle:
     """Write the bundle that a data set asks for.
 
     Args:
@@ -72,7 +80,9 @@ def plan_bundle(manifest: str | Path, dataset_dir: str | Path, output: str | Pat
         raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
     described = load_manifest(manifest)
     if described.target != "mask":
-        raise SegpipeError(f"{described.name}: its target is {described.target}; plans are made for label maps")
+        raise SegpipeError(
+            f"{described.name}: its target is {described.target}; plans are made for label maps"
+        )
     labels = described.label_table()
     reports = require_valid(described.training, folder, described, labels)
     data = fingerprint(described.training, reports, labels)

@@ -3,30 +3,35 @@
 In words:
 
 1. Dimensions. Pictures are 2D, volumes 3D, unless their slices are so thick (8 times a pixel) or so few (8) that a
-   three-dimensional kernel has nothing to see across them. A network of slices then takes them along the coarsest axis.
-2. Spacing. The median of the cases along each axis; where one axis is more than 3 times as coarse as the finest, its
-   10th percentile, so that the sharp scans lose little (Isensee et al., nnU-Net, Nature Methods 18, 2021). Pictures keep their
-   pixels: what formats of pictures say of spacing cannot be relied on.
-3. Intensities. CT in Hounsfield units: the window from the 0.5th to the 99.5th percentile of the foreground (nnU-Net's),
-   clipped, 0 to 1. CT as 8-bit pictures: slice by slice, since each was windowed by somebody. All else: zero mean and unit
-   variance, scan by scan and channel by channel.
-4. Patch. The median case, each axis rounded down to what the network can halve; where that is more voxels than a step may
-   have (`_MOST_VOXELS`) or takes more memory than there is, the axis of the largest extent in mm is cut until it fits, so
-   that the patch becomes a cube in mm (nnU-Net's, on the median shape).
-5. Network. An axis is halved while it keeps 4 voxels and is no more than twice as fine as the finest (nnU-Net's), at most 6
-   times; kernels leave out an axis that is not halved yet for its coarseness. Channels double from level to level, from 16 in
-   3D and 8 in 2D, up to 256: measured on the hippocampus and lung sets, twice as many gain nothing there and take four times as long.
+   three-dimensional kernel has nothing to see across them. A network of slices then takes them along the coarsest
+   axis.
+2. Spacing. The median of the cases along each axis; where one axis is more than 3 times as coarse as the finest,
+   its 10th percentile, so that the sharp scans lose little (Isensee et al., nnU-Net, Nature Methods 18, 2021).
+   Pictures keep their pixels: what formats of pictures say of spacing cannot be relied on.
+3. Intensities. CT in Hounsfield units: the window from the 0.5th to the 99.5th percentile of the foreground (nnU-
+   Net's), clipped, 0 to 1. CT as 8-bit pictures: slice by slice, since each was windowed by somebody. All else:
+   zero mean and unit variance, scan by scan and channel by channel.
+4. Patch. The median case, each axis rounded down to what the network can halve; where that is more voxels than a
+   step may have (`_MOST_VOXELS`) or takes more memory than there is, the axis of the largest extent in mm is cut
+   until it fits, so that the patch becomes a cube in mm (nnU-Net's, on the median shape).
+5. Network. An axis is halved while it keeps 4 voxels and is no more than twice as fine as the finest (nnU-Net's),
+   at most 6 times; kernels leave out an axis that is not halved yet for its coarseness. Channels double from level
+   to level, from 16 in 3D and 8 in 2D, up to 256, as in the bundles that are shipped: few, so that a step is cheap
+   on a processor.
 6. Batch. As many patches as make 65,536 voxels, from 1 to 16: both of our best bundles are so.
-7. Window of inference. As the patch in 3D, since instance norm counts a window's padding; the whole picture in 2D where it has at
-   most twice the patch's pixels.
-8. Loss. Dice and cross-entropy. Where one class of the foreground is 5 times as common as another, the cross-entropy is weighted by
-   the square root of median-frequency weights. Where a class is absent from cases, the Dice is the batch's and skips what is absent;
-   where one is absent from more than half, it counts thrice (benchmarks/README.md: less, and the lungs' effusion is never found).
-9. Sampling. Where the patch has most of the median case, anywhere; else round a voxel of a class, all classes alike.
-10. Augmentation. Turns and scales, about the coarse axis alone where one is 3 times as coarse; brightness, contrast, noise, half as much
-   in CT, whose numbers mean something. No mirror images: what is left and what is right, a fingerprint does not say.
-11. Schedule. AdamW, one cycle; as many patches as our best trainings saw (2,240 in 3D, 6,500 in 2D; ten times as many on a CUDA
-   card), in epochs of at least 64; ten validations.
+7. Window of inference. As the patch in 3D, since instance norm counts a window's padding; the whole picture in 2D
+   where it has at most twice the patch's pixels.
+8. Loss. Dice and cross-entropy. Where one class of the foreground is 5 times as common as another, the cross-
+   entropy is weighted by the square root of median-frequency weights. Where a class is absent from cases, the Dice
+   is the batch's and skips what is absent; where one is absent from more than half, it counts thrice
+   (benchmarks/README.md: less, and the lungs' effusion is never found).
+9. Sampling. Where the patch has most of the median case, anywhere; else round a voxel of a class, all classes
+   alike.
+10. Augmentation. Turns and scales, about the coarse axis alone where one is 3 times as coarse; brightness,
+   contrast, noise, half as much in CT, whose numbers mean something. No mirror images: what is left and what is
+   right, a fingerprint does not say.
+11. Schedule. AdamW, one cycle; as many patches as in our bundles (2,240 in 3D, 6,500 in 2D; ten times as
+   many on a CUDA card), in epochs of at least 64; ten validations.
 
 Each number carries its reason into the YAML. Nothing here sees a name, a path or a voxel.
 """
@@ -34,16 +39,17 @@ Each number carries its reason into the YAML. Nothing here sees a name, a path o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.planning.fingerprint import Channel, Fingerprint
+from segpipe.planning.plans import NETWORKS, Architecture, Number, Plan, StepBytes, Wishes
 
-NETWORKS = ("unet", "segnet")
+Array = NDArray[Any]
 _THICK_TIMES, _FEW_SLICES = 8.0, 8
 _COARSE_TIMES = 3.0
 _HALVED_TIMES = 2.0
@@ -64,98 +70,6 @@ _CACHE_SHARE = 0.5
 _PROCESS_BYTES = 0.75e9
 
 
-@dataclass(frozen=True)
-class Number:
-    """A planned value.
-
-    Attributes:
-        value: of plain types, as YAML has them.
-        why: a few words.
-    """
-
-    value: Any
-    why: str
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user asks of a plan.
-
-    Attributes:
-        memory_gb: that training may take, the process and cached images included.
-        network: of `NETWORKS`.
-        dims: 2 or 3; None decides by the data.
-        epochs: of training; None decides by the data.
-        cuda: whether a CUDA card trains.
-        training_share: of the cases, that are left when a fold is held out.
-    """
-
-    memory_gb: float = 8.0
-    network: str = "unet"
-    dims: int | None = None
-    epochs: int | None = None
-    cuda: bool = False
-    training_share: float = 1.0
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A network in numbers, for `StepBytes` and the YAML.
-
-    Attributes:
-        name: DynUNet, UNet or SegNet.
-        dims: 2 or 3.
-        num_channels, num_classes: in and out.
-        strides: voxels by which each level is coarser than the one above, a list of one number an axis a level, the first 1.
-        kernels: of each level, likewise.
-        widths: channels of each level.
-    """
-
-    name: str
-    dims: int
-    num_channels: int
-    num_classes: int
-    strides: tuple[tuple[int, ...], ...]
-    kernels: tuple[tuple[int, ...], ...]
-    widths: tuple[int, ...]
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        """By how much each axis is halved in all."""
-        return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
-
-
-StepBytes = Callable[[Architecture, int, Sequence[int]], int]
-"""Tells what a training step holds at its peak: network, batch, patch."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A bundle in numbers.
-
-    Attributes:
-        architecture: of the network.
-        dims: 2 or 3.
-        intensity: z-score, hu or uint8.
-        axcodes: the order of a volume's axes.
-        is_volume: whether the cases are 3D.
-        crops_by_class: whether patches are drawn round voxels of classes.
-        numbers: YAML id -> planned number, in the order of the file.
-        peak_gb: of training, predicted.
-        warnings: what makes the plan weak, in one sentence each.
-    """
-
-    architecture: Architecture
-    dims: Number
-    intensity: str
-    axcodes: str
-    is_volume: bool
-    crops_by_class: bool
-    numbers: dict[str, Number]
-    peak_gb: float
-    warnings: tuple[str, ...] = field(default=())
-
-
 def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     """Apply the rules.
 
@@ -165,7 +79,8 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         step_bytes: see `segpipe.planning.memory.step_bytes`.
 
     Raises:
-        SegpipeError: wishes that cannot be had: a network of volumes for pictures, or less memory than the smallest patch needs.
+        SegpipeError: wishes that cannot be had: a network of volumes for pictures, or less memory than
+            the smallest patch needs.
     """
     dims = _dims(data, wishes.dims)
     axes = _axes(data, dims.value)
@@ -203,9 +118,11 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         _MOST_OF_CASE * length > size for length, size in zip(median[plane], patch.value, strict=True)
     )
     numbers |= _loss(data, by_class=by_class)
-    numbers |= _augmentation(data, dims.value, target[plane], intensity)
+    numbers |= _augmentation(dims.value, target[plane])
     what = f"{cache_bytes / 1e9:.2g} GB of images in memory"
-    numbers["cache"] = Number(cached, what if cached else f"{what} would be too much; each is read again every epoch")
+    numbers["cache"] = Number(
+        cached, what if cached else f"{what} would be too much; each is read again every epoch"
+    )
     peak = _PROCESS_BYTES + (cache_bytes if cached else 0) + held
     return Plan(
         architecture=architecture,
@@ -224,7 +141,9 @@ def _dims(data: Fingerprint, asked: int | None) -> Number:
     """Rule 1."""
     if data.spatial_dims == 2:
         if asked == 3:
-            raise SegpipeError("plan: 3 dimensions are asked for, but the cases are pictures of 2; leave out --dims")
+            raise SegpipeError(
+                "plan: 3 dimensions are asked for, but the cases are pictures of 2; leave out --dims"
+            )
         return Number(2, "the cases are pictures")
     if asked is not None:
         return Number(asked, "as asked for")
@@ -244,26 +163,30 @@ def _axes(data: Fingerprint, dims: int) -> list[int]:
     return [axis for axis in range(3) if axis != coarse] + [coarse]
 
 
-def _coarsest(spacing: np.ndarray[Any, Any]) -> int:
+def _coarsest(spacing: Array) -> int:
     """Return the coarsest axis, of several alike the last: slices that nothing else tells are axial."""
     return len(spacing) - 1 - int(np.argmax(np.round(spacing[::-1], 2)))
 
 
-def _spacing(data: Fingerprint, dims: int, spacings: np.ndarray[Any, Any]) -> Number:
+def _spacing(data: Fingerprint, dims: int, spacings: Array) -> Number:
     """Rule 2."""
     if data.spatial_dims == 2:
         return Number(None, "pictures keep their pixels")
     median = np.median(spacings, axis=0)
     if dims == 2:
-        return Number([*_rounded(median[:2]), None], f"the median of {data.cases} scans; slices stay where they are")
+        return Number(
+            [*_rounded(median[:2]), None], f"the median of {data.cases} scans; slices stay where they are"
+        )
     coarse, finest = _coarsest(median), median.min()
     if median[coarse] > _COARSE_TIMES * finest:
         median[coarse] = np.percentile(spacings[:, coarse], 10)
-        return Number(_rounded(median), f"the median of {data.cases} scans; of the coarse axis the 10th percentile")
+        return Number(
+            _rounded(median), f"the median of {data.cases} scans; of the coarse axis the 10th percentile"
+        )
     return Number(_rounded(median), f"the median of {data.cases} scans")
 
 
-def _rounded(values: np.ndarray[Any, Any]) -> list[float]:
+def _rounded(values: Array) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
 
 
@@ -275,17 +198,21 @@ def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
         low = min(channel.foreground_low for channel in channels)
         high = max(channel.foreground_high for channel in channels)
         low, high = float(math.floor(low)), float(max(math.ceil(high), math.floor(low) + 1))
-        numbers["window_hu"] = Number([low, high], "HU that become 0 and 1: the foreground's 0.5th and 99.5th percentiles")
+        numbers["window_hu"] = Number(
+            [low, high], "HU that become 0 and 1: the foreground's 0.5th and 99.5th percentiles"
+        )
         numbers["intensity"] = Number("hu", "the scans are in HU; pictures of 8 bits are refused")
         return "hu"
     if all(channel.low >= 0 and channel.high <= _EIGHT_BIT for channel in channels):
-        numbers["window_hu"] = Number([-1000.0, 400.0], "of no use: the cases are pictures, and HU are refused")
+        numbers["window_hu"] = Number(
+            [-1000.0, 400.0], "of no use: the cases are pictures, and HU are refused"
+        )
         numbers["intensity"] = Number("uint8", "the cases are CT as 8-bit pictures; scans in HU are refused")
         return "uint8"
     return "z-score"
 
 
-def _cache_bytes(sizes: np.ndarray[Any, Any], num_channels: int) -> int:
+def _cache_bytes(sizes: Array, num_channels: int) -> int:
     """Return what all images and label maps hold, in float32."""
     return int(np.prod(sizes, axis=1).sum() * 4 * (num_channels + 1))
 
@@ -294,41 +221,40 @@ def _patch(
     data: Fingerprint,
     wishes: Wishes,
     dims: int,
-    median: np.ndarray[Any, Any],
-    spacing: np.ndarray[Any, Any],
+    median: Array,
+    spacing: Array,
     step_bytes: StepBytes,
     free: float,
 ) -> tuple[Architecture, Number, Number, int]:
     """Rules 4 to 6: return network, patch, batch and the bytes of a step."""
     most = _MOST_VOXELS[dims] * (_CARD_TIMES if wishes.cuda else 1)
-    size = median.astype(int)
-    cut_for = ""
-    while True:
+    size: Array | None = median.astype(int)
+    cut_for = "nothing"
+    while size is not None:
         architecture = _architecture(data, wishes.network, dims, size, spacing)
         patch = _fitted(size, architecture.units)
         voxels = math.prod(patch)
         batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)
-        held = None
-        if voxels <= most:
+        if voxels > most:
+            cut_for = "time"
+        else:
             held = step_bytes(architecture, batch, patch)
             while held > free and batch > 1:
                 batch -= 1
                 held = step_bytes(architecture, batch, patch)
             if held <= free:
                 break
-        cut_for = cut_for or ("memory" if held is not None else "time")
-        if held is not None:
             cut_for = "memory"
         size = _cut(size, spacing, architecture.units)
-        if size is None:
-            needed = (held or 0) + wishes.memory_gb * 1e9 - free
-            raise SegpipeError(
-                f"plan: {wishes.memory_gb:g} GB of memory are too few: even a patch of {' x '.join(map(str, patch))} voxels "
-                f"takes about {needed / 1e9:.1f} GB in training; give --memory {math.ceil(needed / 1e8) / 10:g}GB or more"
-            )
+    else:
+        needed = step_bytes(architecture, 1, patch) + wishes.memory_gb * 1e9 - free
+        raise SegpipeError(
+            f"plan: {wishes.memory_gb:g} GB of memory are too few: even a patch of {' x '.join(map(str, patch))} "
+            f"voxels takes about {needed / 1e9:.1f} GB in training; give --memory {math.ceil(needed / 1e8) / 10:g}GB or more"
+        )
     text = " x ".join(f"{length:.0f}" for length in median)
     why = {
-        "": f"nearly the median case, {text}",
+        "nothing": f"nearly the median case, {text}",
         "time": f"of the median case, {text}: more would take a step too long",
         "memory": f"of the median case, {text}: more would not fit the memory",
     }[cut_for]
@@ -340,7 +266,7 @@ def _patch(
     )
 
 
-def _fitted(size: np.ndarray[Any, Any], units: Sequence[int]) -> list[int]:
+def _fitted(size: Array, units: Sequence[int]) -> list[int]:
     """Round down to what the network halves to whole voxels, of which one axis must keep two."""
     patch = [max(int(n) // unit, 1) * unit for n, unit in zip(size, units, strict=True)]
     if not any(n >= 2 * unit for n, unit in zip(patch, units, strict=True)):
@@ -349,9 +275,7 @@ def _fitted(size: np.ndarray[Any, Any], units: Sequence[int]) -> list[int]:
     return patch
 
 
-def _cut(
-    size: np.ndarray[Any, Any], spacing: np.ndarray[Any, Any], units: Sequence[int]
-) -> np.ndarray[Any, Any] | None:
+def _cut(size: Array, spacing: Array, units: Sequence[int]) -> Array | None:
     """Return a patch whose axis of the largest extent is a step smaller; None where none can be."""
     smallest = 2 * _FEWEST_BELOW
     for axis in np.argsort(-size * spacing, kind="stable"):
@@ -363,9 +287,7 @@ def _cut(
     return None
 
 
-def _architecture(
-    data: Fingerprint, network: str, dims: int, size: np.ndarray[Any, Any], spacing: np.ndarray[Any, Any]
-) -> Architecture:
+def _architecture(data: Fingerprint, network: str, dims: int, size: Array, spacing: Array) -> Architecture:
     """Rule 5."""
     if network not in NETWORKS:
         raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
@@ -390,12 +312,12 @@ def _architecture(
     widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
     if name == "SegNet":  # its last pool has no level below
         widths = widths[: max(len(strides) - 1, 1)]
-    return Architecture(name, dims, len(data.channels), len(data.classes), tuple(strides), tuple(kernels), widths)
+    return Architecture(
+        name, dims, len(data.channels), len(data.classes), tuple(strides), tuple(kernels), widths
+    )
 
 
-def _window(
-    dims: int, median: np.ndarray[Any, Any], patch: Number, units: Sequence[int]
-) -> Number:
+def _window(dims: int, median: Array, patch: Number, units: Sequence[int]) -> Number:
     """Rule 7."""
     if dims == 2:
         whole = [math.ceil(n / unit) * unit for n, unit in zip(median, units, strict=True)]
@@ -404,7 +326,7 @@ def _window(
     return Number(patch.value, "as the patch: instance norm counts the padding of a larger one")
 
 
-def _overlap(median: np.ndarray[Any, Any], window: Sequence[int]) -> Number:
+def _overlap(median: Array, window: Sequence[int]) -> Number:
     """Return the overlap of windows: half, where they are few."""
     windows = math.prod(math.ceil(2 * length / size) for length, size in zip(median, window, strict=True))
     if len(window) == 3 and windows <= _FEW_WINDOWS:
@@ -414,21 +336,24 @@ def _overlap(median: np.ndarray[Any, Any], window: Sequence[int]) -> Number:
 
 def _network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Number]:
     bottom = [size // unit for size, unit in zip(patch, network.units, strict=True)]
-    why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: wider gained nothing on our sets"
+    why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: few, so that a step is cheap on a processor"
     if network.name == "UNet":
         return {
             "widths": Number(list(network.widths), f"{why}; {bottom} voxels at the bottom"),
-            "dropout": Number(0.2, "of the bottom level; as in our best network of slices"),
+            "dropout": Number(0.2, "of the bottom level; as in our bundles of slices"),
         }
     if network.name == "SegNet":
         return {
-            "stages": Number([[width, width] for width in network.widths], f"{why}; {bottom} voxels at the bottom"),
-            "dropout": Number(0.2, "of the deepest stage; as in our best network of slices"),
+            "stages": Number(
+                [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the bottom"
+            ),
+            "dropout": Number(0.2, "of the deepest stage; as in our bundles of slices"),
         }
     return {
         "filters": Number(list(network.widths), why),
         "kernel_size": Number(
-            list(map(list, network.kernels)), "1 across an axis that is more than twice as coarse as the finest"
+            list(map(list, network.kernels)),
+            "1 across an axis that is more than twice as coarse as the finest",
         ),
         "strides": Number(list(map(list, network.strides)), f"every axis down to 4 voxels or so: {bottom}"),
         "upsample_kernel_size": Number(list(map(list, network.strides[1:])), "as the strides"),
@@ -444,11 +369,11 @@ def _schedule(data: Fingerprint, wishes: Wishes, dims: int, network: Architectur
     seen = f"{epochs * cases * repeats:,} patches of {cases} cases"
     peak = 3.0e-3 if network.name == "DynUNet" else 1.0e-3
     return {
-        "epochs": Number(epochs, f"as asked for: {seen}" if wishes.epochs else f"{seen}, as our best trainings saw"),
+        "epochs": Number(epochs, f"as asked for: {seen}" if wishes.epochs else f"{seen}, as in our bundles"),
         "patches_per_case": Number(repeats, f"an epoch, which so has {cases * repeats}"),
-        "learning_rate": Number(peak, "the peak of one cycle; the best of ours for this network"),
+        "learning_rate": Number(peak, "the peak of one cycle; as in our bundles with this network"),
         "warm_up_share": Number(0.2, "of all steps"),
-        "weight_decay": Number(1.0e-4, "AdamW's; more or less changed nothing on our sets"),
+        "weight_decay": Number(1.0e-4, "AdamW's; as in our bundles"),
         "val_interval": Number(max(epochs // _VALIDATIONS, 1), "epochs; ten validations in all"),
         "patience": Number(0, "0: a cycle is of use only when it ends"),
     }
@@ -463,20 +388,24 @@ def _loss(data: Fingerprint, *, by_class: bool) -> dict[str, Number]:
     numbers = {
         "dice_weight": Number(3.0, f"one class is in {rarest:.0%} of the cases: with less it is never found")
         if rarest < 0.5
-        else Number(1.0, f"of the Dice loss beside the cross-entropy; the rarest class is in {rarest:.0%} of the cases"),
-        "batch_dice": Number(lacking, "a patch may lack a class" if lacking else "every patch has every class"),
+        else Number(
+            1.0,
+            f"of the Dice loss beside the cross-entropy; the rarest class is in {rarest:.0%} of the cases",
+        ),
+        "batch_dice": Number(
+            lacking, "a patch may lack a class" if lacking else "every patch has every class"
+        ),
     }
     if max(shares) > _COMMON_TIMES * min(shares) and len(present) == len(data.classes) - 1:
         times = max(shares) / min(shares)
-        numbers["weight_power"] = Number(0.5, f"of the class weights: one class has {times:.0f} times another's voxels")
+        numbers["weight_power"] = Number(
+            0.5, f"of the class weights: one class has {times:.0f} times another's voxels"
+        )
     return numbers
 
 
-def _augmentation(
-    data: Fingerprint, dims: int, spacing: np.ndarray[Any, Any], intensity: str
-) -> dict[str, Number]:
-    """Rule 10."""
-    del data, intensity
+def _augmentation(dims: int, spacing: Array) -> dict[str, Number]:
+    """Rule 10; how strong brightness and noise are, goes by the kind of intensities."""
     turn = 0.26
     if dims == 2:
         return {
@@ -500,16 +429,19 @@ def _warnings(data: Fingerprint, wishes: Wishes) -> list[str]:
     found = []
     if data.patients == 1:
         found.append(
-            "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and it "
-            "learns this one anatomy; use it to try the pipeline, not on other scans"
+            "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
+            "it learns this one anatomy; use it to try the pipeline, not on other scans"
         )
     elif wishes.training_share == 1.0:
         found.append(
-            "the manifest has no folds: the plan trains on every case and validates on none; divide them with `segpipe data split`"
+            "the manifest has no folds: the plan trains on every case and validates on none; divide them with "
+            "`segpipe data split`"
         )
     absent = sum(not own.cases for own in data.classes[1:])
     if absent:
-        found.append(f"{absent} of {len(data.classes) - 1} classes are in no label map, and will not be learnt")
+        found.append(
+            f"{absent} of {len(data.classes) - 1} classes are in no label map, and will not be learnt"
+        )
     not_hu = [
         channel.modality
         for channel in data.channels

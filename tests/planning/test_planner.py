@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from segpipe.bundle.check import configuration_findings
 from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
-from segpipe.dataset.phantom_files import MRI, ct, write_phantom_dataset
+from segpipe.dataset.phantom_files import ct, write_phantom_dataset
 from segpipe.errors import SegpipeError
 from segpipe.planning import Wishes, plan_bundle
 from segpipe.volumes import Grid, write_label_map, write_volume
@@ -97,7 +97,7 @@ def assert_sound(root):
         (1, True, {"network": "segnet"}),
         (1, True, {"network": "segnet", "dims": 2}),
     ],
-    ids="volumes channels no-folds slices segnet segnet-of-slices".split(),
+    ids=["volumes", "channels", "no-folds", "slices", "segnet", "segnet-of-slices"],
 )
 def test_its_files_are_sound(channels, folds, wishes, tmp_path):
     own = planned(write_set(tmp_path / "data", channels=channels, folds=folds), **wishes)
@@ -135,7 +135,9 @@ def test_the_same_data_make_the_same_bundle(data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("channels", "wishes"), [(2, {}), (1, {"dims": 2, "network": "segnet"})], ids="channels segnet-of-slices".split()
+    ("channels", "wishes"),
+    [(2, {}), (1, {"dims": 2, "network": "segnet"})],
+    ids=["channels", "segnet-of-slices"],
 )
 def test_it_trains_and_its_weights_segment(channels, wishes, tmp_path):
     manifest = write_set(tmp_path / "data", channels=channels)
@@ -225,7 +227,12 @@ def test_axes_are_compared_in_one_order(tmp_path):
     folder = tmp_path / "data"
     data = write_set(folder)
     turned = np.zeros((4, 4))
-    turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = 1.0, 1.0, 1.5, 1.0  # its third axis points to the right
+    turned[0, 2], turned[1, 0], turned[2, 1], turned[3, 3] = (
+        1.0,
+        1.0,
+        1.5,
+        1.0,
+    )  # its third axis points to the right
     size = (SIZE[1], SIZE[2], SIZE[0])
     grid = Grid.from_affine(size, turned)
     for kind, write in (("images/c{}_0", write_volume), ("labels/c{}", write_label_map)):

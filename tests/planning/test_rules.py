@@ -80,7 +80,9 @@ def test_the_coarse_axis_of_some_scans_is_not_that_of_all():
 
 
 @pytest.mark.parametrize(
-    ("size", "spacing"), [((256, 256, 30), (0.7, 0.7, 7.0)), ((256, 256, 5), (1.0, 1.0, 3.0))], ids="thick few".split()
+    ("size", "spacing"),
+    [((256, 256, 30), (0.7, 0.7, 7.0)), ((256, 256, 5), (1.0, 1.0, 3.0))],
+    ids=["thick", "few"],
 )
 def test_thick_or_few_slices_are_taken_by_themselves(size, spacing):
     own = planned(fingerprint(size, spacing, channels=(CT,)))
@@ -134,7 +136,7 @@ def test_many_small_pictures_make_a_batch():
         ((CT, replace(MRI, modality="PET")), "z-score"),
         ((replace(CT, low=-1.5, high=3.0),), "z-score"),
     ],
-    ids="hu pictures mri two-mri pet-ct z-scored-ct".split(),
+    ids=["hu", "pictures", "mri", "two-mri", "pet-ct", "z-scored-ct"],
 )
 def test_intensities_by_modality(channels, expected):
     assert planned(fingerprint(channels=channels)).intensity == expected
