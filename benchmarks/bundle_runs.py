@@ -23,6 +23,7 @@ from segpipe.files import json_sha256
 from segpipe.training.run_folder import commit, processor_name
 
 ROOT = Path(__file__).resolve().parents[1]
+_BYTES_OF_RSS = 1024  # as Linux counts it
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Training:
     """One configuration of a bundle, trained on all folds but one.
 
     Attributes:
-        bundle: name of its folder in `bundles/`.
+        bundle: name of its folder in `bundles/`, or the path of another.
         files: configuration files, the first `train`.
         overrides: id -> value, as the command line takes them.
         fold: that is held out.
@@ -97,8 +98,9 @@ class Training:
         }
         resumed = folder.exists()
         before, began = _processor_seconds(), time.perf_counter()
+        peak = 0
         if not self._finished(folder):
-            self._command([], {**where, **experiment, "resume": resumed})
+            peak = self._command([], {**where, **experiment, "resume": resumed})
         minutes, wall = (_processor_seconds() - before) / 60, (time.perf_counter() - began) / 60
         self._command(["evaluate"], {**where, **experiment, "weights": [str(folder / "last.pt")]})
         if (configuration, code) != (self.configuration, _code()):
@@ -113,6 +115,7 @@ class Training:
             "wall_minutes": round(wall, 2),
             "cpu_minutes": round(minutes, 2),
             "resumed": resumed,
+            "peak_gb": round(peak / 1e9, 3),
             "threads": int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)),
             "machine": processor_name(),
         }
@@ -123,12 +126,21 @@ class Training:
         epochs: int = self.setting("epochs")
         return state.exists() and torch.load(state, weights_only=True)["epoch"] >= epochs
 
-    def _command(self, more_files: Sequence[str], overrides: Mapping[str, Any]) -> None:
-        """Do what the bundle's command does, in a process of its own; its log goes to stderr."""
+    def _command(self, more_files: Sequence[str], overrides: Mapping[str, Any]) -> int:
+        """Do what the bundle's command does, in a process of its own; its log goes to stderr.
+
+        Returns:
+            the most bytes of memory that it held.
+        """
         arguments = [part for name, value in overrides.items() for part in (f"--{name}", _as_text(value))]
         configs = str([f"configs/{name}.yaml" for name in (*self.files, *more_files)])
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configs, *arguments]
-        subprocess.run(command, cwd=self._root, check=True, stdout=sys.stderr)
+        process = subprocess.Popen(command, cwd=self._root, stdout=sys.stderr)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+        return usage.ru_maxrss * _BYTES_OF_RSS
 
 
 def _code() -> str | None:
