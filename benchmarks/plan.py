@@ -5,9 +5,10 @@
     python benchmarks/plan.py --set mine.json --dataset-dir DATASET_DIR --folds 0     # no bundle is shipped for it
     python benchmarks/plan.py                                                        # prints the table of what is done
 
-The set is planned afresh, in OUTPUT_DIR, which must be new for another plan; both bundles are trained on all folds but one and
-scored on it with the weights of the last epoch. Every finished run is one line in results/plan.jsonl; a call skips what is done and
-resumes what broke off. Then the numbers in which the two configurations differ are printed, with the plan's reasons.
+The set is planned afresh, in OUTPUT_DIR, which must be new for another plan; both bundles are trained on all folds
+but one and scored on it with the weights of the last epoch. Every finished run is one line in results/plan.jsonl; a
+call skips what is done and resumes what broke off. Then the numbers in which the two configurations differ are printed,
+with the plan's reasons.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def planned(name: str, dataset_dir: Path, root: Path, wishes: Wishes) -> float:
 
 
 def mean_dice(folder: Path) -> tuple[int, float]:
-    """Return how many cases an evaluation scored, and the mean over classes of the mean Dice of cases that have them."""
+    """Return how many cases an evaluation scored, and the mean over classes of the mean Dice of their cases."""
     with (folder / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     classes = [[float(row[name]) for row in rows if row[name]] for name in rows[0] if name != "case"]
@@ -78,9 +79,8 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         wanted = runs[0]["planned_gb"]
         commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
         said = "-" if wanted is None else f"{wanted:.2f}"
-        print(
-            f"| {' | '.join(key)} | {folds} | {dice:.4f} | {pooled:.4f} | {minutes:.1f} | {peak:.2f} | {said} | {commits} |"
-        )
+        found = f"{dice:.4f} | {pooled:.4f} | {minutes:.1f} | {peak:.2f} | {said}"
+        print(f"| {' | '.join(key)} | {folds} | {found} | {commits} |")
 
 
 def main() -> None:

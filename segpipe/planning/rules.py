@@ -250,7 +250,8 @@ def _patch(
         needed = step_bytes(architecture, 1, patch) + wishes.memory_gb * 1e9 - free
         raise SegpipeError(
             f"plan: {wishes.memory_gb:g} GB of memory are too few: even a patch of {' x '.join(map(str, patch))} "
-            f"voxels takes about {needed / 1e9:.1f} GB in training; give --memory {math.ceil(needed / 1e8) / 10:g}GB or more"
+            f"voxels takes about {needed / 1e9:.1f} GB in training; give --memory "
+            f"{math.ceil(needed / 1e8) / 10:g}GB or more"
         )
     text = " x ".join(f"{length:.0f}" for length in median)
     why = {

@@ -267,3 +267,25 @@ def test_a_worker_prints_no_traceback(tmp_path):
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == "segpipe: 2: scan.nii.gz: 3 voxels are NaN"
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_epoch_with_repeats_comes_to_each_case_so_often_with_other_draws():
+    data = dataset()
+    sampler = EpochSampler(data, repeats=3)
+    sampler.set_epoch(2)
+
+    indices = list(sampler)
+
+    assert len(indices) == len(sampler) == 3 * len(NAMES)
+    assert len(set(indices)) == len(indices)
+    assert sorted(index % len(data) for index in indices) == sorted(3 * list(range(len(NAMES))))
+    drawn = {data[index]["drawn"].tobytes() for index in indices if index % len(data) == 0}
+    assert len(drawn) == 3
+
+
+def test_epochs_with_repeats_share_no_draw():
+    sampler = EpochSampler(dataset(), repeats=2)
+    first = list(sampler)
+    sampler.set_epoch(1)
+
+    assert not set(first) & set(sampler)
