@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from segpipe.files import file_sha256, json_sha256, staging_folder, write_atomically, write_json
+from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256, json_sha256, read_json, staging_folder, write_atomically, write_json
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -104,3 +105,25 @@ def test_file_hash_is_sha256_of_the_bytes(tmp_path):
     write_json(tmp_path / "a.json", {"b": 1})
 
     assert file_sha256(tmp_path / "a.json") == hashlib.sha256(b'{\n  "b": 1\n}\n').hexdigest()
+
+
+def test_json_is_read_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.json").write_text('{"b": 1}', encoding="utf-8-sig")
+
+    assert read_json(tmp_path / "a.json") == {"b": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"b": 1, "b": 2}', "the key 'b' stands twice in one object"),
+        (b"[" * 100_000, "the file is nested too deeply"),
+        (b"\xff\xfe", "the file is not UTF-8 text"),
+        (b'{"b"', "the file is not JSON: .* in line 1, column 5"),
+    ],
+)
+def test_json_that_cannot_be_taken_is_refused(tmp_path, content, message):
+    (tmp_path / "a.json").write_bytes(content)
+
+    with pytest.raises(SegpipeError, match=f"a.json: {message}"):
+        read_json(tmp_path / "a.json")

@@ -20,7 +20,7 @@ import jsonschema
 
 from segpipe.dataset.manifest_checks import check_consistency
 from segpipe.errors import SegpipeError
-from segpipe.files import json_sha256, write_text
+from segpipe.files import json_sha256, read_json, write_text
 from segpipe.labels import Label, LabelTable, class_color, same_name
 
 Target = Literal["mask", "class", "findings"]
@@ -190,27 +190,9 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
     path = Path(name_or_path)
     if path.suffix.lower() != ".json" and not path.is_file():
         return load_manifest(_shipped_path(text))
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_refuse_repeated_keys)
-    except FileNotFoundError:
-        raise SegpipeError(
-            f"{text}: no such manifest file; give its path, or the name of a shipped one"
-        ) from None
-    except OSError as error:
-        raise SegpipeError(
-            f"{text}: the manifest cannot be read ({error.strerror}); check the path and the permissions"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SegpipeError(
-            f"{text}: the manifest is not UTF-8 text ({error.reason}); save it as UTF-8"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise SegpipeError(
-            f"{text}: the manifest is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; "
-            "mend it there"
-        ) from error
-    except _RepeatedKeyError as error:
-        raise SegpipeError(f"{text}: the key {error} stands twice in one object; remove one") from error
+    if not path.exists():
+        raise SegpipeError(f"{text}: no such manifest file; give its path, or the name of a shipped one")
+    content = read_json(path, "the manifest")
     return parse_manifest(content, text)
 
 
@@ -298,18 +280,6 @@ def parse_manifest(content: Any, where: str) -> Manifest:
             )
     check_consistency(manifest, where)
     return manifest
-
-
-class _RepeatedKeyError(Exception):
-    """A JSON object has a key twice; json would keep the last in silence."""
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _RepeatedKeyError(next(repr(key) for key in keys if keys.count(key) > 1))
-    return entries
 
 
 def _shipped_folder() -> Path:
