@@ -38,7 +38,7 @@ class Scan:
     name: str
 
 
-def find_scans(path: str | Path) -> list[Scan]:
+def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
     """Find every scan in a folder and below it, or take one file as the one scan.
 
     A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
@@ -49,13 +49,14 @@ def find_scans(path: str | Path) -> list[Scan]:
 
     Args:
         path: a folder, or one scan (a file, or a folder with one DICOM series).
+        strict: False passes over files that are neither scans nor companions, and may find none.
 
     Returns:
         Scans sorted by name, then path.
 
     Raises:
         SegpipeError: the path is missing, holds no scan, or holds files that are neither scans nor
-            companions.
+            companions; the latter two where `strict`.
     """
     path = Path(path)
     if not path.exists():
@@ -74,17 +75,19 @@ def find_scans(path: str | Path) -> list[Scan]:
         file for scan in scans if scan.format is VolumeFormat.MHD for file in _voxel_files(scan.path)
     }
     others = [file for file in others if file.resolve() not in voxel_files and not _is_companion(file)]
-    unknown = [file for file in others if not is_dicom_file(file)]
-    if unknown:
+    dicom_files = [file for file in others if is_dicom_file(file)]
+    known = set(dicom_files)
+    unknown = [file for file in others if file not in known]
+    if unknown and strict:
         shown = ", ".join(file.relative_to(path).as_posix() for file in unknown[:_NAMES_SHOWN])
         more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
         raise SegpipeError(
             f"{path}: {len(unknown)} files are neither scans nor known companions: {shown}{more}; segpipe "
             f"reads {KNOWN_FORMATS}: convert them or move them to another folder"
         )
-    folders = sorted({file.parent for file in others})
+    folders = sorted({file.parent for file in dicom_files})
     scans += [_series_scan(folder, path) for folder in folders if holds_images(folder)]
-    if not scans:
+    if not scans and strict:
         why = "; its DICOM files are no images" if folders else ""
         if (path / IGNORED_MARK).exists():
             why = f": its file {IGNORED_MARK} says that none is to be looked for"

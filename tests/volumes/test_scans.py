@@ -181,6 +181,15 @@ def test_a_missing_and_an_empty_folder_are_refused(name, tmp_path):
         find_scans(tmp_path / name)
 
 
+def test_unknown_files_are_passed_over_where_that_is_asked_for(tmp_path, put):
+    (tmp_path / "notes.cfg").write_text("x")
+    assert find_scans(tmp_path, strict=False) == []
+    put("a.nii.gz")
+    put("ct")
+
+    assert [scan.name for scan in find_scans(tmp_path, strict=False)] == ["a", "ct"]
+
+
 def test_dicom_is_known_by_its_magic_without_a_suffix(tmp_path, put):
     put("ct")
     for index, path in enumerate(sorted((tmp_path / "ct").iterdir())):
