@@ -139,7 +139,7 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
     A DICOM series is a folder and has none.
 
     Raises:
-        SegpipeError: a file is missing, or a .mhd header cannot be read.
+        SegpipeError: a file is missing, or a file cannot be read.
     """
 
     def summed(case: Case) -> Case:
@@ -149,11 +149,11 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
                 continue
             if not (dataset_dir / path).is_file():
                 raise SegpipeError(f"{case.case}: {path} is no file below {dataset_dir}; nothing to sum up")
-            checksums[path] = file_sha256(dataset_dir / path)
+            checksums[path] = _checksum(dataset_dir / path)
             voxels = voxel_file(dataset_dir / path)
             if voxels is not None:
                 name = _name_below(voxels, dataset_dir, case)
-                checksums[name] = file_sha256(voxels)
+                checksums[name] = _checksum(voxels)
         return replace(case, sha256=checksums)
 
     return replace(
@@ -161,6 +161,13 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
         training=tuple(summed(case) for case in manifest.training),
         test=tuple(summed(case) for case in manifest.test),
     )
+
+
+def _checksum(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        raise SegpipeError(f"{file}: cannot be read ({error.strerror}); check the permissions") from error
 
 
 def _name_below(voxels: Path, dataset_dir: Path, case: Case) -> str:
@@ -253,7 +260,11 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
     findings = []
     for path, expected in case.sha256.items():
         file = dataset_dir / path
-        if file.is_file() and (found := file_sha256(file)) != expected:
+        if not file.is_file():
+            continue
+        with _rejecting(path):
+            found = _checksum(file)
+        if found != expected:
             message = (
                 f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
                 "check without checksums if this copy is meant"
