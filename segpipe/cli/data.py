@@ -49,7 +49,9 @@ def create(
     ] = None,
     csv: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Columns image (image_t1, ...), label; if known case, patient."),
+        typer.Option(
+            metavar="FILE", help="Columns image (image_t1, ...), label; if known case, patient, split."
+        ),
     ] = None,
     patient: Annotated[
         str | None, typer.Option(metavar="TEMPLATE", help="Of case ids, such as '{patient}_*'.")
@@ -66,10 +68,8 @@ def create(
 ) -> None:
     """Write a manifest of a folder: MSD, nnU-Net, a table, or pairs of files told by their names."""
     from segpipe.dataset import create_manifest, write_manifest
-    from segpipe.errors import SegpipeError
 
-    if output.exists() and not overwrite:
-        raise SegpipeError(f"{output}: exists already; choose another --output, or add --overwrite")
+    _require_free(output, overwrite)
     created = create_manifest(
         folder,
         images=image or (),
@@ -87,13 +87,32 @@ def create(
     patients = {case.patient for case in content.training} - {None}
     typer.echo(f"{folder}: {created.layout}")
     typer.echo(
-        f"{output}: {len(content.training)} cases with label maps, {len(content.test)} without, "
+        f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
+        f"({sum(case.label is not None for case in content.test)} with label maps), "
         f"{len(patients) or 'unknown'} patients"
     )
     typer.echo(f"channels: {', '.join(content.modality)}")
     typer.echo(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
     for note in created.notes:
         typer.echo(f"note: {note}")
+
+
+def _require_free(output: Path, overwrite: bool) -> None:
+    """Refuse a place where no manifest can be written, or would replace another file."""
+    from segpipe.errors import SegpipeError
+    from segpipe.files import read_json, require_writable
+
+    if output.is_dir():
+        raise SegpipeError(f"{output}: is a folder; name the file, such as {output / 'manifest.json'}")
+    if output.exists() and not overwrite:
+        raise SegpipeError(f"{output}: exists already; choose another --output, or add --overwrite")
+    if output.exists():
+        content = read_json(output, "what --overwrite would replace")
+        if not isinstance(content, dict) or "schema_version" not in content:
+            raise SegpipeError(
+                f"{output}: is no manifest of segpipe, so --overwrite does not replace it; choose another --output"
+            )
+    require_writable(output.parent)
 
 
 def _ask(question: str, default: str) -> str:

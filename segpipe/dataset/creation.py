@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from segpipe.dataset.found_cases import FoundCase, Layout
 from segpipe.dataset.integrity import with_checksums
-from segpipe.dataset.layouts import Layout, read_layout
-from segpipe.dataset.manifest import Case, Manifest, parse_manifest
-from segpipe.dataset.pairing import FoundCase, template_pattern
+from segpipe.dataset.layouts import read_layout
+from segpipe.dataset.manifest import Case, Manifest, Split, parse_manifest
 from segpipe.dataset.progress import with_progress
+from segpipe.dataset.templates import template_pattern
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name, whole_numbers
-from segpipe.volumes import read_header, read_volume
+from segpipe.volumes import read_header, read_volume, volume_format
 
 _MOST_THREADS = 4  # each holds a label map in memory
 _MOST_VALUES = 256  # of a label map; more are intensities
+_VALUES_SHOWN = 16
+_OWN_SPLIT = "folder"
 
 Ask = Callable[[str, str], str]
 """Asks a person: question, what is answered by pressing return; gives the answer."""
@@ -83,29 +87,76 @@ def create_manifest(
             "they are with --label"
         )
     _require_same_channels(layout.cases, folder)
+    _refuse_jpeg(labelled)
     patients = _patients(layout.cases, patient)
     if layout.modality is not None and not modality:
         texts = layout.modality
     else:
         texts = _modality(modality, _channels(labelled[0], folder), folder, ask)
-    named = dict(labels or layout.labels or _named_values(_label_values(labelled, folder), folder, ask))
-    _require_background(named, folder)
+    named = _classes(labels, layout, labelled, folder, ask)
     unknown = not any(patients.values())
+    training = [case for case in labelled if case.part != "test"]
     manifest = Manifest(
         name=name or layout.name or folder.resolve().name,
         modality=texts,
         labels=dict(sorted(named.items())),
-        training=tuple(_case(case, patients) for case in labelled),
-        test=tuple(_case(case, patients) for case in layout.cases if case.label is None),
+        training=tuple(_case(case, patients) for case in training),
+        test=tuple(_case(case, patients) for case in layout.cases if case not in training),
         description=layout.texts.get("description", ""),
         reference=layout.texts.get("reference", ""),
         licence=layout.texts.get("licence", ""),
         patients="unknown: every case counts as a patient of its own" if unknown else "",
+        splits=_splits(training),
     )
     if checksums:
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))
     return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+
+
+def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
+    """Return the division that the folder itself has, if it has cases to validate with."""
+    validation = tuple(case.case for case in training if case.part == "validation")
+    train = tuple(case.case for case in training if case.part != "validation")
+    return {_OWN_SPLIT: Split(train, validation, about="as the folder has it")} if validation else {}
+
+
+def _classes(
+    given: Mapping[int, str] | None,
+    layout: Layout,
+    labelled: Sequence[FoundCase],
+    folder: Path,
+    ask: Ask | None,
+) -> dict[int, str]:
+    """Return stored value -> class name, and make sure that label maps hold no other values.
+
+    Every map is read unless the folder says itself what its labels mean: then the first one alone.
+    """
+    known = dict(given or layout.labels or {})
+    read = labelled if given or not known else labelled[:1]
+    values = _label_values(read, folder)
+    if len(values) == 1 and len(read) == len(labelled):
+        raise SegpipeError(
+            f"{folder}: all {len(read)} label maps hold the one value {', '.join(map(str, values))}; there is nothing "
+            "to segment: check which files are the label maps"
+        )
+    if not known:
+        known = _named_values(values, folder, ask)
+    nameless = {value: count for value, count in values.items() if value not in known}
+    if nameless:
+        options = " ".join(f"--class '{value}={name}'" for value, name in known.items())
+        raise SegpipeError(
+            f"{folder}: its label maps store {_counted(nameless)}, too, which no class has; name every value: "
+            f"{options} {_class_options(nameless)}, or correct the files"
+        )
+    known = {value: name.strip() for value, name in known.items()}
+    if len(known) < 2 or not all(known.values()):
+        raise SegpipeError(
+            f"{folder}: its classes are {known}; a background and one class are needed at the least, each with a name: "
+            "add --class 0=background --class 1=NAME"
+        )
+    _require_background(known, folder)
+    return known
 
 
 def _require_background(named: Mapping[int, str], folder: Path) -> None:
@@ -123,12 +174,32 @@ def _case(found: FoundCase, patients: Mapping[str, str | None]) -> Case:
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
     notes = list(layout.notes)
+    own = manifest.splits.get(_OWN_SPLIT)
+    if own is not None:
+        notes.append(
+            f"the folder has {len(own.train)} cases to train on and {len(own.validation)} to validate with: train with "
+            f"--fold {_OWN_SPLIT} to keep to that"
+        )
+    held_out = sum(case.label is not None for case in manifest.test)
+    if held_out:
+        notes.append(
+            f"{held_out} cases with label maps are of the data set's test: they are never trained on"
+        )
     if any(case.patient is None for case in manifest.training):
         notes.append(
             "of some cases it is unknown whose they are, so each counts as a patient of its own: if they share one, "
             "say so with --patient, or it may train and validate"
         )
     return notes
+
+
+def _refuse_jpeg(labelled: Sequence[FoundCase]) -> None:
+    found = [str(case.label) for case in labelled if str(case.label).lower().endswith((".jpg", ".jpeg"))]
+    if found:
+        raise SegpipeError(
+            f"{len(found)} label maps are JPEG, which changes values when it is saved: {shown(found)}; make PNG of the "
+            "originals, with one class value a pixel"
+        )
 
 
 def _require_same_channels(cases: Sequence[FoundCase], folder: Path) -> None:
@@ -179,6 +250,8 @@ def _modality(
                 "all, or one a channel)"
             )
         given = [ask(f"What are {which}? (CT, MRI, ...)", "")]
+    if not all(text.strip() for text in given):
+        raise SegpipeError("--modality is empty; say what the images are, such as CT or MRI")
     if len(given) == 1 and len(channels) > 1:
         return tuple(f"{given[0]} {name or number}" for number, name in enumerate(channels))
     if len(given) != len(channels):
@@ -198,24 +271,21 @@ def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
                 total=len(cases),
             )
         )
-    counts: dict[int, int] = {}
-    for values in found:
-        for value in values:
-            counts[value] = counts.get(value, 0) + 1
-    if len(counts) == 1:
-        raise SegpipeError(
-            f"{folder}: all {len(cases)} label maps hold the one value {', '.join(map(str, counts))}; there is nothing "
-            "to segment: check which files are the label maps"
-        )
+    counts = Counter(value for values in found for value in values)
     return dict(sorted(counts.items()))
 
 
 def _values(path: Path) -> list[int]:
     volume = read_volume(path)
     if volume.num_channels != 1:
+        remedy = (
+            "save its colours as one channel with a class value a pixel, no palette"
+            if volume_format(path).is_picture
+            else "merge its maps into one with a class value a voxel"
+        )
         raise SegpipeError(
-            f"{path}: has {volume.num_channels} channels, must be a label map with one value a voxel; say which files "
-            "are the label maps with --image and --label"
+            f"{path}: has {volume.num_channels} channels, a label map has one; {remedy}, or say which files are the "
+            "label maps with --image and --label"
         )
     try:
         values = np.unique(whole_numbers(volume.array))
@@ -231,10 +301,9 @@ def _values(path: Path) -> list[int]:
 
 def _named_values(values: Mapping[int, int], folder: Path, ask: Ask | None) -> dict[int, str]:
     if ask is None:
-        listed = ", ".join(f"{value} (in {count})" for value, count in values.items())
-        options = " ".join(f"--class {value}={'background' if value == 0 else 'NAME'}" for value in values)
         raise SegpipeError(
-            f"{folder}: does not say what its labels mean; its label maps store {listed}: add {options}"
+            f"{folder}: does not say what its labels mean; its label maps store {_counted(values)}: add "
+            f"{_class_options(values)}"
         )
     return {
         value: ask(
@@ -242,3 +311,12 @@ def _named_values(values: Mapping[int, int], folder: Path, ask: Ask | None) -> d
         )
         for value, count in values.items()
     }
+
+
+def _counted(values: Mapping[int, int]) -> str:
+    return shown((f"{value} (in {count})" for value, count in values.items()), most=_VALUES_SHOWN)
+
+
+def _class_options(values: Iterable[int]) -> str:
+    options = (f"--class {value}={'background' if value == 0 else 'NAME'}" for value in values)
+    return shown(options, " ", _VALUES_SHOWN)

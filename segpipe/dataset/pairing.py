@@ -1,47 +1,33 @@
-"""Which files of a folder are one case: images and label maps that belong together, told by their names.
+"""Which files of a folder are one case, told by the words in their names.
 
-Two ways. By words: a file whose name or folder says mask, label, seg and the like is a label map; what is left of
-its name, without such words, names its case, and the images of the case have the same name, or the same with a
-word more, their channel. By templates: `images/{case}_t1.nii.gz` says it all.
+A file whose name or folder says mask, label, seg and the like is a label map; what is left of its name, without such
+words, names its case, and the images of the case have the same name, or the same with a word more, their channel.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import PurePosixPath
 
+from segpipe.dataset.found_cases import DatasetPart, FoundCase, name_of, part_of, words_of
 from segpipe.errors import SegpipeError, shown
 
 _LABEL = "annot|annotation|contour|groundtruth|gt|label|labelmap|lbl|manual|mask|roi|seg|segm|segmentation|target|truth"
 _LABEL_WORD = re.compile(f"({_LABEL})s?|labelst[rs]", re.IGNORECASE)
-_IMAGE_WORD = re.compile("(image|img|input|scan|volume)s?|imagest[rs]", re.IGNORECASE)
-_UNLABELLED_FOLDER = "imagests"
+_IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|imagest[rs]", re.IGNORECASE)
+_NUMBERED = re.compile("([^0-9]+)([0-9]+)")
 _MOST_CHANNEL_WORDS = 2  # by which an image's name may be longer than its label map's
-_PLACEHOLDER = re.compile(r"\{(\w*)\}")
-
-
-@dataclass(frozen=True)
-class FoundCase:
-    """One case as its files' names tell it.
-
-    Attributes:
-        case: id, usable as a file name.
-        images: paths below the folder, one a channel.
-        channels: what tells the images' names apart, one a channel; empty texts where nothing does.
-        label: path of the label map; None where there is none.
-        patient: as a template tells it; else None.
-    """
-
-    case: str
-    images: tuple[str, ...]
-    channels: tuple[str, ...]
-    label: str | None = None
-    patient: str | None = None
+_DERIVED_WORD = re.compile(
+    ".*(annot|contour|entropy|heatmap|label|logit|mask|output|overlay|predict|preview|result|screenshot|seg|snapshot|"
+    "softmax|superpixel|thumb|truth|uncertain).*|.*(pred|prob|probabilit(y|ies))s?[0-9]*|cam|debug|qc|vis|viz"
+)
+_VISIT_WORD = re.compile(
+    "(baseline|day|followup|frame|fu|month|run|ses|session|slice|timepoint|tp|visit|week|year)[0-9]*|v[0-9]+"
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +36,7 @@ class _Key:
 
     folders: tuple[str, ...]
     words: tuple[str, ...]
+    is_test: bool  # as imagesTs and labelsTs say, whose cases may be named as those of imagesTr
 
 
 @dataclass(frozen=True)
@@ -57,8 +44,10 @@ class _File:
     path: str
     key: _Key
     said: tuple[str, ...]  # folders and words, as they are written
+    own: tuple[str, ...]  # the words of the file's name alone
     is_label: bool
-    is_unlabelled: bool
+    is_in_label_folder: bool
+    part: DatasetPart
 
 
 def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCase]:
@@ -69,13 +58,14 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         where: the folder, for messages.
 
     Returns:
-        cases in the order of their ids; those without a label map lie in a folder that says so (`imagesTs`).
+        cases in the order of their ids; those without a label map lie in a folder of a test set (`imagesTs`, `test`).
 
     Raises:
         SegpipeError: no name says label map, or every one does; images without a label map or label maps without an
-            image; two label maps of one case; channels that are not the same in every case.
+            image; two label maps of one case; channels that are not the same in every case, or whose names say
+            something else.
     """
-    files = _files(sorted(scans))
+    files = _without_telling_folders(_files(sorted(scans)))
     labels = [file for file in files if file.is_label]
     images = [file for file in files if not file.is_label]
     if not labels or not images:
@@ -94,13 +84,14 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         else:
             grouped[label.path].append((image, channel))
     _require_partners(
-        [image for image in alone if not image.is_unlabelled],
+        [image for image in alone if image.part != "test"],
         [label for label in labels if label.path not in grouped],
         where,
     )
     channels = _channels(
         {label: [channel for _, channel in group] for label, group in grouped.items()}, where
     )
+    _require_channel_names(channels, [image.path for image, _ in next(iter(grouped.values()))], where)
     names = _case_names(labels)
     cases = []
     for label in labels:
@@ -108,109 +99,6 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         images_of = tuple(of_channel[channel] for channel in channels)
         cases.append(FoundCase(names[label.path], images_of, tuple(map("_".join, channels)), label.path))
     return sorted([*cases, *_unlabelled(alone, channels, where)], key=lambda case: case.case)
-
-
-def pairs_by_templates(
-    paths: Iterable[str], images: Sequence[str], label: str | None, where: str
-) -> list[FoundCase]:
-    """Pair the files that templates name; other files are passed over.
-
-    Args:
-        paths: below the folder, with suffixes and forward slashes.
-        images: one template a channel, such as `images/{case}_t1.nii.gz`; `{case}` and `{patient}` stand for text
-            without a slash, `*` for any such text.
-        label: the label maps' template; None where there are none.
-        where: the folder, for messages.
-
-    Raises:
-        SegpipeError: a template without `{case}` or `{patient}`, with another name in braces, or that matches nothing;
-            two files of one case by one template; a case that lacks one of its files.
-    """
-    templates = {f"channel {number}": text for number, text in enumerate(images)}
-    if label is not None:
-        templates["label map"] = label
-    found = _matches(templates, sorted(paths), where)
-    known = sorted({case for matches in found.values() for case in matches})
-    missing = [
-        f"{case} has no {what} ({templates[what]})"
-        for case in known
-        for what, matches in found.items()
-        if case not in matches
-    ]
-    if missing:
-        raise SegpipeError(
-            f"{where}: {len(missing)} files are missing: {shown(missing, '; ')}; add them, move the cases away, or "
-            "correct the templates"
-        )
-    cases = []
-    for case in known:
-        chosen = {what: matches[case] for what, matches in found.items()}
-        patient = next((patient for _, patient in chosen.values() if patient), None)
-        paths_of = {what: path for what, (path, _) in chosen.items()}
-        label_map = paths_of.pop("label map", None)
-        cases.append(FoundCase(case, tuple(paths_of.values()), ("",) * len(images), label_map, patient))
-    return cases
-
-
-def template_pattern(template: str) -> re.Pattern[str]:
-    """Return the regular expression of a template, with the groups `case` and `patient` that it names.
-
-    Raises:
-        SegpipeError: it names neither, or something else.
-    """
-    names = _PLACEHOLDER.findall(template)
-    if not names or set(names) - {"case", "patient"}:
-        raise SegpipeError(
-            f"template {template!r}: must have {{case}} or {{patient}} where the name of either stands, and no other "
-            "braces"
-        )
-    pattern, end, seen = "", 0, set()
-    for match in _PLACEHOLDER.finditer(template):
-        name = match.group(1)
-        pattern += _literal(template[end : match.start()])
-        pattern += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
-        seen.add(name)
-        end = match.end()
-    return re.compile(pattern + _literal(template[end:]))
-
-
-def _literal(text: str) -> str:
-    return re.escape(text).replace(r"\*", "[^/]*")
-
-
-def _matches(
-    templates: Mapping[str, str], paths: Sequence[str], where: str
-) -> dict[str, dict[str, tuple[str, str | None]]]:
-    """Return what a template is for -> case -> path and patient.
-
-    A file that several templates match belongs to the one that says most: `mask_a.nii` to `mask_{case}.nii`, not to
-    `{case}.nii`.
-    """
-    patterns = {what: template_pattern(template) for what, template in templates.items()}
-    by_length = sorted(
-        templates, key=lambda what: -len(_PLACEHOLDER.sub("", templates[what]).replace("*", ""))
-    )
-    found: dict[str, dict[str, tuple[str, str | None]]] = {what: {} for what in templates}
-    for path in paths:
-        matches = ((what, patterns[what].fullmatch(path)) for what in by_length)
-        what, match = next(((what, match) for what, match in matches if match is not None), ("", None))
-        if match is None:
-            continue
-        groups = match.groupdict()
-        case = "_".join(dict.fromkeys(name for name in (groups.get("patient"), groups.get("case")) if name))
-        if case in found[what]:
-            raise SegpipeError(
-                f"{where}: {found[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
-                "template tell them apart"
-            )
-        found[what][case] = (path, groups.get("patient"))
-    for what, template in templates.items():
-        if not found[what]:
-            raise SegpipeError(
-                f"{where}: {template} matches none of its {len(paths)} scans, such as {shown(paths)}; correct the "
-                "template"
-            )
-    return found
 
 
 def _files(scans: Sequence[tuple[str, str]]) -> list[_File]:
@@ -223,20 +111,61 @@ def _files(scans: Sequence[tuple[str, str]]) -> list[_File]:
     return [_file(path, part[shared:]) for (_, path), part in zip(scans, parts, strict=True)]
 
 
+def _without_telling_folders(files: Sequence[_File]) -> list[_File]:
+    """Drop the folders where each part has one of images and one of label maps, whose name says so: CT/a, masks/a."""
+    folders: dict[tuple[DatasetPart, bool], set[tuple[str, ...]]] = defaultdict(set)
+    for file in files:
+        folders[file.part, file.is_label].add(file.key.folders)
+    words = {
+        word for file in files if not file.is_label for name in file.key.folders for word in name.split("_")
+    }
+    if (
+        max(map(len, folders.values())) > 1
+        or all(found == {()} for found in folders.values())
+        or not all(file.is_in_label_folder for file in files if file.is_label)
+        or any(map(_DERIVED_WORD.fullmatch, words))
+    ):
+        return list(files)
+    several = len({part for part, _ in folders}) > 1
+    return [
+        replace(
+            file,
+            key=replace(file.key, folders=(file.part,) if several else ()),
+            said=(file.part, *file.own) if several and file.part else file.own,
+        )
+        for file in files
+    ]
+
+
 def _file(path: str, parts: Sequence[str]) -> _File:
     *folders, stem = [_words(part) for part in parts]
     said = [word for words in (*folders, stem) for word in words]
     kept = [[word for word in words if not _is_role(word)] for words in (*folders, stem)]
     kept_folders = ["_".join(words) for words in kept[:-1] if words]
-    key = _Key(tuple(map(str.lower, kept_folders)), tuple(map(str.lower, kept[-1])))
-    repeated = kept_folders and kept_folders[-1] == "_".join(kept[-1])  # BraTS/case_1/case_1_t1.nii.gz
     return _File(
         path,
-        key,
-        tuple(kept_folders) if repeated else (*kept_folders, *kept[-1]),
-        is_label=any(_LABEL_WORD.fullmatch(word) for word in said),
-        is_unlabelled=_UNLABELLED_FOLDER in map(str.lower, said),
+        _Key(
+            tuple(map(str.lower, kept_folders)),
+            tuple(map(str.lower, kept[-1])),
+            any(word.lower() in ("imagests", "labelsts") for word in said),
+        ),
+        _said(kept),
+        tuple(kept[-1]),
+        is_label=any(map(_LABEL_WORD.fullmatch, said)),
+        is_in_label_folder=any(_LABEL_WORD.fullmatch(word) for words in folders for word in words),
+        part=part_of(PurePosixPath(path).parts[:-1]),
     )
+
+
+def _said(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return all words, without folders that a name below them repeats: patient1/patient1_t1.nii.gz."""
+    lower = [tuple(map(str.lower, words)) for words in parts]
+    own = [
+        "_".join(words)
+        for number, words in enumerate(parts[:-1])
+        if words and not any(below[: len(words)] == lower[number] for below in lower[number + 1 :])
+    ]
+    return (*own, *parts[-1])
 
 
 def _is_role(word: str) -> bool:
@@ -244,7 +173,12 @@ def _is_role(word: str) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    return [word for word in re.split(r"[\W_]+", unicodedata.normalize("NFC", text)) if word]
+    """Return the words of a name, a number at the end of mask2 or img001 as a word of its own."""
+    found: list[str] = []
+    for word in words_of(text):
+        numbered = _NUMBERED.fullmatch(word)
+        found += numbered.groups() if numbered and _is_role(numbered.group(1)) else [word]
+    return found
 
 
 def _by_key(labels: Sequence[_File], where: str) -> dict[_Key, _File]:
@@ -268,7 +202,7 @@ def _label_of(
         found = {}
         for left_out in combinations(range(len(words)), more):
             rest = tuple(word for position, word in enumerate(words) if position not in left_out)
-            label = of_label.get(_Key(image.key.folders, rest))
+            label = of_label.get(replace(image.key, words=rest))
             if label is not None:
                 found[label.path] = (label, tuple(words[position] for position in left_out))
         if len(found) > 1:
@@ -315,6 +249,28 @@ def _channels(found: Mapping[str, Sequence[tuple[str, ...]]], where: str) -> lis
     return list(common)
 
 
+def _require_channel_names(channels: Sequence[tuple[str, ...]], images: Sequence[str], where: str) -> None:
+    """Refuse words that name a visit, a slice, a prediction, or whatever else is no channel of a scan."""
+    numbers = [(f"{number:04d}",) for number in range(len(channels))]
+    words = [word for channel in channels for word in channel]
+    odd = [
+        word
+        for word in words
+        if word.isdigit() or _VISIT_WORD.fullmatch(word) or _DERIVED_WORD.fullmatch(word)
+    ]
+    if list(channels) == numbers or not (odd or (() in channels and len(channels) > 1)):
+        return
+    what = (
+        f"say {shown(odd)} beyond their label map's, which is no channel's name (nnU-Net's are 0000, 0001, ...)"
+        if odd
+        else f"would be the channels {_listed(channels)}, and one has no name"
+    )
+    raise SegpipeError(
+        f"{where}: the names of images {what}: {shown(images)}; move away what is no image to train on, or say which "
+        "are the channels with one --image each, and the label maps with --label"
+    )
+
+
 def _listed(channels: Iterable[tuple[str, ...]]) -> str:
     return ", ".join("_".join(channel) or "(one without a name)" for channel in channels)
 
@@ -327,7 +283,7 @@ def _case_names(files: Sequence[_File]) -> dict[str, str]:
         if len({words[-1] for words in said.values()}) > 1 or len(set(shorter.values())) < len(shorter):
             break
         said = shorter
-    return {path: "_".join(words) or PurePosixPath(path).name.split(".")[0] for path, words in said.items()}
+    return {path: "_".join(words) or name_of(path) for path, words in said.items()}
 
 
 def _unlabelled(images: Sequence[_File], channels: Sequence[tuple[str, ...]], where: str) -> list[FoundCase]:
@@ -338,6 +294,10 @@ def _unlabelled(images: Sequence[_File], channels: Sequence[tuple[str, ...]], wh
         fitting = [channel for channel in channels if set(channel) <= set(lower)]
         channel = max(fitting, key=len, default=())
         name = "_".join(word for word in image.said if word.lower() not in channel)
+        if channel in cases[name]:
+            raise SegpipeError(
+                f"{where}: {cases[name][channel]} and {image.path} are both case {name} by their names; rename one"
+            )
         cases[name][channel] = image.path
     odd = [name for name, of_channel in cases.items() if set(of_channel) != set(channels)]
     if odd:

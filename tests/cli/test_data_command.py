@@ -252,7 +252,7 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"{pairs}: pairs of files",
-        f"{output}: 4 cases with label maps, 0 without, 4 patients",
+        f"{output}: 4 cases to train on, 0 to test (0 with label maps), 4 patients",
         "channels: MRI",
         "classes: 0 background, 1 anterior, 2 posterior",
     ]
@@ -293,3 +293,23 @@ def test_options_that_do_not_fit_are_refused(pairs, tmp_path, given, message):
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_places_where_no_manifest_can_be_are_refused(pairs, tmp_path):
+    told = ["--modality", "MRI", "--class", "0=background", "--class", "1=a", "--class", "2=b", "--overwrite"]
+    other = tmp_path / "dataset.json"
+    other.write_text('{"name": "not ours"}')
+    scan = next((pairs / "imagesTr").iterdir())
+    for output, message in (
+        (tmp_path, "is a folder; name the file, such as"),
+        (other, "is no manifest of segpipe, so --overwrite does not replace it"),
+        (scan, "what --overwrite would replace is not"),
+        (scan / "mine.json", "nothing can be written there"),
+    ):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+        result = create(pairs, "-o", output, *told)
+
+        assert result.exit_code == 2
+        assert message in result.stderr
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -1,76 +1,24 @@
 """create_manifest: from a folder in any layout to a manifest that passes the check, or one clear message."""
 
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
+from made_sets import CLASSES, KNOWN, SIZE, require_sound, write_labels, write_set
 
-from segpipe.dataset import check_cases, create_manifest, load_manifest, parse_manifest, write_manifest
+from segpipe.dataset import create_manifest, parse_manifest, training_split
 from segpipe.dataset.phantom_files import write_phantom_dataset
 from segpipe.errors import SegpipeError
-from segpipe.volumes import Grid, write_label_map, write_series, write_volume
-
-SIZE = (6, 5, 4)
-CLASSES = {0: "background", 1: "tumour"}
-KNOWN = {"labels": CLASSES, "modality": ["CT"]}
-
-
-def write_image(path, seed=0, size=SIZE):
-    voxels = np.random.default_rng(seed).integers(1, 200, size).astype(np.uint8)
-    write_volume(voxels, Grid.from_affine(size, np.diag([-1.0, -1, 1, 1])), path)
-
-
-def write_labels(path, values=(0, 1), size=SIZE):
-    voxels = np.resize(np.array(values, np.uint8), size)
-    write_label_map(voxels, Grid.from_affine(size, np.diag([-1.0, -1, 1, 1])), path)
+from segpipe.volumes import Grid, write_series, write_volume
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Return a function that writes images and label maps into a folder, and gives it."""
-
-    def write(images=(), labels=(), size=SIZE):
-        for seed, name in enumerate(images):
-            write_image(tmp_path / "set" / name, seed, size)
-        for name in labels:
-            write_labels(tmp_path / "set" / name, size=size)
-        return tmp_path / "set"
-
-    return write
-
-
-@pytest.fixture
-def nnunet(folder):
-    """Return a function that writes an nnU-Net folder of two channels with changes of its description."""
-
-    def write(remove=(), **changes):
-        images = [f"imagesTr/{case}_{channel:04d}.nii.gz" for case in "ab" for channel in range(2)]
-        top = folder([*images, "imagesTs/c_0000.nii.gz", "imagesTs/c_0001.nii.gz"], labels=[])
-        for case in "ab":
-            write_labels(top / "labelsTr" / f"{case}.nii.gz")
-        for name in remove:
-            (top / name).unlink()
-        content = {
-            "channel_names": {"0": "T1", "1": "FLAIR"},
-            "labels": {"background": 0, "tumour": 1},
-            "numTraining": 2,
-            "file_ending": ".nii.gz",
-            **changes,
-        }
-        (top / "dataset.json").write_text(json.dumps(content))
-        return top
-
-    return write
-
-
-def require_sound(created, folder):
-    """The manifest can be written, read again, and its files pass the check."""
-    write_manifest(created.manifest, folder.parent / "manifest.json")
-    manifest = load_manifest(folder.parent / "manifest.json")
-    assert manifest == created.manifest
-    cases = [*manifest.training, *manifest.test]
-    assert check_cases(cases, folder, manifest, manifest.label_table()) == []
+    return lambda images=(), labels=(), size=SIZE: write_set(tmp_path / "set", images, labels, size)
 
 
 def test_pairs_of_files(folder):
@@ -152,103 +100,6 @@ def test_the_first_nnunet_named_one_file_a_case_and_had_one_a_channel(folder):
     assert created.manifest.training[0].images == tuple(images)
 
 
-def test_nnunet(nnunet):
-    top = nnunet()
-
-    created = create_manifest(top)
-
-    require_sound(created, top)
-    manifest = created.manifest
-    assert (created.layout, manifest.modality) == ("nnU-Net", ("T1", "FLAIR"))
-    assert manifest.training[1].images == ("imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz")
-    assert [(case.case, case.label) for case in manifest.test] == [("c", None)]
-
-
-@pytest.mark.parametrize(
-    ("remove", "changes", "message"),
-    [
-        (["labelsTr/b.nii.gz"], {}, "1 images without labels: b"),
-        (["imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz"], {}, "1 labels without images: b"),
-        (["imagesTr/b_0001.nii.gz"], {}, r"b has the channels \[0\], .* names 2"),
-        ([], {"labels": {"background": 0, "whole": [1, 2]}}, "whole are regions of several values"),
-        ([], {"labels": {"background": 0, "tumour": 1, "ignore": 2}}, "labels has ignore, value 2"),
-        ([], {"labels": None}, "labels must be an object"),
-        ([], {"file_ending": None}, "file_ending a text"),
-        ([], {"file_ending": ".nrrd"}, "no files that end in .nrrd"),
-    ],
-)
-def test_nnunet_folders_that_do_not_fit_are_refused(nnunet, remove, changes, message):
-    with pytest.raises(SegpipeError, match=message):
-        create_manifest(nnunet(remove, **changes))
-
-
-def test_nnunet_says_where_the_count_differs(nnunet):
-    assert "numTraining 7, 2 cases" in create_manifest(nnunet(numTraining=7)).notes[0]
-
-
-def test_nnunet_may_list_its_files(nnunet):
-    listed = {
-        "x": {"images": ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"], "label": "labelsTr/a.nii.gz"}
-    }
-
-    created = create_manifest(nnunet(dataset=listed))
-
-    assert [case.case for case in created.manifest.training] == ["x"]
-
-
-@pytest.mark.parametrize("between", [",", ";", "\t"])
-def test_a_table(folder, between):
-    top = folder(["s/1.nii.gz", "s/2.nii.gz", "s/3.nii.gz"], ["m/one.nii.gz", "m/two.nii.gz"])
-    rows = [
-        ("Case", "Image", "Label", "Patient"),
-        ("x1", "s/1.nii.gz", "m/one.nii.gz", "P 1"),
-        ("x2", "s/2.nii.gz", "m/two.nii.gz", "P 1"),
-        ("x3", "s/3.nii.gz", "", "P 2"),
-    ]
-    (top / "cases.csv").write_text("\n".join(between.join(row) for row in rows), encoding="utf-8-sig")
-
-    created = create_manifest(top, **KNOWN)
-
-    require_sound(created, top)
-    assert created.layout == "the table cases.csv"
-    assert [(case.case, case.patient) for case in created.manifest.training] == [("x1", "P 1"), ("x2", "P 1")]
-    assert [case.case for case in created.manifest.test] == ["x3"]
-    assert created.manifest.patients == ""
-    assert create_manifest(top, table=top / "cases.csv", **KNOWN).manifest == created.manifest
-
-
-def test_a_table_of_several_channels(folder):
-    top = folder(["1_a.nii.gz", "1_b.nii.gz"], ["1_m.nii.gz"])
-    (top / "t.csv").write_text("image_t1,image_flair,label\n1_a.nii.gz,1_b.nii.gz,1_m.nii.gz\n")
-
-    created = create_manifest(top, labels=CLASSES, modality=["MRI"])
-
-    require_sound(created, top)
-    assert created.manifest.modality == ("MRI t1", "MRI flair")
-    assert created.manifest.training[0].case == "1_a"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("picture,label\na,b\n", r"has the columns picture, label; must have image"),
-        ("image,label\n", "lists no case"),
-        (
-            "image,label\na.nii.gz,b.nii.gz\n",
-            r"2 of the files that it names are not there: a.nii.gz, b.nii.gz",
-        ),
-        ("image,label\n,b.nii.gz\n", "line 2 names no image"),
-        ("image,label\na.nii.gz,b.nii.gz,c\n", "line 2 has more fields than the header"),
-    ],
-)
-def test_tables_that_do_not_fit_are_refused(folder, text, message):
-    top = folder(["1.nii.gz"])
-    (top / "t.csv").write_text(text)
-
-    with pytest.raises(SegpipeError, match=message):
-        create_manifest(top, table=top / "t.csv", **KNOWN)
-
-
 def test_patients_of_a_template(folder):
     stems = ("P1_left", "P1_right", "P2_left")
     top = folder([f"images/{stem}.nii.gz" for stem in stems], [f"labels/{stem}.nii.gz" for stem in stems])
@@ -275,6 +126,158 @@ def test_a_series_is_an_image_and_has_no_checksum(folder):
 
     require_sound(created, top)
     assert set(created.manifest.training[0].sha256) == {"p1/mask.nii.gz"}
+
+
+@pytest.mark.parametrize("part", ["test", "Testing", "test_set", "testData"])
+def test_cases_in_a_folder_of_a_test_set_are_not_trained_on(folder, part):
+    names = [
+        f"{kind}/{where}/{stem}.nii.gz"
+        for kind in ("images", "masks")
+        for where in ("a", part)
+        for stem in "12"
+    ]
+    top = folder(names[:4], names[4:])
+
+    created = create_manifest(top, **KNOWN)
+
+    require_sound(created, top)
+    assert {case.label.split("/")[1] for case in created.manifest.training} == {"a"}
+    assert {case.label.split("/")[1] for case in created.manifest.test} == {part}
+    assert created.manifest.splits == {}
+    assert created.notes[0] == "2 cases with label maps are of the data set's test: they are never trained on"
+
+
+@pytest.mark.parametrize(
+    "explicit", [{}, {"images": ["*/images/{case}.nii.gz"], "label": "*/masks/{case}.nii.gz"}]
+)
+def test_the_division_of_the_folder_is_kept(folder, explicit):
+    parts = ("train", "valid", "test")
+    top = folder(
+        [f"{part}/images/{number}.nii.gz" for part in parts for number in range(2)],
+        [f"{part}/masks/{number}.nii.gz" for part in parts for number in range(2)],
+    )
+
+    created = create_manifest(top, **explicit, **KNOWN)
+
+    require_sound(created, top)
+    manifest = created.manifest
+    train, validation = training_split(manifest, "folder")
+    assert {case.images[0].split("/")[0] for case in train} == {"train"}
+    assert {case.images[0].split("/")[0] for case in validation} == {"valid"}
+    assert [case.images[0] for case in manifest.test] == ["test/images/0.nii.gz", "test/images/1.nii.gz"]
+    assert len(manifest.training) == 4
+    assert "2 cases to train on and 2 to validate with: train with --fold folder" in created.notes[0]
+
+
+def test_names_that_all_say_their_part_divide_too(folder):
+    names = [f"{kind}/{part}_1.nii.gz" for kind in ("images", "masks") for part in ("train", "test")]
+
+    manifest = create_manifest(folder(names[:2], names[2:]), **KNOWN).manifest
+
+    assert [case.images[0] for case in manifest.training] == ["images/train_1.nii.gz"]
+    assert [case.images[0] for case in manifest.test] == ["images/test_1.nii.gz"]
+
+
+def test_one_part_divides_nothing(folder):
+    created = create_manifest(folder(["test/images/a.nii.gz"], ["test/masks/a.nii.gz"]), **KNOWN)
+
+    assert len(created.manifest.training) == 1
+    assert "every case with a label map is of the part test by its folder" in created.notes[0]
+
+
+def test_a_folder_with_nothing_to_train_on_is_refused(folder):
+    names = [f"{part}/{kind}/a.nii.gz" for kind in ("images", "masks") for part in ("val", "test")]
+
+    with pytest.raises(SegpipeError, match="for validation or test by its folder, none to train on"):
+        create_manifest(folder(names[:2], names[2:]), **KNOWN)
+
+
+def write_msd(top, **changes):
+    content = {
+        "name": "set",
+        "modality": {"0": "CT"},
+        "labels": {"0": "background", "1": "tumour"},
+        "training": [{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}],
+        **changes,
+    }
+    (top / "dataset.json").write_text(json.dumps(content))
+
+
+def test_labelled_test_cases_of_msd_are_not_trained_on(folder):
+    top = folder(["imagesTr/a.nii.gz", "imagesTs/b.nii.gz"], ["labelsTr/a.nii.gz", "labelsTs/b.nii.gz"])
+    write_msd(top, test=[{"image": "./imagesTs/b.nii.gz", "label": "./labelsTs/b.nii.gz"}])
+
+    created = create_manifest(top)
+
+    require_sound(created, top)
+    assert [case.case for case in created.manifest.training] == ["a"]
+    assert [(case.case, case.label) for case in created.manifest.test] == [("b", "labelsTs/b.nii.gz")]
+
+
+def test_what_is_not_taken_over_from_an_msd_file_is_said(folder):
+    top = folder(["imagesTr/a.nii.gz"], ["labelsTr/a.nii.gz"])
+    entry = {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz", "fold": 0}
+    write_msd(top, training=[entry], validation=[])
+
+    assert create_manifest(top).notes[0] == "dataset.json: not taken over is what it says as fold, validation"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 1, "name": "x"}', "is a manifest of segpipe already; use it as it is"),
+        (
+            '{"license": "x", "files": []}',
+            "is not of MSD .* or nnU-Net .*, its keys are license, files; move it away",
+        ),
+        ("[]", "must be one JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"labels": {"a": 1, "a": 2}}', "the key 'a' stands twice"),
+        ('{"labels"', "is not JSON: .* in line 1, column 10"),
+    ],
+)
+def test_descriptions_that_are_none_are_refused(folder, content, message):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+    (top / "dataset.json").write_text(content)
+
+    with pytest.raises(SegpipeError, match=f"dataset.json: .*{message}"):
+        create_manifest(top, **KNOWN)
+    assert create_manifest(
+        top, images=["{case}.nii.gz"], label="{case}_mask.nii.gz", **KNOWN
+    ).manifest.training
+
+
+def test_with_templates_other_files_do_not_matter(folder):
+    top = folder(["p1/p1_f01.nii.gz"], ["p1/p1_f01_gt.nii.gz"])
+    (top / "p1" / "Info.cfg").write_text("x")
+
+    with pytest.raises(SegpipeError, match=r"neither scans nor known companions: p1/Info.cfg.* with --image"):
+        create_manifest(top, **KNOWN)
+    created = create_manifest(top, images=["*/{case}.nii.gz"], label="*/{case}_gt.nii.gz", **KNOWN)
+
+    require_sound(created, top)
+
+
+def test_names_that_no_manifest_can_hold_are_refused(folder):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+    (top / "a.nii.gz").rename(top / os.fsdecode(b"a\xff.nii.gz"))
+
+    with pytest.raises(SegpipeError, match=r"^a\\udcff.nii.gz: the name is not UTF-8 text; rename it"):
+        create_manifest(top, **KNOWN)
+
+
+def test_files_that_cannot_be_read_are_named(folder, monkeypatch):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("segpipe.dataset.integrity.file_sha256", refuse)
+
+    with pytest.raises(
+        SegpipeError, match=r"a.nii.gz: cannot be read \(Permission denied\); check the permissions"
+    ):
+        create_manifest(top, **KNOWN)
 
 
 # --- what the folder does not say
@@ -314,10 +317,43 @@ def test_with_nobody_to_ask_the_options_are_named(folder):
 
 
 def test_classes_without_a_background_are_refused(folder):
-    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+    top = folder(["a.nii.gz"])
+    write_labels(top / "a_mask.nii.gz", (1, 2))
 
     with pytest.raises(SegpipeError, match=r"none of its classes \(liver, tumour\) is the background"):
         create_manifest(top, modality=["CT"], labels={1: "liver", 2: "tumour"})
+
+
+def test_every_value_that_is_stored_needs_a_class(folder):
+    top = folder(["a.nii.gz", "b.nii.gz"], ["a_mask.nii.gz"])
+    write_labels(top / "b_mask.nii.gz", (0, 1, 2))
+
+    with pytest.raises(
+        SegpipeError, match=r"store 0 \(in 2\), 1 \(in 2\), too, .* --class '2=tumour' --class 0=back"
+    ):
+        create_manifest(top, modality=["CT"], labels={2: "tumour"})
+    with pytest.raises(SegpipeError, match=r"store 2 \(in 1\), too"):
+        create_manifest(top, **KNOWN)
+    with pytest.raises(SegpipeError, match="a background and one class are needed"):
+        create_manifest(top, modality=["CT"], labels={0: "background", 1: "a", 2: " "})
+
+
+def test_colours_and_jpeg_are_no_label_maps(folder):
+    top = folder(["images/a.png"], size=SIZE[:2])
+    colours = sitk.GetImageFromArray(np.zeros((*SIZE[1::-1], 3), np.uint8), isVector=True)
+    (top / "masks").mkdir()
+    sitk.WriteImage(colours, str(top / "masks" / "a.png"))
+    with pytest.raises(
+        SegpipeError, match=r"a.png: has 3 channels, a label map has one; save its colours as one"
+    ):
+        create_manifest(top, **KNOWN)
+
+    (top / "masks" / "a.png").unlink()
+    sitk.WriteImage(sitk.VectorIndexSelectionCast(colours), str(top / "masks" / "a.jpg"))
+    with pytest.raises(
+        SegpipeError, match=r"1 label maps are JPEG, which changes values .*: masks/a.jpg; make PNG"
+    ):
+        create_manifest(top, **KNOWN)
 
 
 def test_label_maps_that_are_none_are_refused(folder):
@@ -356,7 +392,7 @@ def test_folders_without_a_data_set_are_refused(folder, tmp_path):
     with pytest.raises(SegpipeError, match="--csv and --image are given"):
         create_manifest(top, images=["{case}.nii.gz"], table=top / "t.csv", **KNOWN)
     shutil.copy(top / "a.nii.gz", top / "dataset.json")
-    with pytest.raises(SegpipeError, match=r"dataset.json: cannot be read"):
+    with pytest.raises(SegpipeError, match=r"dataset.json: the description of the data set is not UTF-8"):
         create_manifest(top, **KNOWN)
 
 

@@ -1,4 +1,4 @@
-"""Which files are one case: by the words in their names, and by templates."""
+"""Which files are one case, by the words in their names."""
 
 import re
 import string
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segpipe.dataset.pairing import FoundCase, pairs_by_templates, pairs_by_words, template_pattern
+from segpipe.dataset.found_cases import FoundCase
+from segpipe.dataset.pairing import pairs_by_words
 from segpipe.errors import SegpipeError
 
 
@@ -31,6 +32,8 @@ LAYOUTS = {
     "image named by modality": ("a/ct", "a/gt", "b/ct", "b/gt"),
     "below a folder": ("data/images/a", "data/masks/a", "data/images/b", "data/masks/b"),
     "capitals": ("Images/a", "Labels/a", "Images/b", "Labels/b"),
+    "numbers without a space": ("a/img_1", "a/mask_1", "b/img_1", "b/mask_1"),
+    "folders of any name": ("CT scans/a", "Masks of experts/a", "CT scans/b", "Masks of experts/b"),
     "spaces": ("a image", "a manual segmentation", "b image", "b manual segmentation"),
 }
 
@@ -91,6 +94,23 @@ def test_a_longer_name_of_its_own_is_no_channel():
         ),
         (("a/image", "a/scan", "a/seg", "b/image", "b/seg"), r"two images of one channel \(no name\)"),
         (("a_b_c", "a_b_seg", "a_c_seg", "d_seg"), "could belong to a_b_seg.nii.gz or a_c_seg.nii.gz"),
+        (("a", "a_mask", "a_mask2"), "1 label maps have no image: a_mask2.nii.gz"),
+        (("a", "a_mask", "a_seg1", "b", "b_mask"), "1 label maps have no image: a_seg1.nii.gz"),
+        (("a_1", "a_2", "a_mask"), "images say 1, 2 beyond their label map's, which is no channel's name"),
+        (("a_0001", "a_0002", "a_mask"), "images say 0001, 0002 beyond"),
+        (("a_1", "a_mask"), "images say 1 beyond"),
+        (("a_visit1", "a_visit2", "a_mask"), "images say visit1, visit2 beyond"),
+        (
+            ("a", "a_post", "a_mask"),
+            r"would be the channels \(one without a name\), post, and one has no name",
+        ),
+        (("a_t1", "a_t2", "a_brainmask", "a_seg"), "images say brainmask beyond"),
+        (("overlays/a", "masks/a", "overlays/b", "masks/b"), "2 images have no label map: overlays/a"),
+        (
+            ("imagesTr/a", "labelsTr/a", "imagesTs/q-1", "imagesTs/q_1"),
+            "q-1.nii.gz and imagesTs/q_1.nii.gz are both",
+        ),
+        (("anna/1", "berta/mask_1"), "1 images have no label map: anna/1.nii.gz"),
         (
             ("imagesTr/a_0000", "imagesTr/a_0001", "labelsTr/a", "imagesTs/b_0000"),
             "1 cases without label maps have other channels than 0000, 0001: b",
@@ -128,45 +148,6 @@ def test_any_names_pair_in_any_layout(names, layout):
     assert len({case.case for case in cases}) == len(names)
 
 
-# --- templates
-
-
-def test_templates_say_which_files_are_which():
-    paths = [
-        "p1/s1_t1.nii",
-        "p1/s1_t2.nii",
-        "p1/s1_m.nii",
-        "p1/notes.nii",
-        "p2/s7_t1.nii",
-        "p2/s7_t2.nii",
-        "p2/s7_m.nii",
-    ]
-
-    cases = pairs_by_templates(
-        paths, ["{patient}/{case}_t1.nii", "{patient}/{case}_t2.nii"], "{patient}/{case}_m.nii", "set"
-    )
-
-    assert cases == [
-        FoundCase("p1_s1", ("p1/s1_t1.nii", "p1/s1_t2.nii"), ("", ""), "p1/s1_m.nii", "p1"),
-        FoundCase("p2_s7", ("p2/s7_t1.nii", "p2/s7_t2.nii"), ("", ""), "p2/s7_m.nii", "p2"),
-    ]
-
-
-def test_the_same_name_in_two_patients_is_two_cases():
-    """Each patient's image goes with that patient's label map, whatever the others' are named."""
-    paths = ["p1/img_1.nii", "p1/seg_1.nii", "p2/img_1.nii", "p2/seg_1.nii"]
-
-    cases = pairs_by_templates(paths, ["{patient}/img_{case}.nii"], "{patient}/seg_{case}.nii", "set")
-
-    assert [(case.images[0], case.label) for case in cases] == [
-        ("p1/img_1.nii", "p1/seg_1.nii"),
-        ("p2/img_1.nii", "p2/seg_1.nii"),
-    ]
-    crossed = ["p1/img_1.nii", "p1/seg_2.nii", "p2/img_2.nii", "p2/seg_1.nii"]
-    with pytest.raises(SegpipeError, match="4 files are missing"):
-        pairs_by_templates(crossed, ["{patient}/img_{case}.nii"], "{patient}/seg_{case}.nii", "set")
-
-
 def test_letters_of_any_alphabet_are_letters():
     with pytest.raises(SegpipeError, match="1 images have no label map: images/Müller"):
         found(*named("images/Müller", "labels/Möller"))
@@ -178,38 +159,60 @@ def test_letters_of_any_alphabet_are_letters():
     ]
 
 
-def test_a_file_belongs_to_the_template_that_says_most():
-    cases = pairs_by_templates(["a.mhd", "mask_a.mhd"], ["{case}.mhd"], "mask_{case}.mhd", "set")
-
-    assert [(case.case, case.images, case.label) for case in cases] == [("a", ("a.mhd",), "mask_a.mhd")]
-
-
-def test_images_alone_have_templates_too():
-    (case,) = pairs_by_templates(["x/a.png"], ["*/{case}.png"], None, "set")
-
-    assert (case.case, case.label, case.patient) == ("a", None, None)
-
-
 @pytest.mark.parametrize(
-    ("images", "label", "message"),
+    "word",
     [
-        (
-            ["{case}.nrrd"],
-            None,
-            r"set: \{case\}.nrrd matches none of its 3 scans, such as a.nii, a_m.nii, b.nii",
-        ),
-        (["{case}.nii"], "{case}_m.nii", r"1 files are missing: b has no label map \(\{case\}_m.nii\)"),
-        (["*.nii"], None, r"must have \{case\} or \{patient\}"),
-        (["{scan}.nii"], None, r"must have \{case\} or \{patient\} .* and no other braces"),
-        (["{case}*.nii"], None, "are both case a by"),
+        "pred",
+        "prediction",
+        "preds2",
+        "prob",
+        "probabilities",
+        "output",
+        "result",
+        "overlay",
+        "preview",
+        "autoseg",
+        "qc",
     ],
 )
-def test_templates_that_do_not_fit_are_refused(images, label, message):
-    with pytest.raises(SegpipeError, match=message):
-        pairs_by_templates(["a.nii", "a_m.nii", "b.nii"], images, label, "set")
+def test_what_was_made_of_an_image_is_no_channel(word):
+    for stems in (("a", f"a_{word}", "a_mask"), (f"a_{word}", "a_mask"), ("a_t1", f"a_{word}", "a_mask")):
+        with pytest.raises(
+            SegpipeError, match=f"images (say {word} beyond|would be the channels)|have no image"
+        ):
+            found(*named(*stems))
 
 
-def test_a_template_takes_no_character_for_another():
-    assert template_pattern("{case}.nii").fullmatch("a_nii") is None
-    assert template_pattern("{case}/{case}.nii").fullmatch("a/b.nii") is None
-    assert template_pattern("{case}/{case}.nii").fullmatch("a/a.nii")["case"] == "a"
+def test_folders_that_an_id_repeats_are_named_once():
+    """As ACDC has it; and a folder that is another word stays."""
+    stems = ("p1/p1_f01", "p1/p1_f01_gt", "p1/p1_f12", "p1/p1_f12_gt", "p2/p20_f01", "p2/p20_f01_gt")
+
+    assert [case.case for case in found(*named(*stems))] == ["p1_f01", "p1_f12", "p2_p20_f01"]
+
+
+def test_folders_of_any_name_pair_within_each_part():
+    """As ISIC has it."""
+    stems = (
+        "X_Training_Input/a",
+        "Training_GroundTruth/a",
+        "X_Test_Input/a",
+        "Test_GroundTruth/a",
+        "X_Test_Input/b",
+    )
+
+    cases = found(*named(*stems))
+
+    assert [(case.images[0], case.label) for case in cases] == [
+        ("X_Test_Input/a.nii.gz", "Test_GroundTruth/a.nii.gz"),
+        ("X_Test_Input/b.nii.gz", None),
+        ("X_Training_Input/a.nii.gz", "Training_GroundTruth/a.nii.gz"),
+    ]
+
+
+def test_the_test_set_may_count_from_the_start_again():
+    cases = found(*named("imagesTr/a", "labelsTr/a", "imagesTs/a", "labelsTs/a"))
+
+    assert [(case.images[0], case.label) for case in cases] == [
+        ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz"),
+        ("imagesTs/a.nii.gz", "labelsTs/a.nii.gz"),
+    ]

@@ -1,0 +1,141 @@
+"""Images and label maps of a case by templates: `images/{case}_t1.nii.gz` says it all."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from segpipe.dataset.found_cases import FoundCase, part_of
+from segpipe.errors import SegpipeError, shown
+
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+
+def pairs_by_templates(
+    paths: Iterable[str], images: Sequence[str], label: str | None, where: str
+) -> list[FoundCase]:
+    """Pair the files that templates name; other files are passed over.
+
+    Args:
+        paths: below the folder, with suffixes and forward slashes.
+        images: one template a channel, such as `images/{case}_t1.nii.gz`; `{case}` and `{patient}` stand for text
+            without a slash, `*` for any such text.
+        label: the label maps' template; None where there are none.
+        where: the folder, for messages.
+
+    Raises:
+        SegpipeError: a template without `{case}` or `{patient}`, with another name in braces, or that matches nothing;
+            two files of one case by one template; a case that lacks one of its files.
+    """
+    templates = {f"channel {number}": _plain(text) for number, text in enumerate(images)}
+    if label is not None:
+        templates["label map"] = _plain(label)
+    twice = [text for text, count in Counter(templates.values()).items() if count > 1]
+    if twice:
+        raise SegpipeError(f"template {twice[0]} is given twice; give one a channel, and the label maps' own")
+    found = _matches(templates, sorted(paths), where)
+    known = sorted({case for matches in found.values() for case in matches})
+    missing = [
+        f"{case} has no {what} ({templates[what]})"
+        for case in known
+        for what, matches in found.items()
+        if case not in matches
+    ]
+    if missing:
+        raise SegpipeError(
+            f"{where}: {len(missing)} files are missing: {shown(missing, '; ')}; add them, move the cases away, or "
+            "correct the templates"
+        )
+    cases = []
+    for case in known:
+        chosen = {what: matches[case] for what, matches in found.items()}
+        patient = next((patient for _, patient in chosen.values() if patient), None)
+        paths_of = {what: path for what, (path, _) in chosen.items()}
+        label_map = paths_of.pop("label map", None)
+        cases.append(FoundCase(case, tuple(paths_of.values()), ("",) * len(images), label_map, patient))
+    return cases
+
+
+def template_pattern(template: str) -> re.Pattern[str]:
+    """Return the regular expression of a template, with the groups `case` and `patient` that it names.
+
+    Raises:
+        SegpipeError: it names neither, or something else.
+    """
+    names = _PLACEHOLDER.findall(template)
+    if not names or set(names) - {"case", "patient"} or set("{}") & set(_PLACEHOLDER.sub("", template)):
+        raise SegpipeError(
+            f"template {template!r}: must have {{case}} or {{patient}} where the name of either stands, and no other "
+            "braces"
+        )
+    pattern, end, seen = "", 0, set()
+    for match in _PLACEHOLDER.finditer(template):
+        name = match.group(1)
+        pattern += _literal(template[end : match.start()])
+        pattern += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
+        seen.add(name)
+        end = match.end()
+    return re.compile(pattern + _literal(template[end:]))
+
+
+def _plain(template: str) -> str:
+    """Write a template as paths are written: forward slashes, no `./` in front."""
+    return template.replace("\\", "/").removeprefix("./")
+
+
+def _case_id(patient: str | None, case: str | None) -> str:
+    """Join both; a case that is named after its patient keeps its name (`patient001_frame01`)."""
+    if not patient or not case:
+        return case or patient or ""
+    if re.match(rf"{re.escape(patient)}(?![^\W_])", case):
+        return case
+    return f"{patient}_{case}"
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\*", "[^/]*")
+
+
+def _matches(
+    templates: Mapping[str, str], paths: Sequence[str], where: str, *, by_part: bool = False
+) -> dict[str, dict[str, tuple[str, str | None]]]:
+    """Return what a template is for -> case -> path and patient.
+
+    A file that several templates match belongs to the one that says most: `mask_a.nii` to `mask_{case}.nii`, not to
+    `{case}.nii`. Where folders such as train and test hold the same names, their part stands before each case.
+    """
+    patterns = {what: template_pattern(template) for what, template in templates.items()}
+    by_length = sorted(
+        templates, key=lambda what: -len(_PLACEHOLDER.sub("", templates[what]).replace("*", ""))
+    )
+    found: dict[str, dict[str, tuple[str, str | None]]] = {what: {} for what in templates}
+    for path in paths:
+        matches = ((what, patterns[what].fullmatch(path)) for what in by_length)
+        what, match = next(((what, match) for what, match in matches if match is not None), ("", None))
+        if match is None:
+            continue
+        groups = match.groupdict()
+        case = _case_id(groups.get("patient"), groups.get("case"))
+        part = part_of(path.split("/")[:-1])
+        if by_part and part:
+            case = f"{part}_{case}"
+        if case in found[what] and not by_part and part != part_of(found[what][case][0].split("/")[:-1]):
+            return _matches(templates, paths, where, by_part=True)
+        if case in found[what]:
+            raise SegpipeError(
+                f"{where}: {found[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
+                "template tell them apart"
+            )
+        found[what][case] = (path, groups.get("patient"))
+    for what, template in templates.items():
+        if not found[what]:
+            scans = (
+                f"its {len(paths)} scans, such as {shown(paths)}"
+                if paths
+                else "its files, of which none is a scan"
+            )
+            raise SegpipeError(
+                f"{where}: {template} matches none of {scans}; correct the template, which begins in that folder"
+            )
+    return found

@@ -1,0 +1,184 @@
+"""Folders as nnU-Net has them: what their description says and what lies there."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from made_sets import require_sound, write_image, write_labels, write_nnunet
+
+from segpipe.dataset import create_manifest
+from segpipe.errors import SegpipeError
+
+
+@pytest.fixture
+def nnunet(tmp_path):
+    """Return a function that writes an nnU-Net folder of two channels with changes of its description."""
+    return lambda remove=(), **changes: write_nnunet(tmp_path / "set", remove, **changes)
+
+
+def test_nnunet(nnunet):
+    top = nnunet()
+
+    created = create_manifest(top)
+
+    require_sound(created, top)
+    manifest = created.manifest
+    assert (created.layout, manifest.modality) == ("nnU-Net", ("T1", "FLAIR"))
+    assert manifest.training[1].images == ("imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz")
+    assert [(case.case, case.label) for case in manifest.test] == [("c", None)]
+
+
+@pytest.mark.parametrize(
+    ("remove", "changes", "message"),
+    [
+        (["labelsTr/b.nii.gz"], {}, "1 images without labels: b"),
+        (["imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz"], {}, "1 labels without images: b"),
+        (["imagesTr/b_0001.nii.gz"], {}, r"imagesTr/b: has the channels \[0\], dataset.json names 2"),
+        ([], {"labels": {"background": 0, "whole": [1, 2]}}, "whole are regions of several values"),
+        ([], {"labels": {"background": 0, "tumour": 1, "ignore": 2}}, "labels has ignore, value 2"),
+        ([], {"labels": None}, "labels must be an object"),
+        ([], {"labels": {"background": 0, "a": 1, "b": 1}}, "a and b both have the value 1"),
+        (
+            [],
+            {"labels": {"0": "background", "1": "a"}},
+            "0 has the value 'background', must be a whole number",
+        ),
+        ([], {"labels": {"background": False, "a": True}}, "background has the value False"),
+        ([], {"channel_names": ["T1", "T2"]}, r"channel_names must be an object .*, is \['T1', 'T2'\]"),
+        ([], {"channel_names": {"T1": "0", "T2": "1"}}, "channel_names must be an object"),
+        ([], {"channel_names": {"0": "T1", "1": None}}, "channel_names must be an object"),
+        ([], {"channel_names": {"1": "T1", "2": "T2"}}, "channel_names must be an object"),
+        (
+            [],
+            {"dataset": [{"images": ["imagesTr/a_0000.nii.gz"]}]},
+            "dataset: must be an object .* correct it",
+        ),
+        (
+            [],
+            {"dataset": {"x": {"images": "imagesTr/a_0000.nii.gz", "label": "labelsTr/a.nii.gz"}}},
+            "correct x",
+        ),
+        ([], {"dataset": {"x": {"images": ["imagesTr/a_0000.nii.gz"]}}}, "correct x"),
+        (
+            [],
+            {"dataset": {"x": {"images": ["../a.nii.gz"], "label": "labelsTr/a.nii.gz"}}},
+            "dataset: x: the path '../a.nii.gz' does not lie below",
+        ),
+        ([], {"file_ending": None}, "file_ending must be a text such as .nii.gz, is None"),
+        ([], {"file_ending": "nii.gz"}, "file_ending must be .* is 'nii.gz'"),
+        ([], {"file_ending": ".nrrd"}, "no files that end in .nrrd"),
+    ],
+)
+def test_nnunet_folders_that_do_not_fit_are_refused(nnunet, remove, changes, message):
+    with pytest.raises(SegpipeError, match=message):
+        create_manifest(nnunet(remove, **changes))
+
+
+def test_nnunet_says_where_the_count_differs(nnunet):
+    assert "numTraining 7, 2 cases" in create_manifest(nnunet(numTraining=7)).notes[0]
+
+
+def test_nnunet_may_list_its_files(nnunet):
+    listed = {
+        "x": {"images": ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz"], "label": "labelsTr/a.nii.gz"}
+    }
+
+    created = create_manifest(nnunet(dataset=listed))
+
+    assert [case.case for case in created.manifest.training] == ["x"]
+    assert "scans are not listed in dataset.json: imagesTr/b_0000.nii.gz" in created.notes[0]
+
+
+def test_labelled_test_cases_are_not_trained_on(nnunet):
+    top = nnunet()
+    write_labels(top / "labelsTs" / "c.nii.gz")
+
+    created = create_manifest(top)
+
+    require_sound(created, top)
+    assert [case.case for case in created.manifest.training] == ["a", "b"]
+    assert [(case.case, case.label) for case in created.manifest.test] == [("c", "labelsTs/c.nii.gz")]
+    assert "1 cases with label maps are of the data set's test" in created.notes[0]
+
+
+def test_a_test_set_may_count_from_the_start_again(nnunet):
+    top = nnunet()
+    for channel in range(2):
+        write_image(top / f"imagesTs/a_{channel:04d}.nii.gz", 9 + channel)
+
+    manifest = create_manifest(top).manifest
+
+    assert [case.case for case in manifest.test] == ["test_a", "c"]
+    assert manifest.test[0].images == ("imagesTs/a_0000.nii.gz", "imagesTs/a_0001.nii.gz")
+
+
+def test_values_may_be_written_as_texts(nnunet):
+    assert create_manifest(nnunet(labels={"background": "0", "tumour": "1"})).manifest.labels == {
+        0: "background",
+        1: "tumour",
+    }
+
+
+def test_names_that_are_none_are_not_taken_over(nnunet):
+    assert create_manifest(nnunet(name=None, licence=["CC"])).manifest.name == "set"
+
+
+def test_hidden_files_are_passed_over(nnunet):
+    top = nnunet()
+    for name in ("imagesTr/._a_0000.nii.gz", "labelsTr/._a.nii.gz", "imagesTr/.DS_Store"):
+        (top / name).write_bytes(b"x")
+
+    assert [case.case for case in create_manifest(top).manifest.training] == ["a", "b"]
+
+
+def test_one_picture_may_hold_all_channels(tmp_path):
+    """As nnU-Net's reader of natural images has it: red, green and blue in x_0000.png."""
+    top = write_nnunet(
+        tmp_path / "set", channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png", numTraining=1
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (6, 5, 3)).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(top / "imagesTr" / "x_0000.png"))
+    write_labels(top / "labelsTr" / "x.png", size=(5, 6))
+
+    created = create_manifest(top)
+
+    require_sound(created, top)
+    assert created.manifest.training[0].images == ("imagesTr/x_0000.png",)
+
+
+def test_a_label_map_of_two_cases_is_refused(nnunet):
+    images = [f"imagesTr/a_{channel:04d}.nii.gz" for channel in range(2)]
+    others = [f"imagesTr/b_{channel:04d}.nii.gz" for channel in range(2)]
+    label = "labelsTr/a.nii.gz"
+    listed = {"x": {"images": images, "label": label}, "y": {"images": others, "label": label}}
+
+    with pytest.raises(SegpipeError, match=r"labelsTr/a.nii.gz is the label map of x and the label map of y"):
+        create_manifest(nnunet(dataset=listed))
+    listed["y"] = {"images": [others[0], images[0]], "label": "labelsTr/b.nii.gz"}
+    with pytest.raises(SegpipeError, match=r"imagesTr/a_0000.nii.gz is the image of x and the image of y"):
+        create_manifest(nnunet(dataset=listed))
+
+
+def test_label_maps_that_are_not_what_the_description_says_are_refused(nnunet):
+    with pytest.raises(SegpipeError, match=r"store 1 \(in 1\), too, .* --class '0=background' --class '2=t'"):
+        create_manifest(nnunet(labels={"background": 0, "t": 2}))
+    top = nnunet()
+    images, labels = top / "imagesTr" / "a_0000.nii.gz", top / "labelsTr" / "a.nii.gz"
+    held = images.read_bytes()
+    images.write_bytes(labels.read_bytes())
+    labels.write_bytes(held)
+    with pytest.raises(SegpipeError, match="too, which no class has"):
+        create_manifest(top)
+
+
+def test_label_maps_of_other_cases_are_noted(nnunet):
+    listed = {
+        case: {
+            "images": [f"imagesTr/{case}_{channel:04d}.nii.gz" for channel in range(2)],
+            "label": f"labelsTr/{other}.nii.gz",
+        }
+        for case, other in ("ab", "ba")
+    }
+
+    notes = create_manifest(nnunet(dataset=listed)).notes
+
+    assert "2 label maps are named like another case's image: labelsTr/b.nii.gz for imagesTr/a" in notes[0]
