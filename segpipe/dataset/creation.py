@@ -96,12 +96,13 @@ def create_manifest(
     named = _classes(labels, layout, labelled, folder, ask)
     unknown = not any(patients.values())
     training = [case for case in labelled if case.part != "test"]
+    test = [case for case in layout.cases if case.label is None or case.part == "test"]
     manifest = Manifest(
         name=name or layout.name or folder.resolve().name,
         modality=texts,
         labels=dict(sorted(named.items())),
         training=tuple(_case(case, patients) for case in training),
-        test=tuple(_case(case, patients) for case in layout.cases if case not in training),
+        test=tuple(_case(case, patients) for case in test),
         description=layout.texts.get("description", ""),
         reference=layout.texts.get("reference", ""),
         licence=layout.texts.get("licence", ""),
@@ -179,6 +180,14 @@ def _notes(layout: Layout, manifest: Manifest) -> list[str]:
         notes.append(
             f"the folder has {len(own.train)} cases to train on and {len(own.validation)} to validate with: train with "
             f"--fold {_OWN_SPLIT} to keep to that"
+        )
+    unlabelled = sum(case.label is None and case.part != "test" for case in layout.cases)
+    if unlabelled:
+        notes.append(f"{unlabelled} cases have no label map: they are listed under test, never trained on")
+    shared = {case.patient for case in manifest.training} & {case.patient for case in manifest.test} - {None}
+    if shared:
+        notes.append(
+            f"of the patients {shown(sorted(map(str, shared)))} there are cases to train on and to test"
         )
     held_out = sum(case.label is not None for case in manifest.test)
     if held_out:

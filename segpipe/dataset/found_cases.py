@@ -17,12 +17,12 @@ DatasetPart = Literal["", "train", "validation", "test"]
 
 _PARTS: dict[str, DatasetPart] = {
     **dict.fromkeys(("tr", "trn", "train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("va", "val", "valid", "validation"), "validation"),
     **dict.fromkeys(("ts", "tst", "test", "testing"), "test"),
 }
 _PART_WORD = re.compile(
     f"({'|'.join(part for part in _PARTS if len(part) > len('tr'))})(?:set|data|images?|labels?|masks?)?|"
-    "(?:images|labels)(tr|ts)"
+    "(?:images|labels)(tr|va|ts)"
 )
 _CHANNEL_NUMBER = re.compile(r"_[0-9]{4}$")
 

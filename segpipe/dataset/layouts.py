@@ -6,22 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from segpipe.dataset.decathlon_folders import cases_of_decathlon
 from segpipe.dataset.found_cases import (
-    DatasetPart,
     FoundCase,
     Layout,
     crossed_names,
     listed_scans,
     require_own_files,
-    require_present,
     require_text,
-    unlisted,
     with_own_ids,
     with_parts,
 )
-from segpipe.dataset.manifest import Case, parse_manifest
 from segpipe.dataset.nnunet_folders import cases_of_nnunet
 from segpipe.dataset.pairing import pairs_by_words
 from segpipe.dataset.tables import cases_of_table, table_in
@@ -31,7 +27,6 @@ from segpipe.files import read_json
 from segpipe.volumes import Scan, VolumeFormat
 
 _DESCRIPTION = "dataset.json"
-_TEXTS = ("description", "reference", "licence")
 _FAMILIES = {
     VolumeFormat.NIFTI: "NIfTI",
     VolumeFormat.NIFTI_GZ: "NIfTI",
@@ -71,6 +66,7 @@ def read_layout(
         raise SegpipeError("--csv and --image are given: the table says already which files are which")
     require_text([str(folder)])
     layout = _found(folder, images, label, table)
+    require_text(file for case in layout.cases for file in case.files)
     require_own_files(layout.cases, str(folder))
     notes = [*layout.notes, *crossed_names(layout.cases)]
     return replace(layout, cases=with_own_ids(layout.cases, str(folder)), notes=notes)
@@ -93,6 +89,12 @@ def _found(folder: Path, images: Sequence[str], label: str | None, table: Path |
 
 
 def _by_names(folder: Path) -> list[FoundCase]:
+    below = sorted(path.parent for path in folder.glob(f"*/{_DESCRIPTION}"))
+    if below:
+        raise SegpipeError(
+            f"{folder}: {shown(map(str, below))} has a {_DESCRIPTION}, so the data set begins there; give that folder, "
+            "or say which files are which with --image and --label"
+        )
     try:
         scans = listed_scans(folder, strict=True)
     except SegpipeError as error:
@@ -129,43 +131,8 @@ def _described(folder: Path, path: Path) -> Layout:
     if "channel_names" in content:
         return cases_of_nnunet(folder, content)
     if "modality" in content and "training" in content:
-        return _decathlon(folder, path, content)
+        return cases_of_decathlon(folder, content)
     raise SegpipeError(
         f"{path}: is not of MSD (modality, labels, training) or nnU-Net (channel_names, labels, file_ending), its keys "
         f"are {shown(content) or 'none'}; move it away, or say which files are which with --image and --label"
     )
-
-
-def _decathlon(folder: Path, path: Path, content: Mapping[str, Any]) -> Layout:
-    manifest = parse_manifest(content, str(path))
-    parts: tuple[tuple[DatasetPart, Sequence[Case]], ...] = (
-        ("train", manifest.training),
-        ("test", manifest.test),
-    )
-    cases = []
-    for part, listed in parts:
-        for case in listed:
-            images = _present(folder, case.images, manifest.num_channels)
-            cases.append(FoundCase(case.case, images, ("",) * len(images), case.label, part=part))
-    require_present((file for case in cases for file in case.files), folder, path)
-    notes = unlisted(folder, cases, ("imagesTr", "labelsTr"), _DESCRIPTION)
-    entries = [entry for key in ("training", "test") for entry in content.get(key, ())]
-    extra = {key for entry in entries if isinstance(entry, Mapping) for key in entry} - {"image", "label"}
-    extra |= {key for key, value in content.items() if isinstance(value, list)} - {"training", "test"}
-    if extra:
-        notes.append(f"{_DESCRIPTION}: not taken over is what it says as {shown(sorted(extra))}")
-    texts = {name: getattr(manifest, name) for name in _TEXTS if getattr(manifest, name)}
-    return Layout("MSD", cases, manifest.labels, manifest.modality, manifest.name, texts, notes)
-
-
-def _present(folder: Path, images: tuple[str, ...], channels: int) -> tuple[str, ...]:
-    """Return the files of a case; nnU-Net's first version has one a channel where the description names one."""
-    if len(images) > 1 or (folder / images[0]).exists():
-        return images
-    for suffix in (".nii.gz", ".nii"):
-        if images[0].endswith(suffix):
-            bare = images[0].removesuffix(suffix)
-            numbered = tuple(f"{bare}_{channel:04d}{suffix}" for channel in range(channels))
-            if all((folder / path).exists() for path in numbered):
-                return numbered
-    return images

@@ -17,8 +17,8 @@ from segpipe.dataset.found_cases import DatasetPart, FoundCase, name_of, part_of
 from segpipe.errors import SegpipeError, shown
 
 _LABEL = "annot|annotation|contour|groundtruth|gt|label|labelmap|lbl|manual|mask|roi|seg|segm|segmentation|target|truth"
-_LABEL_WORD = re.compile(f"({_LABEL})s?|labelst[rs]", re.IGNORECASE)
-_IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|imagest[rs]", re.IGNORECASE)
+_LABEL_WORD = re.compile(f"({_LABEL})s?|labels(tr|va|ts)", re.IGNORECASE)
+_IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|images(tr|va|ts)", re.IGNORECASE)
 _NUMBERED = re.compile("([^0-9]+)([0-9]+)")
 _MOST_CHANNEL_WORDS = 2  # by which an image's name may be longer than its label map's
 _DERIVED_WORD = re.compile(
@@ -32,11 +32,11 @@ _VISIT_WORD = re.compile(
 
 @dataclass(frozen=True)
 class _Key:
-    """What a name says but its role: folders and words, in lower case."""
+    """What a name says but its role, in lower case: folders, and words without those of the folder at their start."""
 
     folders: tuple[str, ...]
     words: tuple[str, ...]
-    is_test: bool  # as imagesTs and labelsTs say, whose cases may be named as those of imagesTr
+    part: str  # as imagesTs and labelsTs say, whose cases may be named as those of imagesTr
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,17 @@ def _file(path: str, parts: Sequence[str]) -> _File:
     *folders, stem = [_words(part) for part in parts]
     said = [word for words in (*folders, stem) for word in words]
     kept = [[word for word in words if not _is_role(word)] for words in (*folders, stem)]
-    kept_folders = ["_".join(words) for words in kept[:-1] if words]
+    lower = [tuple(map(str.lower, words)) for words in kept]
+    own, above = lower[-1], next((words for words in reversed(lower[:-1]) if words), ())
     return _File(
         path,
         _Key(
-            tuple(map(str.lower, kept_folders)),
-            tuple(map(str.lower, kept[-1])),
-            any(word.lower() in ("imagests", "labelsts") for word in said),
+            tuple("_".join(words) for words in lower[:-1] if words),
+            own[len(above) :] if own[: len(above)] == above else own,
+            next(
+                (word[-2:] for word in map(str.lower, said) if re.fullmatch("(images|labels)(va|ts)", word)),
+                "",
+            ),
         ),
         _said(kept),
         tuple(kept[-1]),

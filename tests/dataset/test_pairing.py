@@ -32,6 +32,7 @@ LAYOUTS = {
     "image named by modality": ("a/ct", "a/gt", "b/ct", "b/gt"),
     "below a folder": ("data/images/a", "data/masks/a", "data/images/b", "data/masks/b"),
     "capitals": ("Images/a", "Labels/a", "Images/b", "Labels/b"),
+    "a folder a case, the image named after it": ("a/a", "a/GT", "b/b", "b/GT"),
     "numbers without a space": ("a/img_1", "a/mask_1", "b/img_1", "b/mask_1"),
     "folders of any name": ("CT scans/a", "Masks of experts/a", "CT scans/b", "Masks of experts/b"),
     "spaces": ("a image", "a manual segmentation", "b image", "b manual segmentation"),
@@ -206,6 +207,16 @@ def test_folders_of_any_name_pair_within_each_part():
         ("X_Test_Input/a.nii.gz", "Test_GroundTruth/a.nii.gz"),
         ("X_Test_Input/b.nii.gz", None),
         ("X_Training_Input/a.nii.gz", "Training_GroundTruth/a.nii.gz"),
+    ]
+
+
+def test_a_folder_a_case_of_several_words():
+    """As SegTHOR has it."""
+    stems = ("Patient_01/Patient_01", "Patient_01/GT", "Patient_02/Patient_02", "Patient_02/GT")
+
+    assert [(case.case, case.label) for case in found(*named(*stems))] == [
+        ("Patient_01", "Patient_01/GT.nii.gz"),
+        ("Patient_02", "Patient_02/GT.nii.gz"),
     ]
 
 

@@ -1,16 +1,10 @@
 """Tables that list a data set: which columns say what, and the rows that are refused."""
 
 import pytest
-from made_sets import CLASSES, KNOWN, SIZE, require_sound, write_set
+from made_sets import CLASSES, KNOWN, require_sound
 
 from segpipe.dataset import create_manifest
 from segpipe.errors import SegpipeError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Return a function that writes images and label maps into a folder, and gives it."""
-    return lambda images=(), labels=(), size=SIZE: write_set(tmp_path / "set", images, labels, size)
 
 
 @pytest.mark.parametrize("between", [",", ";", "\t"])

@@ -1,0 +1,10 @@
+"""What tests of reading a folder share."""
+
+import pytest
+from made_sets import SIZE, write_set
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a function that writes images and label maps into a folder, and gives it."""
+    return lambda images=(), labels=(), size=SIZE: write_set(tmp_path / "set", images, labels, size)

@@ -1,0 +1,125 @@
+"""How a folder is laid out: its own division, its description, files that are neither."""
+
+import os
+
+import pytest
+from made_sets import KNOWN, require_sound
+
+from segpipe.dataset import create_manifest, training_split
+from segpipe.errors import SegpipeError
+
+
+@pytest.mark.parametrize("part", ["test", "Testing", "test_set", "testData"])
+def test_cases_in_a_folder_of_a_test_set_are_not_trained_on(folder, part):
+    names = [
+        f"{kind}/{where}/{stem}.nii.gz"
+        for kind in ("images", "masks")
+        for where in ("a", part)
+        for stem in "12"
+    ]
+    top = folder(names[:4], names[4:])
+
+    created = create_manifest(top, **KNOWN)
+
+    require_sound(created, top)
+    assert {case.label.split("/")[1] for case in created.manifest.training} == {"a"}
+    assert {case.label.split("/")[1] for case in created.manifest.test} == {part}
+    assert created.manifest.splits == {}
+    assert created.notes[0] == "2 cases with label maps are of the data set's test: they are never trained on"
+
+
+@pytest.mark.parametrize(
+    "explicit", [{}, {"images": ["*/images/{case}.nii.gz"], "label": "*/masks/{case}.nii.gz"}]
+)
+def test_the_division_of_the_folder_is_kept(folder, explicit):
+    parts = ("train", "valid", "test")
+    top = folder(
+        [f"{part}/images/{number}.nii.gz" for part in parts for number in range(2)],
+        [f"{part}/masks/{number}.nii.gz" for part in parts for number in range(2)],
+    )
+
+    created = create_manifest(top, **explicit, **KNOWN)
+
+    require_sound(created, top)
+    manifest = created.manifest
+    train, validation = training_split(manifest, "folder")
+    assert {case.images[0].split("/")[0] for case in train} == {"train"}
+    assert {case.images[0].split("/")[0] for case in validation} == {"valid"}
+    assert [case.images[0] for case in manifest.test] == ["test/images/0.nii.gz", "test/images/1.nii.gz"]
+    assert len(manifest.training) == 4
+    assert "2 cases to train on and 2 to validate with: train with --fold folder" in created.notes[0]
+
+
+def test_names_that_all_say_their_part_divide_too(folder):
+    names = [f"{kind}/{part}_1.nii.gz" for kind in ("images", "masks") for part in ("train", "test")]
+
+    manifest = create_manifest(folder(names[:2], names[2:]), **KNOWN).manifest
+
+    assert [case.images[0] for case in manifest.training] == ["images/train_1.nii.gz"]
+    assert [case.images[0] for case in manifest.test] == ["images/test_1.nii.gz"]
+
+
+def test_one_part_divides_nothing(folder):
+    created = create_manifest(folder(["test/images/a.nii.gz"], ["test/masks/a.nii.gz"]), **KNOWN)
+
+    assert len(created.manifest.training) == 1
+    assert "every case with a label map is of the part test by its folder" in created.notes[0]
+
+
+def test_a_folder_with_nothing_to_train_on_is_refused(folder):
+    names = [f"{part}/{kind}/a.nii.gz" for kind in ("images", "masks") for part in ("val", "test")]
+
+    with pytest.raises(SegpipeError, match="for validation or test by its folder, none to train on"):
+        create_manifest(folder(names[:2], names[2:]), **KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema_version": 1, "name": "x"}', "is a manifest of segpipe already; use it as it is"),
+        (
+            '{"license": "x", "files": []}',
+            "is not of MSD .* or nnU-Net .*, its keys are license, files; move it away",
+        ),
+        ("[]", "must be one JSON object"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"labels": {"a": 1, "a": 2}}', "the key 'a' stands twice"),
+        ('{"labels"', "is not JSON: .* in line 1, column 10"),
+    ],
+)
+def test_descriptions_that_are_none_are_refused(folder, content, message):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+    (top / "dataset.json").write_text(content)
+
+    with pytest.raises(SegpipeError, match=f"dataset.json: .*{message}"):
+        create_manifest(top, **KNOWN)
+    assert create_manifest(
+        top, images=["{case}.nii.gz"], label="{case}_mask.nii.gz", **KNOWN
+    ).manifest.training
+
+
+def test_a_description_one_folder_below_is_not_passed_over(folder):
+    top = folder(["Task1/imagesTr/a.nii.gz"], ["Task1/labelsTr/a.nii.gz"])
+    (top / "Task1" / "dataset.json").write_text("{}")
+
+    with pytest.raises(SegpipeError, match=r"set/Task1 has a dataset.json, so the data set begins there"):
+        create_manifest(top, **KNOWN)
+
+
+def test_with_templates_other_files_do_not_matter(folder):
+    top = folder(["p1/p1_f01.nii.gz"], ["p1/p1_f01_gt.nii.gz"])
+    (top / "p1" / "Info.cfg").write_text("x")
+
+    with pytest.raises(SegpipeError, match=r"neither scans nor known companions: p1/Info.cfg.* with --image"):
+        create_manifest(top, **KNOWN)
+    created = create_manifest(top, images=["*/{case}.nii.gz"], label="*/{case}_gt.nii.gz", **KNOWN)
+
+    require_sound(created, top)
+
+
+def test_names_that_no_manifest_can_hold_are_refused(folder):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+    (top / "a.nii.gz").rename(top / os.fsdecode(b"a\xff.nii.gz"))
+
+    with pytest.raises(SegpipeError, match=r"^a\\udcff.nii.gz: the name is not UTF-8 text; rename it"):
+        create_manifest(top, **KNOWN)
