@@ -87,7 +87,7 @@ def create_manifest(
             "they are with --label"
         )
     _require_same_channels(layout.cases, folder)
-    _refuse_jpeg(labelled)
+    _refuse_jpeg(labelled, folder)
     patients = _patients(layout.cases, patient)
     if layout.modality is not None and not modality:
         texts = layout.modality
@@ -202,12 +202,12 @@ def _notes(layout: Layout, manifest: Manifest) -> list[str]:
     return notes
 
 
-def _refuse_jpeg(labelled: Sequence[FoundCase]) -> None:
+def _refuse_jpeg(labelled: Sequence[FoundCase], folder: Path) -> None:
     found = [str(case.label) for case in labelled if str(case.label).lower().endswith((".jpg", ".jpeg"))]
     if found:
         raise SegpipeError(
-            f"{len(found)} label maps are JPEG, which changes values when it is saved: {shown(found)}; make PNG of the "
-            "originals, with one class value a pixel"
+            f"{folder}: {len(found)} label maps are JPEG, which changes values when it is saved: {shown(found)}; make "
+            "PNG of the originals, with one class value a pixel"
         )
 
 

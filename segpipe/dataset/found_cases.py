@@ -109,6 +109,8 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
         SegpipeError: all cases with label maps are to be held out, some for validation and some for the test.
     """
     parts = [case.part for case in cases]
+    if any("retest" in map(str.lower, words_of(case.images[0])) for case in cases):
+        return list(cases), []  # test and retest are visits
     if not any(parts):
         parts = [part_of(PurePosixPath(case.images[0]).parts[:-1]) for case in cases]
     if not any(parts):
@@ -118,7 +120,10 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
     if len(labelled) == 1:
         (shared,) = labelled
         note = f"every case with a label map is of the part {shared} by its folder; all are taken to train on"
-        found = [case if case.label is None else replace(case, part="") for case in cases]
+        found = [
+            replace(case, part="" if case.label is not None else part)
+            for case, part in zip(cases, parts, strict=True)
+        ]
         return found, [note] if shared in ("validation", "test") else []
     if labelled == {"validation", "test"}:
         raise SegpipeError(

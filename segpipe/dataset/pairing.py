@@ -43,8 +43,8 @@ class _Key:
 class _File:
     path: str
     key: _Key
-    said: tuple[str, ...]  # folders and words, as they are written
-    own: tuple[str, ...]  # the words of the file's name alone
+    folders: tuple[str, ...]  # as they are written, without those that the name repeats
+    words: tuple[str, ...]  # of the file's name, as they are written
     is_label: bool
     is_in_label_folder: bool
     part: DatasetPart
@@ -98,7 +98,9 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         of_channel = {channel: image.path for image, channel in grouped[label.path]}
         images_of = tuple(of_channel[channel] for channel in channels)
         cases.append(FoundCase(names[label.path], images_of, tuple(map("_".join, channels)), label.path))
-    return sorted([*cases, *_unlabelled(alone, channels, where)], key=lambda case: case.case)
+    return sorted(
+        [*cases, *_unlabelled(alone, channels, _silent_folders(labels), where)], key=lambda case: case.case
+    )
 
 
 def _files(scans: Sequence[tuple[str, str]]) -> list[_File]:
@@ -131,7 +133,7 @@ def _without_telling_folders(files: Sequence[_File]) -> list[_File]:
         replace(
             file,
             key=replace(file.key, folders=(file.part,) if several else ()),
-            said=(file.part, *file.own) if several and file.part else file.own,
+            folders=(file.part,) if several and file.part else (),
         )
         for file in files
     ]
@@ -153,7 +155,7 @@ def _file(path: str, parts: Sequence[str]) -> _File:
                 "",
             ),
         ),
-        _said(kept),
+        _telling_folders(kept),
         tuple(kept[-1]),
         is_label=any(map(_LABEL_WORD.fullmatch, said)),
         is_in_label_folder=any(_LABEL_WORD.fullmatch(word) for words in folders for word in words),
@@ -161,15 +163,14 @@ def _file(path: str, parts: Sequence[str]) -> _File:
     )
 
 
-def _said(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return all words, without folders that a name below them repeats: patient1/patient1_t1.nii.gz."""
+def _telling_folders(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the folders whose words no name below them repeats, as patient1/patient1_t1.nii.gz does."""
     lower = [tuple(map(str.lower, words)) for words in parts]
-    own = [
+    return tuple(
         "_".join(words)
         for number, words in enumerate(parts[:-1])
         if words and not any(below[: len(words)] == lower[number] for below in lower[number + 1 :])
-    ]
-    return (*own, *parts[-1])
+    )
 
 
 def _is_role(word: str) -> bool:
@@ -226,9 +227,14 @@ def _require_partners(images: Sequence[_File], labels: Sequence[_File], where: s
     if labels:
         said.append(f"{len(labels)} label maps have no image: {shown(label.path for label in labels)}")
     if said:
+        many = (
+            "merge several label maps of one image into one with all classes, "
+            if len(labels) > len(images)
+            else ""
+        )
         raise SegpipeError(
-            f"{where}: {'; '.join(said)}; name partners alike (case_image, case_mask), move what has none away (images "
-            "without label maps into a folder imagesTs), or say which are which with --image and --label"
+            f"{where}: {'; '.join(said)}; {many}name partners alike (case_image, case_mask), move what has none away "
+            "(images without label maps into a folder imagesTs), or say which are which with --image and --label"
         )
 
 
@@ -280,24 +286,50 @@ def _listed(channels: Iterable[tuple[str, ...]]) -> str:
 
 
 def _case_names(files: Sequence[_File]) -> dict[str, str]:
-    """Return path -> case id: what a name says, without the words at its end that all have."""
-    said = {file.path: file.said for file in files}
+    """Return path -> case id: what a name says, without folders and words at its end that all have, or their part."""
+    silent = _silent_folders(files)
+    said = {
+        file.path: (*(name for name in file.folders if name not in silent), *file.words) for file in files
+    }
+    bare = {file.path: (*_folders_but_parts(file, silent), *file.words) for file in files}
+    if all(bare.values()) and len(set(bare.values())) == len(files):
+        said = bare
     while len(said) > 1 and all(len(words) > 1 for words in said.values()):
         shorter = {path: words[:-1] for path, words in said.items()}
-        if len({words[-1] for words in said.values()}) > 1 or len(set(shorter.values())) < len(shorter):
+        differ = len({words[-1] for words in said.values()}) > 1
+        if (
+            differ
+            or len(set(shorter.values())) < len(shorter)
+            or any(part_of(words[-1:]) for words in shorter.values())
+        ):
             break
         said = shorter
     return {path: "_".join(words) or name_of(path) for path, words in said.items()}
 
 
-def _unlabelled(images: Sequence[_File], channels: Sequence[tuple[str, ...]], where: str) -> list[FoundCase]:
+def _silent_folders(files: Sequence[_File]) -> frozenset[str]:
+    """Return the folders that all files have."""
+    return (
+        frozenset.intersection(*(frozenset(file.folders) for file in files))
+        if len(files) > 1
+        else frozenset()
+    )
+
+
+def _folders_but_parts(file: _File, silent: frozenset[str]) -> list[str]:
+    return [name for name in file.folders if name not in silent and not part_of([name])]
+
+
+def _unlabelled(
+    images: Sequence[_File], channels: Sequence[tuple[str, ...]], silent: frozenset[str], where: str
+) -> list[FoundCase]:
     """Return the cases without a label map, whose channels the labelled ones tell."""
     cases: dict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
     for image in images:
-        lower = [word.lower() for word in image.said]
-        fitting = [channel for channel in channels if set(channel) <= set(lower)]
+        said = [*_folders_but_parts(image, silent), *image.words]
+        fitting = [channel for channel in channels if set(channel) <= set(map(str.lower, said))]
         channel = max(fitting, key=len, default=())
-        name = "_".join(word for word in image.said if word.lower() not in channel)
+        name = "_".join(word for word in said if word.lower() not in channel) or name_of(image.path)
         if channel in cases[name]:
             raise SegpipeError(
                 f"{where}: {cases[name][channel]} and {image.path} are both case {name} by their names; rename one"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
-from segpipe.dataset.found_cases import FoundCase, part_of
+from segpipe.dataset.found_cases import FoundCase, name_of, part_of, words_of
 from segpipe.errors import SegpipeError, shown
 
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
@@ -47,13 +48,14 @@ def pairs_by_templates(
             f"{where}: {len(missing)} files are missing: {shown(missing, '; ')}; add them, move the cases away, or "
             "correct the templates"
         )
+    channels = _channel_names([_plain(text) for text in images])
     cases = []
     for case in known:
         chosen = {what: matches[case] for what, matches in found.items()}
         patient = next((patient for _, patient in chosen.values() if patient), None)
         paths_of = {what: path for what, (path, _) in chosen.items()}
         label_map = paths_of.pop("label map", None)
-        cases.append(FoundCase(case, tuple(paths_of.values()), ("",) * len(images), label_map, patient))
+        cases.append(FoundCase(case, tuple(paths_of.values()), channels, label_map, patient))
     return cases
 
 
@@ -77,6 +79,15 @@ def template_pattern(template: str) -> re.Pattern[str]:
         seen.add(name)
         end = match.end()
     return re.compile(pattern + _literal(template[end:]))
+
+
+def _channel_names(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return the words of each template that not all have."""
+    words = [
+        words_of(_PLACEHOLDER.sub(" ", str(PurePosixPath(text).with_name(name_of(text)))))
+        for text in templates
+    ]
+    return tuple("_".join(word for word in own if not all(word in other for other in words)) for own in words)
 
 
 def _plain(template: str) -> str:

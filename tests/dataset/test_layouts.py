@@ -123,3 +123,11 @@ def test_names_that_no_manifest_can_hold_are_refused(folder):
 
     with pytest.raises(SegpipeError, match=r"^a\\udcff.nii.gz: the name is not UTF-8 text; rename it"):
         create_manifest(top, **KNOWN)
+
+
+def test_test_and_retest_are_visits(folder):
+    names = [f"p1_{visit}/{kind}.nii.gz" for kind in ("ct", "mask") for visit in ("test", "retest")]
+
+    manifest = create_manifest(folder(names[:2], names[2:]), **KNOWN).manifest
+
+    assert [case.case for case in manifest.training] == ["p1_retest", "p1_test"]

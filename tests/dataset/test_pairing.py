@@ -203,11 +203,11 @@ def test_folders_of_any_name_pair_within_each_part():
 
     cases = found(*named(*stems))
 
-    assert [(case.images[0], case.label) for case in cases] == [
-        ("X_Test_Input/a.nii.gz", "Test_GroundTruth/a.nii.gz"),
-        ("X_Test_Input/b.nii.gz", None),
-        ("X_Training_Input/a.nii.gz", "Training_GroundTruth/a.nii.gz"),
-    ]
+    assert {case.case: (case.images[0], case.label) for case in cases} == {
+        "test_a": ("X_Test_Input/a.nii.gz", "Test_GroundTruth/a.nii.gz"),
+        "b": ("X_Test_Input/b.nii.gz", None),
+        "train_a": ("X_Training_Input/a.nii.gz", "Training_GroundTruth/a.nii.gz"),
+    }
 
 
 def test_a_folder_a_case_of_several_words():
@@ -218,6 +218,20 @@ def test_a_folder_a_case_of_several_words():
         ("Patient_01", "Patient_01/GT.nii.gz"),
         ("Patient_02", "Patient_02/GT.nii.gz"),
     ]
+
+
+def test_folders_that_all_have_are_no_part_of_an_id():
+    stems = [f"sub-{number}/anat/sub-{number}_{what}" for number in (1, 2) for what in ("T1w", "mask")]
+
+    assert [case.case for case in found(*named(*stems))] == ["sub_1", "sub_2"]
+
+
+def test_the_part_stands_in_an_id_where_it_must():
+    distinct = found(*named("train/a", "train_labels/a", "test/b", "test_labels/b"))
+    same = found(*named("train/a", "train_labels/a", "val/a", "val_labels/a"))
+
+    assert [case.case for case in distinct] == ["a", "b"]
+    assert [case.case for case in same] == ["train_a", "validation_a"]
 
 
 def test_the_test_set_may_count_from_the_start_again():

@@ -23,8 +23,8 @@ def test_templates_say_which_files_are_which():
     )
 
     assert cases == [
-        FoundCase("p1_s1", ("p1/s1_t1.nii", "p1/s1_t2.nii"), ("", ""), "p1/s1_m.nii", "p1"),
-        FoundCase("p2_s7", ("p2/s7_t1.nii", "p2/s7_t2.nii"), ("", ""), "p2/s7_m.nii", "p2"),
+        FoundCase("p1_s1", ("p1/s1_t1.nii", "p1/s1_t2.nii"), ("t1", "t2"), "p1/s1_m.nii", "p1"),
+        FoundCase("p2_s7", ("p2/s7_t1.nii", "p2/s7_t2.nii"), ("t1", "t2"), "p2/s7_m.nii", "p2"),
     ]
 
 
