@@ -19,6 +19,7 @@ from segpipe.dataset.found_cases import (
 )
 from segpipe.errors import SegpipeError, shown
 from segpipe.volumes import read_header
+from segpipe.volumes.formats import suffix_format
 
 _TEXTS = ("description", "reference", "licence")
 _NUMBERED = re.compile("(.+)_([0-9]{4})")
@@ -171,7 +172,14 @@ def _channel_files(folder: Path, bare: str, found: set[int], channels: int, endi
 def _files(folder: Path, ending: str) -> list[Path]:
     if not folder.is_dir():
         return []
-    files = [path for path in sorted(folder.iterdir()) if path.name.endswith(ending)]
-    files = [path for path in files if not path.name.startswith(".")]
+    files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     require_text(path.name for path in files)
-    return files
+    others = [
+        path.name for path in files if suffix_format(path) is not None and not path.name.endswith(ending)
+    ]
+    if others:
+        raise SegpipeError(
+            f"{folder}: {len(others)} scans do not end in {ending}, the file_ending of dataset.json: {shown(others)}; "
+            "convert them, or correct file_ending"
+        )
+    return [path for path in files if path.name.endswith(ending)]

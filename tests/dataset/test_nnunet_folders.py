@@ -1,5 +1,7 @@
 """Folders as nnU-Net has them: what their description says and what lies there."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -65,7 +67,11 @@ def test_nnunet(nnunet):
         ),
         ([], {"file_ending": None}, "file_ending must be a text such as .nii.gz, is None"),
         ([], {"file_ending": "nii.gz"}, "file_ending must be .* is 'nii.gz'"),
-        ([], {"file_ending": ".nrrd"}, "no files that end in .nrrd"),
+        (
+            [],
+            {"file_ending": ".nrrd"},
+            "imagesTs: 2 scans do not end in .nrrd, .*: c_0000.nii.gz, c_0001.nii.gz",
+        ),
     ],
 )
 def test_nnunet_folders_that_do_not_fit_are_refused(nnunet, remove, changes, message):
@@ -111,6 +117,25 @@ def test_a_test_set_may_count_from_the_start_again(nnunet):
     assert manifest.test[0].images == ("imagesTs/a_0000.nii.gz", "imagesTs/a_0001.nii.gz")
 
 
+def test_a_folder_without_files_is_refused(tmp_path):
+    (tmp_path / "dataset.json").write_text(
+        '{"channel_names": {"0": "CT"}, "labels": {"background": 0, "t": 1}, "file_ending": ".nrrd"}'
+    )
+
+    with pytest.raises(SegpipeError, match=r"imagesTr and labelsTr hold no files that end in .nrrd"):
+        create_manifest(tmp_path)
+
+
+def test_scans_of_another_suffix_are_not_passed_over(nnunet):
+    top = nnunet()
+    (top / "imagesTr" / "a_0001.nii.gz").rename(top / "imagesTr" / "a_0001.nii")
+
+    with pytest.raises(
+        SegpipeError, match=r"imagesTr: 1 scans do not end in .nii.gz, .*: a_0001.nii; convert"
+    ):
+        create_manifest(top)
+
+
 def test_values_may_be_written_as_texts(nnunet):
     assert create_manifest(nnunet(labels={"background": "0", "tumour": "1"})).manifest.labels == {
         0: "background",
@@ -132,12 +157,13 @@ def test_hidden_files_are_passed_over(nnunet):
 
 def test_one_picture_may_hold_all_channels(tmp_path):
     """As nnU-Net's reader of natural images has it: red, green and blue in x_0000.png."""
-    top = write_nnunet(
-        tmp_path / "set", channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png", numTraining=1
-    )
+    top = tmp_path / "set"
+    write_labels(top / "labelsTr" / "x.png", size=(5, 6))
+    (top / "imagesTr").mkdir()
+    content = {"channel_names": {"0": "R", "1": "G", "2": "B"}, "labels": {"background": 0, "tumour": 1}}
+    (top / "dataset.json").write_text(json.dumps({**content, "file_ending": ".png"}))
     picture = np.random.default_rng(0).integers(0, 255, (6, 5, 3)).astype(np.uint8)
     sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(top / "imagesTr" / "x_0000.png"))
-    write_labels(top / "labelsTr" / "x.png", size=(5, 6))
 
     created = create_manifest(top)
 
