@@ -66,8 +66,8 @@ def create_manifest(
         label: template of the label maps.
         table: a CSV that says which files are which.
         name: of the data set; default: as the folder says, or the folder's name.
-        labels: stored value -> class name; default: as the folder says. Otherwise every label map is read for its
-            values, and their names are asked for.
+        labels: stored value -> class name, of every value that label maps store; default: as the folder says, else
+            they are asked for. Every label map is read for its values, but the first alone where the folder says.
         modality: one text a channel, or one for all, such as CT or MRI; default: as the folder says.
         patient: template that a case's id matches, such as `{patient}_*`; default: a table's or template's patients,
             else unknown.
@@ -76,7 +76,7 @@ def create_manifest(
 
     Raises:
         SegpipeError: as `read_layout`; no case has a label map; what the folder does not say is neither given nor to be
-            asked for; a pattern that does not match every case.
+            asked for; a stored value without a class; a pattern that does not match every case.
     """
     folder = Path(folder)
     layout = read_layout(folder, images=images, label=label, table=None if table is None else Path(table))

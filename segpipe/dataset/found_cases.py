@@ -99,14 +99,14 @@ def part_of(folders: Iterable[str]) -> DatasetPart:
 def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase], list[str]]:
     """Return the cases with the parts that their folders' names say, or else the names of all their files, and notes.
 
-    Cases keep the parts that they have. One part that all share divides nothing and is dropped.
+    Cases keep the parts that they have. One part that all folders share divides nothing and is dropped.
 
     Args:
         cases: in any order.
         where: the folder, for messages.
 
     Raises:
-        SegpipeError: all cases with label maps are to be held out, some for validation and some for the test.
+        SegpipeError: all cases with label maps are to be held out, by their own parts or by different ones.
     """
     parts = [case.part for case in cases]
     if any("retest" in map(str.lower, words_of(case.images[0])) for case in cases):
@@ -117,7 +117,7 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
         by_name = [part_of([PurePosixPath(case.images[0]).name]) for case in cases]
         parts = by_name if all(by_name) and "train" in by_name else parts
     labelled = {part for part, case in zip(parts, cases, strict=True) if case.label is not None}
-    if len(labelled) == 1:
+    if len(labelled) == 1 and not any(case.part for case in cases):
         (shared,) = labelled
         note = f"every case with a label map is of the part {shared} by its folder; all are taken to train on"
         found = [
@@ -125,10 +125,10 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
             for case, part in zip(cases, parts, strict=True)
         ]
         return found, [note] if shared in ("validation", "test") else []
-    if labelled == {"validation", "test"}:
+    if labelled and labelled <= {"validation", "test"}:
         raise SegpipeError(
-            f"{where}: every case with a label map is for validation or test by its folder, none to train on; give the "
-            "folder that holds those, too, or say with --image and --label which they are"
+            f"{where}: every case with a label map is for {' or '.join(sorted(labelled))}, none to train on; give the "
+            "folder or the table that holds those, too, or say with --image and --label which they are"
         )
     return [replace(case, part=part) for part, case in zip(parts, cases, strict=True)], []
 

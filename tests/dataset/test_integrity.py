@@ -238,6 +238,17 @@ def test_records_have_absolute_paths(tmp_path, monkeypatch):
     ]
 
 
+def test_a_file_that_cannot_be_summed_up_is_a_finding(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("segpipe.dataset.integrity.file_sha256", refuse)
+    (finding,) = findings_of(folder, replace(CASE, sha256={"a.nii.gz": "ab" * 32}))
+
+    assert (finding.severity, finding.file) == ("error", "a.nii.gz")
+    assert "a.nii.gz: cannot be read (Permission denied); check the permissions" in finding.message
+
+
 def test_checksums_of_a_missing_file(tmp_path):
     with pytest.raises(SegpipeError, match=r"a: a\.nii\.gz is no file below"):
         with_checksums(manifest_of(CASE), tmp_path)

@@ -69,7 +69,7 @@ def test_one_part_divides_nothing(folder):
 def test_a_folder_with_nothing_to_train_on_is_refused(folder):
     names = [f"{part}/{kind}/a.nii.gz" for kind in ("images", "masks") for part in ("val", "test")]
 
-    with pytest.raises(SegpipeError, match="for validation or test by its folder, none to train on"):
+    with pytest.raises(SegpipeError, match="for test or validation, none to train on"):
         create_manifest(folder(names[:2], names[2:]), **KNOWN)
 
 

@@ -78,6 +78,10 @@ def test_a_table_of_several_channels(folder):
             "image,label,split\n1.nii.gz,m.nii.gz,later\n",
             "line 2: split is 'later', must be train, validation or",
         ),
+        (
+            "image,label,split\n1.nii.gz,m.nii.gz,test\n",
+            "every case with a label map is for test, none to train",
+        ),
         ('image,label\n"1.nii.gz,m.nii.gz\n', "line 2 is no row of a table: unexpected end of data"),
         ("image,label\n1\0.nii.gz,m.nii.gz\n", "does not lie below|is no row of a table"),
     ],
