@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segpipe.dataset.found_cases import FoundCase, Layout
+from segpipe.dataset.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.integrity import with_checksums
 from segpipe.dataset.layouts import read_layout
 from segpipe.dataset.manifest import Case, Manifest, Split, parse_manifest
@@ -109,6 +109,7 @@ def create_manifest(
         patients="unknown: every case counts as a patient of its own" if unknown else "",
         splits=_splits(training),
     )
+    require_text([manifest.name, *manifest.modality, *manifest.labels.values(), *layout.texts.values()])
     if checksums:
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segpipe.dataset.found_cases import DatasetPart, FoundCase, Layout, require_present, unlisted
+from segpipe.dataset.found_cases import DatasetPart, FoundCase, Layout, is_there, require_present, unlisted
 from segpipe.dataset.manifest import Manifest, parse_manifest
 from segpipe.errors import shown
 
@@ -63,12 +63,12 @@ def _cases(folder: Path, manifest: Manifest, num_train: int) -> list[FoundCase]:
 
 def _present(folder: Path, images: tuple[str, ...], channels: int) -> tuple[str, ...]:
     """Return the files of a case; nnU-Net's first version has one a channel where the description names one."""
-    if len(images) > 1 or (folder / images[0]).exists():
+    if len(images) > 1 or is_there(folder / images[0]):
         return images
     for suffix in (".nii.gz", ".nii"):
         if images[0].endswith(suffix):
             bare = images[0].removesuffix(suffix)
             numbered = tuple(f"{bare}_{channel:04d}{suffix}" for channel in range(channels))
-            if all((folder / path).exists() for path in numbered):
+            if all(is_there(folder / path) for path in numbered):
                 return numbered
     return images

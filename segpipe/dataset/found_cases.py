@@ -191,9 +191,17 @@ def name_of(path: str) -> str:
     return name.removesuffix(found[1]) if found else name
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a path can be reached; one that is too long or behind a closed folder cannot."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def require_present(files: Iterable[str], folder: Path, where: Path) -> None:
     """Refuse a table or description that names files that are not there."""
-    missing = [file for file in files if not (folder / file).exists()]
+    missing = [file for file in files if not is_there(folder / file)]
     if missing:
         raise SegpipeError(
             f"{where}: {len(missing)} of the files that it names are not there: {shown(missing)}; its paths must begin "

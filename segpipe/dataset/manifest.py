@@ -190,9 +190,14 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
     path = Path(name_or_path)
     if path.suffix.lower() != ".json" and not path.is_file():
         return load_manifest(_shipped_path(text))
-    if not path.exists():
-        raise SegpipeError(f"{text}: no such manifest file; give its path, or the name of a shipped one")
-    content = read_json(path, "the manifest")
+    try:
+        content = read_json(path, "the manifest")
+    except SegpipeError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise SegpipeError(
+                f"{text}: no such manifest file; give its path, or the name of a shipped one"
+            ) from None
+        raise
     return parse_manifest(content, text)
 
 

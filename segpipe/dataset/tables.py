@@ -15,6 +15,7 @@ from segpipe.dataset.found_cases import (
     DatasetPart,
     FoundCase,
     Layout,
+    is_there,
     name_of,
     part_named,
     path_below,
@@ -122,7 +123,7 @@ def _lists_scans(path: Path, folder: Path) -> bool:
 
 def _holds_scans(rows: Sequence[tuple[int, Sequence[str]]], position: int, folder: Path) -> bool:
     fields = (_field(row, position) for _, row in rows[1:])
-    return any(suffix_format(Path(text)) is not None or (folder / text).is_dir() for text in fields if text)
+    return any(suffix_format(Path(text)) is not None or is_there(folder / text) for text in fields if text)
 
 
 def _text(path: Path, errors: str = "strict") -> str:

@@ -1,5 +1,6 @@
 """create_manifest: from a folder in any layout to a manifest that passes the check, or one clear message."""
 
+import os
 import shutil
 
 import numpy as np
@@ -165,6 +166,13 @@ def test_colours_and_jpeg_are_no_label_maps(folder):
         SegpipeError, match=r"1 label maps are JPEG, which changes values .*: masks/a.jpg; make PNG"
     ):
         create_manifest(top, **KNOWN)
+
+
+def test_a_class_that_no_manifest_can_hold_is_refused(folder):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+
+    with pytest.raises(SegpipeError, match=r"tumour\\udcff: the name is not UTF-8 text"):
+        create_manifest(top, modality=["CT"], labels={0: "background", 1: os.fsdecode(b"tumour\xff")})
 
 
 def test_label_maps_that_are_none_are_refused(folder):

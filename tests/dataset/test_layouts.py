@@ -131,3 +131,11 @@ def test_test_and_retest_are_visits(folder):
     manifest = create_manifest(folder(names[:2], names[2:]), **KNOWN).manifest
 
     assert [case.case for case in manifest.training] == ["p1_retest", "p1_test"]
+
+
+def test_a_name_that_no_disk_can_hold_is_a_file_that_is_not_there(folder):
+    top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
+    (top / "t.csv").write_text(f"image,label\n{'a' * 300}.nii.gz,a_mask.nii.gz\n")
+
+    with pytest.raises(SegpipeError, match="1 of the files that it names are not there: aaa"):
+        create_manifest(top, **KNOWN)
