@@ -22,7 +22,7 @@ _PARTS: dict[str, DatasetPart] = {
 }
 _PART_WORD = re.compile(
     f"({'|'.join(part for part in _PARTS if len(part) > len('tr'))})(?:set|data|images?|labels?|masks?)?|"
-    "(?:images|labels)(tr|va|ts)"
+    "(?:images|labels)(tr|va|ts|train|val|test)"
 )
 _CHANNEL_NUMBER = re.compile(r"_[0-9]{4}$")
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import PurePosixPath
 
-from segpipe.dataset.found_cases import DatasetPart, FoundCase, name_of, part_of, words_of
+from segpipe.dataset.found_cases import DatasetPart, FoundCase, name_of, part_named, part_of, words_of
 from segpipe.errors import SegpipeError, shown
 
 _LABEL = "annot|annotation|contour|groundtruth|gt|label|labelmap|lbl|manual|mask|roi|seg|segm|segmentation|target|truth"
-_LABEL_WORD = re.compile(f"({_LABEL})s?|labels(tr|va|ts)", re.IGNORECASE)
-_IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|images(tr|va|ts)", re.IGNORECASE)
+_LABEL_WORD = re.compile(f"({_LABEL})s?|labels(tr|va|ts|train|val|test)", re.IGNORECASE)
+_IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|images(tr|va|ts|train|val|test)", re.IGNORECASE)
+_HELD_OUT_WORD = re.compile("(images|labels)(va|ts|val|test)", re.IGNORECASE)
 _NUMBERED = re.compile("([^0-9]+)([0-9]+)")
 _MOST_CHANNEL_WORDS = 2  # by which an image's name may be longer than its label map's
 _DERIVED_WORD = re.compile(
@@ -36,7 +37,7 @@ class _Key:
 
     folders: tuple[str, ...]
     words: tuple[str, ...]
-    part: str  # as imagesTs and labelsTs say, whose cases may be named as those of imagesTr
+    part: DatasetPart  # as imagesTs and labelsTs say, whose cases may be named as those of imagesTr
 
 
 @dataclass(frozen=True)
@@ -150,10 +151,7 @@ def _file(path: str, parts: Sequence[str]) -> _File:
         _Key(
             tuple("_".join(words) for words in lower[:-1] if words),
             own[len(above) :] if own[: len(above)] == above else own,
-            next(
-                (word[-2:] for word in map(str.lower, said) if re.fullmatch("(images|labels)(va|ts)", word)),
-                "",
-            ),
+            next((part_named(word) for word in said if _HELD_OUT_WORD.fullmatch(word)), ""),
         ),
         _telling_folders(kept),
         tuple(kept[-1]),

@@ -234,10 +234,11 @@ def test_the_part_stands_in_an_id_where_it_must():
     assert [case.case for case in same] == ["train_a", "validation_a"]
 
 
-def test_the_test_set_may_count_from_the_start_again():
-    cases = found(*named("imagesTr/a", "labelsTr/a", "imagesTs/a", "labelsTs/a"))
+@pytest.mark.parametrize(("train", "test"), [("Tr", "Ts"), ("Train", "Test")])
+def test_the_test_set_may_count_from_the_start_again(train, test):
+    cases = found(*named(f"images{train}/a", f"labels{train}/a", f"images{test}/a", f"labels{test}/a"))
 
-    assert [(case.images[0], case.label) for case in cases] == [
-        ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz"),
-        ("imagesTs/a.nii.gz", "labelsTs/a.nii.gz"),
-    ]
+    assert {(case.images[0], case.label) for case in cases} == {
+        (f"images{train}/a.nii.gz", f"labels{train}/a.nii.gz"),
+        (f"images{test}/a.nii.gz", f"labels{test}/a.nii.gz"),
+    }
