@@ -18,7 +18,9 @@ STAGES = Architecture("SegNet", 2, 1, 2, ((1, 1), (2, 2), (2, 2)), ((3, 3),) * 3
 
 
 @pytest.mark.parametrize(
-    ("architecture", "patch"), [(VOLUMES, (32, 32, 16)), (SLICES, (64, 64)), (STAGES, (64, 64))], ids=lambda v: str(v)[:20]
+    ("architecture", "patch"),
+    [(VOLUMES, (32, 32, 16)), (SLICES, (64, 64)), (STAGES, (64, 64))],
+    ids=lambda v: str(v)[:20],
 )
 def test_activations_are_those_that_torch_keeps(architecture, patch):
     network = made(architecture)
