@@ -15,8 +15,11 @@ def plan(
     manifest: Annotated[
         str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
     ],
-    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifest's paths begin.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="Folder to write.")],
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the manifest's paths begin; default: as the manifest notes."),
+    ] = None,
     network: Annotated[str, typer.Option(help="unet or segnet.")] = "unet",
     memory: Annotated[str, typer.Option(metavar="8GB", help="That training may take.")] = "8GB",
     dims: Annotated[
@@ -32,6 +35,7 @@ def plan(
     from rich.console import Console
     from rich.table import Table
 
+    from segpipe.dataset import dataset_dir_of, load_manifest
     from segpipe.planning import Wishes, plan_bundle
 
     wishes = Wishes(
@@ -41,7 +45,8 @@ def plan(
         epochs=epochs,
         cuda=torch.cuda.is_available() if cuda is None else cuda,
     )
-    planned = plan_bundle(manifest, dataset_dir, output, wishes)
+    folder = dataset_dir_of(manifest, load_manifest(manifest), dataset_dir)
+    planned = plan_bundle(manifest, folder, output, wishes)
     table = Table("number", "value", "why")
     for name, number in planned.plan.numbers.items():
         table.add_row(name, str(number.value), number.why)

@@ -6,6 +6,7 @@
 from segpipe.dataset.creation import CreatedManifest, create_manifest
 from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
+from segpipe.dataset.folders import dataset_dir_of, known_dataset_dir
 from segpipe.dataset.integrity import (
     check_cases,
     examine_cases,
@@ -42,12 +43,14 @@ __all__ = [
     "check_cases",
     "check_folds",
     "create_manifest",
+    "dataset_dir_of",
     "dataset_fingerprint",
     "describe_split",
     "divide_manifest",
     "examine_cases",
     "fetch",
     "is_plain_decathlon",
+    "known_dataset_dir",
     "load_manifest",
     "parse_manifest",
     "patient_folds",

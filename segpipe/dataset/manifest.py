@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -115,6 +116,8 @@ class Manifest:
         checksums: which copy of the files the checksums were taken from.
         splits: name -> a published division of the cases, beside the folds.
         downloads: where the files are to be had.
+        dataset_dir: where they lie on this machine, absolute; empty where that is not known. A file has it relative to
+            its own folder, and it does not count for `sha256`.
     """
 
     name: str
@@ -132,6 +135,7 @@ class Manifest:
     checksums: str = ""
     splits: Mapping[str, Split] = field(default_factory=dict, hash=False)
     downloads: tuple[Download, ...] = ()
+    dataset_dir: str = ""
 
     @property
     def num_channels(self) -> int:
@@ -198,7 +202,10 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
                 f"{text}: no such manifest file; give its path, or the name of a shipped one"
             ) from None
         raise
-    return parse_manifest(content, text)
+    manifest = parse_manifest(content, text)
+    if not manifest.dataset_dir:
+        return manifest
+    return replace(manifest, dataset_dir=str((path.parent / manifest.dataset_dir).resolve()))
 
 
 def is_plain_decathlon(path: Path) -> bool:
@@ -248,6 +255,10 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         SegpipeError: the manifest would not pass its own validation; nothing is written then.
     """
     content = manifest.to_json()
+    if manifest.dataset_dir:
+        content["dataset_dir"] = Path(
+            os.path.relpath(manifest.dataset_dir, path.absolute().parent)
+        ).as_posix()
     parse_manifest(content, str(path))
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -275,6 +286,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
         target=content.get("target", "mask"),
         splits={name: _split_from_json(entry) for name, entry in content.get("splits", {}).items()},
         downloads=tuple(Download(**entry) for entry in content.get("downloads", [])),
+        dataset_dir=content.get("dataset_dir", ""),
         **{key: content.get(key, "") for key in _TEXTS},
     )
     for count, cases in (("numTraining", manifest.training), ("numTest", manifest.test)):

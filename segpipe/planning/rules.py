@@ -67,7 +67,7 @@ _FEWEST_A_EPOCH, _VALIDATIONS = 64, 10
 _AIR_HU, _EIGHT_BIT = -100.0, 255.0
 _FEW_WINDOWS = 27
 _CACHE_SHARE = 0.5
-_PROCESS_BYTES = 0.75e9
+_PROCESS_BYTES = 0.65e9  # of Python with torch and MONAI, before the first image
 
 
 def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
