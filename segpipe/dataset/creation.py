@@ -106,6 +106,7 @@ def create_manifest(
         description=layout.texts.get("description", ""),
         reference=layout.texts.get("reference", ""),
         licence=layout.texts.get("licence", ""),
+        dataset_dir=str(folder.resolve()),
         patients="unknown: every case counts as a patient of its own" if unknown else "",
         splits=_splits(training),
     )
