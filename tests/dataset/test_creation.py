@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from made_sets import CLASSES, KNOWN, SIZE, require_sound, write_labels
 
-from segpipe.dataset import create_manifest, parse_manifest
+from segpipe.dataset import create_manifest, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, write_series, write_volume
 
