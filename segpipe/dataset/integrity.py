@@ -231,11 +231,17 @@ def _examine(
         images = [_read(dataset_dir, path) for path in case.images]
         channels = _channels(case, images, manifest)
         class_voxels: Mapping[str, int] = {}
+        offsets: Mapping[str, tuple[float, ...]] = {}
         if case.label is not None:
             indices = _label_indices(case.label, dataset_dir, images[0], manifest, table)
             counts = np.bincount(indices.ravel(), minlength=table.num_classes)
             class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
             channels = _with_foreground(channels, images, indices > 0)
+            offsets = {
+                name: _offset(indices == index)
+                for index, name in enumerate(table.names)
+                if index and class_voxels[name]
+            }
             if shapes:
                 odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
                 findings += [Finding("warning", case.case, case.label, message) for message in odd]
@@ -250,6 +256,7 @@ def _examine(
             class_voxels,
             content_sha256(images),
             "".join(nibabel.aff2axcodes(grid.affine))[: grid.spatial_dims],
+            offsets,
         )
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
@@ -317,6 +324,16 @@ def _with_foreground(
         replace(own, foreground=tuple(np.percentile(channel[foreground], PERCENTILES).tolist()))
         for own, channel in zip(facts, channels, strict=True)
     )
+
+
+def _offset(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Return how far the middle of a mask is from the middle of the image along each axis, as a share of it."""
+    found = []
+    for axis, length in enumerate(mask.shape):
+        counts = mask.sum(axis=tuple(other for other in range(mask.ndim) if other != axis))
+        middle = float(counts @ np.arange(length)) / float(counts.sum())
+        found.append((middle + 0.5) / length - 0.5)
+    return tuple(found)
 
 
 def _label_indices(

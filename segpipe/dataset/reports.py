@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -64,6 +64,8 @@ class CaseFacts:
         class_voxels: class name -> voxels, by index; empty without a label map.
         content_sha256: of the image's voxels, see `content_sha256`.
         orientation: of the image's axes, such as RAS.
+        class_offsets: class name -> how far the middle of its voxels is from the image's along each axis, as a share of
+            the image, -0.5 to 0.5; of the classes that are there, but the background.
     """
 
     size: tuple[int, ...]
@@ -72,6 +74,7 @@ class CaseFacts:
     class_voxels: Mapping[str, int]
     content_sha256: str
     orientation: str = ""
+    class_offsets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

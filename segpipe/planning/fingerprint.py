@@ -43,10 +43,13 @@ class Class:
     Attributes:
         share: of the voxels of all label maps.
         cases: whose label map has it.
+        offsets: of the middle of its voxels from the middle of the image, as a share of the image, along each axis: the
+            mean over the cases, and its standard error. Empty where fewer than two cases have it.
     """
 
     share: float
     cases: int
+    offsets: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: La
         Class(
             sum(fact.class_voxels[name] for fact in facts) / voxels,
             sum(fact.class_voxels[name] > 0 for fact in facts),
+            _offsets(
+                [_signed(fact, fact.class_offsets[name]) for fact in facts if name in fact.class_offsets]
+            ),
         )
         for name in labels.names
     )
@@ -124,6 +130,22 @@ def _ordered(fact: CaseFacts, values: tuple[_Number, ...]) -> tuple[_Number, ...
     turn = nibabel.orientations.axcodes2ornt(fact.orientation)
     ordered = dict(zip(turn[:, 0].astype(int).tolist(), values, strict=True))
     return tuple(ordered[axis] for axis in range(len(values)))
+
+
+def _signed(fact: CaseFacts, offsets: tuple[float, ...]) -> tuple[float, ...]:
+    """Return offsets along a volume's axes as those to the right, to the front and up."""
+    if len(offsets) == 2:
+        return offsets
+    turn = nibabel.orientations.axcodes2ornt(fact.orientation)
+    return _ordered(fact, tuple(sign * own for (_, sign), own in zip(turn.tolist(), offsets, strict=True)))
+
+
+def _offsets(cases: Sequence[tuple[float, ...]]) -> tuple[tuple[float, float], ...]:
+    if len(cases) < 2:
+        return ()
+    values = np.array(cases)
+    errors = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return tuple(zip(values.mean(axis=0).tolist(), errors.tolist(), strict=True))
 
 
 def _channel(facts: Sequence[CaseFacts], position: int) -> Channel:

@@ -85,6 +85,7 @@ class Plan:
         intensity: z-score, hu or uint8.
         axcodes: the order of a volume's axes.
         is_volume: whether the cases are 3D.
+        mirrors: axes of a patch along which training mirrors it.
         crops_by_class: whether patches are drawn round voxels of classes.
         numbers: YAML id -> planned number, in the order of the file.
         peak_gb: of training, predicted.
@@ -96,6 +97,7 @@ class Plan:
     intensity: str
     axcodes: str
     is_volume: bool
+    mirrors: Number
     crops_by_class: bool
     numbers: dict[str, Number]
     peak_gb: float

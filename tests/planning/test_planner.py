@@ -16,7 +16,7 @@ from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
 from segpipe.dataset.phantom_files import ct, write_phantom_dataset
 from segpipe.errors import SegpipeError
 from segpipe.planning import Wishes, plan_bundle
-from segpipe.volumes import Grid, write_label_map, write_volume
+from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 
 SIZE = (24, 20, 18)
 
@@ -244,3 +244,21 @@ def test_axes_are_compared_in_one_order(tmp_path):
 
     assert own.data.sizes == (SIZE,) * 4
     assert own.plan.numbers["spacing_mm"].value == [1.0, 1.0, 1.5]
+
+
+def test_what_lies_on_one_side_does_so_in_whichever_order_a_file_has_its_axes(tmp_path):
+    """The same patients, half of whose files run from right to left."""
+    folder = tmp_path / "data"
+    data = write_set(folder, cases=8)
+    to_the_right = Grid.from_affine(SIZE, np.diag([1.0, -1.0, 1.5, 1.0]))
+    for number in range(0, 8, 2):
+        for path in (folder / f"images/c{number}_0.nii.gz", folder / f"labels/c{number}.nii.gz"):
+            mirrored = np.ascontiguousarray(read_volume(path).array[::-1])
+            write_volume(mirrored, to_the_right, path)
+
+    own = planned(data)
+
+    (mean, error), *_ = own.data.classes[1].offsets
+    assert mean == pytest.approx((9.5 + 0.5) / 24 - 0.5) or mean == pytest.approx(0.5 - (9.5 + 0.5) / 24)
+    assert error == pytest.approx(0.0, abs=1e-9)
+    assert own.plan.mirrors.value == []

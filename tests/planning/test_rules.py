@@ -224,13 +224,51 @@ def test_images_that_do_not_fit_are_read_again():
 
 
 def test_too_little_memory_is_refused_with_what_it_takes():
-    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.8GB or more"):
+    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.7GB or more"):
         planned(fingerprint((200, 200, 200)), memory_gb=0.5)
 
 
 def test_an_unknown_network_is_refused():
     with pytest.raises(SegpipeError, match="choose one of unet, segnet"):
         planned(fingerprint(), network="unett")
+
+
+def with_offsets(data, *offsets):
+    """Return a fingerprint whose foreground classes have these means of offsets, each with an error of 0.01."""
+    classes = [
+        replace(own, offsets=tuple((mean, 0.01) for mean in means))
+        for own, means in zip(data.classes[1:], offsets, strict=True)
+    ]
+    return replace(data, classes=(data.classes[0], *classes))
+
+
+@pytest.mark.parametrize(
+    ("size", "offsets", "expected"),
+    [
+        ((64, 64), (0.01, 0.2), [0]),
+        ((64, 64), (0.01, -0.02), [0, 1]),
+        ((64, 64), (-0.1, 0.2), []),
+        ((35, 50, 36), (0.01, 0.0, 0.0), [0]),
+        ((35, 50, 36), (-0.1, 0.0, 0.0), []),
+    ],
+    ids=["one-axis", "both", "none", "volumes-left-right-alone", "a-left-organ"],
+)
+def test_patches_are_mirrored_where_both_sides_have_the_classes(size, offsets, expected):
+    data = with_offsets(fingerprint(size, (1.0,) * len(size)), offsets)
+
+    assert planned(data).mirrors.value == expected
+
+
+def test_slices_are_mirrored_along_the_axis_that_left_and_right_have_in_them():
+    data = with_offsets(fingerprint((20, 256, 250), (9.0, 0.9, 1.0)), (0.0, 0.0, 0.0))
+
+    assert planned(data).mirrors.value == []  # left and right are across the slices
+
+
+def test_a_class_of_few_cases_says_nothing_of_sides():
+    data = with_offsets(fingerprint(cases=5), (0.0, 0.0, 0.0))
+
+    assert planned(data).mirrors.value == []
 
 
 def test_every_number_says_why():
