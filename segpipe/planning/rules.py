@@ -69,7 +69,7 @@ _AIR_HU, _EIGHT_BIT = -100.0, 255.0
 _FEW_WINDOWS = 27
 _CACHE_SHARE = 0.5
 _FEWEST_TO_MIRROR, _MIRROR_ERRORS = 8, 2.5
-_PROCESS_BYTES = 0.65e9  # of Python with torch and MONAI, before the first image
+_PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
 
 
 def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
