@@ -224,7 +224,7 @@ def test_images_that_do_not_fit_are_read_again():
 
 
 def test_too_little_memory_is_refused_with_what_it_takes():
-    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.7GB or more"):
+    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.8GB or more"):
         planned(fingerprint((200, 200, 200)), memory_gb=0.5)
 
 
