@@ -7,12 +7,9 @@ import difflib
 import importlib.metadata
 import inspect
 import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,6 +21,8 @@ from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImag
 from segpipe import __version__
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check import configuration_findings
+from segpipe.bundle.checks.reading import configuration_files
+from segpipe.bundle.importing import importing_from
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.weights import load_members
@@ -120,27 +119,15 @@ def open_bundle(
     """
     root = Path(root)
     files = _configuration_files(root, configs)
-    with _importing_from(root):
+    with importing_from(root):
         parser = _parser(root, files, {**(overrides or {}), **({"device": str(device)} if device else {})})
         return _opened(root, parser, weights, series_uid)
 
 
 def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:
-    folder = root / "configs"
-    if not (folder / "metadata.json").is_file():
+    if not (root / "configs" / "metadata.json").is_file():
         raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
-    if not configs:
-        found = [folder / name for name in _CONFIGURATIONS if (folder / name).is_file()]
-        if not found:
-            raise SegpipeError(
-                f"{root}: has no configs/inference.yaml or .json; name its files with --config"
-            )
-        return found[:1]
-    files = [folder / name if (folder / name).is_file() else Path(name) for name in configs]
-    for file in files:
-        if not file.is_file():
-            raise SegpipeError(f"{file}: no such configuration, there or in {folder}")
-    return files
+    return configuration_files(root, configs, _CONFIGURATIONS)
 
 
 def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
@@ -156,16 +143,16 @@ def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> 
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise SegpipeError(f"{root}: its configuration has no {name} to set{hint}")
     parser.update({"bundle_root": str(root), **overrides})
-    if _is_ours(parser):
-        findings = configuration_findings(parser)
-        if findings:
-            raise SegpipeError(f"{root}: {'; '.join(findings)}")
     needed = [*NEEDED, "labels", "identity"] if _is_ours(parser) else NEEDED
     missing = [name for name in needed if name not in parser]
     if missing:
         raise SegpipeError(
             f"{root}: its configuration has no {', '.join(missing)}; segpipe predict needs the ids {', '.join(needed)}"
         )
+    if _is_ours(parser):
+        findings = configuration_findings(parser)
+        if findings:
+            raise SegpipeError(f"{root}: {'; '.join(findings)}")
     return parser
 
 
@@ -352,33 +339,3 @@ def _steps(root: Path, name: str, chain: Any) -> list[Any]:
     if type(chain) is not Compose:  # one that draws its steps by lot is a subclass
         raise SegpipeError(f"{root}: its {name} is a {type(chain).__name__}, must be a Compose")
     return list(chain.flatten().transforms)
-
-
-@contextmanager
-def _importing_from(root: Path) -> Iterator[None]:
-    """Let a bundle import the modules in its folder, as MONAI's run does; no other bundle gets these, nor it theirs."""
-    folder = root.resolve()
-    names = {path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
-    hidden = {
-        name: module
-        for name, module in sys.modules.items()
-        if name.partition(".")[0] in names and not _is_from(module, folder)
-    }
-    for name in hidden:
-        del sys.modules[name]
-    before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            if _is_from(sys.modules[name], folder):
-                del sys.modules[name]
-        sys.modules.update(hidden)
-
-
-def _is_from(module: ModuleType, folder: Path) -> bool:
-    file = getattr(module, "__file__", None)
-    paths = [file] if file else list(getattr(module, "__path__", []))
-    return any(Path(path).resolve().is_relative_to(folder) for path in paths)

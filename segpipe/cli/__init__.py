@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from segpipe import __version__
 from segpipe.cli import data, phantoms
+from segpipe.cli.check import check
 from segpipe.cli.evaluate import evaluate
 from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(phantoms.app, name="phantoms")
 app.add_typer(data.app, name="data")
+app.command()(check)
 app.command()(evaluate)
 app.command()(plan)
 app.command()(predict)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import signal
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segpipe.cli.imports import collecting_nothing
+from segpipe.cli.overrides import parse_overrides
 from segpipe.errors import SegpipeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from segpipe.bundle.estimate import Estimate
     from segpipe.bundle.predictions import Prediction
 
 Paths = list[Path]
-_MONAIS = ("@", "$", "%")  # what references, expressions and macros begin with; YAML has other uses for these
 
 
 def predict(
@@ -84,7 +83,7 @@ def predict(
     ] = False,
 ) -> None:
     """Segment scans; exit status 1 if some failed, or would. After a crash run it again: what is done is skipped."""
-    with _collecting_nothing():
+    with collecting_nothing():
         from segpipe.bundle.estimate import estimate
         from segpipe.bundle.predict import predict as predict_scans
         from segpipe.bundle.predictions import PredictOptions
@@ -97,7 +96,7 @@ def predict(
         "output": output,
         "weights": weights or (),
         "configs": config or (),
-        "overrides": _overrides(override or ()),
+        "overrides": parse_overrides(override or (), "--set "),
         "device": device,
         "options": PredictOptions(
             precision=precision,
@@ -132,17 +131,6 @@ def predict(
     if failed:
         _print_failures(failed)
         raise typer.Exit(1)
-
-
-@contextmanager
-def _collecting_nothing() -> Iterator[None]:
-    """Import without a look for garbage on the way, nor later among modules: it takes a sixth of an import's time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
 
 
 class _Progress:
@@ -230,19 +218,3 @@ def _axes(mirror: str | None) -> tuple[int, ...] | None:
         return tuple(int(axis) for axis in mirror.split(","))
     except ValueError:
         raise SegpipeError(f"--mirror is {mirror!r}; must be axes such as 0,1,2, or none") from None
-
-
-def _overrides(given: Sequence[str]) -> dict[str, Any]:
-    import yaml
-
-    overrides = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise SegpipeError(f"--set {text}: must be ID=VALUE, such as --set intensity=hu")
-        try:
-            overrides[name] = value if value.startswith(_MONAIS) else yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            said = " ".join(str(error).split())
-            raise SegpipeError(f"--set {text}: {value} is no YAML: {said}") from error
-    return overrides

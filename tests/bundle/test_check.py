@@ -36,6 +36,19 @@ def test_a_value_that_nothing_refers_to_is_found_with_the_nearest_id():
     assert findings(epoch=9) == ["epoch is used by nothing in this configuration; did you mean epochs?"]
 
 
+def test_a_reference_to_nothing_is_found_and_the_misspelt_definition_with_it():
+    parser = ConfigParser(copy.deepcopy(GOOD))
+    parser["epoch"] = parser.get().pop("epochs")
+
+    assert configuration_findings(parser) == [
+        "train#trainer#n refers to @epochs, which is not there; did you mean epoch?"
+    ]
+
+
+def test_relative_ids_and_macros_are_left_to_monais_parser():
+    assert findings(train__trainer__again="@#rate", copied="%train", train__trainer__copy="@copied#x") == []
+
+
 def test_a_component_that_nothing_refers_to_is_found():
     (finding,) = findings(los={"_target_": "builtins.dict"})
 

@@ -18,11 +18,12 @@ import torch
 from jsonschema import Draft201909Validator
 from scipy.ndimage import binary_dilation, binary_erosion
 
+import segpipe.bundle.checks
 from segpipe.volumes import read_volume, write_volume
 
 pytestmark = pytest.mark.every_bundle
 
-SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
+SCHEMA = Path(segpipe.bundle.checks.__file__).with_name("meta_schema_20240725.json")
 
 
 def inference(bundle, scans, output, weights):

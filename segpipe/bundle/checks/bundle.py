@@ -1,0 +1,119 @@
+"""A bundle's configuration, looked at as a whole before anything of it is run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+
+from segpipe.bundle.checks.components import Targets, component_findings
+from segpipe.bundle.checks.expressions import expression_findings
+from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.metrics import metric_findings
+from segpipe.bundle.checks.presence import file_findings, logging_findings, metadata_findings
+from segpipe.bundle.checks.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
+from segpipe.bundle.checks.references import circular_findings, reference_findings, text_findings
+from segpipe.bundle.checks.values import Values
+from segpipe.bundle.importing import importing_from
+from segpipe.errors import SegpipeError
+
+# of MONAI's run, no ids of a configuration
+RUN_ARGUMENTS = tuple(
+    name
+    for name, parameter in inspect.signature(monai.bundle.run).parameters.items()
+    if parameter.kind is not parameter.VAR_KEYWORD
+)
+_RUN = {"init_id": "initialize", "run_id": "run", "final_id": "finalize"}
+_GIVEN_OTHERWISE = ("config_file", "args_file")
+
+
+def check_bundle(
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], *, look_for_files: bool = True
+) -> list[Finding]:
+    """Find the mistakes in what `python -m monai.bundle run` would be given.
+
+    No expression is evaluated and no component made: modules that the configuration names are imported, and signatures
+    read. Of data, only that the files are there.
+
+    Args:
+        root: the bundle's folder.
+        files: of its configuration, see `configuration_files`.
+        overrides: id -> value, and arguments of MONAI's run such as `run_id`.
+        look_for_files: find data, weights and folders that are not there.
+
+    Returns:
+        a finding a mistake, in the order of the files.
+
+    Raises:
+        SegpipeError: an argument of MONAI's run that is given in another way.
+    """
+    for name in _GIVEN_OTHERWISE:
+        if name in overrides:
+            raise SegpipeError(
+                f"{name}: name the configuration's files with --config, and its ids as ID=VALUE"
+            )
+    arguments = {name: value for name, value in overrides.items() if name in RUN_ARGUMENTS}
+    ids = {name: value for name, value in overrides.items() if name not in RUN_ARGUMENTS}
+    configuration = read_configuration(
+        root, files, {"bundle_root": str(root.resolve()), **ids}, arguments.get("meta_file")
+    )
+    found = list(configuration.findings)
+    if configuration.is_whole:
+        with importing_from(root):
+            found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
+    return _in_order(configuration, found)
+
+
+def _all_findings(
+    configuration: Configuration, files: Sequence[Path], arguments: Mapping[str, Any], *, look_for_files: bool
+) -> Iterator[Finding]:
+    settings = configuration.settings
+    values, targets = Values(configuration.values), Targets()
+    runs = [arguments.get(argument, default) for argument, default in _RUN.items()]
+    missing = [
+        name
+        for argument, name in zip(_RUN, runs, strict=True)
+        if _is_not_run(argument, name, arguments, settings)
+    ]
+    for name in missing:
+        what = f"has no {name}, which MONAI's run would run{hint(nearest(name, settings))}"
+        yield Finding("", what, shown_path(files[0], configuration.root))
+    meant = [nearest(name, settings) for name in missing]
+    for finding in reference_findings(configuration.values, runs, strict=configuration.is_ours):
+        if finding.identifier not in meant:
+            yield finding
+    yield from circular_findings(configuration.values, runs)
+    yield from text_findings(
+        settings, lambda name: configuration.is_ours or configuration.is_overridden(name)
+    )
+    yield from expression_findings(settings)
+    yield from component_findings(settings, values, targets)
+    yield from metric_findings(settings, values, targets)
+    yield from metadata_findings(configuration)
+    logging_file = arguments.get("logging_file")
+    yield from logging_findings(configuration, Path(logging_file or files[0].parent / "logging.conf"))
+    if look_for_files:
+        yield from file_findings(configuration, values, targets)
+
+
+def _is_not_run(argument: str, name: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether an id is not there that MONAI needs: what it runs, and whatever else it is told to."""
+    return name not in settings and (argument == "run_id" or argument in arguments)
+
+
+def _in_order(configuration: Configuration, found: Sequence[Finding]) -> list[Finding]:
+    placed = []
+    for finding in found:
+        file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
+        placed.append(Finding(finding.identifier, finding.what, file, line))
+    order = [COMMAND_LINE, *dict.fromkeys(file for file, _ in configuration.places.values())]
+    return sorted(
+        dict.fromkeys(placed),
+        key=lambda finding: (
+            order.index(finding.file) if finding.file in order else len(order),
+            finding.line,
+        ),
+    )

@@ -1,0 +1,185 @@
+"""Components whose `_target_` is not there, or does not take the arguments that it is given."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import pkgutil
+import pydoc
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigComponent, ReferenceResolver
+from monai.utils import CompInitMode
+
+from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.values import UNKNOWN, Values
+
+_SPECIAL = (*sorted(ConfigComponent.non_arg_keys), "_debug_")
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_MODES = [mode.value for mode in CompInitMode]
+
+
+def components(value: Any, identifier: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every component of a configuration with its id, the whole before its parts."""
+    if ConfigComponent.is_instantiable(value):
+        yield identifier, value
+    if isinstance(value, dict | list):
+        for _, part, item in ReferenceResolver.iter_subconfigs(identifier, value):
+            yield from components(item, part)
+
+
+class Targets:
+    """What `_target_` names, found as MONAI finds it; modules are imported for that, nothing is called."""
+
+    def __init__(self) -> None:
+        self._locator = ComponentLocator()
+        self._found: dict[str, Any] = {}
+
+    def find(self, target: Any) -> Any:
+        """Return the class or function, or None where there is none or it is made by an expression."""
+        if not isinstance(target, str) or target.startswith(("$", "@")):
+            return None
+        if target not in self._found:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    self._found[target] = pydoc.locate(self._path(target))
+                except pydoc.ErrorDuringImport as error:
+                    self._found[target] = _NotImportedError(error)
+        return self._found[target]
+
+    def _path(self, target: str) -> str:
+        """Return the dotted path of a name; MONAI's own have a short form."""
+        modules = None if "." in target else self._locator.get_component_module_name(target)
+        if not modules:
+            return target
+        return f"{modules if isinstance(modules, str) else modules[0]}.{target}"
+
+    def problem(self, target: str) -> str:
+        """Return why a target cannot be found, and what was probably meant."""
+        parts = target.split(".")
+        last = parts[-1]
+        modules = self._locator.get_component_module_name(last)
+        if len(parts) == 1:
+            return f"MONAI has no {target}{hint(nearest(target, self._locator._components_table or ()))}"
+        if modules:
+            module = modules if isinstance(modules, str) else modules[0]
+            return f"there is no {target}{hint(f'{module}.{last}')}"
+        whole: Any = None
+        for count, part in enumerate(parts):
+            path = ".".join(parts[: count + 1])
+            inner = pydoc.locate(path)
+            if inner is None:
+                names = _names(whole) if whole is not None else _top_names()
+                meant = nearest(part, names)
+                before = ".".join(parts[:count])
+                full = None if meant is None else ".".join(filter(None, (before, meant)))
+                what = f"{before} has no {part}" if before else f"there is no module {part}"
+                return f"{what}{hint(full)}"
+            whole = inner
+        return f"there is no {target}"
+
+
+class _NotImportedError:
+    """Of a module that is there and cannot be imported."""
+
+    def __init__(self, error: pydoc.ErrorDuringImport) -> None:
+        self.reason = f"{type(error.value).__name__}: {error.value}"
+
+
+def _names(whole: Any) -> list[str]:
+    paths = getattr(whole, "__path__", None)
+    inner = [module.name for module in pkgutil.iter_modules(paths)] if paths else []
+    return sorted({*inner, *(name for name in dir(whole) if not name.startswith("_"))})
+
+
+def _top_names() -> list[str]:
+    return sorted({name.partition(".")[0] for name in sys.modules} | set(dir(builtins)))
+
+
+def component_findings(
+    configuration: Mapping[str, Any], values: Values, targets: Targets
+) -> Iterator[Finding]:
+    """Find keys of MONAI's own that are misspelt, targets that are not there, and arguments that do not bind."""
+    misspelt = {finding.identifier: finding for finding in _misspelt_keys(configuration)}
+    yield from misspelt.values()
+    for identifier, component in components(configuration):
+        disabled = values.of(component.get("_disabled_", False))
+        if disabled is True or (isinstance(disabled, str) and disabled.strip().lower() == "true"):
+            continue
+        target = component["_target_"]
+        found = targets.find(target)
+        if isinstance(found, _NotImportedError):
+            yield Finding(identifier, f"names {target}, which cannot be imported: {found.reason}")
+        elif isinstance(found, ModuleType):
+            yield Finding(identifier, f"names {target}, which is a module, not a class or a function")
+        elif found is not None:
+            given = [key for key in component if f"{identifier}::{key}" not in misspelt]
+            yield from _unbound(identifier, {key: component[key] for key in given}, found, values)
+        elif not isinstance(target, str):
+            yield Finding(identifier, f"names {target!r}, which is no text; give the dotted path of a class")
+        elif not target.startswith(("$", "@")) and not _is_optional(disabled, target):
+            yield Finding(identifier, f"names {target}: {targets.problem(target)}")
+
+
+def _is_optional(disabled: Any, target: str) -> bool:
+    """Whether a component, switched on and off by an expression, is of a package that this machine has not."""
+    return disabled is UNKNOWN and pydoc.locate(target.partition(".")[0]) is None
+
+
+def _misspelt_keys(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+    def dictionaries(value: Any, identifier: str) -> Iterator[tuple[str, dict[Any, Any]]]:
+        if isinstance(value, dict):
+            yield identifier, value
+        if isinstance(value, dict | list):
+            for _, part, item in ReferenceResolver.iter_subconfigs(identifier, value):
+                yield from dictionaries(item, part)
+
+    for identifier, keys in dictionaries(configuration, ""):
+        for key in keys:
+            if isinstance(key, str) and key not in _SPECIAL and key.startswith("_") | key.endswith("_"):
+                meant = nearest(key, _SPECIAL)
+                if identifier and meant is not None and meant not in keys:
+                    part = f"{identifier}::{key}"
+                    yield Finding(part, f"is no key that MONAI knows{hint(meant)}")
+
+
+def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values: Values) -> Iterator[Finding]:
+    """Find what a target does not take, and what it wants and does not get."""
+    mode = component.get("_mode_", _MODES[0])
+    if isinstance(mode, str) and not mode.startswith(("$", "@")) and mode not in _MODES:
+        yield Finding(f"{identifier}::_mode_", f"is {mode!r}, must be {', '.join(_MODES)}")
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (ValueError, TypeError):  # some that are written in C tell nothing
+        return
+    named = [parameter.name for parameter in parameters if parameter.kind in _NAMED]
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    given = [key for key in component if key not in _SPECIAL and not _is_left_out(component[key], values)]
+    meant = set()
+    for key in given:
+        if not isinstance(key, str):
+            yield Finding(identifier, f"has the argument {key!r}, which is no text: write it in quotes")
+        elif key not in named and not takes_any:
+            free = [name for name in named if name not in component]
+            likely = nearest(key, [*free, *_SPECIAL]) or nearest(key, named)
+            meant.add(likely)
+            yield Finding(f"{identifier}::{key}", f"is no argument of {component['_target_']}{hint(likely)}")
+    wanted = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        and parameter.name not in {*given, *meant}
+    ]
+    if wanted and mode != "callable":
+        yield Finding(identifier, f"lacks what {component['_target_']} needs: {', '.join(wanted)}")
+
+
+def _is_left_out(value: Any, values: Values) -> bool:
+    """Whether MONAI drops an argument, as it does with a component that is disabled."""
+    return ConfigComponent.is_instantiable(value) and values.of(value.get("_disabled_", False)) is True

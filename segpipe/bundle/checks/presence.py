@@ -1,0 +1,168 @@
+"""Files that a run would look for and not find, and metadata that are not what MONAI's schema says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft201909Validator
+from jsonschema.exceptions import best_match
+from monai.handlers import CheckpointLoader
+
+from segpipe.bundle.cases import TrainingCases, inference_cases
+from segpipe.bundle.checks.components import Targets, components
+from segpipe.bundle.checks.finding import Finding
+from segpipe.bundle.checks.reading import META, Configuration
+from segpipe.bundle.checks.references import references_in
+from segpipe.bundle.checks.values import UNKNOWN, Values
+from segpipe.bundle.weights import start_from_vgg16, weights_to_score, with_weights
+from segpipe.dataset import load_manifest, training_split
+from segpipe.errors import SegpipeError, shown
+from segpipe.files import require_writable
+
+_SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
+_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
+
+
+def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
+    """Find what MONAI's schema of metadata does not allow; of others' bundles, if they name that schema."""
+    metadata = configuration.values.get(META) or {}
+    if not metadata or not (configuration.is_ours or str(metadata.get("schema", "")).endswith(_SCHEMA.name)):
+        return
+    validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+    for error in validator.iter_errors(metadata):
+        innermost = best_match([error]) or error
+        path = "::".join([META, *map(str, innermost.absolute_path)])
+        yield Finding(path, f"is not as MONAI's schema has it: {innermost.message[:_MESSAGE_LENGTH]}")
+
+
+def logging_findings(configuration: Configuration, file: Path) -> Iterator[Finding]:
+    """Find that a bundle of ours has no logging.conf: MONAI then prints nothing of a run's progress."""
+    if configuration.is_ours and not file.is_file():
+        yield Finding(
+            "", "no such file: MONAI's run would say nothing of its progress", f"configs/{file.name}"
+        )
+
+
+def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[Finding]:
+    """Find the folders and files that are not there, as far as their paths can be told without running anything."""
+    known = {
+        TrainingCases: _training_cases,
+        inference_cases: _inference_cases,
+        with_weights: _weights,
+        weights_to_score: _scored_weights,
+        start_from_vgg16: _weights,
+        CheckpointLoader: _checkpoint,
+    }
+    for identifier, component in components(configuration.settings):
+        find = known.get(targets.find(component["_target_"]))
+        if find is not None and values.of(component.get("_disabled_", False)) is False:
+            yield from find(identifier, _Arguments(identifier, component, values, targets))
+    used = references_in(configuration.settings)
+    folder = values.of(values.at("dataset_dir"))
+    if not configuration.is_ours and "dataset_dir" in used and _is_path(folder) and not Path(folder).exists():
+        yield Finding("dataset_dir", _missing(folder, "folder", "dataset_dir=DIR"))
+    output = values.of(values.at("output_dir"))
+    if "output_dir" in used and _is_path(output):
+        try:
+            require_writable(Path(output))
+        except SegpipeError as error:
+            yield Finding("output_dir", f"cannot be used: {error}")
+
+
+class _Arguments:
+    """A component's arguments, with the ids that their values come from."""
+
+    def __init__(
+        self, identifier: str, component: Mapping[str, Any], values: Values, targets: Targets
+    ) -> None:
+        self.identifier = identifier
+        self.values = values
+        self._defaults = inspect.signature(targets.find(component["_target_"])).parameters
+
+    def __getitem__(self, name: str) -> Any:
+        """Return what an argument will be, or UNKNOWN."""
+        if not self.values.has(f"{self.identifier}::{name}"):
+            return self._defaults[name].default
+        return self.values.of(self.values.at(f"{self.identifier}::{name}"))
+
+    def source(self, name: str) -> str:
+        """Return the id that an argument comes from."""
+        return self.values.written_at(f"{self.identifier}::{name}")[0]
+
+
+def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    """Look for the manifest, the fold in it, and each of its files."""
+    folder, manifest, fold, part = (arguments[name] for name in ("dataset_dir", "manifest", "fold", "part"))
+    missing_folder = _is_path(folder) and not Path(folder).is_dir()
+    if missing_folder:
+        yield Finding(arguments.source("dataset_dir"), _missing(folder, "folder", "dataset_dir=DIR"))
+    if not _is_path(manifest):
+        return
+    try:
+        described = load_manifest(manifest)
+    except SegpipeError as error:
+        yield Finding(arguments.source("manifest"), f"cannot be used: {error}")
+        return
+    if not isinstance(fold, int | str) or not isinstance(part, str):
+        return
+    try:
+        cases = [
+            case for side in training_split(described, None if fold == "all" else fold, part) for case in side
+        ]
+    except SegpipeError as error:
+        yield Finding(arguments.source("fold"), f"cannot be used: {error}")
+        return
+    if _is_path(folder) and not missing_folder:
+        names = [name for case in cases for name in case.files if not (Path(folder) / name).exists()]
+        if names:
+            total = sum(len(case.files) for case in cases)
+            what = f"is {folder}, which lacks {len(names)} of the manifest's {total} files: {shown(names, most=2)}"
+            yield Finding(arguments.source("dataset_dir"), what)
+
+
+def _inference_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    source = arguments["dataset_dir"]
+    if _is_path(source) and not Path(source).exists():
+        yield Finding(arguments.source("dataset_dir"), _missing(source, "folder or file", "dataset_dir=DIR"))
+
+
+def _weights(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    named = arguments["weights"]
+    for path in named if isinstance(named, list) else [named]:
+        if _is_path(path) and not Path(path).is_file():
+            yield Finding(arguments.source("weights"), _missing(path, "file"))
+
+
+def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[Finding]:
+    """Look for the weights that are named, or for the best of the run that is."""
+    yield from _weights(identifier, arguments)
+    run_folder = arguments.source("run_folder")
+    name, output = (
+        arguments.values.of(arguments.values.at(f"{run_folder}::{of}")) for of in ("run_name", "output_dir")
+    )
+    if arguments["weights"] is not None or not _is_path(output):
+        return
+    if name is None:
+        what = "is null, and so is weights: nothing says what to score; give run_name=NAME or weights=[FILE]"
+        yield Finding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
+    elif isinstance(name, str) and not (best := Path(output) / name / "best.pt").is_file():
+        what = f"is {name}, and there is no {best}; train first, or give weights=[FILE]"
+        yield Finding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
+
+
+def _checkpoint(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    path = arguments["load_path"]
+    if _is_path(path) and not Path(path).is_file():
+        yield Finding(arguments.source("load_path"), _missing(path, "file"))
+
+
+def _missing(path: str | Path, kind: str, remedy: str = "") -> str:
+    return f"is {path}: there is no such {kind}{f'; give {remedy}' if remedy else ''}"
+
+
+def _is_path(value: Any) -> bool:
+    return value is not UNKNOWN and isinstance(value, str | Path)

@@ -1,0 +1,181 @@
+"""What a configuration's values are, as far as that can be said without running any of its code."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ReferenceResolver
+
+UNKNOWN = object()
+REFERENCES = "__references"
+_DEEPEST = 50
+# calls that neither change anything nor read more than whether a file is there
+_HARMLESS: dict[str, Callable[..., Any]] = {
+    "Path": Path,
+    "str": str,
+    **{name: getattr(os.path, name) for name in ("join", "dirname", "basename", "abspath", "realpath")},
+    **{name: getattr(os.path, name) for name in ("exists", "isfile", "isdir", "expanduser", "normpath")},
+}
+_OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Div: operator.truediv,
+}
+
+
+def expression_tree(text: str) -> ast.Module:
+    """Return the tree of an expression, its references as items of `REFERENCES`.
+
+    Args:
+        text: with its leading `$`.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    named: str = ReferenceResolver.id_matcher.sub(
+        lambda match: f"{REFERENCES}['{match.group()[1:]}']", ReferenceResolver.normalize_id(text[1:])
+    )
+    return ast.parse(named)
+
+
+def reference_of(node: ast.AST) -> str | None:
+    """Return the id that a node of such a tree refers to; None where it is anything else."""
+    if (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == REFERENCES
+        and isinstance(node.slice, ast.Constant)
+    ):
+        return str(node.slice.value)
+    return None
+
+
+class Values:
+    """The values of a configuration: literals, references, and the joining of texts, lists and paths.
+
+    Expressions are not evaluated by Python but read here, node by node; whatever is neither a literal nor one of a few
+    harmless calls is `UNKNOWN`, and so is a component.
+
+    Args:
+        configuration: with macros and relative ids resolved.
+    """
+
+    def __init__(self, configuration: Mapping[str, Any]) -> None:
+        self._configuration = configuration
+
+    def at(self, identifier: str) -> Any:
+        """Return the configuration's own content of an id, as it is written; None where there is none."""
+        value: Any = self._configuration
+        for part in identifier.split("::"):
+            if isinstance(value, dict) and part in value:
+                value = value[part]
+            elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            else:
+                return None
+        return value
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """Return what a value will be, or UNKNOWN."""
+        if depth > _DEEPEST:  # it refers to itself
+            return UNKNOWN
+        if isinstance(value, str) and value.startswith("@"):
+            return self.of(self.at(value[1:]), depth + 1) if self.has(value[1:]) else UNKNOWN
+        if isinstance(value, str) and value.startswith("$"):
+            return self._of_expression(value, depth)
+        if isinstance(value, list):
+            items = [self.of(item, depth + 1) for item in value]
+            return UNKNOWN if any(item is UNKNOWN for item in items) else items
+        if isinstance(value, dict):
+            return UNKNOWN
+        return value
+
+    def has(self, identifier: str) -> bool:
+        """Whether there is such an id."""
+        parent, _, last = identifier.rpartition("::")
+        whole = self.at(parent) if parent else self._configuration
+        if isinstance(whole, list):
+            return last.isdigit() and int(last) < len(whole)
+        return isinstance(whole, Mapping) and last in whole
+
+    def written_at(self, identifier: str) -> tuple[str, Any]:
+        """Follow plain references; return the id that they end at, and its content."""
+        value = self.at(identifier)
+        for _ in range(_DEEPEST):
+            if not (isinstance(value, str) and value.startswith("@") and self.has(value[1:])):
+                break
+            identifier, value = value[1:], self.at(value[1:])
+        return identifier, value
+
+    def listed(self, identifier: str) -> Iterator[tuple[str, Any]] | None:
+        """Return id and content of a list's items, or of lists that are added up; None where that is not known."""
+        identifier, value = self.written_at(identifier)
+        if isinstance(value, list):
+            return (self.written_at(f"{identifier}::{position}") for position in range(len(value)))
+        if isinstance(value, str) and value.startswith("$"):
+            names = _added(value)
+            lists = [self.listed(name) for name in names or []]
+            if lists and None not in lists:
+                return (item for items in lists for item in items or ())
+        return None
+
+    def _of_expression(self, text: str, depth: int) -> Any:
+        try:
+            (statement,) = expression_tree(text).body
+        except (SyntaxError, ValueError):
+            return UNKNOWN
+        return self._of_node(statement.value, depth) if isinstance(statement, ast.Expr) else UNKNOWN
+
+    def _of_node(self, node: ast.expr, depth: int) -> Any:
+        name = reference_of(node)
+        if name is not None:
+            return self.of(f"@{name}", depth + 1)
+        match node:
+            case ast.Constant(value=value):
+                return value
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return _applied(lambda *values: list(values), *(self._of_node(item, depth) for item in items))
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return _applied(operator.not_, self._of_node(operand, depth))
+            case ast.BinOp(left=left, op=how, right=right) if type(how) in _OPERATORS:
+                return _applied(
+                    _OPERATORS[type(how)], self._of_node(left, depth), self._of_node(right, depth)
+                )
+            case ast.Call(func=function, args=arguments, keywords=[]):
+                call = _HARMLESS.get(ast.unparse(function).removeprefix("os.path.").removeprefix("pathlib."))
+                if call is not None:
+                    return _applied(call, *(self._of_node(argument, depth) for argument in arguments))
+        return UNKNOWN
+
+
+def _applied(function: Callable[..., Any], *values: Any) -> Any:
+    if any(value is UNKNOWN for value in values):
+        return UNKNOWN
+    try:
+        return function(*values)
+    except (TypeError, ValueError, OSError, ArithmeticError):
+        return UNKNOWN
+
+
+def _added(text: str) -> list[str] | None:
+    """Return the ids of `$@a + @b`; None of any other expression."""
+    try:
+        (statement,) = expression_tree(text).body
+    except (SyntaxError, ValueError):
+        return None
+    nodes = [statement.value] if isinstance(statement, ast.Expr) else []
+    names: list[str] = []
+    while nodes:
+        node = nodes.pop()
+        name = reference_of(node)
+        if name is not None:
+            names.append(name)
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            nodes += [node.right, node.left]
+        else:
+            return None
+    return names

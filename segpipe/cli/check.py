@@ -1,0 +1,49 @@
+"""`segpipe check`: a bundle's configuration before a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segpipe.cli.imports import collecting_nothing
+from segpipe.cli.overrides import parse_overrides
+
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID=VALUE]...", help="Overrides of the configuration; values are YAML."),
+]
+Configs = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Of configs/; the later override the earlier. Default: train.yaml."),
+]
+FOUND = 2
+TRAIN, INFERENCE = (
+    tuple(f"{name}.{suffix}" for suffix in ("yaml", "yml", "json")) for name in ("train", "inference")
+)
+
+
+def check(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
+    """Say what is wrong with a bundle before it is run: exit status 2 and a line a mistake, or 0 and one line.
+
+    Without --config, inference.yaml is looked at, too, but not whether its files are there. Nothing is run, no network
+    made and no scan read; modules that the configuration names are imported.
+    """
+    with collecting_nothing():
+        from segpipe.bundle.checks.bundle import check_bundle
+        from segpipe.bundle.checks.reading import configuration_files, shown_path
+
+    overrides = parse_overrides(override or ())
+    files = configuration_files(bundle, config or (), (*TRAIN, *INFERENCE))
+    found = check_bundle(bundle, files, overrides)
+    inference = [] if config else [bundle / "configs" / name for name in INFERENCE]
+    for file in [file for file in inference if file.is_file() and file not in files][:1]:
+        found += check_bundle(bundle, [file], {}, look_for_files=False)
+        files.append(file)
+    for finding in dict.fromkeys(map(str, found)):
+        typer.echo(finding)
+    if found:
+        raise typer.Exit(FOUND)
+    typer.echo(f"{bundle}: no mistake found in {', '.join(shown_path(file, bundle) for file in files)}")

@@ -1,0 +1,665 @@
+"""Every kind of mistake, made in a bundle that ships, is one finding at its place; what is sound has none."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from zoo_style import write_zoo_bundle
+
+from segpipe.bundle.checks.bundle import check_bundle
+from segpipe.bundle.checks.reading import configuration_files
+from segpipe.dataset import load_manifest, shipped_manifests
+from segpipe.errors import SegpipeError
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+HIPPOCAMPUS = "mri_hippocampus_unet"
+LUNG = "ct_covid_unet"
+
+
+def _stacks():
+    """Yield every shipped bundle with every stack of its files that a user runs."""
+    for root in sorted(path for path in BUNDLES.iterdir() if path.is_dir()):
+        names = sorted(path.stem for path in (root / "configs").glob("*.yaml"))
+        over_inference = [name for name in names if name.endswith("_inference")]
+        roles = {"train", "inference", "evaluate", "multi_gpu_train"}
+        variants = [name for name in names if name not in {*roles, *over_inference}]
+        yield from ((root.name, ("inference", *more)) for more in [(), *((name,) for name in over_inference)])
+        for variant in [(), *((name,) for name in variants)]:
+            for role in [(), ("evaluate",), ("multi_gpu_train",)]:
+                yield root.name, ("train", *variant, *role)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """Return a folder that has the files of every shipped manifest, all empty."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in shipped_manifests():
+        for case in load_manifest(name).training:
+            for file in case.files:
+                path = folder / name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    return folder
+
+
+@pytest.fixture
+def found(data, tmp_path):
+    """Return a function that copies a bundle, makes replacements in one of its files, and gives what is found."""
+
+    def check(*replacements, name=HIPPOCAMPUS, configs=("train.yaml",), file="train.yaml", **overrides):
+        root = tmp_path / name
+        if not root.exists():
+            shutil.copytree(BUNDLES / name, root)
+        path = root / "configs" / file
+        text = path.read_text()
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new, 1)
+        path.write_text(text)
+        manifest = "hippocampus" if name == HIPPOCAMPUS else "covid_ct_512"
+        given = {
+            "dataset_dir": str(data / manifest),
+            "output_dir": str(tmp_path / "runs"),
+            **{key.replace("__", "#"): value for key, value in overrides.items()},
+        }
+        return [str(finding) for finding in check_bundle(root, configuration_files(root, configs), given)]
+
+    return check
+
+
+def line_of(text, name=HIPPOCAMPUS, file="train.yaml"):
+    """Return the place of the first line of a shipped file that holds a text."""
+    lines = (BUNDLES / name / "configs" / file).read_text().splitlines()
+    return f"configs/{file}:{next(number for number, line in enumerate(lines, 1) if text in line)}"
+
+
+@pytest.mark.parametrize(
+    ("name", "stack"), list(_stacks()), ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
+def test_what_ships_has_no_mistake(name, stack, data, tmp_path):
+    root = BUNDLES / name
+    manifest = (
+        "hippocampus" if name == HIPPOCAMPUS else "covid_ct_256" if "paper" in stack else "covid_ct_512"
+    )
+    overrides = {"dataset_dir": str(data / manifest), "output_dir": str(tmp_path / "runs")}
+    if "evaluate" in stack:
+        overrides["weights"] = [str(root / "models" / "model.pt")]
+
+    found = check_bundle(root, configuration_files(root, [f"{part}.yaml" for part in stack]), overrides)
+
+    assert found == []
+
+
+# --- overrides
+
+
+OVERRIDES = {
+    "an id": ({"epochz": 9}, "epochz is no id of this configuration; did you mean epochs?"),
+    "a nested id": (
+        {"train#traner#amp": False},
+        "train#traner#amp is no id of this configuration; did you mean train#trainer#amp?",
+    ),
+    "the last part of an id": (
+        {"max_lr": 0.1},
+        "max_lr is no id of this configuration; did you mean lr_scheduler#max_lr?",
+    ),
+    "an argument": (
+        {"optimizer#lrr": 0.1},
+        "optimizer#lrr is no argument of torch.optim.AdamW; did you mean lr?",
+    ),
+    "an item that a list has not": (
+        {"random_transforms#99#prob": 1.0},
+        "random_transforms#99#prob is no id of this configuration: random_transforms has the items 0 to 7",
+    ),
+    "a number without a point": (
+        {"learning_rate": "1e-3"},
+        "learning_rate is the text '1e-3', not a number; write it without quotes and with a point, as 1.0e-3",
+    ),
+    "a truth value in quotes": (
+        {"resume": "true"},
+        "resume is the text 'true', not a truth value; write True or False",
+    ),
+    "null, which MONAI drops": (
+        {"epochs": None},
+        "epochs is given as null, which MONAI's run leaves out in silence; write it into a file of --config",
+    ),
+    "a reference": (
+        {"val_interval": "@epoch"},
+        "val_interval refers to @epoch, which is not there; did you mean epochs?",
+    ),
+    "a circle": ({"epochs": "@val_interval", "val_interval": "@epochs"}, "refers to itself: "),
+    "a sign that MONAI changes": (
+        {"precision": "a#b"},
+        "precision is 'a#b': MONAI turns # into ::, in any text; write it without",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OVERRIDES)
+def test_a_mistaken_override(kind, found):
+    overrides, expected = OVERRIDES[kind]
+
+    (finding,) = found(**{name.replace("#", "__"): value for name, value in overrides.items()})
+
+    assert finding.startswith("command line: ")
+    assert expected in finding
+
+
+def test_an_override_may_add_an_argument_that_the_component_takes(found):
+    assert found(optimizer__amsgrad=True) == []
+
+
+def test_an_override_may_disable_a_component(found):
+    assert found(random_transforms__3___disabled_=True) == []
+
+
+# --- ids and references
+
+
+def test_a_reference_to_nothing_is_one_finding_however_often_it_stands(found):
+    (finding,) = found(("filters: [16", "filtres: [16"))
+
+    assert finding == (
+        f"{line_of('  filters:')}: network_def#filters refers to @filters, which is not there; "
+        "did you mean filtres?"
+    )
+
+
+def test_an_id_that_nothing_uses(found):
+    (finding,) = found(("patience: 5", "patience: 5\npatiense: 9"))
+
+    assert finding.endswith("patiense is used by nothing in this configuration; did you mean patience?")
+
+
+def test_a_misspelt_id_that_monai_would_run(found):
+    (finding,) = found(("\ninitialize:", "\ninitialise:"))
+
+    assert finding == (
+        f"{line_of('initialize:')}: initialise is used by nothing in this configuration; did you mean initialize?"
+    )
+
+
+def test_nothing_to_run(found):
+    assert found(("\nrun:\n", "\nruns:\n")) == [
+        "configs/train.yaml: has no run, which MONAI's run would run; did you mean runs?"
+    ]
+
+
+def test_an_override_file_that_sets_in_what_is_not_there(found):
+    (finding,) = found(
+        ("validate#evaluator#network:", "validator#evaluator#network:"),
+        configs=("train.yaml", "multi_gpu_train.yaml"),
+        file="multi_gpu_train.yaml",
+    )
+
+    assert "validator#evaluator#network is to be set in validator#evaluator, which is not there" in finding
+    assert finding.endswith("; did you mean validate#evaluator?")
+
+
+def test_an_override_file_that_adds_to_what_is_not_there(found):
+    (finding,) = found(
+        ("+load_transforms", "+load_transform"),
+        configs=("train.yaml", "evaluate.yaml"),
+        file="evaluate.yaml",
+        weights=[str(BUNDLES / HIPPOCAMPUS / "models" / "model.pt")],
+    )
+
+    place = line_of("+load_transforms", file="evaluate.yaml")
+    assert (
+        finding
+        == f"{place}: load_transform is to be added to, and is not there; did you mean load_transforms?"
+    )
+
+
+def test_what_an_override_file_replaces_is_found_in_that_file(found):
+    (finding,) = found(
+        ("factor: 1.0", "faktor: 1.0"), name=LUNG, configs=("train.yaml", "article.yaml"), file="article.yaml"
+    )
+
+    assert finding == (
+        f"{line_of('factor: 1.0', LUNG, 'article.yaml')}: lr_scheduler#faktor is no argument of "
+        "torch.optim.lr_scheduler.ConstantLR; did you mean factor?"
+    )
+
+
+MACROS = {
+    "%optimiser": "optimizer_2 copies optimiser, which is not there; did you mean optimizer?",
+    "%nowhere.yaml#x": "optimizer_2 copies nowhere.yaml, and there is no such file",
+    "%configs/evaluate.yaml#weights": "optimizer_2 copies configs/evaluate.yaml, and there is no such file "
+    "(it lies in the bundle: macros begin at the working directory)",
+}
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_a_macro_of_nothing(macro, found):
+    (finding,) = found(
+        ("\nlr_scheduler:", f'\noptimizer_2: "{macro}"\n\nlr_scheduler:'),
+        ('optimizer: "@optimizer"', 'optimizer: "@optimizer_2"'),
+    )
+
+    assert finding == f"{line_of('lr_scheduler:')}: {MACROS[macro]}"
+
+
+def test_a_macro_copies_what_it_names(found):
+    changes = [
+        ("\nlr_scheduler:", '\noptimizer_2: "%optimizer"\n\nlr_scheduler:'),
+        ('optimizer: "@optimizer"', 'optimizer: "@optimizer_2"'),
+    ]
+
+    assert found(*changes) == []
+    (finding,) = found(optimizer_2__foreech=True)
+    assert "optimizer_2#foreech" in finding
+
+
+# --- components
+
+
+TARGETS = {
+    "a class": (
+        "monai.networks.nets.DynUNet",
+        "monai.networks.nets.DynUNett",
+        "monai.networks.nets has no DynUNett; did you mean monai.networks.nets.DynUNet?",
+    ),
+    "a module": (
+        "monai.networks.nets.DynUNet",
+        "monai.netwroks.nets.Dyn",
+        "monai has no netwroks; did you mean monai.networks?",
+    ),
+    "a package": ("torch.optim.AdamW", "troch.optim.AdamWW", "there is no module troch; did you mean torch?"),
+    "a class that lies elsewhere": (
+        "monai.networks.nets.DynUNet",
+        "monai.networks.DynUNet",
+        "there is no monai.networks.DynUNet; did you mean monai.networks.nets.dynunet.DynUNet?",
+    ),
+    "one of segpipe's": (
+        "segpipe.bundle.TrainingCases",
+        "segpipe.bundle.TrainCases",
+        "segpipe.bundle has no TrainCases; did you mean segpipe.bundle.TrainingCases?",
+    ),
+    "a short name": (
+        "monai.networks.nets.DynUNet",
+        "DynUNett",
+        "MONAI has no DynUNett; did you mean DynUNet?",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_target_that_is_not_there(kind, found):
+    old, new, expected = TARGETS[kind]
+
+    (finding,) = found((f"_target_: {old}", f"_target_: {new}"))
+
+    component = {"torch.optim.AdamW": "optimizer", "segpipe.bundle.TrainingCases": "cases"}.get(
+        old, "network_def"
+    )
+    assert finding == f"{line_of(f'{component}:')}: {component} names {new}: {expected}"
+
+
+def test_a_module_as_target(found):
+    (finding,) = found(("_target_: monai.networks.nets.DynUNet", "_target_: monai.networks.nets"))
+
+    assert finding.endswith("names monai.networks.nets, which is a module, not a class or a function")
+
+
+def test_a_target_in_a_module_that_cannot_be_imported(found, tmp_path):
+    found()
+    (tmp_path / HIPPOCAMPUS / "broken.py").write_text("import nowhere_to_be_found\n")
+
+    (finding,) = found(("_target_: monai.networks.nets.DynUNet", "_target_: broken.Net"))
+
+    reason = "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
+    assert finding.endswith(f"network_def names broken.Net, which cannot be imported: {reason}")
+
+
+ARGUMENTS = {
+    "misspelt": (
+        ("in_channels: 1", "in_chanels: 1"),
+        "network_def#in_chanels is no argument of monai.networks.nets.DynUNet; did you mean in_channels?",
+    ),
+    "missing": (
+        ('  strides: "@strides"\n  upsample', "  upsample"),
+        "network_def lacks what monai.networks.nets.DynUNet needs: strides",
+    ),
+    "a key of MONAI's": (
+        ("  fused: true", "  _disable_: true"),
+        "optimizer#_disable_ is no key that MONAI knows; did you mean _disabled_?",
+    ),
+    "the target itself": (
+        ("_target_: torch.optim.AdamW", "_targt_: torch.optim.AdamW"),
+        "optimizer#_targt_ is no key that MONAI knows; did you mean _target_?",
+    ),
+    "a mode": (
+        ("  fused: true", "  _mode_: partial"),
+        "optimizer#_mode_ is 'partial', must be default, callable, debug",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_an_argument_that_does_not_bind(kind, found):
+    change, expected = ARGUMENTS[kind]
+
+    (finding,) = found(change)
+
+    assert finding.startswith("configs/train.yaml:")
+    assert finding.endswith(f": {expected}")
+
+
+def test_a_callable_need_not_have_all_its_arguments(found):
+    assert found(('  params: "$@network.parameters()"\n', "  _mode_: callable\n")) == []
+
+
+def test_a_disabled_component_is_not_looked_at(found):
+    assert (
+        found(
+            ("_target_: monai.transforms.RandGaussianNoised", "_target_: nowhere.Noise\n    _disabled_: true")
+        )
+        == []
+    )
+
+
+# --- expressions
+
+
+EXPRESSIONS = {
+    "no Python": (
+        "$len(@train#dataloader",
+        "is no Python expression: '(' was never closed: $len(@train::dataloader",
+    ),
+    "an id without its @": (
+        "$epochs * 2",
+        "uses epochs, which is neither imported nor a reference; did you mean @epochs?",
+    ),
+    "a module that nothing imports": (
+        "$os.getpid()",
+        "uses os, which is neither imported nor a reference; add `$import os` to imports",
+    ),
+    "a name of a module": ("$torch.tensr(3)", "uses torch.tensr, which is not there; did you mean tensor?"),
+}
+
+
+@pytest.mark.parametrize("kind", EXPRESSIONS)
+def test_an_expression_that_cannot_be_evaluated(kind, found):
+    expression, expected = EXPRESSIONS[kind]
+
+    (finding,) = found(('"$len(@train#dataloader)"', f'"{expression}"'))
+
+    assert finding == f"{line_of('steps_per_epoch')}: lr_scheduler#steps_per_epoch {expected}"
+
+
+def test_a_module_that_cannot_be_imported_is_found_where_it_is_used(found):
+    (finding,) = found(
+        ("  - $import torch\n", "  - $import torch\n  - $import tensorbored as board\n"),
+        ('"$len(@train#dataloader)"', '"$board.steps"'),
+    )
+
+    assert "lr_scheduler#steps_per_epoch uses board, which cannot be imported: ModuleNotFoundError" in finding
+
+
+def test_nothing_is_evaluated(found, tmp_path):
+    trap = f"$open({str(tmp_path / 'trap')!r}, 'w').close()"
+
+    assert found(("seed: 0", f"seed: {json.dumps(trap)}")) == []
+    assert not (tmp_path / "trap").exists()
+
+
+# --- files
+
+
+def test_a_dataset_folder_that_is_not_there(found, tmp_path):
+    assert found(dataset_dir=str(tmp_path / "none")) == [
+        f"command line: dataset_dir is {tmp_path / 'none'}: there is no such folder; give dataset_dir=DIR"
+    ]
+
+
+def test_files_of_the_manifest_that_are_not_there(found, data, tmp_path):
+    shutil.copytree(data / "hippocampus", tmp_path / "lacking")
+    gone = load_manifest("hippocampus").training[0].files[0]
+    (tmp_path / "lacking" / gone).unlink()
+
+    (finding,) = found(dataset_dir=str(tmp_path / "lacking"))
+
+    assert finding.endswith(f"which lacks 1 of the manifest's 400 files: {gone}")
+
+
+def test_a_manifest_that_is_not_there(found):
+    (finding,) = found(("manifest: hippocampus", "manifest: hipocampus"))
+
+    assert finding.startswith(f"{line_of('manifest:')}: manifest cannot be used: manifest 'hipocampus'")
+    assert "did you mean hippocampus?" in finding
+
+
+def test_a_fold_that_the_manifest_has_not(found):
+    (finding,) = found(fold=9)
+
+    assert finding.startswith("command line: fold cannot be used: ")
+
+
+def test_weights_that_are_not_there(found):
+    (finding,) = found(configs=("inference.yaml",), weights=["models/modle.pt"])
+
+    assert finding == "command line: weights is models/modle.pt: there is no such file"
+
+
+def test_weights_named_by_an_expression(found, tmp_path):
+    (finding,) = found(
+        ("/models/model.pt", "/models/modle.pt"), configs=("inference.yaml",), file="inference.yaml"
+    )
+
+    path = tmp_path / HIPPOCAMPUS / "models" / "modle.pt"
+    assert (
+        finding == f"{line_of('weights:', file='inference.yaml')}: weights is {path}: there is no such file"
+    )
+
+
+def test_nothing_to_score(found, tmp_path):
+    evaluation = {"configs": ("train.yaml", "evaluate.yaml")}
+
+    (without_name,) = found(**evaluation)
+    (without_run,) = found(**evaluation, run_name="first")
+
+    assert without_name.startswith(
+        f"{line_of('run_name:')}: run_name is null, and so is weights: nothing says what to score"
+    )
+    assert f"run_name is first, and there is no {tmp_path / 'runs' / 'first' / 'best.pt'}" in without_run
+
+
+def test_an_output_folder_below_a_file(found, tmp_path):
+    (tmp_path / "file").touch()
+
+    (finding,) = found(output_dir=str(tmp_path / "file" / "runs"))
+
+    assert finding.startswith("command line: output_dir cannot be used")
+
+
+def test_no_logging_conf(found, tmp_path):
+    found()
+    (tmp_path / HIPPOCAMPUS / "configs" / "logging.conf").unlink()
+
+    assert found() == ["configs/logging.conf: no such file: MONAI's run would say nothing of its progress"]
+
+
+def test_no_metadata(found, tmp_path):
+    found()
+    (tmp_path / HIPPOCAMPUS / "configs" / "metadata.json").unlink()
+
+    assert found() == ["configs/metadata.json: no such file: MONAI needs a bundle's metadata"]
+
+
+def test_metadata_that_monais_schema_does_not_allow(found):
+    (finding,) = found(('"num_channels": 1', '"num_channels": "one"'), file="metadata.json")
+
+    assert finding == (
+        f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels is "
+        "not as MONAI's schema has it: 'one' is not of type 'integer'"
+    )
+
+
+# --- metrics
+
+
+METRICS = {
+    "a metric of another name": (
+        ("metric: val_mean_dice", "metric: val_mean_dize"),
+        "validate#handlers#1#metric names the metric val_mean_dize, which is none of validate#evaluator; "
+        "did you mean val_mean_dice?",
+    ),
+    "the key metric renamed": (
+        ("    val_mean_dice:\n", "    val_dice:\n"),
+        "validate#handlers#1#metric names the metric val_mean_dice, which is none of validate#evaluator; "
+        "did you mean val_dice?",
+    ),
+    "a metric that a handler reads": (
+        (
+            "    print_lr: false",
+            "    step_transform: \"$lambda _: @validate#evaluator.state.metrics['dice']\"",
+        ),
+        "train#handlers#1#step_transform reads the metric dice, which is none of validate#evaluator",
+    ),
+    "the best by a metric that is not there": (
+        (
+            "    - _target_: segpipe.training.SaveBest\n",
+            "    - _target_: monai.handlers.CheckpointSaver\n      save_dir: models\n      save_dict: {}\n"
+            "      save_key_metric: true\n      key_metric_name: dice\n    - _target_: segpipe.training.SaveBest\n",
+        ),
+        "validate#handlers#0#key_metric_name names the metric dice, which is none of validate#evaluator",
+    ),
+    "reported and not computed": (
+        (
+            "    - _target_: segpipe.training.SaveBest\n",
+            "    - _target_: monai.handlers.MetricsSaver\n      save_dir: models\n"
+            "      metrics: [val_mean_dice, val_acc]\n    - _target_: segpipe.training.SaveBest\n",
+        ),
+        "validate#handlers#0#metrics names the metric val_acc, which is none of validate#evaluator",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_a_metric_that_nothing_computes(kind, found):
+    change, expected = METRICS[kind]
+
+    (finding,) = found(change)
+
+    assert expected in finding
+
+
+def test_the_best_by_a_key_metric_that_is_not_there(found):
+    findings = found(('    key_val_metric: "@validate#key_metric"\n', ""))
+
+    what = "validate#handlers#0 saves by the key metric of validate#evaluator, which defines none"
+    assert f"{line_of('segpipe.training.SaveBest')}: {what}" in findings
+
+
+# --- the files themselves
+
+
+def test_yaml_that_cannot_be_read_is_the_one_finding(found):
+    (finding,) = found(("seed: 0", "seed: [0"))
+
+    assert finding.startswith("configs/train.yaml:")
+    assert "is no YAML: " in finding
+
+
+def test_a_key_that_stands_twice(found):
+    (finding,) = found(("\nseed: 0\n", "\nseed: 0\nepochs: 9\n"))
+
+    place = int(line_of("seed: 0").rpartition(":")[2]) + 1
+    assert finding == (
+        f"configs/train.yaml:{int(line_of('epochs: ').rpartition(':')[2]) + 1}: epochs stands twice, first in line "
+        f"{place}; MONAI keeps the last alone: remove one"
+    )
+
+
+def test_a_key_that_yaml_reads_as_a_truth_value(found):
+    findings = found(("\nseed: 0\n", "\nseed: 0\non: 3\n"))
+
+    assert any("is read as True, not as text: write it in quotes" in finding for finding in findings)
+
+
+def test_json_that_cannot_be_read(tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen")
+    (root / "configs" / "train.json").write_text('{\n    "run": [}\n')
+
+    (finding,) = check_bundle(root, [root / "configs" / "train.json"], {})
+
+    assert str(finding) == "configs/train.json:2: is no JSON: Expecting value"
+
+
+def test_a_file_that_is_not_there_is_refused_with_the_nearest():
+    with pytest.raises(
+        SegpipeError, match=r"artcle.yaml: no such configuration.*did you mean article.yaml\?"
+    ):
+        configuration_files(BUNDLES / LUNG, ["train.yaml", "artcle.yaml"])
+
+
+# --- bundles of others
+
+
+@pytest.mark.parametrize(
+    "stack", [["train"], ["train", "evaluate"], ["train", "multi_gpu_train"]], ids="+".join
+)
+def test_a_bundle_in_the_zoos_style_has_no_mistake(stack, tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen")
+
+    assert check_bundle(root, [root / "configs" / f"{name}.json" for name in stack], {}) == []
+
+
+def test_a_zoo_bundle_that_segpipe_predicts_with_has_no_mistake(zoo_bundle, tmp_path):
+    root = zoo_bundle()
+
+    assert check_bundle(root, [root / "configs" / "inference.json"], {"dataset_dir": str(tmp_path)}) == []
+
+
+def test_a_mistaken_override_of_a_zoo_bundle(tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen")
+
+    (finding,) = check_bundle(root, [root / "configs" / "train.json"], {"val_intervall": 1})
+
+    assert finding.sentence == "val_intervall is no id of this configuration; did you mean val_interval?"
+
+
+def test_an_evaluation_that_saves_a_metric_which_nothing_computes(tmp_path):
+    """As did one of the zoo's."""
+    root = write_zoo_bundle(tmp_path / "spleen")
+    evaluate = root / "configs" / "evaluate.json"
+    evaluate.write_text(evaluate.read_text().replace('"val_accuracy"', '"val_acc"'))
+
+    (finding,) = check_bundle(root, [root / "configs" / "train.json", evaluate], {})
+
+    assert finding.sentence == (
+        "validate#handlers#1#metrics names the metric val_acc, which is none of validate#evaluator; "
+        "did you mean val_accuracy?"
+    )
+
+
+def test_additional_metrics_are_not_computed_without_a_key_metric(tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen")
+    files = [root / "configs" / "train.json", root / "configs" / "evaluate.json"]
+
+    findings = check_bundle(root, files, {"validate#evaluator#key_val_metric": "$None"})
+
+    assert findings == []  # what an expression gives is not known
+
+
+def test_weights_that_a_zoo_bundle_would_load(tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen")
+    (root / "models" / "model.pt").unlink()
+
+    (finding,) = check_bundle(root, [root / "configs" / "train.json", root / "configs" / "evaluate.json"], {})
+
+    assert (
+        finding.sentence
+        == f"validate#handlers#0#load_path is {root / 'models' / 'model.pt'}: there is no such file"
+    )
+    assert (finding.file, finding.line > 0) == ("configs/evaluate.json", True)
+
+
+def test_another_id_is_run_where_it_is_named(tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen", training=["$@train#trainer.run()"])
+
+    assert check_bundle(root, [root / "configs" / "train.json"], {"run_id": "training"}) == []
+    (finding,) = check_bundle(root, [root / "configs" / "train.json"], {"run_id": "trainning"})
+    assert finding.sentence == "has no trainning, which MONAI's run would run; did you mean training?"

@@ -1,0 +1,108 @@
+"""`segpipe check`: a line a mistake and exit status 2, or one line and 0."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from segpipe.cli import app
+from segpipe.dataset.phantom_files import write_phantom_dataset
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    shutil.copytree(BUNDLES / "mri_hippocampus_unet", tmp_path / "hippocampus")
+    return tmp_path / "hippocampus"
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """Return overrides that point a bundle at phantoms."""
+    manifest = write_phantom_dataset(tmp_path_factory.mktemp("data") / "phantoms", num_cases=8, seed=0)
+    return [f"manifest={manifest}", f"dataset_dir={manifest.parent}"]
+
+
+def check(*arguments):
+    return CliRunner().invoke(app, ["check", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_a_sound_bundle_is_one_line(bundle, phantoms):
+    result = check(bundle, *phantoms)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{bundle}: no mistake found in configs/train.yaml, configs/inference.yaml\n"
+
+
+def test_every_mistake_is_a_line(bundle, phantoms):
+    train = bundle / "configs" / "train.yaml"
+    train.write_text(train.read_text().replace("fused: true", "fuzed: true"))
+
+    result = check(bundle, *phantoms, "epochz=9", "learning_rate=1e-3")
+
+    assert result.exit_code == 2
+    assert result.stdout.splitlines() == [
+        "command line: epochz is no id of this configuration; did you mean epochs?",
+        "command line: learning_rate is the text '1e-3', not a number; write it without quotes and with a point, as "
+        "1.0e-3",
+        f"configs/train.yaml:{_line(train, 'fuzed')}: optimizer#fuzed is no argument of torch.optim.AdamW; "
+        "did you mean fused?",
+    ]
+
+
+def _line(path, text):
+    return 1 + next(number for number, line in enumerate(path.read_text().splitlines()) if text in line)
+
+
+def test_inference_is_checked_too_but_not_for_its_files(bundle, phantoms):
+    inference = bundle / "configs" / "inference.yaml"
+    inference.write_text(inference.read_text().replace("overwrite: false", "overwritten: false"))
+    (bundle / "models" / "model.pt").unlink()
+
+    result = check(bundle, *phantoms)
+
+    assert result.exit_code == 2
+    assert result.stdout.startswith(
+        f"configs/inference.yaml:{_line(inference, '@overwrite')}: cases#overwrite refers to @overwrite, which is not "
+    )
+    assert result.stdout.count("\n") == 1
+
+
+def test_named_configurations_alone_are_checked(bundle, phantoms):
+    (bundle / "configs" / "inference.yaml").write_text("broken: [\n")
+
+    result = check(
+        bundle,
+        *phantoms,
+        "--config",
+        "configs/train.yaml",
+        "--config",
+        bundle / "configs" / "multi_gpu_train.yaml",
+    )
+
+    assert result.exit_code == 0
+    assert result.stdout.endswith("no mistake found in configs/train.yaml, configs/multi_gpu_train.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nowhere"], "nowhere: has no configs/train.yaml"),
+        ([BUNDLES / "ct_covid_unet", "--config", "artikle.yaml"], "did you mean article.yaml?"),
+        ([BUNDLES / "ct_covid_unet", "epochs"], "epochs: must be ID=VALUE"),
+        ([BUNDLES / "ct_covid_unet", "window_size=[1"], "window_size=[1: [1 is no YAML"),
+        (
+            [BUNDLES / "ct_covid_unet", "config_file=train.yaml"],
+            "config_file: name the configuration's files with",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_checked_is_refused(arguments, expected):
+    result = check(*arguments)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("segpipe: ")
+    assert expected in result.stderr
