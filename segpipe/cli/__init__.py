@@ -17,6 +17,7 @@ from segpipe.cli.evaluate import evaluate
 from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
 from segpipe.cli.promote import promote
+from segpipe.cli.train import train
 from segpipe.errors import SegpipeError
 
 EXIT_REFUSED = 2
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(phantoms.app, name="phantoms")
 app.add_typer(data.app, name="data")
 app.command()(check)
+app.command()(train)
 app.command()(evaluate)
 app.command()(plan)
 app.command()(predict)

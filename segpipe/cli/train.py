@@ -1,0 +1,74 @@
+"""`segpipe train`: the check of a bundle, then MONAI's own run of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides
+from segpipe.cli.imports import collecting_nothing
+from segpipe.cli.overrides import parse_overrides
+
+
+def train(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
+    """Check a bundle as `segpipe check` does, and if it is sound train it with `python -m monai.bundle run`.
+
+    That command is printed, and takes this process's place. With torchrun, give it to torchrun yourself.
+    """
+    with collecting_nothing():
+        from segpipe.bundle.checks.bundle import check_bundle
+        from segpipe.bundle.checks.reading import configuration_files
+
+    overrides = parse_overrides(override or ())
+    files = configuration_files(bundle, config or (), TRAIN)
+    found = check_bundle(bundle, files, overrides)
+    for finding in found:
+        typer.echo(finding, err=True)
+    if found:
+        mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        typer.echo(f"segpipe: {mistakes} found, nothing is started", err=True)
+        raise typer.Exit(FOUND)
+    command = run_command(bundle, files, overrides)
+    path = _search_path(bundle)
+    typer.echo(shlex.join([*([f"PYTHONPATH={path}"] if path else []), "python", *command]))
+    sys.stdout.flush()
+    environment = {**os.environ, "PYTHONPATH": path} if path else os.environ
+    os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606
+
+
+def run_command(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that python runs a bundle with.
+
+    Args:
+        bundle: its folder.
+        files: of its configuration.
+        overrides: id -> value.
+    """
+    paths = [str(file) for file in files]
+    given = {
+        "config_file": paths[0] if len(paths) == 1 else paths,
+        "bundle_root": str(bundle.resolve()),
+        **{name: value for name, value in overrides.items() if value is not None},  # MONAI leaves those out
+    }
+    return ["-m", "monai.bundle", "run", *(f"--{name}={_as_text(value)}" for name, value in given.items())]
+
+
+def _as_text(value: Any) -> str:
+    """Return what MONAI's command line reads as a value: bare words where that does, else Python."""
+    from fire.parser import DefaultParseValue
+
+    bare = isinstance(value, str) and DefaultParseValue(value) == value
+    return value if bare else repr(value)
+
+
+def _search_path(bundle: Path) -> str | None:
+    """Return where Python looks for a bundle's own modules, which MONAI adds only after `initialize`."""
+    if not any(bundle.rglob("*.py")):
+        return None
+    return os.pathsep.join(filter(None, (str(bundle.resolve()), os.environ.get("PYTHONPATH"))))
