@@ -86,7 +86,7 @@ class TrainingCases:
     ) -> None:
         described = with_groups(load_manifest(manifest), groups or {})
         folder = Path(dataset_dir)
-        held_out = _held_out_fold(fold)
+        held_out = held_out_fold(fold)
         train, validation = training_split(described, held_out, part)
         self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
         reports = require_valid(
@@ -111,7 +111,12 @@ class TrainingCases:
         }
 
 
-def _held_out_fold(fold: int | str) -> int | str | None:
+def held_out_fold(fold: int | str) -> int | str | None:
+    """Return the fold or split of which a part is held out; None where every case trains.
+
+    Raises:
+        SegpipeError: neither a number nor a name.
+    """
     if not isinstance(fold, int | str) or isinstance(fold, bool):
         raise SegpipeError(
             f"fold is {fold!r}; give the number of the fold that validates, the name of a split, or all to train on "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import importlib.metadata
 import inspect
 import json
@@ -14,14 +13,16 @@ from typing import Any
 
 import torch
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ReferenceResolver
 from monai.data import MetaTensor
 from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
 
 from segpipe import __version__
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check import configuration_findings
+from segpipe.bundle.checks.finding import hint, nearest
 from segpipe.bundle.checks.reading import configuration_files
+from segpipe.bundle.checks.references import sub_items
 from segpipe.bundle.importing import importing_from
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
@@ -139,9 +140,8 @@ def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> 
         raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
     for name in overrides:
         if name not in parser and name != "device":  # which is segpipe's to choose
-            nearest = difflib.get_close_matches(name, list(parser.get()), n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise SegpipeError(f"{root}: its configuration has no {name} to set{hint}")
+            meant = nearest(ReferenceResolver.normalize_id(name), sub_items(parser.get()))
+            raise SegpipeError(f"{root}: its configuration has no {name} to set{hint(meant)}")
     parser.update({"bundle_root": str(root), **overrides})
     needed = [*NEEDED, "labels", "identity"] if _is_ours(parser) else NEEDED
     missing = [name for name in needed if name not in parser]

@@ -36,7 +36,7 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
         raise typer.Exit(FOUND)
     command = run_command(bundle, files, overrides)
     path = _search_path(bundle)
-    typer.echo(shlex.join([*([f"PYTHONPATH={path}"] if path else []), "python", *command]))
+    typer.echo(f"{f'PYTHONPATH={shlex.quote(path)} ' if path else ''}{shlex.join(['python', *command])}")
     sys.stdout.flush()
     environment = {**os.environ, "PYTHONPATH": path} if path else os.environ
     os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606

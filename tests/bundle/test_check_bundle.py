@@ -347,6 +347,16 @@ def test_an_argument_that_does_not_bind(kind, found):
     assert finding.endswith(f": {expected}")
 
 
+def test_what_monais_loader_hands_on_must_be_an_argument_of_torchs(found):
+    assert found(train__dataloader__prefetch_factor=2) == []
+
+    (finding,) = found(train__dataloader__batchsize=2)
+
+    assert finding == (
+        "command line: train#dataloader#batchsize is no argument of segpipe.bundle.RunLoader; did you mean batch_size?"
+    )
+
+
 def test_a_callable_need_not_have_all_its_arguments(found):
     assert found(('  params: "$@network.parameters()"\n', "  _mode_: callable\n")) == []
 
@@ -387,6 +397,14 @@ def test_an_expression_that_cannot_be_evaluated(kind, found):
     (finding,) = found(('"$len(@train#dataloader)"', f'"{expression}"'))
 
     assert finding == f"{line_of('steps_per_epoch')}: lr_scheduler#steps_per_epoch {expected}"
+
+
+def test_a_module_that_nothing_imports_is_one_finding_however_often_it_is_used(found):
+    (finding,) = found(("  - $import monai.handlers as handlers\n", ""), ("seed: 0", "seed: $handlers.SEED"))
+
+    assert finding.endswith(
+        "seed uses handlers, which is neither imported nor a reference; add `$import handlers` to imports (and 1 more)"
+    )
 
 
 def test_a_module_that_cannot_be_imported_is_found_where_it_is_used(found):
@@ -441,6 +459,19 @@ def test_weights_that_are_not_there(found):
     (finding,) = found(configs=("inference.yaml",), weights=["models/modle.pt"])
 
     assert finding == "command line: weights is models/modle.pt: there is no such file"
+
+
+def test_a_path_that_would_be_right_in_the_bundle(found):
+    (finding,) = found(
+        ("$@bundle_root + '/models/model.pt'", "models/model.pt"),
+        configs=("inference.yaml",),
+        file="inference.yaml",
+    )
+
+    assert finding.endswith(
+        "weights is models/model.pt: there is no such file; give $@bundle_root + '/...': it lies in the bundle, and "
+        "paths begin at the working directory"
+    )
 
 
 def test_weights_named_by_an_expression(found, tmp_path):
@@ -546,11 +577,12 @@ def test_a_metric_that_nothing_computes(kind, found):
     assert expected in finding
 
 
-def test_the_best_by_a_key_metric_that_is_not_there(found):
-    findings = found(('    key_val_metric: "@validate#key_metric"\n', ""))
+def test_an_engine_that_computes_no_metric_is_one_finding(found):
+    (finding,) = found(('    key_val_metric: "@validate#key_metric"\n', ""))
 
-    what = "validate#handlers#0 saves by the key metric of validate#evaluator, which defines none"
-    assert f"{line_of('segpipe.training.SaveBest')}: {what}" in findings
+    what = "validate#evaluator computes no metric, and validate#handlers#0 is to save or log one (and 1 more)"
+    assert finding.startswith("configs/train.yaml:")
+    assert finding.endswith(f": {what}")
 
 
 # --- the files themselves
@@ -561,6 +593,14 @@ def test_yaml_that_cannot_be_read_is_the_one_finding(found):
 
     assert finding.startswith("configs/train.yaml:")
     assert "is no YAML: " in finding
+
+
+def test_a_number_without_a_point(found):
+    (finding,) = found(("learning_rate: 3.0e-3", "learning_rate: 3e-3"))
+
+    assert finding.startswith(
+        f"{line_of('learning_rate:')}: learning_rate is the text '3e-3', not a number; "
+    )
 
 
 def test_a_key_that_stands_twice(found):
@@ -577,6 +617,20 @@ def test_a_key_that_yaml_reads_as_a_truth_value(found):
     findings = found(("\nseed: 0\n", "\nseed: 0\non: 3\n"))
 
     assert any("is read as True, not as text: write it in quotes" in finding for finding in findings)
+
+
+def test_json_is_not_read_as_yaml(tmp_path):
+    """To YAML a float needs a point, and tabs are no spaces."""
+    root = write_zoo_bundle(
+        tmp_path / "spleen", optimizer={"_target_": "torch.optim.Adam", "params": [], "lr": 1e-5}
+    )
+    train = root / "configs" / "train.json"
+    assert "1e-05" in train.read_text()
+    assert check_bundle(root, [train], {}) == []
+
+    train.write_text(json.dumps(json.loads(train.read_text()), indent="\t"))
+
+    assert check_bundle(root, [train], {}) == []
 
 
 def test_json_that_cannot_be_read(tmp_path):
@@ -611,6 +665,17 @@ def test_a_zoo_bundle_that_segpipe_predicts_with_has_no_mistake(zoo_bundle, tmp_
     root = zoo_bundle()
 
     assert check_bundle(root, [root / "configs" / "inference.json"], {"dataset_dir": str(tmp_path)}) == []
+
+
+def test_a_mistake_in_what_a_zoo_bundle_makes(tmp_path):
+    root = write_zoo_bundle(tmp_path / "spleen", optimizer="$torch.optim.Adm(@networks.parameters())")
+
+    findings = check_bundle(root, [root / "configs" / "train.json"], {})
+
+    assert [finding.sentence for finding in findings] == [
+        "optimizer refers to @networks, which is not there; did you mean network?",
+        "optimizer uses torch.optim.Adm, which is not there; did you mean Adam?",
+    ]
 
 
 def test_a_mistaken_override_of_a_zoo_bundle(tmp_path):

@@ -41,6 +41,7 @@ TRAIN: dict[str, Any] = {
     "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 1e-4},
     "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "optimizer": "@optimizer"},
     "ready": "$print('begins on', @device)",
+    "old_sampler": {"_target_": "gone.Sampler", "data": "@datalist", "about": "see issue #1", "n": "$numbr"},
     "train": {
         "deterministic_transforms": [
             {"_target_": "LoadImaged", "keys": ["image", "label"], "_disabled_": "@raw"},

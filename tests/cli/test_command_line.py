@@ -22,7 +22,7 @@ def test_help_lists_the_commands():
     result = CliRunner().invoke(app, ["--help"])
 
     assert result.exit_code == 0
-    for command in ("phantoms", "data", "evaluate"):
+    for command in ("phantoms", "data", "check", "train", "evaluate", "predict"):
         assert command in result.stdout
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,14 @@ from segpipe.bundle.checks.finding import Finding, hint, nearest
 from segpipe.bundle.checks.metrics import metric_findings
 from segpipe.bundle.checks.presence import file_findings, logging_findings, metadata_findings
 from segpipe.bundle.checks.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
-from segpipe.bundle.checks.references import circular_findings, reference_findings, text_findings
+from segpipe.bundle.checks.references import (
+    changed_text_findings,
+    circular_findings,
+    is_like_one_that_runs,
+    reached,
+    reference_findings,
+    text_findings,
+)
 from segpipe.bundle.checks.values import Values
 from segpipe.bundle.importing import importing_from
 from segpipe.errors import SegpipeError
@@ -62,9 +72,19 @@ def check_bundle(
     )
     found = list(configuration.findings)
     if configuration.is_whole:
-        with importing_from(root):
+        with importing_from(root), _importing_from_here():
             found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
     return _in_order(configuration, found)
+
+
+@contextmanager
+def _importing_from_here() -> Iterator[None]:
+    """Let the working directory's modules be imported, as `python -m` does."""
+    sys.path.append(str(Path.cwd()))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(Path.cwd()))
 
 
 def _all_findings(
@@ -82,21 +102,35 @@ def _all_findings(
         what = f"has no {name}, which MONAI's run would run{hint(nearest(name, settings))}"
         yield Finding("", what, shown_path(files[0], configuration.root))
     meant = [nearest(name, settings) for name in missing]
-    for finding in reference_findings(configuration.values, runs, strict=configuration.is_ours):
-        if finding.identifier not in meant:
+    found = [
+        *changed_text_findings(configuration.written_settings),
+        *reference_findings(configuration.values, runs, strict=configuration.is_ours),
+        *text_findings(settings, lambda name: configuration.is_ours or configuration.is_overridden(name)),
+        *expression_findings(settings),
+        *component_findings(settings, values, targets),
+    ]
+    made = reached(configuration.values, runs)
+    for finding in found:
+        if finding.identifier not in meant and _matters(finding.identifier, configuration, made):
             yield finding
     yield from circular_findings(configuration.values, runs)
-    yield from text_findings(
-        settings, lambda name: configuration.is_ours or configuration.is_overridden(name)
-    )
-    yield from expression_findings(settings)
-    yield from component_findings(settings, values, targets)
     yield from metric_findings(settings, values, targets)
     yield from metadata_findings(configuration)
     logging_file = arguments.get("logging_file")
     yield from logging_findings(configuration, Path(logging_file or files[0].parent / "logging.conf"))
     if look_for_files:
         yield from file_findings(configuration, values, targets)
+
+
+def _matters(identifier: str, configuration: Configuration, made: Collection[str]) -> bool:
+    """Whether a mistake is one: in others' bundles there may be anything that no run comes to."""
+    wholes = accumulate(identifier.split("::"), "{}::{}".format)
+    return (
+        configuration.is_ours
+        or configuration.is_overridden(identifier)
+        or is_like_one_that_runs(identifier)
+        or any(whole in made for whole in wholes)
+    )
 
 
 def _is_not_run(argument: str, name: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

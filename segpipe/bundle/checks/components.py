@@ -14,6 +14,7 @@ from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ReferenceResolver
 from monai.utils import CompInitMode
+from torch.utils.data import DataLoader
 
 from segpipe.bundle.checks.finding import Finding, hint, nearest
 from segpipe.bundle.checks.values import UNKNOWN, Values
@@ -159,14 +160,16 @@ def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values:
         return
     named = [parameter.name for parameter in parameters if parameter.kind in _NAMED]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    if takes_any and _is_known_loader(target):  # what it does not name goes to torch's
+        named += list(inspect.signature(DataLoader).parameters)
+        takes_any = False
     given = [key for key in component if key not in _SPECIAL and not _is_left_out(component[key], values)]
     meant = set()
     for key in given:
         if not isinstance(key, str):
             yield Finding(identifier, f"has the argument {key!r}, which is no text: write it in quotes")
         elif key not in named and not takes_any:
-            free = [name for name in named if name not in component]
-            likely = nearest(key, [*free, *_SPECIAL]) or nearest(key, named)
+            likely = nearest(key, [*named, *_SPECIAL])
             meant.add(likely)
             yield Finding(f"{identifier}::{key}", f"is no argument of {component['_target_']}{hint(likely)}")
     wanted = [
@@ -178,6 +181,11 @@ def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values:
     ]
     if wanted and mode != "callable":
         yield Finding(identifier, f"lacks what {component['_target_']} needs: {', '.join(wanted)}")
+
+
+def _is_known_loader(target: Any) -> bool:
+    known = str(getattr(target, "__module__", "")).startswith(("monai.", "segpipe."))
+    return known and inspect.isclass(target) and issubclass(target, DataLoader)
 
 
 def _is_left_out(value: Any, values: Values) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.finding import Finding, and_more, hint, nearest
 from segpipe.bundle.checks.references import strings
 from segpipe.bundle.checks.values import REFERENCES, expression_tree
 
@@ -79,27 +79,32 @@ def expression_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(identifier, f"is no Python expression: it must be one value or one import: {text}")
         else:
             trees.append((identifier, statements[0]))
+    users: dict[str, list[str]] = {}
     for identifier, tree in trees:
-        yield from _unknown_names(identifier, tree, names)
+        for what in _unknown_names(tree, names):
+            users.setdefault(what, []).append(identifier)
+    for what, identifiers in users.items():
+        yield Finding(identifiers[0], f"uses {what}{and_more(identifiers)}")
 
 
-def _unknown_names(identifier: str, tree: ast.AST, names: _Names) -> Iterator[Finding]:
+def _unknown_names(tree: ast.AST, names: _Names) -> Iterator[str]:
+    """Yield each name that stands for nothing, with why."""
     bound = {argument.arg for argument in ast.walk(tree) if isinstance(argument, ast.arg)}
     bound |= {node.id for node in _names_in(tree) if not isinstance(node.ctx, ast.Load)}
     used = [node.id for node in _names_in(tree) if node.id not in bound | {REFERENCES}]
     for name in dict.fromkeys(used):
         if name in names.failed:
-            yield Finding(identifier, f"uses {name}, which cannot be imported: {names.failed[name]}")
+            yield f"{name}, which cannot be imported: {names.failed[name]}"
         elif name not in names.modules and not hasattr(builtins, name):
             meant = f"@{name}" if name in names.ids else nearest(name, sorted(names.modules))
-            what = f"uses {name}, which is neither imported nor a reference"
-            yield Finding(identifier, f"{what}{hint(meant, f'add `$import {name}` to imports')}")
+            what = f"{name}, which is neither imported nor a reference"
+            yield f"{what}{hint(meant, f'add `$import {name}` to imports')}"
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             whole = _module_of(node.value, names, bound)
             if whole is not None and not _has(whole, node.attr):
                 meant = nearest(node.attr, sorted(name for name in dir(whole) if not name.startswith("_")))
-                yield Finding(identifier, f"uses {ast.unparse(node)}, which is not there{hint(meant)}")
+                yield f"{ast.unparse(node)}, which is not there{hint(meant)}"
 
 
 def _names_in(tree: ast.AST) -> Iterator[ast.Name]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -48,6 +48,11 @@ def nearest(name: str, among: Iterable[str]) -> str | None:
     last = name.rpartition("::")[2]
     same = [other for other in others if other.rpartition("::")[2] == last]
     return same[0] if len(same) == 1 else None
+
+
+def and_more(users: Sequence[str]) -> str:
+    """Return the end of a message that stands for one of several places."""
+    return f" (and {len(users) - 1} more)" if len(users) > 1 else ""
 
 
 def hint(meant: str | None, otherwise: str = "") -> str:

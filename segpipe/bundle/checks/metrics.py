@@ -11,7 +11,7 @@ from monai.engines import Workflow
 from monai.handlers import CheckpointSaver, MetricsSaver
 
 from segpipe.bundle.checks.components import Targets, components
-from segpipe.bundle.checks.finding import Finding, hint, nearest, written
+from segpipe.bundle.checks.finding import Finding, and_more, hint, nearest, written
 from segpipe.bundle.checks.references import strings
 from segpipe.bundle.checks.values import Values, expression_tree, reference_of
 from segpipe.evaluation.score_table import ScoreTable
@@ -38,11 +38,19 @@ def metric_findings(configuration: Mapping[str, Any], values: Values, targets: T
         if _is_a(Workflow, targets.find(engine["_target_"]))
     }
     for engine, defined in metrics.items():
+        unsaved: list[Finding] = []
         for identifier, handler in _handlers(engine, values) or ():
             if isinstance(handler, dict) and values.of(handler.get("_disabled_", False)) is False:
-                if defined is not None:
-                    yield from _unsaved(identifier, handler, engine, defined, values, targets)
                 yield from _unread(identifier, handler, engine, metrics, values)
+                if defined is not None:
+                    unsaved += _unsaved(identifier, handler, engine, defined, values, targets)
+        if unsaved and not defined:
+            users = [written(finding.identifier) for finding in unsaved]
+            yield Finding(
+                engine, f"computes no metric, and {users[0]} is to save or log one{and_more(users)}"
+            )
+        else:
+            yield from unsaved
 
 
 def _is_a(kind: type, found: Any) -> bool:
@@ -105,18 +113,18 @@ def _unsaved(
         and handler.get("key_metric_name") is None
     ):
         if not defined:
-            yield Finding(identifier, f"saves by the key metric {where}, which defines none")
+            yield Finding(identifier, f"saves by the key metric {where}, which has none")
         return
     for argument in _named_by(kind):
         names = values.of(handler.get(argument, _default(kind, argument)))
         for name in [names] if isinstance(names, str) else names if isinstance(names, list) else ():
             known = {*defined, *(_OWN if kind in (ValidationScalars, ScoreTable) else ())}
             place = f"{identifier}::{argument}" if argument in handler else identifier
-            if name == _EVERY and not defined:
-                yield Finding(place, f"saves the metrics {where}, which defines none")
-            elif name != _EVERY and name not in known:
-                meant = hint(nearest(str(name), defined), "it defines none" if not defined else "")
-                yield Finding(place, f"names the metric {name}, which is none {where}{meant}")
+            if (name == _EVERY and not defined) or (name != _EVERY and name not in known):
+                yield Finding(
+                    place,
+                    f"names the metric {name}, which is none {where}{hint(nearest(str(name), defined))}",
+                )
 
 
 def _named_by(kind: Any) -> tuple[str, ...]:

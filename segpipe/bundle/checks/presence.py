@@ -12,7 +12,7 @@ from jsonschema import Draft201909Validator
 from jsonschema.exceptions import best_match
 from monai.handlers import CheckpointLoader
 
-from segpipe.bundle.cases import TrainingCases, inference_cases
+from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
 from segpipe.bundle.checks.components import Targets, components
 from segpipe.bundle.checks.finding import Finding
 from segpipe.bundle.checks.reading import META, Configuration
@@ -49,22 +49,25 @@ def logging_findings(configuration: Configuration, file: Path) -> Iterator[Findi
 
 def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[Finding]:
     """Find the folders and files that are not there, as far as their paths can be told without running anything."""
-    known = {
-        TrainingCases: _training_cases,
-        inference_cases: _inference_cases,
-        with_weights: _weights,
-        weights_to_score: _scored_weights,
-        start_from_vgg16: _weights,
-        CheckpointLoader: _checkpoint,
-    }
+    known = [
+        (TrainingCases, _training_cases),
+        (inference_cases, _inference_cases),
+        (with_weights, _weights),
+        (weights_to_score, _scored_weights),
+        (start_from_vgg16, _weights),
+        (CheckpointLoader, _checkpoint),
+    ]
     for identifier, component in components(configuration.settings):
-        find = known.get(targets.find(component["_target_"]))
+        target = targets.find(component["_target_"])
+        find = next((find for known_target, find in known if known_target is target), None)
         if find is not None and values.of(component.get("_disabled_", False)) is False:
-            yield from find(identifier, _Arguments(identifier, component, values, targets))
+            yield from find(
+                identifier, _Arguments(identifier, component, configuration.root, values, targets)
+            )
     used = references_in(configuration.settings)
     folder = values.of(values.at("dataset_dir"))
     if not configuration.is_ours and "dataset_dir" in used and _is_path(folder) and not Path(folder).exists():
-        yield Finding("dataset_dir", _missing(folder, "folder", "dataset_dir=DIR"))
+        yield Finding("dataset_dir", _missing(folder, "folder", configuration.root, "dataset_dir=DIR"))
     output = values.of(values.at("output_dir"))
     if "output_dir" in used and _is_path(output):
         try:
@@ -77,9 +80,10 @@ class _Arguments:
     """A component's arguments, with the ids that their values come from."""
 
     def __init__(
-        self, identifier: str, component: Mapping[str, Any], values: Values, targets: Targets
+        self, identifier: str, component: Mapping[str, Any], root: Path, values: Values, targets: Targets
     ) -> None:
         self.identifier = identifier
+        self.root = root
         self.values = values
         self._defaults = inspect.signature(targets.find(component["_target_"])).parameters
 
@@ -99,7 +103,9 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
     folder, manifest, fold, part = (arguments[name] for name in ("dataset_dir", "manifest", "fold", "part"))
     missing_folder = _is_path(folder) and not Path(folder).is_dir()
     if missing_folder:
-        yield Finding(arguments.source("dataset_dir"), _missing(folder, "folder", "dataset_dir=DIR"))
+        yield Finding(
+            arguments.source("dataset_dir"), _missing(folder, "folder", arguments.root, "dataset_dir=DIR")
+        )
     if not _is_path(manifest):
         return
     try:
@@ -107,12 +113,10 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
     except SegpipeError as error:
         yield Finding(arguments.source("manifest"), f"cannot be used: {error}")
         return
-    if not isinstance(fold, int | str) or not isinstance(part, str):
+    if UNKNOWN in (fold, part):
         return
     try:
-        cases = [
-            case for side in training_split(described, None if fold == "all" else fold, part) for case in side
-        ]
+        cases = [case for side in training_split(described, held_out_fold(fold), part) for case in side]
     except SegpipeError as error:
         yield Finding(arguments.source("fold"), f"cannot be used: {error}")
         return
@@ -127,14 +131,17 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
 def _inference_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
     source = arguments["dataset_dir"]
     if _is_path(source) and not Path(source).exists():
-        yield Finding(arguments.source("dataset_dir"), _missing(source, "folder or file", "dataset_dir=DIR"))
+        yield Finding(
+            arguments.source("dataset_dir"),
+            _missing(source, "folder or file", arguments.root, "dataset_dir=DIR"),
+        )
 
 
 def _weights(_: str, arguments: _Arguments) -> Iterator[Finding]:
     named = arguments["weights"]
     for path in named if isinstance(named, list) else [named]:
         if _is_path(path) and not Path(path).is_file():
-            yield Finding(arguments.source("weights"), _missing(path, "file"))
+            yield Finding(arguments.source("weights"), _missing(path, "file", arguments.root))
 
 
 def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[Finding]:
@@ -157,10 +164,12 @@ def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[Finding]
 def _checkpoint(_: str, arguments: _Arguments) -> Iterator[Finding]:
     path = arguments["load_path"]
     if _is_path(path) and not Path(path).is_file():
-        yield Finding(arguments.source("load_path"), _missing(path, "file"))
+        yield Finding(arguments.source("load_path"), _missing(path, "file", arguments.root))
 
 
-def _missing(path: str | Path, kind: str, remedy: str = "") -> str:
+def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:
+    if not Path(path).is_absolute() and (root / path).exists():
+        remedy = "$@bundle_root + '/...': it lies in the bundle, and paths begin at the working directory"
     return f"is {path}: there is no such {kind}{f'; give {remedy}' if remedy else ''}"
 
 

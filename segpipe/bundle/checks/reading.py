@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,12 +16,11 @@ from monai.bundle.utils import merge_kv
 from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 
 from segpipe.bundle.checks.finding import Finding, hint, nearest, written
-from segpipe.bundle.checks.references import READ_BY_MONAI, TEXTS, references_in, strings, sub_items
+from segpipe.bundle.checks.references import READ_BY_MONAI, references_in, sub_items
 from segpipe.errors import SegpipeError
 
 COMMAND_LINE = "command line"
 META = ConfigParser.meta_key
-_REFERENCES = re.compile(r"[@%][\w#:]*")
 
 
 @dataclass
@@ -32,6 +30,7 @@ class Configuration:
     Attributes:
         root: the bundle's folder.
         values: merged and overridden, with macros and relative ids resolved; the metadata stands below `_meta_`.
+        written: the same as the files and the command line have it, before that.
         places: id -> file of the bundle, or the command line, and line.
         findings: what is wrong with the files or the overrides themselves.
         is_whole: every file could be read.
@@ -39,6 +38,7 @@ class Configuration:
 
     root: Path
     values: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Any] = field(default_factory=dict)
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     is_whole: bool = True
@@ -47,6 +47,11 @@ class Configuration:
     def settings(self) -> dict[str, Any]:
         """The values without the metadata."""
         return {name: value for name, value in self.values.items() if name != META}
+
+    @property
+    def written_settings(self) -> dict[str, Any]:
+        """What is written, without the metadata."""
+        return {name: value for name, value in self.written.items() if name != META}
 
     @property
     def is_ours(self) -> bool:
@@ -118,9 +123,8 @@ def read_configuration(
         return configuration
     for name, value in overrides.items():
         _override(configuration, parser, ReferenceResolver.normalize_id(name), value)
-    configuration.values = parser.get()
-    configuration.findings += _hashes(configuration)
-    configuration.values = _resolved(configuration.values, "", configuration)
+    configuration.written = configuration.values = parser.get()
+    configuration.values = _resolved(configuration.written, "", configuration)
     return configuration
 
 
@@ -182,10 +186,7 @@ def shown_path(file: Path, root: Path) -> str:
 def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict[Any, Any], dict[str, int]]:
     """Return what a file holds as MONAI reads it, and id -> line."""
     try:
-        text = file.read_text()
-        if file.suffix.lower() == ".json":
-            json.loads(text)
-        node, content = _parsed(text)
+        node, content = _parsed(file.read_text(), is_json=file.suffix.lower() == ".json")
     except (OSError, UnicodeDecodeError) as error:
         configuration.findings.append(Finding("", f"cannot be read: {error}", shown))
     except json.JSONDecodeError as error:
@@ -205,8 +206,14 @@ def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict
     return {}, {}
 
 
-def _parsed(text: str) -> tuple[Any, Any]:
-    """Return YAML's nodes, which know their lines, and the values that MONAI's loader makes of them."""
+def _parsed(text: str, *, is_json: bool) -> tuple[Any, Any]:
+    """Return YAML's nodes, which know their lines, and the values that MONAI makes of the text."""
+    if is_json:
+        content = json.loads(text)
+        try:
+            return yaml.compose(text, yaml.SafeLoader), content
+        except yaml.YAMLError:  # not all JSON is YAML; lines are not known then
+            return None, content
     loader = CheckKeyDuplicatesYamlLoader(text)
     try:
         node = loader.get_single_node()
@@ -294,22 +301,6 @@ def _is_noticed(name: str, parser: ConfigParser) -> bool:
     whole = parser.get(name.rpartition("::")[0]) if "::" in name else None
     argument = isinstance(whole, dict) and "_target_" in whole
     return argument or name in READ_BY_MONAI or name in references_in(parser.get())
-
-
-def _hashes(configuration: Configuration) -> Iterator[Finding]:
-    """Find texts in which MONAI turns # into ::, and which are no ids."""
-    known = set(sub_items(configuration.values))
-    for identifier, text in strings(configuration.settings):
-        last = identifier.rpartition("::")[2]
-        rest = _REFERENCES.sub("", text) if text.startswith(("$", "@")) else text
-        is_text = (
-            "#" in rest
-            and not text.startswith("%")
-            and last != "_desc_"
-            and identifier.partition("::")[0] not in TEXTS
-        )
-        if is_text and ReferenceResolver.normalize_id(text) not in known:
-            yield Finding(identifier, f"is {text!r}: MONAI turns # into ::, in any text; write it without")
 
 
 def _resolved(value: Any, identifier: str, configuration: Configuration) -> Any:

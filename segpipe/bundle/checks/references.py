@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.properties import InferProperties, TrainProperties
 
-from segpipe.bundle.checks.finding import Finding, hint, nearest, written
+from segpipe.bundle.checks.finding import Finding, and_more, hint, nearest, written
 
 RUN_BY_MONAI = ("imports", "initialize", "run", "finalize")
 READ_BY_MONAI = {
@@ -23,6 +23,7 @@ TEXTS = {
     *("run_name", "series_uid", "vgg16_weights", "weights"),
 }
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
+_WRITTEN_REFERENCE = re.compile(r"[@%][\w#:]*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _EXPONENT = re.compile(r"[eE]")
 _ALIKE = 0.85
@@ -80,15 +81,15 @@ def reference_findings(
     for name, users in _missing(configuration).items():
         definition = nearest(name, sub_items(settings))
         meant.add(definition)
-        more = f" (and {len(users) - 1} more)" if len(users) > 1 else ""
-        what = f"refers to @{written(name)}, which is not there{more}{hint(definition)}"
+        what = f"refers to @{written(name)}, which is not there{and_more(users)}{hint(definition)}"
         yield Finding(users[0], what)
     for finding in _unused(settings, read):
-        if finding.identifier not in meant and (strict or _is_like_one_that_runs(finding.identifier)):
+        if finding.identifier not in meant and (strict or is_like_one_that_runs(finding.identifier)):
             yield finding
 
 
-def _is_like_one_that_runs(name: str) -> bool:
+def is_like_one_that_runs(name: str) -> bool:
+    """Whether an id was probably meant as one that MONAI's run knows."""
     return bool(difflib.get_close_matches(name, RUN_BY_MONAI, n=1, cutoff=_ALIKE))
 
 
@@ -158,6 +159,42 @@ def text_findings(
             yield Finding(identifier, what)
         elif not named and text.strip().lower() in ("true", "false"):
             yield Finding(identifier, f"is the text {text!r}, not a truth value; write True or False")
+
+
+def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find texts in which MONAI turns # into ::, and which are no ids.
+
+    Args:
+        configuration: as it is written, without the metadata.
+    """
+    known = set(sub_items(configuration))
+    for identifier, text in strings(configuration):
+        is_free = identifier.rpartition("::")[2] in _FREE or identifier.partition("::")[0] in TEXTS
+        rest = _WRITTEN_REFERENCE.sub("", text) if text.startswith(("$", "@")) else text
+        is_text = (
+            "#" in rest and not text.startswith("%") and ReferenceResolver.normalize_id(text) not in known
+        )
+        if is_text and not is_free:
+            yield Finding(identifier, f"is {text!r}: MONAI turns # into ::, in any text; write it without")
+
+
+def reached(configuration: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
+    """Return the ids that MONAI would make on its way through a run, with what they refer to.
+
+    Args:
+        configuration: with macros and relative ids resolved.
+        roots: ids that MONAI runs.
+    """
+    known = dict(contents(configuration))
+    found: set[str] = set()
+    waiting = [root for root in roots if root in known]
+    while waiting:
+        identifier = waiting.pop()
+        if identifier not in found:
+            found.add(identifier)
+            references = ReferenceResolver.find_refs_in_config(known[identifier], identifier)
+            waiting += [other for other in references if other in known]
+    return found
 
 
 def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) -> Iterator[Finding]:

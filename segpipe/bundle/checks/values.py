@@ -139,6 +139,12 @@ class Values:
                 return value
             case ast.List(elts=items) | ast.Tuple(elts=items):
                 return _applied(lambda *values: list(values), *(self._of_node(item, depth) for item in items))
+            case ast.JoinedStr(values=parts):
+                return _applied(
+                    lambda *texts: "".join(map(str, texts)), *(self._of_node(part, depth) for part in parts)
+                )
+            case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
+                return self._of_node(value, depth)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return _applied(operator.not_, self._of_node(operand, depth))
             case ast.BinOp(left=left, op=how, right=right) if type(how) in _OPERATORS:
