@@ -223,6 +223,25 @@ def test_what_an_override_file_replaces_is_found_in_that_file(found):
     )
 
 
+UNRESOLVED = {
+    "a path": ("'@bundle_root/runs'", "is the text '@bundle_root/runs'"),
+    "a sum": ("'-@epochs'", "is the text '-@epochs'"),
+    "no id at all": ("'@id:entity'", "is the text '@id:entity'"),
+}
+
+
+@pytest.mark.parametrize("kind", UNRESOLVED)
+def test_an_id_in_a_text_that_monai_leaves_as_it_is(kind, found):
+    text, expected = UNRESOLVED[kind]
+
+    (finding,) = found(("learning_rate: 3.0e-3", f"learning_rate: {text}"))
+
+    assert finding == (
+        f"{line_of('learning_rate:')}: learning_rate {expected}: MONAI reads @ in expressions, "
+        "or alone; begin it with $"
+    )
+
+
 MACROS = {
     "%optimiser": "optimizer_2 copies optimiser, which is not there; did you mean optimizer?",
     "%nowhere.yaml#x": "optimizer_2 copies nowhere.yaml, and there is no such file",
@@ -345,6 +364,12 @@ def test_an_argument_that_does_not_bind(kind, found):
 
     assert finding.startswith("configs/train.yaml:")
     assert finding.endswith(f": {expected}")
+
+
+def test_what_stands_among_components_and_is_none(found):
+    (finding,) = found(("  - _target_: monai.transforms.RandGaussianNoised\n    keys", "  - keys"))
+
+    assert finding.endswith("random_transforms#7 has no _target_, as the others in its list have")
 
 
 def test_what_monais_loader_hands_on_must_be_an_argument_of_torchs(found):
@@ -525,6 +550,14 @@ def test_metadata_that_monais_schema_does_not_allow(found):
     assert finding == (
         f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels is "
         "not as MONAI's schema has it: 'one' is not of type 'integer'"
+    )
+
+
+def test_a_label_table_that_is_none(found):
+    (finding,) = found(('"index": 1,', '"index": 7,'), file="metadata.json")
+
+    assert finding.startswith(
+        f"{line_of('label_table', file='metadata.json')}: _meta_#label_table cannot be used: "
     )
 
 

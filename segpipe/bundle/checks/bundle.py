@@ -25,6 +25,7 @@ from segpipe.bundle.checks.references import (
     reached,
     reference_findings,
     text_findings,
+    unresolved_findings,
 )
 from segpipe.bundle.checks.values import Values
 from segpipe.bundle.importing import importing_from
@@ -105,6 +106,7 @@ def _all_findings(
     found = [
         *changed_text_findings(configuration.written_settings),
         *reference_findings(configuration.values, runs, strict=configuration.is_ours),
+        *unresolved_findings(settings),
         *text_findings(settings, lambda name: configuration.is_ours or configuration.is_overridden(name)),
         *expression_findings(settings),
         *component_findings(settings, values, targets),

@@ -17,6 +17,7 @@ from monai.utils import CompInitMode
 from torch.utils.data import DataLoader
 
 from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.references import contents
 from segpipe.bundle.checks.values import UNKNOWN, Values
 
 _SPECIAL = (*sorted(ConfigComponent.non_arg_keys), "_debug_")
@@ -108,6 +109,9 @@ def component_findings(
     """Find keys of MONAI's own that are misspelt, targets that are not there, and arguments that do not bind."""
     misspelt = {finding.identifier: finding for finding in _misspelt_keys(configuration)}
     yield from misspelt.values()
+    for finding in _without_target(configuration):
+        if not any(identifier.startswith(f"{finding.identifier}::") for identifier in misspelt):
+            yield finding
     for identifier, component in components(configuration):
         disabled = values.of(component.get("_disabled_", False))
         if disabled is True or (isinstance(disabled, str) and disabled.strip().lower() == "true"):
@@ -130,6 +134,17 @@ def component_findings(
 def _is_optional(disabled: Any, target: str) -> bool:
     """Whether a component, switched on and off by an expression, is of a package that this machine has not."""
     return disabled is UNKNOWN and pydoc.locate(target.partition(".")[0]) is None
+
+
+def _without_target(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find what stands among components and is none."""
+    for identifier, value in contents(configuration):
+        if isinstance(value, list) and any(map(ConfigComponent.is_instantiable, value)):
+            for position, item in enumerate(value):
+                if isinstance(item, dict) and "_target_" not in item:
+                    yield Finding(
+                        f"{identifier}::{position}", "has no _target_, as the others in its list have"
+                    )
 
 
 def _misspelt_keys(configuration: Mapping[str, Any]) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from segpipe.bundle.weights import start_from_vgg16, weights_to_score, with_weig
 from segpipe.dataset import load_manifest, training_split
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
+from segpipe.labels import LabelTable
 
 _SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 _MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
@@ -32,6 +33,11 @@ def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
     metadata = configuration.values.get(META) or {}
     if not metadata or not (configuration.is_ours or str(metadata.get("schema", "")).endswith(_SCHEMA.name)):
         return
+    if configuration.is_ours:
+        try:
+            LabelTable.from_rows(metadata["label_table"])
+        except SegpipeError as refusal:
+            yield Finding(f"{META}::label_table", f"cannot be used: {refusal}")
     validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
     for error in validator.iter_errors(metadata):
         innermost = best_match([error]) or error
@@ -72,8 +78,8 @@ def file_findings(configuration: Configuration, values: Values, targets: Targets
     if "output_dir" in used and _is_path(output):
         try:
             require_writable(Path(output))
-        except SegpipeError as error:
-            yield Finding("output_dir", f"cannot be used: {error}")
+        except SegpipeError as refusal:
+            yield Finding("output_dir", f"cannot be used: {refusal}")
 
 
 class _Arguments:
@@ -110,15 +116,15 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
         return
     try:
         described = load_manifest(manifest)
-    except SegpipeError as error:
-        yield Finding(arguments.source("manifest"), f"cannot be used: {error}")
+    except SegpipeError as refusal:
+        yield Finding(arguments.source("manifest"), f"cannot be used: {refusal}")
         return
     if UNKNOWN in (fold, part):
         return
     try:
         cases = [case for side in training_split(described, held_out_fold(fold), part) for case in side]
-    except SegpipeError as error:
-        yield Finding(arguments.source("fold"), f"cannot be used: {error}")
+    except SegpipeError as refusal:
+        yield Finding(arguments.source("fold"), f"cannot be used: {refusal}")
         return
     if _is_path(folder) and not missing_folder:
         names = [name for case in cases for name in case.files if not (Path(folder) / name).exists()]

@@ -178,6 +178,23 @@ def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]
             yield Finding(identifier, f"is {text!r}: MONAI turns # into ::, in any text; write it without")
 
 
+def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+    """Find texts with an id in them that MONAI leaves as they are: it resolves a whole text, or an expression.
+
+    Args:
+        configuration: without the metadata.
+    """
+    known = set(sub_items(configuration))
+    for identifier, text in strings(configuration):
+        names = [] if text.startswith(("$", "%")) else _REFERENCE.findall(text)
+        if identifier.rpartition("::")[2] in _FREE or ReferenceResolver.match_refs_pattern(text):
+            continue
+        if text.startswith("@") or known.intersection(map(ReferenceResolver.normalize_id, names)):
+            yield Finding(
+                identifier, f"is the text {text!r}: MONAI reads @ in expressions, or alone; begin it with $"
+            )
+
+
 def reached(configuration: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
     """Return the ids that MONAI would make on its way through a run, with what they refer to.
 
