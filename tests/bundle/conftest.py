@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import open_bundle
+from segpipe.dataset import load_manifest, shipped_manifests
 from segpipe.volumes import Grid, read_volume, write_volume
 
 CLASSES = ("background", "spleen", "liver")
@@ -254,3 +255,16 @@ def by_monai(tmp_path, monkeypatch):
         return read_volume(out / f"{Path(scan).name.partition('.')[0]}.nii.gz").array
 
     return run
+
+
+@pytest.fixture(scope="session")
+def empty_datasets(tmp_path_factory):
+    """Return a folder that has the files of every shipped manifest, all empty."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in shipped_manifests():
+        for case in load_manifest(name).training:
+            for file in case.files:
+                path = folder / name / file
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+    return folder

@@ -86,6 +86,21 @@ def test_named_configurations_alone_are_checked(bundle, phantoms):
     assert result.stdout.endswith("no mistake found in configs/train.yaml, configs/multi_gpu_train.yaml\n")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["mri", "ct"])
+def test_a_planned_bundle_is_sound(modality, tmp_path):
+    for command in (
+        ["phantoms", "dataset", tmp_path / "data", "--modality", modality, "--cases", "8"],
+        ["plan", tmp_path / "data" / "dataset.json", "-o", tmp_path / "planned"],
+    ):
+        done = CliRunner().invoke(app, list(map(str, command)), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+    result = check(tmp_path / "planned")
+
+    assert result.exit_code == 0, result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

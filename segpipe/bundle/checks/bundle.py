@@ -110,18 +110,17 @@ def _all_findings(
         *text_findings(settings, lambda name: configuration.is_ours or configuration.is_overridden(name)),
         *expression_findings(settings),
         *component_findings(settings, values, targets),
+        *metric_findings(settings, values, targets),
+        *(file_findings(configuration, values, targets) if look_for_files else ()),
     ]
     made = reached(configuration.values, runs)
     for finding in found:
         if finding.identifier not in meant and _matters(finding.identifier, configuration, made):
             yield finding
     yield from circular_findings(configuration.values, runs)
-    yield from metric_findings(settings, values, targets)
     yield from metadata_findings(configuration)
     logging_file = arguments.get("logging_file")
     yield from logging_findings(configuration, Path(logging_file or files[0].parent / "logging.conf"))
-    if look_for_files:
-        yield from file_findings(configuration, values, targets)
 
 
 def _matters(identifier: str, configuration: Configuration, made: Collection[str]) -> bool:

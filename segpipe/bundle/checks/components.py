@@ -22,6 +22,7 @@ from segpipe.bundle.checks.values import UNKNOWN, Values
 
 _SPECIAL = (*sorted(ConfigComponent.non_arg_keys), "_debug_")
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_ALIKE = 0.8
 _MODES = [mode.value for mode in CompInitMode]
 
 
@@ -68,7 +69,7 @@ class Targets:
         modules = self._locator.get_component_module_name(last)
         if len(parts) == 1:
             return f"MONAI has no {target}{hint(nearest(target, self._locator._components_table or ()))}"
-        if modules:
+        if modules and parts[0] == "monai":
             module = modules if isinstance(modules, str) else modules[0]
             return f"there is no {target}{hint(f'{module}.{last}')}"
         whole: Any = None
@@ -148,20 +149,12 @@ def _without_target(configuration: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _misspelt_keys(configuration: Mapping[str, Any]) -> Iterator[Finding]:
-    def dictionaries(value: Any, identifier: str) -> Iterator[tuple[str, dict[Any, Any]]]:
-        if isinstance(value, dict):
-            yield identifier, value
-        if isinstance(value, dict | list):
-            for _, part, item in ReferenceResolver.iter_subconfigs(identifier, value):
-                yield from dictionaries(item, part)
-
-    for identifier, keys in dictionaries(configuration, ""):
-        for key in keys:
-            if isinstance(key, str) and key not in _SPECIAL and key.startswith("_") | key.endswith("_"):
-                meant = nearest(key, _SPECIAL)
-                if identifier and meant is not None and meant not in keys:
-                    part = f"{identifier}::{key}"
-                    yield Finding(part, f"is no key that MONAI knows{hint(meant)}")
+    for identifier, value in contents(configuration):
+        for key in value if isinstance(value, dict) else ():
+            if isinstance(key, str) and key not in _SPECIAL and (key.startswith("_") or key.endswith("_")):
+                meant = nearest(key, _SPECIAL, cutoff=_ALIKE)
+                if meant is not None and meant not in value:
+                    yield Finding(f"{identifier}::{key}", f"is no key that MONAI knows{hint(meant)}")
 
 
 def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values: Values) -> Iterator[Finding]:

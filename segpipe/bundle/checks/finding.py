@@ -39,10 +39,10 @@ def written(identifier: str) -> str:
     return identifier.replace("::", "#")
 
 
-def nearest(name: str, among: Iterable[str]) -> str | None:
+def nearest(name: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return what was probably meant: the most similar name, or the only one whose last part is the same."""
     others = [other for other in among if other != name]
-    similar = difflib.get_close_matches(name, others, n=1)
+    similar = difflib.get_close_matches(name, others, n=1, cutoff=cutoff)
     if similar:
         return similar[0]
     last = name.rpartition("::")[2]

@@ -1,0 +1,44 @@
+"""What ships has no mistake, in any stack of its files that a user runs."""
+
+from pathlib import Path
+
+import pytest
+
+from segpipe.bundle.checks.bundle import check_bundle
+from segpipe.bundle.checks.reading import configuration_files
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+
+
+def _stacks():
+    """Yield every shipped bundle with every stack of its files that a user runs."""
+    for root in sorted(path for path in BUNDLES.iterdir() if path.is_dir()):
+        names = sorted(path.stem for path in (root / "configs").glob("*.yaml"))
+        over_inference = [name for name in names if name.endswith("_inference")]
+        roles = {"train", "inference", "evaluate", "multi_gpu_train"}
+        variants = [name for name in names if name not in {*roles, *over_inference}]
+        yield from ((root.name, ("inference", *more)) for more in [(), *((name,) for name in over_inference)])
+        for variant in [(), *((name,) for name in variants)]:
+            for role in [(), ("evaluate",), ("multi_gpu_train",)]:
+                yield root.name, ("train", *variant, *role)
+
+
+@pytest.mark.parametrize(
+    ("name", "stack"), list(_stacks()), ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
+def test_what_ships_has_no_mistake(name, stack, empty_datasets, tmp_path):
+    root = BUNDLES / name
+    manifest = (
+        "hippocampus"
+        if name == "mri_hippocampus_unet"
+        else "covid_ct_256"
+        if "paper" in stack
+        else "covid_ct_512"
+    )
+    overrides = {"dataset_dir": str(empty_datasets / manifest), "output_dir": str(tmp_path / "runs")}
+    if "evaluate" in stack:
+        overrides["weights"] = [str(root / "models" / "model.pt")]
+
+    found = check_bundle(root, configuration_files(root, [f"{part}.yaml" for part in stack]), overrides)
+
+    assert found == []
