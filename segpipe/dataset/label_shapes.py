@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 _SMALL = 0.05  # of a class's voxels: a part that may be a stray click
 _FAR = 0.5  # of the diagonal of the rest, that lie between it and the part
@@ -49,26 +50,41 @@ def _far_parts(
     parts, number = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
     if number == 1:
         return []
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
+    sizes = np.bincount(parts.ravel())[1:]
     boxes = ndimage.find_objects(parts)
     ends = np.array([[(side.start, side.stop) for side in box] for box in boxes], float)  # (parts, axes, 2)
+    across = _diagonals_of_others(ends, spacing_mm)
+    # no box is farther than its centre: of thousands of parts a few remain to be compared with all others
+    centres = ends.mean(axis=2) * spacing_mm
+    nearest = cKDTree(centres).query(centres, k=2)[0][:, 1]
     said = []
-    for part in np.flatnonzero((sizes > 0) & (sizes <= _SMALL * sizes.sum())) - 1:
+    for part in np.flatnonzero((sizes <= _SMALL * sizes.sum()) & (nearest > _FAR * across)):
         others = np.delete(ends, part, axis=0)
-        low, high = others[:, :, 0].min(axis=0), others[:, :, 1].max(axis=0)
         between = np.maximum(
             np.maximum(others[:, :, 0] - ends[part, :, 1], ends[part, :, 0] - others[:, :, 1]), 0
         )
         gap = np.linalg.norm(between * spacing_mm, axis=1).min()
-        diagonal = np.linalg.norm((high - low) * spacing_mm)
-        if gap > _FAR * diagonal:
+        if gap > _FAR * across[part]:
             place = tuple(int(begin + at) for begin, at in zip(first, ends[part, :, 0], strict=True))
             said.append(
-                f"{name} has a part of {sizes[part + 1]} voxel(s) at {place}, {gap:.0f} mm from all else of it, which "
-                f"measures {diagonal:.0f} mm across; a stray click? remove it, if it is none"
+                f"{name} has a part of {sizes[part]} voxel(s) at {place}, {gap:.0f} mm from all else of it, which "
+                f"measures {across[part]:.0f} mm across; a stray click? remove it, if it is none"
             )
     return said
+
+
+def _diagonals_of_others(ends: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each part how long the diagonal of the box around all the others is, in mm.
+
+    Args:
+        ends: first and last + 1 voxel of each part, (parts, axes, 2); two parts or more.
+        spacing_mm: along the axes.
+    """
+    lows, highs = np.sort(ends[:, :, 0], axis=0), np.sort(ends[:, :, 1], axis=0)
+    low = np.where(ends[:, :, 0] == lows[0], lows[1], lows[0])
+    high = np.where(ends[:, :, 1] == highs[-1], highs[-2], highs[-1])
+    diagonals: NDArray[np.float64] = np.linalg.norm((high - low) * spacing_mm, axis=1)
+    return diagonals
 
 
 def _left_out(mask: NDArray[np.bool_], name: str, first: Sequence[int]) -> list[str]:
