@@ -20,9 +20,18 @@ _STALE_AFTER_S = 3600.0
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        SegpipeError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SegpipeError(
+            f"{path}: cannot be read ({error.strerror}); check path and permissions"
+        ) from error
 
 
 def json_sha256(value: Any) -> str:
@@ -156,6 +165,17 @@ def require_writable(folder: Path) -> None:
             f"{f'not writable ({error.strerror})' if place.is_dir() else 'no folder'}; "
             "choose another output folder, or mend the permissions"
         ) from error
+
+
+def require_writable_file(path: Path) -> None:
+    """Refuse a place where no file can be written, before work is done whose result would go there.
+
+    Raises:
+        SegpipeError: it is a folder, or the folder around it cannot be written in.
+    """
+    if path.is_dir():
+        raise SegpipeError(f"{path}: is a folder; give the name of a file")
+    require_writable(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

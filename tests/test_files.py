@@ -127,3 +127,9 @@ def test_json_that_cannot_be_taken_is_refused(tmp_path, content, message):
 
     with pytest.raises(SegpipeError, match=f"a.json: {message}"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "none", "No such file or directory")):
+        with pytest.raises(SegpipeError, match=rf"{path}: cannot be read \({reason}\); check path and perm"):
+            file_sha256(path)
