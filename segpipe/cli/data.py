@@ -148,13 +148,14 @@ def check(
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
-    from segpipe.dataset import check_cases, check_folds, load_manifest
-    from segpipe.files import write_json
+    from segpipe.dataset import check_cases, load_manifest
+    from segpipe.files import require_writable_file, write_json
     from segpipe.labels import load_label_table
 
     content = load_manifest(manifest)
     table = load_label_table(labels) if labels else content.label_table()
-    check_folds(content)
+    if json_file is not None:
+        require_writable_file(json_file)
     cases = [*content.training, *content.test]
     findings = check_cases(cases, dataset_dir, content, table, checksums=checksums)
     errors = [finding for finding in findings if finding.severity == "error"]
@@ -206,6 +207,7 @@ def split(
     """Divide cases into folds, or once: no patient on two sides, every class on each where that can be."""
     from segpipe.dataset import divide_manifest, is_plain_decathlon, load_manifest, write_manifest
     from segpipe.errors import SegpipeError
+    from segpipe.files import require_writable_file
 
     content = load_manifest(manifest)
     target = output or Path(manifest)
@@ -213,6 +215,7 @@ def split(
         raise SegpipeError(
             f"{manifest}: is not segpipe's to write into; say where the manifest goes with --output"
         )
+    require_writable_file(target)
     shares = None if train is None else {"train": train, "validation": validation, "test": test}
     division = divide_manifest(content, dataset_dir, num_folds=folds, shares=shares, name=name, seed=seed)
     write_manifest(division.manifest, target)

@@ -27,7 +27,7 @@ from segpipe.dataset.manifest import (
     write_manifest,
 )
 from segpipe.dataset.reports import CaseReport, Finding
-from segpipe.dataset.splits import check_folds, describe_split, patient_folds, training_split, with_folds
+from segpipe.dataset.splits import describe_split, patient_folds, training_split, with_folds
 from segpipe.dataset.splitting import Division, Part, divide_manifest
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "Part",
     "Split",
     "check_cases",
-    "check_folds",
     "create_manifest",
     "dataset_dir_of",
     "dataset_fingerprint",

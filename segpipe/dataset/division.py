@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from segpipe.dataset.leaks import image_keys
 from segpipe.dataset.manifest import Case
 from segpipe.errors import SegpipeError
 
@@ -48,14 +49,15 @@ def divided(
         give, rounded.
 
     Raises:
-        SegpipeError: a case id twice, a share below 1, fewer than two parts, or fewer patients than parts.
+        SegpipeError: a case id twice, a share below 1, fewer than two parts, fewer patients than parts, or a part that
+            would stay empty, because patients have more cases than its share.
     """
     require_distinct(cases)
     if len(shares) < 2 or min(shares) < 1:
         raise SegpipeError(
             f"split: the shares are {list(shares)}; needs two parts or more, each of 1 at least"
         )
-    groups = _groups(cases, contents)
+    groups = groups_of_cases(cases, contents)
     if len(groups) < len(shares):
         raise SegpipeError(
             f"split: {len(shares)} parts asked for {len(groups)} patients; needs a patient a part at least"
@@ -68,9 +70,21 @@ def divided(
         frozenset() if present is None else frozenset(name for case in group for name in present[case])
         for group in groups
     ]
-    deal = _Deal([len(group) for group in groups], classes, _sizes(len(cases), shares, random))
-    deal.deal_out()
-    deal.exchange()
+    sizes = _sizes(len(cases), shares, random)
+    for by_class in (
+        True,
+        False,
+    ):  # patients of many cases leave a part empty more often in the order of classes
+        deal = _Deal([len(group) for group in groups], classes, sizes, fill_all=len(set(shares)) == 1)
+        deal.deal_out(by_class=by_class)
+        deal.exchange()
+        if len(set(deal.part_of)) == len(shares):
+            break
+    else:
+        raise SegpipeError(
+            f"split: a part would stay empty: {len(cases)} cases in parts of {', '.join(map(str, sizes))}, but up to "
+            f"{max(map(len, groups))} cases of one patient or picture stay together; give the small parts more"
+        )
     part_of = [0] * len(cases)
     for group, part in zip(groups, deal.part_of, strict=True):
         for case in group:
@@ -78,18 +92,28 @@ def divided(
     return part_of
 
 
-def _groups(cases: Sequence[Case], contents: Sequence[str] | None) -> list[list[int]]:
-    """Return the positions of cases that must stay together, in an order that does not depend on theirs."""
+def groups_of_cases(cases: Sequence[Case], contents: Sequence[str] | None = None) -> list[list[int]]:
+    """Return the positions of cases that must stay together, in an order that does not depend on theirs.
+
+    Together stay the cases of a patient, of an image file (by path or by the manifest's checksum), and, where it is
+    known, of a picture.
+
+    Args:
+        cases: each id once.
+        contents: see `divided`.
+    """
     merged = list(range(len(cases)))
 
     def root(position: int) -> int:
         while merged[position] != position:
+            merged[position] = merged[merged[position]]
             position = merged[position]
         return position
 
     first: dict[tuple[str, str], int] = {}
     for position, case in enumerate(cases):
         keys = [("patient", case.patient)] if case.patient is not None else []
+        keys += [("image", key) for key in image_keys(case)]
         keys += [("content", contents[position])] if contents is not None else []
         for key in keys:
             merged[root(position)] = root(first.setdefault(key, position))
@@ -111,40 +135,55 @@ def _sizes(total: int, shares: Sequence[int], random: np.random.Generator) -> li
 
 
 class _Deal:
-    """Groups of cases dealt out to parts."""
+    """Groups of cases dealt out to parts; with `fill_all` none stays empty, though it then has more than its size."""
 
     def __init__(
-        self, weights: Sequence[int], classes: Sequence[frozenset[str]], sizes: Sequence[int]
+        self,
+        weights: Sequence[int],
+        classes: Sequence[frozenset[str]],
+        sizes: Sequence[int],
+        *,
+        fill_all: bool,
     ) -> None:
-        self.weights, self.classes = weights, classes
+        self.weights, self.classes, self.fill_all = weights, classes, fill_all
         self.part_of = [-1] * len(weights)
+        self.groups_in: Counter[int] = Counter()
         self.room = list(sizes)
         self.parts = range(len(sizes))
         self.have: Counter[tuple[int, str]] = Counter()
         self.groups_with = Counter(name for own in classes for name in own)
         self.share = [size / sum(sizes) for size in sizes]
 
-    def deal_out(self) -> None:
-        """Give every group a part: those with the rarest class first, of these the largest first."""
+    def deal_out(self, *, by_class: bool) -> None:
+        """Give every group a part: those with the rarest class first, of these, or of all, the largest first."""
         while self.left():
-            waiting = Counter(name for group in self.left() for name in self.classes[group])
+            waiting = Counter(name for group in self.left() if by_class for name in self.classes[group])
             rarest = min(waiting, key=lambda name: (waiting[name], name), default=None)
             of_class = [group for group in self.left() if rarest is None or rarest in self.classes[group]]
             for group in sorted(of_class, key=lambda group: -self.weights[group]):
-                self.place(group, max(self.parts, key=lambda part: self._fits(part, group, rarest)))
+                parts = self._open_parts()
+                self.place(group, max(parts, key=lambda part: self._fits(part, group, rarest)))
 
     def left(self) -> list[int]:
         """Return the groups without a part."""
         return [group for group, part in enumerate(self.part_of) if part < 0]
+
+    def _open_parts(self) -> Sequence[int]:
+        """Return the parts that a group may go to: the empty ones alone, where as many groups are left."""
+        empty = [part for part in self.parts if not self.groups_in[part]]
+        waiting = len(self.part_of) - self.groups_in.total()
+        return empty if self.fill_all and empty and waiting <= len(empty) else self.parts
 
     def place(self, group: int, part: int) -> None:
         """Give a group a part, or another one."""
         before = self.part_of[group]
         if before >= 0:
             self.room[before] += self.weights[group]
+            self.groups_in[before] -= 1
             self.have.subtract((before, name) for name in self.classes[group])
         self.part_of[group] = part
         self.room[part] -= self.weights[group]
+        self.groups_in[part] += 1
         self.have.update((part, name) for name in self.classes[group])
 
     def _fits(self, part: int, group: int, name: str | None) -> tuple[bool, float, int]:
@@ -152,7 +191,7 @@ class _Deal:
         return self.room[part] >= self.weights[group], lacks, self.room[part]
 
     def exchange(self) -> None:
-        """Swap groups of one size as long as a part so gets a class that it lacks, and none loses its last."""
+        """Swap groups of one size as long as the parts so lack fewer classes of those that all can have."""
         while (pair := self._worthwhile()) is not None:
             one, other = pair
             first, second = self.part_of[one], self.part_of[other]
@@ -168,15 +207,17 @@ class _Deal:
                     continue
                 for giver in (group for group, own in enumerate(self.classes) if name in own):
                     for taker in inside:
-                        if self._may_swap(giver, taker):
+                        if self.weights[giver] == self.weights[taker] and self._gain(giver, taker) > 0:
                             return giver, taker
         return None
 
-    def _may_swap(self, one: int, other: int) -> bool:
-        """Return whether two groups are of one size, and neither's part loses its last of a class that all can have."""
-        return self.weights[one] == self.weights[other] and all(
-            self.have[self.part_of[leaves], name] > 1 or name in self.classes[comes]
-            for leaves, comes in ((one, other), (other, one))
-            for name in self.classes[leaves]
-            if self.groups_with[name] >= len(self.parts)
-        )
+    def _gain(self, one: int, other: int) -> int:
+        """Return how many classes parts get that they lack, less those whose last they lose, if two groups swap."""
+        gain = 0
+        for leaves, comes in ((one, other), (other, one)):
+            part = self.part_of[leaves]
+            for name in self.classes[leaves] ^ self.classes[comes]:
+                if self.groups_with[name] >= len(self.parts):
+                    gain += self.have[part, name] == 0  # then the group that comes has it
+                    gain -= self.have[part, name] == 1 and name in self.classes[leaves]
+        return gain

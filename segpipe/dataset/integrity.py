@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.dataset.label_shapes import odd_shapes
+from segpipe.dataset.leaks import shared_findings
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.outliers import set_findings
 from segpipe.dataset.progress import with_progress
@@ -93,11 +94,19 @@ def check_cases(
     checksums: bool = True,
     progress: bool = True,
 ) -> list[Finding]:
-    """Return all findings: those of `examine_cases`, which describes the arguments, and of the cases side by side."""
+    """Return all findings: those of `examine_cases`, which describes the arguments, and of the cases side by side.
+
+    To these belong the leaks of the manifest's folds, its splits and its list of test cases.
+    """
     reports = examine_cases(
         cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, shapes=True, progress=progress
     )
-    return [*(finding for report in reports for finding in report.findings), *set_findings(cases, reports)]
+    contents = {report.case: report.facts.content_sha256 for report in reports if report.facts is not None}
+    return [
+        *(finding for report in reports for finding in report.findings),
+        *shared_findings(manifest, contents),
+        *set_findings(cases, reports),
+    ]
 
 
 def require_valid(
@@ -149,11 +158,11 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
                 continue
             if not (dataset_dir / path).is_file():
                 raise SegpipeError(f"{case.case}: {path} is no file below {dataset_dir}; nothing to sum up")
-            checksums[path] = _checksum(dataset_dir / path)
+            checksums[path] = file_sha256(dataset_dir / path)
             voxels = voxel_file(dataset_dir / path)
             if voxels is not None:
                 name = _name_below(voxels, dataset_dir, case)
-                checksums[name] = _checksum(voxels)
+                checksums[name] = file_sha256(voxels)
         return replace(case, sha256=checksums)
 
     return replace(
@@ -161,13 +170,6 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
         training=tuple(summed(case) for case in manifest.training),
         test=tuple(summed(case) for case in manifest.test),
     )
-
-
-def _checksum(file: Path) -> str:
-    try:
-        return file_sha256(file)
-    except OSError as error:
-        raise SegpipeError(f"{file}: cannot be read ({error.strerror}); check the permissions") from error
 
 
 def _name_below(voxels: Path, dataset_dir: Path, case: Case) -> str:
@@ -260,6 +262,9 @@ def _examine(
         )
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
+    except OSError as error:  # of a folder that may not be looked into
+        message = f"{error.filename}: cannot be read ({error.strerror}); check path and permissions"
+        findings.append(Finding("error", case.case, case.images[0], message))
     return CaseReport(case.case, tuple(findings), facts)
 
 
@@ -270,7 +275,7 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
         if not file.is_file():
             continue
         with _rejecting(path):
-            found = _checksum(file)
+            found = file_sha256(file)
         if found != expected:
             message = (
                 f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "

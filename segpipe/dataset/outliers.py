@@ -1,8 +1,8 @@
-"""Cases that stand apart from their set, by orientation, spacing, size, unit or intensities; pictures found twice."""
+"""Cases that stand apart from their set, by orientation, spacing, size, unit or intensities; classes that none has."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,40 +30,18 @@ def set_findings(cases: Sequence[Case], reports: Sequence[CaseReport]) -> list[F
         reports: of the same cases, in the same order; those with errors are passed over.
 
     Returns:
-        warnings, and an error for each picture that would be on two sides of a fold or belongs to two patients.
+        warnings.
     """
     pairs = [
         (case, report.facts)
         for case, report in zip(cases, reports, strict=True)
         if report.facts is not None and not report.has_errors
     ]
-    return [*_same_pictures(pairs), *_apart(pairs), *_never_used(pairs)]
+    return [*_apart(pairs), *_never_used(pairs)]
 
 
 def _finding(case: Case, message: str) -> Finding:
     return Finding("warning", case.case, case.images[0], message)
-
-
-def _same_pictures(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
-    groups: dict[str, list[Case]] = defaultdict(list)
-    for case, facts in pairs:
-        groups[facts.content_sha256].append(case)
-    found = []
-    for first, *others in groups.values():
-        for case in others:
-            shows = f"shows the same picture as {first.case}"
-            if None not in (first.patient, case.patient) and first.patient != case.patient:
-                message = (
-                    f"{shows}, but their patients are {first.patient} and {case.patient}; one of the two is wrong: "
-                    "correct it, or remove a case"
-                )
-                found.append(Finding("error", case.case, case.images[0], message))
-            elif first.fold != case.fold:
-                message = f"{shows}, in fold {case.fold} and {first.fold}: it would train and validate; remove a case"
-                found.append(Finding("error", case.case, case.images[0], message))
-            else:
-                found.append(_finding(case, f"{shows}; remove one of the two"))
-    return found
 
 
 def _apart(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 
 import numpy as np
 
-from segpipe.dataset.division import divided, require_distinct
+from segpipe.dataset.division import divided, groups_of_cases, require_distinct
+from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_split
 from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.errors import SegpipeError
 
@@ -17,7 +17,7 @@ from segpipe.errors import SegpipeError
 def patient_folds(
     cases: Sequence[Case], num_folds: int, seed: int, classes: Sequence[str] | None = None
 ) -> list[int]:
-    """Assign every case to a fold so that all cases of a patient are in the same one.
+    """Assign every case to a fold so that all cases of a patient, or of an image file, are in the same one.
 
     A case of an unknown patient counts as a patient of its own. The folds depend on the seed and on which
     cases there are, not on their order. The numbers of cases of two folds differ by at most those of the
@@ -42,9 +42,8 @@ def patient_folds(
             f"folds: {len(classes)} classes are given for {len(cases)} cases, must be one a case; give the "
             "missing ones"
         )
-    members: dict[tuple[bool, str], list[int]] = defaultdict(list)
-    for position, case in enumerate(cases):
-        members[case.patient is not None, case.patient or case.case].append(position)
+    owners = [(case.patient is not None, case.patient or case.case) for case in cases]
+    members = {min(owners[position] for position in group): group for group in groups_of_cases(cases)}
     if not 2 <= num_folds <= len(members):
         raise SegpipeError(
             f"folds: {num_folds} folds asked for {len(members)} patients; needs 2 to {len(members)} folds"
@@ -85,8 +84,8 @@ def with_folds(
     Args:
         manifest: whose training cases are divided.
         num_folds: at least 2.
-        seed: the same seed gives the same folds.
-        present: the classes in each training case's label map, to be had in every fold; None to balance numbers alone.
+        seed: the same seed gives the same division.
+        present: the classes in each training case, to be had in every part; None to balance numbers alone.
         contents: see `divided`.
 
     Raises:
@@ -112,12 +111,12 @@ def with_split(
     """Return the manifest with one more named split of its training cases.
 
     Args:
-        manifest: whose training cases are divided.
+        manifest: see `with_folds`.
         name: of the split, in lower case.
         shares: of train, validation and test, such as 84 and 16.
-        seed: the same seed gives the same split.
-        present: the classes in each training case; None to balance numbers alone.
-        contents: see `divided`.
+        seed: see `with_folds`.
+        present: see `with_folds`.
+        contents: see `with_folds`.
 
     Raises:
         SegpipeError: no cases to train on or to hold out, or as `divided`.
@@ -147,19 +146,33 @@ def training_split(
         part: the held-out part, validation or, of a split that has one, test.
 
     Raises:
-        SegpipeError: the manifest has no such fold, split or part, or a patient or an image file (by checksum) would
-            be on both sides.
+        SegpipeError: the manifest has no such fold, split or part; or a patient or an image file (by path or checksum)
+            would be on two sides, be it of the folds, of the three parts of the split, or of what trains and what the
+            manifest lists under test.
     """
-    if part not in _HELD_OUT_PARTS or (part == "test" and not isinstance(fold, str)):
+    if part not in _PARTS[1:] or (part == "test" and not isinstance(fold, str)):
         raise SegpipeError(
             f"{manifest.name}: part is {part!r} of fold {fold}; a fold has the part validation, a named split also test"
         )
+    sides = _sides(manifest, fold, part)
+    train, held_out = (list(side.cases) for side in (sides[0], sides[_PARTS.index(part)]))
+    refuse_leaks(manifest.name, sides)
+    trained = [*train, *held_out] if part == "validation" else train
+    refuse_leaks(manifest.name, [Side("training", "train", trained), side_of_test_list(manifest)])
+    return train, held_out
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def _sides(manifest: Manifest, fold: int | str | None, part: str) -> list[Side]:
+    """Return what trains, what validates, and what tests where the division has that."""
     if fold is None:
-        return list(manifest.training), []
-    if isinstance(fold, str):
-        train, validation = _named_split(manifest, fold, part)
-        _refuse_leak(manifest.name, train, validation, split=fold)
-        return train, validation
+        return [Side("training", "train", manifest.training), Side("validation", "validate", ())]
+    return _of_split(manifest, fold, part) if isinstance(fold, str) else _of_fold(manifest, fold)
+
+
+def _of_fold(manifest: Manifest, fold: int) -> list[Side]:
     folds = sorted({case.fold for case in manifest.training if case.fold is not None})
     if not folds:
         raise SegpipeError(
@@ -175,27 +188,19 @@ def training_split(
     validation = [case for case in manifest.training if case.fold == fold]
     if not train:
         raise SegpipeError(f"{manifest.name}: fold {fold} holds every case, none is left to train on")
-    _refuse_leak(manifest.name, train, validation)
-    return train, validation
+    return [Side("the other folds", "train", train), Side(f"fold {fold}", "validate", validation)]
 
 
-_HELD_OUT_PARTS = ("validation", "test")
-
-
-def _named_split(manifest: Manifest, name: str, part: str) -> tuple[list[Case], list[Case]]:
+def _of_split(manifest: Manifest, name: str, part: str) -> list[Side]:
     if name not in manifest.splits:
         folds = sorted({case.fold for case in manifest.training if case.fold is not None})
         raise SegpipeError(
             f"{manifest.name}: there is no split {name!r}; the manifest has {_listed(list(manifest.splits), 'splits')} "
             f"and {_listed(folds, 'folds')}; give one of them, or all to train on every case"
         )
-    cases = {case.case: case for case in manifest.training}
-    split = manifest.splits[name]
-    held_out = split.test if part == "test" else split.validation
-    if part == "test" and not held_out:
+    if part == "test" and not manifest.splits[name].test:
         raise SegpipeError(f"{manifest.name}: the split {name} has no part test; score its validation")
-    train, others = ([cases[case] for case in names if case in cases] for names in (split.train, held_out))
-    return train, others
+    return sides_of_split(manifest, name)
 
 
 def _listed(names: Sequence[object], what: str) -> str:
@@ -210,56 +215,6 @@ def describe_split(manifest: Manifest, name: str) -> str:
         f"{len(known.intersection(part))} of {len(part)} {what}" for what, part in parts.items() if part
     )
     return f"split {name} ({split.about}): {', '.join(counts)} are here"
-
-
-def _refuse_leak(
-    name: str, train: Sequence[Case], validation: Sequence[Case], split: str | None = None
-) -> None:
-    def place(case: Case) -> str:
-        return f"{case.case} (fold {case.fold})" if split is None else case.case
-
-    mend = "put both into one fold" if split is None else f"put both on one side of the split {split}"
-    patients = {case.patient: case for case in train if case.patient is not None}
-    images = {key: case for case in train for key in _image_keys(case)}
-    for case in validation:
-        if case.patient in patients:
-            raise SegpipeError(
-                f"{name}: patient {case.patient} would train and validate: {place(patients[case.patient])} and "
-                f"{place(case)}; {mend}"
-            )
-        shared = _image_keys(case) & images.keys()
-        if shared:
-            key = min(shared)
-            raise SegpipeError(
-                f"{name}: the same image would train and validate: {place(images[key])} and {place(case)} have "
-                f"the same file or SHA-256, {key}; remove one of the two cases"
-            )
-
-
-def check_folds(manifest: Manifest) -> None:
-    """Refuse a manifest in which a patient or an image is in two folds; one without folds passes.
-
-    Raises:
-        SegpipeError: as `training_split` for any of the folds.
-    """
-    for fold in sorted({case.fold for case in manifest.training if case.fold is not None}):
-        training_split(manifest, fold)
-
-
-def _image_keys(case: Case) -> set[str]:
-    """Return what tells that two cases show the same image: path, and SHA-256 of the voxels where that is known.
-
-    A .mhd header can be the same text for many scans; what counts is its voxel file of the same name.
-    """
-    keys = set(case.images)
-    for image in case.images:
-        is_header = image.lower().endswith(".mhd")
-        bare = PurePosixPath(image).with_suffix("")
-        for path, digest in case.sha256.items():
-            voxels = path != image and PurePosixPath(path).with_suffix("") == bare
-            if voxels if is_header else path == image:
-                keys.add(digest)
-    return keys
 
 
 def _commonest(classes: Sequence[str]) -> str:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from segpipe.cli import app
@@ -82,6 +84,43 @@ def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
     twice.unlink()
     assert check(*given, "--json", tmp_path / "found.json").exit_code == 2
     assert len(json.loads((tmp_path / "found.json").read_text())["errors"]) == 1
+
+
+@pytest.mark.parametrize("place", ["folds", "split", "test"])
+def test_leaks_are_findings_like_others(phantoms, tmp_path, place):
+    """With a file that is missing besides: all is told, in the table and in JSON."""
+    content = json.loads(phantoms.read_text())
+    cases = content["training"]
+    cases[0]["patient"] = cases[1]["patient"] = "p"
+    for k, case in enumerate(cases):
+        case["fold"] = k if place == "folds" else 0
+    if place == "split":
+        names = [case["case"] for case in cases]
+        content["splits"] = {"mine": {"train": names[:1], "validation": names[2:], "test": names[1:2]}}
+    if place == "test":
+        content["test"] = [cases.pop(1)]
+        content.update(numTraining=3, numTest=1)
+    (tmp_path / "m.json").write_text(json.dumps(content))
+    shutil.copytree(phantoms.parent, tmp_path / "set")
+    (tmp_path / "set" / "imagesTr" / "phantom_003.nii.gz").unlink()
+
+    result = check(tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--json", tmp_path / "found.json")
+
+    assert result.exit_code == 2
+    errors = json.loads((tmp_path / "found.json").read_text())["errors"]
+    assert [error["case"] for error in errors] == ["phantom_003", "phantom_001"]
+    assert errors[1]["message"].startswith("patient p would train and")
+    assert f"error: phantom_001: imagesTr/phantom_001.nii.gz: {errors[1]['message']}" in result.stdout
+
+
+def test_findings_that_cannot_be_written_are_refused_before_any_file_is_read(phantoms, tmp_path):
+    for place, message in (
+        (tmp_path, f"{tmp_path}: is a folder; give the name of a file"),
+        ("/proc/found.json", "/proc: nothing can be written there: /proc is not writable"),
+    ):
+        result = check(phantoms, "--dataset-dir", tmp_path / "none", "--json", place)
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"segpipe: {message}")
 
 
 def test_checksums_can_be_left_out(phantoms, tmp_path):
@@ -199,11 +238,96 @@ def test_the_same_picture_stays_on_one_side(phantoms, tmp_path):
 
     for seed in range(4):
         result = split(tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--folds", "2", "--seed", seed)
-        assert "1 pairs of cases show the same picture and stay together: phantom_000 and phantom_003" in (
-            result.stdout
+        assert (
+            "note: the same picture in several cases, which stay together: phantom_000 and phantom_003"
+            in result.stdout
         )
         folds = {case.case: case.fold for case in load_manifest(tmp_path / "m.json").training}
         assert folds["phantom_000"] == folds["phantom_003"]
+
+
+def written(path, **changes):
+    """Write the description of six cases again, each with more of its own."""
+    content = json.loads((path.parent / "dataset.json").read_text())
+    for k, case in enumerate(content["training"]):
+        case["case"] = f"c{k}"
+        case.update({key: values[k] for key, values in changes.items() if values[k] is not None})
+    path.write_text(json.dumps({**content, "schema_version": 1, "target": "mask", "numTraining": 6}))
+    return path
+
+
+def test_the_same_file_by_checksum_stays_on_one_side_without_the_files(decathlon, tmp_path):
+    sums = [{f"i/{k}.nii.gz": ("ab" if k in (1, 4) else f"0{k}") * 32} for k in range(6)]
+    manifest = written(tmp_path / "m.json", sha256=sums)
+
+    for seed in range(5):
+        result = split(manifest, "--folds", "3", "--seed", seed)
+        assert "note: the same picture in several cases, which stay together: c1 and c4" in result.stdout
+        folds = {case.case: case.fold for case in load_manifest(manifest).training}
+        assert folds["c1"] == folds["c4"]
+
+
+def test_a_training_case_that_is_among_the_test_cases_is_not_divided(decathlon, tmp_path):
+    manifest = written(tmp_path / "m.json", patient=[f"p{k}" for k in range(6)])
+    content = json.loads(manifest.read_text())
+    content.update(numTest=1, test=[{"case": "t", "image": "t.nii.gz", "patient": "p3"}])
+    manifest.write_text(json.dumps(content))
+    before = manifest.read_bytes()
+
+    result = split(manifest, "--folds", "3")
+
+    assert result.exit_code == 2
+    assert "patient p3 would train and test: c3 (training) and t (listed under test)" in result.stderr
+    assert manifest.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("shares", "note"),
+    [
+        (
+            ["--train", "2", "--test", "1"],
+            "2 and 1 are taken as shares, .* 6 training cases: 4 train, 2 test; give",
+        ),
+        (["--train", "4", "--test", "2"], None),
+        (["--train", "50", "--validation", "50"], None),
+        (["--train", "9", "--test", "1"], None),
+    ],
+)
+def test_it_is_said_what_became_of_shares_that_look_like_numbers_of_cases(decathlon, tmp_path, shares, note):
+    result = split(decathlon, "--output", tmp_path / "m.json", *shares)
+
+    assert result.exit_code == 0
+    assert ("shares" in result.stdout) == (note is not None)
+    assert re.search(note or "", result.stdout)
+
+
+def test_it_is_said_where_patients_do_not_let_the_numbers_be_had(decathlon, tmp_path):
+    manifest = written(tmp_path / "m.json", patient=["p", "p", "p", "q", "q", "q"])
+
+    assert "note: cases that belong together stay together: 3 train, 3 test\n" in (
+        split(manifest, "--train", "4", "--test", "2").stdout
+    )
+
+
+def test_a_manifest_of_classes_is_divided_by_them_with_and_without_its_files(tmp_path):
+    """Two of eight pictures are ill; by lot both would be in one fold every other time."""
+    cases = []
+    for k in range(8):
+        picture = np.random.default_rng(k).integers(0, 255, (6, 5), np.uint8)
+        Image.fromarray(picture).save(tmp_path / f"{k}.png")
+        cases.append({"case": f"c{k}", "image": f"{k}.png", "classes": ["Ill" if k < 2 else "well"]})
+    labels = {"0": "ill", "1": "well"}
+    content = {"schema_version": 1, "name": "x", "modality": {"0": "X-ray"}, "labels": labels}
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps({**content, "target": "class", "numTraining": 8, "training": cases}))
+
+    for given in ([], ["--dataset-dir", tmp_path]):
+        for seed in range(5):
+            result = split(manifest, "--folds", "2", "--seed", seed, *given)
+            assert result.exit_code == 0, result.stderr
+            assert "stratified" not in result.stdout
+            rows = [re.findall(r"\w+", line) for line in result.stdout.splitlines() if "│ fold" in line]
+            assert rows == [["fold", str(fold), "4", "4", "1", "3"] for fold in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -212,6 +336,8 @@ def test_the_same_picture_stays_on_one_side(phantoms, tmp_path):
         ([], "give either --folds, or --train with --test or --validation"),
         (["--folds", "2", "--train", "1"], "give either --folds, or --train"),
         (["--train", "3"], "needs a share to train on, and one to validate with or to test"),
+        (["--train", "9", "--test", "1", "-o", "/proc/no/m.json"], "/proc/no: nothing can be written there"),
+        (["--folds", "2", "-o", "."], ".: is a folder; give the name of a file"),
         (["--folds", "5"], "5 folds asked for 4 patients"),
         (["--folds", "1"], "1 folds asked for 4 patients"),
         (["--train", "1", "--test", "1", "--name", "All"], "splits"),

@@ -1,6 +1,8 @@
 """Every fault of a file is found in one go, with case, file, rule and remedy."""
 
+import errno
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,6 +180,25 @@ def test_checksum_of_another_copy(folder):
     assert findings_of(folder, case, checksums=False) == []
 
 
+@pytest.mark.parametrize(("call", "checksums"), [("open", True), ("stat", True), ("stat", False)])
+def test_a_file_that_may_not_be_read_is_a_finding(folder, monkeypatch, call, checksums):
+    """Of the file itself or of its folder; root reads all, so the refusal is made up."""
+    case = with_checksums(manifest_of(CASE), folder).training[0]
+    allowed = getattr(Path, call)
+
+    def refuse(path, *arguments, **keywords):
+        if path.name == "a.nii.gz":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return allowed(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, call, refuse)
+
+    finding = only_error(folder, case, checksums=checksums)
+
+    assert finding.file == "a.nii.gz"
+    assert "Permission denied" in finding.message
+
+
 def test_constant_image(folder):
     write_volume(np.full(SIZE, 7, np.int16), grid_of(), folder / "a.nii.gz")
 
@@ -236,17 +257,6 @@ def test_records_have_absolute_paths(tmp_path, monkeypatch):
         },
         {"case": "b", "image": [str(tmp_path / "sub" / "b1.nii"), str(tmp_path / "sub" / "b2.nii")]},
     ]
-
-
-def test_a_file_that_cannot_be_summed_up_is_a_finding(folder, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr("segpipe.dataset.integrity.file_sha256", refuse)
-    (finding,) = findings_of(folder, replace(CASE, sha256={"a.nii.gz": "ab" * 32}))
-
-    assert (finding.severity, finding.file) == ("error", "a.nii.gz")
-    assert "a.nii.gz: cannot be read (Permission denied); check the permissions" in finding.message
 
 
 def test_checksums_of_a_missing_file(tmp_path):

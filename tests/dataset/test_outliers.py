@@ -1,4 +1,4 @@
-"""set_findings: what stands apart from its set, and pictures that are there twice."""
+"""set_findings: what stands apart from its set, and classes that no case has."""
 
 from dataclasses import replace
 
@@ -82,24 +82,6 @@ def test_a_case_with_errors_is_not_compared():
     reports[-1] = replace(reports[-1], findings=(Finding("error", "case19", "19.nii", "x"),))
 
     assert set_findings(cases, reports) == []
-
-
-def test_a_picture_that_is_there_twice():
-    cases, reports = set_of({"content_sha256": "0"})
-
-    (finding,) = set_findings(cases, reports)
-    assert (finding.severity, finding.case) == ("warning", "case19")
-    assert finding.message == "shows the same picture as case0; remove one of the two"
-
-    cases[0], cases[-1] = replace(cases[0], patient="p"), replace(cases[-1], patient="q")
-    (finding,) = set_findings(cases, reports)
-    assert finding.severity == "error"
-    assert "but their patients are p and q" in finding.message
-
-    cases[0], cases[-1] = replace(cases[0], patient="p", fold=0), replace(cases[-1], patient="p", fold=1)
-    (finding,) = set_findings(cases, reports)
-    assert finding.severity == "error"
-    assert "in fold 1 and 0: it would train and validate" in finding.message
 
 
 def test_a_class_that_no_label_map_holds():

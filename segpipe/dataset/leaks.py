@@ -1,0 +1,200 @@
+"""Cases that must not be on two sides: those of one patient, of one image file, of one picture."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple
+
+from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.reports import Finding
+from segpipe.errors import SegpipeError, shown
+
+Kind = Literal["patient", "image", "picture"]
+
+_LEAKS_SHOWN = 5
+_KINDS = ("patient", "image", "picture")  # what is told first, where cases share several
+_SAID: dict[Kind, tuple[str, str]] = {
+    "patient": ("patient {}", "put all cases of a patient on one side"),
+    "image": ("the same image (path or SHA-256 {})", "remove all but one of these cases"),
+    "picture": ("the same picture", "remove all but one of these cases"),
+}
+
+
+class Side(NamedTuple):
+    """Cases that are used alike in one division of a data set.
+
+    Attributes:
+        name: such as "fold 0" or "test of the split paper".
+        use: what is done with them: train, validate or test; folds do two of these in turn.
+        cases: of the side.
+    """
+
+    name: str
+    use: str
+    cases: Sequence[Case]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What is on two sides of a division, or more.
+
+    Attributes:
+        kind: patient, image or picture.
+        key: the patient; path or SHA-256 of the image; what the picture is known by.
+        places: side and case of all that share it.
+    """
+
+    kind: Kind
+    key: str
+    places: Sequence[tuple[Side, Case]]
+
+    def __str__(self) -> str:
+        """What is shared, by whom, and the remedy."""
+        shared, remedy = _SAID[self.kind]
+        uses = " and ".join(dict.fromkeys(side.use for side, _ in self.places))
+        sides: dict[str, list[str]] = defaultdict(list)
+        for side, case in self.places:
+            sides[side.name].append(case.case)
+        places = " and ".join(f"{shown(cases, most=3)} ({name})" for name, cases in sides.items())
+        return f"{shared.format(self.key)} would {uses}: {places}; {remedy}"
+
+
+def sides_of_folds(manifest: Manifest) -> list[Side]:
+    """Return the folds as sides; none where a manifest has no folds."""
+    folds: dict[int, list[Case]] = defaultdict(list)
+    for case in manifest.training:
+        if case.fold is not None:
+            folds[case.fold].append(case)
+    return [Side(f"fold {fold}", "train and validate", folds[fold]) for fold in sorted(folds)]
+
+
+def sides_of_split(manifest: Manifest, name: str) -> list[Side]:
+    """Return the parts of a named split as sides, with the cases that the manifest lists."""
+    cases = {case.case: case for case in manifest.training}
+    split = manifest.splits[name]
+    parts = (("train", "train"), ("validation", "validate"), ("test", "test"))
+    return [
+        Side(
+            f"{part} of the split {name}",
+            use,
+            [cases[case] for case in getattr(split, part) if case in cases],
+        )
+        for part, use in parts
+    ]
+
+
+def side_of_test_list(manifest: Manifest) -> Side:
+    """Return the cases that the manifest lists under test."""
+    return Side("listed under test", "test", manifest.test)
+
+
+def leaks(sides: Iterable[Side], contents: Mapping[str, str] | None = None) -> list[Leak]:
+    """Find what is on two sides or more; cases that share several things are told once.
+
+    Args:
+        sides: of one division.
+        contents: case -> what tells that two cases show the same picture, such as a hash, as far as it is known.
+    """
+    sharing: dict[tuple[Kind, str], list[tuple[Side, Case]]] = defaultdict(list)
+    for side in sides:
+        for case in side.cases:
+            for shared in _shared(case, contents or {}):
+                sharing[shared].append((side, case))
+    found: list[Leak] = []
+    told: dict[str, set[int]] = defaultdict(set)
+    for (kind, key), places in sorted(sharing.items(), key=lambda item: _KINDS.index(item[0][0])):
+        if len({side.name for side, _ in places}) < 2:
+            continue
+        if set.intersection(*(told[case.case] for _, case in places)):
+            continue
+        for _, case in places:
+            told[case.case].add(len(found))
+        found.append(Leak(kind, key, places))
+    return found
+
+
+def refuse_leaks(where: str, sides: Sequence[Side], contents: Mapping[str, str] | None = None) -> None:
+    """Refuse a division with a leak; see `leaks`.
+
+    Raises:
+        SegpipeError: naming the first ones.
+    """
+    found = leaks(sides, contents)
+    if found:
+        raise SegpipeError(f"{where}: {shown(map(str, found), between='; ', most=_LEAKS_SHOWN)}")
+
+
+def shared_findings(manifest: Manifest, contents: Mapping[str, str]) -> list[Finding]:
+    """Find what cases of a manifest share and should not.
+
+    Args:
+        manifest: its folds, its splits and its two lists of cases are looked at.
+        contents: case -> what tells that two cases show the same picture, as far as it is known.
+
+    Returns:
+        an error for each leak, and for each picture of two patients; a warning for each other case whose picture was
+        there before.
+    """
+    divisions = [
+        sides_of_folds(manifest),
+        *(sides_of_split(manifest, name) for name in manifest.splits),
+        [Side("training", "train", manifest.training), side_of_test_list(manifest)],
+    ]
+    found = []
+    for sides in divisions:
+        for leak in leaks(sides, contents):
+            first, _ = leak.places[0]
+            case = next(case for side, case in leak.places if side.name != first.name)
+            found.append(Finding("error", case.case, case.images[0], str(leak)))
+    return [*found, *_same_pictures([*manifest.training, *manifest.test], contents, divisions)]
+
+
+def _same_pictures(
+    cases: Sequence[Case], contents: Mapping[str, str], divisions: Sequence[Sequence[Side]]
+) -> Iterator[Finding]:
+    """Yield what is wrong with cases of one picture, but for the leaks."""
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.case in contents:
+            groups[contents[case.case]].append(case)
+    side_of = [{case.case: side.name for side in sides for case in side.cases} for sides in divisions]
+    for group in groups.values():
+        owners = {case.patient: case for case in reversed(group) if case.patient is not None}
+        if len(owners) > 1:
+            owned = sorted(owners.values(), key=group.index)
+            named = shown(f"{case.case} of {case.patient}" for case in owned)
+            message = f"one picture belongs to {len(owned)} patients: {named}; correct the patients, or remove cases"
+            yield Finding("error", owned[1].case, owned[1].images[0], message)
+        elif all(len({sides.get(case.case) for case in group} - {None}) < 2 for sides in side_of):
+            for case in group[1:]:
+                message = f"shows the same picture as {group[0].case}; remove one of the two"
+                yield Finding("warning", case.case, case.images[0], message)
+
+
+def _shared(case: Case, contents: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:
+    """Yield what a case shares with others that must be on its side."""
+    if case.patient is not None:
+        yield "patient", case.patient
+    for key in sorted(image_keys(case)):
+        yield "image", key
+    if case.case in contents:
+        yield "picture", contents[case.case]
+
+
+def image_keys(case: Case) -> set[str]:
+    """Return what tells that two cases show the same image: path, and SHA-256 of the voxels where that is known.
+
+    A .mhd header can be the same text for many scans; what counts is its voxel file of the same name.
+    """
+    keys = set(case.images)
+    for image in case.images:
+        is_header = image.lower().endswith(".mhd")
+        bare = PurePosixPath(image).with_suffix("")
+        for path, digest in case.sha256.items():
+            voxels = path != image and PurePosixPath(path).with_suffix("") == bare
+            if voxels if is_header else path == image:
+                keys.add(digest)
+    return keys
