@@ -145,6 +145,14 @@ def _last_change(folder: Path) -> float:
         return time.time()
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder; False, too, where nobody may look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def require_writable(folder: Path) -> None:
     """Refuse a folder in which no file can be made, before work is done whose result would go there.
 
@@ -173,7 +181,7 @@ def require_writable_file(path: Path) -> None:
     Raises:
         SegpipeError: it is a folder, or the folder around it cannot be written in.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise SegpipeError(f"{path}: is a folder; give the name of a file")
     require_writable(path.parent)
 

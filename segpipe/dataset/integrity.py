@@ -30,7 +30,7 @@ from segpipe.dataset.reports import (
     content_sha256,
 )
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256
+from segpipe.files import file_sha256, is_folder
 from segpipe.labels import LabelTable, check_same_labels
 from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume, voxel_file
 
@@ -69,7 +69,7 @@ def examine_cases(
     """
     if manifest.target == "mask":
         check_same_labels(table, manifest.labels)
-    if not dataset_dir.is_dir():
+    if not is_folder(dataset_dir):
         raise SegpipeError(
             f"{manifest.name}: dataset_dir {dataset_dir} is no folder; give the one in which the manifest's paths "
             f"({cases[0].images[0] if cases else 'of its files'}) begin"
@@ -220,6 +220,10 @@ def _rejecting(path: str) -> Iterator[None]:
         yield
     except SegpipeError as error:
         raise _RejectedError(path, str(error)) from error
+    except OSError as error:  # of a folder that may not be looked into
+        raise _RejectedError(
+            path, f"cannot be read ({error.strerror}); check path and permissions"
+        ) from error
 
 
 def _examine(
@@ -262,9 +266,6 @@ def _examine(
         )
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
-    except OSError as error:  # of a folder that may not be looked into
-        message = f"{error.filename}: cannot be read ({error.strerror}); check path and permissions"
-        findings.append(Finding("error", case.case, case.images[0], message))
     return CaseReport(case.case, tuple(findings), facts)
 
 
@@ -272,10 +273,8 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
     findings = []
     for path, expected in case.sha256.items():
         file = dataset_dir / path
-        if not file.is_file():
-            continue
         with _rejecting(path):
-            found = file_sha256(file)
+            found = file_sha256(file) if file.is_file() else expected
         if found != expected:
             message = (
                 f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
@@ -286,11 +285,9 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
 
 
 def _read(dataset_dir: Path, path: str) -> Volume:
-    if not (dataset_dir / path).exists():
-        raise _RejectedError(
-            path, f"missing below {dataset_dir}; fetch it, or remove the case from the manifest"
-        )
     with _rejecting(path):
+        if not (dataset_dir / path).exists():
+            raise SegpipeError(f"missing below {dataset_dir}; fetch it, or remove the case from the manifest")
         return read_volume(dataset_dir / path)
 
 
