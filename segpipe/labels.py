@@ -33,8 +33,15 @@ _VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold th
 
 
 def class_color(index: int) -> tuple[int, int, int]:
-    """Return how a class is drawn where nobody has said: black for the background, else one of seven in turn."""
-    return _COLORS[(index - 1) % len(_COLORS)] if index else (0, 0, 0)
+    """Return how a class is drawn where nobody has said: black for the background, else one of 21 in turn.
+
+    They are seven, the same seven half way to white, and half way to black.
+    """
+    if not index:
+        return (0, 0, 0)
+    shade, color = divmod((index - 1) % (3 * len(_COLORS)), len(_COLORS))
+    red, green, blue = ((own + (0, 255, 0)[shade]) // (1 if shade == 0 else 2) for own in _COLORS[color])
+    return red, green, blue
 
 
 @dataclass(frozen=True)

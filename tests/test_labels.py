@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segpipe.errors import SegpipeError
-from segpipe.labels import LabelTable, check_same_labels
+from segpipe.labels import LabelTable, check_same_labels, class_color
 
 
 def row(index, name, value, color=(0, 0, 0)):
@@ -173,3 +173,12 @@ def test_other_names_are_refused_and_both_are_shown():
     assert "label table has background, ground-glass, effusion" in str(caught.value)
     assert "manifest has background, nodule" in str(caught.value)
     assert "metadata.json" in str(caught.value)
+
+
+def test_classes_without_a_colour_get_some_that_differ():
+    colors = [class_color(index) for index in range(22)]
+
+    assert colors[:2] == [(0, 0, 0), (230, 159, 0)]
+    assert len(set(colors)) == 22
+    assert all(0 <= part <= 255 for color in colors for part in color)
+    assert class_color(22) == class_color(1)

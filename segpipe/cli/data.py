@@ -13,8 +13,14 @@ import typer
 
 if TYPE_CHECKING:
     from segpipe.dataset import Finding, Part
+    from segpipe.overview import ClassRow, Range
 
-app = typer.Typer(no_args_is_help=True, help="Fetch data sets, describe them, check them, divide them.")
+_FINDINGS_SHOWN = 10
+_WIDEST_TABLE = 10  # columns; with more classes each has a row
+
+app = typer.Typer(
+    no_args_is_help=True, help="Fetch data sets, describe them, check them, divide them, look at them."
+)
 
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
@@ -229,9 +235,83 @@ def _print_parts(parts: Sequence[Part]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    classes = list(parts[0].cases_with)
-    table = Table("part", "cases", "patients", *(f"with {name}" for name in classes))
-    for part in parts:
-        counts = (part.cases, part.patients, *(part.cases_with[name] for name in classes))
-        table.add_row(part.name, *map(str, counts))
+    rows = [
+        ("part", *(part.name for part in parts)),
+        ("cases", *(str(part.cases) for part in parts)),
+        ("patients", *(str(part.patients) for part in parts)),
+        *((f"with {name}", *(str(part.cases_with[name]) for part in parts)) for name in parts[0].cases_with),
+    ]
+    if len(rows) <= _WIDEST_TABLE:
+        rows = list(zip(*rows, strict=True))
+    table = Table(*rows[0])
+    for row in rows[1:]:
+        table.add_row(*row)
     Console(markup=False, emoji=False).print(table)
+
+
+@app.command()
+def show(
+    manifest: ManifestArgument,
+    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifest's paths begin.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUTDIR", help="Of index.html and contact_sheet.png.")
+    ],
+    cases: Annotated[int, typer.Option(min=1, max=500, help="Drawn at the most.")] = 24,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="METADATA.JSON", help="A bundle's label table, for its colours."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
+) -> None:
+    """Write a page of a data set's tables and pictures; exit status 1 where cases have errors."""
+    from segpipe.dataset import load_manifest
+    from segpipe.labels import load_label_table
+    from segpipe.overview import show_dataset
+
+    content = load_manifest(manifest)
+    table = load_label_table(labels) if labels else None
+    shown = show_dataset(content, dataset_dir, output, table, cases=cases, seed=seed, overwrite=overwrite)
+    _print_parts(shown.summary.parts)
+    _print_classes(shown.summary.classes)
+    _print_ranges([*shown.summary.geometry, *shown.summary.intensities])
+    _print_findings(shown.bad[:_FINDINGS_SHOWN])
+    if len(shown.bad) > _FINDINGS_SHOWN:
+        typer.echo(f"and {len(shown.bad) - _FINDINGS_SHOWN} more errors, all on the page")
+    for note in shown.summary.notes:
+        typer.echo(f"note: {note}")
+    left_out = f"; {len(shown.left_out)} more are left out" if shown.left_out else ""
+    typer.echo(f"{shown.page}: {len(shown.cards)} cases are shown{left_out}")
+    if shown.bad:
+        raise typer.Exit(1)
+
+
+def _print_classes(rows: Sequence[ClassRow]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("class", "cases", "voxels", "share", "frequency", "weight")
+    for row in rows:
+        voxels = "" if row.voxels is None else str(row.voxels)
+        weight = "none" if row.weight is None else f"{row.weight:.3g}"
+        table.add_row(
+            row.name,
+            str(row.cases),
+            voxels,
+            f"{100 * row.share:.3g} %",
+            f"{100 * row.frequency:.3g} %",
+            weight,
+        )
+    if rows:
+        Console(markup=False, emoji=False).print(table)
+
+
+def _print_ranges(ranges: Sequence[Range]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", "min", "median", "max", "unit")
+    for one in ranges:
+        table.add_row(one.name, *(f"{value:.4g}" for value in one.spread), one.unit)
+    if ranges:
+        Console(markup=False, emoji=False).print(table)

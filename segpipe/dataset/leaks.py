@@ -27,7 +27,7 @@ class Side(NamedTuple):
     """Cases that are used alike in one division of a data set.
 
     Attributes:
-        name: such as "fold 0" or "test of the split paper".
+        name: such as "fold 0" or "test of paper".
         use: what is done with them: train, validate or test; folds do two of these in turn.
         cases: of the side.
     """
@@ -78,7 +78,7 @@ def sides_of_split(manifest: Manifest, name: str) -> list[Side]:
     parts = (("train", "train"), ("validation", "validate"), ("test", "test"))
     return [
         Side(
-            f"{part} of the split {name}",
+            f"{part} of {name}",
             use,
             [cases[case] for case in getattr(split, part) if case in cases],
         )

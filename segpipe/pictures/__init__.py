@@ -1,5 +1,5 @@
 """Pictures of scans and their label maps."""
 
-from segpipe.pictures.overlay import grey_levels, label_centre, overlay_planes
+from segpipe.pictures.overlay import grey_levels, label_centre, largest_slice, overlay_planes, overlay_slice
 
-__all__ = ["grey_levels", "label_centre", "overlay_planes"]
+__all__ = ["grey_levels", "label_centre", "largest_slice", "overlay_planes", "overlay_slice"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
@@ -14,6 +15,8 @@ _OPACITY = 0.35
 _LONGEST_SIDE = 320  # pixels of the longest plane's longest side: a small crop can be seen, a thick slab fits
 _GAP = 4  # pixels between planes
 _MOST_SAMPLED = 2 * 10**6  # voxels that the grey window is taken from
+Spacing = tuple[float, float]  # of rows and columns, in mm
+Plane = tuple[NDArray[Any], NDArray[np.integer] | None, Spacing]
 
 
 def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
@@ -48,10 +51,10 @@ def grey_levels(image: NDArray[Any]) -> NDArray[np.uint8]:
     Args:
         image: intensities of any shape.
     """
-    low, high = _grey_window(image)
+    window = _grey_window(image)
     levels = np.empty(image.shape, np.uint8)
     for place, plane in zip(levels, image, strict=True):
-        place[...] = np.round(np.clip((plane - low) / ((high - low) or 1.0), 0, 1) * 255)
+        place[...] = np.round(_grey(plane, window) * 255)
     return levels
 
 
@@ -83,15 +86,10 @@ def overlay_planes(
         `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal ones the
         front on the left.
     """
-    low, high = _grey_window(image)
+    window = _grey_window(image)
     zoom = _LONGEST_SIDE / max(size * step for size, step in zip(image.shape, spacing_mm, strict=False))
     pictures = [
-        _draw(
-            np.clip((plane - low) / ((high - low) or 1.0), 0, 1),
-            label_plane,
-            colors,
-            np.asarray(plane_spacing) * zoom,
-        )
+        _draw(_grey(plane, window), label_plane, colors, np.asarray(plane_spacing) * zoom)
         for plane, label_plane, plane_spacing in _planes(image, label_map, centre, spacing_mm)
     ]
     height = max(picture.shape[0] for picture in pictures)
@@ -102,23 +100,94 @@ def overlay_planes(
     return np.concatenate(padded, axis=1)
 
 
+def overlay_slice(
+    image: NDArray[Any],
+    label_map: NDArray[np.integer] | None,
+    colors: Sequence[tuple[int, int, int]],
+    spacing_mm: Sequence[float],
+    axis: int,
+    index: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Draw one plane of a volume, or a 2D image, without and with its label map, as `overlay_planes` does.
+
+    Grey shows what lies around the classes, or without any the plane: twice the range from the 10th to the 90th
+    percentile, as far as the 1st and the 99th. A little bone or air so leaves more of it to a soft tissue.
+
+    Args:
+        image: see `overlay_planes`.
+        label_map: see `overlay_planes`.
+        colors: see `overlay_planes`.
+        spacing_mm: of the voxels, which are drawn as high and wide as they are, the plane's longer side 320 pixels.
+        axis: across which the plane lies: 2 axial, 1 coronal, 0 sagittal; of no meaning for a 2D image.
+        index: of the plane along this axis.
+
+    Returns:
+        two pictures `(height, width, 3)`; None for the second without a label map.
+    """
+    grey, labels, spacing = _plane(image, label_map, spacing_mm, axis, index)
+    pixels = np.asarray(spacing) * _LONGEST_SIDE / np.multiply(grey.shape, spacing).max()
+    levels = _grey(grey, _narrow_window(grey if labels is None else grey[_around(labels)]))
+    plain = _draw(levels, None, colors, pixels)
+    return plain, None if labels is None else _draw(levels, labels, colors, pixels)
+
+
+def _narrow_window(plane: NDArray[Any]) -> tuple[float, float]:
+    least, low, high, most = np.percentile(plane, (1, 10, 90, 99)).tolist()
+    return max(least, low - (high - low) / 2), min(most, high + (high - low) / 2)
+
+
+def _around(labels: NDArray[np.integer]) -> tuple[slice, ...]:
+    """Return the box of the foreground and half as much on each side, a third of the plane at least."""
+    (box, *_) = ndimage.find_objects((labels > 0).astype(np.uint8)) or [None]
+    if box is None:
+        return (slice(None),) * labels.ndim
+    grown = []
+    for side, size in zip(box, labels.shape, strict=True):
+        middle, half = (side.start + side.stop) / 2, max(side.stop - side.start, size / 6)
+        grown.append(slice(max(int(middle - half), 0), int(np.ceil(middle + half))))
+    return tuple(grown)
+
+
+def largest_slice(label_map: NDArray[np.integer], axis: int) -> int:
+    """Return the plane across an axis that has most foreground; the middle one of an empty map."""
+    areas = np.count_nonzero(label_map, axis=tuple(j for j in range(label_map.ndim) if j != axis))
+    return int(areas.argmax()) if areas.any() else label_map.shape[axis] // 2
+
+
 def _planes(
-    image: NDArray[np.floating],
+    image: NDArray[Any],
     label_map: NDArray[np.integer] | None,
     centre: Sequence[int],
     spacing_mm: Sequence[float],
-) -> list[tuple[NDArray[np.floating], NDArray[np.integer] | None, tuple[float, float]]]:
+) -> list[Plane]:
     """Return each plane's grey values, labels and (row, column) spacing, rows first."""
     if image.ndim == 2:
-        return [(image.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0]))]
-    planes = []
-    for fixed, rows, columns in ((2, 1, 0), (1, 2, 0), (0, 2, 1)):
-        # rows run from the top: front to back, or up to down; columns from the patient's right, or front
-        at = (slice(None, None, -1),) * 2
-        grey_plane = np.take(image, centre[fixed], axis=fixed).T[at]
-        label_plane = None if label_map is None else np.take(label_map, centre[fixed], axis=fixed).T[at]
-        planes.append((grey_plane, label_plane, (spacing_mm[rows], spacing_mm[columns])))
-    return planes
+        return [_plane(image, label_map, spacing_mm, -1, 0)]
+    return [_plane(image, label_map, spacing_mm, axis, centre[axis]) for axis in (2, 1, 0)]
+
+
+def _plane(
+    image: NDArray[Any],
+    label_map: NDArray[np.integer] | None,
+    spacing_mm: Sequence[float],
+    axis: int,
+    index: int,
+) -> Plane:
+    if image.ndim == 2:
+        return image.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0])
+    # rows run from the top: front to back, or up to down; columns from the patient's right, or front
+    columns, rows = (other for other in range(3) if other != axis)
+    at = (slice(None, None, -1),) * 2
+    grey = np.take(image, index, axis=axis).T[at]
+    labels = None if label_map is None else np.take(label_map, index, axis=axis).T[at]
+    return grey, labels, (spacing_mm[rows], spacing_mm[columns])
+
+
+def _grey(plane: NDArray[Any], window: tuple[float, float]) -> NDArray[np.floating]:
+    """Return intensities from 0 to 1 in a window."""
+    low, high = window
+    levels: NDArray[np.floating] = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
+    return levels
 
 
 def _draw(

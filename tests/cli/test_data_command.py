@@ -354,6 +354,59 @@ def test_splits_that_cannot_be_made_are_refused(phantoms, tmp_path, given, messa
     assert Path(manifest).read_bytes() == before
 
 
+def test_of_many_classes_each_has_a_row(tmp_path):
+    labels = {str(k): f"organ{k}" for k in range(12)}
+    cases = [{"case": f"c{k}", "image": f"{k}.png", "classes": [labels[str(k // 2)]]} for k in range(24)]
+    content = {"schema_version": 1, "name": "x", "modality": {"0": "X-ray"}, "labels": labels}
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps({**content, "target": "class", "numTraining": 24, "training": cases}))
+
+    result = split(manifest, "--folds", "2")
+
+    rows = [re.findall(r"\w+", line) for line in result.stdout.splitlines() if "│" in line]
+    assert rows == [
+        ["cases", "12", "12"],
+        ["patients", "12", "12"],
+        *(["with", name, "1", "1"] for name in labels.values()),
+    ]
+
+
+# --- show
+
+
+def show(*arguments):
+    return CliRunner().invoke(app, ["data", "show", *map(str, arguments)])
+
+
+def test_a_page_of_a_data_set(phantoms, tmp_path):
+    result = show(phantoms, "--dataset-dir", phantoms.parent, "-o", tmp_path / "out", "--cases", "3")
+
+    assert result.exit_code == 0, result.stderr
+    rows = [re.findall(r"[\w.%]+", line) for line in result.stdout.splitlines() if line.startswith("│")]
+    assert ["training", "4", "4", "4", "4"] in rows
+    assert [row[0] for row in rows].count("anterior") == 1
+    assert next(row for row in rows if row[:3] == ["spacing", "along", "x"])[-1] == "mm"
+    last = f"{tmp_path / 'out' / 'index.html'}: 3 cases are shown; 1 more are left out"
+    assert result.stdout.splitlines()[-1] == last
+    again = show(phantoms, "--dataset-dir", phantoms.parent, "-o", tmp_path / "out")
+    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+    assert (
+        show(phantoms, "--dataset-dir", phantoms.parent, "-o", tmp_path / "out", "--overwrite").exit_code == 0
+    )
+
+
+def test_a_page_with_bad_cases_exits_with_1(phantoms, tmp_path):
+    shutil.copytree(phantoms.parent, tmp_path / "set")
+    (tmp_path / "set" / "imagesTr" / "phantom_002.nii.gz").unlink()
+
+    result = show(phantoms, "--dataset-dir", tmp_path / "set", "-o", tmp_path / "out")
+
+    assert result.exit_code == 1
+    assert "error: phantom_002: imagesTr/phantom_002.nii.gz: missing below" in result.stdout
+    assert "note: 1 of 4 cases have errors" in result.stdout
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
 # --- create
 
 

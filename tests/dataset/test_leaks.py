@@ -61,7 +61,7 @@ def test_every_fold_that_a_patient_is_in_is_told_in_one_finding():
     ("place", "sides"),
     [
         ("folds", "train and validate: a (fold 0) and b (fold 1)"),
-        ("split", "train and test: a (train of the split paper) and b (test of the split paper)"),
+        ("split", "train and test: a (train of paper) and b (test of paper)"),
         ("test", "train and test: a (training) and b (listed under test)"),
     ],
 )

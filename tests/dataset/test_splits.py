@@ -252,11 +252,11 @@ SAME_FILE = [{"sha256": {"a.nii": HASH}}, {"sha256": {"b.nii": HASH}}]
     [
         (
             Split(("a", "c"), ("b",)),
-            "train and validate: a .train of the split paper. and b .validation of the",
+            "train and validate: a .train of paper. and b .validation of paper",
         ),
         (
             Split(("a",), ("c",), ("b",)),
-            "train and test: a .train of the split paper. and b .test of the split",
+            "train and test: a .train of paper. and b .test of paper",
         ),
         (Split(("c",), ("a",), ("b",)), "validate and test"),
     ],

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segpipe.pictures import grey_levels, label_centre, overlay_planes
+from segpipe.pictures import grey_levels, label_centre, largest_slice, overlay_planes, overlay_slice
 
 COLORS = [(0, 0, 0), (230, 159, 0), (86, 180, 233)]
 GAP = 4
@@ -236,3 +236,57 @@ def test_grey_levels_draw_the_same_picture_as_the_scan(dtype):
 
 def test_grey_levels_of_a_blank_scan_are_black():
     assert not grey_levels(np.full((3, 4, 5), 700, np.int16)).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_one_plane_is_that_of_the_three_planes(landmarks, axis):
+    """Where the window is that of the whole: two levels of grey, half and half."""
+    image = np.zeros((32, 32, 32), np.float32)
+    image[(slice(None),) * axis + (slice(16, 32),)] = 1
+    image = np.moveaxis(image, axis, (axis + 1) % 3)
+    labels = np.zeros(image.shape, np.uint8)
+    labels[8:24, 8:24, 8:24] = 2
+    centre = (9, 12, 20)
+    three = planes(draw(image, labels, centre), SIDE, SIDE, SIDE)
+
+    plain, tinted = overlay_slice(image, labels, COLORS, (1, 1, 1), axis, centre[axis])
+
+    np.testing.assert_array_equal(tinted, three[2 - axis])
+    np.testing.assert_array_equal(plain, planes(draw(image, None, centre), SIDE, SIDE, SIDE)[2 - axis])
+
+
+def test_grey_is_set_for_what_lies_around_the_classes():
+    """Soft tissue of 0 to 100 HU beside air and bone: they are beyond black and white."""
+    image = np.full((60, 60), -1000, np.int16)
+    image[20:] = np.random.default_rng(0).integers(0, 101, (40, 60))
+    image[56:] = 1500
+    labels = np.zeros(image.shape, np.uint8)
+    labels[35:41, 25:35] = 1
+
+    plain, _ = overlay_slice(image, labels, COLORS, (1, 1), -1, 0)
+    flat, tinted = overlay_slice(image, None, COLORS, (1, 1), -1, 0)
+
+    assert tinted is None
+    assert np.ptp(plain[:, 150:270].astype(int)) > 200  # columns 28 to 50: tissue alone
+    assert np.ptp(flat[:, 150:270].astype(int)) < 30
+    assert plain[:, :90].max() == 0
+    assert plain[:, 305:].min() == 255
+
+
+def test_pixels_of_a_plane_are_as_high_and_wide_as_they_are():
+    image = np.random.default_rng(0).random((40, 20, 10))
+
+    for axis, size in ((2, (160, 320)), (1, (320, 320)), (0, (320, 160))):
+        plain, _ = overlay_slice(image, None, COLORS, (1.0, 1.0, 4.0), axis, 3)
+        assert plain.shape == (*size, 3)
+
+
+def test_the_largest_slice_has_most_foreground_of_all_classes():
+    labels = np.zeros((6, 6, 9), np.uint8)
+    labels[:2, :2, 3] = 1
+    labels[:2, :2, 7] = 1
+    labels[5, 5, 7] = 2
+
+    assert largest_slice(labels, 2) == 7
+    assert largest_slice(labels, 0) == 0
+    assert largest_slice(np.zeros_like(labels), 2) == 4

@@ -1,0 +1,141 @@
+"""One case as a picture with its caption: the slice with most foreground, without and with its label map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.dataset import Case, CaseReport, Manifest
+from segpipe.errors import SegpipeError
+from segpipe.labels import LabelTable
+from segpipe.pictures import largest_slice, overlay_slice
+from segpipe.volumes import Grid, read_channels, read_volume
+
+_PLANES = ("sagittal", "coronal", "axial")
+_THICK = 1.5  # times the smallest spacing: slices lie across the thickest axis
+_THIN = 3.0  # times shorter than the other two axes: a slab is looked at from above
+_MOST_CHANNELS = 4  # beside each other; more would be too small to see
+_GAP = 4  # pixels between channels
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the contact sheet shows of one case.
+
+    Attributes:
+        case: its id.
+        place: where it belongs, such as "fold 0".
+        classes: of its label map, or of the manifest.
+        size: such as "35 x 51 x 35 voxels".
+        spacing: such as "1 x 1 x 1 mm".
+        view: which slice, such as "axial, z = 17"; empty for a picture.
+        remarks: what is odd about it.
+        plain: (height, width, 3), 0 to 255; None where it could not be drawn.
+        tinted: the same with the classes in their colours; None without a label map.
+    """
+
+    case: str
+    place: str
+    classes: Sequence[str]
+    size: str
+    spacing: str
+    view: str
+    remarks: Sequence[str]
+    plain: NDArray[np.uint8] | None
+    tinted: NDArray[np.uint8] | None
+
+
+def make_card(
+    case: Case,
+    place: str,
+    classes: Sequence[str],
+    report: CaseReport,
+    dataset_dir: Path,
+    manifest: Manifest,
+    table: LabelTable,
+) -> Card:
+    """Read one case and draw it.
+
+    Args:
+        case: to draw.
+        place: where it belongs.
+        classes: that it has.
+        report: of the case, without errors.
+        dataset_dir: where its files lie.
+        manifest: says which values its label map stores.
+        table: the classes and their colours.
+    """
+    remarks = [finding.message for finding in report.findings]
+    if case.label is None and manifest.target == "mask":
+        remarks.append("no label map")
+    size = spacing = view = ""
+    if report.facts is not None:
+        size = f"{_times(report.facts.size)} voxels"
+        spacing = f"{_times(report.facts.spacing_mm)} mm"
+    plain = tinted = None
+    try:
+        image = read_channels([dataset_dir / path for path in case.images])
+        labels = None
+        if case.label is not None:
+            labels = table.to_indices(read_volume(dataset_dir / case.label).array, manifest.labels)
+        channels = list(image.channels)[:_MOST_CHANNELS]
+        if len(channels) < image.num_channels:
+            remarks.append(f"{len(channels)} of {image.num_channels} channels are shown")
+        plain, tinted, view = _draw(channels, labels, image.grid, table)
+    except SegpipeError as error:
+        remarks.append(str(error))
+    return Card(case.case, place, classes, size, spacing, view, remarks, plain, tinted)
+
+
+def _draw(
+    channels: Sequence[NDArray[Any]], labels: NDArray[np.integer] | None, grid: Grid, table: LabelTable
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, str]:
+    """Draw all channels of a slice beside each other, without and with the label map, and say which slice it is."""
+    if grid.spatial_dims == 2:
+        axis, index, view = -1, 0, ""
+        spacing_mm: Sequence[float] = grid.spacing_mm
+    else:
+        turn = nibabel.io_orientation(grid.affine)
+        spacing_mm = np.asarray(grid.spacing_mm)[np.argsort(turn[:, 0])].tolist()
+        channels = [nibabel.orientations.apply_orientation(channel, turn) for channel in channels]
+        labels = None if labels is None else nibabel.orientations.apply_orientation(labels, turn)
+        axis = slice_axis(channels[0].shape, spacing_mm)
+        index = largest_slice(labels, axis) if labels is not None else channels[0].shape[axis] // 2
+        own = int(np.flatnonzero(turn[:, 0] == axis)[0])
+        stored = index if turn[own, 1] > 0 else grid.size[own] - 1 - index
+        view = f"{_PLANES[axis]}, {'xyz'[own]} = {stored}"
+    drawn = [overlay_slice(one, labels, table.colors, spacing_mm, axis, index) for one in channels]
+    tinted = [picture for _, picture in drawn if picture is not None]
+    return _row([plain for plain, _ in drawn]), _row(tinted) if tinted else None, view
+
+
+def slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
+    """Return across which axis a volume in RAS order is looked at.
+
+    The one along which it is coarse, or thin, since its slices were made so; else axial.
+
+    Args:
+        size: voxels along x, y, z.
+        spacing_mm: along the same axes.
+    """
+    extent = np.asarray(size) * spacing_mm
+    if max(spacing_mm) > _THICK * min(spacing_mm):
+        return int(np.argmax(spacing_mm))
+    if np.sort(extent)[1] > _THIN * extent.min():
+        return int(np.argmin(extent))
+    return 2
+
+
+def _row(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    gap = np.zeros((pictures[0].shape[0], _GAP, 3), np.uint8)
+    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:], axis=1)
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:.3g}" if value < 100 else f"{value:.0f}" for value in values)

@@ -1,0 +1,71 @@
+"""Histograms as SVG, to stand inside a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+_WIDTH, _HEIGHT, _BASE = 260, 110, 88
+_MOST_BARS, _WIDEST_BAR = 20, 32
+
+
+def histogram(values: Sequence[float], unit: str) -> Markup:
+    """Draw how often values occur: a bar a value where they are few, else twenty of equal width.
+
+    Args:
+        values: one a case.
+        unit: of the values, for what is said of a bar.
+    """
+    bars = _bars(values)
+    most = max(count for *_, count in bars)
+    low, high = min(values), max(values)
+    step = _WIDTH / len(bars)
+    width = min(step - 2, _WIDEST_BAR)
+    drawn = Markup("").join(
+        Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>').format(
+            (position + 0.5) * step - width / 2,
+            _BASE - (_BASE - 6) * count / most,
+            width,
+            (_BASE - 6) * count / most,
+            f"{_range(first, last)} {unit}".rstrip() + f": {count} case{'' if count == 1 else 's'}",
+        )
+        for position, (first, last, count) in enumerate(bars)
+    )
+    axis = Markup('<line x1="0" x2="{}" y1="{}" y2="{}"/>').format(_WIDTH, _BASE, _BASE)
+    places = ((0, "start", low), (_WIDTH, "end", high)) if high > low else ((_WIDTH / 2, "middle", low),)
+    ends = Markup("").join(
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(x, _BASE + 16, anchor, f"{value:.4g}")
+        for x, anchor, value in places
+    )
+    return Markup('<svg viewBox="0 0 {} {}" role="img">{}{}{}</svg>').format(
+        _WIDTH, _HEIGHT, drawn, axis, ends
+    )
+
+
+def _bars(values: Sequence[float]) -> list[tuple[float, float, int]]:
+    """Return first and last value of each bar, and how many values are in it."""
+    rounded = np.round(values, 6)
+    distinct, counts = np.unique(rounded, return_counts=True)
+    if len(distinct) <= 2:
+        return [
+            (value, value, count) for value, count in zip(distinct.tolist(), counts.tolist(), strict=True)
+        ]
+    whole = bool((distinct == np.round(distinct)).all())
+    span = distinct[-1] - distinct[0]
+    if whole:  # bars of whole numbers, all of them equally many
+        width = max(int(np.ceil((span + 1) / _MOST_BARS)), 1)
+        edges = np.arange(distinct[0], distinct[-1] + width + 1, width) - 0.5
+    else:
+        edges = np.linspace(distinct[0], distinct[-1], min(_MOST_BARS, len(distinct)) + 1)
+    counted, _ = np.histogram(rounded, edges)
+    half = 0.5 if whole else 0.0
+    return [
+        (first + half, last - half, int(count))
+        for first, last, count in zip(edges[:-1].tolist(), edges[1:].tolist(), counted, strict=True)
+    ]
+
+
+def _range(first: float, last: float) -> str:
+    return f"{first:.4g}" if first == last else f"{first:.4g} to {last:.4g}"

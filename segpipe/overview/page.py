@@ -1,0 +1,87 @@
+"""The tables, histograms and cards of a data set as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import segpipe
+from segpipe.dataset import Finding, Manifest
+from segpipe.overview.cards import Card
+from segpipe.overview.charts import histogram
+from segpipe.overview.summary import Color, Summary
+
+
+def render_page(
+    manifest: Manifest,
+    summary: Summary,
+    cards: Sequence[Card],
+    left_out: Sequence[str],
+    bad: Sequence[Finding],
+    legend: Sequence[tuple[str, Color]],
+) -> str:
+    """Return the page.
+
+    Args:
+        manifest: of the data set.
+        summary: its tables.
+        cards: of the cases shown.
+        left_out: sound cases that are not shown.
+        bad: what is wrong with those that cannot be shown.
+        legend: name and colour of each class.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    patients = {case.patient for case in (*manifest.training, *manifest.test)} - {None}
+    return environment.get_template("page.html").render(
+        manifest=manifest,
+        summary=summary,
+        patients=len(patients),
+        cards=cards,
+        left_out=left_out,
+        bad=bad,
+        legend=legend,
+        colors=dict(legend),
+        most=max((row.share for row in summary.classes), default=1.0) or 1.0,
+        histogram=histogram,
+        number=_number,
+        percent=_percent,
+        png=_png,
+        css=_css,
+        version=segpipe.__version__,
+    )
+
+
+def _number(value: float) -> str:
+    """Return a number with its thousands apart, or four digits of it."""
+    if float(value).is_integer():
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.4g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _css(color: Color) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def _png(picture: NDArray[np.uint8]) -> str:
+    """Return a picture as a data URI; a grey one takes a third of the space."""
+    grey = bool((picture[..., :1] == picture).all())
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if grey else picture).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,145 @@
+"""The page of a data set: every case read, summed up in tables, and some of them drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segpipe.dataset import Case, CaseReport, Finding, Manifest, examine_cases
+from segpipe.dataset.progress import with_progress
+from segpipe.dataset.splitting import class_names, present_classes
+from segpipe.errors import SegpipeError
+from segpipe.files import is_folder, require_writable, write_atomically, write_text
+from segpipe.labels import LabelTable, check_same_labels, same_name
+from segpipe.overview.cards import Card, make_card
+from segpipe.overview.page import render_page
+from segpipe.overview.selection import spread_choice
+from segpipe.overview.sheet import contact_sheet
+from segpipe.overview.summary import Summary, class_colors, summarize
+
+PAGE, SHEET = "index.html", "contact_sheet.png"
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What was found and written.
+
+    Attributes:
+        summary: the tables.
+        cards: of the cases shown.
+        left_out: sound cases that are not shown.
+        bad: what is wrong with the cases that cannot be shown.
+        page: the HTML file.
+        sheet: the PNG file beside it; None where no case could be drawn.
+    """
+
+    summary: Summary
+    cards: Sequence[Card]
+    left_out: Sequence[str]
+    bad: Sequence[Finding]
+    page: Path
+    sheet: Path | None
+
+
+def show_dataset(
+    manifest: Manifest,
+    dataset_dir: Path,
+    output: Path,
+    colors: LabelTable | None = None,
+    *,
+    cases: int = 24,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Overview:
+    """Read a data set and write a page of tables and pictures of it; a bad case is named there and stops nothing.
+
+    Args:
+        manifest: of the data set.
+        dataset_dir: where its files lie.
+        output: folder of `index.html` and `contact_sheet.png`.
+        colors: whose colours the classes of label maps have; None for colours that are told apart.
+        cases: how many are drawn at the most, spread over classes and folds.
+        seed: of the lots by which they are chosen.
+        overwrite: replace the page.
+
+    Raises:
+        SegpipeError: the page is there already, would lie among the scans or cannot be written, there is no folder
+            `dataset_dir`, or the manifest's labels are not the table's.
+    """
+    _require_free(output, dataset_dir, overwrite=overwrite)
+    table = manifest.label_table() if colors is None else _colored(manifest, colors)
+    listed = [*manifest.training, *manifest.test]
+    reports = examine_cases(listed, dataset_dir, manifest, table, checksums=False)
+    summary = summarize(manifest, reports, table)
+    of_case = {case.case: (case, report) for case, report in zip(listed, reports, strict=True)}
+    strata = {
+        name: (place_of(manifest, case), present_classes(manifest, case, report.facts))
+        for name, (case, report) in of_case.items()
+        if not report.has_errors
+    }
+    chosen, left_out = spread_choice(strata, cases, seed)
+    cards = _cards({name: of_case[name] for name in chosen}, strata, dataset_dir, manifest, table)
+    bad = [finding for report in reports for finding in report.findings if finding.severity == "error"]
+    legend = list(zip(class_names(manifest), class_colors(manifest, table), strict=True))
+    sheet = None
+    (output / SHEET).unlink(missing_ok=True)
+    if any(card.plain is not None for card in cards):
+        title = f"{manifest.name}: {len(cards)} of {len(listed)} cases"
+        picture = contact_sheet(cards, title, legend if manifest.target == "mask" else [])
+        sheet = output / SHEET
+        write_atomically(sheet, lambda file: picture.save(file, "PNG"))
+    page = output / PAGE
+    write_text(page, render_page(manifest, summary, cards, left_out, bad, legend))
+    return Overview(summary, cards, left_out, bad, page, sheet)
+
+
+def place_of(manifest: Manifest, case: Case) -> str:
+    """Return where a case belongs: its fold, else its part of the first split that names it, else the list it is in."""
+    if case.fold is not None:
+        return f"fold {case.fold}"
+    if any(case.case == other.case for other in manifest.test):
+        return "test"
+    for name, split in manifest.splits.items():
+        for part in ("train", "validation", "test"):
+            if case.case in getattr(split, part):
+                return f"{part} of {name}"
+    return "training"
+
+
+def _colored(manifest: Manifest, colors: LabelTable) -> LabelTable:
+    """Return the manifest's label table in the colours of another of the same classes."""
+    check_same_labels(colors, manifest.labels)
+    color_of = {same_name(label.name): label.color for label in colors.labels}
+    own = manifest.label_table().labels
+    return LabelTable(tuple(replace(label, color=color_of[same_name(label.name)]) for label in own))
+
+
+def _cards(
+    chosen: Mapping[str, tuple[Case, CaseReport]],
+    strata: Mapping[str, tuple[str, frozenset[str]]],
+    dataset_dir: Path,
+    manifest: Manifest,
+    table: LabelTable,
+) -> list[Card]:
+    cards = []
+    for name in with_progress(list(chosen), "Drawing cases"):
+        case, report = chosen[name]
+        place, present = strata[name]
+        classes = [one for one in class_names(manifest) if one in present]
+        cards.append(make_card(case, place, classes, report, dataset_dir, manifest, table))
+    return cards
+
+
+def _require_free(output: Path, dataset_dir: Path, *, overwrite: bool) -> None:
+    there = [name for name in (PAGE, SHEET) if (output / name).exists()] if is_folder(output) else []
+    if there and not overwrite:
+        raise SegpipeError(
+            f"{output / there[0]}: exists already; choose another --output, or add --overwrite"
+        )
+    if output.resolve().is_relative_to(dataset_dir.resolve()):
+        raise SegpipeError(
+            f"{output}: lies inside the data set's folder {dataset_dir}, where its pictures might be taken for scans; "
+            "choose another --output"
+        )
+    require_writable(output)

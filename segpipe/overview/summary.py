@@ -1,0 +1,186 @@
+"""A data set in tables: its parts, its classes and the weights they give, sizes, spacings, intensities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segpipe.dataset import Case, CaseReport, Manifest, Part
+from segpipe.dataset.leaks import Side, sides_of_folds, sides_of_split
+from segpipe.dataset.reports import CaseFacts
+from segpipe.dataset.splitting import class_names, part_of, present_classes
+from segpipe.errors import SegpipeError
+from segpipe.labels import LabelTable, class_color
+from segpipe.losses import ClassCounts, median_frequency_weights
+
+_AXES = "xyz"
+Color = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class in the training cases.
+
+    Attributes:
+        name: of the class.
+        color: in which it is drawn.
+        cases: that have it.
+        voxels: of all label maps together; None where there are no label maps.
+        share: of all voxels, or of all cases where there are no label maps.
+        frequency: what the weight is made from: of the voxels of the label maps that have it, or of all cases.
+        weight: by median frequency balancing; None where a class is in no case.
+    """
+
+    name: str
+    color: Color
+    cases: int
+    voxels: int | None
+    share: float
+    frequency: float
+    weight: float | None
+
+
+@dataclass(frozen=True)
+class Range:
+    """What the cases have of one thing.
+
+    Attributes:
+        name: such as "size along x" or "T1, mean".
+        unit: such as "mm"; empty for what has none.
+        values: one a case.
+    """
+
+    name: str
+    unit: str
+    values: Sequence[float]
+
+    @property
+    def spread(self) -> tuple[float, float, float]:
+        """Minimum, median and maximum."""
+        return min(self.values), float(np.median(self.values)), max(self.values)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A data set in tables.
+
+    Attributes:
+        parts: training, each fold, each part of each split, test.
+        classes: by index, with the background where there are label maps.
+        geometry: sizes and spacings of all sound cases.
+        intensities: mean and standard deviation of each channel.
+        notes: what a person should know of the tables.
+    """
+
+    parts: Sequence[Part]
+    classes: Sequence[ClassRow]
+    geometry: Sequence[Range]
+    intensities: Sequence[Range]
+    notes: Sequence[str]
+
+
+def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTable) -> Summary:
+    """Sum up what reading a data set told.
+
+    Args:
+        manifest: of the data set.
+        reports: of its training cases and its test cases, in this order; those with errors count in no class.
+        table: the classes and their colours.
+    """
+    facts = {r.case: r.facts for r in reports if r.facts is not None and not r.has_errors}
+    training = [case for case in manifest.training if case.case in facts]
+    rows, notes = _class_rows(manifest, training, facts, table)
+    bad = len(reports) - len(facts)
+    if bad:
+        notes = [
+            f"{bad} of {len(reports)} cases have errors and count in no class, size or intensity",
+            *notes,
+        ]
+    unknown = sum(case.patient is None for case in (*manifest.training, *manifest.test))
+    if unknown:
+        notes = [
+            *notes,
+            f"of {unknown} of {len(reports)} cases the patient is unknown: each counts as one of its own",
+        ]
+    sound = list(facts.values())
+    return Summary(_parts(manifest, facts), rows, _geometry(sound), _intensities(sound), notes)
+
+
+def all_sides(manifest: Manifest) -> list[Side]:
+    """Return the cases as a person divides them: all, by fold, by the parts of each split, under test."""
+    splits = [side for name in manifest.splits for side in sides_of_split(manifest, name)]
+    sides = [Side("training", "train", manifest.training), *sides_of_folds(manifest), *splits]
+    return [side for side in (*sides, Side("test", "test", manifest.test)) if side.cases]
+
+
+def _parts(manifest: Manifest, facts: Mapping[str, CaseFacts]) -> list[Part]:
+    cases = (*manifest.training, *manifest.test)
+    classes = {case.case: present_classes(manifest, case, facts.get(case.case)) for case in cases}
+    return [part_of(side.name, side.cases, classes, class_names(manifest)) for side in all_sides(manifest)]
+
+
+def _class_rows(
+    manifest: Manifest, training: Sequence[Case], facts: Mapping[str, CaseFacts], table: LabelTable
+) -> tuple[list[ClassRow], list[str]]:
+    if not training:
+        return [], []
+    if manifest.target == "mask":
+        per_map = [[facts[case.case].class_voxels[name] for name in table.names] for case in training]
+        counts = ClassCounts.of_maps(per_map, table.names)
+        having, names, colors = (np.array(per_map) > 0).sum(axis=0), table.names, table.colors
+        total = int(counts.class_voxels.sum())
+    else:
+        names = class_names(manifest)
+        colors = class_colors(manifest, table)
+        having = np.array(
+            [sum(name in present_classes(manifest, case, None) for case in training) for name in names]
+        )
+        counts = ClassCounts(having, np.full(len(names), len(training)), names)
+        total = len(training)
+    notes = []
+    try:
+        weights: list[float | None] = [round(float(weight), 6) for weight in median_frequency_weights(counts)]
+    except SegpipeError as error:
+        weights, notes = [None] * len(names), [str(error)]
+    rows = [
+        ClassRow(
+            name,
+            color,
+            int(cases),
+            int(voxels) if manifest.target == "mask" else None,
+            share=int(voxels) / total,
+            frequency=int(voxels) / max(int(of), 1),
+            weight=weight,
+        )
+        for name, color, cases, voxels, of, weight in zip(
+            names, colors, having, counts.class_voxels, counts.map_voxels, weights, strict=True
+        )
+    ]
+    return rows, notes
+
+
+def class_colors(manifest: Manifest, table: LabelTable) -> tuple[Color, ...]:
+    """Return a colour for each of `class_names`: the table's, but none black where no class is a background."""
+    if manifest.target == "mask":
+        return table.colors[1:]
+    return tuple(class_color(position + 1) for position in range(len(class_names(manifest))))
+
+
+def _geometry(facts: Sequence[CaseFacts]) -> list[Range]:
+    dims = max((len(fact.size) for fact in facts), default=0)
+    return [
+        Range(f"{what} along {_AXES[axis]}", unit, [getattr(fact, key)[axis] for fact in facts])
+        for what, key, unit in (("size", "size", "voxels"), ("spacing", "spacing_mm", "mm"))
+        for axis in range(dims)
+    ]
+
+
+def _intensities(facts: Sequence[CaseFacts]) -> list[Range]:
+    channels = [fact.channels for fact in facts]
+    return [
+        Range(f"{own[0].name}, {what}", "", [getattr(channel, key) for channel in own])
+        for own in zip(*channels, strict=True)
+        for what, key in (("mean", "mean"), ("standard deviation", "std"))
+    ]
