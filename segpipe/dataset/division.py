@@ -124,13 +124,15 @@ def groups_of_cases(cases: Sequence[Case], contents: Sequence[str] | None = None
 
 
 def _sizes(total: int, shares: Sequence[int], random: np.random.Generator) -> list[int]:
-    """Return whole sizes in proportion to shares; what rounding leaves goes to the largest remainders, by lot."""
+    """Return whole sizes of 1 at least in proportion to shares; what rounding leaves goes by remainder, then by lot."""
     exact = [total * share / sum(shares) for share in shares]
     sizes = [max(int(size), 1) for size in exact]
     lots = random.permutation(len(shares))
-    by_remainder = sorted(range(len(shares)), key=lambda part: (sizes[part] - exact[part], lots[part]))
-    for part in by_remainder[: max(total - sum(sizes), 0)]:
-        sizes[part] += 1
+    while sum(sizes) < total:
+        sizes[min(range(len(shares)), key=lambda part: (sizes[part] - exact[part], lots[part]))] += 1
+    while sum(sizes) > total:  # small shares have more than theirs
+        large = [part for part, size in enumerate(sizes) if size > 1]
+        sizes[max(large, key=lambda part: (sizes[part] - exact[part], lots[part]))] -= 1
     return sizes
 
 

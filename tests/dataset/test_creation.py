@@ -81,13 +81,13 @@ def test_cases_without_a_label_map_and_patients_on_both_sides_are_noted(folder):
 def test_files_that_cannot_be_read_are_named(folder, monkeypatch):
     top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
 
-    def refuse(path):
+    def refuse(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("segpipe.dataset.integrity.file_sha256", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
 
     with pytest.raises(
-        SegpipeError, match=r"a.nii.gz: cannot be read \(Permission denied\); check the permissions"
+        SegpipeError, match=r"a.nii.gz: cannot be read \(Permission denied\); check path and permissions"
     ):
         create_manifest(top, **KNOWN)
 

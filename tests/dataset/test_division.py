@@ -141,6 +141,12 @@ def test_the_same_picture_stays_on_one_side():
         assert parts[1] == parts[4]
 
 
+def test_a_part_has_a_case_however_small_its_share():
+    """Four cases by 1, 1, 3, 1: two thirds of a case, three times, and two."""
+    assert sorted(divided(make_cases([None] * 4), [1, 1, 3, 1], 0)) == [0, 1, 2, 3]
+    assert Counter(divided(make_cases([None] * 12), [97, 1, 2], 0)) == {0: 10, 1: 1, 2: 1}
+
+
 def test_classes_give_way_where_a_part_would_stay_empty():
     """The rarest class would put the single case into the larger part, and the patient has no other place."""
     cases = make_cases(["p", None, "p"])
