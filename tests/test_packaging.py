@@ -26,7 +26,7 @@ def test_wheel_holds_every_module_and_manifest(wheel, pytestconfig):
     root = pytestconfig.rootpath
     expected = {path.relative_to(root).as_posix() for path in (root / "segpipe").rglob("*.py")}
     expected |= {f"segpipe/data_manifests/{path.name}" for path in (root / "data_manifests").glob("*.json")}
-    expected.add("segpipe/dataset/manifest.schema.json")
+    expected |= {"segpipe/dataset/manifest.schema.json", "segpipe/overview/page.html"}
 
     assert expected <= set(wheel.namelist())
 

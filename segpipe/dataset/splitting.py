@@ -180,5 +180,7 @@ def _sizes_told(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:
 def _kept_together(cases: Sequence[Case], contents: Sequence[str] | None) -> list[str]:
     """Say which cases show the same image, by path, by the manifest's checksums or by what their files hold."""
     groups = groups_of_cases([replace(case, patient=None) for case in cases], contents)
-    same = [" and ".join(cases[position].case for position in group) for group in groups if len(group) > 1]
+    same = [
+        shown((cases[position].case for position in group), " and ") for group in groups if len(group) > 1
+    ]
     return [f"the same picture in several cases, which stay together: {shown(same, '; ')}"] if same else []

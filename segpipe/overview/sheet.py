@@ -63,7 +63,8 @@ def _picture(card: Card) -> Image.Image:
 
 
 def _fitting(text: str, font: Any, width: int = _WIDTH) -> str:
-    """Return a text cut to a width in pixels."""
+    """Return a text in one line, cut to a width in pixels."""
+    text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:
