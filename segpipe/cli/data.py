@@ -22,6 +22,10 @@ app = typer.Typer(
     no_args_is_help=True, help="Fetch data sets, describe them, check them, divide them, look at them."
 )
 
+DatasetDirOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where the manifest's paths begin; default: where it says."),
+]
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
 ]
@@ -143,7 +147,7 @@ def _class_names(given: Sequence[str]) -> dict[int, str] | None:
 @app.command()
 def check(
     manifest: ManifestArgument,
-    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifest's paths begin.")],
+    dataset_dir: DatasetDirOption = None,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="METADATA.JSON", help="A bundle's label table; default: the manifest's labels."),
@@ -154,7 +158,7 @@ def check(
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
-    from segpipe.dataset import check_cases, load_manifest
+    from segpipe.dataset import check_cases, dataset_dir_of, load_manifest
     from segpipe.files import require_writable_file, write_json
     from segpipe.labels import load_label_table
 
@@ -163,7 +167,8 @@ def check(
     if json_file is not None:
         require_writable_file(json_file)
     cases = [*content.training, *content.test]
-    findings = check_cases(cases, dataset_dir, content, table, checksums=checksums)
+    folder = dataset_dir_of(manifest, content, dataset_dir)
+    findings = check_cases(cases, folder, content, table, checksums=checksums)
     errors = [finding for finding in findings if finding.severity == "error"]
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if json_file is not None:
@@ -195,10 +200,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 @app.command()
 def split(
     manifest: ManifestArgument,
-    dataset_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where its paths begin; without it no class is looked at."),
-    ] = None,
+    dataset_dir: DatasetDirOption = None,
     folds: Annotated[int | None, typer.Option(help="How many, for cross-validation.")] = None,
     train: Annotated[int | None, typer.Option(min=1, help="Share, or number of cases, to train on.")] = None,
     validation: Annotated[int, typer.Option(min=0, help="Share to validate with.")] = 0,
@@ -211,7 +213,13 @@ def split(
     ] = None,
 ) -> None:
     """Divide cases into folds, or once: no patient on two sides, every class on each where that can be."""
-    from segpipe.dataset import divide_manifest, is_plain_decathlon, load_manifest, write_manifest
+    from segpipe.dataset import (
+        divide_manifest,
+        is_plain_decathlon,
+        known_dataset_dir,
+        load_manifest,
+        write_manifest,
+    )
     from segpipe.errors import SegpipeError
     from segpipe.files import require_writable_file
 
@@ -223,7 +231,8 @@ def split(
         )
     require_writable_file(target)
     shares = None if train is None else {"train": train, "validation": validation, "test": test}
-    division = divide_manifest(content, dataset_dir, num_folds=folds, shares=shares, name=name, seed=seed)
+    folder = dataset_dir or known_dataset_dir(manifest, content)
+    division = divide_manifest(content, folder, num_folds=folds, shares=shares, name=name, seed=seed)
     write_manifest(division.manifest, target)
     _print_parts(division.parts)
     for note in division.notes:
@@ -252,10 +261,10 @@ def _print_parts(parts: Sequence[Part]) -> None:
 @app.command()
 def show(
     manifest: ManifestArgument,
-    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where the manifest's paths begin.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="OUTDIR", help="Of index.html and contact_sheet.png.")
     ],
+    dataset_dir: DatasetDirOption = None,
     cases: Annotated[int, typer.Option(min=1, max=500, help="Drawn at the most.")] = 24,
     labels: Annotated[
         Path | None,
@@ -265,13 +274,14 @@ def show(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
 ) -> None:
     """Write a page of a data set's tables and pictures; exit status 1 where cases have errors."""
-    from segpipe.dataset import load_manifest
+    from segpipe.dataset import dataset_dir_of, load_manifest
     from segpipe.labels import load_label_table
     from segpipe.overview import show_dataset
 
     content = load_manifest(manifest)
     table = load_label_table(labels) if labels else None
-    shown = show_dataset(content, dataset_dir, output, table, cases=cases, seed=seed, overwrite=overwrite)
+    folder = dataset_dir_of(manifest, content, dataset_dir)
+    shown = show_dataset(content, folder, output, table, cases=cases, seed=seed, overwrite=overwrite)
     _print_parts(shown.summary.parts)
     _print_classes(shown.summary.classes)
     _print_ranges([*shown.summary.geometry, *shown.summary.intensities])

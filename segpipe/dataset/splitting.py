@@ -15,7 +15,9 @@ from segpipe.dataset.splits import with_folds, with_split
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name
 
-_NOT_STRATIFIED = "not stratified: without --dataset-dir no label map was read, so a part may lack a class"
+_NOT_STRATIFIED = (
+    "not stratified: where the files lie is not known (--dataset-dir), so a part may lack a class"
+)
 _WHOLES = (10, 100)  # tenths and per cent: what shares add up to
 
 

@@ -180,7 +180,7 @@ def test_folds_as_a_process(decathlon, tmp_path):
 
     rows = [re.findall(r"\w+", line) for line in result.stdout.splitlines() if "│ fold" in line]
     assert rows == [["fold", str(fold), "2", "2"] for fold in range(3)]
-    assert "note: not stratified: without --dataset-dir" in result.stdout
+    assert "note: not stratified: where the files lie is not known (--dataset-dir)" in result.stdout
     assert "note: some patients are unknown" in result.stdout
     folds = [case.fold for case in load_manifest(tmp_path / "m.json").training]
     assert sorted(folds) == [0, 0, 1, 1, 2, 2]
@@ -369,6 +369,21 @@ def test_of_many_classes_each_has_a_row(tmp_path):
         ["patients", "12", "12"],
         *(["with", name, "1", "1"] for name in labels.values()),
     ]
+
+
+def test_a_manifest_that_says_where_its_files_lie_needs_no_folder(phantoms, tmp_path):
+    """It is beside them, or notes where they are."""
+    content = json.loads(phantoms.read_text())
+    noted = tmp_path / "m.json"
+    noted.write_text(json.dumps({**content, "dataset_dir": str(phantoms.parent)}))
+
+    assert check(phantoms).exit_code == check(noted).exit_code == 0
+    assert "with anterior" in split(noted, "--folds", "2").stdout
+    assert show(noted, "-o", tmp_path / "out").exit_code == 0
+    noted.write_text(json.dumps(content))
+    for unknown in (check(noted), show(noted, "-o", tmp_path / "two")):
+        assert unknown.exit_code == 2
+        assert "where its files lie is not known; say it with --dataset-dir" in unknown.stderr
 
 
 # --- show
