@@ -353,15 +353,21 @@ def _network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, N
             ),
             "dropout": Number(0.2, "of the deepest stage; as in our bundles of slices"),
         }
+    coarse = "1 across an axis that is more than twice as coarse as the finest"
+    kernels, strides = _plain(network.kernels), _plain(network.strides)
     return {
         "filters": Number(list(network.widths), why),
-        "kernel_size": Number(
-            list(map(list, network.kernels)),
-            "1 across an axis that is more than twice as coarse as the finest",
-        ),
-        "strides": Number(list(map(list, network.strides)), f"every axis down to 4 voxels or so: {bottom}"),
-        "upsample_kernel_size": Number(list(map(list, network.strides[1:])), "as the strides"),
+        "kernel_size": Number(kernels, "no axis is coarse" if isinstance(kernels[0], int) else coarse),
+        "strides": Number(strides, f"every axis down to 4 voxels or so: {bottom}"),
+        "upsample_kernel_size": Number(strides[1:], "as the strides"),
     }
+
+
+def _plain(levels: Sequence[Sequence[int]]) -> list[Any]:
+    """Return levels as YAML has them, a number each where all axes are alike."""
+    if all(len(set(level)) == 1 for level in levels):
+        return [level[0] for level in levels]
+    return list(map(list, levels))
 
 
 def _schedule(data: Fingerprint, wishes: Wishes, dims: int, network: Architecture) -> dict[str, Number]:
@@ -378,7 +384,7 @@ def _schedule(data: Fingerprint, wishes: Wishes, dims: int, network: Architectur
         "learning_rate": Number(peak, "the peak of one cycle; as in our bundles with this network"),
         "warm_up_share": Number(0.2, "of all steps"),
         "weight_decay": Number(1.0e-4, "AdamW's; as in our bundles"),
-        "val_interval": Number(max(epochs // _VALIDATIONS, 1), "epochs; ten validations in all"),
+        "val_interval": Number(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),
         "patience": Number(0, "0: a cycle is of use only when it ends"),
     }
 

@@ -46,7 +46,8 @@ def test_a_small_volume_is_a_patch():
     assert found["patch_size"] == found["window_size"] == [32, 48, 32]
     assert found["spacing_mm"] == [1.0, 1.0, 1.0]
     assert found["filters"] == [16, 32, 64, 128]
-    assert found["strides"] == [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]]
+    assert found["strides"] == [1, 2, 2, 2]
+    assert found["kernel_size"] == [3, 3, 3, 3]
     assert not planned(fingerprint()).crops_by_class
 
 
