@@ -155,24 +155,36 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         intensity: "auto" takes uint8 for 8-bit; and for HU a rescaled DICOM series of modality CT, and from a
             file that is no DICOM signed integers or floats from below 0 over at least 100. "uint8" or "hu" says
             which it is.
+        kinds: those that the network was trained on; an image of the other is refused.
 
     Returns:
         per key the image as it came, with metadata `ct_kind`, "uint8" or "hu".
 
     Raises:
-        SegpipeError: another `intensity`; on the way, a DICOM series of another modality, voxels that fit neither kind,
+        SegpipeError: another `intensity`, or `kinds` that are none; on the way, a DICOM series of another modality, voxels that fit neither kind,
             or 8-bit ones outside 0 to 255. Names the file.
     """
 
-    def __init__(self, keys: KeysCollection, intensity: str = "auto") -> None:
+    def __init__(
+        self, keys: KeysCollection, intensity: str = "auto", kinds: Sequence[str] = ("uint8", "hu")
+    ) -> None:
         super().__init__(keys)
         self.intensity = check_intensity_kind(intensity)
+        if not kinds or not set(kinds) <= set(_KINDS):
+            raise SegpipeError(f"kinds are {kinds!r}; must be a list of {' and '.join(_KINDS)}, or one of them")
+        self.kinds = tuple(kinds)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Mark every key of one record."""
         marked = dict(data)
         for key in self.key_iterator(marked):
-            marked[key].meta["ct_kind"] = self._kind(marked[key])
+            kind = self._kind(marked[key])
+            if kind not in self.kinds:
+                raise SegpipeError(
+                    f"{marked[key].meta['filename_or_obj']}: is CT {_KINDS[kind]}; this bundle was made for CT "
+                    f"{_KINDS[self.kinds[0]]}: give such a scan"
+                )
+            marked[key].meta["ct_kind"] = kind
         return marked
 
     def _kind(self, image: MetaTensor) -> str:
@@ -210,7 +222,8 @@ def check_intensity_kind(intensity: str) -> str:
     return intensity
 
 
-_INTENSITIES = ("auto", "uint8", "hu")
+_KINDS = {"uint8": "as 8-bit pictures", "hu": "in Hounsfield units"}
+_INTENSITIES = ("auto", *_KINDS)
 _LEAST_RANGE_HU = 100  # from fat to muscle: what spans less is no CT in HU but, say, a z-scored one
 
 

@@ -493,6 +493,28 @@ def test_what_can_be_either_kind_is_refused_unless_said(array):
     torch.testing.assert_close(ct_of(array, intensity="hu").max().as_tensor(), hu)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "array", "expected"),
+    [
+        (["hu"], np.array([[0, 200]], np.uint8), r"scan\.nii: is CT as 8-bit pictures; .* in Hounsfield units"),
+        (["uint8"], np.array([[-1000, 300]], np.int16), r"scan\.nii: is CT in Hounsfield units; .* 8-bit"),
+    ],
+    ids=["hu", "uint8"],
+)
+def test_a_kind_that_was_not_trained_on_is_refused(kinds, array, expected):
+    meta = {"filename_or_obj": "scan.nii", "modality": "", "is_hounsfield": False}
+    image = MetaTensor(torch.as_tensor(array)[None], meta=meta)
+
+    with pytest.raises(SegpipeError, match=expected):
+        CTKindd("image", kinds=kinds)({"image": image})
+
+
+@pytest.mark.parametrize("kinds", [[], ["HU"], ["hu", "mr"]], ids=str)
+def test_kinds_that_are_none_are_refused(kinds):
+    with pytest.raises(SegpipeError, match="must be a list of uint8 and hu"):
+        CTKindd("image", kinds=kinds)
+
+
 def test_eight_bit_that_is_none_is_refused():
     with pytest.raises(SegpipeError, match=r"scan\.nii: intensity is uint8, but voxels go from -1000 to 300"):
         ct_of(np.array([[-1000, 300]], np.int16), intensity="uint8")

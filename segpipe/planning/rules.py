@@ -204,13 +204,13 @@ def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
         numbers["window_hu"] = Number(
             [low, high], "HU that become 0 and 1: the foreground's 0.5th and 99.5th percentiles"
         )
-        numbers["intensity"] = Number("hu", "the scans are in HU; pictures of 8 bits are refused")
+        numbers["intensity"] = Number("auto", "hu says that a scan is in HU that does not look so")
         return "hu"
     if all(channel.low >= 0 and channel.high <= _EIGHT_BIT for channel in channels):
         numbers["window_hu"] = Number(
             [-1000.0, 400.0], "of no use: the cases are pictures, and HU are refused"
         )
-        numbers["intensity"] = Number("uint8", "the cases are CT as 8-bit pictures; scans in HU are refused")
+        numbers["intensity"] = Number("auto", "uint8 says that a picture is of 8 bits that is not stored so")
         return "uint8"
     return "z-score"
 
