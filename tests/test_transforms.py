@@ -496,7 +496,11 @@ def test_what_can_be_either_kind_is_refused_unless_said(array):
 @pytest.mark.parametrize(
     ("kinds", "array", "expected"),
     [
-        (["hu"], np.array([[0, 200]], np.uint8), r"scan\.nii: is CT as 8-bit pictures; .* in Hounsfield units"),
+        (
+            ["hu"],
+            np.array([[0, 200]], np.uint8),
+            r"scan\.nii: is CT as 8-bit pictures; .* in Hounsfield units",
+        ),
         (["uint8"], np.array([[-1000, 300]], np.int16), r"scan\.nii: is CT in Hounsfield units; .* 8-bit"),
     ],
     ids=["hu", "uint8"],
