@@ -161,8 +161,8 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         per key the image as it came, with metadata `ct_kind`, "uint8" or "hu".
 
     Raises:
-        SegpipeError: another `intensity`, or `kinds` that are none; on the way, a DICOM series of another modality, voxels that fit neither kind,
-            or 8-bit ones outside 0 to 255. Names the file.
+        SegpipeError: another `intensity`, or `kinds` that are none; on the way, a DICOM series of another modality,
+            voxels that fit neither kind or one not trained on, or 8-bit ones outside 0 to 255. Names the file.
     """
 
     def __init__(
@@ -171,7 +171,9 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         super().__init__(keys)
         self.intensity = check_intensity_kind(intensity)
         if not kinds or not set(kinds) <= set(_KINDS):
-            raise SegpipeError(f"kinds are {kinds!r}; must be a list of {' and '.join(_KINDS)}, or one of them")
+            raise SegpipeError(
+                f"kinds are {kinds!r}; must be a list of {' and '.join(_KINDS)}, or one of them"
+            )
         self.kinds = tuple(kinds)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

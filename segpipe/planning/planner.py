@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -186,7 +187,9 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
                 "image": {
                     "type": "image",
                     "format": "hounsfield" if planned.intensity == "hu" else "magnitude",
-                    "modality": _dicom_modality(manifest.modality),
+                    "modality": "CT"
+                    if planned.intensity != "z-score"
+                    else _dicom_modality(manifest.modality),
                     "num_channels": own.num_channels,
                     "spatial_shape": shape,
                     "dtype": "float32",
@@ -212,10 +215,8 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
 
 
 def _dicom_modality(texts: tuple[str, ...]) -> str:
-    words = {word for text in texts for word in text.upper().replace("/", " ").split()}
-    if "CT" in words:
-        return "CT"
-    return "MR" if words & {"MR", "MRI", "T1", "T2", "FLAIR", "T1W", "T2W"} else "n/a"
+    words = {word for text in texts for word in re.findall("[A-Z0-9]+", text.upper())}
+    return "MR" if words & {"MR", "MRI", "T1", "T2", "FLAIR", "T1W", "T2W", "ADC", "DWI", "PD"} else "n/a"
 
 
 def _write(root: Path, texts: dict[str, str]) -> None:

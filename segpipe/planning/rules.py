@@ -40,6 +40,7 @@ Each number carries its reason into the YAML. Nothing here sees a name, a path o
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,8 +68,10 @@ _CARD_TIMES = 10
 _FEWEST_A_EPOCH, _VALIDATIONS = 64, 10
 _AIR_HU, _EIGHT_BIT = -100.0, 255.0
 _FEW_WINDOWS = 27
+_CT_WORDS = {"CT", "CTA", "CECT", "HRCT", "LDCT", "NCCT"}
 _CACHE_SHARE = 0.5
 _FEWEST_TO_MIRROR, _MIRROR_ERRORS = 8, 2.5
+_SCORES_HELD = 4
 _PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
 
 
@@ -125,7 +128,8 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     numbers["cache"] = Number(
         cached, what if cached else f"{what} would be too much; each is read again every epoch"
     )
-    peak = _PROCESS_BYTES + (cache_bytes if cached else 0) + held
+    scored = _validation_bytes(resampled, len(data.classes)) if wishes.training_share < 1 else 0
+    peak = _PROCESS_BYTES + (cache_bytes if cached else 0) + max(held, scored)
     return Plan(
         architecture=architecture,
         dims=dims,
@@ -136,7 +140,7 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         crops_by_class=by_class,
         numbers=numbers,
         peak_gb=peak / 1e9,
-        warnings=tuple(_warnings(data, wishes)),
+        warnings=tuple(_warnings(data, wishes, peak / 1e9)),
     )
 
 
@@ -195,7 +199,7 @@ def _rounded(values: Array) -> list[float]:
 
 def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
     """Rule 3; adds the window."""
-    if not all("CT" in channel.modality.upper().replace("/", " ").split() for channel in channels):
+    if not all(map(_is_ct, channels)):
         return "z-score"
     if all(channel.low < _AIR_HU for channel in channels):
         low = min(channel.foreground_low for channel in channels)
@@ -215,9 +219,19 @@ def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
     return "z-score"
 
 
+def _is_ct(channel: Channel) -> bool:
+    """Return whether a channel's modality says CT."""
+    return bool(_CT_WORDS & set(re.findall("[A-Z]+", channel.modality.upper())))
+
+
 def _cache_bytes(sizes: Array, num_channels: int) -> int:
     """Return what all images and label maps hold, in float32."""
     return int(np.prod(sizes, axis=1).sum() * 4 * (num_channels + 1))
+
+
+def _validation_bytes(sizes: Array, num_classes: int) -> int:
+    """Return what scoring the largest case holds: scores, their weights, and two label maps with a channel a class."""
+    return int(np.prod(sizes, axis=1).max()) * num_classes * 4 * _SCORES_HELD
 
 
 def _patch(
@@ -449,8 +463,14 @@ def _mirrors(data: Fingerprint, axes: Sequence[int]) -> Number:
     return Number(alike, "both sides have the classes alike" if alike else "each side has classes of its own")
 
 
-def _warnings(data: Fingerprint, wishes: Wishes) -> list[str]:
+def _warnings(data: Fingerprint, wishes: Wishes, peak_gb: float) -> list[str]:
     found = []
+    if peak_gb > wishes.memory_gb:
+        found.append(
+            f"validation holds the scores of a whole case, of the largest about {peak_gb:.1f} GB in all, more than the "
+            f"{wishes.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
+            "`segpipe evaluate`"
+        )
     if data.patients == 1:
         found.append(
             "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
@@ -469,7 +489,7 @@ def _warnings(data: Fingerprint, wishes: Wishes) -> list[str]:
     not_hu = [
         channel.modality
         for channel in data.channels
-        if "CT" in channel.modality.upper().replace("/", " ").split()
+        if _is_ct(channel)
         and not (channel.low < _AIR_HU or (channel.low >= 0 and channel.high <= _EIGHT_BIT))
     ]
     if not_hu:

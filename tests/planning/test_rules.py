@@ -136,8 +136,10 @@ def test_many_small_pictures_make_a_batch():
         ((replace(MRI, modality="MRI T1"), replace(MRI, modality="MRI FLAIR")), "z-score"),
         ((CT, replace(MRI, modality="PET")), "z-score"),
         ((replace(CT, low=-1.5, high=3.0),), "z-score"),
+        ((replace(CT, modality="contrast-enhanced CT (portal)"),), "hu"),
+        ((replace(CT, modality="PET/CT"), replace(CT, modality="SPECT")), "z-score"),
     ],
-    ids=["hu", "pictures", "mri", "two-mri", "pet-ct", "z-scored-ct"],
+    ids=["hu", "pictures", "mri", "two-mri", "pet-ct", "z-scored-ct", "ct-in-words", "spect"],
 )
 def test_intensities_by_modality(channels, expected):
     assert planned(fingerprint(channels=channels)).intensity == expected
@@ -224,6 +226,15 @@ def test_images_that_do_not_fit_are_read_again():
     assert numbers(data, memory_gb=200.0)["cache"] is True
 
 
+def test_validation_that_holds_more_than_is_given_is_warned_of():
+    data = fingerprint((512, 512, 400), channels=(CT,), classes=((0.9, 1), *[(0.01, 1)] * 10))
+    own = planned(data, memory_gb=8.0)
+
+    assert own.peak_gb > 8.0
+    assert "score with `segpipe predict` and `segpipe evaluate`" in own.warnings[0]
+    assert planned(data, memory_gb=8.0, training_share=1.0).peak_gb < 8.0
+
+
 def test_too_little_memory_is_refused_with_what_it_takes():
     with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.8GB or more"):
         planned(fingerprint((200, 200, 200)), memory_gb=0.5)
@@ -298,6 +309,6 @@ def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, networ
     for name in ("patch_size", "window_size"):
         assert all(n >= unit and n % unit == 0 for n, unit in zip(found[name], units, strict=True)), name
         assert any(n >= 2 * unit for n, unit in zip(found[name], units, strict=True)), name
-    assert own.peak_gb <= memory
+    assert own.peak_gb <= memory or "validation holds" in own.warnings[0]
     assert 1 <= found["batch_size"] <= 16
     assert found["epochs"] >= found["val_interval"] >= 1
