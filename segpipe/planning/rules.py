@@ -30,7 +30,8 @@ In words:
 10. Augmentation. Turns and scales, about the coarse axis alone where one is 3 times as coarse; brightness,
    contrast, noise, half as much in CT, whose numbers mean something. Mirror images where both sides have the classes
    alike: along left and right in volumes, along any axis in pictures, if no class (each in 8 cases or more) lies on one
-   side of the image by more than 2.5 standard errors. So a left kidney stays one.
+   side of the image by more than 2.5 standard errors. So a left kidney stays one. Evaluation and inference of slices
+   average the scores of these mirror images, too, as our bundles do; in volumes that would take too long.
 11. Schedule. AdamW, one cycle; as many patches as in our bundles (2,240 in 3D, 6,500 in 2D; ten times as
    many on a CUDA card), in epochs of at least 64; ten validations.
 
@@ -114,6 +115,11 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     numbers["patch_size"] = patch
     numbers["window_size"] = window
     numbers["overlap"] = _overlap(median[plane], window.value)
+    mirrors = _mirrors(data, axes[plane])
+    if mirrors.value and dims.value == 2:
+        numbers["flips"] = Number(
+            [], f"mirror images that validation averages, too; in evaluation and inference {mirrors.value}"
+        )
     numbers |= _network_numbers(architecture, patch.value)
     numbers["precision"] = Number("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = batch
@@ -136,7 +142,7 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         intensity=intensity,
         axcodes="".join("RAS"[axis] for axis in axes) if data.spatial_dims == 3 else "",
         is_volume=data.spatial_dims == 3,
-        mirrors=_mirrors(data, axes[plane]),
+        mirrors=mirrors,
         crops_by_class=by_class,
         numbers=numbers,
         peak_gb=peak / 1e9,

@@ -113,6 +113,26 @@ def test_a_bundle_of_pictures_is_sound(pictures, network, tmp_path):
     assert_sound(own.root)
 
 
+def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr("segpipe.planning.rules._FEWEST_TO_MIRROR", 2)
+    monkeypatch.setattr("segpipe.planning.rules._MIRROR_ERRORS", 1e9)
+
+    root = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", Wishes()).root
+
+    assert_sound(root)
+    train, evaluate, inference = (
+        parser(root, *names) for names in (["train"], ["train", "evaluate"], ["inference"])
+    )
+    assert (train["flips"], evaluate["flips"], inference["flips"]) == ([], [0, 1], [0, 1])
+    assert evaluate["validate#inferer"] == inference["inferer"]
+    flips = [
+        step["spatial_axis"]
+        for step in train["random_transforms"]
+        if step["_target_"] == "monai.transforms.RandFlipd"
+    ]
+    assert flips == [0, 1]
+
+
 def test_every_number_stands_in_the_file_with_its_reason(data):
     own = planned(data)
     text = (own.root / "configs" / "train.yaml").read_text()
