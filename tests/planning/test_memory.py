@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,7 +53,8 @@ def test_twice_the_batch_holds_twice_the_activations():
 
 
 STEP = """
-import resource, torch
+import torch
+from pathlib import Path
 from segpipe.losses import DiceCrossEntropy
 from segpipe.planning.memory import made
 from tests_architecture import architecture
@@ -63,12 +65,14 @@ def step(patch):
     optimizer.zero_grad()
     DiceCrossEntropy()(network(image), label).backward()
     optimizer.step()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(step((16, 16, 16)), max(step((96, 96, 96)) for _ in range(3)))
+    status = Path("/proc/self/status").read_text()  # getrusage counts what the parent held, too
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+print(step((16, 16, 16)), max(step((80, 80, 80)) for _ in range(2)))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux what a process held")
 def test_a_process_grows_by_what_is_told(tmp_path):
     large = Architecture("DynUNet", 3, 1, 3, ((1,) * 3, (2,) * 3, (2,) * 3), ((3,) * 3,) * 3, (16, 32, 64))
     (tmp_path / "tests_architecture.py").write_text(
@@ -80,4 +84,4 @@ def test_a_process_grows_by_what_is_told(tmp_path):
     )
 
     before, peak = map(int, done.stdout.split())
-    assert peak - before == pytest.approx(step_bytes(large, 2, (96, 96, 96)), rel=0.2)
+    assert peak - before == pytest.approx(step_bytes(large, 2, (80, 80, 80)), rel=0.2)
