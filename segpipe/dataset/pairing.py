@@ -132,8 +132,10 @@ def _without_telling_folders(files: Sequence[_File]) -> list[_File]:
     several = len({part for part, _ in folders}) > 1
     return [
         replace(
-            file,
-            key=replace(file.key, folders=(file.part,) if several else ()),
+            file,  # whose name may begin as the folder of images does: CT/CT_1, masks/CT_1
+            key=replace(
+                file.key, folders=(file.part,) if several else (), words=tuple(map(str.lower, file.words))
+            ),
             folders=(file.part,) if several and file.part else (),
         )
         for file in files

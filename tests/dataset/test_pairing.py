@@ -132,6 +132,15 @@ NAME = st.text(string.ascii_letters + string.digits, min_size=1, max_size=6).fil
 )
 
 
+@pytest.mark.parametrize("names", [("CT",), ("CT_001", "CT_002")], ids=["one", "two"])
+def test_names_that_begin_as_the_folder_of_images(names):
+    cases = found(
+        *named(*(f"{folder}/{name}" for folder in ("CT scans", "Masks of experts") for name in names))
+    )
+
+    assert [case.case for case in cases] == list(names)
+
+
 @given(st.lists(NAME, min_size=1, max_size=8, unique_by=str.lower), st.sampled_from(list(LAYOUTS.values())))
 def test_any_names_pair_in_any_layout(names, layout):
     """Each image goes with the label map of its own name, and every case is there once."""
