@@ -51,6 +51,10 @@ class _File:
     part: DatasetPart
 
 
+_Grouped = dict[str, list[tuple[_File, tuple[str, ...]]]]
+"""Label map's path -> its images, each with the words of its channel."""
+
+
 def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCase]:
     """Pair images and label maps by their names.
 
@@ -77,7 +81,7 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         )
     of_label = _by_key(labels, where)
     found = [(image, *_label_of(image, of_label, where)) for image in images]
-    grouped: dict[str, list[tuple[_File, tuple[str, ...]]]] = defaultdict(list)
+    grouped: _Grouped = defaultdict(list)
     alone = []
     for image, label, channel in found:
         if label is None:
@@ -89,6 +93,7 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         [label for label in labels if label.path not in grouped],
         where,
     )
+    grouped = _with_agreeing_channels(grouped)
     channels = _channels(
         {label: [channel for _, channel in group] for label, group in grouped.items()}, where
     )
@@ -111,7 +116,7 @@ def _files(scans: Sequence[tuple[str, str]]) -> list[_File]:
     shortest = min(map(len, parts), default=1)
     while shared < shortest - 1 and len({part[shared] for part in parts}) == 1:
         shared += 1
-    return [_file(path, part[shared:]) for (_, path), part in zip(scans, parts, strict=True)]
+    return [_file(path, part, shared) for (_, path), part in zip(scans, parts, strict=True)]
 
 
 def _without_telling_folders(files: Sequence[_File]) -> list[_File]:
@@ -142,12 +147,15 @@ def _without_telling_folders(files: Sequence[_File]) -> list[_File]:
     ]
 
 
-def _file(path: str, parts: Sequence[str]) -> _File:
-    *folders, stem = [_words(part) for part in parts]
+def _file(path: str, parts: Sequence[str], shared: int) -> _File:
+    """Read a name; of the first folders, which all files share, only what names repeat counts."""
+    every = [_words(part) for part in parts]
+    *folders, stem = every[shared:]
     said = [word for words in (*folders, stem) for word in words]
-    kept = [[word for word in words if not _is_role(word)] for words in (*folders, stem)]
+    kept = [[word for word in words if not _is_role(word)] for words in every]
     lower = [tuple(map(str.lower, words)) for words in kept]
     own, above = lower[-1], next((words for words in reversed(lower[:-1]) if words), ())
+    kept, lower = kept[shared:], lower[shared:]
     return _File(
         path,
         _Key(
@@ -238,6 +246,27 @@ def _require_partners(images: Sequence[_File], labels: Sequence[_File], where: s
         )
 
 
+def _with_agreeing_channels(grouped: _Grouped) -> _Grouped:
+    """Take a word that folder and image share for the channel where other cases have it: CT/ct beside anna/ct."""
+
+    def restored(image: _File, channel: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = image.words[: len(image.words) - len(image.key.words)]
+        return (*map(str.lower, repeated), *channel)
+
+    own = {label: sorted(channel for _, channel in group) for label, group in grouped.items()}
+    whole = {
+        label: [(image, restored(image, channel)) for image, channel in group]
+        for label, group in grouped.items()
+    }
+    other = {label: sorted(channel for _, channel in group) for label, group in whole.items()}
+    for wanted in own.values():
+        if all(wanted in (own[label], other[label]) for label in own):
+            return {
+                label: group if own[label] == wanted else whole[label] for label, group in grouped.items()
+            }
+    return grouped
+
+
 def _channels(found: Mapping[str, Sequence[tuple[str, ...]]], where: str) -> list[tuple[str, ...]]:
     """Return the channels that every case has, in order."""
     sets = {label: tuple(sorted(channels)) for label, channels in found.items()}
@@ -304,7 +333,12 @@ def _case_names(files: Sequence[_File]) -> dict[str, str]:
         ):
             break
         said = shorter
-    return {path: "_".join(words) or name_of(path) for path, words in said.items()}
+    return {path: "_".join(words) or _folder_name(path) or name_of(path) for path, words in said.items()}
+
+
+def _folder_name(path: str) -> str:
+    """Return what the folder of a file says: all that names a lone case of patient1/gt.nii.gz."""
+    return "_".join(word for word in _words(PurePosixPath(path).parent.name) if not _is_role(word))
 
 
 def _silent_folders(files: Sequence[_File]) -> frozenset[str]:

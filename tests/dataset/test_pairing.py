@@ -4,7 +4,7 @@ import re
 import string
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from segpipe.dataset.found_cases import FoundCase
@@ -141,13 +141,27 @@ def test_names_that_begin_as_the_folder_of_images(names):
     assert [case.case for case in cases] == list(names)
 
 
+@pytest.mark.parametrize(
+    ("stems", "names", "channels"),
+    [
+        (("0/0", "0/GT"), ["0"], ("",)),
+        (("CT/ct", "CT/gt"), ["CT"], ("",)),
+        (("CT/ct", "CT/gt", "anna/ct", "anna/gt"), ["CT", "anna"], ("ct",)),
+        (("T1/t1", "T1/t2", "T1/gt", "anna/t1", "anna/t2", "anna/gt"), ["T1", "anna"], ("t1", "t2")),
+    ],
+    ids=["lone-number", "lone", "a-patient-of-the-images-name", "of-a-channels-name"],
+)
+def test_an_image_may_be_named_as_its_patient(stems, names, channels):
+    cases = found(*named(*stems))
+
+    assert [case.case for case in cases] == names
+    assert {case.channels for case in cases} == {channels}
+    assert all(case.images[0].startswith(f"{case.case}/") for case in cases)
+
+
 @given(st.lists(NAME, min_size=1, max_size=8, unique_by=str.lower), st.sampled_from(list(LAYOUTS.values())))
 def test_any_names_pair_in_any_layout(names, layout):
     """Each image goes with the label map of its own name, and every case is there once."""
-    # of a lone 0/0 beside 0/GT the folder says nothing, and 0 would be a channel: a number is refused
-    assume(len(names) > 1 or not layout[0].startswith("a/"))
-    # a patient whose name is the image's, CT/ct beside B/ct, is refused, too
-    assume(layout[0] != "a/ct" or "ct" not in map(str.lower, names))
     image, label = layout[0], layout[1]
     of_case = {
         name: tuple(re.sub(r"\ba(?=[/_ ]|$)|(?<=_)a$", name, stem) for stem in (image, label))
