@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +17,8 @@ from segpipe.labels import LabelTable
 
 _Number = TypeVar("_Number", int, float)
 _RAREST, _COMMONEST = 5, 95  # percentiles over cases: one odd scan decides nothing
+_CT_WORDS = {"CT", "CTA", "CECT", "HRCT", "LDCT", "NCCT"}
+_AIR_HU, _EIGHT_BIT = -100.0, 255.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,21 @@ class Channel:
     high: float
     foreground_low: float
     foreground_high: float
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the modality says CT."""
+        return bool(_CT_WORDS & set(re.findall("[A-Z]+", self.modality.upper())))
+
+    @property
+    def has_air(self) -> bool:
+        """Whether the intensities can be HU, of which air has far fewer than 0."""
+        return self.low < _AIR_HU
+
+    @property
+    def fits_eight_bits(self) -> bool:
+        """Whether the intensities can be those of 8-bit pictures."""
+        return self.low >= 0 and self.high <= _EIGHT_BIT
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""What a training step holds in memory, told before it is run by a network of meta tensors."""
+"""What training holds in memory, told before it is run; a step by a network of meta tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from monai.networks.nets import DynUNet
+from numpy.typing import NDArray
 from torch import nn
 
 from segpipe.losses import DiceCrossEntropy
@@ -15,6 +18,8 @@ from segpipe.planning.plans import Architecture
 _FLOAT = 4  # bytes
 _COPIES_OF_WEIGHTS = 4  # the weights, their gradients and AdamW's two moments
 _IN_FLIGHT = 3  # of the largest activation, on the way back, beside what was kept
+_SCORES_HELD = 4  # scores, their weights, and two label maps with a channel a class
+PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
 
 
 def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence[int]) -> int:
@@ -42,6 +47,26 @@ def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence
     weights = {parameter.untyped_storage()._cdata: parameter.numel() for parameter in network.parameters()}
     held = [tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in weights]
     return sum(held) + _IN_FLIGHT * max(held) + _COPIES_OF_WEIGHTS * _FLOAT * sum(weights.values())
+
+
+def images_bytes(sizes: NDArray[Any], num_channels: int) -> int:
+    """Return what all images and label maps hold, in float32.
+
+    Args:
+        sizes: voxels of each case along each axis, as the network sees them.
+        num_channels: of an image.
+    """
+    return int(np.prod(sizes, axis=1).sum() * _FLOAT * (num_channels + 1))
+
+
+def validation_bytes(sizes: NDArray[Any], num_classes: int) -> int:
+    """Return what scoring the largest case holds.
+
+    Args:
+        sizes: as for `images_bytes`.
+        num_classes: with the background.
+    """
+    return int(np.prod(sizes, axis=1).max()) * num_classes * _FLOAT * _SCORES_HELD
 
 
 def made(architecture: Architecture) -> nn.Module:

@@ -37,10 +37,6 @@ _TEMPLATED = (
     *("configs/logging.conf", "docs/README.md", "docs/data_license.txt", "LICENSE"),
 )
 _REQUIRED = ("nibabel", "SimpleITK", "pytorch-ignite", "tensorboard")
-_STRENGTHS = {
-    True: {"scale": 0.1, "shift": 0.1, "gamma": [0.85, 1.2], "noise": 0.1},
-    False: {"scale": 0.25, "shift": 0.3, "gamma": [0.7, 1.5], "noise": 0.15},
-}
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,6 @@ def _values(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, 
         "crops_by_class": planned.crops_by_class,
         "crop_size": '"$@patch_size + [1]"' if slices else '"@patch_size"',
         "pad_size": '"$@patch_size + [-1]"' if slices else '"@patch_size"',
-        "strength": _STRENGTHS[planned.intensity != "z-score"],
         "shared": [name for name in planned.numbers if name in names],
     }
 

@@ -41,7 +41,6 @@ Each number carries its reason into the YAML. Nothing here sees a name, a path o
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,7 +49,9 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.planning.fingerprint import Channel, Fingerprint
+from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_bytes
 from segpipe.planning.plans import NETWORKS, Architecture, Number, Plan, StepBytes, Wishes
+from segpipe.planning.warnings import plan_warnings
 
 Array = NDArray[Any]
 _THICK_TIMES, _FEW_SLICES = 8.0, 8
@@ -67,13 +68,10 @@ _MOST_OF_CASE = 0.75
 _PATCHES = {2: 6500, 3: 2240}
 _CARD_TIMES = 10
 _FEWEST_A_EPOCH, _VALIDATIONS = 64, 10
-_AIR_HU, _EIGHT_BIT = -100.0, 255.0
 _FEW_WINDOWS = 27
-_CT_WORDS = {"CT", "CTA", "CECT", "HRCT", "LDCT", "NCCT"}
 _CACHE_SHARE = 0.5
+_TURN = 0.26
 _FEWEST_TO_MIRROR, _MIRROR_ERRORS = 8, 2.5
-_SCORES_HELD = 4
-_PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
 
 
 def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
@@ -103,10 +101,10 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     intensity = _intensity(data.channels, numbers)
     if spacing.value:
         numbers["spacing_mm"] = spacing
-    cache_bytes = _cache_bytes(resampled, len(data.channels))
+    cache_bytes = images_bytes(resampled, len(data.channels))
     budget = wishes.memory_gb * 1e9
-    cached = cache_bytes <= _CACHE_SHARE * (budget - _PROCESS_BYTES)
-    free = budget - _PROCESS_BYTES - (cache_bytes if cached else 0)
+    cached = cache_bytes <= _CACHE_SHARE * (budget - PROCESS_BYTES)
+    free = budget - PROCESS_BYTES - (cache_bytes if cached else 0)
     plane = slice(0, dims.value)
     architecture, patch, batch, held = _patch(
         data, wishes, dims.value, median[plane], target[plane], step_bytes, free
@@ -129,13 +127,13 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         _MOST_OF_CASE * length > size for length, size in zip(median[plane], patch.value, strict=True)
     )
     numbers |= _loss(data, by_class=by_class)
-    numbers |= _augmentation(dims.value, target[plane])
+    numbers |= _augmentation(dims.value, target[plane], intensity)
     what = f"{cache_bytes / 1e9:.2g} GB of images in memory"
     numbers["cache"] = Number(
         cached, what if cached else f"{what} would be too much; each is read again every epoch"
     )
-    scored = _validation_bytes(resampled, len(data.classes)) if wishes.training_share < 1 else 0
-    peak = _PROCESS_BYTES + (cache_bytes if cached else 0) + max(held, scored)
+    scored = validation_bytes(resampled, len(data.classes)) if wishes.training_share < 1 else 0
+    peak = PROCESS_BYTES + (cache_bytes if cached else 0) + max(held, scored)
     return Plan(
         architecture=architecture,
         dims=dims,
@@ -146,7 +144,7 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         crops_by_class=by_class,
         numbers=numbers,
         peak_gb=peak / 1e9,
-        warnings=tuple(_warnings(data, wishes, peak / 1e9)),
+        warnings=tuple(plan_warnings(data, wishes, peak / 1e9)),
     )
 
 
@@ -205,9 +203,9 @@ def _rounded(values: Array) -> list[float]:
 
 def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
     """Rule 3; adds the window."""
-    if not all(map(_is_ct, channels)):
+    if not all(channel.is_ct for channel in channels):
         return "z-score"
-    if all(channel.low < _AIR_HU for channel in channels):
+    if all(channel.has_air for channel in channels):
         low = min(channel.foreground_low for channel in channels)
         high = max(channel.foreground_high for channel in channels)
         low, high = float(math.floor(low)), float(max(math.ceil(high), math.floor(low) + 1))
@@ -216,28 +214,13 @@ def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
         )
         numbers["intensity"] = Number("auto", "hu says that a scan is in HU that does not look so")
         return "hu"
-    if all(channel.low >= 0 and channel.high <= _EIGHT_BIT for channel in channels):
+    if all(channel.fits_eight_bits for channel in channels):
         numbers["window_hu"] = Number(
             [-1000.0, 400.0], "of no use: the cases are pictures, and HU are refused"
         )
         numbers["intensity"] = Number("auto", "uint8 says that a picture is of 8 bits that is not stored so")
         return "uint8"
     return "z-score"
-
-
-def _is_ct(channel: Channel) -> bool:
-    """Return whether a channel's modality says CT."""
-    return bool(_CT_WORDS & set(re.findall("[A-Z]+", channel.modality.upper())))
-
-
-def _cache_bytes(sizes: Array, num_channels: int) -> int:
-    """Return what all images and label maps hold, in float32."""
-    return int(np.prod(sizes, axis=1).sum() * 4 * (num_channels + 1))
-
-
-def _validation_bytes(sizes: Array, num_classes: int) -> int:
-    """Return what scoring the largest case holds: scores, their weights, and two label maps with a channel a class."""
-    return int(np.prod(sizes, axis=1).max()) * num_classes * 4 * _SCORES_HELD
 
 
 def _patch(
@@ -434,24 +417,32 @@ def _loss(data: Fingerprint, *, by_class: bool) -> dict[str, Number]:
     return numbers
 
 
-def _augmentation(dims: int, spacing: Array) -> dict[str, Number]:
-    """Rule 10; how strong brightness and noise are, goes by the kind of intensities."""
-    turn = 0.26
-    if dims == 2:
-        return {
-            "rotation": Number(turn, "radians, 15 degrees"),
-            "scaling": Number([0.2, 0.2], "each axis by up to a fifth"),
-        }
+def _augmentation(dims: int, spacing: Array, intensity: str) -> dict[str, Number]:
+    """Rule 10."""
     coarse = _coarsest(spacing)
-    if spacing[coarse] > _COARSE_TIMES * spacing.min():
-        rotation = [turn if axis == coarse else 0.0 for axis in range(3)]
-        return {
-            "rotation": Number(rotation, "radians, 15 degrees, about the coarse axis alone"),
-            "scaling": Number([0.0 if axis == coarse else 0.15 for axis in range(3)], "slices stay apart"),
-        }
+    if dims == 2:
+        rotation = Number(_TURN, "radians, 15 degrees")
+        scaling = Number([0.2, 0.2], "each axis by up to a fifth")
+    elif spacing[coarse] > _COARSE_TIMES * spacing.min():
+        about = [_TURN if axis == coarse else 0.0 for axis in range(3)]
+        rotation = Number(about, "radians, 15 degrees, about the coarse axis alone")
+        scaling = Number([0.0 if axis == coarse else 0.15 for axis in range(3)], "slices stay apart")
+    else:
+        rotation = Number([_TURN] * 3, "radians, 15 degrees")
+        scaling = Number([0.15] * 3, "each axis by up to this part")
+    if intensity == "z-score":
+        contrast, shift, gamma, noise = 0.25, 0.3, [0.7, 1.5], 0.15
+        why = "MRI has no scale of its own"
+    else:
+        contrast, shift, gamma, noise = 0.1, 0.1, [0.85, 1.2], 0.1
+        why = "the numbers of CT mean something"
     return {
-        "rotation": Number([turn] * 3, "radians, 15 degrees"),
-        "scaling": Number([0.15] * 3, "each axis by up to this part"),
+        "rotation": rotation,
+        "scaling": scaling,
+        "contrast": Number(contrast, f"intensities times 1 plus or minus up to this; {why}"),
+        "brightness": Number(shift, f"intensities plus or minus up to this; {why}"),
+        "gamma": Number(gamma, f"intensities to a power between these; {why}"),
+        "noise": Number(noise, f"its standard deviation, up to; {why}"),
     }
 
 
@@ -467,39 +458,3 @@ def _mirrors(data: Fingerprint, axes: Sequence[int]) -> Number:
         and all(abs(mean) < _MIRROR_ERRORS * error for mean, error in (own.offsets[axis] for own in known))
     ]
     return Number(alike, "both sides have the classes alike" if alike else "each side has classes of its own")
-
-
-def _warnings(data: Fingerprint, wishes: Wishes, peak_gb: float) -> list[str]:
-    found = []
-    if peak_gb > wishes.memory_gb:
-        found.append(
-            f"validation holds the scores of a whole case, of the largest about {peak_gb:.1f} GB in all, more than the "
-            f"{wishes.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
-            "`segpipe evaluate`"
-        )
-    if data.patients == 1:
-        found.append(
-            "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
-            "it learns this one anatomy; use it to try the pipeline, not on other scans"
-        )
-    elif wishes.training_share == 1.0:
-        found.append(
-            "the manifest has no folds: the plan trains on every case and validates on none; divide them with "
-            "`segpipe data split`"
-        )
-    absent = sum(not own.cases for own in data.classes[1:])
-    if absent:
-        found.append(
-            f"{absent} of {len(data.classes) - 1} classes are in no label map, and will not be learnt"
-        )
-    not_hu = [
-        channel.modality
-        for channel in data.channels
-        if _is_ct(channel)
-        and not (channel.low < _AIR_HU or (channel.low >= 0 and channel.high <= _EIGHT_BIT))
-    ]
-    if not_hu:
-        found.append(
-            "the CT is neither in HU (there is no air) nor in 8 bits, and is z-scored; check what its numbers are"
-        )
-    return found

@@ -1,4 +1,4 @@
-"""Grids in every orientation, for the tests of this folder."""
+"""Grids in every orientation."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from segpipe.volumes import Grid
 SIZE = (5, 4, 3)
 SPACING_MM = (0.7123, 1.3, 2.9)
 ORIGIN_LPS = (-712.123, 400.5, 33.25)
+OBLIQUE = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, -7], [0, 0, 2.5, 30], [0, 0, 0, 1]])  # RAS+, mm
 
 
 def rotation(x_rad: float, y_rad: float, z_rad: float) -> np.ndarray:

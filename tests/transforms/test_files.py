@@ -1,4 +1,4 @@
-"""Transforms that MONAI lacks: one strict load, stored values to classes, label maps to disk."""
+"""One strict load, stored values to classes, label maps to disk."""
 
 import nibabel as nib
 import numpy as np
@@ -8,21 +8,17 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Orientationd, Spacingd
+from sample_grids import OBLIQUE
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.transforms import (
-    CTIntensityd,
-    CTKindd,
     LabelIndicesd,
     LoadVolumed,
-    NormalizeSlicesd,
-    OrientVolumesd,
     SaveLabelMapd,
 )
 from segpipe.volumes import Grid, read_header, read_volume, write_label_map, write_series, write_volume
 
-OBLIQUE = np.array([[0.8, -0.6, 0, 5], [0.6, 0.8, 0, -7], [0, 0, 2.5, 30], [0, 0, 0, 1]])
 NAMES = ("background", "anterior", "posterior")
 
 
@@ -31,23 +27,6 @@ def table(values=(0, 1, 2), names=NAMES):
         {"index": index, "name": name, "color": [0, 0, 0], "value": value}
         for index, (name, value) in enumerate(zip(names, values, strict=True))
     )
-
-
-@pytest.fixture
-def array():
-    return np.arange(60, dtype=np.int16).reshape(5, 4, 3)
-
-
-@pytest.fixture
-def grid():
-    return Grid.from_affine((5, 4, 3), OBLIQUE)
-
-
-@pytest.fixture
-def scan(tmp_path, array, grid):
-    """Return an oblique NIfTI scan."""
-    write_volume(array, grid, tmp_path / "scan.nii.gz")
-    return tmp_path / "scan.nii.gz"
 
 
 def load(*paths, **kwargs):
@@ -364,185 +343,6 @@ def test_a_chain_and_its_inverse_end_on_the_scans_grid(scan, tmp_path, array):
     assert np.mean(written.array == (array > 30)) > 0.95
 
 
-WINDOW = [-1000.0, 400.0]
-
-
-def ct_of(array, modality="", is_hounsfield=False, window=WINDOW, intensity="auto"):
-    meta = {"filename_or_obj": "scan.nii", "modality": modality, "is_hounsfield": is_hounsfield}
-    image = MetaTensor(torch.as_tensor(array), meta=meta)
-    return CTIntensityd("image", window)(CTKindd("image", intensity)({"image": image}))["image"]
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
-def test_hounsfield_units_are_windowed(dtype):
-    scaled = ct_of(np.array([[-1024, -1000, -300, 400, 3000]], dtype))
-
-    assert scaled.dtype == torch.float32
-    torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[0, 0, 0.5, 1, 1]]))
-    assert scaled.meta["filename_or_obj"] == "scan.nii"
-
-
-def normalized(array):
-    image = MetaTensor(torch.as_tensor(array), meta={"filename_or_obj": "scan.nii"})
-    return NormalizeSlicesd("image")({"image": image})["image"]
-
-
-def test_a_slice_is_normalised_over_what_lies_on_its_canvas():
-    """Black in the body stays darker than the body; the canvas, round it and beside it, becomes 0."""
-    slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 80, 60)).astype(np.float32)
-    canvas = np.zeros(slice_.shape, bool)
-    canvas[:, :, :20] = canvas[:, 50:65, 30:45] = canvas[:, -8:] = True
-    slice_[canvas] = 0
-    slice_[:, 10:24, 30:50] = 0  # a trachea of 14 x 20: no block of 15 x 15
-    slice_[:, 30:40:2, 30:40:2] = 0
-
-    image = normalized(slice_)
-
-    body = slice_[~canvas].astype(np.float64)
-    expected = np.where(canvas, 0, (slice_ - body.mean()) / body.std())
-    assert image.dtype == torch.float32
-    assert image.meta["filename_or_obj"] == "scan.nii"
-    np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
-
-
-def test_air_half_of_it_below_the_window_is_no_canvas():
-    """The canvas would be pepper and salt in it: air is dark throughout, the body bright."""
-    rng = np.random.default_rng(0)
-    slice_ = rng.normal(0, 0.02, (1, 200, 200)).clip(0).astype(np.float32)
-    slice_[:, 60:140, 60:140] = 0.75
-
-    image = normalized(slice_)
-
-    air = slice_ < 0.5
-    assert image[torch.from_numpy(air)].max() < 0 < image[torch.from_numpy(~air)].min()
-
-
-def test_brightness_and_contrast_of_a_slice_do_not_matter():
-    slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 40, 30)).astype(np.float32)
-
-    torch.testing.assert_close(normalized(slice_ * 0.5 + 0.1), normalized(slice_))
-
-
-def test_each_slice_of_a_volume_is_normalised_by_itself():
-    volume = np.random.default_rng(0).uniform(0, 1, (1, 20, 30, 4)).astype(np.float32) * [0.2, 0.5, 0.7, 1]
-    volume = volume.astype(np.float32)
-
-    image = normalized(volume)
-
-    for index in range(4):
-        torch.testing.assert_close(image[..., index], normalized(volume[..., index]))
-
-
-@pytest.mark.parametrize("value", [0.0, 0.4])
-def test_a_blank_slice_becomes_zero(value):
-    assert not normalized(np.full((1, 20, 30), value, np.float32)).abs().max() > 1e-5
-
-
-def test_the_noise_of_an_empty_slice_stays_small():
-    noise = np.random.default_rng(0).normal(0, 0.005, (1, 100, 100)).clip(0).astype(np.float32)
-
-    assert normalized(noise).abs().max() < 0.5
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"min_std": 0}, {"min_std": float("nan")}, {"block": 14}, {"block": -1}], ids=str
-)
-def test_a_normalisation_that_no_slice_has_is_refused(wrong):
-    with pytest.raises(SegpipeError, match="above 0, and odd"):
-        NormalizeSlicesd("image", **wrong)
-
-
-def test_eight_bit_pictures_are_taken_as_they_are():
-    scaled = ct_of(np.array([[0, 51, 255]], np.uint8))
-
-    torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[0, 0.2, 1]]))
-
-
-def test_a_ct_series_that_is_not_rescaled_is_refused():
-    """Its stored values are not HU: water is often 1024, and what lies outside the scanner's circle below 0."""
-    for low in (0, -2000):
-        with pytest.raises(SegpipeError, match="nor DICOM CT with RescaleSlope and RescaleIntercept"):
-            ct_of(np.array([[low, 1024]], np.int32), modality="CT")
-
-
-def test_a_rescaled_ct_series_is_in_hounsfield_units_whatever_its_range():
-    """A crop of the liver has no voxel below 0."""
-    scaled = ct_of(np.array([[0, 50, 400]], np.int32), modality="CT", is_hounsfield=True)
-
-    torch.testing.assert_close(scaled.as_tensor(), torch.tensor([[1000 / 1400, 1050 / 1400, 1]]))
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.array([[0, 255]], np.int16),
-        np.array([[0, 999]], np.uint16),
-        np.array([[0, 1]], np.float32),
-        np.array([[-3, 12]], np.float32),  # z-scored
-    ],
-)
-def test_what_can_be_either_kind_is_refused_unless_said(array):
-    with pytest.raises(SegpipeError, match=r"scan\.nii: .* neither 8-bit nor HU .*--intensity hu"):
-        ct_of(array)
-
-    top = float(array.max())
-    if top <= 255 and array.min() >= 0:
-        scaled = ct_of(array, intensity="uint8").max().as_tensor()
-        torch.testing.assert_close(scaled, torch.tensor(top / 255))
-    hu = torch.tensor(min((top + 1000) / 1400, 1.0))
-    torch.testing.assert_close(ct_of(array, intensity="hu").max().as_tensor(), hu)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "array", "expected"),
-    [
-        (
-            ["hu"],
-            np.array([[0, 200]], np.uint8),
-            r"scan\.nii: is CT as 8-bit pictures; .* in Hounsfield units",
-        ),
-        (["uint8"], np.array([[-1000, 300]], np.int16), r"scan\.nii: is CT in Hounsfield units; .* 8-bit"),
-    ],
-    ids=["hu", "uint8"],
-)
-def test_a_kind_that_was_not_trained_on_is_refused(kinds, array, expected):
-    meta = {"filename_or_obj": "scan.nii", "modality": "", "is_hounsfield": False}
-    image = MetaTensor(torch.as_tensor(array)[None], meta=meta)
-
-    with pytest.raises(SegpipeError, match=expected):
-        CTKindd("image", kinds=kinds)({"image": image})
-
-
-@pytest.mark.parametrize("kinds", [[], ["HU"], ["hu", "mr"]], ids=str)
-def test_kinds_that_are_none_are_refused(kinds):
-    with pytest.raises(SegpipeError, match="must be a list of uint8 and hu"):
-        CTKindd("image", kinds=kinds)
-
-
-def test_eight_bit_that_is_none_is_refused():
-    with pytest.raises(SegpipeError, match=r"scan\.nii: intensity is uint8, but voxels go from -1000 to 300"):
-        ct_of(np.array([[-1000, 300]], np.int16), intensity="uint8")
-
-
-@pytest.mark.parametrize("intensity", ["auto", "hu"])
-def test_a_series_of_another_modality_is_refused(intensity):
-    with pytest.raises(SegpipeError, match=r"scan\.nii: a DICOM series of modality MR where CT is wanted"):
-        ct_of(np.array([[-5, 300]], np.int16), modality="MR", intensity=intensity)
-
-
-@pytest.mark.parametrize(
-    "window", [[400, -1000], [0, 0], [0], [0, float("inf")], [float("nan"), 1], 400, ["a", "b"]]
-)
-def test_a_window_with_reversed_ends_is_refused(window):
-    with pytest.raises(SegpipeError, match="must be two numbers in HU, the lower first"):
-        ct_of(np.array([[0]], np.uint8), window=window)
-
-
-def test_an_unknown_intensity_is_refused():
-    with pytest.raises(SegpipeError, match="intensity is 'HU'; must be one of auto, uint8, hu"):
-        ct_of(np.array([[0]], np.uint8), intensity="HU")
-
-
 def test_the_modality_of_a_series_is_known(tmp_path, array, grid):
     write_series(array, grid, tmp_path / "series", "CT")
     write_volume(array, grid, tmp_path / "scan.nii.gz")
@@ -563,20 +363,3 @@ def test_slices_and_volumes_through_one_loader(tmp_path, array, grid, scan):
 
     assert load(tmp_path / "slice.mhd", spatial_dims=None).shape == (1, 5, 4)
     assert load(scan, spatial_dims=None).shape == (1, 5, 4, 3)
-
-
-def test_volumes_are_turned_and_slices_are_not(scan, tmp_path, array):
-    write_volume(array[:, :, 0], Grid.from_affine((5, 4), np.diag([-1.0, -1, 1, 1])), tmp_path / "slice.mhd")
-    turn = OrientVolumesd("image", "PLS")
-
-    volume = turn({"case": "v", "image": load(scan)})
-    flat = turn({"case": "s", "image": load(tmp_path / "slice.mhd", spatial_dims=None)})
-
-    # x to the right, y to the front, z to the head: back is against y, left against x
-    np.testing.assert_array_equal(volume["image"][0], array[::-1, ::-1].transpose(1, 0, 2))
-    np.testing.assert_array_equal(flat["image"][0], array[:, :, 0])
-    assert volume["case"] == "v"
-    for turned, expected in ((volume, array), (flat, array[:, :, 0])):
-        back = Invertd("image", turn, orig_keys="image", nearest_interp=False)(turned)["image"]
-        np.testing.assert_array_equal(back[0], expected)
-    np.testing.assert_allclose(turn.inverse(volume)["image"].affine, OBLIQUE, atol=1e-6)

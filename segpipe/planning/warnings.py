@@ -1,0 +1,48 @@
+"""What makes a plan weak, for the user to know before the training."""
+
+from __future__ import annotations
+
+from segpipe.planning.fingerprint import Fingerprint
+from segpipe.planning.plans import Wishes
+
+
+def plan_warnings(data: Fingerprint, wishes: Wishes, peak_gb: float) -> list[str]:
+    """Return a sentence for each weakness.
+
+    Args:
+        data: the fingerprint.
+        wishes: of the user.
+        peak_gb: of memory, planned.
+    """
+    found = []
+    if peak_gb > wishes.memory_gb:
+        found.append(
+            f"validation holds the scores of a whole case, of the largest about {peak_gb:.1f} GB in all, more than the "
+            f"{wishes.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
+            "`segpipe evaluate`"
+        )
+    if data.patients == 1:
+        found.append(
+            "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
+            "it learns this one anatomy; use it to try the pipeline, not on other scans"
+        )
+    elif wishes.training_share == 1.0:
+        found.append(
+            "the manifest has no folds: the plan trains on every case and validates on none; divide them with "
+            "`segpipe data split`"
+        )
+    absent = sum(not own.cases for own in data.classes[1:])
+    if absent:
+        found.append(
+            f"{absent} of {len(data.classes) - 1} classes are in no label map, and will not be learnt"
+        )
+    not_hu = [
+        channel.modality
+        for channel in data.channels
+        if channel.is_ct and not (channel.has_air or channel.fits_eight_bits)
+    ]
+    if not_hu:
+        found.append(
+            "the CT is neither in HU (there is no air) nor in 8 bits, and is z-scored; check what its numbers are"
+        )
+    return found

@@ -1,0 +1,18 @@
+"""Dictionary transforms that MONAI lacks."""
+
+from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
+from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
+from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
+
+__all__ = [
+    "CTIntensityd",
+    "CTKindd",
+    "LabelIndicesd",
+    "LoadVolumed",
+    "NormalizeSlicesd",
+    "OrientVolumesd",
+    "SaveLabelMapd",
+    "check_intensity_kind",
+    "check_window",
+    "require_shape",
+]

@@ -1,0 +1,193 @@
+"""Files to tensors and back: one strict load, the values that files store to classes, label maps to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
+
+from segpipe.errors import SegpipeError
+from segpipe.labels import LabelTable, whole_numbers
+from segpipe.volumes import Grid, Volume, check_intensities, read_channels, read_header, write_label_map
+
+
+class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Read each key's file, or its channels' files, with the one reader of its format.
+
+    MONAI's LoadImage tries its other readers after any exception, so that a scan which ours refused for a
+    reason is read all the same; this transform never does.
+
+    Args:
+        keys: of the records; each holds a path or a list of paths, one per channel.
+        spatial_dims: 2 or 3, what the chain takes; None takes both.
+        num_channels: how many channels each key must have in all; None allows any number.
+        series_uid: which DICOM series of a folder that holds several; None refuses such folders.
+        allow_missing_keys: of MONAI's MapTransform.
+        image_keys: those of the keys that hold intensities; the others are label maps, which may be blank.
+
+    Returns:
+        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 intensities
+        narrowed to float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel) and
+        `modality` (of a DICOM series; empty where the format does not say) and `is_hounsfield` (the file says so).
+
+    Raises:
+        SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
+            channels on different grids, or an image that is blank or holds magnitudes beyond
+            `segpipe.volumes.MAX_INTENSITY`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spatial_dims: int | None = 3,
+        num_channels: int | None = 1,
+        series_uid: str | None = None,
+        allow_missing_keys: bool = False,
+        image_keys: KeysCollection = "image",
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_keys = ensure_tuple(image_keys)
+        self.spatial_dims = spatial_dims
+        self.num_channels = num_channels
+        self.series_uid = series_uid
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Load every key of one record."""
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            loaded[key] = self._load(ensure_tuple(loaded[key]), is_image=key in self.image_keys)
+        return loaded
+
+    def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
+        volume = read_channels(paths, self.series_uid)
+        if self.spatial_dims is not None:
+            require_shape(volume, self.spatial_dims)
+        dims = volume.grid.spatial_dims
+        if self.num_channels is not None and volume.num_channels != self.num_channels:
+            names = ", ".join(str(path) for path in paths)
+            raise SegpipeError(
+                f"{names}: {volume.num_channels} channels where {self.num_channels} wanted (a "
+                f"{dims}D scan, not a {dims + 1}D or coloured one); split the file and choose its channels"
+            )
+        stacked = np.ascontiguousarray(volume.channels)
+        if is_image:
+            check_intensities(volume)
+            if stacked.dtype == np.float64:
+                stacked = stacked.astype(np.float32)
+        affine = torch.as_tensor(volume.grid.affine, dtype=torch.float64)
+        meta = {
+            "filename_or_obj": str(volume.path),
+            "original_channel_dim": 0,
+            "space": "RAS",
+            "modality": volume.modality or "",
+            "is_hounsfield": volume.is_hounsfield,
+        }
+        return MetaTensor(torch.as_tensor(stacked), affine=affine, meta=meta)
+
+
+def _series_uid(path: str | Path, series_uid: str | None) -> str | None:
+    """A series is chosen in folders only; a cohort may mix them with files."""
+    return series_uid if Path(path).is_dir() else None
+
+
+def require_shape(volume: Volume, spatial_dims: int) -> None:
+    """Refuse a volume of another number of spatial dimensions.
+
+    Raises:
+        SegpipeError: `volume` is 2D where 3D is wanted, or the reverse.
+    """
+    if volume.grid.spatial_dims != spatial_dims:
+        raise SegpipeError(
+            f"{volume.path}: {volume.grid.spatial_dims}D, size {volume.grid.size} voxels, where "
+            f"{spatial_dims}D is wanted; use a bundle for it, or a file that holds one volume"
+        )
+
+
+class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Turn the values that a label file stores into class indices 0..C-1.
+
+    Args:
+        keys: label maps `(1, *spatial)`.
+        labels: the bundle's label table.
+        file_values: stored value of this dataset -> class name; None means the table's own values.
+
+    Raises:
+        SegpipeError: a value that no class has; names the file.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, labels: LabelTable, file_values: Mapping[int, str] | None = None
+    ) -> None:
+        super().__init__(keys)
+        self.labels = labels
+        self.file_values = file_values
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Map every key of one record."""
+        mapped = dict(data)
+        for key in self.key_iterator(mapped):
+            stored = mapped[key]
+            try:
+                indices = self.labels.to_indices(stored.numpy(), self.file_values)
+            except SegpipeError as error:
+                raise SegpipeError(f"{stored.meta['filename_or_obj']}: {error}") from error
+            mapped[key] = MetaTensor(torch.as_tensor(indices), meta=stored.meta)
+        return mapped
+
+
+class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Write class indices as a label map of the table's stored values, on the grid of their scan.
+
+    Args:
+        keys: index maps `(1, *spatial)`, already inverted to the scan's own voxels.
+        output_dir: below which the record's `output` path is written.
+        labels: the bundle's label table.
+        image_key: the scan, whose metadata names its file.
+        series_uid: the DICOM series that was read, where its folder holds several.
+
+    Raises:
+        RuntimeError: the map does not lie on the scan's grid; the chain before did not invert fully.
+        SegpipeError: the map holds fractions, as scores do, or a class that the table has not; or it cannot
+            be written.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | Path,
+        labels: LabelTable,
+        image_key: str = "image",
+        series_uid: str | None = None,
+    ) -> None:
+        super().__init__(keys)
+        self.series_uid = series_uid
+        self.output_dir = Path(output_dir)
+        self.labels = labels
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write every key of one record; the record is returned as it came."""
+        for key in self.key_iterator(data):
+            pred = data[key]
+            scan = data[self.image_key].meta["filename_or_obj"]
+            header = read_header(scan, series_uid=_series_uid(scan, self.series_uid))
+            if tuple(pred.shape) != (1, *header.grid.size):
+                raise RuntimeError(
+                    f"label map of shape {tuple(pred.shape)} for a scan of {header.grid.size} voxels"
+                )
+            differences = Grid.from_affine(header.grid.size, pred.affine.cpu().numpy()).differences(
+                header.grid
+            )
+            if differences:
+                raise RuntimeError(f"label map off the grid of {scan}: {', '.join(differences)}")
+            indices = whole_numbers(pred.cpu().numpy()[0]).astype(np.int64)
+            path = self.output_dir / data["output"]
+            write_label_map(self.labels.to_values(indices), header.grid, path, source=header)
+        return dict(data)
