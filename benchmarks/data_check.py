@@ -37,7 +37,7 @@ def written(dataset_dir: Path, volumes: int, folder: Path) -> Path:
     cases = load_manifest("hippocampus").training
     for number in range(volumes):
         case = cases[number % len(cases)]
-        image, label = (nibabel.load(dataset_dir / path) for path in (case.image[0], case.label))
+        image, label = (nibabel.load(dataset_dir / path) for path in (case.images[0], case.label))
         random = np.random.default_rng(number)
         noisy = np.asarray(image.dataobj) + random.integers(-2, 3, image.shape)
         made = (("images", noisy.astype(np.int16), image), ("labels", np.asarray(label.dataobj), label))
