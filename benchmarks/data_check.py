@@ -96,7 +96,7 @@ def main() -> None:
         "rounds": rounds,
         "cores": len(os.sched_getaffinity(0)),
         "machine": processor_name(),
-        "commit": commit(),
+        "commit": commit(Path(__file__).parent),
     }
     append_line(RESULTS, line)
     medians = {name: statistics.median(own[name] for own in rounds) for name in rounds[0]}
