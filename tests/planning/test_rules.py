@@ -283,6 +283,13 @@ def test_a_class_of_few_cases_says_nothing_of_sides():
     assert planned(data).mirrors.value == []
 
 
+@pytest.mark.parametrize("name", ["contrast", "brightness", "noise"])
+def test_the_numbers_of_ct_are_changed_less(name):
+    mri, ct, pictures = (numbers(fingerprint(channels=(own,)))[name] for own in (MRI, CT, PICTURE))
+
+    assert 0 < ct == pictures < 0.7 * mri
+
+
 def test_every_number_says_why():
     for number in planned(fingerprint()).numbers.values():
         assert len(number.why) > 5
