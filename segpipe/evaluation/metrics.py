@@ -1,14 +1,34 @@
-"""How well two label maps agree; pure NumPy."""
+"""How well two label maps agree.
+
+What a score is where a class is missing is the same everywhere:
+
+| | in both | in the reference alone (missed) | in the prediction alone (invented) | in neither |
+|---|---|---|---|---|
+| dice, iou, surface_dice, lesion_f1 | 0..1 | 0 | 0 | nan |
+| sensitivity | 0..1 | 0 | nan | nan |
+| precision | 0..1 | nan | 0 | nan |
+| specificity | 0..1 | 1 | 0..1 | 1 |
+| hd95_mm, asd_mm | >= 0 | inf | inf | nan |
+| volume_error_ml | any | below 0 | above 0 | 0 |
+| volume_error_percent | any | -100 | nan | nan |
+
+nan counts in no mean: there was nothing to find, and nothing was found. Specificity is nan where the class fills the
+reference.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from segpipe.errors import SegpipeError
+from segpipe.evaluation.lesions import lesion_counts
+from segpipe.evaluation.surfaces import surface_distances
 
 
 def confusion_matrix(
@@ -38,8 +58,12 @@ def confusion_matrix(
                 f"scores: the {name} has classes {indices.min()} to {indices.max()}; "
                 f"needs 0 to {num_classes - 1}"
             )
-    pairs = ref_indices.ravel().astype(np.int64) * num_classes + pred_indices.ravel()
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    counts = np.zeros(num_classes**2, np.int64)
+    for true, predicted in zip(np.atleast_2d(ref_indices), np.atleast_2d(pred_indices), strict=True):
+        # plane by plane, since bincount takes eight bytes a voxel
+        pairs = true.ravel().astype(np.int64) * num_classes + predicted.ravel()
+        counts += np.bincount(pairs, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
 
 
 def dice_per_class(
@@ -97,7 +121,110 @@ class PooledScores:
         )
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class CaseMetrics:
+    """Scores of one case, each `(C-1,)`, a number a foreground class; see the module for a class that is missing.
+
+    Attributes:
+        dice: 2 |P and R| / (|P| + |R|).
+        iou: |P and R| / |P or R|.
+        sensitivity: |P and R| / |R|.
+        precision: |P and R| / |P|.
+        specificity: share of the voxels outside R that are outside P.
+        hd95_mm: 95th percentile of the Hausdorff distance, see `SurfaceDistances.hausdorff`.
+        asd_mm: average symmetric surface distance, see `SurfaceDistances.average`.
+        surface_dice: share of the surfaces within the tolerance, see `SurfaceDistances.dice`.
+        volume_error_ml: |P| - |R|; nan for pictures, which have no volume.
+        volume_error_percent: 100 (|P| - |R|) / |R|.
+        lesion_f1: see `LesionCounts.f1`.
+    """
+
+    dice: NDArray[np.float64]
+    iou: NDArray[np.float64]
+    sensitivity: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    specificity: NDArray[np.float64]
+    hd95_mm: NDArray[np.float64]
+    asd_mm: NDArray[np.float64]
+    surface_dice: NDArray[np.float64]
+    volume_error_ml: NDArray[np.float64]
+    volume_error_percent: NDArray[np.float64]
+    lesion_f1: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        pred_indices: NDArray[Any],
+        ref_indices: NDArray[Any],
+        num_classes: int,
+        axes_mm: ArrayLike,
+        tolerance_mm: float = 1.0,
+    ) -> CaseMetrics:
+        """Score a case.
+
+        Args:
+            pred_indices: predicted class of each voxel, integers 0..num_classes - 1, `(x, y)` or `(x, y, z)`.
+            ref_indices: true class of each voxel, of the same shape.
+            num_classes: C, the background (0) included.
+            axes_mm: from a voxel to the next along each axis, see `surface_distances`.
+            tolerance_mm: that surfaces may lie apart and count as agreeing.
+
+        Raises:
+            SegpipeError: shapes differ, or an index is no class.
+        """
+        confusion = confusion_matrix(pred_indices, ref_indices, num_classes)
+        overlap = PooledScores.of(confusion)
+        agreed, true, predicted = (
+            counts[1:] for counts in (confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+        )
+        excess = (predicted - true).astype(np.float64)
+        apart, lesions = [], []
+        for prediction, reference in _masks(pred_indices, ref_indices, num_classes):
+            distances = surface_distances(prediction, reference, axes_mm)
+            apart.append((distances.hausdorff(95), distances.average(), distances.dice(tolerance_mm)))
+            lesions.append(lesion_counts(prediction, reference).f1)
+        hd95, average, within = np.array(apart).reshape(-1, 3).T
+        return cls(
+            dice=overlap.dice,
+            iou=_ratio(agreed, true + predicted - agreed),
+            sensitivity=overlap.sensitivity,
+            precision=_ratio(agreed, predicted),
+            specificity=overlap.specificity,
+            hd95_mm=hd95,
+            asd_mm=average,
+            surface_dice=within,
+            volume_error_ml=excess * _voxel_ml(axes_mm),
+            volume_error_percent=100 * _ratio(excess, true),
+            lesion_f1=np.array(lesions),
+        )
+
+
+def _masks(
+    prediction: NDArray[Any], reference: NDArray[Any], num_classes: int
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Yield both masks of each foreground class in the smallest box that has them."""
+    boxes = zip(*(ndimage.find_objects(own, num_classes - 1) for own in (prediction, reference)), strict=True)
+    for index, own in enumerate(boxes, 1):
+        present = [box for box in own if box is not None]
+        if not present:
+            yield (np.zeros((0,) * prediction.ndim, bool),) * 2
+            continue
+        box = tuple(
+            slice(min(span.start for span in spans), max(span.stop for span in spans))
+            for spans in zip(*present, strict=True)
+        )
+        yield prediction[box] == index, reference[box] == index
+
+
+def _voxel_ml(axes_mm: ArrayLike) -> float:
+    """Return what a voxel holds; nan for a picture's."""
+    steps = np.asarray(axes_mm, np.float64)
+    if steps.shape[-1] != 3:
+        return float("nan")
+    return float(abs(np.prod(steps) if steps.ndim == 1 else np.linalg.det(steps))) / 1000
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divide; nan where there is nothing to divide by."""
     ratio = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=ratio, where=np.asarray(whole) > 0)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segpipe.errors import SegpipeError
-from segpipe.evaluation.metrics import PooledScores, confusion_matrix, dice_per_class
+from segpipe.evaluation.metrics import CaseMetrics, PooledScores, confusion_matrix, dice_per_class
 
 
 def test_dice_by_hand():
@@ -137,3 +137,92 @@ def test_pooled_scores_agree_with_ignite(prediction, reference):
         scores.sensitivity[there], theirs(cmRecall(counted, average=False))[1:][there], atol=1e-12
     )
     assert scores.accuracy == pytest.approx(float(theirs(cmAccuracy(counted))))
+
+
+def drawn(*rows):
+    return np.array([[".123".index(voxel) for voxel in row] for row in rows])
+
+
+def test_a_case_by_hand():
+    reference = drawn("11..", "11..", "...2", "....")
+    prediction = drawn(".11.", ".11.", "...2", "....")
+
+    found = CaseMetrics.of(prediction, reference, 3, (0.5, 2.0), tolerance_mm=1.0)
+
+    # class 1: 2 voxels agree of 4 and 4; 10 of the 12 outside stay outside
+    assert found.dice.tolist() == [1 / 2, 1]
+    assert found.iou.tolist() == pytest.approx([2 / 6, 1])
+    assert found.sensitivity.tolist() == found.precision.tolist() == [1 / 2, 1]
+    assert found.specificity.tolist() == pytest.approx([10 / 12, 1])
+    # one column lies 2 mm outside, the other on the reference, both ways
+    assert found.hd95_mm.tolist() == pytest.approx([2, 0])
+    assert found.asd_mm.tolist() == [1, 0]
+    assert found.surface_dice.tolist() == [1 / 2, 1]
+    assert found.volume_error_percent.tolist() == [0, 0]
+    assert np.isnan(found.volume_error_ml).all()  # pictures have no volume
+    assert found.lesion_f1.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "axes_mm", [(2.0, 5.0, 10.0), np.array([[0.0, 5, 0], [-2, 0, 0], [0, 3, 10]])], ids=["spacing", "sheared"]
+)
+def test_volumes_by_hand(axes_mm):
+    """A voxel of 2 x 5 x 10 mm is 0.1 ml."""
+    reference = np.zeros((4, 4, 4), int)
+    prediction = reference.copy()
+    reference[0, 0, :2] = 1
+    prediction[0, 0, :] = 1
+
+    found = CaseMetrics.of(prediction, reference, 2, axes_mm)
+
+    assert found.volume_error_ml.tolist() == pytest.approx([0.2])
+    assert found.volume_error_percent.tolist() == pytest.approx([100])
+
+
+CONVENTIONS = {
+    "missed": ("....", "11..", [0, 0, 0, np.nan, 1, np.inf, np.inf, 0, -0.002, -100, 0]),
+    "invented": ("11..", "....", [0, 0, np.nan, 0, 0.5, np.inf, np.inf, 0, 0.002, np.nan, 0]),
+    "neither": ("....", "....", [np.nan] * 4 + [1] + [np.nan] * 3 + [0, np.nan, np.nan]),
+    "everywhere": ("1111", "1111", [1, 1, 1, 1, np.nan, 0, 0, 1, 0, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_a_class_that_is_missing(name):
+    """In the order in which `CaseMetrics` has them."""
+    prediction, reference, expected = CONVENTIONS[name]
+
+    found = CaseMetrics.of(drawn(prediction)[..., None], drawn(reference)[..., None], 2, (1.0, 1.0, 1.0))
+
+    np.testing.assert_allclose([value for (value,) in vars(found).values()], expected)
+
+
+def test_a_class_fares_alike_whatever_lies_beside_it():
+    """Each is measured in a box of its own."""
+    random = np.random.default_rng(3)
+    prediction, reference = (random.integers(0, 4, (9, 8, 7)) for _ in range(2))
+    together = CaseMetrics.of(prediction, reference, 4, (1.0, 2.0, 3.0))
+
+    for index in (1, 2, 3):
+        alone = CaseMetrics.of(prediction == index, reference == index, 2, (1.0, 2.0, 3.0))
+        for name, value in vars(alone).items():
+            assert value[0] == vars(together)[name][index - 1], name
+
+
+@given(label_maps, label_maps)
+def test_agrees_with_true_and_false_positives_and_negatives(prediction, reference):
+    found = CaseMetrics.of(prediction, reference, 4, (1.0, 1.0))
+
+    for index in (1, 2, 3):
+        p, r = prediction == index, reference == index
+        tp, fp, fn, tn = (int(x.sum()) for x in (p & r, p & ~r, ~p & r, ~p & ~r))
+        expected = {
+            "dice": (2 * tp, 2 * tp + fp + fn),
+            "iou": (tp, tp + fp + fn),
+            "sensitivity": (tp, tp + fn),
+            "precision": (tp, tp + fp),
+            "specificity": (tn, tn + fp),
+        }
+        for name, (part, whole) in expected.items():
+            value = vars(found)[name][index - 1]
+            np.testing.assert_allclose(value, part / whole if whole else np.nan, rtol=1e-12)

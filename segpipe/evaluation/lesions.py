@@ -1,0 +1,49 @@
+"""Which of the pieces of a mask another mask finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LesionCounts:
+    """Pieces of two masks; voxels that share a face, an edge or a corner are of one piece.
+
+    Attributes:
+        found: pieces of the reference that the prediction has a voxel of.
+        missed: those of which it has none.
+        false: pieces of the prediction that lie wholly outside the reference.
+    """
+
+    found: int
+    missed: int
+    false: int
+
+    @property
+    def f1(self) -> float:
+        """2 found / (2 found + missed + false), 0..1; nan where neither mask has a piece.
+
+        Source: the ISLES 2022 challenge (Hernandez Petzsche et al., Scientific Data 2022), whose score of two empty
+        masks is 1.
+        """
+        whole = 2 * self.found + self.missed + self.false
+        return 2 * self.found / whole if whole else float("nan")
+
+
+def lesion_counts(prediction: Mask, reference: Mask) -> LesionCounts:
+    """Match the pieces of two masks of one shape, `(x, y)` or `(x, y, z)`."""
+    pieces, touched = _touched(reference, prediction)
+    predicted, right = _touched(prediction, reference)
+    return LesionCounts(found=touched, missed=pieces - touched, false=predicted - right)
+
+
+def _touched(mask: Mask, other: Mask) -> tuple[int, int]:
+    """Return how many pieces a mask has, and how many of them another mask has a voxel of."""
+    labelled, pieces = ndimage.label(mask, np.ones((3,) * mask.ndim, int))
+    return pieces, int(np.count_nonzero(np.unique(labelled[other])))

@@ -1,0 +1,111 @@
+"""Distances between surfaces, on grids drawn by hand, against every pair of points, and against MONAI."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
+from scipy.spatial.distance import cdist
+
+from segpipe.evaluation.surfaces import surface, surface_distances
+
+
+def drawn(*rows):
+    return np.array([[voxel == "#" for voxel in row] for row in rows])
+
+
+def test_a_surface_has_an_outside_or_the_images_end_beyond_a_face():
+    mask = drawn("####.", "####.", "####.", "##...")
+
+    np.testing.assert_array_equal(surface(mask), drawn("####.", "#..#.", "#.##.", "##..."))
+
+
+def test_a_voxel_moved_is_its_step_away():
+    one, other = drawn("#....", "....."), drawn("...#.", ".....")
+    found = surface_distances(one, other, (1.0, 0.5))
+
+    assert found.from_prediction.tolist() == found.from_reference.tolist() == [1.5]
+    assert found.hausdorff() == found.average() == 1.5
+
+
+def test_two_lines_by_hand():
+    """Three voxels against one at their end: 0, 1 and 2 mm there, 0 mm back."""
+    found = surface_distances(drawn("###"), drawn("#.."), (5.0, 1.0))
+
+    assert found.from_prediction.tolist() == [0, 1, 2]
+    assert found.from_reference.tolist() == [0]
+    assert found.hausdorff(100) == 2
+    assert found.hausdorff(95) == pytest.approx(1.9)  # 0.95 of the way through 0, 1, 2
+    assert found.average() == pytest.approx(3 / 4)
+    assert [found.dice(tolerance) for tolerance in (0, 0.99, 1, 2)] == [2 / 4, 2 / 4, 3 / 4, 1]
+
+
+def test_axes_that_are_not_at_right_angles():
+    sheared = np.array([[1.0, 0.5], [0.0, 2.0], [0.0, 0.0]])
+
+    found = surface_distances(drawn("#.", ".."), drawn("..", ".#"), sheared)
+
+    assert found.hausdorff() == pytest.approx(np.hypot(1.5, 2.0))
+
+
+@pytest.mark.parametrize(("one", "other"), [("#", "."), (".", "#")])
+def test_what_is_missing_is_infinitely_far(one, other):
+    found = surface_distances(drawn(one), drawn(other), (1.0, 1.0))
+
+    assert found.hausdorff() == found.average() == np.inf
+    assert found.dice(1e9) == 0
+
+
+def test_nothing_at_all_has_no_distance():
+    found = surface_distances(drawn("."), drawn("."), (1.0, 1.0))
+
+    assert np.isnan([found.hausdorff(), found.average(), found.dice(1)]).all()
+
+
+masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=3, max_side=6))
+spacings = st.tuples(*[st.floats(0.1, 10.0)] * 3)
+
+
+@given(st.data(), masks, spacings)
+def test_agrees_with_every_pair_of_points(data, prediction, spacing):
+    reference = data.draw(hnp.arrays(bool, prediction.shape))
+    steps = spacing[: prediction.ndim]
+
+    found = surface_distances(prediction, reference, steps)
+
+    points = [np.argwhere(surface(mask)) * steps for mask in (prediction, reference)]
+    if all(map(len, points)):
+        pairs = cdist(*points)
+        np.testing.assert_allclose(found.from_prediction, pairs.min(axis=1), atol=1e-12)
+        np.testing.assert_allclose(found.from_reference, pairs.min(axis=0), atol=1e-12)
+        ways = [np.percentile(pairs.min(axis=axis), 95) for axis in (0, 1)]
+        assert found.hausdorff() == pytest.approx(max(ways), rel=1e-9)
+        both = [*pairs.min(axis=0), *pairs.min(axis=1)]
+        assert found.average() == pytest.approx(np.mean(both), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI's own call
+@settings(max_examples=20, deadline=None)
+@given(st.data(), spacings)
+def test_agrees_with_monai(data, spacing):
+    """To float32, in which MONAI computes; not at the tolerance itself, nor where a mask is missing: there it warns."""
+    shape = data.draw(st.tuples(*[st.integers(2, 9)] * 3))
+    prediction, reference = (data.draw(hnp.arrays(bool, shape)) for _ in range(2))
+    prediction[0, 0, 0] = reference[-1, -1, -1] = True
+    own = surface_distances(prediction, reference, spacing)
+    tolerance = data.draw(st.floats(0.1, 20.0))
+    given_to_monai = [torch.as_tensor(mask)[None, None].float() for mask in (prediction, reference)]
+
+    def by_monai(metric):
+        return float(metric(*given_to_monai, spacing=list(spacing))[0, 0])
+
+    both = np.concatenate([own.from_prediction, own.from_reference])
+    hausdorff = HausdorffDistanceMetric(include_background=True, percentile=95)
+    average = SurfaceDistanceMetric(include_background=True, symmetric=True)
+    assert own.hausdorff() == pytest.approx(by_monai(hausdorff), rel=1e-5, abs=1e-5)
+    assert own.average() == pytest.approx(by_monai(average), rel=1e-5, abs=1e-5)
+    if np.abs(both - tolerance).min() > 1e-5:
+        dice = SurfaceDiceMetric([tolerance], include_background=True)
+        assert own.dice(tolerance) == pytest.approx(by_monai(dice), rel=1e-5, abs=1e-5)
