@@ -1,0 +1,154 @@
+"""Bootstrap intervals: against SciPy's, by patient, and where there is nothing to draw from."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import bootstrap
+
+from segpipe.errors import SegpipeError
+from segpipe.evaluation.intervals import mean_intervals, paired_difference
+
+
+def one(values, patients=None, **options):
+    (interval,) = mean_intervals(
+        np.array(values, float)[:, None], patients or list(map(str, range(len(values)))), **options
+    )
+    return interval
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize("cases", [8, 60])
+def test_agrees_with_scipy(cases, confidence):
+    values = np.random.default_rng(1).beta(8, 2, cases)  # Dice: skewed
+    expected = bootstrap(
+        (values,), np.mean, confidence_level=confidence, n_resamples=20_000, random_state=2, vectorized=True
+    ).confidence_interval
+
+    found = one(values, confidence=confidence, resamples=20_000)
+
+    width = expected.high - expected.low
+    assert found.mean == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05 * width)
+
+
+def test_agrees_with_scipy_by_patient():
+    """Patients with one to five cases are drawn whole."""
+    random = np.random.default_rng(3)
+    sizes = random.integers(1, 6, 30)
+    patients = np.repeat(np.arange(30), sizes)
+    values = np.repeat(random.normal(0.8, 0.1, 30), sizes) + random.normal(0, 0.01, sizes.sum())
+    sums = np.bincount(patients, values)
+    expected = bootstrap(
+        (sums, sizes.astype(float)),
+        lambda total, number, axis: total.sum(axis=axis) / number.sum(axis=axis),
+        paired=True,
+        n_resamples=20_000,
+        random_state=2,
+        vectorized=True,
+    ).confidence_interval
+
+    found = one(values, list(map(str, patients)), resamples=20_000)
+
+    assert (found.cases, found.patients) == (sizes.sum(), 30)
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05 * width)
+    assert one(values).high - one(values).low < 0.8 * width  # as if all cases were of other patients
+
+
+def test_ninety_five_of_a_hundred_intervals_have_the_truth():
+    random = np.random.default_rng(5)
+    samples = random.normal(0.7, 0.1, (300, 40))
+    hits = [own.low <= 0.7 <= own.high for own in mean_intervals(samples.T, list(map(str, range(40))))]
+
+    assert 0.91 <= np.mean(hits) <= 0.98
+
+
+def test_one_seed_one_interval():
+    values = np.random.default_rng(4).random(12)
+
+    assert one(values) == one(values)
+    assert one(values, seed=1) != one(values)
+
+
+def test_columns_do_not_disturb_each_other():
+    random = np.random.default_rng(7)
+    values = random.random((12, 3))
+    values[2, 1] = np.nan
+    patients = list("aabbccddeeff")
+
+    together = mean_intervals(values, patients)
+
+    for own, column in zip(together, values.T, strict=True):
+        assert vars(own) == pytest.approx(vars(one(column, patients)))
+
+
+def test_nan_is_no_case_and_infinity_is_counted_beside():
+    found = one([0.5, np.nan, np.inf, 0.7])
+
+    assert found.mean == pytest.approx(0.6)
+    assert (found.cases, found.patients, found.infinite) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "patients", "cases"),
+    [([0.5, 0.7], "aa", 2), ([0.5, np.nan], "ab", 1), ([np.nan, np.nan], "ab", 0)],
+    ids=["one-patient", "one-with-a-value", "nobody"],
+)
+def test_without_two_patients_there_is_no_interval(values, patients, cases):
+    found = one(values, list(patients))
+
+    assert not found.is_known
+    assert np.isnan(found.high)
+    assert found.cases == cases
+    np.testing.assert_allclose(found.mean, np.nanmean(values) if cases else np.nan)
+
+
+def test_values_that_are_all_alike_have_an_interval_of_no_width():
+    found = one([0.5] * 5)
+
+    assert (found.low, found.mean, found.high) == (0.5, 0.5, 0.5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
+def test_an_interval_lies_among_the_values(values):
+    found = one(values, resamples=500)
+
+    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+
+
+def test_many_cases():
+    values = np.random.default_rng(0).random((10_000, 4))
+    found = mean_intervals(values, list(map(str, range(10_000))), resamples=500)
+
+    # 0.5 +- 1.96 * 0.2887 / 100
+    for own in found:
+        assert (own.high - own.low) / 2 == pytest.approx(0.00566, rel=0.2)
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    random = np.random.default_rng(9)
+    hard = random.normal(0.7, 0.15, 40)  # cases differ more than models do
+    first, second = hard + 0.02 + random.normal(0, 0.01, 40), hard
+    patients = list(map(str, range(40)))
+
+    found = paired_difference(first, second, patients)
+
+    assert found.mean == pytest.approx((first - second).mean())
+    assert 0.015 < found.low < found.high < 0.026
+    assert one(first).low < one(second).high  # which by themselves say nothing
+
+
+def test_a_case_that_one_model_has_no_value_for_is_left_out():
+    found = paired_difference([0.9, np.inf, 0.8, np.nan], [0.8, 0.5, 0.6, 0.1], list("abcd"))
+
+    assert found.cases == 2
+    assert found.mean == pytest.approx(0.15)
+
+
+def test_other_cases_are_refused():
+    with pytest.raises(SegpipeError, match="2 cases and 1 patients"):
+        one([1, 2], ["a"])
+    with pytest.raises(SegpipeError, match="2 cases of one model and 3 of the other"):
+        paired_difference([1, 2], [1, 2, 3], list("ab"))
