@@ -68,7 +68,11 @@ def surface_distances(prediction: Mask, reference: Mask, axes_mm: ArrayLike) -> 
             `(3, dims)` matrix, which need not be at right angles.
     """
     predicted, true = surface(prediction), surface(reference)
-    return SurfaceDistances(_distances(predicted, true, axes_mm), _distances(true, predicted, axes_mm))
+    of_prediction, of_reference = _points(predicted, axes_mm), _points(true, axes_mm)
+    return SurfaceDistances(
+        _distances(of_prediction, of_reference, shared=true[predicted]),
+        _distances(of_reference, of_prediction, shared=predicted[true]),
+    )
 
 
 def surface(mask: Mask) -> Mask:
@@ -89,16 +93,14 @@ def _points(surface_voxels: Mask, axes_mm: ArrayLike) -> Millimetres:
     return points * steps if steps.ndim == 1 else points @ steps.T
 
 
-def _distances(own: Mask, other: Mask, axes_mm: ArrayLike) -> Millimetres:
-    """Return the distance of each voxel of a surface to another."""
-    points = _points(own, axes_mm)
-    if not other.any():
+def _distances(points: Millimetres, others: Millimetres, shared: Mask) -> Millimetres:
+    """Return the distance of each point to the nearest of others; those that both have are at none."""
+    if not len(others):
         return np.full(len(points), np.inf)
-    apart = ~other[own]  # the voxels that both have are at no distance
     distances = np.zeros(len(points))
-    if apart.any():
-        tree = KDTree(_points(other, axes_mm), balanced_tree=False)
-        distances[apart] = tree.query(points[apart], workers=-1)[0]
+    if not shared.all():
+        tree = KDTree(others, balanced_tree=False)
+        distances[~shared] = tree.query(points[~shared], workers=-1)[0]
     return distances
 
 
