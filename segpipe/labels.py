@@ -9,7 +9,7 @@ written and compared without regard to upper and lower case, because copies of o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ _COLORS = (  # of Okabe and Ito, told apart by people who do not see all colours
     (204, 121, 167),
 )
 _ROW_KEYS = ("index", "name", "color", "value")
+_LONGEST_TABLE = 2**16  # of classes by stored value; where values lie further apart, they are searched
 _VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold thousands of values
 
 
@@ -150,16 +151,17 @@ class LabelTable:
         index_of = self._index_of_value(file_values)
         values = sorted(index_of)
         whole = whole_numbers(stored)
-        order = np.asarray([index_of[value] for value in values])
-        ascending = np.asarray(values)
-        position = np.searchsorted(ascending, whole).clip(max=len(ascending) - 1)
-        known = ascending[position] == whole
+        if whole.size and not (values[0] <= whole.min() and whole.max() <= values[-1]):
+            raise SegpipeError(_unknown_values_message(whole[~np.isin(whole, values)], values))
+        classes = np.array([index_of[value] for value in values], _unsigned_for(self.num_classes))
+        indices = np.empty(whole.shape, classes.dtype)
+        for plane, into in zip(np.atleast_2d(whole), np.atleast_2d(indices), strict=True):
+            # plane by plane, since NumPy takes eight bytes a voxel to index with
+            into[...] = _looked_up(plane, values, classes, otherwise=self.num_classes)
+        known = indices < self.num_classes
         if not known.all():
             raise SegpipeError(_unknown_values_message(whole[~known], values))
-        indices: NDArray[np.unsignedinteger[Any]] = order.astype(_unsigned_for(self.num_classes - 1))[
-            position
-        ]
-        return indices
+        return indices.astype(_unsigned_for(self.num_classes - 1), copy=False)
 
     def to_values(self, indices: NDArray[Any]) -> NDArray[np.integer[Any]]:
         """Turn class indices into the integers that a file stores.
@@ -310,6 +312,21 @@ def _refuse_repeats(what: str, entries: list[Any]) -> None:
             f"label table: the {what} {', '.join(map(str, repeated))} stands in more than one row; "
             f"every class needs a {what} of its own"
         )
+
+
+def _looked_up(
+    stored: NDArray[Any], values: Sequence[int], classes: NDArray[np.unsignedinteger[Any]], otherwise: int
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Return the class of each stored value, which lies between the first and the last of the ascending values."""
+    if values[-1] - values[0] < _LONGEST_TABLE:
+        table = np.full(values[-1] - values[0] + 1, otherwise, classes.dtype)
+        table[np.subtract(values, values[0])] = classes
+        found: NDArray[np.unsignedinteger[Any]] = table[
+            np.subtract(stored, values[0], dtype=np.intp, casting="unsafe")
+        ]
+        return found
+    position = np.searchsorted(values, stored)
+    return np.where(np.asarray(values)[position] == stored, classes[position], classes.dtype.type(otherwise))
 
 
 def _unknown_values_message(unknown: NDArray[Any], allowed: list[int]) -> str:

@@ -75,6 +75,28 @@ def test_whole_floats_are_labels_too():
     np.testing.assert_array_equal(lung_table().to_indices(np.array([0.0, 85.0], np.float32)), [0, 1])
 
 
+@pytest.mark.parametrize(
+    "stored", [np.array(True), np.array([[True], [False]]), np.zeros((0, 3), np.int8)], ids=str
+)
+def test_any_shape_and_type_of_integers(stored):
+    table = LabelTable.from_rows([row(0, "background", 0), row(1, "tumour", 1)])
+
+    indices = table.to_indices(stored)
+
+    assert indices.shape == stored.shape
+    np.testing.assert_array_equal(indices, stored.astype(int))
+
+
+@pytest.mark.parametrize("far", [300, 10**7], ids=["near", "far"])
+@pytest.mark.parametrize("value", [-1, 5, 10**9])
+def test_a_value_below_between_or_above_those_of_classes_is_refused(value, far):
+    table = LabelTable.from_rows([row(0, "background", 0), row(1, "tumour", far)])
+
+    np.testing.assert_array_equal(table.to_indices(np.array([0, far])), [0, 1])
+    with pytest.raises(SegpipeError, match=rf"value\(s\) {value} in 1 voxel"):
+        table.to_indices(np.array([0, value, far]))
+
+
 def test_names_decide_where_a_file_stores_other_values():
     stored = np.array([3, 2, 1])
 

@@ -16,7 +16,7 @@ from segpipe.dataset.integrity import with_checksums
 from segpipe.dataset.layouts import read_layout
 from segpipe.dataset.manifest import Case, Manifest, Split, parse_manifest
 from segpipe.dataset.progress import with_progress
-from segpipe.dataset.templates import template_pattern
+from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name, whole_numbers
 from segpipe.volumes import read_header, read_volume, volume_format
@@ -230,20 +230,10 @@ def _channels(case: FoundCase, folder: Path) -> tuple[str, ...]:
     return case.channels * read_header(folder / case.images[0]).num_channels
 
 
-def _patients(cases: Sequence[FoundCase], template: str | None) -> dict[str, str | None]:
+def _patients(cases: Sequence[FoundCase], template: str | None) -> Mapping[str, str | None]:
     if template is None:
         return {case.case: case.patient for case in cases}
-    pattern = template_pattern(template)
-    if "patient" not in pattern.groupindex:
-        raise SegpipeError(f"--patient {template!r}: must have {{patient}} where the patient's id stands")
-    matches = {case.case: pattern.fullmatch(case.case) for case in cases}
-    without = [case for case, match in matches.items() if match is None]
-    if without:
-        raise SegpipeError(
-            f"--patient {template!r}: matches {len(cases) - len(without)} of {len(cases)} case ids, not "
-            f"{shown(without)}; correct the template, or list the patients in a table (--csv)"
-        )
-    return {case: match.group("patient") for case, match in matches.items() if match is not None}
+    return patients_by_template([case.case for case in cases], template)
 
 
 def _modality(

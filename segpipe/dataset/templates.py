@@ -59,6 +59,29 @@ def pairs_by_templates(
     return cases
 
 
+def patients_by_template(cases: Sequence[str], template: str) -> dict[str, str]:
+    """Read the patient of each case off its id.
+
+    Args:
+        cases: ids.
+        template: that every id matches, with `{patient}` where the patient's own stands.
+
+    Raises:
+        SegpipeError: a template without `{patient}`, or one that an id does not match.
+    """
+    pattern = template_pattern(template)
+    if "patient" not in pattern.groupindex:
+        raise SegpipeError(f"--patient {template!r}: must have {{patient}} where the patient's id stands")
+    matches = {case: pattern.fullmatch(case) for case in cases}
+    without = [case for case, match in matches.items() if match is None]
+    if without:
+        raise SegpipeError(
+            f"--patient {template!r}: matches {len(cases) - len(without)} of {len(cases)} case ids, not "
+            f"{shown(without)}; correct the template"
+        )
+    return {case: match.group("patient") for case, match in matches.items() if match is not None}
+
+
 def template_pattern(template: str) -> re.Pattern[str]:
     """Return the regular expression of a template, with the groups `case` and `patient` that it names.
 

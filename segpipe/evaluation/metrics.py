@@ -18,8 +18,8 @@ reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -120,12 +120,22 @@ class PooledScores:
             background_accuracy=float(_ratio(true[0], total)),
         )
 
+    def as_plain(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the scores in JSON's types, by the foreground classes' names; what is nan is None."""
+        return {
+            name: _plain(value)
+            if isinstance(value, float)
+            else {label: _plain(figure) for label, figure in zip(names, value.tolist(), strict=True)}
+            for name, value in vars(self).items()
+        }
+
 
 @dataclass(frozen=True)
 class CaseMetrics:
     """Scores of one case, each `(C-1,)`, a number a foreground class; see the module for a class that is missing.
 
     Attributes:
+        confusion: `(C, C)`, as `confusion_matrix` gives it.
         dice: 2 |P and R| / (|P| + |R|).
         iou: |P and R| / |P or R|.
         sensitivity: |P and R| / |R|.
@@ -139,6 +149,7 @@ class CaseMetrics:
         lesion_f1: see `LesionCounts.f1`.
     """
 
+    confusion: NDArray[np.int64]
     dice: NDArray[np.float64]
     iou: NDArray[np.float64]
     sensitivity: NDArray[np.float64]
@@ -185,6 +196,7 @@ class CaseMetrics:
             lesions.append(lesion_counts(prediction, reference).f1)
         hd95, average, within = np.array(apart).reshape(-1, 3).T
         return cls(
+            confusion=confusion,
             dice=overlap.dice,
             iou=_ratio(agreed, true + predicted - agreed),
             sensitivity=overlap.sensitivity,
@@ -197,6 +209,10 @@ class CaseMetrics:
             volume_error_percent=100 * _ratio(excess, true),
             lesion_f1=np.array(lesions),
         )
+
+
+METRICS = tuple(field.name for field in fields(CaseMetrics) if field.name != "confusion")
+"""The scores that `CaseMetrics` has of each class."""
 
 
 def _masks(
@@ -222,6 +238,10 @@ def _voxel_ml(axes_mm: ArrayLike) -> float:
     if steps.shape[-1] != 3:
         return float("nan")
     return float(abs(np.prod(steps) if steps.ndim == 1 else np.linalg.det(steps))) / 1000
+
+
+def _plain(value: float) -> float | None:
+    return None if value != value else value
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[np.int64]) -> NDArray[np.float64]:

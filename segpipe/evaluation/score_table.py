@@ -72,7 +72,7 @@ class ScoreTable:
             self.folder / "confusion.csv", ["case", "reference", "prediction", "voxels"], self._pairs()
         )
         pooled = PooledScores.of(np.sum(list(self._confusions.values()), axis=0))
-        write_json(self.folder / "pooled.json", _as_plain(pooled, names))
+        write_json(self.folder / "pooled.json", pooled.as_plain(names))
         write_json(self.folder / "about.json", self.about)
         engine.logger.info(
             f"Dice over {len(rows)} cases, mean: {_listed(names, torch.nanmean(dice, dim=0).tolist())}; voxels "
@@ -84,20 +84,6 @@ class ScoreTable:
             for true, predicted in np.argwhere(confusion):
                 pair = (self.labels.names[true], self.labels.names[predicted])
                 yield [case, *pair, confusion[true, predicted]]
-
-
-def _as_plain(pooled: PooledScores, names: Sequence[str]) -> dict[str, Any]:
-    """Return the scores in JSON's types, by class name; what is nan is None."""
-    return {
-        name: _number(value)
-        if isinstance(value, float)
-        else {label: _number(figure) for label, figure in zip(names, value.tolist(), strict=True)}
-        for name, value in vars(pooled).items()
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else value
 
 
 def _listed(names: Sequence[str], figures: Sequence[float]) -> str:

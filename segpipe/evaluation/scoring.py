@@ -1,26 +1,25 @@
-"""A folder of label maps against a folder of references: who belongs to whom, Dice, metrics.csv."""
+"""A folder of label maps against a folder of references: who belongs to whom, and what each pair is worth."""
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segpipe.dataset.progress import with_progress
-from segpipe.errors import SegpipeError
-from segpipe.evaluation.metrics import dice_per_class
-from segpipe.files import write_text
+from segpipe.dataset.templates import patients_by_template
+from segpipe.errors import SegpipeError, shown
+from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.labels import Label, LabelTable, whole_numbers
-from segpipe.volumes import Volume, find_scans, read_volume
+from segpipe.volumes import Volume, find_scans, read_header, read_volume
 
-METRICS_FILE = "metrics.csv"
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
+_MOST_THREADS = 4  # each holds two label maps in memory
 
 
 @dataclass(frozen=True)
@@ -29,16 +28,13 @@ class CaseScore:
 
     Attributes:
         case: the label map's path below its folder, without suffix.
-        dice: one a foreground class, 0..1; nan for a class that neither map contains.
+        patient: whose it is; the case itself where that is not known.
+        metrics: its scores.
     """
 
     case: str
-    dice: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean Dice over the classes that one of the two maps contains; nan if there is none."""
-        return _mean(self.dice)
+    patient: str
+    metrics: CaseMetrics
 
 
 @dataclass(frozen=True)
@@ -46,35 +42,31 @@ class FolderScores:
     """Scores of a folder.
 
     Attributes:
-        class_names: the foreground classes, in the order of each row's `dice`.
+        table: the classes.
         rows: one a case that has both maps, sorted by case.
         without_prediction: references that nothing was predicted for. They are in no mean.
         without_reference: predictions that nothing can be said about.
+        tolerance_mm: of the surface Dice.
+        knows_patients: False where each case counts as a patient of its own.
     """
 
-    class_names: tuple[str, ...]
+    table: LabelTable
     rows: tuple[CaseScore, ...]
     without_prediction: tuple[str, ...]
     without_reference: tuple[str, ...]
-
-    def class_means(self) -> list[tuple[str, float, int]]:
-        """Return each class's name, mean Dice over the cases that contain it, and their number."""
-        columns = zip(*(row.dice for row in self.rows), strict=True)
-        return [
-            (name, _mean(column), sum(not np.isnan(value) for value in column))
-            for name, column in zip(self.class_names, columns, strict=True)
-        ]
-
-    @property
-    def mean(self) -> float:
-        """Mean of the cases' means; nan if no case has a foreground."""
-        return _mean([row.mean for row in self.rows])
+    tolerance_mm: float
+    knows_patients: bool
 
 
 def score_folder(
-    predictions: Path, references: Path, table: LabelTable | None = None, output_dir: Path | None = None
+    predictions: Path,
+    references: Path,
+    table: LabelTable | None = None,
+    *,
+    tolerance_mm: float = 1.0,
+    patient: str | None = None,
 ) -> FolderScores:
-    """Score label maps against their references and write `metrics.csv`.
+    """Score label maps against their references.
 
     A prediction and a reference belong together when their paths below the two folders are equal but for the
     suffix; formats may differ. Both store the values of the same table.
@@ -83,43 +75,47 @@ def score_folder(
         predictions: folder of label maps, at any depth.
         references: folder of label maps, at any depth.
         table: the classes; None makes a class of every value but 0 that occurs, named after it.
-        output_dir: where `metrics.csv` goes (columns case, dice_<class name>..., mean; an empty field is a
-            class that neither map contains); None writes nothing.
+        tolerance_mm: that surfaces may lie apart and count as agreeing, above 0 or 0.
+        patient: template that a case's name matches, such as `{patient}_*`; None makes each case a patient of its own.
 
     Returns:
         Scores of the cases with both maps, and the names of those without a partner.
 
     Raises:
         SegpipeError: no case has both maps, two files of a folder have one name, a file cannot be read or is
-            no label map, a value is no class, or the grids of a pair differ: Dice between other places of the
-                body
-            would be a number without meaning.
+            no label map, a value is no class, the template does not fit, or the grids of a pair differ: Dice between
+            other places of the body would be a number without meaning.
     """
+    if not (0 <= tolerance_mm < np.inf):
+        raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
     predicted, referenced = _by_name(predictions), _by_name(references)
-    pairs = [
-        (name, predicted[name], referenced[name]) for name in sorted(predicted.keys() & referenced.keys())
-    ]
-    if not pairs:
+    cases = sorted(predicted.keys() & referenced.keys())
+    if not cases:
         raise SegpipeError(
             f"no label map in {predictions} has a reference of the same name in {references}: "
-            f"{_examples(predicted)} against {_examples(referenced)}; names are paths below the folders "
-            "without suffix"
+            f"{shown(sorted(predicted), most=3)} against {shown(sorted(referenced), most=3)}; names are paths below "
+            "the folders without suffix"
         )
-    if table is None:
-        table = _table_of_values([path for _, *paths in pairs for path in paths])
-    rows = tuple(
-        CaseScore(case, tuple(_pair_dice(case, prediction, reference, table).tolist()))
-        for case, prediction, reference in with_progress(pairs, "Scoring cases")
-    )
-    scores = FolderScores(
-        class_names=table.foreground_names,
+    patients = patients_by_template(cases, patient) if patient is not None else {}
+    pairs = [(case, predicted[case], referenced[case]) for case in cases]
+    _check_grids(pairs)
+    chosen = table or _table_of_values([path for _, *paths in pairs for path in paths])
+
+    def scored(pair: tuple[str, Path, Path]) -> CaseScore:
+        case, prediction, reference = pair
+        metrics = _pair_metrics(prediction, reference, chosen, tolerance_mm)
+        return CaseScore(case, patients.get(case, case), metrics)
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        rows = tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
+    return FolderScores(
+        table=chosen,
         rows=rows,
         without_prediction=tuple(sorted(referenced.keys() - predicted.keys())),
         without_reference=tuple(sorted(predicted.keys() - referenced.keys())),
+        tolerance_mm=tolerance_mm,
+        knows_patients=patient is not None,
     )
-    if output_dir is not None:
-        write_text(output_dir / METRICS_FILE, _metrics_csv(scores))
-    return scores
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -136,20 +132,30 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _pair_dice(case: str, prediction: Path, reference: Path, table: LabelTable) -> NDArray[np.float64]:
-    predicted, referenced = _read_labels(prediction), _read_labels(reference)
-    differences = predicted.grid.differences(referenced.grid)
-    if differences:
+def _check_grids(pairs: Sequence[tuple[str, Path, Path]]) -> None:
+    """Refuse all pairs of different grids at once, by their headers."""
+    found = []
+    for case, prediction, reference in pairs:
+        differences = read_header(prediction).grid.differences(read_header(reference).grid)
+        if differences:
+            found.append(f"{case}: prediction and reference grids differ: {', '.join(differences)}")
+    if found:
+        what = "it" if len(found) == 1 else f"the {len(found)} of {len(pairs)} cases"
         raise SegpipeError(
-            f"{case}: prediction and reference grids differ: {', '.join(differences)}; "
-            f"resample {prediction.name} onto {reference.name} with nearest neighbour, or find its own "
-            "reference"
+            f"{shown(found, '; ')}; resample {what} onto the reference with nearest neighbour, or find the "
+            "references that belong to the predictions"
         )
+
+
+def _pair_metrics(prediction: Path, reference: Path, table: LabelTable, tolerance_mm: float) -> CaseMetrics:
+    predicted, referenced = _read_labels(prediction), _read_labels(reference)
     with _naming(prediction):
         predicted_indices = table.to_indices(predicted.array)
     with _naming(reference):
         reference_indices = table.to_indices(referenced.array)
-    return dice_per_class(predicted_indices, reference_indices, table.num_classes)
+    grid = referenced.grid
+    axes_mm = grid.affine[:3, : len(grid.size)]
+    return CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
 
 
 def _read_labels(path: Path) -> Volume:
@@ -191,25 +197,3 @@ def _table_of_values(paths: Sequence[Path]) -> LabelTable:
             for index, value in enumerate(ordered)
         )
     )
-
-
-def _metrics_csv(scores: FolderScores) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", *(f"dice_{name}" for name in scores.class_names), "mean"])
-    for row in scores.rows:
-        table.writerow([row.case, *map(_field, (*row.dice, row.mean))])
-    return text.getvalue()
-
-
-def _field(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.6f}"
-
-
-def _mean(values: Sequence[float]) -> float:
-    present = [value for value in values if not np.isnan(value)]
-    return float(np.mean(present)) if present else float("nan")
-
-
-def _examples(names: dict[str, Path]) -> str:
-    return ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")

@@ -41,8 +41,31 @@ def test_table_and_file(arguments, tmp_path):
 
     assert result.exit_code == 0
     assert "tumour" in result.stdout
-    assert "0.6667" in result.stdout
-    assert (tmp_path / "out" / "metrics.csv").read_text() == "case,dice_tumour,mean\na,0.666667,0.666667\n"
+    assert "0.667" in result.stdout
+    header, row = (tmp_path / "out" / "metrics.csv").read_text().splitlines()
+    assert header.startswith("case,patient,class,dice,")
+    assert row.startswith("a,,tumour,0.666666667,")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["classes"]["tumour"]["dice"]["mean"] == pytest.approx(2 / 3)
+
+
+def test_means_have_intervals_of_patients(arguments, tmp_path):
+    for name, voxels in (("p1_b", [0, 1, 1]), ("p2_a", [1, 1, 1]), ("p2_b", [0, 0, 1])):
+        write(tmp_path / "p" / f"{name}.nii.gz", voxels)
+        write(tmp_path / "r" / f"{name}.nii.gz", [0, 1, 1])
+    for side in ("p", "r"):
+        (tmp_path / side / "a.nii.gz").rename(tmp_path / side / "p1_a.nii.gz")
+
+    known = CliRunner().invoke(app, [*arguments, "--patient", "{patient}_*"])
+    unknown = CliRunner().invoke(app, arguments)
+
+    assert known.exit_code == unknown.exit_code == 0, known.output
+    # 2/3 and 1, then 4/5 and 2/3
+    for result in (known, unknown):
+        assert "0.783" in result.stdout
+    assert "(patients are drawn)" in known.stdout
+    assert "as if each were of another patient" in unknown.stdout
+    assert known.stdout.split("Means")[0] != unknown.stdout.split("Means")[0]
 
 
 def test_a_reference_without_prediction_is_named_and_exits_with_1(arguments, tmp_path):
@@ -79,5 +102,5 @@ def test_labels_that_are_none(arguments, tmp_path, text, message):
 def test_as_a_process(arguments):
     result = subprocess.run([SEGPIPE, *arguments], capture_output=True, text=True, check=True)
 
-    assert "0.6667" in result.stdout
+    assert "0.667" in result.stdout
     assert result.stderr == ""

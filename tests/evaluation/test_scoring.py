@@ -1,7 +1,5 @@
 """Who is scored against whom, what is refused, and what stands in metrics.csv."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -37,29 +35,50 @@ def folders(tmp_path):
     return predictions, references
 
 
-def test_rows_and_means(folders):
+def test_rows(folders):
     scores = score_folder(*folders, TABLE)
 
-    assert scores.class_names == ("ground-glass", "effusion")
-    assert [row.case for row in scores.rows] == ["a", "sub/b"]
-    assert scores.rows[0].dice == pytest.approx((2 / 3, 1.0))
-    assert scores.rows[0].mean == pytest.approx(5 / 6)
-    # b has no effusion: it counts in no mean of that class
-    assert scores.rows[1].mean == 1.0
-    assert scores.class_means() == [("ground-glass", pytest.approx(5 / 6), 2), ("effusion", 1.0, 1)]
-    assert scores.mean == pytest.approx(11 / 12)
+    assert scores.table == TABLE
+    assert [(row.case, row.patient) for row in scores.rows] == [("a", "a"), ("sub/b", "sub/b")]
+    assert scores.rows[0].metrics.dice == pytest.approx([2 / 3, 1.0])
+    np.testing.assert_array_equal(scores.rows[1].metrics.dice, [1.0, np.nan])
+    assert scores.rows[0].metrics.confusion.tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
 
 
-def test_metrics_csv(folders, tmp_path):
-    score_folder(*folders, TABLE, tmp_path / "out")
+def test_millimetres_are_those_of_the_grid(tmp_path):
+    """A voxel is 3 x 1 x 1 mm, and the prediction one voxel too long."""
+    write(tmp_path / "p" / "a.nii.gz", [85, 85, 85, 0], spacing=3.0)
+    write(tmp_path / "r" / "a.nii.gz", [85, 85, 0, 0], spacing=3.0)
 
-    assert (tmp_path / "out" / "metrics.csv").read_text() == (
-        "case,dice_ground-glass,dice_effusion,mean\na,0.666667,1.000000,0.833333\nsub/b,1.000000,,1.000000\n"
-    )
+    (row,) = score_folder(tmp_path / "p", tmp_path / "r", TABLE, tolerance_mm=2.9).rows
+
+    assert row.metrics.asd_mm[0] == pytest.approx(3 / 5)
+    assert row.metrics.surface_dice[0] == pytest.approx(4 / 5)
+    assert row.metrics.volume_error_ml[0] == pytest.approx(0.003)
+
+
+def test_patients_by_template(folders):
+    predictions, references = folders
+    for side in folders:
+        for name in ("p1_left", "p1_right"):
+            write(side / "both" / f"{name}.nii.gz", [0, 85])
+
+    scores = score_folder(predictions / "both", references / "both", TABLE, patient="{patient}_*")
+
+    assert scores.knows_patients
+    assert [row.patient for row in scores.rows] == ["p1", "p1"]
+    with pytest.raises(SegpipeError, match=r"matches 0 of 4 case ids, not a, both/p1_left"):
+        score_folder(*folders, TABLE, patient="{patient}_*")
+
+
+@pytest.mark.parametrize("tolerance", [-1, np.nan, np.inf])
+def test_a_tolerance_that_is_none(folders, tolerance):
+    with pytest.raises(SegpipeError, match="must be 0 or more, in millimetres"):
+        score_folder(*folders, TABLE, tolerance_mm=tolerance)
 
 
 def test_without_table_every_value_is_a_class(folders):
-    assert score_folder(*folders).class_names == ("85", "170")
+    assert score_folder(*folders).table.foreground_names == ("85", "170")
 
 
 def test_cases_without_partner_are_listed(folders):
@@ -74,16 +93,6 @@ def test_cases_without_partner_are_listed(folders):
     assert len(scores.rows) == 2
 
 
-def test_case_without_any_foreground_has_no_mean(tmp_path):
-    for side in ("p", "r"):
-        write(tmp_path / side / "a.nii.gz", [0, 0])
-
-    scores = score_folder(tmp_path / "p", tmp_path / "r", TABLE, tmp_path)
-
-    assert math.isnan(scores.mean)
-    assert (tmp_path / "metrics.csv").read_text().endswith("\na,,,\n")
-
-
 def test_other_grid_is_refused(folders):
     predictions, references = folders
     write(predictions / "a.nii.gz", [0, 85, 0, 170], spacing=2.0)
@@ -91,6 +100,15 @@ def test_other_grid_is_refused(folders):
     with pytest.raises(
         SegpipeError, match=r"a: prediction and reference grids differ: spacing \(2, 1, 1\) vs"
     ):
+        score_folder(predictions, references, TABLE)
+
+
+def test_all_other_grids_are_told_at_once(folders):
+    predictions, references = folders
+    write(predictions / "a.nii.gz", [0, 85, 0, 170], spacing=2.0)
+    write(predictions / "sub" / "b.nrrd", [0, 85, 0])
+
+    with pytest.raises(SegpipeError, match=r"(?s)a: .* spacing.*; sub/b: .* size.*resample the 2 of 2 cases"):
         score_folder(predictions, references, TABLE)
 
 

@@ -1,0 +1,137 @@
+"""Scores of many cases, as a table and summed up: means with their intervals, medians, voxels pooled."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.evaluation.intervals import Interval, mean_intervals
+from segpipe.evaluation.metrics import METRICS, PooledScores
+from segpipe.evaluation.scoring import FolderScores
+from segpipe.files import write_json, write_text
+
+METRICS_FILE = "metrics.csv"
+SUMMARY_FILE = "summary.json"
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One metric of one class over cases.
+
+    Attributes:
+        interval: the mean, where it would lie for other patients, and how many cases it is of.
+        median: over the cases that have a value, infinite ones included; nan without any.
+    """
+
+    interval: Interval
+    median: float
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return it in JSON's types; what is not finite is None."""
+        own = {"median": self.median, **vars(self.interval)}
+        return {name: value if math.isfinite(value) else None for name, value in own.items()}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A folder's scores summed up.
+
+    Attributes:
+        by_class: foreground class -> metric -> figure.
+        all_classes: metric -> figure of the cases' means over the classes that they have a value of.
+        pooled: scores over the voxels of all cases together.
+        confusion: `(C, C)`, of all cases together.
+    """
+
+    by_class: Mapping[str, Mapping[str, Figure]]
+    all_classes: Mapping[str, Figure]
+    pooled: PooledScores
+    confusion: NDArray[np.int64]
+
+
+def summarise(scores: FolderScores) -> Summary:
+    """Sum up the cases that have both label maps."""
+    values = np.array([[getattr(row.metrics, name) for name in METRICS] for row in scores.rows])
+    cases, metrics, classes = values.shape
+    present = ~np.isnan(values)
+    totals, counts = np.where(present, values, 0).sum(axis=2), present.sum(axis=2)
+    means = np.divide(totals, counts, out=np.full((cases, metrics), np.nan), where=counts > 0)
+    columns = np.concatenate([values, means[:, :, None]], axis=2).reshape(cases, -1)
+    intervals = mean_intervals(columns, [row.patient for row in scores.rows], confidence=CONFIDENCE)
+    figures = np.empty(len(intervals), object)
+    figures[:] = [
+        Figure(interval, _median(column)) for interval, column in zip(intervals, columns.T, strict=True)
+    ]
+    of_metric = figures.reshape(metrics, classes + 1)
+    confusion = np.sum([row.metrics.confusion for row in scores.rows], axis=0)
+    return Summary(
+        by_class={
+            name: dict(zip(METRICS, of_metric[:, position], strict=True))
+            for position, name in enumerate(scores.table.foreground_names)
+        },
+        all_classes=dict(zip(METRICS, of_metric[:, -1], strict=True)),
+        pooled=PooledScores.of(confusion),
+        confusion=confusion,
+    )
+
+
+def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Mapping[str, Any]) -> None:
+    """Write `metrics.csv` and `summary.json`.
+
+    The table has a row a case and foreground class, and a column a metric of `CaseMetrics`; an empty field is a score
+    that the case has not, inf a distance to a surface that is not there.
+
+    Args:
+        scores: of the cases.
+        summary: of the same.
+        folder: where the files go.
+        about: what was scored and by what, in plain types.
+    """
+    write_text(folder / METRICS_FILE, _table(scores))
+    content = {
+        "about": dict(about),
+        "cases": len(scores.rows),
+        "patients": len({row.patient for row in scores.rows}) if scores.knows_patients else None,
+        "tolerance_mm": scores.tolerance_mm,
+        "confidence": CONFIDENCE,
+        "classes": {
+            name: {metric: figure.as_plain() for metric, figure in figures.items()}
+            for name, figures in summary.by_class.items()
+        },
+        "all_classes": {metric: figure.as_plain() for metric, figure in summary.all_classes.items()},
+        "pooled": summary.pooled.as_plain(scores.table.foreground_names),
+        "confusion": {"names": list(scores.table.names), "voxels": summary.confusion.tolist()},
+        "without_prediction": list(scores.without_prediction),
+        "without_reference": list(scores.without_reference),
+    }
+    write_json(folder / SUMMARY_FILE, content)
+
+
+def _table(scores: FolderScores) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["case", "patient", "class", *METRICS])
+    for row in scores.rows:
+        patient = row.patient if scores.knows_patients else ""
+        for position, name in enumerate(scores.table.foreground_names):
+            values = (float(getattr(row.metrics, metric)[position]) for metric in METRICS)
+            table.writerow([row.case, patient, name, *map(_field, values)])
+    return text.getvalue()
+
+
+def _field(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.9g}"
+
+
+def _median(column: NDArray[np.float64]) -> float:
+    present = column[~np.isnan(column)]
+    return float(np.median(present)) if present.size else float("nan")
