@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from segpipe import __version__
 from segpipe.cli import data, phantoms
 from segpipe.cli.check import check
+from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
 from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
@@ -48,6 +49,7 @@ app.add_typer(data.app, name="data")
 app.command()(check)
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(plan)
 app.command()(predict)
 app.command()(promote)

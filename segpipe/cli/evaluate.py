@@ -48,8 +48,9 @@ def evaluate(
     from rich.table import Table
 
     from segpipe import __version__
+    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, METRICS_FILE
     from segpipe.evaluation.scoring import score_folder
-    from segpipe.evaluation.summary import METRICS_FILE, SUMMARY_FILE, summarise, write_scores
+    from segpipe.evaluation.summary import SUMMARY_FILE, summarise, write_scores
     from segpipe.labels import load_label_table
 
     table = load_label_table(labels) if labels else None
@@ -62,7 +63,7 @@ def evaluate(
         title=f"{len(scores.rows)} cases",
         show_lines=True,
     )
-    for name, figures in {**summary.by_class, "mean of classes": summary.all_classes}.items():
+    for name, figures in {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}.items():
         cells = (_cell(figures[metric], form) for metric, (_, form) in _SHOWN.items())
         shown.add_row(name, *cells, str(figures["dice"].interval.cases))
     Console().print(shown)

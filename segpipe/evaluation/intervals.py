@@ -100,17 +100,20 @@ def mean_intervals(
     ]
 
 
-def paired_difference(
+def paired_differences(
     first: ArrayLike, second: ArrayLike, patients: Sequence[str], *, confidence: float = 0.95, seed: int = 0
-) -> Interval:
+) -> list[Interval]:
     """Return the mean of first minus second over the cases in which both have a finite value, with its interval.
 
     Args:
-        first: `(cases,)`, a model's values.
+        first: `(cases, columns)`, a model's values.
         second: another's of the same cases.
         patients: whose each case is.
         confidence: of the interval, 0..1.
         seed: of the drawing.
+
+    Returns:
+        one a column.
 
     Raises:
         SegpipeError: numbers of cases differ.
@@ -118,12 +121,11 @@ def paired_difference(
     ours, theirs = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if ours.shape != theirs.shape:
         raise SegpipeError(
-            f"comparison: {ours.size} cases of one model and {theirs.size} of the other; must be the same cases"
+            f"comparison: {len(ours)} cases of one model and {len(theirs)} of the other; must be the same cases"
         )
     both = np.isfinite(ours) & np.isfinite(theirs)
-    difference = np.where(both, np.where(both, ours, 0) - np.where(both, theirs, 0), np.nan)
-    (interval,) = mean_intervals(difference[:, None], patients, confidence=confidence, seed=seed)
-    return interval
+    differences = np.subtract(ours, theirs, out=np.full(ours.shape, np.nan), where=both)
+    return mean_intervals(differences, patients, confidence=confidence, seed=seed)
 
 
 def _alike(having: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.evaluation.case_scores import METRICS_FILE, CaseScores
 from segpipe.evaluation.intervals import Interval, mean_intervals
 from segpipe.evaluation.metrics import METRICS, PooledScores
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.files import write_json, write_text
 
-METRICS_FILE = "metrics.csv"
 SUMMARY_FILE = "summary.json"
 CONFIDENCE = 0.95
 
@@ -60,18 +58,15 @@ class Summary:
 
 def summarise(scores: FolderScores) -> Summary:
     """Sum up the cases that have both label maps."""
-    values = np.array([[getattr(row.metrics, name) for name in METRICS] for row in scores.rows])
-    cases, metrics, classes = values.shape
-    present = ~np.isnan(values)
-    totals, counts = np.where(present, values, 0).sum(axis=2), present.sum(axis=2)
-    means = np.divide(totals, counts, out=np.full((cases, metrics), np.nan), where=counts > 0)
-    columns = np.concatenate([values, means[:, :, None]], axis=2).reshape(cases, -1)
-    intervals = mean_intervals(columns, [row.patient for row in scores.rows], confidence=CONFIDENCE)
+    cases = CaseScores.of(scores)
+    table = np.concatenate([cases.values, cases.class_means[:, :, None]], axis=2)
+    columns = table.reshape(len(table), -1)
+    intervals = mean_intervals(columns, cases.drawn, confidence=CONFIDENCE)
     figures = np.empty(len(intervals), object)
     figures[:] = [
         Figure(interval, _median(column)) for interval, column in zip(intervals, columns.T, strict=True)
     ]
-    of_metric = figures.reshape(metrics, classes + 1)
+    of_metric = figures.reshape(table.shape[1:])
     confusion = np.sum([row.metrics.confusion for row in scores.rows], axis=0)
     return Summary(
         by_class={
@@ -85,10 +80,7 @@ def summarise(scores: FolderScores) -> Summary:
 
 
 def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Mapping[str, Any]) -> None:
-    """Write `metrics.csv` and `summary.json`.
-
-    The table has a row a case and foreground class, and a column a metric of `CaseMetrics`; an empty field is a score
-    that the case has not, inf a distance to a surface that is not there.
+    """Write `metrics.csv`, see `CaseScores`, and `summary.json`.
 
     Args:
         scores: of the cases.
@@ -96,7 +88,7 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         folder: where the files go.
         about: what was scored and by what, in plain types.
     """
-    write_text(folder / METRICS_FILE, _table(scores))
+    write_text(folder / METRICS_FILE, CaseScores.of(scores).as_csv())
     content = {
         "about": dict(about),
         "cases": len(scores.rows),
@@ -114,22 +106,6 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "without_reference": list(scores.without_reference),
     }
     write_json(folder / SUMMARY_FILE, content)
-
-
-def _table(scores: FolderScores) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["case", "patient", "class", *METRICS])
-    for row in scores.rows:
-        patient = row.patient if scores.knows_patients else ""
-        for position, name in enumerate(scores.table.foreground_names):
-            values = (float(getattr(row.metrics, metric)[position]) for metric in METRICS)
-            table.writerow([row.case, patient, name, *map(_field, values)])
-    return text.getvalue()
-
-
-def _field(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.9g}"
 
 
 def _median(column: NDArray[np.float64]) -> float:

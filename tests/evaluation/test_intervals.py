@@ -7,13 +7,18 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from segpipe.errors import SegpipeError
-from segpipe.evaluation.intervals import mean_intervals, paired_difference
+from segpipe.evaluation.intervals import mean_intervals, paired_differences
 
 
 def one(values, patients=None, **options):
     (interval,) = mean_intervals(
         np.array(values, float)[:, None], patients or list(map(str, range(len(values)))), **options
     )
+    return interval
+
+
+def difference(first, second, patients):
+    (interval,) = paired_differences(*(np.array(own, float)[:, None] for own in (first, second)), patients)
     return interval
 
 
@@ -133,7 +138,7 @@ def test_a_paired_difference_is_narrower_than_two_intervals():
     first, second = hard + 0.02 + random.normal(0, 0.01, 40), hard
     patients = list(map(str, range(40)))
 
-    found = paired_difference(first, second, patients)
+    found = difference(first, second, patients)
 
     assert found.mean == pytest.approx((first - second).mean())
     assert 0.015 < found.low < found.high < 0.026
@@ -141,7 +146,7 @@ def test_a_paired_difference_is_narrower_than_two_intervals():
 
 
 def test_a_case_that_one_model_has_no_value_for_is_left_out():
-    found = paired_difference([0.9, np.inf, 0.8, np.nan], [0.8, 0.5, 0.6, 0.1], list("abcd"))
+    found = difference([0.9, np.inf, 0.8, np.nan], [0.8, 0.5, 0.6, 0.1], list("abcd"))
 
     assert found.cases == 2
     assert found.mean == pytest.approx(0.15)
@@ -151,4 +156,4 @@ def test_other_cases_are_refused():
     with pytest.raises(SegpipeError, match="2 cases and 1 patients"):
         one([1, 2], ["a"])
     with pytest.raises(SegpipeError, match="2 cases of one model and 3 of the other"):
-        paired_difference([1, 2], [1, 2, 3], list("ab"))
+        difference([1, 2], [1, 2, 3], list("ab"))

@@ -1,0 +1,53 @@
+"""`segpipe compare`: two models on the same cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SHOWN = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1")
+
+
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="FIRST", help="Folder that `segpipe evaluate` wrote for a model.")
+    ],
+    second: Annotated[
+        Path, typer.Argument(metavar="SECOND", help="Folder of another model, of the same cases.")
+    ],
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Of a model; once for each. Default: the folders' names."
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", metavar="METRIC", help=f"Column of metrics.csv; default: {', '.join(_SHOWN)}."
+        ),
+    ] = None,
+) -> None:
+    """Say in words what lies between two models, case by case, and how sure that is."""
+    from segpipe.errors import SegpipeError, shown
+    from segpipe.evaluation.case_scores import CaseScores
+    from segpipe.evaluation.comparison import compare as compare_scores
+    from segpipe.evaluation.metrics import METRICS
+
+    names = name or [folder.resolve().name for folder in (first, second)]
+    if len(names) != 2 or names[0] == names[1]:
+        raise SegpipeError(
+            f"--name {', '.join(names)}: must be two names that differ, in the order of the folders"
+        )
+    unknown = sorted(set(metric or ()) - set(METRICS))
+    if unknown:
+        raise SegpipeError(f"--metric {', '.join(unknown)}: there are {', '.join(METRICS)}")
+    found = compare_scores(CaseScores.read(first), CaseScores.read(second))
+    for of_class in found.differences.values():
+        for own in metric or _SHOWN:
+            typer.echo(of_class[own].in_words(names))
+    for model, cases in zip(names, (found.only_first, found.only_second), strict=True):
+        if cases:
+            typer.echo(f"{len(cases)} cases of {model} alone are left out: {shown(cases)}", err=True)

@@ -1,0 +1,136 @@
+"""The scores of many cases as one array, and as `metrics.csv`: a row a case and class, a column a metric."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError
+from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.scoring import FolderScores
+
+METRICS_FILE = "metrics.csv"
+MEAN_OF_CLASSES = "mean of classes"
+_KEYS = ("case", "patient", "class")
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Scores of cases.
+
+    Attributes:
+        cases: names.
+        patients: whose each is; None where that is not known.
+        class_names: the foreground classes.
+        values: `(cases, metrics, classes)`, metrics as in `METRICS`; nan for a score that a case has not.
+    """
+
+    cases: tuple[str, ...]
+    patients: tuple[str, ...] | None
+    class_names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: FolderScores) -> CaseScores:
+        """Take them from a folder's."""
+        return cls(
+            cases=tuple(row.case for row in scores.rows),
+            patients=tuple(row.patient for row in scores.rows) if scores.knows_patients else None,
+            class_names=scores.table.foreground_names,
+            values=np.array([[getattr(row.metrics, name) for name in METRICS] for row in scores.rows]),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> CaseScores:
+        """Read them from `metrics.csv`.
+
+        Args:
+            path: the file, or the folder that it lies in.
+
+        Raises:
+            SegpipeError: it is not there, or is no table that `segpipe evaluate` writes.
+        """
+        file = path / METRICS_FILE if path.is_dir() else path
+        rows = _rows(file)
+        cases, classes = (_numbered(row[key] for row in rows) for key in ("case", "class"))
+        patients = {row["case"]: row["patient"] for row in rows}
+        values = np.full((len(cases), len(METRICS), len(classes)), np.nan)
+        seen = set()
+        for row in rows:
+            place = (cases[row["case"]], classes[row["class"]])
+            seen.add(place)
+            values[place[0], :, place[1]] = [_value(row[name], file) for name in METRICS]
+        if not rows or len(seen) != len(rows) or len(seen) != len(cases) * len(classes):
+            raise SegpipeError(
+                f"{file}: {len(rows)} rows for {len(cases)} cases and {len(classes)} classes; must be one a case and "
+                "class: write it anew with `segpipe evaluate`"
+            )
+        known = all(patients.values())
+        return cls(
+            tuple(cases), tuple(patients[case] for case in cases) if known else None, tuple(classes), values
+        )
+
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """What intervals draw: the patients, or the cases as if each were of another."""
+        return self.patients or self.cases
+
+    @property
+    def class_means(self) -> NDArray[np.float64]:
+        """The mean over the classes that a case has a value of, `(cases, metrics)`; nan without one."""
+        present = ~np.isnan(self.values)
+        totals, counts = np.where(present, self.values, 0).sum(axis=2), present.sum(axis=2)
+        means: NDArray[np.float64] = np.full(totals.shape, np.nan)
+        np.divide(totals, counts, out=means, where=counts > 0)
+        return means
+
+    def as_csv(self) -> str:
+        """Return the table; an empty field is a score that a case has not, inf a distance to what is not there."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow([*_KEYS, *METRICS])
+        whose = self.patients or ("",) * len(self.cases)
+        for case, patient, of_case in zip(self.cases, whose, self.values, strict=True):
+            for name, of_class in zip(self.class_names, of_case.T.tolist(), strict=True):
+                table.writerow([case, patient, name, *map(_field, of_class)])
+        return text.getvalue()
+
+
+def _numbered(names: Iterable[str]) -> dict[str, int]:
+    """Return the distinct names, each with its place."""
+    return {name: place for place, name in enumerate(dict.fromkeys(names))}
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            table = csv.DictReader(opened, strict=True)
+            rows = list(table)
+            names = table.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SegpipeError(
+            f"{file}: cannot be read: {error}; give a folder that `segpipe evaluate` wrote"
+        ) from None
+    missing = [name for name in (*_KEYS, *METRICS) if name not in names]
+    if missing or any(None in row.values() or None in row for row in rows):
+        what = f"has no column {missing[0]}" if missing else "has rows of another length than its head"
+        raise SegpipeError(f"{file}: {what}; give a table that `segpipe evaluate` wrote")
+    return rows
+
+
+def _value(text: str, file: Path) -> float:
+    try:
+        return float(text) if text else float("nan")
+    except ValueError:
+        raise SegpipeError(f"{file}: {text!r} is no number; write it anew with `segpipe evaluate`") from None
+
+
+def _field(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.9g}"

@@ -1,0 +1,164 @@
+"""Two models on the same cases: what lies between them, and whether the cases can tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError, shown
+from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
+from segpipe.evaluation.intervals import Interval, paired_differences
+from segpipe.evaluation.metrics import METRICS
+
+_LOWER_IS_BETTER = ("hd95_mm", "asd_mm", "volume_error_ml", "volume_error_percent")
+_OF_ITS_SIZE = ("volume_error_ml", "volume_error_percent")  # too much is as bad as too little
+_UNITS = {"hd95_mm": " mm", "asd_mm": " mm", "volume_error_ml": " ml", "volume_error_percent": " %"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one class, the first model's less the second's, over the cases in which both have a finite value.
+
+    Attributes:
+        metric: of `METRICS`; of volume errors it is their size that is compared.
+        class_name: the class, or `MEAN_OF_CLASSES`.
+        interval: of the mean difference.
+    """
+
+    metric: str
+    class_name: str
+    interval: Interval
+
+    @property
+    def better(self) -> int | None:
+        """0 if the first model is better, 1 if the second is; None where the cases do not tell them apart."""
+        own = self.interval
+        if not own.is_known or own.low <= 0 <= own.high:
+            return None
+        return int((own.mean > 0) == (self.metric in _LOWER_IS_BETTER))
+
+    def in_words(self, names: Sequence[str]) -> str:
+        """Return a sentence.
+
+        Args:
+            names: of the two models.
+        """
+        own, unit = self.interval, _UNITS.get(self.metric, "")
+        what = f"{_title(self.metric)}, {self.class_name}"
+        if not own.cases:
+            return f"{what}: no case in which both have a value."
+        whose = _counted(own.cases, "case")
+        if own.patients < own.cases:
+            whose += f" of {_counted(own.patients, 'patient')}"
+        if not own.is_known:
+            return (
+                f"{what}: {own.mean:+.3g}{unit} for {names[0]}, of {whose}: too few to say how sure that is."
+            )
+        if own.low == own.high == 0:
+            return f"{what}: no difference in {whose}."
+        size = f"{abs(own.mean):.3g}{unit}"
+        ends = sorted((own.low, own.high) if own.mean >= 0 else (-own.high, -own.low))
+        span = f"95 % interval {ends[0]:.3g} to {ends[1]:.3g}, {whose}"
+        higher, lower = names if own.mean >= 0 else tuple(names)[::-1]
+        if self.better is None:
+            return (
+                f"{what}: {higher} is {size} above {lower} ({span}): these cases do not tell the two apart."
+            )
+        return f"{what}: {higher} is {size} above {lower} ({span}): {names[self.better]} is better."
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models.
+
+    Attributes:
+        differences: class, `MEAN_OF_CLASSES` the last, -> metric -> difference.
+        cases: scored of both.
+        only_first: cases that only the first has scores of.
+        only_second: likewise.
+    """
+
+    differences: Mapping[str, Mapping[str, Difference]]
+    cases: tuple[str, ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+
+def compare(first: CaseScores, second: CaseScores) -> Comparison:
+    """Compare two models' scores case by case.
+
+    Args:
+        first: a model's.
+        second: another's, of the same classes.
+
+    Raises:
+        SegpipeError: classes differ, no case is scored of both, or a case is of other patients.
+    """
+    if set(first.class_names) != set(second.class_names):
+        raise SegpipeError(
+            f"comparison: the classes are {', '.join(first.class_names)} of one model and "
+            f"{', '.join(second.class_names)} of the other; must be the same: score both with one --labels"
+        )
+    of_both = set(first.cases) & set(second.cases)
+    cases = tuple(case for case in first.cases if case in of_both)
+    if not cases:
+        raise SegpipeError(
+            f"comparison: no case is scored of both: {shown(first.cases, most=3)} against "
+            f"{shown(second.cases, most=3)}"
+        )
+    (ours, patients), (theirs, others) = (
+        _chosen(scores, cases, first.class_names) for scores in (first, second)
+    )
+    if first.patients and second.patients and patients != others:
+        case = next(case for case, a, b in zip(cases, patients, others, strict=True) if a != b)
+        raise SegpipeError(
+            f"comparison: {case} is of different patients in the two; score both with one --patient"
+        )
+    intervals = iter(paired_differences(ours, theirs, patients if first.patients else others))
+    names = (*first.class_names, MEAN_OF_CLASSES)
+    by_metric = {
+        metric: {name: Difference(metric, name, next(intervals)) for name in names} for metric in METRICS
+    }
+    return Comparison(
+        {name: {metric: by_metric[metric][name] for metric in METRICS} for name in names},
+        cases,
+        only_first=tuple(case for case in first.cases if case not in of_both),
+        only_second=tuple(case for case in second.cases if case not in of_both),
+    )
+
+
+def _chosen(
+    scores: CaseScores, cases: Sequence[str], class_names: Sequence[str]
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Return scores of some cases, a column a metric and class, the mean of classes the last; and what intervals draw.
+
+    Errors of volume stand there by their size.
+    """
+    place = {case: row for row, case in enumerate(scores.cases)}
+    rows = [place[case] for case in cases]
+    values = scores.values[rows][:, :, [scores.class_names.index(name) for name in class_names]]
+    sizes = [METRICS.index(name) for name in _OF_ITS_SIZE]
+    values[:, sizes] = np.abs(values[:, sizes])
+    chosen = CaseScores(tuple(cases), None, tuple(class_names), values)
+    columns = np.concatenate([values, chosen.class_means[:, :, None]], axis=2)
+    return columns.reshape(len(cases), -1), tuple(scores.drawn[row] for row in rows)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _title(metric: str) -> str:
+    return {
+        "hd95_mm": "HD95",
+        "asd_mm": "average surface distance",
+        "iou": "IoU",
+        "dice": "Dice",
+        "volume_error_ml": "size of the volume error",
+        "volume_error_percent": "size of the volume error",
+        "lesion_f1": "lesion-wise F1",
+        "surface_dice": "surface Dice",
+    }.get(metric, metric)

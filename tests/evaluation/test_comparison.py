@@ -1,0 +1,129 @@
+"""Two models on the same cases: which is better, in words."""
+
+import numpy as np
+import pytest
+
+from segpipe.errors import SegpipeError
+from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
+from segpipe.evaluation.comparison import compare
+from segpipe.evaluation.metrics import METRICS
+
+CASES = tuple(f"c{number}" for number in range(20))
+NAMES = ("U-Net", "SegNet")
+
+
+def scores(metric, values, cases=CASES, patients=None, class_names=("tumour",)):
+    """Return scores of which one metric is known; a row a class, or one row."""
+    table = np.full((len(cases), len(METRICS), len(class_names)), np.nan)
+    table[:, METRICS.index(metric)] = np.reshape(values, (len(class_names), len(cases))).T
+    return CaseScores(tuple(cases), patients, class_names, table)
+
+
+@pytest.fixture
+def hard():
+    return np.random.default_rng(0).uniform(0.4, 0.9, 20)
+
+
+def in_words(metric, first, second, **options):
+    found = compare(scores(metric, first, **options), scores(metric, second, **options))
+    return found.differences["tumour"][metric].in_words(NAMES)
+
+
+def test_a_difference_that_shows(hard):
+    words = in_words("dice", hard + 0.03, hard)
+
+    assert words == (
+        "Dice, tumour: U-Net is 0.03 above SegNet (95 % interval 0.03 to 0.03, 20 cases): U-Net is better."
+    )
+
+
+def test_the_other_way_round(hard):
+    random = np.random.default_rng(1)
+    words = in_words("dice", hard - 0.03 + random.normal(0, 0.01, 20), hard)
+
+    assert "SegNet is 0.0296" in words
+    assert "above U-Net" in words
+    assert words.endswith("SegNet is better.")
+
+
+@pytest.mark.parametrize("metric", ["hd95_mm", "asd_mm"])
+def test_less_distance_is_better(hard, metric):
+    words = in_words(metric, 10 * hard, 10 * hard + 2)
+
+    assert "SegNet is 2 mm above U-Net" in words
+    assert words.endswith("U-Net is better.")
+
+
+def test_too_much_volume_is_as_bad_as_too_little():
+    random = np.random.default_rng(2)
+    words = in_words("volume_error_percent", random.normal(-10, 1, 20), random.normal(5, 1, 20))
+
+    assert words.startswith("size of the volume error, tumour: U-Net is ")
+    assert words.endswith("SegNet is better.")
+
+
+def test_a_difference_that_chance_would_make(hard):
+    random = np.random.default_rng(3)
+    words = in_words("dice", hard + random.normal(0.001, 0.05, 20), hard)
+
+    assert words.endswith("these cases do not tell the two apart.")
+
+
+def test_no_difference(hard):
+    assert in_words("dice", hard, hard) == "Dice, tumour: no difference in 20 cases."
+
+
+def test_patients_are_drawn_with_their_cases(hard):
+    options = {"patients": tuple(name for name in "abcd" for _ in range(5))}
+    first = scores("dice", hard + np.repeat([0.1, 0.0, 0.05, -0.1], 5), **options)
+    found = compare(first, scores("dice", hard, **options)).differences["tumour"]["dice"]
+
+    assert found.interval.patients == 4
+    assert "20 cases of 4 patients" in found.in_words(NAMES)
+    assert found.better is None
+
+
+def test_one_patient_says_nothing_of_others(hard):
+    words = in_words("dice", hard + 0.1, hard, patients=("a",) * 20)
+
+    assert words == (
+        "Dice, tumour: +0.1 for U-Net, of 20 cases of 1 patient: too few to say how sure that is."
+    )
+
+
+def test_a_class_that_both_have_nowhere(hard):
+    assert in_words("dice", [np.nan] * 20, hard) == "Dice, tumour: no case in which both have a value."
+
+
+def test_classes_go_by_name_and_cases_too():
+    first = scores("dice", [[1.0, 0.5], [0.2, 0.4]], cases=("x", "y"), class_names=("a", "b"))
+    second = scores("dice", [[0.1, 0.3, 0.9], [0.4, 0.9, 0.9]], cases=("y", "x", "z"), class_names=("b", "a"))
+
+    found = compare(first, second)
+
+    means = {name: own["dice"].interval.mean for name, own in found.differences.items()}
+    # a: 1.0 - 0.9 and 0.5 - 0.4; b: 0.2 - 0.3 and 0.4 - 0.1
+    assert means == pytest.approx({"a": 0.1, "b": 0.1, MEAN_OF_CLASSES: 0.1})
+    assert found.differences["b"]["dice"].interval.low < 0
+    assert (found.cases, found.only_first, found.only_second) == (("x", "y"), (), ("z",))
+
+
+def test_a_missed_structure_is_in_no_mean_distance(hard):
+    far = hard.copy()
+    far[:5] = np.inf
+
+    found = compare(scores("hd95_mm", far), scores("hd95_mm", hard))
+
+    assert found.differences["tumour"]["hd95_mm"].interval.cases == 15
+
+
+def test_what_cannot_be_compared(hard):
+    with pytest.raises(SegpipeError, match="classes are tumour of one model and liver of the other"):
+        compare(scores("dice", hard), scores("dice", hard, class_names=("liver",)))
+    with pytest.raises(SegpipeError, match="no case is scored of both: c0, c1, c2 and 17 more against d0"):
+        compare(scores("dice", hard), scores("dice", [1.0], cases=("d0",)))
+    with pytest.raises(SegpipeError, match="c1 is of different patients in the two"):
+        compare(
+            scores("dice", hard, patients=CASES),
+            scores("dice", hard, patients=("c0", "other", *CASES[2:])),
+        )
