@@ -9,6 +9,7 @@ What a score is where a class is missing is the same everywhere:
 | precision | 0..1 | nan | 0 | nan |
 | specificity | 0..1 | 1 | 0..1 | 1 |
 | hd95_mm, asd_mm | >= 0 | inf | inf | nan |
+| reference_ml | > 0 | > 0 | 0 | 0 |
 | volume_error_ml | any | below 0 | above 0 | 0 |
 | volume_error_percent | any | -100 | nan | nan |
 
@@ -144,7 +145,8 @@ class CaseMetrics:
         hd95_mm: 95th percentile of the Hausdorff distance, see `SurfaceDistances.hausdorff`.
         asd_mm: average symmetric surface distance, see `SurfaceDistances.average`.
         surface_dice: share of the surfaces within the tolerance, see `SurfaceDistances.dice`.
-        volume_error_ml: |P| - |R|; nan for pictures, which have no volume.
+        reference_ml: |R|; nan for pictures, which have no volume.
+        volume_error_ml: |P| - |R|; nan likewise.
         volume_error_percent: 100 (|P| - |R|) / |R|.
         lesion_f1: see `LesionCounts.f1`.
     """
@@ -158,6 +160,7 @@ class CaseMetrics:
     hd95_mm: NDArray[np.float64]
     asd_mm: NDArray[np.float64]
     surface_dice: NDArray[np.float64]
+    reference_ml: NDArray[np.float64]
     volume_error_ml: NDArray[np.float64]
     volume_error_percent: NDArray[np.float64]
     lesion_f1: NDArray[np.float64]
@@ -205,6 +208,7 @@ class CaseMetrics:
             hd95_mm=hd95,
             asd_mm=average,
             surface_dice=within,
+            reference_ml=true * _voxel_ml(axes_mm),
             volume_error_ml=excess * _voxel_ml(axes_mm),
             volume_error_percent=100 * _ratio(excess, true),
             lesion_f1=np.array(lesions),

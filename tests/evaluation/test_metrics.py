@@ -175,15 +175,16 @@ def test_volumes_by_hand(axes_mm):
 
     found = CaseMetrics.of(prediction, reference, 2, axes_mm)
 
+    assert found.reference_ml.tolist() == pytest.approx([0.2])
     assert found.volume_error_ml.tolist() == pytest.approx([0.2])
     assert found.volume_error_percent.tolist() == pytest.approx([100])
 
 
 CONVENTIONS = {
-    "missed": ("....", "11..", [0, 0, 0, np.nan, 1, np.inf, np.inf, 0, -0.002, -100, 0]),
-    "invented": ("11..", "....", [0, 0, np.nan, 0, 0.5, np.inf, np.inf, 0, 0.002, np.nan, 0]),
-    "neither": ("....", "....", [np.nan] * 4 + [1] + [np.nan] * 3 + [0, np.nan, np.nan]),
-    "everywhere": ("1111", "1111", [1, 1, 1, 1, np.nan, 0, 0, 1, 0, 0, 1]),
+    "missed": ("....", "11..", [0, 0, 0, np.nan, 1, np.inf, np.inf, 0, 0.002, -0.002, -100, 0]),
+    "invented": ("11..", "....", [0, 0, np.nan, 0, 0.5, np.inf, np.inf, 0, 0, 0.002, np.nan, 0]),
+    "neither": ("....", "....", [np.nan] * 4 + [1] + [np.nan] * 3 + [0, 0, np.nan, np.nan]),
+    "everywhere": ("1111", "1111", [1, 1, 1, 1, np.nan, 0, 0, 1, 0.004, 0, 0, 1]),
 }
 
 
