@@ -208,7 +208,7 @@ class CaseMetrics:
             hd95_mm=hd95,
             asd_mm=average,
             surface_dice=within,
-            reference_ml=true * _voxel_ml(axes_mm),
+            reference_ml=true.astype(np.float64) * _voxel_ml(axes_mm),
             volume_error_ml=excess * _voxel_ml(axes_mm),
             volume_error_percent=100 * _ratio(excess, true),
             lesion_f1=np.array(lesions),
