@@ -29,7 +29,15 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where metrics.csv and summary.json go; default: nowhere."),
+        typer.Option(
+            metavar="DIR", help="Where metrics.csv, summary.json and report.html go; default: nowhere."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the scans, by the same names, for the report's pictures."
+        ),
     ] = None,
     patient: Annotated[
         str | None,
@@ -52,6 +60,7 @@ def evaluate(
     from segpipe.evaluation.scoring import score_folder
     from segpipe.evaluation.summary import SUMMARY_FILE, summarise, write_scores
     from segpipe.labels import load_label_table
+    from segpipe.report import REPORT_FILE, write_report
 
     table = load_label_table(labels) if labels else None
     scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
@@ -85,8 +94,9 @@ def evaluate(
             "segpipe": __version__,
         }
         write_scores(scores, summary, output, about)
-        typer.echo(output / METRICS_FILE)
-        typer.echo(output / SUMMARY_FILE)
+        write_report(scores, summary, output, images, about)
+        for name in (METRICS_FILE, SUMMARY_FILE, REPORT_FILE):
+            typer.echo(output / name)
     if scores.without_prediction:
         raise typer.Exit(1)
 

@@ -15,7 +15,7 @@ from segpipe.dataset.progress import with_progress
 from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.metrics import CaseMetrics
-from segpipe.labels import Label, LabelTable, whole_numbers
+from segpipe.labels import Label, LabelTable, class_color, whole_numbers
 from segpipe.volumes import Volume, find_scans, read_header, read_volume
 
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
@@ -29,11 +29,15 @@ class CaseScore:
     Attributes:
         case: the label map's path below its folder, without suffix.
         patient: whose it is; the case itself where that is not known.
+        prediction: the label map's file.
+        reference: the true one's.
         metrics: its scores.
     """
 
     case: str
     patient: str
+    prediction: Path
+    reference: Path
     metrics: CaseMetrics
 
 
@@ -88,7 +92,7 @@ def score_folder(
     """
     if not (0 <= tolerance_mm < np.inf):
         raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
-    predicted, referenced = _by_name(predictions), _by_name(references)
+    predicted, referenced = files_by_name(predictions), files_by_name(references)
     cases = sorted(predicted.keys() & referenced.keys())
     if not cases:
         raise SegpipeError(
@@ -104,7 +108,7 @@ def score_folder(
     def scored(pair: tuple[str, Path, Path]) -> CaseScore:
         case, prediction, reference = pair
         metrics = _pair_metrics(prediction, reference, chosen, tolerance_mm)
-        return CaseScore(case, patients.get(case, case), metrics)
+        return CaseScore(case, patients.get(case, case), prediction, reference, metrics)
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         rows = tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
@@ -118,9 +122,14 @@ def score_folder(
     )
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def files_by_name(folder: Path) -> dict[str, Path]:
+    """Return the scans or label maps of a folder, at any depth, by their path below it without suffix.
+
+    Raises:
+        SegpipeError: there is no such folder, or two files have one name.
+    """
     if not folder.is_dir():
-        raise SegpipeError(f"{folder}: no such folder; give a folder of label maps")
+        raise SegpipeError(f"{folder}: no such folder; give a folder of scans or label maps")
     found: dict[str, Path] = {}
     for scan in find_scans(folder):
         if scan.name in found:
@@ -193,7 +202,7 @@ def _table_of_values(paths: Sequence[Path]) -> LabelTable:
     ordered = [0, *sorted(values - {0})]
     return LabelTable(
         tuple(
-            Label(index, str(value) if index else "background", (0, 0, 0), value)
+            Label(index, str(value) if index else "background", class_color(index), value)
             for index, value in enumerate(ordered)
         )
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -17,6 +18,27 @@ _GAP = 4  # pixels between planes
 _MOST_SAMPLED = 2 * 10**6  # voxels that the grey window is taken from
 Spacing = tuple[float, float]  # of rows and columns, in mm
 Plane = tuple[NDArray[Any], NDArray[np.integer] | None, Spacing]
+
+
+def in_ras_order(
+    affine: NDArray[np.float64], *arrays: NDArray[Any]
+) -> tuple[list[NDArray[Any]], list[float]]:
+    """Turn volumes so that x grows to the patient's right, y to the front and z upwards; pictures stay as they are.
+
+    Args:
+        affine: (4, 4), voxel to RAS mm; of a picture only the spacing counts.
+        arrays: `(x, y[, z])`, all on one grid.
+
+    Returns:
+        the arrays, and the spacing along their axes, mm.
+    """
+    dims = arrays[0].ndim
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)[:dims]
+    if dims == 2:
+        return list(arrays), spacing_mm.tolist()
+    turn = nibabel.io_orientation(affine)
+    turned = [nibabel.orientations.apply_orientation(array, turn) for array in arrays]
+    return turned, spacing_mm[np.argsort(turn[:, 0])].tolist()
 
 
 def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:

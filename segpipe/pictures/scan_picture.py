@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from segpipe.pictures.overlay import label_centre, overlay_planes
+from segpipe.pictures.overlay import in_ras_order, label_centre, overlay_planes
 
 _TEXT, _EDGE = (235, 235, 235), (0, 0, 0)
 _FONT_SIZE = 14
@@ -41,17 +40,11 @@ def scan_picture(
         `(height, width, 3)`, 0 to 255. Volumes show the axial, coronal and sagittal plane through the labelled voxel
         nearest the middle of what is labelled, the patient's right on the left.
     """
-    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)[: image.ndim]
     volume = image.ndim == 3
-    if volume:
-        turn = nibabel.io_orientation(affine)
-        spacing_mm = spacing_mm[np.argsort(turn[:, 0])]
-        image, label_map = (
-            nibabel.orientations.apply_orientation(array, turn) for array in (image, label_map)
-        )
+    (image, label_map), spacing_mm = in_ras_order(affine, image, label_map)
     centre = label_centre(label_map)
     plain, tinted = (
-        overlay_planes(image, labels, colors, centre, spacing_mm.tolist()) for labels in (None, label_map)
+        overlay_planes(image, labels, colors, centre, spacing_mm) for labels in (None, label_map)
     )
     found = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
     font = ImageFont.load_default(_FONT_SIZE)
@@ -82,7 +75,7 @@ def _mark_sides(
     top: int,
     font: Any,
     size: Sequence[int],
-    spacing_mm: NDArray[np.float64],
+    spacing_mm: Sequence[float],
 ) -> None:
     """Write which side of the patient lies at the two sides of each plane of the upper row."""
     extents = [size[axis] * spacing_mm[axis] for axis in (0, 0, 1)]

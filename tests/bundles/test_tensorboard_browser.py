@@ -5,7 +5,6 @@ one. Screenshots go to SEGPIPE_SCREENSHOTS, or a temporary folder.
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,17 +16,6 @@ import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1500,1600",
-]
 DRAWN = "return arguments[0].complete && arguments[0].naturalWidth > 100"
 
 
@@ -50,27 +38,6 @@ def _open(group, count):
     if wait_for("change of a group", lambda: (count() != before) and count()) < before:
         group.click()
         wait_for("group", lambda: count() == before)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Return a headless Chromium."""
-    required = os.environ.get("SEGPIPE_REQUIRE_BROWSER") == "1"
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        (pytest.fail if required else pytest.skip)("no chromium with chromedriver on this machine")
-    if not required:
-        pytest.importorskip("selenium")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,7 @@ def test_two_files_of_one_name(folders):
 
 
 def test_missing_folder(folders, tmp_path):
-    with pytest.raises(SegpipeError, match="none: no such folder; give a folder of label maps"):
+    with pytest.raises(SegpipeError, match="none: no such folder; give a folder of scans or label maps"):
         score_folder(tmp_path / "none", folders[1], TABLE)
 
 

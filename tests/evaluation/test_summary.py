@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ def scores(*cases, patients=None):
         CaseScore(
             f"c{number}",
             patients[number] if patients else f"c{number}",
+            Path("prediction"),
+            Path("reference"),
             CaseMetrics.of(
                 *(np.array(classes).reshape(-1, 1, 1) for classes in case), TABLE.num_classes, (1.0, 1.0, 1.0)
             ),

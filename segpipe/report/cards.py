@@ -1,0 +1,90 @@
+"""The worst, the median and the best case, drawn with their reference and with their prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.scoring import CaseScore, FolderScores
+from segpipe.labels import LabelTable
+from segpipe.pictures import in_ras_order, label_centre, overlay_planes
+from segpipe.volumes import check_same_grid, read_volume
+
+_DICE = METRICS.index("dice")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One case.
+
+    Attributes:
+        place: worst, median or best.
+        case: its name.
+        said: its scores in words.
+        reference: RGB picture `(height, width, 3)` with the reference.
+        prediction: the same planes with the prediction.
+    """
+
+    place: str
+    case: str
+    said: str
+    reference: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+
+
+def cards_of(scores: FolderScores, images: Mapping[str, Path]) -> list[Card]:
+    """Draw the worst, the median and the best case by the mean Dice of their classes; fewer where there are fewer.
+
+    Args:
+        scores: of a folder.
+        images: the scan of a case, by its name; a case without one is drawn by its label maps alone.
+
+    Raises:
+        SegpipeError: a scan cannot be read, or lies on another grid than the case's label map.
+    """
+    dice = CaseScores.of(scores).class_means[:, _DICE]
+    ranked = [row for row in np.argsort(dice, kind="stable").tolist() if not np.isnan(dice[row])]
+    if not ranked:
+        return []
+    places = {"Worst": ranked[0], "Median": ranked[(len(ranked) - 1) // 2], "Best": ranked[-1]}
+    cards, drawn = [], set()
+    for place, row in places.items():
+        if row not in drawn:
+            drawn.add(row)
+            cards.append(_card(place, scores.rows[row], scores.table, images.get(scores.rows[row].case)))
+    return cards
+
+
+def _card(place: str, row: CaseScore, table: LabelTable, image: Path | None) -> Card:
+    reference = read_volume(row.reference)
+    maps = [table.to_indices(own) for own in (read_volume(row.prediction).array, reference.array)]
+    if image is None:
+        grey: NDArray[Any] = np.zeros(reference.grid.size, np.float32)
+    else:
+        scan = read_volume(image)
+        check_same_grid(reference, scan, "the scan lies on another grid than the reference")
+        grey = next(iter(scan.channels))
+    (grey, *maps), spacing_mm = in_ras_order(reference.grid.affine, grey, *maps)
+    centre = label_centre(maps[1] if maps[1].any() else maps[0])
+    pictures = [overlay_planes(grey, own, table.colors, centre, spacing_mm) for own in maps]
+    return Card(place, row.case, _said(row, table), reference=pictures[1], prediction=pictures[0])
+
+
+def _said(row: CaseScore, table: LabelTable) -> str:
+    """Return each class's Dice, and what is missing."""
+    parts = []
+    for name, dice, hd95 in zip(
+        table.foreground_names, row.metrics.dice.tolist(), row.metrics.hd95_mm.tolist(), strict=True
+    ):
+        if np.isnan(dice):
+            continue
+        distance = f", HD95 {hd95:.1f} mm" if np.isfinite(hd95) else ""
+        parts.append(f"{name}: Dice {dice:.3f}{distance}")
+    return "; ".join(parts)

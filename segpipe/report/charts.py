@@ -1,0 +1,176 @@
+"""Distributions, agreement of volumes and confusion as SVG, to stand inside a page; colours are the page's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+_WIDTH = 640
+_ROW, _TOP, _AXIS = 58, 10, 40
+MOST_POINTS = 400  # of a row, so that a page of many cases stays light
+_LIMITS = 1.96  # of agreement, in standard deviations
+_MARGIN = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """One class's values in a chart.
+
+    Attributes:
+        name: of the class.
+        color: as CSS has it.
+        values: one a case; what is not finite is left out.
+    """
+
+    name: str
+    color: str
+    values: NDArray[np.float64]
+
+
+def distribution(rows: Sequence[Row], unit: str) -> Markup:
+    """Draw every case's value as a dot, a row a class, with quartiles and median.
+
+    Args:
+        rows: from the top.
+        unit: below the axis.
+    """
+    finite = [row.values[np.isfinite(row.values)] for row in rows]
+    scale = _Scale.of(np.concatenate(finite) if finite else np.zeros(0), _MARGIN, _WIDTH - _MARGIN)
+    height = _TOP + _ROW * len(rows)
+    parts = [_grid(scale, height)]
+    for number, (row, values) in enumerate(zip(rows, finite, strict=True)):
+        middle = _TOP + _ROW * number + 37
+        parts.append(_element("text", row.name, x=_MARGIN, y=middle - 22, klass="name"))
+        if not values.size:
+            parts.append(_element("text", "no case has a value", x=_MARGIN, y=middle + 4, klass="faint"))
+            continue
+        for place, value in zip(*_spread(values), strict=True):
+            parts.append(
+                _element("circle", cx=scale(value), cy=middle + 11 * place, r=4, fill=row.color, klass="dot")
+            )
+        low, median, high = np.percentile(values, (25, 50, 75)).tolist()
+        parts.append(
+            _element(
+                "rect", x=scale(low), y=middle - 8, width=scale(high) - scale(low), height=16, klass="box"
+            )
+        )
+        parts.append(
+            _element(
+                "line", x1=scale(median), x2=scale(median), y1=middle - 11, y2=middle + 11, klass="median"
+            )
+        )
+    return _drawing(parts, scale, height, unit)
+
+
+def agreement(row: Row, reference: NDArray[np.float64]) -> Markup:
+    """Draw predicted less true volume over the mean of both (Bland & Altman, Lancet 1986).
+
+    Args:
+        row: predicted less true volume of each case, ml.
+        reference: true volume of each case, ml.
+    """
+    kept = np.isfinite(row.values) & np.isfinite(reference)
+    error, mean = row.values[kept], reference[kept] + row.values[kept] / 2
+    if not error.size:
+        return Markup('<p class="faint">No case has a volume.</p>')
+    bias, spread = float(error.mean()), float(error.std(ddof=1)) if error.size > 1 else 0.0
+    ends = [bias - _LIMITS * spread, bias + _LIMITS * spread]
+    across = _Scale.of(mean, _MARGIN + 44, _WIDTH - _MARGIN)
+    height = 300
+    up = _Scale.of(np.array([*error, *ends, 0.0]), height - 8, _TOP)
+    parts = [_grid(across, height)]
+    parts += [
+        _element("text", _short(tick), x=_MARGIN + 36, y=up(tick) + 4, klass="end") for tick in up.ticks
+    ]
+    parts += [
+        _element("line", x1=across.start, x2=across.end, y1=up(value), y2=up(value), klass=klass)
+        for value, klass in ((0.0, "zero"), (bias, "median"), *((end, "limit") for end in ends))
+    ]
+    chosen = _chosen(error.size)
+    for x, y in zip(mean[chosen].tolist(), error[chosen].tolist(), strict=True):
+        parts.append(_element("circle", cx=across(x), cy=up(y), r=4.5, fill=row.color, klass="dot"))
+    return _drawing(parts, across, height, "mean of predicted and true volume, ml")
+
+
+def limits_in_words(error: NDArray[np.float64]) -> str:
+    """Say the bias and the limits of agreement of volumes.
+
+    Args:
+        error: predicted less true volume of each case, ml; what is not finite is left out.
+    """
+    kept = error[np.isfinite(error)]
+    if kept.size < 2:
+        return "too few cases for limits of agreement"
+    bias, spread = float(kept.mean()), float(kept.std(ddof=1))
+    return (
+        f"bias {bias:+.3g} ml, limits of agreement {bias - _LIMITS * spread:+.3g} to "
+        f"{bias + _LIMITS * spread:+.3g} ml, {kept.size} cases"
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Values to pixels."""
+
+    ticks: tuple[float, ...]
+    start: float
+    end: float
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], start: float, end: float) -> _Scale:
+        """Make one that has all values between its first and its last tick, which are round numbers."""
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+        if high - low < 1e-9 * max(abs(high), 1.0):
+            low, high = low - 0.5, high + 0.5
+        step = 10 ** math.floor(math.log10((high - low) / 4))
+        step *= next(times for times in (1, 2, 5, 10) if (high - low) / (times * step) <= 6)
+        numbers = range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)
+        return cls(tuple(number * step for number in numbers), start, end)
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
+        return self.start + share * (self.end - self.start)
+
+
+def _spread(values: NDArray[np.float64]) -> tuple[list[float], list[float]]:
+    """Return where dots lie across their row, -1..1, so that near ones do not hide each other; and their values."""
+    ordered = np.sort(values)[_chosen(values.size)]
+    golden = (np.arange(len(ordered)) * 0.618) % 1
+    return (2 * golden - 1).tolist(), ordered.tolist()
+
+
+def _chosen(number: int) -> NDArray[np.intp]:
+    """Return which of many to draw: all, or so many evenly."""
+    return np.unique(np.linspace(0, number - 1, min(number, MOST_POINTS)).round().astype(np.intp))
+
+
+def _grid(scale: _Scale, height: float) -> Markup:
+    lines = (
+        _element("line", x1=scale(tick), x2=scale(tick), y1=_TOP, y2=height, klass="grid")
+        + _element("text", _short(tick), x=scale(tick), y=height + 16, klass="middle")
+        for tick in scale.ticks
+    )
+    return Markup("").join(lines)
+
+
+def _drawing(parts: Sequence[Markup], scale: _Scale, height: float, unit: str) -> Markup:
+    label = _element("text", unit, x=(scale.start + scale.end) / 2, y=height + 34, klass="middle")
+    box = f"0 0 {_WIDTH} {height + _AXIS:g}"
+    return Markup('<svg viewBox="{}" role="img">{}</svg>').format(box, Markup("").join([*parts, label]))
+
+
+def _element(name: str, text: str = "", *, klass: str, **attributes: float | str) -> Markup:
+    said = Markup("").join(
+        Markup(' {}="{}"').format(key, f"{value:.1f}" if isinstance(value, float) else value)
+        for key, value in {"class": klass, **attributes}.items()
+    )
+    return Markup("<{0}{1}>{2}</{0}>").format(name, said, text)
+
+
+def _short(value: float) -> str:
+    return f"{value:.6g}"

@@ -1,0 +1,98 @@
+"""What is drawn, and where."""
+
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
+
+
+def drawn(markup, name, klass=None):
+    root = ET.fromstring(str(markup))  # our own
+    return [own for own in root.iter(name) if klass is None or own.get("class") == klass]
+
+
+def ticks(markup):
+    return [float(own.text) for own in drawn(markup, "text", "middle")[:-1]]
+
+
+def test_a_dot_a_case_and_the_quartiles_at_their_values():
+    chart = distribution([Row("liver", "#123456", np.array([0.2, 0.4, 0.6, np.nan, 0.8, 1.0]))], "Dice")
+
+    dots = sorted(float(own.get("cx")) for own in drawn(chart, "circle"))
+    assert len(dots) == 5
+    np.testing.assert_allclose(np.diff(dots), np.diff(dots)[0], atol=0.11)
+    (median,) = drawn(chart, "line", "median")
+    (box,) = drawn(chart, "rect")
+    assert float(median.get("x1")) == pytest.approx(dots[2], abs=0.11)
+    assert float(box.get("x")) == pytest.approx(dots[1], abs=0.11)
+    assert float(box.get("width")) == pytest.approx(dots[3] - dots[1], abs=0.11)
+    assert {own.get("fill") for own in drawn(chart, "circle")} == {"#123456"}
+
+
+def test_a_class_without_values_is_said():
+    chart = distribution(
+        [Row("a", "#000", np.array([1.0, 2])), Row("b", "#000", np.array([np.nan, np.inf]))], "mm"
+    )
+
+    assert [own.text for own in drawn(chart, "text", "faint")] == ["no case has a value"]
+
+
+def test_many_cases_are_drawn_by_some():
+    chart = distribution([Row("a", "#000", np.random.default_rng(0).random(10_000))], "Dice")
+
+    assert len(drawn(chart, "circle")) == MOST_POINTS
+
+
+def test_names_cannot_break_the_page():
+    chart = str(distribution([Row("<script>&", '"', np.array([1.0]))], "<"))
+
+    assert "<script>" not in chart
+    ET.fromstring(chart)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_all_dots_lie_between_the_first_and_the_last_of_few_round_ticks(values):
+    chart = distribution([Row("a", "#000", np.array(values))], "mm")
+
+    found = ticks(chart)
+    assert 2 <= len(found) <= 9
+    lines = [float(own.get("x1")) for own in drawn(chart, "line", "grid")]
+    dots = [float(own.get("cx")) for own in drawn(chart, "circle")]
+    assert min(lines) - 0.11 <= min(dots)
+    assert max(dots) <= max(lines) + 0.11
+
+
+def test_agreement_draws_error_over_mean():
+    """True 10, 20, 30 ml, predicted 1, 2 and 3 ml more."""
+    error = np.array([1.0, 2.0, 3.0])
+    chart = agreement(Row("liver", "#000", error), np.array([10.0, 20.0, 30.0]))
+
+    (bias,) = drawn(chart, "line", "median")
+    limits = [float(own.get("y1")) for own in drawn(chart, "line", "limit")]
+    (zero,) = drawn(chart, "line", "zero")
+    dots = [(float(own.get("cx")), float(own.get("cy"))) for own in drawn(chart, "circle")]
+    unit = float(zero.get("y1")) - float(bias.get("y1"))  # of 2 ml, upwards
+    assert unit > 0
+    for (_, y), ml in zip(dots, error, strict=True):
+        assert float(zero.get("y1")) - y == pytest.approx(unit * ml / 2, abs=0.3)
+    # 2 - 1.96 and 2 + 1.96 ml
+    assert float(zero.get("y1")) - np.array(limits) == pytest.approx(unit * np.array([0.02, 1.98]), abs=0.3)
+    across = np.diff([x for x, _ in dots])
+    assert across[0] == pytest.approx(across[1], abs=0.3)  # 10.5, 21, 31.5 ml
+    assert re.search("mean of predicted and true volume, ml", str(chart))
+
+
+def test_agreement_in_words():
+    assert limits_in_words(np.array([1.0, 2.0, 3.0, np.nan])) == (
+        "bias +2 ml, limits of agreement +0.04 to +3.96 ml, 3 cases"
+    )
+    assert limits_in_words(np.array([1.0])) == "too few cases for limits of agreement"
+
+
+def test_pictures_have_no_volume():
+    assert "No case has a volume" in agreement(Row("a", "#000", np.array([np.nan])), np.array([np.nan]))

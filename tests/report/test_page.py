@@ -1,0 +1,109 @@
+"""The page: one file, whole, with the figures of the files beside it."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.summary import summarise
+from segpipe.report.cards import cards_of
+from segpipe.report.page import render_report
+from segpipe.report.write import write_report
+
+
+class Tags(HTMLParser):
+    """Which tags are open, and what points outside."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.outside = [], []
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("src", "href", "action") and not value.startswith("data:"):
+                self.outside.append(value)
+        if tag not in ("meta", "img", "input", "br", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page(scores, summary, cards=(), **about):
+    return render_report("Evaluation", scores, summary, cards, about, with_images=False)
+
+
+def data(text):
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
+
+
+def test_the_page_is_whole_and_points_nowhere(scores, summary):
+    text = page(scores, summary, cards_of(scores, {}))
+    tags = Tags()
+    tags.feed(text)
+
+    assert tags.open == []
+    assert tags.outside == []
+    assert "http" not in re.sub(r'"data:[^"]*"', "", text)
+    assert "<b>tumour" not in text
+
+
+def test_its_table_holds_the_scores(scores, summary):
+    content = data(page(scores, summary))
+    cases = CaseScores.of(scores)
+
+    assert content["cases"] == ["p1_a", "p1_b", "p2_a"]
+    assert content["patients"] == ["p1", "p1", "p2"]
+    assert content["classes"][-1] == "mean of classes"
+    titles = [metric["title"] for metric in content["metrics"]]
+    for title, name in (("Dice", "dice"), ("HD95, mm", "hd95_mm"), ("volume error, ml", "volume_error_ml")):
+        for index in range(2):
+            shown = [row[titles.index(title)] for row in content["values"][index]]
+            known = cases.values[:, METRICS.index(name), index]
+            assert [np.inf if value == "inf" else value for value in shown] == pytest.approx(known, abs=1e-5)
+
+
+def test_means_intervals_and_what_was_missed_are_told(scores, summary):
+    text = page(scores, summary)
+
+    dice = summary.by_class["liver"]["dice"].interval
+    assert f"{dice.mean:.3f}<small>{dice.low:.3f} to {dice.high:.3f}</small>" in text
+    assert "<small>and 1 missed</small>" in text
+    assert "patients are drawn with all their cases" in text
+
+
+def test_cases_without_a_partner_are_told(scores, summary):
+    text = page(replace(scores, without_prediction=("lost",), without_reference=("x", "y")), summary)
+
+    assert "1 reference has no prediction and is in no figure: lost" in text
+    assert "2 predictions have no reference: x, y" in text
+
+
+def test_one_case_has_no_interval(scores):
+    one = replace(scores, rows=scores.rows[:1])
+
+    assert "there are too few for one" in page(one, summarise(one))
+
+
+def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):
+    many = replace(scores, rows=scores.rows * 3400)
+    text = page(many, summarise(many))
+
+    assert len(data(text)["cases"]) == 10_200
+    assert len(text) < 5e6
+
+
+def test_what_was_scored_is_told(scores, summary, tmp_path, evaluated):
+    about = {"predictions": "/data/<labels>", "patient": None}
+
+    write_report(scores, summary, tmp_path, evaluated / "images", about)
+
+    text = (tmp_path / "report.html").read_text()
+    assert "<dd>/data/&lt;labels&gt;</dd>" in text
+    assert "<dt>patient</dt>" not in text
+    assert text.count("data:image/png") == 6

@@ -1,0 +1,56 @@
+"""The page in a browser: its table sorts, finds and changes class; nothing is wider than a phone."""
+
+import pytest
+
+from segpipe.report.write import write_report
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def opened(browser, scores, summary, evaluated, tmp_path):
+    write_report(scores, summary, tmp_path, evaluated / "images", {})
+    browser.get(f"file://{tmp_path}/report.html")
+    return browser
+
+
+def column(browser, number):
+    return [
+        cell.text for cell in browser.find_elements("css selector", f"#cases tbody td:nth-child({number})")
+    ]
+
+
+def test_cases_are_sorted_found_and_shown_by_class(opened):
+    from selenium.webdriver.support.ui import Select
+
+    assert column(opened, 1) == ["p1_a", "p1_b", "p2_a"]
+
+    opened.find_elements("css selector", "#cases th button")[2].click()  # Dice, the lowest first
+    assert column(opened, 1) == ["p2_a", "p1_b", "p1_a"]
+    opened.find_elements("css selector", "#cases th button")[2].click()
+    assert column(opened, 1) == ["p1_a", "p1_b", "p2_a"]
+
+    Select(opened.find_element("id", "class")).select_by_visible_text("</script> <b>tumour")
+    assert column(opened, 3)[-1] == "0.000"
+    assert column(opened, 5)[-1] == "missed"
+
+    opened.find_element("id", "find").send_keys("P2")
+    assert column(opened, 1) == ["p2_a"]
+    assert opened.find_element("id", "count").text == "1 of 3 cases"
+    assert opened.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_screen(opened, width, scheme, tmp_path):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+    dark = (
+        opened.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 27)"
+    )
+    assert dark == (scheme == "dark")
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
