@@ -77,7 +77,7 @@ logged inference.log 'INFO [0-9]+/[0-9]+:' \
 took
 
 announce "Scoring the label maps against the phantoms' true labels"
-"$bin/segpipe" evaluate --predictions label_maps --references references \
+"$bin/segpipe" evaluate --predictions label_maps --references references --images scans \
     --labels "$bundle/configs/metadata.json" --output scores
 took
 
@@ -90,7 +90,8 @@ $(find "$output/label_maps" -type f ! -name '*raw' | sort | sed 's/^/    /')
   look at one (ITK-SNAP; 3D Slicer opens them too):
     itksnap -g "$output/scans/nrrd/phantom.nrrd" -s "$output/label_maps/nrrd/phantom.nrrd"
 
-Scores, a row a scan:
+Scores: a page for any browser, and a row a scan and class:
+    $output/scores/report.html
     cat "$output/scores/metrics.csv"
 
 Training: loss, validation Dice and pictures in TensorBoard, then http://localhost:6006 in a browser:

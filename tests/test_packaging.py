@@ -26,7 +26,11 @@ def test_wheel_holds_every_module_and_manifest(wheel, pytestconfig):
     root = pytestconfig.rootpath
     expected = {path.relative_to(root).as_posix() for path in (root / "segpipe").rglob("*.py")}
     expected |= {f"segpipe/data_manifests/{path.name}" for path in (root / "data_manifests").glob("*.json")}
-    expected |= {"segpipe/dataset/manifest.schema.json", "segpipe/overview/page.html", "segpipe/report/page.html"}
+    expected |= {
+        "segpipe/dataset/manifest.schema.json",
+        "segpipe/overview/page.html",
+        "segpipe/report/page.html",
+    }
     templates = (path for path in (root / "segpipe/planning/templates").rglob("*") if path.is_file())
     expected |= {path.relative_to(root).as_posix() for path in templates}
 
