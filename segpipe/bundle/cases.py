@@ -12,10 +12,14 @@ import torch
 import segpipe
 from segpipe.dataset import (
     CaseReport,
+    Side,
     dataset_fingerprint,
     describe_split,
     load_manifest,
+    pictures_of_tests,
+    refuse_leaks,
     require_valid,
+    side_of_test_list,
     training_records,
     training_split,
     with_groups,
@@ -100,6 +104,8 @@ class TrainingCases:
         self.class_counts = _class_counts(reports[: len(train)], labels)
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
         _refuse_same_pictures(described.name, trained_on, self.held_out)
+        listed = [Side("training", "train", train), side_of_test_list(described)]
+        refuse_leaks(described.name, listed, {**trained_on, **pictures_of_tests(described, folder)})
         self.provenance = {
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},

@@ -10,10 +10,12 @@ from segpipe.dataset.folders import dataset_dir_of, known_dataset_dir
 from segpipe.dataset.integrity import (
     check_cases,
     examine_cases,
+    pictures_of_tests,
     require_valid,
     training_records,
     with_checksums,
 )
+from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list
 from segpipe.dataset.manifest import (
     Case,
     Download,
@@ -26,6 +28,7 @@ from segpipe.dataset.manifest import (
     with_groups,
     write_manifest,
 )
+from segpipe.dataset.outliers import set_findings
 from segpipe.dataset.reports import CaseReport, Finding
 from segpipe.dataset.splits import describe_split, patient_folds, training_split, with_folds
 from segpipe.dataset.splitting import Division, Part, divide_manifest
@@ -39,6 +42,7 @@ __all__ = [
     "Finding",
     "Manifest",
     "Part",
+    "Side",
     "Split",
     "check_cases",
     "create_manifest",
@@ -53,8 +57,12 @@ __all__ = [
     "load_manifest",
     "parse_manifest",
     "patient_folds",
+    "pictures_of_tests",
+    "refuse_leaks",
     "require_valid",
+    "set_findings",
     "shipped_manifests",
+    "side_of_test_list",
     "training_records",
     "training_split",
     "with_checksums",

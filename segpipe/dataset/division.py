@@ -55,7 +55,8 @@ def divided(
     require_distinct(cases)
     if len(shares) < 2 or min(shares) < 1:
         raise SegpipeError(
-            f"split: the shares are {list(shares)}; needs two parts or more, each of 1 at least"
+            f"split: asked for are {len(shares)} part(s) or fold(s) with the shares {list(shares)}; needs two or more, "
+            "each of 1 at least"
         )
     groups = groups_of_cases(cases, contents)
     if len(groups) < len(shares):

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,20 @@ def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dic
     return records
 
 
+def pictures_of_tests(manifest: Manifest, dataset_dir: Path) -> dict[str, str]:
+    """Return what each case listed under test shows, see `content_sha256`, as far as its files are there and whole.
+
+    Nothing is asked of them but that none of them trains: they may be elsewhere.
+    """
+    found = {}
+    for case in manifest.test:
+        try:
+            found[case.case] = content_sha256([_read(dataset_dir, path) for path in case.images])
+        except _RejectedError:
+            continue
+    return found
+
+
 class _RejectedError(Exception):
     """Carries the finding after which a case cannot be examined further."""
 
@@ -243,6 +258,7 @@ def _examine(
             counts = np.bincount(indices.ravel(), minlength=table.num_classes)
             class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
             channels = _with_foreground(channels, images, indices > 0)
+            _refuse_label_maps(case, images, indices, manifest)
             offsets = {
                 name: _offset(indices == index)
                 for index, name in enumerate(table.names)
@@ -254,6 +270,9 @@ def _examine(
             if not any(class_voxels[name] for name in table.foreground_names):
                 message = "the label map holds background only; check that it belongs to this image"
                 findings.append(Finding("warning", case.case, case.label, message))
+        findings += [
+            Finding("warning", case.case, case.images[-1], message) for message in _alike(images, manifest)
+        ]
         grid = images[0].grid
         facts = CaseFacts(
             grid.size,
@@ -314,6 +333,31 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
                 )
             )
     return tuple(facts)
+
+
+def _refuse_label_maps(
+    case: Case, images: Sequence[Volume], indices: NDArray[np.integer[Any]], manifest: Manifest
+) -> None:
+    """Refuse an image that is the label map, or was made from it: a network would be shown its answer."""
+    files = [path for path, image in zip(case.images, images, strict=True) for _ in image.channels]
+    channels = [channel for image in images for channel in image.channels]
+    for path, name, channel in zip(files, manifest.modality, channels, strict=True):
+        if all(np.ptp(channel[indices == index]) == 0 for index in np.unique(indices)):
+            raise _RejectedError(
+                path,
+                f"{name} has one value in each class of the label map {case.label}: it is a label map, or was made "
+                "from one, and would show the network its answer; leave it out of the channels",
+            )
+
+
+def _alike(images: Sequence[Volume], manifest: Manifest) -> list[str]:
+    """Tell which channels of a case are the same."""
+    channels = [channel for image in images for channel in image.channels]
+    return [
+        f"{manifest.modality[first]} and {manifest.modality[other]} are the same image; check which file is which"
+        for first, other in combinations(range(len(channels)), 2)
+        if np.array_equal(channels[first], channels[other])
+    ]
 
 
 def _with_foreground(

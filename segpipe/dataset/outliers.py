@@ -37,7 +37,7 @@ def set_findings(cases: Sequence[Case], reports: Sequence[CaseReport]) -> list[F
         for case, report in zip(cases, reports, strict=True)
         if report.facts is not None and not report.has_errors
     ]
-    return [*_apart(pairs), *_never_used(pairs)]
+    return [*_mixed_units(pairs), *_apart(pairs), *_never_used(pairs)]
 
 
 def _finding(case: Case, message: str) -> Finding:
@@ -56,10 +56,39 @@ def _apart(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
         *_by_size(pairs, "extent", extents),
     ]
     for position, channel in enumerate(facts[0].channels):
-        units = ["in HU" if own.channels[position].percentiles[0] < _AIR_HU else "not in HU" for own in facts]
-        found += _by_majority(pairs, f"{channel.name}: looks as if it is", units)
+        found += _by_majority(pairs, f"{channel.name}: looks as if it is", _units(facts, position))
         found += _by_intensity(pairs, position)
     return found
+
+
+def _units(facts: Sequence[CaseFacts], position: int) -> list[str]:
+    return ["in HU" if own.channels[position].percentiles[0] < _AIR_HU else "not in HU" for own in facts]
+
+
+def _mixed_units(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
+    """Warn of a channel in which some cases are in HU and some are not; few of many stand apart by themselves."""
+    found = []
+    for position, channel in enumerate(pairs[0][1].channels if pairs else ()):
+        units = _units([facts for _, facts in pairs], position)
+        kinds = {
+            unit: [case for (case, _), own in zip(pairs, units, strict=True) if own == unit] for unit in units
+        }
+        least = min(map(len, kinds.values()))
+        if len(kinds) == 1 or (len(pairs) >= _FEWEST and len(pairs) - least >= _MOST * len(pairs)):
+            continue
+        said = "; ".join(
+            f"{len(cases)} look as if they are {unit} ({_named(cases)})" for unit, cases in kinds.items()
+        )
+        message = (
+            f"{channel.name}: two modalities or units in one channel: {said}; make a set, or a channel, of each, or "
+            "bring all to one unit"
+        )
+        found.append(_finding(min(kinds.values(), key=len)[0], message))
+    return found
+
+
+def _named(cases: Sequence[Case]) -> str:
+    return shown((case.case for case in cases), most=3)
 
 
 def _by_majority(pairs: Sequence[tuple[Case, CaseFacts]], said: str, own: Sequence[str]) -> list[Finding]:

@@ -75,6 +75,14 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
     images = [file for file in files if not file.is_label]
     if not labels or not images:
         what = "none is a label map" if not labels else "every one is a label map"
+        if not labels and all(
+            any(map(_is_label_folder, PurePosixPath(file.path).parts[:-1])) for file in files
+        ):
+            raise SegpipeError(
+                f"{where}: all {len(files)} scans lie in a folder of label maps, and no image beside it "
+                f"({shown(file.path for file in files)}); give the folder that has both, or say which are which with "
+                "--image and --label"
+            )
         raise SegpipeError(
             f"{where}: of {len(files)} scans {what} by its name or folder (words such as mask, label, seg): "
             f"{shown(file.path for file in files)}; say which are which with --image and --label"
@@ -179,6 +187,10 @@ def _telling_folders(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
         for number, words in enumerate(parts[:-1])
         if words and not any(below[: len(words)] == lower[number] for below in lower[number + 1 :])
     )
+
+
+def _is_label_folder(name: str) -> bool:
+    return any(map(_LABEL_WORD.fullmatch, _words(name)))
 
 
 def _is_role(word: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import nibabel
 import numpy as np
 
 from segpipe.volumes import Volume
@@ -94,16 +95,19 @@ class CaseReport:
 def content_sha256(images: Sequence[Volume]) -> str:
     """Return the SHA-256 of what an image shows, in hex: the same for every copy, however it is stored.
 
-    It covers the size and the voxels of every channel as float32, in which networks take them. Suffix,
-    compression, stored type, and where the header places the voxels in the patient change nothing: a copy with
-    another origin or spacing is still the same picture.
+    It covers the size and the voxels of every channel as float32, in which networks take them, volumes turned to
+    RAS order. Suffix, compression, stored type, the order in which axes are stored, and where the header places the
+    voxels in the patient change nothing: a copy with another origin or spacing is still the same picture.
 
     Args:
         images: the volumes whose channels, in order, make the image.
     """
     digest = hashlib.sha256()
     for image in images:
+        turn = nibabel.io_orientation(image.grid.affine) if image.grid.spatial_dims == 3 else None
         for channel in image.channels:
+            if turn is not None:
+                channel = nibabel.orientations.apply_orientation(channel, turn)
             # + 0 turns -0.0, which equals 0.0, into it
             voxels = np.ascontiguousarray(channel, np.float32) + np.float32(0)
             digest.update(f"{voxels.shape}".encode())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.dataset.division import groups_of_cases
-from segpipe.dataset.integrity import require_valid
+from segpipe.dataset.integrity import pictures_of_tests, require_valid
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_folds, sides_of_split
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.reports import CaseFacts
@@ -83,6 +83,7 @@ def divide_manifest(
     if shares is not None and name in manifest.splits:
         raise SegpipeError(f"{manifest.name}: has a split {name} already; choose another --name")
     present, contents = _seen(manifest, dataset_dir)
+    tested = pictures_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
     notes = [] if present is not None else [_NOT_STRATIFIED]
     notes += _kept_together(manifest.training, contents)
     if num_folds is not None:
@@ -96,8 +97,10 @@ def divide_manifest(
         titles = list(wanted)
         notes += _sizes_told(wanted, [len(side.cases) for side in sides])
     ids = [case.case for case in manifest.training]
-    refuse_leaks(manifest.name, sides, dict(zip(ids, contents or (), strict=False)))
-    refuse_leaks(manifest.name, [Side("training", "train", manifest.training), side_of_test_list(manifest)])
+    pictures = dict(zip(ids, contents or (), strict=False))
+    refuse_leaks(manifest.name, sides, pictures)
+    listed = [Side("training", "train", manifest.training), side_of_test_list(manifest)]
+    refuse_leaks(manifest.name, listed, {**pictures, **tested})
     classes = None if present is None else dict(zip(ids, present, strict=True))
     names = class_names(manifest)
     parts = [part_of(title, side.cases, classes, names) for title, side in zip(titles, sides, strict=True)]

@@ -183,8 +183,18 @@ def _columns(rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path
                 f"{path}: the columns {names[what.index(meaning)]} and {names[at]} both say {meaning.strip()}; "
                 "rename or remove one"
             )
-    others = tuple(at for at in range(len(names)) if what[at] is None)
-    return _Columns(tuple(names), images, roles, others)
+    others = [at for at in range(len(names)) if what[at] is None]
+    parts = [at for at in others if _tells_parts(rows, at)]
+    if "part" not in roles and len(parts) == 1:  # whatever it is called: a test case must not train
+        others.remove(parts[0])
+        roles["part"] = parts[0]
+    return _Columns(tuple(names), images, roles, tuple(others))
+
+
+def _tells_parts(rows: Sequence[tuple[int, Sequence[str]]], position: int) -> bool:
+    """Return whether a column has nothing but names of parts, two at the least."""
+    found = {part_named(_field(row, position)) for _, row in rows[1:] if any(row)}
+    return "" not in found and len(found) > 1
 
 
 def _column_words(name: str) -> list[str]:

@@ -94,6 +94,10 @@ def template_pattern(template: str) -> re.Pattern[str]:
             f"template {template!r}: must have {{case}} or {{patient}} where the name of either stands, and no other "
             "braces"
         )
+    if "}{" in template:
+        raise SegpipeError(
+            f"template {template!r}: where one name ends and the next begins cannot be told; needs text between them"
+        )
     pattern, end, seen = "", 0, set()
     for match in _PLACEHOLDER.finditer(template):
         name = match.group(1)

@@ -14,8 +14,8 @@ import monai
 import torch
 
 from segpipe import __version__
-from segpipe.dataset import Manifest, load_manifest, require_valid, training_split
-from segpipe.errors import SegpipeError
+from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings, training_split
+from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.planning.files import as_json, rendered
@@ -85,6 +85,11 @@ def plan_bundle(
     data = fingerprint(described.training, reports, labels)
     fold, share = _held_out(described)
     planned = plan(data, replace(wishes, training_share=share), step_bytes)
+    apart = set_findings(described.training, reports)
+    if apart:
+        said = shown((finding.message for finding in apart), "; ", most=2)
+        warning = f"{len(apart)} finding(s) of `segpipe data check`, look at them before you train: {said}"
+        planned = replace(planned, warnings=(*planned.warnings, _in_a_line(warning)))
     path = Path(manifest)
     values = {
         **_values(described, planned, labels),

@@ -125,6 +125,32 @@ def test_one_picture_in_two_files_does_not_train_and_validate(tmp_path):
     assert "case_2 and case_0" in message
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_picture_that_is_listed_under_test_does_not_train(tmp_path, turned):
+    """In another type of voxel, or stored from right to left and back to front, so no checksum is the same."""
+    training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})
+    turn = np.diag([-1.0, -1, 1, 1])
+    grid = Grid.from_affine(GRID.size, GRID.affine @ turn) if turned else GRID
+    copy = (2 * ARRAY)[::-1, ::-1] if turned else 2 * ARRAY.astype(np.float32)
+    write_volume(np.ascontiguousarray(copy), grid, tmp_path / "copy.mha")
+    described = json.loads((tmp_path / "dataset.json").read_text())
+    described.update(numTest=1, test=[{"case": "held", "patient": "9", "image": "copy.mha"}])
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+
+    message = refusal(tmp_path / "dataset.json", tmp_path, 0, TABLE, call=TrainingCases)
+
+    assert "the same picture would train and test: case_1 (training) and held (listed under test)" in message
+
+
+def test_a_test_case_that_is_elsewhere_does_not_keep_from_training(tmp_path):
+    training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})
+    described = json.loads((tmp_path / "dataset.json").read_text())
+    described.update(numTest=1, test=[{"case": "held", "patient": "9", "image": "elsewhere.mha"}])
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+
+    assert len(TrainingCases(tmp_path / "dataset.json", tmp_path, 0, TABLE).train) == 1
+
+
 def test_a_series_is_known_by_what_it_shows(tmp_path):
     """Its folder has no bytes to sum up."""
     cases = training_cases(tmp_path, {"series": ARRAY, "b.nii.gz": ARRAY * 2})

@@ -85,6 +85,10 @@ OVERRIDES = {
         "val_interval refers to @epoch, which is not there; did you mean epochs?",
     ),
     "a circle": ({"epochs": "@val_interval", "val_interval": "@epochs"}, "refers to itself: "),
+    "a sign that MONAI changes in an expression": (
+        {"output_dir": "$@bundle_root + '/runs#1'"},
+        "MONAI turns # into ::, in any text; write it without",
+    ),
     "a sign that MONAI changes": (
         {"precision": "a#b"},
         "precision is 'a#b': MONAI turns # into ::, in any text; write it without",

@@ -164,6 +164,39 @@ def test_channels_on_different_grids(folder):
     assert "channels lie on different grids: spacing (1, 1, 1) vs (1, 1, 2) mm" in finding.message
 
 
+@pytest.mark.parametrize(
+    "voxels", [two_labels(), 200 * two_labels(), 1 - two_labels()], ids=["same", "times", "not"]
+)
+def test_a_channel_that_is_the_label_map_is_refused(folder, voxels):
+    """The network would be shown its answer."""
+    write_volume(voxels, grid_of(), folder / "tumour.nii.gz")
+    case = Case("a", ("a.nii.gz", "tumour.nii.gz"), "a_seg.nii.gz")
+
+    finding = only_error(folder, case, manifest_of(case, modality=("MRI", "MRI tumour")))
+
+    assert finding.file == "tumour.nii.gz"
+    assert "MRI tumour has one value in each class of the label map a_seg.nii.gz" in finding.message
+
+
+def test_an_image_that_is_empty_around_its_classes_is_none(folder):
+    """As brains are whose skull was taken off."""
+    write_volume(ramp() * two_labels(), grid_of(), folder / "a.nii.gz")
+
+    assert findings_of(folder) == []
+
+
+def test_channels_that_are_the_same_are_a_warning(folder):
+    write_volume(ramp(), grid_of(), folder / "copy.nii.gz")
+    case = Case("a", ("a.nii.gz", "copy.nii.gz"), "a_seg.nii.gz")
+
+    (finding,) = findings_of(folder, case, manifest_of(case, modality=("T1", "T2")))
+
+    assert (finding.severity, finding.message) == (
+        "warning",
+        "T1 and T2 are the same image; check which file is which",
+    )
+
+
 def test_wrong_dimensions(folder):
     message = only_error(folder, spatial_dims=2).message
 

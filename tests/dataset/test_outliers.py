@@ -77,6 +77,16 @@ def test_of_few_cases_nothing_is_said_nor_of_halves():
     assert set_findings(*set_of(*[{"orientation": "LPS"}] * 10)) == []
 
 
+@pytest.mark.parametrize(("number", "odd"), [(2, 1), (4, 1), (8, 4), (20, 10)])
+def test_two_modalities_or_units_in_one_channel_are_told_of_any_set(number, odd):
+    (finding,) = set_findings(*set_of(*[channel(0.0, 100.0, 900.0)] * odd, number=number))
+
+    assert finding.severity == "warning"
+    assert finding.message.startswith("CT: two modalities or units in one channel: ")
+    assert f"{number - odd} look as if they are in HU (case0" in finding.message
+    assert f"{odd} look as if they are not in HU (case{number - odd}" in finding.message
+
+
 def test_a_case_with_errors_is_not_compared():
     cases, reports = set_of({"orientation": "LPS"})
     reports[-1] = replace(reports[-1], findings=(Finding("error", "case19", "19.nii", "x"),))

@@ -82,6 +82,7 @@ def test_a_longer_name_of_its_own_is_no_channel():
     [
         (("a", "b"), "of 2 scans none is a label map by its name or folder"),
         (("x/a_mask", "x/b_mask"), "every one is a label map"),
+        (("labels/a", "labels/b"), "all 2 scans lie in a folder of label maps, and no image beside it"),
         (("images/a", "images/b", "masks/a"), "1 images have no label map: images/b.nii.gz"),
         (("images/a", "masks/a", "masks/b"), "1 label maps have no image: masks/b.nii.gz"),
         (

@@ -35,7 +35,17 @@ def test_a_series_has_a_hash(tmp_path):
     """Its slices may run the other way; here they do not."""
     grid = Grid.from_lps(GRID.size, (1, 2, 3), (0, 0, 0), np.eye(3))
 
-    assert hash_of(tmp_path, "series", grid=grid) == hash_of(tmp_path, "a.nii")
+    assert hash_of(tmp_path, "series", grid=grid) == hash_of(tmp_path, "a.nii", grid=grid)
+
+
+def test_the_order_in_which_axes_are_stored_does_not_count(tmp_path):
+    """Head first or feet first, sagittal or axial: turned to RAS it is one picture."""
+    turned = np.ascontiguousarray(ARRAY[::-1].transpose(2, 0, 1))
+    affine = np.array([[0, -1.0, 0, 4], [0, 0, 2.0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])
+
+    grid = Grid.from_affine(turned.shape, affine)
+
+    assert hash_of(tmp_path, "b.nii", turned, grid) == hash_of(tmp_path, "a.nii")
 
 
 def test_stored_type_and_place_do_not_count(tmp_path):

@@ -176,6 +176,26 @@ def test_a_column_says_the_split(folder):
     assert (split.train, split.validation) == (("0", "3"), ("1",))
 
 
+@pytest.mark.parametrize("name", ["set", "phase", "Usage"])
+def test_a_column_of_parts_says_the_split_whatever_its_name(two, name):
+    """A case that somebody set aside for the test must not train."""
+    (two / "t.csv").write_text(
+        f"image,label,{name}\ns/1.nii.gz,m/1.nii.gz,train\ns/2.nii.gz,m/2.nii.gz,test\n"
+    )
+
+    created = create_manifest(two, **KNOWN)
+
+    assert [len(cases) for cases in (created.manifest.training, created.manifest.test)] == [1, 1]
+    assert not any("not used" in note for note in created.notes)
+
+
+def test_a_column_of_one_part_or_of_other_words_says_nothing(two):
+    rows = "s/1.nii.gz,m/1.nii.gz,train,train\ns/2.nii.gz,m/2.nii.gz,train,ward\n"
+    (two / "t.csv").write_text(f"image,label,one,other\n{rows}")
+
+    assert create_manifest(two, **KNOWN).notes[0] == "t.csv: not used are the columns one, other"
+
+
 def test_ids_are_names_without_suffix_and_with_folders_where_names_are_alike(folder):
     top = folder(["1.2.3.nii.gz", "1.2.4.nii.gz"], ["m1.nii.gz", "m2.nii.gz"])
     assert [

@@ -174,6 +174,24 @@ def test_a_split_of_the_manifest_is_taken(tmp_path):
     assert parser(planned(path).root, "train")["fold"] == "holdout"
 
 
+def test_cases_that_stand_apart_are_warned_of(tmp_path):
+    """One of four is a CT in HU."""
+    path = write_set(tmp_path / "data")
+    scan = tmp_path / "data" / "images" / "c2_0.nii.gz"
+    volume = read_volume(scan)
+    write_volume((volume.array - 1000).astype(np.int16), volume.grid, scan)
+    described = json.loads(path.read_text())
+    for case in described["training"]:
+        case["sha256"] = {}
+    path.write_text(json.dumps(described))
+
+    (warning,) = planned(path).plan.warnings
+
+    assert "1 finding(s) of `segpipe data check`" in warning
+    assert "two modalities or units in one channel" in warning
+    assert "(c2)" in warning
+
+
 def test_names_do_not_break_the_files(tmp_path):
     classes = {0: "background", 1: 'a "block": #1 of {{ it }}\nor \N{GREEK SMALL LETTER BETA} - two'}
     own = planned(write_set(tmp_path / "data", name='my "set": #1\nor two', classes=classes))
@@ -242,7 +260,8 @@ def test_axes_are_compared_in_one_order(tmp_path):
     grid = Grid.from_affine(size, turned)
     for kind, write in (("images/c{}_0", write_volume), ("labels/c{}", write_label_map)):
         for number in range(3):
-            values = np.random.default_rng(0).integers(0, 2, size).astype(np.uint8)
+            most = 2 if kind.startswith("labels") else 200
+            values = np.random.default_rng(number).integers(0, most, size).astype(np.uint8)
             write(values, grid, folder / f"{kind.format(number)}.nii.gz")
 
     own = planned(data)

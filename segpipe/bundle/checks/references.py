@@ -169,7 +169,10 @@ def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]
     """
     known = set(sub_items(configuration))
     for identifier, text in strings(configuration):
-        is_free = identifier.rpartition("::")[2] in _FREE or identifier.partition("::")[0] in TEXTS
+        is_named = identifier.partition("::")[0] in TEXTS and not text.startswith(
+            ("$", "@")
+        )  # see text_findings
+        is_free = identifier.rpartition("::")[2] in _FREE or is_named
         rest = _WRITTEN_REFERENCE.sub("", text) if text.startswith(("$", "@")) else text
         is_text = (
             "#" in rest and not text.startswith("%") and ReferenceResolver.normalize_id(text) not in known
