@@ -27,15 +27,16 @@ from segpipe.files import read_json
 from segpipe.volumes import Scan, VolumeFormat
 
 _DESCRIPTION = "dataset.json"
+_SERIES, _PICTURES = "DICOM", "PNG or JPEG"
 _FAMILIES = {
     VolumeFormat.NIFTI: "NIfTI",
     VolumeFormat.NIFTI_GZ: "NIfTI",
     VolumeFormat.MHD: "MetaImage",
     VolumeFormat.MHA: "MetaImage",
     VolumeFormat.NRRD: "NRRD",
-    VolumeFormat.PNG: "PNG or JPEG",
-    VolumeFormat.JPEG: "PNG or JPEG",
-    VolumeFormat.DICOM: "DICOM",
+    VolumeFormat.PNG: _PICTURES,
+    VolumeFormat.JPEG: _PICTURES,
+    VolumeFormat.DICOM: _SERIES,
 }
 
 
@@ -101,8 +102,21 @@ def _by_names(folder: Path) -> list[FoundCase]:
         raise SegpipeError(
             f"{error}; or say which files are the data set's with --image and --label"
         ) from error
-    _require_one_format([scan for scan, _ in scans], folder)
-    return pairs_by_words([(scan.name, path) for scan, path in scans], str(folder))
+    family_of = {path: _FAMILIES[scan.format] for scan, path in scans}
+    found = set(family_of.values())
+    is_drawn_on_series = len(found) == 2 and _SERIES in found and _PICTURES not in found
+    if not is_drawn_on_series:
+        _require_one_format([scan for scan, _ in scans], folder)
+    cases = pairs_by_words([(scan.name, path) for scan, path in scans], str(folder))
+    if is_drawn_on_series and not all(_is_drawn_on_series(case, family_of) for case in cases):
+        _require_one_format([scan for scan, _ in scans], folder)
+    return cases
+
+
+def _is_drawn_on_series(case: FoundCase, family_of: Mapping[str, str]) -> bool:
+    """Return whether a case's images are DICOM series, and its label map is a file of another format."""
+    labelled = case.label is None or family_of[case.label] != _SERIES
+    return labelled and all(family_of[image] == _SERIES for image in case.images)
 
 
 def _require_one_format(scans: Sequence[Scan], folder: Path) -> None:

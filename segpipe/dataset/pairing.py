@@ -16,7 +16,10 @@ from pathlib import PurePosixPath
 from segpipe.dataset.found_cases import DatasetPart, FoundCase, name_of, part_named, part_of, words_of
 from segpipe.errors import SegpipeError, shown
 
-_LABEL = "annot|annotation|contour|groundtruth|gt|label|labelmap|lbl|manual|mask|roi|seg|segm|segmentation|target|truth"
+_LABEL = (
+    "annot|annotation|contour|dseg|groundtruth|gt|label|labelmap|lbl|manual|mask|msk|roi|seg|segm|segmentation|target|"
+    "truth"
+)
 _LABEL_WORD = re.compile(f"({_LABEL})s?|labels(tr|va|ts|train|val|test)", re.IGNORECASE)
 _IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|images(tr|va|ts|train|val|test)", re.IGNORECASE)
 _HELD_OUT_WORD = re.compile("(images|labels)(va|ts|val|test)", re.IGNORECASE)

@@ -35,6 +35,7 @@ _ROLES = {
     "case": re.compile("cases?(id|identifier|no|nr|num|number|name)?"),
     "part": re.compile("(data)?(split|subset|partition)"),
 }
+_FILE_WORDS = ("file", "filename", "filepath")  # of the image, where the label map has a column of its own
 _PATH_WORDS = ("file", "filename", "filepath", "name", "path")
 _UNKNOWN = frozenset(
     {"", "-", "--", "?", "n/a", "n.a.", "na", "nan", "none", "not available", "null", "unk", "unknown"}
@@ -75,7 +76,11 @@ def table_in(folder: Path) -> tuple[Path | None, list[str]]:
             "table with a column split (train, validation, test)"
         )
     others = [path.name for path in files if path not in tables]
-    notes = [f"not read, since they list no images with their label maps: {shown(others)}"] if others else []
+    notes = (
+        [f"not read, since they have no columns image and label that name files: {shown(others)}"]
+        if others
+        else []
+    )
     return (tables[0] if tables else None), notes
 
 
@@ -84,7 +89,7 @@ def cases_of_table(folder: Path, path: Path) -> Layout:
 
     Args:
         folder: of the data set, where the table's paths begin.
-        path: of a text in UTF-8 or UTF-16, divided by commas, semicolons or tabs, whose first line names the columns:
+        path: of a text in UTF-8 or UTF-16, divided by commas, semicolons, tabs or bars, whose first line names columns:
             image, or one a channel that begin so, label, and, if known, case, patient and split.
 
     Raises:
@@ -146,7 +151,7 @@ def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
     first = text.partition("\n")[0]
     reader = csv.reader(
         io.StringIO(text, newline=""),
-        delimiter=max(",;\t", key=first.count),
+        delimiter=max(",;\t|", key=first.count),
         strict=True,
         skipinitialspace=True,
     )
@@ -214,6 +219,8 @@ def _role(name: str) -> str | None:
 def _channel(name: str) -> str | None:
     """Return what tells the channel of a column such as image_t1; None for one that holds no images."""
     words = _column_words(name)
+    if len(words) == 1 and words[0] in _FILE_WORDS:
+        return ""
     if not words or not _IMAGE.fullmatch(words[0]) or any(map(_ROLES["label"].fullmatch, words[1:])):
         return None
     return "_".join(words[1:])

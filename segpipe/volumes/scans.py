@@ -14,6 +14,21 @@ from segpipe.volumes.metaimage import read_metaimage_header
 
 _COMPANION_SUFFIXES = frozenset(
     {".json", ".jsonl", ".log", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
+    | {
+        ".ini",
+        ".cfg",
+        ".xls",
+        ".xlsx",
+        ".doc",
+        ".docx",
+        ".rtf",
+        ".py",
+        ".ipynb",
+        ".m",
+        ".sh",
+        ".md5",
+        ".sha256",
+    }
 )
 _COMPANION_NAMES = frozenset(
     {"license", "licence", "readme", "changes", "dicomdir", "sha256sums", "thumbs.db"}

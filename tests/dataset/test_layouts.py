@@ -2,11 +2,13 @@
 
 import os
 
+import numpy as np
 import pytest
-from made_sets import KNOWN, require_sound
+from made_sets import KNOWN, SIZE, require_sound, write_labels, write_set
 
 from segpipe.dataset import create_manifest, training_split
 from segpipe.errors import SegpipeError
+from segpipe.volumes import Grid, write_series
 
 
 @pytest.mark.parametrize("part", ["test", "Testing", "test_set", "testData"])
@@ -108,9 +110,9 @@ def test_a_description_one_folder_below_is_not_passed_over(folder):
 
 def test_with_templates_other_files_do_not_matter(folder):
     top = folder(["p1/p1_f01.nii.gz"], ["p1/p1_f01_gt.nii.gz"])
-    (top / "p1" / "Info.cfg").write_text("x")
+    (top / "p1" / "scan.roi").write_text("x")
 
-    with pytest.raises(SegpipeError, match=r"neither scans nor known companions: p1/Info.cfg.* with --image"):
+    with pytest.raises(SegpipeError, match=r"neither scans nor known companions: p1/scan.roi.* with --image"):
         create_manifest(top, **KNOWN)
     created = create_manifest(top, images=["*/{case}.nii.gz"], label="*/{case}_gt.nii.gz", **KNOWN)
 
@@ -122,6 +124,38 @@ def test_names_that_no_manifest_can_hold_are_refused(folder):
     (top / "a.nii.gz").rename(top / os.fsdecode(b"a\xff.nii.gz"))
 
     with pytest.raises(SegpipeError, match=r"^a\\udcff.nii.gz: the name is not UTF-8 text; rename it"):
+        create_manifest(top, **KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("series", "label"),
+    [("p{}/image", "p{}/mask.nii.gz"), ("dicom/p{}", "masks/p{}.nrrd")],
+    ids=["beside", "apart"],
+)
+def test_series_with_label_maps_of_another_format(tmp_path, series, label):
+    """As they are drawn in 3D Slicer or ITK-SNAP."""
+    top = tmp_path / "set"
+    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1, 1, 1]))
+    for number in (1, 2):
+        voxels = np.random.default_rng(number).integers(1, 200, SIZE).astype(np.int16)
+        write_series(voxels, grid, top / series.format(number))
+        write_labels(top / label.format(number))
+
+    created = create_manifest(top, **KNOWN)
+
+    require_sound(created, top)
+    assert [(case.images, case.label) for case in created.manifest.training] == [
+        ((series.format(number),), label.format(number)) for number in (1, 2)
+    ]
+
+
+def test_images_of_two_formats_are_refused_beside_series_too(tmp_path):
+    top = tmp_path / "set"
+    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1, 1, 1]))
+    write_series(np.random.default_rng(0).integers(1, 200, SIZE).astype(np.int16), grid, top / "p1" / "image")
+    write_set(top, ["p2/image.nii.gz"], ["p1/mask.nii.gz", "p2/mask.nii.gz"])
+
+    with pytest.raises(SegpipeError, match="scans of several formats, 3 NIfTI, 1 DICOM"):
         create_manifest(top, **KNOWN)
 
 

@@ -113,7 +113,15 @@ BOTH = [("1", "s/1.nii.gz", "m/1.nii.gz", None), ("2", "s/2.nii.gz", "m/2.nii.gz
 
 
 @pytest.mark.parametrize(
-    "header", ["image,label", "Image,Mask", "img_path,label_path", "ImageFile,Segmentation"]
+    "header",
+    [
+        "image,label",
+        "Image,Mask",
+        "img_path,label_path",
+        "ImageFile,Segmentation",
+        "filename,mask",
+        "File,Label",
+    ],
 )
 def test_usual_spellings_of_columns(two, header):
     assert cases_of(two, f"{header}\n{PAIRS}") == BOTH
@@ -218,7 +226,10 @@ def test_a_table_of_something_else_is_passed_over_and_said(folder, text):
     created = create_manifest(top, **KNOWN)
 
     assert created.layout == "pairs of files"
-    assert created.notes[0] == "not read, since they list no images with their label maps: metadata.csv"
+    assert (
+        created.notes[0]
+        == "not read, since they have no columns image and label that name files: metadata.csv"
+    )
 
 
 def test_a_damaged_table_is_not_passed_over(folder):

@@ -101,6 +101,9 @@ def test_companions_are_passed_over(tmp_path, put):
     put("ct")
     for name in (
         "notes.txt",
+        "desktop.ini",
+        "Info.cfg",
+        "patients.xlsx",
         "dataset.JSON",
         "predictions.jsonl",
         "predict.LOG",
