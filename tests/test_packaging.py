@@ -30,6 +30,8 @@ def test_wheel_holds_every_module_and_manifest(wheel, pytestconfig):
         "segpipe/dataset/manifest.schema.json",
         "segpipe/overview/page.html",
         "segpipe/report/page.html",
+        "segpipe/report/niivue/niivue.umd.js.gz",
+        "segpipe/report/niivue/LICENSE",
     }
     templates = (path for path in (root / "segpipe/planning/templates").rglob("*") if path.is_file())
     expected |= {path.relative_to(root).as_posix() for path in templates}

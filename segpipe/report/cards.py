@@ -15,6 +15,7 @@ from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import CaseScore, FolderScores
 from segpipe.labels import LabelTable
 from segpipe.pictures import in_ras_order, label_centre, overlay_planes
+from segpipe.report.viewer import Scrolled, scrolled
 from segpipe.volumes import check_same_grid, read_volume
 
 _DICE = METRICS.index("dice")
@@ -30,6 +31,7 @@ class Card:
         said: its scores in words.
         reference: RGB picture `(height, width, 3)` with the reference.
         prediction: the same planes with the prediction.
+        volumes: to scroll through; None of pictures.
     """
 
     place: str
@@ -37,6 +39,7 @@ class Card:
     said: str
     reference: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
+    volumes: Scrolled | None
 
 
 def cards_of(scores: FolderScores, images: Mapping[str, Path]) -> list[Card]:
@@ -71,10 +74,14 @@ def _card(place: str, row: CaseScore, table: LabelTable, image: Path | None) -> 
         scan = read_volume(image)
         check_same_grid(reference, scan, "the scan lies on another grid than the reference")
         grey = next(iter(scan.channels))
-    (grey, *maps), spacing_mm = in_ras_order(reference.grid.affine, grey, *maps)
+    affine = reference.grid.affine
+    volumes = scrolled(grey, maps[1], maps[0], affine) if grey.ndim == 3 else None
+    (grey, *maps), spacing_mm = in_ras_order(affine, grey, *maps)
     centre = label_centre(maps[1] if maps[1].any() else maps[0])
     pictures = [overlay_planes(grey, own, table.colors, centre, spacing_mm) for own in maps]
-    return Card(place, row.case, _said(row, table), reference=pictures[1], prediction=pictures[0])
+    return Card(
+        place, row.case, _said(row, table), reference=pictures[1], prediction=pictures[0], volumes=volumes
+    )
 
 
 def _said(row: CaseScore, table: LabelTable) -> str:

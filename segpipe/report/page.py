@@ -22,8 +22,10 @@ from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
 from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import Figure, Summary
+from segpipe.labels import LabelTable
 from segpipe.report.cards import Card
 from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
+from segpipe.report.viewer import label_colors, niivue
 
 REPORT_FILE = "report.html"
 
@@ -112,6 +114,7 @@ def render_report(
         legend=list(zip(scores.table.foreground_names, colors, strict=True)),
         volumes=has_volumes,
         with_images=with_images,
+        viewer=_viewer(scores.table, cards),
         names=scores.table.names,
         confusion=[
             {"name": name, "voxels": int(row.sum()), "shares": _shares(row)}
@@ -180,8 +183,29 @@ def _embedded(cases: CaseScores, metrics: Sequence[Metric]) -> Markup:
         "metrics": [{"title": metric.title, "digits": metric.digits} for metric in metrics],
         "values": [[list(map(_embeddable, row)) for row in layer[:, places].tolist()] for layer in layers],
     }
+    return _json(content)
+
+
+def _json(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that can stand in a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # no tag can end the element
+
+
+def _viewer(table: LabelTable, cards: Sequence[Card]) -> dict[str, Any] | None:
+    """Return what scrolls through the cards' volumes; None where there are none."""
+    volumes = [vars(card.volumes) if card.volumes is not None else None for card in cards]
+    if not any(volumes):
+        return None
+    content = {"colors": label_colors(table), "cards": volumes}
+    code = niivue()
+    if "</script" in code.lower():
+        raise AssertionError("NiiVue's code cannot stand in a script element")
+    return {
+        "code": Markup(code),  # noqa: S704  # not ours to escape
+        "data": _json(content),
+        "step": max(own["step"] for own in volumes if own),
+    }
 
 
 def _embeddable(value: float) -> float | str | None:

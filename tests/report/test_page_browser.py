@@ -40,6 +40,24 @@ def test_cases_are_sorted_found_and_shown_by_class(opened):
     assert opened.get_log("browser") == []
 
 
+def test_a_case_can_be_scrolled_through(opened):
+    """Planes as in the pictures: the patient's right on the left; one label map at a time."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    opened.find_element("css selector", "button.scroll").click()
+    box = opened.find_element("css selector", ".viewer")
+    WebDriverWait(opened, 60).until(lambda _: box.get_attribute("data-ready"))
+
+    assert [own.text for own in box.find_elements("css selector", "[aria-pressed=true]")] == ["prediction"]
+    shown = [box.screenshot_as_png]
+    for button in box.find_elements("tag name", "button")[::2]:
+        button.click()
+        shown.append(box.screenshot_as_png)
+    assert len(set(shown)) == 3
+    fetched = opened.execute_script("return performance.getEntriesByType('resource').map((own) => own.name)")
+    assert [address for address in fetched if not address.startswith(("data:", "blob:"))] == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_is_wider_than_the_screen(opened, width, scheme, tmp_path):

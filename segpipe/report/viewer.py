@@ -1,0 +1,94 @@
+"""Volumes that a page can scroll through with NiiVue, small enough to lie within the page.
+
+NiiVue 0.69.0 (BSD-2-Clause, https://github.com/niivue/niivue) lies below this folder as its npm package has it, but
+for being compressed.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from segpipe.labels import LabelTable
+from segpipe.pictures import grey_levels
+
+NIIVUE = Path(__file__).parent / "niivue" / "niivue.umd.js.gz"
+_MOST_VOXELS = 160**3  # of a volume in the page; a larger one is thinned out
+
+
+@dataclass(frozen=True)
+class Scrolled:
+    """A case's volumes, each a compressed NIfTI file in base64.
+
+    Attributes:
+        image: the scan as grey levels, a byte a voxel.
+        reference: class indices.
+        prediction: class indices.
+        step: every which voxel along an axis is there; 1 for all.
+    """
+
+    image: str
+    reference: str
+    prediction: str
+    step: int
+
+
+def scrolled(
+    image: NDArray[Any],
+    reference: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    affine: NDArray[np.float64],
+) -> Scrolled:
+    """Make a case's volumes small enough for a page.
+
+    Args:
+        image: `(x, y, z)`.
+        reference: class indices of the same shape.
+        prediction: likewise.
+        affine: (4, 4), voxel to RAS mm.
+    """
+    step = 1
+    while np.prod([-(-length // step) for length in image.shape]) > _MOST_VOXELS:
+        step += 1
+    thin = (slice(None, None, step),) * 3
+    grey = grey_levels(image)
+    if step > 1:  # the mean of a block, and the voxel in its middle
+        grey = ndimage.uniform_filter(grey, step, mode="nearest")
+    scaled = affine @ np.diag([step, step, step, 1.0])
+    files = [_nifti(own[thin], scaled) for own in (grey, reference, prediction)]
+    return Scrolled(image=files[0], reference=files[1], prediction=files[2], step=step)
+
+
+def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:
+    """Return a label table as NiiVue's colour map takes it; the background is clear."""
+    red, green, blue = (list(own) for own in zip(*table.colors, strict=True))
+    opacity = [0, *[255] * (table.num_classes - 1)]
+    return {
+        "R": red,
+        "G": green,
+        "B": blue,
+        "A": opacity,
+        "I": list(range(table.num_classes)),
+        "labels": list(table.names),
+    }
+
+
+def niivue() -> str:
+    """Return NiiVue's code, which defines `niivue`."""
+    return gzip.decompress(NIIVUE.read_bytes()).decode()
+
+
+def _nifti(array: NDArray[Any], affine: NDArray[np.float64]) -> str:
+    stored = nibabel.Nifti1Image(np.asarray(array, np.uint8), affine)
+    stored.set_qform(None)
+    stored.set_sform(affine, code=1)
+    return base64.b64encode(gzip.compress(stored.to_bytes(), mtime=0)).decode()
