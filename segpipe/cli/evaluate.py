@@ -69,19 +69,18 @@ def evaluate(
         "class",
         *(title for title, _ in _SHOWN.values()),
         "n",
-        title=f"{len(scores.rows)} cases",
+        title=f"cases: {len(scores.rows)}",
         show_lines=True,
     )
     for name, figures in {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}.items():
         cells = (_cell(figures[metric], form) for metric, (_, form) in _SHOWN.items())
         shown.add_row(name, *cells, str(figures["dice"].interval.cases))
     Console().print(shown)
-    whose = (
-        "patients are drawn"
-        if scores.knows_patients
-        else "cases are drawn, as if each were of another patient"
-    )
-    typer.echo(f"Means, and their 95 % intervals over other patients ({whose}); n: cases with a Dice")
+    if summary.all_classes["dice"].interval.is_known:
+        drawn = "patients" if scores.knows_patients else "cases, as if each were of another patient,"
+        typer.echo(f"Means, and their 95 % intervals ({drawn} are drawn); n: cases with a Dice")
+    else:
+        typer.echo("Means, of too few patients for an interval; n: cases with a Dice")
     for case in scores.without_reference:
         typer.echo(f"no reference for the prediction {case}", err=True)
     for case in scores.without_prediction:

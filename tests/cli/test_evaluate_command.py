@@ -68,6 +68,10 @@ def test_means_have_intervals_of_patients(arguments, tmp_path):
     assert known.stdout.split("Means")[0] != unknown.stdout.split("Means")[0]
 
 
+def test_one_case_has_no_interval(arguments):
+    assert "Means, of too few patients for an interval;" in CliRunner().invoke(app, arguments).stdout
+
+
 def test_a_reference_without_prediction_is_named_and_exits_with_1(arguments, tmp_path):
     write(tmp_path / "r" / "lost.nii.gz", [1])
     write(tmp_path / "p" / "extra.nii.gz", [1])
