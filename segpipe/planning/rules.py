@@ -243,14 +243,14 @@ def _patch(
         batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)
         if voxels > most:
             cut_for = "time"
+        elif step_bytes(architecture, 1, patch) > free:
+            cut_for = "memory"
         else:
             held = step_bytes(architecture, batch, patch)
-            while held > free and batch > 1:
+            while held > free:
                 batch -= 1
                 held = step_bytes(architecture, batch, patch)
-            if held <= free:
-                break
-            cut_for = "memory"
+            break
         size = _cut(size, spacing, architecture.units)
     else:
         needed = step_bytes(architecture, 1, patch) + wishes.memory_gb * 1e9 - free

@@ -103,6 +103,7 @@ def test_exported_network_gives_equal_scores(bundle, finished_run, tmp_path):
         torch.testing.assert_close(exported(image), network(image))
 
 
+@pytest.mark.slow
 def test_training_overfits_one_batch(bundle):
     """Its network, loss and optimiser can learn two cases by heart."""
     torch.manual_seed(0)

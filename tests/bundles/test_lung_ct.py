@@ -145,6 +145,7 @@ def vgg16_bn(path, first_width=64):
     )
 
 
+@pytest.mark.slow
 def test_segnet_starts_from_vgg16(lung, tmp_path):
     if lung.root.name != "ct_covid_segnet":
         pytest.skip("SegNet alone is built on VGG16")
