@@ -12,6 +12,7 @@ from typing import Any
 
 import monai.bundle
 
+from segpipe.bundle.checks.attributes import attribute_findings
 from segpipe.bundle.checks.components import Targets, component_findings
 from segpipe.bundle.checks.expressions import expression_findings
 from segpipe.bundle.checks.finding import Finding, hint, nearest
@@ -110,6 +111,7 @@ def _all_findings(
         *text_findings(settings, lambda name: configuration.is_ours or configuration.is_overridden(name)),
         *expression_findings(settings),
         *component_findings(settings, values, targets),
+        *attribute_findings(settings, targets),
         *metric_findings(settings, values, targets),
         *(file_findings(configuration, values, targets) if look_for_files else ()),
     ]
