@@ -193,7 +193,7 @@ class CaseMetrics:
         )
         excess = (predicted - true).astype(np.float64)
         apart, lesions = [], []
-        for prediction, reference in _masks(pred_indices, ref_indices, num_classes):
+        for prediction, reference in class_masks(pred_indices, ref_indices, num_classes):
             distances = surface_distances(prediction, reference, axes_mm)
             apart.append((distances.hausdorff(95), distances.average(), distances.dice(tolerance_mm)))
             lesions.append(lesion_counts(prediction, reference).f1)
@@ -219,10 +219,16 @@ METRICS = tuple(field.name for field in fields(CaseMetrics) if field.name != "co
 """The scores that `CaseMetrics` has of each class."""
 
 
-def _masks(
+def class_masks(
     prediction: NDArray[Any], reference: NDArray[Any], num_classes: int
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Yield both masks of each foreground class in the smallest box that has them."""
+    """Yield both masks of each foreground class in the smallest box that has them.
+
+    Args:
+        prediction: class indices `(x, y)` or `(x, y, z)`.
+        reference: of the same shape.
+        num_classes: C, the background (0) included.
+    """
     boxes = zip(*(ndimage.find_objects(own, num_classes - 1) for own in (prediction, reference)), strict=True)
     for index, own in enumerate(boxes, 1):
         present = [box for box in own if box is not None]
