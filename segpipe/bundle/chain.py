@@ -22,6 +22,7 @@ from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.precision import in_precision, measured_precision, seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
 from segpipe.inference.streaming import (
+    Band,
     CannotStreamError,
     ScoreStream,
     SlidingWindow,
@@ -30,6 +31,7 @@ from segpipe.inference.streaming import (
 )
 from segpipe.inference.way_back import WayBack
 from segpipe.labels import whole_numbers
+from segpipe.plausibility import Measures, Watched, image_measures, scan_measures
 from segpipe.volumes import Grid
 
 _LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
@@ -47,6 +49,8 @@ class Segmentation:
         windows: that the network was to see; 0 in MONAI's own chain, which does not tell.
         skipped: of these, those without tissue.
         fallback: why the scan went through MONAI's own chain; None where it was streamed.
+        uncertainty: the mean entropy, 0 to 1, where the network finds something, on the voxels that it sees; None where
+            it finds nothing, or it was not asked for.
     """
 
     labels: NDArray[np.integer[Any]]
@@ -54,6 +58,7 @@ class Segmentation:
     windows: int
     skipped: int
     fallback: str | None = None
+    uncertainty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,11 +114,28 @@ class Segmenter:
         self._streams: dict[_Plan, ScoreStream] = {}
         self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
 
+    def by_slices(self, grid: Grid) -> bool:
+        """Return whether the network gets the slices of a scan."""
+        return grid.spatial_dims == 2 or isinstance(self._inferer, SliceInferer)
+
     def prepare(self, loaded: MetaTensor) -> MetaTensor:
         """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.read` gives it."""
         key = self.bundle.image_key
         with self._lock:
             return self.bundle.preprocessing({key: loaded})[key]
+
+    def prepared(self, loaded: MetaTensor, grid: Grid) -> tuple[MetaTensor, Measures]:
+        """Return a scan as the network gets it, with its measures.
+
+        Args:
+            loaded: `(C, x, y[, z])` as `bundle.read` gives it; transforms may change it.
+            grid: that it lies on.
+        """
+        by_slices = self.by_slices(grid)
+        of_scan = scan_measures(loaded.as_tensor().numpy(), grid, by_slices=by_slices)
+        image = self.prepare(loaded)
+        own = image_measures(image.as_tensor(), by_slices=by_slices)
+        return image, replace(own, values=of_scan | own.values)
 
     def segment(
         self,
@@ -122,6 +144,7 @@ class Segmenter:
         *,
         entropy: bool = False,
         probabilities: NDArray[np.float16] | None = None,
+        uncertainty: bool = False,
     ) -> Segmentation:
         """Segment a scan.
 
@@ -130,12 +153,14 @@ class Segmenter:
             grid: of the scan, as it was read.
             entropy: whether it is wanted.
             probabilities: `(classes, x, y[, z])`, is filled in.
+            uncertainty: whether it is wanted.
 
         Raises:
             SegpipeError: scores that are no numbers, a chain that does not end with a label map on the scan's grid, or
                 probabilities are asked for and the chain is MONAI's.
         """
         wanted = entropy or probabilities is not None
+        watched = Watched() if uncertainty else None
         with torch.inference_mode():
             try:
                 plan = self._plan(image.ndim - 1)
@@ -148,16 +173,26 @@ class Segmenter:
                     raise SegpipeError(
                         f"probabilities and entropy are not to be had of this bundle: {reason}; leave them out"
                     ) from reason
-                return self._by_monai(image, grid, str(reason))
+                return self._by_monai(image, grid, str(reason), watched)
+            scored: Iterable[Band] = concatenated([first], bands)
             planes = restored_planes(
-                concatenated([first], bands), way, softmax=plan.softmax, probabilities=wanted
+                scored if watched is None else watched.bands(scored),
+                way,
+                softmax=plan.softmax,
+                probabilities=wanted,
             )
             if wanted and not plan.softmax:
                 planes = map(_activated, planes)
             labels, entropies = _collected(
                 planes, grid.size, len(self.bundle.labels.names), entropy, probabilities
             )
-            return Segmentation(labels, entropies, stream.statistics.windows, stream.statistics.skipped)
+            return Segmentation(
+                labels,
+                entropies,
+                stream.statistics.windows,
+                stream.statistics.skipped,
+                uncertainty=None if watched is None else watched.mean,
+            )
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
         """Return how many windows a prepared scan has, the seconds that they will take, and the bytes of scores held.
@@ -213,7 +248,7 @@ class Segmenter:
         tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
         return tissue
 
-    def _by_monai(self, image: MetaTensor, grid: Grid, reason: str) -> Segmentation:
+    def _by_monai(self, image: MetaTensor, grid: Grid, reason: str, watched: Watched | None) -> Segmentation:
         if reason not in self._reported:
             self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
             self._reported.add(reason)
@@ -221,11 +256,14 @@ class Segmenter:
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
         _require_scores_of(batch, scores, len(self.bundle.labels.names))
+        if watched is not None and len(scores[0]) > 1:
+            watched.add(scores[0])
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
-        return Segmentation(_on_grid(pred, grid, len(self.bundle.labels.names)), None, 0, 0, reason)
+        labels = _on_grid(pred, grid, len(self.bundle.labels.names))
+        return Segmentation(labels, None, 0, 0, reason, None if watched is None else watched.mean)
 
 
 def _as_volume(image: MetaTensor) -> torch.Tensor:

@@ -47,6 +47,7 @@ from segpipe.inference.ledger import Entry, Ledger, State, publish, staged_files
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures import grey_levels
 from segpipe.pictures.scan_picture import scan_picture
+from segpipe.plausibility import Measures, result_measures
 from segpipe.volumes import (
     IGNORED_MARK,
     Grid,
@@ -71,6 +72,7 @@ class _Prepared:
     grid: Grid  # as it was read: in a foreign bundle a picture lies as MONAI lays it
     grey: NDArray[np.uint8] | None  # for the picture
     image: MetaTensor
+    measures: Measures | None
     seconds: float
 
 
@@ -83,6 +85,7 @@ class _Segmented:
     header: VolumeHeader
     grey: NDArray[np.uint8] | None
     segmentation: Segmentation
+    measures: Measures | None
     staged: Path
     seconds: float
 
@@ -200,7 +203,9 @@ class CohortRun:
         if before is not None and todo is ToDo.NOTHING:
             outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
             path = self.folder / label_map_name(scan, self.options)
-            return Prediction(scan.name, outcome, scan.path, path, 0.0, before.reason, before.volumes)
+            return Prediction(
+                scan.name, outcome, scan.path, path, 0.0, before.reason, before.volumes, before.warnings
+            )
         if before is not None and todo is ToDo.KEEP:
             return self._keep(scan, before)
         series_uid = self.options.series_uid if scan.path.is_dir() else None
@@ -212,8 +217,12 @@ class CohortRun:
         # some of MONAI's transforms change what they are given
         grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
         grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
-        image = self.segmenter.prepare(loaded)
-        return _Prepared(scan, sha256, header, grid, grey, image, time.perf_counter() - since)
+        measures = None
+        if self.bundle.limits is None:
+            image = self.segmenter.prepare(loaded)
+        else:
+            image, measures = self.segmenter.prepared(loaded, grid)
+        return _Prepared(scan, sha256, header, grid, grey, image, measures, time.perf_counter() - since)
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Leave a label map that was corrected by hand, and measure it anew."""
@@ -237,6 +246,7 @@ class CohortRun:
             reason=reason,
             corrected=label_map_hashes(self.folder, name),
             volumes=volumes,
+            warnings=None,
             finished=_now(),
         )
         picture = side_file(OVERLAYS, scan)
@@ -275,6 +285,7 @@ class CohortRun:
                 prepared.grid,
                 entropy=self.options.entropy,
                 probabilities=self._probabilities(prepared, staged) if self.options.probabilities else None,
+                uncertainty=prepared.measures is not None,
             )
         if segmentation.skipped:
             self.log.info(
@@ -285,7 +296,14 @@ class CohortRun:
             )
         seconds = prepared.seconds + time.perf_counter() - since
         return _Segmented(
-            scan, prepared.scan_sha256, prepared.header, prepared.grey, segmentation, staged, seconds
+            scan,
+            prepared.scan_sha256,
+            prepared.header,
+            prepared.grey,
+            segmentation,
+            prepared.measures,
+            staged,
+            seconds,
         )
 
     def _probabilities(self, prepared: _Prepared, staged: Path) -> NDArray[np.float16]:
@@ -335,6 +353,7 @@ class CohortRun:
             files=files,
             replaced={} if before is None else written_files(self.folder, before),
             volumes=volumes,
+            warnings=self._warnings(segmented, volumes),
             finished=_now(),
         )
         self.ledger.append(entry)
@@ -346,9 +365,28 @@ class CohortRun:
             self._volumes_written = time.monotonic()
             self.ledger.write_volumes()
         self.log.info("%s: done in %.1f s", scan.name, seconds)
+        for warning in entry.warnings or ():
+            self.log.warning("%s: %s", scan.name, warning)
         return Prediction(
-            scan.name, Outcome.DONE, scan.path, self.folder / name, seconds, entry.reason, volumes
+            scan.name,
+            Outcome.DONE,
+            scan.path,
+            self.folder / name,
+            seconds,
+            entry.reason,
+            volumes,
+            entry.warnings,
         )
+
+    def _warnings(self, segmented: _Segmented, volumes: Sequence[ClassVolume]) -> tuple[str, ...] | None:
+        limits, measures = self.bundle.limits, segmented.measures
+        if limits is None or measures is None:
+            return None
+        by_slices = self.segmenter.by_slices(segmented.header.grid)
+        found = result_measures(
+            segmented.segmentation.labels, volumes, segmented.segmentation.uncertainty, by_slices=by_slices
+        )
+        return tuple(limits.warnings(replace(measures, values=measures.values | found)))
 
     def _remove_replaced(self, entry: Entry) -> None:
         """Remove what an earlier run wrote under other names, such as a label map in another format."""

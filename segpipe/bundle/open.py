@@ -33,6 +33,7 @@ from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
 from segpipe.networks import Ensemble
 from segpipe.networks.weights import load_state, read_state
+from segpipe.plausibility import Limits, limits_path
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
 
@@ -63,6 +64,8 @@ class OpenBundle:
         postprocessing: from scores to a label map, without the step that saves it.
         sha256: hash of all that a label map depends on but the scan: configuration, label table, weights, versions,
             the bundle's own modules.
+        weights, weights_sha256: the files, and their hashes.
+        limits: what the training cases of these weights were; None where no file beside them says so.
     """
 
     root: Path
@@ -77,10 +80,14 @@ class OpenBundle:
     preprocessing: Compose
     postprocessing: Compose
     sha256: str
+    weights: tuple[Path, ...]
+    weights_sha256: tuple[str, ...]
+    limits: Limits | None
 
-    def read(self, path: str | Path) -> MetaTensor:
-        """Return a scan, `(C, x, y[, z])`, as the step that loads it gives it."""
-        image: MetaTensor = self.load({self.image_key: str(path)})[self.image_key]
+    def read(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
+        """Return a scan, `(C, x, y[, z])`, as the step that loads it gives it; of several files each is a channel."""
+        paths = [str(path)] if isinstance(path, str | Path) else [str(own) for own in path]
+        image: MetaTensor = self.load({self.image_key: paths})[self.image_key]
         return image
 
 
@@ -102,6 +109,7 @@ def open_bundle(
     overrides: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     series_uid: str | None = None,
+    limited: bool = True,
 ) -> OpenBundle:
     """Read a bundle's configuration, make its objects and load its weights.
 
@@ -113,6 +121,7 @@ def open_bundle(
         overrides: id -> value, as on the command line of `monai.bundle run`.
         device: to compute on; default: the configuration's.
         series_uid: which DICOM series of folders that hold several.
+        limited: whether the limits of the weights are wanted.
 
     Raises:
         SegpipeError: not a bundle, an id is missing or cannot be made, the chain has no step that loads, or the weights
@@ -122,7 +131,7 @@ def open_bundle(
     files = _configuration_files(root, configs)
     with importing_from(root):
         parser = _parser(root, files, {**(overrides or {}), **({"device": str(device)} if device else {})})
-        return _opened(root, parser, weights, series_uid)
+        return _opened(root, parser, weights, series_uid, limited=limited)
 
 
 def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:
@@ -161,7 +170,12 @@ def _is_ours(parser: ConfigParser) -> bool:
 
 
 def _opened(
-    root: Path, parser: ConfigParser, weights: Sequence[str | Path], series_uid: str | None
+    root: Path,
+    parser: ConfigParser,
+    weights: Sequence[str | Path],
+    series_uid: str | None,
+    *,
+    limited: bool,
 ) -> OpenBundle:
     metadata = parser.get(parser.meta_key)
     ours = _is_ours(parser)
@@ -179,13 +193,14 @@ def _opened(
     image_key, load, preprocessing = _preprocessing(root, _made(root, parser, "preprocessing"), series_uid)
     work_in_slabs(preprocessing)
     pred_key, postprocessing = _postprocessing(root, _made(root, parser, "postprocessing"))
+    hashes = tuple(file_sha256(path) for path in paths)
     described = {
         "configuration": {
             name: value for name, value in merged_configuration(parser).items() if name not in _WHERE_ONLY
         },
         "metadata": metadata.get("network_data_format"),
         "labels": labels.rows(),
-        "weights": [file_sha256(path) for path in paths],
+        "weights": list(hashes),
         "modules": {
             path.relative_to(root).as_posix(): file_sha256(path) for path in sorted(root.rglob("*.py"))
         },
@@ -205,6 +220,9 @@ def _opened(
         preprocessing=preprocessing,
         postprocessing=postprocessing,
         sha256=json_sha256(json.loads(json.dumps(described, default=str))),
+        weights=tuple(paths),
+        weights_sha256=hashes,
+        limits=_limits(paths, hashes) if limited else None,
     )
 
 
@@ -223,6 +241,19 @@ def _made(root: Path, parser: ConfigParser, name: str) -> Any:
         raise SegpipeError(
             f"{root}: its {name} cannot be made: {reason}; correct the configuration"
         ) from error
+
+
+def _limits(weights: Sequence[Path], sha256: Sequence[str]) -> Limits | None:
+    path = limits_path(weights, sha256)
+    if not path.is_file():
+        return None
+    limits = Limits.read(path)
+    if list(limits.weights_sha256) != list(sha256):
+        raise SegpipeError(
+            f"{path}: was made with other weights than {', '.join(str(own) for own in weights)}; write it anew with "
+            "`segpipe limits`, or remove it"
+        )
+    return limits
 
 
 def _device(root: Path, parser: ConfigParser) -> torch.device:

@@ -79,7 +79,10 @@ class PredictOptions:
     def recipe(self, bundle: OpenBundle) -> str:
         """Hash all that outputs depend on but the scan."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
-        return json_sha256({"bundle": bundle.sha256, **how, "format": self.format and self.format.value})
+        limits = None if bundle.limits is None else bundle.limits.sha256
+        return json_sha256(
+            {"bundle": bundle.sha256, "limits": limits, **how, "format": self.format and self.format.value}
+        )
 
 
 class Outcome(StrEnum):
@@ -105,6 +108,8 @@ class Prediction:
         seconds: that it took.
         reason: why it failed, or what is to be known of it.
         volumes: of its classes.
+        warnings: what of the scan or of its label map lies outside what the training cases were; None where it was not
+            compared with them.
     """
 
     case: str
@@ -114,6 +119,7 @@ class Prediction:
     seconds: float = 0.0
     reason: str = ""
     volumes: Sequence[ClassVolume] = ()
+    warnings: Sequence[str] | None = None
 
 
 def failure_reason(scan: Scan, error: Exception) -> str:

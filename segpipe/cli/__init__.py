@@ -15,6 +15,7 @@ from segpipe.cli import data, phantoms
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
+from segpipe.cli.limits import limits
 from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
 from segpipe.cli.promote import promote
@@ -52,6 +53,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(plan)
 app.command()(predict)
+app.command()(limits)
 app.command()(promote)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from segpipe.bundle.predictions import Prediction
 
 Paths = list[Path]
+_MOST_WARNED, _MOST_SAID = 40, 3
 
 
 def predict(
@@ -176,7 +177,37 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     for prediction in predictions:
         if prediction.outcome == "kept":
             typer.echo(f"{prediction.case}: {prediction.reason}")
+    _print_warnings(predictions)
+    unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
+    if unknown:
+        typer.echo(
+            f"{unknown} not compared with the training cases; `segpipe limits` measures what these were"
+        )
     typer.echo(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
+
+
+def _print_warnings(predictions: Sequence[Prediction]) -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    warned = [(prediction.case, prediction.warnings) for prediction in predictions if prediction.warnings]
+    if not warned:
+        return
+    table = Table(
+        Column("case", overflow="fold"),
+        Column("what lies outside the training cases, the farthest first", overflow="fold"),
+        title=f"{len(warned)} with warnings: look at these label maps before you use them",
+        title_justify="left",
+        show_lines=True,
+    )
+    for case, warnings in warned[:_MOST_WARNED]:
+        said = list(warnings[:_MOST_SAID])
+        if len(warnings) > len(said):
+            said.append(f"and {len(warnings) - len(said)} more")
+        table.add_row(case, "\n".join(said))
+    Console(stderr=True, markup=False, emoji=False).print(table)
+    if len(warned) > _MOST_WARNED:
+        typer.echo(f"and {len(warned) - _MOST_WARNED} more scans, in volumes.csv", err=True)
 
 
 def _print_failures(failed: Sequence[Prediction]) -> None:

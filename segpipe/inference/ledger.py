@@ -22,7 +22,8 @@ from segpipe.inference.volumetry import ClassVolume
 
 LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
-VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components")
+VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components", "warnings")
+NOT_COMPARED = "not compared with the training cases"
 _LOCK_FILE = ".segpipe-lock"
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -55,6 +56,8 @@ class Entry:
         replaced: the same of what lay there before, while the state is writing.
         corrected: the same of a label map that was corrected by hand.
         volumes: of its classes.
+        warnings: what of the scan or of its label map lies outside what the training cases were; None where it was not
+            compared with them.
         finished: when, in UTC, ISO 8601.
     """
 
@@ -70,6 +73,7 @@ class Entry:
     replaced: Mapping[str, str] = field(default_factory=dict)
     corrected: Mapping[str, str] = field(default_factory=dict)
     volumes: Sequence[ClassVolume] = ()
+    warnings: Sequence[str] | None = None
     finished: str = ""
 
 
@@ -119,15 +123,18 @@ class Ledger:
             self.entries[entry.case] = entry
 
     def write_volumes(self) -> None:
-        """Write `volumes.csv`: case, label, voxels, millilitres, components, of every scan that has a label map."""
+        """Write `volumes.csv`: what is known of each class of every scan that has a label map."""
         table = io.StringIO()
         writer = csv.writer(table, lineterminator="\n")
         writer.writerow(VOLUMES_COLUMNS)
         for case, entry in sorted(dict(self.entries).items()):
             if entry.state in (State.DONE, State.KEPT):
+                warnings = NOT_COMPARED if entry.warnings is None else "; ".join(entry.warnings)
                 for volume in entry.volumes:
                     millilitres = "" if volume.millilitres is None else f"{volume.millilitres:.6g}"
-                    writer.writerow([case, volume.label, volume.voxels, millilitres, volume.components])
+                    writer.writerow(
+                        [case, volume.label, volume.voxels, millilitres, volume.components, warnings]
+                    )
         write_text(self.path.with_name(VOLUMES_FILE), table.getvalue())
 
 
@@ -140,7 +147,12 @@ def _cut_broken_line(descriptor: int, path: Path) -> None:
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     volumes = tuple(ClassVolume(**volume) for volume in row["volumes"])
-    return Entry(**{**row, "state": State(row["state"]), "volumes": volumes})
+    own = {
+        "state": State(row["state"]),
+        "volumes": volumes,
+        "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
+    }
+    return Entry(**{**row, **own})
 
 
 @contextmanager

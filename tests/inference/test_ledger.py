@@ -158,25 +158,26 @@ def test_volumes_of_every_scan_that_has_a_label_map(tmp_path):
         ("again", State.DONE, (tumour,)),
         ("again", State.DONE, (cyst,)),
     ):
-        ledger.append(Entry(case, state, f"/scans/{case}.nii", volumes=volumes))
+        warnings = {"slice": ("too large", "odd, too"), "z": None}.get(case, ())
+        ledger.append(Entry(case, state, f"/scans/{case}.nii", volumes=volumes, warnings=warnings))
 
     Ledger(tmp_path).write_volumes()
 
     assert (tmp_path / "volumes.csv").read_text() == (
-        "case,label,voxels,millilitres,components\n"
-        'again,"cyst, left",0,0,0\n'
-        '"p,1/ct",tumour,3,0.003,1\n'
-        '"p,1/ct","cyst, left",0,0,0\n'
-        "slice,tumour,40,,5\n"
-        "z,tumour,1234567,1234.57,2\n"
-        'z,"cyst, left",0,0,0\n'
+        "case,label,voxels,millilitres,components,warnings\n"
+        'again,"cyst, left",0,0,0,\n'
+        '"p,1/ct",tumour,3,0.003,1,\n'
+        '"p,1/ct","cyst, left",0,0,0,\n'
+        'slice,tumour,40,,5,"too large; odd, too"\n'
+        "z,tumour,1234567,1234.57,2,not compared with the training cases\n"
+        'z,"cyst, left",0,0,0,not compared with the training cases\n'
     )
 
 
 def test_volumes_of_nothing_are_a_head(tmp_path):
     Ledger(tmp_path).write_volumes()
 
-    assert (tmp_path / "volumes.csv").read_text() == "case,label,voxels,millilitres,components\n"
+    assert (tmp_path / "volumes.csv").read_text() == "case,label,voxels,millilitres,components,warnings\n"
 
 
 @pytest.fixture

@@ -1,0 +1,15 @@
+"""Whether a scan, and what a network says of it, lie within what the training cases were; no reference is needed."""
+
+from segpipe.plausibility.limits import LIMITS_SUFFIX, Limits, limits_path
+from segpipe.plausibility.measures import Measures, Watched, image_measures, result_measures, scan_measures
+
+__all__ = [
+    "LIMITS_SUFFIX",
+    "Limits",
+    "Measures",
+    "Watched",
+    "image_measures",
+    "limits_path",
+    "result_measures",
+    "scan_measures",
+]

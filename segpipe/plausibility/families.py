@@ -1,0 +1,73 @@
+"""The kinds of measures: how each is named, compared, and how far beyond the training cases is not yet far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+FOUND = "found"
+LIKENESS = "likeness"
+
+
+def _linear(value: float) -> float:
+    return value
+
+
+def _ratio(value: float) -> float:
+    return math.log(max(value, 1e-6))
+
+
+def _magnitude(value: float) -> float:
+    return math.copysign(math.log1p(abs(value)), value)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Measures of one kind, such as the voxel spacing along each axis.
+
+    Attributes:
+        title: what is told of one, `{of}` its own name.
+        unit: after its value.
+        slack: how far beyond the training cases a value may always lie, on the family's scale.
+        scale: on which values are compared: as they are, by their ratio, or by their order of magnitude.
+        low: whether too low is a finding.
+        high: whether too high is one.
+    """
+
+    title: str
+    unit: str
+    slack: float
+    scale: Callable[[float], float] = _linear
+    low: bool = True
+    high: bool = True
+
+    def told(self, of: str, value: float, lowest: float, highest: float) -> str:
+        """Say what is found of a scan.
+
+        Args:
+            of: which measure of the family.
+            value: the scan's.
+            lowest: of the training cases.
+            highest: likewise.
+        """
+        had = f"{lowest:.3g}" if f"{lowest:.3g}" == f"{highest:.3g}" else f"{lowest:.3g} to {highest:.3g}"
+        return f"{self.title.format(of=of)} is {value:.3g}{self.unit}; training cases: {had}{self.unit}"
+
+
+FAMILIES: Mapping[str, Family] = {
+    "spacing": Family("voxel spacing along {of}", " mm", math.log(1.1), _ratio),
+    "extent": Family("length along {of}", " mm", math.log(1.1), _ratio),
+    "size": Family("size along {of}", " pixels", math.log(1.1), _ratio),
+    "intensity": Family("{of} of the intensities", "", 0.2, _magnitude),
+    "tone": Family("place of the {of} between the darkest and the brightest", "", 0.05),
+    "ends": Family("share of voxels at the {of} intensity", "", 0.02),
+    "roughness": Family("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
+    LIKENESS: Family("likeness to the mean of the training cases (1: the same)", "", 0.05, high=False),
+    "uncertainty": Family("uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False),
+    "volume": Family("volume of {of}", " ml", 0.05, _magnitude),
+    "area": Family("area of {of}", " pixels", 0.2, _magnitude),
+    "pieces": Family("number of pieces of {of}", "", 0.7, _magnitude, low=False),
+    "centre": Family("centre of what was found, along {of}, as a share of the scan,", "", 0.05),
+    FOUND: Family("nothing was found", "", 0.0, high=False),
+}
