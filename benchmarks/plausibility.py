@@ -3,7 +3,7 @@
     python benchmarks/plausibility.py --bundle B --weights RUN/best.pt --manifest M --dataset-dir DIR --other DIR
 
 The weights are of a run that held out a fold: the limits are of the cases that trained it, the held-out cases are the
-good scans, and each of them gets every fault in turn. `--other` is a folder of scans of another modality, which are
+good scans, and some of them get every fault in turn. `--other` is a folder of scans of another modality, which are
 brought to the size and the intensities of the scan that they stand for. Faults are planted here alone; nothing that
 limits are made of knows them. A line is added to results/plausibility.jsonl.
 """
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--manifest", required=True)
     parser.add_argument("--dataset-dir", type=Path, required=True)
     parser.add_argument("--other", type=Path, required=True)
+    parser.add_argument("--faults-on", type=int, default=10, help="Held-out scans that get every fault.")
     given = parser.parse_args()
     opened = open_bundle(given.bundle, weights=[given.weights], limited=False)
     segmenter = Segmenter(opened)
@@ -126,9 +127,9 @@ def main() -> None:
     planted = faults([scan.path for scan in find_scans(given.other)])
     random = np.random.default_rng(0)
     flagged: dict[str, list[list[str]]] = {name: [] for name in ("good", *planted)}
-    for name in held_out:
+    for number, name in enumerate(held_out):
         flagged["good"].append(limits.warnings(measured_scan(segmenter, read(cases[name]))))
-        for fault, plant in planted.items():
+        for fault, plant in planted.items() if number < given.faults_on else ():
             try:
                 found = limits.warnings(
                     measured_scan(segmenter, with_fault(read(cases[name]), plant, random))

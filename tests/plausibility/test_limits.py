@@ -1,0 +1,160 @@
+"""Ranges of made-up training cases, and what of others lies outside."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segpipe.errors import SegpipeError
+from segpipe.plausibility import Limits, Measures, limits_path
+
+RAMP = np.linspace(-1, 1, 36, dtype=np.float32).reshape(1, 1, 6, 6)
+PICTURE = RAMP / np.sqrt(np.square(RAMP).sum())
+
+
+def case(number=0, picture=PICTURE, **changes):
+    """Return a case like the others; its values differ a little by its number."""
+    values = {
+        "spacing/x": 1.0,
+        "intensity/median": 100.0 + number,
+        "tone/median": 0.4 + 0.01 * number,
+        "found": 1.0,
+        "volume/liver": 1500.0 + 10 * number,
+        "pieces/liver": 1.0,
+        "uncertainty": 0.1 + 0.01 * number,
+        "centre/x": 0.5,
+    }
+    return Measures({**values, **{name.replace("__", "/"): value for name, value in changes.items()}}, picture)
+
+
+@pytest.fixture
+def limits():
+    return Limits.of([case(number) for number in range(10)], ["abc"], {"segpipe": "1"})
+
+
+def test_training_cases_have_no_warnings(limits):
+    assert not [warning for number in range(10) for warning in limits.warnings(case(number))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=20))
+def test_no_training_case_ever_lies_outside(values):
+    cases = [
+        case(intensity__median=value, tone__median=value / 1e6, volume__liver=abs(value)) for value in values
+    ]
+
+    assert not [warning for own in cases for warning in Limits.of(cases, ["abc"], {}).warnings(own)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"spacing__x": 3.0}, "voxel spacing along x is 3 mm; training cases: 1 mm"),
+        ({"intensity__median": -900.0}, "median of the intensities is -900; training cases: 100 to 109"),
+        ({"volume__liver": 12.0}, "volume of liver is 12 ml; training cases: 1.5e+03 to 1.59e+03 ml"),
+        ({"pieces__liver": 30.0}, "number of pieces of liver is 30; training cases: 1"),
+        (
+            {"uncertainty": 0.7},
+            "uncertainty where something was found (entropy, 0 to 1) is 0.7; training cases: 0.1 to 0.19",
+        ),
+        (
+            {"centre__x": 0.9},
+            "centre of what was found, along x, as a share of the scan, is 0.9; training cases: 0.5",
+        ),
+    ],
+)
+def test_what_lies_outside_is_told_with_the_training_cases(limits, changes, said):
+    assert limits.warnings(case(**changes)) == [said]
+
+
+def test_a_picture_unlike_the_others_is_told(limits):
+    (warning,) = limits.warnings(case(picture=PICTURE[:, :, ::-1]))
+
+    assert warning.startswith("likeness to the mean of the training cases (1: the same) is -")
+
+
+@pytest.mark.parametrize("changes", [{"uncertainty": 0.0}, {"pieces__liver": 0.0}, {"spacing__x": 1.05}])
+def test_surer_fewer_and_a_little_more_are_no_finding(limits, changes):
+    assert limits.warnings(case(**changes)) == []
+
+
+def test_the_farthest_outside_comes_first(limits):
+    warnings = limits.warnings(case(spacing__x=1.3, uncertainty=1.0))
+
+    assert [warning.split()[0] for warning in warnings] == ["uncertainty", "voxel"]
+
+
+def test_nothing_found_is_told_once(limits):
+    values = {"found": 0.0, "volume/liver": 0.0, "pieces/liver": 0.0, "spacing/x": 1.0}
+
+    assert limits.warnings(Measures(values, PICTURE)) == [
+        "nothing was found; in every training case something was"
+    ]
+
+
+def test_nothing_found_is_usual_where_training_cases_had_nothing():
+    empty = Measures({"found": 0.0, "volume/liver": 0.0, "pieces/liver": 0.0}, PICTURE)
+    limits = Limits.of([case(0), case(1), case(2), case(3), empty], ["abc"], {})
+
+    assert limits.warnings(empty) == []
+
+
+def test_few_cases_allow_more():
+    """The same range, of five cases and of fifty."""
+    few, many = (Limits.of([case(i % 5) for i in range(number)], ["abc"], {}) for number in (5, 50))
+    beyond = case(tone__median=0.48)
+
+    assert (few.warnings(beyond), len(many.warnings(case(tone__median=0.5)))) == ([], 1)
+
+
+def test_too_few_cases_are_refused():
+    with pytest.raises(SegpipeError, match="limits: 4 training cases; fewer than 5 say nothing"):
+        Limits.of([case(number) for number in range(4)], ["abc"], {})
+
+
+def test_what_is_not_known_is_not_compared(limits):
+    """A thin scan has no roughness along its short axis; a measure that no training case had has no range."""
+    assert limits.warnings(case(tone__median=float("nan"), area__spleen=7.0)) == []
+
+
+def test_limits_come_back_as_they_were(limits, tmp_path):
+    path = tmp_path / "model.limits.json"
+    limits.write(path)
+
+    read = Limits.read(path)
+
+    assert (read.cases, read.weights_sha256, read.about) == (10, ("abc",), {"segpipe": "1"})
+    assert read.sha256 == limits.sha256
+    odd = case(spacing__x=2.0, picture=-PICTURE)
+    assert read.warnings(odd) == limits.warnings(odd) != []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"version": 2}, "version 2, must be 1"),
+        ({"ranges": {"colour/x": [0, 1]}}, "no measure is colour/x"),
+        ({"ranges": {"spacing/x": [1]}}, "not enough values"),
+        ({"cases": None}, "int"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_refused(limits, tmp_path, change, why):
+    path = tmp_path / "model.limits.json"
+    limits.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+    with pytest.raises(SegpipeError, match=why) as refused:
+        Limits.read(path)
+    assert str(refused.value).startswith(f"{path}: is no file of limits")
+    assert str(refused.value).endswith("write it anew with `segpipe limits`")
+
+
+def test_they_lie_beside_the_weights(tmp_path):
+    one, other = tmp_path / "best.pt", tmp_path / "other.pt"
+
+    assert limits_path([one], ["a"]) == tmp_path / "best.limits.json"
+    both = limits_path([one, other], ["a", "b"])
+    assert both.parent == tmp_path
+    assert both != limits_path([one, other], ["a", "c"])
