@@ -59,8 +59,13 @@ class Limits:
             raise SegpipeError(
                 f"limits: {len(measured)} training cases; fewer than {FEWEST_CASES} say nothing of what is usual"
             )
-        picture: NDArray[np.float32] = np.stack([own.pictures.mean(axis=0) for own in measured]).mean(axis=0)
-        complete = [own.values | {LIKENESS: _likeness(own.pictures, picture)} for own in measured]
+        means = np.stack([own.pictures.mean(axis=0) for own in measured])
+        picture: NDArray[np.float32] = means.mean(axis=0)
+        complete = [
+            own.values
+            | {LIKENESS: _likeness(own.pictures, picture - mean / len(means))}  # to the others, not itself
+            for own, mean in zip(measured, means, strict=True)
+        ]
         names = dict.fromkeys(name for values in complete for name in values)
         ranges = {}
         for name in names:

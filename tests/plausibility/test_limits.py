@@ -26,7 +26,9 @@ def case(number=0, picture=PICTURE, **changes):
         "uncertainty": 0.1 + 0.01 * number,
         "centre/x": 0.5,
     }
-    return Measures({**values, **{name.replace("__", "/"): value for name, value in changes.items()}}, picture)
+    return Measures(
+        {**values, **{name.replace("__", "/"): value for name, value in changes.items()}}, picture
+    )
 
 
 @pytest.fixture
