@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 from segpipe.bundle.running import resolved_components
 from segpipe.errors import SegpipeError
 from segpipe.networks import Identity, load_weights, save_weights
+from segpipe.plausibility import limits_path
 
 
 def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = False) -> Path:
@@ -22,7 +23,8 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
         replace: overwrite weights that the bundle has.
 
     Returns:
-        path of the written `models/model.pt`.
+        path of the written `models/model.pt`. Limits of the weights that lay there go with them, see
+            `segpipe.bundle.limits`.
 
     Raises:
         SegpipeError: not a bundle, weights without a sidecar or of something else, or weights in the way.
@@ -47,5 +49,6 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
         raise SegpipeError(
             f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
         )
+    limits_path([target], []).unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     return target

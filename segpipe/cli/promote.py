@@ -19,3 +19,6 @@ def promote(
 
     written = promote_weights(weights, bundle, half=half, replace=replace)
     typer.echo(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(
+        f"`segpipe limits {bundle} --manifest ...` measures its training cases, so that predict can warn"
+    )

@@ -15,6 +15,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
 from segpipe.plausibility.families import FAMILIES, FOUND, LIKENESS, Family
 from segpipe.plausibility.measures import Measures
+from segpipe.plausibility.together import Together
 
 LIMITS_SUFFIX = ".limits.json"
 FEWEST_CASES = 5
@@ -30,6 +31,7 @@ class Limits:
     Attributes:
         ranges: measure -> its lowest and its highest value in the training cases.
         picture: `(C, 6, 6[, 6])`, the mean of their pictures.
+        together: where they lie, all measures taken together.
         cases: how many there were.
         weights_sha256: of the weights files whose answers were measured.
         about: how they were made, in plain types.
@@ -37,6 +39,7 @@ class Limits:
 
     ranges: Mapping[str, tuple[float, float]]
     picture: NDArray[np.float32]
+    together: Together
     cases: int
     weights_sha256: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +75,8 @@ class Limits:
             own = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
             if own:
                 ranges[name] = (min(own), max(own))
-        return cls(ranges, picture, len(measured), tuple(weights_sha256), dict(about))
+        together = Together.of(measured)
+        return cls(ranges, picture, together, len(measured), tuple(weights_sha256), dict(about))
 
     def warnings(self, measured: Measures) -> list[str]:
         """Say what of a scan lies outside; what lies farthest out comes first."""
@@ -91,7 +95,14 @@ class Limits:
             far = self._beyond(FAMILIES[key], value, lowest, highest)
             if far > 0:
                 found.append((far, FAMILIES[key].told(of, value, lowest, highest)))
-        return first + [text for _, text in sorted(found, key=lambda pair: -pair[0])]
+        ordered = first + [text for _, text in sorted(found, key=lambda pair: -pair[0])]
+        distance = self.together.distance(measured)
+        if ordered or distance <= self.together.usual:
+            return ordered
+        return [
+            f"each measure is like the training cases', but not all taken together: they lie {distance:.3g} off; up to "
+            f"{self.together.usual:.3g} is usual"
+        ]
 
     def _beyond(self, family: Family, value: float, lowest: float, highest: float) -> float:
         """Return how far a value lies outside, in widths of the margin; 0 or less within."""
@@ -118,6 +129,7 @@ class Limits:
             "about": dict(self.about),
             "ranges": {name: [float(f"{end:.6g}") for end in ends] for name, ends in self.ranges.items()},
             "picture": np.round(self.picture.astype(float), 4).tolist(),
+            "together": self.together.plain(),
         }
 
     @classmethod
@@ -138,6 +150,7 @@ class Limits:
             return cls(
                 ranges,
                 np.asarray(content["picture"], np.float32),
+                Together.of_plain(content["together"]),
                 int(content["cases"]),
                 tuple(map(str, content["weights_sha256"])),
                 dict(content["about"]),

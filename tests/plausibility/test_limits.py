@@ -42,12 +42,14 @@ def test_training_cases_have_no_warnings(limits):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=20))
-def test_no_training_case_ever_lies_outside(values):
+def test_no_training_case_ever_lies_outside_the_ranges(values):
     cases = [
         case(intensity__median=value, tone__median=value / 1e6, volume__liver=abs(value)) for value in values
     ]
 
-    assert not [warning for own in cases for warning in Limits.of(cases, ["abc"], {}).warnings(own)]
+    limits = Limits.of(cases, ["abc"], {})
+    warnings = [warning for own in cases for warning in limits.warnings(own)]
+    assert not [warning for warning in warnings if "taken together" not in warning]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,7 @@ def test_limits_come_back_as_they_were(limits, tmp_path):
     assert read.sha256 == limits.sha256
     odd = case(spacing__x=2.0, picture=-PICTURE)
     assert read.warnings(odd) == limits.warnings(odd) != []
+    assert read.together.distance(odd) == pytest.approx(limits.together.distance(odd), rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,10 @@ def test_limits_come_back_as_they_were(limits, tmp_path):
         ({"ranges": {"colour/x": [0, 1]}}, "no measure is colour/x"),
         ({"ranges": {"spacing/x": [1]}}, "not enough values"),
         ({"cases": None}, "int"),
+        (
+            {"together": {"names": [], "mean": "1", "spread": "1", "precision": [], "usual": 1}},
+            "not of one number",
+        ),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(limits, tmp_path, change, why):
@@ -160,3 +167,29 @@ def test_they_lie_beside_the_weights(tmp_path):
     both = limits_path([one, other], ["a", "b"])
     assert both.parent == tmp_path
     assert both != limits_path([one, other], ["a", "c"])
+
+
+def spread_out(seed, tie=True):
+    """Return a case whose darkest and brightest go together, unless they are told not to."""
+    random = np.random.default_rng(seed)
+    median = float(random.normal())
+    other = median + float(random.normal(0, 0.05)) if tie else -median
+    return case(tone__median=median, centre__x=other, uncertainty=float(random.uniform(0.1, 0.2)))
+
+
+def test_measures_that_are_usual_each_and_odd_together_are_told():
+    """Each value lies well inside what the others had, but the two always went up and down together."""
+    limits = Limits.of([spread_out(seed) for seed in range(80)], ["abc"], {})
+    odd = next(
+        own for seed in range(100, 200) if (own := spread_out(seed, tie=False)).values["tone/median"] > 1.5
+    )
+
+    (warning,) = limits.warnings(odd)
+
+    assert warning.startswith("each measure is like the training cases', but not all taken together")
+
+
+def test_few_others_of_the_same_kind_are_odd_together():
+    limits = Limits.of([spread_out(seed) for seed in range(80)], ["abc"], {})
+
+    assert sum(bool(limits.warnings(spread_out(seed))) for seed in range(1000, 1200)) <= 10
