@@ -125,8 +125,7 @@ def _standard(
 def _precision(standard: NDArray[np.float64]) -> NDArray[np.float64]:
     shared = np.cov(standard, rowvar=False)
     shrunk = (1 - _SHRINKAGE) * shared + _SHRINKAGE * np.eye(len(shared))
-    precision: NDArray[np.float64] = np.linalg.inv(shrunk)
-    return precision
+    return np.asarray(np.linalg.inv(shrunk), np.float64)
 
 
 def _distance(row: NDArray[np.float64], mean: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
