@@ -75,11 +75,11 @@ def as_other(scans: list[Path]) -> Fault:
     return other
 
 
-def faults(others: list[Path]) -> dict[str, Fault]:
-    """Return the faults by name."""
+def faults(others: list[Path], up: int) -> dict[str, Fault]:
+    """Return the faults by name; `up` is the axis of arrays along which upside down turns."""
     return {
         "another modality": as_other(others),
-        "upside down": lambda scan, _: np.flip(scan, -1),
+        "upside down": lambda scan, _: np.flip(scan, up),
         "turned by a quarter": lambda scan, _: np.rot90(scan, 1, (-2, -1)),
         "dark for bright": lambda scan, _: scan.max() + scan.min() - scan,
         "window of the 60th to the 80th percentile": as_window(60, 80),
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--manifest", required=True)
     parser.add_argument("--dataset-dir", type=Path, required=True)
     parser.add_argument("--other", type=Path, required=True)
+    parser.add_argument("--up", type=int, default=-1, help="Axis of upside down; -2 of the lung slices.")
     parser.add_argument("--faults-on", type=int, default=10, help="Held-out scans that get every fault.")
     given = parser.parse_args()
     opened = open_bundle(given.bundle, weights=[given.weights], limited=False)
@@ -124,7 +125,7 @@ def main() -> None:
     trained = [measured_scan(segmenter, read(cases[name])) for name in sidecar.training["cases"]]
     limits = Limits.of(trained, opened.weights_sha256, {})
     held_out = sorted(sidecar.training["validation_cases"])
-    planted = faults([scan.path for scan in find_scans(given.other)])
+    planted = faults([scan.path for scan in find_scans(given.other)], given.up)
     random = np.random.default_rng(0)
     flagged: dict[str, list[list[str]]] = {name: [] for name in ("good", *planted)}
     for number, name in enumerate(held_out):
