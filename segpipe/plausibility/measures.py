@@ -16,7 +16,8 @@ from segpipe.inference.volumetry import ClassVolume, count_components
 from segpipe.volumes import Grid
 
 _AXES = "xyz"
-_PERCENTILES = {"0.5th percentile": 0.5, "median": 50.0, "99.5th percentile": 99.5}
+_LOW, _HIGH = 0.5, 99.5
+_PERCENTILES = {"0.5th percentile": _LOW, "median": 50.0, "99.5th percentile": _HIGH}
 _TONES = {"5th percentile": 5.0, "25th percentile": 25.0, "median": 50.0, "75th percentile": 75.0}
 _MOST_VOXELS = 10**6  # that percentiles are taken of
 _MOST_PLANES = 32  # that roughness is taken of
@@ -96,16 +97,11 @@ def scan_measures(voxels: NDArray[np.generic], grid: Grid, *, by_slices: bool) -
         flat = own.ravel()
         sample = flat[:: max(flat.size // _MOST_VOXELS, 1)].astype(np.float64)
         of = f", channel {channel}" if len(voxels) > 1 else ""
-        low, high = np.percentile(sample, (0.5, 99.5)).tolist()
-        span = (high - low) or 1.0
-        values |= {
-            f"intensity/{name}{of}": float(np.percentile(sample, share))
-            for name, share in _PERCENTILES.items()
-        }
-        values |= {
-            f"tone/{name}{of}": (float(np.percentile(sample, share)) - low) / span
-            for name, share in _TONES.items()
-        }
+        shares = [*_PERCENTILES.values(), *_TONES.values()]
+        at = dict(zip(shares, np.percentile(sample, shares).tolist(), strict=True))
+        low, span = at[_LOW], (at[_HIGH] - at[_LOW]) or 1.0
+        values |= {f"intensity/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
+        values |= {f"tone/{name}{of}": (at[share] - low) / span for name, share in _TONES.items()}
         values[f"ends/lowest{of}"] = float((sample == sample.min()).mean())
         values[f"ends/highest{of}"] = float((sample == sample.max()).mean())
     return values
