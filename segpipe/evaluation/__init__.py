@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from segpipe.evaluation.metrics import PooledScores, confusion_matrix, dice_per_class
+from segpipe.confusion import confusion_matrix
+from segpipe.evaluation.metrics import PooledScores, dice_per_class
 from segpipe.evaluation.scoring import CaseScore, FolderScores, score_folder
 
 __all__ = [

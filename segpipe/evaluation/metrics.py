@@ -27,44 +27,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from segpipe.errors import SegpipeError
+from segpipe.confusion import confusion_matrix, foreground_dice
 from segpipe.evaluation.lesions import lesion_counts
 from segpipe.evaluation.surfaces import surface_distances
-
-
-def confusion_matrix(
-    pred_indices: NDArray[Any], ref_indices: NDArray[Any], num_classes: int
-) -> NDArray[np.int64]:
-    """Count the voxels of every pair of classes.
-
-    Args:
-        pred_indices: predicted class of each voxel, integers 0..num_classes - 1, any shape.
-        ref_indices: true class of each voxel, of the same shape.
-        num_classes: C, the background (0) included.
-
-    Returns:
-        Shape (C, C): voxels of true class (row) and predicted class (column).
-
-    Raises:
-        SegpipeError: shapes differ, or an index is no class.
-    """
-    if pred_indices.shape != ref_indices.shape:
-        raise SegpipeError(
-            f"scores: prediction and reference have the shapes {pred_indices.shape} and {ref_indices.shape}; "
-            "both must lie on one grid"
-        )
-    for name, indices in (("prediction", pred_indices), ("reference", ref_indices)):
-        if indices.size and not (indices.min() >= 0 and indices.max() < num_classes):
-            raise SegpipeError(
-                f"scores: the {name} has classes {indices.min()} to {indices.max()}; "
-                f"needs 0 to {num_classes - 1}"
-            )
-    counts = np.zeros(num_classes**2, np.int64)
-    for true, predicted in zip(np.atleast_2d(ref_indices), np.atleast_2d(pred_indices), strict=True):
-        # plane by plane, since bincount takes eight bytes a voxel
-        pairs = true.ravel().astype(np.int64) * num_classes + predicted.ravel()
-        counts += np.bincount(pairs, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
 
 
 def dice_per_class(
@@ -86,7 +51,7 @@ def dice_per_class(
 
     Source: Dice, Ecology 26:297, 1945.
     """
-    return PooledScores.of(confusion_matrix(pred_indices, ref_indices, num_classes)).dice
+    return foreground_dice(confusion_matrix(pred_indices, ref_indices, num_classes))
 
 
 @dataclass(frozen=True)
@@ -114,7 +79,7 @@ class PooledScores:
         total = confusion.sum()
         neither = total - true - predicted + agreed
         return cls(
-            dice=_ratio(2 * agreed, true + predicted)[1:],
+            dice=foreground_dice(confusion),
             sensitivity=_ratio(agreed, true)[1:],
             specificity=_ratio(neither, total - true)[1:],
             accuracy=float(_ratio(agreed.sum(), total)),

@@ -14,7 +14,8 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from numpy.typing import NDArray
 
-from segpipe.evaluation.metrics import PooledScores, confusion_matrix
+from segpipe.confusion import confusion_matrix
+from segpipe.evaluation.metrics import PooledScores
 from segpipe.files import write_json, write_text
 from segpipe.labels import LabelTable
 

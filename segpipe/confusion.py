@@ -1,0 +1,60 @@
+"""How often each class was taken for each: what training shows and evaluation scores count the same way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError
+
+
+def confusion_matrix(
+    pred_indices: NDArray[Any], ref_indices: NDArray[Any], num_classes: int
+) -> NDArray[np.int64]:
+    """Count the voxels of every pair of classes.
+
+    Args:
+        pred_indices: predicted class of each voxel, integers 0..num_classes - 1, any shape.
+        ref_indices: true class of each voxel, of the same shape.
+        num_classes: C, the background (0) included.
+
+    Returns:
+        Shape (C, C): voxels of true class (row) and predicted class (column).
+
+    Raises:
+        SegpipeError: shapes differ, or an index is no class.
+    """
+    if pred_indices.shape != ref_indices.shape:
+        raise SegpipeError(
+            f"scores: prediction and reference have the shapes {pred_indices.shape} and {ref_indices.shape}; "
+            "both must lie on one grid"
+        )
+    for name, indices in (("prediction", pred_indices), ("reference", ref_indices)):
+        if indices.size and not (indices.min() >= 0 and indices.max() < num_classes):
+            raise SegpipeError(
+                f"scores: the {name} has classes {indices.min()} to {indices.max()}; "
+                f"needs 0 to {num_classes - 1}"
+            )
+    counts = np.zeros(num_classes**2, np.int64)
+    for true, predicted in zip(np.atleast_2d(ref_indices), np.atleast_2d(pred_indices), strict=True):
+        # plane by plane, since bincount takes eight bytes a voxel
+        pairs = true.ravel().astype(np.int64) * num_classes + predicted.ravel()
+        counts += np.bincount(pairs, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def foreground_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the Dice coefficient 2 |P and R| / (|P| + |R|) of each foreground class.
+
+    Args:
+        confusion: `(C, C)`, as `confusion_matrix` gives it, or the sum of several.
+
+    Returns:
+        Shape (C-1,), each 0..1; nan for a class that is neither there nor found.
+    """
+    agreed = 2.0 * confusion.diagonal()[1:]
+    both = (confusion.sum(axis=0) + confusion.sum(axis=1))[1:]
+    dice: NDArray[np.float64] = np.divide(agreed, both, out=np.full(len(agreed), np.nan), where=both > 0)
+    return dice
