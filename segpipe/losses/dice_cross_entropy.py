@@ -34,9 +34,14 @@ class DiceCrossEntropy(nn.Module):
     Raises:
         SegpipeError: weights that are no positive numbers, or both factors 0; on the way forward, weights of
             another number of classes than the logits.
+
+    Attributes:
+        terms: of the last loss, `dice` and `cross_entropy` as far as they are in it, without gradient and each
+            with its factor, so that they add up to the loss; empty before the first.
     """
 
     class_weights: torch.Tensor | None
+    terms: dict[str, torch.Tensor]
 
     def __init__(
         self,
@@ -65,6 +70,7 @@ class DiceCrossEntropy(nn.Module):
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
         self.ignore_index = ignore_index
+        self.terms = {}
 
     def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a float32 scalar on the logits' device.
@@ -77,12 +83,13 @@ class DiceCrossEntropy(nn.Module):
         counted = None if self.ignore_index is None else classes != self.ignore_index
         if counted is not None:
             classes = classes.where(counted, 0)
-        loss = logits.new_zeros(())
+        terms = {}
         if self.dice_weight:
-            loss = loss + self.dice_weight * self._dice(logits, classes, counted)
+            terms["dice"] = self.dice_weight * self._dice(logits, classes, counted)
         if self.cross_entropy_weight:
-            loss = loss + self.cross_entropy_weight * self._cross_entropy(logits, classes, counted)
-        return loss
+            terms["cross_entropy"] = self.cross_entropy_weight * self._cross_entropy(logits, classes, counted)
+        self.terms = {name: term.detach() for name, term in terms.items()}
+        return sum(terms.values(), start=logits.new_zeros(()))
 
     def _dice(
         self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None

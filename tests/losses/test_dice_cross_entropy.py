@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import pytest
 import torch
@@ -214,3 +215,26 @@ def test_impossible_arguments_are_refused(arguments, message):
 def test_weights_of_another_number_of_classes_are_refused():
     with pytest.raises(SegpipeError, match="2 class weights, but the network has 3 classes"):
         DiceCrossEntropy([1.0, 2.0])(*example())
+
+
+def test_the_terms_are_kept_without_gradient_and_add_up():
+    logits, target = example()
+    loss = DiceCrossEntropy(WEIGHTS, dice_weight=3, cross_entropy_weight=0.5)
+    assert loss.terms == {}
+
+    total = loss(logits.requires_grad_(), target)
+
+    assert set(loss.terms) == {"dice", "cross_entropy"}
+    assert not any(term.requires_grad for term in loss.terms.values())
+    torch.testing.assert_close(sum(loss.terms.values()), total.detach())
+    torch.testing.assert_close(
+        loss.terms["dice"], 3 * DiceCrossEntropy(cross_entropy_weight=0)(logits, target).detach()
+    )
+    assert set(pickle.loads(pickle.dumps(loss)).terms) == {"dice", "cross_entropy"}
+
+
+def test_a_term_that_is_left_out_is_not_among_them():
+    loss = DiceCrossEntropy(dice_weight=0)
+    loss(*example())
+
+    assert set(loss.terms) == {"cross_entropy"}
