@@ -68,10 +68,11 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
         cases: asked for so that they are read and checked before the folder is made.
     """
     _require_enough_cases(cases)
-    run_folder.start(merged_configuration(running_parser()))
+    run_folder.start(merged_configuration(running_parser()), _class_voxels(cases))
     if is_main_process():
         print(  # noqa: T201
             f"Run folder: {run_folder.path}\nWatch it:   tensorboard --logdir {run_folder.tensorboard}\n"
+            "            and there the page Custom Scalars: http://localhost:6006/#custom_scalars\n"
             f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with"
             + (f"\n            {cases.about}" if cases.about else ""),
             flush=True,
@@ -113,6 +114,11 @@ def load_cases(datasets: Sequence[CaseDataset]) -> None:
     """
     for dataset in datasets:
         dataset.fill_cache()
+
+
+def _class_voxels(cases: TrainingCases) -> dict[str, int] | None:
+    counts = cases.class_counts
+    return None if counts is None else dict(zip(counts.names, counts.class_voxels.tolist(), strict=True))
 
 
 def _require_enough_cases(cases: TrainingCases) -> None:

@@ -1,10 +1,11 @@
 """What a training run keeps and shows: its folder, state, weights and TensorBoard log, as Ignite handlers."""
 
 from segpipe.training.metrics import PresentDice
+from segpipe.training.pictures import ValidationPictures
 from segpipe.training.run_folder import RunFolder
+from segpipe.training.scalars import TrainingScalars, ValidationScalars
 from segpipe.training.schedule import Validate
 from segpipe.training.state import SaveBest, TrainingState
-from segpipe.training.tensorboard import TrainingScalars, ValidationPictures, ValidationScalars
 
 __all__ = [
     "PresentDice",

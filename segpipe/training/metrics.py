@@ -65,8 +65,9 @@ def attach_validation_loss(
     Loss(loss, _logits_and_labels, device=idist.device()).attach(engine, LOSS, usage)
 
 
-def _loss(output: Mapping[str, Any]) -> float:
-    return float(output["loss"])
+def _loss(output: Mapping[str, Any]) -> torch.Tensor:
+    loss: torch.Tensor = convert_to_tensor(output["loss"], track_meta=False)
+    return loss.detach()  # not a number yet: a card would have to be waited for at every step
 
 
 def _logits_and_labels(output: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

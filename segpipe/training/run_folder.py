@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime
@@ -51,6 +52,7 @@ class RunFolder:
         self._configuration: dict[str, Any] = {}
         self._experiment: dict[str, Any] = {}
         self._environment: dict[str, Any] = {}
+        self._class_voxels: dict[str, int] = {}
 
     @property
     def named(self) -> bool:
@@ -106,15 +108,36 @@ class RunFolder:
         return {"configuration": self._experiment, "environment": self._environment}
 
     @property
+    def configuration(self) -> dict[str, Any]:
+        """What is run, merged with its overrides; known from `start` on."""
+        return self._configuration
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Where it is run, see `environment`; known from `start` on."""
+        return self._environment
+
+    @property
+    def class_voxels(self) -> dict[str, int]:
+        """Class name -> voxels of the training cases, by class index; empty where nobody counted them."""
+        return self._class_voxels
+
+    def recorded_at_start(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read the configuration and environment that the run began with, before any resume."""
+        configuration = yaml.safe_load((self.path / "configuration.yaml").read_text(encoding="utf-8"))
+        return configuration, json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+
+    @property
     def resumes(self) -> bool:
         """Whether there is a state to go on from; a run broken off in its first epoch begins anew."""
         return self.resume and self.training_state.is_file()
 
-    def start(self, configuration: Mapping[str, Any]) -> None:
+    def start(self, configuration: Mapping[str, Any], class_voxels: Mapping[str, int] | None = None) -> None:
         """Make the folder and record what is run and where.
 
         Args:
             configuration: merged with its overrides, in plain YAML types.
+            class_voxels: class name -> voxels of the training cases, by class index, where they were counted.
 
         Raises:
             SegpipeError: the name is no folder name, or it exists and `resume` is false; or, for a resume,
@@ -125,11 +148,14 @@ class RunFolder:
         self._configuration = dict(configuration)
         self._experiment = _experiment(configuration)
         self._environment = environment()
+        self._class_voxels = dict(class_voxels or {})
         if not is_main_process():
             return
         if self.resume:
             self._require_same_experiment()
             discard_remains(self.path)
+            if not self.resumes:  # its log, of a first epoch that is done again, has nothing to go on from
+                shutil.rmtree(self.tensorboard, ignore_errors=True)
             return
         self._make_folder()
         self._record()

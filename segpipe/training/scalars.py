@@ -1,19 +1,19 @@
-"""What TensorBoard shows of a run: scalars over epochs, and the same validation cases as pictures."""
+"""The figures that TensorBoard shows of a run, an epoch each."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import Evaluator, Trainer
-from numpy.typing import NDArray
+from monai.engines import Evaluator, IterationEvents, Trainer
 
 from segpipe.labels import LabelTable
-from segpipe.pictures import label_centre, overlay_planes
+from segpipe.training.gradient_norm import GradientNorm
+from segpipe.training.loss_terms import LossTerms
+from segpipe.training.memory import peak_cuda_memory_gb, peak_memory_gb
 from segpipe.training.metrics import (
     ACCURACY,
     LOSS,
@@ -22,55 +22,99 @@ from segpipe.training.metrics import (
     attach_validation_loss,
 )
 from segpipe.training.run_folder import RunFolder, is_main_process
+from segpipe.training.run_notes import log_notes
+from segpipe.training.tensorboard import add_end, dice_tags
 
 
 class TrainingScalars:
-    """Log each epoch's mean loss, accuracy, learning rate and seconds; attach to the trainer.
+    """Log each epoch's figures, and first of all what is run; attach to the trainer.
 
-    Tags: `loss/train`, `accuracy/train`, `learning_rate`, `speed/seconds_per_epoch`; the step is the epoch. Loss
-    and accuracy are of the augmented patches, while the network learns, over all processes.
+    Tags, whose step is the epoch:
+
+    - `loss/train`, and of a loss that notes its terms (see `LossTerms`) `loss_terms/<term>/train`, which add up to it;
+    - `voxel_accuracy/train`. It and the loss are of the augmented patches, while the network learns, over all
+      processes;
+    - `optimizer/learning_rate`, of the first group, as the epoch's last step used it, and `optimizer/gradient_norm`,
+      the mean over its steps (see `GradientNorm`);
+    - `speed/seconds_per_epoch`, validation and saving not included, and `speed/samples_per_second` of all processes;
+    - `memory/peak_gb`, so far, and on CUDA `memory/cuda_peak_gb`; of the process that holds most.
+
+    `run/...` are notes, see `log_notes`.
 
     Args:
         run_folder: whose log is written.
-        optimizer: whose first group's learning rate, as the epoch's last step used it, is logged.
+        optimizer: of the trainer.
     """
 
     def __init__(self, run_folder: RunFolder, optimizer: torch.optim.Optimizer) -> None:
         self.run_folder = run_folder
         self.optimizer = optimizer
+        self._gradient_norm = GradientNorm(optimizer)
+        self._terms = LossTerms()
+        self._samples = 0
         self._learning_rate = 0.0
         self._began = 0.0
+        self._noted = False
 
     def attach(self, engine: Trainer) -> None:
         """Attach to the trainer, before the handler that steps the learning rate."""
         attach_training_loss(engine)
         attach_accuracy(engine)
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._count)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
 
-    def _begin(self, _: Engine) -> None:
+    def _begin(self, engine: Trainer) -> None:
+        if not self._noted and is_main_process():
+            # here and not at the start, when it is not yet restored which epoch a resumed run goes on with
+            epoch = engine.state.epoch
+            log_notes(
+                self.run_folder.writer(from_epoch=epoch - 1), self.run_folder, engine.loss_function, epoch
+            )
+        self._noted = True
+        self._gradient_norm.reset()
+        self._terms.reset()
+        self._samples = 0
         self._began = time.perf_counter()
+
+    def _count(self, engine: Trainer) -> None:
+        self._samples += len(engine.state.output["image"])
+        self._terms.update(engine.loss_function)
 
     def _collect(self, _: Engine) -> None:
         self._learning_rate = self.optimizer.param_groups[0]["lr"]
 
     def _log(self, engine: Trainer) -> None:
+        epoch, loss = engine.state.epoch, engine.state.metrics[LOSS]
+        norm = self._gradient_norm.mean()  # waits for the card, if there is one, so that the time is whole
+        seconds = time.perf_counter() - self._began
+        figures = {
+            "loss/train": loss,
+            **{f"loss_terms/{name}/train": mean for name, mean in self._terms.means().items()},
+            "voxel_accuracy/train": engine.state.metrics[ACCURACY],
+            "optimizer/learning_rate": self._learning_rate,
+            "optimizer/gradient_norm": norm,
+            "speed/seconds_per_epoch": seconds,
+            "speed/samples_per_second": idist.all_reduce(self._samples) / seconds,
+            **_memory(engine.state.device),
+        }
         if not is_main_process():
             return
-        epoch, loss = engine.state.epoch, engine.state.metrics[LOSS]
-        seconds = time.perf_counter() - self._began
         writer = self.run_folder.writer(from_epoch=epoch - 1)
-        writer.add_scalar("loss/train", loss, epoch)
-        writer.add_scalar("accuracy/train", engine.state.metrics[ACCURACY], epoch)
-        writer.add_scalar("learning_rate", self._learning_rate, epoch)
-        writer.add_scalar("speed/seconds_per_epoch", seconds, epoch)
+        for tag, value in figures.items():
+            writer.add_scalar(tag, value, epoch)
         writer.flush()
         engine.logger.info(
             f"Epoch {epoch}/{engine.state.max_epochs}: loss {loss:.4f}, learning rate "
             f"{self._learning_rate:.2e}, {seconds:.1f} s"
         )
+
+    def _finish(self, engine: Trainer) -> None:
+        if is_main_process() and self._noted:
+            add_end(self.run_folder.writer(from_epoch=engine.state.epoch), engine.state.epoch)
 
     def _close(self, _: Engine, *error: Exception) -> None:
         self.run_folder.close()
@@ -81,8 +125,9 @@ class TrainingScalars:
 class ValidationScalars:
     """Log mean and per-class Dice, accuracy and loss of each validation; attach to the evaluator.
 
-    Tags: `dice/mean`, `dice/<class name>`, `accuracy/validation`, and `loss/validation` if a loss is given; the step
-    is the training epoch. A class's Dice is its mean over the cases that have it.
+    Tags: `dice/mean`, `dice/<class name>`, `voxel_accuracy/validation`, and if a loss is given `loss/validation` and,
+    of one that notes its terms, `loss_terms/<term>/validation`; the step is the training epoch. A class's Dice is its
+    mean over the cases that have it, NaN if none has.
 
     Args:
         run_folder: whose log is written.
@@ -103,94 +148,48 @@ class ValidationScalars:
         self.labels = labels
         self.metric = metric
         self.loss = loss
+        self._terms = LossTerms()
 
     def attach(self, engine: Evaluator) -> None:
         """Attach to the evaluator."""
         attach_accuracy(engine)
         if self.loss is not None:
             attach_validation_loss(engine, self.loss)
+            engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._terms.reset())
+            engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self._count)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
 
+    def _count(self, engine: Evaluator) -> None:
+        """Count the terms of the loss that was worked out last, of this batch."""
+        self._terms.update(self.loss, weight=len(engine.state.output["image"]))
+
     def _log(self, engine: Evaluator) -> None:
+        terms = self._terms.means()
         if not is_main_process():
             return
-        epoch = engine.state.epoch
+        epoch, metrics = engine.state.epoch, engine.state.metrics
+        per_class = torch.nanmean(engine.state.metric_details[self.metric].float(), dim=0).tolist()
+        mean = float(metrics[self.metric])
+        figures = {
+            "dice/mean": mean,
+            **dict(zip(dice_tags(self.labels), per_class, strict=True)),
+            "voxel_accuracy/validation": metrics[ACCURACY],
+            **({} if self.loss is None else {"loss/validation": metrics[LOSS]}),
+            **{f"loss_terms/{name}/validation": value for name, value in terms.items()},
+        }
         writer = self.run_folder.writer(from_epoch=epoch - 1)
-        writer.add_scalar("dice/mean", float(engine.state.metrics[self.metric]), epoch)
-        writer.add_scalar("accuracy/validation", engine.state.metrics[ACCURACY], epoch)
-        if self.loss is not None:
-            writer.add_scalar("loss/validation", engine.state.metrics[LOSS], epoch)
-        per_class = torch.nanmean(engine.state.metric_details[self.metric].float(), dim=0)
-        for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True):
-            writer.add_scalar(f"dice/{name}", dice, epoch)
+        for tag, value in figures.items():
+            writer.add_scalar(tag, value, epoch)
         writer.flush()
-        figures = ", ".join(
-            f"{name} {dice:.4f}"
-            for name, dice in zip(self.labels.foreground_names, per_class.tolist(), strict=True)
+        of_classes = ", ".join(
+            f"{name} {dice:.4f}" for name, dice in zip(self.labels.foreground_names, per_class, strict=True)
         )
-        engine.logger.info(
-            f"Epoch {epoch}: validation Dice {engine.state.metrics[self.metric]:.4f} ({figures})"
-        )
+        engine.logger.info(f"Epoch {epoch}: validation Dice {mean:.4f} ({of_classes})")
 
 
-class ValidationPictures:
-    """Draw the first validation cases at every validation as image, reference, prediction; for the evaluator.
-
-    Tags: `<case>/1_image`, `<case>/2_reference`, `<case>/3_prediction`; the step is the training epoch. A
-    volume is cut through the centre of its reference label, axial, coronal and sagittal plane side by side.
-
-    Args:
-        run_folder: whose log is written.
-        labels: the colours.
-        num_cases: how many cases are drawn.
-        image_channel: which channel is drawn.
-    """
-
-    def __init__(
-        self, run_folder: RunFolder, labels: LabelTable, num_cases: int = 3, image_channel: int = 0
-    ) -> None:
-        self.run_folder = run_folder
-        self.labels = labels
-        self.num_cases = num_cases
-        self.image_channel = image_channel
-        self._drawn: list[str] = []
-
-    def attach(self, engine: Evaluator) -> None:
-        """Attach to the evaluator."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
-
-    def _begin(self, _: Engine) -> None:
-        self._drawn = []
-
-    def _draw(self, engine: Evaluator) -> None:
-        if not is_main_process():
-            return
-        for record, output in zip(engine.state.batch, engine.state.output, strict=True):
-            if len(self._drawn) >= self.num_cases:
-                return
-            self._drawn.append(record["case"])
-            self._draw_case(str(record["case"]), output, engine.state.epoch)
-
-    def _draw_case(self, case: str, output: dict[str, Any], epoch: int) -> None:
-        image = output["image"][self.image_channel].float().cpu().numpy()
-        reference, prediction = (_class_map(output[key]) for key in ("label", "pred"))
-        spacing = output["image"].pixdim.tolist()
-        writer = self.run_folder.writer(from_epoch=epoch - 1)
-        centre = label_centre(reference)
-        drawings: Sequence[tuple[str, NDArray[Any] | None]] = (
-            ("1_image", None),
-            ("2_reference", reference),
-            ("3_prediction", prediction),
-        )
-        for name, label_map in drawings:
-            picture = overlay_planes(image, label_map, self.labels.colors, centre, spacing)
-            writer.add_image(f"{case}/{name}", picture, epoch, dataformats="HWC")
-
-
-def _class_map(scores: torch.Tensor) -> NDArray[Any]:
-    """Return class indices `(*spatial)` of a one-hot or index map `(C, *spatial)`."""
-    indices: NDArray[Any] = (
-        (scores.argmax(dim=0) if len(scores) > 1 else scores[0]).cpu().numpy().astype(np.uint8)
-    )
-    return indices
+def _memory(device: torch.device) -> dict[str, float]:
+    """Return the most memory that any process has held; every process must ask."""
+    held = {"memory/peak_gb": peak_memory_gb()}
+    if device.type == "cuda":
+        held["memory/cuda_peak_gb"] = peak_cuda_memory_gb(device)
+    return {tag: float(idist.all_reduce(gb, "MAX")) for tag, gb in held.items()}

@@ -110,7 +110,7 @@ def test_validation_counts_every_case_once(bundle, run):
     assert best["validation"]["val_mean_dice"] == pytest.approx(sum(scores) / len(scores), abs=2e-3)
     log = EventAccumulator(str(run / "tensorboard"))
     log.Reload()
-    logged = {event.step: event.value for event in log.Scalars("accuracy/validation")}
+    logged = {event.step: event.value for event in log.Scalars("voxel_accuracy/validation")}
     pooled = json.loads((run / "evaluation" / "best-fold0" / "pooled.json").read_text())
     assert logged[best["epoch"]] == pytest.approx(pooled["accuracy"], abs=1e-4)
 
@@ -128,9 +128,9 @@ def test_slices_train_on_two_processes(bundle, tmp_path):
 
     log = EventAccumulator(str(tmp_path / "two" / "tensorboard"))
     log.Reload()
-    logged = {tag: log.Scalars(tag)[-1].value for tag in ("accuracy/validation", "loss/validation")}
+    logged = {tag: log.Scalars(tag)[-1].value for tag in ("voxel_accuracy/validation", "loss/validation")}
     pooled = json.loads((tmp_path / "two" / "evaluation" / "last-fold0" / "pooled.json").read_text())
-    assert logged["accuracy/validation"] == pytest.approx(pooled["accuracy"], abs=1e-4)
+    assert logged["voxel_accuracy/validation"] == pytest.approx(pooled["accuracy"], abs=1e-4)
     assert logged["loss/validation"] == pytest.approx(validation_loss(bundle, alone, weights[0]), rel=1e-3)
 
 

@@ -4,6 +4,7 @@ Needs a Chromium with its driver; skipped without, unless SEGPIPE_REQUIRE_BROWSE
 one. Screenshots go to SEGPIPE_SCREENSHOTS, or a temporary folder.
 """
 
+import json
 import os
 import socket
 import subprocess
@@ -67,7 +68,14 @@ def address(finished_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cards(browser, address, bundle, tmp_path_factory):
+def screenshots(tmp_path_factory):
+    folder = Path(os.environ.get("SEGPIPE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cards(browser, address, bundle, screenshots):
     """Return tag -> card of everything that the page shows, all groups opened."""
     from selenium.webdriver.common.by import By
 
@@ -89,9 +97,7 @@ def cards(browser, address, bundle, tmp_path_factory):
         return len(images) >= 6 and all(browser.execute_script(DRAWN, i) for i in images) and by_tag
 
     by_tag = wait_for("complete page", complete)
-    folder = Path(os.environ.get("SEGPIPE_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    browser.save_screenshot(str(folder / f"{bundle.root.name}.png"))
+    browser.save_screenshot(str(screenshots / f"{bundle.root.name}.png"))
     return by_tag
 
 
@@ -99,8 +105,10 @@ def test_figures_are_shown(cards, bundle):
     names = [row["name"] for row in bundle.parser("train")["_meta_"]["label_table"]][1:]
     for tag in (
         "loss/train",
-        "learning_rate",
+        "optimizer/learning_rate",
+        "optimizer/gradient_norm",
         "speed/seconds_per_epoch",
+        "memory/peak_gb",
         "dice/mean",
         *(f"dice/{n}" for n in names),
     ):
@@ -129,7 +137,64 @@ def test_pictures_of_image_reference_and_prediction_are_shown(cards, browser):
             picture = card.find_element(By.TAG_NAME, "img")
             assert browser.execute_script(DRAWN, picture)
             assert picture.size["width"] > 100
-            assert "Step 2" in card.text
+            assert ("Step 2" if name == "3_prediction" else "Step 1") in card.text
+
+
+def test_the_worst_case_and_the_confusion_are_shown(cards, browser):
+    from selenium.webdriver.common.by import By
+
+    for name in ("worst_case", "confusion"):
+        (card,) = [card for tag, card in cards.items() if name in tag]
+        assert browser.execute_script(DRAWN, card.find_element(By.TAG_NAME, "img"))
+        assert "Step 2" in card.text
+
+
+def test_dice_and_loss_are_the_first_groups_of_the_first_page(cards, browser):
+    """TensorBoard sorts groups by name, and opens the first two."""
+    from selenium.webdriver.common.by import By
+
+    heads = [head.text.split("\n")[0] for head in browser.find_elements(By.CSS_SELECTOR, ".group-title")]
+
+    assert heads[:2] == ["dice", "loss"], heads
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [
+        ("custom_scalars", ["Learning", "Loss: training and validation", "Dice of validation, by class"]),
+        ("text", ["voxels of the training cases", "learning_rate", "processor"]),
+        ("hparams", ["learning_rate", "dice/mean"]),
+    ],
+)
+def test_the_other_pages_show_what_belongs_there(cards, browser, address, bundle, page, shown, screenshots):
+    from selenium.webdriver.common.by import By
+
+    browser.get("about:blank")
+    browser.get(f"{address}/?darkMode=false#{page}")
+
+    def complete():
+        text = browser.find_element(By.TAG_NAME, "body").text
+        return all(words in text for words in shown)
+
+    wait_for(f"{shown} on {page}", complete)
+    browser.save_screenshot(str(screenshots / f"{bundle.root.name}-{page}.png"))
+
+
+def test_the_run_is_listed_with_its_hyper_parameters_and_its_dice(address, bundle):
+    """What the page of hyper-parameters asks the server for."""
+    body = {"startIndex": 0, "sliceSize": 9, "allowedStatuses": ["STATUS_SUCCESS"]}
+    request = urllib.request.Request(
+        f"{address}/data/plugin/hparams/session_groups",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        (group,) = json.load(answer)["sessionGroups"]
+
+    assert group["hparams"]["epochs"] == 2
+    assert group["hparams"]["learning_rate"] == bundle.parser("train")["learning_rate"]
+    values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
+    assert 0 <= values["dice/mean"] <= 1
 
 
 def test_the_page_has_no_error(cards, browser):

@@ -1,5 +1,6 @@
 """A training that takes a second: a tiny network with dropout on tiny volumes, with the real handlers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from monai.utils import set_determinism
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segpipe.dataset.loading import CaseDataset, CaseLoader, EpochSampler
-from segpipe.labels import LabelTable
+from segpipe.labels import LabelTable, class_color
 from segpipe.networks import Identity
 from segpipe.training import (
     RunFolder,
@@ -22,13 +23,9 @@ from segpipe.training import (
     TrainingScalars,
     TrainingState,
     Validate,
+    ValidationPictures,
     ValidationScalars,
 )
-
-LABELS = [
-    {"index": 0, "name": "background", "color": [0, 0, 0], "value": 0},
-    {"index": 1, "name": "ball", "color": [230, 159, 0], "value": 1},
-]
 
 
 def volume(number: int) -> tuple[MetaTensor, MetaTensor]:
@@ -63,21 +60,32 @@ class Training:
     validation: int = 2
     learning_rate: float = 1e-2
     validation_loss: bool = False
+    loss: Callable = cross_entropy
+    logged: bool = True
+    names: tuple[str, ...] = ("background", "ball")
+    class_voxels: dict[str, int] | None = None
     provenance: dict[str, Any] = field(default_factory=lambda: {"cases": {"case_0": "ab"}})
 
     def __post_init__(self) -> None:
         set_determinism(self.seed)
         self.folder = RunFolder(self.output_dir, self.run_name, self.resume)
-        self.folder.start({"seed": self.seed, "epochs": self.epochs, "num_workers": self.num_workers})
+        self.folder.start(
+            {"seed": self.seed, "epochs": self.epochs, "num_workers": self.num_workers}, self.class_voxels
+        )
+        classes = len(self.names)
         self.network = torch.nn.Sequential(
             torch.nn.Conv3d(1, 4, 3, padding=1),
             torch.nn.BatchNorm3d(4),
             torch.nn.ReLU(),
             torch.nn.Dropout(0.5),
-            torch.nn.Conv3d(4, 2, 1),
+            torch.nn.Conv3d(4, classes, 1),
         )
-        identity = Identity.of(self.network, [], LABELS)
-        labels = LabelTable.from_rows(LABELS)
+        rows = [
+            {"index": index, "name": name, "color": list(class_color(index)), "value": index}
+            for index, name in enumerate(self.names)
+        ]
+        identity = Identity.of(self.network, [], rows)
+        labels = LabelTable.from_rows(rows)
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.learning_rate)
         chain = Compose([Lambdad("image", lambda image: image), RandGaussianNoised("image", prob=0.7)])
         data = CaseDataset(records(range(6)), chain, self.seed)
@@ -94,7 +102,7 @@ class Training:
             device=torch.device("cpu"),
             val_data_loader=CaseLoader(held_out, batch_size=1, num_workers=0),
             network=self.network,
-            postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=2),
+            postprocessing=AsDiscreted(["pred", "label"], argmax=[True, False], to_onehot=classes),
             key_val_metric={
                 "val_mean_dice": MeanDice(
                     include_background=False, output_transform=from_engine(["pred", "label"])
@@ -102,7 +110,7 @@ class Training:
             },
             val_handlers=[
                 SaveBest(self.folder, self.network, identity, self.provenance),
-                ValidationScalars(self.folder, labels, loss=cross_entropy if self.validation_loss else None),
+                *(self._validation_log(labels) if self.logged else []),
             ],
         )
         self.trainer = SupervisedTrainer(
@@ -111,9 +119,9 @@ class Training:
             train_data_loader=loader,
             network=self.network,
             optimizer=optimizer,
-            loss_function=cross_entropy,
+            loss_function=self.loss,
             train_handlers=[
-                TrainingScalars(self.folder, optimizer),
+                *([TrainingScalars(self.folder, optimizer)] if self.logged else []),
                 LrScheduleHandler(schedule, epoch_level=False, print_lr=False),
                 Validate(self.evaluator, self.val_interval, self.patience),
                 TrainingState(
@@ -122,15 +130,27 @@ class Training:
             ],
         )
 
+    def _validation_log(self, labels: LabelTable) -> list[Any]:
+        return [
+            ValidationScalars(self.folder, labels, loss=self.loss if self.validation_loss else None),
+            ValidationPictures(self.folder, labels, num_cases=1),
+        ]
+
     def run(self) -> "Training":
         self.trainer.run()
         return self
 
     def scalars(self) -> dict[str, dict[int, float]]:
         """What TensorBoard reads: tag -> epoch -> value."""
-        log = EventAccumulator(str(self.folder.path / "tensorboard"))
-        log.Reload()
+        log = self.log()
         return {tag: {event.step: event.value for event in log.Scalars(tag)} for tag in log.Tags()["scalars"]}
+
+    def log(self) -> EventAccumulator:
+        log = EventAccumulator(
+            str(self.folder.path / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "tensors": 0}
+        )
+        log.Reload()
+        return log
 
 
 @pytest.fixture

@@ -70,4 +70,4 @@ def test_an_engines_accuracy_and_loss_are_those_of_what_it_saw(training):
         assert engine.state.metrics["accuracy"] == pytest.approx(accuracy, rel=1e-6)
         logged = made.scalars()
         assert logged[f"loss/{name}"][2] == pytest.approx(loss, rel=1e-5)
-        assert logged[f"accuracy/{name}"][2] == pytest.approx(accuracy, rel=1e-5)
+        assert logged[f"voxel_accuracy/{name}"][2] == pytest.approx(accuracy, rel=1e-5)

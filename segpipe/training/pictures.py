@@ -1,0 +1,160 @@
+"""The pictures that TensorBoard shows of each validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.engines import Evaluator
+from monai.utils import convert_to_tensor
+from numpy.typing import NDArray
+
+from segpipe.confusion import confusion_matrix, foreground_dice
+from segpipe.labels import LabelTable
+from segpipe.pictures import captioned, confusion_picture, label_centre, overlay_planes
+from segpipe.training.run_folder import RunFolder, is_main_process
+from segpipe.training.tensorboard import add_picture
+
+_VIEWS = ("image", "reference", "prediction")
+
+
+@dataclass(frozen=True)
+class _Worst:
+    """The case with the lowest Dice, drawn; its scan is not kept."""
+
+    dice: float
+    case: str
+    picture: NDArray[np.uint8]
+
+
+class ValidationPictures:
+    """Draw what each validation found: the same cases, the worst one, and the confusion matrix; for the evaluator.
+
+    Tags, whose step is the training epoch:
+
+    - `pictures/<case>/1_image` and `2_reference` of the first cases, drawn once, as they do not change, and
+      `3_prediction` at every validation;
+    - `validation/worst_case`, the case with the lowest mean Dice of its classes, with its name;
+    - `validation/confusion`, the share of each true class that was taken for each, over all voxels of all cases.
+
+    A volume is cut through the centre of its reference label, axial, coronal and sagittal plane side by side. Worst
+    case and confusion are of all processes' cases. What is drawn anew each time is JPEG.
+
+    Args:
+        run_folder: whose log is written.
+        labels: names and colours.
+        num_cases: how many cases are drawn at every validation.
+        image_channel: which channel is drawn.
+    """
+
+    def __init__(
+        self, run_folder: RunFolder, labels: LabelTable, num_cases: int = 3, image_channel: int = 0
+    ) -> None:
+        self.run_folder = run_folder
+        self.labels = labels
+        self.num_cases = num_cases
+        self.image_channel = image_channel
+        self._seen = 0
+        self._drawn: set[str] = set()
+        self._worst: _Worst | None = None
+        self._confusion = np.zeros((labels.num_classes,) * 2, np.int64)
+
+    def attach(self, engine: Evaluator) -> None:
+        """Attach to the evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._look)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
+
+    def _begin(self, _: Engine) -> None:
+        self._seen = 0
+        self._worst = None
+        self._confusion[...] = 0
+
+    def _look(self, engine: Evaluator) -> None:
+        for record, output in zip(engine.state.batch, engine.state.output, strict=True):
+            maps = {"reference": _class_map(output["label"]), "prediction": _class_map(output["pred"])}
+            confusion = confusion_matrix(maps["prediction"], maps["reference"], self.labels.num_classes)
+            self._confusion += confusion
+            case = str(record["case"])
+            if self._seen < self.num_cases and is_main_process():
+                self._draw_always(case, output["image"], maps, engine.state.epoch)
+            self._seen += 1
+            self._keep_worst(case, output["image"], maps, foreground_dice(confusion))
+
+    def _draw_always(self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], epoch: int) -> None:
+        names = ("prediction",) if case in self._drawn else _VIEWS
+        self._drawn.add(case)
+        writer = self.run_folder.writer(from_epoch=epoch - 1)
+        for name, picture in self._views(image, maps, names).items():
+            tag = f"pictures/{case}/{_VIEWS.index(name) + 1}_{name}"
+            add_picture(writer, tag, picture, epoch, small=name == "prediction")
+
+    def _keep_worst(
+        self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], dice: NDArray[np.float64]
+    ) -> None:
+        if np.isnan(dice).all():  # there was nothing to find, and nothing was found
+            return
+        mean = float(np.nanmean(dice))
+        if self._worst is not None and mean >= self._worst.dice:
+            return
+        legend = [
+            (label.color, f"{label.name}  " + ("-" if np.isnan(value) else f"{value:.3f}"))
+            for label, value in zip(self.labels.labels[1:], dice, strict=True)
+        ]
+        picture = captioned(self._views(image, maps, _VIEWS), f"{case}: Dice {mean:.3f}", legend)
+        self._worst = _Worst(mean, case, picture)
+
+    def _views(
+        self, image: MetaTensor, maps: dict[str, NDArray[Any]], names: tuple[str, ...]
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Draw a case in one view each, without and with its label maps."""
+        channel = image[self.image_channel].float().cpu().numpy()
+        spacing = image.pixdim.tolist()
+        centre = label_centre(maps["reference"])
+        return {
+            name: overlay_planes(channel, maps.get(name), self.labels.colors, centre, spacing)
+            for name in names
+        }
+
+    def _log(self, engine: Evaluator) -> None:
+        confusion = (
+            idist.all_reduce(torch.from_numpy(self._confusion.copy()).to(idist.device())).cpu().numpy()
+        )
+        worst = _worst_of_all(self._worst)
+        self._worst = None
+        if not is_main_process():
+            return
+        epoch = engine.state.epoch
+        writer = self.run_folder.writer(from_epoch=epoch - 1)
+        if worst is not None:
+            add_picture(writer, "validation/worst_case", worst.picture, epoch, small=True)
+        title = f"What each class was taken for, epoch {epoch}"
+        picture = confusion_picture(confusion, self.labels.names, title)
+        add_picture(writer, "validation/confusion", picture, epoch, small=False)
+        writer.flush()
+
+
+def _worst_of_all(own: _Worst | None) -> _Worst | None:
+    """Return the worst case of all processes; every one of them must ask."""
+    found = [own]
+    if dist.is_available() and dist.is_initialized():
+        found = [None] * dist.get_world_size()
+        dist.all_gather_object(found, own)
+    return min((worst for worst in found if worst is not None), key=lambda worst: worst.dice, default=None)
+
+
+def _class_map(scores: torch.Tensor) -> NDArray[Any]:
+    """Return class indices `(*spatial)`, a byte each, of a one-hot or index map `(C, *spatial)`."""
+    scores = convert_to_tensor(scores, track_meta=False)
+    if len(scores) == 1:
+        return np.asarray(scores[0].to(torch.uint8).cpu())
+    indices = torch.empty(scores.shape[1:], dtype=torch.uint8, device=scores.device)
+    for place, plane in zip(indices, scores.unbind(1), strict=True):
+        place.copy_(plane.argmax(dim=0))  # plane by plane, since argmax takes eight bytes a voxel
+    return np.asarray(indices.cpu())

@@ -1,0 +1,88 @@
+"""What a TensorBoard log takes that its writer has no method for, or not the right one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from segpipe.labels import LabelTable
+
+_QUALITY = 85  # of JPEG; its colours at full resolution, since outlines are a pixel wide
+_METRICS = ("dice/mean", "loss/train")  # that the table of hyper-parameters shows
+_LAYOUT = {  # of the page Custom Scalars: category -> chart -> tags, as regular expressions
+    "Learning": {
+        "Loss: training and validation": ["Multiline", ["^loss/.*"]],
+        "Dice of validation, by class": ["Multiline", ["^dice/.*"]],
+        "Terms of the loss": ["Multiline", ["^loss_terms/.*"]],
+        "Share of voxels whose class is right": ["Multiline", ["^voxel_accuracy/.*"]],
+    },
+    "Optimiser": {
+        "Learning rate": ["Multiline", ["^optimizer/learning_rate$"]],
+        "Norm of the gradient": ["Multiline", ["^optimizer/gradient_norm$"]],
+    },
+    "Speed and memory": {
+        "Seconds an epoch": ["Multiline", ["^speed/seconds_per_epoch$"]],
+        "Samples a second": ["Multiline", ["^speed/samples_per_second$"]],
+        "Peak memory, GB": ["Multiline", ["^memory/.*"]],
+    },
+}
+HyperParameters = Mapping[str, float | str]
+
+
+def add_picture(
+    writer: SummaryWriter, tag: str, picture: NDArray[np.uint8], epoch: int, *, small: bool
+) -> None:
+    """Log a picture `(height, width, 3)`, as PNG or, a third as large, as JPEG."""
+    file = io.BytesIO()
+    if small:
+        Image.fromarray(picture).save(file, format="JPEG", quality=_QUALITY, subsampling=0)
+    else:
+        Image.fromarray(picture).save(file, format="PNG")
+    height, width, colors = picture.shape
+    image = Summary.Image(height=height, width=width, colorspace=colors, encoded_image_string=file.getvalue())
+    _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
+
+
+def add_layout(writer: SummaryWriter) -> None:
+    """Lay out TensorBoard's page Custom Scalars: what belongs together in one chart, the most important first."""
+    writer.add_custom_scalars(_LAYOUT)
+
+
+def add_hyper_parameters(writer: SummaryWriter, parameters: HyperParameters) -> None:
+    """Log that a run has begun with these; in the run's own log, where its metrics are.
+
+    The writer's `add_hparams` would make a second run of it, which shows up everywhere.
+    """
+    experiment, start, _ = hparams(  # type: ignore[no-untyped-call]
+        dict(parameters), dict.fromkeys(_METRICS, 0.0)
+    )
+    _add(writer, experiment, 0)
+    _add(writer, start, 0)
+
+
+def add_end(writer: SummaryWriter, epoch: int) -> None:
+    """Log that a run was finished, for the table of hyper-parameters."""
+    *_, end = hparams({}, {})  # type: ignore[no-untyped-call]
+    _add(writer, end, epoch)
+
+
+def dice_tags(labels: LabelTable) -> list[str]:
+    """Return the tag of each foreground class's Dice: `dice/<name>`, with its index where that is taken."""
+    taken, tags = {"dice/mean"}, []
+    for label in labels.labels[1:]:
+        tag = f"dice/{label.name}"
+        tags.append(f"{tag} ({label.index})" if tag in taken else tag)
+        taken.add(tag)
+    return tags
+
+
+def _add(writer: SummaryWriter, summary: Summary, step: int) -> None:
+    # what the writer's own methods call
+    writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]

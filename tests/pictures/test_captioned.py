@@ -1,0 +1,44 @@
+"""Where views, title and legend stand."""
+
+import numpy as np
+
+from segpipe.pictures import captioned
+
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def plain(height, width, color):
+    return np.full((height, width, 3), color, np.uint8)
+
+
+def places(picture, color):
+    """Return the first and last row and column of a colour."""
+    rows, columns = np.nonzero((picture == color).all(axis=-1))
+    return rows.min(), rows.max(), columns.min(), columns.max()
+
+
+def test_square_views_stand_beside_each_other():
+    picture = captioned({"one": plain(50, 50, RED), "two": plain(50, 50, GREEN)}, "case_1", [])
+
+    one, two = places(picture, RED), places(picture, GREEN)
+    assert one[:2] == two[:2]
+    assert one[1] - one[0] == one[3] - one[2] == 49
+    assert one[3] < two[2]
+
+
+def test_wide_views_stand_below_each_other():
+    picture = captioned({"one": plain(50, 200, RED), "two": plain(50, 200, GREEN)}, "case_1", [])
+
+    one, two = places(picture, RED), places(picture, GREEN)
+    assert one[2:] == two[2:]
+    assert one[1] < two[0]
+
+
+def test_the_legend_has_its_colours_and_a_long_title_its_room():
+    views = {"one": plain(40, 40, (9, 9, 9))}
+
+    picture = captioned(views, "a long name of a case " * 5, [(RED, "ball"), (GREEN, "cube")])
+
+    assert places(picture, RED)[1] < places(picture, GREEN)[0]
+    assert picture.shape[1] > 400
+    assert (picture[:25, 400:] > 100).any(), "the title's end"

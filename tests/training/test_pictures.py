@@ -1,0 +1,127 @@
+"""What the pictures in a tiny training's log show."""
+
+import io
+
+import numpy as np
+import torch
+from ignite.engine import Events
+from PIL import Image
+
+from segpipe.confusion import confusion_matrix, foreground_dice
+from segpipe.labels import class_color
+from segpipe.training import pictures
+from segpipe.training.pictures import _class_map, _Worst, _worst_of_all
+
+EPOCHS = [1, 2, 3, 4]
+
+
+def decoded(event):
+    return np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
+
+
+def test_image_and_reference_are_drawn_once_and_the_prediction_at_every_validation(training):
+    log = training().run().log()
+
+    assert {tag: [event.step for event in log.Images(tag)] for tag in log.Tags()["images"]} == {
+        "pictures/case_10/1_image": [1],
+        "pictures/case_10/2_reference": [1],
+        "pictures/case_10/3_prediction": EPOCHS,
+        "validation/worst_case": EPOCHS,
+        "validation/confusion": EPOCHS,
+    }
+
+
+def test_the_reference_has_the_classes_colours_and_the_image_is_grey(training):
+    log = training(epochs=1).run().log()
+
+    image, reference = (
+        decoded(log.Images(f"pictures/case_10/{name}")[0]) for name in ("1_image", "2_reference")
+    )
+
+    assert np.ptp(image, axis=-1).max() == 0
+    assert (reference == class_color(1)).all(axis=-1).any()
+
+
+def compared(made):
+    """Return a list that fills with each validation's (case, confusion) pairs."""
+    seen = []
+
+    def look(engine):
+        for record, output in zip(engine.state.batch, engine.state.output, strict=True):
+            maps = [output[key].argmax(0).numpy() for key in ("pred", "label")]
+            seen[-1].append((record["case"], confusion_matrix(*maps, num_classes=2)))
+
+    made.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: seen.append([]))
+    made.evaluator.add_event_handler(Events.ITERATION_COMPLETED, look)
+    return seen
+
+
+def test_the_worst_case_is_the_one_with_the_lowest_dice_under_its_name(training, monkeypatch):
+    titles = []
+    draw = pictures.captioned
+    monkeypatch.setattr(
+        pictures, "captioned", lambda views, title, legend: titles.append(title) or draw(views, title, legend)
+    )
+    made = training(validation=4, epochs=1)
+    seen = compared(made)
+    made.run()
+
+    dice = {case: foreground_dice(confusion).item() for case, confusion in seen[0]}
+    worst = min(dice, key=dice.get)
+    assert titles[-1] == f"{worst}: Dice {dice[worst]:.3f}"
+
+
+def test_the_confusion_is_of_all_cases(training, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        pictures,
+        "confusion_picture",
+        lambda counts, names, title: drawn.append(counts.copy()) or np.zeros((4, 4, 3), np.uint8),
+    )
+    made = training(validation=3, epochs=2)
+    seen = compared(made)
+    made.run()
+
+    assert len(drawn) == 2
+    for counts, pairs in zip(drawn, seen, strict=True):
+        np.testing.assert_array_equal(counts, sum(confusion for _, confusion in pairs))
+
+
+def test_nothing_of_a_scan_is_kept_after_a_validation(training):
+    made = training(epochs=1)
+    made.run()
+
+    (handler,) = {
+        handler.__self__
+        for handlers in made.evaluator._event_handlers.values()
+        for handler, *_ in handlers
+        if isinstance(getattr(handler, "__self__", None), pictures.ValidationPictures)
+    }
+    assert handler._worst is None
+
+
+def test_where_nothing_was_to_be_found_there_is_no_worst_case():
+    assert _worst_of_all(None) is None
+
+
+def test_the_worst_case_of_all_processes_is_drawn(monkeypatch):
+    own, other = (_Worst(dice, f"case_{dice}", np.zeros((1, 1, 3), np.uint8)) for dice in (0.5, 0.25))
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
+
+    def gather(into, _):
+        into[:] = [own, None, other]
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+
+    assert _worst_of_all(own) is other
+
+
+def test_maps_are_classes_whether_one_hot_or_not():
+    indices = torch.randint(0, 3, (4, 5, 6))
+    one_hot = torch.nn.functional.one_hot(indices, 3).movedim(-1, 0).float()
+
+    for scores in (one_hot, indices[None]):
+        classes = _class_map(scores)
+        assert classes.dtype == np.uint8
+        np.testing.assert_array_equal(classes, indices.numpy())
