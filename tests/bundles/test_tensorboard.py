@@ -132,8 +132,8 @@ def test_the_same_cases_the_worst_one_and_the_confusion_are_drawn_at_every_valid
     }
 
     assert {tag: [event.step for event in log.Images(tag)] for tag in log.Tags()["images"]} == {
-        **dict.fromkeys(once, [1]),
-        **dict.fromkeys(always, [1, 2]),
+        **{tag: [1] for tag in once},
+        **{tag: [1, 2] for tag in always},
     }
 
 
