@@ -19,7 +19,7 @@ from segpipe.confusion import confusion_matrix, foreground_dice
 from segpipe.labels import LabelTable
 from segpipe.pictures import captioned, confusion_picture, label_centre, overlay_planes
 from segpipe.training.run_folder import RunFolder, is_main_process
-from segpipe.training.tensorboard import add_picture
+from segpipe.training.tensorboard import add_drawing, add_picture
 
 _VIEWS = ("image", "reference", "prediction")
 
@@ -40,7 +40,7 @@ class ValidationPictures:
 
     - `pictures/<case>/1_image` and `2_reference` of the first cases, drawn once, as they do not change, and
       `3_prediction` at every validation;
-    - `validation/worst_case`, the case with the lowest mean Dice of its classes, with its name;
+    - `validation/worst_case`, reference and prediction of the case with the lowest mean Dice, with its name;
     - `validation/confusion`, the share of each true class that was taken for each, over all voxels of all cases.
 
     A volume is cut through the centre of its reference label, axial, coronal and sagittal plane side by side. Worst
@@ -107,7 +107,7 @@ class ValidationPictures:
             (label.color, f"{label.name}  " + ("-" if np.isnan(value) else f"{value:.3f}"))
             for label, value in zip(self.labels.labels[1:], dice, strict=True)
         ]
-        picture = captioned(self._views(image, maps, _VIEWS), f"{case}: Dice {mean:.3f}", legend)
+        picture = captioned(self._views(image, maps, _VIEWS[1:]), f"{case}: Dice {mean:.3f}", legend)
         self._worst = _Worst(mean, case, picture)
 
     def _views(
@@ -136,7 +136,7 @@ class ValidationPictures:
             add_picture(writer, "validation/worst_case", worst.picture, epoch, small=True)
         title = f"What each class was taken for, epoch {epoch}"
         picture = confusion_picture(confusion, self.labels.names, title)
-        add_picture(writer, "validation/confusion", picture, epoch, small=False)
+        add_drawing(writer, "validation/confusion", picture, epoch)
         writer.flush()
 
 

@@ -14,7 +14,8 @@ from torch.utils.tensorboard.summary import hparams
 
 from segpipe.labels import LabelTable
 
-_QUALITY = 85  # of JPEG; its colours at full resolution, since outlines are a pixel wide
+_QUALITY = 70  # of JPEG; its colours at full resolution, since outlines are a pixel wide
+_COLORS = 64  # of a drawing
 _METRICS = ("dice/mean", "loss/train")  # that the table of hyper-parameters shows
 _LAYOUT = {  # of the page Custom Scalars: category -> chart -> tags, as regular expressions
     "Learning": {
@@ -39,15 +40,20 @@ HyperParameters = Mapping[str, float | str]
 def add_picture(
     writer: SummaryWriter, tag: str, picture: NDArray[np.uint8], epoch: int, *, small: bool
 ) -> None:
-    """Log a picture `(height, width, 3)`, as PNG or, a third as large, as JPEG."""
+    """Log a picture `(height, width, 3)`, as PNG or, a quarter as large, as JPEG."""
     file = io.BytesIO()
     if small:
-        Image.fromarray(picture).save(file, format="JPEG", quality=_QUALITY, subsampling=0)
+        Image.fromarray(picture).save(file, format="JPEG", quality=_QUALITY, subsampling=0, optimize=True)
     else:
         Image.fromarray(picture).save(file, format="PNG")
-    height, width, colors = picture.shape
-    image = Summary.Image(height=height, width=width, colorspace=colors, encoded_image_string=file.getvalue())
-    _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
+    _add_image(writer, tag, picture.shape, file.getvalue(), epoch)
+
+
+def add_drawing(writer: SummaryWriter, tag: str, drawing: NDArray[np.uint8], epoch: int) -> None:
+    """Log lines, letters and areas `(height, width, 3)`, as PNG of few colours."""
+    file = io.BytesIO()
+    Image.fromarray(drawing).quantize(_COLORS, dither=Image.Dither.NONE).save(file, format="PNG")
+    _add_image(writer, tag, drawing.shape, file.getvalue(), epoch)
 
 
 def add_layout(writer: SummaryWriter) -> None:
@@ -81,6 +87,12 @@ def dice_tags(labels: LabelTable) -> list[str]:
         tags.append(f"{tag} ({label.index})" if tag in taken else tag)
         taken.add(tag)
     return tags
+
+
+def _add_image(writer: SummaryWriter, tag: str, shape: tuple[int, ...], encoded: bytes, epoch: int) -> None:
+    height, width, colors = shape
+    image = Summary.Image(height=height, width=width, colorspace=colors, encoded_image_string=encoded)
+    _add(writer, Summary(value=[Summary.Value(tag=tag, image=image)]), epoch)
 
 
 def _add(writer: SummaryWriter, summary: Summary, step: int) -> None:

@@ -155,7 +155,7 @@ def test_dice_and_loss_are_the_first_groups_of_the_first_page(cards, browser):
 
     heads = [head.text.split("\n")[0] for head in browser.find_elements(By.CSS_SELECTOR, ".group-title")]
 
-    assert heads[:2] == ["dice", "loss"], heads
+    assert heads[:3] == ["Pinned", "dice", "loss"], heads
 
 
 @pytest.mark.parametrize(
