@@ -94,6 +94,6 @@ Scores: a page for any browser, and a row a scan and class:
     $output/scores/report.html
     cat "$output/scores/metrics.csv"
 
-Training: loss, validation Dice and pictures in TensorBoard, then http://localhost:6006 in a browser:
+Training: loss, validation Dice and pictures in TensorBoard, then http://localhost:6006/#custom_scalars in a browser:
     "$bin/tensorboard" --logdir "$output/runs/demo/tensorboard"
 END

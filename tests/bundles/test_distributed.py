@@ -91,8 +91,20 @@ def test_every_epoch_is_logged_once(run):
     log = EventAccumulator(str(run / "tensorboard"))
     log.Reload()
 
-    for tag in ("loss/train", "dice/mean"):
+    for tag in (
+        "loss/train",
+        "optimizer/gradient_norm",
+        "speed/samples_per_second",
+        "memory/peak_gb",
+        "dice/mean",
+    ):
         assert [event.step for event in log.Scalars(tag)] == [1, 2], tag
+    for tag in ("validation/worst_case", "validation/confusion"):
+        assert [event.step for event in log.Images(tag)] == [1, 2], tag
+    samples = (
+        log.Scalars("speed/samples_per_second")[0].value * log.Scalars("speed/seconds_per_epoch")[0].value
+    )
+    assert samples == pytest.approx(6, rel=1e-4), "of both processes"
 
 
 def test_validation_counts_every_case_once(bundle, run):
