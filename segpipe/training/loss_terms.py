@@ -10,6 +10,11 @@ import torch
 from monai.utils import convert_to_tensor
 
 
+def has_terms(loss: Any) -> bool:
+    """Tell whether a loss notes its terms."""
+    return isinstance(getattr(loss, "terms", None), Mapping)
+
+
 class LossTerms:
     """Means of a loss's terms, kept on their device and read once.
 
@@ -31,11 +36,10 @@ class LossTerms:
             loss: `terms` of such as `segpipe.losses.DiceCrossEntropy` are counted.
             weight: of this batch in the mean.
         """
-        terms = getattr(loss, "terms", None)
-        if not isinstance(terms, Mapping):
+        if not has_terms(loss):
             return
         self._weight += weight
-        for name, term in terms.items():
+        for name, term in loss.terms.items():
             value = weight * convert_to_tensor(term, track_meta=False).detach().double()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 

@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch.utils.tensorboard import SummaryWriter
 
+from segpipe.training.loss_terms import has_terms
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.tensorboard import add_hyper_parameters, add_layout
 
@@ -40,7 +41,7 @@ def log_notes(writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: in
     writer.add_text("run/configuration", _indented(yaml.safe_dump(configuration, sort_keys=False)), 0)
     writer.add_text("run/environment", _table(("", ""), sorted(_flat(environment).items())), 0)
     add_hyper_parameters(writer, hyper_parameters(run_folder.provenance["configuration"]))
-    add_layout(writer)
+    add_layout(writer, terms=has_terms(loss))
     writer.flush()
 
 

@@ -17,11 +17,12 @@ from segpipe.labels import LabelTable
 _QUALITY = 70  # of JPEG; its colours at full resolution, since outlines are a pixel wide
 _COLORS = 64  # of a drawing
 _METRICS = ("dice/mean", "loss/train")  # that the table of hyper-parameters shows
+_TERMS = "Terms of the loss"
 _LAYOUT = {  # of the page Custom Scalars: category -> chart -> tags, as regular expressions
     "Learning": {
         "Loss: training and validation": ["Multiline", ["^loss/.*"]],
         "Dice of validation, by class": ["Multiline", ["^dice/.*"]],
-        "Terms of the loss": ["Multiline", ["^loss_terms/.*"]],
+        _TERMS: ["Multiline", ["^loss_terms/.*"]],
         "Share of voxels whose class is right": ["Multiline", ["^voxel_accuracy/.*"]],
     },
     "Optimiser": {
@@ -56,9 +57,15 @@ def add_drawing(writer: SummaryWriter, tag: str, drawing: NDArray[np.uint8], epo
     _add_image(writer, tag, drawing.shape, file.getvalue(), epoch)
 
 
-def add_layout(writer: SummaryWriter) -> None:
-    """Lay out TensorBoard's page Custom Scalars: what belongs together in one chart, the most important first."""
-    writer.add_custom_scalars(_LAYOUT)
+def add_layout(writer: SummaryWriter, *, terms: bool) -> None:
+    """Lay out TensorBoard's page Custom Scalars: what belongs together in one chart, the most important first.
+
+    Args:
+        writer: of the run.
+        terms: whether there are terms of the loss to show.
+    """
+    learning = {name: chart for name, chart in _LAYOUT["Learning"].items() if terms or name != _TERMS}
+    writer.add_custom_scalars({**_LAYOUT, "Learning": learning})
 
 
 def add_hyper_parameters(writer: SummaryWriter, parameters: HyperParameters) -> None:

@@ -138,6 +138,15 @@ def test_the_layout_shows_loss_and_dice_first(training):
     ]
 
 
+def test_the_layout_has_a_chart_of_terms_where_there_are_any(training):
+    for loss, shown in ((DiceCrossEntropy(), True), (DiceCELoss(to_onehot_y=True, softmax=True), False)):
+        made = training(f"shown {shown}", epochs=1, loss=loss).run()
+
+        (event,) = made.log().Tensors("custom_scalars__config__")
+        charts = Layout.FromString(event.tensor_proto.string_val[0]).category[0].chart
+        assert ("Terms of the loss" in [chart.title for chart in charts]) == shown
+
+
 def test_weights_are_found_in_losses_of_others():
     weights = torch.tensor([1.0, 2.0, 3.0])
 
