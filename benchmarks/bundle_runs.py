@@ -20,7 +20,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from segpipe.files import json_sha256
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 
 ROOT = Path(__file__).resolve().parents[1]
 _BYTES_OF_RSS = 1024  # as Linux counts it

@@ -26,7 +26,8 @@ import numpy as np
 from bundle_runs import ROOT, append_line
 
 from segpipe.dataset import load_manifest
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 
 RESULTS = Path(__file__).with_name("results") / "data_check.jsonl"
 SEGPIPE = Path(sys.executable).with_name("segpipe")

@@ -29,7 +29,8 @@ from inference import BUNDLE, Network, networks, prepared, tiled
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import open_bundle
 from segpipe.inference.heap import keep_freed_memory
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 from segpipe.volumes import read_header
 
 RESULTS = Path(__file__).with_name("results") / "freed_memory.jsonl"

@@ -21,7 +21,7 @@ from typing import Any
 
 from bundle_runs import ROOT, Training, append_line, read_lines
 
-from segpipe.training.run_folder import commit
+from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
 

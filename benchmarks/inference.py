@@ -44,7 +44,8 @@ from monai.networks.nets import DynUNet
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.inference import choose_precision
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 from segpipe.volumes import read_header
 
 RESULTS = Path(__file__).with_name("results") / "inference.jsonl"

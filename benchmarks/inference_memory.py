@@ -32,7 +32,8 @@ import torch
 from bundle_runs import ROOT, append_line
 from monai.networks.nets import UNet
 
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 
 RESULTS = Path(__file__).with_name("results") / "inference_memory.jsonl"
 SEGPIPE = Path(sys.executable).with_name("segpipe")

@@ -27,7 +27,8 @@ from scipy import ndimage
 
 from segpipe.evaluation.metrics import CaseMetrics, class_masks
 from segpipe.evaluation.surfaces import surface_distances
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 
 RESULTS = Path(__file__).with_name("results") / "metrics.jsonl"
 CLASSES = 4

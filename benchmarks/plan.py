@@ -24,7 +24,7 @@ import yaml
 from bundle_runs import ROOT, Training, append_line, read_lines
 
 from segpipe.planning import Wishes, plan_bundle
-from segpipe.training.run_folder import commit
+from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "plan.jsonl"
 SHIPPED = {"hippocampus": "mri_hippocampus_unet", "covid_ct_512": "ct_covid_unet"}

@@ -22,7 +22,8 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigWorkflow
 from monai.utils import convert_to_tensor
 
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = {"mri_hippocampus_unet": 0.85, "ct_covid_unet": 1 / 1.15, "ct_covid_segnet": 1 / 1.15}

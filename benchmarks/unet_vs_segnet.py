@@ -32,7 +32,7 @@ from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segpipe.evaluation import PooledScores
-from segpipe.training.run_folder import commit
+from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "unet_vs_segnet.jsonl"
 CLASSES = ("background", "ground-glass", "consolidation", "effusion")

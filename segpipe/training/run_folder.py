@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -21,10 +19,10 @@ from torch.utils.tensorboard import SummaryWriter
 import segpipe
 from segpipe.errors import SegpipeError
 from segpipe.files import discard_remains, json_sha256, write_json, write_text
+from segpipe.provenance import commit, package_versions
 
 # ids that say where and how a run goes, not what comes out of it
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
-_PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "SimpleITK", "pydicom")
 
 
 def is_main_process() -> bool:
@@ -236,13 +234,13 @@ def environment() -> dict[str, Any]:
     return {
         "segpipe": segpipe.__version__,
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": package_versions(),
         "platform": platform.platform(),
         "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "cuda_device": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "commit": commit(Path(segpipe.__file__).parent),
+        "commit": commit(),
     }
 
 
@@ -250,21 +248,3 @@ def processor_name() -> str:
     """Return the processor's model name, or what the platform says where it is not known."""
     capabilities = torch.cpu.get_capabilities()
     return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())
-
-
-def commit(folder: Path) -> str | None:
-    """Return the git commit a package's folder is checked out from, with `-dirty` if tracked files differ.
-
-    None outside a checkout, and where the package is merely installed below one (a virtual environment in
-    it).
-    """
-    try:
-        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
-        return _git(folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ import segpipe
 from segpipe.errors import SegpipeError
 from segpipe.files import staging_folder
 from segpipe.training import RunFolder
-from segpipe.training.run_folder import commit, environment
+from segpipe.training.run_folder import environment
 
 CONFIGURATION = {"seed": 0, "patch_size": [32, 32], "device": "cpu", "output_dir": "here", "resume": False}
 
@@ -186,43 +185,3 @@ def test_a_resume_removes_what_a_killed_process_left_half_written(tmp_path):
 
     assert not list(folder.path.glob(".segpipe-*"))
     assert folder.training_state.read_bytes() == b"state"
-
-
-def git(folder, *arguments):
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", "-C", folder, *identity, *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """Return a package in a repository of its own."""
-    package = tmp_path / "repository" / "package"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("")
-    git(package, "init")
-    git(package, "add", ".")
-    git(package, "commit", "-m", "first")
-    return package
-
-
-def test_the_commit_is_the_checkouts(checkout):
-    clean = commit(checkout)
-    (checkout / "__init__.py").write_text("changed = True")
-
-    assert len(clean) == 12
-    assert commit(checkout) == f"{clean}-dirty"
-
-
-def test_a_package_installed_below_a_repository_has_no_commit(checkout):
-    """A virtual environment may lie in the user's own repository, whose commit says nothing of segpipe."""
-    installed = checkout / "venv" / "package"
-    installed.mkdir(parents=True)
-    (installed / "__init__.py").write_text("")
-
-    assert commit(installed) is None
-
-
-def test_outside_a_repository_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-
-    assert commit(tmp_path) is None
