@@ -29,7 +29,7 @@ def test_wheel_holds_every_module_and_manifest(wheel, pytestconfig):
     expected |= {
         "segpipe/dataset/manifest.schema.json",
         "segpipe/overview/page.html",
-        "segpipe/report/page.html",
+        *(f"segpipe/report/{path.name}" for path in (root / "segpipe/report").glob("*.html")),
         "segpipe/report/niivue/niivue.umd.js.gz",
         "segpipe/report/niivue/LICENSE",
     }

@@ -62,6 +62,8 @@ class OpenBundle:
         load: reads a record's scan.
         preprocessing: what follows.
         postprocessing: from scores to a label map, without the step that saves it.
+        configuration: merged, with its overrides, in plain types.
+        metadata: of the bundle.
         sha256: hash of all that a label map depends on but the scan: configuration, label table, weights, versions,
             the bundle's own modules.
         weights, weights_sha256: the files, and their hashes.
@@ -79,6 +81,8 @@ class OpenBundle:
     load: LoadVolumed
     preprocessing: Compose
     postprocessing: Compose
+    configuration: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     sha256: str
     weights: tuple[Path, ...]
     weights_sha256: tuple[str, ...]
@@ -194,10 +198,9 @@ def _opened(
     work_in_slabs(preprocessing)
     pred_key, postprocessing = _postprocessing(root, _made(root, parser, "postprocessing"))
     hashes = tuple(file_sha256(path) for path in paths)
+    configuration = merged_configuration(parser)
     described = {
-        "configuration": {
-            name: value for name, value in merged_configuration(parser).items() if name not in _WHERE_ONLY
-        },
+        "configuration": {name: value for name, value in configuration.items() if name not in _WHERE_ONLY},
         "metadata": metadata.get("network_data_format"),
         "labels": labels.rows(),
         "weights": list(hashes),
@@ -219,6 +222,8 @@ def _opened(
         load=load,
         preprocessing=preprocessing,
         postprocessing=postprocessing,
+        configuration=configuration,
+        metadata=metadata,
         sha256=json_sha256(json.loads(json.dumps(described, default=str))),
         weights=tuple(paths),
         weights_sha256=hashes,

@@ -11,11 +11,12 @@ import torch
 
 from segpipe.bundle.cohort import CohortRun
 from segpipe.bundle.disk import disk_errors, log_to
-from segpipe.bundle.open import open_bundle
+from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.ownership import require_own_volumes
 from segpipe.bundle.predictions import Prediction, PredictOptions, cohort_scans
 from segpipe.files import require_writable
 from segpipe.inference.ledger import Ledger, locked_folder
+from segpipe.volumes import Scan
 
 LOG_FILE = "predict.log"
 
@@ -64,30 +65,61 @@ def predict(
     options.check()
     folder = Path(output)
     found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
-    require_writable(folder)
-    with disk_errors(folder), locked_folder(folder) as staging, log_to(folder / LOG_FILE) as log:
-        ledger = Ledger(folder)
-        require_own_volumes(folder, ledger)
-        opened = open_bundle(
+    return predict_scans(
+        found,
+        lambda: open_bundle(
             bundle,
             weights=weights,
             configs=configs,
             overrides=overrides,
             device=device,
             series_uid=options.series_uid,
-        )
+        ),
+        folder,
+        options,
+        watch,
+        report,
+    )
+
+
+def predict_scans(
+    scans: Sequence[Scan],
+    opened: Callable[[], OpenBundle],
+    folder: Path,
+    options: PredictOptions,
+    watch: Callable[[Prediction, int, int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> list[Prediction]:
+    """Segment scans whose names are known; see `predict`.
+
+    Args:
+        scans: whose label maps can all be written, see `require_places`.
+        opened: gives the bundle, once the folder is known to be this process's.
+        folder: of the outputs.
+        options: how, checked.
+        watch: see `predict`.
+        report: see `predict`.
+
+    Raises:
+        SegpipeError: as `predict`.
+    """
+    require_writable(folder)
+    with disk_errors(folder), locked_folder(folder) as staging, log_to(folder / LOG_FILE) as log:
+        ledger = Ledger(folder)
+        require_own_volumes(folder, ledger)
+        bundle = opened()
 
         def tell(message: str) -> None:
             log.info(message)
             if report is not None:
                 report(message)
 
-        run = CohortRun(opened, options, folder, staging, ledger, log, tell)
-        log.info("%d scans through %s on %s into %s", len(found), opened.root, opened.device, folder)
+        run = CohortRun(bundle, options, folder, staging, ledger, log, tell)
+        log.info("%d scans through %s on %s into %s", len(scans), bundle.root, bundle.device, folder)
         predictions = []
-        with closing(run.go(found)) as going:
+        with closing(run.go(scans)) as going:
             for prediction in going:
                 predictions.append(prediction)
                 if watch is not None:
-                    watch(prediction, len(predictions), len(found))
+                    watch(prediction, len(predictions), len(scans))
         return sorted(predictions, key=lambda prediction: prediction.case)

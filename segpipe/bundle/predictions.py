@@ -158,6 +158,16 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
         for scan in find_scans(path):
             found.setdefault(scan_place(scan), scan)
     scans = sorted(found.values(), key=lambda scan: scan.name)
+    require_places(scans, folder, options)
+    return scans
+
+
+def require_places(scans: Sequence[Scan], folder: Path, options: PredictOptions) -> None:
+    """Refuse scans whose outputs could not all be written.
+
+    Raises:
+        SegpipeError: as `cohort_scans`.
+    """
     for scan in scans:
         if scan.name.split("/")[0] in SIDE_FOLDERS:
             raise SegpipeError(
@@ -166,7 +176,6 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
             )
     check_collisions(scans, folder, options.format)
     _refuse_same_names(scans)
-    return scans
 
 
 def _refuse_same_names(scans: Sequence[Scan]) -> None:

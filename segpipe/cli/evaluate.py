@@ -1,14 +1,20 @@
-"""`segpipe evaluate`: label maps against references."""
+"""`segpipe evaluate`: label maps against references, or a bundle on the cases of a manifest."""
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segpipe.cli.overrides import parse_overrides
+from segpipe.errors import SegpipeError
+
 if TYPE_CHECKING:
-    from segpipe.evaluation.summary import Figure
+    from segpipe.evaluation.scoring import FolderScores
+    from segpipe.evaluation.summary import Figure, Summary
 
 _SHOWN = {
     "dice": ("Dice", ".3f"),
@@ -16,27 +22,32 @@ _SHOWN = {
     "surface_dice": ("surface Dice", ".3f"),
     "volume_error_percent": ("volume error, %", "+.1f"),
 }
+_REASONS_SHOWN = 20
+_FOLDERS, _BUNDLE = "Two folders", "A bundle on a manifest"
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Option(metavar="DIR", help="Folder of label maps.")],
-    references: Annotated[Path, typer.Option(metavar="DIR", help="Folder of label maps of the same names.")],
+    predictions: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of label maps.", rich_help_panel=_FOLDERS)
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of label maps of the same names.", rich_help_panel=_FOLDERS),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
-            metavar="METADATA.JSON", help="A bundle's label table; default: a class for every value."
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Where metrics.csv, summary.json and report.html go; default: nowhere."
+            metavar="METADATA.JSON",
+            help="A bundle's label table; default: a class for every value.",
+            rich_help_panel=_FOLDERS,
         ),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Folder of the scans, by the same names, for the report's pictures."
+            metavar="DIR",
+            help="Folder of the scans, by the same names, for the report's pictures.",
+            rich_help_panel=_FOLDERS,
         ),
     ] = None,
     patient: Annotated[
@@ -44,6 +55,104 @@ def evaluate(
         typer.Option(
             metavar="TEMPLATE",
             help="Whose a case is, such as '{patient}_*'; default: each case is a patient of its own.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the bundle.", rich_help_panel=_BUNDLE)
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MANIFEST",
+            help="Name of a shipped manifest, or path of a JSON file.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where the manifest's paths begin; default: where it says.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT",
+            help="test (the manifest's list; the default), a fold's number, a named split, or train.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART",
+            help="Of a named split: validation or test; default: test where it has one.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CLASS,CLASS",
+            help="A class of the bundle that unites some of the manifest's.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Several are an ensemble; default: the bundle's.", rich_help_panel=_BUNDLE
+        ),
+    ] = None,
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of configs/; the later override. Default: inference.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="ID=VALUE",
+            help="Override an id of the configuration.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.", rich_help_panel=_BUNDLE),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="float32, bfloat16, float16, or auto: the faster one, timed at the start (the default).",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = None,
+    no_checksums: Annotated[
+        bool,
+        typer.Option(
+            "--no-checksums", help="Take files that differ from the manifest's.", rich_help_panel=_BUNDLE
+        ),
+    ] = False,
+    card: Annotated[
+        bool,
+        typer.Option(
+            "--card",
+            help="Write the results into the bundle's README and metadata.json.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where metrics.csv, summary.json and report.html go; default: nowhere."
         ),
     ] = None,
     tolerance_mm: Annotated[
@@ -51,20 +160,153 @@ def evaluate(
         typer.Option(metavar="MM", help="How far surfaces may lie apart and agree, for the surface Dice."),
     ] = 1.0,
 ) -> None:
-    """Score label maps, with intervals over patients; exit status 1 if a reference has no prediction."""
-    from rich.console import Console
-    from rich.table import Table
+    """Score label maps, with intervals over patients; exit status 1 if a reference has no prediction.
 
-    from segpipe import __version__
-    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, METRICS_FILE
-    from segpipe.evaluation.scoring import score_folder
-    from segpipe.evaluation.summary import SUMMARY_FILE, summarise, write_scores
+    Either two folders (--predictions, --references), or a bundle on the cases of a manifest (--bundle, --manifest,
+    --output), which are segmented first; run again, that goes on.
+    """
+    folders = {
+        "--predictions": predictions,
+        "--references": references,
+        "--labels": labels,
+        "--images": images,
+        "--patient": patient,
+    }
+    of_bundle = {
+        "--bundle": bundle,
+        "--manifest": manifest,
+        "--dataset-dir": dataset_dir,
+        "--split": split,
+        "--part": part,
+        "--group": group,
+        "--weights": weights,
+        "--config": config,
+        "--set": override,
+        "--device": device,
+        "--precision": precision,
+        "--no-checksums": no_checksums,
+        "--card": card,
+    }
+    if predictions is not None and references is not None:
+        _refuse_others("--predictions and --references", of_bundle)
+        _evaluate_folders(predictions, references, labels, images, patient, tolerance_mm, output)
+    elif bundle is not None and manifest is not None and output is not None:
+        _refuse_others("--bundle and --manifest", folders)
+        options = {
+            "split": split or "test",
+            "part": part,
+            "groups": _groups(group or ()),
+            "weights": weights or (),
+            "configs": config or (),
+            "overrides": parse_overrides(override or (), "--set "),
+            "device": device,
+            "precision": precision or "auto",
+            "checksums": not no_checksums,
+            "tolerance_mm": tolerance_mm,
+            "card": card,
+        }
+        _evaluate_bundle(bundle, manifest, output, dataset_dir, options)
+    else:
+        given = [name for name, value in {**folders, **of_bundle, "--output": output}.items() if value]
+        raise SegpipeError(
+            f"evaluate: got {', '.join(given) or 'no option'}; give two folders (--predictions and --references), or a "
+            "bundle with a manifest and a folder for the results (--bundle, --manifest and --output)"
+        )
+
+
+def _refuse_others(ours: str, others: Mapping[str, object]) -> None:
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise SegpipeError(
+            f"evaluate: {', '.join(given)} cannot stand beside {ours}; leave out one or the other"
+        )
+
+
+def _groups(given: Sequence[str]) -> dict[str, list[str]]:
+    groups = {}
+    for text in given:
+        name, equals, members = text.partition("=")
+        if not (name and equals and members):
+            raise SegpipeError(
+                f"--group {text}: must be NAME=CLASS,CLASS, such as infected=ground-glass,effusion"
+            )
+        groups[name] = members.split(",")
+    return groups
+
+
+def _evaluate_folders(
+    predictions: Path,
+    references: Path,
+    labels: Path | None,
+    images: Path | None,
+    patient: str | None,
+    tolerance_mm: float,
+    output: Path | None,
+) -> None:
+    from segpipe.evaluation.scoring import files_by_name, score_folder
+    from segpipe.evaluation.summary import summarise, write_scores
     from segpipe.labels import load_label_table
-    from segpipe.report import REPORT_FILE, write_report
+    from segpipe.report import Told, program, told_rows, write_report
 
     table = load_label_table(labels) if labels else None
     scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
     summary = summarise(scores)
+    _print_scores(scores, summary)
+    if output is not None:
+        about = {"predictions": str(predictions), "references": str(references), "patient": patient}
+        made_by = program()
+        write_scores(scores, summary, output, {**about, **made_by})
+        found = files_by_name(images) if images is not None else {}
+        rows = told_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
+        write_report(scores, summary, output, found, Told(sections=[("Scored", rows)]).by(made_by))
+        _print_files(output)
+    if scores.without_prediction:
+        raise typer.Exit(1)
+
+
+def _evaluate_bundle(
+    bundle: Path, manifest: str, output: Path, dataset_dir: Path | None, options: Mapping[str, Any]
+) -> None:
+    from segpipe.cli.imports import collecting_nothing
+
+    with collecting_nothing():
+        from segpipe.bundle.evaluate import EvaluateOptions
+        from segpipe.bundle.evaluate import evaluate as evaluate_bundle
+        from segpipe.cli.predict import Progress
+        from segpipe.inference.heap import keep_freed_memory
+
+    keep_freed_memory()
+    progress = Progress(quiet=False)
+    try:
+        found = evaluate_bundle(
+            bundle,
+            manifest,
+            output,
+            EvaluateOptions(**options),
+            dataset_dir,
+            watch=progress.watch,
+            report=progress.report,
+            predicting=progress,
+        )
+    except KeyboardInterrupt:
+        typer.echo("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
+        raise typer.Exit(128 + signal.SIGINT) from None
+    _print_scores(found.scores, found.summary)
+    for warning in found.warnings:
+        typer.secho(f"WARNING: {warning}", err=True, bold=True)
+    _print_files(output)
+    for path in found.card:
+        typer.echo(path)
+    if found.scores.without_prediction:
+        raise typer.Exit(1)
+
+
+def _print_scores(scores: FolderScores, summary: Summary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
+
     shown = Table(
         "class",
         *(title for title, _ in _SHOWN.values()),
@@ -83,21 +325,21 @@ def evaluate(
         typer.echo("Means, of too few patients for an interval; n: cases with a Dice")
     for case in scores.without_reference:
         typer.echo(f"no reference for the prediction {case}", err=True)
-    for case in scores.without_prediction:
-        typer.echo(f"no prediction for the reference {case}: it is in no mean", err=True)
-    if output is not None:
-        about = {
-            "predictions": str(predictions),
-            "references": str(references),
-            "patient": patient,
-            "segpipe": __version__,
-        }
-        write_scores(scores, summary, output, about)
-        write_report(scores, summary, output, images, about)
-        for name in (METRICS_FILE, SUMMARY_FILE, REPORT_FILE):
-            typer.echo(output / name)
-    if scores.without_prediction:
-        raise typer.Exit(1)
+    for case in scores.without_prediction[:_REASONS_SHOWN]:
+        why = f": {scores.reasons[case]}" if case in scores.reasons else ""
+        typer.echo(f"no prediction for the reference {case}: it is in no mean{why}", err=True)
+    if len(scores.without_prediction) > _REASONS_SHOWN:
+        more = len(scores.without_prediction) - _REASONS_SHOWN
+        typer.echo(f"and {more} more without prediction; --output lists them in summary.json", err=True)
+
+
+def _print_files(output: Path) -> None:
+    from segpipe.evaluation.case_scores import METRICS_FILE
+    from segpipe.evaluation.summary import SUMMARY_FILE
+    from segpipe.report import REPORT_FILE
+
+    for name in (METRICS_FILE, SUMMARY_FILE, REPORT_FILE):
+        typer.echo(output / name)
 
 
 def _cell(figure: Figure, form: str) -> str:

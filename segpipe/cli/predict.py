@@ -120,7 +120,7 @@ def predict(
             raise typer.Exit(1)
         return
     keep_freed_memory()
-    with _Progress(quiet=quiet) as progress:
+    with Progress(quiet=quiet) as progress:
         try:
             predictions = predict_scans(**arguments, watch=progress.watch, report=progress.report)
         except KeyboardInterrupt:
@@ -134,26 +134,26 @@ def predict(
         raise typer.Exit(1)
 
 
-class _Progress:
+class Progress:
     """A bar with the time left, on stderr where that is a terminal; failures and changes of plan above it."""
 
     def __init__(self, *, quiet: bool) -> None:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
+        self._bar = bars.Progress(
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=quiet or not console.is_terminal,
         )
         self._task: Any = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         self._bar.start()
         self._task = self._bar.add_task("opening the bundle", total=None)
         return self

@@ -29,6 +29,7 @@ from segpipe.dataset.manifest import (
     write_manifest,
 )
 from segpipe.dataset.outliers import set_findings
+from segpipe.dataset.parts import ScoredPart, scored_part
 from segpipe.dataset.reports import CaseReport, Finding
 from segpipe.dataset.splits import describe_split, patient_folds, training_split, with_folds
 from segpipe.dataset.splitting import Division, Part, divide_manifest
@@ -42,6 +43,7 @@ __all__ = [
     "Finding",
     "Manifest",
     "Part",
+    "ScoredPart",
     "Side",
     "Split",
     "check_cases",
@@ -60,6 +62,7 @@ __all__ = [
     "pictures_of_tests",
     "refuse_leaks",
     "require_valid",
+    "scored_part",
     "set_findings",
     "shipped_manifests",
     "side_of_test_list",

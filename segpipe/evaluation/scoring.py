@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,8 @@ class FolderScores:
         without_reference: predictions that nothing can be said about.
         tolerance_mm: of the surface Dice.
         knows_patients: False where each case counts as a patient of its own.
+        reference_values: value that references store -> class name; None where they store the table's values.
+        reasons: why there is no prediction, as far as that is known, by case.
     """
 
     table: LabelTable
@@ -60,6 +62,25 @@ class FolderScores:
     without_reference: tuple[str, ...]
     tolerance_mm: float
     knows_patients: bool
+    reference_values: Mapping[int, str] | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two label maps of one case.
+
+    Attributes:
+        case: its name.
+        patient: whose it is; the case itself where that is not known.
+        prediction: a label map's file.
+        reference: the true one's, a file or a folder.
+    """
+
+    case: str
+    patient: str
+    prediction: Path
+    reference: Path
 
 
 def score_folder(
@@ -90,8 +111,7 @@ def score_folder(
             no label map, a value is no class, the template does not fit, or the grids of a pair differ: Dice between
             other places of the body would be a number without meaning.
     """
-    if not (0 <= tolerance_mm < np.inf):
-        raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
+    require_tolerance(tolerance_mm)
     predicted, referenced = files_by_name(predictions), files_by_name(references)
     cases = sorted(predicted.keys() & referenced.keys())
     if not cases:
@@ -101,25 +121,75 @@ def score_folder(
             "the folders without suffix"
         )
     patients = patients_by_template(cases, patient) if patient is not None else {}
-    pairs = [(case, predicted[case], referenced[case]) for case in cases]
+    pairs = [Pair(case, patients.get(case, case), predicted[case], referenced[case]) for case in cases]
     _check_grids(pairs)
-    chosen = table or _table_of_values([path for _, *paths in pairs for path in paths])
-
-    def scored(pair: tuple[str, Path, Path]) -> CaseScore:
-        case, prediction, reference = pair
-        metrics = _pair_metrics(prediction, reference, chosen, tolerance_mm)
-        return CaseScore(case, patients.get(case, case), prediction, reference, metrics)
-
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        rows = tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
+    chosen = table or _table_of_values([path for own in pairs for path in (own.prediction, own.reference)])
     return FolderScores(
         table=chosen,
-        rows=rows,
+        rows=_scored(pairs, chosen, None, tolerance_mm),
         without_prediction=tuple(sorted(referenced.keys() - predicted.keys())),
         without_reference=tuple(sorted(predicted.keys() - referenced.keys())),
         tolerance_mm=tolerance_mm,
         knows_patients=patient is not None,
     )
+
+
+def score_pairs(
+    pairs: Sequence[Pair],
+    table: LabelTable,
+    reference_values: Mapping[int, str],
+    *,
+    knows_patients: bool,
+    reasons: Mapping[str, str],
+    tolerance_mm: float = 1.0,
+) -> FolderScores:
+    """Score label maps of which it is known who belongs to whom.
+
+    Args:
+        pairs: at least one.
+        table: the classes, with the values that predictions store.
+        reference_values: value that references store -> class name.
+        knows_patients: whether a patient is known of some.
+        reasons: why there is no prediction of a case that is not among the pairs.
+        tolerance_mm: see `score_folder`.
+
+    Raises:
+        SegpipeError: a file cannot be read, a value is no class, or the grids of a pair differ.
+    """
+    require_tolerance(tolerance_mm)
+    ordered = sorted(pairs, key=lambda pair: pair.case)
+    _check_grids(ordered)
+    return FolderScores(
+        table=table,
+        rows=_scored(ordered, table, reference_values, tolerance_mm),
+        without_prediction=tuple(sorted(reasons)),
+        without_reference=(),
+        tolerance_mm=tolerance_mm,
+        knows_patients=knows_patients,
+        reference_values=reference_values,
+        reasons=reasons,
+    )
+
+
+def require_tolerance(tolerance_mm: float) -> None:
+    """Refuse a distance that is none.
+
+    Raises:
+        SegpipeError: it is below 0, infinite or no number.
+    """
+    if not (0 <= tolerance_mm < np.inf):
+        raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
+
+
+def _scored(
+    pairs: Sequence[Pair], table: LabelTable, reference_values: Mapping[int, str] | None, tolerance_mm: float
+) -> tuple[CaseScore, ...]:
+    def scored(pair: Pair) -> CaseScore:
+        metrics = _pair_metrics(pair, table, reference_values, tolerance_mm)
+        return CaseScore(pair.case, pair.patient, pair.prediction, pair.reference, metrics)
+
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        return tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
 
 
 def files_by_name(folder: Path) -> dict[str, Path]:
@@ -141,13 +211,13 @@ def files_by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _check_grids(pairs: Sequence[tuple[str, Path, Path]]) -> None:
+def _check_grids(pairs: Sequence[Pair]) -> None:
     """Refuse all pairs of different grids at once, by their headers."""
     found = []
-    for case, prediction, reference in pairs:
-        differences = read_header(prediction).grid.differences(read_header(reference).grid)
+    for pair in pairs:
+        differences = read_header(pair.prediction).grid.differences(read_header(pair.reference).grid)
         if differences:
-            found.append(f"{case}: prediction and reference grids differ: {', '.join(differences)}")
+            found.append(f"{pair.case}: prediction and reference grids differ: {', '.join(differences)}")
     if found:
         what = "it" if len(found) == 1 else f"the {len(found)} of {len(pairs)} cases"
         raise SegpipeError(
@@ -156,12 +226,14 @@ def _check_grids(pairs: Sequence[tuple[str, Path, Path]]) -> None:
         )
 
 
-def _pair_metrics(prediction: Path, reference: Path, table: LabelTable, tolerance_mm: float) -> CaseMetrics:
-    predicted, referenced = _read_labels(prediction), _read_labels(reference)
-    with _naming(prediction):
+def _pair_metrics(
+    pair: Pair, table: LabelTable, reference_values: Mapping[int, str] | None, tolerance_mm: float
+) -> CaseMetrics:
+    predicted, referenced = _read_labels(pair.prediction), _read_labels(pair.reference)
+    with _naming(pair.prediction):
         predicted_indices = table.to_indices(predicted.array)
-    with _naming(reference):
-        reference_indices = table.to_indices(referenced.array)
+    with _naming(pair.reference):
+        reference_indices = table.to_indices(referenced.array, reference_values)
     grid = referenced.grid
     axes_mm = grid.affine[:3, : len(grid.size)]
     return CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)

@@ -104,6 +104,8 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "confusion": {"names": list(scores.table.names), "voxels": summary.confusion.tolist()},
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
+        "reasons": dict(scores.reasons),
+        "colors": {label.name: list(label.color) for label in scores.table.labels},
     }
     write_json(folder / SUMMARY_FILE, content)
 

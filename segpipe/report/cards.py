@@ -61,13 +61,16 @@ def cards_of(scores: FolderScores, images: Mapping[str, Path]) -> list[Card]:
     for place, row in places.items():
         if row not in drawn:
             drawn.add(row)
-            cards.append(_card(place, scores.rows[row], scores.table, images.get(scores.rows[row].case)))
+            cards.append(_card(place, scores, scores.rows[row], images.get(scores.rows[row].case)))
     return cards
 
 
-def _card(place: str, row: CaseScore, table: LabelTable, image: Path | None) -> Card:
-    reference = read_volume(row.reference)
-    maps = [table.to_indices(own) for own in (read_volume(row.prediction).array, reference.array)]
+def _card(place: str, scores: FolderScores, row: CaseScore, image: Path | None) -> Card:
+    reference, table = read_volume(row.reference), scores.table
+    maps = [
+        table.to_indices(read_volume(row.prediction).array),
+        table.to_indices(reference.array, scores.reference_values),
+    ]
     if image is None:
         grey: NDArray[Any] = np.zeros(reference.grid.size, np.float32)
     else:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from segpipe.errors import shown
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
 from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import FolderScores
@@ -25,46 +19,15 @@ from segpipe.evaluation.summary import Figure, Summary
 from segpipe.labels import LabelTable
 from segpipe.report.cards import Card
 from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
+from segpipe.report.metrics import METRIC_OF, OF_VOLUMES, SHOWN, Metric
+from segpipe.report.rendering import case_table, css_color, embedded_json, mean_text, render
+from segpipe.report.told import Told
 from segpipe.report.viewer import label_colors, niivue
 
 REPORT_FILE = "report.html"
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is written.
-
-    Attributes:
-        key: of `METRICS`.
-        title: of its column.
-        digits: after the point.
-        signed: whether a plus is written.
-    """
-
-    key: str
-    title: str
-    digits: int
-    signed: bool = False
-
-    def text(self, value: float) -> str:
-        """Return a value."""
-        return f"{value:{'+' if self.signed else ''}.{self.digits}f}"
-
-
-_OF_VOLUMES = (
-    Metric("reference_ml", "true volume, ml", 2),
-    Metric("volume_error_ml", "volume error, ml", 2, signed=True),
-)
-_SHOWN = (
-    Metric("dice", "Dice", 3),
-    Metric("surface_dice", "surface Dice", 3),
-    Metric("hd95_mm", "HD95, mm", 2),
-    Metric("asd_mm", "ASD, mm", 2),
-    Metric("sensitivity", "sensitivity", 3),
-    Metric("precision", "precision", 3),
-    Metric("volume_error_percent", "volume error, %", 1, signed=True),
-    Metric("lesion_f1", "lesion F1", 3),
-)
+_REASONS_SHOWN = 50
 _CHARTED = ("dice", "surface_dice", "hd95_mm", "volume_error_percent")
 
 
@@ -73,7 +36,7 @@ def render_report(
     scores: FolderScores,
     summary: Summary,
     cards: Sequence[Card],
-    about: Mapping[str, str],
+    told: Told,
     *,
     with_images: bool,
 ) -> str:
@@ -84,30 +47,26 @@ def render_report(
         scores: of the cases.
         summary: of the same.
         cards: cases to draw.
-        about: what was scored and by what, in words.
+        told: what stands around the figures.
         with_images: whether the cards show scans.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     cases = CaseScores.of(scores)
-    metric_of = {metric.key: metric for metric in (*_SHOWN, *_OF_VOLUMES)}
-    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in scores.table.colors[1:]]
+    colors = [css_color(color) for color in scores.table.colors[1:]]
     rows = [*zip(summary.by_class.items(), colors, strict=True), ((MEAN_OF_CLASSES, summary.all_classes), "")]
     has_volumes = bool(np.isfinite(cases.values[:, METRICS.index("volume_error_ml")]).any())
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
+        told,
         title=title,
         scores=scores,
+        knows_patients=scores.knows_patients,
+        reasons=list(scores.reasons.items())[:_REASONS_SHOWN],
         patients=len(set(cases.patients)) if cases.patients else None,
-        headline=[(name, figures) for name, figures in _headline(summary)],
-        metrics=_SHOWN,
+        headline=_headline(summary),
+        metrics=SHOWN,
         table=[{"name": name, "figures": figures, "color": color} for (name, figures), color in rows],
         charts=[
-            {"title": metric_of[key].title, "drawing": _distribution(cases, key, colors)} for key in _CHARTED
+            {"title": METRIC_OF[key].title, "drawing": _distribution(cases, key, colors)} for key in _CHARTED
         ],
         most_points=MOST_POINTS,
         cards=cards,
@@ -122,14 +81,10 @@ def render_report(
         ],
         pooled=summary.pooled,
         agreements=_agreements(cases, colors) if has_volumes else [],
-        about=list(about.items()),
-        data=_embedded(cases, (*_SHOWN, *(_OF_VOLUMES if has_volumes else ()))),
-        mean=lambda figure, key: _mean(figure, metric_of[key]),
-        span=lambda figure, key: _span(figure, metric_of[key]),
-        number=lambda value: f"{value:,}".replace(",", "\u202f"),
-        percent=lambda share: f"{100 * share:.2f} %",
+        data=_embedded(cases, (*SHOWN, *(OF_VOLUMES if has_volumes else ()))),
+        mean=lambda figure, key: mean_text(figure.interval, METRIC_OF[key]),
+        span=lambda figure, key: METRIC_OF[key].span(figure.interval),
         png=_png,
-        shown=lambda names: shown(names, most=20),
     )
 
 
@@ -139,19 +94,10 @@ def _headline(summary: Summary) -> list[tuple[str, Mapping[str, Figure]]]:
     return classes[:4] + ([(MEAN_OF_CLASSES, summary.all_classes)] if len(classes) > 1 else [])
 
 
-def _mean(figure: Figure | Mapping[str, Figure], metric: Metric) -> str:
-    own = figure[metric.key] if isinstance(figure, Mapping) else figure
-    return metric.text(own.interval.mean) if own.interval.cases else "\u2013"
-
-
-def _span(figure: Figure, metric: Metric) -> str:
-    return f"{metric.text(figure.interval.low)} to {metric.text(figure.interval.high)}"
-
-
 def _distribution(cases: CaseScores, key: str, colors: Sequence[str]) -> Markup:
     values = cases.values[:, METRICS.index(key)]
     rows = [Row(*own) for own in zip(cases.class_names, colors, values.T, strict=True)]
-    return distribution(rows, next(metric.title for metric in _SHOWN if metric.key == key))
+    return distribution(rows, METRIC_OF[key].title)
 
 
 def _agreements(cases: CaseScores, colors: Sequence[str]) -> list[dict[str, Any]]:
@@ -173,23 +119,15 @@ def _shares(counts: NDArray[np.int64]) -> list[float | None]:
 
 
 def _embedded(cases: CaseScores, metrics: Sequence[Metric]) -> Markup:
-    """Return what the page's table is made from, as JSON that can stand in a script element."""
     places = [METRICS.index(metric.key) for metric in metrics]
     layers = [*np.moveaxis(cases.values, 2, 0), cases.class_means]
-    content = {
-        "cases": cases.cases,
-        "patients": cases.patients,
-        "classes": [*cases.class_names, MEAN_OF_CLASSES],
-        "metrics": [{"title": metric.title, "digits": metric.digits} for metric in metrics],
-        "values": [[list(map(_embeddable, row)) for row in layer[:, places].tolist()] for layer in layers],
-    }
-    return _json(content)
-
-
-def _json(content: Mapping[str, Any]) -> Markup:
-    """Return JSON that can stand in a script element."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # no tag can end the element
+    return case_table(
+        cases.cases,
+        cases.patients,
+        [*cases.class_names, MEAN_OF_CLASSES],
+        [metric.column() for metric in metrics],
+        [layer[:, places].tolist() for layer in layers],
+    )
 
 
 def _viewer(table: LabelTable, cards: Sequence[Card]) -> dict[str, Any] | None:
@@ -203,15 +141,9 @@ def _viewer(table: LabelTable, cards: Sequence[Card]) -> dict[str, Any] | None:
         raise AssertionError("NiiVue's code cannot stand in a script element")
     return {
         "code": Markup(code),  # noqa: S704  # not ours to escape
-        "data": _json(content),
+        "data": embedded_json(content),
         "step": max(own["step"] for own in volumes if own),
     }
-
-
-def _embeddable(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    return round(value, 5) if math.isfinite(value) else "inf"
 
 
 def _png(picture: NDArray[np.uint8]) -> str:

@@ -10,9 +10,11 @@ import pytest
 
 from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.scoring import files_by_name
 from segpipe.evaluation.summary import summarise
 from segpipe.report.cards import cards_of
 from segpipe.report.page import render_report
+from segpipe.report.told import Told, program, told_rows
 from segpipe.report.write import write_report
 
 
@@ -34,8 +36,8 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def page(scores, summary, cards=(), **about):
-    return render_report("Evaluation", scores, summary, cards, about, with_images=False)
+def page(scores, summary, cards=(), told=None):
+    return render_report("Evaluation", scores, summary, cards, told or Told(), with_images=False)
 
 
 def data(text):
@@ -99,11 +101,36 @@ def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):
 
 
 def test_what_was_scored_is_told(scores, summary, tmp_path, evaluated):
-    about = {"predictions": "/data/<labels>", "patient": None}
+    told = Told(
+        lead="Of a <network>.",
+        sections=[("Data", told_rows([("source", "/data/<labels>"), ("patient", None)]))],
+        configurations=[("Configuration", "window: <script>")],
+    )
 
-    write_report(scores, summary, tmp_path, evaluated / "images", about)
+    write_report(scores, summary, tmp_path, files_by_name(evaluated / "images"), told.by({"commit": "abc"}))
 
     text = (tmp_path / "report.html").read_text()
     assert "<dd>/data/&lt;labels&gt;</dd>" in text
     assert "<dt>patient</dt>" not in text
+    assert "Of a &lt;network&gt;." in text
+    assert "<pre>window: &lt;script&gt;</pre>" in text
+    assert "<dt>commit</dt><dd>abc</dd>" in text
     assert text.count('src="data:image/png') == 6
+
+
+def test_warnings_stand_before_the_figures(scores, summary):
+    text = page(scores, summary, told=Told(warnings=["trained on <3> of them"]))
+
+    assert text.index("trained on &lt;3&gt; of them") < text.index("<h2>Scores</h2>")
+    assert 'role="alert"' not in page(scores, summary)
+
+
+def test_why_a_case_has_no_prediction_is_told(scores, summary):
+    lost = replace(scores, without_prediction=("lost",), reasons={"lost": "<truncated>"})
+
+    assert "<dt>lost</dt><dd>&lt;truncated&gt;</dd>" in page(lost, summary)
+
+
+def test_the_program_is_told():
+    """Command, commit and versions."""
+    assert {"command", "commit", "segpipe", "versions"} < set(program())

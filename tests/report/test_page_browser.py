@@ -2,6 +2,8 @@
 
 import pytest
 
+from segpipe.evaluation.scoring import files_by_name
+from segpipe.report.told import Told
 from segpipe.report.write import write_report
 
 pytestmark = pytest.mark.browser
@@ -9,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def opened(browser, scores, summary, evaluated, tmp_path):
-    write_report(scores, summary, tmp_path, evaluated / "images", {})
+    write_report(scores, summary, tmp_path, files_by_name(evaluated / "images"), Told())
     browser.get(f"file://{tmp_path}/report.html")
     return browser
 

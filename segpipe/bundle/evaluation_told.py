@@ -1,0 +1,154 @@
+"""What an evaluation of a bundle says of itself: the data card, the model, the configuration, the program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segpipe.bundle.open import OpenBundle
+from segpipe.dataset import Manifest, ScoredPart
+from segpipe.evaluation.scoring import FolderScores
+from segpipe.files import file_sha256
+from segpipe.networks.weights import Sidecar
+from segpipe.report import Told, told_rows
+
+
+@dataclass(frozen=True)
+class EvaluatedBy:
+    """What made scores.
+
+    Attributes:
+        opened: the bundle.
+        sidecars: of its weights, by their files.
+        manifest: that lists the cases.
+        part: of it that was scored.
+        precisions: in which the networks computed.
+        warnings: what makes the figures mean less than they seem to.
+        program: see `segpipe.report.program`.
+    """
+
+    opened: OpenBundle
+    sidecars: Mapping[Path, Sidecar | None]
+    manifest: Manifest
+    part: ScoredPart
+    precisions: Sequence[str]
+    warnings: Sequence[str]
+    program: Mapping[str, str]
+
+    @property
+    def bundle_name(self) -> str:
+        """The bundle's, as its folder is called."""
+        return self.opened.root.resolve().name
+
+    @property
+    def said_part(self) -> str:
+        """The part that was scored, in words."""
+        return f"{self.part.name} of the manifest {self.manifest.name}"
+
+
+def told_of(by: EvaluatedBy, scores: FolderScores) -> tuple[str, Told]:
+    """Return the title of the page, and what stands around the figures."""
+    name = str(by.opened.metadata.get("name") or by.bundle_name)
+    told = Told(
+        lead=f"Segmented by the bundle {by.bundle_name}: {by.said_part}, against its reference label maps.",
+        warnings=by.warnings,
+        sections=[("Data", _data_rows(by, scores)), ("Model", _model_rows(by, name))],
+        configurations=[("Configuration of the bundle", _configuration(by.opened))],
+    )
+    return f"{name}: evaluation", told.by(by.program)
+
+
+def about_plain(by: EvaluatedBy) -> dict[str, Any]:
+    """Return the same for `summary.json`, in plain types."""
+    return {
+        "bundle": by.bundle_name,
+        "bundle_version": by.opened.metadata.get("version"),
+        "manifest": {"name": by.manifest.name, "sha256": by.manifest.sha256},
+        "part": by.part.name,
+        "weights": weights_plain(by),
+        "precision": list(by.precisions),
+        "device": str(by.opened.device),
+        "warnings": list(by.warnings),
+        **by.program,
+    }
+
+
+def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
+    """Return the files with their hashes and what their sidecars say of their training."""
+    rows = []
+    for path, sidecar in by.sidecars.items():
+        training = {} if sidecar is None else sidecar.training
+        rows.append(
+            {
+                "file": path.name,
+                "sha256": file_sha256(path),
+                "trained_on": training.get("manifest", {}).get("name"),
+                "fold": training.get("fold"),
+                "epoch": training.get("epoch"),
+                "cases": len(training.get("cases", {})) or None,
+                "commit": training.get("environment", {}).get("commit"),
+            }
+        )
+    return rows
+
+
+def _data_rows(by: EvaluatedBy, scores: FolderScores) -> Sequence[tuple[str, str]]:
+    own = by.manifest
+    patients = len({row.patient for row in scores.rows})
+    return told_rows(
+        [
+            ("data set", own.name),
+            ("description", own.description),
+            ("source", own.source),
+            ("reference", own.reference),
+            ("licence", own.licence),
+            ("citation", own.citation),
+            ("modality", ", ".join(own.modality)),
+            ("classes", ", ".join(f"{name} (stored {value})" for value, name in own.labels.items())),
+            ("scored", f"{by.part.name}: {len(scores.rows)} of {len(by.part.cases)} cases"),
+            ("split", by.part.about),
+            (
+                "patients",
+                f"{patients} of these cases" if scores.knows_patients else own.patients or "unknown",
+            ),
+            ("in the manifest", f"{len(own.training)} training cases, {len(own.test)} test cases"),
+            ("checksums", own.checksums),
+            ("manifest SHA-256", own.sha256),
+        ]
+    )
+
+
+def _model_rows(by: EvaluatedBy, name: str) -> Sequence[tuple[str, str]]:
+    metadata = by.opened.metadata
+    rows: list[tuple[str, object]] = [
+        ("model", name),
+        ("bundle", f"{by.bundle_name}, version {metadata.get('version', 'unknown')}"),
+        ("description", metadata.get("description")),
+        ("intended use", metadata.get("intended_use")),
+    ]
+    for weights in weights_plain(by):
+        rows.append(("weights", f"{weights['file']}, SHA-256 {weights['sha256']}"))
+        rows.append(("trained on", training_said(weights)))
+    rows.append(("computed", f"on {by.opened.device} in {', '.join(by.precisions)}"))
+    return told_rows(rows)
+
+
+def training_said(weights: Mapping[str, Any]) -> str:
+    """Return in words what is known of a training, see `weights_plain`."""
+    if not weights["cases"]:
+        return "not known"
+    said = f"{weights['cases']} cases of {weights['trained_on']}"
+    if weights["fold"] is not None:
+        said += f", fold {weights['fold']}" if weights["fold"] != "all" else ", none held out"
+    said += f", epoch {weights['epoch']}" if weights["epoch"] is not None else ""
+    return said + (f", at commit {weights['commit']}" if weights["commit"] else "")
+
+
+def _configuration(opened: OpenBundle) -> str:
+    plain = json.loads(json.dumps(opened.configuration, default=str))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)

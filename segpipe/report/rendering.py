@@ -1,0 +1,101 @@
+"""What all pages share: the templates, and what they are filled in with."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from segpipe.errors import shown
+from segpipe.report.metrics import Metric
+from segpipe.report.told import Told
+
+
+def render(template: str, told: Told, **content: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: its name in this folder.
+        told: what stands around the figures.
+        content: of the template.
+    """
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            told=told,
+            number=lambda value: f"{value:,}".replace(",", "\u202f"),
+            percent=lambda share: f"{100 * share:.2f} %",
+            shown=lambda names: shown(names, most=20),
+            **content,
+        )
+    )
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+
+
+def case_table(
+    cases: Sequence[str],
+    patients: Sequence[str] | None,
+    classes: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+    values: Sequence[Sequence[Sequence[float]]],
+    sorted_by: tuple[int, bool] = (0, False),
+) -> Markup:
+    """Return what the page's table is made from, as JSON that can stand in a script element.
+
+    Args:
+        cases: names.
+        patients: whose each is; None where that is not known.
+        classes: one of them is shown at a time, the last at first.
+        columns: see `Metric.column`; one with `size` true is sorted by the size of its values.
+        values: `[class][case][column]`; nan for none.
+        sorted_by: which column of the table at first, the case being 0, and whether downwards.
+    """
+    return embedded_json(
+        {
+            "cases": cases,
+            "patients": patients,
+            "classes": classes,
+            "metrics": columns,
+            "sorted": {"key": sorted_by[0], "down": sorted_by[1]},
+            "values": [[list(map(_embeddable, row)) for row in layer] for layer in values],
+        }
+    )
+
+
+def embedded_json(content: Mapping[str, Any]) -> Markup:
+    """Return JSON that can stand in a script element."""
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # no tag can end the element
+
+
+def css_color(color: Sequence[int]) -> str:
+    """Return red, green and blue as CSS has them."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def mean_text(interval: Any, metric: Metric) -> str:
+    """Return a mean; a dash where no case has a value."""
+    return metric.text(interval.mean) if interval.cases else "\u2013"
+
+
+def _embeddable(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return round(value, 5) if math.isfinite(value) else "inf"
