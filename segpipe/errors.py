@@ -58,3 +58,8 @@ def shown(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return between.join(listed[:most]) + more
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things, such as "1 case" and "2 cases"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

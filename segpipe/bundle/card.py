@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from segpipe.bundle.evaluation_told import EvaluatedBy, training_said, weights_plain
 from segpipe.dataset import shipped_manifests
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, counted
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import CONFIDENCE, Figure, Summary
@@ -166,15 +166,15 @@ def _paragraphs(by: EvaluatedBy, scores: FolderScores) -> list[str]:
         else "cases are drawn as if each were of another patient, which is not known"
     )
     patients = len({row.patient for row in scores.rows})
+    whose = counted(patients, "patient") if scores.knows_patients else "unknown patients"
     lines = [
-        f"{by.said_part[0].upper()}{by.said_part[1:]}: {len(scores.rows)} cases of "
-        f"{f'{patients} patients' if scores.knows_patients else 'unknown patients'}. Means and, in brackets, their "
-        f"{CONFIDENCE:.0%} intervals (bootstrap; {drawn}). Surfaces agree within {scores.tolerance_mm:g} mm; a "
-        "structure that was missed has no finite distance and is in no mean distance."
+        f"{by.said_part[0].upper()}{by.said_part[1:]}: {counted(len(scores.rows), 'case')} of {whose}. Means and, in "
+        f"brackets, their {CONFIDENCE:.0%} intervals (bootstrap; {drawn}). Surfaces agree within "
+        f"{scores.tolerance_mm:g} mm; a structure that was missed has no finite distance and is in no mean distance."
     ]
     if scores.without_prediction:
         left_out = f"{len(scores.without_prediction)} of {len(by.part.cases)} cases"
-        lines += ["", f"In no figure: {left_out}, which could not be read or segmented."]
+        lines += ["", f"In no figure: {left_out}, which could not be scored; summary.json says why."]
     for weights in weights_plain(by):
         lines += [
             "",

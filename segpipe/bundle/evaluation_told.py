@@ -114,7 +114,7 @@ def _data_rows(by: EvaluatedBy, scores: FolderScores) -> Sequence[tuple[str, str
             ("split", by.part.about),
             (
                 "patients",
-                f"{patients} of these cases" if scores.knows_patients else own.patients or "unknown",
+                f"{patients} of the cases scored" if scores.knows_patients else own.patients or "unknown",
             ),
             ("in the manifest", f"{len(own.training)} training cases, {len(own.test)} test cases"),
             ("checksums", own.checksums),

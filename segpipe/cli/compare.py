@@ -29,12 +29,18 @@ def compare(
             "--metric", metavar="METRIC", help=f"Column of metrics.csv; default: {', '.join(_SHOWN)}."
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where comparison.html goes, a page of it all; default: nowhere."),
+    ] = None,
 ) -> None:
     """Say in words what lies between two models, case by case, and how sure that is."""
-    from segpipe.errors import SegpipeError, shown
+    from segpipe.errors import SegpipeError, counted, shown
     from segpipe.evaluation.case_scores import CaseScores
     from segpipe.evaluation.comparison import compare as compare_scores
     from segpipe.evaluation.metrics import METRICS
+    from segpipe.evaluation.summary import read_summary
+    from segpipe.report.comparison import comparison_warnings, write_comparison
 
     names = name or [folder.resolve().name for folder in (first, second)]
     if len(names) != 2 or names[0] == names[1]:
@@ -44,10 +50,19 @@ def compare(
     unknown = sorted(set(metric or ()) - set(METRICS))
     if unknown:
         raise SegpipeError(f"--metric {', '.join(unknown)}: there are {', '.join(METRICS)}")
-    found = compare_scores(CaseScores.read(first), CaseScores.read(second))
+    scores = [CaseScores.read(folder) for folder in (first, second)]
+    found = compare_scores(*scores)
     for of_class in found.differences.values():
         for own in metric or _SHOWN:
             typer.echo(of_class[own].in_words(names))
     for model, cases in zip(names, (found.only_first, found.only_second), strict=True):
         if cases:
-            typer.echo(f"{len(cases)} cases of {model} alone are left out: {shown(cases)}", err=True)
+            are = "is" if len(cases) == 1 else "are"
+            typer.echo(
+                f"{counted(len(cases), 'case')} of {model} alone {are} left out: {shown(cases)}", err=True
+            )
+    summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
+    for warning in comparison_warnings(names, summaries):
+        typer.secho(f"WARNING: {warning}", err=True, bold=True)
+    if output is not None:
+        typer.echo(write_comparison(names, found, summaries, output))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
-from segpipe.evaluation.intervals import Interval, paired_differences
+from segpipe.evaluation.intervals import Interval, mean_intervals, paired_differences
 from segpipe.evaluation.metrics import METRICS
 
 _LOWER_IS_BETTER = ("hd95_mm", "asd_mm", "volume_error_ml", "volume_error_percent")
@@ -50,9 +50,9 @@ class Difference:
         what = f"{_title(self.metric)}, {self.class_name}"
         if not own.cases:
             return f"{what}: no case in which both have a value."
-        whose = _counted(own.cases, "case")
+        whose = counted(own.cases, "case")
         if own.patients < own.cases:
-            whose += f" of {_counted(own.patients, 'patient')}"
+            whose += f" of {counted(own.patients, 'patient')}"
         if not own.is_known:
             return (
                 f"{what}: {own.mean:+.3g}{unit} for {names[0]}, of {whose}: too few to say how sure that is."
@@ -76,13 +76,19 @@ class Comparison:
 
     Attributes:
         differences: class, `MEAN_OF_CLASSES` the last, -> metric -> difference.
+        means: of each model, class -> metric -> mean over the cases that it has a value of, among those of both.
+        values: of each model, `(cases, metrics, classes)`, the mean of classes the last; of volume errors their size.
         cases: scored of both.
+        patients: whose these are; None where that is not known.
         only_first: cases that only the first has scores of.
         only_second: likewise.
     """
 
     differences: Mapping[str, Mapping[str, Difference]]
+    means: tuple[Mapping[str, Mapping[str, Interval]], ...]
+    values: tuple[NDArray[np.float64], ...]
     cases: tuple[str, ...]
+    patients: tuple[str, ...] | None
     only_first: tuple[str, ...]
     only_second: tuple[str, ...]
 
@@ -117,17 +123,28 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
         raise SegpipeError(
             f"comparison: {case} is of different patients in the two; score both with one --patient"
         )
-    intervals = iter(paired_differences(ours, theirs, patients if first.patients else others))
+    drawn = patients if first.patients else others
     names = (*first.class_names, MEAN_OF_CLASSES)
-    by_metric = {
-        metric: {name: Difference(metric, name, next(intervals)) for name in names} for metric in METRICS
-    }
+    differences = _by_class(paired_differences(ours, theirs, drawn), names)
     return Comparison(
-        {name: {metric: by_metric[metric][name] for metric in METRICS} for name in names},
-        cases,
+        {
+            name: {metric: Difference(metric, name, own) for metric, own in of_class.items()}
+            for name, of_class in differences.items()
+        },
+        means=tuple(_by_class(mean_intervals(own, drawn), names) for own in (ours, theirs)),
+        values=tuple(own.reshape(len(cases), len(METRICS), len(names)) for own in (ours, theirs)),
+        cases=cases,
+        patients=drawn if first.patients or second.patients else None,
         only_first=tuple(case for case in first.cases if case not in of_both),
         only_second=tuple(case for case in second.cases if case not in of_both),
     )
+
+
+def _by_class(intervals: Sequence[Interval], names: Sequence[str]) -> dict[str, dict[str, Interval]]:
+    """Return class -> metric -> interval of columns as `_chosen` has them."""
+    own = iter(intervals)
+    by_metric = {metric: {name: next(own) for name in names} for metric in METRICS}
+    return {name: {metric: by_metric[metric][name] for metric in METRICS} for name in names}
 
 
 def _chosen(
@@ -145,10 +162,6 @@ def _chosen(
     chosen = CaseScores(tuple(cases), None, tuple(class_names), values)
     columns = np.concatenate([values, chosen.class_means[:, :, None]], axis=2)
     return columns.reshape(len(cases), -1), tuple(scores.drawn[row] for row in rows)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _title(metric: str) -> str:

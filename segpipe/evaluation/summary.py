@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.errors import SegpipeError
 from segpipe.evaluation.case_scores import METRICS_FILE, CaseScores
 from segpipe.evaluation.intervals import Interval, mean_intervals
 from segpipe.evaluation.metrics import METRICS, PooledScores
 from segpipe.evaluation.scoring import FolderScores
-from segpipe.files import write_json, write_text
+from segpipe.files import read_json, write_json, write_text
 
 SUMMARY_FILE = "summary.json"
 CONFIDENCE = 0.95
@@ -108,6 +109,21 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "colors": {label.name: list(label.color) for label in scores.table.labels},
     }
     write_json(folder / SUMMARY_FILE, content)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """Return the content of a folder's `summary.json`; empty where there is none.
+
+    Raises:
+        SegpipeError: it cannot be read, or is no object.
+    """
+    path = folder / SUMMARY_FILE
+    if not path.is_file():
+        return {}
+    content = read_json(path, "the summary")
+    if not isinstance(content, dict):
+        raise SegpipeError(f"{path}: is no summary; write it anew with `segpipe evaluate`")
+    return content
 
 
 def _median(column: NDArray[np.float64]) -> float:

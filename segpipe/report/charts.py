@@ -97,6 +97,42 @@ def agreement(row: Row, reference: NDArray[np.float64]) -> Markup:
     return _drawing(parts, across, height, "mean of predicted and true volume, ml")
 
 
+def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: Sequence[str]) -> Markup:
+    """Draw one model's value of each case over another's; on the line both are the same.
+
+    Args:
+        row: values of the second model, drawn upwards.
+        other: values of the first, of the same cases.
+        names: of the first model and the second, with what is drawn.
+        cases: their names, which the pointer shows.
+    """
+    kept = np.flatnonzero(np.isfinite(row.values) & np.isfinite(other))
+    if not kept.size:
+        return Markup('<p class="faint">No case has a value of both.</p>')
+    both = np.concatenate([row.values[kept], other[kept]])
+    height = 380
+    across = _Scale.of(both, _MARGIN + 44, _WIDTH - _MARGIN)
+    up = _Scale.of(both, height - 8, _TOP + 16)
+    ends = (across.ticks[0], across.ticks[-1])
+    parts = [_grid(across, height)]
+    parts += [
+        _element("text", _short(tick), x=_MARGIN + 36, y=up(tick) + 4, klass="end") for tick in up.ticks
+    ]
+    parts.append(_element("text", f"{names[1]}, upwards", x=_MARGIN, y=_TOP + 2, klass="name"))
+    parts.append(
+        _element(
+            "line", x1=across(ends[0]), x2=across(ends[1]), y1=up(ends[0]), y2=up(ends[1]), klass="limit"
+        )
+    )
+    for number in kept[_chosen(kept.size)].tolist():
+        title = Markup("<title>{}: {} against {}</title>").format(
+            cases[number], f"{other[number]:.3f}", f"{row.values[number]:.3f}"
+        )
+        x, y = across(float(other[number])), up(float(row.values[number]))
+        parts.append(_element("circle", title, cx=x, cy=y, r=4.5, fill=row.color, klass="dot"))
+    return _drawing(parts, across, height, names[0])
+
+
 def limits_in_words(error: NDArray[np.float64]) -> str:
     """Say the bias and the limits of agreement of volumes.
 

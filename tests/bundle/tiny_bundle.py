@@ -41,8 +41,8 @@ def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
     return folder
 
 
-def write_weights(bundle: Path, path: Path, seed: int) -> Path:
-    """Write random weights that fit the bundle, and the sidecar beside them."""
+def write_weights(bundle: Path, path: Path, seed: int, **training: Any) -> Path:
+    """Write random weights that fit the bundle, and the sidecar beside them, which has `training`."""
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     parser.read_meta(str(bundle / "configs" / "metadata.json"))
@@ -54,7 +54,7 @@ def write_weights(bundle: Path, path: Path, seed: int) -> Path:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
             elif not parameter.all():  # a bias of the scores would let one class win everywhere
                 parameter.zero_()
-    save_weights(path, network, parser.get_parsed_content("identity"), {})
+    save_weights(path, network, parser.get_parsed_content("identity"), training)
     return path
 
 

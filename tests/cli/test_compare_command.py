@@ -30,7 +30,7 @@ def test_words_and_what_is_left_out(folders):
     assert "Dice, tumour: unet is 0.1 above segnet (95 % interval 0.1 to 0.1, 3 cases): unet is better." in (
         result.stdout.splitlines()
     )
-    assert result.stderr == "1 cases of segnet alone are left out: d\n"
+    assert result.stderr == "1 case of segnet alone is left out: d\n"
 
 
 def test_names_and_metrics(folders):

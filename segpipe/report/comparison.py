@@ -1,0 +1,194 @@
+"""Two models on the same cases as one HTML file, in the look of an evaluation's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from segpipe.evaluation.comparison import Comparison, Difference
+from segpipe.evaluation.metrics import METRICS
+from segpipe.files import write_text
+from segpipe.labels import class_color
+from segpipe.report.charts import MOST_POINTS, Row, against
+from segpipe.report.metrics import METRIC_OF, SHOWN, Metric
+from segpipe.report.rendering import case_table, css_color, mean_text, render
+from segpipe.report.told import Rows, Told, program, told_rows
+
+COMPARISON_FILE = "comparison.html"
+_OF_CASES = ("dice", "hd95_mm")
+_DICE = METRICS.index("dice")
+_SIZE_OF = Metric("volume_error_percent", "size of the volume error, %", 1)
+_METRICS = tuple(_SIZE_OF if metric.key == _SIZE_OF.key else metric for metric in SHOWN)
+
+
+def write_comparison(
+    names: Sequence[str], comparison: Comparison, summaries: Sequence[Mapping[str, Any]], folder: Path
+) -> Path:
+    """Write `comparison.html` and return its path.
+
+    Args:
+        names: of the two models.
+        comparison: of the two.
+        summaries: of each what its `summary.json` has; may be empty.
+        folder: where the page goes.
+    """
+    told = Told(
+        lead="Two models on the same cases, case by case.",
+        warnings=comparison_warnings(names, summaries),
+        sections=[
+            (name, _about(summary.get("about", {})))
+            for name, summary in zip(names, summaries, strict=True)
+            if summary
+        ],
+    ).by(program())
+    path = folder / COMPARISON_FILE
+    write_text(path, _page(names, comparison, _colors(comparison, summaries), told))
+    return path
+
+
+def comparison_warnings(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what makes two models' figures mean less than they seem to, or not comparable."""
+    abouts = [summary.get("about", {}) for summary in summaries]
+    found = [
+        f"{name}: {warning}"
+        for name, about in zip(names, abouts, strict=True)
+        for warning in about.get("warnings", [])
+    ]
+    for what, values in (
+        (
+            "surfaces agree within other distances (mm)",
+            [summary.get("tolerance_mm") for summary in summaries],
+        ),
+        ("were scored by other manifests", [about.get("manifest") for about in abouts]),
+    ):
+        if None not in values and values[0] != values[1]:
+            said = " and ".join(_said(value) for value in values)
+            found.append(f"Not like with like: the two {what}: {said}. Evaluate both in the same way.")
+    return found
+
+
+def _said(value: Any) -> str:
+    return f"{value['name']} ({value['sha256'][:12]})" if isinstance(value, dict) else f"{value:g}"
+
+
+def _about(about: Mapping[str, Any]) -> Rows:
+    weights = ", ".join(
+        f"{own['file']} (SHA-256 {own['sha256'][:16]}...)" for own in about.get("weights", [])
+    )
+    manifest = about.get("manifest")
+    return told_rows(
+        [
+            ("bundle", about.get("bundle")),
+            ("weights", weights),
+            ("scored", f"{about.get('part')} of {manifest['name']}" if manifest else None),
+            *(
+                (name, about.get(name))
+                for name in ("predictions", "references", "segpipe", "commit", "command")
+            ),
+        ]
+    )
+
+
+def _colors(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return how each class is drawn; the mean of classes in the page's own colour."""
+    known: Mapping[str, Sequence[int]] = next(
+        (summary["colors"] for summary in summaries if "colors" in summary), {}
+    )
+    *classes, mean = comparison.differences
+    colors = {name: css_color(known.get(name, class_color(index))) for index, name in enumerate(classes, 1)}
+    return {**colors, mean: "var(--accent)"}
+
+
+def _page(names: Sequence[str], comparison: Comparison, colors: Mapping[str, str], told: Told) -> str:
+    classes = list(comparison.differences)
+    several = len(classes) > 2
+    ordered = [classes[-1], *classes[:-1]] if several else classes[:-1]
+    return render(
+        "comparison.html",
+        told,
+        title=f"{names[0]} against {names[1]}",
+        names=names,
+        cases=comparison.cases,
+        knows_patients=comparison.patients is not None,
+        patients=len(set(comparison.patients)) if comparison.patients else None,
+        headline=[
+            (name, mean_text(own[ordered[0]]["dice"], METRIC_OF["dice"]))
+            for name, own in zip(names, comparison.means, strict=True)
+        ],
+        headline_class=ordered[0],
+        words=[comparison.differences[name]["dice"].in_words(names) for name in ordered],
+        groups=[(name, colors[name], _rows(comparison, name, names)) for name in ordered],
+        charts=[(name, _chart(comparison, classes.index(name), names, colors[name])) for name in ordered],
+        most_points=MOST_POINTS,
+        left_out=[
+            (name, cases)
+            for name, cases in zip(names, (comparison.only_first, comparison.only_second), strict=True)
+            if cases
+        ],
+        data=_cases(comparison, names),
+    )
+
+
+def _rows(comparison: Comparison, name: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a row a metric of a class, those without a case left out."""
+    rows = []
+    for metric in _METRICS:
+        difference = comparison.differences[name][metric.key]
+        means = [own[name][metric.key] for own in comparison.means]
+        if not any(own.cases for own in means):
+            continue
+        rows.append(
+            {
+                "title": metric.title,
+                "means": [(mean_text(own, metric), _under(own, metric)) for own in means],
+                "difference": _difference(difference, metric),
+                "cases": difference.interval.cases,
+                "better": "" if difference.better is None else names[difference.better],
+            }
+        )
+    return rows
+
+
+def _under(interval: Any, metric: Metric) -> list[str]:
+    """Return what stands below a mean: its interval, and how many cases it is not of."""
+    lines = [metric.span(interval)] if interval.is_known else []
+    return lines + ([f"and {interval.infinite} missed"] if interval.infinite else [])
+
+
+def _difference(difference: Difference, metric: Metric) -> tuple[str, list[str]]:
+    signed = Metric(metric.key, metric.title, metric.digits, signed=True)
+    own = difference.interval
+    return mean_text(own, signed), [signed.span(own)] if own.is_known else []
+
+
+def _chart(comparison: Comparison, position: int, names: Sequence[str], color: str) -> Markup:
+    first, second = (values[:, _DICE, position] for values in comparison.values)
+    titles = [f"Dice, {name}" for name in names]
+    return against(Row("", color, second), first, titles, comparison.cases)
+
+
+def _cases(comparison: Comparison, names: Sequence[str]) -> Markup:
+    """Return the table of cases: both models' scores and what lies between them, the largest difference first."""
+    columns, places = [], []
+    for key in _OF_CASES:
+        metric = METRIC_OF[key]
+        columns += [metric.column(title=f"{metric.title}, {name}") for name in names]
+        columns.append(metric.column(title=f"{metric.title}, difference", signed=True, size=True))
+        places.append(METRICS.index(key))
+    first, second = comparison.values
+    both = np.isfinite(first) & np.isfinite(second)
+    between = np.subtract(first, second, out=np.full(first.shape, np.nan), where=both)
+    stacked = np.stack([first, second, between], axis=2)[:, places].reshape(len(first), -1, first.shape[2])
+    key_of_difference = (2 if comparison.patients else 1) + len(names)
+    return case_table(
+        comparison.cases,
+        comparison.patients,
+        list(comparison.differences),
+        columns,
+        np.moveaxis(stacked, 2, 0).tolist(),
+        (key_of_difference, True),
+    )
