@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BEGIN, END = "<!-- written by segpipe evaluate --card: begin -->", "<!-- segpipe evaluate --card: end -->"
 _METRICS = ("dice", "surface_dice", "hd95_mm", "volume_error_percent", "lesion_f1")
+_WIDTH = 130
 _SPACE = re.compile(r"\s*")
 
 
@@ -149,8 +151,7 @@ def _section(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: s
         [
             "## Evaluation",
             "",
-            *_paragraphs(by, scores),
-            "",
+            *(f"{_filled(paragraph)}\n" for paragraph in _paragraphs(by, scores)),
             *table,
             "",
             f"```bash\n{command}\n```",
@@ -159,7 +160,7 @@ def _section(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: s
 
 
 def _paragraphs(by: EvaluatedBy, scores: FolderScores) -> list[str]:
-    """Return what the table is of, a line a paragraph."""
+    """Return what the table is of."""
     drawn = (
         "patients are drawn with all their cases"
         if scores.knows_patients
@@ -169,24 +170,22 @@ def _paragraphs(by: EvaluatedBy, scores: FolderScores) -> list[str]:
     whose = counted(patients, "patient") if scores.knows_patients else "unknown patients"
     lines = [
         f"{by.said_part[0].upper()}{by.said_part[1:]}: {counted(len(scores.rows), 'case')} of {whose}. Means and, in "
-        f"brackets, their {CONFIDENCE:.0%} intervals (bootstrap; {drawn}). Surfaces agree within "
+        f"brackets, their {CONFIDENCE * 100:g} % intervals (bootstrap; {drawn}). Surfaces agree within "
         f"{scores.tolerance_mm:g} mm; a structure that was missed has no finite distance and is in no mean distance."
     ]
     if scores.without_prediction:
         left_out = f"{len(scores.without_prediction)} of {len(by.part.cases)} cases"
-        lines += ["", f"In no figure: {left_out}, which could not be scored; summary.json says why."]
+        lines.append(f"In no figure: {left_out}, which could not be scored; summary.json says why.")
     for weights in weights_plain(by):
-        lines += [
-            "",
-            f"Weights `{weights['file']}`, SHA-256 {weights['sha256'][:16]}..., trained on {training_said(weights)}"
-            f"{'' if _shipped(by, weights) else '; **not the weights in `models/`**'}.",
-        ]
-    lines += [f"\n{warning}" for warning in by.warnings]
-    lines += [
-        "",
-        f"segpipe {by.program['segpipe']}, commit {by.program['commit']}, {by.program['made'][:10]}.",
-    ]
-    return lines
+        others = "" if _shipped(by, weights) else "; **not the weights in `models/`**"
+        hashed = f"Weights `{weights['file']}`, SHA-256 {weights['sha256'][:16]}..."
+        lines.append(f"{hashed}, trained on {training_said(weights)}{others}.")
+    made_by = f"segpipe {by.program['segpipe']}, commit {by.program['commit']}, {by.program['made'][:10]}."
+    return [*lines, *by.warnings, made_by]
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:

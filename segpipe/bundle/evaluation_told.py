@@ -144,9 +144,16 @@ def training_said(weights: Mapping[str, Any]) -> str:
         return "not known"
     said = f"{weights['cases']} cases of {weights['trained_on']}"
     if weights["fold"] is not None:
-        said += f", fold {weights['fold']}" if weights["fold"] != "all" else ", none held out"
+        said += f", {_held_out_said(weights['fold'])}"
     said += f", epoch {weights['epoch']}" if weights["epoch"] is not None else ""
     return said + (f", at commit {weights['commit']}" if weights["commit"] else "")
+
+
+def _held_out_said(fold: int | str) -> str:
+    """Return in words which fold, split or none was held out."""
+    if fold == "all":
+        return "none held out"
+    return f"fold {fold} held out" if isinstance(fold, int) else f"split {fold}"
 
 
 def _configuration(opened: OpenBundle) -> str:

@@ -101,7 +101,7 @@ def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: S
     """Draw one model's value of each case over another's; on the line both are the same.
 
     Args:
-        row: values of the second model, drawn upwards.
+        row: values of the second model, such as Dice, drawn upwards.
         other: values of the first, of the same cases.
         names: of the first model and the second, with what is drawn.
         cases: their names, which the pointer shows.
@@ -110,15 +110,17 @@ def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: S
     if not kept.size:
         return Markup('<p class="faint">No case has a value of both.</p>')
     both = np.concatenate([row.values[kept], other[kept]])
+    if np.ptp(both) == 0:
+        both = np.append(both, (0, 1))
     height = 380
     across = _Scale.of(both, _MARGIN + 44, _WIDTH - _MARGIN)
-    up = _Scale.of(both, height - 8, _TOP + 16)
+    up = _Scale.of(both, height - 8, _TOP + 24)
     ends = (across.ticks[0], across.ticks[-1])
     parts = [_grid(across, height)]
     parts += [
         _element("text", _short(tick), x=_MARGIN + 36, y=up(tick) + 4, klass="end") for tick in up.ticks
     ]
-    parts.append(_element("text", f"{names[1]}, upwards", x=_MARGIN, y=_TOP + 2, klass="name"))
+    parts.append(_element("text", f"{names[1]}, upwards", x=_MARGIN, y=_TOP + 8, klass="name"))
     parts.append(
         _element(
             "line", x1=across(ends[0]), x2=across(ends[1]), y1=up(ends[0]), y2=up(ends[1]), klass="limit"

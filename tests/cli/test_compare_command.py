@@ -1,5 +1,7 @@
 """`segpipe compare`"""
 
+import json
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -42,6 +44,33 @@ def test_names_and_metrics(folders):
         "Dice, tumour: U-Net",
         "Dice, mean of classes: U-Net",
     ]
+
+
+def test_a_page_of_both(folders, tmp_path):
+    result = CliRunner().invoke(app, ["compare", *folders, "--output", str(tmp_path / "both")])
+
+    assert result.exit_code == 0
+    assert f"{tmp_path}/both/comparison.html" in result.stdout
+    assert "<h1>unet against segnet</h1>" in (tmp_path / "both" / "comparison.html").read_text()
+
+
+def test_what_an_evaluation_warned_of_is_said_again(folders, tmp_path):
+    summary = {"about": {"warnings": ["NOT HELD OUT: all of it"]}, "tolerance_mm": 1.0}
+    (tmp_path / "segnet" / "summary.json").write_text(json.dumps(summary))
+
+    result = CliRunner().invoke(app, ["compare", *folders])
+
+    assert "WARNING: segnet: NOT HELD OUT: all of it" in result.stderr
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_summary_that_is_none(folders, tmp_path, text):
+    (tmp_path / "segnet" / "summary.json").write_text(text)
+
+    result = CliRunner().invoke(app, ["compare", *folders])
+
+    assert result.exit_code == 2
+    assert "summary.json" in result.stderr
 
 
 @pytest.mark.parametrize(

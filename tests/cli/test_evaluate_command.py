@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_bundle import SIZE, write_bundle, write_scan, write_weights
 from typer.testing import CliRunner
 
 from segpipe.cli import app
-from segpipe.volumes import Grid, write_label_map
+from segpipe.dataset import Case, Manifest, write_manifest
+from segpipe.dataset.reports import content_sha256
+from segpipe.volumes import Grid, read_volume, write_label_map
 
 SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 
@@ -101,6 +104,97 @@ def test_labels_that_are_none(arguments, tmp_path, text, message):
 
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "evaluate: got no option; give two folders (--predictions and --references), or a bundle"),
+        (["--predictions", "p"], "evaluate: got --predictions; give two folders"),
+        (["--bundle", "b", "--manifest", "m"], "evaluate: got --bundle, --manifest; give two folders"),
+        (
+            [
+                "--bundle",
+                "b",
+                "--manifest",
+                "m",
+                "--output",
+                "o",
+                "--patient",
+                "{patient}_*",
+                "--images",
+                "i",
+            ],
+            "evaluate: --images, --patient cannot stand beside --bundle and --manifest; leave out one or the other",
+        ),
+        (
+            ["--predictions", "p", "--references", "r", "--card", "--split", "0"],
+            "evaluate: --split, --card cannot stand beside --predictions and --references",
+        ),
+        (
+            ["--bundle", "b", "--manifest", "m", "--output", "o", "--group", "infected"],
+            "--group infected: must be NAME=CLASS,CLASS",
+        ),
+        (["--bundle", "b", "--manifest", "m", "--output", "o"], "manifest 'm' is neither a file nor shipped"),
+    ],
+)
+def test_options_that_exclude_each_other_are_one_message(arguments, message):
+    result = CliRunner().invoke(app, ["evaluate", *arguments])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"segpipe: {message}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a bundle, and the manifest of the two cases that its weights were trained on, b without a scan."""
+    folder = tmp_path_factory.mktemp("trained")
+    cases = []
+    for seed, name in enumerate("ab"):
+        write_scan(folder / f"{name}.nii.gz", seed)
+        write_label_map(
+            np.ones(SIZE, np.uint8), Grid.from_affine(SIZE, np.eye(4)), folder / f"{name}_seg.nii.gz"
+        )
+        cases.append(Case(name, (f"{name}.nii.gz",), f"{name}_seg.nii.gz", patient=name))
+    labels = {0: "background", 1: "anterior", 2: "posterior"}
+    manifest = Manifest("noise", ("MRI",), labels, tuple(cases), dataset_dir=str(folder))
+    write_manifest(manifest, folder / "noise.json")
+    bundle = write_bundle(folder / "tiny")
+    shown = {"a": content_sha256([read_volume(folder / "a.nii.gz")])}
+    write_weights(bundle, bundle / "models" / "model.pt", 0, cases=shown)
+    (folder / "b.nii.gz").write_bytes(b"no scan")
+    return bundle, folder / "noise.json"
+
+
+def test_a_bundle_on_a_manifest_says_what_failed_and_what_was_trained_on(trained, tmp_path):
+    bundle, manifest = trained
+    arguments = ["--bundle", str(bundle), "--manifest", str(manifest), "--split", "train"]
+
+    result = CliRunner().invoke(
+        app, ["evaluate", *arguments, "--precision", "float32", "--output", str(tmp_path / "out")]
+    )
+
+    assert result.exit_code == 1
+    assert "WARNING: NOT HELD OUT: the weights were trained on 1 of these 1 cases (a)." in result.stderr
+    assert "no prediction for the reference b: it is in no mean: b.nii.gz: " in result.stderr
+    assert "cases: 1" in result.stdout
+    for name in ("metrics.csv", "summary.json", "report.html"):
+        assert f"{tmp_path}/out/{name}" in result.stdout.replace("\n", "")
+        assert (tmp_path / "out" / name).is_file()
+
+
+def test_a_card_of_cases_that_were_trained_on_is_refused(trained, tmp_path):
+    bundle, manifest = trained
+    arguments = ["--bundle", str(bundle), "--manifest", str(manifest), "--split", "train", "--card"]
+
+    result = CliRunner().invoke(app, ["evaluate", *arguments, "--output", str(tmp_path / "out")])
+
+    assert result.exit_code == 2
+    assert (
+        "segpipe: --card: the weights were trained on 1 of these 1 cases (a): such figures do not"
+        in result.stderr
+    )
 
 
 def test_as_a_process(arguments):

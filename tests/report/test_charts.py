@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
+from segpipe.report.charts import MOST_POINTS, Row, against, agreement, distribution, limits_in_words
 
 
 def drawn(markup, name, klass=None):
@@ -96,3 +96,30 @@ def test_agreement_in_words():
 
 def test_pictures_have_no_volume():
     assert "No case has a volume" in agreement(Row("a", "#000", np.array([np.nan])), np.array([np.nan]))
+
+
+def test_one_models_cases_over_the_others():
+    """On the dashed line both are the same; a case that one has no value of is left out."""
+    chart = against(
+        Row("", "#123456", np.array([0.4, 0.9, np.nan])),
+        np.array([0.4, 0.5, 0.5]),
+        ["Dice, U-Net", "Dice, <b>"],
+        ["a", "<i>", "c"],
+    )
+
+    (line,) = drawn(chart, "line", "limit")
+    slope, start = np.polyfit(
+        [float(line.get("x1")), float(line.get("x2"))], [float(line.get("y1")), float(line.get("y2"))], 1
+    )
+    same, above = drawn(chart, "circle")
+    assert float(same.get("cy")) == pytest.approx(start + slope * float(same.get("cx")), abs=0.2)
+    assert float(above.get("cy")) < start + slope * float(above.get("cx")) - 10
+    assert above.find("title").text == "<i>: 0.500 against 0.900"
+    assert [own.text for own in drawn(chart, "text", "name")] == ["Dice, <b>, upwards"]
+
+
+def test_cases_that_are_all_alike_have_an_axis_from_none_to_all():
+    chart = against(Row("", "#123456", np.zeros(3)), np.zeros(3), ["A", "B"], "abc")
+
+    assert (min(ticks(chart)), max(ticks(chart))) == (0, 1)
+    assert "No case" in against(Row("", "#123456", np.full(1, np.nan)), np.zeros(1), ["A", "B"], "a")

@@ -1,12 +1,10 @@
 """The page: one file, whole, with the figures of the files beside it."""
 
-import json
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from pages import require_whole, table_of
 
 from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.metrics import METRICS
@@ -18,45 +16,19 @@ from segpipe.report.told import Told, program, told_rows
 from segpipe.report.write import write_report
 
 
-class Tags(HTMLParser):
-    """Which tags are open, and what points outside."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.outside = [], []
-
-    def handle_starttag(self, tag, attributes):
-        for name, value in attributes:
-            if name in ("src", "href", "action") and not value.startswith("data:"):
-                self.outside.append(value)
-        if tag not in ("meta", "img", "input", "br", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-
 def page(scores, summary, cards=(), told=None):
     return render_report("Evaluation", scores, summary, cards, told or Told(), with_images=False)
 
 
-def data(text):
-    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
-
-
 def test_the_page_is_whole_and_points_nowhere(scores, summary):
     text = page(scores, summary, cards_of(scores, {}))
-    tags = Tags()
-    tags.feed(text)
 
-    assert tags.open == []
-    assert tags.outside == []
-    assert "http" not in re.sub('id="niivue-code">.*?</script>', "", text, flags=re.DOTALL)
+    require_whole(text)
     assert "<b>tumour" not in text
 
 
 def test_its_table_holds_the_scores(scores, summary):
-    content = data(page(scores, summary))
+    content = table_of(page(scores, summary))
     cases = CaseScores.of(scores)
 
     assert content["cases"] == ["p1_a", "p1_b", "p2_a"]
@@ -96,7 +68,7 @@ def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):
     many = replace(scores, rows=scores.rows * 3400)
     text = page(many, summarise(many))
 
-    assert len(data(text)["cases"]) == 10_200
+    assert len(table_of(text)["cases"]) == 10_200
     assert len(text) < 5e6
 
 
