@@ -144,6 +144,13 @@ def test_missing_folder(folders, tmp_path):
         score_folder(tmp_path / "none", folders[1], TABLE)
 
 
+def test_an_empty_folder(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(SegpipeError, match="empty: no scan there; segpipe reads"):
+        score_folder(tmp_path / "empty", folders[1], TABLE)
+
+
 def test_images_are_no_label_maps(tmp_path):
     ramp = np.arange(600, dtype=np.int16).reshape(10, 10, 6)
     for side in ("p", "r"):

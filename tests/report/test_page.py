@@ -64,6 +64,24 @@ def test_one_case_has_no_interval(scores):
     assert "there are too few for one" in page(one, summarise(one))
 
 
+def test_a_class_that_is_nowhere_has_dashes(scores):
+    """The other classes have their intervals all the same."""
+    rows = []
+    for row in scores.rows:
+        changed = {name: getattr(row.metrics, name).copy() for name in METRICS}
+        for values in changed.values():
+            values[0] = np.nan
+        rows.append(replace(row, metrics=replace(row.metrics, **changed)))
+    nowhere = replace(scores, rows=tuple(rows))
+
+    text = page(nowhere, summarise(nowhere))
+
+    require_whole(text)
+    assert "liver</td>\n<td>\u2013</td>" in text
+    assert "no case has a value" in text
+    assert "there are too few for one" not in text
+
+
 def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):
     many = replace(scores, rows=scores.rows * 3400)
     text = page(many, summarise(many))
