@@ -13,6 +13,8 @@ What a score is where a class is missing is the same everywhere:
 | volume_error_ml | any | below 0 | above 0 | 0 |
 | volume_error_percent | any | -100 | nan | nan |
 
+Maps without a spacing (PNG, JPEG) have no distances, surface Dice or volumes: these are nan whatever is there.
+
 nan counts in no mean: there was nothing to find, and nothing was found. Specificity is nan where the class fills the
 reference.
 """
@@ -136,7 +138,7 @@ class CaseMetrics:
         pred_indices: NDArray[Any],
         ref_indices: NDArray[Any],
         num_classes: int,
-        axes_mm: ArrayLike,
+        axes_mm: ArrayLike | None,
         tolerance_mm: float = 1.0,
     ) -> CaseMetrics:
         """Score a case.
@@ -145,7 +147,7 @@ class CaseMetrics:
             pred_indices: predicted class of each voxel, integers 0..num_classes - 1, `(x, y)` or `(x, y, z)`.
             ref_indices: true class of each voxel, of the same shape.
             num_classes: C, the background (0) included.
-            axes_mm: from a voxel to the next along each axis, see `surface_distances`.
+            axes_mm: from a voxel to the next along each axis, see `surface_distances`; None where that is not known.
             tolerance_mm: that surfaces may lie apart and count as agreeing.
 
         Raises:
@@ -159,8 +161,7 @@ class CaseMetrics:
         excess = (predicted - true).astype(np.float64)
         apart, lesions = [], []
         for prediction, reference in class_masks(pred_indices, ref_indices, num_classes):
-            distances = surface_distances(prediction, reference, axes_mm)
-            apart.append((distances.hausdorff(95), distances.average(), distances.dice(tolerance_mm)))
+            apart.append(_apart(prediction, reference, axes_mm, tolerance_mm))
             lesions.append(lesion_counts(prediction, reference).f1)
         hd95, average, within = np.array(apart).reshape(-1, 3).T
         return cls(
@@ -207,8 +208,23 @@ def class_masks(
         yield prediction[box] == index, reference[box] == index
 
 
-def _voxel_ml(axes_mm: ArrayLike) -> float:
+def _apart(
+    prediction: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    axes_mm: ArrayLike | None,
+    tolerance_mm: float,
+) -> tuple[float, float, float]:
+    """Return HD95, average surface distance and surface Dice of a class."""
+    if axes_mm is None:
+        return (float("nan"),) * 3
+    distances = surface_distances(prediction, reference, axes_mm)
+    return distances.hausdorff(95), distances.average(), distances.dice(tolerance_mm)
+
+
+def _voxel_ml(axes_mm: ArrayLike | None) -> float:
     """Return what a voxel holds; nan for a picture's."""
+    if axes_mm is None:
+        return float("nan")
     steps = np.asarray(axes_mm, np.float64)
     if steps.shape[-1] != 3:
         return float("nan")

@@ -16,7 +16,7 @@ from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.labels import Label, LabelTable, class_color, whole_numbers
-from segpipe.volumes import Volume, find_scans, read_header, read_volume
+from segpipe.volumes import Volume, find_scans, read_header, read_volume, volume_format
 
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
 _MOST_THREADS = 4  # each holds two label maps in memory
@@ -235,7 +235,8 @@ def _pair_metrics(
     with _naming(pair.reference):
         reference_indices = table.to_indices(referenced.array, reference_values)
     grid = referenced.grid
-    axes_mm = grid.affine[:3, : len(grid.size)]
+    is_picture = any(volume_format(path).is_picture for path in (pair.prediction, pair.reference))
+    axes_mm = None if is_picture else grid.affine[:3, : len(grid.size)]
     return CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
 
 

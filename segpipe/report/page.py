@@ -72,6 +72,7 @@ def render_report(
         cards=cards,
         legend=list(zip(scores.table.foreground_names, colors, strict=True)),
         volumes=has_volumes,
+        distances=not np.isnan(cases.values[:, METRICS.index("surface_dice")]).all(),
         with_images=with_images,
         viewer=_viewer(scores.table, cards),
         names=scores.table.names,

@@ -57,6 +57,24 @@ def test_millimetres_are_those_of_the_grid(tmp_path):
     assert row.metrics.volume_error_ml[0] == pytest.approx(0.003)
 
 
+@pytest.mark.parametrize("suffixes", [(".png", ".png"), (".png", ".nii.gz"), (".nii.gz", ".png")])
+def test_pictures_have_no_millimetres(tmp_path, suffixes):
+    """A resolution in dots per inch says nothing of the patient: no distance rather than one in pixels."""
+    labels = np.zeros((8, 6), np.uint8)
+    labels[2:5, 1:4] = 85
+    for folder, suffix, own in zip("pr", suffixes, (np.roll(labels, 1, 0), labels), strict=True):
+        write_label_map(
+            own, Grid.from_affine((8, 6), np.diag([-1, -1, 1, 1])), tmp_path / folder / f"a{suffix}"
+        )
+
+    metrics = score_folder(tmp_path / "p", tmp_path / "r", TABLE).rows[0].metrics
+
+    assert metrics.dice[0] == pytest.approx(2 / 3)
+    assert metrics.lesion_f1[0] == 1
+    for name in ("hd95_mm", "asd_mm", "surface_dice", "reference_ml", "volume_error_ml"):
+        assert np.isnan(getattr(metrics, name)).all()
+
+
 def test_patients_by_template(folders):
     predictions, references = folders
     for side in folders:
