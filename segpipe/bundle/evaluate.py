@@ -180,6 +180,7 @@ def evaluate(
         part=part,
         precisions=tuple(sorted({ledger[pair.case].precision for pair in pairs})),
         warnings=warnings,
+        scan_warnings=_scan_warnings(opened, [predictions[pair.case] for pair in pairs]),
         program=program(),
     )
     write_scores(scores, summary, output, about_plain(by))
@@ -251,6 +252,12 @@ def _predictions(
     require_places(scans, folder, how)
     found = predict_scans(scans, lambda: opened, folder, how, watch, report) if scans else []
     return {prediction.case: prediction for prediction in found}
+
+
+def _scan_warnings(opened: OpenBundle, predictions: Sequence[Prediction]) -> dict[str, Sequence[str]] | None:
+    if opened.limits is None:
+        return None
+    return {own.case: own.warnings for own in predictions if own.warnings}
 
 
 def _unpredicted(predictions: Mapping[str, Prediction]) -> dict[str, str]:

@@ -17,6 +17,8 @@ from segpipe.files import file_sha256
 from segpipe.networks.weights import Sidecar
 from segpipe.report import Told, told_rows
 
+_MOST_SHOWN = 50  # cases with warnings
+
 
 @dataclass(frozen=True)
 class EvaluatedBy:
@@ -29,6 +31,7 @@ class EvaluatedBy:
         part: of it that was scored.
         precisions: in which the networks computed.
         warnings: what makes the figures mean less than they seem to.
+        scan_warnings: case -> what of it lies outside what the training cases were; None where that is not known.
         program: see `segpipe.report.program`.
     """
 
@@ -38,6 +41,7 @@ class EvaluatedBy:
     part: ScoredPart
     precisions: Sequence[str]
     warnings: Sequence[str]
+    scan_warnings: Mapping[str, Sequence[str]] | None
     program: Mapping[str, str]
 
     @property
@@ -57,7 +61,11 @@ def told_of(by: EvaluatedBy, scores: FolderScores) -> tuple[str, Told]:
     told = Told(
         lead=f"Segmented by the bundle {by.bundle_name}: {by.said_part}, against its reference label maps.",
         warnings=by.warnings,
-        sections=[("Data", _data_rows(by, scores)), ("Model", _model_rows(by, name))],
+        sections=[
+            ("Data", _data_rows(by, scores)),
+            ("Model", _model_rows(by, name)),
+            *_unlike_training(by, len(scores.rows)),
+        ],
         configurations=[("Configuration of the bundle", _configuration(by.opened))],
     )
     return f"{name}: evaluation", told.by(by.program)
@@ -74,6 +82,9 @@ def about_plain(by: EvaluatedBy) -> dict[str, Any]:
         "precision": list(by.precisions),
         "device": str(by.opened.device),
         "warnings": list(by.warnings),
+        "scan_warnings": None
+        if by.scan_warnings is None
+        else {case: list(warnings) for case, warnings in by.scan_warnings.items()},
         **by.program,
     }
 
@@ -136,6 +147,18 @@ def _model_rows(by: EvaluatedBy, name: str) -> Sequence[tuple[str, str]]:
         rows.append(("trained on", training_said(weights)))
     rows.append(("computed", f"on {by.opened.device} in {', '.join(by.precisions)}"))
     return told_rows(rows)
+
+
+def _unlike_training(by: EvaluatedBy, cases: int) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+    """Return what `segpipe predict` warns of, as a section; none where nothing was compared."""
+    if by.scan_warnings is None:
+        return []
+    shown = [(case, "; ".join(warnings)) for case, warnings in list(by.scan_warnings.items())[:_MOST_SHOWN]]
+    rest = len(by.scan_warnings) - len(shown)
+    rows = [("warned of", f"{len(by.scan_warnings)} of {cases} cases"), *shown]
+    return [
+        ("Unlike the training cases", [*rows, ("and", f"{rest} more, in summary.json")] if rest else rows)
+    ]
 
 
 def training_said(weights: Mapping[str, Any]) -> str:

@@ -6,9 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from tiny_bundle import SIZE, noise, write_bundle, write_scan, write_weights
 from typer.testing import CliRunner
 
 import segpipe
+from segpipe.bundle.evaluate import EvaluateOptions, evaluate
 from segpipe.bundle.limits import write_limits
 from segpipe.bundle.predictions import PredictOptions
 from segpipe.cli import app
@@ -16,7 +18,6 @@ from segpipe.dataset import Case, Manifest, examine_cases, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.files import read_json
 from segpipe.volumes import Grid, write_label_map, write_volume
-from tests.bundle.tiny_bundle import SIZE, noise, write_bundle, write_scan, write_weights
 
 CASES = 6
 LABELS = {0: "background", 1: "anterior", 2: "posterior"}
@@ -256,3 +257,24 @@ def test_the_commands(data, scans, tmp_path):
     assert "1 with warnings: look at these label maps before you use them" in result.stderr
     assert re.search(r"and \d+ more", result.stderr)
     assert "not compared" not in result.stdout
+
+
+def test_an_evaluation_names_the_scans_that_are_unlike(whole, scans, tmp_path):
+    labels = np.zeros(SIZE, np.uint8)
+    labels[4:8, 4:8, 4:8], labels[8:10, 4:8, 4:8] = 1, 2
+    for name, affine in (("good", np.eye(4)), ("odd", np.diag([2.5, 1, 1, 1]))):
+        write_label_map(labels, Grid.from_affine(SIZE, affine), scans / "labels" / f"{name}.nii.gz")
+    cases = [
+        Case(name, (f"{name}.nii.gz",), f"labels/{name}.nii.gz", fold=fold)
+        for name, fold in (("good", 0), ("odd", 0), ("rest", 1))
+    ]
+    write_manifest(Manifest("two", ("MRI",), LABELS, tuple(cases)), scans / "dataset.json")
+
+    evaluate(whole, str(scans / "dataset.json"), tmp_path / "out", EvaluateOptions(split="0"))
+
+    about = read_json(tmp_path / "out" / "summary.json")["about"]
+    assert list(about["scan_warnings"]) == ["odd"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>Unlike the training cases</h2>" in page
+    assert "<dt>warned of</dt><dd>1 of 2 cases</dd>" in page
+    assert "<dt>odd</dt><dd>voxel spacing along x" in page
