@@ -248,7 +248,9 @@ class Segmenter:
         tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
         return tissue
 
-    def _by_monai(self, image: MetaTensor, grid: Grid, reason: str, watched: Watched | None) -> Segmentation:
+    def _by_monai(
+        self, image: MetaTensor, grid: Grid, reason: str, watched: Watched | None = None
+    ) -> Segmentation:
         if reason not in self._reported:
             self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
             self._reported.add(reason)

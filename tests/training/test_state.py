@@ -236,8 +236,8 @@ def test_nothing_but_the_runs_own_files_is_left(training):
 
 
 def test_another_rank_writes_nothing(training, monkeypatch):
-    monkeypatch.setattr("segpipe.training.state.is_main_process", lambda: False)
-    monkeypatch.setattr("segpipe.training.scalars.is_main_process", lambda: False)
+    for room in ("state", "scalars", "pictures"):
+        monkeypatch.setattr(f"segpipe.training.{room}.is_main_process", lambda: False)
 
     folder: RunFolder = training().run().folder
 
