@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundle_runs import ROOT, append_line
+from bundle_runs import append_line
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -31,7 +31,8 @@ from segpipe.dataset import Case, load_manifest
 from segpipe.errors import SegpipeError
 from segpipe.networks.weights import read_sidecar
 from segpipe.plausibility import Limits
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.provenance import commit
+from segpipe.training.run_folder import processor_name
 from segpipe.volumes import find_scans, read_volume
 
 RESULTS = Path(__file__).with_name("results") / "plausibility.jsonl"
@@ -158,7 +159,7 @@ def main() -> None:
         "precision": segmenter.precision,
         "rows": rows,
         "machine": processor_name(),
-        "commit": commit(ROOT),
+        "commit": commit(),
     }
     append_line(RESULTS, line)
 
