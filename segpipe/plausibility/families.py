@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 FOUND = "found"
 LIKENESS = "likeness"
+FACING = "facing"
 
 
 def _linear(value: float) -> float:
@@ -30,6 +31,7 @@ class Family:
         title: what is told of one, `{of}` its own name.
         unit: after its value.
         slack: how far beyond the training cases a value may always lie, on the family's scale.
+        margin: the same as a share of their range; of few cases it is more.
         scale: on which values are compared: as they are, by their ratio, or by their order of magnitude.
         low: whether too low is a finding.
         high: whether too high is one.
@@ -39,6 +41,7 @@ class Family:
     unit: str
     slack: float
     scale: Callable[[float], float] = _linear
+    margin: float = 0.25
     low: bool = True
     high: bool = True
 
@@ -64,6 +67,9 @@ FAMILIES: Mapping[str, Family] = {
     "ends": Family("share of voxels at the {of} intensity", "", 0.02),
     "roughness": Family("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
     LIKENESS: Family("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
+    FACING: Family(
+        "what its likeness to the training cases is more than when {of}", "", 0.02, margin=0.0, high=False
+    ),
     "uncertainty": Family("uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False),
     "volume": Family("volume of {of}", " ml", 0.05, _magnitude),
     "area": Family("area of {of}", " pixels", 0.2, _magnitude),

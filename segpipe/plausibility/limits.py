@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
-from segpipe.plausibility.families import FAMILIES, FOUND, LIKENESS, Family
+from segpipe.plausibility.families import FACING, FAMILIES, FOUND, Family
 from segpipe.plausibility.measures import Measures
+from segpipe.plausibility.pictures import compared
 from segpipe.plausibility.together import Together
 
 LIMITS_SUFFIX = ".limits.json"
 FEWEST_CASES = 5
 _VERSION = 1
-_MARGIN = 0.25  # of the training cases' range, beyond either end
+_FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
 _FEW = 10  # with so many cases the margin is twice as wide
 
 
@@ -30,7 +31,7 @@ class Limits:
 
     Attributes:
         ranges: measure -> its lowest and its highest value in the training cases.
-        picture: `(C, 6, 6[, 6])`, the mean of their pictures.
+        picture: `(C, 12, 12)` or `(C, 6, 6, 6)`, the mean of their pictures.
         together: where they lie, all measures taken together.
         cases: how many there were.
         weights_sha256: of the weights files whose answers were measured.
@@ -65,22 +66,26 @@ class Limits:
         means = np.stack([own.pictures.mean(axis=0) for own in measured])
         picture: NDArray[np.float32] = means.mean(axis=0)
         complete = [
-            own.values
-            | {LIKENESS: _likeness(own.pictures, picture - mean / len(means))}  # to the others, not itself
+            own.values | compared(own.pictures, picture - mean / len(means))  # with the others, not itself
             for own, mean in zip(measured, means, strict=True)
         ]
         names = dict.fromkeys(name for values in complete for name in values)
         ranges = {}
         for name in names:
             own = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
-            if own:
+            if name.startswith(FACING):
+                if (
+                    np.percentile(own, _FEW_OTHERWISE) > 0
+                ):  # else the training cases do not tell which way is right
+                    ranges[name] = (min(*own, 0.0), max(own))
+            elif own:
                 ranges[name] = (min(own), max(own))
         together = Together.of(measured)
         return cls(ranges, picture, together, len(measured), tuple(weights_sha256), dict(about))
 
     def warnings(self, measured: Measures) -> list[str]:
         """Say what of a scan lies outside; what lies farthest out comes first."""
-        values = measured.values | {LIKENESS: _likeness(measured.pictures, self.picture)}
+        values = measured.values | compared(measured.pictures, self.picture)
         if not values.get(FOUND, 1.0) and FOUND in self.ranges and self.ranges[FOUND][0] > 0:
             values = {name: value for name, value in values.items() if not _of_result(name)}
             first = ["nothing was found; in every training case something was"]
@@ -107,7 +112,7 @@ class Limits:
     def _beyond(self, family: Family, value: float, lowest: float, highest: float) -> float:
         """Return how far a value lies outside, in widths of the margin; 0 or less within."""
         low, high, own = (family.scale(number) for number in (lowest, highest, value))
-        margin = max((high - low) * _MARGIN * (1 + _FEW / self.cases), family.slack)
+        margin = max((high - low) * family.margin * (1 + _FEW / self.cases), family.slack)
         below = (low - own) / margin - 1 if family.low else -1.0
         above = (own - high) / margin - 1 if family.high else -1.0
         return max(below, above)
@@ -170,14 +175,3 @@ def limits_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
 
 def _of_result(name: str) -> bool:
     return name.partition("/")[0] in (FOUND, "volume", "area", "pieces", "uncertainty", "centre")
-
-
-def _likeness(pictures: NDArray[np.float32], mean: NDArray[np.float32]) -> float:
-    """Return the correlation of coarse blocks with the mean of the training cases, -1 to 1; of slices the median."""
-    if pictures.shape[1:] != mean.shape:
-        return math.nan
-    axes = tuple(range(1, mean.ndim))
-    centred = mean - mean.mean(axis=axes, keepdims=True)
-    norms = np.sqrt(np.square(centred).sum(axis=axes, keepdims=True))
-    products = (pictures * centred / np.maximum(norms, 1e-6)).sum(axis=tuple(range(2, pictures.ndim)))
-    return float(np.median(products.mean(axis=1)))

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
 from segpipe.inference.streaming import Band
 from segpipe.inference.volumetry import ClassVolume, count_components
+from segpipe.plausibility.pictures import coarse_picture
 from segpipe.volumes import Grid
 
 _AXES = "xyz"
@@ -21,7 +21,6 @@ _PERCENTILES = {"0.5th percentile": _LOW, "median": 50.0, "99.5th percentile": _
 _TONES = {"5th percentile": 5.0, "25th percentile": 25.0, "median": 50.0, "75th percentile": 75.0}
 _MOST_VOXELS = 10**6  # that percentiles are taken of
 _MOST_PLANES = 32  # that roughness is taken of
-_PICTURE = 6  # blocks along each axis
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class Measures:
 
     Attributes:
         values: "family" or "family/of" -> value, see `segpipe.plausibility.families`.
-        pictures: `(n, C, 6, 6[, 6])`, the image in coarse blocks, each channel with mean 0 and norm 1; several of a
-            volume that goes through slice by slice.
+        pictures: `(n, C, 12, 12)` or `(n, C, 6, 6, 6)`, see `coarse_picture`; several of a volume that goes through by
+            slices.
     """
 
     values: dict[str, float]
@@ -118,7 +117,7 @@ def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
     planes = own.movedim(-1, 0)[_some(own.shape[-1])] if by_slices and own.ndim == 4 else own[None]
     rough = np.median([_roughness(plane) for plane in planes], axis=0)
     values = {f"roughness/{axis}": float(value) for axis, value in zip(_AXES, rough.tolist(), strict=False)}
-    return Measures(values, np.stack([_picture(plane) for plane in planes]))
+    return Measures(values, np.stack([coarse_picture(plane) for plane in planes]))
 
 
 def result_measures(
@@ -181,13 +180,3 @@ def _roughness(image: torch.Tensor) -> list[float]:
         some = image.index_select(across, torch.tensor(_some(image.shape[across])))
         rough.append(float(some.diff(n=2, dim=axis).square().mean().sqrt()) / spread)
     return rough
-
-
-def _picture(image: torch.Tensor) -> NDArray[np.float32]:
-    pool = functional.adaptive_avg_pool3d if image.ndim == 4 else functional.adaptive_avg_pool2d
-    blocks = pool(image[None], _PICTURE)[0].flatten(1)
-    blocks = blocks - blocks.mean(dim=1, keepdim=True)
-    norms = blocks.norm(dim=1, keepdim=True)
-    shape = (len(image), *[_PICTURE] * (image.ndim - 1))
-    picture: NDArray[np.float32] = (blocks / norms.clamp_min(1e-6)).reshape(shape).numpy()
-    return picture

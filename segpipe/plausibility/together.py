@@ -23,7 +23,7 @@ _USUAL = 2.5  # standard deviations of the logarithm above its mean
 _FEW = 10  # cases, with which the limit is 1.4 times as far above
 _LEFT_OUT = 100  # cases whose distance is measured, each without itself
 _SAME = 1e-6  # spread of a measure that all cases share
-_BLOCKS_3D = 3  # along each axis of the picture, so that it does not outweigh the rest
+_TIMES = 2  # as coarse along each axis as the picture, which would outweigh the rest
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,8 @@ def _row(measured: Measures, names: Sequence[str]) -> NDArray[np.float64]:
         for name in names
     ]
     picture = measured.pictures.mean(axis=0)
-    if picture.ndim == 4:
-        blocks = picture.shape[1] // _BLOCKS_3D
-        shape = [n for _ in range(3) for n in (_BLOCKS_3D, blocks)]
-        picture = picture.reshape(len(picture), *shape).mean(axis=(2, 4, 6))
+    shape = [own for length in picture.shape[1:] for own in (length // _TIMES, _TIMES)]
+    picture = picture.reshape(len(picture), *shape).mean(axis=tuple(range(2, len(shape) + 1, 2)))
     return np.array([*values, *picture.ravel().tolist()])
 
 

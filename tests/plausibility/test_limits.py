@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from segpipe.errors import SegpipeError
 from segpipe.plausibility import Limits, Measures, limits_path
 
-RAMP = np.linspace(-1, 1, 36, dtype=np.float32).reshape(1, 1, 6, 6)
+RAMP = np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 1, 12, 12)
 PICTURE = RAMP / np.sqrt(np.square(RAMP).sum())
 
 
@@ -74,9 +74,12 @@ def test_what_lies_outside_is_told_with_the_training_cases(limits, changes, said
 
 
 def test_a_picture_unlike_the_others_is_told(limits):
-    (warning,) = limits.warnings(case(picture=PICTURE[:, :, ::-1]))
+    warnings = limits.warnings(case(picture=PICTURE[:, :, ::-1]))
 
-    assert warning.startswith("likeness to the mean of the training cases (1: the same) is -")
+    assert any(
+        warning.startswith("likeness to the mean of the training cases (1: the same) is -")
+        for warning in warnings
+    )
 
 
 @pytest.mark.parametrize("changes", [{"uncertainty": 0.0}, {"pieces__liver": 0.0}, {"spacing__x": 1.05}])
@@ -193,3 +196,30 @@ def test_few_others_of_the_same_kind_are_odd_together():
     limits = Limits.of([spread_out(seed) for seed in range(80)], ["abc"], {})
 
     assert sum(bool(limits.warnings(spread_out(seed))) for seed in range(1000, 1200)) <= 10
+
+
+def lying(seed, turn=lambda picture: picture):
+    """Return a case whose picture is a ramp along both axes, with noise."""
+    random = np.random.default_rng(seed)
+    noisy = turn(PICTURE + random.normal(0, 0.05, PICTURE.shape).astype(np.float32))
+    return case(seed % 5, picture=np.ascontiguousarray(noisy / np.sqrt(np.square(noisy).sum())))
+
+
+def test_a_case_that_lies_upside_down_is_told():
+    limits = Limits.of([lying(seed) for seed in range(30)], ["abc"], {})
+
+    warnings = limits.warnings(lying(100, lambda picture: picture[:, :, ::-1]))
+
+    assert any(
+        warning.startswith("what its likeness to the training cases is more than when mirrored along x is -")
+        for warning in warnings
+    )
+    assert limits.warnings(lying(101)) == []
+
+
+def test_training_cases_that_lie_either_way_do_not_tell_which_is_right():
+    cases = [lying(seed, lambda p, seed=seed: p[:, :, :: 1 - 2 * (seed % 2)]) for seed in range(30)]
+
+    limits = Limits.of(cases, ["abc"], {})
+
+    assert not [name for name in limits.ranges if name == "facing/mirrored along x"]
