@@ -22,6 +22,7 @@ LIMITS_SUFFIX = ".limits.json"
 FEWEST_CASES = 5
 _VERSION = 1
 _FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
+_FEWEST_TO_TELL = 20  # fewer lie one way by chance
 _FEW = 10  # with so many cases the margin is twice as wide
 
 
@@ -74,9 +75,7 @@ class Limits:
         for name in names:
             own = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
             if name.startswith(FACING):
-                if (
-                    np.percentile(own, _FEW_OTHERWISE) > 0
-                ):  # else the training cases do not tell which way is right
+                if _tells_which_way(own):
                     ranges[name] = (min(*own, 0.0), max(own))
             elif own:
                 ranges[name] = (min(own), max(own))
@@ -171,6 +170,11 @@ def limits_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
     if len(weights) == 1:
         return weights[0].with_suffix(LIMITS_SUFFIX)
     return weights[0].with_name(f"ensemble-{json_sha256(list(weights_sha256))[:8]}{LIMITS_SUFFIX}")
+
+
+def _tells_which_way(more: Sequence[float]) -> bool:
+    """Return whether nearly all training cases are more like the others as they lie than otherwise."""
+    return len(more) >= _FEWEST_TO_TELL and float(np.percentile(more, _FEW_OTHERWISE)) > 0
 
 
 def _of_result(name: str) -> bool:
