@@ -86,3 +86,14 @@ def test_command_prints_what_it_wrote_or_one_message(finished_run, copied, tmp_p
     assert "model.pt" in first.output
     assert second.exit_code == 2
     assert "--replace" in second.output
+
+
+def test_limits_of_the_weights_that_were_there_go_with_them(finished_run, copied):
+    """They say what other training cases were; predict would refuse them."""
+    stale = copied / "models" / "model.limits.json"
+    promote(finished_run / "best.pt", copied)
+    stale.write_text("{}")
+
+    promote(finished_run / "best.pt", copied, replace=True)
+
+    assert not stale.exists()
