@@ -67,9 +67,7 @@ FAMILIES: Mapping[str, Family] = {
     "ends": Family("share of voxels at the {of} intensity", "", 0.02),
     "roughness": Family("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
     LIKENESS: Family("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
-    FACING: Family(
-        "what its likeness to the training cases is more than when {of}", "", 0.02, margin=0.0, high=False
-    ),
+    FACING: Family("likeness to the training cases, less that when {of},", "", 0.02, margin=0.0, high=False),
     "uncertainty": Family("uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False),
     "volume": Family("volume of {of}", " ml", 0.05, _magnitude),
     "area": Family("area of {of}", " pixels", 0.2, _magnitude),

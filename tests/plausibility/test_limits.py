@@ -211,7 +211,7 @@ def test_a_case_that_lies_upside_down_is_told():
     warnings = limits.warnings(lying(100, lambda picture: picture[:, :, ::-1]))
 
     assert any(
-        warning.startswith("what its likeness to the training cases is more than when mirrored along x is -")
+        warning.startswith("likeness to the training cases, less that when mirrored along x, is -")
         for warning in warnings
     )
     assert limits.warnings(lying(101)) == []
