@@ -271,7 +271,14 @@ def _bare_name(path: str) -> str:
 
 
 def unlisted(folder: Path, cases: Iterable[FoundCase], parts: Sequence[str], description: str) -> list[str]:
-    """Say which scans in the usual folders a description passes over."""
+    """Say which scans in some folders of a data set a description or table passes over.
+
+    Args:
+        folder: of the data set.
+        cases: that are listed.
+        parts: folders below it to look in; an empty text is the whole.
+        description: which lists the cases, for people.
+    """
     listed = {file for case in cases for file in case.files}
     extra = [path for path in _scans_in(folder, parts) if path not in listed]
     return [f"{len(extra)} scans are not listed in {description}: {shown(extra)}"] if extra else []
@@ -280,4 +287,6 @@ def unlisted(folder: Path, cases: Iterable[FoundCase], parts: Sequence[str], des
 def _scans_in(folder: Path, parts: Sequence[str]) -> Iterator[str]:
     for part in parts:
         if (folder / part).is_dir():
-            yield from (f"{part}/{path}" for _, path in listed_scans(folder / part, strict=False))
+            yield from (
+                PurePosixPath(part, path).as_posix() for _, path in listed_scans(folder / part, strict=False)
+            )

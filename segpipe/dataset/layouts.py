@@ -25,6 +25,7 @@ from segpipe.dataset.templates import pairs_by_templates
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import read_json
 from segpipe.volumes import Scan, VolumeFormat
+from segpipe.volumes.dicom_headers import label_objects
 
 _DESCRIPTION = "dataset.json"
 _SERIES, _PICTURES = "DICOM", "PNG or JPEG"
@@ -107,7 +108,18 @@ def _by_names(folder: Path) -> list[FoundCase]:
     is_drawn_on_series = len(found) == 2 and _SERIES in found and _PICTURES not in found
     if not is_drawn_on_series:
         _require_one_format([scan for scan, _ in scans], folder)
-    cases = pairs_by_words([(scan.name, path) for scan, path in scans], str(folder))
+    try:
+        cases = pairs_by_words([(scan.name, path) for scan, path in scans], str(folder))
+    except SegpipeError as error:
+        objects = label_objects(folder) if _SERIES in found else []
+        if not objects:
+            raise
+        names = shown(path.relative_to(folder).as_posix() for path in objects)
+        raise SegpipeError(
+            f"{folder}: {names}: segmentations and structure sets of DICOM are not read; convert each to a label map "
+            "in NIfTI (dcmqi's segimage2itkimage --mergeSegments, plastimatch convert) and lay it beside its series as "
+            "NAME_mask.nii.gz"
+        ) from error
     if is_drawn_on_series and not all(_is_drawn_on_series(case, family_of) for case in cases):
         _require_one_format([scan for scan, _ in scans], folder)
     return cases

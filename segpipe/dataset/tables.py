@@ -20,6 +20,7 @@ from segpipe.dataset.found_cases import (
     part_named,
     path_below,
     require_present,
+    unlisted,
     with_parts,
 )
 from segpipe.errors import SegpipeError, shown
@@ -106,6 +107,7 @@ def cases_of_table(folder: Path, path: Path) -> Layout:
     ignored = [columns.names[position] for position in columns.others if columns.names[position]]
     if ignored:
         notes.append(f"{path.name}: not used are the columns {shown(ignored)}")
+    notes += unlisted(folder, cases, [""], path.name)
     return Layout(f"the table {path.name}", cases, notes=notes)
 
 

@@ -55,6 +55,13 @@ _DERIVED_CLASSES = frozenset(  # have rows and columns, yet hold labels or doses
         "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
     }
 )
+_LABEL_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
+        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
+        "1.2.840.10008.5.1.4.1.1.481.3",  # RT Structure Set
+    }
+)
 _READING_ERRORS = (
     InvalidDicomError,
     EOFError,
@@ -194,6 +201,24 @@ def holds_images(folder: Path) -> bool:
         if _is_image(header):
             return True
     return False
+
+
+def label_objects(folder: Path) -> list[Path]:
+    """List the DICOM objects in a folder and below it that hold labels or contours: segmentations, structure sets.
+
+    Raises:
+        SegpipeError: a folder or file cannot be opened.
+    """
+    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
+    return [path for below in folders for path in dicom_files(below) if _holds_labels(path)]
+
+
+def _holds_labels(path: Path) -> bool:
+    try:
+        header, _ = _read(path)
+    except SegpipeError:
+        return False
+    return str(header.get("SOPClassUID", "")) in _LABEL_CLASSES
 
 
 def dicom_files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pydicom
 import pytest
 from made_sets import KNOWN, SIZE, require_sound, write_labels, write_set
 
@@ -147,6 +148,27 @@ def test_series_with_label_maps_of_another_format(tmp_path, series, label):
     assert [(case.images, case.label) for case in created.manifest.training] == [
         ((series.format(number),), label.format(number)) for number in (1, 2)
     ]
+
+
+@pytest.mark.parametrize(
+    "sop_class",
+    ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.3"],
+    ids=["segmentation", "label map segmentation", "structure set"],
+)
+@pytest.mark.parametrize("place", ["p1/drawn.dcm", "drawn.dcm", "p1/rt/drawn.dcm"])
+def test_label_objects_of_dicom_are_named(tmp_path, sop_class, place):
+    top = tmp_path / "set"
+    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1, 1, 1]))
+    write_series(np.random.default_rng(0).integers(1, 200, SIZE).astype(np.int16), grid, top / "p1")
+    drawn = pydicom.dcmread(next((top / "p1").iterdir()))
+    drawn.SOPClassUID = sop_class
+    (top / place).parent.mkdir(exist_ok=True)
+    drawn.save_as(top / place)
+
+    with pytest.raises(
+        SegpipeError, match=f": {place}: segmentations and structure sets of DICOM are not read; conv"
+    ):
+        create_manifest(top, **KNOWN)
 
 
 def test_images_of_two_formats_are_refused_beside_series_too(tmp_path):
