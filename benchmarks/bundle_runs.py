@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -163,6 +164,12 @@ def _processor_seconds() -> float:
 def read_lines(results: Path) -> list[dict[str, Any]]:
     """Return the lines of a results file; none where there is no file."""
     return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+
+
+def whole_minutes(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the mean processor minutes of the runs that were not broken off and resumed, - where all were."""
+    whole = [run["cpu_minutes"] for run in runs if not run["resumed"]]
+    return f"{statistics.fmean(whole):.1f}" if whole else "-"
 
 
 def append_line(results: Path, line: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bundle_runs import ROOT, Training, append_line, read_lines
+from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
 from segpipe.provenance import commit
 
@@ -107,11 +107,10 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         mean = statistics.fmean(_mean(run) for run in runs)
         gains = [_mean(run) - own[run["fold"]] for run in runs if run["fold"] in own]
         against = ", ".join(f"{gain:+.4f}" for gain in gains) or "-"
-        whole = [run["cpu_minutes"] for run in runs if not run["resumed"]]
-        cost = f"{statistics.fmean(whole):.1f}" if whole else "-"
         folds = ",".join(str(run["fold"]) for run in runs)
         commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
         dice = f"{anterior:.4f} | {posterior:.4f} | {mean:.4f} | {against}"
+        cost = whole_minutes(runs)
         rows.append((folds, -mean, f"| {variant} | {version} | {folds} | {dice} | {cost} | {commits} |"))
     for _, _, text in sorted(rows):
         print(text)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from bundle_runs import ROOT, Training, append_line, read_lines
+from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
 from segpipe.planning import Wishes, plan_bundle
 from segpipe.provenance import commit
@@ -72,14 +72,12 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         groups.setdefault((line["set"], line["bundle"], line["configuration"]), []).append(line)
     for key, runs in sorted(groups.items()):
         folds = ",".join(str(run["fold"]) for run in sorted(runs, key=lambda run: run["fold"]))
-        dice, pooled, minutes = (
-            statistics.fmean(run[name] for run in runs) for name in ("dice", "pooled", "cpu_minutes")
-        )
+        dice, pooled = (statistics.fmean(run[name] for run in runs) for name in ("dice", "pooled"))
         peak = max(run["peak_gb"] for run in runs)
         wanted = runs[0]["planned_gb"]
         commits = ", ".join(sorted({str(run["commit"]) for run in runs}))
         said = "-" if wanted is None else f"{wanted:.2f}"
-        found = f"{dice:.4f} | {pooled:.4f} | {minutes:.1f} | {peak:.2f} | {said}"
+        found = f"{dice:.4f} | {pooled:.4f} | {whole_minutes(runs)} | {peak:.2f} | {said}"
         print(f"| {' | '.join(key)} | {folds} | {found} | {commits} |")
 
 

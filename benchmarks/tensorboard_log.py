@@ -25,9 +25,10 @@ from monai.bundle import ConfigWorkflow
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
+from segpipe.provenance import commit
 from segpipe.training import TrainingScalars
 from segpipe.training.gradient_norm import GradientNorm
-from segpipe.training.run_folder import commit, processor_name
+from segpipe.training.run_folder import processor_name
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLES = ("ct_covid_unet", "ct_covid_segnet", "mri_hippocampus_unet")
