@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import Activationsd, AsDiscreted, EnsureTyped, Invertd
 from monai.utils import ensure_tuple_rep
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
@@ -32,6 +33,7 @@ from segpipe.inference.streaming import (
 from segpipe.inference.way_back import WayBack
 from segpipe.labels import whole_numbers
 from segpipe.plausibility import Measures, Watched, image_measures, scan_measures
+from segpipe.transforms import CTIntensityd
 from segpipe.volumes import Grid
 
 _LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
@@ -131,11 +133,22 @@ class Segmenter:
             loaded: `(C, x, y[, z])` as `bundle.read` gives it; transforms may change it.
             grid: that it lies on.
         """
-        by_slices = self.by_slices(grid)
-        of_scan = scan_measures(loaded.as_tensor().numpy(), grid, by_slices=by_slices)
-        image = self.prepare(loaded)
+        by_slices, key, steps = self.by_slices(grid), self.bundle.image_key, self.bundle.preprocessing
+        scale = self._scaling_steps()
+        with self._lock:
+            scaled = steps({key: loaded}, end=scale)
+            voxels = scaled[key].as_tensor().numpy()
+            of_scan = scan_measures(voxels, grid, by_slices=by_slices, scaled=scale > 0)
+            image = steps(scaled, start=scale)[key]
         own = image_measures(image.as_tensor(), by_slices=by_slices)
-        return image, replace(own, values=of_scan | own.values)
+        lying = aff2axcodes(image.affine) if image.ndim > _SLICE_DIMS else None
+        return image, replace(own, values=of_scan | own.values, axcodes=lying)
+
+    def _scaling_steps(self) -> int:
+        """Return how many steps bring CT of either kind to one scale; 0 where intensities stay as files have them."""
+        steps = self.bundle.preprocessing.transforms
+        places = [place for place, step in enumerate(steps, start=1) if isinstance(step, CTIntensityd)]
+        return max(places, default=0)
 
     def segment(
         self,

@@ -47,7 +47,7 @@ from segpipe.inference.ledger import Entry, Ledger, State, publish, staged_files
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures import grey_levels
 from segpipe.pictures.scan_picture import scan_picture
-from segpipe.plausibility import Measures, result_measures
+from segpipe.plausibility import Measures
 from segpipe.volumes import (
     IGNORED_MARK,
     Grid,
@@ -382,11 +382,10 @@ class CohortRun:
         limits, measures = self.bundle.limits, segmented.measures
         if limits is None or measures is None:
             return None
-        by_slices = self.segmenter.by_slices(segmented.header.grid)
-        found = result_measures(
-            segmented.segmentation.labels, volumes, segmented.segmentation.uncertainty, by_slices=by_slices
-        )
-        return tuple(limits.warnings(replace(measures, values=measures.values | found)))
+        grid, found = segmented.header.grid, segmented.segmentation
+        by_slices = self.segmenter.by_slices(grid)
+        measures = measures.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
+        return tuple(limits.warnings(measures))
 
     def _remove_replaced(self, entry: Entry) -> None:
         """Remove what an earlier run wrote under other names, such as a label map in another format."""

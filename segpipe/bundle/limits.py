@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import require_writable
 from segpipe.inference.volumetry import class_volumes
 from segpipe.networks.weights import read_sidecar
-from segpipe.plausibility import Limits, Measures, limits_path, result_measures
+from segpipe.plausibility import Limits, Measures, limits_path
 from segpipe.volumes import Grid
 
 
@@ -102,8 +101,7 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
     image, of_scan = segmenter.prepared(loaded, grid)
     found = segmenter.segment(image, grid, uncertainty=True)
     volumes = class_volumes(found.labels, bundle.labels.names, grid.spacing_mm)
-    of_result = result_measures(found.labels, volumes, found.uncertainty, by_slices=by_slices)
-    return replace(of_scan, values=of_scan.values | of_result)
+    return of_scan.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
 
 
 def _seen(weights: Sequence[Path]) -> dict[str, str]:

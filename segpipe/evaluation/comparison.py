@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
-from segpipe.evaluation.intervals import Interval, mean_intervals, paired_differences
+from segpipe.evaluation.intervals import Interval, mean_intervals, paired_differences, sign_flip_p_values
 from segpipe.evaluation.metrics import METRICS
 
+T = TypeVar("T")
 _LOWER_IS_BETTER = ("hd95_mm", "asd_mm", "volume_error_ml", "volume_error_percent")
 _OF_ITS_SIZE = ("volume_error_ml", "volume_error_percent")  # too much is as bad as too little
+_LEVEL = 0.05  # of p-values
 _UNITS = {"hd95_mm": " mm", "asd_mm": " mm", "volume_error_ml": " ml", "volume_error_percent": " %"}
 
 
@@ -26,19 +29,32 @@ class Difference:
         metric: of `METRICS`; of volume errors it is their size that is compared.
         class_name: the class, or `MEAN_OF_CLASSES`.
         interval: of the mean difference.
+        p_value: how often chance alone would part them as far, see `sign_flip_p_values`.
+        failed: of each model, in how many cases it has no value because it failed where the other has one: an infinite
+            distance, or the precision of nothing found.
     """
 
     metric: str
     class_name: str
     interval: Interval
+    p_value: float
+    failed: tuple[int, int] = (0, 0)
+
+    @property
+    def ahead(self) -> int:
+        """0 if the first model has the better mean, 1 if the second has."""
+        return int((self.interval.mean > 0) == (self.metric in _LOWER_IS_BETTER))
 
     @property
     def better(self) -> int | None:
-        """0 if the first model is better, 1 if the second is; None where the cases do not tell them apart."""
+        """0 if the first model is better, 1 if the second is; None where the cases do not tell them apart.
+
+        The interval leaves out 0, a sign-flip test agrees, and the better one has not failed in cases of the other.
+        """
         own = self.interval
-        if not own.is_known or own.low <= 0 <= own.high:
+        if not own.is_known or own.low <= 0 <= own.high or self.p_value > _LEVEL or self.failed[self.ahead]:
             return None
-        return int((own.mean > 0) == (self.metric in _LOWER_IS_BETTER))
+        return self.ahead
 
     def in_words(self, names: Sequence[str]) -> str:
         """Return a sentence.
@@ -63,11 +79,19 @@ class Difference:
         ends = sorted((own.low, own.high) if own.mean >= 0 else (-own.high, -own.low))
         span = f"95 % interval {ends[0]:.3g} to {ends[1]:.3g}, {whose}"
         higher, lower = names if own.mean >= 0 else tuple(names)[::-1]
-        if self.better is None:
+        said = f"{what}: {higher} is {size} above {lower} ({span}): "
+        if self.better is not None:
+            return f"{said}{names[self.better]} is better."
+        failed = self.failed[self.ahead]
+        if failed:
             return (
-                f"{what}: {higher} is {size} above {lower} ({span}): these cases do not tell the two apart."
+                f"{said}that leaves out {counted(failed, 'case')} in which {names[self.ahead]} has no value, since it "
+                "missed the structure or found one that is not there: neither is called better."
             )
-        return f"{what}: {higher} is {size} above {lower} ({span}): {names[self.better]} is better."
+        unsure = ""
+        if not own.low <= 0 <= own.high:
+            unsure = f"the interval leaves out 0, but a sign-flip test says p = {self.p_value:.2g}: "
+        return f"{said}{unsure}these cases do not tell the two apart."
 
 
 @dataclass(frozen=True)
@@ -126,9 +150,22 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     drawn = patients if first.patients else others
     names = (*first.class_names, MEAN_OF_CLASSES)
     differences = _by_class(paired_differences(ours, theirs, drawn), names)
+    p_values = _by_class(sign_flip_p_values(ours, theirs, drawn), names)
+    failures = [
+        _by_class(_failures(own, other, len(names)), names) for own, other in ((ours, theirs), (theirs, ours))
+    ]
     return Comparison(
         {
-            name: {metric: Difference(metric, name, own) for metric, own in of_class.items()}
+            name: {
+                metric: Difference(
+                    metric,
+                    name,
+                    own,
+                    p_values[name][metric],
+                    (failures[0][name][metric], failures[1][name][metric]),
+                )
+                for metric, own in of_class.items()
+            }
             for name, of_class in differences.items()
         },
         means=tuple(_by_class(mean_intervals(own, drawn), names) for own in (ours, theirs)),
@@ -140,9 +177,16 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     )
 
 
-def _by_class(intervals: Sequence[Interval], names: Sequence[str]) -> dict[str, dict[str, Interval]]:
-    """Return class -> metric -> interval of columns as `_chosen` has them."""
-    own = iter(intervals)
+def _failures(own: NDArray[np.float64], other: NDArray[np.float64], classes: int) -> list[int]:
+    """Return of each column the cases in which a model failed and has no value, and the other has one."""
+    precision = np.repeat([metric == "precision" for metric in METRICS], classes)
+    failed = np.isinf(own) | (np.isnan(own) & precision)
+    return list(map(int, (failed & np.isfinite(other)).sum(axis=0)))
+
+
+def _by_class(columns: Sequence[T], names: Sequence[str]) -> dict[str, dict[str, T]]:
+    """Return class -> metric -> what is told of columns as `_chosen` has them."""
+    own = iter(columns)
     by_metric = {metric: {name: next(own) for name in names} for metric in METRICS}
     return {name: {metric: by_metric[metric][name] for metric in METRICS} for name in names}
 

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
+_ROUNDING_MM = (
+    1e-4  # by which grids that count as one may differ: it must not decide what lies at the tolerance
+)
 _LEAF_SIZE = 32  # a seventh faster than 16 on two million surface voxels
 Mask = NDArray[np.bool_]
 Millimetres = NDArray[np.float64]
@@ -54,9 +57,11 @@ class SurfaceDistances:
     def dice(self, tolerance_mm: float) -> float:
         """Return the share of both surfaces' voxels that lie at most so far from the other; nan without any surface.
 
+        A distance of the tolerance counts, though affines in float32 make it a little more.
+
         Source: Nikolov et al., arXiv:1809.04430; counted by voxels, as MONAI's SurfaceDiceMetric.
         """
-        return float((self._both <= tolerance_mm).mean()) if self._both.size else float("nan")
+        return float((self._both <= tolerance_mm + _ROUNDING_MM).mean()) if self._both.size else float("nan")
 
 
 def surface_distances(prediction: Mask, reference: Mask, axes_mm: ArrayLike) -> SurfaceDistances:

@@ -34,6 +34,7 @@ class Family:
         margin: the same as a share of their range; of few cases it is more.
         scale: on which values are compared: as they are, by their ratio, or by their order of magnitude.
         low: whether too low is a finding.
+        enough: a value from here on is never too low.
         high: whether too high is one.
     """
 
@@ -43,6 +44,7 @@ class Family:
     scale: Callable[[float], float] = _linear
     margin: float = 0.25
     low: bool = True
+    enough: float = math.inf
     high: bool = True
 
     def told(self, of: str, value: float, lowest: float, highest: float) -> str:
@@ -63,11 +65,14 @@ FAMILIES: Mapping[str, Family] = {
     "extent": Family("length along {of}", " mm", math.log(1.1), _ratio),
     "size": Family("size along {of}", " pixels", math.log(1.1), _ratio),
     "intensity": Family("{of} of the intensities", "", 0.2, _magnitude),
+    "scaled": Family("{of} of the intensities, as the bundle scales them to 0 to 1,", "", 0.05),
     "tone": Family("place of the {of} between the darkest and the brightest", "", 0.05),
     "ends": Family("share of voxels at the {of} intensity", "", 0.02),
     "roughness": Family("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
     LIKENESS: Family("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
-    FACING: Family("likeness to the training cases, less that when {of},", "", 0.02, margin=0.0, high=False),
+    FACING: Family(
+        "likeness to the training cases, less that when {of},", "", 0.02, margin=0.0, enough=0.0, high=False
+    ),
     "uncertainty": Family("uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False),
     "volume": Family("volume of {of}", " ml", 0.05, _magnitude),
     "area": Family("area of {of}", " pixels", 0.2, _magnitude),
@@ -75,3 +80,13 @@ FAMILIES: Mapping[str, Family] = {
     "centre": Family("centre of what was found, along {of}, as a share of the scan,", "", 0.05),
     FOUND: Family("nothing was found", "", 0.0, high=False),
 }
+
+
+def require_measure(name: str) -> None:
+    """Refuse a name that is no measure's.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if name.partition("/")[0] not in FAMILIES:
+        raise ValueError(f"no measure is {name}")

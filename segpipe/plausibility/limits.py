@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
-from segpipe.plausibility.families import FACING, FAMILIES, FOUND, Family
+from segpipe.plausibility.families import FACING, FAMILIES, FOUND, Family, require_measure
 from segpipe.plausibility.measures import Measures
-from segpipe.plausibility.pictures import compared
+from segpipe.plausibility.pictures import compared, require_picture
 from segpipe.plausibility.together import Together
 
 LIMITS_SUFFIX = ".limits.json"
@@ -75,15 +75,16 @@ class Limits:
         for name in names:
             own = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
             if name.startswith(FACING):
-                if _tells_which_way(own):
-                    ranges[name] = (min(*own, 0.0), max(own))
-            elif own:
+                own = own if _tells_which_way(own) else []
+            if own:
                 ranges[name] = (min(own), max(own))
         together = Together.of(measured)
         return cls(ranges, picture, together, len(measured), tuple(weights_sha256), dict(about))
 
     def warnings(self, measured: Measures) -> list[str]:
         """Say what of a scan lies outside; what lies farthest out comes first."""
+        if measured.pictures.shape[1:] != self.picture.shape:
+            return ["it has other dimensions or channels than the training cases"]
         values = measured.values | compared(measured.pictures, self.picture)
         if not values.get(FOUND, 1.0) and FOUND in self.ranges and self.ranges[FOUND][0] > 0:
             values = {name: value for name, value in values.items() if not _of_result(name)}
@@ -112,6 +113,7 @@ class Limits:
         """Return how far a value lies outside, in widths of the margin; 0 or less within."""
         low, high, own = (family.scale(number) for number in (lowest, highest, value))
         margin = max((high - low) * family.margin * (1 + _FEW / self.cases), family.slack)
+        low = min(low, family.enough)
         below = (low - own) / margin - 1 if family.low else -1.0
         above = (own - high) / margin - 1 if family.high else -1.0
         return max(below, above)
@@ -148,14 +150,18 @@ class Limits:
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']}, must be {_VERSION}")
             ranges = {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
-            unknown = [name for name in ranges if name.partition("/")[0] not in FAMILIES]
-            if unknown:
-                raise ValueError(f"no measure is {unknown[0]}")
+            for name, (low, high) in ranges.items():
+                require_measure(name)
+                if not -math.inf < low <= high < math.inf:
+                    raise ValueError(f"{name} is from {low:g} to {high:g}")
+            picture = require_picture(np.asarray(content["picture"], np.float32))
+            if not isinstance(content["cases"], int) or content["cases"] < FEWEST_CASES:
+                raise ValueError(f"it is of {content['cases']} cases")
             return cls(
                 ranges,
-                np.asarray(content["picture"], np.float32),
-                Together.of_plain(content["together"]),
-                int(content["cases"]),
+                picture,
+                Together.of_plain(content["together"], picture.shape),
+                content["cases"],
                 tuple(map(str, content["weights_sha256"])),
                 dict(content["about"]),
             )

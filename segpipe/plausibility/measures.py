@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -31,10 +32,36 @@ class Measures:
         values: "family" or "family/of" -> value, see `segpipe.plausibility.families`.
         pictures: `(n, C, 12, 12)` or `(n, C, 6, 6, 6)`, see `coarse_picture`; several of a volume that goes through by
             slices.
+        axcodes: how the axes of the volume lie that the network got, such as R, A, S; None for a slice.
     """
 
     values: dict[str, float]
     pictures: NDArray[np.float32]
+    axcodes: tuple[str, ...] | None = None
+
+    def with_result(
+        self,
+        labels: NDArray[np.integer],
+        grid: Grid,
+        volumes: Sequence[ClassVolume],
+        uncertainty: float | None,
+        *,
+        by_slices: bool,
+    ) -> Measures:
+        """Return them with what the network found, laid as the network saw it, however the file lies.
+
+        Args:
+            labels: class indices `(x, y[, z])`.
+            grid: they lie on.
+            volumes: of the same.
+            uncertainty: see `result_measures`.
+            by_slices: see `result_measures`.
+        """
+        if self.axcodes is not None:
+            turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(self.axcodes))
+            labels = apply_orientation(labels, turn)
+        found = result_measures(labels, volumes, uncertainty, by_slices=by_slices)
+        return replace(self, values=self.values | found)
 
 
 @dataclass
@@ -72,22 +99,23 @@ class Watched:
         return self.total / self.voxels if self.voxels else None
 
 
-def scan_measures(voxels: NDArray[np.generic], grid: Grid, *, by_slices: bool) -> dict[str, float]:
+def scan_measures(
+    voxels: NDArray[np.generic], grid: Grid, *, by_slices: bool, scaled: bool = False
+) -> dict[str, float]:
     """Measure a scan as its file has it.
 
     Args:
-        voxels: `(C, x, y[, z])`.
+        voxels: `(C, x, y[, z])`, as they are stored or, `scaled`, from 0 to 1.
         grid: they lie on.
         by_slices: whether the network gets slices, of whatever spacing and number.
+        scaled: whether the bundle has brought the intensities to one scale, such as those of CT in HU or 8 bit.
 
     Returns:
-        spacing and length in mm along R, A and S, of slices their size in pixels; of each channel percentiles of the
+        spacing and length in mm along R, A and S, unless the network gets slices; of each channel percentiles of the
         intensities, where they lie between the lowest and the highest, and the shares of voxels at these two.
     """
     values: dict[str, float] = {}
-    if by_slices:
-        values |= {f"size/{axis}": float(length) for axis, length in zip("xy", grid.size, strict=False)}
-    else:
+    if not by_slices:
         order = np.abs(grid.affine[:3, :3]).argmax(axis=0)  # of oblique scans the nearest axis
         for axis, length, spacing in zip(order, grid.size, grid.spacing_mm, strict=True):
             values[f"spacing/{_AXES[axis]}"] = spacing
@@ -99,7 +127,8 @@ def scan_measures(voxels: NDArray[np.generic], grid: Grid, *, by_slices: bool) -
         shares = [*_PERCENTILES.values(), *_TONES.values()]
         at = dict(zip(shares, np.percentile(sample, shares).tolist(), strict=True))
         low, span = at[_LOW], (at[_HIGH] - at[_LOW]) or 1.0
-        values |= {f"intensity/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
+        family = "scaled" if scaled else "intensity"
+        values |= {f"{family}/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
         values |= {f"tone/{name}{of}": (at[share] - low) / span for name, share in _TONES.items()}
         values[f"ends/lowest{of}"] = float((sample == sample.min()).mean())
         values[f"ends/highest{of}"] = float((sample == sample.max()).mean())
@@ -107,7 +136,7 @@ def scan_measures(voxels: NDArray[np.generic], grid: Grid, *, by_slices: bool) -
 
 
 def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
-    """Measure what the network gets: its roughness along each axis, and the whole in coarse blocks.
+    """Measure what the network gets: its roughness along each axis, the size of slices, and the whole in coarse blocks.
 
     Args:
         image: float `(C, x, y[, z])`, on the bundle's spacing and scale.
@@ -117,6 +146,8 @@ def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
     planes = own.movedim(-1, 0)[_some(own.shape[-1])] if by_slices and own.ndim == 4 else own[None]
     rough = np.median([_roughness(plane) for plane in planes], axis=0)
     values = {f"roughness/{axis}": float(value) for axis, value in zip(_AXES, rough.tolist(), strict=False)}
+    if by_slices:
+        values |= {f"size/{axis}": float(length) for axis, length in zip("xy", own.shape[1:], strict=False)}
     return Measures(values, np.stack([coarse_picture(plane) for plane in planes]))
 
 
@@ -130,7 +161,7 @@ def result_measures(
     """Measure what the network found.
 
     Args:
-        labels: class indices `(x, y[, z])`.
+        labels: class indices `(x, y[, z])`, laid as the network saw them.
         volumes: of the same.
         uncertainty: mean entropy where it found something; None where it found nothing.
         by_slices: whether it saw slices; the largest area of a class in any of them counts then, and the pieces there.

@@ -39,6 +39,19 @@ def coarse_picture(image: torch.Tensor) -> NDArray[np.float32]:
     return picture
 
 
+def require_picture(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a mean of pictures.
+
+    Raises:
+        ValueError: it is none.
+    """
+    dims = picture.ndim - 1
+    sizes = (_BLOCKS.get(dims, 0),) * dims
+    if not sizes or picture.shape[1:] != sizes or not picture.size or not np.isfinite(picture).all():
+        raise ValueError("its picture is none")
+    return picture
+
+
 def compared(pictures: NDArray[np.float32], mean: NDArray[np.float32]) -> dict[str, float]:
     """Compare pictures with the mean of others.
 
@@ -50,8 +63,6 @@ def compared(pictures: NDArray[np.float32], mean: NDArray[np.float32]) -> dict[s
         the likeness, a correlation from -1 to 1, and for each axis and pair of axes how much that is more than
         the likeness of the picture mirrored along the one, or turned by a quarter in the other.
     """
-    if pictures.shape[1:] != mean.shape:
-        return {}
     own = _likeness(pictures, mean)
     axes = range(2, pictures.ndim)
     values = {LIKENESS: own}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.plausibility.families import FAMILIES, FOUND
+from segpipe.plausibility.families import FAMILIES, FOUND, require_measure
 from segpipe.plausibility.measures import Measures
 
 _SHRINKAGE = 0.5  # of the correlations
@@ -77,17 +77,30 @@ class Together:
         }
 
     @classmethod
-    def of_plain(cls, content: Mapping[str, Any]) -> Together:
+    def of_plain(cls, content: Mapping[str, Any], picture: tuple[int, ...]) -> Together:
         """Take it from JSON's types.
 
+        Args:
+            content: of `plain`.
+            picture: shape of the mean picture.
+
         Raises:
-            ValueError: its parts do not fit each other.
+            ValueError: its parts do not fit each other, or a number is none.
         """
+        names = tuple(map(str, content["names"]))
+        for name in names:
+            require_measure(name)
         mean, spread = (np.array(content[name].split(), float) for name in ("mean", "spread"))
         precision = np.array([row.split() for row in content["precision"]], float)
-        if not mean.shape == spread.shape == precision.shape[:1] == precision.shape[1:]:
+        places = len(names) + picture[0] * math.prod(length // _TIMES for length in picture[1:])
+        if not (places,) == mean.shape == spread.shape == precision.shape[:1] == precision.shape[1:]:
             raise ValueError("its measures taken together are not of one number")
-        return cls(tuple(content["names"]), mean, spread, precision, float(content["usual"]))
+        usual = float(content["usual"])
+        if not (np.isfinite(mean).all() and np.isfinite(precision).all() and (spread > 0).all()):
+            raise ValueError("its measures taken together hold what is no number")
+        if not 0 < usual < math.inf:
+            raise ValueError(f"what is usual of its measures taken together is {usual:g}")
+        return cls(names, mean, spread, precision, usual)
 
 
 def _row(measured: Measures, names: Sequence[str]) -> NDArray[np.float64]:

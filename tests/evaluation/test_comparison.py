@@ -114,7 +114,42 @@ def test_a_missed_structure_is_in_no_mean_distance(hard):
 
     found = compare(scores("hd95_mm", far), scores("hd95_mm", hard))
 
-    assert found.differences["tumour"]["hd95_mm"].interval.cases == 15
+    difference = found.differences["tumour"]["hd95_mm"]
+    assert (difference.interval.cases, difference.failed) == (15, (5, 0))
+
+
+@pytest.mark.parametrize("metric", ["hd95_mm", "asd_mm", "precision"])
+def test_who_failed_in_other_cases_is_not_called_better(hard, metric):
+    """Its values are better in all cases in which it has some."""
+    better = hard + 1 if metric == "precision" else hard - 0.2
+    better[:3] = np.nan if metric == "precision" else np.inf
+
+    words = in_words(metric, better, hard)
+    other = in_words(metric, hard, better)
+
+    assert "that leaves out 3 cases in which U-Net has no value" in words
+    assert "that leaves out 3 cases in which SegNet has no value" in other
+    assert words.endswith(": neither is called better.")
+    assert in_words(metric, better[3:], hard[3:], cases=CASES[3:]).endswith("U-Net is better.")
+
+
+def test_who_failed_may_be_called_worse(hard):
+    worse = hard + 1
+    worse[:3] = np.inf
+
+    assert in_words("hd95_mm", worse, hard).endswith("SegNet is better.")
+
+
+def test_few_patients_cannot_tell_two_models_apart(hard):
+    """However narrow the interval: of five, chance gives all differences one sign once in sixteen times."""
+    few = [in_words("dice", hard[:n] + 0.1, hard[:n], cases=CASES[:n]) for n in (2, 5, 6)]
+
+    assert [words.rpartition(": ")[2] for words in few] == [
+        "these cases do not tell the two apart.",
+        "these cases do not tell the two apart.",
+        "U-Net is better.",
+    ]
+    assert "the interval leaves out 0, but a sign-flip test says p = 0.5" in few[0]
 
 
 def test_what_cannot_be_compared(hard):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, permutation_test
 
 from segpipe.errors import SegpipeError
-from segpipe.evaluation.intervals import mean_intervals, paired_differences
+from segpipe.evaluation.intervals import mean_intervals, paired_differences, sign_flip_p_values
 
 
 def one(values, patients=None, **options):
@@ -157,3 +157,40 @@ def test_other_cases_are_refused():
         one([1, 2], ["a"])
     with pytest.raises(SegpipeError, match="2 cases of one model and 3 of the other"):
         difference([1, 2], [1, 2, 3], list("ab"))
+
+
+@pytest.mark.parametrize("cases", [3, 9, 40], ids=["all", "all-of-more", "drawn"])
+def test_sign_flips_agree_with_scipy(cases):
+    random = np.random.default_rng(cases)
+    first, second = random.normal(0.7, 0.1, (2, cases, 1))
+
+    (found,) = sign_flip_p_values(first, second, list(map(str, range(cases))))
+
+    expected = permutation_test(
+        ((first - second).ravel(),), np.mean, permutation_type="samples", n_resamples=9999, rng=1
+    ).pvalue
+    assert found == pytest.approx(expected, abs=1e-12 if cases < 13 else 0.02)
+
+
+def test_sign_flips_turn_whole_patients():
+    first, second = np.full((12, 1), 0.8), np.full((12, 1), 0.7)
+
+    assert sign_flip_p_values(first, second, list("aaaabbbbcccc")) == [2 / 2**3]
+    assert sign_flip_p_values(first, second, list("abcdefghijkl")) == [2 / 2**12]
+
+
+def test_sign_flips_of_no_difference_and_of_nothing():
+    first = np.array([[0.5, np.nan, 0.2], [0.5, 0.4, np.inf], [0.5, np.nan, 0.1]])
+    second = np.array([[0.5, 0.1, np.nan], [0.5, np.nan, 0.3], [0.5, 0.2, np.nan]])
+
+    assert sign_flip_p_values(first, second, list("abc")) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("patients", [6, 10, 20])
+def test_chance_alone_is_told_five_times_in_a_hundred_at_most(patients):
+    random = np.random.default_rng(patients)
+    first, second = random.normal(0.7, 0.1, (2, patients, 600))
+
+    found = np.array(sign_flip_p_values(first, second, list(map(str, range(patients)))))
+
+    assert (found <= 0.05).mean() <= 0.07

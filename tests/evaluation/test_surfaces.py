@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from monai.metrics import HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
 from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation
 
 from segpipe.evaluation.surfaces import surface, surface_distances
 
@@ -48,6 +49,20 @@ def test_axes_that_are_not_at_right_angles():
     found = surface_distances(drawn("#.", ".."), drawn("..", ".#"), sheared)
 
     assert found.hausdorff() == pytest.approx(np.hypot(1.5, 2.0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.tuples(*[st.floats(-180, 180)] * 3), st.sampled_from([0.1, 0.2, 0.7, 1.0]), st.integers(1, 3))
+def test_a_distance_of_the_tolerance_counts_however_the_scan_is_turned(degrees, spacing, voxels):
+    """A file's affine is in float32, which makes the one distance a little more than the tolerance."""
+    cube = np.zeros((14, 8, 8), bool)
+    cube[2:7, 2:6, 2:6] = True
+    axes = (Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() * spacing).astype(np.float32)
+
+    found = surface_distances(np.roll(cube, voxels, 0), cube, axes)
+
+    assert found.dice(voxels * spacing) == 1
+    assert found.dice(voxels * spacing - 0.01) < 1
 
 
 @pytest.mark.parametrize(("one", "other"), [("#", "."), (".", "#")])

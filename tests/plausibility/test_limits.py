@@ -1,6 +1,7 @@
 """Ranges of made-up training cases, and what of others lies outside."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from segpipe.errors import SegpipeError
 from segpipe.plausibility import Limits, Measures, limits_path
+from segpipe.plausibility.pictures import compared
 
 RAMP = np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 1, 12, 12)
 PICTURE = RAMP / np.sqrt(np.square(RAMP).sum())
@@ -145,17 +147,26 @@ def test_limits_come_back_as_they_were(limits, tmp_path):
         ({"version": 2}, "version 2, must be 1"),
         ({"ranges": {"colour/x": [0, 1]}}, "no measure is colour/x"),
         ({"ranges": {"spacing/x": [1]}}, "not enough values"),
-        ({"cases": None}, "int"),
-        (
-            {"together": {"names": [], "mean": "1", "spread": "1", "precision": [], "usual": 1}},
-            "not of one number",
-        ),
+        ({"ranges": {"spacing/x": [2, 1]}}, "spacing/x is from 2 to 1"),
+        ({"ranges": {"spacing/x": [1, math.nan]}}, "spacing/x is from 1 to nan"),
+        ({"cases": None}, "it is of None cases"),
+        ({"cases": 0}, "it is of 0 cases"),
+        ({"picture": 0}, "its picture is none"),
+        ({"picture": [[math.inf] * 12] * 12}, "its picture is none"),
+        ({"together": {"names": []}}, "not of one number"),
+        ({"together": {"names": ["colour"]}}, "no measure is colour"),
+        ({"together": {"mean": "1 2"}}, "not of one number"),
+        ({"together": {"usual": math.nan}}, "taken together is nan"),
+        ({"together": {"spread": " ".join(["0"] * 43)}}, "hold what is no number"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(limits, tmp_path, change, why):
     path = tmp_path / "model.limits.json"
     limits.write(path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    content = json.loads(path.read_text())
+    for key, value in change.items():
+        content[key] = {**content[key], **value} if key == "together" else value
+    path.write_text(json.dumps(content))
 
     with pytest.raises(SegpipeError, match=why) as refused:
         Limits.read(path)
@@ -215,6 +226,22 @@ def test_a_case_that_lies_upside_down_is_told():
         for warning in warnings
     )
     assert limits.warnings(lying(101)) == []
+    assert 0 < limits.ranges["facing/mirrored along x"][0] < limits.ranges["facing/mirrored along x"][1]
+
+
+def test_a_case_that_faces_less_surely_than_the_training_cases_lies_the_right_way_still():
+    limits = Limits.of([lying(seed) for seed in range(30)], ["abc"], {})
+    sure, _ = limits.ranges["facing/mirrored along x"]
+    dull = lying(100, lambda picture: picture + 0.8 * np.abs(picture))
+
+    assert compared(dull.pictures, limits.picture)["facing/mirrored along x"] < sure
+    assert not [warning for warning in limits.warnings(dull) if "mirrored" in warning]
+
+
+def test_a_scan_of_other_dimensions_is_told(limits):
+    odd = case(picture=np.zeros((1, 1, 6, 6, 6), np.float32))
+
+    assert limits.warnings(odd) == ["it has other dimensions or channels than the training cases"]
 
 
 def test_training_cases_that_lie_either_way_do_not_tell_which_is_right():

@@ -1,10 +1,14 @@
 """Numbers of scans made by hand, and of what a network would say of them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from segpipe.inference.streaming import Band
 from segpipe.inference.volumetry import class_volumes
@@ -29,10 +33,12 @@ def test_spacing_and_length_are_along_the_patients_axes():
 
 def test_slices_have_a_size_and_no_spacing():
     """Pictures have none, and of a volume that goes through slice by slice the number of slices says nothing."""
-    flat = scan_measures(ramp(4, 5), Grid.from_affine((4, 5), np.eye(4)), by_slices=True)
-    deep = scan_measures(ramp(4, 5, 9), Grid.from_affine((4, 5, 9), np.diag([2, 2, 7, 1])), by_slices=True)
+    flat, deep = ramp(4, 5), ramp(4, 5, 9)
 
-    for values in (flat, deep):
+    for voxels, affine in ((flat, np.eye(4)), (deep, np.diag([2, 2, 7, 1]))):
+        grid = Grid.from_affine(voxels.shape[1:], affine)
+        of_network = image_measures(torch.as_tensor(voxels), by_slices=True)
+        values = scan_measures(voxels, grid, by_slices=True) | of_network.values
         assert {name: value for name, value in values.items() if "size" in name} == {
             "size/x": 4,
             "size/y": 5,
@@ -148,6 +154,34 @@ def test_what_was_found_in_a_volume():
         "centre/y": pytest.approx(centre[1]),
         "centre/z": pytest.approx(centre[2]),
     }
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.permutations([("R", "L"), ("A", "P"), ("S", "I")]), st.tuples(*[st.integers(0, 1)] * 3), st.booleans()
+)
+def test_what_was_found_does_not_depend_on_how_the_file_lies(axes, ends, by_slices):
+    """The network saw one picture; the label map of it lies on the file's grid."""
+    axcodes = tuple(pair[end] for pair, end in zip(axes, ends, strict=True))
+    affine, labels = np.diag([2.0, 3, 4, 1]), label_map()
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))
+    turned = np.ascontiguousarray(apply_orientation(labels, turn))
+    grids = [
+        Grid.from_affine(labels.shape, affine),
+        Grid.from_affine(turned.shape, affine @ inv_ornt_aff(turn, labels.shape)),
+    ]
+    seen = image_measures(torch.randn(1, *labels.shape), by_slices=by_slices)
+    seen = replace(seen, axcodes=("R", "A", "S"))
+
+    own, other = (
+        seen.with_result(
+            found, grid, class_volumes(found, NAMES, (2, 3, 4)), 0.25, by_slices=by_slices
+        ).values
+        for found, grid in zip((labels, turned), grids, strict=True)
+    )
+
+    assert other == pytest.approx(own)
+    assert own["centre/x"] != pytest.approx(1 - own["centre/x"])
 
 
 def test_what_was_found_slice_by_slice_is_of_the_slice_with_most_of_it():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segpipe.plausibility.pictures import coarse_picture, compared
+from segpipe.plausibility.pictures import coarse_picture, compared, require_picture
 
 
 def lungs(seed=0, size=(60, 40)):
@@ -75,5 +75,7 @@ def test_of_slices_the_median_counts():
     assert compared(pictures, mean)["likeness"] == pytest.approx(1)
 
 
-def test_pictures_of_another_kind_are_not_compared():
-    assert compared(np.zeros((1, 2, 12, 12), np.float32), np.zeros((1, 12, 12), np.float32)) == {}
+@pytest.mark.parametrize("shape", [(), (12, 12), (1, 6, 6), (1, 12, 6), (1, 12, 12, 12), (0, 12, 12)])
+def test_what_is_no_mean_of_pictures(shape):
+    with pytest.raises(ValueError, match="its picture is none"):
+        require_picture(np.zeros(shape, np.float32))
