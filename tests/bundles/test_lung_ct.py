@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from skimage.io import imsave
 
+from segpipe.bundle.chain import Segmenter
+from segpipe.bundle.open import open_bundle
 from segpipe.dataset import load_manifest, write_manifest
 from segpipe.dataset.manifest import Split
 from segpipe.networks import VGG16_STAGES
@@ -506,3 +509,28 @@ def test_the_shipped_weights_segment_what_they_learnt(bundle, real_data, tmp_pat
     ]
     assert dice[0] > SHIPPED_DICE[bundle.root.name][0]
     assert dice[1] > SHIPPED_DICE[bundle.root.name][1]
+
+
+@pytest.mark.parametrize("axcodes", ["LPS", "RAS", "PSL"])
+def test_a_slice_in_hu_is_measured_as_the_same_in_8_bit(bundle, tmp_path, axcodes):
+    """What a scan is warned of must not depend on how its file stores and lays what the network sees."""
+    random = np.random.default_rng(0)
+    grey = random.integers(0, 256, (512, 512)).astype(np.uint8)
+    low, high = bundle.parser("inference")["window_hu"]
+    hu = np.round(low + grey / 255 * (high - low)).astype(np.int16)
+    write_volume(grey, Grid.from_affine(grey.shape, np.eye(4)), tmp_path / "grey.mhd")
+    turn = ornt_transform(axcodes2ornt("PLS"), axcodes2ornt(axcodes))
+    volume = np.ascontiguousarray(apply_orientation(hu[..., None], turn))
+    affine = np.array([[0, -1.0, 0, 0], [-1, 0, 0, 0], [0, 0, 5, 0], [0, 0, 0, 1]])
+    grid = Grid.from_affine(volume.shape, affine @ inv_ornt_aff(turn, (*hu.shape, 1)))
+    write_volume(volume, grid, tmp_path / "hu.nii.gz")
+    segmenter = Segmenter(open_bundle(bundle.root))
+
+    of_grey, of_hu = (
+        segmenter.prepared(loaded, Grid.from_affine(loaded.shape[1:], loaded.affine))[1]
+        for loaded in map(segmenter.bundle.read, (tmp_path / "grey.mhd", tmp_path / "hu.nii.gz"))
+    )
+
+    assert of_hu.values == pytest.approx(of_grey.values, abs=3e-3)
+    assert "scaled/median" in of_grey.values
+    np.testing.assert_allclose(of_hu.pictures, of_grey.pictures, atol=1e-2)
