@@ -183,10 +183,10 @@ def evaluate(
         scan_warnings=_scan_warnings(opened, [predictions[pair.case] for pair in pairs]),
         program=program(),
     )
-    write_scores(scores, summary, output, about_plain(by))
     images = {case.case: folder / case.images[0] for case in sound}
     title, told = told_of(by, scores)
     write_report(scores, summary, output, images, told, title)
+    write_scores(scores, summary, output, about_plain(by))
     written = []
     if options.card:
         written = write_card(by, scores, summary, card_command(by, manifest, options))

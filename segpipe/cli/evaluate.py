@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segpipe.cli.overrides import parse_overrides
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, shown
 
 if TYPE_CHECKING:
     from segpipe.evaluation.scoring import FolderScores
@@ -243,25 +243,53 @@ def _evaluate_folders(
     tolerance_mm: float,
     output: Path | None,
 ) -> None:
+    from segpipe.evaluation.case_scores import METRICS_FILE
     from segpipe.evaluation.scoring import files_by_name, score_folder
-    from segpipe.evaluation.summary import summarise, write_scores
+    from segpipe.evaluation.summary import SUMMARY_FILE, summarise, write_scores
+    from segpipe.files import require_writable_file
     from segpipe.labels import load_label_table
-    from segpipe.report import Told, program, told_rows, write_report
+    from segpipe.report import REPORT_FILE, Told, program, told_rows, write_report
 
+    if output is not None:
+        for name in (METRICS_FILE, SUMMARY_FILE, REPORT_FILE):
+            require_writable_file(output / name)
     table = load_label_table(labels) if labels else None
+    scans = files_by_name(images) if images is not None else {}
     scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
     summary = summarise(scores)
     _print_scores(scores, summary)
     if output is not None:
         about = {"predictions": str(predictions), "references": str(references), "patient": patient}
         made_by = program()
-        write_scores(scores, summary, output, {**about, **made_by})
-        found = files_by_name(images) if images is not None else {}
+        found = _scans_of([row.case for row in scores.rows], scans, images)
         rows = told_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
         write_report(scores, summary, output, found, Told(sections=[("Scored", rows)]).by(made_by))
+        write_scores(scores, summary, output, {**about, **made_by})
         _print_files(output)
     if scores.without_prediction:
         raise typer.Exit(1)
+
+
+def _scans_of(cases: Sequence[str], scans: Mapping[str, Path], folder: Path | None) -> dict[str, Path]:
+    """Return the scans to draw cases with, by their names; nnU-Net's have the number of the channel behind it.
+
+    Raises:
+        SegpipeError: a folder is given, and none of its scans is of a case.
+    """
+    found = {case: scans.get(case, scans.get(f"{case}_0000")) for case in cases}
+    known = {case: path for case, path in found.items() if path is not None}
+    if folder is not None and not known:
+        raise SegpipeError(
+            f"--images {folder}: no scan there is named as a case: {shown(scans, most=3)} against "
+            f"{shown(cases, most=3)}; names are paths below the folders without suffix"
+        )
+    lacking = [case for case in cases if case not in known]
+    if folder is not None and lacking:
+        typer.echo(
+            f"{len(lacking)} cases have no scan in {folder}, and are drawn without: {shown(lacking)}",
+            err=True,
+        )
+    return known
 
 
 def _evaluate_bundle(
@@ -320,7 +348,8 @@ def _print_scores(scores: FolderScores, summary: Summary) -> None:
     Console().print(shown)
     if summary.all_classes["dice"].interval.is_known:
         drawn = "patients" if scores.knows_patients else "cases, as if each were of another patient,"
-        typer.echo(f"Means, and their 95 % intervals ({drawn} are drawn); n: cases with a Dice")
+        narrow = ", too narrow of so few" if summary.all_classes["dice"].interval.is_narrow else ""
+        typer.echo(f"Means, and their 95 % intervals ({drawn} are drawn{narrow}); n: cases with a Dice")
     else:
         typer.echo("Means, of too few patients for an interval; n: cases with a Dice")
     for case in scores.without_reference:

@@ -43,6 +43,11 @@ class Interval:
         """Whether there is an interval."""
         return not np.isnan(self.low)
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether there is one, of so few patients that it is too narrow."""
+        return self.is_known and self.patients < FEW_PATIENTS
+
 
 def mean_intervals(
     values: ArrayLike,

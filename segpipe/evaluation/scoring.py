@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ class CaseScore:
         prediction: the label map's file.
         reference: the true one's.
         metrics: its scores.
+        reference_sha256: of the classes and the size of the true one.
     """
 
     case: str
@@ -39,6 +42,7 @@ class CaseScore:
     prediction: Path
     reference: Path
     metrics: CaseMetrics
+    reference_sha256: str
 
 
 @dataclass(frozen=True)
@@ -185,8 +189,8 @@ def _scored(
     pairs: Sequence[Pair], table: LabelTable, reference_values: Mapping[int, str] | None, tolerance_mm: float
 ) -> tuple[CaseScore, ...]:
     def scored(pair: Pair) -> CaseScore:
-        metrics = _pair_metrics(pair, table, reference_values, tolerance_mm)
-        return CaseScore(pair.case, pair.patient, pair.prediction, pair.reference, metrics)
+        metrics, sha256 = _pair_metrics(pair, table, reference_values, tolerance_mm)
+        return CaseScore(pair.case, pair.patient, pair.prediction, pair.reference, metrics, sha256)
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         return tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
@@ -195,6 +199,8 @@ def _scored(
 def files_by_name(folder: Path) -> dict[str, Path]:
     """Return the scans or label maps of a folder, at any depth, by their path below it without suffix.
 
+    Letters with accents count as the same however Unicode composes them, which differs between Macs and others.
+
     Raises:
         SegpipeError: there is no such folder, or two files have one name.
     """
@@ -202,12 +208,13 @@ def files_by_name(folder: Path) -> dict[str, Path]:
         raise SegpipeError(f"{folder}: no such folder; give a folder of scans or label maps")
     found: dict[str, Path] = {}
     for scan in find_scans(folder):
-        if scan.name in found:
+        name = unicodedata.normalize("NFC", scan.name)
+        if name in found:
             raise SegpipeError(
-                f"{scan.path} and {found[scan.name]} have one name without suffix, {scan.name}; "
+                f"{scan.path} and {found[name]} have one name without suffix, {name}; "
                 "which of them counts? Remove or rename one"
             )
-        found[scan.name] = scan.path
+        found[name] = scan.path
     return found
 
 
@@ -228,7 +235,8 @@ def _check_grids(pairs: Sequence[Pair]) -> None:
 
 def _pair_metrics(
     pair: Pair, table: LabelTable, reference_values: Mapping[int, str] | None, tolerance_mm: float
-) -> CaseMetrics:
+) -> tuple[CaseMetrics, str]:
+    """Return the scores of a case, and the hash of its reference."""
     predicted, referenced = _read_labels(pair.prediction), _read_labels(pair.reference)
     with _naming(pair.prediction):
         predicted_indices = table.to_indices(predicted.array)
@@ -237,7 +245,10 @@ def _pair_metrics(
     grid = referenced.grid
     is_picture = any(volume_format(path).is_picture for path in (pair.prediction, pair.reference))
     axes_mm = None if is_picture else grid.affine[:3, : len(grid.size)]
-    return CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
+    metrics = CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
+    hashed = hashlib.sha256(str(reference_indices.shape).encode())
+    hashed.update(np.asarray(reference_indices, np.uint8 if table.num_classes <= 256 else np.int64).tobytes())
+    return metrics, hashed.hexdigest()
 
 
 def _read_labels(path: Path) -> Volume:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
@@ -20,6 +22,37 @@ from segpipe.files import read_json, write_json, write_text
 
 SUMMARY_FILE = "summary.json"
 CONFIDENCE = 0.95
+_TEXT = {"type": "string"}
+_SCHEMA = {  # of what is read again
+    "type": "object",
+    "properties": {
+        "about": {
+            "type": "object",
+            "properties": {
+                "warnings": {"type": "array", "items": _TEXT},
+                "weights": {"type": "array", "items": {"$ref": "#/$defs/file"}},
+                "manifest": {"$ref": "#/$defs/set"},
+            },
+        },
+        "tolerance_mm": {"type": "number"},
+        "references_sha256": {"type": "object", "additionalProperties": _TEXT},
+        "colors": {"type": "object", "additionalProperties": {"$ref": "#/$defs/color"}},
+    },
+    "$defs": {
+        "file": {
+            "type": "object",
+            "properties": {"file": _TEXT, "sha256": _TEXT},
+            "required": ["file", "sha256"],
+        },
+        "set": {
+            "type": "object",
+            "properties": {"name": _TEXT, "sha256": _TEXT},
+            "required": ["name", "sha256"],
+        },
+        "color": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
+    },
+}
+_HEX_DIGITS = 16  # of a reference's hash: that two differ is seen as well as with all
 
 
 @dataclass(frozen=True)
@@ -106,6 +139,7 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
         "reasons": dict(scores.reasons),
+        "references_sha256": {row.case: row.reference_sha256[:_HEX_DIGITS] for row in scores.rows},
         "colors": {label.name: list(label.color) for label in scores.table.labels},
     }
     write_json(folder / SUMMARY_FILE, content)
@@ -115,14 +149,18 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's `summary.json`; empty where there is none.
 
     Raises:
-        SegpipeError: it cannot be read, or is no object.
+        SegpipeError: it cannot be read, or is none of ours.
     """
     path = folder / SUMMARY_FILE
     if not path.is_file():
         return {}
-    content = read_json(path, "the summary")
-    if not isinstance(content, dict):
-        raise SegpipeError(f"{path}: is no summary; write it anew with `segpipe evaluate`")
+    content: dict[str, Any] = read_json(path, "the summary")
+    problem = best_match(Draft202012Validator(_SCHEMA).iter_errors(content))
+    if problem is not None:
+        raise SegpipeError(
+            f"{path}: is no summary of ours ({problem.json_path}: {problem.message}); write it anew with `segpipe "
+            "evaluate`"
+        )
     return content
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from segpipe.errors import counted, shown
 from segpipe.evaluation.comparison import Comparison, Difference
 from segpipe.evaluation.metrics import METRICS
 from segpipe.files import write_text
@@ -68,6 +69,13 @@ def comparison_warnings(names: Sequence[str], summaries: Sequence[Mapping[str, A
         if None not in values and values[0] != values[1]:
             said = " and ".join(_said(value) for value in values)
             found.append(f"Not like with like: the two {what}: {said}. Evaluate both in the same way.")
+    ours, theirs = (summary.get("references_sha256", {}) for summary in summaries)
+    others = [case for case in ours if ours[case] != theirs.get(case, ours[case])]
+    if others:
+        found.append(
+            f"Not like with like: the two were scored against different references in {counted(len(others), 'case')}: "
+            f"{shown(others)}. Evaluate both against the same."
+        )
     return found
 
 

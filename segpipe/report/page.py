@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
+from segpipe.evaluation.intervals import FEW_PATIENTS
 from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import Figure, Summary
@@ -73,6 +74,8 @@ def render_report(
         legend=list(zip(scores.table.foreground_names, colors, strict=True)),
         volumes=has_volumes,
         distances=not np.isnan(cases.values[:, METRICS.index("surface_dice")]).all(),
+        few_patients=FEW_PATIENTS,
+        measurable=not np.isnan(cases.values[:, METRICS.index("reference_ml")]).all(),
         with_images=with_images,
         viewer=_viewer(scores.table, cards),
         names=scores.table.names,

@@ -64,7 +64,33 @@ def test_what_an_evaluation_warned_of_is_said_again(folders, tmp_path):
     assert "WARNING: segnet: NOT HELD OUT: all of it" in result.stderr
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
+def test_other_references_are_warned_of(folders, tmp_path):
+    """Their volumes may be the same."""
+    for name, third in (("unet", "3"), ("segnet", "4")):
+        summary = {"references_sha256": {"a": "1", "b": "2", "c": third}, "tolerance_mm": 1.0}
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+
+    result = CliRunner().invoke(app, ["compare", *folders])
+
+    assert "WARNING: Not like with like: the two were scored against different references in 1 case: c." in (
+        result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"about": [1]}',
+        '{"about": {"warnings": 3}}',
+        '{"about": {"weights": [1]}}',
+        '{"about": {"manifest": {"name": "a"}}}',
+        '{"tolerance_mm": "1"}',
+        '{"colors": {"tumour": 1}}',
+        '{"references_sha256": []}',
+    ],
+)
 def test_a_summary_that_is_none(folders, tmp_path, text):
     (tmp_path / "segnet" / "summary.json").write_text(text)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -66,9 +67,73 @@ def test_means_have_intervals_of_patients(arguments, tmp_path):
     # 2/3 and 1, then 4/5 and 2/3
     for result in (known, unknown):
         assert "0.783" in result.stdout
-    assert "(patients are drawn)" in known.stdout
     assert "as if each were of another patient" in unknown.stdout
+    assert "(patients are drawn, too narrow of so few)" in known.stdout
     assert known.stdout.split("Means")[0] != unknown.stdout.split("Means")[0]
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "folder"])
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_scored(arguments, tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder" / "summary.json").mkdir(parents=True)
+    (tmp_path / "p" / "a.nii.gz").write_text("damaged")  # which scoring would refuse
+
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / place)])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"segpipe: {tmp_path / place}")
+    assert "nothing can be written there" in result.stderr or "is a folder" in result.stderr
+
+
+def test_scans_that_do_not_fit_leave_the_results_of_before(arguments, tmp_path):
+    output = ["--output", str(tmp_path / "out")]
+    CliRunner().invoke(app, [*arguments, *output])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    write(tmp_path / "p" / "a.nii.gz", [0, 1, 1])
+    write(tmp_path / "scans" / "a.nii.gz", [1, 2, 3, 4])
+
+    result = CliRunner().invoke(app, [*arguments, *output, "--images", str(tmp_path / "scans")])
+
+    assert (result.exit_code, "grid" in result.stderr) == (2, True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_scans_are_found_by_name_and_nnunets_by_its_number(arguments, tmp_path):
+    output = ["--output", str(tmp_path / "out"), "--images", str(tmp_path / "scans")]
+    write(tmp_path / "scans" / "other.nii.gz", [1, 2, 3])
+
+    none = CliRunner().invoke(app, [*arguments, *output])
+    write(tmp_path / "scans" / "a_0000.nii.gz", [1, 2, 3])
+    numbered = CliRunner().invoke(app, [*arguments, *output])
+    for side in ("p", "r"):
+        write(tmp_path / side / "b.nii.gz", [0, 1, 1])
+    some = CliRunner().invoke(app, [*arguments, *output])
+
+    assert none.exit_code == 2
+    assert "no scan there is named as a case: other against a; names are" in none.stderr
+    assert (numbered.exit_code, numbered.stderr) == (0, "")
+    assert "1 cases have no scan in" in some.stderr
+    assert "are drawn without: b" in some.stderr
+
+
+def test_letters_with_accents_are_the_same_however_they_are_composed(arguments, tmp_path):
+    """As a Mac writes them into an archive."""
+    for side, form in (("p", "NFC"), ("r", "NFD")):
+        (tmp_path / side / "a.nii.gz").rename(tmp_path / side / f"{unicodedata.normalize(form, 'fä')}.nii.gz")
+
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+def test_two_references_have_two_hashes(arguments, tmp_path):
+    hashes = []
+    for number, voxels in enumerate(([0, 1, 1], [1, 1, 0], [0, 1, 1])):
+        write(tmp_path / "r" / "a.nii.gz", voxels)
+        CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / f"{number}")])
+        hashes.append(
+            json.loads((tmp_path / f"{number}" / "summary.json").read_text())["references_sha256"]["a"]
+        )
+
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 def test_one_case_has_no_interval(arguments):

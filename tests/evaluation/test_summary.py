@@ -29,6 +29,7 @@ def scores(*cases, patients=None):
             CaseMetrics.of(
                 *(np.array(classes).reshape(-1, 1, 1) for classes in case), TABLE.num_classes, (1.0, 1.0, 1.0)
             ),
+            "abc" * 20,
         )
         for number, case in enumerate(cases)
     )

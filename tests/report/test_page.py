@@ -64,6 +64,27 @@ def test_one_case_has_no_interval(scores):
     assert "there are too few for one" in page(one, summarise(one))
 
 
+def test_few_patients_have_intervals_that_are_too_narrow(scores):
+    several = [replace(row, patient=f"{number}") for number, row in enumerate(scores.rows * 4)]
+    many = replace(scores, rows=tuple(several))
+
+    assert "of fewer than 10 patients they are too narrow" in page(scores, summarise(scores))
+    assert "too narrow" not in page(many, summarise(many))
+
+
+def test_without_any_surface_the_files_are_not_blamed(scores):
+    rows = []
+    for row in scores.rows:
+        values = np.full_like(row.metrics.surface_dice, np.nan)
+        rows.append(replace(row, metrics=replace(row.metrics, surface_dice=values)))
+    empty = replace(scores, rows=tuple(rows))
+
+    text = page(empty, summarise(empty))
+
+    assert "No case has a surface, so that there are no distances." in text
+    assert "say nothing of millimetres" not in text
+
+
 def test_a_class_that_is_nowhere_has_dashes(scores):
     """The other classes have their intervals all the same."""
     rows = []
