@@ -44,7 +44,8 @@ def add_picture(
     """Log a picture `(height, width, 3)`, as PNG or, a quarter as large, as JPEG."""
     file = io.BytesIO()
     if small:
-        Image.fromarray(picture).save(file, format="JPEG", quality=_QUALITY, subsampling=0, optimize=True)
+        # not optimize=True: that wants the whole file in one buffer, too small for what an untrained network says
+        Image.fromarray(picture).save(file, format="JPEG", quality=_QUALITY, subsampling=0)
     else:
         Image.fromarray(picture).save(file, format="PNG")
     _add_image(writer, tag, picture.shape, file.getvalue(), epoch)
