@@ -22,5 +22,6 @@ stage "$bin/ruff" check .
 stage "$bin/ruff" format --check --quiet .
 stage "$bin/mypy"
 stage "$bin/lint-imports"
-stage "$python" -m pytest -m "not slow and not gpu and not realdata and not browser" "$@"
+# a process a core, a file's tests in one of them, since they share trainings
+stage "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not realdata and not browser" "$@"
 printf '\nAll checks and fast tests passed in %d s.\n' "$SECONDS"

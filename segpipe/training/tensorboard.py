@@ -14,7 +14,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from segpipe.labels import LabelTable
 
-_QUALITY = 70  # of JPEG; its colours at full resolution, since outlines are a pixel wide
+_QUALITY = 60  # of JPEG; its colours at full resolution, since outlines are a pixel wide
 _COLORS = 64  # of a drawing
 _METRICS = ("dice/mean", "loss/train")  # that the table of hyper-parameters shows
 _TERMS = "Terms of the loss"

@@ -41,7 +41,7 @@ CONFIGURATION = {
         ("@nowhere", UNKNOWN),
         ("@again", UNKNOWN),
     ],
-    ids=str,
+    ids=lambda value: "unknown" if value is UNKNOWN else str(value),
 )
 def test_a_value(value, expected):
     assert Values(CONFIGURATION).of(value) == expected
