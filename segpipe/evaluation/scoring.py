@@ -10,14 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.labels import Label, LabelTable, class_color, whole_numbers
+from segpipe.pictures import in_ras_order
 from segpipe.volumes import Volume, find_scans, read_header, read_volume, volume_format
 
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
@@ -246,9 +249,23 @@ def _pair_metrics(
     is_picture = any(volume_format(path).is_picture for path in (pair.prediction, pair.reference))
     axes_mm = None if is_picture else grid.affine[:3, : len(grid.size)]
     metrics = CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
-    hashed = hashlib.sha256(str(reference_indices.shape).encode())
-    hashed.update(np.asarray(reference_indices, np.uint8 if table.num_classes <= 256 else np.int64).tobytes())
-    return metrics, hashed.hexdigest()
+    return metrics, _labels_sha256(reference_indices, table, grid.affine)
+
+
+def _labels_sha256(
+    indices: NDArray[np.unsignedinteger[Any]], table: LabelTable, affine: NDArray[np.float64]
+) -> str:
+    """Return a SHA-256 over a label map's size and classes, in hex.
+
+    It is the same in whatever order a file has its axes, or a table its foreground classes.
+    """
+    (turned,), _ = in_ras_order(affine, indices)
+    alphabetical = sorted(table.foreground_names)
+    places = np.array([0, *(1 + alphabetical.index(name) for name in table.foreground_names)], indices.dtype)
+    hashed = hashlib.sha256(str(turned.shape).encode())
+    for plane in turned:  # since NumPy takes eight bytes a voxel to index with
+        hashed.update(places[plane].tobytes())
+    return hashed.hexdigest()
 
 
 def _read_labels(path: Path) -> Volume:

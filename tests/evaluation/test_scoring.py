@@ -1,5 +1,7 @@
 """Who is scored against whom, what is refused, and what stands in metrics.csv."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,32 @@ def test_pictures_have_no_millimetres(tmp_path, suffixes):
     assert metrics.lesion_f1[0] == 1
     for name in ("hd95_mm", "asd_mm", "surface_dice", "reference_ml", "volume_error_ml"):
         assert np.isnan(getattr(metrics, name)).all()
+
+
+def hash_of(folder, table):
+    return score_folder(folder, folder, table).rows[0].reference_sha256
+
+
+def test_a_reference_is_the_same_whatever_its_format_axes_and_table(tmp_path):
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[1:3, 2, 1:4], labels[3, 3, 3] = 85, 170
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    turned = affine @ np.array([[0, -1, 0, 3], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    write_label_map(labels, Grid.from_affine(labels.shape, affine), tmp_path / "as_it_is" / "a.nii.gz")
+    other = np.ascontiguousarray(labels[::-1].transpose(1, 0, 2))
+    write_label_map(other, Grid.from_affine(other.shape, turned), tmp_path / "turned" / "a.nrrd")
+    moved = np.roll(labels, 1, 1)
+    write_label_map(moved, Grid.from_affine(labels.shape, affine), tmp_path / "moved" / "a.nii.gz")
+    background, first, second = TABLE.labels
+    swapped = LabelTable((background, replace(second, index=1), replace(first, index=2)))
+    renamed = LabelTable((background, replace(first, name="effusion"), replace(second, name="ground-glass")))
+
+    own = hash_of(tmp_path / "as_it_is", TABLE)
+
+    assert hash_of(tmp_path / "turned", TABLE) == own
+    assert hash_of(tmp_path / "as_it_is", swapped) == own
+    assert hash_of(tmp_path / "as_it_is", renamed) != own
+    assert hash_of(tmp_path / "moved", TABLE) != own
 
 
 def test_patients_by_template(folders):
