@@ -62,7 +62,7 @@ def compare(
                 f"{counted(len(cases), 'case')} of {model} alone {are} left out: {shown(cases)}", err=True
             )
     summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
-    for warning in comparison_warnings(names, summaries):
+    for warning in comparison_warnings(names, found, summaries):
         typer.secho(f"WARNING: {warning}", err=True, bold=True)
     if output is not None:
         typer.echo(write_comparison(names, found, summaries, output))

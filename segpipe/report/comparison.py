@@ -21,7 +21,8 @@ from segpipe.report.told import Rows, Told, program, told_rows
 
 COMPARISON_FILE = "comparison.html"
 _OF_CASES = ("dice", "hd95_mm")
-_DICE = METRICS.index("dice")
+_DICE, _REFERENCE_ML = METRICS.index("dice"), METRICS.index("reference_ml")
+_VOLUME_ROUNDING = 1e-4  # of spacings, by file formats
 _SIZE_OF = Metric("volume_error_percent", "size of the volume error, %", 1)
 _METRICS = tuple(_SIZE_OF if metric.key == _SIZE_OF.key else metric for metric in SHOWN)
 
@@ -39,7 +40,7 @@ def write_comparison(
     """
     told = Told(
         lead="Two models on the same cases, case by case.",
-        warnings=comparison_warnings(names, summaries),
+        warnings=comparison_warnings(names, comparison, summaries),
         sections=[
             (name, _about(summary.get("about", {})))
             for name, summary in zip(names, summaries, strict=True)
@@ -51,8 +52,16 @@ def write_comparison(
     return path
 
 
-def comparison_warnings(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what makes two models' figures mean less than they seem to, or not comparable."""
+def comparison_warnings(
+    names: Sequence[str], comparison: Comparison, summaries: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Return what makes two models' figures mean less than they seem to, or not comparable.
+
+    Args:
+        names: of the two models.
+        comparison: of the two.
+        summaries: of each what its `summary.json` has; may be empty.
+    """
     abouts = [summary.get("about", {}) for summary in summaries]
     found = [
         f"{name}: {warning}"
@@ -69,14 +78,26 @@ def comparison_warnings(names: Sequence[str], summaries: Sequence[Mapping[str, A
         if None not in values and values[0] != values[1]:
             said = " and ".join(_said(value) for value in values)
             found.append(f"Not like with like: the two {what}: {said}. Evaluate both in the same way.")
-    ours, theirs = (summary.get("references_sha256", {}) for summary in summaries)
-    others = [case for case in ours if ours[case] != theirs.get(case, ours[case])]
+    others = _other_references(comparison, summaries)
     if others:
         found.append(
             f"Not like with like: the two were scored against different references in {counted(len(others), 'case')}: "
             f"{shown(others)}. Evaluate both against the same."
         )
     return found
+
+
+def _other_references(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the cases whose true volumes differ, or the hashes of their references where both have one."""
+    first, second = (values[:, _REFERENCE_ML, :-1] for values in comparison.values)
+    known = np.isfinite(first) & np.isfinite(second)
+    unlike = np.any(known & ~np.isclose(first, second, rtol=_VOLUME_ROUNDING, atol=0), axis=1).tolist()
+    ours, theirs = (summary.get("references_sha256", {}) for summary in summaries)
+    return [
+        case
+        for case, other in zip(comparison.cases, unlike, strict=True)
+        if other or (case in ours and ours[case] != theirs.get(case, ours[case]))
+    ]
 
 
 def _said(value: Any) -> str:

@@ -1,6 +1,7 @@
 """The page of two models: one file, with the figures of the comparison."""
 
 import html
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,13 +77,29 @@ def test_what_makes_figures_mean_less_is_told_first(comparison, tmp_path):
         {"about": {"manifest": {"name": "a", "sha256": "2" * 64}}, "tolerance_mm": 2},
     ]
 
-    warnings = comparison_warnings(NAMES, summaries)
+    warnings = comparison_warnings(NAMES, comparison, summaries)
 
     assert warnings[0] == "U-Net: NOT HELD OUT: x"
     assert "the two surfaces agree within other distances (mm): 1 and 2" in warnings[1]
     assert "the two were scored by other manifests: a (111111111111) and a (222222222222)" in warnings[2]
     page = write_comparison(NAMES, comparison, summaries, tmp_path).read_text()
     assert page.index("NOT HELD OUT: x") < page.index("<h2>In words</h2>")
+
+
+def with_volumes(scores, liver_ml):
+    values = scores.values.copy()
+    values[:, METRICS.index("reference_ml"), 0] = liver_ml
+    return replace(scores, values=values)
+
+
+def test_other_references_are_told_by_their_volumes_where_there_is_no_hash():
+    """In b the second's is smaller; in c the first's is not known, and in d they differ by a header's rounding."""
+    own = scores(np.full((2, 4), 0.5), "abcd")
+    both = compare(with_volumes(own, [3.0, 2.0, np.nan, 1.0]), with_volumes(own, [3.0, 1.9, 1.0, 1.00001]))
+
+    (warning,) = comparison_warnings(NAMES, both, [{}, {}])
+
+    assert "the two were scored against different references in 1 case: b." in warning
 
 
 def test_classes_are_drawn_as_in_the_evaluations(comparison, tmp_path):
