@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -184,6 +184,21 @@ def require_writable_file(path: Path) -> None:
     if is_folder(path):
         raise SegpipeError(f"{path}: is a folder; give the name of a file")
     require_writable(path.parent)
+
+
+def require_writable_files(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a folder in which files of these names cannot be written, before work is done whose results they hold.
+
+    Raises:
+        SegpipeError: the folder cannot be written in, or has a folder of such a name.
+    """
+    require_writable(folder)
+    for name in names:
+        if is_folder(folder / name):
+            raise SegpipeError(
+                f"{folder / name}: is a folder, where a file of this name is to be written; move it away, or choose "
+                "another output folder"
+            )
 
 
 def write_text(path: Path, text: str) -> None:

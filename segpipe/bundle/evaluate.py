@@ -29,7 +29,7 @@ from segpipe.evaluation.scoring import FolderScores, Pair, require_tolerance, sc
 from segpipe.evaluation.summary import Summary, summarise, write_scores
 from segpipe.inference.ledger import Ledger
 from segpipe.networks.weights import read_sidecar
-from segpipe.report import program, write_report
+from segpipe.report import program, require_evaluation_writable, write_report
 from segpipe.volumes import Scan, volume_format
 
 PREDICTIONS = "predictions"
@@ -110,12 +110,13 @@ def evaluate(
         predicting: entered while scans are segmented.
 
     Raises:
-        SegpipeError: no such bundle, manifest, part or weights; labels differ; nothing could be scored; or a card is
-            wanted of cases that the weights were trained on, or may have been.
+        SegpipeError: no such bundle, manifest, part or weights; labels differ; the output cannot be written;
+            nothing could be scored; or a card is wanted of cases that the weights were trained on, or may have been.
     """
     require_tolerance(options.tolerance_mm)
     how = PredictOptions(precision=options.precision, overlays=False)
     how.check()
+    require_evaluation_writable(output)
     described = with_groups(load_manifest(manifest), options.groups)
     if described.target != "mask":
         raise SegpipeError(

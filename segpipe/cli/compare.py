@@ -40,7 +40,8 @@ def compare(
     from segpipe.evaluation.comparison import compare as compare_scores
     from segpipe.evaluation.metrics import METRICS
     from segpipe.evaluation.summary import read_summary
-    from segpipe.report.comparison import comparison_warnings, write_comparison
+    from segpipe.files import require_writable_files
+    from segpipe.report.comparison import COMPARISON_FILE, comparison_warnings, write_comparison
 
     names = name or [folder.resolve().name for folder in (first, second)]
     if len(names) != 2 or names[0] == names[1]:
@@ -50,7 +51,10 @@ def compare(
     unknown = sorted(set(metric or ()) - set(METRICS))
     if unknown:
         raise SegpipeError(f"--metric {', '.join(unknown)}: there are {', '.join(METRICS)}")
+    if output is not None:
+        require_writable_files(output, [COMPARISON_FILE])
     scores = [CaseScores.read(folder) for folder in (first, second)]
+    summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
     found = compare_scores(*scores)
     for of_class in found.differences.values():
         for own in metric or _SHOWN:
@@ -61,7 +65,6 @@ def compare(
             typer.echo(
                 f"{counted(len(cases), 'case')} of {model} alone {are} left out: {shown(cases)}", err=True
             )
-    summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
     for warning in comparison_warnings(names, found, summaries):
         typer.secho(f"WARNING: {warning}", err=True, bold=True)
     if output is not None:

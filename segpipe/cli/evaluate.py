@@ -243,16 +243,13 @@ def _evaluate_folders(
     tolerance_mm: float,
     output: Path | None,
 ) -> None:
-    from segpipe.evaluation.case_scores import METRICS_FILE
     from segpipe.evaluation.scoring import files_by_name, score_folder
-    from segpipe.evaluation.summary import SUMMARY_FILE, summarise, write_scores
-    from segpipe.files import require_writable_file
+    from segpipe.evaluation.summary import summarise, write_scores
     from segpipe.labels import load_label_table
-    from segpipe.report import REPORT_FILE, Told, program, told_rows, write_report
+    from segpipe.report import Told, program, require_evaluation_writable, told_rows, write_report
 
     if output is not None:
-        for name in (METRICS_FILE, SUMMARY_FILE, REPORT_FILE):
-            require_writable_file(output / name)
+        require_evaluation_writable(output)
     table = load_label_table(labels) if labels else None
     scans = files_by_name(images) if images is not None else {}
     scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
@@ -363,11 +360,9 @@ def _print_scores(scores: FolderScores, summary: Summary) -> None:
 
 
 def _print_files(output: Path) -> None:
-    from segpipe.evaluation.case_scores import METRICS_FILE
-    from segpipe.evaluation.summary import SUMMARY_FILE
-    from segpipe.report import REPORT_FILE
+    from segpipe.report import EVALUATION_FILES
 
-    for name in (METRICS_FILE, SUMMARY_FILE, REPORT_FILE):
+    for name in EVALUATION_FILES:
         typer.echo(output / name)
 
 

@@ -1,7 +1,13 @@
 """An evaluation, or a comparison of two, as one page that opens in any browser."""
 
-from segpipe.report.page import REPORT_FILE
 from segpipe.report.told import Told, program, told_rows
-from segpipe.report.write import write_report
+from segpipe.report.write import EVALUATION_FILES, require_evaluation_writable, write_report
 
-__all__ = ["REPORT_FILE", "Told", "program", "told_rows", "write_report"]
+__all__ = [
+    "EVALUATION_FILES",
+    "Told",
+    "program",
+    "require_evaluation_writable",
+    "told_rows",
+    "write_report",
+]

@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from segpipe.evaluation.case_scores import METRICS_FILE
 from segpipe.evaluation.scoring import FolderScores
-from segpipe.evaluation.summary import Summary
-from segpipe.files import write_text
+from segpipe.evaluation.summary import SUMMARY_FILE, Summary
+from segpipe.files import require_writable_files, write_text
 from segpipe.report.cards import cards_of
 from segpipe.report.page import REPORT_FILE, render_report
 from segpipe.report.told import Told
+
+EVALUATION_FILES = (METRICS_FILE, SUMMARY_FILE, REPORT_FILE)
+
+
+def require_evaluation_writable(folder: Path) -> None:
+    """Refuse a folder in which an evaluation's files cannot be written, before anything is scored.
+
+    Raises:
+        SegpipeError: see `segpipe.files.require_writable_files`.
+    """
+    require_writable_files(folder, EVALUATION_FILES)
 
 
 def write_report(

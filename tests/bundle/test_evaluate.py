@@ -149,6 +149,14 @@ def test_what_is_not_there_is_refused(score, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_segmented(score, tmp_path):
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+
+    with pytest.raises(SegpipeError, match=r"report\.html: is a folder, where a file of this name"):
+        score()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
 def test_cases_that_cannot_be_read_checked_or_segmented_are_told_and_in_no_mean(score, tmp_path):
     (tmp_path / "data/b/truth.mha").unlink()
     write_label_map(np.full(SIZE, 7, np.uint8), GRID, tmp_path / "data/c/truth.mha")

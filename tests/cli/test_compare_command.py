@@ -55,6 +55,14 @@ def test_a_page_of_both(folders, tmp_path):
     assert "<h1>unet against segnet</h1>" in (tmp_path / "both" / "comparison.html").read_text()
 
 
+def test_an_output_that_cannot_be_written_is_one_message(folders, tmp_path):
+    result = CliRunner().invoke(app, ["compare", *folders, "--output", f"{folders[0]}/metrics.csv"])
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"{folders[0]}/metrics.csv is no folder; choose another output folder" in result.stderr
+
+
 def test_what_an_evaluation_warned_of_is_said_again(folders, tmp_path):
     summary = {"about": {"warnings": ["NOT HELD OUT: all of it"]}, "tolerance_mm": 1.0}
     (tmp_path / "segnet" / "summary.json").write_text(json.dumps(summary))
@@ -97,6 +105,7 @@ def test_a_summary_that_is_none(folders, tmp_path, text):
     result = CliRunner().invoke(app, ["compare", *folders])
 
     assert result.exit_code == 2
+    assert result.stdout == ""
     assert "summary.json" in result.stderr
 
 
