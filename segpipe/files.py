@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -143,6 +144,11 @@ def _last_change(folder: Path) -> float:
         return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
     except FileNotFoundError:
         return time.time()
+
+
+def composed_name(name: str) -> str:
+    """Return a file's name as names are compared: an accented letter is one character, of which macOS makes two."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_folder(path: Path) -> bool:

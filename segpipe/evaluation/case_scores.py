@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import FolderScores
+from segpipe.files import composed_name
 
 METRICS_FILE = "metrics.csv"
 MEAN_OF_CLASSES = "mean of classes"
@@ -49,7 +50,7 @@ class CaseScores:
 
     @classmethod
     def read(cls, path: Path) -> CaseScores:
-        """Read them from `metrics.csv`.
+        """Read them from `metrics.csv`; accented letters of cases and patients are composed.
 
         Args:
             path: the file, or the folder that it lies in.
@@ -58,7 +59,9 @@ class CaseScores:
             SegpipeError: it is not there, or is no table that `segpipe evaluate` writes.
         """
         file = path / METRICS_FILE if path.is_dir() else path
-        rows = _rows(file)
+        rows = [
+            {**row, **{key: composed_name(row[key]) for key in ("case", "patient")}} for row in _rows(file)
+        ]
         cases, classes = (_numbered(row[key] for row in rows) for key in ("case", "class"))
         patients = {row["case"]: row["patient"] for row in rows}
         values = np.full((len(cases), len(METRICS), len(classes)), np.nan)

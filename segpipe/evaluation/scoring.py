@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from segpipe.dataset.progress import with_progress
 from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.metrics import CaseMetrics
+from segpipe.files import composed_name
 from segpipe.labels import Label, LabelTable, class_color, whole_numbers
 from segpipe.pictures import in_ras_order
 from segpipe.volumes import Volume, find_scans, read_header, read_volume, volume_format
@@ -127,7 +127,7 @@ def score_folder(
             f"{shown(sorted(predicted), most=3)} against {shown(sorted(referenced), most=3)}; names are paths below "
             "the folders without suffix"
         )
-    patients = patients_by_template(cases, patient) if patient is not None else {}
+    patients = patients_by_template(cases, composed_name(patient)) if patient is not None else {}
     pairs = [Pair(case, patients.get(case, case), predicted[case], referenced[case]) for case in cases]
     _check_grids(pairs)
     chosen = table or _table_of_values([path for own in pairs for path in (own.prediction, own.reference)])
@@ -211,7 +211,7 @@ def files_by_name(folder: Path) -> dict[str, Path]:
         raise SegpipeError(f"{folder}: no such folder; give a folder of scans or label maps")
     found: dict[str, Path] = {}
     for scan in find_scans(folder):
-        name = unicodedata.normalize("NFC", scan.name)
+        name = composed_name(scan.name)
         if name in found:
             raise SegpipeError(
                 f"{scan.path} and {found[name]} have one name without suffix, {name}; "

@@ -18,7 +18,7 @@ from segpipe.evaluation.case_scores import METRICS_FILE, CaseScores
 from segpipe.evaluation.intervals import Interval, mean_intervals
 from segpipe.evaluation.metrics import METRICS, PooledScores
 from segpipe.evaluation.scoring import FolderScores
-from segpipe.files import read_json, write_json, write_text
+from segpipe.files import composed_name, read_json, write_json, write_text
 
 SUMMARY_FILE = "summary.json"
 CONFIDENCE = 0.95
@@ -139,7 +139,9 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
         "reasons": dict(scores.reasons),
-        "references_sha256": {row.case: row.reference_sha256[:_HEX_DIGITS] for row in scores.rows},
+        "references_sha256": {
+            composed_name(row.case): row.reference_sha256[:_HEX_DIGITS] for row in scores.rows
+        },
         "colors": {label.name: list(label.color) for label in scores.table.labels},
     }
     write_json(folder / SUMMARY_FILE, content)

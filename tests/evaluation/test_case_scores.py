@@ -39,6 +39,17 @@ def test_patients_that_are_not_known_stay_so(scores, tmp_path):
     assert read.drawn == scores.cases
 
 
+def test_names_are_composed(scores, tmp_path):
+    """As those of files are, so that scores of both kinds have common cases."""
+    apart = CaseScores(("fa\u0308", "b", "c"), ("a\u0308", "a\u0308", "q"), scores.class_names, scores.values)
+    (tmp_path / "metrics.csv").write_text(apart.as_csv(), encoding="utf-8")
+
+    read = CaseScores.read(tmp_path)
+
+    assert read.cases == ("f\u00e4", "b", "c")
+    assert read.patients == ("\u00e4", "\u00e4", "q")
+
+
 def test_means_over_the_classes_that_a_case_has(scores):
     dice = scores.class_means[:, METRICS.index("dice")]
 

@@ -117,6 +117,15 @@ def test_patients_by_template(folders):
         score_folder(*folders, TABLE, patient="{patient}_*")
 
 
+def test_accented_letters_are_one_in_templates_too(tmp_path):
+    for folder in "pr":
+        write(tmp_path / folder / "Jo\u0308rg_1.nii.gz", [0, 85])
+
+    for template in ("J\u00f6rg_{patient}", "Jo\u0308rg_{patient}"):
+        (row,) = score_folder(tmp_path / "p", tmp_path / "r", TABLE, patient=template).rows
+        assert (row.case, row.patient) == ("J\u00f6rg_1", "1")
+
+
 @pytest.mark.parametrize("tolerance", [-1, np.nan, np.inf])
 def test_a_tolerance_that_is_none(folders, tolerance):
     with pytest.raises(SegpipeError, match="must be 0 or more, in millimetres"):

@@ -2,11 +2,13 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.metrics import METRICS, CaseMetrics
 from segpipe.evaluation.scoring import CaseScore, FolderScores
 from segpipe.evaluation.summary import summarise, write_scores
@@ -123,6 +125,17 @@ def test_files(tmp_path):
     assert summary["classes"]["tumour"]["hd95_mm"]["mean"] is None
     assert summary["classes"]["tumour"]["hd95_mm"]["infinite"] == 1
     assert summary["pooled"]["sensitivity"]["tumour"] == 0
+
+
+def test_hashes_of_references_stand_under_composed_names(tmp_path):
+    """As cases do where scores are read again."""
+    own = scores(HALF)
+    own = replace(own, rows=(replace(own.rows[0], case="a\u0308"),))
+
+    write_scores(own, summarise(own), tmp_path, {})
+
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert list(summary["references_sha256"]) == list(CaseScores.read(tmp_path).cases) == ["\u00e4"]
 
 
 def test_unknown_patients_are_not_made_up(tmp_path):
