@@ -251,37 +251,44 @@ def _evaluate_folders(
     if output is not None:
         require_evaluation_writable(output)
     table = load_label_table(labels) if labels else None
-    scans = files_by_name(images) if images is not None else {}
+    cases = sorted(files_by_name(predictions).keys() & files_by_name(references).keys())
+    scans = _scans_of(cases, images) if images is not None and cases else {}
     scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
     summary = summarise(scores)
     _print_scores(scores, summary)
     if output is not None:
         about = {"predictions": str(predictions), "references": str(references), "patient": patient}
         made_by = program()
-        found = _scans_of([row.case for row in scores.rows], scans, images)
         rows = told_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
-        write_report(scores, summary, output, found, Told(sections=[("Scored", rows)]).by(made_by))
+        write_report(scores, summary, output, scans, Told(sections=[("Scored", rows)]).by(made_by))
         write_scores(scores, summary, output, {**about, **made_by})
         _print_files(output)
     if scores.without_prediction:
         raise typer.Exit(1)
 
 
-def _scans_of(cases: Sequence[str], scans: Mapping[str, Path], folder: Path | None) -> dict[str, Path]:
+def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
     """Return the scans to draw cases with, by their names; nnU-Net's have the number of the channel behind it.
 
     Raises:
-        SegpipeError: a folder is given, and none of its scans is of a case.
+        SegpipeError: none of the folder's scans is of a case.
     """
-    found = {case: scans.get(case, scans.get(f"{case}_0000")) for case in cases}
+    from segpipe.evaluation.scoring import files_by_name
+
+    scans = files_by_name(folder)
+    numbered = {case: f"{case}_0000" for case in cases}
+    found = {
+        case: scans.get(case, scans.get(name) if name not in numbered else None)
+        for case, name in numbered.items()
+    }
     known = {case: path for case, path in found.items() if path is not None}
-    if folder is not None and not known:
+    if not known:
         raise SegpipeError(
             f"--images {folder}: no scan there is named as a case: {shown(scans, most=3)} against "
             f"{shown(cases, most=3)}; names are paths below the folders without suffix"
         )
     lacking = [case for case in cases if case not in known]
-    if folder is not None and lacking:
+    if lacking:
         typer.echo(
             f"{len(lacking)} cases have no scan in {folder}, and are drawn without: {shown(lacking)}",
             err=True,

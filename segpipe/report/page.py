@@ -38,8 +38,7 @@ def render_report(
     summary: Summary,
     cards: Sequence[Card],
     told: Told,
-    *,
-    with_images: bool,
+    without_scan: Sequence[str],
 ) -> str:
     """Return the page.
 
@@ -49,7 +48,7 @@ def render_report(
         summary: of the same.
         cards: cases to draw.
         told: what stands around the figures.
-        with_images: whether the cards show scans.
+        without_scan: cases of which no scan was given, so that the cards show their label maps alone.
     """
     cases = CaseScores.of(scores)
     colors = [css_color(color) for color in scores.table.colors[1:]]
@@ -76,7 +75,7 @@ def render_report(
         distances=not np.isnan(cases.values[:, METRICS.index("surface_dice")]).all(),
         few_patients=FEW_PATIENTS,
         measurable=not np.isnan(cases.values[:, METRICS.index("reference_ml")]).all(),
-        with_images=with_images,
+        without_scan=without_scan,
         viewer=_viewer(scores.table, cards),
         names=scores.table.names,
         confusion=[

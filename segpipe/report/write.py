@@ -39,7 +39,7 @@ def write_report(
         scores: of the cases.
         summary: of the same.
         folder: where the page goes.
-        images: the scan of a case, by its name; without any the label maps are drawn alone.
+        images: the scan of a case, by its name; of one without, the label maps are drawn alone.
         told: what stands around the figures.
         title: of the page.
 
@@ -47,5 +47,6 @@ def write_report(
         SegpipeError: a scan cannot be read, or lies on another grid than its label map.
     """
     cards = cards_of(scores, images)
-    page = render_report(title, scores, summary, cards, told, with_images=bool(images))
+    without_scan = [row.case for row in scores.rows if row.case not in images]
+    page = render_report(title, scores, summary, cards, told, without_scan)
     write_text(folder / REPORT_FILE, page)

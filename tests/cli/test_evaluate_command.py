@@ -109,11 +109,24 @@ def test_scans_are_found_by_name_and_nnunets_by_its_number(arguments, tmp_path):
         write(tmp_path / side / "b.nii.gz", [0, 1, 1])
     some = CliRunner().invoke(app, [*arguments, *output])
 
-    assert none.exit_code == 2
+    assert (none.exit_code, none.stdout) == (2, "")
     assert "no scan there is named as a case: other against a; names are" in none.stderr
     assert (numbered.exit_code, numbered.stderr) == (0, "")
     assert "1 cases have no scan in" in some.stderr
     assert "are drawn without: b" in some.stderr
+    assert "Of 1 of 2 cases no scan was given" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_the_scan_of_another_case_is_no_first_channel(arguments, tmp_path):
+    for side in ("p", "r"):
+        write(tmp_path / side / "a_0000.nii.gz", [0, 1, 1])
+    write(tmp_path / "scans" / "a_0000.nii.gz", [1, 2, 3])
+
+    result = CliRunner().invoke(
+        app, [*arguments, "--output", str(tmp_path / "out"), "--images", str(tmp_path / "scans")]
+    )
+
+    assert "are drawn without: a\n" in result.stderr
 
 
 def test_letters_with_accents_are_the_same_however_they_are_composed(arguments, tmp_path):

@@ -17,7 +17,9 @@ from segpipe.report.write import write_report
 
 
 def page(scores, summary, cards=(), told=None):
-    return render_report("Evaluation", scores, summary, cards, told or Told(), with_images=False)
+    return render_report(
+        "Evaluation", scores, summary, cards, told or Told(), [row.case for row in scores.rows]
+    )
 
 
 def test_the_page_is_whole_and_points_nowhere(scores, summary):
@@ -127,6 +129,20 @@ def test_what_was_scored_is_told(scores, summary, tmp_path, evaluated):
     assert "<pre>window: &lt;script&gt;</pre>" in text
     assert "<dt>commit</dt><dd>abc</dd>" in text
     assert text.count('src="data:image/png') == 6
+
+
+def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
+    images = files_by_name(evaluated / "images")
+
+    def drawn(*names):
+        write_report(scores, summary, tmp_path, {name: images[name] for name in names}, Told())
+        return (tmp_path / "report.html").read_text()
+
+    assert "The scans were not given, so that the label maps stand alone." in drawn()
+    assert "Of 2 of 3 cases no scan was given, so that their label maps stand alone: p1_b, p2_a." in drawn(
+        "p1_a"
+    )
+    assert "stand alone" not in drawn(*images)
 
 
 def test_warnings_stand_before_the_figures(scores, summary):
