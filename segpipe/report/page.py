@@ -54,6 +54,10 @@ def render_report(
     colors = [css_color(color) for color in scores.table.colors[1:]]
     rows = [*zip(summary.by_class.items(), colors, strict=True), ((MEAN_OF_CLASSES, summary.all_classes), "")]
     has_volumes = bool(np.isfinite(cases.values[:, METRICS.index("volume_error_ml")]).any())
+    has_classes, has_ml, has_distances = (
+        not np.isnan(cases.values[:, METRICS.index(key)]).all()
+        for key in ("dice", "reference_ml", "surface_dice")
+    )
     return render(
         "page.html",
         told,
@@ -72,9 +76,9 @@ def render_report(
         cards=cards,
         legend=list(zip(scores.table.foreground_names, colors, strict=True)),
         volumes=has_volumes,
-        distances=not np.isnan(cases.values[:, METRICS.index("surface_dice")]).all(),
+        distances=has_distances,
         few_patients=FEW_PATIENTS,
-        measurable=not np.isnan(cases.values[:, METRICS.index("reference_ml")]).all(),
+        measurable=has_ml or not has_classes,  # a slice has no millilitres, and without classes no distances
         without_scan=without_scan,
         viewer=_viewer(scores.table, cards),
         names=scores.table.names,

@@ -7,7 +7,7 @@ import pytest
 from pages import require_whole, table_of
 
 from segpipe.evaluation.case_scores import CaseScores
-from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.metrics import METRICS, CaseMetrics
 from segpipe.evaluation.scoring import files_by_name
 from segpipe.evaluation.summary import summarise
 from segpipe.report.cards import cards_of
@@ -85,6 +85,24 @@ def test_without_any_surface_the_files_are_not_blamed(scores):
 
     assert "No case has a surface, so that there are no distances." in text
     assert "say nothing of millimetres" not in text
+
+
+@pytest.mark.parametrize(
+    ("found", "axes_mm", "said"),
+    [
+        (True, (1.0, 1.0), "Surfaces agree within 1 mm."),
+        (True, None, "PNG and JPEG say nothing of millimetres, so that there are no distances."),
+        (False, (1.0, 1.0), "No case has a surface, so that there are no distances."),
+    ],
+)
+def test_why_slices_have_no_distances(scores, found, axes_mm, said):
+    """Only a picture's lack millimetres."""
+    reference = np.zeros((3, 3), np.uint8)
+    reference[1, 1] = found
+    metrics = CaseMetrics.of(reference, reference, 3, axes_mm)
+    one = replace(scores, rows=(replace(scores.rows[0], metrics=metrics),))
+
+    assert f"counted beside it as missed. {said}</p>" in page(one, summarise(one))
 
 
 def test_a_class_that_is_nowhere_has_dashes(scores):
