@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.inferers import SimpleInferer, SlidingWindowInferer
-from monai.transforms import Activationsd, AsDiscreted, EnsureTyped, Invertd
-from monai.utils import ensure_tuple_rep
+from monai.inferers import SimpleInferer
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.bundle.streamable import StreamPlan
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.precision import in_precision, measured_precision, seconds_of
@@ -26,7 +25,6 @@ from segpipe.inference.streaming import (
     Band,
     CannotStreamError,
     ScoreStream,
-    SlidingWindow,
     require_classes,
     require_numbers,
 )
@@ -61,15 +59,6 @@ class Segmentation:
     skipped: int
     fallback: str | None = None
     uncertainty: float | None = None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a configuration says, where segpipe can do it itself."""
-
-    window: SlidingWindow
-    flat: bool  # the network takes slices
-    softmax: bool
 
 
 class Segmenter:
@@ -113,7 +102,7 @@ class Segmenter:
         self.skip_empty = skip_empty
         self.report = report
         self._reported: set[str] = set()
-        self._streams: dict[_Plan, ScoreStream] = {}
+        self._streams: dict[StreamPlan, ScoreStream] = {}
         self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
 
     def by_slices(self, grid: Grid) -> bool:
@@ -225,10 +214,10 @@ class Segmenter:
         windows = len(window.starts(window.padded_size(size)))
         return windows, windows * seconds, stream.held_bytes(size)
 
-    def _plan(self, spatial_dims: int) -> _Plan:
-        return _Plan(*_window(self._inferer, spatial_dims, self.batch_size), _activates(self.bundle))
+    def _plan(self, spatial_dims: int) -> StreamPlan:
+        return StreamPlan.of(self._inferer, self.bundle.postprocessing, spatial_dims, self.batch_size)
 
-    def _stream(self, plan: _Plan, image: MetaTensor) -> ScoreStream:
+    def _stream(self, plan: StreamPlan, image: MetaTensor) -> ScoreStream:
         if self.precision == "auto":
             size = plan.window.fitted(_as_volume(image).shape[1:]).roi_size
             example = torch.zeros((1, image.shape[0], *size), device=self.bundle.device)
@@ -288,54 +277,6 @@ def _as_volume(image: MetaTensor) -> torch.Tensor:
 
 
 _SLICE_DIMS = 3  # of a slice with its channels
-
-
-def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:
-    """Return where an inferer's windows lie, and whether its network takes slices."""
-    flat = spatial_dims == 2 or isinstance(inferer, SliceInferer)
-    if isinstance(inferer, SliceInferer):
-        inferer = inferer.on_slices
-    if type(inferer) is not SlidingWindowInferer:
-        raise CannotStreamError(f"its inferer is a {type(inferer).__name__}")
-    if inferer.with_coord:
-        raise CannotStreamError("its network is told where a window lies")
-    dims = 2 if flat else 3
-    roi, overlap, sigma = (
-        tuple(ensure_tuple_rep(value, dims))
-        for value in (inferer.roi_size, inferer.overlap, inferer.sigma_scale)
-    )
-    if flat:
-        roi, overlap, sigma = (*roi, 1), (*overlap, 0.0), (*sigma, sigma[0])
-    roi = tuple(0 if length is None else length for length in roi)
-    size = inferer.sw_batch_size if batch_size is None else batch_size
-    mode, padding = str(inferer.mode.value), str(getattr(inferer.padding_mode, "value", inferer.padding_mode))
-    return SlidingWindow(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
-
-
-def _activates(bundle: OpenBundle) -> bool:
-    """Return whether a postprocessing that segpipe can do itself takes the softmax before it interpolates."""
-    steps = [step for step in bundle.postprocessing.transforms if not isinstance(step, EnsureTyped)]
-    softmax = bool(steps) and isinstance(steps[0], Activationsd)
-    if softmax:
-        first = steps.pop(0)
-        if first.softmax != (True,) or any(first.sigmoid) or any(first.other) or first.converter.kwargs:
-            raise CannotStreamError("its activation is not the softmax")
-    names = [type(step).__name__ for step in steps]
-    if [type(step) for step in steps] != [Invertd, AsDiscreted]:
-        raise CannotStreamError(
-            f"its postprocessing is {', '.join(names) or 'empty'}, not Invertd, AsDiscreted"
-        )
-    invert, discrete = steps
-    if invert.nearest_interp != (False,) or invert.post_func != (None,):
-        raise CannotStreamError("its Invertd takes the nearest scores, or a function of its own")
-    if (discrete.argmax, discrete.to_onehot, discrete.threshold, discrete.rounding) != (
-        (True,),
-        [None],
-        [None],
-        (None,),
-    ):
-        raise CannotStreamError("its AsDiscreted does more than the arg max")
-    return softmax
 
 
 def _collected(

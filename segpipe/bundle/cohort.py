@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-from PIL import Image
 
 from segpipe.bundle.chain import Segmentation, Segmenter
 from segpipe.bundle.disk import disk_error
@@ -29,7 +27,6 @@ from segpipe.bundle.predictions import (
     ENTROPY,
     OVERLAYS,
     PROBABILITIES,
-    SIDE_FOLDERS,
     Outcome,
     Prediction,
     PredictOptions,
@@ -41,15 +38,14 @@ from segpipe.bundle.predictions import (
     side_file,
     stamps,
 )
+from segpipe.bundle.side_files import array_on_disk, make_side_folders, write_overlay
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256
 from segpipe.inference.ledger import Entry, Ledger, State, publish, staged_files
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures import grey_levels
-from segpipe.pictures.scan_picture import scan_picture
 from segpipe.plausibility import Measures
 from segpipe.volumes import (
-    IGNORED_MARK,
     Grid,
     Scan,
     VolumeHeader,
@@ -121,19 +117,7 @@ class CohortRun:
             self.tell,
         )
         self._volumes_written = 0.0
-        for name, wanted in zip(
-            SIDE_FOLDERS,
-            (self.options.overlays, self.options.entropy, self.options.probabilities),
-            strict=True,
-        ):
-            if wanted:
-                with suppress(FileExistsError):
-                    (self.folder / name).mkdir()
-                if not (self.folder / name).is_dir():
-                    raise SegpipeError(
-                        f"{self.folder / name}: a file stands where segpipe puts {name}; rename it"
-                    )
-                (self.folder / name / IGNORED_MARK).touch()
+        make_side_folders(self.folder, self.options)
 
     def go(self, scans: Sequence[Scan]) -> Generator[Prediction]:
         """Read ahead, segment, write behind; yield each scan's outcome once it is on disk."""
@@ -264,7 +248,7 @@ class CohortRun:
         staged = Path(tempfile.mkdtemp(dir=self.staging))
         with _removed_on_failure(staged):
             grey = grey_levels(self.bundle.read(scan.path).as_tensor()[0].numpy())
-            self._draw(scan, grid, grey, labels, kept.volumes, staged / picture)
+            write_overlay(staged / picture, scan.name, grid, grey, labels, kept.volumes, self.bundle.labels)
             files = staged_files(staged)
             (self.folder / picture).unlink()
             self.ledger.append(replace(kept, files={**kept.files, **files}))
@@ -280,11 +264,15 @@ class CohortRun:
         scan = prepared.scan
         staged = Path(tempfile.mkdtemp(dir=self.staging))
         with _removed_on_failure(staged):
+            probabilities = None
+            if self.options.probabilities:
+                shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
+                probabilities = array_on_disk(staged / side_file(PROBABILITIES, scan), shape)
             segmentation = self.segmenter.segment(
                 prepared.image,
                 prepared.grid,
                 entropy=self.options.entropy,
-                probabilities=self._probabilities(prepared, staged) if self.options.probabilities else None,
+                probabilities=probabilities,
                 uncertainty=prepared.measures is not None,
             )
         if segmentation.skipped:
@@ -306,17 +294,6 @@ class CohortRun:
             seconds,
         )
 
-    def _probabilities(self, prepared: _Prepared, staged: Path) -> NDArray[np.float16]:
-        """Return an array that is a file, with its place on the disk: a full one would end the process later."""
-        path = staged / side_file(PROBABILITIES, prepared.scan)
-        path.parent.mkdir(parents=True)
-        shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        return array
-
     def _write(self, segmented: _Segmented) -> Prediction:
         """Write all files of a scan aside, say in the ledger what they are, and give them their names."""
         with _removed_on_failure(segmented.staged):
@@ -331,7 +308,7 @@ class CohortRun:
         volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
         if segmented.grey is not None:
             picture = staged / side_file(OVERLAYS, scan)
-            self._draw(scan, grid, segmented.grey, segmentation.labels, volumes, picture)
+            write_overlay(picture, scan.name, grid, segmented.grey, segmentation.labels, volumes, labels)
         if segmentation.entropy is not None:
             write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
         files = staged_files(staged)
@@ -393,26 +370,6 @@ class CohortRun:
             path = self.folder / name
             if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
                 path.unlink()
-
-    def _draw(
-        self,
-        scan: Scan,
-        grid: Grid,
-        grey: NDArray[np.uint8],
-        labels: NDArray[np.integer[Any]],
-        volumes: Sequence[ClassVolume],
-        path: Path,
-    ) -> None:
-        legend = [
-            (
-                volume.label,
-                f"{volume.voxels} px" if volume.millilitres is None else f"{volume.millilitres:.3g} ml",
-            )
-            for volume in volumes
-        ]
-        picture = scan_picture(grey, labels, grid.affine, scan.name, legend, self.bundle.labels.colors)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segpipe.cli.overrides import parse_overrides
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 
 if TYPE_CHECKING:
     from segpipe.evaluation.scoring import FolderScores
@@ -251,8 +251,11 @@ def _evaluate_folders(
     if output is not None:
         require_evaluation_writable(output)
     table = load_label_table(labels) if labels else None
-    cases = sorted(files_by_name(predictions).keys() & files_by_name(references).keys())
-    scans = _scans_of(cases, images) if images is not None and cases else {}
+    scans: dict[str, Path] = {}
+    if images is not None:
+        scans = _scans_of(
+            sorted(files_by_name(predictions).keys() & files_by_name(references).keys()), images
+        )
     scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
     summary = summarise(scores)
     _print_scores(scores, summary)
@@ -282,7 +285,7 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
         for case, name in numbered.items()
     }
     known = {case: path for case, path in found.items() if path is not None}
-    if not known:
+    if cases and not known:
         raise SegpipeError(
             f"--images {folder}: no scan there is named as a case: {shown(scans, most=3)} against "
             f"{shown(cases, most=3)}; names are paths below the folders without suffix"
@@ -290,7 +293,7 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
     lacking = [case for case in cases if case not in known]
     if lacking:
         typer.echo(
-            f"{len(lacking)} cases have no scan in {folder}, and are drawn without: {shown(lacking)}",
+            f"{counted(len(lacking), 'case')} drawn without a scan, as {folder} has none: {shown(lacking)}",
             err=True,
         )
     return known

@@ -3,6 +3,7 @@
 `loading` (cases into batches) is imported by itself, since it alone needs torch.
 """
 
+from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.creation import CreatedManifest, create_manifest
 from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
@@ -13,7 +14,6 @@ from segpipe.dataset.integrity import (
     pictures_of_tests,
     require_valid,
     training_records,
-    with_checksums,
 )
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list
 from segpipe.dataset.manifest import (

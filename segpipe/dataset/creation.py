@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.found_cases import FoundCase, Layout, require_text
-from segpipe.dataset.integrity import with_checksums
 from segpipe.dataset.layouts import read_layout
 from segpipe.dataset.manifest import Case, Manifest, Split, parse_manifest
 from segpipe.dataset.progress import with_progress

@@ -24,8 +24,7 @@ from segpipe.dataset.tables import cases_of_table, table_in
 from segpipe.dataset.templates import pairs_by_templates
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import read_json
-from segpipe.volumes import Scan, VolumeFormat
-from segpipe.volumes.dicom_headers import label_objects
+from segpipe.volumes import Scan, VolumeFormat, find_label_objects
 
 _DESCRIPTION = "dataset.json"
 _SERIES, _PICTURES = "DICOM", "PNG or JPEG"
@@ -111,7 +110,7 @@ def _by_names(folder: Path) -> list[FoundCase]:
     try:
         cases = pairs_by_words([(scan.name, path) for scan, path in scans], str(folder))
     except SegpipeError as error:
-        objects = label_objects(folder) if _SERIES in found else []
+        objects = find_label_objects(folder) if _SERIES in found else []
         if not objects:
             raise
         names = shown(path.relative_to(folder).as_posix() for path in objects)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.dataset import ct_phantoms, phantoms
-from segpipe.dataset.integrity import with_checksums
+from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.manifest import Case, Manifest, write_manifest
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.splits import with_folds

@@ -15,6 +15,7 @@ from segpipe.volumes.scans import (
     Scan,
     check_collisions,
     existing_outputs,
+    find_label_objects,
     find_scans,
     output_path,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "check_intensities",
     "check_same_grid",
     "existing_outputs",
+    "find_label_objects",
     "find_scans",
     "lps_to_ras",
     "output_path",

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    RTDoseStorage,
+    RTStructureSetStorage,
+    SegmentationStorage,
+    SurfaceSegmentationStorage,
+)
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import is_dicom_file
@@ -48,20 +54,10 @@ _REQUIRED = (
     "Columns",
     "BitsAllocated",
 )
-_DERIVED_CLASSES = frozenset(  # have rows and columns, yet hold labels or doses, not a scan
-    {
-        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
-        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
-        "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
-    }
-)
-_LABEL_CLASSES = frozenset(
-    {
-        "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
-        "1.2.840.10008.5.1.4.1.1.66.7",  # Label Map Segmentation
-        "1.2.840.10008.5.1.4.1.1.481.3",  # RT Structure Set
-    }
-)
+_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # not yet among pydicom's
+_SEGMENTATIONS = frozenset({SegmentationStorage, _LABEL_MAP_SEGMENTATION})
+_DERIVED_CLASSES = _SEGMENTATIONS | {RTDoseStorage}  # have rows and columns, yet are no scan
+_LABEL_CLASSES = _SEGMENTATIONS | {SurfaceSegmentationStorage, RTStructureSetStorage}
 _READING_ERRORS = (
     InvalidDicomError,
     EOFError,
@@ -203,17 +199,8 @@ def holds_images(folder: Path) -> bool:
     return False
 
 
-def label_objects(folder: Path) -> list[Path]:
-    """List the DICOM objects in a folder and below it that hold labels or contours: segmentations, structure sets.
-
-    Raises:
-        SegpipeError: a folder or file cannot be opened.
-    """
-    folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir())]
-    return [path for below in folders for path in dicom_files(below) if _holds_labels(path)]
-
-
-def _holds_labels(path: Path) -> bool:
+def holds_labels(path: Path) -> bool:
+    """Say whether a DICOM file holds labels or contours: a segmentation or structure set."""
     try:
         header, _ = _read(path)
     except SegpipeError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.dicom_headers import holds_images
+from segpipe.volumes.dicom_headers import holds_images, holds_labels
 from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, suffix_format, volume_format
 from segpipe.volumes.metaimage import read_metaimage_header
 
@@ -108,6 +108,15 @@ def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
             why = f": its file {IGNORED_MARK} says that none is to be looked for"
         raise SegpipeError(f"{path}: no scan there{why}; segpipe reads {KNOWN_FORMATS}")
     return sorted(scans, key=lambda scan: (scan.name, str(scan.path)))
+
+
+def find_label_objects(folder: Path) -> list[Path]:
+    """Find the DICOM segmentations and structure sets in a folder and below it, which `find_scans` passes over.
+
+    Raises:
+        SegpipeError: a folder or file cannot be opened.
+    """
+    return [file for file in _files_below(folder) if is_dicom_file(file) and holds_labels(file)]
 
 
 def output_path(

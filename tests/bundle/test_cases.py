@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-import segpipe.dataset.integrity
+import segpipe.dataset.examination
 from segpipe.bundle import TrainingCases, class_weights, inference_cases
 from segpipe.dataset import Case, Manifest, write_manifest
 from segpipe.labels import LabelTable
@@ -161,9 +161,9 @@ def test_a_series_is_known_by_what_it_shows(tmp_path):
 
 def test_no_image_is_read_twice(tmp_path, monkeypatch):
     read = []
-    original = segpipe.dataset.integrity.read_volume
+    original = segpipe.dataset.examination.read_volume
     monkeypatch.setattr(
-        "segpipe.dataset.integrity.read_volume", lambda path: (read.append(path.name), original(path))[1]
+        "segpipe.dataset.examination.read_volume", lambda path: (read.append(path.name), original(path))[1]
     )
 
     training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})

@@ -152,8 +152,8 @@ def test_series_with_label_maps_of_another_format(tmp_path, series, label):
 
 @pytest.mark.parametrize(
     "sop_class",
-    ["1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7", "1.2.840.10008.5.1.4.1.1.481.3"],
-    ids=["segmentation", "label map segmentation", "structure set"],
+    [f"1.2.840.10008.5.1.4.1.1.{last}" for last in ("66.4", "66.5", "66.7", "481.3")],
+    ids=["segmentation", "surface segmentation", "label map segmentation", "structure set"],
 )
 @pytest.mark.parametrize("place", ["p1/drawn.dcm", "drawn.dcm", "p1/rt/drawn.dcm"])
 def test_label_objects_of_dicom_are_named(tmp_path, sop_class, place):

@@ -1,0 +1,93 @@
+"""What of a bundle's configuration segpipe can do itself, plane by plane, instead of MONAI's chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import Activationsd, AsDiscreted, Compose, EnsureTyped, Invertd
+from monai.utils import ensure_tuple_rep
+
+from segpipe.inference import SliceInferer
+from segpipe.inference.streaming import CannotStreamError, SlidingWindow
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What a configuration says, where segpipe can do it itself.
+
+    Attributes:
+        window: where the windows lie, and how they are weighed.
+        flat: whether the network takes slices.
+        softmax: whether the scores become probabilities before they are interpolated.
+    """
+
+    window: SlidingWindow
+    flat: bool
+    softmax: bool
+
+    @classmethod
+    def of(
+        cls, inferer: Any, postprocessing: Compose, spatial_dims: int, batch_size: int | None
+    ) -> StreamPlan:
+        """Read a plan off a bundle.
+
+        Args:
+            inferer: of the bundle, without what chooses precision and mirrors.
+            postprocessing: likewise.
+            spatial_dims: of the scan, 2 or 3.
+            batch_size: windows at a time; None is the inferer's.
+
+        Raises:
+            CannotStreamError: the inferer or the postprocessing does something else.
+        """
+        return cls(*_window(inferer, spatial_dims, batch_size), _activates(postprocessing))
+
+
+def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:
+    """Return where an inferer's windows lie, and whether its network takes slices."""
+    flat = spatial_dims == 2 or isinstance(inferer, SliceInferer)
+    if isinstance(inferer, SliceInferer):
+        inferer = inferer.on_slices
+    if type(inferer) is not SlidingWindowInferer:
+        raise CannotStreamError(f"its inferer is a {type(inferer).__name__}")
+    if inferer.with_coord:
+        raise CannotStreamError("its network is told where a window lies")
+    dims = 2 if flat else 3
+    roi, overlap, sigma = (
+        tuple(ensure_tuple_rep(value, dims))
+        for value in (inferer.roi_size, inferer.overlap, inferer.sigma_scale)
+    )
+    if flat:
+        roi, overlap, sigma = (*roi, 1), (*overlap, 0.0), (*sigma, sigma[0])
+    roi = tuple(0 if length is None else length for length in roi)
+    size = inferer.sw_batch_size if batch_size is None else batch_size
+    mode, padding = str(inferer.mode.value), str(getattr(inferer.padding_mode, "value", inferer.padding_mode))
+    return SlidingWindow(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
+
+
+def _activates(postprocessing: Compose) -> bool:
+    """Return whether a postprocessing that segpipe can do itself takes the softmax before it interpolates."""
+    steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
+    softmax = bool(steps) and isinstance(steps[0], Activationsd)
+    if softmax:
+        first = steps.pop(0)
+        if first.softmax != (True,) or any(first.sigmoid) or any(first.other) or first.converter.kwargs:
+            raise CannotStreamError("its activation is not the softmax")
+    names = [type(step).__name__ for step in steps]
+    if [type(step) for step in steps] != [Invertd, AsDiscreted]:
+        raise CannotStreamError(
+            f"its postprocessing is {', '.join(names) or 'empty'}, not Invertd, AsDiscreted"
+        )
+    invert, discrete = steps
+    if invert.nearest_interp != (False,) or invert.post_func != (None,):
+        raise CannotStreamError("its Invertd takes the nearest scores, or a function of its own")
+    if (discrete.argmax, discrete.to_onehot, discrete.threshold, discrete.rounding) != (
+        (True,),
+        [None],
+        [None],
+        (None,),
+    ):
+        raise CannotStreamError("its AsDiscreted does more than the arg max")
+    return softmax

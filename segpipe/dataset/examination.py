@@ -1,0 +1,222 @@
+"""One case read whole: what is wrong with its files, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.dataset.label_shapes import odd_shapes
+from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.reports import (
+    PERCENTILES,
+    CaseFacts,
+    CaseReport,
+    ChannelFacts,
+    Finding,
+    content_sha256,
+)
+from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256
+from segpipe.labels import LabelTable
+from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume
+
+
+def examine_case(
+    case: Case, *, dataset_dir: Path, manifest: Manifest, table: LabelTable, checksums: bool, shapes: bool
+) -> CaseReport:
+    """Read every file of a case once and report what is wrong with it; see `segpipe.dataset.examine_cases`."""
+    findings: list[Finding] = []
+    facts = None
+    try:
+        if checksums:
+            findings.extend(_checksum_findings(case, dataset_dir))
+        images = [_read(dataset_dir, path) for path in case.images]
+        channels = _channels(case, images, manifest)
+        class_voxels: Mapping[str, int] = {}
+        offsets: Mapping[str, tuple[float, ...]] = {}
+        if case.label is not None:
+            indices = _label_indices(case.label, dataset_dir, images[0], manifest, table)
+            counts = np.bincount(indices.ravel(), minlength=table.num_classes)
+            class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
+            channels = _with_foreground(channels, images, indices > 0)
+            _refuse_label_maps(case, images, indices, manifest)
+            offsets = {
+                name: _offset(indices == index)
+                for index, name in enumerate(table.names)
+                if index and class_voxels[name]
+            }
+            if shapes:
+                odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
+                findings += [Finding("warning", case.case, case.label, message) for message in odd]
+            if not any(class_voxels[name] for name in table.foreground_names):
+                message = "the label map holds background only; check that it belongs to this image"
+                findings.append(Finding("warning", case.case, case.label, message))
+        findings += [
+            Finding("warning", case.case, case.images[-1], message) for message in _alike(images, manifest)
+        ]
+        grid = images[0].grid
+        facts = CaseFacts(
+            grid.size,
+            grid.spacing_mm,
+            channels,
+            class_voxels,
+            content_sha256(images),
+            "".join(nibabel.aff2axcodes(grid.affine))[: grid.spatial_dims],
+            offsets,
+        )
+    except _RejectedError as rejected:
+        findings.append(Finding("error", case.case, rejected.file, rejected.message))
+    return CaseReport(case.case, tuple(findings), facts)
+
+
+def shown_by(case: Case, dataset_dir: Path) -> str | None:
+    """Return what a case's images show, see `content_sha256`; None where a file is not there or not whole."""
+    try:
+        return content_sha256([_read(dataset_dir, path) for path in case.images])
+    except _RejectedError:
+        return None
+
+
+class _RejectedError(Exception):
+    """Carries the finding after which a case cannot be examined further."""
+
+    def __init__(self, file: str, message: str) -> None:
+        super().__init__(message)
+        self.file = file
+        self.message = message
+
+
+@contextmanager
+def _rejecting(path: str) -> Iterator[None]:
+    """Turn a refusal into the finding of a file."""
+    try:
+        yield
+    except SegpipeError as error:
+        raise _RejectedError(path, str(error)) from error
+    except OSError as error:  # of a folder that may not be looked into
+        raise _RejectedError(
+            path, f"cannot be read ({error.strerror}); check path and permissions"
+        ) from error
+
+
+def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
+    findings = []
+    for path, expected in case.sha256.items():
+        file = dataset_dir / path
+        with _rejecting(path):
+            found = file_sha256(file) if file.is_file() else expected
+        if found != expected:
+            message = (
+                f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
+                "check without checksums if this copy is meant"
+            )
+            findings.append(Finding("error", case.case, path, message))
+    return findings
+
+
+def _read(dataset_dir: Path, path: str) -> Volume:
+    with _rejecting(path):
+        if not (dataset_dir / path).exists():
+            raise SegpipeError(f"missing below {dataset_dir}; fetch it, or remove the case from the manifest")
+        return read_volume(dataset_dir / path)
+
+
+def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[ChannelFacts, ...]:
+    for path, image in zip(case.images[1:], images[1:], strict=True):
+        _require_same_grid(images[0], path, image, CHANNEL_RULE)
+    found = sum(image.num_channels for image in images)
+    if found != manifest.num_channels:
+        raise _RejectedError(
+            case.images[0],
+            f"the image has {found} channel(s) (size {images[0].grid.size}), modality names "
+            f"{manifest.num_channels} ({', '.join(manifest.modality)}); split the file, or correct modality "
+            "in the manifest",
+        )
+    facts: list[ChannelFacts] = []
+    for path, image in zip(case.images, images, strict=True):
+        with _rejecting(path):
+            check_intensities(image)
+        for channel in image.channels:
+            percentiles = tuple(float(value) for value in np.percentile(channel, PERCENTILES))
+            facts.append(
+                ChannelFacts(
+                    manifest.modality[len(facts)], percentiles, float(channel.mean()), float(channel.std())
+                )
+            )
+    return tuple(facts)
+
+
+def _refuse_label_maps(
+    case: Case, images: Sequence[Volume], indices: NDArray[np.integer[Any]], manifest: Manifest
+) -> None:
+    """Refuse an image that is the label map, or was made from it: a network would be shown its answer."""
+    files = [path for path, image in zip(case.images, images, strict=True) for _ in image.channels]
+    channels = [channel for image in images for channel in image.channels]
+    for path, name, channel in zip(files, manifest.modality, channels, strict=True):
+        if all(np.ptp(channel[indices == index]) == 0 for index in np.unique(indices)):
+            raise _RejectedError(
+                path,
+                f"{name} has one value in each class of the label map {case.label}: it is a label map, or was made "
+                "from one, and would show the network its answer; leave it out of the channels",
+            )
+
+
+def _alike(images: Sequence[Volume], manifest: Manifest) -> list[str]:
+    """Tell which channels of a case are the same."""
+    channels = [channel for image in images for channel in image.channels]
+    return [
+        f"{manifest.modality[first]} and {manifest.modality[other]} are the same image; check which file is which"
+        for first, other in combinations(range(len(channels)), 2)
+        if np.array_equal(channels[first], channels[other])
+    ]
+
+
+def _with_foreground(
+    facts: Sequence[ChannelFacts], images: Sequence[Volume], foreground: NDArray[np.bool_]
+) -> tuple[ChannelFacts, ...]:
+    if not foreground.any():
+        return tuple(facts)
+    channels = (channel for image in images for channel in image.channels)
+    return tuple(
+        replace(own, foreground=tuple(np.percentile(channel[foreground], PERCENTILES).tolist()))
+        for own, channel in zip(facts, channels, strict=True)
+    )
+
+
+def _offset(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Return how far the middle of a mask is from the middle of the image along each axis, as a share of it."""
+    found = []
+    for axis, length in enumerate(mask.shape):
+        counts = mask.sum(axis=tuple(other for other in range(mask.ndim) if other != axis))
+        middle = float(counts @ np.arange(length)) / float(counts.sum())
+        found.append((middle + 0.5) / length - 0.5)
+    return tuple(found)
+
+
+def _label_indices(
+    path: str, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
+) -> NDArray[np.integer[Any]]:
+    label = _read(dataset_dir, path)
+    if label.num_channels != 1:
+        raise _RejectedError(
+            path,
+            f"the label map has {label.num_channels} channels, needs 1 with a class value a voxel; merge them",
+        )
+    _require_same_grid(image, path, label, "image and label grids differ")
+    with _rejecting(path):
+        return table.to_indices(label.array, manifest.labels)
+
+
+def _require_same_grid(volume: Volume, other_path: str, other: Volume, rule: str) -> None:
+    try:
+        check_same_grid(volume, other, rule)
+    except SegpipeError as error:
+        raise _RejectedError(other_path, f"{error} or correct the manifest row") from error
