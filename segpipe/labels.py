@@ -30,6 +30,8 @@ _COLORS = (  # of Okabe and Ito, told apart by people who do not see all colours
 )
 _ROW_KEYS = ("index", "name", "color", "value")
 _LONGEST_TABLE = 2**16  # of classes by stored value; where values lie further apart, they are searched
+ROUNDING = 1e-3
+"""A stored label may lie this far from a whole number: a file's slope and intercept round."""
 _VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold thousands of values
 
 
@@ -232,10 +234,14 @@ def same_name(name: str) -> str:
 
 
 def whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
-    """Return a label map's values as they are, having made sure that they are whole numbers.
+    """Return a label map's values as whole numbers, having made sure that they are.
 
     Args:
-        stored: array of any shape; integers, or floats that hold integers.
+        stored: array of any shape; integers, or floats that hold integers up to `ROUNDING`, as a file's slope leaves
+            them (255 times 0.00392157 is 1.0000004).
+
+    Returns:
+        The array itself where every value is whole already, else its rounded values in the same dtype.
 
     Raises:
         SegpipeError: fractions, NaN, infinite values, or values that are no numbers.
@@ -244,14 +250,17 @@ def whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
         return stored
     if stored.dtype.kind != "f":
         raise SegpipeError(f"label map holds {stored.dtype} values; needs whole numbers")
-    broken = ~np.isfinite(stored) | (stored != np.round(stored))
+    rounded = np.round(stored)
+    with np.errstate(invalid="ignore"):  # infinite less infinite
+        off = np.abs(stored - rounded)
+    broken = ~(off <= ROUNDING)
     if broken.any():
         raise SegpipeError(
             f"label map holds values that are not whole numbers ({_shown(stored[broken])}) in "
             f"{np.count_nonzero(broken)} voxel(s); probabilities or an interpolated map are no label map: "
             "resample label maps with nearest neighbour"
         )
-    return stored
+    return rounded if off.any() else stored
 
 
 def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segpipe.errors import SegpipeError
-from segpipe.labels import LabelTable, check_same_labels, class_color
+from segpipe.labels import LabelTable, check_same_labels, class_color, whole_numbers
 
 
 def row(index, name, value, color=(0, 0, 0)):
@@ -68,6 +68,20 @@ def test_stored_values_become_indices():
 
     np.testing.assert_array_equal(indices, [[0, 2], [1, 1]])
     assert indices.dtype == np.uint8
+
+
+@pytest.mark.parametrize("value", [1.0000001, 0.9990001, 1.0009])
+def test_a_value_that_a_slope_rounded_is_its_whole_number(value):
+    stored = np.array([0.0, value])
+
+    np.testing.assert_array_equal(whole_numbers(stored), [0.0, 1.0])
+    np.testing.assert_array_equal(stored, [0.0, value])  # the caller's array is left as it was
+
+
+@pytest.mark.parametrize("value", [1.002, 0.99, 0.0011])
+def test_more_than_rounding_is_a_fraction(value):
+    with pytest.raises(SegpipeError, match="not whole numbers"):
+        whole_numbers(np.array([0.0, value]))
 
 
 def test_whole_floats_are_labels_too():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,15 @@ from segpipe.errors import SegpipeError
 
 FloatArray = npt.NDArray[np.float64]
 
-GRID_TOLERANCE = 1e-4
-"""Two grids are one when sizes are equal, and spacing (mm), origin (mm) and direction cosines to this."""
+GRID_TOLERANCE = 0.01
+"""Two grids are one when sizes are equal and each voxel has two places at most this share of a spacing apart.
+
+The spacing is the smallest one of both grids. Headers hold rounded numbers: what the rounding does to a voxel counts,
+not the digits.
+"""
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_PLANE_TOLERANCE = 1e-4  # mm and direction cosines out of the plane of a 2D file
 _SHEAR_TOLERANCE = 1e-4  # cosine between two axes
 _SINGULAR_TOLERANCE = 1e-6  # volume of the parallelepiped of the unit axes
 _SPACING_FLOOR_MM = 1e-9
@@ -165,35 +171,58 @@ class Grid:
     def is_axial_plane(self) -> bool:
         """True for a 2D grid that a file without z can hold: axes in the xy plane, origin at z = 0."""
         out_of_plane = [*self.direction_lps[2, :2], self.origin_lps[2]]
-        return self.spatial_dims == 2 and bool(np.abs(out_of_plane).max() <= GRID_TOLERANCE)
+        return self.spatial_dims == 2 and bool(np.abs(out_of_plane).max() <= _PLANE_TOLERANCE)
+
+    def farthest_mm(self, other: Grid) -> float:
+        """Return the largest distance in mm between a voxel's place on this grid and its place on the other.
+
+        Args:
+            other: a grid of the same size. The third axis of a 2D grid has no voxel and does not count.
+        """
+        return _farthest_mm(self.size, self.affine - other.affine)
 
     def differences(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> list[str]:
         """Name what keeps the two grids from being one, each with both values and units.
 
         Args:
             other: the grid whose values stand second.
-            tolerance: largest absolute difference allowed in spacing and origin (mm) and direction cosines.
+            tolerance: largest distance allowed between a voxel's two places, as a share of the smallest spacing.
 
         Returns:
-            One text a difference, empty when the grids are one.
+            One text a difference, and last how far apart the farthest voxel lies; empty when the grids are one.
         """
         dims = self.spatial_dims
         sizes = f"size {self.size} vs {other.size} voxels (x, y, z)"
         if dims != other.spatial_dims:
             return [sizes]
         differing = [sizes] if self.size != other.size else []
-        pairs = (
-            ("spacing {} vs {} mm (x, y, z)", np.array(self.spacing_mm), np.array(other.spacing_mm)),
-            ("origin {} vs {} mm (LPS)", self.origin_lps, other.origin_lps),
-            ("direction {} vs {} (LPS, rows)", self.direction_lps[:, :dims], other.direction_lps[:, :dims]),
+        limit_mm = tolerance * min(*self.spacing_mm, *other.spacing_mm)
+        apart_mm = self.farthest_mm(other)
+        if apart_mm <= limit_mm:
+            return differing
+        mine, theirs = np.array(self.spacing_mm), np.array(other.spacing_mm)
+        directions = self.direction_lps[:, :dims], other.direction_lps[:, :dims]
+        lengths_mm = np.array(self.size) * mine
+        quantities = (
+            ("spacing {} vs {} mm (x, y, z)", (mine, theirs), np.array(self.size) * (mine - theirs)),
+            (
+                "origin {} vs {} mm (LPS)",
+                (self.origin_lps, other.origin_lps),
+                self.origin_lps - other.origin_lps,
+            ),
+            ("direction {} vs {} (LPS, rows)", directions, (directions[0] - directions[1]) * lengths_mm),
         )
-        for text, mine, theirs in pairs:
-            if np.abs(mine - theirs).max() > tolerance:
-                differing.append(text.format(_numbers(mine), _numbers(theirs)))
+        for text, values, moved_mm in quantities:
+            if np.abs(moved_mm).max() > limit_mm / len(quantities):
+                differing.append(text.format(*map(_numbers, values)))
+        differing.append(
+            f"the farthest voxel lies {apart_mm:.3g} mm apart (limit {limit_mm:.3g} mm, {tolerance:.0%} of the "
+            "smallest spacing)"
+        )
         return differing
 
     def matches(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> bool:
-        """Say whether the grids are one to `tolerance` (mm, and direction cosines)."""
+        """Say whether the grids are one; `tolerance` as for `differences`."""
         return not self.differences(other, tolerance)
 
     def __str__(self) -> str:
@@ -202,6 +231,16 @@ class Grid:
             f"size {self.size} voxels, spacing {_numbers(np.array(self.spacing_mm))} mm, origin "
             f"{_numbers(self.origin_lps)} mm (LPS), direction {_numbers(self.direction_lps)}"
         )
+
+
+def _farthest_mm(size: Sequence[int], difference: FloatArray) -> float:
+    """Return how far the difference of two affines moves a voxel at most: a corner, since the move is linear.
+
+    An axis of one voxel counts as one of two, since its spacing says how thick the voxel is.
+    """
+    corners = np.array(list(product(*((0, max(length - 1, 1)) for length in size))), np.float64)
+    moved = corners @ difference[:3, : len(size)].T + difference[:3, 3]
+    return float(np.linalg.norm(moved, axis=1).max())
 
 
 def _numbers(values: FloatArray) -> str:

@@ -56,14 +56,17 @@ def test_the_unused_third_column_of_a_2d_grid_is_not_compared():
 
 
 def test_differences_name_both_values_with_units():
+    """The corner (511, 511, 119) lies at y = 511 and z = 119, or at y = -511 and z = 7 + 148.75."""
     one = Grid.from_lps((512, 512, 120), (1, 1, 1), (0, 0, 0), np.eye(3))
     other = Grid.from_lps((512, 512, 119), (1, 1, 1.25), (0, 0, 7), np.diag([1, -1, 1]))
 
+    assert np.hypot(1022, 7 + 119 * 0.25) == pytest.approx(1022.66, abs=0.01)
     assert one.differences(other) == [
         "size (512, 512, 120) vs (512, 512, 119) voxels (x, y, z)",
         "spacing (1, 1, 1) vs (1, 1, 1.25) mm (x, y, z)",
         "origin (0, 0, 0) vs (0, 0, 7) mm (LPS)",
         "direction ((1, 0, 0), (0, 1, 0), (0, 0, 1)) vs ((1, 0, 0), (0, -1, 0), (0, 0, 1)) (LPS, rows)",
+        "the farthest voxel lies 1.02e+03 mm apart (limit 0.01 mm, 1% of the smallest spacing)",
     ]
     assert one.differences(one) == []
 
@@ -76,13 +79,40 @@ def test_2d_and_3d_grids_differ_in_size_alone():
     ]
 
 
-@pytest.mark.parametrize(("shift_mm", "same"), [(0.9e-4, True), (1.1e-4, False)])
-def test_grids_match_to_a_ten_thousandth_of_a_millimetre(shift_mm, same):
-    grid = Grid.from_lps((2, 2, 2), (1, 1, 1), (0, 0, 0), np.eye(3))
-    shifted = Grid.from_lps((2, 2, 2), (1, 1, 1), (shift_mm, 0, 0), np.eye(3))
+@pytest.mark.parametrize(("shift_mm", "same"), [(0.0079, True), (0.0081, False), (0.08, False)])
+def test_grids_match_to_a_hundredth_of_the_smallest_spacing(shift_mm, same):
+    grid = Grid.from_lps((2, 2, 2), (1, 0.8, 3), (0, 0, 0), np.eye(3))
+    shifted = Grid.from_lps((2, 2, 2), (1, 0.8, 3), (shift_mm, 0, 0), np.eye(3))
 
     assert grid.matches(shifted) is same
     assert grid != shifted
+
+
+@pytest.mark.parametrize(("length", "same"), [(11, True), (12, False)])
+def test_a_small_error_of_spacing_adds_up_to_the_farthest_voxel(length, same):
+    """Ten steps of 1.001 mm end 0.01 mm from ten of 1 mm, eleven 0.011 mm."""
+    grid = Grid.from_lps((length, 2, 2), (1, 1, 1), (0, 0, 0), np.eye(3))
+    other = Grid.from_lps((length, 2, 2), (1.001 - 1e-9, 1, 1), (0, 0, 0), np.eye(3))
+
+    assert grid.farthest_mm(other) == pytest.approx((length - 1) * 0.001, abs=1e-6)
+    assert grid.matches(other) is same
+
+
+@given(st.tuples(angles, angles, angles), spacings, origins, st.floats(0, 6.28), st.floats(0.0, 1.0))
+def test_a_shift_counts_alike_in_every_orientation(turn, spacing, origin, towards, share):
+    shift = share * 0.02 * min(spacing) * np.array([np.cos(towards), np.sin(towards), 0])
+    grid = Grid.from_lps((30, 40, 50), spacing, origin, rotation(*turn))
+    shifted = Grid.from_lps((30, 40, 50), spacing, np.array(origin) + shift, rotation(*turn))
+
+    assert grid.farthest_mm(shifted) == pytest.approx(np.linalg.norm(shift), abs=1e-9)
+    assert grid.matches(shifted) == (grid.farthest_mm(shifted) <= 0.01 * min(grid.spacing_mm))
+
+
+def test_numbers_rounded_to_six_digits_are_one_grid():
+    exact = Grid.from_lps((40, 40, 40), (1, 1, 1), (-280.5468, -280.5468, 964.3017), np.eye(3))
+    rounded = Grid.from_lps((40, 40, 40), (1, 1, 1), (-280.547, -280.547, 964.302), np.eye(3))
+
+    assert exact.matches(rounded)
 
 
 def test_equal_grids_are_equal_and_hash_alike():
