@@ -34,6 +34,7 @@ _FAMILIES = {
     VolumeFormat.MHD: "MetaImage",
     VolumeFormat.MHA: "MetaImage",
     VolumeFormat.NRRD: "NRRD",
+    VolumeFormat.SEG_NRRD: "NRRD",
     VolumeFormat.PNG: _PICTURES,
     VolumeFormat.JPEG: _PICTURES,
     VolumeFormat.DICOM: _SERIES,

@@ -16,6 +16,8 @@ class VolumeFormat(Enum):
     MHD = ".mhd"
     MHA = ".mha"
     NRRD = ".nrrd"
+    SEG_NRRD = ".seg.nrrd"
+    """NRRD with the names and colours of its labels, as 3D Slicer keeps segmentations."""
     PNG = ".png"
     JPEG = ".jpg"
     DICOM = ""
@@ -25,6 +27,11 @@ class VolumeFormat(Enum):
     def is_nifti(self) -> bool:
         """True for .nii and .nii.gz."""
         return self in (VolumeFormat.NIFTI, VolumeFormat.NIFTI_GZ)
+
+    @property
+    def is_nrrd(self) -> bool:
+        """True for .nrrd and .seg.nrrd."""
+        return self in (VolumeFormat.NRRD, VolumeFormat.SEG_NRRD)
 
     @property
     def is_picture(self) -> bool:
@@ -42,12 +49,13 @@ class VolumeFormat(Enum):
 
 _LABEL_MAP_FORMATS = {VolumeFormat.JPEG: VolumeFormat.PNG, VolumeFormat.DICOM: VolumeFormat.NIFTI_GZ}
 
-# longest first: ".nii.gz" before ".gz" could ever be one
+# the longer of two with one end first: ".seg.nrrd" before ".nrrd"
 _SUFFIXES = {
     ".nii.gz": VolumeFormat.NIFTI_GZ,
     ".nii": VolumeFormat.NIFTI,
     ".mhd": VolumeFormat.MHD,
     ".mha": VolumeFormat.MHA,
+    ".seg.nrrd": VolumeFormat.SEG_NRRD,
     ".nrrd": VolumeFormat.NRRD,
     ".png": VolumeFormat.PNG,
     ".jpeg": VolumeFormat.JPEG,

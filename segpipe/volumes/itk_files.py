@@ -19,11 +19,13 @@ _READERS = {
     VolumeFormat.MHD: "MetaImageIO",
     VolumeFormat.MHA: "MetaImageIO",
     VolumeFormat.NRRD: "NrrdImageIO",
+    VolumeFormat.SEG_NRRD: "NrrdImageIO",
     VolumeFormat.PNG: "PNGImageIO",
     VolumeFormat.JPEG: "JPEGImageIO",
 }
 _SIGNATURES = {
     VolumeFormat.NRRD: b"NRRD",
+    VolumeFormat.SEG_NRRD: b"NRRD",
     VolumeFormat.PNG: b"\x89PNG\r\n\x1a\n",
     VolumeFormat.JPEG: b"\xff\xd8\xff",
 }
@@ -80,7 +82,7 @@ def read_itk_file(path: Path) -> Volume:
     header, reader = _read_header(path)
     if header.format in _METAIMAGE:
         check_metaimage_stream(read_metaimage_header(path))
-    if header.format is VolumeFormat.NRRD:
+    if header.format.is_nrrd:
         voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
         check_nrrd_stream(path, voxels * header.dtype.itemsize)
     if header.format is VolumeFormat.JPEG and not _jpeg_is_whole(path.read_bytes()):
@@ -104,7 +106,7 @@ def _read_header(path: Path) -> tuple[VolumeHeader, sitk.ImageFileReader]:
     _check_start(path, format_)
     if format_ in _METAIMAGE:
         check_voxel_file(read_metaimage_header(path))
-    if format_ is VolumeFormat.NRRD:
+    if format_.is_nrrd:
         check_nrrd_units(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[format_])

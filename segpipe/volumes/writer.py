@@ -123,7 +123,7 @@ def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
         read_itk_file(path)
         return
     read_itk_header(path)
-    if format_ is VolumeFormat.NRRD:
+    if format_.is_nrrd:
         check_nrrd_stream(path, num_bytes)
     else:
         check_metaimage_stream(read_metaimage_header(path))

@@ -1,10 +1,12 @@
 """Formats by the suffix that a user types."""
 
+from pathlib import Path
+
 import pytest
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import VolumeFormat
-from segpipe.volumes.formats import format_of_suffix
+from segpipe.volumes.formats import format_of_suffix, suffix_format
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,7 @@ from segpipe.volumes.formats import format_of_suffix
         (".mhd", VolumeFormat.MHD),
         (".mha", VolumeFormat.MHA),
         (".nrrd", VolumeFormat.NRRD),
+        (".seg.nrrd", VolumeFormat.SEG_NRRD),
         (".png", VolumeFormat.PNG),
         (".jpg", VolumeFormat.JPEG),
         (".jpeg", VolumeFormat.JPEG),
@@ -41,5 +44,13 @@ def test_what_is_no_suffix_is_refused_listing_those_there_are(suffix):
         format_of_suffix(suffix)
 
     assert str(refused.value) == (
-        f"suffix {suffix!r}: no known format; use one of .nii.gz, .nii, .mhd, .mha, .nrrd, .png, .jpeg, .jpg"
+        f"suffix {suffix!r}: no known format; use one of .nii.gz, .nii, .mhd, .mha, .seg.nrrd, .nrrd, .png, "
+        ".jpeg, .jpg"
     )
+
+
+def test_a_segmentation_of_3d_slicer_has_the_name_of_its_scan():
+    """The whole suffix goes: c0.seg.nrrd is the label map of the case c0, not of a case c0.seg."""
+    assert suffix_format(Path("c0.seg.nrrd")) == (VolumeFormat.SEG_NRRD, ".seg.nrrd")
+    assert suffix_format(Path("C0.SEG.NRRD")) == (VolumeFormat.SEG_NRRD, ".SEG.NRRD")
+    assert suffix_format(Path("c0.nrrd")) == (VolumeFormat.NRRD, ".nrrd")

@@ -65,7 +65,7 @@ def test_the_suffix_names_the_format(name, format_):
 @pytest.mark.parametrize("name", ["a.gz", "a.tif", "a", ".nii", "nii"])
 def test_an_unknown_suffix_is_refused_listing_the_known_ones(name, tmp_path):
     with pytest.raises(
-        SegpipeError, match=r"\.nii\.gz, \.nii, \.mhd, \.mha, \.nrrd, \.png, \.jpeg, \.jpg or a"
+        SegpipeError, match=r"\.nii\.gz, \.nii, \.mhd, \.mha, \.seg\.nrrd, \.nrrd, \.png, \.jpeg, \.jpg or a"
     ):
         volume_format(tmp_path / name)
 
