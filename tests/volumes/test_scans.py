@@ -106,6 +106,8 @@ def test_companions_are_passed_over(tmp_path, put):
         "patients.xlsx",
         "dataset.JSON",
         "predictions.jsonl",
+        "labels.label",
+        "labels.ctbl",
         "predict.LOG",
         "LICENSE",
         "README.md",
