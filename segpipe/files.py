@@ -11,7 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 from segpipe.errors import SegpipeError
@@ -149,6 +149,26 @@ def _last_change(folder: Path) -> float:
 def composed_name(name: str) -> str:
     """Return a file's name as names are compared: an accented letter is one character, of which macOS makes two."""
     return unicodedata.normalize("NFC", name)
+
+
+def distinct_names(first: PurePath, second: PurePath) -> tuple[str, str]:
+    """Return the shortest endings of two paths that differ, for messages that name both files.
+
+    images/c0.nii.gz and labels/c0.nii.gz keep their folders, since one name would stand for two files;
+    of scans/a.nii.gz and scans/b.nii.gz the names are enough.
+
+    Args:
+        first: path of one file.
+        second: path of the other file.
+
+    Returns:
+        The two endings with "/", of equally many parts; both whole paths where the paths are equal.
+    """
+    for count in range(1, max(len(first.parts), len(second.parts)) + 1):
+        endings = [PurePath(*path.parts[-count:]).as_posix() for path in (first, second)]
+        if endings[0] != endings[1]:
+            return endings[0], endings[1]
+    return first.as_posix(), second.as_posix()
 
 
 def is_folder(path: Path) -> bool:

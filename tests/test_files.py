@@ -3,11 +3,20 @@
 import hashlib
 import os
 import shutil
+from pathlib import PurePath
 
 import pytest
 
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256, json_sha256, read_json, staging_folder, write_atomically, write_json
+from segpipe.files import (
+    distinct_names,
+    file_sha256,
+    json_sha256,
+    read_json,
+    staging_folder,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -133,3 +142,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "none", "No such file or directory")):
         with pytest.raises(SegpipeError, match=rf"{path}: cannot be read \({reason}\); check path and perm"):
             file_sha256(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("set/a.nii.gz", "set/b.nii.gz", ("a.nii.gz", "b.nii.gz")),
+        ("set/images/c0.nii.gz", "set/labels/c0.nii.gz", ("images/c0.nii.gz", "labels/c0.nii.gz")),
+        ("images/p1/t1.nii", "labels/p1/t1.nii", ("images/p1/t1.nii", "labels/p1/t1.nii")),
+        ("set/c0.nii.gz", "c0.nii.gz", ("set/c0.nii.gz", "c0.nii.gz")),
+        ("/c0.nii.gz", "c0.nii.gz", ("/c0.nii.gz", "c0.nii.gz")),
+        ("set/c0.nii.gz", "set/c0.nii.gz", ("set/c0.nii.gz", "set/c0.nii.gz")),
+    ],
+)
+def test_two_files_of_one_name_are_named_with_the_folders_that_differ(first, second, names):
+    assert distinct_names(PurePath(first), PurePath(second)) == names
