@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from segpipe.errors import SegpipeError
+from segpipe.files import distinct_names
 from segpipe.volumes.formats import VolumeFormat
 from segpipe.volumes.geometry import FloatArray, Grid
 
@@ -151,9 +152,8 @@ def check_same_grid(first: Volume, other: Volume, rule: str) -> None:
     """
     differences = first.grid.differences(other.grid)
     if differences:
-        raise SegpipeError(
-            f"{other.path}: {rule}: {', '.join(differences)}; resample {other.path.name} onto {first.path.name}"
-        )
+        name, target = distinct_names(other.path, first.path)
+        raise SegpipeError(f"{other.path}: {rule}: {', '.join(differences)}; resample {name} onto {target}")
 
 
 def stack_channels(volumes: Sequence[Volume]) -> Volume:
