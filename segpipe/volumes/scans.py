@@ -61,8 +61,8 @@ def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
     A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
     files are scans of their own. Companions are passed over: hidden files and folders; the voxel files
     that .mhd headers name; DICOM objects that are no image (structure sets, segmentations) and DICOMDIR;
-    files ending in .json .jsonl .log .txt .md .csv .tsv .yaml .yml .xml .pdf .html .label .ctbl; LICENSE, README, CHANGES,
-    SHA256SUMS; and folders that hold a file `.segpipe-ignore`, such as those of `segpipe predict`'s pictures.
+    files ending in .json .jsonl .log .txt .md .csv .tsv .yaml .yml .xml .pdf .html .label .ctbl; LICENSE, README,
+    CHANGES, SHA256SUMS; and folders that hold a file `.segpipe-ignore`, such as those of `segpipe predict`'s pictures.
 
     Args:
         path: a folder, or one scan (a file, or a folder with one DICOM series).
