@@ -1,4 +1,4 @@
-"""Reading NIfTI through nibabel, which keeps sheared affines, with the checks that nibabel leaves out."""
+"""Reading NIfTI: the header judged here, the voxels through nibabel, and nothing left in the file unexplained."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.volumeutils import apply_read_scaling
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import VolumeFormat, volume_format
-from segpipe.volumes.geometry import Grid
-from segpipe.volumes.volume import NiftiForms, Volume, VolumeHeader, VoxelArray
+from segpipe.volumes.nifti_header import NiftiHeader, parse_nifti_header
+from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
 
-_HEADER_BYTES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
-_FILE_ERRORS = (EOFError, zlib.error, OSError, ValueError, OverflowError, HeaderDataError, ImageFileError)
-_CHUNK_BYTES = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MOST = 1032  # times its size that a gzip stream can unpack to
+_STARTS = (
+    b"\x5c\x01\0\0",
+    b"\0\0\x01\x5c",
+    b"\x1c\x02\0\0",
+    b"\0\0\x02\x1c",
+)  # 348 and 540 in both byte orders
+_BLOCK_BYTES = 512  # of tapes and archives, which fill the last one with zeros
+_LONGEST_TAIL = 1 << 20
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
     """Read grid, channels and dtype of a .nii or .nii.gz file, and check an uncompressed one's length.
 
     Raises:
-        SegpipeError: no NIfTI, an unusable header, or a .nii shorter than its header says.
+        SegpipeError: no NIfTI, an unusable header, or a .nii of another length than its header says.
     """
-    with _opened(path) as (file, image):
-        header = _describe(path, image)
-        if header.format is VolumeFormat.NIFTI:
-            needed = image.dataobj.offset + int(np.prod(image.shape)) * image.dataobj.dtype.itemsize
-            held = file.seek(0, 2)
-            if held < needed:
-                raise SegpipeError(
-                    f"{path}: truncated: {held} bytes, its header asks for {needed}; copy the file again "
-                    "from its source"
-                )
-        return header
+    with _opened(path) as file:
+        header = parse_nifti_header(path, file)
+        if volume_format(path) is VolumeFormat.NIFTI:
+            _check_length(path, file, header)
+        return _volume_header(path, header)
 
 
 def read_nifti(path: Path) -> Volume:
@@ -51,107 +51,139 @@ def read_nifti(path: Path) -> Volume:
     Raises:
         SegpipeError: as `read_nifti_header`, and for truncated or corrupt voxels.
     """
-    read_nifti_header(path)
-    with _opened(path) as (file, image):
-        header = _describe(path, image)
-        array = _voxels(image)
-        while file.read(_CHUNK_BYTES):
-            pass
-    return Volume(_channels_first(array, header), header.grid, path, header.format, header.nifti_forms)
+    with _opened(path) as file:
+        header = parse_nifti_header(path, file)
+        if volume_format(path) is VolumeFormat.NIFTI:
+            _check_length(path, file, header)
+        elif header.voxel_bytes > _GZIP_MOST * path.stat().st_size:
+            raise _cut_short(path, f"its header asks for {header.voxel_bytes} bytes of voxels")
+        stored = _stored_voxels(file, header)
+        _check_tail(path, file, header, stored)
+    found = _volume_header(path, header)
+    array = _channels_first(_scaled(stored, header), found)
+    return Volume(array, found.grid, path, found.format, found.nifti_forms)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[IO[bytes], Any]]:
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open the file, unpacked, for reading; a name that contradicts the content is refused."""
     compressed = volume_format(path) is VolumeFormat.NIFTI_GZ
     try:
-        with gzip.open(path, "rb") if compressed else path.open("rb") as opened:
-            file = cast("IO[bytes]", opened)
+        with path.open("rb") as file:
             start = file.read(4)
-            sizes = {int.from_bytes(start, "little"), int.from_bytes(start, "big")}
-            kinds = [kind for size, kind in _HEADER_BYTES.items() if size in sizes]
-            if not kinds:
-                raise SegpipeError(
-                    f"{path}: not a NIfTI file: begins with bytes {start.hex(' ') or '(none)'}, a NIfTI "
-                    "begins with its header size 348 or 540; export the scan again"
-                )
-            file.seek(0)
-            yield file, kinds[0].from_stream(file)
-    except _FILE_ERRORS as error:
+        if not start:
+            raise SegpipeError(f"{path}: empty file (0 bytes); copy the file again from its source")
+        if compressed and start in _STARTS:
+            raise SegpipeError(f"{path}: is not compressed, as .nii.gz says; rename it to .nii")
+        if compressed and not start.startswith(_GZIP_MAGIC):
+            raise SegpipeError(
+                f"{path}: not a gzip file: begins with bytes {start.hex(' ')}, must be {_GZIP_MAGIC.hex(' ')}; give "
+                "the file the suffix of its format"
+            )
+        if not compressed and start.startswith(_GZIP_MAGIC):
+            raise SegpipeError(
+                f"{path}: is compressed with gzip, which .nii does not say; rename it to .nii.gz"
+            )
+        with gzip.open(path, "rb") if compressed else path.open("rb") as opened:
+            yield cast("IO[bytes]", opened)
+    except EOFError as error:
+        raise _cut_short(path, "its gzip stream has no end") from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise SegpipeError(f"{path}: corrupt ({error}); copy the file again from its source") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
         raise SegpipeError(
-            f"{path}: truncated, corrupt or unreadable NIfTI ({_reason(error)}); copy the file again from "
-            "its source"
+            f"{path}: cannot be read ({reason}); check the path and the permissions"
         ) from error
 
 
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _cut_short(path: Path, why: str) -> SegpipeError:
+    return SegpipeError(f"{path}: truncated: {why}; copy the file again from its source")
 
 
-def _describe(path: Path, image: Any) -> VolumeHeader:
-    header = image.header
-    shape = list(image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape.pop()
-    extra = [length for length in shape[3:] if length > 1]
-    if len(shape) < 2 or len(extra) > 1:
+def _check_length(path: Path, file: IO[bytes], header: NiftiHeader) -> None:
+    """Refuse an uncompressed file that is shorter than its header says, or longer by anything but zeros."""
+    needed = header.data_offset + header.voxel_bytes
+    held = file.seek(0, 2)
+    if held < needed:
+        raise _cut_short(path, f"{held} bytes, its header asks for {needed}")
+    extra = held - needed
+    if extra > _LONGEST_TAIL:
+        raise _longer(path, f"more than {_LONGEST_TAIL}")
+    if extra:
+        before = min(extra, header.voxel_bytes)
+        file.seek(needed - before)
+        _judge_tail(path, file.read(before), file.read(extra), held)
+
+
+def _check_tail(path: Path, file: IO[bytes], header: NiftiHeader, stored: VoxelArray) -> None:
+    """Read on to the end of the stream, whose checksum is then compared; only zeros may follow the voxels."""
+    tail = file.read(_LONGEST_TAIL + 1)
+    if len(tail) > _LONGEST_TAIL:
+        raise _longer(path, f"more than {_LONGEST_TAIL}")
+    if tail:
+        last = -(-len(tail) // stored.dtype.itemsize)
+        before = stored.reshape(-1, order="F")[-last:].tobytes()
+        _judge_tail(path, before, tail, header.data_offset + header.voxel_bytes + len(tail))
+
+
+def _judge_tail(path: Path, before: bytes, tail: bytes, held: int) -> None:
+    """Refuse what follows the voxels unless it is padding.
+
+    Bytes that were inserted further up push the last voxels out behind the end. Where those are zeros, and so are the
+    voxels before them, padding and a shift look alike; then only a file that fills whole blocks is believed.
+    """
+    if any(tail):
+        raise _longer(path, f"{len(tail)}")
+    if not any(before) and held % _BLOCK_BYTES:
         raise SegpipeError(
-            f"{path}: shape {tuple(image.shape)}: must be (x, y), (x, y, z) or (x, y, z, channels); "
-            "extract one volume"
+            f"{path}: {len(tail)} bytes longer than its header says, zeros as the last voxels are: padding, or bytes "
+            "that were inserted further up and shift the voxels; save the scan again with the program that made it"
         )
-    units = header["xyzt_units"] & 7
-    if units in (1, 3):
-        raise SegpipeError(
-            f"{path}: spatial unit {'metre' if units == 1 else 'micrometre'}: must be mm or unset; scale "
-            "the affine to mm and set xyzt_units to 2"
-        )
-    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
-        raise SegpipeError(
-            f"{path}: sform_code {int(header['sform_code'])} and qform_code {int(header['qform_code'])}: neither "
-            "affine is set, so which side is left is unknown and programs guess differently; set one of them "
-            "from the scan's source, for instance by converting its DICOM series again"
-        )
-    stored = header.get_data_dtype()
-    if stored.kind == "c" or (
-        stored.fields and {kind for kind, _ in stored.fields.values()} != {np.dtype("u1")}
-    ):
-        raise SegpipeError(f"{path}: voxels of type {stored}: must be real numbers; export the magnitude")
-    try:
-        grid = Grid.from_affine(shape[:3], image.affine)
-    except SegpipeError as error:
-        raise SegpipeError(f"{path}: {error}") from None
-    forms = NiftiForms(int(header["sform_code"]), int(header["qform_code"]), _qform(image))
-    channels = (extra[0] if extra else 1) * (len(stored.fields) if stored.fields else 1)
-    return VolumeHeader(path, volume_format(path), grid, channels, _read_dtype(image), forms)
 
 
-def _qform(image: Any) -> Any:
-    return image.get_qform() if image.header["qform_code"] > 0 else image.affine
+def _longer(path: Path, count: str) -> SegpipeError:
+    return SegpipeError(
+        f"{path}: {count} bytes longer than its header says, and not with zeros: bytes were inserted, or the header "
+        "gives a wrong size; copy the file again from its source, or export the scan again"
+    )
 
 
-def _read_dtype(image: Any) -> np.dtype[Any]:
-    stored: np.dtype[Any] = image.header.get_data_dtype()
+def _volume_header(path: Path, header: NiftiHeader) -> VolumeHeader:
+    return VolumeHeader(
+        path, volume_format(path), header.grid, header.num_channels, _read_dtype(header), header.forms
+    )
+
+
+def _read_dtype(header: NiftiHeader) -> np.dtype[np.generic]:
+    stored = header.stored
     if stored.fields:
         return np.dtype(np.uint8)
-    if not _is_scaled(image):
+    if header.slope is None:
         return stored.newbyteorder("=")
     # the product of 16 stored bits and a slope keeps its meaning in float32; more bits need float64
     return np.dtype(np.float32 if stored.itemsize <= 2 or stored == np.float32 else np.float64)
 
 
-def _is_scaled(image: Any) -> bool:
-    """Ask the voxels, not the header: nibabel clears the header's slope when it loads a file."""
-    return (image.dataobj.slope, image.dataobj.inter) != (1.0, 0.0)
+def _stored_voxels(file: IO[bytes], header: NiftiHeader) -> VoxelArray:
+    """Read the voxels as they are stored, in the file's axes and byte order."""
+    spec = (header.shape, header.stored, header.data_offset, 1.0, 0.0)
+    try:
+        return np.asarray(ArrayProxy(file, spec, mmap=False).get_unscaled())
+    except OSError as error:
+        if "Expected" in str(error):  # nibabel's words for a stream that ends too early
+            raise EOFError(str(error)) from error
+        raise
 
 
-def _voxels(image: Any) -> VoxelArray:
-    dtype = _read_dtype(image)
-    if not _is_scaled(image):
-        stored = np.asarray(image.dataobj.get_unscaled())
-        if stored.dtype.fields:
-            names = list(stored.dtype.fields)
-            return np.stack([stored[name] for name in names], axis=-1)
+def _scaled(stored: VoxelArray, header: NiftiHeader) -> VoxelArray:
+    if stored.dtype.fields:
+        return np.stack([stored[name] for name in stored.dtype.fields], axis=-1)
+    dtype = _read_dtype(header)
+    if header.slope is None:
         return stored.astype(dtype, copy=False)
-    return np.asarray(image.dataobj, dtype)
+    values: VoxelArray = apply_read_scaling(stored, np.asarray(header.slope), np.asarray(header.intercept))
+    return values.astype(dtype)
 
 
 def _channels_first(array: VoxelArray, header: VolumeHeader) -> VoxelArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ class NiftiForms:
         qform_code: 0 where the qform is unset.
         qform: (4, 4), voxel index to RAS mm; programs that prefer it over the sform see the label map on
             the scan.
+        stored: the header's own numbers by the names of their fields (srow_x, quatern_b, pixdim and so on).
     """
 
     sform_code: int
     qform_code: int
     qform: FloatArray
+    stored: Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)

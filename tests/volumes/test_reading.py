@@ -330,7 +330,7 @@ def test_an_unusable_nifti_header_is_refused(header, rule, tmp_path):
 @pytest.mark.parametrize(
     ("array", "rule"),
     [
-        (np.zeros((3, 3, 3), np.complex64), "complex64: must be real numbers"),
+        (np.zeros((3, 3, 3), np.complex64), "complex64 (datatype 32): must be real numbers"),
         (np.zeros((3, 3, 3, 2, 2), np.int16), "must be (x, y), (x, y, z) or (x, y, z, channels)"),
         (np.zeros(5, np.int16), "must be (x, y), (x, y, z) or (x, y, z, channels)"),
     ],
