@@ -172,6 +172,7 @@ def evaluate(
         reasons=dict(sorted(reasons.items())),
         tolerance_mm=options.tolerance_mm,
     )
+    warnings += scores.warnings
     summary = summarise(scores)
     ledger = Ledger(output / PREDICTIONS).entries
     by = EvaluatedBy(

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed_scores import print_files, print_scores, print_warnings
 from segpipe.errors import SegpipeError, counted, shown
 
-if TYPE_CHECKING:
-    from segpipe.evaluation.scoring import FolderScores
-    from segpipe.evaluation.summary import Figure, Summary
-
-_SHOWN = {
-    "dice": ("Dice", ".3f"),
-    "hd95_mm": ("HD95, mm", ".2f"),
-    "surface_dice": ("surface Dice", ".3f"),
-    "volume_error_percent": ("volume error, %", "+.1f"),
-}
-_REASONS_SHOWN = 20
 _FOLDERS, _BUNDLE = "Two folders", "A bundle on a manifest"
 
 
@@ -38,7 +29,23 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="METADATA.JSON",
-            help="A bundle's label table; default: a class for every value.",
+            help="A bundle's label table, whose values both folders store; default: a class for every value.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    prediction_value: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STORED=VALUE",
+            help="Take a value that predictions store for another: 255=1. Once a value; the others stay.",
+            rich_help_panel=_FOLDERS,
+        ),
+    ] = None,
+    reference_value: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STORED=VALUE",
+            help="The same for references: 85=1, and again 170=2, where predictions store 1 and 2.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,
@@ -169,6 +176,8 @@ def evaluate(
         "--predictions": predictions,
         "--references": references,
         "--labels": labels,
+        "--prediction-value": prediction_value,
+        "--reference-value": reference_value,
         "--images": images,
         "--patient": patient,
     }
@@ -189,7 +198,11 @@ def evaluate(
     }
     if predictions is not None and references is not None:
         _refuse_others("--predictions and --references", of_bundle)
-        _evaluate_folders(predictions, references, labels, images, patient, tolerance_mm, output)
+        mappings = {
+            "prediction_mapping": _value_mapping("--prediction-value", prediction_value or ()),
+            "reference_mapping": _value_mapping("--reference-value", reference_value or ()),
+        }
+        _evaluate_folders(predictions, references, labels, mappings, images, patient, tolerance_mm, output)
     elif bundle is not None and manifest is not None and output is not None:
         _refuse_others("--bundle and --manifest", folders)
         options = {
@@ -234,10 +247,25 @@ def _groups(given: Sequence[str]) -> dict[str, list[str]]:
     return groups
 
 
+def _value_mapping(option: str, given: Sequence[str]) -> dict[int, int]:
+    mapping: dict[int, int] = {}
+    for text in given:
+        match = re.fullmatch(r"\s*(-?[0-9]+)\s*=\s*(-?[0-9]+)\s*", text)
+        if match is None:
+            raise SegpipeError(f"{option} {text}: must be STORED=VALUE, two whole numbers, such as 255=1")
+        stored, value = map(int, match.groups())
+        if mapping.setdefault(stored, value) != value:
+            raise SegpipeError(
+                f"{option}: {stored} is given as {mapping[stored]} and as {value}; leave one of them"
+            )
+    return mapping
+
+
 def _evaluate_folders(
     predictions: Path,
     references: Path,
     labels: Path | None,
+    mappings: Mapping[str, Mapping[int, int]],
     images: Path | None,
     patient: str | None,
     tolerance_mm: float,
@@ -256,16 +284,25 @@ def _evaluate_folders(
         scans = _scans_of(
             sorted(files_by_name(predictions).keys() & files_by_name(references).keys()), images
         )
-    scores = score_folder(predictions, references, table, tolerance_mm=tolerance_mm, patient=patient)
+    scores = score_folder(
+        predictions, references, table, tolerance_mm=tolerance_mm, patient=patient, **mappings
+    )
     summary = summarise(scores)
-    _print_scores(scores, summary)
+    print_scores(scores, summary)
+    print_warnings(scores.warnings)
     if output is not None:
         about = {"predictions": str(predictions), "references": str(references), "patient": patient}
+        about |= {
+            f"values of {side}": ", ".join(f"{old} taken for {new}" for old, new in mapping.items())
+            for side, mapping in zip(("predictions", "references"), mappings.values(), strict=True)
+            if mapping
+        }
         made_by = program()
         rows = told_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
-        write_report(scores, summary, output, scans, Told(sections=[("Scored", rows)]).by(made_by))
-        write_scores(scores, summary, output, {**about, **made_by})
-        _print_files(output)
+        told = Told(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
+        write_report(scores, summary, output, scans, told)
+        write_scores(scores, summary, output, {**about, "warnings": scores.warnings, **made_by})
+        print_files(output)
     if scores.without_prediction:
         raise typer.Exit(1)
 
@@ -326,60 +363,10 @@ def _evaluate_bundle(
     except KeyboardInterrupt:
         typer.echo("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None
-    _print_scores(found.scores, found.summary)
-    for warning in found.warnings:
-        typer.secho(f"WARNING: {warning}", err=True, bold=True)
-    _print_files(output)
+    print_scores(found.scores, found.summary)
+    print_warnings(found.warnings)
+    print_files(output)
     for path in found.card:
         typer.echo(path)
     if found.scores.without_prediction:
         raise typer.Exit(1)
-
-
-def _print_scores(scores: FolderScores, summary: Summary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
-
-    shown = Table(
-        "class",
-        *(title for title, _ in _SHOWN.values()),
-        "n",
-        title=f"cases: {len(scores.rows)}",
-        show_lines=True,
-    )
-    for name, figures in {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}.items():
-        cells = (_cell(figures[metric], form) for metric, (_, form) in _SHOWN.items())
-        shown.add_row(name, *cells, str(figures["dice"].interval.cases))
-    Console().print(shown)
-    if summary.all_classes["dice"].interval.is_known:
-        drawn = "patients" if scores.knows_patients else "cases, as if each were of another patient,"
-        narrow = ", too narrow of so few" if summary.all_classes["dice"].interval.is_narrow else ""
-        typer.echo(f"Means, and their 95 % intervals ({drawn} are drawn{narrow}); n: cases with a Dice")
-    else:
-        typer.echo("Means, of too few patients for an interval; n: cases with a Dice")
-    for case in scores.without_reference:
-        typer.echo(f"no reference for the prediction {case}", err=True)
-    for case in scores.without_prediction[:_REASONS_SHOWN]:
-        why = f": {scores.reasons[case]}" if case in scores.reasons else ""
-        typer.echo(f"no prediction for the reference {case}: it is in no mean{why}", err=True)
-    if len(scores.without_prediction) > _REASONS_SHOWN:
-        more = len(scores.without_prediction) - _REASONS_SHOWN
-        typer.echo(f"and {more} more without prediction; --output lists them in summary.json", err=True)
-
-
-def _print_files(output: Path) -> None:
-    from segpipe.report import EVALUATION_FILES
-
-    for name in EVALUATION_FILES:
-        typer.echo(output / name)
-
-
-def _cell(figure: Figure, form: str) -> str:
-    """Return a mean with its interval, and how many cases have no finite value."""
-    own = figure.interval
-    text = format(own.mean, form) if own.cases else "-"
-    if own.is_known:
-        text += f"\n{own.low:{form}} to {own.high:{form}}"
-    return text + (f"\nand {own.infinite} infinite" if own.infinite else "")

@@ -130,7 +130,8 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     if set(first.class_names) != set(second.class_names):
         raise SegpipeError(
             f"comparison: the classes are {', '.join(first.class_names)} of one model and "
-            f"{', '.join(second.class_names)} of the other; must be the same: score both with one --labels"
+            f"{', '.join(second.class_names)} of the other; must be the same: score both with one --labels, "
+            "or give both the same values (--prediction-value and --reference-value of `segpipe evaluate`)"
         )
     of_both = set(first.cases) & set(second.cases)
     cases = tuple(case for case in first.cases if case in of_both)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,18 @@ from numpy.typing import NDArray
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
+from segpipe.evaluation.coding import (
+    PREDICTION_OPTION,
+    REFERENCE_OPTION,
+    Coding,
+    OneSided,
+    one_sided_classes,
+    one_sided_in_words,
+    require_common_values,
+    require_mapping,
+    shifted_in_words,
+    taken_values,
+)
 from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.files import composed_name
 from segpipe.labels import Label, LabelTable, class_color, whole_numbers
@@ -53,24 +66,39 @@ class FolderScores:
     """Scores of a folder.
 
     Attributes:
-        table: the classes.
+        coding: the classes, and the values that they have in predictions and in references.
         rows: one a case that has both maps, sorted by case.
         without_prediction: references that nothing was predicted for. They are in no mean.
         without_reference: predictions that nothing can be said about.
         tolerance_mm: of the surface Dice.
         knows_patients: False where each case counts as a patient of its own.
-        reference_values: value that references store -> class name; None where they store the table's values.
         reasons: why there is no prediction, as far as that is known, by case.
+        doubt: why the two sides may code the same classes with different values; empty where nothing says so.
     """
 
-    table: LabelTable
+    coding: Coding
     rows: tuple[CaseScore, ...]
     without_prediction: tuple[str, ...]
     without_reference: tuple[str, ...]
     tolerance_mm: float
     knows_patients: bool
-    reference_values: Mapping[int, str] | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
+    doubt: str = ""
+
+    @property
+    def table(self) -> LabelTable:
+        """The classes."""
+        return self.coding.table
+
+    @property
+    def one_sided(self) -> list[OneSided]:
+        """The classes that are in references alone or in predictions alone."""
+        return one_sided_classes([row.metrics.confusion for row in self.rows], self.table.names)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader has to know of the classes before the figures."""
+        return [*one_sided_in_words(self.one_sided), *([self.doubt] if self.doubt else [])]
 
 
 @dataclass(frozen=True)
@@ -97,11 +125,13 @@ def score_folder(
     *,
     tolerance_mm: float = 1.0,
     patient: str | None = None,
+    prediction_mapping: Mapping[int, int] | None = None,
+    reference_mapping: Mapping[int, int] | None = None,
 ) -> FolderScores:
     """Score label maps against their references.
 
     A prediction and a reference belong together when their paths below the two folders are equal but for the
-    suffix; formats may differ. Both store the values of the same table.
+    suffix; formats may differ. Both store the values of the same table, but for those that a mapping names.
 
     Args:
         predictions: folder of label maps, at any depth.
@@ -109,14 +139,17 @@ def score_folder(
         table: the classes; None makes a class of every value but 0 that occurs, named after it.
         tolerance_mm: that surfaces may lie apart and count as agreeing, above 0 or 0.
         patient: template that a case's name matches, such as `{patient}_*`; None makes each case a patient of its own.
+        prediction_mapping: value that predictions store -> value that it is taken for; others stay.
+        reference_mapping: likewise of references.
 
     Returns:
         Scores of the cases with both maps, and the names of those without a partner.
 
     Raises:
         SegpipeError: no case has both maps, two files of a folder have one name, a file cannot be read or is
-            no label map, a value is no class, the template does not fit, or the grids of a pair differ: Dice between
-            other places of the body would be a number without meaning.
+            no label map, a value is no class, the template does not fit, a mapping names a value that no file stores,
+            predictions and references have no value in common and no table says that these are the same classes, or the
+            grids of a pair differ: Dice between other places of the body would be a number without meaning.
     """
     require_tolerance(tolerance_mm)
     predicted, referenced = files_by_name(predictions), files_by_name(references)
@@ -130,14 +163,15 @@ def score_folder(
     patients = patients_by_template(cases, composed_name(patient)) if patient is not None else {}
     pairs = [Pair(case, patients.get(case, case), predicted[case], referenced[case]) for case in cases]
     _check_grids(pairs)
-    chosen = table or _table_of_values([path for own in pairs for path in (own.prediction, own.reference)])
+    coding, doubt = _coding(pairs, table, prediction_mapping or {}, reference_mapping or {})
     return FolderScores(
-        table=chosen,
-        rows=_scored(pairs, chosen, None, tolerance_mm),
+        coding=coding,
+        rows=_scored(pairs, coding, tolerance_mm),
         without_prediction=tuple(sorted(referenced.keys() - predicted.keys())),
         without_reference=tuple(sorted(predicted.keys() - referenced.keys())),
         tolerance_mm=tolerance_mm,
         knows_patients=patient is not None,
+        doubt=doubt,
     )
 
 
@@ -166,14 +200,14 @@ def score_pairs(
     require_tolerance(tolerance_mm)
     ordered = sorted(pairs, key=lambda pair: pair.case)
     _check_grids(ordered)
+    coding = Coding(table, reference_values)
     return FolderScores(
-        table=table,
-        rows=_scored(ordered, table, reference_values, tolerance_mm),
+        coding=coding,
+        rows=_scored(ordered, coding, tolerance_mm),
         without_prediction=tuple(sorted(reasons)),
         without_reference=(),
         tolerance_mm=tolerance_mm,
         knows_patients=knows_patients,
-        reference_values=reference_values,
         reasons=reasons,
     )
 
@@ -188,11 +222,9 @@ def require_tolerance(tolerance_mm: float) -> None:
         raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
 
 
-def _scored(
-    pairs: Sequence[Pair], table: LabelTable, reference_values: Mapping[int, str] | None, tolerance_mm: float
-) -> tuple[CaseScore, ...]:
+def _scored(pairs: Sequence[Pair], coding: Coding, tolerance_mm: float) -> tuple[CaseScore, ...]:
     def scored(pair: Pair) -> CaseScore:
-        metrics, sha256 = _pair_metrics(pair, table, reference_values, tolerance_mm)
+        metrics, sha256 = _pair_metrics(pair, coding, tolerance_mm)
         return CaseScore(pair.case, pair.patient, pair.prediction, pair.reference, metrics, sha256)
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
@@ -236,15 +268,14 @@ def _check_grids(pairs: Sequence[Pair]) -> None:
         )
 
 
-def _pair_metrics(
-    pair: Pair, table: LabelTable, reference_values: Mapping[int, str] | None, tolerance_mm: float
-) -> tuple[CaseMetrics, str]:
+def _pair_metrics(pair: Pair, coding: Coding, tolerance_mm: float) -> tuple[CaseMetrics, str]:
     """Return the scores of a case, and the hash of its reference."""
     predicted, referenced = _read_labels(pair.prediction), _read_labels(pair.reference)
+    table = coding.table
     with _naming(pair.prediction):
-        predicted_indices = table.to_indices(predicted.array)
+        predicted_indices = coding.prediction_indices(predicted.array)
     with _naming(pair.reference):
-        reference_indices = table.to_indices(referenced.array, reference_values)
+        reference_indices = coding.reference_indices(referenced.array)
     grid = referenced.grid
     is_picture = any(volume_format(path).is_picture for path in (pair.prediction, pair.reference))
     axes_mm = None if is_picture else grid.affine[:3, : len(grid.size)]
@@ -286,21 +317,49 @@ def _naming(path: Path) -> Iterator[None]:
         raise SegpipeError(f"{path}: {error}") from error
 
 
-def _table_of_values(paths: Sequence[Path]) -> LabelTable:
-    """Make a table of the values that occur; 0 is the background."""
-    values = {0}
+def _coding(
+    pairs: Sequence[Pair],
+    table: LabelTable | None,
+    prediction_mapping: Mapping[int, int],
+    reference_mapping: Mapping[int, int],
+) -> tuple[Coding, str]:
+    """Return how stored values become classes, and why the two sides may not mean the same by them."""
+    if table is not None and not prediction_mapping and not reference_mapping:
+        return Coding(table), ""
+    predicted = _stored_values([pair.prediction for pair in pairs])
+    referenced = _stored_values([pair.reference for pair in pairs])
+    require_mapping(PREDICTION_OPTION, prediction_mapping, predicted, table)
+    require_mapping(REFERENCE_OPTION, reference_mapping, referenced, table)
+    doubt = ""
+    if table is None:
+        require_common_values(predicted, referenced, prediction_mapping, reference_mapping)
+        taken = taken_values(predicted, prediction_mapping) | taken_values(referenced, reference_mapping)
+        table = _table_of_values(taken)
+        if not prediction_mapping and not reference_mapping:
+            doubt = shifted_in_words(predicted, referenced)
+    return Coding(table, None, prediction_mapping, reference_mapping), doubt
+
+
+def _stored_values(paths: Sequence[Path]) -> Counter[int]:
+    """Return the values of label maps, each with the number of maps that store it."""
+    counts: Counter[int] = Counter()
     for path in paths:
         labels = _read_labels(path).array
         with _naming(path):
-            values.update(map(int, np.unique(whole_numbers(labels)).tolist()))
-        if len(values) > _MOST_VALUES:
+            counts.update(map(int, np.unique(whole_numbers(labels)).tolist()))
+        if len(counts) > _MOST_VALUES:
             raise SegpipeError(
-                f"{path}: with it there are {len(values)} different values; label maps of at most "
+                f"{path}: with it there are {len(counts)} different values; label maps of at most "
                 f"{_MOST_VALUES} classes are wanted, these look like images"
             )
-    if len(values) < 2:
-        raise SegpipeError("all label maps hold background (0) only; give the label table to score them")
+    return counts
+
+
+def _table_of_values(values: set[int]) -> LabelTable:
+    """Make a table of the values that occur; 0 is the background."""
     ordered = [0, *sorted(values - {0})]
+    if len(ordered) < 2:
+        raise SegpipeError("all label maps hold background (0) only; give the label table to score them")
     return LabelTable(
         tuple(
             Label(index, str(value) if index else "background", class_color(index), value)

@@ -136,6 +136,7 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "all_classes": {metric: figure.as_plain() for metric, figure in summary.all_classes.items()},
         "pooled": summary.pooled.as_plain(scores.table.foreground_names),
         "confusion": {"names": list(scores.table.names), "voxels": summary.confusion.tolist()},
+        "classes_of_one_side": [vars(own) for own in scores.one_sided],
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
         "reasons": dict(scores.reasons),

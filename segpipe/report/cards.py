@@ -68,8 +68,8 @@ def cards_of(scores: FolderScores, images: Mapping[str, Path]) -> list[Card]:
 def _card(place: str, scores: FolderScores, row: CaseScore, image: Path | None) -> Card:
     reference, table = read_volume(row.reference), scores.table
     maps = [
-        table.to_indices(read_volume(row.prediction).array),
-        table.to_indices(reference.array, scores.reference_values),
+        scores.coding.prediction_indices(read_volume(row.prediction).array),
+        scores.coding.reference_indices(reference.array),
     ]
     if image is None:
         grey: NDArray[Any] = np.zeros(reference.grid.size, np.float32)

@@ -274,6 +274,75 @@ def test_a_card_of_cases_that_were_trained_on_is_refused(trained, tmp_path):
     )
 
 
+def test_two_codings_of_one_class_are_refused_until_the_values_are_mapped(arguments, tmp_path):
+    write(tmp_path / "r" / "a.nii.gz", [0, 255, 255])
+
+    refused = CliRunner().invoke(app, arguments)
+    mapped = CliRunner().invoke(
+        app, [*arguments, "--reference-value", "255=1", "--output", str(tmp_path / "out")]
+    )
+
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "add --reference-value 255=1;" in refused.stderr
+    assert (mapped.exit_code, mapped.stderr) == (0, "")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["classes"]["1"]["dice"]["mean"] == pytest.approx(2 / 3)
+    assert summary["about"]["values of references"] == "255 taken for 1"
+
+
+def test_a_class_of_one_side_stands_at_the_head(arguments, tmp_path):
+    for number in (3, 1):
+        write(tmp_path / "r" / f"b{number}.nii.gz", [0, 1, number])
+        write(tmp_path / "p" / f"b{number}.nii.gz", [0, 1, 0])
+
+    result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out")])
+
+    said = "Class 3 is in 1 reference and in no prediction."
+    assert (result.exit_code, result.stderr) == (0, f"WARNING: {said}\n")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert 0 < page.index(said) < page.index("<h2>Scores</h2>")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["classes_of_one_side"] == [{"name": "3", "predictions": 0, "references": 1}]
+    assert summary["about"]["warnings"] == [said]
+
+
+def test_shifted_values_are_doubted_and_can_be_mapped(arguments, tmp_path):
+    write(tmp_path / "p" / "a.nii.gz", [0, 1, 2])
+    write(tmp_path / "r" / "a.nii.gz", [0, 2, 3])
+    options = ["--reference-value", "2=1", "--reference-value", "3=2"]
+
+    doubted = CliRunner().invoke(app, arguments)
+    mapped = CliRunner().invoke(app, [*arguments, *options])
+
+    assert f"evaluate again and add {' '.join(options)} (paired" in doubted.stderr
+    assert (mapped.exit_code, mapped.stderr) == (0, "")
+    assert "1.000" in mapped.stdout
+
+
+def test_predictions_of_background_alone_are_scored(arguments, tmp_path):
+    write(tmp_path / "p" / "a.nii.gz", [0, 0, 0])
+
+    result = CliRunner().invoke(app, arguments)
+
+    assert result.exit_code == 0
+    assert result.stderr == "WARNING: Class 1 is in 1 reference and in no prediction.\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["255"], "--reference-value 255: must be STORED=VALUE, two whole numbers, such as 255=1"),
+        (["255=tumour"], "--reference-value 255=tumour: must be STORED=VALUE"),
+        (["1=1", "1=2"], "--reference-value: 1 is given as 1 and as 2; leave one of them"),
+    ],
+)
+def test_mappings_that_are_none(arguments, given, message):
+    result = CliRunner().invoke(app, [*arguments, *(f"--reference-value={text}" for text in given)])
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"segpipe: {message}")
+
+
 def test_as_a_process(arguments):
     result = subprocess.run([SEGPIPE, *arguments], capture_output=True, text=True, check=True)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.coding import Coding
 from segpipe.evaluation.metrics import METRICS, CaseMetrics
 from segpipe.evaluation.scoring import CaseScore, FolderScores
 from segpipe.evaluation.summary import summarise, write_scores
@@ -35,7 +36,7 @@ def scores(*cases, patients=None):
         )
         for number, case in enumerate(cases)
     )
-    return FolderScores(TABLE, rows, ("lost",), ("extra",), 1.0, patients is not None)
+    return FolderScores(Coding(TABLE), rows, ("lost",), ("extra",), 1.0, patients is not None)
 
 
 HALF = ([1, 1, 0, 0], [0, 1, 1, 0])  # Dice 1/2 of the liver, no tumour
