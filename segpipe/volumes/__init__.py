@@ -8,16 +8,22 @@ from segpipe.volumes.dicom import read_series
 from segpipe.volumes.dicom_writer import write_series
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
+from segpipe.volumes.label_map_paths import (
+    check_collisions,
+    clashing_scans,
+    existing_outputs,
+    output_path,
+)
 from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.reading import read_channels, read_header, read_volume
 from segpipe.volumes.scans import (
     IGNORED_MARK,
+    FoundScans,
+    RefusedScan,
     Scan,
-    check_collisions,
-    existing_outputs,
     find_label_objects,
     find_scans,
-    output_path,
+    look_for_scans,
 )
 from segpipe.volumes.volume import (
     CHANNEL_RULE,
@@ -37,8 +43,10 @@ __all__ = [
     "GRID_TOLERANCE",
     "IGNORED_MARK",
     "MAX_INTENSITY",
+    "FoundScans",
     "Grid",
     "NiftiForms",
+    "RefusedScan",
     "Scan",
     "Volume",
     "VolumeFormat",
@@ -47,9 +55,11 @@ __all__ = [
     "check_finite",
     "check_intensities",
     "check_same_grid",
+    "clashing_scans",
     "existing_outputs",
     "find_label_objects",
     "find_scans",
+    "look_for_scans",
     "lps_to_ras",
     "output_path",
     "ras_to_lps",

@@ -1,16 +1,18 @@
-"""Finding the scans in a folder, and where the label map of each goes."""
+"""Finding the scans in a folder, and what else lies there."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, shown
 from segpipe.volumes.dicom_headers import holds_images, holds_labels
 from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, suffix_format, volume_format
 from segpipe.volumes.metaimage import read_metaimage_header
+from segpipe.volumes.unread_formats import UnreadImage, unread_images
 
 _COMPANION_SUFFIXES = frozenset(
     {".json", ".jsonl", ".log", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
@@ -55,14 +57,42 @@ class Scan:
     name: str
 
 
-def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
-    """Find every scan in a folder and below it, or take one file as the one scan.
+@dataclass(frozen=True)
+class RefusedScan:
+    """A scan that was found and cannot be read.
 
-    A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
-    files are scans of their own. Companions are passed over: hidden files and folders; the voxel files
-    that .mhd headers name; DICOM objects that are no image (structure sets, segmentations) and DICOMDIR;
-    files ending in .json .jsonl .log .txt .md .csv .tsv .yaml .yml .xml .pdf .html .label .ctbl; LICENSE, README,
-    CHANGES, SHA256SUMS; and folders that hold a file `.segpipe-ignore`, such as those of `segpipe predict`'s pictures.
+    Attributes:
+        path: the file, or the folder.
+        name: where it lies below the folder that was searched, with "/" and suffix.
+        reason: why, and what to do, for people.
+        is_unread_format: segpipe does not read its format; else it cannot be opened.
+    """
+
+    path: Path
+    name: str
+    reason: str
+    is_unread_format: bool = False
+
+
+@dataclass(frozen=True)
+class FoundScans:
+    """What a folder holds.
+
+    Attributes:
+        scans: sorted by name, then path.
+        refused: images in formats that segpipe does not read, and files and folders that cannot be opened.
+        passed_over: where the files that are neither scans nor companions lie below the folder, with "/".
+        why_none: why there is no scan; empty where there is no particular reason.
+    """
+
+    scans: tuple[Scan, ...] = ()
+    refused: tuple[RefusedScan, ...] = ()
+    passed_over: tuple[str, ...] = ()
+    why_none: str = ""
+
+
+def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
+    """Find every scan in a folder and below it, or take one file as the one scan; see `look_for_scans`.
 
     Args:
         path: a folder, or one scan (a file, or a folder with one DICOM series).
@@ -72,44 +102,144 @@ def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
         Scans sorted by name, then path.
 
     Raises:
-        SegpipeError: the path is missing, holds no scan, or holds files that are neither scans nor
-            companions; the latter two where `strict`.
+        SegpipeError: the path is missing, or a file or folder in it cannot be opened. Where `strict`, also: it holds
+            no scan, or files that are neither scans nor companions.
     """
     path = Path(path)
-    if not path.exists():
-        raise SegpipeError(f"{path}: no such file or folder; check the path")
     if path.is_file():
         return [_file_scan(path, path.parent, volume_format(path))]
-    scans: list[Scan] = []
-    others: list[Path] = []
-    for file in _files_below(path):
+    found = look_for_scans(path, strict=strict)
+    reasons = [refused.reason for refused in found.refused if not refused.is_unread_format]
+    if reasons:
+        raise SegpipeError(shown(reasons, "; "))
+    if not found.scans and strict:
+        raise SegpipeError(f"{path}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}")
+    return list(found.scans)
+
+
+def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
+    """Look for scans in a folder and below it, or at one file, and say what else is there.
+
+    A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
+    files are scans of their own. An image in a format that segpipe does not read (.mgz, .hdr with .img, .tif, ...) is
+    a refused scan, and so is a scan file that is a link to nothing, a pipe or a device.
+
+    Companions are not mentioned: hidden files and folders; the voxel files that headers name; DICOM objects that are
+    no image (structure sets, segmentations) and DICOMDIR; documents, tables and settings (.json, .txt, .csv, ...);
+    LICENSE, README, CHANGES, SHA256SUMS; and folders that hold a file `.segpipe-ignore`, such as those of
+    `segpipe predict`'s pictures. All other files are passed over.
+
+    Args:
+        path: a folder, or one file.
+        strict: refuse files that are neither scans nor companions, and formats that segpipe does not read.
+
+    Raises:
+        SegpipeError: the path is missing or cannot be opened; or, where `strict`, as said there.
+    """
+    path = Path(path)
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise SegpipeError(f"{path}: no such file or folder; check the path") from error
+    except OSError as error:
+        raise SegpipeError(
+            f"{path}: cannot be reached ({error.strerror}); check path and permissions"
+        ) from error
+    if path.is_dir():
+        return _look_in_folder(path, strict=strict)
+    if (found := suffix_format(path)) is not None:
+        if (closed := _refused_to_open(path, path.parent)) is not None:
+            return FoundScans(refused=(closed,))
+        return FoundScans((_file_scan(path, path.parent, found[0]),))
+    if _is_companion(path):
+        return FoundScans()
+    if strict or (path.is_file() and is_dicom_file(path)):
+        volume_format(path)  # says what is wrong
+    beside = [path] if not os.access(path.parent, os.R_OK) else sorted(path.parent.iterdir())
+    unread = [image for image in unread_images(beside) if path in (image.path, *image.voxel_files)]
+    return FoundScans(
+        refused=tuple(_refused_format(image, path.parent) for image in unread),
+        passed_over=() if unread else (path.name,),
+    )
+
+
+def _look_in_folder(path: Path, *, strict: bool) -> FoundScans:
+    refused: list[RefusedScan] = []
+    files = list(_files_below(path, lambda error: refused.append(_refused_folder(error, path))))
+    scans, others, closed = _by_suffix(files, path)
+    dicom_files, unknown, unreadable = _by_content(others, path)
+    if unknown and strict:
+        names = shown((_below(file, path) for file in unknown), most=_NAMES_SHOWN)
+        raise SegpipeError(
+            f"{path}: {len(unknown)} files are neither scans nor known companions: {names}; segpipe "
+            f"reads {KNOWN_FORMATS}: convert them or move them to another folder"
+        )
+    series, broken = _series(path, dicom_files, unknown)
+    images = unread_images(unknown)
+    named = {file for image in images for file in (image.path, *image.voxel_files)}
+    refused += [*closed, *unreadable, *broken, *(_refused_format(image, path) for image in images)]
+    why_none = "; its DICOM files are no images" if dicom_files else ""
+    if (path / IGNORED_MARK).exists():
+        why_none = f": its file {IGNORED_MARK} says that none is to be looked for"
+    return FoundScans(
+        tuple(sorted([*scans, *series], key=lambda scan: (scan.name, str(scan.path)))),
+        tuple(sorted(refused, key=lambda scan: scan.name)),
+        tuple(_below(file, path) for file in unknown if file not in named),
+        why_none,
+    )
+
+
+def _by_suffix(files: Sequence[Path], top: Path) -> tuple[list[Scan], list[Path], list[RefusedScan]]:
+    """Return the scans by their suffix, files of other suffixes that are no companions, and what is no regular file."""
+    scans, others, refused = [], [], []
+    for file in files:
         found = suffix_format(file)
         if found is None:
             others.append(file)
+        elif (closed := _refused_to_open(file, top)) is not None:
+            refused.append(closed)
         else:
-            scans.append(_file_scan(file, path, found[0]))
+            scans.append(_file_scan(file, top, found[0]))
     voxel_files = {
         file for scan in scans if scan.format is VolumeFormat.MHD for file in _voxel_files(scan.path)
     }
-    others = [file for file in others if file.resolve() not in voxel_files and not _is_companion(file)]
-    dicom_files = [file for file in others if is_dicom_file(file)]
-    known = set(dicom_files)
-    unknown = [file for file in others if file not in known]
-    if unknown and strict:
-        shown = ", ".join(file.relative_to(path).as_posix() for file in unknown[:_NAMES_SHOWN])
-        more = f" and {len(unknown) - _NAMES_SHOWN} more" if len(unknown) > _NAMES_SHOWN else ""
-        raise SegpipeError(
-            f"{path}: {len(unknown)} files are neither scans nor known companions: {shown}{more}; segpipe "
-            f"reads {KNOWN_FORMATS}: convert them or move them to another folder"
-        )
-    folders = sorted({file.parent for file in dicom_files})
-    scans += [_series_scan(folder, path) for folder in folders if holds_images(folder)]
-    if not scans and strict:
-        why = "; its DICOM files are no images" if folders else ""
-        if (path / IGNORED_MARK).exists():
-            why = f": its file {IGNORED_MARK} says that none is to be looked for"
-        raise SegpipeError(f"{path}: no scan there{why}; segpipe reads {KNOWN_FORMATS}")
-    return sorted(scans, key=lambda scan: (scan.name, str(scan.path)))
+    others = [
+        file for file in others if os.path.realpath(file) not in voxel_files and not _is_companion(file)
+    ]
+    return scans, others, refused
+
+
+def _by_content(files: Sequence[Path], top: Path) -> tuple[list[Path], list[Path], list[RefusedScan]]:
+    """Return the DICOM files, the other files, and the files that cannot be opened."""
+    dicom_files, unknown, refused = [], [], []
+    for file in files:
+        try:
+            (dicom_files if is_dicom_file(file) else unknown).append(file)
+        except SegpipeError as error:
+            refused.append(RefusedScan(file, _below(file, top), str(error)))
+        except OSError as error:
+            reason = f"{file}: cannot be read ({error.strerror}); check the permissions"
+            refused.append(RefusedScan(file, _below(file, top), reason))
+    return dicom_files, unknown, refused
+
+
+def _series(
+    top: Path, dicom_files: Sequence[Path], unknown: Sequence[Path]
+) -> tuple[list[Scan], list[RefusedScan]]:
+    """Return the folders with DICOM images as scans, and the folders that cannot be read."""
+    scans, refused = [], []
+    slices: dict[Path, list[Path]] = {file.parent: [] for file in dicom_files}
+    for file in (*dicom_files, *filter(_may_be_slice, unknown)):
+        slices.get(file.parent, []).append(file)
+    for folder, files in sorted(slices.items()):
+        series = _series_scan(folder, top)
+        try:
+            _require_whole(files)
+            if holds_images(folder):
+                scans.append(series)
+        except SegpipeError as error:
+            refused.append(RefusedScan(folder, f"{series.name}/", str(error)))
+    return scans, refused
 
 
 def find_label_objects(folder: Path) -> list[Path]:
@@ -121,87 +251,15 @@ def find_label_objects(folder: Path) -> list[Path]:
     return [file for file in _files_below(folder) if is_dicom_file(file) and holds_labels(file)]
 
 
-def output_path(
-    scan: Scan,
-    output_dir: str | Path,
-    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
-) -> Path:
-    """Return where the label map of a scan goes: its name below `output_dir`, in its own format unless asked.
-
-    A JPEG's goes to .png, since JPEG changes labels, and a DICOM series' to .nii.gz.
+def _files_below(top: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Yield the files that are not hidden, sorted by folder, following links but entering no folder twice.
 
     Args:
-        scan: from `find_scans`.
-        output_dir: the folder that mirrors the one searched.
-        format: write this format instead.
+        top: the folder to search.
+        onerror: called for a folder that cannot be read; such a folder is an error where nothing is called.
     """
-    chosen = (format or scan.format).label_map_format
-    return Path(output_dir) / f"{scan.name}{chosen.value}"
-
-
-def check_collisions(
-    scans: Sequence[Scan],
-    output_dir: str | Path,
-    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
-) -> None:
-    """Refuse scans whose label maps would replace each other or another's scan file.
-
-    Names that differ only in case are one file on many disks, and are refused everywhere.
-
-    Args:
-        scans: from `find_scans`.
-        output_dir: as `output_path`.
-        format: as `output_path`.
-
-    Raises:
-        SegpipeError: naming the scans and the file, or an output that is the scan itself.
-    """
-    owners: dict[str, Scan] = {}
-    sources = {os.path.realpath(scan.path).casefold(): scan for scan in scans}
-    for scan in scans:
-        target = output_path(scan, output_dir, format)
-        for written in _written_files(target):
-            source = sources.get(os.path.realpath(written).casefold())
-            if source is not None:
-                raise SegpipeError(
-                    f"{scan.path}: its label map {written} would replace the scan {source.path}; choose "
-                    "another output folder"
-                )
-            other = owners.setdefault(str(written).casefold(), scan)
-            if other is not scan:
-                raise SegpipeError(
-                    f"{other.path} and {scan.path}: both label maps would be written to {written} (names "
-                    "that differ in case count as one); rename one, or predict them into two output "
-                    "folders"
-                )
-
-
-def existing_outputs(
-    scans: Sequence[Scan],
-    output_dir: str | Path,
-    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
-) -> list[Path]:
-    """Return the files, of any origin, that the label maps of these scans would replace.
-
-    Args:
-        scans: from `find_scans`.
-        output_dir: as `output_path`.
-        format: as `output_path`.
-    """
-    written = (file for scan in scans for file in _written_files(output_path(scan, output_dir, format)))
-    return [file for file in written if os.path.lexists(file)]
-
-
-def _written_files(target: Path) -> Iterator[Path]:
-    yield target
-    if target.suffix == VolumeFormat.MHD.value:
-        yield target.with_suffix(".zraw")
-
-
-def _files_below(top: Path) -> Iterator[Path]:
-    """Yield the files that are not hidden, sorted by folder, following links but entering no folder twice."""
     entered: set[str] = set()
-    for folder, folders, names in os.walk(top, followlinks=True, onerror=_unreadable):
+    for folder, folders, names in os.walk(top, followlinks=True, onerror=onerror or _unreadable):
         real = os.path.realpath(folder)
         if real in entered:
             folders.clear()
@@ -220,12 +278,58 @@ def _unreadable(error: OSError) -> None:
     ) from error
 
 
-def _voxel_files(mhd: Path) -> list[Path]:
+def _refused_to_open(file: Path, top: Path) -> RefusedScan | None:
+    """Return a file that is no regular one, or cannot be reached, as a refused scan."""
+    reason = _why_no_file(file)
+    return RefusedScan(file, _below(file, top), f"{file}: {reason}") if reason else None
+
+
+def _why_no_file(file: Path) -> str:
+    """Say why a name in a folder is no file to read; empty where it is one."""
+    try:
+        is_regular = stat.S_ISREG(file.stat().st_mode)
+    except FileNotFoundError:
+        return "is a link to a file that is not there; mend the link, or remove it"
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); check the permissions"
+    return "" if is_regular else "is no regular file but a pipe or a device; give a regular file"
+
+
+def _require_whole(files: Sequence[Path]) -> None:
+    """Refuse a series that would lose a slice: one of its files is a link that leads nowhere, or no file."""
+    for file in files:
+        if reason := _why_no_file(file):
+            raise SegpipeError(f"{file}: {reason}")
+
+
+def _may_be_slice(file: Path) -> bool:
+    """Return whether a file is named as DICOM files often are: IM000001, 1.2.840.10008.7."""
+    return not any(map(str.isalpha, file.suffix))
+
+
+def _refused_format(image: UnreadImage, top: Path) -> RefusedScan:
+    return RefusedScan(image.path, _below(image.path, top), image.reason, is_unread_format=True)
+
+
+def _refused_folder(error: OSError, top: Path) -> RefusedScan:
+    """Return a folder that cannot be listed; raise where it is the one to search."""
+    folder = Path(os.fsdecode(error.filename))
+    if folder == top:
+        _unreadable(error)
+    reason = f"{folder}: the folder cannot be read ({error.strerror}); check its permissions"
+    return RefusedScan(folder, f"{_below(folder, top)}/", reason)
+
+
+def _below(file: Path, top: Path) -> str:
+    return file.relative_to(top).as_posix()
+
+
+def _voxel_files(mhd: Path) -> list[str]:
     """Return the voxel file that a header names; where it is damaged, those that it could have named."""
     try:
-        return [read_metaimage_header(mhd).data_path.resolve()]
+        return [os.path.realpath(read_metaimage_header(mhd).data_path)]
     except SegpipeError:
-        return [mhd.with_suffix(suffix).resolve() for suffix in (".raw", ".zraw")]
+        return [os.path.realpath(mhd.with_suffix(suffix)) for suffix in (".raw", ".zraw")]
 
 
 def _series_scan(folder: Path, top: Path) -> Scan:

@@ -1,6 +1,8 @@
-"""Finding scans in folders as people have them, and giving each label map a place of its own."""
+"""Finding scans in folders as people have them, and saying what else lies there."""
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pydicom
@@ -9,15 +11,14 @@ import pytest
 from segpipe.errors import SegpipeError
 from segpipe.volumes import (
     Grid,
-    Scan,
     VolumeFormat,
-    check_collisions,
     find_scans,
-    output_path,
+    look_for_scans,
     volume_format,
     write_label_map,
     write_series,
 )
+from segpipe.volumes import scans as scans_module
 
 FLAT = np.zeros((5, 4), np.uint8)
 SOLID = np.zeros((5, 4, 3), np.int16)
@@ -239,59 +240,154 @@ def test_links_are_followed_without_going_round(tmp_path, put):
     assert names(tmp_path / "scans") == [("link/a", "NIFTI")]
 
 
-def scan(path: str) -> Scan:
-    name, _, suffix = path.partition(".")
-    formats = {"nii": "NIFTI", "nii.gz": "NIFTI_GZ", "jpeg": "JPEG", "": "DICOM"}
-    return Scan(
-        (path if path.startswith("/") else f"/in/{path}"),  # type: ignore[arg-type]
-        VolumeFormat[formats.get(suffix, suffix.upper())],
-        name,
+# --- strangers
+
+
+def looked(path) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of scans, of refused scans, and of files passed over."""
+    found = look_for_scans(path)
+    return (
+        [scan.name for scan in found.scans],
+        [refused.name for refused in found.refused],
+        list(found.passed_over),
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "written"),
-    [
-        ("a.nii", "/out/a.nii"),
-        ("p1/a.nii.gz", "/out/p1/a.nii.gz"),
-        ("a.mhd", "/out/a.mhd"),
-        ("a.jpeg", "/out/a.png"),
-        ("a.png", "/out/a.png"),
-        ("p1/ct", "/out/p1/ct.nii.gz"),
-    ],
-)
-def test_a_label_map_mirrors_its_scan_in_its_format(path, written):
-    assert output_path(scan(path), "/out").as_posix() == written
+def test_strangers_are_passed_over_and_listed(tmp_path, put):
+    put("p1/dwi.nii.gz")
+    strangers = ["p1/dwi.bval", "p1/dwi.bvec", "p1/export.nfo", "p1/old.zip", "p1/scan.nii.gz~", "p1/study"]
+    for name in strangers:
+        (tmp_path / name).write_text("0 1000")
+    (tmp_path / "p1" / "dwi.json").write_text("{}")
+
+    assert looked(tmp_path) == (["p1/dwi"], [], strangers)
+    with pytest.raises(SegpipeError, match=r"6 files are neither .*: p1/dwi\.bval"):
+        look_for_scans(tmp_path, strict=True)
 
 
-def test_another_format_can_be_asked_for():
-    assert output_path(scan("p/ct"), "/out", VolumeFormat.MHA).as_posix() == "/out/p/ct.mha"
+def test_of_a_cd_the_series_are_found(tmp_path, put):
+    """Files without suffix three folders down, the index, and the viewer with its libraries and pages."""
+    put("DICOM/ST00001/SE00001")
+    for index, path in enumerate(sorted((tmp_path / "DICOM/ST00001/SE00001").iterdir())):
+        path.rename(path.with_name(f"IM{index:05}"))
+    viewer = ["VIEWER.EXE", "autorun.inf", "viewer.jar", "jre/lib.dll", "web/style.css", "web/view.js"]
+    for name in [*viewer, "DICOMDIR", "web/index.html", "setup.ini"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("MZ")
+
+    assert looked(tmp_path) == (["DICOM/ST00001/SE00001"], [], viewer)
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "format_"),
-    [
-        ("a.jpeg", "a.png", None),
-        ("p/a", "p/a.nii.gz", None),
-        ("Case.nii", "case.nii", None),
-        ("a.nii", "a.mha", VolumeFormat.NRRD),
-    ],
-)
-def test_two_label_maps_in_one_file_are_refused(first, second, format_):
-    with pytest.raises(SegpipeError) as caught:
-        check_collisions([scan(first), scan(second)], "/out", format_)
+def test_one_stem_in_two_formats_is_two_scans(tmp_path, put):
+    for name in ("a.nii.gz", "a.mha", "b.png", "b.jpg"):
+        put(name)
 
-    assert f"/in/{first} and /in/{second}: both label maps would be written to /out/" in str(caught.value)
+    assert looked(tmp_path)[0] == ["a", "a", "b", "b"]
 
 
-def test_different_files_do_not_collide():
-    check_collisions([scan("a.nii"), scan("a.nii.gz"), scan("p/a.nii"), scan("a.mhd"), scan("a.mha")], "/out")
-
-
-def test_a_label_map_never_replaces_a_scan(tmp_path, put):
+def test_images_in_formats_that_are_not_read_are_refused_alone(tmp_path, put):
     put("a.nii.gz")
-    put("b.nii.gz")
+    for name in ("brain.mgz", "b.nhdr", "b.raw.gz", "c.hdr", "c.img", "d.TIFF", "e.nii.zst"):
+        (tmp_path / name).write_text("x")
 
-    with pytest.raises(SegpipeError, match="would replace the scan"):
-        check_collisions(find_scans(tmp_path), tmp_path)
-    check_collisions(find_scans(tmp_path), tmp_path / "out")
+    names, refused, passed_over = looked(tmp_path)
+
+    assert (names, passed_over) == (["a"], [])
+    assert refused == ["b.nhdr", "brain.mgz", "c.hdr", "d.TIFF", "e.nii.zst"]
+    assert [scan.name for scan in find_scans(tmp_path, strict=False)] == ["a"]
+    with pytest.raises(SegpipeError, match="7 files are neither"):
+        find_scans(tmp_path)
+
+
+def test_a_link_to_nothing_and_a_pipe_are_refused_alone(tmp_path, put):
+    put("a.nii.gz")
+    (tmp_path / "gone.nii.gz").symlink_to(tmp_path / "nowhere.nii.gz")
+    (tmp_path / "round.nii").symlink_to(tmp_path / "round.nii")
+    (tmp_path / "notes").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.mha")
+
+    assert looked(tmp_path) == (["a"], ["gone.nii.gz", "pipe.mha", "round.nii"], ["notes"])
+    reasons = [refused.reason for refused in look_for_scans(tmp_path).refused]
+    assert reasons[0] == (
+        f"{tmp_path / 'gone.nii.gz'}: is a link to a file that is not there; mend the link, or remove it"
+    )
+    assert "pipe.mha: is no regular file" in reasons[1]
+    assert "round.nii: cannot be read (Too many levels of symbolic links)" in reasons[2]
+    with pytest.raises(SegpipeError, match=r"gone\.nii\.gz: is a link to .*; .*pipe\.mha"):
+        find_scans(tmp_path, strict=False)
+
+
+@pytest.mark.parametrize("name", ["0003.dcm", "IM00003", "1.2.840.3"])
+def test_a_series_with_a_link_to_nothing_is_refused_since_it_may_be_a_slice(name, tmp_path, put):
+    put("ct")
+    put("mr")
+    (tmp_path / "ct" / name).symlink_to(tmp_path / "nowhere")
+
+    names, refused, _ = looked(tmp_path)
+
+    assert (names, refused) == (["mr"], ["ct/"])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everywhere")
+def test_a_folder_that_cannot_be_read_is_refused_alone(tmp_path, put):
+    put("a.nii.gz")
+    put("closed/b.nii.gz")
+    (tmp_path / "closed").chmod(0)
+    try:
+        assert looked(tmp_path) == (["a"], ["closed/"], [])
+        with pytest.raises(SegpipeError, match="closed: cannot be read"):
+            look_for_scans(tmp_path / "closed")
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+def test_folders_and_files_that_the_system_does_not_open_are_refused_alone(tmp_path, put, monkeypatch):
+    """As above, for root, whom no permission stops."""
+    put("a.nii.gz")
+    put("ct")
+    (tmp_path / "closed").mkdir()
+    original, scan_folder = scans_module.is_dicom_file, os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scan_folder(path)
+
+    def is_dicom(path):
+        if path.name == "IM3":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)
+
+    (tmp_path / "IM3").touch()
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(scans_module, "is_dicom_file", is_dicom)
+
+    found = look_for_scans(tmp_path)
+
+    assert [scan.name for scan in found.scans] == ["a", "ct"]
+    assert [refused.reason for refused in found.refused] == [
+        f"{tmp_path / 'IM3'}: cannot be read (Permission denied); check the permissions",
+        f"{tmp_path / 'closed'}: the folder cannot be read (Permission denied); check its permissions",
+    ]
+    with pytest.raises(SegpipeError, match="cannot be read"):
+        find_scans(tmp_path, strict=False)
+    with pytest.raises(SegpipeError, match="closed: cannot be read"):
+        look_for_scans(tmp_path / "closed")
+
+
+def test_one_file_is_looked_at_like_a_folder(tmp_path, put):
+    """What a shell makes of scans/* goes the same way as the folder."""
+    put("a.nii.gz")
+    put("ct")
+    for name in ("a.bval", "dataset.json", "b.mgz", "c.hdr", "c.img"):
+        (tmp_path / name).write_text("x")
+
+    assert looked(tmp_path / "a.nii.gz") == (["a"], [], [])
+    assert looked(tmp_path / "a.bval") == ([], [], ["a.bval"])
+    assert looked(tmp_path / "dataset.json") == ([], [], [])
+    assert looked(tmp_path / "b.mgz") == ([], ["b.mgz"], [])
+    assert looked(tmp_path / "c.hdr") == looked(tmp_path / "c.img") == ([], ["c.hdr"], [])
+    with pytest.raises(SegpipeError, match=r"a\.bval: no known format"):
+        look_for_scans(tmp_path / "a.bval", strict=True)
+    with pytest.raises(SegpipeError, match="one file of a DICOM series; give its folder"):
+        look_for_scans(next((tmp_path / "ct").iterdir()))

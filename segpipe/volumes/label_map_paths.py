@@ -1,0 +1,121 @@
+"""Where the label map of each scan goes, and which scans cannot have one there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from segpipe.errors import SegpipeError
+from segpipe.files import composed_name
+from segpipe.volumes.formats import VolumeFormat
+from segpipe.volumes.scans import RefusedScan, Scan
+
+
+def output_path(
+    scan: Scan,
+    output_dir: str | Path,
+    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
+) -> Path:
+    """Return where the label map of a scan goes: its name below `output_dir`, in its own format unless asked.
+
+    A JPEG's goes to .png, since JPEG changes labels, and a DICOM series' to .nii.gz.
+
+    Args:
+        scan: from `find_scans`.
+        output_dir: the folder that mirrors the one searched.
+        format: write this format instead.
+    """
+    chosen = (format or scan.format).label_map_format
+    return Path(output_dir) / f"{scan.name}{chosen.value}"
+
+
+def clashing_scans(scans: Sequence[Scan]) -> list[RefusedScan]:
+    """Return the scans that share their name with another, so that one label map would replace the other.
+
+    Names that differ only in case, or in how accents are composed, are one file on many disks and count as one.
+
+    Args:
+        scans: of one cohort.
+    """
+    owners: dict[str, list[Scan]] = {}
+    for scan in scans:
+        owners.setdefault(composed_name(scan.name).casefold(), []).append(scan)
+    return [
+        _clash(scan, next(other for other in group if other is not scan))
+        for group in owners.values()
+        if len(group) > 1
+        for scan in group
+    ]
+
+
+def check_collisions(
+    scans: Sequence[Scan],
+    output_dir: str | Path,
+    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
+    *,
+    kept: Iterable[Path] = (),
+) -> None:
+    """Refuse scans whose label maps would replace each other or another's scan file.
+
+    Names that differ only in case are one file on many disks, and are refused everywhere.
+
+    Args:
+        scans: from `find_scans`.
+        output_dir: as `output_path`.
+        format: as `output_path`.
+        kept: other files that no label map may replace.
+
+    Raises:
+        SegpipeError: naming the scans and the file, or an output that is the scan itself.
+    """
+    owners: dict[str, Scan] = {}
+    sources = {os.path.realpath(path).casefold(): path for path in (*kept, *(scan.path for scan in scans))}
+    for scan in scans:
+        target = output_path(scan, output_dir, format)
+        for written in _written_files(target):
+            source = sources.get(os.path.realpath(written).casefold())
+            if source is not None:
+                raise SegpipeError(
+                    f"{scan.path}: its label map {written} would replace the scan {source}; choose "
+                    "another output folder"
+                )
+            other = owners.setdefault(str(written).casefold(), scan)
+            if other is not scan:
+                raise SegpipeError(
+                    f"{other.path} and {scan.path}: both label maps would be written to {written} (names "
+                    "that differ in case count as one); rename one, or predict them into two output "
+                    "folders"
+                )
+
+
+def existing_outputs(
+    scans: Sequence[Scan],
+    output_dir: str | Path,
+    format: VolumeFormat | None = None,  # noqa: A002 - the word for it
+) -> list[Path]:
+    """Return the files, of any origin, that the label maps of these scans would replace.
+
+    Args:
+        scans: from `find_scans`.
+        output_dir: as `output_path`.
+        format: as `output_path`.
+    """
+    written = (file for scan in scans for file in _written_files(output_path(scan, output_dir, format)))
+    return [file for file in written if os.path.lexists(file)]
+
+
+def _written_files(target: Path) -> Iterator[Path]:
+    yield target
+    if target.suffix == VolumeFormat.MHD.value:
+        yield target.with_suffix(".zraw")
+
+
+def _clash(scan: Scan, other: Scan) -> RefusedScan:
+    suffix = "/" if scan.path.is_dir() else scan.path.name.removeprefix(scan.name.rpartition("/")[2])
+    reason = (
+        f"{scan.path}: has the name {scan.name} without its suffix, as {other.path} has (names that differ in case "
+        "count as one): their label maps and pictures would replace each other; rename one, or predict them into two "
+        "output folders"
+    )
+    return RefusedScan(scan.path, f"{scan.name}{suffix}", reason)

@@ -1,0 +1,142 @@
+"""Image formats that segpipe does not read, known by suffix: such a scan is refused, not overlooked."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segpipe.volumes.formats import suffix_format
+
+_VOLUMES = {
+    ".nhdr": "a NRRD header with its voxels in another file",
+    ".mgz": "a FreeSurfer volume",
+    ".mgh": "a FreeSurfer volume",
+    ".mnc": "a MINC volume",
+    ".mif": "an MRtrix image",
+    ".gipl": "a GIPL volume",
+    ".vti": "a VTK image",
+    ".fdf": "a Varian image",
+}
+_PICTURES = {
+    ".tif": "a TIFF picture",
+    ".tiff": "a TIFF picture",
+    ".bmp": "a bitmap picture",
+    ".webp": "a WebP picture",
+    ".heic": "a HEIC picture",
+    ".jp2": "a JPEG 2000 picture",
+    ".j2k": "a JPEG 2000 picture",
+    ".pgm": "a Netpbm picture",
+    ".ppm": "a Netpbm picture",
+    ".pnm": "a Netpbm picture",
+    ".svs": "a whole-slide picture",
+    ".ndpi": "a whole-slide picture",
+}
+_PAIRS = {  # suffix of the header -> what the pair is, suffixes of its voxel file
+    ".hdr": ("an Analyze or NIfTI pair", (".img", ".img.gz")),
+    ".hdr.gz": ("an Analyze or NIfTI pair", (".img", ".img.gz")),
+    ".par": ("a Philips PAR/REC pair", (".rec",)),
+    ".head": ("an AFNI pair", (".brik", ".brik.gz")),
+    ".mih": ("an MRtrix pair", (".dat",)),
+}
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".7z")
+_DETACHED_NRRD = ".nhdr"
+_DETACHED_VOXELS = (".raw", ".raw.gz", ".gz", ".bz2", ".zst")
+_HEADER_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class UnreadImage:
+    """An image in a format that segpipe does not read.
+
+    Attributes:
+        path: the file; of a pair, the header.
+        reason: what it is and what to do, for people.
+        voxel_files: files that hold its voxels.
+    """
+
+    path: Path
+    reason: str
+    voxel_files: tuple[Path, ...] = ()
+
+
+def unread_images(files: Sequence[Path]) -> list[UnreadImage]:
+    """Find the images in formats that segpipe does not read, by suffix.
+
+    A header of a pair (.hdr and .img) is an image only where its voxel file is there, too.
+
+    Args:
+        files: of one or several folders; none of a format that segpipe reads.
+    """
+    listed = {(file.parent, file.name.lower()): file for file in files}
+    found = []
+    for file in files:
+        name = file.name.lower()
+        pair = next((suffix for suffix in _PAIRS if _ends(name, suffix)), None)
+        if pair is not None:
+            what, voxel_suffixes = _PAIRS[pair]
+            stem = name.removesuffix(pair)
+            voxels = [listed.get((file.parent, stem + suffix)) for suffix in voxel_suffixes]
+            belonging = tuple(voxel_file for voxel_file in voxels if voxel_file is not None)
+            if belonging:
+                reason = f"{file}: the header of {what}, which segpipe does not read; convert it to .nii.gz or .nrrd"
+                found.append(UnreadImage(file, reason, belonging))
+        elif (reason := _reason(file)) is not None:
+            found.append(UnreadImage(file, reason, _voxel_files(file, listed)))
+    return found
+
+
+def _ends(name: str, suffix: str) -> bool:
+    return name.endswith(suffix) and len(name) > len(suffix)
+
+
+def _reason(file: Path) -> str | None:
+    """Say what an image of no pair is and what to do; None where the file is no image."""
+    name = file.name.lower()
+    packed = next((suffix for suffix in _PACKED if _ends(name, suffix)), None)
+    inner = name.removesuffix(packed or "")
+    for formats, target in ((_VOLUMES, ".nii.gz or .nrrd"), (_PICTURES, ".png")):
+        for suffix, what in formats.items():
+            if _ends(inner, suffix):
+                return f"{file}: {what} ({suffix}), which segpipe does not read; convert it to {target}"
+    if packed is not None and (suffix_format(Path(inner)) or _ends(inner, ".dcm")):
+        return f"{file}: a scan packed as {packed}, which segpipe does not read; unpack it"
+    return None
+
+
+def _voxel_files(file: Path, listed: dict[tuple[Path, str], Path]) -> tuple[Path, ...]:
+    """Return the files that a detached NRRD header names, or those beside it that are named like it."""
+    if not _ends(file.name.lower(), _DETACHED_NRRD):
+        return ()
+    named = {os.path.realpath(path) for path in _named_in_nrrd(file)}
+    found = tuple(other for other in listed.values() if os.path.realpath(other) in named)
+    if found:
+        return found
+    stem = file.name.lower().removesuffix(_DETACHED_NRRD)
+    beside = (listed.get((file.parent, stem + suffix)) for suffix in _DETACHED_VOXELS)
+    return tuple(other for other in beside if other is not None)
+
+
+def _named_in_nrrd(header: Path) -> Iterator[Path]:
+    """Yield the data files of a detached NRRD header: one name, a LIST of names, or a numbered pattern."""
+    try:
+        with header.open("rb") as file:
+            lines = file.read(_HEADER_BYTES).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    for number, line in enumerate(lines):
+        match = re.fullmatch(r"data ?file:\s*(.*?)\s*", line, re.IGNORECASE)
+        if match is None:
+            continue
+        value = match[1]
+        if value.split()[:1] == ["LIST"]:
+            yield from (header.parent / name.strip() for name in lines[number + 1 :] if name.strip())
+        elif "%" in value and not Path(value).is_absolute():
+            pattern = re.sub(r"%\d*d", "*", glob.escape(value.split()[0]))
+            yield from header.parent.glob(pattern)
+        elif value:
+            yield header.parent / value
+        return
