@@ -135,6 +135,8 @@ def _classes(
 
     Every map is read unless the folder says itself what its labels mean: then the first one alone.
     """
+    if layout.no_labels and not given:
+        raise SegpipeError(layout.no_labels)
     known = dict(given or layout.labels or {})
     read = labelled if given or not known else labelled[:1]
     values = _label_values(read, folder)
@@ -254,7 +256,9 @@ def _modality(
     if not all(text.strip() for text in given):
         raise SegpipeError("--modality is empty; say what the images are, such as CT or MRI")
     if len(given) == 1 and len(channels) > 1:
-        return tuple(f"{given[0]} {name or number}" for number, name in enumerate(channels))
+        named = tuple(f"{given[0]} {name}".strip() for name in channels)
+        numbered = tuple(f"{given[0]} {number}" for number in range(len(channels)))
+        return named if len(set(named)) == len(named) else numbered
     if len(given) != len(channels):
         raise SegpipeError(
             f"--modality is given {len(given)} times for {len(channels)} channels; give one each"

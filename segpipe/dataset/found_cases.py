@@ -61,6 +61,7 @@ class Layout:
         what: the layout, for people.
         cases: in the order of the folder.
         labels: stored value -> class name; None where the folder does not say.
+        no_labels: why a manifest cannot have the classes that the folder names; empty where the manifest can.
         modality: one text a channel; None where the folder does not say.
         name: of the data set; empty where the folder does not say.
         texts: further entries of a manifest, such as its licence.
@@ -74,6 +75,7 @@ class Layout:
     name: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    no_labels: str = ""
 
 
 def words_of(text: str) -> list[str]:

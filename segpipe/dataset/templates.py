@@ -109,12 +109,23 @@ def template_pattern(template: str) -> re.Pattern[str]:
 
 
 def _channel_names(templates: Sequence[str]) -> tuple[str, ...]:
-    """Return the words of each template that not all have."""
-    words = [
-        words_of(_PLACEHOLDER.sub(" ", str(PurePosixPath(text).with_name(name_of(text)))))
-        for text in templates
+    """Return what tells each template from the others: words that the others lack, or all words where these tell more.
+
+    A word that one template has more often than the others tells as much as another word (T1/{case}_T1.nii.gz beside
+    T1/{case}.nii.gz).
+    """
+    if len(templates) == 1:
+        return ("",)
+    bare = [_PLACEHOLDER.sub(" ", str(PurePosixPath(text).with_name(name_of(text)))) for text in templates]
+    of_path = [words_of(text) for text in bare]
+    of_name = [words_of(PurePosixPath(text).name) for text in bare]
+    shared = set(of_path[0]).intersection(*of_path)
+    choices = [
+        ["_".join(word for word in words if word not in shared) for words in of_path],
+        ["_".join(words) for words in of_name],
+        ["_".join(words) for words in of_path],
     ]
-    return tuple("_".join(word for word in own if not all(word in other for other in words)) for own in words)
+    return tuple(max(choices, key=lambda names: (len(set(names)), sum(map(bool, names)))))
 
 
 def _plain(template: str) -> str:

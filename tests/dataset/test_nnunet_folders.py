@@ -35,16 +35,6 @@ def test_nnunet(nnunet):
         (["labelsTr/b.nii.gz"], {}, "1 images without labels: b"),
         (["imagesTr/b_0000.nii.gz", "imagesTr/b_0001.nii.gz"], {}, "1 labels without images: b"),
         (["imagesTr/b_0001.nii.gz"], {}, r"imagesTr/b: has the channels \[0\], dataset.json names 2"),
-        ([], {"labels": {"background": 0, "whole": [1, 2]}}, "whole are regions of several values"),
-        ([], {"labels": {"background": 0, "tumour": 1, "ignore": 2}}, "labels has ignore, value 2"),
-        ([], {"labels": None}, "labels must be an object"),
-        ([], {"labels": {"background": 0, "a": 1, "b": 1}}, "a and b both have the value 1"),
-        (
-            [],
-            {"labels": {"0": "background", "1": "a"}},
-            "0 has the value 'background', must be a whole number",
-        ),
-        ([], {"labels": {"background": False, "a": True}}, "background has the value False"),
         ([], {"channel_names": ["T1", "T2"]}, r"channel_names must be an object .*, is \['T1', 'T2'\]"),
         ([], {"channel_names": {"T1": "0", "T2": "1"}}, "channel_names must be an object"),
         ([], {"channel_names": {"0": "T1", "1": None}}, "channel_names must be an object"),
@@ -67,11 +57,6 @@ def test_nnunet(nnunet):
         ),
         ([], {"file_ending": None}, "file_ending must be a text such as .nii.gz, is None"),
         ([], {"file_ending": "nii.gz"}, "file_ending must be .* is 'nii.gz'"),
-        (
-            [],
-            {"file_ending": ".nrrd"},
-            "imagesTs: 2 scans do not end in .nrrd, .*: c_0000.nii.gz, c_0001.nii.gz",
-        ),
     ],
 )
 def test_nnunet_folders_that_do_not_fit_are_refused(nnunet, remove, changes, message):
@@ -126,21 +111,90 @@ def test_a_folder_without_files_is_refused(tmp_path):
         create_manifest(tmp_path)
 
 
-def test_scans_of_another_suffix_are_not_passed_over(nnunet):
+def test_scans_of_another_ending_than_the_descriptions_are_taken_and_named(nnunet):
+    top = nnunet(["imagesTr/a_0001.nii.gz", "labelsTr/b.nii.gz"])
+    write_image(top / "imagesTr" / "a_0001.nii", 5)
+    write_labels(top / "labelsTr" / "b.nii")
+    (top / "labelsTr" / "a.nii.gz").rename(top / "labelsTr" / "a.NII.GZ")
+
+    created = create_manifest(top)
+
+    require_sound(created, top)
+    assert created.manifest.training[0].images == ("imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii")
+    assert [case.label for case in created.manifest.training] == ["labelsTr/a.NII.GZ", "labelsTr/b.nii"]
+    assert created.notes[0] == (
+        "2 files of another ending than .nii.gz, the file_ending of dataset.json, taken as well: "
+        "imagesTr/a_0001.nii, labelsTr/b.nii"
+    )
+
+
+def test_strangers_and_second_formats_are_passed_over(nnunet):
     top = nnunet()
-    (top / "imagesTr" / "a_0001.nii.gz").rename(top / "imagesTr" / "a_0001.nii")
+    for name in ("imagesTr/preview.png", "imagesTr/a_0000.nii", "labelsTr/a.nrrd", "labelsTr/views.png"):
+        (top / name).write_bytes(b"x")
+    for name in ("imagesTr/a.bval", "imagesTr/a.json", "labelsTr/notes.docx"):
+        (top / name).write_bytes(b"x")
+
+    created = create_manifest(top)
+
+    require_sound(created, top)
+    assert created.notes[0] == (
+        "4 scans of no case passed over: imagesTr/a_0000.nii, imagesTr/preview.png, labelsTr/a.nrrd, labelsTr/views.png"
+    )
+
+
+def test_two_files_of_one_name_and_neither_of_the_ending_are_refused(nnunet):
+    top = nnunet(["labelsTr/a.nii.gz"])
+    for name in ("a.nii", "a.nrrd"):
+        write_labels(top / "labelsTr" / name)
 
     with pytest.raises(
-        SegpipeError, match=r"imagesTr: 1 scans do not end in .nii.gz, .*: a_0001.nii; convert"
+        SegpipeError, match=r"labelsTr/a.nii and .*labelsTr/a.nrrd have one name, a, and neither"
     ):
         create_manifest(top)
 
 
-def test_values_may_be_written_as_texts(nnunet):
-    assert create_manifest(nnunet(labels={"background": "0", "tumour": "1"})).manifest.labels == {
-        0: "background",
-        1: "tumour",
-    }
+def test_images_without_a_channel_number_are_listed(nnunet):
+    top = nnunet()
+    for case in "ab":
+        (top / f"imagesTr/{case}_0000.nii.gz").rename(top / f"imagesTr/{case}.nii.gz")
+
+    with pytest.raises(
+        SegpipeError, match=r"2 images without the four digits .*: a.nii.gz, b.nii.gz; .* a_0000.nii.gz"
+    ):
+        create_manifest(top)
+
+
+def test_segmentations_of_3d_slicer_are_paired_with_their_images(tmp_path):
+    for seed, case in enumerate(("c0", "c1")):
+        write_image(tmp_path / "set" / "imagesTr" / f"{case}_0000.nrrd", seed)
+        write_labels(tmp_path / "set" / "labelsTr" / f"{case}.nrrd")
+        (tmp_path / "set" / "labelsTr" / f"{case}.nrrd").rename(
+            tmp_path / "set" / "labelsTr" / f"{case}.seg.nrrd"
+        )
+    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "file_ending": ".nrrd"}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(content))
+
+    created = create_manifest(tmp_path / "set")
+
+    require_sound(created, tmp_path / "set")
+    assert [case.label for case in created.manifest.training] == [
+        "labelsTr/c0.seg.nrrd",
+        "labelsTr/c1.seg.nrrd",
+    ]
+    assert not any("seg.nrrd" in note for note in created.notes)
+
+
+def test_regions_are_refused_until_the_values_are_named(nnunet):
+    top = nnunet(labels={"background": 0, "whole": [1, 2], "core": 2})
+
+    with pytest.raises(
+        SegpipeError, match=r"whole is \[1, 2\]\. A region .* --class '1=NAME' --class '2=core'"
+    ):
+        create_manifest(top)
+    named = create_manifest(top, labels={0: "background", 1: "edema", 2: "core"})
+
+    assert named.manifest.labels == {0: "background", 1: "edema", 2: "core"}
 
 
 def test_names_that_are_none_are_not_taken_over(nnunet):

@@ -28,6 +28,24 @@ def test_templates_say_which_files_are_which():
     ]
 
 
+@pytest.mark.parametrize(
+    ("templates", "channels"),
+    [
+        (["{case}_T1.nii", "{case}_T2.nii"], ("T1", "T2")),
+        (["T1/{case}_T1.nii", "T1/{case}_T1_post.nii"], ("T1", "T1_post")),
+        (["{case}_flair_flair.nii", "{case}_flair.nii"], ("flair_flair", "flair")),
+        (["a/{case}.nii", "a/a/{case}.nii"], ("a", "a_a")),
+        (["MRI/{case}/MRI_T1.nii", "MRI/{case}/MRI_MRI.nii"], ("MRI_T1", "MRI_MRI")),
+        (["{case}.nii", "{case}_post.nii"], ("", "post")),
+        (["{case}_T1.nii"], ("",)),
+    ],
+)
+def test_channels_are_named_by_what_tells_their_templates_apart(templates, channels):
+    paths = [template.format(case=case) for template in templates for case in "xy"]
+
+    assert {case.channels for case in pairs_by_templates(paths, templates, None, "set")} == {channels}
+
+
 def test_the_same_name_in_two_patients_is_two_cases():
     """Each patient's image goes with that patient's label map, whatever the others' are named."""
     paths = ["p1/img_1.nii", "p1/seg_1.nii", "p2/img_1.nii", "p2/seg_1.nii"]
