@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,27 +17,14 @@ from segpipe.dataset.found_cases import (
     with_own_ids,
     with_parts,
 )
+from segpipe.dataset.named_folders import cases_by_names
 from segpipe.dataset.nnunet_folders import cases_of_nnunet
-from segpipe.dataset.pairing import pairs_by_words
 from segpipe.dataset.tables import cases_of_table, table_in
 from segpipe.dataset.templates import pairs_by_templates
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import read_json
-from segpipe.volumes import Scan, VolumeFormat, find_label_objects
 
 _DESCRIPTION = "dataset.json"
-_SERIES, _PICTURES = "DICOM", "PNG or JPEG"
-_FAMILIES = {
-    VolumeFormat.NIFTI: "NIfTI",
-    VolumeFormat.NIFTI_GZ: "NIfTI",
-    VolumeFormat.MHD: "MetaImage",
-    VolumeFormat.MHA: "MetaImage",
-    VolumeFormat.NRRD: "NRRD",
-    VolumeFormat.SEG_NRRD: "NRRD",
-    VolumeFormat.PNG: _PICTURES,
-    VolumeFormat.JPEG: _PICTURES,
-    VolumeFormat.DICOM: _SERIES,
-}
 
 
 def read_layout(
@@ -86,62 +72,20 @@ def _found(folder: Path, images: Sequence[str], label: str | None, table: Path |
     listed, others = table_in(folder)
     if listed is not None:
         return cases_of_table(folder, listed)
-    cases, notes = with_parts(_by_names(folder), str(folder))
-    return Layout("pairs of files", cases, notes=[*notes, *others])
+    found, passed_over = _by_names(folder)
+    cases, notes = with_parts(found, str(folder))
+    return Layout("pairs of files", cases, notes=[*notes, *others, *passed_over])
 
 
-def _by_names(folder: Path) -> list[FoundCase]:
+def _by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
+    """Return the cases of a folder that nothing describes, and notes."""
     below = sorted(path.parent for path in folder.glob(f"*/{_DESCRIPTION}"))
     if below:
         raise SegpipeError(
             f"{folder}: {shown(map(str, below))} has a {_DESCRIPTION}, so the data set begins there; give that folder, "
             "or say which files are which with --image and --label"
         )
-    try:
-        scans = listed_scans(folder, strict=True)
-    except SegpipeError as error:
-        raise SegpipeError(
-            f"{error}; or say which files are the data set's with --image and --label"
-        ) from error
-    family_of = {path: _FAMILIES[scan.format] for scan, path in scans}
-    found = set(family_of.values())
-    is_drawn_on_series = len(found) == 2 and _SERIES in found and _PICTURES not in found
-    if not is_drawn_on_series:
-        _require_one_format([scan for scan, _ in scans], folder)
-    try:
-        cases = pairs_by_words([(scan.name, path) for scan, path in scans], str(folder))
-    except SegpipeError as error:
-        objects = find_label_objects(folder) if _SERIES in found else []
-        if not objects:
-            raise
-        names = shown(path.relative_to(folder).as_posix() for path in objects)
-        raise SegpipeError(
-            f"{folder}: {names}: segmentations and structure sets of DICOM are not read; convert each to a label map "
-            "in NIfTI (dcmqi's segimage2itkimage --mergeSegments, plastimatch convert) and lay it beside its series as "
-            "NAME_mask.nii.gz"
-        ) from error
-    if is_drawn_on_series and not all(_is_drawn_on_series(case, family_of) for case in cases):
-        _require_one_format([scan for scan, _ in scans], folder)
-    return cases
-
-
-def _is_drawn_on_series(case: FoundCase, family_of: Mapping[str, str]) -> bool:
-    """Return whether a case's images are DICOM series, and its label map is a file of another format."""
-    labelled = case.label is None or family_of[case.label] != _SERIES
-    return labelled and all(family_of[image] == _SERIES for image in case.images)
-
-
-def _require_one_format(scans: Sequence[Scan], folder: Path) -> None:
-    """Refuse volumes and pictures, or two kinds of volumes, side by side: the folder holds two sets, or a stray."""
-    families = [_FAMILIES[scan.format] for scan in scans]
-    counts = Counter(families).most_common()
-    if len(counts) > 1:
-        found = ", ".join(f"{count} {family}" for family, count in counts)
-        strays = [scan.name for scan, family in zip(scans, families, strict=True) if family == counts[-1][0]]
-        raise SegpipeError(
-            f"{folder}: holds scans of several formats, {found}: {shown(strays)}; convert them, move what is of "
-            "another set away, or say which files are which with --image and --label"
-        )
+    return cases_by_names(folder)
 
 
 def _described(folder: Path, path: Path) -> Layout:

@@ -52,8 +52,8 @@ def nnunet_labels(labels: Any, where: Path) -> tuple[dict[int, str] | None, str]
         every = sorted({value for values in values_of.values() for value in values})
         said = shown((f"{name} is {values_of[name]}" for name in regions), "; ")
         return None, (
-            f"{where}: labels: {said}. A region joins several stored values, but the classes of a manifest exclude each "
-            f"other: name each stored value with {_options(every, names)}"
+            f"{where}: labels: {said}. A region joins several stored values, but the classes of a manifest exclude "
+            f"each other: name each stored value with {_options(every, names)}"
         )
     if ignored is not None:
         return None, (

@@ -78,9 +78,7 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
     images = [file for file in files if not file.is_label]
     if not labels or not images:
         what = "none is a label map" if not labels else "every one is a label map"
-        if not labels and all(
-            any(map(_is_label_folder, PurePosixPath(file.path).parts[:-1])) for file in files
-        ):
+        if not labels and all(says_label(str(PurePosixPath(file.path).parent)) for file in files):
             raise SegpipeError(
                 f"{where}: all {len(files)} scans lie in a folder of label maps, and no image beside it "
                 f"({shown(file.path for file in files)}); give the folder that has both, or say which are which with "
@@ -192,8 +190,9 @@ def _telling_folders(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
     )
 
 
-def _is_label_folder(name: str) -> bool:
-    return any(map(_LABEL_WORD.fullmatch, _words(name)))
+def says_label(path: str) -> bool:
+    """Return whether a path's folders or name say label map."""
+    return any(_LABEL_WORD.fullmatch(word) for part in PurePosixPath(path).parts for word in _words(part))
 
 
 def _is_role(word: str) -> bool:

@@ -85,7 +85,8 @@ def test_files_that_cannot_be_read_are_named(folder, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", refuse)
 
     with pytest.raises(
-        SegpipeError, match=r"a.nii.gz: cannot be read \(Permission denied\); check path and permissions"
+        SegpipeError,
+        match=r"a.nii.gz: cannot be read \(Permission denied\); check the path and the permissions",
     ):
         create_manifest(top, **KNOWN)
 
