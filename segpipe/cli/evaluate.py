@@ -315,7 +315,7 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
     """
     from segpipe.evaluation.scoring import files_by_name
 
-    scans = files_by_name(folder)
+    scans = files_by_name(folder, are_scans=True)
     numbered = {case: f"{case}_0000" for case in cases}
     found = {
         case: scans.get(case, scans.get(name) if name not in numbered else None)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from segpipe.errors import counted, shown
+
 if TYPE_CHECKING:
     from segpipe.evaluation.scoring import FolderScores
     from segpipe.evaluation.summary import Figure, Summary
@@ -28,7 +30,7 @@ def print_scores(scores: FolderScores, summary: Summary) -> None:
 
     from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
 
-    shown = Table(
+    table = Table(
         "class",
         *(title for title, _ in _SHOWN.values()),
         "n",
@@ -37,14 +39,17 @@ def print_scores(scores: FolderScores, summary: Summary) -> None:
     )
     for name, figures in {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}.items():
         cells = (_cell(figures[metric], form) for metric, (_, form) in _SHOWN.items())
-        shown.add_row(name, *cells, str(figures["dice"].interval.cases))
-    Console().print(shown)
+        table.add_row(name, *cells, str(figures["dice"].interval.cases))
+    Console().print(table)
     if summary.all_classes["dice"].interval.is_known:
         drawn = "patients" if scores.knows_patients else "cases, as if each were of another patient,"
         narrow = ", too narrow of so few" if summary.all_classes["dice"].interval.is_narrow else ""
         typer.echo(f"Means, and their 95 % intervals ({drawn} are drawn{narrow}); n: cases with a Dice")
     else:
         typer.echo("Means, of too few patients for an interval; n: cases with a Dice")
+    if scores.passed_over:
+        number = counted(len(scores.passed_over), "file")
+        typer.echo(f"{number} passed over, no label map: {shown(scores.passed_over)}", err=True)
     for case in scores.without_reference:
         typer.echo(f"no reference for the prediction {case}", err=True)
     for case in scores.without_prediction[:_REASONS_SHOWN]:

@@ -34,7 +34,8 @@ from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.files import composed_name
 from segpipe.labels import Label, LabelTable, class_color, whole_numbers
 from segpipe.pictures import in_ras_order
-from segpipe.volumes import Volume, find_scans, read_header, read_volume, volume_format
+from segpipe.volumes import Volume, VolumeFormat, look_for_scans, read_header, read_volume, volume_format
+from segpipe.volumes.formats import KNOWN_FORMATS
 
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
 _MOST_THREADS = 4  # each holds two label maps in memory
@@ -74,6 +75,7 @@ class FolderScores:
         knows_patients: False where each case counts as a patient of its own.
         reasons: why there is no prediction, as far as that is known, by case.
         doubt: why the two sides may code the same classes with different values; empty where nothing says so.
+        passed_over: files beside the label maps that segpipe does not read, for people.
     """
 
     coding: Coding
@@ -84,6 +86,7 @@ class FolderScores:
     knows_patients: bool
     reasons: Mapping[str, str] = field(default_factory=dict)
     doubt: str = ""
+    passed_over: tuple[str, ...] = ()
 
     @property
     def table(self) -> LabelTable:
@@ -152,7 +155,7 @@ def score_folder(
             grids of a pair differ: Dice between other places of the body would be a number without meaning.
     """
     require_tolerance(tolerance_mm)
-    predicted, referenced = files_by_name(predictions), files_by_name(references)
+    (predicted, strangers), (referenced, more) = _named_files(predictions), _named_files(references)
     cases = sorted(predicted.keys() & referenced.keys())
     if not cases:
         raise SegpipeError(
@@ -172,6 +175,7 @@ def score_folder(
         tolerance_mm=tolerance_mm,
         knows_patients=patient is not None,
         doubt=doubt,
+        passed_over=(*strangers, *more),
     )
 
 
@@ -231,26 +235,46 @@ def _scored(pairs: Sequence[Pair], coding: Coding, tolerance_mm: float) -> tuple
         return tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
 
 
-def files_by_name(folder: Path) -> dict[str, Path]:
+def files_by_name(folder: Path, *, are_scans: bool = False) -> dict[str, Path]:
     """Return the scans or label maps of a folder, at any depth, by their path below it without suffix.
 
     Letters with accents count as the same however Unicode composes them, which differs between Macs and others.
 
+    Args:
+        folder: to search; files that are no images are passed over.
+        are_scans: whether scans are wanted, so that 3D Slicer's segmentations beside them (.seg.nrrd) do not count.
+
     Raises:
-        SegpipeError: there is no such folder, or two files have one name.
+        SegpipeError: there is no such folder, no scan in it, or two files have one name.
     """
+    return _named_files(folder, are_scans=are_scans)[0]
+
+
+def _named_files(folder: Path, *, are_scans: bool = False) -> tuple[dict[str, Path], list[str]]:
+    """Return the files as `files_by_name` does, and the paths of the files that are passed over."""
     if not folder.is_dir():
         raise SegpipeError(f"{folder}: no such folder; give a folder of scans or label maps")
+    looked = look_for_scans(folder)
+    closed = [refused.reason for refused in looked.refused if not refused.is_unread_format]
+    if closed:
+        raise SegpipeError(shown(closed, "; "))
+    passed_over = [str(folder / name) for name in looked.passed_over]
+    passed_over += [refused.reason for refused in looked.refused]
+    if not looked.scans:
+        said = f"; passed over: {shown(passed_over, '; ')}" if passed_over else ""
+        raise SegpipeError(f"{folder}: no scan there{looked.why_none}; segpipe reads {KNOWN_FORMATS}{said}")
     found: dict[str, Path] = {}
-    for scan in find_scans(folder):
+    for scan in looked.scans:
         name = composed_name(scan.name)
+        if are_scans and scan.format is VolumeFormat.SEG_NRRD:
+            continue
         if name in found:
             raise SegpipeError(
                 f"{scan.path} and {found[name]} have one name without suffix, {name}; "
                 "which of them counts? Remove or rename one"
             )
         found[name] = scan.path
-    return found
+    return found, passed_over
 
 
 def _check_grids(pairs: Sequence[Pair]) -> None:

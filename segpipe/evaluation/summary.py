@@ -140,6 +140,7 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
         "reasons": dict(scores.reasons),
+        "passed_over": list(scores.passed_over),
         "references_sha256": {
             composed_name(row.case): row.reference_sha256[:_HEX_DIGITS] for row in scores.rows
         },

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segpipe.errors import SegpipeError
-from segpipe.evaluation.scoring import score_folder
+from segpipe.evaluation.scoring import files_by_name, score_folder
 from segpipe.labels import LabelTable
 from segpipe.volumes import Grid, write_label_map, write_volume
 
@@ -192,6 +192,44 @@ def test_two_files_of_one_name(folders):
 
     with pytest.raises(SegpipeError, match=r"a\.nii\.gz and .*a\.mha have one name .*which of them counts\?"):
         score_folder(predictions, references, TABLE)
+
+
+def test_other_files_are_passed_over_and_listed(folders):
+    predictions, references = folders
+    for file in (predictions / "a.npz", predictions / "plans.json", references / "sub" / "b.bval"):
+        file.write_bytes(b"x")
+
+    scores = score_folder(predictions, references, TABLE)
+
+    assert len(scores.rows) == 2
+    assert scores.passed_over == (str(predictions / "a.npz"), str(references / "sub" / "b.bval"))
+
+
+def test_a_segmentation_of_3d_slicer_is_the_label_map_of_its_scan_and_no_scan(tmp_path):
+    for folder in "pr":
+        write(tmp_path / folder / "a.nrrd", [0, 85])
+        (tmp_path / folder / "a.nrrd").rename(tmp_path / folder / "a.seg.nrrd")
+    write(tmp_path / "p" / "b.nrrd", [0, 85])
+    write(tmp_path / "r" / "b.nii.gz", [0, 85])
+    write(tmp_path / "r" / "a.nrrd", [1, 2])
+
+    assert files_by_name(tmp_path / "r", are_scans=True)["a"] == tmp_path / "r" / "a.nrrd"
+    with pytest.raises(SegpipeError, match=r"r/a\.seg\.nrrd and .*r/a\.nrrd have one name"):
+        score_folder(tmp_path / "p", tmp_path / "r", TABLE)
+    (tmp_path / "r" / "a.nrrd").unlink()
+    assert [row.case for row in score_folder(tmp_path / "p", tmp_path / "r", TABLE).rows] == ["a", "b"]
+
+
+def test_values_that_rounding_left_a_little_off_are_whole(tmp_path):
+    """As a slope of 1/255 leaves them: 255 * 0.00392157 = 1.0000004."""
+    for folder, value in (("p", 1), ("r", 1.0000004)):
+        voxels = np.array([0, value, 0], np.float32).reshape(3, 1, 1)
+        write_volume(voxels, Grid.from_affine(voxels.shape, np.eye(4)), tmp_path / folder / "a.nii.gz")
+
+    scores = score_folder(tmp_path / "p", tmp_path / "r")
+
+    assert scores.table.foreground_names == ("1",)
+    assert scores.rows[0].metrics.dice.tolist() == [1]
 
 
 def test_missing_folder(folders, tmp_path):
