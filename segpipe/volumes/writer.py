@@ -7,7 +7,7 @@ unless told, and writes in place.)
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,16 @@ import SimpleITK as sitk  # noqa: N813 - the name all its users know
 
 from segpipe.errors import SegpipeError
 from segpipe.files import staging_folder
+from segpipe.labels import LabelTable
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
 from segpipe.volumes.itk_files import read_itk_file, read_itk_header
+from segpipe.volumes.label_headers import (
+    check_segments,
+    mark_nifti_labels,
+    segment_fields,
+    state_millimetres,
+)
 from segpipe.volumes.metaimage import check_metaimage_stream, read_metaimage_header
 from segpipe.volumes.nrrd import check_nrrd_stream
 from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
@@ -40,17 +47,22 @@ def write_label_map(
     *,
     source: Volume | VolumeHeader | None = None,
     dtype: npt.DTypeLike | None = None,
+    labels: LabelTable | None = None,
 ) -> None:
     """Write integer labels to the format that the suffix names, on exactly the grid given.
+
+    The header says that the voxels are labels, and carries names and colours where viewers read them: see
+    `segpipe.volumes.label_headers`.
 
     Args:
         array_xyz: integer or bool labels, shape (x, y) or (x, y, z) equal to `grid.size`.
         grid: where the voxels lie, normally the scan's own `Volume.grid`.
-        path: .nii, .nii.gz, .mhd (with a .zraw beside it), .mha, .nrrd or .png; folders are made as
+        path: .nii, .nii.gz, .mhd (with a .zraw beside it), .mha, .nrrd, .seg.nrrd or .png; folders are made as
             needed, and an earlier file is replaced only once the new one is whole.
         source: the scan that was segmented; where both are NIfTI its form codes and qform are carried over.
         dtype: of the stored voxels; by default the smallest of uint8, uint16, int16 and int32 that holds
             the labels.
+        labels: names and colours of the values, for viewers; None where they are not known.
 
     Raises:
         SegpipeError: shape and grid differ, labels do not fit, the format cannot hold the grid or the
@@ -66,7 +78,10 @@ def write_label_map(
         raise SegpipeError(
             f"{path}: labels {low} to {high} do not fit {chosen}; ask for a wider integer type"
         )
-    _write(array_xyz.astype(chosen, copy=False), grid, path, source)
+    if labels is not None and volume_format(path) is VolumeFormat.SEG_NRRD:
+        check_segments(labels)
+    array = array_xyz.astype(chosen, copy=False)
+    _write(array, grid, path, source=source, are_labels=True, labels=labels)
 
 
 def write_volume(array_xyz: npt.NDArray[Any], grid: Grid, path: str | Path) -> None:
@@ -84,7 +99,7 @@ def write_volume(array_xyz: npt.NDArray[Any], grid: Grid, path: str | Path) -> N
     if array_xyz.dtype not in _SCAN_DTYPES:
         names = ", ".join(np.dtype(dtype).name for dtype in _SCAN_DTYPES)
         raise TypeError(f"intensities must be one of {names}, not {array_xyz.dtype}")
-    _write(array_xyz, grid, Path(path), None)
+    _write(array_xyz, grid, Path(path))
 
 
 def _smallest_dtype(path: Path, low: int, high: int) -> np.dtype[Any]:
@@ -94,19 +109,38 @@ def _smallest_dtype(path: Path, low: int, high: int) -> np.dtype[Any]:
     raise SegpipeError(f"{path}: labels {low} to {high}: must lie within int32; renumber them")
 
 
-def _write(array: VoxelArray, grid: Grid, path: Path, source: Volume | VolumeHeader | None) -> None:
+def _write(
+    array: VoxelArray,
+    grid: Grid,
+    path: Path,
+    *,
+    source: Volume | VolumeHeader | None = None,
+    are_labels: bool = False,
+    labels: LabelTable | None = None,
+) -> None:
     format_ = volume_format(path)
     _refuse_what_the_format_cannot_hold(array, grid, path, format_)
     if format_.is_nifti:
-        _replace(path, format_.value, lambda target: nibabel.save(_nifti_image(array, grid, source), target))
+        image = _nifti_image(array, grid, source)
+        if are_labels:
+            mark_nifti_labels(image.header, labels)
+        _replace(path, format_.value, lambda target: nibabel.save(image, target))
     else:
-        _replace(path, format_.value, lambda target: _save_itk(array, grid, target, format_))
+        fields = segment_fields(labels, grid.size) if labels is not None and format_.is_nrrd else {}
+        _replace(path, format_.value, lambda target: _save_itk(array, grid, target, format_, fields))
 
 
-def _save_itk(array: VoxelArray, grid: Grid, target: Path, format_: VolumeFormat) -> None:
+def _save_itk(
+    array: VoxelArray, grid: Grid, target: Path, format_: VolumeFormat, fields: Mapping[str, str]
+) -> None:
     """Write through ITK, which on a full disk leaves an empty .mhd or the better part of a .nrrd without a word."""
+    image = _itk_image(array, grid, format_)
+    for key, value in fields.items():
+        image.SetMetaData(key, value)
     try:
-        sitk.WriteImage(_itk_image(array, grid, format_), str(target), True)
+        sitk.WriteImage(image, str(target), True)
+        if format_.is_nrrd:
+            state_millimetres(target)
         _require_whole(target, format_, array.nbytes)
     except (RuntimeError, SegpipeError):
         _require_space(target.parent, array.nbytes)
@@ -159,6 +193,10 @@ def _refuse_what_the_format_cannot_hold(
         raise SegpipeError(
             f"{path}: a 2D grid out of the xy plane ({grid}): a 2D {format_.value} cannot hold it; write "
             ".nii.gz"
+        )
+    if format_ is VolumeFormat.SEG_NRRD and grid.spatial_dims == 2:
+        raise SegpipeError(
+            f"{path}: a 2D grid ({grid}): segmentations of 3D Slicer have three axes; write .nrrd or .nii.gz"
         )
     if format_ is VolumeFormat.PNG:
         picture = Grid.from_lps(grid.size[:2], (1.0, 1.0), (0.0, 0.0), np.eye(2))
