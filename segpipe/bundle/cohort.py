@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from segpipe.bundle.chain import Segmentation, Segmenter
 from segpipe.bundle.disk import disk_error
+from segpipe.bundle.label_names import name_labels
 from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.ownership import OtherScanError, ToDo, label_map_hashes, to_do, written_files
 from segpipe.bundle.predictions import (
@@ -121,6 +122,7 @@ class CohortRun:
 
     def go(self, scans: Sequence[Scan]) -> Generator[Prediction]:
         """Read ahead, segment, write behind; yield each scan's outcome once it is on disk."""
+        name_labels(self.folder, self.bundle.labels, self.ledger, scans, self.options)
         self.ledger.write_volumes()
         reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
         writing: deque[tuple[Scan, Callable[[], Prediction]]] = deque()
@@ -304,7 +306,8 @@ class CohortRun:
         scan, grid, staged = segmented.scan, segmented.header.grid, segmented.staged
         segmentation, labels = segmented.segmentation, self.bundle.labels
         name = label_map_name(scan, self.options)
-        write_label_map(labels.to_values(segmentation.labels), grid, staged / name, source=segmented.header)
+        stored = labels.to_values(segmentation.labels)
+        write_label_map(stored, grid, staged / name, source=segmented.header, labels=labels)
         volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
         if segmented.grey is not None:
             picture = staged / side_file(OVERLAYS, scan)
