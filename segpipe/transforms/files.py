@@ -16,6 +16,7 @@ from monai.utils import ensure_tuple
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable, whole_numbers
 from segpipe.volumes import Grid, Volume, check_intensities, read_channels, read_header, write_label_map
+from segpipe.volumes.label_files import write_label_files
 
 
 class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
@@ -145,6 +146,8 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     """Write class indices as a label map of the table's stored values, on the grid of their scan.
 
+    Beside the first label map go the names and colours of the values, see `segpipe.volumes.label_files`.
+
     Args:
         keys: index maps `(1, *spatial)`, already inverted to the scan's own voxels.
         output_dir: below which the record's `output` path is written.
@@ -155,7 +158,7 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     Raises:
         RuntimeError: the map does not lie on the scan's grid; the chain before did not invert fully.
         SegpipeError: the map holds fractions, as scores do, or a class that the table has not; or it cannot
-            be written.
+            be written; or the folder has names of other labels.
     """
 
     def __init__(
@@ -171,6 +174,7 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         self.output_dir = Path(output_dir)
         self.labels = labels
         self.image_key = image_key
+        self._named = False
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write every key of one record; the record is returned as it came."""
@@ -188,6 +192,10 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             if differences:
                 raise RuntimeError(f"label map off the grid of {scan}: {', '.join(differences)}")
             indices = whole_numbers(pred.cpu().numpy()[0]).astype(np.int64)
+            if not self._named:
+                write_label_files(self.output_dir, self.labels)
+                self._named = True
             path = self.output_dir / data["output"]
-            write_label_map(self.labels.to_values(indices), header.grid, path, source=header)
+            stored = self.labels.to_values(indices)
+            write_label_map(stored, header.grid, path, source=header, labels=self.labels)
         return dict(data)
