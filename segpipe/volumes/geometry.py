@@ -28,6 +28,10 @@ not the digits.
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PLANE_TOLERANCE = 1e-4  # mm and direction cosines out of the plane of a 2D file
 _SHEAR_TOLERANCE = 1e-4  # cosine between two axes
+_ORTHONORMAL_TOLERANCE = 1e-3  # headers hold cosines of four digits
+_UNIT_TOLERANCE = 1e-4  # of axes that are not perpendicular: what four digits do to a length
+_TILT = 0.02  # a cosine: about one degree
+_EXACT = 1e-12
 _SINGULAR_TOLERANCE = 1e-6  # volume of the parallelepiped of the unit axes
 _SPACING_FLOOR_MM = 1e-9
 
@@ -40,6 +44,36 @@ def ras_to_lps(affine_ras: npt.ArrayLike) -> FloatArray:
 def lps_to_ras(affine_lps: npt.ArrayLike) -> FloatArray:
     """Turn a (4, 4) voxel-to-world affine from LPS into RAS millimetres."""
     return _RAS_TO_LPS @ np.asarray(affine_lps, np.float64)  # its own inverse
+
+
+def checked_axes(axes: npt.ArrayLike) -> FloatArray:
+    """Return the axes of a MetaImage or NRRD file as its grid shall have them.
+
+    Axes that rounding has bent are made perpendicular (the nearest rotation, by polar decomposition). Axes at another
+    angle stay as they are, where every row and column of their matrix is a unit vector all the same.
+
+    Args:
+        axes: (2, 2) or (3, 3), direction cosines as columns, right- or left-handed.
+
+    Raises:
+        SegpipeError: a row or a column is no unit vector, or two axes are bent by more than rounding and less than a
+            degree: a damaged number looks so.
+    """
+    axes = np.asarray(axes, np.float64)
+    lengths = np.linalg.norm(axes, axis=0)
+    off = float(np.abs([*(lengths - 1), *(np.linalg.norm(axes, axis=1) - 1)]).max())
+    cosine = float(np.abs(axes.T @ axes - np.diag(lengths**2)).max())
+    if cosine > _TILT and off <= _UNIT_TOLERANCE:
+        return axes
+    if not max(off, cosine) <= _ORTHONORMAL_TOLERANCE:
+        raise SegpipeError(
+            f"axes {_numbers(axes.T)}: must be perpendicular unit vectors (to {_ORTHONORMAL_TOLERANCE:g}), have "
+            f"lengths {_numbers(lengths)} and a cosine of {cosine:.2g} between two; export the scan again"
+        )
+    left, _, right = np.linalg.svd(axes)
+    nearest: FloatArray = left @ right
+    # what needs no correction keeps its digits
+    return axes if np.abs(nearest - axes).max() < _EXACT else nearest
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""Reading MetaImage, NRRD, PNG and JPEG files through SimpleITK, each by the one ITK class of its format."""
+"""Reading MetaImage, NRRD, PNG and JPEG files: headers judged here, voxels by the one ITK class of their format."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,12 @@ import SimpleITK as sitk  # noqa: N813 - the name all its users know
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
-from segpipe.volumes.metaimage import check_metaimage_stream, check_voxel_file, read_metaimage_header
-from segpipe.volumes.nrrd import check_nrrd_stream, check_nrrd_units
-from segpipe.volumes.volume import Volume, VolumeHeader
+from segpipe.volumes.metaimage import check_metaimage_stream, check_voxel_file
+from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
+from segpipe.volumes.nrrd import check_nrrd_voxels
+from segpipe.volumes.nrrd_header import NrrdHeader, read_nrrd_header
+from segpipe.volumes.picture_files import check_jpeg, check_png
+from segpipe.volumes.volume import ItkGeometry, Volume, VolumeHeader
 
 _READERS = {
     VolumeFormat.MHD: "MetaImageIO",
@@ -52,11 +57,6 @@ _PIXEL_DTYPES = {
     sitk.sitkVectorFloat32: np.float32,
     sitk.sitkVectorFloat64: np.float64,
 }
-_JPEG_END = 0xD9
-_JPEG_BARE_MARKERS = frozenset(
-    {0x00, 0x01, *range(0xD0, 0xD9)}
-)  # stuffing, TEM, restarts, start: no length follows
-
 # what ITK warns of on the terminal is either checked here or raised as an error
 sitk.ProcessObject.GlobalWarningDisplayOff()
 
@@ -64,13 +64,13 @@ sitk.ProcessObject.GlobalWarningDisplayOff()
 def read_itk_header(path: Path) -> VolumeHeader:
     """Read grid, channels and dtype of a .mhd, .mha, .nrrd, .png or .jpg file.
 
-    The length of a .mhd's voxel file is checked too.
+    The length of the voxels of an uncompressed .mhd, .mha or .nrrd file is checked too, and all of a .png or .jpg but
+    its compressed pixels.
 
     Raises:
         SegpipeError: not such a file, an unusable header, or a voxel file that is missing, short or too long.
     """
-    header, _ = _read_header(path)
-    return header
+    return _read_header(path).header
 
 
 def read_itk_file(path: Path) -> Volume:
@@ -79,16 +79,14 @@ def read_itk_file(path: Path) -> Volume:
     Raises:
         SegpipeError: as `read_itk_header`, and for truncated or corrupt voxels.
     """
-    header, reader = _read_header(path)
-    if header.format in _METAIMAGE:
-        check_metaimage_stream(read_metaimage_header(path))
-    if header.format.is_nrrd:
-        voxels = math.prod(reader.GetSize()) * reader.GetNumberOfComponents()
-        check_nrrd_stream(path, voxels * header.dtype.itemsize)
-    if header.format is VolumeFormat.JPEG and not _jpeg_is_whole(path.read_bytes()):
-        raise SegpipeError(f"{path}: truncated: no end-of-image marker; copy the file again from its source")
+    opened = _read_header(path)
+    header = opened.header
+    if opened.metaimage is not None:
+        check_metaimage_stream(opened.metaimage)
+    if opened.nrrd is not None and opened.nrrd.encoding != "raw":
+        check_nrrd_voxels(opened.nrrd, opened.voxel_bytes)
     try:
-        image = reader.Execute()
+        image = opened.reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     array_zyx = sitk.GetArrayFromImage(image)
@@ -98,16 +96,36 @@ def read_itk_file(path: Path) -> Volume:
         array = np.moveaxis(array_zyx, -1, 0).transpose(0, *range(array_zyx.ndim - 1, 0, -1))
     else:  # 4D: the slowest axis holds the channels
         array = array_zyx.transpose(0, 3, 2, 1)
-    return Volume(array, header.grid, path, header.format)
+    return Volume(array, header.grid, path, header.format, itk_geometry=header.itk_geometry)
 
 
-def _read_header(path: Path) -> tuple[VolumeHeader, sitk.ImageFileReader]:
+@dataclass(frozen=True)
+class _Opened:
+    """A file whose header was judged, ready to give its voxels."""
+
+    header: VolumeHeader
+    reader: sitk.ImageFileReader
+    metaimage: MetaImageHeader | None
+    nrrd: NrrdHeader | None
+
+    @property
+    def voxel_bytes(self) -> int:
+        return math.prod(self.header.grid.size) * self.header.num_channels * self.header.dtype.itemsize
+
+
+def _read_header(path: Path) -> _Opened:
     format_ = volume_format(path)
     _check_start(path, format_)
+    metaimage = nrrd = None
     if format_ in _METAIMAGE:
-        check_voxel_file(read_metaimage_header(path))
-    if format_.is_nrrd:
-        check_nrrd_units(path)
+        metaimage = read_metaimage_header(path)
+        check_voxel_file(metaimage)
+    elif format_.is_nrrd:
+        nrrd = read_nrrd_header(path)
+    elif format_ is VolumeFormat.PNG:
+        check_png(path)
+    else:
+        check_jpeg(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[format_])
     reader.SetFileName(str(path))
@@ -121,30 +139,39 @@ def _read_header(path: Path) -> tuple[VolumeHeader, sitk.ImageFileReader]:
             f"{path}: voxels of type {sitk.GetPixelIDValueAsString(reader.GetPixelIDValue())}: must be "
             "real numbers; export the magnitude"
         )
+    grid, geometry = _lattice(metaimage, nrrd, reader.GetSize())
+    series = _fourth_axis(path, reader.GetSize(), grid)
     components = reader.GetNumberOfComponents()
-    grid, series = _grid(path, reader, is_picture=format_.is_picture)
     if series > 1 and components > 1:
         raise SegpipeError(
             f"{path}: 4D with {components} values a voxel: must be 3D or one value; extract one volume"
         )
-    return VolumeHeader(path, format_, grid, components * series, np.dtype(dtype)), reader
+    header = VolumeHeader(path, format_, grid, components * series, np.dtype(dtype), itk_geometry=geometry)
+    opened = _Opened(header, reader, metaimage, nrrd)
+    if nrrd is not None and nrrd.encoding == "raw":
+        check_nrrd_voxels(nrrd, opened.voxel_bytes)
+    return opened
 
 
-def _grid(path: Path, reader: sitk.ImageFileReader, *, is_picture: bool) -> tuple[Grid, int]:
-    """Return the spatial grid, and the length of a fourth axis (1 if there is none)."""
-    size = reader.GetSize()
-    dims = len(size)
-    if dims not in (2, 3, 4):
-        raise SegpipeError(f"{path}: size {tuple(size)}: must have 2 to 4 axes; extract one volume")
-    spatial = min(dims, 3)
-    try:
-        if is_picture:  # a resolution in dots per inch says nothing of the patient
-            return Grid.from_lps(size, (1.0, 1.0), (0.0, 0.0), np.eye(2)), 1
-        direction = np.array(reader.GetDirection()).reshape(dims, dims)[:spatial, :spatial]
-        grid = Grid.from_lps(size[:3], reader.GetSpacing()[:3], reader.GetOrigin()[:3], direction)
-    except SegpipeError as error:
-        raise SegpipeError(f"{path}: {error}") from None
-    return grid, size[3] if dims == 4 else 1
+def _lattice(
+    metaimage: MetaImageHeader | None, nrrd: NrrdHeader | None, size: Sequence[int]
+) -> tuple[Grid, ItkGeometry | None]:
+    """Return the grid as the file's own header gives it; a picture's dots per inch say nothing of the patient."""
+    if metaimage is not None:
+        return metaimage.grid(), metaimage.geometry
+    if nrrd is not None:
+        return nrrd.grid, nrrd.geometry
+    return Grid.from_lps(size, (1.0, 1.0), (0.0, 0.0), np.eye(2)), None
+
+
+def _fourth_axis(path: Path, size: Sequence[int], grid: Grid) -> int:
+    """Return the length of a fourth axis, 1 if there is none, having made sure that ITK reads the grid's own axes."""
+    if tuple(size[: grid.spatial_dims]) != grid.size or len(size) > 4:
+        raise SegpipeError(
+            f"{path}: ITK reads {tuple(size)} voxels, the header says {grid.size}: this order of axes "
+            "cannot be read; save the file as one 3D volume"
+        )
+    return int(size[3]) if len(size) == 4 else 1
 
 
 def _check_start(path: Path, format_: VolumeFormat) -> None:
@@ -165,24 +192,9 @@ def _check_start(path: Path, format_: VolumeFormat) -> None:
         )
 
 
-def _jpeg_is_whole(data: bytes) -> bool:
-    """Follow the segments to the end-of-image marker; libjpeg fills what a truncated file lacks with grey."""
-    position = 2
-    while (position := data.find(b"\xff", position)) != -1 and position + 1 < len(data):
-        marker = data[position + 1]
-        if marker == _JPEG_END:
-            return True
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in _JPEG_BARE_MARKERS:
-            position += 2
-        else:  # a segment with its length; after a start of scan (0xDA) the search runs on through its data
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
-
-
 def _unreadable(path: Path, error: RuntimeError) -> SegpipeError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return SegpipeError(
-        f"{path}: truncated, corrupt or unreadable ({lines[-1]}); copy the file again from its source"
+        f"{path}: ITK cannot read this file ({lines[-1]}); save it again with the program that made it, as "
+        "another of segpipe's formats if need be"
     )

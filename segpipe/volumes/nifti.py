@@ -16,6 +16,7 @@ from nibabel.volumeutils import apply_read_scaling
 from segpipe.errors import SegpipeError
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.nifti_header import NiftiHeader, parse_nifti_header
+from segpipe.volumes.streams import LONGEST_TAIL, check_length, check_tail
 from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -26,8 +27,6 @@ _STARTS = (
     b"\x1c\x02\0\0",
     b"\0\0\x02\x1c",
 )  # 348 and 540 in both byte orders
-_BLOCK_BYTES = 512  # of tapes and archives, which fill the last one with zeros
-_LONGEST_TAIL = 1 << 20
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
@@ -107,46 +106,15 @@ def _check_length(path: Path, file: IO[bytes], header: NiftiHeader) -> None:
     held = file.seek(0, 2)
     if held < needed:
         raise _cut_short(path, f"{held} bytes, its header asks for {needed}")
-    extra = held - needed
-    if extra > _LONGEST_TAIL:
-        raise _longer(path, f"more than {_LONGEST_TAIL}")
-    if extra:
-        before = min(extra, header.voxel_bytes)
-        file.seek(needed - before)
-        _judge_tail(path, file.read(before), file.read(extra), held)
+    check_length(path, path, header.data_offset, header.voxel_bytes, header.row_bytes)
 
 
 def _check_tail(path: Path, file: IO[bytes], header: NiftiHeader, stored: VoxelArray) -> None:
     """Read on to the end of the stream, whose checksum is then compared; only zeros may follow the voxels."""
-    tail = file.read(_LONGEST_TAIL + 1)
-    if len(tail) > _LONGEST_TAIL:
-        raise _longer(path, f"more than {_LONGEST_TAIL}")
-    if tail:
-        last = -(-len(tail) // stored.dtype.itemsize)
-        before = stored.reshape(-1, order="F")[-last:].tobytes()
-        _judge_tail(path, before, tail, header.data_offset + header.voxel_bytes + len(tail))
-
-
-def _judge_tail(path: Path, before: bytes, tail: bytes, held: int) -> None:
-    """Refuse what follows the voxels unless it is padding.
-
-    Bytes that were inserted further up push the last voxels out behind the end. Where those are zeros, and so are the
-    voxels before them, padding and a shift look alike; then only a file that fills whole blocks is believed.
-    """
-    if any(tail):
-        raise _longer(path, f"{len(tail)}")
-    if not any(before) and held % _BLOCK_BYTES:
-        raise SegpipeError(
-            f"{path}: {len(tail)} bytes longer than its header says, zeros as the last voxels are: padding, or bytes "
-            "that were inserted further up and shift the voxels; save the scan again with the program that made it"
-        )
-
-
-def _longer(path: Path, count: str) -> SegpipeError:
-    return SegpipeError(
-        f"{path}: {count} bytes longer than its header says, and not with zeros: bytes were inserted, or the header "
-        "gives a wrong size; copy the file again from its source, or export the scan again"
-    )
+    tail = file.read(LONGEST_TAIL + 1)
+    last = -(-len(tail) // stored.dtype.itemsize)
+    before = stored.reshape(-1, order="F")[stored.size - min(last, stored.size) :].tobytes()
+    check_tail(path, before, tail, header.data_offset + header.voxel_bytes + len(tail), header.row_bytes)
 
 
 def _volume_header(path: Path, header: NiftiHeader) -> VolumeHeader:

@@ -47,8 +47,8 @@ def grid_of_forms(size: Sequence[int], fields: Any) -> tuple[Grid, NiftiForms]:
     spacing = _spacing(fields, len(size), needed=qform_code > 0)
     qform = _qform(fields, spacing) if qform_code else None
     sform = _sform(fields) if sform_code else None
-    affine = sform if sform is not None else qform
-    grid = Grid.from_affine(size, affine)
+    decides = [form for form in (sform, qform) if form is not None]
+    grid = Grid.from_affine(size, decides[0])
     if sform is not None and qform is not None:
         _require_agreement(grid, Grid.from_affine(size, qform), sform_code, qform_code, fields)
     if sform is not None and sform_code in (_SCANNER, _ALIGNED):
@@ -130,7 +130,7 @@ def _rounding_mm(qform: Grid, fields: Any) -> float:
     """Return how far float32 can move the farthest voxel: the real part of a quaternion follows from the others."""
     squared = float(sum(float(fields[f"quatern_{letter}"]) ** 2 for letter in "bcd"))
     real = np.sqrt(max(1 - squared, 0.0))
-    error = min(2 * _FLOAT32_ROUNDING / max(real, 1e-9), np.sqrt(2 * _UNIT_ROUNDING))
+    error = float(min(2 * _FLOAT32_ROUNDING / max(real, 1e-9), np.sqrt(2 * _UNIT_ROUNDING)))
     extent_mm = float(np.linalg.norm(np.array(qform.size) * np.array(qform.spacing_mm)))
     return 2 * error * extent_mm + 4 * _FLOAT32_ROUNDING * float(np.abs(qform.affine[:3, 3]).max())
 

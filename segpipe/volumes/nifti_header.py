@@ -62,6 +62,11 @@ class NiftiHeader:
         return int(np.prod(self.shape[3:])) * (len(self.stored.fields) if self.stored.fields else 1)
 
     @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of voxels along x."""
+        return self.shape[0] * self.stored.itemsize
+
+    @property
     def voxel_bytes(self) -> int:
         """Bytes of all voxels in the file."""
         return int(np.prod([int(length) for length in self.shape], dtype=object)) * self.stored.itemsize
@@ -180,7 +185,8 @@ class _Judge:
                 f"{self.path}: bitpix {bits} contradicts datatype {code} ({stored.name}), which has "
                 f"{8 * stored.itemsize} bits a voxel; the header is damaged: export the scan again"
             )
-        return stored.newbyteorder(self.order)
+        ordered: np.dtype[Any] = stored.newbyteorder(self.order)
+        return ordered
 
     def _units(self) -> None:
         unit = int(self.fields["xyzt_units"]) & 7

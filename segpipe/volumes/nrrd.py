@@ -1,71 +1,41 @@
-"""What ITK passes over in an NRRD header: units of length, and where a gzipped voxel stream is."""
+"""Whether the voxels that an NRRD header announces are all there, and nothing else, which ITK does not look at."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+import math
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.streams import check_stream
+from segpipe.volumes.nrrd_header import NrrdHeader
+from segpipe.volumes.streams import check_length, check_stream
 
-_HEADER_LIMIT_BYTES = 1 << 20
 _GZIP_NAMES = ("gzip", "gz")
-_SKIPS = frozenset({"line skip", "lineskip", "byte skip", "byteskip"})
-_QUOTED = re.compile(r'"([^"]*)"')
-_MM = frozenset({"mm", "millimeter", "millimeters", "millimetre", "millimetres"})
-_UNKNOWN_UNITS = frozenset({"", "???", "none", "unknown", "pixel", "pixels"})
-_OTHER_LENGTHS = frozenset(
-    {
-        *("m", "meter", "meters", "metre", "metres", "cm", "centimeter", "centimeters", "centimetre"),
-        *("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"),
-        *("nm", "nanometer", "nanometers", "nanometre", "in", "inch", "inches"),
-    }
-)
 
 
-def check_nrrd_units(path: Path) -> None:
-    """Refuse an NRRD file that measures in another unit than mm, which ITK would take for mm.
-
-    Raises:
-        SegpipeError: `space units` other than mm, or an axis in `units` in another unit of length.
-    """
-    _, fields = _header(path)
-    space = [unit.lower() for unit in _QUOTED.findall(fields.get("space units", ""))]
-    axes = [unit.lower() for unit in _QUOTED.findall(fields.get("units", ""))]
-    odd = [unit for unit in space if unit not in _MM | _UNKNOWN_UNITS]
-    odd += [unit for unit in axes if unit in _OTHER_LENGTHS]
-    if odd:
-        raise SegpipeError(
-            f"{path}: spatial unit {odd[0]}: must be mm or unset; scale the space directions and origin to mm and "
-            "set the units to mm"
-        )
-
-
-def check_nrrd_stream(path: Path, voxel_bytes: int) -> None:
-    """Unpack the voxels of a gzipped NRRD file once to check them; does nothing for another encoding.
+def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
+    """Check the length of raw voxels, and unpack gzipped ones once; does nothing for voxels written as text.
 
     Args:
-        path: a file whose header ITK has read.
+        header: from `read_nrrd_header`.
         voxel_bytes: what the voxels take uncompressed.
 
     Raises:
-        SegpipeError: see `check_stream`.
+        SegpipeError: the voxel file is missing or too short; see `check_stream` and `check_length` for the rest.
     """
-    start, fields = _header(path)
-    if fields.get("encoding", "").lower() not in _GZIP_NAMES:
+    data = header.path if header.data_file is None else header.data_file
+    if not data.is_file():
+        raise SegpipeError(
+            f"{header.path}: its voxel file {data.name} is missing in {data.parent}; copy both files together"
+        )
+    offset = header.header_bytes if header.data_file is None else 0
+    if header.skips:
         return
-    name = fields.get("data file", fields.get("datafile"))
-    if name is None:
-        ends = [start.find(blank) + len(blank) for blank in (b"\n\n", b"\r\n\r\n") if blank in start]
-        check_stream(path, path, min(ends), voxel_bytes)
-    elif (path.parent / name).is_file() and not _SKIPS & fields.keys():
-        check_stream(path, path.parent / name, 0, voxel_bytes)
-
-
-def _header(path: Path) -> tuple[bytes, dict[str, str]]:
-    """Return the first bytes of a file, and its header's fields in lower case with their values."""
-    with path.open("rb") as file:
-        start = file.read(_HEADER_LIMIT_BYTES)
-    text = start.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0].decode("utf-8", errors="replace")
-    lines = (line.partition(":") for line in text.splitlines())
-    return start, {key.strip().lower(): value.strip() for key, _, value in lines}
+    if header.encoding in _GZIP_NAMES:
+        check_stream(header.path, data, offset, voxel_bytes)
+    elif header.encoding == "raw":
+        held = data.stat().st_size - offset
+        if held < voxel_bytes:
+            raise SegpipeError(
+                f"{header.path}: voxel data in {data.name} truncated: {held} bytes, the header asks for {voxel_bytes}; "
+                "copy the scan again from its source"
+            )
+        check_length(header.path, data, offset, voxel_bytes, voxel_bytes // math.prod(header.grid.size[1:]))

@@ -42,6 +42,23 @@ class NiftiForms:
 
 
 @dataclass(frozen=True)
+class ItkGeometry:
+    """Where a MetaImage or NRRD file says that its voxels lie, number by number, as ITK stores it.
+
+    A label map in such a format is written with the same numbers, which rounding has made a little oblique at times.
+
+    Args:
+        spacing_mm: along each axis of the file.
+        origin_lps: mm of the first voxel's centre.
+        direction: the unit axes as columns, row by row.
+    """
+
+    spacing_mm: tuple[float, ...]
+    origin_lps: tuple[float, ...]
+    direction: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
 class VolumeHeader:
     """What a file says of its volume before any voxel is read.
 
@@ -52,6 +69,7 @@ class VolumeHeader:
         num_channels: values a voxel has: 1, or the components of colour, vector and 4D files.
         dtype: of the array that reading gives, native byte order.
         nifti_forms: of a NIfTI file, else None.
+        itk_geometry: of a MetaImage or NRRD file, else None.
     """
 
     path: Path
@@ -60,6 +78,7 @@ class VolumeHeader:
     num_channels: int
     dtype: np.dtype[Any]
     nifti_forms: NiftiForms | None = None
+    itk_geometry: ItkGeometry | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +92,7 @@ class Volume:
         path: the file, or the folder of the DICOM series.
         format: its format.
         nifti_forms: of a NIfTI file, else None.
+        itk_geometry: of a MetaImage or NRRD file, else None.
         modality: of a DICOM series, such as "CT", else None: other formats do not say.
         is_hounsfield: whether the file itself says that its intensities are HU; only DICOM can.
     """
@@ -82,6 +102,7 @@ class Volume:
     path: Path
     format: VolumeFormat
     nifti_forms: NiftiForms | None = None
+    itk_geometry: ItkGeometry | None = None
     modality: str | None = None
     is_hounsfield: bool = False
 

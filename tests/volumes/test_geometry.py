@@ -10,6 +10,7 @@ from sample_grids import rotation
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import Grid, lps_to_ras, ras_to_lps
+from segpipe.volumes.geometry import checked_axes
 
 angles = st.floats(-3.1, 3.1)
 spacings = st.tuples(*[st.floats(0.01, 20.0)] * 3)
@@ -165,3 +166,37 @@ def test_sizes_other_than_2d_or_3d_are_refused(size):
 def test_spacing_must_be_above_zero(spacing):
     with pytest.raises(SegpipeError, match="must be above 0"):
         Grid.from_lps((2, 2, 2), spacing, (0, 0, 0), np.eye(3))
+
+
+@given(st.tuples(angles, angles, angles), st.sampled_from([4, 5, 6, 9]))
+def test_axes_of_rounded_digits_become_the_rotation_nearest_to_them(turn, digits):
+    true = rotation(*turn)
+
+    axes = checked_axes(np.round(true, digits))
+
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
+    assert np.abs(axes - true).max() < 1.5 * 10.0**-digits
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        [[1, 0.005, 0], [0, 1, 0], [0, 0, 1]],  # bent by 0.3 degrees
+        [[1, 0, 0], [0, 0.998, 0], [0, 0, 1]],  # no unit vector
+        [[1, 0, 0], [0, 1, 5], [0, 0, 1]],
+        [[1, 0, 0], [0, np.nan, 0], [0, 0, 1]],
+    ],
+)
+def test_axes_that_rounding_does_not_explain_are_refused(axes):
+    with pytest.raises(SegpipeError, match="must be perpendicular unit vectors"):
+        checked_axes(axes)
+
+
+def test_axes_at_another_angle_stay_where_rows_and_columns_are_unit_vectors():
+    stored = np.array([[0.9952, 0.0098, -0.0975], [-0.0475, 0.9188, 0.3919], [0.0857, -0.3946, 0.9148]])
+
+    np.testing.assert_array_equal(checked_axes(stored), stored)
+
+
+def test_exact_axes_keep_their_digits():
+    np.testing.assert_array_equal(checked_axes(rotation(0.3, -0.2, 0.4)), rotation(0.3, -0.2, 0.4))

@@ -119,7 +119,6 @@ def test_an_nrrd_in_another_unit_is_refused(reader, fields, unit, tmp_path):
         SPACE,
         (*SPACE, 'space units: "mm" "mm" "mm"'),
         (*SPACE, 'space units: "" "" ""'),
-        ("spacings: 1 1 1", 'units: "mm" "mm" "mm"'),
     ],
 )
 def test_an_nrrd_in_mm_or_without_a_unit_is_read(fields, tmp_path):

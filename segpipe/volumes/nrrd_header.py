@@ -1,0 +1,336 @@
+"""The text header of an NRRD file: its grammar, and what each field must hold.
+
+ITK takes a file without a space for left-posterior-superior, and passes over units, stray letters behind a number and
+axes that are not perpendicular. So these are judged here. The table of all fields is
+docs/reference/file_formats/nrrd.md.
+
+Source: the definition of NRRD at teem.sourceforge.net/nrrd/format.html.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes.geometry import FloatArray, Grid, checked_axes
+from segpipe.volumes.volume import ItkGeometry
+
+_HEADER_LIMIT_BYTES = 1 << 20
+_MAGIC = re.compile(rb"NRRD000[1-5]\s*")
+_FIELDS = frozenset(
+    {
+        *("content", "number", "type", "block size", "blocksize", "dimension", "space", "space dimension"),
+        *("sizes", "spacings", "thicknesses", "axis mins", "axismins", "axis maxs", "axismaxs", "centers"),
+        *("centerings", "labels", "units", "kinds", "encoding", "endian", "min", "max", "old min", "oldmin"),
+        *("old max", "oldmax", "data file", "datafile", "line skip", "lineskip", "byte skip", "byteskip"),
+        *(
+            "sample units",
+            "sampleunits",
+            "space units",
+            "space origin",
+            "space directions",
+            "measurement frame",
+        ),
+    }
+)
+_FREE_TEXT = frozenset({"content", "labels", "units", "sample units", "sampleunits", "data file", "datafile"})
+_DECISIVE = (
+    *("type", "dimension", "space", "space dimension", "sizes", "spacings", "kinds", "encoding", "endian"),
+    *("space units", "space origin", "space directions", "units", "byte skip", "line skip", "data file"),
+)
+_NEAR = 0.85
+_REQUIRED = ("type", "dimension", "sizes", "encoding")
+_TO_LPS = {
+    "left-posterior-superior": (1.0, 1.0, 1.0),
+    "lps": (1.0, 1.0, 1.0),
+    "right-anterior-superior": (-1.0, -1.0, 1.0),
+    "ras": (-1.0, -1.0, 1.0),
+    "left-anterior-superior": (1.0, -1.0, 1.0),
+    "las": (1.0, -1.0, 1.0),
+}
+_SPATIAL_KINDS = frozenset({"domain", "space", "???", "none"})
+_READ_ENCODINGS = frozenset({"raw", "gzip", "gz", "txt", "text", "ascii", "hex"})
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_VECTOR = re.compile(rf"\(\s*{_NUMBER}(?:\s*,\s*{_NUMBER})*\s*\)")
+_QUOTED = re.compile(r'"([^"]*)"')
+_MM = frozenset({"mm", "millimeter", "millimeters", "millimetre", "millimetres"})
+_UNKNOWN_UNITS = frozenset({"", "???", "none", "unknown", "pixel", "pixels"})
+_OTHER_LENGTHS = frozenset(
+    {
+        *("m", "meter", "meters", "metre", "metres", "cm", "centimeter", "centimeters", "centimetre"),
+        *("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"),
+        *("nm", "nanometer", "nanometers", "nanometre", "in", "inch", "inches"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class NrrdHeader:
+    """An NRRD header, judged.
+
+    Attributes:
+        path: the file.
+        fields: every field in lower case with its value; no key/value pairs.
+        header_bytes: length of the header text; in a file with its own voxels these begin there.
+        grid: of the spatial axes.
+        geometry: the same as numbers of ITK, before rounded axes were made perpendicular.
+    """
+
+    path: Path
+    fields: dict[str, str]
+    header_bytes: int
+    grid: Grid
+    geometry: ItkGeometry
+
+    @property
+    def encoding(self) -> str:
+        """How the voxels are stored: raw, gzip, gz, txt, text, ascii or hex."""
+        return self.fields["encoding"].lower()
+
+    @property
+    def data_file(self) -> Path | None:
+        """The file with the voxels; None where they follow the header."""
+        name = self.fields.get("data file", self.fields.get("datafile"))
+        return None if name is None else self.path.parent / name
+
+    @property
+    def skips(self) -> bool:
+        """True where bytes or lines before the voxels are to be skipped."""
+        names = ("line skip", "lineskip", "byte skip", "byteskip")
+        return any(self.fields.get(name, "0") != "0" for name in names)
+
+
+def read_nrrd_header(path: Path) -> NrrdHeader:
+    """Read and judge the header of an .nrrd file.
+
+    Raises:
+        SegpipeError: unreadable, no NRRD header, a line that breaks the grammar, an encoding that is not read, several
+            voxel files, another unit than mm, a 3D file that does not say which side is left, a time axis, or axes that
+            are not perpendicular.
+    """
+    with path.open("rb") as file:
+        start = file.read(_HEADER_LIMIT_BYTES)
+    fields, header_bytes = _parsed(path, start)
+    _judge_storage(path, fields)
+    _judge_units(path, fields)
+    grid, geometry = _geometry(path, fields)
+    return NrrdHeader(path, fields, header_bytes, grid, geometry)
+
+
+def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
+    lines = start.splitlines(keepends=True)
+    if not lines or not _MAGIC.fullmatch(lines[0]):
+        raise SegpipeError(
+            f"{path}: not an NRRD file: begins with bytes {start[:9].hex(' ')}, must be NRRD0001 to NRRD0005; give the "
+            "file the suffix of its format"
+        )
+    fields: dict[str, str] = {}
+    position = len(lines[0])
+    for number, line in enumerate(lines[1:], 2):
+        position += len(line)
+        if not line.strip():
+            break
+        key, value = _field(path, number, line)
+        if key and fields.setdefault(key, value) != value:
+            raise SegpipeError(
+                f"{path}: {key} stands in the header twice, as {fields[key]} and as {value}; keep one"
+            )
+    missing = [key for key in _REQUIRED if not fields.get(key)]
+    if missing:
+        raise SegpipeError(f"{path}: NRRD header without {', '.join(missing)}; export the scan again")
+    return fields, position
+
+
+def _field(path: Path, number: int, line: bytes) -> tuple[str, str]:
+    """Return a field's name in lower case and its value; empty names for comments and key/value pairs."""
+    text = line.decode("utf-8", errors="replace").rstrip("\r\n")
+    if text.startswith("#") or ":=" in text:
+        key = text.lstrip("# ").partition(":")[0].strip().lower()
+        near = get_close_matches(key, _DECISIVE, 1, _NEAR)
+        if near and len(key) > 4:
+            raise SegpipeError(
+                f"{path}: line {number} ({text[:60]!r}) reads like the field `{near[0]}:`, but is a comment or a "
+                "key/value pair that no reader uses; mend the line or take it out"
+            )
+        return "", ""
+    name, colon, value = text.partition(": ")
+    key = name.strip().lower()
+    if not colon and text.endswith(":"):
+        key, colon = text[:-1].strip().lower(), ":"
+    if not colon or key not in _FIELDS:
+        shown = ascii(text[:60])
+        raise SegpipeError(
+            f"{path}: line {number} of the header ({shown}) is no field of NRRD; mend it or export the scan again"
+        )
+    if key not in _FREE_TEXT and not (text.isascii() and text.replace("\t", " ").isprintable()):
+        raise SegpipeError(
+            f"{path}: line {number}: {key} holds bytes that are no text; the header is damaged: export the scan again"
+        )
+    return key, value.strip()
+
+
+def _judge_storage(path: Path, fields: dict[str, str]) -> None:
+    encoding = fields["encoding"].lower()
+    if encoding not in _READ_ENCODINGS:
+        raise SegpipeError(
+            f"{path}: encoding {fields['encoding']} is not read; save the file with encoding gzip or raw"
+        )
+    if fields["type"].lower() == "block":
+        raise SegpipeError(f"{path}: type block: voxels must be real numbers; export the scan again")
+    for key in ("old min", "oldmin", "old max", "oldmax"):
+        if key in fields:
+            raise SegpipeError(
+                f"{path}: {key} {fields[key]}: the voxels are quantised values of another range, which readers do not "
+                "restore; save the values themselves"
+            )
+    data = fields.get("data file", fields.get("datafile", ""))
+    if data.upper().startswith("LIST") or "%" in data:
+        raise SegpipeError(
+            f"{path}: data file {data}: voxels in several files are not read; save the scan as one .nrrd file"
+        )
+
+
+def _judge_units(path: Path, fields: dict[str, str]) -> None:
+    """Refuse another unit than mm, which ITK would take for mm."""
+    space = [unit.lower() for unit in _QUOTED.findall(fields.get("space units", ""))]
+    axes = [unit.lower() for unit in _QUOTED.findall(fields.get("units", ""))]
+    odd = [unit for unit in space if unit not in _MM | _UNKNOWN_UNITS]
+    odd += [unit for unit in axes if unit in _OTHER_LENGTHS]
+    if odd:
+        raise SegpipeError(
+            f"{path}: spatial unit {odd[0]}: must be mm or unset; scale the space directions and origin to mm and "
+            "set the units to mm"
+        )
+
+
+def _geometry(path: Path, fields: dict[str, str]) -> tuple[Grid, ItkGeometry]:
+    sizes = _sizes(path, fields)
+    vectors = _directions(path, fields, len(sizes))
+    kinds = fields.get("kinds", "").lower().split() or ["domain"] * len(sizes)
+    if len(kinds) != len(sizes):
+        raise SegpipeError(f"{path}: {len(kinds)} kinds for {len(sizes)} axes; mend the header")
+    if "time" in kinds:
+        raise SegpipeError(
+            f"{path}: axis {kinds.index('time') + 1} is time, with {sizes[kinds.index('time')]} frames; save one frame "
+            "as a 3D file"
+        )
+    if vectors is None:
+        return _plain_picture(path, fields, sizes, kinds)
+    spatial = [axis for axis, vector in enumerate(vectors) if vector is not None]
+    odd = [axis for axis in spatial if kinds[axis] not in _SPATIAL_KINDS]
+    if len(spatial) == 4:
+        _signs(path, fields, 4)  # refuses: no space that names sides has four axes
+    if odd or len(sizes) - len(spatial) > 1 or len(spatial) not in (2, 3):
+        raise SegpipeError(
+            f"{path}: kinds {' '.join(kinds)} with space directions {fields['space directions']}: must be two or three "
+            "axes of space, and at most one of channels (none); extract one volume"
+        )
+    columns = np.array([vectors[axis] for axis in spatial], np.float64).T
+    origin = _vector(path, "space origin", fields["space origin"]) if "space origin" in fields else None
+    signs = _signs(path, fields, len(columns))
+    if columns.shape[0] != columns.shape[1] or (origin is not None and len(origin) != len(columns)):
+        raise SegpipeError(
+            f"{path}: {columns.shape[1]} axes of space with space directions of {len(columns)} values and space origin "
+            f"{fields.get('space origin', 'unset')}: must agree; mend the header"
+        )
+    return _lattice(
+        path,
+        [sizes[axis] for axis in spatial],
+        signs[:, None] * columns,
+        signs * (0.0 if origin is None else origin),
+    )
+
+
+def _lattice(
+    path: Path, size: list[int], columns: FloatArray, origin: FloatArray
+) -> tuple[Grid, ItkGeometry]:
+    """Return the grid and ITK's numbers of axes in LPS mm, one a column."""
+    spacing = np.linalg.norm(columns, axis=0)
+    if spacing.min() == 0:
+        raise SegpipeError(f"{path}: space directions with a vector of length 0; mend the header")
+    axes = columns / spacing
+    try:
+        grid = Grid.from_lps(size, spacing.tolist(), origin.tolist(), checked_axes(axes))
+    except SegpipeError as error:
+        raise SegpipeError(f"{path}: space directions: {error}") from None
+    stored = ItkGeometry(tuple(spacing.tolist()), tuple(origin.tolist()), tuple(map(tuple, axes.tolist())))
+    return grid, stored
+
+
+def _sizes(path: Path, fields: dict[str, str]) -> list[int]:
+    parts = fields["sizes"].split()
+    if not all(re.fullmatch(r"\d+", part) and int(part) > 0 for part in parts) or fields["dimension"] != str(
+        len(parts)
+    ):
+        raise SegpipeError(
+            f"{path}: sizes {fields['sizes']} with dimension {fields['dimension']}: must be that many whole numbers "
+            "above 0; mend the header"
+        )
+    if not 2 <= len(parts) <= 4:
+        raise SegpipeError(f"{path}: {len(parts)} axes: must be 2 to 4; extract one volume")
+    return [int(part) for part in parts]
+
+
+def _directions(path: Path, fields: dict[str, str], axes: int) -> list[FloatArray | None] | None:
+    """Return the vector of each axis, None for one without; None where the file has no space directions."""
+    text = fields.get("space directions")
+    if text is None:
+        return None
+    parts = re.findall(r"none|\([^)]*\)|\S+", text)
+    if len(parts) != axes:
+        raise SegpipeError(
+            f"{path}: space directions {text}: {len(parts)} entries for {axes} axes; mend the header"
+        )
+    return [None if part == "none" else _vector(path, "space directions", part) for part in parts]
+
+
+def _vector(path: Path, field: str, text: str) -> FloatArray:
+    values = (
+        np.array([float(part) for part in re.findall(_NUMBER, text)]) if _VECTOR.fullmatch(text) else None
+    )
+    if values is None or not np.isfinite(values).all():
+        raise SegpipeError(
+            f"{path}: {field} {text}: must be finite numbers in brackets, as (1, 0, 0); mend the header"
+        )
+    return values
+
+
+def _signs(path: Path, fields: dict[str, str], dims: int) -> FloatArray:
+    """Return what turns the file's space into LPS, axis by axis."""
+    space = fields.get("space", "").lower()
+    if space in _TO_LPS and dims == 3:
+        return np.array(_TO_LPS[space])
+    if not space and dims == 2:  # a plane has no side; ITK writes 2D files so
+        return np.ones(2)
+    shown = f"space {fields['space']}" if space else "no space"
+    raise SegpipeError(
+        f"{path}: {shown}: which side of the patient is left is unknown and programs guess differently; set `space` to "
+        "left-posterior-superior, right-anterior-superior or left-anterior-superior from the scan's source"
+    )
+
+
+def _plain_picture(
+    path: Path, fields: dict[str, str], sizes: list[int], kinds: list[str]
+) -> tuple[Grid, ItkGeometry]:
+    """Return the grid of a 2D file without space directions: its spacings, or 1 mm."""
+    spatial = [axis for axis, kind in enumerate(kinds) if kind in _SPATIAL_KINDS]
+    if len(spatial) != 2 and "space" not in fields:
+        _signs(path, fields, len(spatial))  # refuses
+    if len(spatial) != 2 or "space" in fields:
+        raise SegpipeError(
+            f"{path}: no space directions: how the axes lie in the patient is unknown; set space directions and "
+            "space origin from the scan's source"
+        )
+    parts = fields.get("spacings", "").split() or ["1"] * len(sizes)
+    spacings = [float(part) if re.fullmatch(_NUMBER, part) else float("nan") for part in parts]
+    chosen = [spacings[axis] for axis in spatial] if len(parts) == len(sizes) else [float("nan")]
+    if not all(np.isfinite(value) and value > 0 for value in chosen):
+        raise SegpipeError(
+            f"{path}: spacings {fields['spacings']}: must be one number above 0 for each axis; mend the header"
+        )
+    return _lattice(path, [sizes[axis] for axis in spatial], np.diag(chosen), np.zeros(2))
