@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,11 @@ _GEOMETRY_FIELDS = (
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z", "pixdim"),
 )
+
+
+def is_unit_quaternion(fields: Mapping[str, Any]) -> bool:
+    """Say whether quatern_b, c and d are those of a rotation to float32, as nibabel demands when it writes."""
+    return sum(float(fields[f"quatern_{letter}"]) ** 2 for letter in "bcd") <= 1 + _UNIT_ROUNDING
 
 
 def _spacing(fields: Any, dims: int, *, needed: bool) -> FloatArray:

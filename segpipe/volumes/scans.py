@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes.dicom_headers import holds_images, holds_labels
 from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, suffix_format, volume_format
-from segpipe.volumes.metaimage import read_metaimage_header
+from segpipe.volumes.metaimage_header import read_metaimage_header
 from segpipe.volumes.unread_formats import UnreadImage, unread_images
 
 _COMPANION_SUFFIXES = frozenset(
@@ -89,6 +89,15 @@ class FoundScans:
     refused: tuple[RefusedScan, ...] = ()
     passed_over: tuple[str, ...] = ()
     why_none: str = ""
+
+
+def passed_over_note(names: Sequence[str]) -> str:
+    """Say which files were passed over, for people.
+
+    Args:
+        names: of at least one file, see `FoundScans`.
+    """
+    return f"{counted(len(names), 'file')} passed over, no scans: {shown(names, most=_NAMES_SHOWN)}"
 
 
 def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:

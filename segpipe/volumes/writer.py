@@ -7,7 +7,7 @@ unless told, and writes in place.)
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,12 @@ from segpipe.volumes.label_headers import (
     segment_fields,
     state_millimetres,
 )
-from segpipe.volumes.metaimage import check_metaimage_stream, read_metaimage_header
-from segpipe.volumes.nrrd import check_nrrd_stream
-from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
+from segpipe.volumes.metaimage import check_metaimage_stream
+from segpipe.volumes.metaimage_header import read_metaimage_header
+from segpipe.volumes.nifti_forms import is_unit_quaternion
+from segpipe.volumes.nrrd import check_nrrd_voxels
+from segpipe.volumes.nrrd_header import read_nrrd_header
+from segpipe.volumes.volume import ItkGeometry, NiftiForms, Volume, VolumeHeader, VoxelArray
 
 _LABEL_DTYPES = (np.uint8, np.uint16, np.int16, np.int32)
 _SCAN_DTYPES = (*_LABEL_DTYPES, np.float32)
@@ -119,7 +122,8 @@ def _write(
     labels: LabelTable | None = None,
 ) -> None:
     format_ = volume_format(path)
-    _refuse_what_the_format_cannot_hold(array, grid, path, format_)
+    geometry = source.itk_geometry if source is not None and source.grid == grid else None
+    _refuse_what_the_format_cannot_hold(array, grid, path, format_, geometry)
     if format_.is_nifti:
         image = _nifti_image(array, grid, source)
         if are_labels:
@@ -127,23 +131,21 @@ def _write(
         _replace(path, format_.value, lambda target: nibabel.save(image, target))
     else:
         fields = segment_fields(labels, grid.size) if labels is not None and format_.is_nrrd else {}
-        _replace(path, format_.value, lambda target: _save_itk(array, grid, target, format_, fields))
+        picture = _itk_image(array, grid, format_, geometry)
+        for key, value in fields.items():
+            picture.SetMetaData(key, value)
+        _replace(path, format_.value, lambda target: _save_itk(picture, target, format_, array.nbytes))
 
 
-def _save_itk(
-    array: VoxelArray, grid: Grid, target: Path, format_: VolumeFormat, fields: Mapping[str, str]
-) -> None:
+def _save_itk(image: sitk.Image, target: Path, format_: VolumeFormat, num_bytes: int) -> None:
     """Write through ITK, which on a full disk leaves an empty .mhd or the better part of a .nrrd without a word."""
-    image = _itk_image(array, grid, format_)
-    for key, value in fields.items():
-        image.SetMetaData(key, value)
     try:
         sitk.WriteImage(image, str(target), True)
         if format_.is_nrrd:
             state_millimetres(target)
-        _require_whole(target, format_, array.nbytes)
+        _require_whole(target, format_, num_bytes)
     except (RuntimeError, SegpipeError):
-        _require_space(target.parent, array.nbytes)
+        _require_space(target.parent, num_bytes)
         raise
 
 
@@ -158,7 +160,7 @@ def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
         return
     read_itk_header(path)
     if format_.is_nrrd:
-        check_nrrd_stream(path, num_bytes)
+        check_nrrd_voxels(read_nrrd_header(path), num_bytes)
     else:
         check_metaimage_stream(read_metaimage_header(path))
 
@@ -171,7 +173,7 @@ def _require_space(folder: Path, num_bytes: int) -> None:
 
 
 def _refuse_what_the_format_cannot_hold(
-    array: VoxelArray, grid: Grid, path: Path, format_: VolumeFormat
+    array: VoxelArray, grid: Grid, path: Path, format_: VolumeFormat, geometry: ItkGeometry | None
 ) -> None:
     if array.shape != grid.size:
         raise SegpipeError(
@@ -184,7 +186,7 @@ def _refuse_what_the_format_cannot_hold(
         )
     if format_.is_nifti:
         return
-    if grid.is_sheared:
+    if grid.is_sheared and geometry is None:
         raise SegpipeError(
             f"{path}: sheared grid, direction {_cosines(grid)} (LPS): {format_.value} holds perpendicular "
             "axes only; write .nii.gz"
@@ -216,10 +218,19 @@ def _cosines(grid: Grid) -> str:
     return np.array2string(grid.direction_lps, precision=6, separator=", ").replace("\n", "")
 
 
-def _itk_image(array: VoxelArray, grid: Grid, format_: VolumeFormat) -> sitk.Image:
+def _itk_image(
+    array: VoxelArray, grid: Grid, format_: VolumeFormat, geometry: ItkGeometry | None
+) -> sitk.Image:
+    """Return ITK's image, with the scan's own numbers where it has them, else with those of the grid."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
-    if format_ is not VolumeFormat.PNG:
-        dims = grid.spatial_dims
+    dims = grid.spatial_dims
+    if format_ is VolumeFormat.PNG:
+        return image
+    if geometry is not None:
+        image.SetSpacing(geometry.spacing_mm[:dims])
+        image.SetOrigin(geometry.origin_lps[:dims])
+        image.SetDirection(np.array(geometry.direction)[:dims, :dims].reshape(-1).tolist())
+    else:
         image.SetSpacing(grid.spacing_mm)
         image.SetOrigin(grid.origin_lps[:dims].tolist())
         image.SetDirection(grid.direction_lps[:dims, :dims].reshape(-1).tolist())
@@ -227,20 +238,34 @@ def _itk_image(array: VoxelArray, grid: Grid, format_: VolumeFormat) -> sitk.Ima
 
 
 def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | VolumeHeader | None) -> Any:
-    forms = source.nifti_forms if source is not None and source.grid.matches(grid) else None
     kind = nibabel.Nifti1Image if max(grid.size) <= _NIFTI1_MAX_SIZE else nibabel.Nifti2Image
     image = kind(array, grid.affine)
-    sform_code, qform_code = (forms.sform_code, forms.qform_code) if forms else (_SCANNER, _SCANNER)
-    if forms and qform_code and sform_code:
-        # each program follows the form it prefers, and lands where the scan does
-        image.set_qform(forms.qform, code=qform_code)
-    elif grid.is_sheared:  # a qform is a rotation
+    image.header.set_xyzt_units("mm")
+    if source is not None and source.nifti_forms is not None and source.grid == grid:
+        _carry_forms(image, source.nifti_forms)
+        return image
+    if grid.is_sheared:  # a qform is a rotation
         image.set_qform(None, code=_UNSET)
     else:
-        image.set_qform(grid.affine, code=qform_code)
-    image.set_sform(grid.affine, code=sform_code)
-    image.header.set_xyzt_units("mm")
+        image.set_qform(grid.affine, code=_SCANNER)
+    image.set_sform(grid.affine, code=_SCANNER)
     return image
+
+
+def _carry_forms(image: Any, forms: NiftiForms) -> None:
+    """Give a label map both forms of its scan, number by number: each program follows the form it prefers."""
+    image.set_qform(forms.qform, code=forms.qform_code)
+    header = image.header
+    fields = dict(forms.stored)
+    spacing = fields.pop("pixdim")
+    if not is_unit_quaternion(forms.stored):  # nibabel writes no quaternion that it could not read
+        fields = {name: value for name, value in fields.items() if not name.startswith("quatern")}
+    elif spacing[0] != 0:
+        header["pixdim"][0] = spacing[0]
+    header["pixdim"][1:4] = spacing[1:4]
+    for name, value in fields.items():
+        header[name] = value
+    header["sform_code"], header["qform_code"] = forms.sform_code, forms.qform_code
 
 
 def _replace(path: Path, suffix: str, save: Callable[[Path], object]) -> None:
