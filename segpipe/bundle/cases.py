@@ -35,10 +35,12 @@ from segpipe.volumes import (
     VolumeHeader,
     check_collisions,
     existing_outputs,
-    find_scans,
+    look_for_scans,
     output_path,
+    passed_over_note,
     read_header,
 )
+from segpipe.volumes.formats import KNOWN_FORMATS
 
 _NAMES_SHOWN = 5
 
@@ -264,8 +266,11 @@ def inference_cases(
     slice_size: Sequence[int] | None = None,
     series_uid: str | None = None,
     overwrite: bool = False,
+    strict: bool = False,
 ) -> list[dict[str, Any]]:
     """List the scans of a folder, or one scan, as records, after a look at every header.
+
+    Files that are neither scans nor companions are passed over, and one printed line names them.
 
     Args:
         dataset_dir: a folder of NIfTI, MetaImage, NRRD, PNG or JPEG files and DICOM series folders at any depth, or
@@ -278,26 +283,33 @@ def inference_cases(
         series_uid: which series of a DICOM folder that holds several.
         overwrite: replace files that lie where the label maps will go. Not by default: such a file may be
             somebody's scan, beside the folder that was given.
+        strict: refuse files that are neither scans nor companions.
 
     Returns:
         records `{"case", "image", "output"}`; `output` is the label map's path below `output_dir`.
 
     Raises:
-        SystemExit: with one message: no scan, an unknown suffix, headers that cannot be read or are of another
-            dimension, outputs that collide or exist, or an output folder that is among the scans or cannot be
-            written in.
+        SystemExit: with one message: no scan, scans in formats that segpipe does not read, headers that cannot be read
+            or are of another dimension, outputs that collide or exist, or an output folder that is among the scans or
+            cannot be written in.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    scans = find_scans(source)
+    found = look_for_scans(source, strict=strict)
+    scans = found.scans
+    if not scans and not found.refused:
+        raise SegpipeError(f"{source}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}")
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         raise SegpipeError(
             f"{target}: lies inside the folder of scans {source}, whose next run would take the label maps for scans; "
             "choose another --output_dir"
         )
     check_collisions(scans, target)
+    if found.passed_over:
+        note = f"{passed_over_note(found.passed_over)}; give --cases#strict True to refuse them"
+        print(f"segpipe: {note}", flush=True)  # noqa: T201
     _require_free(scans, target, overwrite=overwrite)
     rule = ScanRule.of(spatial_dims, num_channels, slice_size)
-    refused = []
+    refused = [own.reason for own in found.refused]
     for scan in scans:
         try:
             rule.check(read_header(scan.path, series_uid=series_uid if scan.path.is_dir() else None))
@@ -305,7 +317,9 @@ def inference_cases(
             refused.append(str(error))
     if refused:
         raise SegpipeError(
-            "\n".join([f"{len(refused)} of {len(scans)} scans cannot be segmented:", *refused])
+            "\n".join(
+                [f"{len(refused)} of {len(scans) + len(found.refused)} scans cannot be segmented:", *refused]
+            )
         )
     return [
         {

@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def estimate(
     overrides: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     options: PredictOptions | None = None,
+    report: Callable[[str], None] | None = None,
 ) -> list[Estimate]:
     """Say what `predict` would do with these arguments, writing nothing.
 
@@ -66,13 +67,17 @@ def estimate(
     of each timed; what others take is in proportion to the space that they fill. What only reading a scan shows is thus
     known of these alone.
 
+    Args: as `predict`; `report` is called with which files are passed over.
+
     Raises:
         SegpipeError: as `predict`, before it begins.
     """
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    if cohort.passed_over and report is not None:
+        report(cohort.passed_over_note)
     opened = open_bundle(
         bundle,
         weights=weights,
@@ -83,9 +88,9 @@ def estimate(
     )
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
-    settled: list[Estimate] = []
+    settled = [Estimate(own.name, own.path, "refuse", own.reason) for own in cohort.refused]
     waiting: list[tuple[Scan, VolumeHeader]] = []
-    for scan in found:
+    for scan in cohort.scans:
         try:
             if (
                 to_do(scan, scan_sha256(scan), folder, ledger, options, options.recipe(opened))

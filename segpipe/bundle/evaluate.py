@@ -12,7 +12,7 @@ from segpipe.bundle.card import card_command, write_card
 from segpipe.bundle.evaluation_told import EvaluatedBy, about_plain, told_of
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.predict import predict_scans
-from segpipe.bundle.predictions import Outcome, Prediction, PredictOptions, require_places
+from segpipe.bundle.predictions import Cohort, Outcome, Prediction, PredictOptions, require_places
 from segpipe.bundle.seen import Seen
 from segpipe.dataset import (
     Case,
@@ -252,7 +252,8 @@ def _predictions(
         path = dataset_dir / case.images[0]
         scans.append(Scan(path, volume_format(path), case.case))
     require_places(scans, folder, how)
-    found = predict_scans(scans, lambda: opened, folder, how, watch, report) if scans else []
+    cohort = Cohort(tuple(scans))
+    found = predict_scans(cohort, lambda: opened, folder, how, watch, report) if scans else []
     return {prediction.case: prediction for prediction in found}
 
 

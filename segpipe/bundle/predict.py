@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,10 @@ from segpipe.bundle.cohort import CohortRun
 from segpipe.bundle.disk import disk_errors, log_to
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.ownership import require_own_volumes
-from segpipe.bundle.predictions import Prediction, PredictOptions, cohort_scans
+from segpipe.bundle.predictions import Cohort, Outcome, Prediction, PredictOptions, cohort_scans
 from segpipe.files import require_writable
-from segpipe.inference.ledger import Ledger, locked_folder
-from segpipe.volumes import Scan
+from segpipe.inference.ledger import Entry, Ledger, State, locked_folder
+from segpipe.volumes import RefusedScan
 
 LOG_FILE = "predict.log"
 
@@ -39,6 +42,7 @@ def predict(
     Beside the label maps the output folder gets `volumes.csv` (case, label, voxels, millilitres, components),
     `predictions.jsonl` (what became of each scan, by which a later call knows what is done), `predict.log`, and
     pictures in `overlays/`. A scan that cannot be read, or fails, is recorded with its reason, and the others go on.
+    Files that are no scans are passed over and listed, unless `options.strict` refuses them.
 
     Args:
         scans: files, folders of DICOM series, or folders that hold any of them at any depth.
@@ -57,16 +61,16 @@ def predict(
         one prediction a scan, in the order of their names.
 
     Raises:
-        SegpipeError: nothing can begin: no scans, outputs that would collide, a bundle or weights that cannot be used,
-            an output folder that cannot be written in or that another process uses. Or nothing can go on: the disk is
-            full. What was done until then stays, and the next call goes on from there.
+        SegpipeError: nothing can begin: no scans, outputs that would replace scans, a bundle or weights that cannot be
+            used, an output folder that cannot be written in or that another process uses. Or nothing can go on: the
+            disk is full. What was done until then stays, and the next call goes on from there.
     """
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    found = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
     return predict_scans(
-        found,
+        cohort,
         lambda: open_bundle(
             bundle,
             weights=weights,
@@ -83,7 +87,7 @@ def predict(
 
 
 def predict_scans(
-    scans: Sequence[Scan],
+    cohort: Cohort,
     opened: Callable[[], OpenBundle],
     folder: Path,
     options: PredictOptions,
@@ -93,7 +97,7 @@ def predict_scans(
     """Segment scans whose names are known; see `predict`.
 
     Args:
-        scans: whose label maps can all be written, see `require_places`.
+        cohort: its scans' label maps can all be written, see `require_places`.
         opened: gives the bundle, once the folder is known to be this process's.
         folder: of the outputs.
         options: how, checked.
@@ -115,11 +119,25 @@ def predict_scans(
                 report(message)
 
         run = CohortRun(bundle, options, folder, staging, ledger, log, tell)
-        log.info("%d scans through %s on %s into %s", len(scans), bundle.root, bundle.device, folder)
+        total = len(cohort.scans) + len(cohort.refused)
+        log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
+        if cohort.passed_over:
+            tell(cohort.passed_over_note)
         predictions = []
-        with closing(run.go(scans)) as going:
-            for prediction in going:
+        with closing(run.go(cohort.scans)) as going:
+            for prediction in chain((_refused(own, ledger, log) for own in cohort.refused), going):
                 predictions.append(prediction)
                 if watch is not None:
-                    watch(prediction, len(predictions), len(scans))
+                    watch(prediction, len(predictions), total)
         return sorted(predictions, key=lambda prediction: prediction.case)
+
+
+def _refused(scan: RefusedScan, ledger: Ledger, log: logging.Logger) -> Prediction:
+    """Note that a scan was refused; what the ledger knows of a label map of that name stays."""
+    before = ledger.entries.get(scan.name)
+    if before is None or (before.state is State.FAILED and not before.files):
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        place = str(scan.path.absolute())
+        ledger.append(Entry(scan.name, State.FAILED, place, reason=scan.reason, finished=finished))
+    log.error("%s: failed: %s", scan.name, scan.reason)
+    return Prediction(scan.name, Outcome.FAILED, scan.path, None, reason=scan.reason)

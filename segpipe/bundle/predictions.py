@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,13 +18,19 @@ from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.volumes import (
+    RefusedScan,
     Scan,
     VolumeFormat,
     check_collisions,
-    find_scans,
+    clashing_scans,
+    look_for_scans,
     output_path,
+    passed_over_note,
+    refused_scan,
     voxel_file,
 )
+from segpipe.volumes.dicom_headers import dicom_files
+from segpipe.volumes.formats import KNOWN_FORMATS
 
 OVERLAYS, ENTROPY, PROBABILITIES = "overlays", "entropy", "probabilities"
 SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES)
@@ -46,6 +53,7 @@ class PredictOptions:
         probabilities: write the probabilities of all classes.
         overwrite: replace files that are not segpipe's, or were changed since.
         jobs: scans that are read and prepared ahead.
+        strict: refuse files that are neither scans nor companions, before anything is done.
     """
 
     precision: str = "auto"
@@ -59,6 +67,7 @@ class PredictOptions:
     probabilities: bool = False
     overwrite: bool = False
     jobs: int = 1
+    strict: bool = False
 
     def check(self) -> None:
         """Refuse values that mean nothing.
@@ -79,6 +88,7 @@ class PredictOptions:
     def recipe(self, bundle: OpenBundle) -> str:
         """Hash all that outputs depend on but the scan."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
+        del how["strict"]
         limits = None if bundle.limits is None else bundle.limits.sha256
         return json_sha256(
             {"bundle": bundle.sha256, "limits": limits, **how, "format": self.format and self.format.value}
@@ -101,7 +111,7 @@ class Prediction:
     """What became of one scan.
 
     Attributes:
-        case: its name.
+        case: its name; with the suffix where the scan was refused before it was read.
         outcome: what this run did.
         scan: its path.
         label_map: where its label map lies; None where there is none.
@@ -133,21 +143,46 @@ def label_map_name(scan: Scan, options: PredictOptions) -> str:
     return output_path(scan, "", options.format).as_posix()
 
 
-def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> list[Scan]:
-    """Find all scans, and refuse what could not all be written.
+@dataclass(frozen=True)
+class Cohort:
+    """The scans of some paths.
+
+    Attributes:
+        scans: sorted by name; all their outputs can be written.
+        refused: scans that fail alone, with their reasons.
+        passed_over: names of the files that are neither scans nor companions.
+    """
+
+    scans: tuple[Scan, ...]
+    refused: tuple[RefusedScan, ...] = ()
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def passed_over_note(self) -> str:
+        """What to tell of the files passed over; empty where there is none."""
+        if not self.passed_over:
+            return ""
+        return f"{passed_over_note(self.passed_over)}; give --strict to refuse them"
+
+
+def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> Cohort:
+    """Find all scans, and tell those that can be segmented from those that are refused alone.
 
     Args:
         paths: as `predict` takes them.
         folder: of the outputs.
-        options: whose format counts.
+        options: whose format and strictness count.
 
     Raises:
-        SegpipeError: see `segpipe.volumes.find_scans` and `check_collisions`; or two scans have one name, or the output
-            folder lies among the scans.
+        SegpipeError: there is no such path, or no scan at all; a label map would replace a scan; the output folder lies
+            among the scans. Where `options.strict`, also: files that are neither scans nor companions.
     """
     if not paths:
         raise SegpipeError("no scans were named")
-    found: dict[str, Scan] = {}
+    scans: dict[str, Scan] = {}
+    refused: dict[Path, RefusedScan] = {}
+    passed_over: list[str] = []
+    empty: dict[Path, str] = {}
     for path in map(Path, paths):
         inside = path.is_dir() and folder.resolve().is_relative_to(path.resolve())
         if inside:
@@ -155,39 +190,45 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
                 f"{folder}: lies inside the folder of scans {path}, whose next run would take the label maps for "
                 "scans; choose another --output"
             )
-        for scan in find_scans(path):
-            found.setdefault(scan_place(scan), scan)
-    scans = sorted(found.values(), key=lambda scan: scan.name)
-    require_places(scans, folder, options)
-    return scans
+        found = look_for_scans(path, strict=options.strict)
+        for scan in found.scans:
+            scans.setdefault(scan_place(scan), scan)
+        refused |= {own.path: own for own in found.refused}
+        passed_over += found.passed_over
+        if path.is_dir() and not found.scans and not found.refused:
+            empty[path] = f"{path}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}"
+    if not scans and not refused:
+        none = f"{paths[0]}: no known format; segpipe reads {KNOWN_FORMATS}: convert the file or rename it"
+        raise SegpipeError(next(iter(empty.values()), none))
+    refused |= {path: RefusedScan(path, f"{path.name}/", reason) for path, reason in empty.items()}
+    cohort = _with_places(list(scans.values()))
+    others = (*cohort.refused, *refused.values())
+    check_collisions(cohort.scans, folder, options.format, kept=[own.path for own in others])
+    return replace(cohort, refused=others, passed_over=tuple(passed_over))
 
 
 def require_places(scans: Sequence[Scan], folder: Path, options: PredictOptions) -> None:
     """Refuse scans whose outputs could not all be written.
 
     Raises:
-        SegpipeError: as `cohort_scans`.
+        SegpipeError: two scans have one name, an output would replace a scan, or would lie where segpipe puts pictures.
     """
-    for scan in scans:
-        if scan.name.split("/")[0] in SIDE_FOLDERS:
-            raise SegpipeError(
-                f"{scan.path}: its label map would lie in {scan.name.split('/')[0]}, where segpipe puts pictures and "
-                "the like; rename the folder"
-            )
+    refused = _with_places(scans).refused
+    if refused:
+        raise SegpipeError(refused[0].reason)
     check_collisions(scans, folder, options.format)
-    _refuse_same_names(scans)
 
 
-def _refuse_same_names(scans: Sequence[Scan]) -> None:
-    """Refuse scans that differ in nothing but their format, or in case: the name is what the ledger goes by."""
-    owners: dict[str, Scan] = {}
+def _with_places(scans: Sequence[Scan]) -> Cohort:
+    """Tell the scans whose outputs have places of their own from the others."""
+    refused = {own.path: own for own in clashing_scans(scans)}
     for scan in scans:
-        other = owners.setdefault(scan.name.casefold(), scan)
-        if other is not scan:
-            raise SegpipeError(
-                f"{other.path} and {scan.path}: both are the case {scan.name} of volumes.csv and the pictures (names "
-                "that differ in case count as one); rename one, or predict them into two output folders"
-            )
+        side = scan.name.split("/")[0]
+        if side.casefold() in SIDE_FOLDERS:
+            reason = f"its label map would lie in {side}, where segpipe puts pictures and the like; rename the folder"
+            refused.setdefault(scan.path, refused_scan(scan, reason))
+    free = (scan for scan in scans if scan.path not in refused)
+    return Cohort(tuple(sorted(free, key=lambda scan: scan.name)), tuple(refused.values()))
 
 
 def side_file(folder: str, scan: Scan) -> str:
@@ -214,7 +255,7 @@ def require_text(scan: Scan) -> None:
 
 
 def scan_sha256(scan: Scan) -> str:
-    """Hash what a scan is read from: its file, header and voxel file, or all files of its folder.
+    """Hash what a scan is read from: its file, header and voxel file, or the DICOM files of its folder.
 
     Raises:
         SegpipeError: it cannot be read.
@@ -227,10 +268,16 @@ def stamps(scan: Scan) -> list[tuple[str, int, int]]:
     """Return name, size and time of change of each file of a scan: what differs once somebody writes to it.
 
     Raises:
-        SegpipeError: it cannot be read.
+        SegpipeError: it cannot be read, or is a pipe or device, whose reading would never end.
     """
     with _reading(scan):
-        return [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in _files(scan)]
+        found = [(path, path.stat()) for path in _files(scan)]
+    for path, status in found:
+        if not stat.S_ISREG(status.st_mode):
+            raise SegpipeError(
+                f"{scan.path}: {path.name} is no regular file but a pipe or a device; give a regular file"
+            )
+    return [(path.name, status.st_size, status.st_mtime_ns) for path, status in found]
 
 
 @contextmanager
@@ -246,6 +293,6 @@ def _reading(scan: Scan) -> Iterator[None]:
 
 def _files(scan: Scan) -> list[Path]:
     if scan.path.is_dir():
-        return sorted(path for path in scan.path.iterdir() if path.is_file())
+        return dicom_files(scan.path)
     beside = voxel_file(scan.path)
     return [scan.path] if beside is None else [scan.path, beside]

@@ -75,6 +75,10 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that are not segpipe's, or were changed.")
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse files that are no scans; default: list and pass over."),
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Scans that are read and prepared ahead.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done and take; write nothing.")
@@ -111,10 +115,11 @@ def predict(
             probabilities=probabilities,
             overwrite=overwrite,
             jobs=jobs,
+            strict=strict,
         ),
     }
     if dry_run:
-        rows = estimate(**arguments)
+        rows = estimate(**arguments, report=Progress.report)
         _print_estimates(rows)
         if any(row.action == "refuse" for row in rows):
             raise typer.Exit(1)
@@ -165,7 +170,8 @@ class Progress:
         """Move the bar on."""
         self._bar.update(self._task, description=prediction.case[-40:], completed=done, total=total)
 
-    def report(self, message: str) -> None:
+    @staticmethod
+    def report(message: str) -> None:
         """Say what is done otherwise than asked, whatever the progress."""
         typer.echo(f"segpipe: {message}", err=True)
 

@@ -13,6 +13,7 @@ from segpipe.volumes.label_map_paths import (
     clashing_scans,
     existing_outputs,
     output_path,
+    refused_scan,
 )
 from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.reading import read_channels, read_header, read_volume
@@ -24,6 +25,7 @@ from segpipe.volumes.scans import (
     find_label_objects,
     find_scans,
     look_for_scans,
+    passed_over_note,
 )
 from segpipe.volumes.volume import (
     CHANNEL_RULE,
@@ -62,11 +64,13 @@ __all__ = [
     "look_for_scans",
     "lps_to_ras",
     "output_path",
+    "passed_over_note",
     "ras_to_lps",
     "read_channels",
     "read_header",
     "read_series",
     "read_volume",
+    "refused_scan",
     "stack_channels",
     "volume_format",
     "voxel_file",

@@ -111,11 +111,21 @@ def _written_files(target: Path) -> Iterator[Path]:
         yield target.with_suffix(".zraw")
 
 
-def _clash(scan: Scan, other: Scan) -> RefusedScan:
+def refused_scan(scan: Scan, reason: str) -> RefusedScan:
+    """Return a scan as one that is refused, named with its suffix; a series folder's name ends in "/".
+
+    Args:
+        scan: from `find_scans`.
+        reason: why it is refused and what to do, without the path.
+    """
     suffix = "/" if scan.path.is_dir() else scan.path.name.removeprefix(scan.name.rpartition("/")[2])
+    return RefusedScan(scan.path, f"{scan.name}{suffix}", f"{scan.path}: {reason}")
+
+
+def _clash(scan: Scan, other: Scan) -> RefusedScan:
     reason = (
-        f"{scan.path}: has the name {scan.name} without its suffix, as {other.path} has (names that differ in case "
+        f"has the name {scan.name} without its suffix, as {other.path} has (names that differ in case "
         "count as one): their label maps and pictures would replace each other; rename one, or predict them into two "
         "output folders"
     )
-    return RefusedScan(scan.path, f"{scan.name}{suffix}", reason)
+    return refused_scan(scan, reason)

@@ -58,6 +58,37 @@ def test_a_file_that_exists_is_replaced_only_on_request(scan, tmp_path, name):
     assert output.read_bytes() == b"earlier"  # until its label map is there
 
 
+def test_strangers_are_passed_over_with_one_printed_line(scan, tmp_path, capsys):
+    for name in ("deep/a.bval", "viewer.exe"):
+        (scan / name).write_text("x")
+
+    assert len(inference_cases(scan, tmp_path / "out")) == 1
+    assert capsys.readouterr().out == (
+        "segpipe: 2 files passed over, no scans: viewer.exe, deep/a.bval; give --cases#strict True to refuse them\n"
+    )
+    assert "2 files are neither scans nor known companions: viewer.exe" in refusal(
+        scan, tmp_path / "out", strict=True
+    )
+
+
+def test_formats_that_are_not_read_are_refused_with_all_other_reasons(scan, tmp_path):
+    """MONAI's run stops at the first bad scan; so that nothing is done twice, it is told of all of them."""
+    (scan / "brain.mgz").write_text("x")
+    (scan / "gone.nii").symlink_to(tmp_path / "nowhere")
+    (scan / "empty.nrrd").touch()
+
+    message = refusal(scan, tmp_path / "out")
+
+    assert "3 of 4 scans cannot be segmented:" in message
+    for part in (
+        "brain.mgz: a FreeSurfer volume",
+        "gone.nii: is a link to a file that is not there",
+        "empty.nrrd",
+    ):
+        assert part in message
+    assert "no scan there; segpipe reads" in refusal(tmp_path / "scans" / "deep" / "a.zraw", tmp_path / "out")
+
+
 def test_a_link_that_leads_nowhere_exists(scan, tmp_path):
     (tmp_path / "out" / "deep").mkdir(parents=True)
     (tmp_path / "out" / "deep" / "a.mhd").symlink_to(tmp_path / "gone")

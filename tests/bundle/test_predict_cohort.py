@@ -28,6 +28,7 @@ import segpipe
 from segpipe import PredictOptions
 from segpipe.bundle import cohort as steps
 from segpipe.bundle import estimate as dry_run
+from segpipe.bundle import side_files
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.estimate import estimate
 from segpipe.bundle.predictions import Outcome
@@ -36,7 +37,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.inference.ledger import Ledger, locked_folder
 from segpipe.transforms import LoadVolumed
-from segpipe.volumes import VolumeFormat, read_header, read_volume
+from segpipe.volumes import Grid, VolumeFormat, read_header, read_volume, write_series
 
 DONE, SKIPPED, KEPT, FAILED = Outcome.DONE, Outcome.SKIPPED, Outcome.KEPT, Outcome.FAILED
 LABEL_MAPS = (".nii.gz", ".mhd")
@@ -188,8 +189,8 @@ def test_a_failure_while_writing_leaves_nothing_of_the_scan(run, scans, out, mon
             raise RuntimeError("no font")
         return original(*arguments)
 
-    original = steps.scan_picture
-    monkeypatch.setattr(steps, "scan_picture", picture)
+    original = side_files.scan_picture
+    monkeypatch.setattr(side_files, "scan_picture", picture)
 
     predictions = run(scans, overlays=True)
 
@@ -254,6 +255,7 @@ def test_what_is_done_is_not_done_again(run, scans, out, clean, monkeypatch):
         {"jobs": 2},
         {"batch_size": 1},
         {"overwrite": True},
+        {"strict": True},
     ],
 )
 def test_options_that_change_nothing_do_nothing_again(run, scans, out, change):
@@ -769,9 +771,9 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_one_message_and_the_next_go
 
     owner, name, number = {
         "label map": (nibabel, "save", 2),
-        "picture": (steps, "scan_picture", 2),
+        "picture": (side_files, "scan_picture", 2),
         "sync": (os, "fsync", 12),
-        "name": (Path, "replace", 5),
+        "name": (Path, "replace", 7),
         "ledger": (Ledger, "append", 3),
         "volumes": (Ledger, "write_volumes", 2),
     }[where]
@@ -856,16 +858,36 @@ def test_a_disk_without_locks_is_refused(run, scans, out, monkeypatch):
         ("a/scan.nii.gz", "a/scan.nrrd"),
     ],
 )
-def test_two_scans_of_one_name_are_refused_before_anything_is_written(run, tmp_path, out, names):
-    """They would share a line in volumes.csv and a picture, or even the label map."""
-    for number, name in enumerate(names):
+def test_two_scans_of_one_name_fail_alone(run, tmp_path, out, names):
+    """They would share a line in volumes.csv and a picture, or even the label map; the third goes on."""
+    for number, name in enumerate((*names, "a/other.nii.gz")):
         write_scan(tmp_path / name, number)
 
-    with pytest.raises(SegpipeError) as refused:
-        run(sorted({(tmp_path / name).parent for name in names}))
+    everything = {"overlays": True, "entropy": True, "probabilities": True}
+    predictions = run(sorted({(tmp_path / name).parent for name in names}), **everything)
 
-    assert all(str(tmp_path / name) in str(refused.value) for name in names)
-    assert not out.exists()
+    failed = [own for own in predictions.values() if own.outcome is FAILED]
+    assert predictions["other"].outcome is DONE
+    assert {own.scan for own in failed} <= {tmp_path / name for name in names}
+    for own in failed:
+        assert all(str(tmp_path / name) in own.reason for name in names)
+        assert (entries(out)[own.case]["state"], entries(out)[own.case]["reason"]) == ("failed", own.reason)
+    assert not [name for name in contents(out) if "scan" in name.lower()]
+
+
+def test_a_second_scan_of_a_name_leaves_what_was_made_of_the_first(run, scans, out):
+    run(scans)
+    write_scan(scans / "scan_001.mha", 7)
+    before = contents(out)
+
+    predictions = run(scans)
+
+    assert outcomes(predictions) == {SKIPPED: 2, FAILED: 2}
+    assert {"scan_001.nii.gz", "scan_001.mha"} < set(predictions)
+    assert contents(out) == before
+    assert entries(out)["scan_001"]["state"] == "done"
+    (scans / "scan_001.mha").unlink()
+    assert outcomes(run(scans)) == {SKIPPED: 3}
 
 
 @pytest.mark.parametrize("place", ["scans", "scans/predictions"])
@@ -878,13 +900,98 @@ def test_an_output_folder_among_the_scans_is_refused(run, scans, tmp_path, place
     assert contents(scans) == before
 
 
-def test_scans_in_a_folder_for_pictures_are_refused(run, tmp_path, out):
-    write_scan(tmp_path / "scans" / "overlays" / "a.nii.gz")
+@pytest.mark.parametrize("folder", ["overlays", "Entropy"])
+def test_scans_in_a_folder_for_pictures_fail_alone(run, scans, folder):
+    write_scan(scans / folder / "a.nii.gz")
 
-    with pytest.raises(SegpipeError, match="rename the folder"):
-        run(tmp_path / "scans")
+    predictions = run(scans)
+
+    assert outcomes(predictions) == {DONE: 3, FAILED: 1}
+    assert "rename the folder" in predictions[f"{folder}/a.nii.gz"].reason
+
+
+# --- strangers
+
+
+def test_strangers_are_passed_over_with_a_line_and_unread_formats_fail_alone(bundle, scans, out, clean):
+    for name in ("scan_000.bval", "viewer.exe", "brain.mgz", "pair.hdr", "pair.img"):
+        (scans / name).write_text("x")
+    (scans / "gone.nii.gz").symlink_to(scans / "nowhere")
+    said = []
+
+    predictions = segpipe.predict(
+        scans, bundle, out, options=PredictOptions(overlays=False), report=said.append
+    )
+
+    line = "2 files passed over, no scans: scan_000.bval, viewer.exe; give --strict to refuse them"
+    assert said == [line]
+    assert line in (out / "predict.log").read_text()
+    reasons = {own.case: own.reason for own in predictions if own.outcome is FAILED}
+    assert list(reasons) == ["brain.mgz", "gone.nii.gz", "pair.hdr"]
+    assert "convert it to .nii.gz or .nrrd" in reasons["brain.mgz"]
+    assert {case: entry["reason"] for case, entry in entries(out).items() if case in reasons} == reasons
+    assert contents(out) == clean
+
+
+def test_strict_refuses_strangers_before_anything_is_done(run, scans, out):
+    (scans / "scan_000.bval").write_text("x")
+
+    with pytest.raises(SegpipeError, match=r"1 files are neither scans nor known companions: scan_000\.bval"):
+        run(scans, strict=True)
 
     assert not out.exists()
+
+
+def test_what_a_shell_makes_of_a_folder_goes_as_the_folder(run, scans, out, clean):
+    (scans / "scan_000.bval").write_text("x")
+    (scans / "viewer").mkdir()
+
+    predictions = run(sorted(scans.iterdir()))
+
+    assert outcomes(predictions) == {DONE: 3, FAILED: 1}
+    assert "viewer: no scan there" in predictions["viewer/"].reason
+    assert contents(out) == clean
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "a.bval"])
+def test_where_no_file_is_a_scan_nothing_begins(run, tmp_path, out, name):
+    (tmp_path / name).write_text("x")
+
+    with pytest.raises(SegpipeError, match=f"{name}: no known format; segpipe reads"):
+        run(tmp_path / name)
+
+    assert not out.exists()
+
+
+def test_strangers_in_a_series_folder_change_nothing(run, tmp_path):
+    """Neither does the series fail, nor is it done again because of them."""
+    series = Grid.from_affine((14, 16, 6), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    write_series(
+        np.random.default_rng(0).integers(0, 99, series.size).astype(np.int16), series, tmp_path / "ct"
+    )
+    assert outcomes(run(tmp_path / "ct")) == {DONE: 1}
+
+    (tmp_path / "ct" / "viewer.exe").write_text("MZ")
+
+    assert outcomes(run(tmp_path / "ct")) == {SKIPPED: 1}
+
+
+def test_a_pipe_in_place_of_a_voxel_file_fails_alone(run, tmp_path):
+    write_scan(tmp_path / "scans" / "a.mhd").with_suffix(".zraw").unlink()
+    os.mkfifo(tmp_path / "scans" / "a.zraw")
+
+    assert "a.zraw is no regular file" in run(tmp_path / "scans")["a"].reason
+
+
+def test_a_dry_run_tells_strangers_and_refused_scans(bundle, scans, out):
+    for name in ("scan_000.bval", "brain.mgz"):
+        (scans / name).write_text("x")
+    said = []
+
+    rows = estimate(scans, bundle, out, options=PredictOptions(precision="float32"), report=said.append)
+
+    assert [row.action for row in rows] == ["refuse", "segment", "segment", "segment"]
+    assert said == ["1 file passed over, no scans: scan_000.bval; give --strict to refuse them"]
 
 
 def test_a_bundle_that_cannot_be_used_costs_nothing_that_was_done(run, scans, out, tmp_path, clean):
@@ -957,7 +1064,7 @@ def test_folders_and_files_may_be_named_together(run, scans, tmp_path, out):
     predictions = run([scans, scans / "scan_000.nii.gz", tmp_path / "other", single])
 
     assert outcomes(predictions) == {DONE: 5}
-    assert {name for name in contents(out) if name != "volumes.csv"} == {
+    assert {name for name in contents(out) if not name.startswith(("volumes.", "labels."))} == {
         *(f"scan_{index:03d}.nii.gz" for index in range(3)),
         "deep/a.nrrd",
         "b.mha",

@@ -144,7 +144,7 @@ def test_failures_are_status_1_and_a_table_of_reasons(invoke, scans, out):
     assert result.stdout.startswith("4 scans: 2 done, 2 failed\n")
     for case in ("scan_001", "scan_[b]2"):
         (row,) = [line for line in result.stderr.splitlines() if f" {case} " in line]
-        assert f"{scans / case}.nii.gz: not a NIfTI file: begins with bytes (none)" in row
+        assert f"{scans / case}.nii.gz: empty file (0 bytes)" in row
 
 
 def test_a_correction_is_named(invoke, scans, out):
@@ -199,18 +199,51 @@ def test_another_format_replaces_the_old_one(invoke, scans, out):
     assert len(list(out.glob("scan_*"))) == 6
 
 
-def test_two_folders_whose_outputs_collide_are_status_2(invoke, scans, tmp_path, out):
-    other = shutil.copytree(scans, tmp_path / "other")
+def test_scans_whose_outputs_collide_are_status_1_and_the_others_go_on(invoke, scans, tmp_path, out):
+    other = write_scan(tmp_path / "other" / "scan_000.nii.gz", 5)
 
-    result = invoke(scans, str(other))
+    result = invoke(scans, str(other), "--no-overlays")
 
-    assert result.exit_code == 2
-    assert result.stderr == (
-        f"segpipe: {scans / 'scan_000.nii.gz'} and {other / 'scan_000.nii.gz'}: both label maps would be written to "
-        f"{out / 'scan_000.nii.gz'} (names that differ in case count as one); rename one, or predict them into two "
-        "output folders\n"
-    )
+    assert result.exit_code == 1
+    assert result.stdout.startswith("4 scans: 2 done, 2 failed\n")
+    rows = [line for line in result.stderr.splitlines() if "scan_000" in line]
+    for row, own, twin in zip(
+        rows, (scans / "scan_000.nii.gz", other), (other, scans / "scan_000.nii.gz"), strict=True
+    ):
+        assert f"{own}: has the name scan_000 without its suffix, as {twin} has" in row
+    assert not (out / "scan_000.nii.gz").exists()
+
+
+def test_strangers_are_a_line_and_status_0(invoke, scans, out):
+    for name in ("dwi.bval", "VIEWER.EXE", "autorun.inf"):
+        (scans / name).write_text("x")
+
+    line = "segpipe: 3 files passed over, no scans: VIEWER.EXE, autorun.inf, dwi.bval; give --strict to refuse them\n"
+    assert invoke(scans, "--no-overlays", "--dry-run").stderr == line
+    result = invoke(scans, "--no-overlays")
+
+    assert (result.exit_code, result.stderr) == (0, line)
+    assert result.stdout.startswith("3 scans: 3 done\n")
+
+
+def test_strict_refuses_strangers_with_status_2(invoke, scans, out):
+    (scans / "dwi.bval").write_text("x")
+
+    result = invoke(scans, "--strict")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "1 files are neither scans nor known companions: dwi.bval; segpipe reads .nii.gz" in result.stderr
     assert not out.exists()
+
+
+def test_a_format_that_is_not_read_is_status_1_with_what_to_do(invoke, scans):
+    (scans / "brain.mgz").write_text("x")
+
+    result = invoke(scans, "--no-overlays")
+
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (1, "4 scans: 3 done, 1 failed")
+    (row,) = [line for line in result.stderr.splitlines() if " brain.mgz " in line]
+    assert "a FreeSurfer volume (.mgz), which segpipe does not read; convert it to .nii.gz or .nrrd" in row
 
 
 def test_a_file_in_the_place_of_the_output_folder_is_status_2(invoke, scans, out):

@@ -37,6 +37,7 @@ OPTIONS = {
     "--series-uid",
     "--set",
     "--skip-empty",
+    "--strict",
     "--weights",
 }
 
