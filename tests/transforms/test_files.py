@@ -363,3 +363,27 @@ def test_slices_and_volumes_through_one_loader(tmp_path, array, grid, scan):
 
     assert load(tmp_path / "slice.mhd", spatial_dims=None).shape == (1, 5, 4)
     assert load(scan, spatial_dims=None).shape == (1, 5, 4, 3)
+
+
+def test_names_and_colours_of_the_labels_lie_at_the_top_of_the_folder(scan, tmp_path):
+    save(scan, indices(), tmp_path / "out")
+    save(scan, indices(), tmp_path / "out")
+
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "deep",
+        "labels.ctbl",
+        "labels.label",
+    ]
+    assert '"posterior"' in (tmp_path / "out" / "labels.label").read_text()
+
+
+def test_labels_of_another_table_are_not_written_into_a_folder_of_names(scan, tmp_path):
+    path = save(scan, indices(), tmp_path / "out")
+    before = path.read_bytes()
+
+    with pytest.raises(
+        SegpipeError, match="calls the value 1 'anterior' where the label table calls it 'head'"
+    ):
+        save(scan, indices(), tmp_path / "out", table(names=("background", "head", "posterior")))
+
+    assert path.read_bytes() == before
