@@ -35,8 +35,9 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 intensities
-        narrowed to float32, with `affine` (voxel to RAS, mm) and metadata `filename_or_obj` (of the first channel) and
-        `modality` (of a DICOM series; empty where the format does not say) and `is_hounsfield` (the file says so).
+        narrowed to float32, with `affine` (voxel to RAS, mm; the first key's where both grids are one) and metadata
+        `filename_or_obj` (of the first channel), `modality` (of a DICOM series; empty where the format does not say)
+        and `is_hounsfield` (the file says so).
 
     Raises:
         SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
@@ -62,8 +63,17 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load every key of one record."""
         loaded = dict(data)
+        first: Grid | None = None
         for key in self.key_iterator(loaded):
-            loaded[key] = self._load(ensure_tuple(loaded[key]), is_image=key in self.image_keys)
+            tensor = self._load(ensure_tuple(loaded[key]), is_image=key in self.image_keys)
+            grid = Grid.from_affine(tensor.shape[1:], tensor.affine.numpy())
+            if first is None:
+                first = grid
+            elif grid.matches(
+                first
+            ):  # a rounded header would give the label map another shape after resampling
+                tensor.affine = torch.as_tensor(first.affine, dtype=torch.float64)
+            loaded[key] = tensor
         return loaded
 
     def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:

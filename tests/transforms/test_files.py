@@ -127,6 +127,21 @@ def test_the_keys_of_images_can_be_named(tmp_path, grid):
         LoadVolumed("ct", image_keys="ct")({"ct": str(tmp_path / "blank.nii.gz")})
 
 
+def test_a_label_map_with_a_rounded_header_lies_on_its_image_exactly(tmp_path, array):
+    """Otherwise resampling could give the two different shapes."""
+    image = Grid.from_lps(array.shape, (1, 1, 1), (-280.5468, -280.5468, 964.3017), np.eye(3))
+    rounded = Grid.from_lps(array.shape, (1, 1, 1), (-280.547, -280.547, 964.302), np.eye(3))
+    other = Grid.from_lps(array.shape, (1, 1, 1), (-280.647, -280.547, 964.302), np.eye(3))
+    for name, grid in (("image", image), ("label", rounded), ("other", other)):
+        write_volume(array, grid, tmp_path / f"{name}.mha")
+    paths = {name: tmp_path / f"{name}.mha" for name in ("image", "label", "other")}
+
+    loaded = LoadVolumed(("image", "label", "other"))(paths)
+
+    np.testing.assert_array_equal(loaded["label"].affine, image.affine)
+    np.testing.assert_array_equal(loaded["other"].affine, other.affine)
+
+
 def test_channels_are_stacked_in_the_order_given(tmp_path, scan, array, grid):
     write_volume((array * 2).astype(np.float32), grid, tmp_path / "second.nii.gz")
 
