@@ -29,7 +29,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="METADATA.JSON",
-            help="A bundle's label table, whose values both folders store; default: a class for every value.",
+            help="A bundle's label table, of the values of both folders; default: a class for every value.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,
@@ -37,7 +37,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="STORED=VALUE",
-            help="Take a value that predictions store for another: 255=1. Once a value; the others stay.",
+            help="Count a value in predictions as another, such as 255=1; repeat for each value.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,
@@ -45,7 +45,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="STORED=VALUE",
-            help="The same for references: 85=1, and again 170=2, where predictions store 1 and 2.",
+            help="Count a value in references as another, such as 255=1; repeat for each value.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,

@@ -214,10 +214,11 @@ def _sentence(found: Sequence[tuple[str, int]], there: str, lacking: str) -> lis
 
 def _counts(stored: Mapping[int, int], mapping: Mapping[int, int]) -> str:
     """Return the values with the number of their files, and what each is taken for."""
-    texts = (
-        f"{value} (in {count}{f', taken for {mapping[value]}' if mapping.get(value, value) != value else ''})"
-        for value, count in sorted(stored.items())
-    )
+    texts = []
+    for value, count in sorted(stored.items()):
+        taken = mapping.get(value, value)
+        said = f", taken for {taken}" if taken != value else ""
+        texts.append(f"{value} (in {counted(count, 'file')}{said})")
     return shown(texts, most=_VALUES_SHOWN)
 
 
