@@ -54,7 +54,8 @@ def _caret_xml(labels: LabelTable) -> bytes:
         row.text = plain_name(label)
     ElementTree.SubElement(volume, "StudyMetaDataLinkSet")
     ElementTree.SubElement(volume, "VolumeType").text = "Label"
-    return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
+    xml: bytes = ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return xml
 
 
 def check_segments(labels: LabelTable) -> None:
