@@ -149,7 +149,11 @@ def test_inference_of_a_scan_that_is_no_numbers(bundle, finished_run, scans, tmp
     done = monai_run(bundle, tmp_path, "inference", **inference(finished_run, scans))
 
     assert_one_message(done, "b_bad.nii.gz", "NaN")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_good.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a_good.nii.gz",
+        "labels.ctbl",
+        "labels.label",
+    ]
 
 
 @pytest.mark.slow

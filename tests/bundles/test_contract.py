@@ -237,7 +237,8 @@ def test_every_format_comes_back_on_its_own_grid(bundle, finished_run, phantom_s
         assert written.array.dtype == np.uint8
         assert written.array.max() < len(bundle.metadata["label_table"])
     written_files = {p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert {p for p in written_files if p.suffix not in (".zraw", ".raw")} == set(expected)
+    names_of_labels = {Path("labels.label"), Path("labels.ctbl")}
+    assert {p for p in written_files if p.suffix not in (".zraw", ".raw")} == {*expected, *names_of_labels}
 
 
 def test_train_and_inference_agree(bundle):
