@@ -15,7 +15,7 @@ from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
 from segpipe.volumes.metaimage import check_metaimage_stream, check_voxel_file
 from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
-from segpipe.volumes.nrrd import check_nrrd_voxels
+from segpipe.volumes.nrrd import check_nrrd_voxels, require_nrrd_file
 from segpipe.volumes.nrrd_header import NrrdHeader, read_nrrd_header
 from segpipe.volumes.picture_files import check_jpeg, check_png
 from segpipe.volumes.volume import ItkGeometry, Volume, VolumeHeader
@@ -122,6 +122,7 @@ def _read_header(path: Path) -> _Opened:
         check_voxel_file(metaimage)
     elif format_.is_nrrd:
         nrrd = read_nrrd_header(path)
+        require_nrrd_file(nrrd)
     elif format_ is VolumeFormat.PNG:
         check_png(path)
     else:

@@ -282,7 +282,12 @@ class _Judge:
                 f"{self.path}: CompressedDataSize missing, without which ITK reads compressed voxels wrongly; save "
                 "the scan again"
             )
-        if compressed and int(self.fields.get("HeaderSize", "0")) < 0:
+        skipped = int(self.fields.get("HeaderSize", "0"))
+        if data.upper() == "LOCAL" and skipped > 0:
+            raise self._refusal(
+                "HeaderSize", "0 or -1 where the voxels follow the header: ITK counts it from another place"
+            )
+        if compressed and skipped < 0:
             raise self._refusal(
                 "HeaderSize", "0 or more where the voxels are compressed: save the scan again"
             )

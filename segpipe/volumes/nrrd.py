@@ -11,6 +11,19 @@ from segpipe.volumes.streams import check_length, check_stream
 _GZIP_NAMES = ("gzip", "gz")
 
 
+def require_nrrd_file(header: NrrdHeader) -> None:
+    """Refuse a header whose voxel file is not there.
+
+    Raises:
+        SegpipeError: naming both files.
+    """
+    data = header.data_file
+    if data is not None and not data.is_file():
+        raise SegpipeError(
+            f"{header.path}: its voxel file {data.name} is missing in {data.parent}; copy both files together"
+        )
+
+
 def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
     """Check the length of raw voxels, and unpack gzipped ones once; does nothing for voxels written as text.
 
@@ -19,13 +32,9 @@ def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
         voxel_bytes: what the voxels take uncompressed.
 
     Raises:
-        SegpipeError: the voxel file is missing or too short; see `check_stream` and `check_length` for the rest.
+        SegpipeError: the voxels are too short; see `check_stream` and `check_length` for the rest.
     """
     data = header.path if header.data_file is None else header.data_file
-    if not data.is_file():
-        raise SegpipeError(
-            f"{header.path}: its voxel file {data.name} is missing in {data.parent}; copy both files together"
-        )
     offset = header.header_bytes if header.data_file is None else 0
     if header.skips:
         return

@@ -232,12 +232,12 @@ def _geometry(path: Path, fields: dict[str, str]) -> tuple[Grid, ItkGeometry]:
         )
     columns = np.array([vectors[axis] for axis in spatial], np.float64).T
     origin = _vector(path, "space origin", fields["space origin"]) if "space origin" in fields else None
-    signs = _signs(path, fields, len(columns))
     if columns.shape[0] != columns.shape[1] or (origin is not None and len(origin) != len(columns)):
         raise SegpipeError(
             f"{path}: {columns.shape[1]} axes of space with space directions of {len(columns)} values and space origin "
             f"{fields.get('space origin', 'unset')}: must agree; mend the header"
         )
+    signs = _signs(path, fields, len(columns))
     return _lattice(
         path,
         [sizes[axis] for axis in spatial],
