@@ -1,187 +1,130 @@
-"""The DICOM headers of a folder: what a slice must say of itself, and which objects are no image at all."""
+"""The DICOM files of a folder: which are images, which are left out, and which make a series."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
-    RTDoseStorage,
+    EnhancedUSVolumeStorage,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameSingleBitSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     RTStructureSetStorage,
+    SecondaryCaptureImageStorage,
     SegmentationStorage,
     SurfaceSegmentationStorage,
 )
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, counted, shown
+from segpipe.volumes.dicom_file import DicomFile, read_dicom_file, stated_class
 from segpipe.volumes.formats import is_dicom_file
-from segpipe.volumes.geometry import FloatArray
 
-_TAGS = [
-    "BitsAllocated",
-    "BitsStored",
-    "Columns",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-    "Modality",
-    "ModalityLUTSequence",
-    "RescaleType",
-    "NumberOfFrames",
-    "PixelRepresentation",
-    "PixelSpacing",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "Rows",
-    "SOPClassUID",
-    "SamplesPerPixel",
-    "SeriesDescription",
-    "SeriesInstanceUID",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-]
-_REQUIRED = (
-    "SeriesInstanceUID",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-)
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # not yet among pydicom's
-_SEGMENTATIONS = frozenset({SegmentationStorage, _LABEL_MAP_SEGMENTATION})
-_DERIVED_CLASSES = _SEGMENTATIONS | {RTDoseStorage}  # have rows and columns, yet are no scan
-_LABEL_CLASSES = _SEGMENTATIONS | {SurfaceSegmentationStorage, RTStructureSetStorage}
-_READING_ERRORS = (
-    InvalidDicomError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    OSError,
-    ValueError,
-    KeyError,
-    TypeError,
-    NotImplementedError,  # what pydicom raises for a value representation that it does not know
-    BytesLengthException,
+_LABEL_CLASSES = frozenset(
+    {SegmentationStorage, _LABEL_MAP_SEGMENTATION, SurfaceSegmentationStorage, RTStructureSetStorage}
 )
-_MAX_BITS = 32
-_PIXEL_DATA_TAG = (0x7FE0, 0x0010)
-_UNDEFINED_LENGTH = 0xFFFFFFFF
+_VOLUME_CLASSES = frozenset({EnhancedUSVolumeStorage})  # scans, though their names do not say image
+_CAPTURE_CLASSES = frozenset(
+    {
+        SecondaryCaptureImageStorage,
+        MultiFrameSingleBitSecondaryCaptureImageStorage,
+        MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 
 
 @dataclass(frozen=True)
-class DicomSlice:
-    """One single-frame image file of a series.
+class LeftOut:
+    """A DICOM file that lies beside a series and is none of its slices.
 
-    Args:
+    Attributes:
         path: the file.
-        series_uid: SeriesInstanceUID.
-        modality: CT, MR, ...
-        description: SeriesDescription, may be empty.
-        rows: pixels along y.
-        columns: pixels along x.
-        spacing_xy_mm: distance between pixel centres along x and along y.
-        position_lps: (3,), LPS mm of the first pixel's centre.
-        orientation_lps: (6,), LPS unit vectors along x (a row) and along y (a column).
-        thickness_mm: SpacingBetweenSlices, else SliceThickness, else None.
-        slope: RescaleSlope, 1 if absent.
-        intercept: RescaleIntercept, 0 if absent.
-        is_hounsfield: a CT whose header has both, with RescaleType HU or none: what they give is HU.
-        stored_range: smallest and largest value that the stored bits can hold.
-        pixel_bytes: bytes of the uncompressed pixels.
-        is_compressed: encapsulated or deflated: GDCM itself refuses what is cut short.
-        held_bytes: pixel data that the file really holds.
+        reason: what the file is, for people.
     """
 
     path: Path
-    series_uid: str
-    modality: str
-    description: str
-    rows: int
-    columns: int
-    spacing_xy_mm: tuple[float, float]
-    position_lps: FloatArray
-    orientation_lps: FloatArray
-    thickness_mm: float | None
-    slope: float
-    intercept: float
-    is_hounsfield: bool
-    stored_range: tuple[int, int]
-    pixel_bytes: int
-    is_compressed: bool
-    held_bytes: int
-
-    def check_pixel_bytes(self) -> None:
-        """Refuse uncompressed pixels that are fewer than rows x columns; GDCM would fill them in silence.
-
-        Raises:
-            SegpipeError: naming both lengths in bytes.
-        """
-        if not self.is_compressed and self.held_bytes < self.pixel_bytes:
-            raise SegpipeError(
-                f"{self.path}: pixel data truncated: {self.held_bytes} bytes, {self.rows} x {self.columns} "
-                f"pixels need {self.pixel_bytes}; copy the file again from its source"
-            )
+    reason: str
 
 
 @dataclass(frozen=True)
-class DicomImage:
-    """One image file before anything is demanded of its header.
+class SeriesFiles:
+    """The files of one image series of a folder.
 
-    Args:
-        path: the file.
-        header: the few tags that segpipe uses.
-        held_bytes: pixel data that the file really holds.
+    Attributes:
+        uid: SeriesInstanceUID.
+        files: the images that carry it, in the order of file names.
+        left_out: what lies beside them: objects that are no image, screen shots and localisers.
     """
 
-    path: Path
-    header: pydicom.FileDataset
-    held_bytes: int
-
-    def slice(self) -> DicomSlice:
-        """Return what one slice of a series must say of itself.
-
-        Raises:
-            SegpipeError: multi-frame, colour, a lookup table in place of a slope, or tags that are missing
-                or no numbers.
-        """
-        return _slice(self.path, self.header, self.held_bytes)
+    uid: str
+    files: list[DicomFile]
+    left_out: tuple[LeftOut, ...]
 
 
-def dicom_images(folder: Path) -> dict[str, list[DicomImage]]:
-    """Read the headers of all images in a folder, in the order of file names; not of folders below it.
+def series_files(folder: Path, series_uid: str | None = None) -> SeriesFiles:
+    """Choose the one image series of a folder, or the one that `series_uid` names; not of folders below it.
 
-    Objects that are no scan (structure sets, segmentations, doses, reports) are left out.
+    Left out are objects that are no scan (structure sets, segmentations, doses, reports, presentation states), and
+    beside images with a place in the patient also screen shots (secondary captures and colour pictures without
+    place) and localisers. A damaged file is left out only where its kind is certain.
 
-    Returns:
-        SeriesInstanceUID -> the images that carry it ("" where the tag is missing).
+    Args:
+        folder: holds the files, under any names.
+        series_uid: SeriesInstanceUID, needed only where the folder has several image series.
 
     Raises:
-        SegpipeError: no image there, or a file whose header cannot be read.
+        SegpipeError: no image there, several series, no series of that UID, an image without SeriesInstanceUID, or a
+            file that may be a slice and whose header cannot be read.
     """
     paths = dicom_files(folder)
     if not paths:
         raise SegpipeError(
             f"{folder}: no DICOM file there; give the folder that holds the files of one series"
         )
-    found = [DicomImage(path, *_read(path)) for path in paths]
-    images = [image for image in found if _is_image(image.header)]
+    images: list[DicomFile] = []
+    others: list[DicomFile | LeftOut] = []
+    for path in paths:
+        file = _read(path)
+        is_image = isinstance(file, DicomFile) and _is_image(file)
+        (images if is_image else others).append(file)  # type: ignore[arg-type]  # an image is a DicomFile
+    series_of_images = {file.text("SeriesInstanceUID") for file in images if "Rows" in file.header}
+    for file in [file for file in images if _is_private_object(file, series_of_images)]:
+        images.remove(file)
+        others.append(file)
     if not images:
-        modalities = ", ".join(sorted({str(image.header.get("Modality", "unknown")) for image in found}))
+        kinds = sorted({_modality(file) for file in others})
         raise SegpipeError(
-            f"{folder}: holds no image series, only DICOM objects of modality {modalities}; give the "
+            f"{folder}: holds no image series, only DICOM objects of modality {', '.join(kinds)}; give the "
             "folder of the images they belong to"
         )
-    by_uid: dict[str, list[DicomImage]] = {}
-    for image in images:
-        by_uid.setdefault(str(image.header.get("SeriesInstanceUID", "")), []).append(image)
-    return by_uid
+    _refuse_slices_among(others, series_of_images)
+    by_uid = _by_uid(images)
+    _refuse_without_uid(folder, by_uid)
+    if series_uid is not None and series_uid not in by_uid:
+        raise SegpipeError(f"{folder}: no image series {series_uid} there; choose one of: {_listing(by_uid)}")
+    considered = images if series_uid is None else by_uid[series_uid]
+    kept, pictures = _without_pictures(considered)
+    remaining = _by_uid(kept)
+    if len(remaining) > 1:
+        raise SegpipeError(
+            f"{folder}: {len(remaining)} image series in one folder, must be one; choose with --series-uid "
+            f"(series_uid in YAML) or move them apart: {_listing(remaining)}"
+        )
+    ((uid, files),) = remaining.items()
+    return SeriesFiles(uid, files, (*(_left_out(file) for file in others), *pictures))
+
+
+def left_out_files(folder: Path, series_uid: str | None = None) -> tuple[LeftOut, ...]:
+    """Return the DICOM files of a folder that reading its series leaves out; same arguments and errors."""
+    return series_files(folder, series_uid).left_out
 
 
 def holds_images(folder: Path) -> bool:
@@ -191,10 +134,10 @@ def holds_images(folder: Path) -> bool:
     """
     for path in dicom_files(folder):
         try:
-            header, _ = _read(path)
+            file = _read(path)
+            if isinstance(file, DicomFile) and _is_image(file) and not _is_private_object(file, set()):
+                return True
         except SegpipeError:
-            return True
-        if _is_image(header):
             return True
     return False
 
@@ -202,14 +145,17 @@ def holds_images(folder: Path) -> bool:
 def holds_labels(path: Path) -> bool:
     """Say whether a DICOM file holds labels or contours: a segmentation or structure set."""
     try:
-        header, _ = _read(path)
+        file = _read(path)
     except SegpipeError:
         return False
-    return str(header.get("SOPClassUID", "")) in _LABEL_CLASSES
+    return isinstance(file, DicomFile) and file.sop_class in _LABEL_CLASSES
 
 
 def dicom_files(folder: Path) -> list[Path]:
     """List the DICOM files directly in a folder, sorted by name, without hidden files and the DICOMDIR index.
+
+    A file that is named as a DICOM file beside it, but for its numbers (IM0002 beside IM0001), counts as one: it may
+    be a slice that was cut short.
 
     Raises:
         SegpipeError: the folder or a file in it cannot be opened.
@@ -220,141 +166,121 @@ def dicom_files(folder: Path) -> list[Path]:
         raise SegpipeError(
             f"{folder}: cannot be read ({error.strerror}); check the path and permissions"
         ) from error
-    return [
+    candidates = [
         path
         for path in entries
-        if not path.name.startswith(".")
-        and path.name.upper() != "DICOMDIR"
-        and path.is_file()
-        and is_dicom_file(path)
+        if not path.name.startswith(".") and path.name.upper() != "DICOMDIR" and path.is_file()
     ]
+    certain = {path for path in candidates if is_dicom_file(path)}
+    patterns = {_pattern(path) for path in certain if any(map(str.isdigit, path.name))}
+    return [path for path in candidates if path in certain or _pattern(path) in patterns]
 
 
-def _is_image(header: pydicom.Dataset) -> bool:
-    return "Rows" in header and str(header.get("SOPClassUID", "")) not in _DERIVED_CLASSES
+def _pattern(path: Path) -> str:
+    return re.sub(r"\d+", "#", path.name)
 
 
-def _read(path: Path) -> tuple[pydicom.FileDataset, int]:
-    """Return the header and how many bytes of pixel data the file really holds."""
+def _read(path: Path) -> DicomFile | LeftOut:
+    """Read a header, or return a damaged file that is certainly no image."""
     try:
-        with path.open("rb") as file:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_TAGS))
-            start = file.tell()
-            element = file.read(12)
-            held = file.seek(0, 2) - start
-        for stored in header:  # pydicom converts a value when it is asked for: here, where errors are caught
-            stored.value  # noqa: B018
-        syntax = _transfer_syntax(header)
-    except _READING_ERRORS as error:
+        return read_dicom_file(path)
+    except SegpipeError:
+        kind = stated_class(path)
+        if not _is_no_image(kind):
+            raise
+        return LeftOut(path, f"{kind.name}, cannot be read")
+
+
+def _is_no_image(kind: str) -> bool:
+    name = UID(kind).name
+    return "Storage" in name and "Image" not in name and kind not in _VOLUME_CLASSES
+
+
+def _is_image(file: DicomFile) -> bool:
+    return not _is_no_image(file.sop_class)
+
+
+def _is_private_object(file: DicomFile, series_of_images: Collection[str]) -> bool:
+    """Say whether a file is of a kind that only its vendor knows, without pixels and in a series of its own."""
+    is_known = not file.sop_class or UID(file.sop_class).name != file.sop_class
+    uid = file.text("SeriesInstanceUID")
+    return not is_known and "Rows" not in file.header and bool(uid) and uid not in series_of_images
+
+
+def _refuse_slices_among(others: Sequence[DicomFile | LeftOut], series_of_images: Collection[str]) -> None:
+    """Refuse what says of itself that it is no image, and by its other tags is a slice of a series."""
+    for file in others:
+        if not isinstance(file, DicomFile) or file.text("SeriesInstanceUID") not in series_of_images:
+            continue
+        if len(file.stated_classes) > 1 or all(tag in file.header for tag in _PLACE):
+            raise SegpipeError(
+                f"{file.path}: SOPClassUID {file.sop_class} ({file.sop_class.name}) is no image, but the file has a "
+                "place among the slices of its series; export it again, or move it to another folder"
+            )
+
+
+def _by_uid(files: Iterable[DicomFile]) -> dict[str, list[DicomFile]]:
+    by_uid: dict[str, list[DicomFile]] = {}
+    for file in files:
+        by_uid.setdefault(file.text("SeriesInstanceUID"), []).append(file)
+    return by_uid
+
+
+def _refuse_without_uid(folder: Path, by_uid: dict[str, list[DicomFile]]) -> None:
+    files = by_uid.get("", [])
+    for file in files:
+        if file.fault:
+            raise SegpipeError(f"{file.path}: {file.fault}")
+    if files:
         raise SegpipeError(
-            f"{path}: not a readable DICOM file ({error or type(error).__name__}); remove it or copy it again"
-        ) from error
-    if len(element) == 12 and not syntax.is_deflated:
-        order = "<" if syntax.is_little_endian else ">"
-        explicit = not syntax.is_implicit_VR
-        header_bytes = 12 if explicit else 8
-        tag = struct.unpack(f"{order}HH", element[:4])
-        declared = struct.unpack(f"{order}I", element[8:12] if explicit else element[4:8])[0]
-        held -= header_bytes
-        if tag == _PIXEL_DATA_TAG and declared != _UNDEFINED_LENGTH:
-            held = min(held, declared)
-    return header, held
-
-
-def _transfer_syntax(header: pydicom.FileDataset) -> UID:
-    syntax = UID(str(header.file_meta.get("TransferSyntaxUID", "1.2.840.10008.1.2")))
-    if not syntax.is_transfer_syntax:
-        raise ValueError(f"TransferSyntaxUID {syntax} is none")
-    return syntax
-
-
-def _slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSlice:
-    try:
-        return _checked_slice(path, header, held_bytes)
-    except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise SegpipeError(
-            f"{path}: header value that is no number or is out of range ({error}); export the series again"
-        ) from error
-
-
-def _checked_slice(path: Path, header: pydicom.FileDataset, held_bytes: int) -> DicomSlice:
-    frames = int(header.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise SegpipeError(
-            f"{path}: a multi-frame file ({frames} frames): segpipe reads series of one slice a file; "
-            "convert it first, for instance to NIfTI"
+            f"{folder}: SeriesInstanceUID (0020,000E) is missing or empty in "
+            f"{shown(file.path.name for file in files)}, so that their series is unknown; write one UID into all "
+            "slices of a series (dcmodify -i), or export the series again"
         )
-    missing = [tag for tag in _REQUIRED if header.get(tag) in (None, "")]
-    if missing:
-        raise SegpipeError(
-            f"{path}: tags {', '.join(missing)} missing, so its place in the patient is unknown; export "
-            "the series again, or convert a plain picture to PNG"
-        )
-    samples = int(header.get("SamplesPerPixel") or 1)
-    if samples != 1 or "ModalityLUTSequence" in header:
-        what = f"{samples} values a pixel" if samples != 1 else "a modality lookup table"
-        raise SegpipeError(
-            f"{path}: {what}: must be one value a pixel, scaled by slope and intercept; export the "
-            "original series"
-        )
-    syntax = _transfer_syntax(header)
-    allocated = int(header.BitsAllocated)
-    slope = _number(header, "RescaleSlope", 1.0)
-    if slope == 0:
-        raise ValueError("RescaleSlope 0")
-    return DicomSlice(
-        path=path,
-        series_uid=str(header.SeriesInstanceUID),
-        modality=str(header.get("Modality", "unknown modality")),
-        description=str(header.get("SeriesDescription", "")),
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        spacing_xy_mm=(float(header.PixelSpacing[1]), float(header.PixelSpacing[0])),
-        position_lps=_vector(header.ImagePositionPatient, 3),
-        orientation_lps=_vector(header.ImageOrientationPatient, 6),
-        thickness_mm=_thickness(header),
-        slope=slope,
-        intercept=_number(header, "RescaleIntercept", 0.0),
-        is_hounsfield=_is_hounsfield(header),
-        stored_range=_stored_range(header),
-        pixel_bytes=int(header.Rows) * int(header.Columns) * allocated // 8,
-        is_compressed=syntax.is_compressed or syntax.is_deflated,
-        held_bytes=held_bytes,
+
+
+def _without_pictures(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[LeftOut]]:
+    """Part slices from screen shots and localisers, where both are there."""
+    kept, left_out = list(files), []
+    for is_picture, reason in (
+        (_is_screen_shot, "picture without a place in the patient"),
+        (_is_localiser, "localiser"),
+    ):
+        slices = [file for file in kept if not is_picture(file)]
+        if slices and len(slices) < len(kept):
+            left_out += [
+                LeftOut(file.path, f"{_describe(file)}: {reason}") for file in kept if is_picture(file)
+            ]
+            kept = slices
+    return kept, left_out
+
+
+def _is_screen_shot(file: DicomFile) -> bool:
+    if file.fault or any(file.text(tag) for tag in _PLACE):
+        return False
+    is_colour = file.text("SamplesPerPixel") not in ("", "1")
+    return is_colour or set(file.stated_classes) <= _CAPTURE_CLASSES
+
+
+def _is_localiser(file: DicomFile) -> bool:
+    return not file.fault and "LOCALIZER" in (file.header.get("ImageType") or ())
+
+
+def _left_out(file: DicomFile | LeftOut) -> LeftOut:
+    return file if isinstance(file, LeftOut) else LeftOut(file.path, _describe(file))
+
+
+def _describe(file: DicomFile) -> str:
+    return f"{file.sop_class.name or 'object of unknown kind'} ({_modality(file)})"
+
+
+def _modality(file: DicomFile | LeftOut) -> str:
+    return "unknown" if isinstance(file, LeftOut) else file.text("Modality") or "unknown"
+
+
+def _listing(by_uid: dict[str, list[DicomFile]]) -> str:
+    return "; ".join(
+        f"{uid} ({counted(len(files), 'file')}, {files[0].text('Modality') or 'unknown modality'}, "
+        f"{files[0].text('SeriesDescription') or 'no description'})"
+        for uid, files in sorted(by_uid.items())
     )
-
-
-def _is_hounsfield(header: pydicom.FileDataset) -> bool:
-    scaled = all(header.get(tag) not in (None, "") for tag in ("RescaleSlope", "RescaleIntercept"))
-    return scaled and header.get("Modality") == "CT" and str(header.get("RescaleType") or "HU") == "HU"
-
-
-def _vector(values: Any, length: int) -> FloatArray:
-    vector = np.array([float(value) for value in values], np.float64)
-    if vector.shape != (length,) or not np.isfinite(vector).all():
-        raise ValueError(f"{list(values)}, {length} finite numbers needed")
-    return vector
-
-
-def _number(header: pydicom.Dataset, tag: str, default: float) -> float:
-    value = header.get(tag)
-    number = default if value in (None, "") else float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{tag} {number}")
-    return number
-
-
-def _thickness(header: pydicom.Dataset) -> float | None:
-    for tag in ("SpacingBetweenSlices", "SliceThickness"):
-        value = abs(_number(header, tag, 0.0))
-        if value > 0:
-            return value
-    return None
-
-
-def _stored_range(header: pydicom.Dataset) -> tuple[int, int]:
-    bits = int(header.get("BitsStored") or header.BitsAllocated)
-    if not 1 <= bits <= _MAX_BITS:
-        raise ValueError(f"BitsStored {bits}")
-    if int(header.get("PixelRepresentation") or 0) == 1:
-        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    return 0, (1 << bits) - 1

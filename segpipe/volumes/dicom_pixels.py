@@ -1,0 +1,145 @@
+"""The pixels of one slice: stored values as the file means them, then slope and intercept.
+
+GDCM, which ITK reads DICOM with, inverts MONOCHROME1 and scales by its own rules. So pixels that are not compressed
+are taken from the file, and GDCM unpacks compressed ones from a copy with a plain header.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk  # noqa: N813 - the name all its users know
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import (
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes.dicom_file import read_pixel_bytes, trailing_fault
+from segpipe.volumes.dicom_slice import DicomSlice
+from segpipe.volumes.volume import VoxelArray
+
+_ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_JPEG_END = b"\xff\xd9"
+
+
+def read_intensities(slice_: DicomSlice, dtype: np.dtype[Any]) -> VoxelArray:
+    """Read one slice's pixels and scale them by its own slope and intercept.
+
+    Args:
+        slice_: its header.
+        dtype: of the intensities; holds all values that the stored bits can give.
+
+    Returns:
+        (x, y) of `dtype`.
+
+    Raises:
+        SegpipeError: the pixels are cut short, damaged, or hold bits that the header does not explain.
+    """
+    stored = _unpacked(slice_) if slice_.is_compressed else _native(slice_)
+    if slice_.is_inverted:
+        stored = sum(slice_.stored_range) - stored
+    if np.issubdtype(dtype, np.integer):
+        values = stored * int(slice_.slope) + int(slice_.intercept)
+    else:
+        values = stored * slice_.slope + slice_.intercept
+    array: VoxelArray = values.astype(dtype).reshape(slice_.rows, slice_.columns).T
+    return array
+
+
+def _native(slice_: DicomSlice) -> VoxelArray:
+    """Return the stored values of uncompressed pixels, flat, as int64."""
+    raw = read_pixel_bytes(slice_.path, slice_.pixels)[: slice_.pixel_bytes]
+    order = "<" if slice_.pixels.is_little_endian else ">"
+    width = slice_.bits_allocated // 8
+    if width == 1 and slice_.pixels.is_words and order == ">":
+        raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
+    cells = np.frombuffer(raw, f"{order}u{width}").astype(np.int64)
+    bits = slice_.bits_stored
+    values = cells & ((1 << bits) - 1)
+    if slice_.is_signed:
+        values -= (values >> (bits - 1)) << bits
+    other_bits = (cells >> bits) != 0
+    if slice_.is_signed:
+        extended = values & ((1 << slice_.bits_allocated) - 1)
+        other_bits &= cells != extended
+    if other_bits.any() and not slice_.has_overlay_bits:
+        raise SegpipeError(
+            f"{slice_.path}: {int(other_bits.sum())} pixels hold bits above BitsStored {bits} (of BitsAllocated "
+            f"{slice_.bits_allocated}), and no overlay explains them; export the original series"
+        )
+    return values
+
+
+def _unpacked(slice_: DicomSlice) -> VoxelArray:
+    """Return the stored values of compressed pixels, flat, as int64."""
+    fragments = _fragments(slice_)
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = "1.2"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = slice_.syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = slice_.rows, slice_.columns, 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored = slice_.bits_allocated, slice_.bits_stored
+    dataset.HighBit, dataset.PixelRepresentation = slice_.bits_stored - 1, int(slice_.is_signed)
+    dataset.PixelData = fragments
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as plain:
+        dataset.save_as(plain, enforce_file_format=True)
+        plain.flush()
+        reader.SetFileName(plain.name)
+        try:
+            array: VoxelArray = sitk.GetArrayFromImage(reader.Execute())
+        except RuntimeError as error:
+            raise SegpipeError(
+                f"{slice_.path}: pixels compressed as {slice_.syntax.name} cannot be unpacked; export the series "
+                "again, uncompressed"
+            ) from error
+    low, high = slice_.stored_range
+    if array.size != slice_.rows * slice_.columns or not low <= array.min() <= array.max() <= high:
+        raise SegpipeError(
+            f"{slice_.path}: unpacking gives {array.size} pixels of {array.min()} to {array.max()}, and Rows x Columns "
+            f"{slice_.rows} x {slice_.columns} and BitsStored {slice_.bits_stored} ask for "
+            f"{slice_.rows * slice_.columns} of {low} to {high}; export the series again"
+        )
+    return array.reshape(-1).astype(np.int64)
+
+
+def _fragments(slice_: DicomSlice) -> bytes:
+    """Return the fragments of the compressed pixels as they lie in the file, without the mark of their end."""
+    held = read_pixel_bytes(slice_.path, slice_.pixels)
+    at, stream = 0, b""
+    while True:
+        if len(held) < at + 8:
+            raise SegpipeError(
+                f"{slice_.path}: pixel data truncated: the file ends within the compressed pixels, {len(held)} bytes "
+                "after their start; copy the file again from its source"
+            )
+        group, element, length = struct.unpack("<HHI", held[at : at + 8])
+        if (group, element) == _SEQUENCE_END:
+            break
+        if (group, element) != _ITEM:
+            raise SegpipeError(
+                f"{slice_.path}: compressed pixel data without item tag at byte {slice_.pixels.offset + at}; export "
+                "the series again"
+            )
+        if at > 0:  # the first item is the table of offsets
+            stream += held[at + 8 : at + 8 + length]
+        at += 8 + length
+    fault = trailing_fault(held[at + 8 :], slice_.pixels)
+    if not fault and slice_.syntax != RLELossless and not stream.rstrip(b"\0").endswith(_JPEG_END):
+        fault = "the compressed pixels have no end mark, so that some are missing; export the series again"
+    if fault:
+        raise SegpipeError(f"{slice_.path}: {fault}")
+    return held[:at]
