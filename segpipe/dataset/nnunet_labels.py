@@ -64,9 +64,9 @@ def nnunet_labels(labels: Any, where: Path) -> tuple[dict[int, str] | None, str]
     return names, ""
 
 
-def _values(name: str, stored: object, where: Path) -> list[int]:
+def _values(name: str, stored: Any, where: Path) -> list[int]:
     """Return the distinct values of a name, in the order of the file."""
-    found = stored if isinstance(stored, list) else [stored]
+    found: list[Any] = stored if isinstance(stored, list) else [stored]
     if not found or not all(map(_is_number, found)):
         raise SegpipeError(
             f"{where}: labels: {name} has the value {stored!r}, must be a whole number; write name: value"
