@@ -253,7 +253,8 @@ class ScanRule:
         if self.slice_size is not None and grid.spatial_dims == 2 and grid.size != self.slice_size:
             raise SegpipeError(
                 f"{header.path}: a slice of {grid.size} pixels where {self.slice_size} is wanted (x, y): without "
-                "a spacing, size is scale; resample it, or use weights and a --slice_size that fit"
+                "a spacing, size is scale; resample it, or use weights and a --slice_size (segpipe predict: --set "
+                "slice_size=[...]) that fit"
             )
 
 

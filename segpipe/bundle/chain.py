@@ -173,7 +173,8 @@ class Segmenter:
             except CannotStreamError as reason:
                 if wanted:
                     raise SegpipeError(
-                        f"probabilities and entropy are not to be had of this bundle: {reason}; leave them out"
+                        f"this bundle cannot produce probabilities and entropy: {reason}; leave out "
+                        "--probabilities and --entropy"
                     ) from reason
                 return self._by_monai(image, grid, str(reason), watched)
             scored: Iterable[Band] = concatenated([first], bands)

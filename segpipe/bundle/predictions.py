@@ -77,13 +77,15 @@ class PredictOptions:
         """
         choose_precision(self.precision, torch.device("cpu"))
         FlipInferer(None, self.flips or ())
-        for name, count in (("batch_size", self.batch_size), ("jobs", self.jobs)):
+        for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")
         if self.skip_empty is not None and not 0 <= self.skip_empty < 1:
-            raise SegpipeError(f"skip_empty is {self.skip_empty:g}, must be from 0 to below 1")
+            raise SegpipeError(
+                f"--skip-empty (skip_empty in Python) is {self.skip_empty:g}, must be from 0 to below 1"
+            )
         if self.format in (VolumeFormat.DICOM, VolumeFormat.JPEG):
-            raise SegpipeError(f"format is {self.format.name}: label maps are not written in it")
+            raise SegpipeError(f"--format is {self.format.name}: label maps are not written in it")
 
     def recipe(self, bundle: OpenBundle) -> str:
         """Hash all that outputs depend on but the scan."""

@@ -217,7 +217,8 @@ def _require_same_scale(path: Path, slice_size: Any, parser: ConfigParser) -> No
     if slice_size is not None and wanted is not None and slice_size != wanted:
         raise SegpipeError(
             f"{path}: was trained on slices of {slice_size} pixels, slice_size is {wanted}: another scale; use slices "
-            "of that size with --slice_size and --window_size, or other weights"
+            "of that size with --slice_size and --window_size (segpipe predict: --set slice_size=[...] and --set "
+            "window_size=[...]), or other weights"
         )
 
 

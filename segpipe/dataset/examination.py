@@ -116,7 +116,7 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
         if found != expected:
             message = (
                 f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
-                "check without checksums if this copy is meant"
+                "give --no-checksums (checksums: false in YAML) if this copy is meant"
             )
             findings.append(Finding("error", case.case, path, message))
     return findings

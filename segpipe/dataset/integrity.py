@@ -58,8 +58,8 @@ def examine_cases(
         check_same_labels(table, manifest.labels)
     if not is_folder(dataset_dir):
         raise SegpipeError(
-            f"{manifest.name}: dataset_dir {dataset_dir} is no folder; give the one in which the manifest's paths "
-            f"({cases[0].images[0] if cases else 'of its files'}) begin"
+            f"{manifest.name}: --dataset-dir (dataset_dir in YAML) {dataset_dir} is no folder; give the one in which "
+            f"the manifest's paths ({cases[0].images[0] if cases else 'of its files'}) begin"
         )
     examine = partial(
         examine_case,

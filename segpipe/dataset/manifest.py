@@ -232,7 +232,9 @@ def with_groups(manifest: Manifest, groups: Mapping[str, Sequence[str]]) -> Mani
     for group, members in groups.items():
         for member in map(same_name, members):
             if member in group_of:
-                raise SegpipeError(f"groups: {member} is in {group_of[member]} and in {group}; leave one")
+                raise SegpipeError(
+                    f"--group (groups in YAML): {member} is in {group_of[member]} and in {group}; leave one"
+                )
             group_of[member] = group
     names = {same_name(name) for name in manifest.labels.values()}
     for wrong, what in (
@@ -241,8 +243,8 @@ def with_groups(manifest: Manifest, groups: Mapping[str, Sequence[str]]) -> Mani
     ):
         if wrong:
             raise SegpipeError(
-                f"{manifest.name}: groups: {', '.join(sorted(wrong))} {what} ({', '.join(manifest.labels.values())}); "
-                "correct the names"
+                f"{manifest.name}: --group (groups in YAML): {', '.join(sorted(wrong))} {what} "
+                f"({', '.join(manifest.labels.values())}); correct the names"
             )
     labels = {value: group_of.get(same_name(name), name) for value, name in manifest.labels.items()}
     return replace(manifest, labels=labels)

@@ -45,7 +45,7 @@ def scored_part(manifest: Manifest, split: str, part: str | None = None) -> Scor
     else:
         if part is not None:
             raise SegpipeError(
-                f"part {part} asked for of {split}, which is no named split of {manifest.name}; leave it out"
+                f"--part {part} asked for of {split}, which is no named split of {manifest.name}; leave it out"
             )
         name, about = split, ""
         if split == TEST:

@@ -63,7 +63,7 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
         super().__init__()
         if len(set(flips)) < len(flips) or any(not isinstance(axis, int) or axis < 0 for axis in flips):
             raise SegpipeError(
-                f"flips are {list(flips)}; each must be an axis, from 0, and none may come twice"
+                f"--mirror (flips in YAML) is {list(flips)}; each must be an axis, from 0, and none may come twice"
             )
         self.inferer = inferer
         self.flips = tuple(flips)
@@ -79,13 +79,14 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             axes = window.ndim - 2
             if any(axis >= axes for axis in self.flips):
                 raise SegpipeError(
-                    f"flips are {list(self.flips)}, but the network's input has the axes 0 to {axes - 1}"
+                    f"--mirror (flips in YAML) is {list(self.flips)}, but the network's input has the axes 0 to "
+                    f"{axes - 1}"
                 )
             total = network(window, *network_args, **network_kwargs)
             if not isinstance(total, torch.Tensor):
                 raise SegpipeError(
-                    f"flips are {list(self.flips)}, but the network answers with a {type(total).__name__}, of which no "
-                    "mean is to be had; leave them out"
+                    f"--mirror (flips in YAML) is {list(self.flips)}, but the network answers with a "
+                    f"{type(total).__name__}, of which there is no mean; leave it out"
                 )
             for count in range(1, len(self.flips) + 1):
                 for chosen in combinations(self.flips, count):

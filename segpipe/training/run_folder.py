@@ -22,6 +22,7 @@ from segpipe.files import discard_remains, json_sha256, write_json, write_text
 from segpipe.provenance import commit, package_versions
 
 # ids that say where and how a run goes, not what comes out of it
+_NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
 
 
@@ -65,11 +66,11 @@ class RunFolder:
             SegpipeError: it was given no name and is not started, or the name is not one folder's.
         """
         if self._run_name is None:
-            raise SegpipeError("the run has no name; give --run_name NAME")
+            raise SegpipeError(f"the run has no name; give {_NAME_TYPED}")
         if Path(self._run_name).name != self._run_name or self._run_name in ("", ".."):
             raise SegpipeError(
                 f"run_name is {self._run_name!r}, must be the name of one folder below {self.output_dir}; "
-                "choose the place by --output_dir"
+                "choose the place by --output_dir (segpipe train: output_dir=DIR)"
             )
         return self.output_dir / self._run_name
 
@@ -173,17 +174,21 @@ class RunFolder:
             self.path.mkdir(parents=True)
         except FileExistsError as error:
             raise SegpipeError(
-                f"{self.path}: this run exists; go on with it by --resume True, or choose another --run_name"
+                f"{self.path}: this run exists; go on with it by --resume True (segpipe train: resume=true), or choose "
+                f"another name with {_NAME_TYPED}"
             ) from error
         except OSError as error:
             raise SegpipeError(
-                f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir"
+                f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir (segpipe train: "
+                "output_dir=DIR)"
             ) from error
 
     def _require_same_experiment(self) -> None:
         recorded = self.path / "configuration.yaml"
         if not recorded.is_file():
-            raise SegpipeError(f"{self.path}: nothing to resume: no such run; leave out --resume")
+            raise SegpipeError(
+                f"{self.path}: nothing to resume: no such run; leave out --resume (segpipe train: resume=true)"
+            )
         then = _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8")))
         now = self._experiment
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
@@ -197,7 +202,9 @@ class RunFolder:
     def _agree_on_name(self) -> None:
         if self._run_name is None:
             if self.resume:
-                raise SegpipeError("--resume True needs the run's name; give --run_name NAME")
+                raise SegpipeError(
+                    f"--resume True (segpipe train: resume=true) needs the run's name; give {_NAME_TYPED}"
+                )
             self._run_name = f"{datetime.now():%Y%m%d-%H%M%S}"
         if dist.is_available() and dist.is_initialized():
             names = [self._run_name]

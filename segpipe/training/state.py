@@ -150,7 +150,7 @@ class TrainingState:
         if state["epoch"] >= state["max_epochs"] or state["stopped_early"]:
             raise SegpipeError(
                 f"{path.parent}: this run is finished, after epoch {state['epoch']} of "
-                f"{state['max_epochs']}; choose another --run_name to train again"
+                f"{state['max_epochs']}; choose another --run_name (segpipe train: run_name=NAME) to train again"
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -68,7 +68,7 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         if self.intensity == "uint8" and not (low >= 0 and high <= 255):
             raise SegpipeError(
                 f"{file}: intensity is uint8, but voxels go from {low:g} to {high:g}, must be 0 to 255; use "
-                "--intensity hu or auto"
+                "--intensity hu or auto (segpipe predict: --set intensity=hu; in YAML: intensity)"
             )
         if self.intensity != "auto":
             return self.intensity
@@ -79,7 +79,8 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         raise SegpipeError(
             f"{file}: {str(image.dtype).removeprefix('torch.')} voxels from {low:g} to {high:g}: neither 8-bit "
             f"nor HU (below 0 for air or fat, over at least {_LEAST_RANGE_HU}), nor DICOM CT with RescaleSlope and "
-            "RescaleIntercept; say which with --intensity uint8 or --intensity hu, or store HU"
+            "RescaleIntercept; say which with --intensity uint8 or --intensity hu (segpipe predict: --set "
+            "intensity=hu; in YAML: intensity), or store HU"
         )
 
 

@@ -321,7 +321,7 @@ class TestSeveralNetworksAndMirrorImages:
         segmenter, image, grid = opened(root, scan, flips=(3,))
 
         with pytest.raises(
-            SegpipeError, match=r"flips are \[3\], but the network's input has the axes 0 to 2"
+            SegpipeError, match=r"flips in YAML\) is \[3\], but the network's input has the axes 0 to 2"
         ):
             segmenter.segment(image, grid)
 
@@ -466,7 +466,8 @@ class TestProbabilitiesAndEntropy:
         probabilities = None if entropy else np.zeros((3, *grid.size), np.float16)
 
         with pytest.raises(
-            SegpipeError, match="are not to be had of this bundle: its postprocessing is Invertd"
+            SegpipeError,
+            match="this bundle cannot produce probabilities and entropy: its postprocessing is Invertd",
         ):
             segmenter.segment(image, grid, entropy=entropy, probabilities=probabilities)
 

@@ -137,7 +137,10 @@ def test_parts(score, tmp_path, options, name, cases):
         ({"split": "7"}, "there is no fold 7; the manifest has 0, 1"),
         ({"split": "article"}, "there is no split 'article'"),
         ({"split": "0", "part": "test"}, "part test asked for of 0, which is no named split"),
-        ({"groups": {"any": ["nothing"]}}, "groups: nothing are not among the manifest's classes"),
+        (
+            {"groups": {"any": ["nothing"]}},
+            r"--group \(groups in YAML\): nothing are not among the manifest's classes",
+        ),
         ({"groups": {"any": ["posterior"]}}, "labels differ"),
         ({"precision": "double"}, "precision"),
         ({"tolerance_mm": -1.0}, "tolerance -1 mm"),

@@ -177,17 +177,23 @@ REFUSED = [
     (["--mirror", ""], "--mirror is ''; must be axes such as 0,1,2, or none"),
     (["--mirror", "0,,1"], "--mirror is '0,,1'; must be axes such as 0,1,2, or none"),
     (["--mirror", "0.5"], "--mirror is '0.5'; must be axes such as 0,1,2, or none"),
-    (["--mirror", "1,1"], "flips are [1, 1]; each must be an axis, from 0, and none may come twice"),
-    (["--mirror", "-1"], "flips are [-1]; each must be an axis, from 0, and none may come twice"),
+    (
+        ["--mirror", "1,1"],
+        "--mirror (flips in YAML) is [1, 1]; each must be an axis, from 0, and none may come twice",
+    ),
+    (
+        ["--mirror", "-1"],
+        "--mirror (flips in YAML) is [-1]; each must be an axis, from 0, and none may come twice",
+    ),
     (["--set", "intensity"], "--set intensity: must be ID=VALUE, such as --set intensity=hu"),
     (["--set", "=hu"], "--set =hu: must be ID=VALUE, such as --set intensity=hu"),
     (["--set", "roi_size=[64, 64"], "--set roi_size=[64, 64: [64, 64 is no YAML: while parsing a flow"),
     (["--format", "dcm"], "suffix 'dcm': no known format; use one of .nii.gz, .nii, .mhd"),
-    (["--format", "jpg"], "format is JPEG: label maps are not written in it"),
+    (["--format", "jpg"], "--format is JPEG: label maps are not written in it"),
     (["--precision", "fp16"], "precision 'fp16' is unknown; use auto or one of float32, bfloat16, float16"),
-    (["--skip-empty", "1"], "skip_empty is 1, must be from 0 to below 1"),
-    (["--skip-empty", "-0.1"], "skip_empty is -0.1, must be from 0 to below 1"),
-    (["--skip-empty", "nan"], "skip_empty is nan, must be from 0 to below 1"),
+    (["--skip-empty", "1"], "--skip-empty (skip_empty in Python) is 1, must be from 0 to below 1"),
+    (["--skip-empty", "-0.1"], "--skip-empty (skip_empty in Python) is -0.1, must be from 0 to below 1"),
+    (["--skip-empty", "nan"], "--skip-empty (skip_empty in Python) is nan, must be from 0 to below 1"),
 ]
 
 

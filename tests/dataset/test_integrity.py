@@ -209,7 +209,9 @@ def test_checksum_of_another_copy(folder):
     finding = only_error(folder, case)
 
     assert finding.file == "a.nii.gz"
-    assert "the manifest says abababababab...; fetch the file again, or check without" in finding.message
+    assert (
+        "the manifest says abababababab...; fetch the file again, or give --no-checksums" in finding.message
+    )
     assert findings_of(folder, case, checksums=False) == []
 
 
@@ -247,7 +249,10 @@ def test_intensities_that_float32_sums_cannot_hold(folder):
 
 
 def test_missing_folder_is_one_error(tmp_path):
-    with pytest.raises(SegpipeError, match=r"set: dataset_dir .*none is no folder; .*\(a\.nii\.gz\) begin"):
+    with pytest.raises(
+        SegpipeError,
+        match=r"set: --dataset-dir \(dataset_dir in YAML\) .*none is no folder; .*\(a\.nii\.gz\) begin",
+    ):
         findings_of(tmp_path / "none")
 
 

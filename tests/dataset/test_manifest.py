@@ -330,7 +330,7 @@ def test_classes_can_be_united():
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({"infected": ["nodule"]}, "groups: nodule are not among the manifest's classes"),
+        ({"infected": ["nodule"]}, "nodule are not among the manifest's classes"),
         ({"background": ["ground-glass"]}, "background are groups and other classes at a time"),
         ({"a": ["ground-glass"], "b": ["ground-glass"]}, "ground-glass is in a and in b"),
     ],

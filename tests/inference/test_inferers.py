@@ -179,5 +179,7 @@ def test_flips_that_are_no_axes_are_refused(flips):
 
 
 def test_flips_along_an_axis_that_is_not_there_are_refused(network, image):
-    with pytest.raises(SegpipeError, match=r"flips are \[3\], but the network's input has the axes 0 to 2"):
+    with pytest.raises(
+        SegpipeError, match=r"flips in YAML\) is \[3\], but the network's input has the axes 0 to 2"
+    ):
         FlipInferer(SimpleInferer(), [3])(image, network)

@@ -43,7 +43,7 @@ def test_a_run_that_exists_is_refused_and_left_alone(tmp_path):
     before = (tmp_path / "a" / "configuration.yaml").stat()
 
     with pytest.raises(
-        SegpipeError, match="this run exists; go on with it by --resume True, or choose another"
+        SegpipeError, match=r"this run exists; go on with it by --resume True .*, or choose another"
     ):
         RunFolder(tmp_path, "a").start({**CONFIGURATION, "seed": 1})
 
