@@ -58,7 +58,7 @@ def require_a_case_for_each_row(page: str, cases: dict[str, list[Expected]], ori
 
 
 def require(path: Path, expected: Expected, read: Callable[[Path], Volume] = read_volume) -> None:
-    """Read a file and compare it with what it must give; a refusal must come from the header's reader, too, or later."""
+    """Read a file and compare it with what it must give."""
     if isinstance(expected, str):
         with pytest.raises(SegpipeError) as caught:
             read(path)
