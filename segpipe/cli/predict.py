@@ -60,7 +60,11 @@ def predict(
     ] = None,
     suffix: Annotated[
         str | None,
-        typer.Option("--format", metavar="SUFFIX", help="Of label maps; default: each scan's own."),
+        typer.Option(
+            "--format",
+            metavar="SUFFIX",
+            help="Of label maps: nii.gz, nrrd, mha, ...; seg.nrrd for segments in 3D Slicer. Default: each scan's own.",
+        ),
     ] = None,
     series_uid: Annotated[
         str | None, typer.Option(help="Which series of a DICOM folder with several.")
