@@ -255,6 +255,10 @@ def test_a_bundle_on_a_manifest_says_what_failed_and_what_was_trained_on(trained
     assert result.exit_code == 1
     assert "WARNING: NOT HELD OUT: the weights were trained on 1 of these 1 cases (a)." in result.stderr
     assert "no prediction for the reference b: it is in no mean: b.nii.gz: " in result.stderr
+    assert (
+        "WARNING: 2 classes are in predictions and in no reference: background (in 1), posterior"
+        in result.stderr
+    )
     assert "cases: 1" in result.stdout
     for name in ("metrics.csv", "summary.json", "report.html"):
         assert f"{tmp_path}/out/{name}" in result.stdout.replace("\n", "")
