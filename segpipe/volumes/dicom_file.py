@@ -165,6 +165,7 @@ def read_dicom_file(path: Path) -> DicomFile:
             file.seek(0)
             header = _parsed(file)
             syntax = _transfer_syntax(header)
+            header.file_meta.get("MediaStorageSOPClassUID")  # converted here, where errors are caught
             stream = _data_set_stream(file, header)
             pixels, fault = _find_pixels(stream, header)
     except _READING_ERRORS as error:

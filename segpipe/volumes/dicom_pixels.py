@@ -1,7 +1,7 @@
 """The pixels of one slice: stored values as the file means them, then slope and intercept.
 
 GDCM, which ITK reads DICOM with, inverts MONOCHROME1 and scales by its own rules. So pixels that are not compressed
-are taken from the file, and GDCM unpacks compressed ones from a copy with a plain header.
+are taken from the file, and compressed ones are unpacked from a copy with a plain header.
 """
 
 from __future__ import annotations
@@ -93,19 +93,14 @@ def _unpacked(slice_: DicomSlice) -> VoxelArray:
     dataset.PixelData = fragments
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as plain:
-        dataset.save_as(plain, enforce_file_format=True)
-        plain.flush()
-        reader.SetFileName(plain.name)
-        try:
-            array: VoxelArray = sitk.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
-            raise SegpipeError(
-                f"{slice_.path}: pixels compressed as {slice_.syntax.name} cannot be unpacked; export the series "
-                "again, uncompressed"
-            ) from error
+    try:
+        # pydicom unpacks RLE, of which GDCM misses rows; the rest needs GDCM
+        array = dataset.pixel_array if slice_.syntax == RLELossless else _unpacked_by_gdcm(dataset)
+    except (RuntimeError, ValueError) as error:
+        raise SegpipeError(
+            f"{slice_.path}: pixels compressed as {slice_.syntax.name} cannot be unpacked; export the series again, "
+            "uncompressed"
+        ) from error
     low, high = slice_.stored_range
     if array.size != slice_.rows * slice_.columns or not low <= array.min() <= array.max() <= high:
         raise SegpipeError(
@@ -114,6 +109,17 @@ def _unpacked(slice_: DicomSlice) -> VoxelArray:
             f"{slice_.rows * slice_.columns} of {low} to {high}; export the series again"
         )
     return array.reshape(-1).astype(np.int64)
+
+
+def _unpacked_by_gdcm(dataset: pydicom.Dataset) -> VoxelArray:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as plain:
+        dataset.save_as(plain, enforce_file_format=True)
+        plain.flush()
+        reader.SetFileName(plain.name)
+        array: VoxelArray = sitk.GetArrayFromImage(reader.Execute())
+    return array
 
 
 def _fragments(slice_: DicomSlice) -> bytes:
