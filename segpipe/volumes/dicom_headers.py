@@ -105,6 +105,7 @@ def series_files(folder: Path, series_uid: str | None = None) -> SeriesFiles:
             f"{folder}: holds no image series, only DICOM objects of modality {', '.join(kinds)}; give the "
             "folder of the images they belong to"
         )
+    _refuse_without_header(images)
     _refuse_slices_among(others, series_of_images)
     by_uid = _by_uid(images)
     _refuse_without_uid(folder, by_uid)
@@ -207,6 +208,13 @@ def _is_private_object(file: DicomFile, series_of_images: Collection[str]) -> bo
     return not is_known and "Rows" not in file.header and bool(uid) and uid not in series_of_images
 
 
+def _refuse_without_header(images: Sequence[DicomFile]) -> None:
+    """Refuse an image whose header is not complete: its SeriesInstanceUID may be cut, too."""
+    for file in images:
+        if file.fault and "Rows" not in file.header:
+            raise SegpipeError(f"{file.path}: {file.fault}")
+
+
 def _refuse_slices_among(others: Sequence[DicomFile | LeftOut], series_of_images: Collection[str]) -> None:
     """Refuse what says of itself that it is no image, and by its other tags is a slice of a series."""
     for file in others:
@@ -228,9 +236,6 @@ def _by_uid(files: Iterable[DicomFile]) -> dict[str, list[DicomFile]]:
 
 def _refuse_without_uid(folder: Path, by_uid: dict[str, list[DicomFile]]) -> None:
     files = by_uid.get("", [])
-    for file in files:
-        if file.fault:
-            raise SegpipeError(f"{file.path}: {file.fault}")
     if files:
         raise SegpipeError(
             f"{folder}: SeriesInstanceUID (0020,000E) is missing or empty in "

@@ -177,9 +177,13 @@ def test_a_slice_cut_anywhere_is_never_lost(suffix, slice_number, series):
     path = series[0].with_name(f"IM{slice_number:04d}{suffix}")
     whole = path.read_bytes()
 
-    for length in (*range(0, 132, 33), *range(132, len(whole), 13), len(whole) - 1):
+    in_uid = whole.index(UID.encode()) + 11  # what is left of the SeriesInstanceUID names another series
+    for length in (0, 100, 131, *range(132, len(whole), 47), in_uid, len(whole) - 1):
         path.write_bytes(whole[:length])
-        assert str(path) in refusal(series[0].parent), length
+        for series_uid in (None, UID):
+            with pytest.raises(SegpipeError) as caught:
+                read_header(series[0].parent, series_uid)
+            assert str(path) in str(caught.value), length
 
 
 def test_a_cut_file_is_told_from_one_that_was_exported_without_pixels_only_by_its_length(series):
