@@ -35,6 +35,8 @@ from segpipe.volumes import (
     VolumeHeader,
     check_collisions,
     existing_outputs,
+    left_out_beside,
+    left_out_note,
     look_for_scans,
     output_path,
     passed_over_note,
@@ -311,9 +313,13 @@ def inference_cases(
     _require_free(scans, target, overwrite=overwrite)
     rule = ScanRule.of(spatial_dims, num_channels, slice_size)
     refused = [own.reason for own in found.refused]
+    left_out = []
     for scan in scans:
+        uid = series_uid if scan.path.is_dir() else None
         try:
-            rule.check(read_header(scan.path, series_uid=series_uid if scan.path.is_dir() else None))
+            header = read_header(scan.path, series_uid=uid)
+            rule.check(header)
+            left_out += [f"{scan.name}/{file.path.name}" for file in left_out_beside(header, uid)]
         except SegpipeError as error:
             refused.append(str(error))
     if refused:
@@ -322,6 +328,8 @@ def inference_cases(
                 [f"{len(refused)} of {len(scans) + len(found.refused)} scans cannot be segmented:", *refused]
             )
         )
+    if left_out:
+        print(f"segpipe: {left_out_note(left_out)}", flush=True)  # noqa: T201
     return [
         {
             "case": scan.name,

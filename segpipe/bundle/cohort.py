@@ -50,6 +50,7 @@ from segpipe.volumes import (
     Grid,
     Scan,
     VolumeHeader,
+    left_out_beside,
     read_header,
     read_volume,
     write_label_map,
@@ -98,6 +99,7 @@ class CohortRun:
     ledger: Ledger
     log: logging.Logger
     tell: Callable[[str], None]
+    left_out: list[str] = field(default_factory=list)  # DICOM files beside slices
     segmenter: Segmenter = field(init=False)
     recipe: str = field(init=False)
 
@@ -197,6 +199,9 @@ class CohortRun:
         series_uid = self.options.series_uid if scan.path.is_dir() else None
         header = read_header(scan.path, series_uid)
         self.bundle.takes.check(header)
+        for file in left_out_beside(header, series_uid):
+            self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
+            self.left_out.append(f"{scan.name}/{file.path.name}")
         loaded = self.bundle.read(scan.path)
         if stamps(scan) != found:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")

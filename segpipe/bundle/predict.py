@@ -19,7 +19,7 @@ from segpipe.bundle.ownership import require_own_volumes
 from segpipe.bundle.predictions import Cohort, Outcome, Prediction, PredictOptions, cohort_scans
 from segpipe.files import require_writable
 from segpipe.inference.ledger import Entry, Ledger, State, locked_folder
-from segpipe.volumes import RefusedScan
+from segpipe.volumes import RefusedScan, left_out_note
 
 LOG_FILE = "predict.log"
 
@@ -121,6 +121,8 @@ def predict_scans(
         run = CohortRun(bundle, options, folder, staging, ledger, log, tell)
         total = len(cohort.scans) + len(cohort.refused)
         log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
+        for name in cohort.passed_over:
+            log.info("passed over: %s", name)
         if cohort.passed_over:
             tell(cohort.passed_over_note)
         predictions = []
@@ -129,6 +131,8 @@ def predict_scans(
                 predictions.append(prediction)
                 if watch is not None:
                     watch(prediction, len(predictions), total)
+        if run.left_out:
+            tell(left_out_note(sorted(run.left_out)))
         return sorted(predictions, key=lambda prediction: prediction.case)
 
 

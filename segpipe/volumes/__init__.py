@@ -6,6 +6,7 @@ imported here because MONAI takes seconds to import.
 
 from segpipe.volumes.dicom import read_series
 from segpipe.volumes.dicom_writer import write_series
+from segpipe.volumes.folder_files import IGNORED_MARK
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import GRID_TOLERANCE, Grid, lps_to_ras, ras_to_lps
 from segpipe.volumes.label_map_paths import (
@@ -18,12 +19,13 @@ from segpipe.volumes.label_map_paths import (
 from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.reading import read_channels, read_header, read_volume
 from segpipe.volumes.scans import (
-    IGNORED_MARK,
     FoundScans,
     RefusedScan,
     Scan,
     find_label_objects,
     find_scans,
+    left_out_beside,
+    left_out_note,
     look_for_scans,
     passed_over_note,
 )
@@ -61,6 +63,8 @@ __all__ = [
     "existing_outputs",
     "find_label_objects",
     "find_scans",
+    "left_out_beside",
+    "left_out_note",
     "look_for_scans",
     "lps_to_ras",
     "output_path",

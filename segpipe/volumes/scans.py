@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
-import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.errors import SegpipeError, counted, shown
-from segpipe.volumes.dicom_headers import holds_images, holds_labels
+from segpipe.volumes.dicom_headers import LeftOut, dicom_files, holds_images, holds_labels, left_out_files
+from segpipe.volumes.folder_files import (
+    IGNORED_MARK,
+    files_below,
+    is_companion,
+    refuse_unreadable,
+    why_no_file,
+)
 from segpipe.volumes.formats import KNOWN_FORMATS, VolumeFormat, is_dicom_file, suffix_format, volume_format
 from segpipe.volumes.metaimage_header import read_metaimage_header
 from segpipe.volumes.unread_formats import UnreadImage, unread_images
+from segpipe.volumes.volume import VolumeHeader
 
-_COMPANION_SUFFIXES = frozenset(
-    {".json", ".jsonl", ".log", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
-    | {
-        ".ini",
-        ".label",
-        ".ctbl",
-        ".cfg",
-        ".xls",
-        ".xlsx",
-        ".doc",
-        ".docx",
-        ".rtf",
-        ".py",
-        ".ipynb",
-        ".m",
-        ".sh",
-        ".md5",
-        ".sha256",
-    }
-)
-_COMPANION_NAMES = frozenset(
-    {"license", "licence", "readme", "changes", "dicomdir", "sha256sums", "thumbs.db"}
-)
 _NAMES_SHOWN = 10
-IGNORED_MARK = ".segpipe-ignore"
-"""A file of this name says that no scans are to be looked for in its folder and below."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +81,35 @@ def passed_over_note(names: Sequence[str]) -> str:
     Args:
         names: of at least one file, see `FoundScans`.
     """
-    return f"{counted(len(names), 'file')} passed over, no scans: {shown(names, most=_NAMES_SHOWN)}"
+    return f"{counted(len(names), 'file')} passed over: {shown(names, most=_NAMES_SHOWN)}"
+
+
+def left_out_beside(header: VolumeHeader, series_uid: str | None = None) -> tuple[LeftOut, ...]:
+    """Return the DICOM files in a series' folder that are none of its slices; empty for other formats.
+
+    The files are read again only where the folder holds more of them than the series has slices.
+
+    Args:
+        header: of the scan.
+        series_uid: as it was given for the header.
+
+    Raises:
+        SegpipeError: the files cannot be read any more.
+    """
+    if header.format is not VolumeFormat.DICOM:
+        return ()
+    if len(dicom_files(header.path)) == math.prod(header.grid.size[2:]):
+        return ()
+    return left_out_files(header.path, series_uid)
+
+
+def left_out_note(names: Sequence[str]) -> str:
+    """Say which DICOM files beside slices were left out, for people.
+
+    Args:
+        names: of at least one file.
+    """
+    return f"{counted(len(names), 'DICOM file')} beside slices left out (no slices): {shown(names, most=_NAMES_SHOWN)}"
 
 
 def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
@@ -160,7 +172,7 @@ def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
         if (closed := _refused_to_open(path, path.parent)) is not None:
             return FoundScans(refused=(closed,))
         return FoundScans((_file_scan(path, path.parent, found[0]),))
-    if _is_companion(path):
+    if is_companion(path):
         return FoundScans()
     if strict or (path.is_file() and is_dicom_file(path)):
         volume_format(path)  # says what is wrong
@@ -174,20 +186,21 @@ def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
 
 def _look_in_folder(path: Path, *, strict: bool) -> FoundScans:
     refused: list[RefusedScan] = []
-    files = list(_files_below(path, lambda error: refused.append(_refused_folder(error, path))))
+    files = list(files_below(path, lambda error: refused.append(_refused_folder(error, path))))
     scans, others, closed = _by_suffix(files, path)
-    dicom_files, unknown, unreadable = _by_content(others, path)
+    certain, unknown, unreadable = _by_content(others, path)
     if unknown and strict:
         names = shown((_below(file, path) for file in unknown), most=_NAMES_SHOWN)
         raise SegpipeError(
             f"{path}: {len(unknown)} files are neither scans nor known companions: {names}; segpipe "
             f"reads {KNOWN_FORMATS}: convert them or move them to another folder"
         )
-    series, broken = _series(path, dicom_files, unknown)
+    series, broken = _series(path, certain, unknown)
+    unknown = _without_damaged_slices(certain, unknown)
     images = unread_images(unknown)
     named = {file for image in images for file in (image.path, *image.voxel_files)}
     refused += [*closed, *unreadable, *broken, *(_refused_format(image, path) for image in images)]
-    why_none = "; its DICOM files are no images" if dicom_files else ""
+    why_none = "; its DICOM files are no images" if certain else ""
     if (path / IGNORED_MARK).exists():
         why_none = f": its file {IGNORED_MARK} says that none is to be looked for"
     return FoundScans(
@@ -212,33 +225,31 @@ def _by_suffix(files: Sequence[Path], top: Path) -> tuple[list[Scan], list[Path]
     voxel_files = {
         file for scan in scans if scan.format is VolumeFormat.MHD for file in _voxel_files(scan.path)
     }
-    others = [
-        file for file in others if os.path.realpath(file) not in voxel_files and not _is_companion(file)
-    ]
+    others = [file for file in others if os.path.realpath(file) not in voxel_files and not is_companion(file)]
     return scans, others, refused
 
 
 def _by_content(files: Sequence[Path], top: Path) -> tuple[list[Path], list[Path], list[RefusedScan]]:
     """Return the DICOM files, the other files, and the files that cannot be opened."""
-    dicom_files, unknown, refused = [], [], []
+    certain, unknown, refused = [], [], []
     for file in files:
         try:
-            (dicom_files if is_dicom_file(file) else unknown).append(file)
+            (certain if is_dicom_file(file) else unknown).append(file)
         except SegpipeError as error:
             refused.append(RefusedScan(file, _below(file, top), str(error)))
         except OSError as error:
             reason = f"{file}: cannot be read ({error.strerror}); check the permissions"
             refused.append(RefusedScan(file, _below(file, top), reason))
-    return dicom_files, unknown, refused
+    return certain, unknown, refused
 
 
 def _series(
-    top: Path, dicom_files: Sequence[Path], unknown: Sequence[Path]
+    top: Path, certain: Sequence[Path], unknown: Sequence[Path]
 ) -> tuple[list[Scan], list[RefusedScan]]:
     """Return the folders with DICOM images as scans, and the folders that cannot be read."""
     scans, refused = [], []
-    slices: dict[Path, list[Path]] = {file.parent: [] for file in dicom_files}
-    for file in (*dicom_files, *filter(_may_be_slice, unknown)):
+    slices: dict[Path, list[Path]] = {file.parent: [] for file in certain}
+    for file in (*certain, *filter(_may_be_slice, unknown)):
         slices.get(file.parent, []).append(file)
     for folder, files in sorted(slices.items()):
         series = _series_scan(folder, top)
@@ -257,63 +268,32 @@ def find_label_objects(folder: Path) -> list[Path]:
     Raises:
         SegpipeError: a folder or file cannot be opened.
     """
-    return [file for file in _files_below(folder) if is_dicom_file(file) and holds_labels(file)]
-
-
-def _files_below(top: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """Yield the files that are not hidden, sorted by folder, following links but entering no folder twice.
-
-    Args:
-        top: the folder to search.
-        onerror: called for a folder that cannot be read; such a folder is an error where nothing is called.
-    """
-    entered: set[str] = set()
-    for folder, folders, names in os.walk(top, followlinks=True, onerror=onerror or _unreadable):
-        real = os.path.realpath(folder)
-        if real in entered:
-            folders.clear()
-            continue
-        entered.add(real)
-        if IGNORED_MARK in names:
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(names) if not name.startswith("."))
-
-
-def _unreadable(error: OSError) -> None:
-    raise SegpipeError(
-        f"{error.filename}: cannot be read ({error.strerror}); check the permissions"
-    ) from error
+    return [file for file in files_below(folder) if is_dicom_file(file) and holds_labels(file)]
 
 
 def _refused_to_open(file: Path, top: Path) -> RefusedScan | None:
     """Return a file that is no regular one, or cannot be reached, as a refused scan."""
-    reason = _why_no_file(file)
+    reason = why_no_file(file)
     return RefusedScan(file, _below(file, top), f"{file}: {reason}") if reason else None
-
-
-def _why_no_file(file: Path) -> str:
-    """Say why a name in a folder is no file to read; empty where it is one."""
-    try:
-        is_regular = stat.S_ISREG(file.stat().st_mode)
-    except FileNotFoundError:
-        return "is a link to a file that is not there; mend the link, or remove it"
-    except OSError as error:
-        return f"cannot be read ({error.strerror}); check the permissions"
-    return "" if is_regular else "is no regular file but a pipe or a device; give a regular file"
 
 
 def _require_whole(files: Sequence[Path]) -> None:
     """Refuse a series that would lose a slice: one of its files is a link that leads nowhere, or no file."""
     for file in files:
-        if reason := _why_no_file(file):
+        if reason := why_no_file(file):
             raise SegpipeError(f"{file}: {reason}")
 
 
 def _may_be_slice(file: Path) -> bool:
     """Return whether a file is named as DICOM files often are: IM000001, 1.2.840.10008.7."""
     return not any(map(str.isalpha, file.suffix))
+
+
+def _without_damaged_slices(certain: Sequence[Path], unknown: Sequence[Path]) -> list[Path]:
+    """Return the unknown files without those that the reader of their folder's series takes for damaged slices."""
+    folders = {file.parent for file in certain} & {file.parent for file in unknown}
+    slices = set(itertools.chain.from_iterable(map(dicom_files, sorted(folders))))
+    return [file for file in unknown if file not in slices]
 
 
 def _refused_format(image: UnreadImage, top: Path) -> RefusedScan:
@@ -324,7 +304,7 @@ def _refused_folder(error: OSError, top: Path) -> RefusedScan:
     """Return a folder that cannot be listed; raise where it is the one to search."""
     folder = Path(os.fsdecode(error.filename))
     if folder == top:
-        _unreadable(error)
+        refuse_unreadable(error)
     reason = f"{folder}: the folder cannot be read ({error.strerror}); check its permissions"
     return RefusedScan(folder, f"{_below(folder, top)}/", reason)
 
@@ -350,7 +330,3 @@ def _file_scan(path: Path, top: Path, format_: VolumeFormat) -> Scan:
     found = suffix_format(path)
     suffix = found[1] if found else ""
     return Scan(path, format_, path.relative_to(top).as_posix().removesuffix(suffix))
-
-
-def _is_companion(path: Path) -> bool:
-    return path.suffix.lower() in _COMPANION_SUFFIXES or path.name.lower() in _COMPANION_NAMES

@@ -122,6 +122,8 @@ def _voxel_files(file: Path, listed: dict[tuple[Path, str], Path]) -> tuple[Path
 
 def _named_in_nrrd(header: Path) -> Iterator[Path]:
     """Yield the data files of a detached NRRD header: one name, a LIST of names, or a numbered pattern."""
+    if not header.is_file():  # a pipe would be waited for
+        return
     try:
         with header.open("rb") as file:
             lines = file.read(_HEADER_BYTES).decode("utf-8", "replace").splitlines()

@@ -64,7 +64,7 @@ def test_strangers_are_passed_over_with_one_printed_line(scan, tmp_path, capsys)
 
     assert len(inference_cases(scan, tmp_path / "out")) == 1
     assert capsys.readouterr().out == (
-        "segpipe: 2 files passed over, no scans: viewer.exe, deep/a.bval; give --cases#strict True to refuse them\n"
+        "segpipe: 2 files passed over: viewer.exe, deep/a.bval; give --cases#strict True to refuse them\n"
     )
     assert "2 files are neither scans nor known companions: viewer.exe" in refusal(
         scan, tmp_path / "out", strict=True

@@ -20,8 +20,10 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.uid import RTStructureSetStorage
 from tiny_bundle import BROKEN, contents, write_broken, write_bundle, write_scan, write_scans, write_weights
 
 import segpipe
@@ -923,7 +925,7 @@ def test_strangers_are_passed_over_with_a_line_and_unread_formats_fail_alone(bun
         scans, bundle, out, options=PredictOptions(overlays=False), report=said.append
     )
 
-    line = "2 files passed over, no scans: scan_000.bval, viewer.exe; give --strict to refuse them"
+    line = "2 files passed over: scan_000.bval, viewer.exe; give --strict to refuse them"
     assert said == [line]
     assert line in (out / "predict.log").read_text()
     reasons = {own.case: own.reason for own in predictions if own.outcome is FAILED}
@@ -976,6 +978,26 @@ def test_strangers_in_a_series_folder_change_nothing(run, tmp_path):
     assert outcomes(run(tmp_path / "ct")) == {SKIPPED: 1}
 
 
+def test_dicom_files_that_are_no_slices_are_told_in_the_log_and_in_one_line(bundle, tmp_path, out):
+    series = Grid.from_affine((14, 16, 6), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    voxels = np.random.default_rng(0).integers(0, 99, series.size).astype(np.int16)
+    slices = write_series(voxels, series, tmp_path / "scans" / "ct")
+    dataset = pydicom.dcmread(slices[0])
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    dataset.SeriesInstanceUID = "1.2.3"
+    for tag in ("Rows", "PixelData", "ImagePositionPatient", "ImageOrientationPatient"):
+        del dataset[tag]
+    dataset.save_as(tmp_path / "scans" / "ct" / "rt.dcm")
+    said = []
+
+    segpipe.predict(
+        tmp_path / "scans", bundle, out, options=PredictOptions(overlays=False), report=said.append
+    )
+
+    assert said == ["1 DICOM file beside slices left out (no slices): ct/rt.dcm"]
+    assert "ct: left out: rt.dcm: " in (out / "predict.log").read_text()
+
+
 def test_a_pipe_in_place_of_a_voxel_file_fails_alone(run, tmp_path):
     write_scan(tmp_path / "scans" / "a.mhd").with_suffix(".zraw").unlink()
     os.mkfifo(tmp_path / "scans" / "a.zraw")
@@ -991,7 +1013,7 @@ def test_a_dry_run_tells_strangers_and_refused_scans(bundle, scans, out):
     rows = estimate(scans, bundle, out, options=PredictOptions(precision="float32"), report=said.append)
 
     assert [row.action for row in rows] == ["refuse", "segment", "segment", "segment"]
-    assert said == ["1 file passed over, no scans: scan_000.bval; give --strict to refuse them"]
+    assert said == ["1 file passed over: scan_000.bval; give --strict to refuse them"]
 
 
 def test_a_bundle_that_cannot_be_used_costs_nothing_that_was_done(run, scans, out, tmp_path, clean):

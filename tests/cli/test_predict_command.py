@@ -210,7 +210,7 @@ def test_scans_whose_outputs_collide_are_status_1_and_the_others_go_on(invoke, s
     for row, own, twin in zip(
         rows, (scans / "scan_000.nii.gz", other), (other, scans / "scan_000.nii.gz"), strict=True
     ):
-        assert f"{own}: has the name scan_000 without its suffix, as {twin} has" in row
+        assert f"{own}: has the same name without suffix as {twin} (upper" in row
     assert not (out / "scan_000.nii.gz").exists()
 
 
@@ -218,7 +218,7 @@ def test_strangers_are_a_line_and_status_0(invoke, scans, out):
     for name in ("dwi.bval", "VIEWER.EXE", "autorun.inf"):
         (scans / name).write_text("x")
 
-    line = "segpipe: 3 files passed over, no scans: VIEWER.EXE, autorun.inf, dwi.bval; give --strict to refuse them\n"
+    line = "segpipe: 3 files passed over: VIEWER.EXE, autorun.inf, dwi.bval; give --strict to refuse them\n"
     assert invoke(scans, "--no-overlays", "--dry-run").stderr == line
     result = invoke(scans, "--no-overlays")
 

@@ -7,13 +7,16 @@ import os
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import (
     Grid,
     VolumeFormat,
     find_scans,
+    left_out_beside,
     look_for_scans,
+    read_header,
     volume_format,
     write_label_map,
     write_series,
@@ -39,6 +42,18 @@ def put(tmp_path, picture_grid):
             write_label_map(FLAT, picture_grid, path)
 
     return write
+
+
+def write_structure_set(path) -> None:
+    """Write a structure set without contours; its folder is made."""
+    path.parent.mkdir(exist_ok=True)
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = RTStructureSetStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
+    dataset.Modality, dataset.SeriesInstanceUID = "RTSTRUCT", "1.2.4"
+    dataset.save_as(path, enforce_file_format=True)
 
 
 def names(path) -> list[tuple[str, str]]:
@@ -213,11 +228,7 @@ def test_dicom_beside_other_scans_is_a_scan_of_its_own(tmp_path, put):
 
 def test_a_folder_with_only_a_structure_set_is_no_scan(tmp_path, put):
     put("ct")
-    put("rt")
-    for path in sorted((tmp_path / "rt").iterdir()):
-        dataset = pydicom.dcmread(path)
-        del dataset.Rows
-        dataset.save_as(path)
+    write_structure_set(tmp_path / "rt" / "rt.dcm")
 
     assert names(tmp_path) == [("ct", "DICOM")]
     with pytest.raises(SegpipeError, match="no scan there; its DICOM files are no images"):
@@ -373,6 +384,25 @@ def test_folders_and_files_that_the_system_does_not_open_are_refused_alone(tmp_p
         find_scans(tmp_path, strict=False)
     with pytest.raises(SegpipeError, match="closed: cannot be read"):
         look_for_scans(tmp_path / "closed")
+
+
+def test_a_file_named_like_the_slices_beside_it_is_no_stranger(tmp_path, put):
+    """It may be a slice that was cut short: reading the series judges it."""
+    put("ct")
+    for index, path in enumerate(sorted((tmp_path / "ct").iterdir())):
+        path.rename(path.with_name(f"IM{index:04}"))
+    (tmp_path / "ct" / "IM0003").write_text("cut")
+    (tmp_path / "ct" / "notes").write_text("x")
+
+    assert looked(tmp_path) == (["ct"], [], ["ct/notes"])
+
+
+def test_files_beside_slices_are_told(tmp_path, put):
+    put("ct")
+    assert left_out_beside(read_header(tmp_path / "ct")) == ()
+    write_structure_set(tmp_path / "ct" / "rt.dcm")
+
+    assert [file.path.name for file in left_out_beside(read_header(tmp_path / "ct"))] == ["rt.dcm"]
 
 
 def test_one_file_is_looked_at_like_a_folder(tmp_path, put):
