@@ -231,7 +231,9 @@ def _by_suffix(files: Sequence[Path], top: Path) -> tuple[list[Scan], list[Path]
 
 def _by_content(files: Sequence[Path], top: Path) -> tuple[list[Path], list[Path], list[RefusedScan]]:
     """Return the DICOM files, the other files, and the files that cannot be opened."""
-    certain, unknown, refused = [], [], []
+    certain: list[Path] = []
+    unknown: list[Path] = []
+    refused: list[RefusedScan] = []
     for file in files:
         try:
             (certain if is_dicom_file(file) else unknown).append(file)

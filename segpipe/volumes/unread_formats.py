@@ -82,8 +82,8 @@ def unread_images(files: Sequence[Path]) -> list[UnreadImage]:
             voxels = [listed.get((file.parent, stem + suffix)) for suffix in voxel_suffixes]
             belonging = tuple(voxel_file for voxel_file in voxels if voxel_file is not None)
             if belonging:
-                reason = f"{file}: the header of {what}, which segpipe does not read; convert it to .nii.gz or .nrrd"
-                found.append(UnreadImage(file, reason, belonging))
+                said = f"{file}: the header of {what}, which segpipe does not read; convert it to .nii.gz or .nrrd"
+                found.append(UnreadImage(file, said, belonging))
         elif (reason := _reason(file)) is not None:
             found.append(UnreadImage(file, reason, _voxel_files(file, listed)))
     return found
