@@ -50,20 +50,21 @@ def checked_axes(axes: npt.ArrayLike) -> FloatArray:
     """Return the axes of a MetaImage or NRRD file as its grid shall have them.
 
     Axes that rounding has bent are made perpendicular (the nearest rotation, by polar decomposition). Axes at another
-    angle stay as they are, where every row and column of their matrix is a unit vector all the same.
+    angle stay as they are, where every row and column of their matrix is a unit vector all the same, and no single sign
+    would make them perpendicular.
 
     Args:
         axes: (2, 2) or (3, 3), direction cosines as columns, right- or left-handed.
 
     Raises:
-        SegpipeError: a row or a column is no unit vector, or two axes are bent by more than rounding and less than a
-            degree: a damaged number looks so.
+        SegpipeError: a row or a column is no unit vector, two axes are bent by more than rounding and less than a
+            degree, or one sign is wrong: a damaged number looks so.
     """
     axes = np.asarray(axes, np.float64)
     lengths = np.linalg.norm(axes, axis=0)
     off = float(np.abs([*(lengths - 1), *(np.linalg.norm(axes, axis=1) - 1)]).max())
-    cosine = float(np.abs(axes.T @ axes - np.diag(lengths**2)).max())
-    if cosine > _TILT and off <= _UNIT_TOLERANCE:
+    cosine = _largest_cosine(axes)
+    if cosine > _TILT and off <= _UNIT_TOLERANCE and not _one_sign_is_wrong(axes):
         return axes
     if not max(off, cosine) <= _ORTHONORMAL_TOLERANCE:
         raise SegpipeError(
@@ -74,6 +75,22 @@ def checked_axes(axes: npt.ArrayLike) -> FloatArray:
     nearest: FloatArray = left @ right
     # what needs no correction keeps its digits
     return axes if np.abs(nearest - axes).max() < _EXACT else nearest
+
+
+def _largest_cosine(axes: FloatArray) -> float:
+    """Return the largest product of two columns, which is their cosine where they are unit vectors."""
+    products = axes.T @ axes
+    return float(np.abs(products - np.diag(np.diag(products))).max())
+
+
+def _one_sign_is_wrong(axes: FloatArray) -> bool:
+    """Say whether another sign of one number makes the axes perpendicular."""
+    for place in np.ndindex(axes.shape):
+        mended = axes.copy()
+        mended[place] *= -1
+        if _largest_cosine(mended) <= _ORTHONORMAL_TOLERANCE:
+            return True
+    return False
 
 
 @dataclass(frozen=True)

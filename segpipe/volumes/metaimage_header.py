@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
+from nibabel.nifti1 import header_dtype as nifti1_dtype
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.geometry import Grid, checked_axes
@@ -70,8 +71,12 @@ _KNOWN = frozenset(
         *("Comment", "ObjectSubType", "TransformType", "Name", "ID", "ParentID", "Color", "AcquisitionDate"),
         *("CenterOfRotation", "AnatomicalOrientation", "Modality", "SequenceID", "ElementMin", "ElementMax"),
         *("ElementNBits", "ElementOrigin", "CompressionLevel", "Comments"),
+        # ITK copies a NIfTI's fields into what it saves, and two of them end as `Offset` does
+        *nifti1_dtype.names,
     }
 )
+_GEOMETRY = ("TransformMatrix", "Offset", "ElementSpacing")
+_ORIENTATION = re.compile(r"[RLAPISrlapis?]{1,4}|UNDEFINED")
 _NEAR = 0.8  # share of letters that two keys have in common, from which one is taken for a misspelt other
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
@@ -175,6 +180,7 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
 def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
     """Return the fields by name, and the length of the header text, which ends with ElementDataFile."""
     fields: dict[str, str] = {}
+    unknown: list[str] = []
     position = number = 0
     while "ElementDataFile" not in fields:
         line, newline, _ = start[position:].partition(b"\n")
@@ -182,8 +188,10 @@ def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
         position += len(line) + len(newline)
         if line.strip():
             key, value = _key_and_value(path, number, line)
-            if key is not None:
+            if key in _DECISIVE:
                 _put(path, fields, key, value)
+            elif key not in _KNOWN:
+                unknown.append(key)
         elif not newline:
             break
     missing = [key for key in _REQUIRED if not fields.get(key)]
@@ -191,14 +199,32 @@ def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
         raise SegpipeError(
             f"{path}: not a MetaImage header: {', '.join(missing)} missing; export the scan again"
         )
+    _require_whole_geometry(path, fields, unknown)
     return fields, position
 
 
-def _key_and_value(path: Path, number: int, line: bytes) -> tuple[str | None, str]:
-    """Return the two sides of a line; no key for one of no meaning here."""
+def _require_whole_geometry(path: Path, fields: dict[str, str], unknown: list[str]) -> None:
+    """Refuse a header in which damage may have hidden one of the fields that say where the voxels lie."""
+    given = [
+        key for key in _GEOMETRY if key in fields or (key == "ElementSpacing" and "ElementSize" in fields)
+    ]
+    missing = [key for key in _GEOMETRY if key not in given]
+    if given in ([], ["ElementSpacing"]) or not missing:
+        return
+    if missing == ["TransformMatrix"] and not unknown:  # older programs write no axes
+        return
+    also = f" and the unknown keys {', '.join(unknown)}" if unknown else ""
+    raise SegpipeError(
+        f"{path}: the header has {' and '.join(given)}{also}, but no {' and no '.join(missing)}, which would keep the "
+        "default; add what is missing from the scan's source, or export the scan again"
+    )
+
+
+def _key_and_value(path: Path, number: int, line: bytes) -> tuple[str, str]:
+    """Return the two sides of a line; the main name of an alias; an empty value of a key that decides nothing."""
     found = re.fullmatch(rb"\s*([^=:]*[^=:\s])\s*[=:](.*)", line, re.DOTALL)
     key = found[1].decode("ascii", errors="replace") if found else ""
-    if found is None or not key.isprintable() or not key.isascii():
+    if found is None or not (key.isprintable() and key.isascii()):
         shown = line[:40].decode("ascii", errors="backslashreplace")
         raise SegpipeError(
             f"{path}: not a MetaImage header: line {number} is no `key = value` ({shown!r}); export the scan again"
@@ -211,9 +237,14 @@ def _key_and_value(path: Path, number: int, line: bytes) -> tuple[str | None, st
                 f"{path}: line {number}: key {key} is unknown and nearly {meant}, which would keep its default; "
                 f"write {meant} if it is meant, else rename the key"
             )
-        return None, ""
+        return key, ""
+    if key == "AnatomicalOrientation" and not _ORIENTATION.fullmatch(found[2].decode("latin-1").strip()):
+        raise SegpipeError(
+            f"{path}: line {number}: AnatomicalOrientation is not of the letters R, L, A, P, I, S; the header is "
+            "damaged: export the scan again"
+        )
     if key not in _DECISIVE:
-        return None, ""
+        return key, ""
     try:
         value = found[2].decode("utf-8" if key == "ElementDataFile" else "ascii").strip()
     except UnicodeDecodeError:

@@ -286,7 +286,10 @@ def _directions(path: Path, fields: dict[str, str], axes: int) -> list[FloatArra
         raise SegpipeError(
             f"{path}: space directions {text}: {len(parts)} entries for {axes} axes; mend the header"
         )
-    return [None if part == "none" else _vector(path, "space directions", part) for part in parts]
+    vectors = [None if part == "none" else _vector(path, "space directions", part) for part in parts]
+    if len({len(vector) for vector in vectors if vector is not None}) > 1:
+        raise SegpipeError(f"{path}: space directions {text}: vectors of different lengths; mend the header")
+    return vectors
 
 
 def _vector(path: Path, field: str, text: str) -> FloatArray:

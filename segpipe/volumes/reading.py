@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from segpipe.errors import SegpipeError
 from segpipe.volumes.dicom import read_series, read_series_header
 from segpipe.volumes.formats import VolumeFormat, volume_format
@@ -13,9 +15,10 @@ from segpipe.volumes.itk_files import read_itk_file, read_itk_header
 from segpipe.volumes.nifti import read_nifti, read_nifti_header
 from segpipe.volumes.volume import Volume, VolumeHeader, check_finite, stack_channels
 
-_MAX_SPACING_MM = 100.0
+_MIN_SPACING_MM, _MAX_SPACING_MM = 1e-4, 100.0
 _MAX_EXTENT_MM = {2: 10_000.0, 3: 5_000.0}  # a 2D file may count pixels, 1 mm each, for want of a spacing
 _MIN_EXTENT_MM = 1.0  # a scan in metres is shorter
+_MAX_ORIGIN_MM = 100_000.0
 _CROP_VOXELS = 16
 
 
@@ -90,8 +93,15 @@ def _check_extent(path: Path, format_: VolumeFormat, grid: Grid) -> None:
         return
     extent_mm = [size * spacing for size, spacing in zip(grid.size, grid.spacing_mm, strict=True)]
     largest_mm = _MAX_EXTENT_MM[grid.spatial_dims]
+    farthest_mm = float(np.abs(grid.origin_lps).max())
+    if farthest_mm > _MAX_ORIGIN_MM:
+        raise SegpipeError(
+            f"{path}: origin {grid.origin_lps.tolist()} mm (LPS) lies more than {_MAX_ORIGIN_MM:g} mm from the "
+            "scanner's centre; check the units and mend the header's origin"
+        )
     rules = [
         (max(grid.spacing_mm) > _MAX_SPACING_MM, f"a spacing must be at most {_MAX_SPACING_MM:g} mm"),
+        (min(grid.spacing_mm) < _MIN_SPACING_MM, f"a spacing must be at least {_MIN_SPACING_MM:g} mm"),
         (max(extent_mm) > largest_mm, f"a {grid.spatial_dims}D scan must be at most {largest_mm:g} mm long"),
         (
             grid.spatial_dims == 3 and max(grid.size) > _CROP_VOXELS and max(extent_mm) < _MIN_EXTENT_MM,

@@ -59,6 +59,7 @@ def test_nibabel_and_simpleitk_agree_on_every_affine_that_is_read(codes, tmp_pat
         ((5, 4, 52), (1.0, 1.0, 99.0), "at most 5000 mm long"),
         ((17, 4, 3), (0.0007, 0.0007, 0.001), "at least 1 mm long"),
         ((6, 200), (1.0, 51.0), "at most 10000 mm long"),
+        ((5, 4, 3), (0.00005, 0.7, 1.0), "a spacing must be at least 0.0001 mm"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".nii", ".mha", ".nrrd"])
@@ -125,3 +126,18 @@ def test_an_nrrd_in_mm_or_without_a_unit_is_read(fields, tmp_path):
     volume = read_volume(nrrd(tmp_path / "a.nrrd", *fields))
 
     assert volume.grid.spacing_mm == (1.0, 1.0, 1.0)
+
+
+@READERS
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mha", ".nrrd"])
+def test_an_origin_that_no_scanner_has_is_refused(reader, suffix, tmp_path):
+    grid = Grid.from_lps(SIZE, (1.0, 1.0, 1.0), (0.0, 2.5e5, 0.0), np.eye(3))
+    write_volume(
+        ARRAY, Grid.from_lps(SIZE, (1.0, 1.0, 1.0), (0.0, 9.9e4, 0.0), np.eye(3)), tmp_path / f"b{suffix}"
+    )
+    with pytest.MonkeyPatch.context() as patch:  # a writer looks through what it wrote
+        patch.setattr("segpipe.volumes.writer._require_whole", lambda *_: None)
+        write_volume(ARRAY, grid, tmp_path / f"a{suffix}")
+
+    assert "lies more than 100000 mm from the scanner's centre" in refusal(reader, tmp_path / f"a{suffix}")
+    reader(tmp_path / f"b{suffix}")
