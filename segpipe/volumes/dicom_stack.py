@@ -18,7 +18,7 @@ from segpipe.volumes.geometry import FloatArray
 DEVIATION_SHARE = 0.01
 """A slice may lie off its place by this share of the slice distance, and in its plane of the pixel spacing."""
 
-LARGEST_DEVIATION_SHARE = 0.09
+LARGEST_DEVIATION_SHARE = 0.099
 """Rounded positions may be further off, as far as their digits explain and no further than this share."""
 
 MAX_TILT_DEGREES = 0.1
@@ -77,7 +77,7 @@ def fit_line(where: str, slices: Sequence[DicomSlice], normal: FloatArray, pixel
 
 
 def _refuse_gaps(where: str, slices: Sequence[DicomSlice], distances: FloatArray) -> None:
-    typical = float(np.median(distances))
+    typical = float(np.sort(distances)[(len(distances) - 1) // 2])
     same = np.flatnonzero(distances <= _SAME_PLACE_MM)
     if same.size:
         pairs = [slices[int(i) + end].path.name for i in same for end in (0, 1)]
