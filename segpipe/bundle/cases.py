@@ -297,7 +297,7 @@ def inference_cases(
             cannot be written in.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    found = look_for_scans(source, strict=strict)
+    found = look_for_scans(source, strict=strict).without_segmentations()
     scans = found.scans
     if not scans and not found.refused:
         raise SegpipeError(f"{source}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}")

@@ -192,17 +192,17 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
                 f"{folder}: lies inside the folder of scans {path}, whose next run would take the label maps for "
                 "scans; choose another --output"
             )
-        found = look_for_scans(path, strict=options.strict)
+        found = look_for_scans(path, strict=options.strict).without_segmentations()
         for scan in found.scans:
             scans.setdefault(scan_place(scan), scan)
         refused |= {own.path: own for own in found.refused}
         passed_over += found.passed_over
-        if path.is_dir() and not found.scans and not found.refused:
+        if not found.scans and not found.refused:
             empty[path] = f"{path}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}"
     if not scans and not refused:
-        none = f"{paths[0]}: no known format; segpipe reads {KNOWN_FORMATS}: convert the file or rename it"
-        raise SegpipeError(next(iter(empty.values()), none))
-    refused |= {path: RefusedScan(path, f"{path.name}/", reason) for path, reason in empty.items()}
+        raise SegpipeError(next(iter(empty.values())))
+    folders = {path: reason for path, reason in empty.items() if path.is_dir()}
+    refused |= {path: RefusedScan(path, f"{path.name}/", reason) for path, reason in folders.items()}
     cohort = _with_places(list(scans.values()))
     others = (*cohort.refused, *refused.values())
     check_collisions(cohort.scans, folder, options.format, kept=[own.path for own in others])

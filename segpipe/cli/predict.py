@@ -26,7 +26,11 @@ _MOST_WARNED, _MOST_SAID = 40, 3
 
 def predict(
     scans: Annotated[
-        Paths, typer.Argument(metavar="SCANS...", help="Files, DICOM folders, folders of them.")
+        Paths,
+        typer.Argument(
+            metavar="SCANS...",
+            help="Files, DICOM folders, folders of them; other files in them are passed over.",
+        ),
     ],
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where label maps go.")],

@@ -9,7 +9,7 @@ from pathlib import Path
 from segpipe.errors import SegpipeError
 from segpipe.files import composed_name
 from segpipe.volumes.formats import VolumeFormat
-from segpipe.volumes.scans import RefusedScan, Scan
+from segpipe.volumes.scans import RefusedScan, Scan, name_with_suffix
 
 
 def output_path(
@@ -118,8 +118,7 @@ def refused_scan(scan: Scan, reason: str) -> RefusedScan:
         scan: from `find_scans`.
         reason: why it is refused and what to do, without the path.
     """
-    suffix = "/" if scan.path.is_dir() else scan.path.name.removeprefix(scan.name.rpartition("/")[2])
-    return RefusedScan(scan.path, f"{scan.name}{suffix}", f"{scan.path}: {reason}")
+    return RefusedScan(scan.path, name_with_suffix(scan), f"{scan.path}: {reason}")
 
 
 def _clash(scan: Scan, other: Scan) -> RefusedScan:

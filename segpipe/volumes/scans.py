@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.errors import SegpipeError, counted, shown
@@ -73,6 +73,18 @@ class FoundScans:
     refused: tuple[RefusedScan, ...] = ()
     passed_over: tuple[str, ...] = ()
     why_none: str = ""
+
+    def without_segmentations(self) -> FoundScans:
+        """Return the same with 3D Slicer's segmentations (.seg.nrrd) passed over, for where scans alone are wanted."""
+        segmentations = [scan for scan in self.scans if scan.format is VolumeFormat.SEG_NRRD]
+        if not segmentations:
+            return self
+        return replace(
+            self,
+            scans=tuple(scan for scan in self.scans if scan not in segmentations),
+            passed_over=(*self.passed_over, *(name_with_suffix(scan) for scan in segmentations)),
+            why_none="; its .seg.nrrd files are segmentations, no scans",
+        )
 
 
 def passed_over_note(names: Sequence[str]) -> str:
@@ -155,17 +167,15 @@ def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
         strict: refuse files that are neither scans nor companions, and formats that segpipe does not read.
 
     Raises:
-        SegpipeError: the path is missing or cannot be opened; or, where `strict`, as said there.
+        SegpipeError: there is no such path, or its folder cannot be read; or, where `strict`, as said there.
     """
     path = Path(path)
     try:
         path.stat()
-    except FileNotFoundError as error:
-        raise SegpipeError(f"{path}: no such file or folder; check the path") from error
     except OSError as error:
-        raise SegpipeError(
-            f"{path}: cannot be reached ({error.strerror}); check path and permissions"
-        ) from error
+        if not os.path.lexists(path):
+            raise SegpipeError(f"{path}: no such file or folder; check the path") from error
+        return FoundScans(refused=(RefusedScan(path, path.name, f"{path}: {why_no_file(path)}"),))
     if path.is_dir():
         return _look_in_folder(path, strict=strict)
     if (found := suffix_format(path)) is not None:
@@ -332,3 +342,9 @@ def _file_scan(path: Path, top: Path, format_: VolumeFormat) -> Scan:
     found = suffix_format(path)
     suffix = found[1] if found else ""
     return Scan(path, format_, path.relative_to(top).as_posix().removesuffix(suffix))
+
+
+def name_with_suffix(scan: Scan) -> str:
+    """Return the name of a scan with the suffix of its file; a series folder's name ends in "/"."""
+    suffix = "/" if scan.path.is_dir() else scan.path.name.removeprefix(scan.name.rpartition("/")[2])
+    return f"{scan.name}{suffix}"

@@ -947,19 +947,36 @@ def test_strict_refuses_strangers_before_anything_is_done(run, scans, out):
 def test_what_a_shell_makes_of_a_folder_goes_as_the_folder(run, scans, out, clean):
     (scans / "scan_000.bval").write_text("x")
     (scans / "viewer").mkdir()
+    (scans / "gone.nii.gz").symlink_to(scans / "nowhere")
 
     predictions = run(sorted(scans.iterdir()))
 
-    assert outcomes(predictions) == {DONE: 3, FAILED: 1}
+    assert outcomes(predictions) == {DONE: 3, FAILED: 2}
+    assert "is a link to a file that is not there" in predictions["gone.nii.gz"].reason
     assert "viewer: no scan there" in predictions["viewer/"].reason
     assert contents(out) == clean
+
+
+def test_a_segmentation_of_3d_slicer_beside_its_scan_is_no_scan(bundle, scans, out, clean):
+    (scans / "scan_001.seg.nrrd").write_text("NRRD0004")
+    said = []
+
+    predictions = segpipe.predict(
+        scans, bundle, out, options=PredictOptions(overlays=False), report=said.append
+    )
+
+    assert {own.outcome for own in predictions} == {DONE}
+    assert said == ["1 file passed over: scan_001.seg.nrrd; give --strict to refuse them"]
+    assert contents(out) == clean
+    with pytest.raises(SegpipeError, match=r"no scan there; its \.seg\.nrrd files are segmentations"):
+        segpipe.predict(scans / "scan_001.seg.nrrd", bundle, out)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "a.bval"])
 def test_where_no_file_is_a_scan_nothing_begins(run, tmp_path, out, name):
     (tmp_path / name).write_text("x")
 
-    with pytest.raises(SegpipeError, match=f"{name}: no known format; segpipe reads"):
+    with pytest.raises(SegpipeError, match=f"{name}: no scan there; segpipe reads"):
         run(tmp_path / name)
 
     assert not out.exists()
