@@ -319,10 +319,10 @@ SCAN_FAULTS = {
     ),
     "raw missing": (lambda folder: as_mhd(folder, "bad.mhd").unlink(), "bad.mhd", ["bad.raw"]),
     "raw short": (lambda folder: truncate(as_mhd(folder, "bad.mhd")), "bad.mhd", ["bad.raw", "bytes"]),
-    "unknown suffix": (
-        lambda folder: (folder / "bad.xyz").write_bytes(b"scan"),
-        "bad.xyz",
-        [".nii.gz", ".mhd"],
+    "format that is not read": (
+        lambda folder: (folder / "bad.mgz").write_bytes(b"scan"),
+        "bad.mgz",
+        ["FreeSurfer", ".nii.gz", ".nrrd"],
     ),
     "not an image": (
         lambda folder: (folder / "bad.nii.gz").write_bytes(gzip.compress(b"text")),
