@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, Implic
 
 from segpipe.errors import SegpipeError
 
-_OVERLAY_BIT_POSITIONS = tuple((group, 0x0102) for group in range(0x6000, 0x6020, 2))
+_OVERLAY_BIT_POSITIONS = frozenset(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
 _TAGS = (
     "BitsAllocated",
     "BitsStored",
@@ -47,7 +47,7 @@ _TAGS = (
     "SpacingBetweenSlices",
     "Units",
 )
-_READ_TAGS = [*map(Tag, _TAGS), *map(Tag, _OVERLAY_BIT_POSITIONS)]
+_READ_TAGS = [*map(Tag, _TAGS), *_OVERLAY_BIT_POSITIONS]
 _SPARE_TAGS = ("ImageType", "InstanceNumber", "SeriesDescription", "SliceThickness", "SpacingBetweenSlices")
 """A series can be read without them."""
 _READING_ERRORS = (
@@ -72,6 +72,7 @@ _PIXEL_DATA = (0x7FE0, 0x0010)
 _FLOAT_PIXEL_DATA = {(0x7FE0, 0x0008): "FloatPixelData", (0x7FE0, 0x0009): "DoubleFloatPixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_BLOCK_BYTES = 512  # of tapes and archives, which fill the last one with zeros
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
 
 
@@ -174,7 +175,7 @@ def read_dicom_file(path: Path) -> DicomFile:
             "the folder if it is no slice"
         ) from error
     _convert_values(path, header)
-    overlay_bits = any(position in header for position in _OVERLAY_BIT_POSITIONS)
+    overlay_bits = not _OVERLAY_BIT_POSITIONS.isdisjoint(header.keys())
     return DicomFile(path, header, syntax, pixels, overlay_bits, fault)
 
 
@@ -271,7 +272,12 @@ def _find_pixels(stream: Any, header: pydicom.FileDataset) -> tuple[PixelElement
     if pixels.held < length or pixels.length is None:
         return pixels, ""
     stream.seek(offset + length)
-    return pixels, trailing_fault(stream.read(), pixels)
+    rest = stream.read()
+    if rest and not any(rest):
+        stream.seek(offset + max(0, length - len(rest)))
+        is_padding = any(stream.read(min(length, len(rest)))) or size % _BLOCK_BYTES == 0
+        return pixels, "" if is_padding else _trailing(rest)
+    return pixels, trailing_fault(rest, pixels)
 
 
 def trailing_fault(rest: bytes, pixels: PixelElement) -> str:
@@ -297,8 +303,10 @@ def trailing_fault(rest: bytes, pixels: PixelElement) -> str:
         if length == _UNDEFINED_LENGTH:
             return ""
         at += header_bytes + length
-    if at == len(rest):
-        return ""
+    return "" if at == len(rest) else _trailing(rest)
+
+
+def _trailing(rest: bytes) -> str:
     return (
         f"{len(rest)} bytes follow the pixel data and are no DICOM elements, so that the pixels may be shifted; "
         "export the file again"

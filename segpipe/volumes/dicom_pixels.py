@@ -25,6 +25,7 @@ from segpipe.volumes.dicom_slice import DicomSlice
 from segpipe.volumes.volume import VoxelArray
 
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
+_HALF_INT32 = 1 << 30
 _JPEG_END = b"\xff\xd9"
 
 
@@ -44,30 +45,33 @@ def read_intensities(slice_: DicomSlice, dtype: np.dtype[Any]) -> VoxelArray:
     stored = _unpacked(slice_) if slice_.is_compressed else _native(slice_)
     if slice_.is_inverted:
         stored = sum(slice_.stored_range) - stored
-    if np.issubdtype(dtype, np.integer):
-        values = stored * int(slice_.slope) + int(slice_.intercept)
-    else:
+    if not np.issubdtype(dtype, np.integer):
         values = stored * slice_.slope + slice_.intercept
-    array: VoxelArray = values.astype(dtype).reshape(slice_.rows, slice_.columns).T
+    elif (slice_.slope, slice_.intercept) == (1, 0):
+        values = stored
+    else:
+        scaled = max(abs(slice_.slope * end) for end in slice_.stored_range)
+        exact = np.int32 if max(scaled, abs(slice_.intercept)) < _HALF_INT32 else np.int64
+        values = np.multiply(stored, int(slice_.slope), dtype=exact) + exact(slice_.intercept)
+    array: VoxelArray = values.astype(dtype, copy=False).reshape(slice_.rows, slice_.columns).T
     return array
 
 
 def _native(slice_: DicomSlice) -> VoxelArray:
-    """Return the stored values of uncompressed pixels, flat, as int64."""
+    """Return the stored values of uncompressed pixels, flat, in native byte order."""
     raw = read_pixel_bytes(slice_.path, slice_.pixels)[: slice_.pixel_bytes]
     order = "<" if slice_.pixels.is_little_endian else ">"
-    width = slice_.bits_allocated // 8
+    width, bits = slice_.bits_allocated // 8, slice_.bits_stored
     if width == 1 and slice_.pixels.is_words and order == ">":
         raw = np.frombuffer(raw, ">u2").astype("<u2").tobytes()
-    cells = np.frombuffer(raw, f"{order}u{width}").astype(np.int64)
-    bits = slice_.bits_stored
-    values = cells & ((1 << bits) - 1)
-    if slice_.is_signed:
-        values -= (values >> (bits - 1)) << bits
-    other_bits = (cells >> bits) != 0
-    if slice_.is_signed:
-        extended = values & ((1 << slice_.bits_allocated) - 1)
-        other_bits &= cells != extended
+    kind = "i" if slice_.is_signed else "u"
+    cells = np.frombuffer(raw, f"{order}{kind}{width}").astype(f"={kind}{width}", copy=False)
+    unused = slice_.bits_allocated - bits
+    if not unused:
+        return cells
+    values: VoxelArray = (cells << unused) >> unused  # repeats the sign of signed values
+    without_sign = cells & ((1 << bits) - 1)
+    other_bits = (cells != values) & (cells != without_sign)
     if other_bits.any() and not slice_.has_overlay_bits:
         raise SegpipeError(
             f"{slice_.path}: {int(other_bits.sum())} pixels hold bits above BitsStored {bits} (of BitsAllocated "
@@ -77,7 +81,7 @@ def _native(slice_: DicomSlice) -> VoxelArray:
 
 
 def _unpacked(slice_: DicomSlice) -> VoxelArray:
-    """Return the stored values of compressed pixels, flat, as int64."""
+    """Return the stored values of compressed pixels, flat."""
     fragments = _fragments(slice_)
     dataset = pydicom.Dataset()
     dataset.SOPClassUID = SecondaryCaptureImageStorage

@@ -77,7 +77,7 @@ class DicomSlice:
         columns: pixels along x.
         spacing_xy_mm: distance between pixel centres along x and along y.
         position_lps: (3,), LPS mm of the first pixel's centre.
-        position_digit_mm: the last digit in which the position is written, at most 0.1 mm.
+        position_digits_mm: (3,), the last digit in which each coordinate is written, at most 0.1 mm.
         orientation_lps: (6,), LPS unit vectors along x (a row) and along y (a column).
         frame_of_reference: FrameOfReferenceUID, empty if absent.
         instance_number: InstanceNumber, None if absent or no number.
@@ -104,7 +104,7 @@ class DicomSlice:
     columns: int
     spacing_xy_mm: tuple[float, float]
     position_lps: FloatArray
-    position_digit_mm: float
+    position_digits_mm: FloatArray
     orientation_lps: FloatArray
     frame_of_reference: str
     instance_number: int | None
@@ -153,11 +153,11 @@ def dicom_slice(file: DicomFile) -> DicomSlice:
         SegpipeError: the file is cut short, multi-frame, in colour, with a lookup table in place of a slope, in a
             compression that cannot be unpacked, or its tags are missing, no numbers or contradict each other.
     """
-    if file.fault:
+    if file.fault or file.pixels is None:
         raise SegpipeError(f"{file.path}: {file.fault}")
     _refuse_kind(file)
     try:
-        return _checked_slice(file)
+        return _checked_slice(file, file.pixels)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise SegpipeError(
             f"{file.path}: header value that is no number or is out of range ({error}); export the series again"
@@ -198,9 +198,8 @@ def _refuse_kind(file: DicomFile) -> None:
         )
 
 
-def _checked_slice(file: DicomFile) -> DicomSlice:
+def _checked_slice(file: DicomFile, pixels: PixelElement) -> DicomSlice:
     header = file.header
-    assert file.pixels is not None
     slope, intercept = _number(file, "RescaleSlope", 1.0), _number(file, "RescaleIntercept", 0.0)
     if slope == 0:
         raise ValueError("RescaleSlope 0")
@@ -216,7 +215,7 @@ def _checked_slice(file: DicomFile) -> DicomSlice:
         columns=_integer(file, "Columns"),
         spacing_xy_mm=(float(column_mm), float(row_mm)),
         position_lps=position,
-        position_digit_mm=min(_last_digit(str(value)) for value in header.ImagePositionPatient),
+        position_digits_mm=np.array([_last_digit(str(value)) for value in header.ImagePositionPatient]),
         orientation_lps=_vector(file, "ImageOrientationPatient", 6),
         frame_of_reference=file.text("FrameOfReferenceUID"),
         instance_number=_instance_number(file),
@@ -233,7 +232,7 @@ def _checked_slice(file: DicomFile) -> DicomSlice:
         rescale_type=file.text("RescaleType"),
         units=file.text("Units"),
         syntax=file.syntax,
-        pixels=file.pixels,
+        pixels=pixels,
     )
     _check_pixel_element(slice_)
     return slice_

@@ -42,6 +42,25 @@ class Line:
     step_lps: FloatArray
 
 
+@dataclass(frozen=True)
+class _Rounding:
+    """How far rounding can move a slice, by the digits that its coordinates are written with.
+
+    Args:
+        along_mm: along the slice normal.
+        across_mm: in the slice's plane.
+    """
+
+    along_mm: float
+    across_mm: float
+
+    @classmethod
+    def of(cls, slices: Sequence[DicomSlice], normal: FloatArray) -> _Rounding:
+        half_digits = np.min([slice_.position_digits_mm for slice_ in slices], axis=0) / 2
+        across = np.sqrt(half_digits**2 @ (1 - normal**2).clip(0))
+        return cls(float(half_digits @ np.abs(normal)), float(across))
+
+
 def fit_line(where: str, slices: Sequence[DicomSlice], normal: FloatArray, pixel_mm: float) -> Line:
     """Fit the regular line through the slices, after refusing what is no regular stack.
 
@@ -68,11 +87,11 @@ def fit_line(where: str, slices: Sequence[DicomSlice], normal: FloatArray, pixel
     weights = np.arange(len(slices)) - (len(slices) - 1) / 2
     step: FloatArray = weights @ positions / (weights @ weights)
     centre = positions.mean(axis=0)
-    rounding_mm = min(slice_.position_digit_mm for slice_ in slices) / 2
+    rounding = _Rounding.of(slices, normal)
     residuals = positions - (centre + weights[:, None] * step)
-    _refuse_off_line(where, slices, residuals, normal, (float(step @ normal), pixel_mm), rounding_mm)
+    _refuse_off_line(where, slices, residuals, normal, (float(step @ normal), pixel_mm), rounding)
     _refuse_wrapped_numbers(where, slices)
-    step = _without_rounded_tilt(where, slices, step, normal, pixel_mm, rounding_mm)
+    step = _without_rounded_tilt(where, slices, step, normal, pixel_mm, rounding)
     return Line(centre + weights[0] * step, step)
 
 
@@ -103,7 +122,7 @@ def _refuse_off_line(
     residuals: FloatArray,
     normal: FloatArray,
     distances_mm: tuple[float, float],
-    rounding_mm: float,
+    rounding: _Rounding,
 ) -> None:
     """Refuse a slice off its place on the line through the others, along the normal or in its plane.
 
@@ -113,7 +132,7 @@ def _refuse_off_line(
         residuals: (slices, 3), mm from the line through all slices.
         normal: (3,).
         distances_mm: the slice distance, by which the deviation along the normal is judged, and the pixel spacing.
-        rounding_mm: half of the last digit of the positions.
+        rounding: of the positions.
     """
     count = len(slices)
     if count == 2:
@@ -123,17 +142,17 @@ def _refuse_off_line(
     leverage = np.diag(hat)
     # a slice's distance from the line through the others, and how much of it rounding can make
     off = residuals / (1 - leverage)[:, None]
-    amplified_mm = rounding_mm * (1 + (np.abs(hat).sum(axis=1) - leverage) / (1 - leverage))
+    amplified = 1 + (np.abs(hat).sum(axis=1) - leverage) / (1 - leverage)
     along = np.abs(off @ normal)
     across = np.linalg.norm(off - np.outer(off @ normal, normal), axis=1)
-    for deviation, mm, what, axes in zip(
+    for deviation, mm, what, rounded_mm in zip(
         (along, across),
         distances_mm,
         ("slice distance", "pixel spacing"),
-        (np.abs(normal).sum(), 2**0.5),
+        (rounding.along_mm, rounding.across_mm),
         strict=True,
     ):
-        limit = np.minimum(DEVIATION_SHARE * mm + axes * amplified_mm, LARGEST_DEVIATION_SHARE * mm)
+        limit = np.minimum(DEVIATION_SHARE * mm + rounded_mm * amplified, LARGEST_DEVIATION_SHARE * mm)
         if (deviation > limit).any():
             worst = int(np.argmax(deviation))
             raise SegpipeError(
@@ -166,14 +185,14 @@ def _without_rounded_tilt(
     step: FloatArray,
     normal: FloatArray,
     pixel_mm: float,
-    rounding_mm: float,
+    rounding: _Rounding,
 ) -> FloatArray:
     """Return the step along the normal where rounding explains the tilt, else as it is; refuse a true tilt."""
     sideways = step - (step @ normal) * normal
     count = len(slices)
     weights = np.arange(count) - (count - 1) / 2
     half = (count - 1) / 2
-    rounded = 2**0.5 * rounding_mm * np.abs(weights).sum() / (weights @ weights) * half
+    rounded = rounding.across_mm * np.abs(weights).sum() / (weights @ weights) * half
     limit = min(DEVIATION_SHARE * pixel_mm + rounded, LARGEST_DEVIATION_SHARE * pixel_mm)
     if np.linalg.norm(sideways) * half <= limit:
         straight: FloatArray = (step @ normal) * normal

@@ -214,18 +214,29 @@ def test_negative_values_may_lack_the_sign_above_bits_stored(tmp_path):
 
 
 def test_bytes_between_header_and_end_must_add_up(tmp_path):
-    folder = series(tmp_path, values(np.int16, 16)[0])
+    stored = values(np.int16, 16)[0]
+    stored[-1, -1] = 257  # the last pixel is not zero, so that zeros after it are padding
+    folder = series(tmp_path, stored)
     path = folder / "slice_0001.dcm"
     content = path.read_bytes()
 
-    for inserted, rule in (
-        (content[:-400] + b"\0" + content[-400:], "1 bytes follow the pixel data"),
-        (content + bytes(6), "6 bytes follow"),
-    ):
-        path.write_bytes(inserted)
-        with pytest.raises(SegpipeError, match=rule):
-            read_series(folder)
-    path.write_bytes(content + b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0abcd")  # DataSetTrailingPadding
+    path.write_bytes(content[:-400] + b"\0" + content[-400:])
+    with pytest.raises(SegpipeError, match="1 bytes follow the pixel data"):
+        read_series(folder)
+    for tail in (b"\xfc\xff\xfc\xffOB\0\0\4\0\0\0abcd", bytes(6)):  # DataSetTrailingPadding, zeros
+        path.write_bytes(content + tail)
+        np.testing.assert_array_equal(read_series(folder).array, stored)
+
+
+def test_zeros_after_zeros_may_be_a_shift_and_are_refused(tmp_path):
+    folder = series(tmp_path, np.zeros(SIZE, np.int16))
+    path = folder / "slice_0001.dcm"
+    content = path.read_bytes()
+
+    path.write_bytes(content + bytes(2))
+    with pytest.raises(SegpipeError, match="2 bytes follow the pixel data"):
+        read_series(folder)
+    path.write_bytes(content + bytes(-len(content) % 512))  # blocks of a tape or an archive
     read_series(folder)
 
 

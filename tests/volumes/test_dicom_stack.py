@@ -50,6 +50,13 @@ def test_positions_of_one_decimal_are_read_as_what_they_round(distance_mm, count
     assert not header.grid.is_sheared
 
 
+def test_each_coordinate_has_its_own_digits(tmp_path):
+    """x and y of six decimals do not make z, which has one, exact."""
+    positions = [(-123.046875, 20.703125, float(f"{-133.125 + 3.27 * index:.1f}")) for index in range(20)]
+
+    assert write(tmp_path, positions, 6).grid.spacing_mm[2] == pytest.approx(3.27, abs=0.005)
+
+
 @pytest.mark.parametrize("digits", [1, 3])
 @pytest.mark.parametrize("count", [3, 4, 12])
 @pytest.mark.parametrize("shifted", [0, 1, -1])
