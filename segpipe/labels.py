@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
+from segpipe.names import require_name
 
 _COLORS = (  # of Okabe and Ito, told apart by people who do not see all colours
     (230, 159, 0),
@@ -69,8 +70,8 @@ class LabelTable:
     """The classes of one bundle, in the order of their index; `labels[0]` is the background.
 
     Raises:
-        SegpipeError: on construction, when there are fewer than two rows, indices are not 0, 1, 2, ..., or a
-            name or a stored value occurs twice.
+        SegpipeError: on construction, when there are fewer than two rows, indices are not 0, 1, 2, ..., a name or a
+            stored value occurs twice, or a name is one that `segpipe.names.name_problem` refuses.
     """
 
     labels: tuple[Label, ...]
@@ -86,6 +87,8 @@ class LabelTable:
                 f"label table: indices must be 0 to {len(indices) - 1} in this order, are {indices}; "
                 "reorder or renumber the rows"
             )
+        for label in self.labels:
+            require_name(label.name, f"label table: row {label.index}")
         _refuse_repeats("name", [same_name(label.name) for label in self.labels])
         _refuse_repeats("value", [label.value for label in self.labels])
 

@@ -35,6 +35,8 @@ def test_table_reads_what_it_writes():
     ("rows", "message"),
     [
         ([row(0, "background", 0)], r"at least one class, has 1 row"),
+        ([row(0, "background", 0), row(1, "$exit()", 1)], r"row 1: the name '\$exit\(\)' begins with \$"),
+        ([row(0, "background", 0), row(1, "a\x1b[2J", 1)], r"row 1: .* holds the control character U\+001B"),
         (
             [row(1, "background", 0), row(0, "tumour", 1)],
             r"indices must be 0 to 1 in this order, are \[1, 0\]",

@@ -23,6 +23,7 @@ from segpipe.dataset.manifest_checks import check_consistency
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_text
 from segpipe.labels import Label, LabelTable, class_color, same_name
+from segpipe.names import name_problem, path_problem, text_problem
 
 Target = Literal["mask", "class", "findings"]
 
@@ -329,10 +330,18 @@ def _validator() -> jsonschema.Draft202012Validator:
 def _follows_schema(content: Any, where: str) -> dict[str, Any]:
     errors = sorted(_validator().iter_errors(content), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
-        lines = [f"{error.json_path}: {error.message[:_MESSAGE_LENGTH]}" for error in errors[:_ERRORS_SHOWN]]
+        lines = [f"{error.json_path}: {_said(error)}" for error in errors[:_ERRORS_SHOWN]]
         more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
         raise SegpipeError(f"{where}: not a segpipe manifest or MSD dataset.json: {'; '.join(lines)}{more}")
     return dict(content)
+
+
+def _said(error: jsonschema.ValidationError) -> str:
+    """Return what is wrong at a place; of a name that is refused the reason in words, not the pattern."""
+    name, reason = error.instance, None
+    if error.validator == "pattern":
+        reason = text_problem(name) or name_problem(name) or path_problem(name)
+    return f"{name!r} {reason}" if reason else error.message[:_MESSAGE_LENGTH]
 
 
 def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:

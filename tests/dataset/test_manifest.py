@@ -17,6 +17,19 @@ from segpipe.dataset import (
 from segpipe.errors import SegpipeError
 
 HASH = "ab" * 32
+GOOD = [
+    "liver",
+    "T1 (post)",
+    "Lésion 2",
+    "腫瘍",
+    "a$b",
+    "50 % stenosis",
+    "x@y",
+    "a#1",
+    "it's",
+    '"quoted"',
+    "~",
+]
 
 
 def mask_json(**changes):
@@ -338,3 +351,41 @@ def test_classes_can_be_united():
 def test_groups_that_cannot_be_meant_are_refused(groups, message):
     with pytest.raises(SegpipeError, match=message):
         with_groups(parse_manifest(mask_json(labels=LUNG), "m.json"), groups)
+
+
+PLACES = {  # where a name stands -> the manifest with that name there
+    "$.labels['1']": lambda name: mask_json(labels={"0": "background", "1": name}),
+    "$.modality['0']": lambda name: mask_json(modality={"0": name}),
+    "$.training[0].case": lambda name: mask_json(training=[case_json("a", case=name), case_json("b")]),
+    "$.training[0].label": lambda name: mask_json(training=[case_json("a", label=name), case_json("b")]),
+    "$.training[0].image[0]": lambda name: mask_json(training=[case_json("a", image=[name]), case_json("b")]),
+    "$.description": lambda name: mask_json(description=name),
+    "$.name": lambda name: mask_json(name=name),
+    "$.test[0]": lambda name: {**msd_json(), "test": [name]},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", ["$print(1)", "@labels", "%other.json", "a\x1b[2J", "\ud800"])
+def test_a_name_that_could_be_an_instruction_or_hide_something_is_refused(place, name):
+    with pytest.raises(SegpipeError, match=re.escape(place)) as refused:
+        parse_manifest(PLACES[place](name), "m.json")
+
+    assert repr(name) in str(refused.value)
+    assert "rename it" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["images/$x.nii.gz", "@eaDir/x.nii.gz", "images/a\n"])
+def test_no_part_of_a_path_may_be_one_either(name):
+    with pytest.raises(SegpipeError, match="rename it"):
+        parse_manifest(mask_json(training=[case_json("a", image=name), case_json("b")]), "m.json")
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_schema_takes_the_names_that_segpipe_takes(name):
+    labels = {"0": "background", "1": name}
+    case = case_json(name, patient=name)
+
+    manifest = parse_manifest(mask_json(labels=labels, training=[case, case_json("b")]), "m.json")
+
+    assert manifest.labels[1] == manifest.training[0].case == name

@@ -1,0 +1,62 @@
+"""Names that others chose: of classes, channels, cases and files. A name is data, and nothing may run or replace it."""
+
+from __future__ import annotations
+
+import re
+
+from segpipe.errors import SegpipeError
+
+_MONAIS = "$@%"
+# control characters, line and paragraph separators, marks that turn the direction of text, halves of characters
+_HIDDEN = "\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+_BEGINS = re.compile(rf"\s*[{_MONAIS}]")
+_HOLDS = re.compile(f"[{_HIDDEN}]")
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a name is refused, as the end of a sentence that begins with the name; None where it is not.
+
+    MONAI evaluates a text that begins with `$` as Python, replaces one that begins with `@` by what the id holds, and
+    one that begins with `%` by what a file holds.
+
+    Args:
+        name: of a class, channel, case, patient or data set.
+    """
+    if _BEGINS.match(name):
+        first = name.lstrip()[0]
+        return f"begins with {first}, which MONAI reads as an instruction (so do {', '.join(_MONAIS)}); rename it"
+    return hidden_problem(name)
+
+
+def path_problem(path: str) -> str | None:
+    """Return why a file's path is refused, see `name_problem`; each of its parts is a name."""
+    problems = (name_problem(part) for part in re.split(r"[/\\]", path))
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def text_problem(text: str) -> str | None:
+    """Return why a longer text is refused, see `name_problem`; such a text may have several lines."""
+    return name_problem(text.translate({ord(space): " " for space in "\t\n\r"}))
+
+
+def hidden_problem(name: str) -> str | None:
+    """Return that a name holds a character that is not shown, or that changes how others are; None otherwise."""
+    found = _HOLDS.search(name)
+    if found is None:
+        return None
+    return f"holds the control character U+{ord(found.group()):04X}; rename it without"
+
+
+def require_name(name: str, where: str) -> None:
+    """Refuse a name that MONAI would evaluate, or that holds control characters.
+
+    Args:
+        name: see `name_problem`.
+        where: what it names, for the message.
+
+    Raises:
+        SegpipeError: with the name, escaped, and why.
+    """
+    problem = name_problem(name)
+    if problem is not None:
+        raise SegpipeError(f"{where}: the name {name!r} {problem}")
