@@ -245,8 +245,8 @@ def _find_pixels(stream: Any, header: pydicom.FileDataset) -> tuple[PixelElement
     element = stream.read(12)
     if len(element) < (8 if implicit else 12):
         return None, (
-            f"the file ends at byte {size} and holds no pixel data; copy it again from its source, or export "
-            "it with its pixels"
+            f"the file ends at byte {size} and holds no pixel data: it is cut short, or a length in its header is "
+            "wrong; copy it again from its source, or export it with its pixels"
         )
     order = "<" if little else ">"
     tag = struct.unpack(f"{order}HH", element[:4])

@@ -177,8 +177,8 @@ def _refuse_kind(file: DicomFile) -> None:
     photometric = file.text("PhotometricInterpretation")
     if samples != 1 or (not photometric.startswith("MONOCHROME") and photometric):
         raise SegpipeError(
-            f"{path}: SamplesPerPixel {samples} and PhotometricInterpretation {photometric}: {samples} values a pixel "
-            "or colours; must be 1 and MONOCHROME1 or MONOCHROME2: export the original series"
+            f"{path}: {samples} values a pixel (SamplesPerPixel) and PhotometricInterpretation {photometric}: must be "
+            "1 and MONOCHROME1 or MONOCHROME2; export the original series, or convert it, for instance to NIfTI"
         )
     if "ModalityLUTSequence" in header:
         raise SegpipeError(

@@ -42,25 +42,6 @@ class Line:
     step_lps: FloatArray
 
 
-@dataclass(frozen=True)
-class _Rounding:
-    """How far rounding can move a slice, by the digits that its coordinates are written with.
-
-    Args:
-        along_mm: along the slice normal.
-        across_mm: in the slice's plane.
-    """
-
-    along_mm: float
-    across_mm: float
-
-    @classmethod
-    def of(cls, slices: Sequence[DicomSlice], normal: FloatArray) -> _Rounding:
-        half_digits = np.min([slice_.position_digits_mm for slice_ in slices], axis=0) / 2
-        across = np.sqrt(half_digits**2 @ (1 - normal**2).clip(0))
-        return cls(float(half_digits @ np.abs(normal)), float(across))
-
-
 def fit_line(where: str, slices: Sequence[DicomSlice], normal: FloatArray, pixel_mm: float) -> Line:
     """Fit the regular line through the slices, after refusing what is no regular stack.
 
@@ -87,11 +68,11 @@ def fit_line(where: str, slices: Sequence[DicomSlice], normal: FloatArray, pixel
     weights = np.arange(len(slices)) - (len(slices) - 1) / 2
     step: FloatArray = weights @ positions / (weights @ weights)
     centre = positions.mean(axis=0)
-    rounding = _Rounding.of(slices, normal)
+    half_digits = np.min([slice_.position_digits_mm for slice_ in slices], axis=0) / 2
     residuals = positions - (centre + weights[:, None] * step)
-    _refuse_off_line(where, slices, residuals, normal, (float(step @ normal), pixel_mm), rounding)
+    _refuse_off_line(where, slices, residuals, normal, (float(step @ normal), pixel_mm), half_digits)
     _refuse_wrapped_numbers(where, slices)
-    step = _without_rounded_tilt(where, slices, step, normal, pixel_mm, rounding)
+    step = _without_rounded_tilt(where, slices, step, normal, pixel_mm, half_digits)
     return Line(centre + weights[0] * step, step)
 
 
@@ -122,7 +103,7 @@ def _refuse_off_line(
     residuals: FloatArray,
     normal: FloatArray,
     distances_mm: tuple[float, float],
-    rounding: _Rounding,
+    half_digits: FloatArray,
 ) -> None:
     """Refuse a slice off its place on the line through the others, along the normal or in its plane.
 
@@ -132,7 +113,7 @@ def _refuse_off_line(
         residuals: (slices, 3), mm from the line through all slices.
         normal: (3,).
         distances_mm: the slice distance, by which the deviation along the normal is judged, and the pixel spacing.
-        rounding: of the positions.
+        half_digits: (3,), how far rounding moves each coordinate, in mm.
     """
     count = len(slices)
     if count == 2:
@@ -140,26 +121,32 @@ def _refuse_off_line(
     weights = np.arange(count) - (count - 1) / 2
     hat = 1 / count + np.outer(weights, weights) / (weights @ weights)
     leverage = np.diag(hat)
-    # a slice's distance from the line through the others, and how much of it rounding can make
+    # a slice's distance from the line through the others, and what of it rounding cannot make
     off = residuals / (1 - leverage)[:, None]
     amplified = 1 + (np.abs(hat).sum(axis=1) - leverage) / (1 - leverage)
-    along = np.abs(off @ normal)
-    across = np.linalg.norm(off - np.outer(off @ normal, normal), axis=1)
-    for deviation, mm, what, rounded_mm in zip(
-        (along, across),
-        distances_mm,
-        ("slice distance", "pixel spacing"),
-        (rounding.along_mm, rounding.across_mm),
-        strict=True,
-    ):
-        limit = np.minimum(DEVIATION_SHARE * mm + rounded_mm * amplified, LARGEST_DEVIATION_SHARE * mm)
-        if (deviation > limit).any():
-            worst = int(np.argmax(deviation))
+    unexplained = np.sign(off) * (np.abs(off) - np.outer(amplified, half_digits)).clip(0)
+    parts = (("slice distance", _along, distances_mm[0]), ("pixel spacing", _across, distances_mm[1]))
+    for what, part, mm in parts:
+        deviation, rest = part(off, normal), part(unexplained, normal)
+        is_odd = (rest > DEVIATION_SHARE * mm) | (deviation > LARGEST_DEVIATION_SHARE * mm)
+        if is_odd.any():
+            worst = int(np.argmax(np.where(is_odd, deviation, 0)))
             raise SegpipeError(
-                f"{where}: {slices[worst].path.name} lies {deviation[worst]:.4g} mm off the line of the other slices "
-                f"(limit {limit[worst]:.2g} mm, {limit[worst] / mm:.1%} of the {what} of {mm:.4g} mm); slices are "
-                "unevenly spaced or one is misplaced: export the series again"
+                f"{where}: {slices[worst].path.name} lies {deviation[worst]:.4g} mm off the line of the other slices, "
+                f"{deviation[worst] / mm:.1%} of the {what} of {mm:.4g} mm (limit {DEVIATION_SHARE:.0%} and what "
+                f"rounding of the positions explains, at most {LARGEST_DEVIATION_SHARE:.1%}); slices are unevenly "
+                "spaced or one is misplaced: export the series again"
             )
+
+
+def _along(vectors: FloatArray, normal: FloatArray) -> FloatArray:
+    length: FloatArray = np.abs(vectors @ normal)
+    return length
+
+
+def _across(vectors: FloatArray, normal: FloatArray) -> FloatArray:
+    length: FloatArray = np.linalg.norm(vectors - np.outer(vectors @ normal, normal), axis=1)
+    return length
 
 
 def _refuse_wrapped_numbers(where: str, slices: Sequence[DicomSlice]) -> None:
@@ -185,14 +172,15 @@ def _without_rounded_tilt(
     step: FloatArray,
     normal: FloatArray,
     pixel_mm: float,
-    rounding: _Rounding,
+    half_digits: FloatArray,
 ) -> FloatArray:
     """Return the step along the normal where rounding explains the tilt, else as it is; refuse a true tilt."""
     sideways = step - (step @ normal) * normal
     count = len(slices)
     weights = np.arange(count) - (count - 1) / 2
     half = (count - 1) / 2
-    rounded = rounding.across_mm * np.abs(weights).sum() / (weights @ weights) * half
+    across = np.sqrt(half_digits**2 @ (1 - normal**2).clip(0))
+    rounded = across * np.abs(weights).sum() / (weights @ weights) * half
     limit = min(DEVIATION_SHARE * pixel_mm + rounded, LARGEST_DEVIATION_SHARE * pixel_mm)
     if np.linalg.norm(sideways) * half <= limit:
         straight: FloatArray = (step @ normal) * normal

@@ -69,13 +69,21 @@ def test_a_shift_of_a_tenth_of_the_distance_is_refused(digits, count, shifted, s
     assert "off the line of the other slices" in refusal(tmp_path, heights, digits)
 
 
+def test_digits_of_one_coordinate_do_not_excuse_another(tmp_path):
+    """x is written to 0.1 mm, y to 0.01 mm: 0.05 mm in y is no rounding."""
+    positions = [(-100.5, 20.25 - 0.05 * (index == 1), 2.5 * index) for index in range(6)]
+
+    with pytest.raises(SegpipeError, match=r"slice_0001.dcm lies 0.05 mm off"):
+        write(tmp_path, positions, 2)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_shift_of_a_tenth_of_a_pixel_in_the_plane_is_refused(axis, tmp_path):
     positions = np.array([[-100.0, 20.0, 5.0 * index] for index in range(6)])
     positions[2, axis] += 0.1 * PIXEL_MM
 
     with pytest.raises(
-        SegpipeError, match=r"slice_0002.dcm lies 0.07 mm off .* of the pixel spacing of 0.7 mm"
+        SegpipeError, match=r"slice_0002.dcm lies 0.07 mm off .* 10.0% of the pixel spacing of 0.7 mm"
     ):
         write(tmp_path, positions, 2)
 

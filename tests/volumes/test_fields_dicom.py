@@ -100,7 +100,7 @@ CASES: list[tuple[str, dict[str, object], Expected]] = [
     ("SliceLocation", {"SliceLocation": 7}, ORIGINAL),
     ("GantryDetectorTilt", {"GantryDetectorTilt": 12}, ORIGINAL),
     ("PatientPosition", {"PatientPosition": "FFP"}, ORIGINAL),
-    ("SamplesPerPixel", {"SamplesPerPixel": 3}, "SamplesPerPixel 3"),
+    ("SamplesPerPixel", {"SamplesPerPixel": 3}, "3 values a pixel (SamplesPerPixel)"),
     ("PlanarConfiguration", {"PlanarConfiguration": 1}, ORIGINAL),
     ("PhotometricInterpretation", {"PhotometricInterpretation": "MONOCHROME1"}, ORIGINAL),
     ("PhotometricInterpretation", {"PhotometricInterpretation": "MONOCHROME1", "Modality": "DX"}, valued(-1 - ARRAY)),
