@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
+from segpipe.documents import DocumentError, RepeatedKeyError, parse_json, read_document
 from segpipe.errors import SegpipeError
 
 _STAGED, _PARTIAL = ".segpipe-", ".partial"
@@ -49,37 +50,14 @@ def read_json(path: Path, what: str = "the file") -> Any:
         what: it is, for messages.
 
     Raises:
-        SegpipeError: it cannot be read, is no JSON, is nested too deeply, or has a key twice in one object, of which
-            json would keep the last in silence.
+        SegpipeError: it cannot be read, is no JSON, passes a bound of `segpipe.documents`, or has a key twice in one
+            object, of which json would keep the last in silence.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_refuse_repeated_keys)
-    except OSError as error:
-        raise SegpipeError(
-            f"{path}: {what} cannot be read ({error.strerror}); check the path and the permissions"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SegpipeError(f"{path}: {what} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise SegpipeError(
-            f"{path}: {what} is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; mend it there"
-        ) from error
-    except RecursionError as error:
-        raise SegpipeError(f"{path}: {what} is nested too deeply; mend it") from error
-    except _RepeatedKeyError as error:
-        raise SegpipeError(f"{path}: the key {error} stands twice in one object; remove one") from error
-
-
-class _RepeatedKeyError(Exception):
-    """A JSON object has a key twice."""
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _RepeatedKeyError(next(repr(key) for key in keys if keys.count(key) > 1))
-    return entries
+        return parse_json(read_document(path), unique_keys=True)
+    except DocumentError as error:
+        subject = "" if isinstance(error, RepeatedKeyError) else f"{what} "
+        raise SegpipeError(f"{path}: {subject}{error.reason}") from (error.__cause__ or error)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ written and compared without regard to upper and lower case, because copies of o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.names import require_name
 
@@ -33,6 +33,7 @@ _ROW_KEYS = ("index", "name", "color", "value")
 _LONGEST_TABLE = 2**16  # of classes by stored value; where values lie further apart, they are searched
 ROUNDING = 1e-3
 """A stored label may lie this far from a whole number: a file's slope and intercept round."""
+_LARGEST_VALUE = 2**63
 _VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold thousands of values
 
 
@@ -102,6 +103,8 @@ class LabelTable:
         Raises:
             SegpipeError: a row lacks a key, has an unknown one, or has a value of the wrong type or range.
         """
+        if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
+            raise SegpipeError(f"label table: is {rows!r:.80}, must be a list of rows")
         return cls(tuple(_label_from_row(position, row) for position, row in enumerate(rows)))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -215,14 +218,10 @@ def load_label_table(path: Path) -> LabelTable:
         SegpipeError: the file is missing or no JSON, has no label table, or one that `LabelTable` refuses.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["label_table"]
+        rows = parse_json(read_document(path))["label_table"]
         return LabelTable.from_rows(rows)
-    except OSError as error:
-        raise SegpipeError(
-            f"{path}: cannot be read: {error.strerror}; give a bundle's metadata.json"
-        ) from error
-    except ValueError as error:
-        raise SegpipeError(f"{path}: is not JSON: {error}") from error
+    except DocumentError as error:
+        raise SegpipeError(f"{path}: {error.reason}") from error
     except (KeyError, TypeError) as error:
         raise SegpipeError(
             f"{path}: has no label_table; give the metadata.json of a segpipe bundle"
@@ -293,8 +292,12 @@ def _require_same_names(table_names: tuple[str, ...], file_names: tuple[str, ...
 
 def _label_from_row(position: int, row: Mapping[str, Any]) -> Label:
     where = f"label table: row {position}"
+    if not isinstance(row, Mapping):
+        raise SegpipeError(f"{where} is {row!r:.80}, must be {{...}} with {', '.join(_ROW_KEYS)}")
     if set(row) != set(_ROW_KEYS):
-        raise SegpipeError(f"{where} has the keys {', '.join(sorted(row))}; needs {', '.join(_ROW_KEYS)}")
+        raise SegpipeError(
+            f"{where} has the keys {', '.join(sorted(map(str, row)))}; needs {', '.join(_ROW_KEYS)}"
+        )
     index, name, color, value = (row[key] for key in _ROW_KEYS)
     if not isinstance(name, str) or not name.strip():
         raise SegpipeError(f"{where}: name must be a text, is {name!r}")
@@ -302,6 +305,8 @@ def _label_from_row(position: int, row: Mapping[str, Any]) -> Label:
         raise SegpipeError(
             f"{where} ({name}): index and value must be whole numbers, are {index!r} and {value!r}"
         )
+    if abs(value) >= _LARGEST_VALUE:
+        raise SegpipeError(f"{where} ({name}): value is {value}, which no label map can store; use 0 to 255")
     if (
         not isinstance(color, list | tuple)
         or len(color) != 3

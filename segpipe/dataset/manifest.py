@@ -211,7 +211,7 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
 
 def is_plain_decathlon(path: Path) -> bool:
     """Return whether a JSON file is the Decathlon's own description, which is not to be written over."""
-    return "schema_version" not in json.loads(path.read_text(encoding="utf-8"))
+    return "schema_version" not in read_json(path, "the manifest")
 
 
 def shipped_manifests() -> tuple[str, ...]:

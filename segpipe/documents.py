@@ -1,0 +1,222 @@
+"""JSON and YAML that others wrote, read within bounds: what would take memory or time without end is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEEPEST = 64
+"""Levels of brackets, or of indented blocks."""
+LONGEST_NUMBER = 100
+"""Characters of a number."""
+MOST_ITEMS = 200_000
+"""Values of a YAML file, each alias counted as all that it stands for."""
+LARGEST_CONFIGURATION = 2**19
+"""Bytes of a file of a bundle's configuration."""
+LARGEST_DATA = 2**28
+"""Bytes of a file that lists data: a manifest, or the sidecar of weights."""
+
+
+class DocumentError(Exception):
+    """What a file has that is not read.
+
+    Attributes:
+        reason: the end of a sentence that begins with the file.
+        line: from 1; 0 where that is not known.
+    """
+
+    def __init__(self, reason: str, line: int = 0) -> None:
+        super().__init__(f"line {line}: {reason}" if line else reason)
+        self.reason = reason
+        self.line = line
+
+
+class RepeatedKeyError(DocumentError):
+    """A JSON object has a key twice; the reason is a sentence by itself."""
+
+
+def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
+    """Return the text of a file, without a byte order mark.
+
+    Args:
+        path: of UTF-8 text.
+        largest: bytes that are read.
+
+    Raises:
+        DocumentError: the file cannot be read, is no UTF-8 text, or is larger.
+    """
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DocumentError("is no regular file; give the path of a file")
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise DocumentError(
+            f"cannot be read ({error.strerror}); check the path and the permissions"
+        ) from error
+    if len(content) > largest:
+        raise DocumentError(f"is larger than {largest} bytes, too large for what it is; give another file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
+def parse_json(text: str, *, unique_keys: bool = False) -> Any:
+    """Return the values of JSON.
+
+    Args:
+        text: of the file.
+        unique_keys: refuse a key that stands twice in one object; of such keys the last counts otherwise.
+
+    Raises:
+        DocumentError: it is no JSON, or passes one of the bounds.
+    """
+    try:
+        content = json.loads(
+            text,
+            object_pairs_hook=_refuse_repeated_keys if unique_keys else None,
+            parse_int=lambda digits: int(_bounded(digits)),
+            parse_float=lambda digits: float(_bounded(digits)),
+        )
+    except json.JSONDecodeError as error:
+        raise DocumentError(
+            f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; mend it there",
+            error.lineno,
+        ) from error
+    except RecursionError:
+        raise DocumentError(_TOO_DEEP) from None
+    _refuse_depth(content)
+    return content
+
+
+def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> tuple[yaml.Node | None, Any]:
+    """Return the nodes of YAML, which know their lines, and its values; None where the text holds nothing.
+
+    Args:
+        text: of the file.
+        loader: makes the values.
+
+    Raises:
+        DocumentError: it is no YAML, or passes one of the bounds.
+    """
+    node = compose_yaml(text, loader)
+    if node is None:
+        return None, None
+    making = loader("")
+    try:
+        return node, making.construct_document(node)
+    except yaml.YAMLError as error:
+        raise _no_yaml(error) from error
+    except (
+        ValueError,
+        OverflowError,
+        TypeError,
+        AttributeError,
+    ) as error:  # dates and the like that are none
+        raise DocumentError(f"is no YAML: {error}") from error
+    finally:
+        making.dispose()
+
+
+def compose_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> yaml.Node | None:
+    """Return the nodes of YAML alone, see `parse_yaml`."""
+    try:
+        composing = loader(text)
+        try:
+            node = composing.get_single_node()
+        finally:
+            composing.dispose()
+    except yaml.YAMLError as error:
+        raise _no_yaml(error) from error
+    except RecursionError:
+        raise DocumentError(_TOO_DEEP) from None
+    if node is not None:
+        _refuse_expansion(node)
+    return node
+
+
+_TOO_DEEP = f"is nested too deeply, more than {DEEPEST} levels; mend it"
+
+
+def _no_yaml(error: yaml.YAMLError) -> DocumentError:
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        reason = " ".join(f"is no YAML: {error.problem or error.context}".split())
+        return DocumentError(reason, mark.line + 1 if mark else 0)
+    return DocumentError(" ".join(f"is no YAML: {error}".split()))
+
+
+def _bounded(digits: str) -> str:
+    if len(digits) > LONGEST_NUMBER:
+        raise DocumentError(f"holds a number of {len(digits)} characters ({digits[:12]}...); correct it")
+    return digits
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise RepeatedKeyError(f"the key {twice!r} stands twice in one object; remove one")
+    return entries
+
+
+def _refuse_depth(content: Any) -> None:
+    level = [content]
+    for _ in range(DEEPEST + 1):
+        level = [part for value in level for part in _values(value) if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise DocumentError(_TOO_DEEP)
+
+
+def _values(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _refuse_expansion(root: yaml.Node) -> None:
+    """Refuse nodes that would be too many, or too deep, with each alias written out; each node is looked at once."""
+    sizes: dict[int, tuple[int, int]] = {}  # of a node: how many it stands for, and levels below it
+    open_nodes: set[int] = set()
+    waiting: list[tuple[yaml.Node, bool]] = [(root, False)]
+    while waiting:
+        node, seen = waiting.pop()
+        line = node.start_mark.line + 1
+        if seen:
+            parts = [sizes[id(part)] for part in _parts(node)]
+            size = 1 + sum(count for count, _ in parts)
+            depth = 1 + max((below for _, below in parts), default=0)
+            if size > MOST_ITEMS:
+                raise DocumentError(
+                    f"stands for more than {MOST_ITEMS} values once its aliases (*name) are written out; write fewer",
+                    line,
+                )
+            if depth > DEEPEST:
+                raise DocumentError(_TOO_DEEP, line)
+            sizes[id(node)] = size, depth
+            open_nodes.discard(id(node))
+        elif id(node) in open_nodes:
+            raise DocumentError("holds an alias (*name) of what it stands in; write the value out", line)
+        elif id(node) not in sizes:
+            if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
+                try:
+                    _bounded(node.value)
+                except DocumentError as error:
+                    raise DocumentError(error.reason, line) from None
+            open_nodes.add(id(node))
+            waiting.append((node, True))
+            waiting += [(part, False) for part in _parts(node)]
+
+
+def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
