@@ -4,7 +4,7 @@ from segpipe.training.metrics import PresentDice
 from segpipe.training.pictures import ValidationPictures
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.scalars import TrainingScalars, ValidationScalars
-from segpipe.training.schedule import Validate
+from segpipe.training.schedule import Validate, warm_up
 from segpipe.training.state import SaveBest, TrainingState
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "Validate",
     "ValidationPictures",
     "ValidationScalars",
+    "warm_up",
 ]

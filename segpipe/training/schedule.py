@@ -1,9 +1,41 @@
-"""When to validate, and when to stop because it no longer helps."""
+"""How the learning rate warms up, when to validate, and when to stop because it no longer helps."""
 
 from __future__ import annotations
 
+import math
+
 from ignite.engine import Events
 from monai.engines import Evaluator, Trainer
+
+from segpipe.errors import SegpipeError, exit_with_message
+
+
+@exit_with_message()
+def warm_up(share: float, steps: int) -> float:
+    """Return the share of a training's steps in which the learning rate rises, as OneCycleLR can use it.
+
+    OneCycleLR divides by the number of warm-up steps less one. For exactly one step the next larger share is
+    returned: the first step then has the low rate of a warm-up, and the second step is near the peak.
+
+    Args:
+        share: of all steps, 0 <= share < 1.
+        steps: of the whole training.
+
+    Returns:
+        `pct_start` for `torch.optim.lr_scheduler.OneCycleLR`; `share` itself unless its product with `steps` is 1.
+
+    Raises:
+        SystemExit: the share is not in that range: at 1 no step is left in which the rate falls.
+    """
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+        raise SegpipeError(
+            f"warm_up_share is {share!r}, must be a number from 0 to below 1: the share of all steps in which the "
+            "learning rate rises; use 0.2"
+        )
+    share = float(share)
+    while share * steps == 1.0:
+        share = math.nextafter(share, math.inf)
+    return share
 
 
 class Validate:

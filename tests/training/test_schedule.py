@@ -1,9 +1,61 @@
-"""When a run validates, and when it stops."""
+"""How the learning rate warms up, when a run validates, and when it stops."""
 
 import pytest
+import torch
 from ignite.engine import Engine, State
 
-from segpipe.training import Validate
+from segpipe.training import Validate, warm_up
+
+
+def rates(share, steps):
+    """Return the learning rate of each step of a cycle whose peak is 1; the schedule moves on after the last, too."""
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=share)
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.2, 5), (0.1, 10), (0.25, 4), (1 / 3, 3)])
+def test_one_warm_up_step_has_the_low_rate(share, steps):
+    """OneCycleLR divides by share * steps - 1, the number of intervals between warm-up steps: 0 / 0 for one step."""
+    with pytest.raises(ZeroDivisionError):
+        rates(share, steps)
+
+    found = rates(warm_up(share, steps), steps)
+
+    assert found[0] == pytest.approx(1 / 25)
+    assert found[1] == pytest.approx(max(found), abs=1e-9)
+    assert found[-1] == pytest.approx(1 / 25e4, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("share", "steps"), [(0.2, 4), (0.2, 6), (0.3, 10), (0.0, 7), (0.2, 1), (0.99, 8), (1 / 49, 49)]
+)
+def test_any_other_warm_up_is_as_it_was(share, steps):
+    assert warm_up(share, steps) == share
+    assert len(rates(warm_up(share, steps), steps)) == steps
+
+
+def test_two_steps_are_one_up_and_one_down():
+    assert rates(warm_up(0.5, 2), 2) == pytest.approx([1 / 25, 1 / 25e4])
+
+
+def test_a_whole_number_is_a_share():
+    """YAML has 0 for 0.0, which OneCycleLR refuses."""
+    assert rates(warm_up(0, 5), 5)[0] == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("share", [1, 1.0, 1.5, -0.1, float("nan"), "0.2", True, None])
+def test_a_share_that_leaves_no_step_is_refused(share):
+    """At 1 OneCycleLR divides by zero after the last step of the training."""
+    with pytest.raises(SystemExit, match="refused") as ended:
+        warm_up(share, 10)
+    assert "warm_up_share is" in ended.value.code
+    assert "from 0 to below 1" in ended.value.code
 
 
 class Evaluator:
