@@ -17,6 +17,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from segpipe.errors import SegpipeError
+from segpipe.volumes.formats import starts_data_set
 
 _OVERLAY_BIT_POSITIONS = frozenset(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
 _TAGS = (
@@ -66,8 +67,6 @@ _READING_ERRORS = (
     BytesLengthException,
 )
 _MAGIC_AT, _MAGIC = 128, b"DICM"
-_FIRST_GROUPS = (0x0002, 0x0008)
-_MAX_FIRST_LENGTH = 256  # bytes of the first element: a length, a character set, an image type, a UID
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _FLOAT_PIXEL_DATA = {(0x7FE0, 0x0008): "FloatPixelData", (0x7FE0, 0x0009): "DoubleFloatPixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -134,22 +133,6 @@ class DicomFile:
         """Return a tag as text, empty where it is missing."""
         value = self.header.get(tag)
         return "" if value is None else str(value)
-
-
-def starts_data_set(start: bytes) -> bool:
-    """Say whether bytes are the start of a DICOM data set without preamble, in little endian.
-
-    Args:
-        start: the first 8 bytes of a file, or more.
-    """
-    if len(start) < 8:
-        return False
-    group, element, vr, short_length = struct.unpack("<HH2sH", start[:8])
-    if group not in _FIRST_GROUPS or element > 0x0100:
-        return False
-    is_explicit = re.fullmatch(rb"[A-Z]{2}", vr) is not None
-    length = short_length if is_explicit else int.from_bytes(start[4:8], "little")
-    return bool(length <= _MAX_FIRST_LENGTH)
 
 
 def read_dicom_file(path: Path) -> DicomFile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from enum import Enum
 from pathlib import Path
 
@@ -64,6 +66,10 @@ _SUFFIXES = {
 KNOWN_FORMATS = ", ".join(_SUFFIXES) + " or a folder with one DICOM series"
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _DICOM_MAGIC_AT = 128
+_DICOM_FIRST_GROUPS = (0x0002, 0x0008)
+_DICOM_FIRST_LENGTH = (
+    256  # bytes of the first element at most: a length, a character set, an image type, a UID
+)
 
 
 def suffix_format(path: Path) -> tuple[VolumeFormat, str] | None:
@@ -110,7 +116,9 @@ def volume_format(path: str | Path) -> VolumeFormat:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Say whether a file is DICOM: by suffix (.dcm, .ima), or by the letters DICM at byte 128.
+    """Say whether a file is DICOM: by suffix (.dcm, .ima), by the letters DICM at byte 128, or as a bare data set.
+
+    A bare data set, without preamble, counts where the name has no suffix, or one of digits as UIDs have.
 
     Raises:
         SegpipeError: the file cannot be opened.
@@ -121,7 +129,26 @@ def is_dicom_file(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            file.seek(_DICOM_MAGIC_AT)
-            return file.read(4) == b"DICM"
+            start = file.read(_DICOM_MAGIC_AT + 4)
     except OSError as error:
         raise SegpipeError(f"{path}: cannot be read ({error.strerror}); check the permissions") from error
+    if start[_DICOM_MAGIC_AT:] == b"DICM":
+        return True
+    may_be_bare = re.fullmatch(r"(\.\d+)?", path.suffix) is not None
+    return may_be_bare and len(start) > _DICOM_MAGIC_AT and starts_data_set(start)
+
+
+def starts_data_set(start: bytes) -> bool:
+    """Say whether bytes are the start of a DICOM data set without preamble, in little endian.
+
+    Args:
+        start: the first 8 bytes of a file, or more.
+    """
+    if len(start) < 8:
+        return False
+    group, element, vr, short_length = struct.unpack("<HH2sH", start[:8])
+    if group not in _DICOM_FIRST_GROUPS or element > 0x0100:
+        return False
+    is_explicit = re.fullmatch(rb"[A-Z]{2}", vr) is not None
+    length = short_length if is_explicit else int.from_bytes(start[4:8], "little")
+    return bool(length <= _DICOM_FIRST_LENGTH)

@@ -17,7 +17,7 @@ from mutations import (
 )
 from sample_grids import rotation
 
-from segpipe.volumes import Grid, write_volume
+from segpipe.volumes import Grid, write_series, write_volume
 
 ARRAY = np.random.default_rng(7).integers(1, 1200, (9, 8, 6)).astype(np.int16)
 STRAIGHT = Grid.from_lps(ARRAY.shape, (0.7, 1.3, 2.5), (-10.5, 20.25, 30.0), np.eye(3))
@@ -40,6 +40,10 @@ def _mhd(path: Path) -> None:
     sitk.WriteImage(image, str(path), False)
 
 
+def _series(folder: Path) -> None:
+    write_series(ARRAY, OBLIQUE, folder, "CT", series_uid="1.2.826.0.1.7")
+
+
 def _picture(path: Path) -> None:
     sitk.WriteImage(sitk.GetImageFromArray((ARRAY[:, :, 0].T % 256).astype(np.uint8)), str(path))
 
@@ -57,6 +61,8 @@ def make(name: str, folder: Path) -> Sample:
     scan = folder / file if file else folder
     if header == "text":  # a text header ends where the voxels of a known length begin
         length: int | None = target.stat().st_size - ARRAY.nbytes
+    elif header == "pixels":
+        length = target.stat().st_size - ARRAY[:, :, 0].nbytes
     else:
         length = header  # type: ignore[assignment]
     return Sample(name, folder, scan, target, length, unnoticed)
@@ -79,6 +85,7 @@ _SAMPLES: dict[str, tuple[_Write, str, str, int | str | None, Callable[..., bool
         None,
         itk_agrees_on_other_numbers,
     ),
+    "DICOM series": (_series, "", "slice_0003.dcm", "pixels", never),
     "png": (_picture, "a.png", "a.png", None, never),
     "jpg": (_picture, "a.jpg", "a.jpg", 200, always),
 }  # fmt: skip

@@ -59,7 +59,7 @@ NO_PLACE = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "Pixe
 SCREEN_SHOT = {"SOPClassUID": SecondaryCaptureImageStorage, "Modality": "OT", **NO_PLACE}
 
 
-@pytest.mark.parametrize("uid", [UID, generate_uid()])
+@pytest.mark.parametrize("uid", [UID, "1.2.826.0.1.3680043.8.498.2"], ids=["same series", "another series"])
 @pytest.mark.parametrize("colour", [False, True])
 def test_a_screen_shot_beside_a_series_is_left_out(uid, colour, series):
     colours = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"} if colour else {}

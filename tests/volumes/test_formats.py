@@ -6,7 +6,7 @@ import pytest
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes import VolumeFormat
-from segpipe.volumes.formats import format_of_suffix, suffix_format
+from segpipe.volumes.formats import format_of_suffix, is_dicom_file, suffix_format
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,15 @@ def test_a_segmentation_of_3d_slicer_has_the_name_of_its_scan():
     assert suffix_format(Path("c0.seg.nrrd")) == (VolumeFormat.SEG_NRRD, ".seg.nrrd")
     assert suffix_format(Path("C0.SEG.NRRD")) == (VolumeFormat.SEG_NRRD, ".SEG.NRRD")
     assert suffix_format(Path("c0.nrrd")) == (VolumeFormat.NRRD, ".nrrd")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_dicom"), [("IM00001", True), ("1.2.840.7", True), ("IM1.dcm", True), ("a.bin", False)]
+)
+def test_a_dicom_file_without_preamble_is_known_by_its_first_element(name, is_dicom, tmp_path):
+    data_set = b"\x08\0\x05\0CS\x0a\0ISO_IR 100" + bytes(200)
+    (tmp_path / name).write_bytes(data_set)
+    (tmp_path / "README").write_bytes(b"no DICOM at all " * 20)
+
+    assert is_dicom_file(tmp_path / name) is is_dicom
+    assert not is_dicom_file(tmp_path / "README")

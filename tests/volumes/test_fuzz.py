@@ -9,7 +9,7 @@ import pytest
 from fuzz_samples import NAMES, make
 from mutations import fuzz
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]  # pydicom's, of odd values
 
 COUNTS = {"DICOM series": 1000}
 SEEDS = (0, 1)
