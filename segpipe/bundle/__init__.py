@@ -2,12 +2,12 @@
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.check import check_configuration
+from segpipe.bundle.metadata import label_table
 from segpipe.bundle.setup import (
     check_device,
     check_sizes,
     check_window,
     join_process_group,
-    label_table,
     leave_process_group,
     load_cases,
     local_device,

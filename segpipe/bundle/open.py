@@ -24,6 +24,7 @@ from segpipe.bundle.checks.finding import hint, nearest
 from segpipe.bundle.checks.reading import configuration_files
 from segpipe.bundle.checks.references import sub_items
 from segpipe.bundle.importing import importing_from
+from segpipe.bundle.metadata import read_metadata
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.weights import load_members
@@ -131,7 +132,7 @@ def open_bundle(
         SegpipeError: not a bundle, an id is missing or cannot be made, the chain has no step that loads, or the weights
             are missing, unreadable or of something else.
     """
-    root = Path(root)
+    root = Path(root).resolve()  # MONAI would evaluate a relative path that begins with $
     files = _configuration_files(root, configs)
     with importing_from(root):
         parser = _parser(root, files, {**(overrides or {}), **({"device": str(device)} if device else {})})
@@ -148,8 +149,8 @@ def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> 
     parser = ConfigParser()
     try:
         parser.read_config([str(file) for file in files])
-        parser.read_meta(str(root / "configs" / "metadata.json"))
-    except (ValueError, OSError, yaml.YAMLError) as error:
+        parser.read_meta(read_metadata(root / "configs" / "metadata.json"))
+    except (ValueError, OSError, yaml.YAMLError, SegpipeError) as error:
         raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
     for name in overrides:
         if name not in parser and name != "device":  # which is segpipe's to choose

@@ -7,8 +7,10 @@ from pathlib import Path
 import torch
 from monai.bundle import ConfigParser
 
+from segpipe.bundle.metadata import read_metadata
 from segpipe.bundle.running import resolved_components
 from segpipe.errors import SegpipeError
+from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
 from segpipe.plausibility import limits_path
 
@@ -40,9 +42,10 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
         raise SegpipeError(f"{target}: the bundle has weights; give --replace to overwrite them")
     parser = ConfigParser()
     parser.read_config(str(configuration))
-    parser.read_meta(str(metadata))
+    parser.read_meta(read_metadata(metadata))
+    parser.update({"bundle_root": str(bundle.resolve())})
     network = parser.get_parsed_content("network_def")
-    labels = parser.get_parsed_content("_meta_::label_table")
+    labels = load_label_table(metadata).rows()
     identity = Identity.of(network, resolved_components(parser, "deterministic_transforms"), labels)
     sidecar = load_weights(network, weights, identity)
     if sidecar is None:

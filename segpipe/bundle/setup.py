@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,7 +15,6 @@ from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.inference import choose_precision
-from segpipe.labels import LabelTable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
 from segpipe.transforms import check_intensity_kind
@@ -195,12 +193,6 @@ def check_window(window_hu: Sequence[float], intensity: str) -> None:
     """
     check_ends(window_hu)
     check_intensity_kind(intensity)
-
-
-@exit_with_message()
-def label_table(rows: Sequence[Mapping[str, Any]]) -> LabelTable:
-    """Return the bundle's classes from the rows in its metadata.json, see `LabelTable.from_rows`."""
-    return LabelTable.from_rows(rows)
 
 
 @exit_with_message()

@@ -16,6 +16,7 @@ from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
 from segpipe.bundle.seen import choosing_pictures, trained_pictures
 from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.labels import LabelTable
 from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn
 from segpipe.networks import load_weights as load_network_weights
 from segpipe.networks.weights import Sidecar
@@ -25,17 +26,18 @@ from segpipe.training import RunFolder
 @exit_with_message()
 def identity(
     network: torch.nn.Module,
-    labels: Sequence[Mapping[str, Any]],
+    labels: LabelTable | Sequence[Mapping[str, Any]],
     transforms: str = "deterministic_transforms",
 ) -> Identity:
     """Describe what weights of this bundle belong to.
 
     Args:
         network: the bundle's `network_def`.
-        labels: the rows of its label table.
+        labels: its label table, or the rows of that.
         transforms: the id under which the configuration lists its deterministic transforms.
     """
-    return Identity.of(network, resolved_components(running_parser(), transforms), labels)
+    rows = labels.rows() if isinstance(labels, LabelTable) else labels
+    return Identity.of(network, resolved_components(running_parser(), transforms), rows)
 
 
 @exit_with_message()

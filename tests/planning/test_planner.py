@@ -193,8 +193,8 @@ def test_cases_that_stand_apart_are_warned_of(tmp_path):
 
 
 def test_names_do_not_break_the_files(tmp_path):
-    classes = {0: "background", 1: 'a "block": #1 of {{ it }}\nor \N{GREEK SMALL LETTER BETA} - two'}
-    own = planned(write_set(tmp_path / "data", name='my "set": #1\nor two', classes=classes))
+    classes = {0: "background", 1: 'a "block": #1 of {{ it }} or \N{GREEK SMALL LETTER BETA} - two'}
+    own = planned(write_set(tmp_path / "data", name='my "set": #1 or two', classes=classes))
 
     assert_sound(own.root)
     assert parser(own.root, "train")["_meta_"]["label_table"][1]["name"] == classes[1]

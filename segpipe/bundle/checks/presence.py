@@ -18,6 +18,7 @@ from segpipe.bundle.checks.finding import Finding
 from segpipe.bundle.checks.reading import META, Configuration
 from segpipe.bundle.checks.references import references_in
 from segpipe.bundle.checks.values import UNKNOWN, Values
+from segpipe.bundle.metadata import metadata_problems
 from segpipe.bundle.weights import start_from_vgg16, weights_to_score, with_weights
 from segpipe.dataset import load_manifest, training_split
 from segpipe.errors import SegpipeError, shown
@@ -38,6 +39,8 @@ def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
             LabelTable.from_rows(metadata["label_table"])
         except SegpipeError as refusal:
             yield Finding(f"{META}::label_table", f"cannot be used: {refusal}")
+    for place, what in metadata_problems(metadata):
+        yield Finding(f"{META}::{place}", what)
     validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
     for error in validator.iter_errors(metadata):
         innermost = best_match([error]) or error

@@ -1,0 +1,114 @@
+"""A bundle's metadata: data alone, whose texts MONAI must not take for instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ReferenceResolver
+
+from segpipe.bundle.running import running_parser
+from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, parse_json, read_document
+from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.labels import LabelTable, load_label_table
+from segpipe.names import name_problem
+
+_INSTRUCTIONS = ("$", "%")
+
+
+@exit_with_message()
+def label_table(
+    metadata: str | Path | None = None, rows: Sequence[Mapping[str, Any]] | None = None
+) -> LabelTable:
+    """Return a bundle's classes as its metadata.json has them, read here, so that MONAI evaluates no class name.
+
+    Args:
+        metadata: path of the bundle's metadata.json. A program that has read the metadata itself, as MONAI's run does,
+            needs no file there.
+        rows: of a table that is known, see `LabelTable.from_rows`; bundles planned earlier have them from MONAI.
+
+    Raises:
+        SystemExit: no such file, no table that `LabelTable` takes, or another one than the run's metadata has.
+    """
+    if rows is not None:
+        return LabelTable.from_rows(rows)
+    path = Path(metadata or "configs/metadata.json")
+    parser = running_parser()
+    known = parser.get(parser.meta_key, {}).get("label_table")
+    if known is None:
+        return load_label_table(path)
+    of_run = LabelTable.from_rows(known)
+    if not path.is_file():
+        return of_run
+    table = load_label_table(path)
+    if _classes(table) != _classes(of_run):
+        raise SegpipeError(
+            f"{path}: its classes are {', '.join(table.names)}; the metadata that this run has read name "
+            f"{', '.join(of_run.names)}; give --bundle_root the folder of the bundle that runs"
+        )
+    return table
+
+
+def _classes(table: LabelTable) -> list[tuple[str, int]]:
+    """Return names and values, the names as MONAI leaves them in metadata that it reads."""
+    return [(ReferenceResolver.normalize_id(label.name), label.value) for label in table.labels]
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of a bundle.
+
+    Args:
+        path: of its metadata.json.
+
+    Raises:
+        SegpipeError: the file cannot be read, or holds something else than data, see `metadata_problems`.
+    """
+    try:
+        content = parse_json(read_document(path, LARGEST_CONFIGURATION))
+    except DocumentError as error:
+        raise SegpipeError(f"{path}: {error.reason}") from error
+    if not isinstance(content, dict):
+        raise SegpipeError(
+            f"{path}: the metadata is a {type(content).__name__}, must be an object {{...}}; give a bundle's own"
+        )
+    for place, what in metadata_problems(content):
+        raise SegpipeError(f"{path}: {place.replace('::', '#')} {what}")
+    return content
+
+
+def metadata_problems(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Find texts that are no data: MONAI evaluates `$...` where a configuration refers to it, and replaces `%...`.
+
+    Args:
+        metadata: as the file holds it.
+
+    Yields:
+        the place, with `::` between its parts, and the end of a sentence that begins with it. Names of classes and
+            channels are held to `segpipe.names.name_problem`, other texts only to what MONAI would do with them.
+    """
+    for place, text in _texts(metadata):
+        problem = name_problem(text) if _is_name(place) else None
+        if problem is None and text.startswith(_INSTRUCTIONS):
+            problem = f"begins with {text[0]}, which MONAI reads as an instruction; metadata are data alone: rewrite it"
+        if problem is not None:
+            yield "::".join(place), f"is {text!r}: it {problem}"
+
+
+def _is_name(place: tuple[str, ...]) -> bool:
+    in_table = place[0] == "label_table" and place[-1] == "name"
+    return in_table or (len(place) > 1 and place[-2] == "channel_def")
+
+
+def _texts(content: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text with its place; of a key its own."""
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, str):
+            yield place, value
+        elif isinstance(value, Mapping):
+            waiting += [((*place, str(key)), key) for key in value if isinstance(key, str)]
+            waiting += [((*place, str(key)), item) for key, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [((*place, str(number)), item) for number, item in enumerate(value)]
