@@ -25,6 +25,9 @@ The spacing is the smallest one of both grids. Headers hold rounded numbers: wha
 not the digits.
 """
 
+LARGEST_NUMBER = 1e12
+"""No number of a header that says where voxels lie is larger; squares and products of such numbers do not overflow."""
+
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PLANE_TOLERANCE = 1e-4  # mm and direction cosines out of the plane of a 2D file
 _SHEAR_TOLERANCE = 1e-4  # cosine between two axes
@@ -121,8 +124,11 @@ class Grid:
         affine = self.affine
         if affine.shape != (4, 4) or not np.array_equal(affine[3], [0, 0, 0, 1]):
             raise SegpipeError(f"affine {_numbers(affine)}: must be 4 x 4 with last row (0, 0, 0, 1)")
-        if not np.isfinite(affine).all():
-            raise SegpipeError(f"affine {_numbers(affine[:3])}: every value must be finite; mend the header")
+        if not (np.abs(affine) <= LARGEST_NUMBER).all():
+            raise SegpipeError(
+                f"affine {_numbers(affine[:3])}: every value must be finite and at most {LARGEST_NUMBER:g}; mend the "
+                "header"
+            )
         norms = np.linalg.norm(affine[:3, :3], axis=0)
         if norms.min() < _SPACING_FLOOR_MM:
             raise SegpipeError(f"spacing {_numbers(norms)} mm (x, y, z): must be above 0; mend the header")

@@ -19,7 +19,7 @@ import numpy as np
 from nibabel.nifti1 import header_dtype as nifti1_dtype
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.geometry import Grid, checked_axes
+from segpipe.volumes.geometry import LARGEST_NUMBER, Grid, checked_axes
 from segpipe.volumes.volume import ItkGeometry
 
 _ELEMENT_BYTES = {
@@ -357,8 +357,8 @@ class _Judge:
         if len(parts) != count or not all(_NUMBER.fullmatch(part) for part in parts):
             raise self._refusal(key, f"{count} number{'s' if count > 1 else ''} with decimal points")
         values = tuple(float(part) for part in parts)
-        if not np.isfinite(values).all():
-            raise self._refusal(key, "finite")
+        if not (np.abs(values) <= LARGEST_NUMBER).all():
+            raise self._refusal(key, f"finite and at most {LARGEST_NUMBER:g}")
         return values
 
     def _refusal(self, key: str, rule: str) -> SegpipeError:

@@ -10,7 +10,7 @@ from nibabel.orientations import aff2axcodes
 from nibabel.quaternions import quat2mat
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.geometry import GRID_TOLERANCE, FloatArray, Grid
+from segpipe.volumes.geometry import GRID_TOLERANCE, LARGEST_NUMBER, FloatArray, Grid
 from segpipe.volumes.volume import NiftiForms
 
 _CODES = range(6)
@@ -73,7 +73,7 @@ def _spacing(fields: Any, dims: int, *, needed: bool) -> FloatArray:
     spacing = np.array(fields["pixdim"][1:4], np.float64)
     if dims == 2 and not spacing[2] > 0:
         spacing[2] = 1.0
-    if not np.isfinite(spacing).all() or spacing.min() < 0:
+    if not (np.abs(spacing) <= LARGEST_NUMBER).all() or spacing.min() < 0:
         raise SegpipeError(
             f"pixdim {_text(spacing)} mm (x, y, z): must be finite and not negative: some programs take a negative one "
             "for a mirrored axis and others not; set the voxel sizes above 0, and the axes in sform or qform"
@@ -93,10 +93,10 @@ def _qform(fields: Any, spacing: FloatArray) -> FloatArray:
             "export the scan again"
         )
     imaginary = np.array([fields[f"quatern_{letter}"] for letter in "bcd"], np.float64)
-    squared = float(imaginary @ imaginary)
+    squared = float(np.square(np.nan_to_num(imaginary, nan=2).clip(-2, 2)).sum())
     if not squared <= _LONGEST_SQUARED:
         raise SegpipeError(
-            f"quatern_b, c, d {_text(imaginary)}: no rotation, their squares add up to {squared:.7g}, at most 1; "
+            f"quatern_b, c, d {_text(imaginary)}: no rotation: their squares must add up to at most 1; "
             "export the scan again, or set qform_code to 0 if the sform is right"
         )
     real = np.sqrt(1 - squared) if 1 - squared > _UNIT_ROUNDING else 0.0

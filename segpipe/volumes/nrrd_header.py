@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes.geometry import FloatArray, Grid, checked_axes
+from segpipe.volumes.geometry import LARGEST_NUMBER, FloatArray, Grid, checked_axes
 from segpipe.volumes.volume import ItkGeometry
 
 _HEADER_LIMIT_BYTES = 1 << 20
@@ -296,7 +296,7 @@ def _vector(path: Path, field: str, text: str) -> FloatArray:
     values = (
         np.array([float(part) for part in re.findall(_NUMBER, text)]) if _VECTOR.fullmatch(text) else None
     )
-    if values is None or not np.isfinite(values).all():
+    if values is None or not (np.abs(values) <= LARGEST_NUMBER).all():
         raise SegpipeError(
             f"{path}: {field} {text}: must be finite numbers in brackets, as (1, 0, 0); mend the header"
         )

@@ -107,6 +107,7 @@ def damage(data: bytes, random: np.random.Generator, header_bytes: int | None) -
     where = len(data) if random.random() < 0.25 else header
     at = int(random.integers(max(where, 1)))
     length = int(random.choice([1, 1, 2, 3, 4, 8, 16, 100]))
+    length = min(length, len(data) - at)
     noise = random.integers(0, 256, length, np.uint8).tobytes()
     text = bytes(random.choice(np.frombuffer(b"0123456789-+. eE:=#()\n,xX", np.uint8), 1))
     digits = [match.span() for match in _NUMBER.finditer(data[: header_bytes or 400])]

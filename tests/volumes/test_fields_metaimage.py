@@ -81,7 +81,7 @@ CASES: list[tuple[str, dict[str, object], Expected]] = [
     ("Offset", {"Offset": "11 20 30"}, Reads(ARRAY, AFFINE + np.outer([-1, 0, 0, 0], [0, 0, 0, 1]))),
     ("Offset", {"Offset": "10 20x 30"}, "Offset = 10 20x 30"),
     ("Offset", {"Offset": "10 nan 30"}, "Offset = 10 nan 30"),
-    ("Offset", {"Offset": "10 2e999 30"}, "must be finite"),
+    ("Offset", {"Offset": "10 2e999 30"}, "must be finite and at most 1e+12"),
     ("Position, Origin", {"Offset": None, "Position": "10 20 30"}, ORIGINAL),
     ("Position, Origin", {"Offset": None, "Origin": "11 20 30"}, Reads(ARRAY, AFFINE + np.outer([-1, 0, 0, 0], [0, 0, 0, 1]))),
     ("Position, Origin", {"Position": "9 9 9"}, "Offset stands in the header twice"),

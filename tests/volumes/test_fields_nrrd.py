@@ -90,6 +90,8 @@ CASES: list[tuple[str, dict[str, object], Expected]] = [
     ("space origin", {"space origin": "(11,20,30)"}, Reads(ARRAY, AFFINE + np.outer([-1, 0, 0, 0], [0, 0, 0, 1]))),
     ("space origin", {"space origin": "(10,20)"}, "must agree"),
     ("space origin", {"space origin": "(10;20;30)"}, "must be finite numbers in brackets"),
+    ("space origin", {"space origin": "(1e200,20,30)"}, "must be finite numbers in brackets"),
+    ("space directions", {"space directions": "(1e200,0,0) (0,2,0) (0,0,3)"}, "must be finite numbers in brackets"),
     ("space origin", {"space origin": None}, Reads(ARRAY, AFFINE @ np.eye(4) * [1, 1, 1, 0] + np.diag([0, 0, 0, 1]))),
     ("spacings", {**PLANE, "spacings": "2 3"}, plane(2, 3)),
     ("spacings", PLANE, plane(1, 1)),
