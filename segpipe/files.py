@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -73,6 +74,45 @@ def staging_folder(path: Path) -> Iterator[Path]:
     Yields:
         The folder. Where the block raises, nothing is moved and the folder is removed.
     """
+    with _hidden_folder(path) as folder:
+        yield folder
+        last = folder / path.name
+        for file in [*sorted(set(folder.iterdir()) - {last}), last]:
+            sync(file)
+            file.replace(path.parent / file.name)
+        sync(path.parent)
+
+
+@contextmanager
+def aside_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder to write into, which gets the name `path` when all is written: there is never half of it.
+
+    Args:
+        path: of the finished folder; the folder above it is made.
+
+    Yields:
+        The folder. Where the block raises, it is removed.
+
+    Raises:
+        FileExistsError: at the end of the block there is something at `path` other than an empty folder.
+    """
+    with _hidden_folder(path) as hidden:
+        folder = hidden / path.name
+        folder.mkdir()  # with the rights of any new folder, which a temporary one has not
+        yield folder
+        sync(folder)
+        try:
+            folder.rename(path)
+        except OSError as error:
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+            raise
+        sync(path.parent)
+
+
+@contextmanager
+def _hidden_folder(path: Path) -> Iterator[Path]:
+    """Give a hidden folder beside `path`, which is removed at the end; remove those of killed processes, too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{_STAGED}{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
     for stale in path.parent.glob(f"{prefix}*{_PARTIAL}"):
@@ -81,18 +121,18 @@ def staging_folder(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=_PARTIAL, dir=path.parent))
     try:
         yield folder
-        last = folder / path.name
-        for file in [*sorted(set(folder.iterdir()) - {last}), last]:
-            sync(file)
-            file.replace(path.parent / file.name)
-        sync(path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def half_written(folder: Path) -> list[Path]:
+    """Return the hidden folders that hold what is being written, or was when a process was killed."""
+    return sorted(folder.glob(f"{_STAGED}*{_PARTIAL}"))
+
+
 def discard_remains(folder: Path) -> None:
     """Remove what killed processes left half-written in a folder that no other process writes to now."""
-    for remains in folder.glob(f"{_STAGED}*{_PARTIAL}"):
+    for remains in half_written(folder):
         shutil.rmtree(remains, ignore_errors=True)
 
 

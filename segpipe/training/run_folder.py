@@ -14,15 +14,26 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import yaml
+from filelock import FileLock
 from torch.utils.tensorboard import SummaryWriter
 
 import segpipe
 from segpipe.errors import SegpipeError
-from segpipe.files import discard_remains, json_sha256, write_json, write_text
+from segpipe.files import (
+    aside_folder,
+    discard_remains,
+    half_written,
+    is_folder,
+    json_sha256,
+    write_json,
+    write_text,
+)
 from segpipe.provenance import commit, package_versions
+from segpipe.training.run_lock import LOCK_FILE, lock_run
 
-# ids that say where and how a run goes, not what comes out of it
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
+_CONFIGURATION = "configuration.yaml"
+# ids that say where and how a run goes, not what comes out of it
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
 
 
@@ -48,6 +59,7 @@ class RunFolder:
         self.resume = resume
         self._run_name = None if run_name is None else str(run_name)
         self._writer: SummaryWriter | None = None
+        self._lock: FileLock | None = None
         self._configuration: dict[str, Any] = {}
         self._experiment: dict[str, Any] = {}
         self._environment: dict[str, Any] = {}
@@ -123,7 +135,7 @@ class RunFolder:
 
     def recorded_at_start(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Read the configuration and environment that the run began with, before any resume."""
-        configuration = yaml.safe_load((self.path / "configuration.yaml").read_text(encoding="utf-8"))
+        configuration = yaml.safe_load((self.path / _CONFIGURATION).read_text(encoding="utf-8"))
         return configuration, json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
 
     @property
@@ -132,7 +144,7 @@ class RunFolder:
         return self.resume and self.training_state.is_file()
 
     def start(self, configuration: Mapping[str, Any], class_voxels: Mapping[str, int] | None = None) -> None:
-        """Make the folder and record what is run and where.
+        """Make the folder, lock it and record what is run and where.
 
         Args:
             configuration: merged with its overrides, in plain YAML types.
@@ -140,8 +152,8 @@ class RunFolder:
 
         Raises:
             SegpipeError: the name is no folder name, or it exists and `resume` is false; or, for a resume,
-                there is no such run, no `run_name` was given, or the configuration is another one; or the
-                folder cannot be written.
+                there is no such run, another process trains in it, no `run_name` was given, or the configuration
+                is another one; or the folder cannot be written.
         """
         self._agree_on_name()
         self._configuration = dict(configuration)
@@ -150,45 +162,76 @@ class RunFolder:
         self._class_voxels = dict(class_voxels or {})
         if not is_main_process():
             return
-        if self.resume:
-            self._require_same_experiment()
-            discard_remains(self.path)
-            if not self.resumes:  # its log, of a first epoch that is done again, has nothing to go on from
-                shutil.rmtree(self.tensorboard, ignore_errors=True)
+        if not self.resume:
+            self._make_folder()
+            self._lock = lock_run(self.path)
             return
-        self._make_folder()
-        self._record()
+        self._require_run()
+        self._lock = lock_run(self.path)
+        self._require_same_experiment()
+        discard_remains(self.path)
+        if not self.resumes:  # its log, of a first epoch that is done again, has nothing to go on from
+            shutil.rmtree(self.tensorboard, ignore_errors=True)
+            self._record(self.path)
 
     def record_resume(self) -> None:
         """Record with which configuration and in which environment a run goes on."""
         if is_main_process():
-            self._record(f"-resumed-{datetime.now():%Y%m%d-%H%M%S}")
+            self._record(self.path, f"-resumed-{datetime.now():%Y%m%d-%H%M%S}")
 
-    def _record(self, suffix: str = "") -> None:
+    def _record(self, folder: Path, suffix: str = "") -> None:
         text = yaml.safe_dump(self._configuration, sort_keys=False)
-        write_text(self.path / f"configuration{suffix}.yaml", text)
-        write_json(self.path / f"environment{suffix}.json", self._environment)
+        write_json(folder / f"environment{suffix}.json", self._environment)
+        write_text(folder / f"configuration{suffix}.yaml", text)
 
     def _make_folder(self) -> None:
+        """Make the folder aside, with its records in it, and give it its name: a kill leaves no half of a run."""
+        path = self.path
+        if is_folder(path) and not _has_content(path):
+            self._remove_remains()
+        elif os.path.lexists(path):
+            raise self._exists()
         try:
-            self.path.mkdir(parents=True)
-        except FileExistsError as error:
-            raise SegpipeError(
-                f"{self.path}: this run exists; go on with it by --resume True (segpipe train: resume=true), or choose "
-                f"another name with {_NAME_TYPED}"
-            ) from error
+            with aside_folder(path) as aside:
+                self._record(aside)
         except OSError as error:
+            if isinstance(error, FileExistsError) and os.path.lexists(path):
+                raise self._exists() from error
+            reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
             raise SegpipeError(
-                f"{self.path}: cannot be made: {error.strerror}; choose another --output_dir (segpipe train: "
-                "output_dir=DIR)"
+                f"{path}: cannot be made: {reason}; choose another --output_dir (segpipe train: output_dir=DIR)"
             ) from error
 
-    def _require_same_experiment(self) -> None:
-        recorded = self.path / "configuration.yaml"
-        if not recorded.is_file():
-            raise SegpipeError(
-                f"{self.path}: nothing to resume: no such run; leave out --resume (segpipe train: resume=true)"
+    def _exists(self) -> SegpipeError:
+        if (self.path / _CONFIGURATION).is_file():
+            return SegpipeError(
+                f"{self.path}: this run exists; go on with it by --resume True (segpipe train: resume=true), or choose "
+                f"another name with {_NAME_TYPED}"
             )
+        return SegpipeError(
+            f"{self.path}: exists already, and is no run that can go on; choose another name with {_NAME_TYPED}"
+        )
+
+    def _remove_remains(self) -> None:
+        """Remove a folder that holds nothing but what a start that was killed left, or nothing at all."""
+        lock = lock_run(self.path)  # refuses where that start still runs
+        shutil.rmtree(self.path)
+        lock.release()
+
+    def _require_run(self) -> None:
+        if (self.path / _CONFIGURATION).is_file():
+            return
+        if os.path.lexists(self.path) and (not is_folder(self.path) or _has_content(self.path)):
+            raise SegpipeError(
+                f"{self.path}: nothing to resume: it has no {_CONFIGURATION}, so that it is no run; choose another "
+                f"name with {_NAME_TYPED}"
+            )
+        raise SegpipeError(
+            f"{self.path}: nothing to resume: no such run; leave out --resume (segpipe train: resume=true)"
+        )
+
+    def _require_same_experiment(self) -> None:
+        recorded = self.path / _CONFIGURATION
         then = _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8")))
         now = self._experiment
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
@@ -222,11 +265,23 @@ class RunFolder:
             self._writer = SummaryWriter(str(self.tensorboard), purge_step=purge_step)
         return self._writer
 
+    def release(self) -> None:
+        """Let other processes train in the folder; at the latest the end of this process does."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
     def close(self) -> None:
         """Close the TensorBoard log."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _has_content(folder: Path) -> bool:
+    """Tell whether a folder holds more than the lock and the half-written files of a start that was killed."""
+    remains = set(half_written(folder))
+    return any(path not in remains and path.name != LOCK_FILE for path in folder.iterdir())
 
 
 def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:

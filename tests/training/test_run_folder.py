@@ -1,7 +1,15 @@
 """The folder of a run: what lies in it, and which names and resumes are refused."""
 
+import errno
+import fcntl
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +22,10 @@ from segpipe.training import RunFolder
 from segpipe.training.run_folder import environment
 
 CONFIGURATION = {"seed": 0, "patch_size": [32, 32], "device": "cpu", "output_dir": "here", "resume": False}
+
+
+class PowerCut(BaseException):
+    """What no handler catches."""
 
 
 def test_making_the_object_touches_no_disk(tmp_path):
@@ -50,10 +62,151 @@ def test_a_run_that_exists_is_refused_and_left_alone(tmp_path):
     assert (tmp_path / "a" / "configuration.yaml").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_an_empty_folder_of_that_name_is_a_run_that_exists(tmp_path):
+def leave_nothing(folder):
+    """A start was killed before it had written anything."""
+
+
+def leave_half_a_file(folder):
+    (folder / ".segpipe-4100aa6a34f3-x.partial").mkdir()
+    (folder / ".segpipe-4100aa6a34f3-x.partial" / "configuration.yaml").write_text("seed:")
+
+
+def leave_a_lock(folder):
+    (folder / ".segpipe-lock").write_text('{"process":')
+
+
+@pytest.mark.parametrize("leave", [leave_nothing, leave_half_a_file, leave_a_lock])
+def test_what_a_start_that_was_killed_left_is_no_dead_end(tmp_path, leave):
     (tmp_path / "a").mkdir()
+    leave(tmp_path / "a")
+    with pytest.raises(SegpipeError, match="no such run; leave out --resume"):
+        RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
+
+    RunFolder(tmp_path, "a").start(CONFIGURATION)
+
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert names == [".segpipe-lock", "configuration.yaml", "environment.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_of_something_else_is_left_alone_by_start_and_resume(tmp_path, resume):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "thesis.tex").write_text("mine")
+
+    with pytest.raises(SegpipeError, match=r"no run.*choose another name"):
+        RunFolder(tmp_path, "a", resume=resume).start(CONFIGURATION)
+
+    assert (tmp_path / "a" / "thesis.tex").read_text() == "mine"
+    assert len(list((tmp_path / "a").iterdir())) == 1
+
+
+@pytest.mark.parametrize("moment", ["environment.json", "configuration.yaml", "a"])
+def test_a_start_that_is_cut_off_leaves_no_run(tmp_path, monkeypatch, moment):
+    """Each rename is a moment at which a process may be killed: of a file, or of the folder itself."""
+
+    rename = Path.rename
+
+    def cut(self, target):
+        if self.name == moment:
+            raise PowerCut
+        rename(self, target)
+
+    monkeypatch.setattr("pathlib.Path.rename", cut)
+    monkeypatch.setattr("pathlib.Path.replace", cut)
+    with pytest.raises(PowerCut):
+        RunFolder(tmp_path, "a").start(CONFIGURATION)
+    monkeypatch.undo()
+
+    assert not (tmp_path / "a").exists()
+    RunFolder(tmp_path, "a").start(CONFIGURATION)
+
+
+def test_of_two_starts_of_one_name_one_is_refused(tmp_path, monkeypatch):
+    """Both find the name free; the second comes to give its folder the name when the first has done so."""
+    record = RunFolder._record
+
+    def start_another(self, folder, suffix=""):
+        monkeypatch.undo()
+        RunFolder(tmp_path, "a").start({**CONFIGURATION, "seed": 1})
+        record(self, folder, suffix)
+
+    monkeypatch.setattr(RunFolder, "_record", start_another)
 
     with pytest.raises(SegpipeError, match="this run exists"):
+        RunFolder(tmp_path, "a").start(CONFIGURATION)
+
+    assert yaml.safe_load((tmp_path / "a" / "configuration.yaml").read_text())["seed"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_folder_has_the_rights_of_any_other(tmp_path):
+    (tmp_path / "other").mkdir()
+
+    RunFolder(tmp_path, "a").start(CONFIGURATION)
+
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+HOLD = """
+import sys, time
+from segpipe.training.run_lock import lock_run
+from pathlib import Path
+lock = lock_run(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Return a process that holds the folder of a run."""
+    RunFolder(tmp_path, "a").start(CONFIGURATION)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "a")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.slow
+def test_a_run_that_runs_is_not_resumed_until_its_process_is_gone(tmp_path, running):
+    (tmp_path / "a" / ".segpipe-1-x.partial").mkdir()  # of the one that runs
+
+    with pytest.raises(SegpipeError, match=rf"writes there now \(process {running.pid} on .+, since 20"):
+        RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
+    assert (tmp_path / "a" / ".segpipe-1-x.partial").exists()
+    running.kill()
+    running.wait()
+
+    RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
+
+
+def test_loader_workers_do_not_hold_the_folder(tmp_path):
+    """They outlive a process that is killed by some seconds."""
+    folder = RunFolder(tmp_path, "a")
+    folder.start(CONFIGURATION)
+    child = os.fork()
+    if not child:
+        time.sleep(30)
+        os._exit(0)
+
+    folder.release()
+    other = os.open(tmp_path / "a" / ".segpipe-lock", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    os.close(other)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_a_disk_without_locks_is_warned_of(tmp_path, monkeypatch):
+    def no_locks(descriptor):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", no_locks)
+
+    with pytest.warns(UserWarning, match="has no locks"):
         RunFolder(tmp_path, "a").start(CONFIGURATION)
 
 
@@ -179,9 +332,9 @@ def test_a_resume_removes_what_a_killed_process_left_half_written(tmp_path):
     with staging_folder(folder.last) as staging:
         (staging / "last.pt").write_bytes(b"half")
         shutil.copytree(staging, folder.path / f"{staging.name.removesuffix('.partial')}killed.partial")
-    assert list(folder.path.glob(".segpipe-*"))
+    assert list(folder.path.glob("*.partial"))
 
     RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
 
-    assert not list(folder.path.glob(".segpipe-*"))
+    assert not list(folder.path.glob("*.partial"))
     assert folder.training_state.read_bytes() == b"state"

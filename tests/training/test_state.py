@@ -223,6 +223,7 @@ def test_nothing_but_the_runs_own_files_is_left(training):
     folder = training().run().folder
 
     assert sorted(path.name for path in folder.path.iterdir()) == [
+        ".segpipe-lock",
         "best.json",
         "best.pt",
         "configuration.yaml",
@@ -241,7 +242,8 @@ def test_another_rank_writes_nothing(training, monkeypatch):
 
     folder: RunFolder = training().run().folder
 
-    assert sorted(path.name for path in folder.path.iterdir()) == ["configuration.yaml", "environment.json"]
+    names = sorted(path.name for path in folder.path.iterdir())
+    assert names == [".segpipe-lock", "configuration.yaml", "environment.json"]
 
 
 def test_a_refusal_is_no_segpipe_error_in_the_engine(training):

@@ -1,0 +1,74 @@
+"""The lock on a run's folder, so that no second training writes there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import warnings
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from segpipe.errors import SegpipeError
+
+LOCK_FILE = ".segpipe-lock"
+_WITHOUT_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
+
+
+def lock_run(folder: Path) -> FileLock:
+    """Lock a run's folder for this process; the lock goes with the process, however it ends.
+
+    A folder that this process holds already is locked again, for a resume within one program. Loader workers do
+    not hold the lock.
+
+    Args:
+        folder: of the run; it exists.
+
+    Returns:
+        The lock; it ends with its `release`, or when nothing refers to it any more.
+
+    Raises:
+        SegpipeError: another process holds it; the message names process and host where they are known. Or nothing
+            can be written there.
+    """
+    path = folder / LOCK_FILE
+    lock = FileLock(path, blocking=False, thread_local=False, is_singleton=True, fallback_to_soft=False)
+    try:
+        lock.acquire()
+        path.write_text(json.dumps(_this_process()), encoding="utf-8")
+    except Timeout:
+        raise SegpipeError(
+            f"{folder}: a training writes there now{_holder(path)}; wait for it or end it, or choose another name with "
+            "--run_name NAME (segpipe train: run_name=NAME)"
+        ) from None
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            warnings.warn(
+                f"{folder}: its disk has no locks ({error.strerror}), so a second training of this name would not be "
+                "refused; start none",
+                stacklevel=2,
+            )
+        elif isinstance(error, PermissionError):
+            raise SegpipeError(
+                f"{folder}: cannot be written ({error.strerror}); mend its permissions, or choose another --output_dir "
+                "(segpipe train: output_dir=DIR)"
+            ) from error
+        else:
+            raise
+    return lock
+
+
+def _this_process() -> dict[str, str | int]:
+    return {"process": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+
+
+def _holder(path: Path) -> str:
+    """Return who holds the lock, for a message; nothing where the file does not say."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f" (process {holder['process']} on {holder['host']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
