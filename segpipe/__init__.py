@@ -3,7 +3,11 @@
 Importing the package imports neither torch nor MONAI, so that the command line starts at once.
 """
 
-from __future__ import annotations
+import os
+import sys
+
+if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 - pathlib would come from there
+    del sys.path[0]  # `python -m segpipe` imports nothing from the working directory
 
 from typing import Any
 

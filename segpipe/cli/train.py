@@ -34,29 +34,31 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
         mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
         typer.echo(f"segpipe: {mistakes} found, nothing is started", err=True)
         raise typer.Exit(FOUND)
-    command = run_command(bundle, files, overrides)
-    path = _search_path(bundle)
-    typer.echo(f"{f'PYTHONPATH={shlex.quote(path)} ' if path else ''}{shlex.join(['python', *command])}")
+    command = ["-P", *run_command(bundle, files, overrides)]
+    typer.echo(shlex.join(["python", *command]))
     sys.stdout.flush()
-    environment = {**os.environ, "PYTHONPATH": path} if path else os.environ
-    os.execve(sys.executable, [sys.executable, *command], environment)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, *command], os.environ)  # noqa: S606
 
 
 def run_command(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> list[str]:
-    """Return the arguments that python runs a bundle with.
+    """Return the arguments that python runs a bundle with; every path is absolute, so that none begins with `$`.
 
     Args:
         bundle: its folder.
         files: of its configuration.
         overrides: id -> value.
     """
-    paths = [str(file) for file in files]
+    from segpipe.bundle.importing import own_modules
+
+    paths = [str(file.absolute()) for file in files]
+    root = str(bundle.resolve())
     given = {
         "config_file": paths[0] if len(paths) == 1 else paths,
-        "bundle_root": str(bundle.resolve()),
+        "bundle_root": root,
         **{name: value for name, value in overrides.items() if value is not None},  # MONAI leaves those out
     }
-    return ["-m", "monai.bundle", "run", *(f"--{name}={_as_text(value)}" for name, value in given.items())]
+    module = ["segpipe.cli.train_own_modules", root] if own_modules(bundle) else ["monai.bundle"]
+    return ["-m", *module, "run", *(f"--{name}={_as_text(value)}" for name, value in given.items())]
 
 
 def _as_text(value: Any) -> str:
@@ -65,10 +67,3 @@ def _as_text(value: Any) -> str:
 
     bare = isinstance(value, str) and DefaultParseValue(value) == value
     return value if bare else repr(value)
-
-
-def _search_path(bundle: Path) -> str | None:
-    """Return where Python looks for a bundle's own modules, which MONAI adds only after `initialize`."""
-    if not any(bundle.rglob("*.py")):
-        return None
-    return os.pathsep.join(filter(None, (str(bundle.resolve()), os.environ.get("PYTHONPATH"))))

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser
+from tiny_bundle import write_bundle
 
 from segpipe.bundle.checks.bundle import check_bundle
 from segpipe.bundle.metadata import metadata_problems, read_metadata
 from segpipe.bundle.open import open_bundle
 from segpipe.errors import RunEnded, SegpipeError
-from tests.bundle.tiny_bundle import write_bundle
 
 PAYLOAD = "$__import__('pathlib').Path('RAN').touch()"
 SHIPPED = json.loads(

@@ -88,7 +88,8 @@ def test_several_files_are_one_list():
         Path("b"), [Path("b/configs/train.yaml"), Path("b/configs/more.yaml")], {"run_name": None}
     )
 
-    assert command[3] == "--config_file=['b/configs/train.yaml', 'b/configs/more.yaml']"
+    configs = Path("b/configs").absolute()
+    assert command[3] == f"--config_file=['{configs}/train.yaml', '{configs}/more.yaml']"
     assert command[4:] == [f"--bundle_root={Path('b').resolve()}"]
 
 
@@ -99,7 +100,7 @@ def test_it_trains_as_the_printed_command_does(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "bundles" / "tiny" / "runs" / "first" / "best.pt").is_file()
     command = shlex.split(done.stdout.splitlines()[0])
-    assert command[:4] == ["python", "-m", "monai.bundle", "run"]
+    assert command[:5] == ["python", "-P", "-m", "monai.bundle", "run"]
 
     again = finish([sys.executable, *(text.replace("first", "second") for text in command[1:])], folder)
 

@@ -29,7 +29,7 @@ from segpipe.bundle.checks.references import (
     unresolved_findings,
 )
 from segpipe.bundle.checks.values import Values
-from segpipe.bundle.importing import importing_from
+from segpipe.bundle.importing import importing_from, shadowing_modules
 from segpipe.errors import SegpipeError
 
 # of MONAI's run, no ids of a configuration
@@ -73,6 +73,8 @@ def check_bundle(
         root, files, {"bundle_root": str(root.resolve()), **ids}, arguments.get("meta_file")
     )
     found = list(configuration.findings)
+    for path, what in shadowing_modules(root).items():
+        found.append(Finding("", f"{what}, and would run in its place; rename it, or remove it", path))
     if configuration.is_whole:
         with importing_from(root), _importing_from_here():
             found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
