@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from segpipe.errors import SegpipeError
 
@@ -32,6 +33,20 @@ def path_problem(path: str) -> str | None:
     """Return why a file's path is refused, see `name_problem`; each of its parts is a name."""
     problems = (name_problem(part) for part in re.split(r"[/\\]", path))
     return next((problem for problem in problems if problem is not None), None)
+
+
+def require_configurable(path: Path) -> None:
+    """Refuse a path that no configuration of MONAI's can hold: there `#` becomes `::`, in any text.
+
+    Raises:
+        SegpipeError: the path, made absolute, holds `#` or `::`.
+    """
+    whole = path.absolute()
+    part = next((part for part in whole.parts if "#" in part or "::" in part), None)
+    if part is not None:
+        raise SegpipeError(
+            f"{whole}: MONAI turns # into ::, so {part!r} cannot stand in a path; rename it, or move what it holds"
+        )
 
 
 def text_problem(text: str) -> str | None:

@@ -18,6 +18,7 @@ from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
+from segpipe.names import require_configurable
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
 from segpipe.planning.memory import step_bytes
@@ -69,10 +70,12 @@ def plan_bundle(
         what was written.
 
     Raises:
-        SegpipeError: a folder in the way, files that the check refuses, a manifest without label maps, or as
-            `segpipe.planning.rules.plan`.
+        SegpipeError: a folder in the way, a path that no configuration can hold (`#`), files that the check refuses, a
+            manifest without label maps, or as `segpipe.planning.rules.plan`.
     """
     root, folder = Path(output), Path(dataset_dir)
+    for path in (root, folder, Path(manifest)):
+        require_configurable(path)
     if root.exists():
         raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
     described = load_manifest(manifest)

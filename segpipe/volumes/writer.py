@@ -128,7 +128,8 @@ def _write(
         image = _nifti_image(array, grid, source)
         if are_labels:
             mark_nifti_labels(image.header, labels)
-        _replace(path, format_.value, lambda target: nibabel.save(image, target))
+        # absolute, since nibabel takes a ~ for the home folder
+        _replace(path, format_.value, lambda target: nibabel.save(image, target.absolute()))
     else:
         fields = segment_fields(labels, grid.size) if labels is not None and format_.is_nrrd else {}
         picture = _itk_image(array, grid, format_, geometry)

@@ -18,6 +18,7 @@ from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 from segpipe.bundle.checks.finding import Finding, hint, nearest, written
 from segpipe.bundle.checks.references import READ_BY_MONAI, references_in, sub_items
 from segpipe.errors import SegpipeError
+from segpipe.names import require_configurable
 
 COMMAND_LINE = "command line"
 META = ConfigParser.meta_key
@@ -80,8 +81,9 @@ def configuration_files(
         default: names in `configs/`, of which the first that exists is taken where `configs` is empty.
 
     Raises:
-        SegpipeError: not a bundle, or there is no such file.
+        SegpipeError: not a bundle, there is no such file, or MONAI cannot hold the folder's path.
     """
+    require_configurable(root.resolve())
     folder = root / "configs"
     if not configs:
         found = [folder / name for name in default if (folder / name).is_file()]

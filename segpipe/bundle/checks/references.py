@@ -190,7 +190,8 @@ def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
     known = set(sub_items(configuration))
     for identifier, text in strings(configuration):
         names = [] if text.startswith(("$", "%")) else _REFERENCE.findall(text)
-        if identifier.rpartition("::")[2] in _FREE or ReferenceResolver.match_refs_pattern(text):
+        is_path = identifier.partition("::")[0] in TEXTS and not text.startswith("@")
+        if is_path or identifier.rpartition("::")[2] in _FREE or ReferenceResolver.match_refs_pattern(text):
             continue
         if text.startswith("@") or known.intersection(map(ReferenceResolver.normalize_id, names)):
             yield Finding(
