@@ -28,8 +28,8 @@ TRAIN, INFERENCE = (
 def check(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
     """Say what is wrong with a bundle before it is run: exit status 2 and a line a mistake, or 0 and one line.
 
-    Without --config, inference.yaml is looked at, too, but not whether its files are there. Nothing is run, no network
-    made and no scan read; modules that the configuration names are imported.
+    Without --config, inference.yaml is looked at, too, but not whether its files are there. Nothing of the
+    bundle's is run: no network is made, no scan read, no module imported.
     """
     with collecting_nothing():
         from segpipe.bundle.checks.bundle import check_bundle

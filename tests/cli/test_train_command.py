@@ -138,3 +138,28 @@ def test_ctrl_c_ends_it_as_it_ends_monais_run(folder):
             process.kill()
 
     assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+def test_a_bundle_of_an_odd_name_trains_where_no_language_is_set_and_its_modules_come_last(folder):
+    name = "$@% ~é'\",x"
+    root = (folder / "bundles" / "tiny").rename(folder / name)
+    (root / "own_numbers.py").write_text(
+        "import sys\nassert sys.path[-1] == __file__.rpartition('/')[0]\nSEED = 3\n"
+    )
+    train = root / "configs" / "train.yaml"
+    text = train.read_text(encoding="utf-8").replace("seed: 0", "seed: $own_numbers.SEED")
+    train.write_text(text.replace("imports:\n", "imports:\n  - $import own_numbers\n"), encoding="utf-8")
+    data = ("manifest=phantoms/dataset.json", "dataset_dir=phantoms", *SMALL, "run_name=first")
+
+    done = subprocess.run(
+        [SEGPIPE, "train", name, *data],
+        cwd=folder,
+        capture_output=True,
+        timeout=300,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C", "HOME": str(folder)},
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert (root / "runs" / "first" / "best.pt").is_file()
+    assert b"PYTHONPATH" not in done.stdout

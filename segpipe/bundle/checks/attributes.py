@@ -13,6 +13,7 @@ from monai.bundle import ConfigComponent
 
 from segpipe.bundle.checks.components import Targets
 from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.parsed import ParsedClass
 from segpipe.bundle.checks.references import contents, strings
 from segpipe.bundle.checks.values import expression_tree, reference_of
 
@@ -45,7 +46,7 @@ def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterato
                 yield Finding(identifier, f"{what}{hint(meant)}")
 
 
-def _class_of(component: Any, targets: Targets) -> type | None:
+def _class_of(component: Any, targets: Targets) -> type | ParsedClass | None:
     """Return of what class a component is an instance; None where that is not known."""
     if not ConfigComponent.is_instantiable(component) or component.get("_mode_", "default") != "default":
         return None
@@ -55,19 +56,25 @@ def _class_of(component: Any, targets: Targets) -> type | None:
             target = typing.get_type_hints(target).get("return")
         except (NameError, TypeError):  # names that are there for a type checker alone
             return None
-    return target if isinstance(target, type) else None
+    return target if isinstance(target, type | ParsedClass) else None
 
 
-def _can_have(made: type, name: str) -> bool:
+def _can_have(made: type | ParsedClass, name: str) -> bool:
     """Whether a class has an attribute, or its sources speak of one of this name."""
+    if isinstance(made, ParsedClass):
+        known = {name, "__getattr__", "__getattribute__"} & made.words
+        bases = (isinstance(base, type | ParsedClass) and not _can_have(base, name) for base in made.bases)
+        return bool(known) or hasattr(object, name) or not all(bases)
     if hasattr(made, name) or any("__getattr__" in vars(own) for own in made.__mro__):
         return True
     sources = _sources(made)
     return None in sources or any(re.search(rf"\b{re.escape(name)}\b", source or "") for source in sources)
 
 
-def _names_of(made: type) -> list[str]:
+def _names_of(made: type | ParsedClass) -> list[str]:
     """Return the public attributes of a class, those that it declares or its methods set among them."""
+    if isinstance(made, ParsedClass):
+        return sorted(word for word in made.words if word.isidentifier() and not word.startswith("_"))
     declared = (name for own in made.__mro__ for name in inspect.get_annotations(own))
     names = {*dir(made), *declared}
     names.update(*(re.findall(r"\bself\.(\w+)", source or "") for source in _sources(made)))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from segpipe.bundle.checks.components import Targets, component_findings
 from segpipe.bundle.checks.expressions import expression_findings
 from segpipe.bundle.checks.finding import Finding, hint, nearest
 from segpipe.bundle.checks.metrics import metric_findings
+from segpipe.bundle.checks.modules import Modules
 from segpipe.bundle.checks.presence import file_findings, logging_findings, metadata_findings
 from segpipe.bundle.checks.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
 from segpipe.bundle.checks.references import (
@@ -29,7 +28,7 @@ from segpipe.bundle.checks.references import (
     unresolved_findings,
 )
 from segpipe.bundle.checks.values import Values
-from segpipe.bundle.importing import importing_from, shadowing_modules
+from segpipe.bundle.importing import shadowing_modules
 from segpipe.errors import SegpipeError
 
 # of MONAI's run, no ids of a configuration
@@ -47,8 +46,8 @@ def check_bundle(
 ) -> list[Finding]:
     """Find the mistakes in what `python -m monai.bundle run` would be given.
 
-    No expression is evaluated and no component made: modules that the configuration names are imported, and signatures
-    read. Of data, only that the files are there.
+    Nothing of the bundle's is run: no expression is evaluated, no component made, no module imported; what its modules
+    hold is told from their text, see `Modules`. Of data, only that the files are there.
 
     Args:
         root: the bundle's folder.
@@ -76,26 +75,16 @@ def check_bundle(
     for path, what in shadowing_modules(root).items():
         found.append(Finding("", f"{what}, and would run in its place; rename it, or remove it", path))
     if configuration.is_whole:
-        with importing_from(root), _importing_from_here():
-            found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
+        found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
     return _in_order(configuration, found)
-
-
-@contextmanager
-def _importing_from_here() -> Iterator[None]:
-    """Let the working directory's modules be imported, as `python -m` does."""
-    sys.path.append(str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(Path.cwd()))
 
 
 def _all_findings(
     configuration: Configuration, files: Sequence[Path], arguments: Mapping[str, Any], *, look_for_files: bool
 ) -> Iterator[Finding]:
     settings = configuration.settings
-    values, targets = Values(configuration.values), Targets()
+    values, modules = Values(configuration.values), Modules(configuration.root)
+    targets = Targets(modules)
     runs = [arguments.get(argument, default) for argument, default in _RUN.items()]
     missing = [
         name
@@ -111,7 +100,7 @@ def _all_findings(
         *reference_findings(configuration.values, runs, strict=configuration.is_ours),
         *unresolved_findings(settings),
         *text_findings(settings, lambda name: configuration.is_ours or configuration.is_overridden(name)),
-        *expression_findings(settings),
+        *expression_findings(settings, modules),
         *component_findings(settings, values, targets),
         *attribute_findings(settings, targets),
         *metric_findings(settings, values, targets),

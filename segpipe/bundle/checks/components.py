@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import inspect
-import pkgutil
-import pydoc
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 from monai.bundle import ComponentLocator, ConfigComponent, ReferenceResolver
@@ -17,6 +11,7 @@ from monai.utils import CompInitMode
 from torch.utils.data import DataLoader
 
 from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.modules import Modules, NotImportable, is_module, names_of, signature_of
 from segpipe.bundle.checks.references import contents
 from segpipe.bundle.checks.values import UNKNOWN, Values
 
@@ -36,24 +31,25 @@ def components(value: Any, identifier: str = "") -> Iterator[tuple[str, dict[str
 
 
 class Targets:
-    """What `_target_` names, found as MONAI finds it; modules are imported for that, nothing is called."""
+    """What `_target_` names, found as MONAI finds it, see `Modules`; nothing is called.
 
-    def __init__(self) -> None:
+    Args:
+        modules: finds what dotted names stand for; None where there is no bundle.
+    """
+
+    def __init__(self, modules: Modules | None = None) -> None:
+        self._modules = modules or Modules()
         self._locator = ComponentLocator()
-        self._found: dict[str, Any] = {}
 
     def find(self, target: Any) -> Any:
-        """Return the class or function, or None where there is none or it is made by an expression."""
+        """Return the class or function, see `Modules.find`; None where there is none or an expression makes it."""
         if not isinstance(target, str) or target.startswith(("$", "@")):
             return None
-        if target not in self._found:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    self._found[target] = pydoc.locate(self._path(target))
-                except pydoc.ErrorDuringImport as error:
-                    self._found[target] = _NotImportedError(error)
-        return self._found[target]
+        return self._modules.find(self._path(target))
+
+    def has_package_of(self, target: str) -> bool:
+        """Whether this machine has the package that a dotted name begins with."""
+        return self._modules.find(target.partition(".")[0]) is not None
 
     def _path(self, target: str) -> str:
         """Return the dotted path of a name; MONAI's own have a short form."""
@@ -75,9 +71,9 @@ class Targets:
         whole: Any = None
         for count, part in enumerate(parts):
             path = ".".join(parts[: count + 1])
-            inner = pydoc.locate(path)
+            inner = self._modules.find(path)
             if inner is None:
-                names = _names(whole) if whole is not None else _top_names()
+                names = names_of(whole) if whole is not None else self._modules.top_names
                 meant = nearest(part, names)
                 before = ".".join(parts[:count])
                 full = None if meant is None else ".".join(filter(None, (before, meant)))
@@ -85,23 +81,6 @@ class Targets:
                 return f"{what}{hint(full)}"
             whole = inner
         return f"there is no {target}"
-
-
-class _NotImportedError:
-    """Of a module that is there and cannot be imported."""
-
-    def __init__(self, error: pydoc.ErrorDuringImport) -> None:
-        self.reason = f"{type(error.value).__name__}: {error.value}"
-
-
-def _names(whole: Any) -> list[str]:
-    paths = getattr(whole, "__path__", None)
-    inner = [module.name for module in pkgutil.iter_modules(paths)] if paths else []
-    return sorted({*inner, *(name for name in dir(whole) if not name.startswith("_"))})
-
-
-def _top_names() -> list[str]:
-    return sorted({name.partition(".")[0] for name in sys.modules} | set(dir(builtins)))
 
 
 def component_findings(
@@ -119,22 +98,22 @@ def component_findings(
             continue
         target = component["_target_"]
         found = targets.find(target)
-        if isinstance(found, _NotImportedError):
+        if isinstance(found, NotImportable):
             yield Finding(identifier, f"names {target}, which cannot be imported: {found.reason}")
-        elif isinstance(found, ModuleType):
+        elif is_module(found):
             yield Finding(identifier, f"names {target}, which is a module, not a class or a function")
         elif found is not None:
             given = [key for key in component if f"{identifier}::{key}" not in misspelt]
             yield from _unbound(identifier, {key: component[key] for key in given}, found, values)
         elif not isinstance(target, str):
             yield Finding(identifier, f"names {target!r}, which is no text; give the dotted path of a class")
-        elif not target.startswith(("$", "@")) and not _is_optional(disabled, target):
+        elif not target.startswith(("$", "@")) and not _is_optional(disabled, target, targets):
             yield Finding(identifier, f"names {target}: {targets.problem(target)}")
 
 
-def _is_optional(disabled: Any, target: str) -> bool:
+def _is_optional(disabled: Any, target: str, targets: Targets) -> bool:
     """Whether a component, switched on and off by an expression, is of a package that this machine has not."""
-    return disabled is UNKNOWN and pydoc.locate(target.partition(".")[0]) is None
+    return disabled is UNKNOWN and not targets.has_package_of(target)
 
 
 def _without_target(configuration: Mapping[str, Any]) -> Iterator[Finding]:
@@ -163,7 +142,7 @@ def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values:
     if isinstance(mode, str) and not mode.startswith(("$", "@")) and mode not in _MODES:
         yield Finding(f"{identifier}::_mode_", f"is {mode!r}, must be {', '.join(_MODES)}")
     try:
-        parameters = inspect.signature(target).parameters.values()
+        parameters = signature_of(target).parameters.values()
     except (ValueError, TypeError):  # some that are written in C tell nothing
         return
     named = [parameter.name for parameter in parameters if parameter.kind in _NAMED]

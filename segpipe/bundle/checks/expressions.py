@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib
-import pkgutil
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 from segpipe.bundle.checks.finding import Finding, and_more, hint, nearest
+from segpipe.bundle.checks.modules import Modules, NotImportable, is_module, names_of
 from segpipe.bundle.checks.references import strings
 from segpipe.bundle.checks.values import REFERENCES, expression_tree
 
@@ -24,45 +21,41 @@ class _Names:
     """What expressions can use.
 
     Attributes:
-        modules: name -> what it stands for, as far as it can be imported.
-        failed: name -> why it cannot be.
+        finder: finds what dotted names stand for.
+        modules: name -> what it stands for, see `Modules.find`.
+        failed: name -> why it cannot be imported.
         ids: of the configuration, at the top.
     """
 
+    finder: Modules
     modules: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
     def note(self, statement: ast.Import | ast.ImportFrom) -> None:
-        """Import what a statement does, as MONAI does it: the first name alone, and `a.b` under just that name."""
+        """Find what a statement imports, as MONAI does it: the first name alone, and `a.b` under just that name."""
         alias = statement.names[0]
         name = alias.asname or alias.name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                if isinstance(statement, ast.Import):
-                    self.modules[name] = importlib.import_module(alias.name)
-                else:
-                    self.modules[name] = _part(importlib.import_module(str(statement.module)), alias.name)
-            except Exception as error:  # a module of the bundle's can raise anything
-                self.failed[name] = f"{type(error).__name__}: {error}"
+        path = alias.name if isinstance(statement, ast.Import) else f"{statement.module}.{alias.name}"
+        found = self.finder.find(path)
+        if isinstance(found, NotImportable):
+            self.failed[name] = found.reason
+        elif found is None:
+            self.failed[name] = f"ModuleNotFoundError: No module named {path!r}"
+        else:
+            self.modules[name] = found
 
 
-def _part(module: ModuleType, name: str) -> Any:
-    if not hasattr(module, name):
-        return importlib.import_module(f"{module.__name__}.{name}")
-    return getattr(module, name)
-
-
-def expression_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find expressions that cannot be evaluated; modules are imported for that, nothing is evaluated.
+def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> Iterator[Finding]:
+    """Find expressions that cannot be evaluated; nothing is.
 
     Args:
         configuration: without the metadata.
+        modules: finds what dotted names stand for.
     """
-    names = _Names(ids=tuple(configuration))
+    names = _Names(modules, ids=tuple(configuration))
     for name, module in _BY_MONAI.items():
-        names.modules[name] = importlib.import_module(module)
+        names.modules[name] = modules.find(module)
     trees = []
     for identifier, text in strings(configuration):
         if not text.startswith("$"):
@@ -102,27 +95,20 @@ def _unknown_names(tree: ast.AST, names: _Names) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             whole = _module_of(node.value, names, bound)
-            if whole is not None and not _has(whole, node.attr):
-                meant = nearest(node.attr, sorted(name for name in dir(whole) if not name.startswith("_")))
-                yield f"{ast.unparse(node)}, which is not there{hint(meant)}"
+            if is_module(whole) and names.finder.part(whole, node.attr) is None:
+                yield f"{ast.unparse(node)}, which is not there{hint(nearest(node.attr, names_of(whole)))}"
 
 
 def _names_in(tree: ast.AST) -> Iterator[ast.Name]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Name))
 
 
-def _module_of(node: ast.expr, names: _Names, bound: set[str]) -> ModuleType | None:
+def _module_of(node: ast.expr, names: _Names, bound: set[str]) -> Any:
     """Return the module that a dotted name stands for; None where it is anything else."""
     found: Any = None
     if isinstance(node, ast.Name) and node.id not in bound:
         found = names.modules.get(node.id)
     elif isinstance(node, ast.Attribute):
         whole = _module_of(node.value, names, bound)
-        found = None if whole is None else getattr(whole, node.attr, None)
-    return found if isinstance(found, ModuleType) else None
-
-
-def _has(module: ModuleType, name: str) -> bool:
-    """Whether a module has an attribute, or a submodule that an import elsewhere would make one."""
-    inner = pkgutil.iter_modules(getattr(module, "__path__", ()))
-    return hasattr(module, name) or any(found.name == name for found in inner)
+        found = None if whole is None else names.finder.part(whole, node.attr)
+    return found if is_module(found) else None
