@@ -149,7 +149,7 @@ def test_check_as_a_process(tmp_path):
     )
 
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("segpipe: hippocampus: dataset_dir ")
+    assert result.stderr.startswith("segpipe: hippocampus: --dataset-dir (dataset_dir in YAML) ")
     assert len(result.stderr.splitlines()) == 1
 
 

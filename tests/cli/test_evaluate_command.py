@@ -170,7 +170,7 @@ def test_a_reference_without_prediction_is_named_and_exits_with_1(arguments, tmp
         ("[]", "metadata.json: has no label_table"),
         ("{", "metadata.json: is not JSON"),
         ('{"label_table": []}', "metadata.json: label table: needs the background"),
-        (None, "metadata.json: cannot be read: No such file"),
+        (None, "metadata.json: cannot be read (No such file"),
     ],
 )
 def test_labels_that_are_none(arguments, tmp_path, text, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+
 import numpy as np
 import pydicom
 import pytest
@@ -105,7 +107,9 @@ def compress(path, compressor, **tags):
     writer.SetCompressor(compressor)
     packed = path.with_suffix(".packed")
     writer.SetFileName(str(packed))
+    ours = locale.setlocale(locale.LC_CTYPE)
     writer.Execute(sitk.ReadImage(str(path)))
+    locale.setlocale(locale.LC_CTYPE, ours)  # GDCM's writer leaves the process in ASCII
     other = pydicom.dcmread(packed)
     packed.unlink()
     dataset.PixelData = other.PixelData
