@@ -18,7 +18,7 @@ from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 ROWS = [
     {"index": 0, "name": "background", "color": [0, 0, 0], "value": 0},
     {"index": 1, "name": 'left "lung" <&> \\n', "color": [230, 159, 0], "value": 85},
-    {"index": 2, "name": "Läsion\n肿瘤", "color": [255, 0, 51], "value": 170},
+    {"index": 2, "name": "Läsion 肿瘤", "color": [255, 0, 51], "value": 170},
 ]
 NAMES = {85: 'left "lung" <&> \\n', 170: "Läsion 肿瘤"}
 LABELS = LabelTable.from_rows(ROWS)
