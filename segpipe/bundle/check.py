@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai.bundle import ConfigParser
 
 from segpipe.bundle.checks.references import reference_findings, text_findings
+from segpipe.bundle.run_end import watch_setup
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.errors import SegpipeError, exit_with_message
 
@@ -13,10 +14,13 @@ from segpipe.errors import SegpipeError, exit_with_message
 def check_configuration() -> None:
     """Refuse what the running configuration says but does not mean; called first in `initialize`.
 
+    From here on a signal ends MONAI's run with one line, see `watch_setup`.
+
     Raises:
         SystemExit: a value that nothing refers to, usually a misspelt override, with the nearest id; a reference to
             what is not there; a number (`1e-3`) or a truth value (`false`) that arrives as a string.
     """
+    watch_setup()
     findings = configuration_findings(running_parser())
     if findings:
         raise SegpipeError("; ".join(findings))

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError, exit_with_message
@@ -66,7 +67,9 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
         cases: asked for so that they are read and checked before the folder is made.
     """
     _require_enough_cases(cases)
-    run_folder.start(merged_configuration(running_parser()), _class_voxels(cases))
+    with machine_errors(run_folder):
+        run_folder.start(merged_configuration(running_parser()), _class_voxels(cases))
+    watch_started(run_folder)
     if is_main_process():
         print(  # noqa: T201
             f"Run folder: {run_folder.path}\nWatch it:   tensorboard --logdir {run_folder.tensorboard}\n"
@@ -110,8 +113,9 @@ def load_cases(datasets: Sequence[CaseDataset]) -> None:
     Raises:
         SystemExit: naming the case.
     """
-    for dataset in datasets:
-        dataset.fill_cache()
+    with machine_errors(None):
+        for dataset in datasets:
+            dataset.fill_cache()
 
 
 def _class_voxels(cases: TrainingCases) -> dict[str, int] | None:
@@ -197,8 +201,15 @@ def check_window(window_hu: Sequence[float], intensity: str) -> None:
 
 @exit_with_message()
 def run_engine(engine: Workflow) -> None:
-    """Run a trainer or an evaluator; what it refuses in the middle ends the process with one message."""
-    engine.run()
+    """Run a trainer or an evaluator; what it refuses in the middle ends the process with one message.
+
+    So does a signal, after the state of a training was saved, and a machine that runs out of disk or memory.
+
+    Raises:
+        SystemExit: with the message and status 1; of a signal with 128 and its number.
+    """
+    with ending_in_one_message(engine):
+        engine.run()
 
 
 @exit_with_message()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch.distributed as dist
@@ -106,10 +107,14 @@ class EpochSampler(DistributedSampler[Any]):
         dataset: of the cases.
         seed: of the experiment.
         repeats: how often an epoch comes to each case, each time with other random transforms.
+
+    Attributes:
+        skip: indices to leave out at the beginning of the next epoch alone, in which they were trained on already.
     """
 
     def __init__(self, dataset: CaseDataset, seed: int = 0, repeats: int = 1) -> None:
         self.repeats = repeats
+        self.skip = 0
         several = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,
@@ -121,6 +126,10 @@ class EpochSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[int]:
         """Yield `epoch * len(dataset) + case` for this rank's cases of this epoch; a repeat counts as an epoch."""
+        skip, self.skip = self.skip, 0
+        yield from islice(self._indices(), skip, None)
+
+    def _indices(self) -> Iterator[int]:
         size, own = len(self.dataset), self.epoch  # type: ignore[arg-type]
         for repeat in range(self.repeats):
             self.epoch = own * self.repeats + repeat

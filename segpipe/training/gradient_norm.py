@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,6 +33,14 @@ class GradientNorm:
         if self._sum is None or self._steps is None:
             return float("nan")
         return float(self._sum / self._steps)
+
+    def state_dict(self) -> dict[str, torch.Tensor | None]:
+        """Return what the mean is of so far."""
+        return {"sum": self._sum, "steps": self._steps}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor | None]) -> None:
+        """Go on counting from there."""
+        self._sum, self._steps = state["sum"], state["steps"]
 
     @torch.no_grad()
     def _count(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:

@@ -43,6 +43,14 @@ class LossTerms:
             value = weight * convert_to_tensor(term, track_meta=False).detach().double()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the means are of so far."""
+        return {"sums": dict(self._sums), "weight": self._weight}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting from there."""
+        self._sums, self._weight = dict(state["sums"]), state["weight"]
+
     def means(self) -> dict[str, float]:
         """Return the mean of each term, over all processes: every one of them must ask."""
         names = sorted(self._sums)

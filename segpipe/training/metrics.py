@@ -8,7 +8,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Events
-from ignite.metrics import Accuracy, Average, Loss
+from ignite.metrics import Accuracy, Average, Loss, Metric
 from ignite.metrics.metric import MetricUsage
 from monai.engines import IterationEvents, Workflow
 from monai.metrics import DiceMetric
@@ -36,20 +36,24 @@ class PresentDice(DiceMetric):  # type: ignore[misc]  # MONAI is untyped
         return dice.masked_fill(nothing_to_find.to(dice.device), float("nan"))
 
 
-def attach_accuracy(engine: Workflow) -> None:
+def attach_accuracy(engine: Workflow) -> Metric:
     """Put `accuracy` into an engine's metrics: the share of all voxels of an epoch whose class is right, 0..1.
 
     Of the logits and labels as the network gets them: in training of augmented patches, before the step that
     they lead to. Over all processes. Where background prevails, it says little.
     """
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.FORWARD_COMPLETED)
-    Accuracy(_logits_and_classes, device=idist.device()).attach(engine, ACCURACY, usage)
+    accuracy = Accuracy(_logits_and_classes, device=idist.device())
+    accuracy.attach(engine, ACCURACY, usage)
+    return accuracy
 
 
-def attach_training_loss(engine: Workflow) -> None:
+def attach_training_loss(engine: Workflow) -> Metric:
     """Put `loss` into a trainer's metrics: the mean over an epoch's batches, of all processes."""
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.LOSS_COMPLETED)
-    Average(_loss, device=idist.device()).attach(engine, LOSS, usage)
+    mean = Average(_loss, device=idist.device())
+    mean.attach(engine, LOSS, usage)
+    return mean
 
 
 def attach_validation_loss(

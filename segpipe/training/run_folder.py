@@ -50,6 +50,9 @@ class RunFolder:
         run_name: one folder name (a number, as the command line gives for `--run_name 7`, is one too). None
             takes the date and time, chosen by rank 0 for all ranks.
         resume: go on with the run of that name; otherwise a name that exists is refused.
+
+    Attributes:
+        name_given: whether `run_name` was given.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class RunFolder:
     ) -> None:
         self.output_dir = Path(output_dir)
         self.resume = resume
+        self.name_given = run_name is not None
         self._run_name = None if run_name is None else str(run_name)
         self._writer: SummaryWriter | None = None
         self._lock: FileLock | None = None
+        self._stamp: tuple[int, int] | None = None
         self._configuration: dict[str, Any] = {}
         self._experiment: dict[str, Any] = {}
         self._environment: dict[str, Any] = {}
@@ -165,9 +170,11 @@ class RunFolder:
         if not self.resume:
             self._make_folder()
             self._lock = lock_run(self.path)
+            self._stamp = _stamp(self.path)
             return
         self._require_run()
         self._lock = lock_run(self.path)
+        self._stamp = _stamp(self.path)
         self._require_same_experiment()
         discard_remains(self.path)
         if not self.resumes:  # its log, of a first epoch that is done again, has nothing to go on from
@@ -265,6 +272,23 @@ class RunFolder:
             self._writer = SummaryWriter(str(self.tensorboard), purge_step=purge_step)
         return self._writer
 
+    def require_there(self) -> None:
+        """Refuse to write where the folder was deleted or moved since the start: a new one would be no run.
+
+        Raises:
+            SegpipeError: with what to do.
+        """
+        if self._stamp is not None and _stamp(self.path) != self._stamp:
+            raise SegpipeError(
+                f"{self.path}: the run's folder was deleted or moved while its training ran, so that nothing can be "
+                "saved; move it back and go on by --resume True (segpipe train: resume=true), or start again without"
+            )
+
+    def discard_log(self) -> None:
+        """Remove the TensorBoard log of a run that goes on in its first epoch, which logs all of it again."""
+        if is_main_process():
+            shutil.rmtree(self.tensorboard, ignore_errors=True)
+
     def release(self) -> None:
         """Let other processes train in the folder; at the latest the end of this process does."""
         if self._lock is not None:
@@ -276,6 +300,15 @@ class RunFolder:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from any other, under whatever name; None where it is gone."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _has_content(folder: Path) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
+from ignite.metrics import Metric
 from monai.engines import Evaluator, IterationEvents, Trainer
 
 from segpipe.labels import LabelTable
@@ -55,11 +57,40 @@ class TrainingScalars:
         self._learning_rate = 0.0
         self._began = 0.0
         self._noted = False
+        self._metrics: dict[str, Metric] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what this epoch's figures are counted from so far, as tensors and plain values."""
+        return {
+            "metrics": {name: metric.state_dict() for name, metric in self._metrics.items()},
+            "gradient_norm": self._gradient_norm.state_dict(),
+            "terms": self._terms.state_dict(),
+            "samples": self._samples,
+            "learning_rate": self._learning_rate,
+            "seconds": time.perf_counter() - self._began,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], engine: Trainer) -> None:
+        """Go on counting where a broken-off epoch was.
+
+        Args:
+            state: see `state_dict`; tensors on the CPU.
+            engine: the trainer, in the epoch that goes on.
+        """
+        self._note(engine)
+        device = engine.state.device
+        for name, metric in self._metrics.items():
+            metric.load_state_dict(_moved(state["metrics"][name], device))
+        self._gradient_norm.load_state_dict(_moved(state["gradient_norm"], device))
+        self._terms.load_state_dict(_moved(state["terms"], device))
+        self._samples = state["samples"]
+        self._learning_rate = state["learning_rate"]
+        self._began = time.perf_counter() - state["seconds"]
 
     def attach(self, engine: Trainer) -> None:
         """Attach to the trainer, before the handler that steps the learning rate."""
-        attach_training_loss(engine)
-        attach_accuracy(engine)
+        engine.scalars = self
+        self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: attach_accuracy(engine)}
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._count)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
@@ -68,6 +99,14 @@ class TrainingScalars:
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
 
     def _begin(self, engine: Trainer) -> None:
+        self._note(engine)
+        self._gradient_norm.reset()
+        self._terms.reset()
+        self._samples = 0
+        self._began = time.perf_counter()
+
+    def _note(self, engine: Trainer) -> None:
+        """Log what is run, once."""
         if not self._noted and is_main_process():
             # here and not at the start, when it is not yet restored which epoch a resumed run goes on with
             epoch = engine.state.epoch
@@ -75,10 +114,6 @@ class TrainingScalars:
                 self.run_folder.writer(from_epoch=epoch - 1), self.run_folder, engine.loss_function, epoch
             )
         self._noted = True
-        self._gradient_norm.reset()
-        self._terms.reset()
-        self._samples = 0
-        self._began = time.perf_counter()
 
     def _count(self, engine: Trainer) -> None:
         self._samples += len(engine.state.output["image"])
@@ -117,7 +152,11 @@ class TrainingScalars:
             add_end(self.run_folder.writer(from_epoch=engine.state.epoch), engine.state.epoch)
 
     def _close(self, _: Engine, *error: Exception) -> None:
-        self.run_folder.close()
+        try:
+            self.run_folder.close()
+        except OSError:  # of a full disk, say; the reason why the run ends comes first
+            if not error:
+                raise
         for reason in error:  # ignite leaves raising it to the handlers of EXCEPTION_RAISED
             raise reason
 
@@ -185,6 +224,15 @@ class ValidationScalars:
             f"{name} {dice:.4f}" for name, dice in zip(self.labels.foreground_names, per_class, strict=True)
         )
         engine.logger.info(f"Epoch {epoch}: validation Dice {mean:.4f} ({of_classes})")
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Return nested mappings and lists with their tensors on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
+    return [_moved(item, device) for item in value] if isinstance(value, list) else value
 
 
 def _memory(device: torch.device) -> dict[str, float]:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import random
+import copy
+import time
 from collections.abc import Mapping
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
-from numpy.typing import NDArray
 
+from segpipe.dataset.loading import EpochSampler
 from segpipe.errors import SegpipeError, exit_with_message
-from segpipe.files import json_sha256, write_atomically
+from segpipe.files import json_sha256, staging_folder
 from segpipe.networks import Identity, save_weights
 from segpipe.networks.weights import read_state
+from segpipe.training.random_state import random_state, restore_random_state
 from segpipe.training.run_folder import RunFolder, is_main_process
+from segpipe.training.signals import Phase, current_watch
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+_READ_VERSIONS = (2, 3)  # 2 had no state within an epoch
+_LONG_STEP_S = 3.0  # from here on the state before a step is kept, since a signal does not wait for the step
 
 
 class SaveBest:
@@ -53,14 +58,21 @@ class SaveBest:
             return
         metric = {engine.state.key_metric_name: float(engine.state.best_metric)}
         made = {**self.provenance, **self.run_folder.provenance, "epoch": engine.state.epoch}
+        watch = current_watch()
+        if watch is not None:
+            watch.phase = Phase.SAVING
+        self.run_folder.require_there()
         save_weights(self.run_folder.best, self.network, self.identity, {**made, "validation": metric})
+        if watch is not None:
+            watch.free()
 
 
 class TrainingState:
-    """Save after every epoch all that the next one depends on, and restore it at the start of a resumed run.
+    """Save all that a training's next step depends on, and restore it at the start of a resumed run.
 
-    The state holds tensors and plain values only. A run that is cut off at any moment goes on from its last
-    finished epoch and ends with the same weights as one that was not, bit for bit on a CPU.
+    The state is saved after every epoch, and within an epoch where a signal ends the training (see `SignalWatch`).
+    It holds tensors and plain values only. A run that is cut off at any moment goes on from its last saved state and
+    ends with the same weights as one that was not, bit for bit on a CPU.
 
     Args:
         run_folder: of the run; its `resume` decides whether a state is restored.
@@ -89,32 +101,126 @@ class TrainingState:
         self.evaluator = evaluator
         self.identity = identity
         self.provenance = provenance
+        self._point: dict[str, Any] | None = None  # of the last step, while no state of it is saved
+        self._copy: dict[str, Any] | None = None  # of the state before a long step
+        self._step_began = 0.0
+        self._restored: dict[str, Any] | None = None  # until the first step after it
 
     def attach(self, engine: Trainer) -> None:
         """Restore at the start; save after all else of an epoch, validation included: attach it last."""
+        engine.training_state = self
         engine.add_event_handler(Events.STARTED, self._restore)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._restore_figures)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._begin_step)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._end_step)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+
+    @property
+    def position(self) -> str:
+        """Where the training is, for a message; empty before its first step."""
+        if self._point is None:
+            return ""
+        return (
+            f" in epoch {self._point['epoch'] + 1}, after batch {self._point['batches']} of "
+            f"{self._point['epoch_length']}"
+        )
+
+    def save_within(self, engine: Trainer) -> bool:
+        """Save the state after the last finished step; False where there is none that is not saved.
+
+        Raises:
+            SegpipeError: the run's folder is gone.
+        """
+        if self._point is None or not is_main_process() or not _goes_on_within(engine):
+            return False
+        self._write(self._state(engine, self._point, _figures(engine)))
+        self._point = None
+        return True
+
+    def save_aside(self, engine: Trainer, phase: Phase) -> bool:
+        """Save what `save_within` would, from another thread than the one that trains, which is busy.
+
+        Args:
+            engine: the trainer.
+            phase: of the thread that trains. In a step, the copy from before it is written if there is one.
+
+        Returns:
+            whether a state was written.
+        """
+        if phase is not Phase.STEP:
+            return self.save_within(engine)
+        if self._copy is None:
+            return False
+        self._write(self._copy)
+        return True
+
+    def _begin_step(self, _: Engine) -> None:
+        watch = current_watch()
+        if watch is not None:
+            watch.check()
+            watch.phase = Phase.STEP
+        if self._restored is not None:  # at the last moment: the loader has drawn a number to begin with
+            restore_random_state(self._restored["random"])
+            self._restored = None
+        self._step_began = time.perf_counter()
+
+    def _end_step(self, engine: Trainer) -> None:
+        done = engine.state.iteration - (engine.state.epoch - 1) * engine.state.epoch_length
+        if done % engine.accumulation_steps and done < engine.state.epoch_length:
+            return  # the gradients so far are in no state
+        self._point = self._now(engine, engine.state.epoch - 1, done)
+        slow = time.perf_counter() - self._step_began > _LONG_STEP_S
+        watch = current_watch()
+        if watch is not None:
+            can = slow and _goes_on_within(engine)
+            self._copy = copy.deepcopy(self._state(engine, self._point, _figures(engine))) if can else None
+            watch.free()
+
+    def _now(self, engine: Trainer, epoch: int, batches: int) -> dict[str, Any]:
+        """Return what changes between two steps and is not a state of the network or its optimiser."""
+        return {
+            "epoch": epoch,
+            "batches": batches,
+            "epoch_length": engine.state.epoch_length,
+            "stopped_early": bool(engine.should_terminate),
+            "best_metric": float(self.evaluator.state.best_metric),
+            "best_metric_epoch": int(self.evaluator.state.best_metric_epoch),
+            "random": random_state(),
+        }
+
+    def _state(
+        self, engine: Trainer, point: Mapping[str, Any], figures: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "experiment_sha256": self.run_folder.experiment_sha256,
+            "data_sha256": _data_sha256(self.provenance),
+            "max_epochs": engine.state.max_epochs,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": self.lr_scheduler.state_dict(),
+            "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
+            "figures": figures,
+            **point,
+        }
+
+    def _write(self, state: Mapping[str, Any]) -> None:
+        """Write a state aside, and let it take the earlier one's place once it can be read."""
+        self.run_folder.require_there()
+        path = self.run_folder.training_state
+        with staging_folder(path) as folder:
+            with (folder / path.name).open("wb") as file:
+                torch.save(state, file)
+            read_state(folder / path.name)
 
     @exit_with_message()
     def _save(self, engine: Trainer) -> None:
         if not is_main_process():
             return
-        state = {
-            "version": STATE_VERSION,
-            "experiment_sha256": self.run_folder.experiment_sha256,
-            "data_sha256": _data_sha256(self.provenance),
-            "epoch": engine.state.epoch,
-            "epoch_length": engine.state.epoch_length,
-            "max_epochs": engine.state.max_epochs,
-            "stopped_early": bool(engine.should_terminate),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "lr_scheduler": self.lr_scheduler.state_dict(),
-            "scaler": engine.scaler.state_dict() if engine.scaler is not None else None,
-            "best_metric": float(self.evaluator.state.best_metric),
-            "best_metric_epoch": int(self.evaluator.state.best_metric_epoch),
-            "random": _random_state(),
-        }
+        watch = current_watch()
+        if watch is not None:
+            watch.phase = Phase.SAVING
+        self.run_folder.require_there()
         # the weights first: a state that says the run is finished must not stand beside the weights before it
         save_weights(
             self.run_folder.last,
@@ -122,15 +228,55 @@ class TrainingState:
             self.identity,
             {**self.provenance, **self.run_folder.provenance, "epoch": engine.state.epoch},
         )
-        write_atomically(self.run_folder.training_state, lambda file: torch.save(state, file))
+        self._write(self._state(engine, self._now(engine, engine.state.epoch, 0), None))
+        self._point = self._copy = None
+        finished = engine.should_terminate or engine.state.epoch >= engine.state.max_epochs
+        if watch is not None and not finished:  # else there is nothing left to go on with
+            watch.free()
 
     @exit_with_message()
-    def _restore(self, engine: Engine) -> None:
+    def _restore(self, engine: Trainer) -> None:
         if not self.run_folder.resumes:
             return
         path = self.run_folder.training_state
         state = read_state(path)
-        if state.get("version") != STATE_VERSION:
+        self._require_fitting(path, state, engine)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        if engine.scaler is not None and state["scaler"] is not None:
+            engine.scaler.load_state_dict(state["scaler"])
+        self.evaluator.state.best_metric = state["best_metric"]
+        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
+        batches = state.get("batches", 0)
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["epoch"] * state["epoch_length"] + batches
+        restore_random_state(state["random"])
+        self.run_folder.record_resume()
+        if not state["epoch"]:
+            self.run_folder.discard_log()
+        within = f", batch {batches} of {state['epoch_length']} of the next" if batches else ""
+        engine.logger.info(f"Resumed {self.run_folder.path} after epoch {state['epoch']}{within}")
+        if batches == state["epoch_length"]:
+            self._complete_epoch(engine, state)
+        elif batches:
+            self._restored = state
+            engine.data_loader.sampler.skip = batches * engine.data_loader.batch_size
+
+    def _complete_epoch(self, engine: Trainer, state: dict[str, Any]) -> None:
+        """Do what was still to do of an epoch after its last step: log, validate, save."""
+        engine.state.epoch += 1
+        self._point = {name: state[name] for name in self._now(engine, 0, 0)}
+        _load_figures(engine, state["figures"])
+        engine.fire_event(Events.EPOCH_COMPLETED)
+
+    def _restore_figures(self, engine: Trainer) -> None:
+        """Go on counting an epoch's figures, when all handlers have set theirs to zero."""
+        if self._restored is not None:
+            _load_figures(engine, self._restored["figures"])
+
+    def _require_fitting(self, path: Path, state: Mapping[str, Any], engine: Trainer) -> None:
+        if state.get("version") not in _READ_VERSIONS:
             raise SegpipeError(
                 f"{path}: training state version {state.get('version')}, this segpipe reads {STATE_VERSION}; "
                 "finish the run with the segpipe that began it"
@@ -152,45 +298,26 @@ class TrainingState:
                 f"{path.parent}: this run is finished, after epoch {state['epoch']} of "
                 f"{state['max_epochs']}; choose another --run_name (segpipe train: run_name=NAME) to train again"
             )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
-        if engine.scaler is not None and state["scaler"] is not None:
-            engine.scaler.load_state_dict(state["scaler"])
-        self.evaluator.state.best_metric = state["best_metric"]
-        self.evaluator.state.best_metric_epoch = state["best_metric_epoch"]
-        engine.state.epoch = state["epoch"]
-        engine.state.iteration = state["epoch"] * state["epoch_length"]
-        _restore_random_state(state["random"])
-        self.run_folder.record_resume()
-        engine.logger.info(f"Resumed {self.run_folder.path} after epoch {state['epoch']}")
+
+
+def _goes_on_within(engine: Trainer) -> bool:
+    """Tell whether a training can go on in the middle of an epoch: its sampler can leave out what was trained on."""
+    sampler = getattr(engine.data_loader, "sampler", None)
+    return isinstance(sampler, EpochSampler) and engine.data_loader.batch_size is not None
+
+
+def _figures(engine: Trainer) -> dict[str, Any] | None:
+    """Return what an epoch's figures are counted from so far."""
+    scalars = getattr(engine, "scalars", None)
+    return None if scalars is None else scalars.state_dict()
+
+
+def _load_figures(engine: Trainer, figures: Mapping[str, Any] | None) -> None:
+    scalars = getattr(engine, "scalars", None)
+    if scalars is not None and figures is not None:
+        scalars.load_state_dict(figures, engine)
 
 
 def _data_sha256(provenance: Mapping[str, Any]) -> str:
     """Hash what a run is trained on; the name of a manifest says nothing of what it lists today."""
     return json_sha256({name: value for name, value in provenance.items() if name != "segpipe"})
-
-
-def _random_state() -> dict[str, Any]:
-    """Return the state of every generator, as tensors and plain values."""
-    version, internal, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = cast(
-        tuple[str, NDArray[np.uint32], int, int, float],
-        np.random.get_state(),  # noqa: NPY002  # MONAI uses the global one
-    )
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "python": [version, list(internal), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
-    }
-
-
-def _restore_random_state(state: Mapping[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002

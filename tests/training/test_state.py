@@ -1,15 +1,21 @@
 """A run that is broken off ends as one that was not; the same seed gives the same weights."""
 
+import itertools
 import json
+import os
 import re
+import shutil
+import signal
 
 import pytest
 import torch
 from ignite.engine import Events
+from monai.engines import IterationEvents
 
 from segpipe.errors import SegpipeError
 from segpipe.networks import read_sidecar
 from segpipe.training import RunFolder
+from segpipe.training.signals import Phase, SignalWatch, Stopped
 
 
 class PowerCut(BaseException):
@@ -91,6 +97,162 @@ def test_a_run_broken_off_twice_ends_with_the_same_weights(training):
     resumed = training("broken", resume=True).run().folder
 
     assert_equal(weights(whole), weights(resumed))
+
+
+def on_time(engine, event, at, act):
+    """Have an engine do something when an event happens for the `at`-th time; `once` counts iterations for some."""
+    times = itertools.count(1)
+    engine.add_event_handler(event, lambda _: act() if next(times) == at else None)
+
+
+def stop(training, engine, event, at, number=signal.SIGTERM):
+    """Send this process a signal in the middle of a training, and save as MONAI's run does; say where it was."""
+    watch = SignalWatch(lambda _: None)
+    on_time(engine, event, at, lambda: os.kill(os.getpid(), number))
+    watch.start()
+    try:
+        with pytest.raises(Stopped) as stopped:
+            training.run()
+        state = training.trainer.training_state
+        where = state.position
+        state.save_within(training.trainer)
+    finally:
+        watch.stop()
+    assert stopped.value.code == 128 + number
+    return where
+
+
+@pytest.mark.parametrize(
+    ("event", "at", "where"),
+    [
+        (Events.STARTED, 1, ""),
+        (Events.ITERATION_STARTED, 1, " in epoch 1, after batch 1 of 3"),  # the step is finished first
+        (Events.GET_BATCH_STARTED, 8, " in epoch 3, after batch 1 of 3"),
+        (Events.GET_BATCH_COMPLETED, 8, " in epoch 3, after batch 1 of 3"),
+        (IterationEvents.FORWARD_COMPLETED, 8, " in epoch 3, after batch 2 of 3"),
+        (IterationEvents.MODEL_COMPLETED, 6, " in epoch 2, after batch 3 of 3"),
+        (Events.ITERATION_COMPLETED, 8, " in epoch 3, after batch 2 of 3"),
+        (Events.EPOCH_STARTED, 2, ""),  # the state of the first epoch is saved
+        (Events.EPOCH_COMPLETED, 1, ""),  # after it is saved, since the handler comes last
+    ],
+    ids=str,
+)
+def test_a_signal_saves_within_the_epoch(training, event, at, where):
+    """Batch norm, dropout, moments, the schedule and the figures of the epoch go on after the last finished step."""
+    whole = training("whole").run()
+    stopped = training("stopped")
+
+    assert stop(stopped, stopped.trainer, event, at) == where
+
+    resumed = training("stopped", resume=True)
+    steps = []
+    resumed.trainer.add_event_handler(Events.ITERATION_STARTED, lambda _: steps.append(1))
+    resumed.run()
+    assert_equal(weights(whole.folder), weights(resumed.folder))
+    assert_equal(weights(whole.folder, "best.pt"), weights(resumed.folder, "best.pt"))
+    done = 3 * (int(where.split()[2].strip(",")) - 1) + int(where.split()[5]) if where else None
+    assert done is None or len(steps) == 12 - done
+    logged, expected = resumed.scalars(), whole.scalars()
+    for tag in ("loss/train", "voxel_accuracy/train", "optimizer/gradient_norm", "optimizer/learning_rate"):
+        assert logged[tag] == pytest.approx(expected[tag]), tag
+    assert logged["dice/mean"] == expected["dice/mean"]
+
+
+def test_a_signal_with_loader_workers_saves_within_the_epoch(training):
+    whole = training("whole").run().folder
+    stopped = training("stopped", num_workers=2)
+
+    assert stop(stopped, stopped.trainer, Events.GET_BATCH_STARTED, 8) == " in epoch 3, after batch 1 of 3"
+
+    assert_equal(weights(whole), weights(training("stopped", resume=True, num_workers=2).run().folder))
+
+
+@pytest.mark.parametrize("epoch", [2, 4])
+def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, epoch):
+    """The validation is made again; its random numbers and the best score are those from before it."""
+    whole = training("whole").run()
+    stopped = training("stopped")
+
+    where = stop(stopped, stopped.evaluator, Events.ITERATION_COMPLETED, 1 + (epoch - 1) * 2)
+    assert where.startswith(" in epoch")
+
+    resumed = training("stopped", resume=True).run()
+    assert_equal(weights(whole.folder), weights(resumed.folder))
+    assert_equal(weights(whole.folder, "best.pt"), weights(resumed.folder, "best.pt"))
+    assert resumed.scalars()["dice/mean"] == whole.scalars()["dice/mean"]
+    assert resumed.scalars()["loss/train"] == pytest.approx(whole.scalars()["loss/train"])
+
+
+def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training):
+    whole = training("whole").run().folder
+    for step in range(1, 12):
+        stopped = training("stopped", resume=step > 1)
+        stop(stopped, stopped.trainer, Events.ITERATION_STARTED, step)
+
+    assert_equal(weights(whole), weights(training("stopped", resume=True).run().folder))
+
+
+def test_a_long_step_is_saved_from_before_it(training, monkeypatch):
+    """A signal does not wait for it: the thread that listens writes the copy, while the step goes on."""
+    monkeypatch.setattr("segpipe.training.state._LONG_STEP_S", 0.0)
+    whole = training("whole").run().folder
+    stopped = training("stopped")
+
+    def write_aside():
+        assert stopped.trainer.training_state.save_aside(stopped.trainer, Phase.STEP)
+        raise PowerCut
+
+    on_time(stopped.trainer, IterationEvents.MODEL_COMPLETED, 8, write_aside)
+    watch = SignalWatch(lambda _: None)
+    watch.start()
+    with pytest.raises(PowerCut):
+        stopped.run()
+    watch.stop()
+    assert torch.load(stopped.folder.training_state, weights_only=True)["batches"] == 1
+
+    assert_equal(weights(whole), weights(training("stopped", resume=True).run().folder))
+
+
+def test_the_earlier_state_stays_where_the_new_one_cannot_be_read(training, monkeypatch):
+    """A disk may take a file and give back another."""
+    first = training()
+    break_off(first, Events.EPOCH_COMPLETED, 2)
+    before = first.folder.training_state.read_bytes()
+    second, save = training(resume=True), torch.save
+
+    def save_half(state, file):
+        save(state, file)
+        if "optimizer" in state:
+            file.truncate(1000)
+
+    monkeypatch.setattr("torch.save", save_half)
+    refused(second, "cannot be read")
+
+    assert first.folder.training_state.read_bytes() == before
+
+
+def test_a_state_of_the_version_before_goes_on(training):
+    whole = training("whole").run().folder
+    first = training("old")
+    break_off(first, Events.ITERATION_COMPLETED, 8)
+    state = torch.load(first.folder.training_state, weights_only=True)
+    state["version"] = 2
+    del state["batches"], state["figures"]
+    torch.save(state, first.folder.training_state)
+
+    assert_equal(weights(whole), weights(training("old", resume=True).run().folder))
+
+
+def test_nothing_is_written_where_the_folder_was_deleted(training):
+    """A new folder of that name would be no run: neither start nor resume would take it."""
+    deleted = training(logged=False)
+    deleted.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=5), lambda _: shutil.rmtree(deleted.folder.path)
+    )
+
+    refused(deleted, "was deleted or moved while its training ran")
+
+    assert not deleted.folder.path.exists()
 
 
 def test_a_resume_does_not_repeat_finished_epochs(training):

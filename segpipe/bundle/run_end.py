@@ -1,0 +1,222 @@
+"""How a run ends before its time: one message with the remedy and the command that goes on, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segpipe.bundle.disk import disk_error
+from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.training import RunFolder, TrainingState
+from segpipe.training.resume_command import resume_command, runs_as_monais
+from segpipe.training.signals import Phase, SignalWatch, Stopped, current_watch
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where PyTorch's loader workers leave their batches
+_LITTLE_BYTES = 64e6
+_FULL_DISK_TEXTS = ("PytorchStreamWriter failed", "unexpected pos", "No space left on device")
+_SHARED_MEMORY_TEXTS = ("shared memory", "(shm)", "</torch_", "Bus error")
+_WORKER_TEXTS = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
+_WORKER_FILES = ("torch/multiprocessing/reductions.py", "multiprocessing/resource_sharer.py")
+_MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "Cannot allocate memory", "not enough memory")
+
+
+def watch_setup() -> None:
+    """Have a signal end MONAI's run with one line before its training begins; elsewhere, signals are left alone."""
+    if _may_watch() and runs_as_monais() and current_watch() is None:
+        watch = SignalWatch(lambda name: _say(f"stopped by {name}; the same command begins again"))
+        watch.message = "before anything was written; the same command begins again"
+        watch.start()
+
+
+def watch_started(run_folder: RunFolder) -> None:
+    """Say from now on how a run goes on that was stopped between the making of its folder and its first step."""
+    watch = current_watch()
+    if watch is not None:
+        command = resume_command(run_folder)
+        watch.message = f"before its first step; go on by: {command}"
+        watch.on_timeout = lambda name: _say(f"stopped by {name} before its first step; go on by: {command}")
+
+
+@contextmanager
+def ending_in_one_message(engine: Any) -> Iterator[None]:
+    """Run a trainer or an evaluator; save its state and say how to go on where a signal or the machine ends it.
+
+    Raises:
+        Stopped: a signal came; the state is saved, and one line is written.
+        SegpipeError: disk, memory, shared memory or a loader worker failed, or the run's folder is gone.
+    """
+    training: TrainingState | None = getattr(engine, "training_state", None)
+    run_folder = None if training is None else training.run_folder
+    watch = current_watch()
+    if watch is None and _may_watch():
+        watch = SignalWatch(lambda _: None)
+        watch.start()
+    if watch is not None:
+        watch.message = ""
+        watch.on_timeout = lambda name: _stop_aside(name, training, engine)
+    try:
+        with machine_errors(run_folder):
+            yield
+    except Stopped as stopped:
+        _stop(stopped.name, training, engine, watch)
+        raise
+    finally:
+        if run_folder is not None:
+            run_folder.release()
+        # in MONAI's run a signal that came still limits how long loader workers may take to end
+        if watch is not None and not (watch.number and runs_as_monais() and sys.exc_info()[0]):
+            watch.stop()
+
+
+@contextmanager
+def machine_errors(run_folder: RunFolder | None) -> Iterator[None]:
+    """Turn what a machine runs out of into one message.
+
+    Args:
+        run_folder: of the run; None where it has none yet.
+
+    Raises:
+        SegpipeError: what ran out, and what to do.
+    """
+    hook = threading.excepthook
+    threading.excepthook = lambda found: None if disk_error(found.exc_value) else hook(found)
+    try:
+        yield
+    except Exception as error:
+        message = _message(error, run_folder)
+        if message is None:
+            raise
+        raise SegpipeError(message) from error
+    finally:
+        threading.excepthook = hook
+
+
+def _may_watch() -> bool:
+    """Tell whether this process may end by itself: one of several must wait for its peers, and torchrun for all."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    return alone and threading.current_thread() is threading.main_thread()
+
+
+def _stop(name: str, training: TrainingState | None, engine: Any, watch: SignalWatch | None) -> None:
+    if training is None:
+        _say(f"stopped by {name}; the same command begins again")
+        return
+    if watch is not None:
+        watch.phase = Phase.SAVING
+    where, why = training.position, ""
+    try:
+        with machine_errors(training.run_folder):
+            training.save_within(engine)
+    except SegpipeError as error:
+        why = f"; its state is the one saved before: {error}"
+    _say(_stopped(name, where, training.run_folder) if not why else f"stopped by {name}{where}{why}")
+
+
+def _stop_aside(name: str, training: TrainingState | None, engine: Any) -> None:
+    """Do what `_stop` does in the thread of the signals, when the main thread does not come to it."""
+    watch = current_watch()
+    if training is None or watch is None:
+        _say(f"stopped by {name}; the same command begins again")
+        return
+    where = training.position
+    saved = training.save_aside(engine, watch.phase)
+    lost = (
+        ""
+        if saved or not where
+        else " (a step took too long to wait for, what was done since the last state is lost)"
+    )
+    _say(_stopped(name, where + lost, training.run_folder))
+
+
+def _stopped(name: str, where: str, run_folder: RunFolder) -> str:
+    return f"stopped by {name}{where}; go on by: {resume_command(run_folder)}"
+
+
+def _say(text: str) -> None:
+    os.write(2, f"segpipe: {text}\n".encode())
+
+
+def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
+    """Return what to tell of an error; None where it is a defect or says all itself."""
+    if run_folder is not None:
+        try:
+            run_folder.require_there()
+        except SegpipeError as gone:
+            return str(gone)
+    disk = disk_error(error)
+    if segpipe_cause(error) is not None and disk is None:
+        return None
+    texts = [str(one) for one in _chain(error)]
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if _has(texts, _SHARED_MEMORY_TEXTS) or (disk is not None and _shared_memory_is_full(run_folder)):
+        return (
+            f"loader processes have too little shared memory ({first}); enlarge {_SHARED_MEMORY} (docker: "
+            f"--shm-size=4g), or go on without them by: {_go_on(run_folder, num_workers=0)}"
+        )
+    if disk is not None or _has(texts, _FULL_DISK_TEXTS):
+        where = "the disk" if run_folder is None else run_folder.path
+        reason = "No space left on device" if disk is None else disk.strerror
+        return (
+            f"{where}: nothing more can be written there ({reason}); what is saved stays: make room, and go on by: "
+            f"{_go_on(run_folder)}"
+        )
+    if _has(texts, _WORKER_TEXTS) or _in_files(error, _WORKER_FILES):
+        return (
+            f"a loader process ended ({first}), mostly since memory ran out; free some, or go on without loader "
+            f"processes by: {_go_on(run_folder, num_workers=0)}"
+        )
+    if _is_memory(error) or _has(texts, _MEMORY_TEXTS):
+        return (
+            f"memory ran out ({first}); end other programs, and go on by: {_go_on(run_folder)}; a smaller "
+            "batch_size or patch_size needs less, in a new run"
+        )
+    return None
+
+
+def _go_on(run_folder: RunFolder | None, **more: object) -> str:
+    if run_folder is None or not run_folder.named:
+        return "the same command" + "".join(f" with --{name} {value}" for name, value in more.items())
+    return resume_command(run_folder, **more)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _has(texts: list[str], parts: tuple[str, ...]) -> bool:
+    return any(part in text for text in texts for part in parts)
+
+
+def _in_files(error: BaseException, files: tuple[str, ...]) -> bool:
+    """Tell whether an error of a connection comes from where a loader worker hands its batches over."""
+    return any(
+        isinstance(one, OSError | EOFError) and frame.filename.endswith(files)
+        for one in _chain(error)
+        for frame in traceback.extract_tb(one.__traceback__)
+    )
+
+
+def _is_memory(error: BaseException) -> bool:
+    return any(
+        isinstance(one, MemoryError | torch.OutOfMemoryError)
+        or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
+        for one in _chain(error)
+    )
+
+
+def _shared_memory_is_full(run_folder: RunFolder | None) -> bool:
+    if run_folder is None or not _SHARED_MEMORY.is_dir():
+        return False
+    return shutil.disk_usage(_SHARED_MEMORY).free < _LITTLE_BYTES < shutil.disk_usage(run_folder.path).free

@@ -1,0 +1,52 @@
+"""The command that goes on with a run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from segpipe.training.run_folder import RunFolder
+
+_MONAIS_RUN = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_own_modules")
+
+
+def runs_as_monais() -> bool:
+    """Tell whether this process is MONAI's own run of a bundle, as `segpipe train` starts it, too."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return spec is not None and spec.name in _MONAIS_RUN
+
+
+def resume_command(run_folder: RunFolder, **more: object) -> str:
+    """Return the command that goes on with a run: the one that started it, with `resume`, and the name if it had none.
+
+    Args:
+        run_folder: of the run, which has a name.
+        **more: ids and values to override besides.
+
+    Returns:
+        A line for a shell. Where this process is not MONAI's run, what to override instead.
+    """
+    wanted = {**({} if run_folder.name_given else {"run_name": run_folder.path.name}), "resume": True, **more}
+    if not runs_as_monais():
+        wanted["run_name"] = run_folder.path.name
+        return "resume with " + ", ".join(f"{name} {value!r}" for name, value in sorted(wanted.items()))
+    return shlex.join(
+        [*_without(sys.orig_argv, list(wanted)), *(f"--{name}={value}" for name, value in wanted.items())]
+    )
+
+
+def _without(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return a command line without what it overrides by these names, be it `--name=value` or `--name value`."""
+    kept: list[str] = []
+    value_follows = False
+    for argument in arguments:
+        name, equals, _ = argument.removeprefix("--").partition("=")
+        if argument.startswith("--") and name in names:
+            value_follows = not equals
+        elif value_follows and not argument.startswith("--"):
+            value_follows = False
+        else:
+            value_follows = False
+            kept.append(argument)
+    return kept
