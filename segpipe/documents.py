@@ -13,12 +13,14 @@ DEEPEST = 64
 """Levels of brackets, or of indented blocks."""
 LONGEST_NUMBER = 100
 """Characters of a number."""
-MOST_ITEMS = 200_000
+MOST_ITEMS = 20_000
 """Values of a YAML file, each alias counted as all that it stands for."""
-LARGEST_CONFIGURATION = 2**19
+LARGEST_CONFIGURATION = 2**18
 """Bytes of a file of a bundle's configuration."""
 LARGEST_DATA = 2**28
 """Bytes of a file that lists data: a manifest, or the sidecar of weights."""
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class DocumentError(Exception):
@@ -39,8 +41,21 @@ class RepeatedKeyError(DocumentError):
     """A JSON object has a key twice; the reason is a sentence by itself."""
 
 
+class NoJsonError(DocumentError):
+    """A text is no JSON.
+
+    Attributes:
+        problem: what JSON's own reader says of it.
+    """
+
+    def __init__(self, error: json.JSONDecodeError) -> None:
+        place = f"in line {error.lineno}, column {error.colno}"
+        super().__init__(f"is not JSON: {error.msg} {place}; mend it there", error.lineno)
+        self.problem = error.msg
+
+
 def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
-    """Return the text of a file, without a byte order mark.
+    """Return the text of a file, with the byte order mark that it may begin with.
 
     Args:
         path: of UTF-8 text.
@@ -61,7 +76,7 @@ def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
     if len(content) > largest:
         raise DocumentError(f"is larger than {largest} bytes, too large for what it is; give another file")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DocumentError(f"is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
@@ -78,16 +93,13 @@ def parse_json(text: str, *, unique_keys: bool = False) -> Any:
     """
     try:
         content = json.loads(
-            text,
+            text.removeprefix(BYTE_ORDER_MARK),
             object_pairs_hook=_refuse_repeated_keys if unique_keys else None,
             parse_int=lambda digits: int(_bounded(digits)),
             parse_float=lambda digits: float(_bounded(digits)),
         )
     except json.JSONDecodeError as error:
-        raise DocumentError(
-            f"is not JSON: {error.msg} in line {error.lineno}, column {error.colno}; mend it there",
-            error.lineno,
-        ) from error
+        raise NoJsonError(error) from error
     except RecursionError:
         raise DocumentError(_TOO_DEEP) from None
     _refuse_depth(content)
@@ -164,6 +176,21 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise RepeatedKeyError(f"the key {twice!r} stands twice in one object; remove one")
     return entries
+
+
+def refuse_many(content: Any) -> None:
+    """Refuse JSON of more values than a configuration has.
+
+    Raises:
+        DocumentError: with the bound.
+    """
+    waiting, count = [content], 0
+    while waiting:
+        parts = list(_values(waiting.pop()))
+        waiting += parts
+        count += len(parts)
+        if count > MOST_ITEMS:
+            raise DocumentError(f"holds more than {MOST_ITEMS} values; write fewer")
 
 
 def _refuse_depth(content: Any) -> None:

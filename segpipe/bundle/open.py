@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.data import MetaTensor
 from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
@@ -21,7 +20,7 @@ from segpipe import __version__
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check import configuration_findings
 from segpipe.bundle.checks.finding import hint, nearest
-from segpipe.bundle.checks.reading import configuration_files
+from segpipe.bundle.checks.reading import configuration_files, merged_files
 from segpipe.bundle.checks.references import sub_items
 from segpipe.bundle.importing import importing_from
 from segpipe.bundle.metadata import read_metadata
@@ -148,9 +147,9 @@ def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path
 def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
     parser = ConfigParser()
     try:
-        parser.read_config([str(file) for file in files])
+        parser.read_config(merged_files(files))
         parser.read_meta(read_metadata(root / "configs" / "metadata.json"))
-    except (ValueError, OSError, yaml.YAMLError, SegpipeError) as error:
+    except SegpipeError as error:
         raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
     for name in overrides:
         if name not in parser and name != "device":  # which is segpipe's to choose
@@ -279,10 +278,15 @@ def _rule(root: Path, parser: ConfigParser) -> ScanRule:
         cases = parser.get("cases", {})
         given = {name: _made(root, parser, f"cases::{name}") for name in _RULES if name in cases}
         return ScanRule.of(**given)
-    image: dict[str, Any] = next(
-        iter(parser.get(parser.meta_key).get("network_data_format", {}).get("inputs", {}).values()), {}
-    )
-    return ScanRule.of(len(image.get("spatial_shape", (1, 1, 1))), image.get("num_channels", 1))
+    try:
+        inputs = parser.get(parser.meta_key).get("network_data_format", {}).get("inputs", {})
+        image: dict[str, Any] = next(iter(inputs.values()), {})
+        return ScanRule.of(len(image.get("spatial_shape", (1, 1, 1))), image.get("num_channels", 1))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise SegpipeError(
+            f"{root}: metadata.json does not say which image the network takes ({type(error).__name__}: {error}); "
+            "write it to network_data_format: inputs: image"
+        ) from error
 
 
 def _foreign_state(state: Any) -> Any:

@@ -193,6 +193,7 @@ def test_a_module_that_exits_hides_no_mistake(found):
     said = found({"quitter.py": "raise SystemExit(0)\n"}, imports=["$import torch", "$import quitter"], zzz=1)
 
     assert any("zzz is used by nothing" in line for line in said)
+    assert any("imports quitter, which cannot be imported: its own line 1 ends it" in line for line in said)
 
 
 def test_arguments_of_a_bundles_own_class(found):

@@ -32,14 +32,20 @@ class _Names:
     failed: dict[str, str] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
-    def note(self, statement: ast.Import | ast.ImportFrom) -> None:
-        """Find what a statement imports, as MONAI does it: the first name alone, and `a.b` under just that name."""
+    def note(self, identifier: str, statement: ast.Import | ast.ImportFrom) -> Iterator[Finding]:
+        """Note what a statement imports, as MONAI does it: the first name alone, and `a.b` under just that name.
+
+        Yields:
+            a finding where the import would end the run.
+        """
         alias = statement.names[0]
         name = alias.asname or alias.name
         path = alias.name if isinstance(statement, ast.Import) else f"{statement.module}.{alias.name}"
         found = self.finder.find(path)
         if isinstance(found, NotImportable):
             self.failed[name] = found.reason
+            if found.ends_run:
+                yield Finding(identifier, f"imports {path}, which cannot be imported: {found.reason}")
         elif found is None:
             self.failed[name] = f"ModuleNotFoundError: No module named {path!r}"
         else:
@@ -67,7 +73,7 @@ def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> I
             yield Finding(identifier, f"is no Python expression: {reason}: {text}")
             continue
         if statements and isinstance(statements[0], ast.Import | ast.ImportFrom):
-            names.note(statements[0])
+            yield from names.note(identifier, statements[0])
         elif len(statements) != 1 or not isinstance(statements[0], ast.Expr):
             yield Finding(identifier, f"is no Python expression: it must be one value or one import: {text}")
         else:

@@ -71,11 +71,13 @@ class NotImportable(Placeholder):
 
     Attributes:
         reason: why not, as Python would say it.
+        ends_run: whether the import would end the run, other than by an exception that says so.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, ends_run: bool = False) -> None:
         super().__init__("")
         self.reason = reason
+        self.ends_run = ends_run
 
 
 class InstalledModule(Placeholder):
@@ -192,11 +194,13 @@ class Modules:
         if isinstance(module, str):
             return NotImportable(module)
         if module.raises:
-            return NotImportable(f"its own line {module.raises[0]} ends it: {module.raises[1]}")
+            return NotImportable(
+                f"its own line {module.raises[0]} ends it: {module.raises[1]}", ends_run=True
+            )
         for needed in module.needs:
             found = self.find(needed)
             if isinstance(found, NotImportable):
-                return NotImportable(found.reason)
+                return NotImportable(found.reason, ends_run=found.ends_run)
             if found is None and needed not in self._found_in_circle(needed):
                 return NotImportable(f"ModuleNotFoundError: No module named {needed!r}")
         return module

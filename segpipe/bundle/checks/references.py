@@ -27,6 +27,7 @@ _WRITTEN_REFERENCE = re.compile(r"[@%][\w#:]*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _EXPONENT = re.compile(r"[eE]")
 _ALIKE = 0.85
+_HINTS = 20  # of so many mistakes what was meant is looked for, which takes time
 _FREE = ("_desc_", "_disabled_")  # MONAI reads no text in the one, and takes any for the other
 
 
@@ -78,8 +79,8 @@ def reference_findings(
     """
     settings = {name: value for name, value in configuration.items() if name != ConfigParser.meta_key}
     meant = set()
-    for name, users in _missing(configuration).items():
-        definition = nearest(name, sub_items(settings))
+    for number, (name, users) in enumerate(_missing(configuration).items()):
+        definition = nearest(name, sub_items(settings)) if number < _HINTS else None
         meant.add(definition)
         what = f"refers to @{written(name)}, which is not there{and_more(users)}{hint(definition)}"
         yield Finding(users[0], what)
@@ -123,12 +124,14 @@ def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator
     read = {*RUN_BY_MONAI, *also_read, *references, *(str(known["id"]) for known in properties.values())}
     # a whole is used with each of its parts, and a part's wholes with it
     wholes = {identifier.rpartition("::")[0] for identifier in read} | {i.partition("::")[0] for i in read}
+    used, hints = read | wholes, 0
     for name, value in configuration.items():
-        if name not in read | wholes:
-            yield _nothing_uses(name, {*configuration, *RUN_BY_MONAI})
+        if name not in used:
+            hints += 1
+            yield _nothing_uses(name, {*configuration, *RUN_BY_MONAI} if hints <= _HINTS else set())
         elif name not in references and isinstance(value, dict) and "_target_" not in value:
             for key in value:
-                if f"{name}::{key}" not in read | wholes:
+                if f"{name}::{key}" not in used:
                     yield _nothing_uses(f"{name}::{key}", {f"{name}::{other}" for other in value})
 
 
@@ -227,15 +230,18 @@ def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) ->
     """
     known = dict(contents(configuration))
     done: set[str] = set()
-
-    def circles(identifier: str, way: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        if identifier in way:
-            yield (*way[way.index(identifier) :], identifier)
-        elif identifier in known and identifier not in done:
-            for other in ReferenceResolver.find_refs_in_config(known[identifier], identifier):
-                yield from circles(other, (*way, identifier))
-            done.add(identifier)
-
     for root in roots:
-        for circle in circles(root, ()):
-            yield Finding(circle[0], f"refers to itself: {' -> '.join(map(written, circle))}")
+        way: list[str] = []
+        waiting = [(root, False)]
+        while waiting:
+            identifier, is_done = waiting.pop()
+            if is_done:
+                done.add(way.pop())
+            elif identifier in way:
+                circle = [*way[way.index(identifier) :], identifier]
+                yield Finding(circle[0], f"refers to itself: {' -> '.join(map(written, circle))}")
+            elif identifier in known and identifier not in done:
+                way.append(identifier)
+                waiting.append((identifier, True))
+                others = ReferenceResolver.find_refs_in_config(known[identifier], identifier)
+                waiting += [(other, False) for other in reversed(list(others))]

@@ -14,6 +14,7 @@ from monai.bundle import ReferenceResolver
 UNKNOWN = object()
 REFERENCES = "__references"
 _DEEPEST = 50
+_DEEPEST_TREE = 100
 # calls that neither change anything nor read more than whether a file is there
 _HARMLESS: dict[str, Callable[..., Any]] = {
     "Path": Path,
@@ -27,6 +28,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
+_MOST = 10_000  # values and characters of a result; more is unknown
+
+
 def expression_tree(text: str) -> ast.Module:
     """Return the tree of an expression, its references as items of `REFERENCES`.
 
@@ -34,12 +38,23 @@ def expression_tree(text: str) -> ast.Module:
         text: with its leading `$`.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: it is no Python, or longer or deeper than any that a bundle has.
     """
+    if len(text) > _MOST:
+        raise SyntaxError(f"it has {len(text)} characters")
     named: str = ReferenceResolver.id_matcher.sub(
         lambda match: f"{REFERENCES}['{match.group()[1:]}']", ReferenceResolver.normalize_id(text[1:])
     )
-    return ast.parse(named)
+    try:
+        tree = ast.parse(named)
+    except (RecursionError, MemoryError):
+        raise SyntaxError("it is nested too deeply") from None
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST_TREE):
+        level = [inner for node in level for inner in ast.iter_child_nodes(node)]
+        if not level:
+            return tree
+    raise SyntaxError("it is nested too deeply")
 
 
 def reference_of(node: ast.AST) -> str | None:
@@ -66,6 +81,8 @@ class Values:
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
         self._configuration = configuration
+        self._known: dict[str, Any] = {}
+        self._lists: dict[str, list[tuple[str, Any]] | None] = {}
 
     def at(self, identifier: str) -> Any:
         """Return the configuration's own content of an id, as it is written; None where there is none."""
@@ -84,7 +101,7 @@ class Values:
         if depth > _DEEPEST:  # it refers to itself
             return UNKNOWN
         if isinstance(value, str) and value.startswith("@"):
-            return self.of(self.at(value[1:]), depth + 1) if self.has(value[1:]) else UNKNOWN
+            return self._of_reference(value[1:], depth)
         if isinstance(value, str) and value.startswith("$"):
             return self._of_expression(value, depth)
         if isinstance(value, list):
@@ -93,6 +110,14 @@ class Values:
         if isinstance(value, dict):
             return UNKNOWN
         return value
+
+    def _of_reference(self, identifier: str, depth: int) -> Any:
+        """Return what an id will be; each is looked at once, for ids may double each other."""
+        if identifier not in self._known:
+            self._known[identifier] = UNKNOWN  # while it is looked at: it refers to itself
+            if self.has(identifier):
+                self._known[identifier] = self.of(self.at(identifier), depth + 1)
+        return self._known[identifier]
 
     def has(self, identifier: str) -> bool:
         """Whether there is such an id."""
@@ -113,14 +138,24 @@ class Values:
 
     def listed(self, identifier: str) -> Iterator[tuple[str, Any]] | None:
         """Return id and content of a list's items, or of lists that are added up; None where that is not known."""
+        if identifier not in self._lists:
+            self._lists[identifier] = None  # while it is looked at: it refers to itself
+            self._lists[identifier] = self._listed(identifier)
+        known = self._lists[identifier]
+        return None if known is None else iter(known)
+
+    def _listed(self, identifier: str) -> list[tuple[str, Any]] | None:
         identifier, value = self.written_at(identifier)
         if isinstance(value, list):
-            return (self.written_at(f"{identifier}::{position}") for position in range(len(value)))
+            return [self.written_at(f"{identifier}::{position}") for position in range(len(value))]
         if isinstance(value, str) and value.startswith("$"):
-            names = _added(value)
-            lists = [self.listed(name) for name in names or []]
-            if lists and None not in lists:
-                return (item for items in lists for item in items or ())
+            items: list[tuple[str, Any]] = []
+            for name in (names := _added(value) or []):
+                part = self.listed(name)
+                if part is None or len(items) > _MOST:
+                    return None
+                items += part
+            return items if names else None
         return None
 
     def _of_expression(self, text: str, depth: int) -> Any:
@@ -159,12 +194,23 @@ class Values:
 
 
 def _applied(function: Callable[..., Any], *values: Any) -> Any:
-    if any(value is UNKNOWN for value in values):
+    if any(value is UNKNOWN for value in values) or _is_large(values):
         return UNKNOWN
     try:
         return function(*values)
     except (TypeError, ValueError, OSError, ArithmeticError):
         return UNKNOWN
+
+
+def _is_large(value: Any) -> bool:
+    """Whether a value is larger than any path or list of a configuration; one that stands in it twice counts twice."""
+    waiting, count = [value], 0
+    while waiting and count <= _MOST:
+        item = waiting.pop()
+        count += len(item) if isinstance(item, str) else 1
+        if isinstance(item, list | tuple):
+            waiting += item
+    return count > _MOST
 
 
 def _added(text: str) -> list[str] | None:
