@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,13 @@ def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
         raise DocumentError(f"is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
-def parse_json(text: str, *, unique_keys: bool = False) -> Any:
+def parse_json(text: str, *, unique_keys: bool = False, finite: bool = False) -> Any:
     """Return the values of JSON.
 
     Args:
         text: of the file.
         unique_keys: refuse a key that stands twice in one object; of such keys the last counts otherwise.
+        finite: refuse NaN and infinite numbers, which are no JSON, and of which no hash is taken.
 
     Raises:
         DocumentError: it is no JSON, or passes one of the bounds.
@@ -96,7 +98,8 @@ def parse_json(text: str, *, unique_keys: bool = False) -> Any:
             text.removeprefix(BYTE_ORDER_MARK),
             object_pairs_hook=_refuse_repeated_keys if unique_keys else None,
             parse_int=lambda digits: int(_bounded(digits)),
-            parse_float=lambda digits: float(_bounded(digits)),
+            parse_float=lambda digits: _as_float(_bounded(digits), finite=finite),
+            parse_constant=lambda name: _as_float(name, finite=finite),
         )
     except json.JSONDecodeError as error:
         raise NoJsonError(error) from error
@@ -167,6 +170,13 @@ def _bounded(digits: str) -> str:
     if len(digits) > LONGEST_NUMBER:
         raise DocumentError(f"holds a number of {len(digits)} characters ({digits[:12]}...); correct it")
     return digits
+
+
+def _as_float(digits: str, *, finite: bool) -> float:
+    number = float(digits)
+    if finite and not math.isfinite(number):
+        raise DocumentError(f"holds the number {digits}, which is not finite; correct it")
+    return number
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ segmented.
 
 from __future__ import annotations
 
-import json
 import pickle
 import struct
 import warnings
@@ -16,10 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import torch
+from jsonschema.exceptions import best_match
 
+from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256, write_atomically, write_json
+from segpipe.names import require_name
 
 SIDECAR_VERSION = 1
 _DAMAGED = (  # what torch.load raises on bytes that are no weights
@@ -36,6 +39,44 @@ _DAMAGED = (  # what torch.load raises on bytes that are no weights
     ),
     struct.error,
 )
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_SHAPE = {  # of a sidecar
+    "type": "object",
+    "required": ["weights_sha256", "hashes", "transforms", "labels", "version"],
+    "additionalProperties": False,
+    "properties": {
+        "weights_sha256": {"type": "string"},
+        "hashes": _TEXTS,
+        "transforms": _OBJECTS,
+        "labels": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["index", "name", "value"],
+                "properties": {
+                    "index": {"type": "integer"},
+                    "name": {"type": "string"},
+                    "value": {"type": "integer"},
+                },
+            },
+        },
+        "training": {
+            "type": "object",
+            "properties": {
+                "cases": _TEXTS,
+                "validation_cases": _TEXTS,
+                **{
+                    name: {"type": "object"}
+                    for name in ("configuration", "environment", "fingerprint", "manifest")
+                },
+            },
+        },
+        "version": {"const": SIDECAR_VERSION},
+    },
+}
+_RESTORE = "restore the file that was written with the weights"
+_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
 
 
 @dataclass(frozen=True)
@@ -193,17 +234,24 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.get("version") if isinstance(content, dict) else None
-        if version == SIDECAR_VERSION:
-            sidecar = Sidecar(**content)
-    except (ValueError, TypeError) as error:
-        raise SegpipeError(f"{path}: is not a sidecar of segpipe weights: {error}; copy it again") from error
+        content = parse_json(read_document(path), finite=True)
+    except DocumentError as error:
+        raise SegpipeError(
+            f"{path}: is not a sidecar of segpipe weights: it {error.reason}; {_RESTORE}"
+        ) from error
+    version = content.get("version") if isinstance(content, dict) else None
     if version != SIDECAR_VERSION:
         raise SegpipeError(
-            f"{path}: sidecar version {version}, this segpipe reads {SIDECAR_VERSION}; install the segpipe "
+            f"{path}: sidecar version {version!r:.40}, this segpipe reads {SIDECAR_VERSION}; install the segpipe "
             "that wrote it"
         )
+    wrong = best_match(jsonschema.Draft202012Validator(_SHAPE).iter_errors(content))
+    if wrong is not None:
+        what = f"{wrong.json_path}: {wrong.message[:_MESSAGE_LENGTH]}"
+        raise SegpipeError(f"{path}: is not a sidecar of segpipe weights: {what}; {_RESTORE}")
+    for row in content["labels"]:
+        require_name(row["name"], f"{path}: labels")
+    sidecar = Sidecar(**content)
     found = file_sha256(weights)
     if found != sidecar.weights_sha256:
         raise SegpipeError(

@@ -299,3 +299,49 @@ def test_saving_again_replaces_both(saved):
 
     assert load_weights(network(), saved, identity()).training["epoch"] == 2
     assert sorted(path.name for path in saved.parent.iterdir()) == ["best.json", "best.pt"]
+
+
+TAMPERED = {
+    "a row without keys": lambda sidecar: sidecar | {"labels": [{}]},
+    "labels that are a text": lambda sidecar: sidecar | {"labels": "x"},
+    "labels that are null": lambda sidecar: sidecar | {"labels": None},
+    "a row of odd types": lambda sidecar: sidecar | {"labels": [{"index": "0", "name": 1, "value": None}]},
+    "a name that would run": lambda sidecar: (
+        sidecar | {"labels": [{"index": 0, "name": "$exit()", "value": 0}]}
+    ),
+    "hashes that are a list": lambda sidecar: sidecar | {"hashes": []},
+    "hashes that are numbers": lambda sidecar: sidecar | {"hashes": {"transforms": 3}},
+    "transforms that are null": lambda sidecar: sidecar | {"transforms": None},
+    "transforms of numbers": lambda sidecar: sidecar | {"transforms": [1, 2]},
+    "training that is a list": lambda sidecar: sidecar | {"training": []},
+    "a configuration that is a list": lambda sidecar: sidecar | {"training": {"configuration": [1]}},
+    "cases that are a list": lambda sidecar: sidecar | {"training": {"cases": ["a"]}},
+    "a manifest that is null": lambda sidecar: sidecar | {"training": {"manifest": None}},
+    "a hash that is a number": lambda sidecar: sidecar | {"weights_sha256": 3},
+    "no hash": lambda sidecar: {key: value for key, value in sidecar.items() if key != "weights_sha256"},
+    "more": lambda sidecar: sidecar | {"other": 1},
+    "no version": lambda sidecar: {key: value for key, value in sidecar.items() if key != "version"},
+    "a version that is a text": lambda sidecar: sidecar | {"version": "1"},
+    "a list": lambda sidecar: [sidecar],
+    "null": lambda _: None,
+    "no number": lambda sidecar: sidecar | {"training": {"epoch": float("nan")}},
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_a_sidecar_of_another_shape_has_one_message(kind, saved):
+    path = saved.with_suffix(".json")
+    path.write_text(json.dumps(TAMPERED[kind](json.loads(path.read_text()))))
+
+    refused(saved, rf"{path.name}: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, "9" * 10_000, '{"version": 1, "a": ' + "9" * 10_000 + "}", "", "{", '{"version": 1e999}'],
+)
+def test_a_sidecar_that_is_no_json_or_beyond_bounds_has_one_message(text, saved):
+    path = saved.with_suffix(".json")
+    path.write_text(text)
+
+    refused(saved, r"is not a sidecar of segpipe weights: it .*; restore the file")
