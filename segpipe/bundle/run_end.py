@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import sys
@@ -64,6 +65,7 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
     if watch is not None:
         watch.message = ""
         watch.on_timeout = lambda name: _stop_aside(name, training, engine)
+    engine.logger.addFilter(_shortened)
     try:
         with machine_errors(run_folder):
             yield
@@ -71,6 +73,7 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
         _stop(stopped.name, training, engine, watch)
         raise
     finally:
+        engine.logger.removeFilter(_shortened)
         if run_folder is not None:
             run_folder.release()
         # in MONAI's run a signal that came still limits how long loader workers may take to end
@@ -99,6 +102,13 @@ def machine_errors(run_folder: RunFolder | None) -> Iterator[None]:
         raise SegpipeError(message) from error
     finally:
         threading.excepthook = hook
+
+
+def _shortened(record: logging.LogRecord) -> bool:
+    """Cut what Ignite logs of an error to its first line: that of a loader process has the whole traceback in it."""
+    if record.levelno >= logging.ERROR:
+        record.msg, record.args = record.getMessage().partition("\n")[0], ()
+    return True
 
 
 def _may_watch() -> bool:
@@ -157,7 +167,7 @@ def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
     if segpipe_cause(error) is not None and disk is None:
         return None
     texts = [str(one) for one in _chain(error)]
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    first = _first_line(error)
     if _has(texts, _SHARED_MEMORY_TEXTS) or (disk is not None and _shared_memory_is_full(run_folder)):
         return (
             f"loader processes have too little shared memory ({first}); enlarge {_SHARED_MEMORY} (docker: "
@@ -175,7 +185,7 @@ def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
             f"a loader process ended ({first}), mostly since memory ran out; free some, or go on without loader "
             f"processes by: {_go_on(run_folder, num_workers=0)}"
         )
-    if _is_memory(error) or _has(texts, _MEMORY_TEXTS):
+    if any(map(_is_memory, _chain(error))) or _has(texts, _MEMORY_TEXTS):
         return (
             f"memory ran out ({first}); end other programs, and go on by: {_go_on(run_folder)}; a smaller "
             "batch_size or patch_size needs less, in a new run"
@@ -195,6 +205,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _first_line(error: BaseException) -> str:
+    """Return the first line of what ran out; of the error itself where no text says it."""
+    known = (*_SHARED_MEMORY_TEXTS, *_WORKER_TEXTS, *_MEMORY_TEXTS)
+    found = next((one for one in _chain(error) if _is_memory(one) or _has([str(one)], known)), error)
+    return next((line.strip() for line in str(found).splitlines() if line.strip()), type(found).__name__)
+
+
 def _has(texts: list[str], parts: tuple[str, ...]) -> bool:
     return any(part in text for text in texts for part in parts)
 
@@ -209,11 +226,9 @@ def _in_files(error: BaseException, files: tuple[str, ...]) -> bool:
 
 
 def _is_memory(error: BaseException) -> bool:
-    return any(
-        isinstance(one, MemoryError | torch.OutOfMemoryError)
-        or (isinstance(one, OSError) and one.errno == errno.ENOMEM)
-        for one in _chain(error)
-    )
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _shared_memory_is_full(run_folder: RunFolder | None) -> bool:

@@ -30,7 +30,7 @@ def resume_command(run_folder: RunFolder, **more: object) -> str:
     wanted = {**({} if run_folder.name_given else {"run_name": run_folder.path.name}), "resume": True, **more}
     if not runs_as_monais():
         wanted["run_name"] = run_folder.path.name
-        return "resume with " + ", ".join(f"{name} {value!r}" for name, value in sorted(wanted.items()))
+        return f"a resume ({', '.join(f'{name} {value!r}' for name, value in sorted(wanted.items()))})"
     return shlex.join(
         [*_without(sys.orig_argv, list(wanted)), *(f"--{name}={value}" for name, value in wanted.items())]
     )

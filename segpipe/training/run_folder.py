@@ -281,7 +281,8 @@ class RunFolder:
         if self._stamp is not None and _stamp(self.path) != self._stamp:
             raise SegpipeError(
                 f"{self.path}: the run's folder was deleted or moved while its training ran, so that nothing can be "
-                "saved; move it back and go on by --resume True (segpipe train: resume=true), or start again without"
+                "saved; move it back and go on by --resume True (segpipe train: resume=true), or start again with "
+                f"another {_NAME_TYPED}"
             )
 
     def discard_log(self) -> None:

@@ -1,0 +1,194 @@
+"""How a run ends before its time: one message with the remedy, and a training's state saved."""
+
+import errno
+import logging
+import os
+import shlex
+import signal
+import threading
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from segpipe.bundle import run_engine
+from segpipe.bundle.run_end import machine_errors
+from segpipe.errors import SegpipeError
+from segpipe.training import RunFolder
+from segpipe.training.resume_command import resume_command
+from segpipe.training.signals import SignalWatch, Stopped, current_watch
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = RunFolder(tmp_path, "mine")
+    folder.start({"seed": 0})
+    return folder
+
+
+def raise_from(error, cause):
+    raise error from cause
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FULL, "nothing more can be written there .No space left on device.*make room, and go on by"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded.*make room"),
+        (RuntimeError("unexpected pos 1755648 vs 1755536"), "make room, and go on by"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+            "loader process ended.*num_workers 0",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"),
+            "loader process ended.*num_workers 0",
+        ),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that ..."),
+            "too little shared memory.*num_workers 0",
+        ),
+        (
+            RuntimeError(
+                "unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)"
+            ),
+            "too little shared memory.*--shm-size.*num_workers 0",
+        ),
+        (MemoryError(), "memory ran out .MemoryError.*smaller batch_size"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory ran out"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "memory ran out"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+            "memory ran out .CUDA out of memory",
+        ),
+    ],
+)
+def test_what_a_machine_runs_out_of_is_one_message_with_the_way_on(run_folder, error, said):
+    with pytest.raises(SegpipeError, match=f"(?s)^[^\n]*{said}") as refused, machine_errors(run_folder):
+        raise_from(RuntimeError("Failed to instantiate component"), error)
+    assert "run_name 'mine'" in str(refused.value)
+    assert "resume" in str(refused.value)
+
+
+def test_a_defect_keeps_its_traceback(run_folder):
+    with pytest.raises(KeyError), machine_errors(run_folder):
+        raise KeyError("defect")
+
+
+def test_a_refusal_keeps_its_message(run_folder):
+    with pytest.raises(SegpipeError, match=r"^case_1: is broken$"), machine_errors(run_folder):
+        raise SegpipeError("case_1: is broken")
+
+
+def test_a_folder_that_is_gone_is_why(run_folder, tmp_path):
+    run_folder.path.rename(tmp_path / "elsewhere")
+
+    with pytest.raises(SegpipeError, match="was deleted or moved"), machine_errors(run_folder):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "events.out.tfevents")
+
+
+def test_a_thread_that_finds_the_disk_full_prints_no_traceback(run_folder, capsys):
+    """TensorBoard's writes from one; the training meets the error at its next line of the log."""
+
+    def write():
+        raise FULL
+
+    with machine_errors(run_folder):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_signal_ends_an_evaluator_with_one_line(capfd):
+    engine = Engine(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+    class Evaluator:
+        logger = engine.logger
+
+        def run(self):
+            engine.run([0])
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        run_engine(Evaluator())
+
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert capfd.readouterr().err == "segpipe: stopped by SIGTERM; the same command begins again\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert current_watch() is None
+
+
+def test_the_log_of_an_error_is_one_line(caplog):
+    engine = Engine(lambda *_: None)
+    engine.add_event_handler(
+        Events.STARTED, lambda: raise_from(ValueError("first\nOriginal Traceback"), None)
+    )
+
+    class Trainer:
+        logger = engine.logger
+
+        def run(self):
+            engine.run([0])
+
+    with caplog.at_level(logging.ERROR), pytest.raises(ValueError, match="first"):
+        run_engine(Trainer())
+
+    assert caplog.messages == ["Engine run is terminating due to exception: first"]
+
+
+def test_signals_that_a_program_handles_or_ignores_are_left_to_it():
+    """SIGHUP is ignored in a training that nohup started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    watch = SignalWatch(lambda _: None)
+    try:
+        watch.start()
+        os.kill(os.getpid(), signal.SIGHUP)
+        watch.check()
+    finally:
+        watch.stop()
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_signal_does_not_break_into_the_saving():
+    watch = SignalWatch(lambda _: None)
+    watch.start()
+    try:
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        watch.stop()
+
+
+@pytest.mark.parametrize(
+    ("started", "more", "expected"),
+    [
+        (
+            "python -m monai.bundle run --epochs=3",
+            {},
+            "python -m monai.bundle run --epochs=3 --run_name=R --resume=True",
+        ),
+        (
+            "python -m monai.bundle run --resume False --epochs 3 --run_name R",
+            {},
+            "python -m monai.bundle run --epochs 3 --run_name R --resume=True",
+        ),
+        (
+            "python -m monai.bundle run --num_workers=2 --resume True --run_name 'my run'",
+            {"num_workers": 0},
+            "python -m monai.bundle run --run_name 'my run' --resume=True --num_workers=0",
+        ),
+    ],
+)
+def test_the_command_that_goes_on_is_the_one_that_started(tmp_path, monkeypatch, started, more, expected):
+    monkeypatch.setattr("segpipe.training.resume_command.runs_as_monais", lambda: True)
+    monkeypatch.setattr("sys.orig_argv", shlex.split(started))
+    folder = RunFolder(tmp_path, "R" if "run_name" in started else None)
+    folder._run_name = "R"
+
+    assert resume_command(folder, **more) == expected
