@@ -622,3 +622,14 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest():
         SegpipeError, match=r"artcle.yaml: no such configuration.*did you mean article.yaml\?"
     ):
         configuration_files(BUNDLES / LUNG, ["train.yaml", "artcle.yaml"])
+
+
+def test_a_logging_conf_that_writes_a_file(found):
+    old = "class=StreamHandler\nlevel=INFO\nformatter=fullFormatter\nargs=(sys.stdout,)"
+    new = "class=FileHandler\nlevel=INFO\nformatter=fullFormatter\nargs=('~/.bashrc', 'a')"
+
+    (finding,) = found((old, new), file="logging.conf")
+
+    assert finding.startswith(
+        "configs/logging.conf:14: [handler_consoleHandler] writes to the file '~/.bashrc', outside"
+    )

@@ -113,7 +113,9 @@ def _all_findings(
     yield from circular_findings(configuration.values, runs)
     yield from metadata_findings(configuration)
     logging_file = arguments.get("logging_file")
-    yield from logging_findings(configuration, Path(logging_file or files[0].parent / "logging.conf"))
+    if logging_file is not False:  # MONAI reads none then
+        file = Path(logging_file or files[0].parent / "logging.conf")
+        yield from logging_findings(configuration, file, values.of(values.at("output_dir")))
 
 
 def _matters(identifier: str, configuration: Configuration, made: Collection[str]) -> bool:

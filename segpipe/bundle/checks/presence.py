@@ -15,7 +15,8 @@ from monai.handlers import CheckpointLoader
 from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
 from segpipe.bundle.checks.components import Targets, components
 from segpipe.bundle.checks.finding import Finding
-from segpipe.bundle.checks.reading import META, Configuration
+from segpipe.bundle.checks.logging_conf import logging_problems
+from segpipe.bundle.checks.reading import META, Configuration, shown_path
 from segpipe.bundle.checks.references import references_in
 from segpipe.bundle.checks.values import UNKNOWN, Values
 from segpipe.bundle.metadata import metadata_problems
@@ -48,12 +49,21 @@ def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
         yield Finding(path, f"is not as MONAI's schema has it: {innermost.message[:_MESSAGE_LENGTH]}")
 
 
-def logging_findings(configuration: Configuration, file: Path) -> Iterator[Finding]:
-    """Find that a bundle of ours has no logging.conf: MONAI then prints nothing of a run's progress."""
-    if configuration.is_ours and not file.is_file():
-        yield Finding(
-            "", "no such file: MONAI's run would say nothing of its progress", f"configs/{file.name}"
-        )
+def logging_findings(configuration: Configuration, file: Path, output_dir: Any) -> Iterator[Finding]:
+    """Find what a logging.conf does beside printing; and that a bundle of ours has none: MONAI then prints nothing.
+
+    Args:
+        configuration: of the bundle.
+        file: its logging.conf.
+        output_dir: of the runs, or UNKNOWN.
+    """
+    shown_file = shown_path(file, configuration.root)
+    if file.is_file():
+        folder = Path(output_dir) if _is_path(output_dir) else None
+        for what, line in logging_problems(file, folder):
+            yield Finding("", what, shown_file, line)
+    elif configuration.is_ours:
+        yield Finding("", "no such file: MONAI's run would say nothing of its progress", shown_file)
 
 
 def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[Finding]:

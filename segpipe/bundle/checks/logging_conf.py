@@ -1,0 +1,103 @@
+"""A bundle's logging.conf: Python evaluates parts of it, and its handlers write where it says."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, read_document
+
+_STREAMS = {"sys.stdout", "sys.stderr"}
+_QUIET = {"StreamHandler", "NullHandler"}
+_TO_FILES = {"FileHandler", "RotatingFileHandler", "TimedRotatingFileHandler", "WatchedFileHandler"}
+_FORMATTERS = {"Formatter", "BufferingFormatter"}
+_EVALUATED = ("class", "args", "kwargs")
+
+
+def logging_problems(file: Path, output_dir: Path | None) -> Iterator[tuple[str, int]]:
+    """Find handlers that write elsewhere than to the terminal or below a run's outputs, and what could run code.
+
+    Args:
+        file: the logging.conf.
+        output_dir: the folder of the runs; None where it is not known, so that no file is allowed.
+
+    Yields:
+        the end of a sentence that begins with the file, and the line, 0 where that is not known.
+    """
+    try:
+        text = read_document(file, LARGEST_CONFIGURATION)
+        parser = configparser.RawConfigParser()
+        parser.read_string(text)
+    except DocumentError as error:
+        yield error.reason, 0
+        return
+    except configparser.Error as error:
+        yield f"is no configuration of logging: {' '.join(str(error).split())}", 0
+        return
+    lines = [line.strip() for line in text.splitlines()]
+    for section in parser.sections():
+        line = lines.index(f"[{section}]") + 1 if f"[{section}]" in lines else 0
+        given = {name: parser.get(section, name) for name in _EVALUATED if parser.has_option(section, name)}
+        for what in _section_problems(section, given, output_dir):
+            yield f"[{section}] {what}", line
+
+
+def _section_problems(section: str, given: dict[str, str], output_dir: Path | None) -> Iterator[str]:
+    for name, text in given.items():
+        if "%" in text:
+            yield f"has % in {name}, which logging replaces by other text; write the text out"
+            return
+    kind = given.get("class", "").strip().rpartition(".")[2]
+    if section.startswith("formatter_"):
+        if kind and kind not in _FORMATTERS:
+            yield f"has the class {given['class']}; use {', '.join(sorted(_FORMATTERS))}"
+        return
+    if kind and kind not in _QUIET | _TO_FILES:
+        yield (
+            f"has the class {given['class']}, which sends a run's messages elsewhere; use StreamHandler with "
+            "args=(sys.stdout,)"
+        )
+        return
+    try:
+        args, kwargs = _literal(given.get("args", "()")), _literal(given.get("kwargs", "{}"))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        yield "has args or kwargs that are no plain values; Python would run them: write plain values"
+        return
+    if kind in _TO_FILES:
+        yield from _file_problems(args, kwargs, output_dir)
+
+
+def _file_problems(args: Any, kwargs: Any, output_dir: Path | None) -> Iterator[str]:
+    named = kwargs.get("filename") if isinstance(kwargs, dict) and "filename" in kwargs else None
+    if named is None and isinstance(args, tuple | list) and args:
+        named = args[0]
+    if isinstance(named, str) and output_dir is not None:
+        path = Path(named).absolute().resolve()
+        # the bundle itself may say where its outputs go: it appends to nothing but logs there
+        if path.is_relative_to(output_dir.absolute().resolve()) and path.suffix == ".log":
+            return
+    where = f", {output_dir}" if output_dir is not None else ""
+    yield (
+        f"writes to the file {named!r}, outside the run's outputs{where}; log to the terminal with StreamHandler and "
+        "args=(sys.stdout,)"
+    )
+
+
+class _Streams(ast.NodeTransformer):
+    """Puts their names in the place of the streams of the terminal."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        """Return the name of a stream; anything else as it is."""
+        return ast.Constant(ast.unparse(node)) if ast.unparse(node) in _STREAMS else node
+
+
+def _literal(text: str) -> Any:
+    """Return plain values; `sys.stdout` and `sys.stderr` are their names.
+
+    Raises:
+        ValueError, SyntaxError: the text is anything else.
+    """
+    return ast.literal_eval(_Streams().visit(ast.parse(text.strip(), mode="eval")))
