@@ -150,8 +150,11 @@ def _scaled(stored: VoxelArray, header: NiftiHeader) -> VoxelArray:
     dtype = _read_dtype(header)
     if header.slope is None:
         return stored.astype(dtype, copy=False)
-    values: VoxelArray = apply_read_scaling(stored, np.asarray(header.slope), np.asarray(header.intercept))
-    return values.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite voxel is refused as such
+        values: VoxelArray = apply_read_scaling(
+            stored, np.asarray(header.slope), np.asarray(header.intercept)
+        )
+        return values.astype(dtype)
 
 
 def _channels_first(array: VoxelArray, header: VolumeHeader) -> VoxelArray:

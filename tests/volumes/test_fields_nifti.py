@@ -55,6 +55,7 @@ CASES: list[tuple[str, dict[str, object], Expected]] = [
     ("scl_slope", {"scl_slope": 0.0, "scl_inter": 5.0}, ORIGINAL),
     ("scl_slope", {"scl_slope": np.nan, "scl_inter": np.nan}, ORIGINAL),
     ("scl_slope", {"scl_slope": np.inf}, "scl_slope inf"),
+    ("scl_slope", {"scl_slope": 3e38}, "voxels are NaN or infinite"),
     ("scl_inter", {"scl_slope": 1.0, "scl_inter": -24.0}, Reads(ARRAY.astype(np.float32) - 24, AFFINE)),
     ("scl_inter", {"scl_slope": 1.0, "scl_inter": np.nan}, "scl_inter nan"),
     ("xyzt_units", {"xyzt_units": 0}, ORIGINAL),
