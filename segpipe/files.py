@@ -189,6 +189,15 @@ def distinct_names(first: PurePath, second: PurePath) -> tuple[str, str]:
     return first.as_posix(), second.as_posix()
 
 
+def folder_stamp(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from a later one of its name: disk and inode; None where there is none."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def is_folder(path: Path) -> bool:
     """Return whether there is a folder; False, too, where nobody may look."""
     try:

@@ -1,15 +1,16 @@
-"""A disk that takes no more: one message at the end of a run, and a log that bears it."""
+"""A disk that takes no more, or outputs that are deleted: one message at the end of a run, and a log that bears it."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, counted, shown
+from segpipe.files import folder_stamp
 
 _FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -41,6 +42,41 @@ def disk_errors(folder: Path) -> Iterator[None]:
             f"{error.filename}: cannot be read and written ({error.strerror}); mend its permissions, or choose another "
             "--output"
         ) from error
+
+
+@contextmanager
+def kept_outputs(folder: Path) -> Iterator[Callable[[Iterable[Path]], None]]:
+    """End a run whose output folder, or what it wrote there, is deleted or moved while it goes on.
+
+    Args:
+        folder: of the outputs; it exists.
+
+    Yields:
+        a check of files that were written, to call now and then, and at the end of all of them.
+
+    Raises:
+        SegpipeError: the folder or some of the files are gone.
+    """
+    stamp = folder_stamp(folder)
+
+    def require(files: Iterable[Path]) -> None:
+        if folder_stamp(folder) != stamp:
+            raise SegpipeError(
+                f"{folder}: was deleted or moved while segpipe wrote there, with all that was done; run the same "
+                "command again"
+            )
+        gone = [file.name for file in files if not os.path.lexists(file)]
+        if gone:
+            raise SegpipeError(
+                f"{folder}: {counted(len(gone), 'label map')} that segpipe wrote there did not stay: deleted or moved "
+                f"while it ran: {shown(gone)}; run the same command again"
+            )
+
+    try:
+        yield require
+    except Exception:
+        require(())  # then that is why
+        raise
 
 
 def _disk_message(folder: Path, error: Exception) -> str:

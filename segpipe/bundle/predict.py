@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from segpipe.bundle.cohort import CohortRun
-from segpipe.bundle.disk import disk_errors, log_to
+from segpipe.bundle.disk import disk_errors, kept_outputs, log_to
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.ownership import require_own_volumes
 from segpipe.bundle.predictions import Cohort, Outcome, Prediction, PredictOptions, cohort_scans
@@ -108,7 +108,12 @@ def predict_scans(
         SegpipeError: as `predict`.
     """
     require_writable(folder)
-    with disk_errors(folder), locked_folder(folder) as staging, log_to(folder / LOG_FILE) as log:
+    with (
+        disk_errors(folder),
+        locked_folder(folder) as staging,
+        kept_outputs(folder) as require_kept,
+        log_to(folder / LOG_FILE) as log,
+    ):
         ledger = Ledger(folder)
         require_own_volumes(folder, ledger)
         bundle = opened()
@@ -129,8 +134,11 @@ def predict_scans(
         with closing(run.go(cohort.scans)) as going:
             for prediction in chain((_refused(own, ledger, log) for own in cohort.refused), going):
                 predictions.append(prediction)
+                require_kept(())
                 if watch is not None:
                     watch(prediction, len(predictions), total)
+        done = [own.label_map for own in predictions if own.outcome is not Outcome.FAILED]
+        require_kept([path for path in done if path is not None])
         if run.left_out:
             tell(left_out_note(sorted(run.left_out)))
         return sorted(predictions, key=lambda prediction: prediction.case)

@@ -22,6 +22,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import (
     aside_folder,
     discard_remains,
+    folder_stamp,
     half_written,
     is_folder,
     json_sha256,
@@ -170,11 +171,11 @@ class RunFolder:
         if not self.resume:
             self._make_folder()
             self._lock = lock_run(self.path)
-            self._stamp = _stamp(self.path)
+            self._stamp = folder_stamp(self.path)
             return
         self._require_run()
         self._lock = lock_run(self.path)
-        self._stamp = _stamp(self.path)
+        self._stamp = folder_stamp(self.path)
         self._require_same_experiment()
         discard_remains(self.path)
         if not self.resumes:  # its log, of a first epoch that is done again, has nothing to go on from
@@ -278,7 +279,7 @@ class RunFolder:
         Raises:
             SegpipeError: with what to do.
         """
-        if self._stamp is not None and _stamp(self.path) != self._stamp:
+        if self._stamp is not None and folder_stamp(self.path) != self._stamp:
             raise SegpipeError(
                 f"{self.path}: the run's folder was deleted or moved while its training ran, so that nothing can be "
                 "saved; move it back and go on by --resume True (segpipe train: resume=true), or start again with "
@@ -301,15 +302,6 @@ class RunFolder:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def _stamp(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from any other, under whatever name; None where it is gone."""
-    try:
-        status = folder.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _has_content(folder: Path) -> bool:

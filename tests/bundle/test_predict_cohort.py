@@ -1176,6 +1176,42 @@ def test_one_scan_a_job_is_read_ahead_and_one_waits_to_be_written(run, tmp_path,
         assert outcomes(running.result()) == {DONE: 7}
 
 
+def remove_folder(out):
+    shutil.rmtree(out)
+
+
+def move_folder(out):
+    out.rename(out.with_name("moved"))
+
+
+def remove_label_maps(out):
+    for path in out.glob("scan_*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize(
+    ("remove", "said"),
+    [
+        (remove_folder, "was deleted or moved while segpipe wrote there"),
+        (move_folder, "was deleted or moved while segpipe wrote there"),
+        (remove_label_maps, r"label maps? that segpipe wrote there did not stay: .*scan_000\.nii\.gz"),
+    ],
+)
+def test_outputs_that_are_deleted_while_it_runs_are_an_error(bundle, scans, out, remove, said, at):
+    """After the first of three scans, or after the last; the next run makes all of them again."""
+
+    def watch(prediction, number, total):
+        if number == at:
+            remove(out)
+
+    with pytest.raises(SegpipeError, match=said):
+        segpipe.predict(scans, bundle, out, watch=watch)
+
+    segpipe.predict(scans, bundle, out)
+    assert len(list(out.glob("scan_*.nii.gz"))) == 3
+
+
 def test_whoever_watches_is_told_of_each_scan(bundle, scans, out):
     (scans / "scan_001.nii.gz").write_bytes(b"")
     seen = []
