@@ -28,6 +28,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import monai.bundle
 import torch
 
+import segpipe.bundle  # what a run imports, once for all
+import segpipe.networks
+import segpipe.transforms
 from segpipe.dataset.phantom_files import MRI, write_phantom_dataset
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "mri_hippocampus_unet"
