@@ -34,6 +34,7 @@ def test_braces_and_quotes_in_texts(text):
     assert json.loads(with_entries(text, {"b": 2})) == {**json.loads(text), "b": 2}
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.text(), PLAIN),
     st.dictionaries(st.text(min_size=1), PLAIN, min_size=1),

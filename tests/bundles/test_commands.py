@@ -77,6 +77,7 @@ def inference(run_folder, scans):
     }
 
 
+@pytest.mark.slow
 def test_train_without_data(bundle, tmp_path):
     overrides = {**bundle.training, "output_dir": tmp_path / "runs", "dataset_dir": tmp_path / "nowhere"}
 
@@ -93,6 +94,7 @@ def test_train_with_a_run_that_exists(bundle, finished_run, tmp_path):
     assert_one_message(done, str(finished_run), "--resume True")
 
 
+@pytest.mark.slow
 def test_resume_a_finished_run(bundle, finished_run, tmp_path):
     """Refused in the engine's loop, after everything is set up."""
     more = {"epochs": 2, "val_interval": 1, "resume": True}
@@ -145,6 +147,7 @@ def test_inference_without_scans(bundle, finished_run, tmp_path):
     assert_one_message(done, str(tmp_path / "scans"))
 
 
+@pytest.mark.slow
 def test_inference_of_a_scan_that_is_no_numbers(bundle, finished_run, scans, tmp_path):
     done = monai_run(bundle, tmp_path, "inference", **inference(finished_run, scans))
 

@@ -56,7 +56,9 @@ def test_empty_sides_and_common_classes_are_no_refusal(predicted, referenced):
 
 def test_a_mapping_makes_classes_common_or_does_not():
     require_common_values(counted(0, 1), counted(0, 255), {}, {255: 1})
-    with pytest.raises(SegpipeError, match=r"255 \(in 3 files, taken for 2\); .* add --reference-value 255=1;"):
+    with pytest.raises(
+        SegpipeError, match=r"255 \(in 3 files, taken for 2\); .* add --reference-value 255=1;"
+    ):
         require_common_values(counted(0, 1), counted(0, 255), {}, {255: 2})
 
 

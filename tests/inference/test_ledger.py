@@ -210,6 +210,7 @@ def attempt(process):
     return process.stdout.readline().strip()
 
 
+@pytest.mark.slow
 def test_a_folder_is_one_processs_until_it_ends_or_is_killed(tmp_path, other):
     """Neither of two touches what the other writes; what a killed one left is removed."""
     folder = tmp_path / "out"

@@ -1,6 +1,7 @@
 """A confusion matrix of few and of many classes, as a picture."""
 
 import numpy as np
+import pytest
 
 from segpipe.pictures import confusion_picture
 
@@ -33,6 +34,7 @@ def test_numbers_of_voxels_do_not_matter_but_shares():
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_many_classes_with_long_names_stay_a_picture():
     names = [f"the {index}th of the structures with long names" for index in range(60)]
 

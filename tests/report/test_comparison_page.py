@@ -110,6 +110,7 @@ def test_classes_are_drawn_as_in_the_evaluations(comparison, tmp_path):
     assert 'fill="#010203"' in page
 
 
+@pytest.mark.slow
 def test_ten_thousand_cases_stay_in_a_few_megabytes(tmp_path):
     random = np.random.default_rng(0)
     cases = [f"case_{number:05d}" for number in range(10_000)]

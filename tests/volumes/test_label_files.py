@@ -11,7 +11,16 @@ from segpipe.labels import LabelTable
 from segpipe.volumes.label_files import ITK_SNAP_FILE, SLICER_FILE, label_file_text, write_label_files
 
 FILES = (ITK_SNAP_FILE, SLICER_FILE)
-ODD_NAMES = ("left lung", '"edema"', "core  and rim", "Läsion 肿瘤", "Meckel's", "'", "# no comment", "\u200b")
+ODD_NAMES = (
+    "left lung",
+    '"edema"',
+    "core  and rim",
+    "Läsion 肿瘤",
+    "Meckel's",
+    "'",
+    "# no comment",
+    "\u200b",
+)
 
 
 def table(*names, values=None, color=(230, 159, 0)):
