@@ -338,7 +338,7 @@ def _follows_schema(content: Any, where: str) -> dict[str, Any]:
 
 def _said(error: jsonschema.ValidationError) -> str:
     """Return what is wrong at a place; of a name that is refused the reason in words, not the pattern."""
-    name, reason = error.instance, None
+    name, reason = str(error.instance), None
     if error.validator == "pattern":
         reason = text_problem(name) or name_problem(name) or path_problem(name)
     return f"{name!r} {reason}" if reason else error.message[:_MESSAGE_LENGTH]
