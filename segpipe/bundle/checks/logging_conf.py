@@ -79,9 +79,8 @@ def _file_problems(args: Any, kwargs: Any, output_dir: Path | None) -> Iterator[
         # the bundle itself may say where its outputs go: it appends to nothing but logs there
         if path.is_relative_to(output_dir.absolute().resolve()) and path.suffix == ".log":
             return
-    where = f", {output_dir}" if output_dir is not None else ""
     yield (
-        f"writes to the file {named!r}, outside the run's outputs{where}; log to the terminal with StreamHandler and "
+        f"writes to the file {named!r}, outside the run's outputs; log to the terminal with StreamHandler and "
         "args=(sys.stdout,)"
     )
 
