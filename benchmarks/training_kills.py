@@ -34,6 +34,7 @@ import segpipe.transforms  # noqa: F401
 from segpipe.dataset.phantom_files import MRI, write_phantom_dataset
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "mri_hippocampus_unet"
+IMPORTED = (segpipe.bundle, segpipe.transforms)  # what a run imports, once for all
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SOFT_S = 10.0
 SMALL = {

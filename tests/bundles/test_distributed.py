@@ -66,6 +66,7 @@ def run(bundle, tmp_path_factory):
 def test_there_is_one_run_with_one_set_of_files(run):
     assert [path.name for path in run.parent.iterdir()] == [run.name]
     assert sorted(path.name for path in run.iterdir()) == [
+        ".segpipe-lock",
         "best.json",
         "best.pt",
         "configuration.yaml",
