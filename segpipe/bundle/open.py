@@ -20,7 +20,8 @@ from segpipe import __version__
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check import configuration_findings
 from segpipe.bundle.checks.finding import hint, nearest
-from segpipe.bundle.checks.reading import configuration_files, merged_files
+from segpipe.bundle.checks.parsing import merged_files
+from segpipe.bundle.checks.reading import configuration_files
 from segpipe.bundle.checks.references import sub_items
 from segpipe.bundle.importing import importing_from
 from segpipe.bundle.metadata import read_metadata

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,22 +11,11 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
-from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 
 from segpipe.bundle.checks.finding import Finding, hint, nearest, written
-from segpipe.bundle.checks.references import READ_BY_MONAI, references_in, strings, sub_items
-from segpipe.documents import (
-    BYTE_ORDER_MARK,
-    LARGEST_CONFIGURATION,
-    MOST_ITEMS,
-    DocumentError,
-    NoJsonError,
-    compose_yaml,
-    parse_json,
-    parse_yaml,
-    read_document,
-    refuse_many,
-)
+from segpipe.bundle.checks.parsing import parsed_configuration
+from segpipe.bundle.checks.references import READ_BY_MONAI, references_in, sub_items
+from segpipe.documents import DocumentError, NoJsonError
 from segpipe.errors import SegpipeError
 from segpipe.names import require_configurable
 
@@ -196,69 +184,6 @@ def shown_path(file: Path, root: Path) -> str:
         return str(file)
 
 
-def merged_files(files: Sequence[Path]) -> dict[str, Any]:
-    """Return what MONAI makes of several files, the later overriding, each read once and within bounds.
-
-    Raises:
-        SegpipeError: a file cannot be read, holds no ids, or what it copies from elsewhere is without end.
-    """
-    parser = ConfigParser({})
-    for file in files:
-        for key, value in _own_content(file).items():
-            try:
-                merge_kv(parser, key, value)
-            except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
-                raise SegpipeError(
-                    f"{file}: {key!r} cannot be set: {error}; `segpipe check` says more"
-                ) from error
-    merged: dict[str, Any] = parser.get()
-    for _, text in strings(merged):
-        path = ConfigParser.split_path_id(text[1:])[0] if text.startswith("%") else ""
-        if path:
-            _own_content(Path(path))
-    _refuse_doubling(merged)
-    return merged
-
-
-def _own_content(file: Path) -> dict[str, Any]:
-    try:
-        content = parsed_configuration(file)[1]
-    except DocumentError as error:
-        raise SegpipeError(f"{file}: {error}") from error
-    if not isinstance(content, dict):
-        raise SegpipeError(f"{file}: holds no ids: must be `id: value` lines")
-    return content
-
-
-def _refuse_doubling(merged: dict[str, Any]) -> None:
-    """Refuse macros that copy what copies again, and so on, until it is more than a configuration may hold."""
-    parser, sizes = ConfigParser(merged), {}
-    sizes_open: set[str] = set()
-
-    def size(value: Any) -> int:
-        if isinstance(value, dict | list):
-            return 1 + sum(size(item) for item in (value.values() if isinstance(value, dict) else value))
-        path, name = (
-            ConfigParser.split_path_id(value[1:]) if isinstance(value, str) and value[:1] == "%" else ("", "")
-        )
-        if path or not name or name not in parser or name in sizes_open:
-            return 1
-        if name not in sizes:
-            sizes_open.add(name)
-            sizes[name] = size(parser[name])
-            sizes_open.discard(name)
-        if sizes[name] > MOST_ITEMS:
-            raise SegpipeError(
-                f"%{written(name)}: copies more than {MOST_ITEMS} values in the end; write fewer"
-            )
-        return sizes[name]
-
-    try:
-        size(merged)
-    except RecursionError:
-        raise SegpipeError("macros (%id) copy each other too often; write the values out") from None
-
-
 def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict[Any, Any], dict[str, int]]:
     """Return what a file holds as MONAI reads it, and id -> line."""
     try:
@@ -274,34 +199,6 @@ def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict
         configuration.findings.append(Finding("", "holds no ids: must be `id: value` lines", shown))
     configuration.is_whole = False
     return {}, {}
-
-
-def parsed_configuration(file: Path) -> tuple[yaml.Node | None, Any]:
-    """Return YAML's nodes, which know their lines, and the values that MONAI makes of a file.
-
-    Args:
-        file: of YAML or JSON; nodes are None where its lines cannot be told.
-
-    Raises:
-        DocumentError: it cannot be read, is neither, or passes one of the bounds of `segpipe.documents`.
-    """
-    text = read_document(file, LARGEST_CONFIGURATION)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of keys that stand twice, which `read_configuration` finds with their lines
-        if file.suffix.lower() != ".json":
-            return parse_yaml(text, CheckKeyDuplicatesYamlLoader)
-    if text.startswith(BYTE_ORDER_MARK):
-        raise DocumentError(
-            "begins with a byte order mark, which MONAI does not read; save it as UTF-8 without"
-        )
-    content = parse_json(text)
-    refuse_many(content)
-    try:
-        return compose_yaml(text), content
-    except DocumentError:  # not all JSON is YAML; lines are not known then
-        return None, content
 
 
 def _lines(node: Any, identifier: str, configuration: Configuration, file: str) -> Iterator[tuple[str, int]]:
