@@ -30,7 +30,7 @@ import torch
 
 import segpipe.bundle  # what a run imports, once for all
 import segpipe.networks
-import segpipe.transforms  # noqa: F401
+import segpipe.transforms
 from segpipe.dataset.phantom_files import MRI, write_phantom_dataset
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "mri_hippocampus_unet"

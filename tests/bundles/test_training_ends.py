@@ -11,8 +11,8 @@ import pytest
 import torch
 
 SMALL = {
-    "epochs": 40,
-    "val_interval": 40,
+    "epochs": 16,
+    "val_interval": 16,
     "patch_size": [16, 16, 16],
     "window_size": [32, 32, 32],
     "filters": [4, 8, 16],
@@ -37,11 +37,16 @@ def train(bundle, *more):
     )
 
 
+@pytest.fixture(scope="module")
+def whole(bundle):
+    """Return the folder of a run that nothing disturbed."""
+    return bundle.train("whole", **SMALL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
-def test_a_signal_ends_a_training_with_the_command_that_goes_on(bundle, number, workers):
+def test_a_signal_ends_a_training_with_the_command_that_goes_on(bundle, whole, number, workers):
     """Ctrl-C reaches the loader processes, too."""
-    whole = bundle.train("whole", **SMALL)
     process = train(bundle, f"num_workers={workers}")
     log = ""
     while "Epoch 2/" not in log:
@@ -65,4 +70,3 @@ def test_a_signal_ends_a_training_with_the_command_that_goes_on(bundle, number, 
     assert resumed.returncode == 0, resumed.stderr
     one, other = (torch.load(path / "last.pt", weights_only=True) for path in (whole, run))
     assert all(torch.equal(one[name], other[name]) for name in one)
-    whole.rename(whole.with_name(f"whole_{number.name}"))
