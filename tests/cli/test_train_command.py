@@ -112,11 +112,12 @@ def test_it_trains_as_the_printed_command_does(folder):
 @pytest.mark.slow
 def test_a_run_that_is_refused_keeps_its_message_and_status(folder):
     (folder / "bundles" / "tiny" / "runs" / "first").mkdir(parents=True)
+    (folder / "bundles" / "tiny" / "runs" / "first" / "notes.txt").write_text("not of a run")
 
     done = finish([SEGPIPE, *arguments("run_name=first")], folder)
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "--resume True" in done.stderr
+    assert "exists already, and is no run that can go on; choose another name" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -137,7 +138,7 @@ def test_ctrl_c_ends_it_as_it_ends_monais_run(folder):
         finally:
             process.kill()
 
-    assert process.returncode == -signal.SIGINT
+    assert process.returncode == 128 + signal.SIGINT
 
 
 @pytest.mark.slow
