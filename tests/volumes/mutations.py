@@ -186,7 +186,8 @@ def itk_grid(volume: Volume) -> Grid:
 
 def _without_numbers(data: bytes) -> bytes:
     """Return a text header with each of its numbers and values of one word replaced by a mark."""
-    end = max(data.find(b"LOCAL"), data.find(b"\n\n"), 0)
+    metaimage = data.find(b"ElementDataFile")
+    end = metaimage if metaimage >= 0 else data.find(b"\n\n")
     text = _NUMBER.sub(b"0", data[:end])
     # a type, an order of bytes or a switch is a number in words
     text = re.sub(rb"((?:Type|MSB|type|endian|space|kinds)\w*\s*[=:] *)[^\n]*", rb"\1", text)
