@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from segpipe.printable import printable
+
 
 class SegpipeError(Exception):
     """What a user did, or what a file has, that segpipe refuses.
 
     The message is complete by itself: case, file, rule, both values with their units, and what to do. Anything
     else that goes wrong is a defect of the program, keeps its own exception type and its traceback.
+
+    Args:
+        lines: of the message, mostly one. Each is made `printable`: a name in it can neither begin a line of its own
+            nor send an escape sequence to a terminal.
     """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*map(printable, lines))
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return "\n".join(self.args)
 
 
 class RunEnded(SystemExit):

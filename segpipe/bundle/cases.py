@@ -29,6 +29,7 @@ from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.losses import ClassCounts
+from segpipe.printable import printable
 from segpipe.volumes import (
     Scan,
     Volume,
@@ -309,7 +310,7 @@ def inference_cases(
     check_collisions(scans, target)
     if found.passed_over:
         note = f"{passed_over_note(found.passed_over)}; give --cases#strict True to refuse them"
-        print(f"segpipe: {note}", flush=True)  # noqa: T201
+        print(printable(f"segpipe: {note}"), flush=True)  # noqa: T201
     _require_free(scans, target, overwrite=overwrite)
     rule = ScanRule.of(spatial_dims, num_channels, slice_size)
     refused = [own.reason for own in found.refused]
@@ -324,12 +325,10 @@ def inference_cases(
             refused.append(str(error))
     if refused:
         raise SegpipeError(
-            "\n".join(
-                [f"{len(refused)} of {len(scans) + len(found.refused)} scans cannot be segmented:", *refused]
-            )
+            f"{len(refused)} of {len(scans) + len(found.refused)} scans cannot be segmented:", *refused
         )
     if left_out:
-        print(f"segpipe: {left_out_note(left_out)}", flush=True)  # noqa: T201
+        print(printable(f"segpipe: {left_out_note(left_out)}"), flush=True)  # noqa: T201
     return [
         {
             "case": scan.name,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from segpipe.errors import SegpipeError, counted, shown
 from segpipe.files import folder_stamp
+from segpipe.printable import PrintableFormatter
 
 _FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -102,12 +103,12 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to(path: Path) -> Iterator[logging.Logger]:
-    """Log to a file, appending."""
+    """Log to a file, appending; each record begins a line of its own, and nothing else does."""
     log = logging.getLogger(f"segpipe.predict.{path}")
     log.setLevel(logging.INFO)
     log.propagate = False
     handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:
         yield log

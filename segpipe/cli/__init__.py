@@ -5,6 +5,8 @@ Commands import what they need when they run, so that `segpipe --help` answers a
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,7 @@ from segpipe.cli.evaluate import evaluate
 from segpipe.cli.limits import limits
 from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
+from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
 from segpipe.cli.train import train
 from segpipe.errors import SegpipeError
@@ -33,7 +36,8 @@ class _MessageGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except SegpipeError as error:
-            typer.echo(f"segpipe: {error}", err=True)
+            first, *others = str(error).split("\n")
+            say(f"segpipe: {first}", *others, err=True)
             raise typer.Exit(EXIT_REFUSED) from None
 
 
@@ -75,4 +79,6 @@ def _options(
 
 def main() -> None:
     """Run the command line; the process ends with 0 all done, 1 some cases failed, 2 refused."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks ends nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

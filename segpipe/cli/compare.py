@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from segpipe.cli.printed import say
+
 _SHOWN = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1")
 
 
@@ -58,14 +60,12 @@ def compare(
     found = compare_scores(*scores)
     for of_class in found.differences.values():
         for own in metric or _SHOWN:
-            typer.echo(of_class[own].in_words(names))
+            say(of_class[own].in_words(names))
     for model, cases in zip(names, (found.only_first, found.only_second), strict=True):
         if cases:
             are = "is" if len(cases) == 1 else "are"
-            typer.echo(
-                f"{counted(len(cases), 'case')} of {model} alone {are} left out: {shown(cases)}", err=True
-            )
+            say(f"{counted(len(cases), 'case')} of {model} alone {are} left out: {shown(cases)}", err=True)
     for warning in comparison_warnings(names, found, summaries):
-        typer.secho(f"WARNING: {warning}", err=True, bold=True)
+        say(f"WARNING: {warning}", err=True, bold=True)
     if output is not None:
-        typer.echo(write_comparison(names, found, summaries, output))
+        say(write_comparison(names, found, summaries, output))

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segpipe.cli.printed import print_table, say
+from segpipe.printable import printable
+
 if TYPE_CHECKING:
     from segpipe.dataset import Finding, Part
     from segpipe.overview import ClassRow, Range
@@ -43,7 +46,7 @@ def fetch(
 
     content = load_manifest(manifest)
     written = fetch_files(content, dataset_dir, max_bytes=int(max_gb * 1e9))
-    typer.echo(f"{dataset_dir}: {written} files written" if written else f"{dataset_dir}: all is there")
+    say(f"{dataset_dir}: {written} files written" if written else f"{dataset_dir}: all is there")
 
 
 @app.command()
@@ -95,16 +98,16 @@ def create(
     write_manifest(created.manifest, output)
     content = created.manifest
     patients = {case.patient for case in content.training} - {None}
-    typer.echo(f"{folder}: {created.layout}")
-    typer.echo(
+    say(f"{folder}: {created.layout}")
+    say(
         f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
         f"({sum(case.label is not None for case in content.test)} with label maps), "
         f"{len(patients) or 'unknown'} patients"
     )
-    typer.echo(f"channels: {', '.join(content.modality)}")
-    typer.echo(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
+    say(f"channels: {', '.join(content.modality)}")
+    say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
     for note in created.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
@@ -126,7 +129,7 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 
 def _ask(question: str, default: str) -> str:
-    return str(typer.prompt(question, default=default or None))
+    return str(typer.prompt(printable(question), default=default or None))
 
 
 def _class_names(given: Sequence[str]) -> dict[int, str] | None:
@@ -175,7 +178,7 @@ def check(
         rows = {"errors": list(map(asdict, errors)), "warnings": list(map(asdict, warnings))}
         write_json(json_file, {"manifest": content.name, "cases": len(cases), **rows})
     _print_findings([*errors, *warnings])
-    typer.echo(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
+    say(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
     if findings:
         raise typer.Exit(2 if errors else 1)
 
@@ -184,17 +187,16 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     """Print a table on a terminal, and a line a finding into a file or a pipe."""
     if not sys.stdout.isatty():
         for finding in findings:
-            typer.echo(f"{finding.severity}: {finding}")
+            say(f"{finding.severity}: {finding}")
         return
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    names = ("", "case", "file", "finding")
-    table = Table(*(Column(name, overflow="fold") for name in names), show_lines=True)
-    for finding in findings:
-        table.add_row(finding.severity, finding.case, finding.file, finding.message)
     if findings:
-        Console(markup=False, emoji=False).print(table)
+        print_table(
+            [Column(name, overflow="fold") for name in ("", "case", "file", "finding")],
+            [(finding.severity, finding.case, finding.file, finding.message) for finding in findings],
+            show_lines=True,
+        )
 
 
 @app.command()
@@ -236,14 +238,11 @@ def split(
     write_manifest(division.manifest, target)
     _print_parts(division.parts)
     for note in division.notes:
-        typer.echo(f"note: {note}")
-    typer.echo(f"{target}: written")
+        say(f"note: {note}")
+    say(f"{target}: written")
 
 
 def _print_parts(parts: Sequence[Part]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     rows = [
         ("part", *(part.name for part in parts)),
         ("cases", *(str(part.cases) for part in parts)),
@@ -252,10 +251,7 @@ def _print_parts(parts: Sequence[Part]) -> None:
     ]
     if len(rows) <= _WIDEST_TABLE:
         rows = list(zip(*rows, strict=True))
-    table = Table(*rows[0])
-    for row in rows[1:]:
-        table.add_row(*row)
-    Console(markup=False, emoji=False).print(table)
+    print_table(rows[0], rows[1:])
 
 
 @app.command()
@@ -287,41 +283,29 @@ def show(
     _print_ranges([*shown.summary.geometry, *shown.summary.intensities])
     _print_findings(shown.bad[:_FINDINGS_SHOWN])
     if len(shown.bad) > _FINDINGS_SHOWN:
-        typer.echo(f"and {len(shown.bad) - _FINDINGS_SHOWN} more errors, all on the page")
+        say(f"and {len(shown.bad) - _FINDINGS_SHOWN} more errors, all on the page")
     for note in shown.summary.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     left_out = f"; {len(shown.left_out)} more are left out" if shown.left_out else ""
-    typer.echo(f"{shown.page}: {len(shown.cards)} cases are shown{left_out}")
+    say(f"{shown.page}: {len(shown.cards)} cases are shown{left_out}")
     if shown.bad:
         raise typer.Exit(1)
 
 
 def _print_classes(rows: Sequence[ClassRow]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("class", "cases", "voxels", "share", "frequency", "weight")
+    cells = []
     for row in rows:
         voxels = "" if row.voxels is None else str(row.voxels)
         weight = "none" if row.weight is None else f"{row.weight:.3g}"
-        table.add_row(
-            row.name,
-            str(row.cases),
-            voxels,
-            f"{100 * row.share:.3g} %",
-            f"{100 * row.frequency:.3g} %",
-            weight,
-        )
+        shares = (f"{100 * share:.3g} %" for share in (row.share, row.frequency))
+        cells.append([row.name, str(row.cases), voxels, *shares, weight])
     if rows:
-        Console(markup=False, emoji=False).print(table)
+        print_table(["class", "cases", "voxels", "share", "frequency", "weight"], cells)
 
 
 def _print_ranges(ranges: Sequence[Range]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("", "min", "median", "max", "unit")
-    for one in ranges:
-        table.add_row(one.name, *(f"{value:.4g}" for value in one.spread), one.unit)
     if ranges:
-        Console(markup=False, emoji=False).print(table)
+        print_table(
+            ["", "min", "median", "max", "unit"],
+            [[one.name, *(f"{value:.4g}" for value in one.spread), one.unit] for one in ranges],
+        )

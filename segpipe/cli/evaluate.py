@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed import say
 from segpipe.cli.printed_scores import print_files, print_scores, print_warnings
 from segpipe.errors import SegpipeError, counted, shown
 
@@ -329,7 +330,7 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
         )
     lacking = [case for case in cases if case not in known]
     if lacking:
-        typer.echo(
+        say(
             f"{counted(len(lacking), 'case')} drawn without a scan, as {folder} has none: {shown(lacking)}",
             err=True,
         )
@@ -361,12 +362,12 @@ def _evaluate_bundle(
             predicting=progress,
         )
     except KeyboardInterrupt:
-        typer.echo("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
+        say("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None
     print_scores(found.scores, found.summary)
     print_warnings(found.warnings)
     print_files(output)
     for path in found.card:
-        typer.echo(path)
+        say(path)
     if found.scores.without_prediction:
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed import say
 
 
 def limits(
@@ -49,6 +50,6 @@ def limits(
         overrides=parse_overrides(override or (), "--set "),
         device=device,
         checksums=checksums,
-        report=lambda message: typer.echo(f"segpipe: {message}", err=True),
+        report=lambda message: say(f"segpipe: {message}", err=True),
     )
-    typer.echo(written)
+    say(written)

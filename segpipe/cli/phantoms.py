@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segpipe.cli.printed import say
+
 app = typer.Typer(no_args_is_help=True, help="Make synthetic MRI or CT with labels.")
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def dataset(
     """Write phantoms with labels and a manifest, to train on."""
     from segpipe.dataset.phantom_files import write_phantom_dataset
 
-    typer.echo(write_phantom_dataset(folder, cases, seed, _kind(modality)))
+    say(write_phantom_dataset(folder, cases, seed, _kind(modality)))
 
 
 @app.command()
@@ -55,7 +57,7 @@ def scans(
     from segpipe.dataset.phantom_files import write_phantom_scans
 
     for path in write_phantom_scans(folder, references, seed, _kind(modality)):
-        typer.echo(path)
+        say(path)
 
 
 def _kind(modality: Modality) -> PhantomKind:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from segpipe.cli.printed import print_table, say
+
 _GIGABYTES = {"gb": 1.0, "g": 1.0, "gib": 2**30 / 1e9, "mb": 1e-3, "m": 1e-3, "mib": 2**20 / 1e9}
 
 
@@ -32,8 +34,6 @@ def plan(
 ) -> None:
     """Write a bundle whose numbers come from the data, each with its reason: read it, edit it, run it with MONAI."""
     import torch
-    from rich.console import Console
-    from rich.table import Table
 
     from segpipe.dataset import dataset_dir_of, load_manifest
     from segpipe.planning import Wishes, plan_bundle
@@ -47,15 +47,13 @@ def plan(
     )
     folder = dataset_dir_of(manifest, load_manifest(manifest), dataset_dir)
     planned = plan_bundle(manifest, folder, output, wishes)
-    table = Table("number", "value", "why")
-    for name, number in planned.plan.numbers.items():
-        table.add_row(name, str(number.value), number.why)
-    Console(markup=False, emoji=False).print(table)
-    for warning in planned.plan.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(
-        f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory"
+    numbers = planned.plan.numbers.items()
+    print_table(
+        ["number", "value", "why"], [(name, str(number.value), number.why) for name, number in numbers]
     )
+    for warning in planned.plan.warnings:
+        say(f"warning: {warning}", err=True)
+    say(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
 
 
 def _gigabytes(text: str) -> float:

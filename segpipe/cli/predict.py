@@ -12,7 +12,9 @@ import typer
 
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError
+from segpipe.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,7 +139,7 @@ def predict(
         try:
             predictions = predict_scans(**arguments, watch=progress.watch, report=progress.report)
         except KeyboardInterrupt:
-            typer.echo("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
+            say("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
             raise typer.Exit(128 + signal.SIGINT) from None
     failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
     if not quiet:
@@ -176,84 +178,88 @@ class Progress:
 
     def watch(self, prediction: Prediction, done: int, total: int) -> None:
         """Move the bar on."""
-        self._bar.update(self._task, description=prediction.case[-40:], completed=done, total=total)
+        self._bar.update(
+            self._task, description=printable(prediction.case)[-40:], completed=done, total=total
+        )
 
     @staticmethod
     def report(message: str) -> None:
         """Say what is done otherwise than asked, whatever the progress."""
-        typer.echo(f"segpipe: {message}", err=True)
+        say(f"segpipe: {message}", err=True)
 
 
 def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     counts = Counter(prediction.outcome.value for prediction in predictions)
     said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    typer.echo(f"{len(predictions)} scans: {said}")
+    say(f"{len(predictions)} scans: {said}")
     for prediction in predictions:
         if prediction.outcome == "kept":
-            typer.echo(f"{prediction.case}: {prediction.reason}")
+            say(f"{prediction.case}: {prediction.reason}")
     _print_warnings(predictions)
     unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
     if unknown:
-        typer.echo(
-            f"{unknown} not compared with the training cases; `segpipe limits` measures what these were"
-        )
-    typer.echo(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
+        say(f"{unknown} not compared with the training cases; `segpipe limits` measures what these were")
+    say(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
 
 
 def _print_warnings(predictions: Sequence[Prediction]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
     warned = [(prediction.case, prediction.warnings) for prediction in predictions if prediction.warnings]
     if not warned:
         return
-    table = Table(
-        Column("case", overflow="fold"),
-        Column("what lies outside the training cases, the farthest first", overflow="fold"),
-        title=f"{len(warned)} with warnings: look at these label maps before you use them",
-        title_justify="left",
-        show_lines=True,
-    )
+    rows: list[tuple[str, list[str]]] = []
     for case, warnings in warned[:_MOST_WARNED]:
         said = list(warnings[:_MOST_SAID])
         if len(warnings) > len(said):
             said.append(f"and {len(warnings) - len(said)} more")
-        table.add_row(case, "\n".join(said))
-    Console(stderr=True, markup=False, emoji=False).print(table)
+        rows.append((case, said))
+    print_table(
+        [
+            Column("case", overflow="fold"),
+            Column("what lies outside the training cases, the farthest first", overflow="fold"),
+        ],
+        rows,
+        title=f"{len(warned)} with warnings: look at these label maps before you use them",
+        err=True,
+        show_lines=True,
+    )
     if len(warned) > _MOST_WARNED:
-        typer.echo(f"and {len(warned) - _MOST_WARNED} more scans, in volumes.csv", err=True)
+        say(f"and {len(warned) - _MOST_WARNED} more scans, in volumes.csv", err=True)
 
 
 def _print_failures(failed: Sequence[Prediction]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    case, reason = Column("case", overflow="fold"), Column("reason", overflow="fold")
-    table = Table(case, reason, title=f"{len(failed)} failed", title_justify="left", show_lines=True)
-    for prediction in failed:
-        table.add_row(prediction.case, prediction.reason)
-    Console(stderr=True, markup=False, emoji=False).print(table)  # names and paths may hold [] and :
+    print_table(
+        [Column("case", overflow="fold"), Column("reason", overflow="fold")],
+        [(prediction.case, prediction.reason) for prediction in failed],
+        title=f"{len(failed)} failed",
+        err=True,
+        show_lines=True,
+    )
 
 
 def _print_estimates(rows: Sequence[Estimate]) -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
+    from rich.table import Column
 
-    table = Table(Column("case", overflow="fold"), "what", Column("size", no_wrap=True), "seconds", "peak GB")
+    cells: list[list[str]] = []
     for row in rows:
         size = " x ".join(map(str, row.size))
         seconds = "?" if math.isnan(row.seconds) else f"{row.seconds:.1f}"
         costs = [seconds, f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
-        table.add_row(row.case, row.action, size, *costs)
-    Console(markup=False, emoji=False).print(table)
+        cells.append([row.case, row.action, size, *costs])
+    print_table(
+        [Column("case", overflow="fold"), "what", Column("size", no_wrap=True), "seconds", "peak GB"], cells
+    )
     for row in rows:
         if row.action == "refuse":
-            typer.echo(f"{row.case}: {row.reason}")
+            say(f"{row.case}: {row.reason}")
     segmented = [row for row in rows if row.action == "segment"]
     minutes = sum(row.seconds for row in segmented) / 60
     gigabytes = max((row.peak_bytes for row in segmented), default=0) / 1e9
     takes = "in a time that is not known" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
-    typer.echo(f"{len(segmented)} of {len(rows)} scans to segment: {takes}, {gigabytes:.1f} GB at most")
+    say(f"{len(segmented)} of {len(rows)} scans to segment: {takes}, {gigabytes:.1f} GB at most")
 
 
 def _axes(mirror: str | None) -> tuple[int, ...] | None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from segpipe.cli.printed import say
+
 
 def promote(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="best.pt or last.pt of a run.")],
@@ -18,7 +20,5 @@ def promote(
     from segpipe.bundle.promote import promote as promote_weights
 
     written = promote_weights(weights, bundle, half=half, replace=replace)
-    typer.echo(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
-    typer.echo(
-        f"`segpipe limits {bundle} --manifest ...` measures its training cases, so that predict can warn"
-    )
+    say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    say(f"`segpipe limits {bundle} --manifest ...` measures its training cases, so that predict can warn")

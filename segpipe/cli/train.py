@@ -14,6 +14,7 @@ import typer
 from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed import say
 
 
 def train(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
@@ -29,13 +30,13 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
     files = configuration_files(bundle, config or (), TRAIN)
     found = check_bundle(bundle, files, overrides)
     for finding in found:
-        typer.echo(finding, err=True)
+        say(finding, err=True)
     if found:
         mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        typer.echo(f"segpipe: {mistakes} found, nothing is started", err=True)
+        say(f"segpipe: {mistakes} found, nothing is started", err=True)
         raise typer.Exit(FOUND)
     command = ["-P", *run_command(bundle, files, overrides)]
-    typer.echo(shlex.join(["python", *command]))
+    say(shlex.join(["python", *command]))
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], os.environ)  # noqa: S606
 

@@ -124,12 +124,13 @@ def require_valid(
     )
     errors = [finding for report in reports for finding in report.findings if finding.severity == "error"]
     if errors:
-        shown = "".join(f"\n  {finding}" for finding in errors[:_FINDINGS_SHOWN])
-        more = f"\n  and {len(errors) - _FINDINGS_SHOWN} more" if len(errors) > _FINDINGS_SHOWN else ""
+        lines = [f"  {finding}" for finding in errors[:_FINDINGS_SHOWN]]
+        if len(errors) > len(lines):
+            lines.append(f"  and {len(errors) - len(lines)} more")
         bad = len({finding.case for finding in errors})
         raise SegpipeError(
-            f"{manifest.name}: {len(errors)} error(s) in {bad} of {len(cases)} cases below {dataset_dir}:"
-            f"{shown}{more}"
+            f"{manifest.name}: {len(errors)} error(s) in {bad} of {len(cases)} cases below {dataset_dir}:",
+            *lines,
         )
     return reports
 

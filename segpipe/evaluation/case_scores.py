@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.csv_files import NoTableError, csv_text, read_csv
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import FolderScores
@@ -96,14 +94,13 @@ class CaseScores:
 
     def as_csv(self) -> str:
         """Return the table; an empty field is a score that a case has not, inf a distance to what is not there."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow([*_KEYS, *METRICS])
         whose = self.patients or ("",) * len(self.cases)
-        for case, patient, of_case in zip(self.cases, whose, self.values, strict=True):
-            for name, of_class in zip(self.class_names, of_case.T.tolist(), strict=True):
-                table.writerow([case, patient, name, *map(_field, of_class)])
-        return text.getvalue()
+        rows = (
+            [case, patient, name, *of_class]
+            for case, patient, of_case in zip(self.cases, whose, self.values, strict=True)
+            for name, of_class in zip(self.class_names, of_case.T.tolist(), strict=True)
+        )
+        return csv_text([*_KEYS, *METRICS], rows)
 
 
 def _numbered(names: Iterable[str]) -> dict[str, int]:
@@ -113,19 +110,9 @@ def _numbered(names: Iterable[str]) -> dict[str, int]:
 
 def _rows(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(newline="", encoding="utf-8") as opened:
-            table = csv.DictReader(opened, strict=True)
-            rows = list(table)
-            names = table.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SegpipeError(
-            f"{file}: cannot be read: {error}; give a folder that `segpipe evaluate` wrote"
-        ) from None
-    missing = [name for name in (*_KEYS, *METRICS) if name not in names]
-    if missing or any(None in row.values() or None in row for row in rows):
-        what = f"has no column {missing[0]}" if missing else "has rows of another length than its head"
-        raise SegpipeError(f"{file}: {what}; give a table that `segpipe evaluate` wrote")
-    return rows
+        return read_csv(file, (*_KEYS, *METRICS))
+    except NoTableError as error:
+        raise SegpipeError(f"{file}: {error}; give a folder that `segpipe evaluate` wrote") from error
 
 
 def _value(text: str, file: Path) -> float:
@@ -133,7 +120,3 @@ def _value(text: str, file: Path) -> float:
         return float(text) if text else float("nan")
     except ValueError:
         raise SegpipeError(f"{file}: {text!r} is no number; write it anew with `segpipe evaluate`") from None
-
-
-def _field(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.9g}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from monai.engines import Evaluator
 from numpy.typing import NDArray
 
 from segpipe.confusion import confusion_matrix
+from segpipe.csv_files import Cell, csv_text
 from segpipe.evaluation.metrics import PooledScores
 from segpipe.files import write_json, write_text
 from segpipe.labels import LabelTable
@@ -63,15 +62,11 @@ class ScoreTable:
     def _write(self, engine: Evaluator) -> None:
         dice = engine.state.metric_details[self.metric].double()
         names = self.labels.foreground_names
-        rows = [
-            [case, *("" if value != value else f"{value:.6f}" for value in row)]
-            for case, row in zip(self._confusions, dice.tolist(), strict=True)
-        ]
+        rows = [[case, *row] for case, row in zip(self._confusions, dice.tolist(), strict=True)]
         path = self.folder / "scores.csv"
-        _write_table(path, ["case", *(f"dice_{name}" for name in names)], rows)
-        _write_table(
-            self.folder / "confusion.csv", ["case", "reference", "prediction", "voxels"], self._pairs()
-        )
+        write_text(path, csv_text(["case", *(f"dice_{name}" for name in names)], rows, ".6f"))
+        pairs = csv_text(["case", "reference", "prediction", "voxels"], self._pairs())
+        write_text(self.folder / "confusion.csv", pairs)
         pooled = PooledScores.of(np.sum(list(self._confusions.values()), axis=0))
         write_json(self.folder / "pooled.json", pooled.as_plain(names))
         write_json(self.folder / "about.json", self.about)
@@ -80,20 +75,12 @@ class ScoreTable:
             f"pooled: {_listed(names, pooled.dice.tolist())}; each case: {path}"
         )
 
-    def _pairs(self) -> Iterator[list[Any]]:
+    def _pairs(self) -> Iterator[list[Cell]]:
         for case, confusion in self._confusions.items():
             for true, predicted in np.argwhere(confusion):
                 pair = (self.labels.names[true], self.labels.names[predicted])
-                yield [case, *pair, confusion[true, predicted]]
+                yield [case, *pair, int(confusion[true, predicted])]
 
 
 def _listed(names: Sequence[str], figures: Sequence[float]) -> str:
     return ", ".join(f"{name} {figure:.4f}" for name, figure in zip(names, figures, strict=True))
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(columns)
-    table.writerows(rows)
-    write_text(path, text.getvalue())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import fcntl
-import io
 import json
 import os
 import shutil
@@ -16,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any
 
+from segpipe.csv_files import csv_text
 from segpipe.errors import SegpipeError
 from segpipe.files import discard_remains, file_sha256, require_writable, sync, write_text
 from segpipe.inference.volumetry import ClassVolume
@@ -124,18 +123,24 @@ class Ledger:
 
     def write_volumes(self) -> None:
         """Write `volumes.csv`: what is known of each class of every scan that has a label map."""
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(VOLUMES_COLUMNS)
-        for case, entry in sorted(dict(self.entries).items()):
-            if entry.state in (State.DONE, State.KEPT):
-                warnings = NOT_COMPARED if entry.warnings is None else "; ".join(entry.warnings)
-                for volume in entry.volumes:
-                    millilitres = "" if volume.millilitres is None else f"{volume.millilitres:.6g}"
-                    writer.writerow(
-                        [case, volume.label, volume.voxels, millilitres, volume.components, warnings]
-                    )
-        write_text(self.path.with_name(VOLUMES_FILE), table.getvalue())
+        known = [
+            (case, entry)
+            for case, entry in sorted(dict(self.entries).items())
+            if entry.state in (State.DONE, State.KEPT)
+        ]
+        rows = (
+            [
+                case,
+                volume.label,
+                volume.voxels,
+                volume.millilitres,
+                volume.components,
+                NOT_COMPARED if entry.warnings is None else "; ".join(entry.warnings),
+            ]
+            for case, entry in known
+            for volume in entry.volumes
+        )
+        write_text(self.path.with_name(VOLUMES_FILE), csv_text(VOLUMES_COLUMNS, rows, ".6g"))
 
 
 def _cut_broken_line(descriptor: int, path: Path) -> None:

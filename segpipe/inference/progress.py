@@ -9,6 +9,8 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 
+from segpipe.printable import printable
+
 
 class LogProgress:
     """Log each case when it is done, where its label map went and the seconds it took; attach to an evaluator."""
@@ -27,9 +29,8 @@ class LogProgress:
     def _log(self, engine: Evaluator) -> None:
         now = time.perf_counter()
         cases = ", ".join(" -> ".join(_names(record)) for record in engine.state.batch)
-        engine.logger.info(
-            f"{engine.state.iteration}/{engine.state.epoch_length}: {cases} ({now - self._since:.1f} s)"
-        )
+        done = f"{engine.state.iteration}/{engine.state.epoch_length}"
+        engine.logger.info(f"{done}: {printable(cases)} ({now - self._since:.1f} s)")
         self._since = now
 
 

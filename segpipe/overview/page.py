@@ -17,6 +17,7 @@ from segpipe.dataset import Finding, Manifest
 from segpipe.overview.cards import Card
 from segpipe.overview.charts import histogram
 from segpipe.overview.summary import Color, Summary
+from segpipe.printable import printable_output
 
 
 def render_page(
@@ -40,6 +41,7 @@ def render_page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=printable_output,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

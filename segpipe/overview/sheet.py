@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from segpipe.overview.cards import Card
 from segpipe.overview.summary import Color
+from segpipe.printable import printable
 
 _WIDTH, _COLUMNS = 320, 6
 _MARGIN, _GAP = 24, 16
@@ -64,7 +65,7 @@ def _picture(card: Card) -> Image.Image:
 
 def _fitting(text: str, font: Any, width: int = _WIDTH) -> str:
     """Return a text in one line, cut to a width in pixels."""
-    text = " ".join(text.split())
+    text = printable(" ".join(text.split()))
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}...") > width:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segpipe.printable import printable
+
 _TEXT, _FAINT = (235, 235, 235), (170, 170, 170)
 _FONT_SIZE = 14
 _LINE = _FONT_SIZE + 6
@@ -30,6 +32,7 @@ def captioned(
     Returns:
         `(height, width, 3)`.
     """
+    title, legend = printable(title), [(color, printable(text)) for color, text in legend]
     height, width, _ = next(iter(views.values())).shape
     across, down = (len(views), 1) if width <= height else (1, len(views))
     font = ImageFont.load_default(_FONT_SIZE)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segpipe.pictures.overlay import in_ras_order, label_centre, overlay_planes
+from segpipe.printable import printable
 
 _TEXT, _EDGE = (235, 235, 235), (0, 0, 0)
 _FONT_SIZE = 14
@@ -49,7 +50,7 @@ def scan_picture(
     found = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
     font = ImageFont.load_default(_FONT_SIZE)
     line = _FONT_SIZE + 6
-    rows = [f"{name}  {said}" for name, said in legend]
+    title, rows = printable(title), [printable(f"{name}  {said}") for name, said in legend]
     width = (
         max([found.width, *(_width(font, text) + _SWATCH + 6 for text in rows), _width(font, title)])
         + 2 * _MARGIN

@@ -10,6 +10,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from segpipe.printable import printable, printable_output
+
 _WIDTH = 640
 _ROW, _TOP, _AXIS = 58, 10, 40
 MOST_POINTS = 400  # of a row, so that a page of many cases stays light
@@ -128,7 +130,7 @@ def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: S
     )
     for number in kept[_chosen(kept.size)].tolist():
         title = Markup("<title>{}: {} against {}</title>").format(
-            cases[number], f"{other[number]:.3f}", f"{row.values[number]:.3f}"
+            printable(cases[number]), f"{other[number]:.3f}", f"{row.values[number]:.3f}"
         )
         x, y = across(float(other[number])), up(float(row.values[number]))
         parts.append(_element("circle", title, cx=x, cy=y, r=4.5, fill=row.color, klass="dot"))
@@ -207,7 +209,7 @@ def _element(name: str, text: str = "", *, klass: str, **attributes: float | str
         Markup(' {}="{}"').format(key, f"{value:.1f}" if isinstance(value, float) else value)
         for key, value in {"class": klass, **attributes}.items()
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(name, said, text)
+    return Markup("<{0}{1}>{2}</{0}>").format(name, said, printable_output(text))
 
 
 def _short(value: float) -> str:

@@ -13,6 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from segpipe.errors import shown
+from segpipe.printable import printable, printable_output
 from segpipe.report.metrics import Metric
 from segpipe.report.told import Told
 
@@ -40,13 +41,16 @@ def render(template: str, told: Told, **content: Any) -> str:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=printable_output,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["in_lines"] = lambda text: Markup("\n").join(map(printable, text.split("\n")))
+    return environment
 
 
 def case_table(
@@ -69,8 +73,8 @@ def case_table(
     """
     return embedded_json(
         {
-            "cases": cases,
-            "patients": patients,
+            "cases": list(map(printable, cases)),
+            "patients": None if patients is None else list(map(printable, patients)),
             "classes": classes,
             "metrics": columns,
             "sorted": {"key": sorted_by[0], "down": sorted_by[1]},

@@ -55,6 +55,15 @@ def failing_app(error):
     return frame
 
 
+def test_a_refusal_has_no_line_of_a_name():
+    """A message may have several lines; a name in it neither begins one nor moves the cursor."""
+    error = SegpipeError("2 scans failed:", "a\n16 scans: 16 done\x1b[1A: cut short")
+
+    result = CliRunner().invoke(failing_app(error), ["fail"])
+
+    assert result.stderr == "segpipe: 2 scans failed:\na\\n16 scans: 16 done\\x1b[1A: cut short\n"
+
+
 def test_a_refusal_is_one_message():
     result = CliRunner().invoke(failing_app(SegpipeError("a: broken; mend it")), ["fail"])
 

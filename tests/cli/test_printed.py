@@ -1,0 +1,49 @@
+r"""What commands print holds no escape sequence, no forged line and no markup of a name's."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from segpipe.cli.printed import print_table, say
+
+FORGED = "x\n16 scans: 16 done\x1b[2K"
+
+
+def test_a_line_stays_one_line(capsys):
+    say(f"{FORGED}: bad", "and more")
+    say(FORGED, err=True, bold=True)
+
+    out, err = capsys.readouterr()
+    assert out == "x\\n16 scans: 16 done\\x1b[2K: bad\nand more\n"
+    assert err == "x\\n16 scans: 16 done\\x1b[2K\n"
+
+
+@pytest.mark.parametrize("err", [False, True])
+def test_names_in_a_table_are_text(capsys, monkeypatch, err):
+    monkeypatch.setenv("COLUMNS", "120")
+
+    print_table(["class", "[bold]x\x1b"], [["[red]a[/]:smile:", ["1", FORGED]]], title="[i]2\x1b", err=err)
+
+    shown = capsys.readouterr()[err]
+    assert "\x1b" not in shown
+    for text in ("[bold]x\\x1b", "[red]a[/]:smile:", "x\\n16 scans: 16 done\\x1b[2K", "[i]2\\x1b"):
+        assert text in shown
+    assert not [line for line in shown.splitlines() if line.startswith("16 scans")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_any_name_prints_on_any_terminal(encoding):
+    """Bytes that are no UTF-8, and a letter that the encoding has not; click writes UTF-8 in place of ASCII."""
+    code = (
+        "import os, segpipe.cli as cli; from segpipe.cli.printed import say; "
+        "name = os.fsdecode(b'caf\\xff\\xe8\\x85\\xab'); "
+        "cli.app = lambda: (say(name), say(name, err=True)); cli.main()"
+    )
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": encoding}
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=True)
+
+    letter = b"\\u816b" if encoding == "latin-1" else "腫".encode()
+    assert done.stdout == done.stderr == b"caf\\udcff" + letter + b"\n"
