@@ -1,0 +1,1 @@
+"""What a bundle would run, looked at without running any of it."""

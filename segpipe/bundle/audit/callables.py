@@ -1,0 +1,233 @@
+"""The classes and functions that a bundle may call without the user's consent, each with the arguments that are safe.
+
+The list names single callables, never whole packages: `torch` also holds `torch.hub.load`, which runs code from the
+internet. A callable is on the list only if no number, word, list or object from the same list makes it import a module,
+open an address, evaluate a text, or read or write a file. Where an argument could do so, the list says which values of
+this argument are safe.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from typing import Any
+
+
+class Place(Enum):
+    """Where a path may lie that is given to an argument."""
+
+    WRITTEN = "a folder or file that is written"
+    READ = "a file that is read, of weights or of labels"
+    ANYWHERE = "scans, or the list of them"
+
+
+REFUSED = frozenset[str]()
+"""The values of an argument that may not be given at all."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may be given to a callable.
+
+    Attributes:
+        arguments: name -> a `Place`, or the words that are safe; arguments that are not named take any plain value.
+        only: the arguments that may be given; None: any.
+        is_called: whether what the callable makes may be called in an expression, as in `$@loader(@evaluator)`.
+    """
+
+    arguments: Mapping[str, Place | frozenset[str]] = field(default_factory=dict)
+    only: frozenset[str] | None = None
+    is_called: bool = False
+
+
+_PLAIN = Allowed()
+_READERS = frozenset(
+    f"{name}reader" for name in ("nibabel", "itk", "pil", "nrrd", "pydicom", "numpy")
+)  # compared in lower case
+_WRITERS = frozenset(f"{name}writer" for name in ("nibabel", "itk", "pil"))
+_ENGINE = Allowed({"compile": REFUSED, "compile_kwargs": REFUSED})
+_LOADED_IMAGE = Allowed(
+    {"reader": _READERS},
+    frozenset(
+        {
+            *("keys", "reader", "dtype", "meta_keys", "meta_key_postfix", "overwriting", "image_only"),
+            *("ensure_channel_first", "simple_keys", "prune_meta_pattern", "prune_meta_sep", "expanduser"),
+            *("allow_missing_keys",),
+        }
+    ),
+)
+_SAVED_IMAGE = Allowed(
+    {
+        "output_dir": Place.WRITTEN,
+        "writer": _WRITERS,
+        "output_name_formatter": REFUSED,
+        "folder_layout": REFUSED,
+    }
+)
+_SAVED_CHECKPOINT = Allowed({"save_dir": Place.WRITTEN, "file_prefix": REFUSED})
+_TENSORBOARD = Allowed({"log_dir": Place.WRITTEN, "summary_writer": REFUSED})
+_PRETRAINED = Allowed({"pretrained": REFUSED})
+
+_CALLABLES: dict[str, dict[str, Allowed]] = {
+    "segpipe.bundle": {
+        **dict.fromkeys(
+            (
+                *("RunLoader", "check_configuration", "check_device", "check_sizes", "check_window"),
+                *("class_weights", "identity", "join_process_group", "leave_process_group", "load_cases"),
+                *("local_device", "make", "run_engine", "start_run"),
+            ),
+            _PLAIN,
+        ),
+        "TrainingCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
+        "inference_cases": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
+        "label_table": Allowed({"metadata": Place.READ}),
+        "start_from_vgg16": Allowed({"weights": Place.READ}),
+        "weights_to_score": Allowed({"weights": Place.READ}),
+        "with_weights": Allowed({"weights": Place.READ}),
+    },
+    "segpipe.dataset.loading": dict.fromkeys(("CaseDataset", "EpochSampler", "ShareSampler"), _PLAIN),
+    "segpipe.evaluation": {"ScoreTable": Allowed({"folder": Place.WRITTEN})},
+    "segpipe.inference": dict.fromkeys(
+        ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
+    ),
+    "segpipe.losses": dict.fromkeys(("DiceCrossEntropy",), _PLAIN),
+    "segpipe.networks": dict.fromkeys(("SegNet", "UNet"), _PLAIN),
+    "segpipe.training": {
+        **dict.fromkeys(
+            (
+                *("PresentDice", "SaveBest", "TrainingScalars", "TrainingState", "Validate"),
+                *("ValidationPictures", "ValidationScalars", "warm_up"),
+            ),
+            _PLAIN,
+        ),
+        "RunFolder": Allowed({"output_dir": Place.WRITTEN}),
+    },
+    "segpipe.transforms": {
+        **dict.fromkeys(
+            ("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd", "OrientVolumesd"),
+            _PLAIN,
+        ),
+        "SaveLabelMapd": Allowed({"output_dir": Place.WRITTEN}),
+    },
+    "monai.transforms": {
+        **dict.fromkeys(
+            (
+                *("Compose", "OneOf", "Activationsd", "AsDiscreted", "BorderPadd", "CastToTyped"),
+                *("CenterScaleCropd", "CenterSpatialCropd", "ClassesToIndicesd", "ClipIntensityPercentilesd"),
+                *("ConcatItemsd", "ConvertToMultiChannelBasedOnBratsClassesd", "CopyItemsd"),
+                *("CropForegroundd", "DeleteItemsd", "DistanceTransformEDTd", "DivisiblePadd"),
+                *("EnsureChannelFirstd", "EnsureType", "EnsureTyped", "FgBgToIndicesd", "FillHolesd"),
+                *("FlattenSubKeysd", "Flipd", "FromMetaTensord", "GaussianSharpend", "GaussianSmoothd"),
+                *("HistogramNormalized", "Identityd", "Invertd", "KeepLargestConnectedComponentd"),
+                *("LabelFilterd", "LabelToContourd", "MapLabelValued", "MaskIntensityd", "MeanEnsembled"),
+                *("MedianSmoothd", "NormalizeIntensityd", "Orientationd", "Rand2DElasticd"),
+                *("Rand3DElasticd", "RandAdjustContrastd", "RandAffined", "RandAxisFlipd"),
+                *("RandBiasFieldd", "RandCoarseDropoutd", "RandCropByLabelClassesd"),
+                *("RandCropByPosNegLabeld", "RandFlipd", "RandGaussianNoised", "RandGaussianSharpend"),
+                *("RandGaussianSmoothd", "RandGibbsNoised", "RandGridDistortiond", "RandHistogramShiftd"),
+                *("RandKSpaceSpikeNoised", "RandRicianNoised", "RandRotate90d", "RandRotated"),
+                *("RandScaleCropd", "RandScaleIntensityFixedMeand", "RandScaleIntensityd"),
+                *("RandShiftIntensityd", "RandSimulateLowResolutiond", "RandSmoothDeformd"),
+                *("RandSmoothFieldAdjustContrastd", "RandSmoothFieldAdjustIntensityd"),
+                *("RandSpatialCropSamplesd", "RandSpatialCropd", "RandStdShiftIntensityd"),
+                *("RandWeightedCropd", "RandZoomd", "RemoveSmallObjectsd", "RepeatChanneld"),
+                *("ResampleToMatchd", "ResizeWithPadOrCropd", "Resized", "Rotate90d", "Rotated"),
+                *("ScaleIntensity", "ScaleIntensityRange", "ScaleIntensityRangePercentilesd"),
+                *("ScaleIntensityRanged", "ScaleIntensityd", "SelectItemsd", "ShiftIntensityd"),
+                *("SpatialCropd", "SpatialPadd", "SpatialResampled", "Spacingd", "SplitDimd", "SqueezeDimd"),
+                *("StdShiftIntensityd", "ThresholdIntensityd", "ToDeviced", "ToMetaTensord", "ToNumpyd"),
+                *("ToTensord", "Transpose", "Transposed", "VoteEnsembled", "Zoomd"),
+            ),
+            _PLAIN,
+        ),
+        "LoadImage": _LOADED_IMAGE,
+        "LoadImaged": _LOADED_IMAGE,
+        "SaveImage": _SAVED_IMAGE,
+        "SaveImaged": _SAVED_IMAGE,
+    },
+    "monai.networks.nets": {
+        **dict.fromkeys(
+            (
+                *("AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DynUNet", "HighResNet", "SegResNet"),
+                *("SwinUNETR", "UNETR", "UNet", "VNet"),
+            ),
+            _PLAIN,
+        ),
+        **dict.fromkeys(("DenseNet121", "DenseNet169", "DenseNet201", "DenseNet264"), _PRETRAINED),
+    },
+    "monai.losses": dict.fromkeys(
+        (
+            *("DeepSupervisionLoss", "DiceCELoss", "DiceFocalLoss", "DiceLoss", "FocalLoss"),
+            *("GeneralizedDiceFocalLoss", "GeneralizedDiceLoss", "HausdorffDTLoss", "TverskyLoss"),
+        ),
+        _PLAIN,
+    ),
+    "monai.inferers": dict.fromkeys(
+        ("SimpleInferer", "SliceInferer", "SlidingWindowInferer", "SlidingWindowInfererAdapt"), _PLAIN
+    ),
+    "monai.metrics": dict.fromkeys(
+        ("DiceMetric", "HausdorffDistanceMetric", "LossMetric", "MeanIoU", "SurfaceDiceMetric"), _PLAIN
+    ),
+    "monai.optimizers": dict.fromkeys(("Novograd", "WarmupCosineSchedule"), _PLAIN),
+    "monai.data": dict.fromkeys(
+        ("CacheDataset", "DataLoader", "Dataset", "DistributedSampler", "ThreadDataLoader"), _PLAIN
+    ),
+    "monai.handlers": {
+        **dict.fromkeys(
+            (
+                *("ConfusionMatrix", "EarlyStopHandler", "HausdorffDistance", "IgniteMetricHandler"),
+                *("LrScheduleHandler", "MeanDice", "MeanIoUHandler", "PostProcessing", "ROCAUC"),
+                *("SurfaceDistance", "ValidationHandler"),
+            ),
+            _PLAIN,
+        ),
+        "StatsHandler": Allowed({"key_var_format": REFUSED}),
+        "CheckpointLoader": Allowed({"load_path": Place.READ}, is_called=True),
+        "CheckpointSaver": _SAVED_CHECKPOINT,
+        "MetricsSaver": Allowed({"save_dir": Place.WRITTEN}),
+        "TensorBoardImageHandler": _TENSORBOARD,
+        "TensorBoardStatsHandler": _TENSORBOARD,
+    },
+    "monai.engines": dict.fromkeys(("EnsembleEvaluator", "SupervisedEvaluator", "SupervisedTrainer"), _ENGINE),
+    "monai.utils": dict.fromkeys(("set_determinism",), _PLAIN),
+    "ignite.metrics": dict.fromkeys(("Accuracy",), _PLAIN),
+    "torch": dict.fromkeys(("device",), _PLAIN),
+    "torch.nn": dict.fromkeys(("BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss"), _PLAIN),
+    "torch.nn.parallel": dict.fromkeys(("DistributedDataParallel",), _PLAIN),
+    "torch.optim": dict.fromkeys(("Adam", "AdamW", "SGD"), _PLAIN),
+    "torch.optim.lr_scheduler": dict.fromkeys(
+        (
+            *("ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LinearLR"),
+            *("OneCycleLR", "PolynomialLR", "StepLR"),
+        ),
+        _PLAIN,
+    ),
+}
+
+
+@cache
+def _allowed(name: str) -> list[tuple[Any, Allowed]]:
+    """Return the callables on the list whose name is this one, and what may be given to each."""
+    return [
+        (getattr(importlib.import_module(module), name), callables[name])
+        for module, callables in _CALLABLES.items()
+        if name in callables
+    ]
+
+
+def allowed_arguments(found: Any) -> Allowed | None:
+    """Return what may be given to a class or function; None where it is not on the list.
+
+    Args:
+        found: the class or function itself, so that every dotted path of it gives the same answer.
+    """
+    name = getattr(found, "__name__", "")
+    return next((allowed for known, allowed in _allowed(name) if known is found), None)
+
+
+def listed_callables() -> list[str]:
+    """Return the dotted names of all callables on the list, sorted."""
+    return sorted(f"{module}.{name}" for module, callables in _CALLABLES.items() for name in callables)

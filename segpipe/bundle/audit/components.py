@@ -1,0 +1,100 @@
+"""Components: what a `_target_` calls, and with which arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigComponent
+
+from segpipe.bundle.audit.callables import Allowed, Place, allowed_arguments
+from segpipe.bundle.audit.texts import quoted
+from segpipe.bundle.checks.components import Targets, components
+from segpipe.bundle.checks.finding import Finding
+from segpipe.bundle.checks.modules import Modules
+from segpipe.bundle.checks.values import UNKNOWN, Values
+
+_MODES = ("default", "callable")
+
+
+class Components:
+    """Judges the components of a configuration.
+
+    Args:
+        settings: the configuration without the metadata, with macros and relative ids resolved.
+        modules: finds what dotted names stand for.
+        folders: below which a run may write; the first is the bundle's.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], modules: Modules, folders: Sequence[Path]) -> None:
+        self._settings = settings
+        self._targets, self._values = Targets(modules), Values(settings)
+        self._folders = [folder.resolve() for folder in folders]
+
+    def findings(self) -> Iterator[Finding]:
+        """Find components that are not on the list, and arguments that are not safe."""
+        for identifier, component in components(self._settings):
+            target = component["_target_"]
+            allowed = allowed_arguments(self._targets.find(target))
+            if allowed is None:
+                name = target if isinstance(target, str) else repr(target)
+                yield Finding(identifier, f"calls {quoted(name)}, which is not on the list of safe callables")
+                continue
+            for key, value in component.items():
+                what = self._argument_problem(identifier, key, value, allowed)
+                if what is not None:
+                    yield Finding(f"{identifier}::{key}", f"is given to {target}: {what}")
+
+    def _argument_problem(self, identifier: str, key: Any, value: Any, allowed: Allowed) -> str | None:
+        if key == "_mode_":
+            return self._mode_problem(value, allowed)
+        if key in ConfigComponent.non_arg_keys:
+            return None
+        if key == "_debug_":
+            return "it starts a debugger"
+        if allowed.only is not None and key not in allowed.only:
+            return "this argument is not on the list"
+        rule = allowed.arguments.get(key)
+        if rule is None or rule is Place.ANYWHERE or value is None or value is False:
+            return None
+        known = self._values.of(value)
+        if known is None or known is False:
+            return None
+        if isinstance(rule, Place):
+            return self._place_problem(known, value, rule)
+        words = known if isinstance(known, list) else [known]
+        if not all(isinstance(word, str) and word.lower() in rule for word in words):
+            return f"the value may be {', '.join(sorted(rule))} or null" if rule else "no value is safe"
+        return None
+
+    def _mode_problem(self, value: Any, allowed: Allowed) -> str | None:
+        if value not in _MODES:
+            return f"only the modes {' and '.join(_MODES)} are safe"
+        if value == "callable" and allowed.arguments:
+            return "arguments that are given later cannot be judged"
+        return None
+
+    def _place_problem(self, known: Any, value: Any, place: Place) -> str | None:
+        if known is UNKNOWN:
+            scored = place is Place.WRITTEN and self._is_folder_of_weights(value)
+            return None if scored else f"the path of {place.value} cannot be told without running the bundle"
+        for path in known if isinstance(known, list) else [known]:
+            if not isinstance(path, str | Path):
+                return f"the path of {place.value} is no text"
+            whole = Path(path).resolve()
+            if not any(whole.is_relative_to(folder) for folder in self._folders):
+                return f"{path} is {place.value}, outside the bundle's folder"
+        return None
+
+    def _is_folder_of_weights(self, value: Any) -> bool:
+        """Whether a folder is that of the weights that a run scores, whose own place is judged."""
+        text = value.replace(" ", "") if isinstance(value, str) else ""
+        name = text.removeprefix("$@").removesuffix(".folder")
+        return text == f"$@{name}.folder" and self._calls(name, "weights_to_score")
+
+    def _calls(self, identifier: str, function: str) -> bool:
+        _, component = self._values.written_at(identifier)
+        target = component.get("_target_") if isinstance(component, Mapping) else None
+        found = self._targets.find(target)
+        return getattr(found, "__name__", "") == function and allowed_arguments(found) is not None

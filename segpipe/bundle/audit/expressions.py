@@ -1,0 +1,304 @@
+"""`$` expressions: the plain subset of Python that a bundle may evaluate without the user's consent."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from segpipe.bundle.audit.callables import Allowed, allowed_arguments
+from segpipe.bundle.audit.texts import quoted, text_problem
+from segpipe.bundle.checks.components import Targets
+from segpipe.bundle.checks.modules import Modules
+from segpipe.bundle.checks.values import REFERENCES, Values, expression_tree, reference_of
+
+IMPORTED_BY_MONAI = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
+_IMPORTS = frozenset({"glob", "ignite", "json", "math", "monai", "numpy", "os", "pathlib", "segpipe", "torch"})
+"""Packages whose modules may be imported; what an expression may use of them is another question."""
+
+_CALLS = frozenset(
+    {
+        *("glob.glob", "math.ceil", "math.floor", "math.log2", "math.prod", "math.sqrt"),
+        *("monai.data.load_decathlon_datalist", "monai.data.partition_dataset"),
+        *("monai.handlers.from_engine", "monai.utils.set_determinism"),
+        *("os.path.basename", "os.path.dirname", "os.path.exists", "os.path.isfile", "os.path.join"),
+        *("torch.cuda.device_count", "torch.cuda.is_available", "torch.cuda.set_device"),
+        *("torch.device", "torch.tensor"),
+        *("torch.distributed.destroy_process_group", "torch.distributed.get_rank"),
+        *("torch.distributed.get_world_size", "torch.distributed.init_process_group"),
+        "torch.distributed.is_initialized",
+    }
+)
+_FUNCTIONS = frozenset(
+    {
+        *("monai.data.list_data_collate", "monai.data.utils.list_data_collate"),
+        *("monai.data.pad_list_data_collate", "monai.data.utils.pad_list_data_collate"),
+        *("monai.data.utils.no_collation", "segpipe.losses.median_frequency_weights"),
+    }
+)
+"""Functions that an expression may hand over without calling them."""
+_BUILTINS = frozenset(
+    {
+        *("abs", "bool", "dict", "enumerate", "float", "int", "len", "list", "max", "min", "range", "round"),
+        *("set", "sorted", "str", "sum", "tuple", "zip"),
+    }
+)
+_METHODS = frozenset(
+    {
+        *("to", "parameters", "run", "state_dict", "keys", "values", "items", "get"),
+        *("endswith", "lower", "replace", "startswith", "upper"),
+    }
+)
+_ATTRIBUTES = frozenset(
+    {
+        *("about", "file_values", "folder", "num_classes", "provenance", "strides"),
+        *("train", "validation", "test", "shape", "dtype", "device"),
+    }
+)
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
+_PLAIN_NODES = (
+    *(ast.Expression, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Subscript, ast.Slice, ast.IfExp),
+    *(ast.BoolOp, ast.Compare, ast.UnaryOp, ast.JoinedStr, ast.ListComp, ast.comprehension),
+    *(ast.expr_context, ast.boolop, ast.unaryop, ast.cmpop, ast.operator),
+)
+_VARIABLES = frozenset({"LOCAL_RANK", "RANK", "WORLD_SIZE"})  # of os.environ, which torchrun sets
+_SWITCHES = frozenset({"benchmark", "deterministic", "enabled"})  # of torch.backends.cudnn
+
+
+class Expressions:
+    """Judges the expressions of a configuration.
+
+    Args:
+        settings: the configuration without the metadata, with macros and relative ids resolved.
+        modules: finds what dotted names stand for.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], modules: Modules) -> None:
+        self._modules, self._values, self._targets = modules, Values(settings), Targets(modules)
+        self._names = dict(IMPORTED_BY_MONAI)
+
+    def note_import(self, text: str) -> str | None:
+        """Note the name that an expression imports.
+
+        Returns:
+            the end of a sentence where the import is not on the list, or the text is no import; else None.
+        """
+        try:
+            statement = expression_tree(text).body[0]
+        except (SyntaxError, ValueError, IndexError):
+            return f"evaluates {quoted(text)}, which is no Python"
+        if not isinstance(statement, ast.Import | ast.ImportFrom):
+            return f"evaluates {quoted(text)}, which is no import"
+        alias = statement.names[0]  # MONAI leaves out the others
+        is_from = isinstance(statement, ast.ImportFrom)
+        path = f"{statement.module}.{alias.name}" if isinstance(statement, ast.ImportFrom) else alias.name
+        self._names[alias.asname or alias.name] = path
+        within_package = is_from and getattr(statement, "level", 0)
+        if within_package or path.partition(".")[0] not in _IMPORTS:
+            return f"imports {path}, which is not on the list of imports"
+        return None
+
+    def problems(self, identifier: str, text: str) -> Iterator[str]:
+        """Find what an expression does beyond the plain subset.
+
+        Args:
+            identifier: the id that the expression stands at.
+            text: with its leading `$`; no import.
+
+        Yields:
+            the end of a sentence that begins with the id.
+        """
+        try:
+            statements = expression_tree(text).body
+        except (SyntaxError, ValueError) as error:
+            yield f"evaluates {quoted(text)}, which cannot be judged: {error}"
+            return
+        if len(statements) != 1 or not isinstance(statements[0], ast.Expr):
+            yield f"evaluates {quoted(text)}, which is more than one expression"
+            return
+        found = list(dict.fromkeys(self._of(statements[0].value, identifier, frozenset())))
+        for what in found[:1]:  # one thing that is not plain is enough to ask
+            yield f"evaluates {quoted(text)}: {what}"
+
+    def _of(self, node: ast.AST, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        name = reference_of(node)
+        if name is not None:
+            yield from self._of_reference(name)
+            return
+        match node:
+            case ast.Constant(value=str() as text):
+                problem = text_problem(text, identifier)
+                if problem is not None:
+                    yield f"it {problem}"
+                return
+            case ast.Constant(value=value):
+                if not isinstance(value, int | float | None):
+                    yield f"it has the value {value!r}"
+                return
+            case ast.Subscript(value=ast.Attribute() as whole, slice=ast.Constant(value=key)) if (
+                key in _VARIABLES and self._dotted(whole, bound) == "os.environ"
+            ):
+                return
+            case ast.Name(id=name, ctx=ast.Load()):
+                if name not in bound and name not in ("int", "float", "bool"):
+                    yield from self._of_value(node)
+                return
+            case ast.Name(ctx=ast.Store()):
+                return
+            case ast.Attribute():
+                yield from self._of_attribute(node, identifier, bound)
+                return
+            case ast.Call():
+                yield from self._of_call(node, identifier, bound)
+                return
+            case ast.BinOp(op=how) if not isinstance(how, _OPERATORS):
+                yield f"it computes with {type(how).__name__}"
+                return
+            case ast.FormattedValue(format_spec=spec) if spec is not None:
+                yield "it formats a text"
+                return
+            case ast.comprehension(is_async=1):
+                yield "it waits for something"
+                return
+            case ast.BinOp(op=ast.Add(), left=left, right=ast.Constant(value=str() as text)):
+                yield from self._of(left, identifier, bound)
+                yield from self._of(ast.Constant(text.lstrip("/")), identifier, bound)  # what follows a folder
+                return
+            case ast.JoinedStr(values=[first, *others]):
+                yield from self._of(first, identifier, bound)
+                for part in others:
+                    if isinstance(part, ast.Constant):
+                        part = ast.Constant(str(part.value).lstrip("/"))
+                    yield from self._of(part, identifier, bound)
+                return
+            case ast.BinOp() | ast.FormattedValue():
+                pass
+            case _ if not isinstance(node, _PLAIN_NODES):
+                yield f"it has a {type(node).__name__}"
+                return
+        if isinstance(node, ast.ListComp):
+            names = _bound_names(node)
+            if names & {*self._names, *_BUILTINS, REFERENCES}:
+                yield f"it gives {', '.join(sorted(names))} another meaning"
+            bound |= names
+        for inner in ast.iter_child_nodes(node):
+            yield from self._of(inner, identifier, bound)
+
+    def _of_reference(self, name: str) -> Iterator[str]:
+        """A reference to an import is a module, of which any function can be called like a method."""
+        if holds_import(self._values.at(name)):
+            yield f"it uses the import @{name.replace('::', '#')} as a value"
+
+    def _of_attribute(self, node: ast.Attribute, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        if self._dotted(node, bound) is not None:
+            yield from self._of_value(node)
+        elif node.attr not in _ATTRIBUTES:
+            yield f"it reads the attribute {node.attr}"
+        else:
+            yield from self._of(node.value, identifier, bound)
+
+    def _of_value(self, node: ast.Name | ast.Attribute) -> Iterator[str]:
+        """A name of a module, not called: safe are numbers, data types, and functions of a list."""
+        dotted = self._dotted(node, frozenset())
+        if dotted is None:
+            yield f"it uses {ast.unparse(node)}"
+            return
+        found = self._modules.find(dotted)
+        is_plain = isinstance(found, torch.dtype | numbers.Number | enum.Enum) or (
+            isinstance(found, type) and issubclass(found, np.generic)
+        )
+        if not (is_plain or dotted in _FUNCTIONS or allowed_arguments(found) == Allowed()):
+            yield f"it uses {dotted}"
+
+    def _of_call(self, node: ast.Call, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        given = [*node.args, *(keyword.value for keyword in node.keywords)]
+        if any(isinstance(argument, ast.Starred) for argument in given) or any(
+            keyword.arg is None for keyword in node.keywords
+        ):
+            yield "it spreads a value over the arguments of a call"
+            return
+        if not self._is_switch(node):
+            yield from self._of_called(node.func, identifier, bound)
+            for argument in given:
+                yield from self._of(argument, identifier, bound)
+
+    def _of_called(self, function: ast.expr, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        name, dotted = reference_of(function), self._dotted(function, bound)
+        if name is not None:
+            if not self._may_be_called(name):
+                yield f"it calls @{name.replace('::', '#')}"
+        elif dotted is not None:
+            if dotted not in _CALLS:
+                yield f"it calls {dotted}"
+        elif isinstance(function, ast.Name):
+            if function.id in bound or function.id not in _BUILTINS:
+                yield f"it calls {function.id}"
+        elif isinstance(function, ast.Attribute):
+            if function.attr in _METHODS:
+                yield from self._of(function.value, identifier, bound)
+            else:
+                yield f"it calls the method {function.attr}"
+        else:
+            yield f"it calls {quoted(ast.unparse(function))}"
+
+    def _may_be_called(self, name: str) -> bool:
+        _, component = self._values.written_at(name)
+        if not isinstance(component, dict) or "_target_" not in component:
+            return False
+        allowed = allowed_arguments(self._targets.find(component["_target_"]))
+        return allowed is not None and allowed.is_called
+
+    def _is_switch(self, node: ast.Call) -> bool:
+        """Whether a call is `setattr(torch.backends.cudnn, 'benchmark', True)`, which changes speed alone."""
+        match node:
+            case ast.Call(
+                func=ast.Name(id="setattr"),
+                args=[ast.Attribute() as whole, ast.Constant(value=switch), ast.Constant(value=bool())],
+                keywords=[],
+            ):
+                return self._dotted(whole, frozenset()) == "torch.backends.cudnn" and switch in _SWITCHES
+        return False
+
+    def _dotted(self, node: ast.expr, bound: frozenset[str]) -> str | None:
+        """Return the dotted name of something in an imported module; None of anything else."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.insert(0, node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name) or node.id in bound or node.id == REFERENCES:
+            return None
+        whole = self._names.get(node.id)
+        return None if whole is None else ".".join([whole, *parts])
+
+
+def holds_import(value: Any) -> bool:
+    """Whether a value of a configuration is an import, or holds one; to refer to it gives the module itself."""
+    if isinstance(value, str):
+        return is_import(value)
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return any(holds_import(item) for item in items)
+
+
+def is_import(text: str) -> bool:
+    """Whether a text is an expression that imports."""
+    if not text.startswith("$") or "import" not in text:
+        return False
+    try:
+        statements = expression_tree(text).body
+    except (SyntaxError, ValueError):
+        return False
+    return bool(statements) and isinstance(statements[0], ast.Import | ast.ImportFrom)
+
+
+def _bound_names(node: ast.ListComp) -> frozenset[str]:
+    return frozenset(
+        inner.id
+        for generator in node.generators
+        for inner in ast.walk(generator.target)
+        if isinstance(inner, ast.Name)
+    )
