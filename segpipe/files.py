@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from segpipe.documents import DocumentError, RepeatedKeyError, parse_json, read_document
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import open_regular
 
 _STAGED, _PARTIAL = ".segpipe-", ".partial"
 _STALE_AFTER_S = 3600.0
@@ -26,10 +27,10 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex.
 
     Raises:
-        SegpipeError: the file cannot be read.
+        SegpipeError: the file cannot be read, or is no regular file.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise SegpipeError(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import NO_REGULAR_FILE, require_regular
 
 _COMPANION_SUFFIXES = frozenset(
     {".json", ".jsonl", ".log", ".txt", ".md", ".csv", ".tsv", ".yaml", ".yml", ".xml", ".pdf", ".html"}
@@ -68,12 +68,14 @@ def refuse_unreadable(error: OSError) -> NoReturn:
 def why_no_file(file: Path) -> str:
     """Say why a name in a folder is no file to read; empty where it is one."""
     try:
-        is_regular = stat.S_ISREG(file.stat().st_mode)
+        require_regular(file)
+    except SegpipeError:
+        return NO_REGULAR_FILE
     except FileNotFoundError:
         return "is a link to a file that is not there; mend the link, or remove it"
     except OSError as error:
         return f"cannot be read ({error.strerror}); check the permissions"
-    return "" if is_regular else "is no regular file but a pipe or a device; give a regular file"
+    return ""
 
 
 def is_companion(path: Path) -> bool:

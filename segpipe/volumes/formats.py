@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import open_regular
 
 
 class VolumeFormat(Enum):
@@ -128,7 +129,7 @@ def is_dicom_file(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(_DICOM_MAGIC_AT + 4)
     except OSError as error:
         raise SegpipeError(f"{path}: cannot be read ({error.strerror}); check the permissions") from error

@@ -1,4 +1,8 @@
-"""Reading MetaImage, NRRD, PNG and JPEG files: headers judged here, voxels by the one ITK class of their format."""
+"""Reading MetaImage, NRRD, PNG and JPEG files: headers judged here and by the one ITK class of their format.
+
+ITK reads pictures, and voxels that are written as text. It would take twice the memory of other voxels, and unpack
+compressed ones twice: these are read by `segpipe.volumes.streams`.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name all its users know
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import require_regular
+from segpipe.volumes.file_start import read_start
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
-from segpipe.volumes.metaimage import check_metaimage_stream, check_voxel_file
+from segpipe.volumes.metaimage import check_voxel_file, metaimage_voxels
 from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
-from segpipe.volumes.nrrd import check_nrrd_voxels, require_nrrd_file
+from segpipe.volumes.needed_memory import require_free_memory
+from segpipe.volumes.nrrd import check_nrrd_voxels, nrrd_voxels, require_nrrd_file
 from segpipe.volumes.nrrd_header import NrrdHeader, read_nrrd_header
 from segpipe.volumes.picture_files import check_jpeg, check_png
-from segpipe.volumes.volume import ItkGeometry, Volume, VolumeHeader
+from segpipe.volumes.volume import ItkGeometry, Volume, VolumeHeader, VoxelArray
 
 _READERS = {
     VolumeFormat.MHD: "MetaImageIO",
@@ -29,8 +37,6 @@ _READERS = {
     VolumeFormat.JPEG: "JPEGImageIO",
 }
 _SIGNATURES = {
-    VolumeFormat.NRRD: b"NRRD",
-    VolumeFormat.SEG_NRRD: b"NRRD",
     VolumeFormat.PNG: b"\x89PNG\r\n\x1a\n",
     VolumeFormat.JPEG: b"\xff\xd8\xff",
 }
@@ -81,22 +87,41 @@ def read_itk_file(path: Path) -> Volume:
     """
     opened = _read_header(path)
     header = opened.header
-    if opened.metaimage is not None:
-        check_metaimage_stream(opened.metaimage)
-    if opened.nrrd is not None and opened.nrrd.encoding != "raw":
-        check_nrrd_voxels(opened.nrrd, opened.voxel_bytes)
+    require_free_memory(header)
+    if opened.metaimage is not None and not opened.metaimage.is_text:
+        array = metaimage_voxels(opened.metaimage, header.dtype)
+    elif opened.nrrd is not None and opened.nrrd.is_plain:
+        array = nrrd_voxels(opened.nrrd, header.dtype)
+    else:
+        array = _read_by_itk(path, opened.reader)
+    if header.num_channels == 1:
+        array = array.reshape(header.grid.size, order="F")
+    elif opened.channels_last:
+        array = np.moveaxis(array, -1, 0)
+    return Volume(array, header.grid, path, header.format, itk_geometry=header.itk_geometry)
+
+
+def _read_by_itk(path: Path, reader: sitk.ImageFileReader) -> VoxelArray:
+    """Return ITK's voxels, the axes turned to (x, y), (x, y, z) or (x, y, z, t), after one of components."""
+    require_regular(path)
     try:
-        image = opened.reader.Execute()
+        image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
-    array_zyx = sitk.GetArrayFromImage(image)
-    if header.num_channels == 1:
-        array = array_zyx.T.reshape(header.grid.size, order="F")
-    elif image.GetNumberOfComponentsPerPixel() > 1:
-        array = np.moveaxis(array_zyx, -1, 0).transpose(0, *range(array_zyx.ndim - 1, 0, -1))
-    else:  # 4D: the slowest axis holds the channels
-        array = array_zyx.transpose(0, 3, 2, 1)
-    return Volume(array, header.grid, path, header.format, itk_geometry=header.itk_geometry)
+    array: VoxelArray = np.asarray(_ItkBuffer(image)).T
+    return array
+
+
+@dataclass(frozen=True)
+class _ItkBuffer:
+    """The voxels of an ITK image for NumPy, whose array then keeps the image alive: a copy would take memory twice."""
+
+    image: sitk.Image
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        view = sitk.GetArrayViewFromImage(self.image)
+        return {**view.__array_interface__, "data": (view.ctypes.data, False)}
 
 
 @dataclass(frozen=True)
@@ -109,13 +134,14 @@ class _Opened:
     nrrd: NrrdHeader | None
 
     @property
-    def voxel_bytes(self) -> int:
-        return math.prod(self.header.grid.size) * self.header.num_channels * self.header.dtype.itemsize
+    def channels_last(self) -> bool:
+        """True for a 4D file, whose slowest axis holds the channels; an NRRD's are put first as it is read."""
+        in_order = self.nrrd is not None and self.nrrd.is_plain
+        return self.reader.GetDimension() == 4 and not in_order
 
 
 def _read_header(path: Path) -> _Opened:
     format_ = volume_format(path)
-    _check_start(path, format_)
     metaimage = nrrd = None
     if format_ in _METAIMAGE:
         metaimage = read_metaimage_header(path)
@@ -123,10 +149,8 @@ def _read_header(path: Path) -> _Opened:
     elif format_.is_nrrd:
         nrrd = read_nrrd_header(path)
         require_nrrd_file(nrrd)
-    elif format_ is VolumeFormat.PNG:
-        check_png(path)
     else:
-        check_jpeg(path)
+        _check_picture(path, format_)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[format_])
     reader.SetFileName(str(path))
@@ -148,10 +172,19 @@ def _read_header(path: Path) -> _Opened:
             f"{path}: 4D with {components} values a voxel: must be 3D or one value; extract one volume"
         )
     header = VolumeHeader(path, format_, grid, components * series, np.dtype(dtype), itk_geometry=geometry)
-    opened = _Opened(header, reader, metaimage, nrrd)
+    stated = header.num_values
+    if nrrd is not None:
+        stated = math.prod(nrrd.sizes)
+    elif metaimage is not None:
+        stated = math.prod(metaimage.sizes) * metaimage.channels
+    if stated != header.num_values:
+        raise SegpipeError(
+            f"{path}: ITK reads {header.num_values} values, the header says {stated}: this kind of voxel cannot be read; "
+            "save the file with one value a voxel, or as vectors"
+        )
     if nrrd is not None and nrrd.encoding == "raw":
-        check_nrrd_voxels(nrrd, opened.voxel_bytes)
-    return opened
+        check_nrrd_voxels(nrrd, header.array_bytes)
+    return _Opened(header, reader, metaimage, nrrd)
 
 
 def _lattice(
@@ -175,22 +208,15 @@ def _fourth_axis(path: Path, size: Sequence[int], grid: Grid) -> int:
     return int(size[3]) if len(size) == 4 else 1
 
 
-def _check_start(path: Path, format_: VolumeFormat) -> None:
-    signature = _SIGNATURES.get(format_, b"")
-    try:
-        with path.open("rb") as file:
-            start = file.read(max(len(signature), 1))
-    except OSError as error:
-        raise SegpipeError(
-            f"{path}: cannot be read ({error.strerror}); check the path and the permissions"
-        ) from error
-    if not start:
-        raise SegpipeError(f"{path}: empty file (0 bytes); copy the file again from its source")
+def _check_picture(path: Path, format_: VolumeFormat) -> None:
+    signature = _SIGNATURES[format_]
+    start = read_start(path, len(signature))
     if not start.startswith(signature):
         raise SegpipeError(
             f"{path}: not a {format_.value} file: begins with bytes {start.hex(' ')}, must be "
             f"{signature.hex(' ')}; give the file the suffix of its format"
         )
+    (check_png if format_ is VolumeFormat.PNG else check_jpeg)(path)
 
 
 def _unreadable(path: Path, error: RuntimeError) -> SegpipeError:

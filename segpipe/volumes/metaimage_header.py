@@ -19,6 +19,7 @@ import numpy as np
 from nibabel.nifti1 import header_dtype as nifti1_dtype
 
 from segpipe.errors import SegpipeError
+from segpipe.volumes.file_start import read_start
 from segpipe.volumes.geometry import LARGEST_NUMBER, Grid, checked_axes
 from segpipe.volumes.volume import ItkGeometry
 
@@ -112,8 +113,17 @@ class MetaImageHeader:
     @property
     def voxel_bytes(self) -> int:
         """Bytes of all voxels, uncompressed."""
-        channels = int(self.fields.get("ElementNumberOfChannels", "1"))
-        return math.prod(self.sizes) * channels * _ELEMENT_BYTES[_element_type(self.fields)]
+        return math.prod(self.sizes) * self.channels * _ELEMENT_BYTES[_element_type(self.fields)]
+
+    @property
+    def channels(self) -> int:
+        """Values a voxel has."""
+        return int(self.fields.get("ElementNumberOfChannels", "1"))
+
+    @property
+    def is_big_endian(self) -> bool:
+        """True where the first byte of a binary voxel is its highest."""
+        return self.fields.get("BinaryDataByteOrderMSB", "False").lower() in _TRUE
 
     @property
     def data_offset(self) -> int:
@@ -162,16 +172,7 @@ def read_metaimage_header(path: Path) -> MetaImageHeader:
         SegpipeError: unreadable, no MetaImage header, a line that breaks the grammar, a key that is all but another's
             name, a value that its field cannot hold, or voxels spread over several files.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(_HEADER_LIMIT_BYTES)
-    except OSError as error:
-        raise SegpipeError(
-            f"{path}: cannot be read ({error.strerror}); check the path and the permissions"
-        ) from error
-    if not start:
-        raise SegpipeError(f"{path}: empty file (0 bytes); copy the file again from its source")
-    fields, header_bytes = _parsed(path, start)
+    fields, header_bytes = _parsed(path, read_start(path, _HEADER_LIMIT_BYTES))
     judge = _Judge(path, fields)
     judge.storage()
     return MetaImageHeader(path, fields, header_bytes, judge.sizes(), judge.geometry())

@@ -1,4 +1,8 @@
-"""Reading NIfTI: the header judged here, the voxels through nibabel, and nothing left in the file unexplained."""
+"""Reading NIfTI: the header judged here, the voxels read into one array, and nothing left in the file unexplained.
+
+nibabel takes twice the memory of compressed voxels, and more where the header scales them. So nibabel gives the types and
+the arithmetic, and the voxels are read and scaled here, a part at a time.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,19 @@ from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
-from nibabel.arrayproxy import ArrayProxy
 from nibabel.volumeutils import apply_read_scaling
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import open_regular
+from segpipe.volumes.file_start import read_start
 from segpipe.volumes.formats import VolumeFormat, volume_format
+from segpipe.volumes.needed_memory import require_free_memory
 from segpipe.volumes.nifti_header import NiftiHeader, parse_nifti_header
-from segpipe.volumes.streams import LONGEST_TAIL, check_length, check_tail
+from segpipe.volumes.streams import DEFLATE_MOST, LONGEST_TAIL, check_length, check_tail, fill, native
 from segpipe.volumes.volume import Volume, VolumeHeader, VoxelArray
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_MOST = 1032  # times its size that a gzip stream can unpack to
+_SCALED_AT_ONCE = 1 << 20  # voxels
 _STARTS = (
     b"\x5c\x01\0\0",
     b"\0\0\x01\x5c",
@@ -52,14 +58,17 @@ def read_nifti(path: Path) -> Volume:
     """
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
+        found = _volume_header(path, header)
         if volume_format(path) is VolumeFormat.NIFTI:
             _check_length(path, file, header)
-        elif header.voxel_bytes > _GZIP_MOST * path.stat().st_size:
+        elif header.data_offset + header.voxel_bytes > DEFLATE_MOST * path.stat().st_size:
             raise _cut_short(path, f"its header asks for {header.voxel_bytes} bytes of voxels")
-        stored = _stored_voxels(file, header)
+        is_turned = header.slope is not None and header.stored.itemsize != found.dtype.itemsize
+        require_free_memory(found, beside=header.voxel_bytes if is_turned else 0)
+        file.seek(header.data_offset)
+        stored = _stored_voxels(path, file, header)
         _check_tail(path, file, header, stored)
-    found = _volume_header(path, header)
-    array = _channels_first(_scaled(stored, header), found)
+    array = _channels_first(_in_axes(_scaled(native(stored), header, found.dtype), header), found)
     return Volume(array, found.grid, path, found.format, found.nifti_forms)
 
 
@@ -68,10 +77,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open the file, unpacked, for reading; a name that contradicts the content is refused."""
     compressed = volume_format(path) is VolumeFormat.NIFTI_GZ
     try:
-        with path.open("rb") as file:
-            start = file.read(4)
-        if not start:
-            raise SegpipeError(f"{path}: empty file (0 bytes); copy the file again from its source")
+        start = read_start(path, 4)
         if compressed and start in _STARTS:
             raise SegpipeError(f"{path}: is not compressed, as .nii.gz says; rename it to .nii")
         if compressed and not start.startswith(_GZIP_MAGIC):
@@ -83,8 +89,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             raise SegpipeError(
                 f"{path}: is compressed with gzip, which .nii does not say; rename it to .nii.gz"
             )
-        with gzip.open(path, "rb") if compressed else path.open("rb") as opened:
-            yield cast("IO[bytes]", opened)
+        with open_regular(path) as plain:
+            if not compressed:
+                yield plain
+            else:
+                with gzip.GzipFile(fileobj=plain, mode="rb") as unpacked:
+                    yield cast("IO[bytes]", unpacked)
     except EOFError as error:
         raise _cut_short(path, "its gzip stream has no end") from error
     except (zlib.error, gzip.BadGzipFile) as error:
@@ -113,7 +123,7 @@ def _check_tail(path: Path, file: IO[bytes], header: NiftiHeader, stored: VoxelA
     """Read on to the end of the stream, whose checksum is then compared; only zeros may follow the voxels."""
     tail = file.read(LONGEST_TAIL + 1)
     last = -(-len(tail) // stored.dtype.itemsize)
-    before = stored.reshape(-1, order="F")[stored.size - min(last, stored.size) :].tobytes()
+    before = stored[stored.size - min(last, stored.size) :].tobytes()
     check_tail(path, before, tail, header.data_offset + header.voxel_bytes + len(tail), header.row_bytes)
 
 
@@ -133,28 +143,36 @@ def _read_dtype(header: NiftiHeader) -> np.dtype[np.generic]:
     return np.dtype(np.float32 if stored.itemsize <= 2 or stored == np.float32 else np.float64)
 
 
-def _stored_voxels(file: IO[bytes], header: NiftiHeader) -> VoxelArray:
-    """Read the voxels as they are stored, in the file's axes and byte order."""
-    spec = (header.shape, header.stored, header.data_offset, 1.0, 0.0)
-    try:
-        return np.asarray(ArrayProxy(file, spec, mmap=False).get_unscaled())
-    except OSError as error:
-        if "Expected" in str(error):  # nibabel's words for a stream that ends too early
-            raise EOFError(str(error)) from error
-        raise
+def _stored_voxels(path: Path, file: IO[bytes], header: NiftiHeader) -> VoxelArray:
+    """Read the voxels as they are stored, flat and in the file's byte order."""
+    stored = np.empty(header.voxel_bytes // header.stored.itemsize, header.stored)
+    held = fill(file, stored)
+    if held < stored.nbytes:
+        raise _cut_short(path, f"{held} bytes of voxels, its header asks for {stored.nbytes}")
+    return stored
 
 
-def _scaled(stored: VoxelArray, header: NiftiHeader) -> VoxelArray:
-    if stored.dtype.fields:
-        return np.stack([stored[name] for name in stored.dtype.fields], axis=-1)
-    dtype = _read_dtype(header)
+def _scaled(stored: VoxelArray, header: NiftiHeader, dtype: np.dtype[np.generic]) -> VoxelArray:
+    """Return the values that the header's slope and intercept give, a part at a time, in place where they fit."""
     if header.slope is None:
-        return stored.astype(dtype, copy=False)
+        return stored
+    values: VoxelArray = (
+        stored.view(dtype) if dtype.itemsize == stored.itemsize else np.empty(stored.shape, dtype)
+    )
+    slope, intercept = np.asarray(header.slope), np.asarray(header.intercept)
     with np.errstate(over="ignore", invalid="ignore"):  # an infinite voxel is refused as such
-        values: VoxelArray = apply_read_scaling(
-            stored, np.asarray(header.slope), np.asarray(header.intercept)
-        )
-        return values.astype(dtype)
+        for start in range(0, stored.size, _SCALED_AT_ONCE):
+            part = slice(start, start + _SCALED_AT_ONCE)
+            values[part] = apply_read_scaling(stored[part], slope, intercept)
+    return values
+
+
+def _in_axes(flat: VoxelArray, header: NiftiHeader) -> VoxelArray:
+    """Return the values on the axes of the file, the components of a colour on one more at the end."""
+    fields = header.stored.fields
+    if not fields:
+        return flat.reshape(header.shape, order="F")
+    return np.moveaxis(flat.view(np.uint8).reshape((len(fields), *header.shape), order="F"), 0, -1)
 
 
 def _channels_first(array: VoxelArray, header: VolumeHeader) -> VoxelArray:

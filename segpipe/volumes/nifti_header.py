@@ -28,6 +28,7 @@ _MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 _EXTENSION_FLAG_BYTES = 4
 _EXTENSION_STEP = 16
+_LAST_OFFSET = 1 << 28  # which a stream has to be unpacked to
 _REAL_KINDS = "iuf"
 _LONGEST_FLOAT_BYTES = 8
 _MILLIMETRE, _UNKNOWN_UNIT = 2, 0
@@ -218,6 +219,11 @@ class _Judge:
             raise SegpipeError(
                 f"{self.path}: vox_offset {offset:g}: the voxels of a single file begin at byte {first} or later; set "
                 "vox_offset to where they begin, or export the scan again"
+            )
+        if offset > _LAST_OFFSET:
+            raise SegpipeError(
+                f"{self.path}: vox_offset {offset:g}: extensions of {offset - size:g} bytes before the voxels, at most "
+                f"{_LAST_OFFSET} are passed over; save the scan without its extensions"
             )
         return int(offset)
 

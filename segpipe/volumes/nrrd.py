@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.nrrd_header import NrrdHeader
-from segpipe.volumes.streams import check_length, check_stream
-
-_GZIP_NAMES = ("gzip", "gz")
+from segpipe.volumes.streams import check_length, check_stream, raw_voxels, unpacked_voxels
+from segpipe.volumes.volume import VoxelArray
+from segpipe.volumes.voxel_files import require_voxel_file
 
 
 def require_nrrd_file(header: NrrdHeader) -> None:
-    """Refuse a header whose voxel file is not there.
+    """Refuse a header whose voxel file is missing, no regular file, or elsewhere.
 
     Raises:
         SegpipeError: naming both files.
     """
-    data = header.data_file
-    if data is not None and not data.is_file():
-        raise SegpipeError(
-            f"{header.path}: its voxel file {data.name} is missing in {data.parent}; copy both files together"
-        )
+    require_voxel_file(
+        header.path, f"data file: {header.data_file}", header.data_path, "copy both files together"
+    )
 
 
 def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
@@ -34,17 +35,37 @@ def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
     Raises:
         SegpipeError: the voxels are too short; see `check_stream` and `check_length` for the rest.
     """
-    data = header.path if header.data_file is None else header.data_file
-    offset = header.header_bytes if header.data_file is None else 0
-    if header.skips:
+    if not header.is_plain:
         return
-    if header.encoding in _GZIP_NAMES:
+    data, offset = header.data_path, header.data_offset(voxel_bytes)
+    if header.is_packed:
         check_stream(header.path, data, offset, voxel_bytes)
-    elif header.encoding == "raw":
-        held = data.stat().st_size - offset
-        if held < voxel_bytes:
-            raise SegpipeError(
-                f"{header.path}: voxel data in {data.name} truncated: {held} bytes, the header asks for {voxel_bytes}; "
-                "copy the scan again from its source"
-            )
-        check_length(header.path, data, offset, voxel_bytes, voxel_bytes // math.prod(header.grid.size[1:]))
+        return
+    held = data.stat().st_size - offset
+    if held < voxel_bytes:
+        raise SegpipeError(
+            f"{header.path}: voxel data in {data.name} truncated: {held} bytes, the header asks for {voxel_bytes}; "
+            "copy the scan again from its source"
+        )
+    check_length(header.path, data, offset, voxel_bytes, voxel_bytes // math.prod(header.grid.size[1:]))
+
+
+def nrrd_voxels(header: NrrdHeader, native: np.dtype[Any]) -> VoxelArray:
+    """Read the voxels of a file that `check_nrrd_voxels` let pass, or whose stream was not unpacked yet.
+
+    Args:
+        header: from `read_nrrd_header`, `is_plain`.
+        native: the dtype of a voxel, in native byte order.
+
+    Returns:
+        (x, y), (x, y, z), or with a leading axis of channels.
+
+    Raises:
+        SegpipeError: see `check_stream`.
+    """
+    stored = native.newbyteorder(">" if header.fields.get("endian", "").lower() == "big" else "<")
+    count = math.prod(header.sizes)
+    place = header.path, header.data_path, header.data_offset(count * stored.itemsize), stored, count
+    flat = unpacked_voxels(*place) if header.is_packed else raw_voxels(*place)
+    others = [axis for axis in range(len(header.sizes)) if axis not in header.spatial]
+    return flat.reshape(header.sizes, order="F").transpose(*others, *header.spatial)

@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from segpipe.errors import SegpipeError
+from segpipe.volumes.file_start import read_start
 from segpipe.volumes.geometry import LARGEST_NUMBER, FloatArray, Grid, checked_axes
 from segpipe.volumes.volume import ItkGeometry
 
 _HEADER_LIMIT_BYTES = 1 << 20
+_LONGEST_SKIP_PACKED = 1 << 20
 _MAGIC = re.compile(rb"NRRD000[1-5]\s*")
 _FIELDS = frozenset(
     {
@@ -77,6 +79,8 @@ class NrrdHeader:
         path: the file.
         fields: every field in lower case with its value; no key/value pairs.
         header_bytes: length of the header text; in a file with its own voxels these begin there.
+        sizes: voxels along each axis, the fastest first.
+        spatial: which of the axes are of space.
         grid: of the spatial axes.
         geometry: the same as numbers of ITK, before rounded axes were made perpendicular.
     """
@@ -84,6 +88,8 @@ class NrrdHeader:
     path: Path
     fields: dict[str, str]
     header_bytes: int
+    sizes: tuple[int, ...]
+    spatial: tuple[int, ...]
     grid: Grid
     geometry: ItkGeometry
 
@@ -93,16 +99,44 @@ class NrrdHeader:
         return self.fields["encoding"].lower()
 
     @property
-    def data_file(self) -> Path | None:
-        """The file with the voxels; None where they follow the header."""
-        name = self.fields.get("data file", self.fields.get("datafile"))
-        return None if name is None else self.path.parent / name
+    def is_packed(self) -> bool:
+        """True where the voxels are a gzip stream."""
+        return self.encoding in ("gzip", "gz")
 
     @property
-    def skips(self) -> bool:
-        """True where bytes or lines before the voxels are to be skipped."""
-        names = ("line skip", "lineskip", "byte skip", "byteskip")
-        return any(self.fields.get(name, "0") != "0" for name in names)
+    def data_file(self) -> str | None:
+        """The name of the file with the voxels; None where they follow the header."""
+        return self.fields.get("data file", self.fields.get("datafile"))
+
+    @property
+    def data_path(self) -> Path:
+        """The file with the voxels: the header's own where they follow the header."""
+        return self.path if self.data_file is None else self.path.parent / self.data_file
+
+    @property
+    def line_skip(self) -> int:
+        """Lines before the voxels that are passed over."""
+        return int(self.fields.get("line skip", self.fields.get("lineskip", "0")))
+
+    @property
+    def byte_skip(self) -> int:
+        """Bytes before the voxels, unpacked, that are passed over; -1 counts raw voxels back from the end."""
+        return int(self.fields.get("byte skip", self.fields.get("byteskip", "0")))
+
+    @property
+    def is_plain(self) -> bool:
+        """True where the voxels are binary and begin at a known byte, or are a stream of nothing else."""
+        return self.line_skip == 0 and (self.encoding == "raw" or (self.is_packed and self.byte_skip == 0))
+
+    def data_offset(self, voxel_bytes: int) -> int:
+        """Return the bytes of the voxel file before plain voxels, or before their stream.
+
+        Args:
+            voxel_bytes: what all voxels take.
+        """
+        if self.byte_skip < 0:
+            return max(self.data_path.stat().st_size - voxel_bytes, 0)
+        return (self.header_bytes if self.data_file is None else 0) + self.byte_skip
 
 
 def read_nrrd_header(path: Path) -> NrrdHeader:
@@ -113,13 +147,11 @@ def read_nrrd_header(path: Path) -> NrrdHeader:
             voxel files, another unit than mm, a 3D file that does not say which side is left, a time axis, or axes that
             are not perpendicular.
     """
-    with path.open("rb") as file:
-        start = file.read(_HEADER_LIMIT_BYTES)
-    fields, header_bytes = _parsed(path, start)
+    fields, header_bytes = _parsed(path, read_start(path, _HEADER_LIMIT_BYTES))
     _judge_storage(path, fields)
     _judge_units(path, fields)
-    grid, geometry = _geometry(path, fields)
-    return NrrdHeader(path, fields, header_bytes, grid, geometry)
+    spatial, grid, geometry = _geometry(path, fields)
+    return NrrdHeader(path, fields, header_bytes, tuple(_sizes(path, fields)), spatial, grid, geometry)
 
 
 def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
@@ -188,6 +220,17 @@ def _judge_storage(path: Path, fields: dict[str, str]) -> None:
                 f"{path}: {key} {fields[key]}: the voxels are quantised values of another range, which readers do not "
                 "restore; save the values themselves"
             )
+    for key, least in (("line skip", 0), ("lineskip", 0), ("byte skip", -1), ("byteskip", -1)):
+        skipped = fields.get(key, "0")
+        if not re.fullmatch(r"-?\d{1,18}", skipped) or int(skipped) < least:
+            raise SegpipeError(
+                f"{path}: {key} {skipped}: must be a whole number of at least {least}; mend the header"
+            )
+        if int(skipped) > _LONGEST_SKIP_PACKED and encoding != "raw":
+            raise SegpipeError(
+                f"{path}: {key} {skipped}: must be at most {_LONGEST_SKIP_PACKED} where the encoding is {encoding}; save "
+                "the scan again"
+            )
     data = fields.get("data file", fields.get("datafile", ""))
     if data.upper().startswith("LIST") or "%" in data:
         raise SegpipeError(
@@ -208,7 +251,8 @@ def _judge_units(path: Path, fields: dict[str, str]) -> None:
         )
 
 
-def _geometry(path: Path, fields: dict[str, str]) -> tuple[Grid, ItkGeometry]:
+def _geometry(path: Path, fields: dict[str, str]) -> tuple[tuple[int, ...], Grid, ItkGeometry]:
+    """Return which axes are of space, the grid, and ITK's numbers of the grid."""
     sizes = _sizes(path, fields)
     vectors = _directions(path, fields, len(sizes))
     kinds = fields.get("kinds", "").lower().split() or ["domain"] * len(sizes)
@@ -238,11 +282,14 @@ def _geometry(path: Path, fields: dict[str, str]) -> tuple[Grid, ItkGeometry]:
             f"{fields.get('space origin', 'unset')}: must agree; mend the header"
         )
     signs = _signs(path, fields, len(columns))
-    return _lattice(
-        path,
-        [sizes[axis] for axis in spatial],
-        signs[:, None] * columns,
-        signs * (0.0 if origin is None else origin),
+    return (
+        tuple(spatial),
+        *_lattice(
+            path,
+            [sizes[axis] for axis in spatial],
+            signs[:, None] * columns,
+            signs * (0.0 if origin is None else origin),
+        ),
     )
 
 
@@ -319,7 +366,7 @@ def _signs(path: Path, fields: dict[str, str], dims: int) -> FloatArray:
 
 def _plain_picture(
     path: Path, fields: dict[str, str], sizes: list[int], kinds: list[str]
-) -> tuple[Grid, ItkGeometry]:
+) -> tuple[tuple[int, ...], Grid, ItkGeometry]:
     """Return the grid of a 2D file without space directions: its spacings, or 1 mm."""
     spatial = [axis for axis, kind in enumerate(kinds) if kind in _SPATIAL_KINDS]
     if len(spatial) != 2 and "space" not in fields:
@@ -336,4 +383,5 @@ def _plain_picture(
         raise SegpipeError(
             f"{path}: spacings {fields['spacings']}: must be one number above 0 for each axis; mend the header"
         )
-    return _lattice(path, [sizes[axis] for axis in spatial], np.diag(chosen), np.zeros(2))
+    lattice = _lattice(path, [sizes[axis] for axis in spatial], np.diag(chosen), np.zeros(2))
+    return (tuple(spatial), *lattice)

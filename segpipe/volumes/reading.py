@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import require_regular
 from segpipe.volumes.dicom import read_series, read_series_header
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
 from segpipe.volumes.itk_files import read_itk_file, read_itk_header
+from segpipe.volumes.needed_memory import REMEDY, require_free_memory, too_large
 from segpipe.volumes.nifti import read_nifti, read_nifti_header
 from segpipe.volumes.volume import Volume, VolumeHeader, check_finite, stack_channels
 
@@ -34,14 +36,17 @@ def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool 
         array (x, y), (x, y, z) or with a leading channel axis, and its grid.
 
     Raises:
-        SegpipeError: the file is missing, of no known format, damaged, without a usable grid, or with one of
-            a size that no patient has.
+        SegpipeError: the file is missing, no regular file, of no known format, damaged, without a usable grid, or
+            with one of a size that no patient has; or the memory that is free does not hold its voxels.
     """
     path, format_ = _existing(path, series_uid)
-    if format_ is VolumeFormat.DICOM:
-        volume = read_series(path, series_uid)
-    else:
-        volume = read_nifti(path) if format_.is_nifti else read_itk_file(path)
+    try:
+        if format_ is VolumeFormat.DICOM:
+            volume = read_series(path, series_uid)
+        else:
+            volume = read_nifti(path) if format_.is_nifti else read_itk_file(path)
+    except MemoryError as error:
+        raise _out_of_memory(path, series_uid) from error
     _check_extent(path, format_, volume.grid)
     if check:
         check_finite(volume)
@@ -76,7 +81,7 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
     Raises:
         SegpipeError: what `read_volume` refuses, as far as it shows without unpacking voxels: also a
             missing, short or overlong voxel file of an .mhd, a short .nii, every fault in a DICOM series'
-            headers, and a grid of a size that no patient has.
+            headers, a grid of a size that no patient has, and voxels beyond the memory that is free.
     """
     path, format_ = _existing(path, series_uid)
     if format_ is VolumeFormat.DICOM:
@@ -84,7 +89,14 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
     else:
         header = read_nifti_header(path) if format_.is_nifti else read_itk_header(path)
     _check_extent(path, format_, header.grid)
+    require_free_memory(header)
     return header
+
+
+def _out_of_memory(path: Path, series_uid: str | None) -> SegpipeError:
+    """Return the refusal of a volume for which memory ran out, though enough seemed to be free."""
+    header = read_header(path, series_uid)
+    return SegpipeError(f"{too_large(header, header.array_bytes)}, and the memory ran out; {REMEDY}")
 
 
 def _check_extent(path: Path, format_: VolumeFormat, grid: Grid) -> None:
@@ -123,7 +135,8 @@ def _check_extent(path: Path, format_: VolumeFormat, grid: Grid) -> None:
 def _existing(path: str | Path, series_uid: str | None) -> tuple[Path, VolumeFormat]:
     path = Path(path)
     try:
-        path.stat()
+        if not path.is_dir():
+            require_regular(path)
     except OSError as error:
         raise SegpipeError(
             f"{path}: cannot be read ({error.strerror}); check path and permissions"

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segpipe.errors import SegpipeError
+from segpipe.regular_files import open_regular
 from segpipe.volumes.formats import suffix_format
 
 _VOLUMES = {
@@ -122,12 +124,10 @@ def _voxel_files(file: Path, listed: dict[tuple[Path, str], Path]) -> tuple[Path
 
 def _named_in_nrrd(header: Path) -> Iterator[Path]:
     """Yield the data files of a detached NRRD header: one name, a LIST of names, or a numbered pattern."""
-    if not header.is_file():  # a pipe would be waited for
-        return
     try:
-        with header.open("rb") as file:
+        with open_regular(header) as file:
             lines = file.read(_HEADER_BYTES).decode("utf-8", "replace").splitlines()
-    except OSError:
+    except (OSError, SegpipeError):
         return
     for number, line in enumerate(lines):
         match = re.fullmatch(r"data ?file:\s*(.*?)\s*", line, re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,6 +81,16 @@ class VolumeHeader:
     nifti_forms: NiftiForms | None = None
     itk_geometry: ItkGeometry | None = None
 
+    @property
+    def num_values(self) -> int:
+        """Values of the array that reading gives."""
+        return math.prod(self.grid.size) * self.num_channels
+
+    @property
+    def array_bytes(self) -> int:
+        """Bytes of the array that reading gives."""
+        return self.num_values * self.dtype.itemsize
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -125,9 +136,11 @@ def check_finite(volume: Volume) -> None:
     """
     if not np.issubdtype(volume.array.dtype, np.inexact):
         return
-    bad = ~np.isfinite(volume.array)
-    count = int(np.count_nonzero(bad))
+    # plane by plane, since a mask of all voxels takes as much memory as a uint8 volume
+    planes = np.atleast_2d(volume.array.T)
+    count = planes.size - sum(int(np.count_nonzero(np.isfinite(plane))) for plane in planes)
     if count:
+        bad = ~np.isfinite(volume.array)
         raise SegpipeError(
             f"{volume.path}: {count} of {bad.size} voxels are NaN or infinite, the first at "
             f"{_first_place(volume, bad)}; every voxel must be a number: replace them, for instance by the "

@@ -1,0 +1,81 @@
+"""The memory that this process may still take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+try:
+    import resource
+except ImportError:  # Windows has no limits of this kind
+    resource = None  # type: ignore[assignment]
+
+_GROUPS = Path("/proc/self/cgroup")
+_MOUNT = Path("/sys/fs/cgroup")
+_GROUP_FILES = (  # version 2, version 1: folder, limit, in use, the file cache in use that is given back when asked
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def free_memory_bytes() -> int:
+    """Return the bytes that may still be taken: what the machine has free, or less under a limit.
+
+    Limits are those of the control groups of Linux, which containers and batch systems set, and of `ulimit -v`.
+    """
+    return max(min(int(psutil.virtual_memory().available), *_free_in_groups(), *_free_of_process()), 0)
+
+
+def in_gb(count: int) -> str:
+    """Return a number of bytes in GB of 10^9 bytes, with two digits that count."""
+    return f"{count / 1e9:.2g} GB" if count < 1e11 else f"{count / 1e9:.0f} GB"
+
+
+def _free_of_process() -> Iterator[int]:
+    if resource is not None:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield limit - psutil.Process().memory_info().vms
+
+
+def _free_in_groups() -> Iterator[int]:
+    """Yield what each control group of this process, and each group around it, has left."""
+    try:
+        lines = _GROUPS.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        _, _, controllers_and_group = line.partition(":")
+        controllers, _, group = controllers_and_group.partition(":")
+        if controllers in ("", "memory"):
+            yield from _free_around(group.strip("/"), *_GROUP_FILES[bool(controllers)])
+
+
+def _free_around(
+    group: str, controller: str, limit_file: str, used_file: str, cache_key: str
+) -> Iterator[int]:
+    top = _MOUNT / controller
+    folder = top / group
+    while True:
+        try:
+            limit = int((folder / limit_file).read_text(encoding="ascii"))
+            used = int((folder / used_file).read_text(encoding="ascii"))
+            cached = _entry(folder / "memory.stat", cache_key)
+        except (OSError, ValueError):  # "max" is no number; in a container the path is the host's
+            pass
+        else:
+            yield limit - used + cached
+        if folder == top or top not in folder.parents:
+            return
+        folder = folder.parent
+
+
+def _entry(path: Path, key: str) -> int:
+    """Return the number of a line `key number`, 0 where there is none."""
+    for line in path.read_text(encoding="ascii").splitlines():
+        name, _, number = line.partition(" ")
+        if name == key:
+            return int(number)
+    return 0
