@@ -88,6 +88,9 @@ def table_in(folder: Path) -> tuple[Path | None, list[str]]:
 def cases_of_table(folder: Path, path: Path) -> Layout:
     """Read the cases that a table lists.
 
+    Users make such tables, so cells count as they stand: `'` in front, which `segpipe.csv_files` would take away, may
+    be the first letter of a file's name, and `-3` is a case's name.
+
     Args:
         folder: of the data set, where the table's paths begin.
         path: of a text in UTF-8 or UTF-16, divided by commas, semicolons, tabs or bars, whose first line names columns:

@@ -28,6 +28,20 @@ def test_a_table(folder, between):
     assert create_manifest(top, table=top / "cases.csv", **KNOWN).manifest == created.manifest
 
 
+def test_cells_of_a_users_table_count_as_they_stand(folder):
+    """segpipe's own tables have ' before a formula; here it is of the name, and so is a sign."""
+    top = folder(["'=1.nii.gz", "-2.nii.gz"], ["m1.nii.gz", "m2.nii.gz"])
+    (top / "t.csv").write_text("case,image,label\n-3,'=1.nii.gz,m1.nii.gz\n'+4,-2.nii.gz,m2.nii.gz\n")
+
+    created = create_manifest(top, **KNOWN)
+
+    require_sound(created, top)
+    assert [(case.case, case.images) for case in created.manifest.training] == [
+        ("-3", ("'=1.nii.gz",)),
+        ("'+4", ("-2.nii.gz",)),
+    ]
+
+
 def test_a_table_of_several_channels(folder):
     top = folder(["1_a.nii.gz", "1_b.nii.gz"], ["1_m.nii.gz"])
     (top / "t.csv").write_text("image_t1,image_flair,label\n1_a.nii.gz,1_b.nii.gz,1_m.nii.gz\n")
