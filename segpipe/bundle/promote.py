@@ -12,21 +12,26 @@ from segpipe.bundle.running import resolved_components
 from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
+from segpipe.networks.weights_files import PYTORCH, SAFETENSORS
 from segpipe.plausibility import limits_path
 
 
-def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = False) -> Path:
+def promote(
+    weights: Path, bundle: Path, *, half: bool = True, replace: bool = False, safetensors: bool = False
+) -> Path:
     """Copy a run's weights into a bundle, after checking that they are of its network, transforms and labels.
 
     Args:
-        weights: `best.pt` or `last.pt` of a run, with its sidecar.
+        weights: `best.pt` or `last.pt` of a run, or such a file in the other form, with its sidecar.
         bundle: its folder; `configs/inference.yaml` says what the weights must fit.
         half: store float16, half the size; inference computes in float32 or bfloat16 from it all the same.
-        replace: overwrite weights that the bundle has.
+        replace: overwrite weights that the bundle has, in either form: a bundle has one file.
+        safetensors: write `models/model.safetensors`. segpipe takes it where a configuration names
+            `models/model.pt`; other programs do not.
 
     Returns:
-        path of the written `models/model.pt`. Limits of the weights that lay there go with them, see
-            `segpipe.bundle.limits`.
+        path of the written `models/model.pt` or `models/model.safetensors`. Limits of the weights that lay there go
+            with them, see `segpipe.bundle.limits`.
 
     Raises:
         SegpipeError: not a bundle, weights without a sidecar or of something else, or weights in the way.
@@ -37,9 +42,11 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
             raise SegpipeError(
                 f"{bundle}: is not a bundle: no {path.relative_to(bundle)}; give a bundle's folder"
             )
-    target = bundle / "models" / "model.pt"
-    if target.exists() and not replace:
-        raise SegpipeError(f"{target}: the bundle has weights; give --replace to overwrite them")
+    forms = (SAFETENSORS, PYTORCH) if safetensors else (PYTORCH, SAFETENSORS)
+    target, other = (bundle / "models" / f"model{form}" for form in forms)
+    for path in (target, other):
+        if path.exists() and not replace:
+            raise SegpipeError(f"{path}: the bundle has weights; give --replace to overwrite them")
     parser = ConfigParser()
     parser.read_config(str(configuration))
     parser.read_meta(read_metadata(metadata))
@@ -54,4 +61,5 @@ def promote(weights: Path, bundle: Path, *, half: bool = True, replace: bool = F
         )
     limits_path([target], []).unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
+    other.unlink(missing_ok=True)  # its sidecar is now the new file's
     return target

@@ -17,7 +17,7 @@ from segpipe.bundle.running import resolved_components, running_parser
 from segpipe.bundle.seen import choosing_pictures, trained_pictures
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.labels import LabelTable
-from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn
+from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn, weights_file
 from segpipe.networks import load_weights as load_network_weights
 from segpipe.networks.weights import Sidecar
 from segpipe.training import RunFolder
@@ -48,7 +48,7 @@ def with_weights(
 
     Args:
         network: on its device; of one file it is this very network that is returned.
-        weights: files.
+        weights: files, see `segpipe.networks.weights_file`.
         identity: of the bundle.
 
     Raises:
@@ -155,7 +155,7 @@ def _held_out_name(cases: TrainingCases) -> str:
 def _listed(weights: Sequence[str | Path]) -> list[Path]:
     if isinstance(weights, str | Path) or not weights:
         raise SegpipeError(f"weights must be a list of files, is {weights}; write \"['model.pt']\"")
-    return [Path(path) for path in weights]
+    return [weights_file(Path(path)) for path in weights]
 
 
 def _only(weights: Sequence[str | Path]) -> Path:

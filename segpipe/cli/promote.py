@@ -15,10 +15,13 @@ def promote(
     bundle: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
     half: Annotated[bool, typer.Option(help="Store float16, half the size.")] = True,
     replace: Annotated[bool, typer.Option(help="Overwrite weights that the bundle has.")] = False,
+    safetensors: Annotated[
+        bool, typer.Option("--safetensors", help="Write models/model.safetensors in place of model.pt.")
+    ] = False,
 ) -> None:
     """Copy a run's weights into a bundle's models/, once they are shown to fit it."""
     from segpipe.bundle.promote import promote as promote_weights
 
-    written = promote_weights(weights, bundle, half=half, replace=replace)
+    written = promote_weights(weights, bundle, half=half, replace=replace, safetensors=safetensors)
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
     say(f"`segpipe limits {bundle} --manifest ...` measures its training cases, so that predict can warn")

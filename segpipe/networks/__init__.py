@@ -5,6 +5,7 @@ from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
 from segpipe.networks.unet import UNet
 from segpipe.networks.vgg16 import load_vgg16_bn
 from segpipe.networks.weights import Identity, load_weights, read_sidecar, save_weights, sidecar_path
+from segpipe.networks.weights_files import weights_file
 
 __all__ = [
     "PAPER_STAGES",
@@ -18,4 +19,5 @@ __all__ = [
     "read_sidecar",
     "save_weights",
     "sidecar_path",
+    "weights_file",
 ]

@@ -12,7 +12,7 @@ import torch
 
 from segpipe.errors import SegpipeError
 from segpipe.networks.segnet import SegNet
-from segpipe.networks.weights import read_state
+from segpipe.networks.weights_files import read_state
 
 _RGB = 3
 _FEATURE = re.compile(r"features\.(\d+)\.\w+")

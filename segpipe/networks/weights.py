@@ -1,14 +1,12 @@
 """Weights on disk, and the sidecar that says what they belong to.
 
 A state dict alone fits any network of the same shape, fed with anything. The sidecar, `model.json` beside
-`model.pt`, records what the numbers were trained for, so that a mismatch is refused rather than silently
-segmented.
+`model.pt` or `model.safetensors`, records what the numbers were trained for. A mismatch is refused rather than
+silently segmented.
 """
 
 from __future__ import annotations
 
-import pickle
-import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,24 +19,13 @@ from jsonschema.exceptions import best_match
 
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256, json_sha256, write_atomically, write_json
+from segpipe.files import file_sha256, json_sha256, write_json
 from segpipe.names import require_name
+from segpipe.networks.state_fit import fitting_state, on_disk, require_finite
+from segpipe.networks.weights_files import read_state as read_state  # also for those who load foreign weights
+from segpipe.networks.weights_files import write_state
 
 SIDECAR_VERSION = 1
-_DAMAGED = (  # what torch.load raises on bytes that are no weights
-    *(
-        RuntimeError,
-        EOFError,
-        OSError,
-        IndexError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        AssertionError,
-    ),
-    struct.error,
-)
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _SHAPE = {  # of a sidecar
@@ -153,7 +140,7 @@ def save_weights(
     """Write a network's state and its sidecar, each atomically; the weights first.
 
     Args:
-        path: ends in `.pt`.
+        path: ends in `.pt`, or in `.safetensors` for that form.
         network: its `state_dict` is written from the CPU.
         identity: what the weights belong to.
         training: plain values on how they were made, see `Sidecar`.
@@ -162,66 +149,19 @@ def save_weights(
     Raises:
         SegpipeError: weights are NaN or infinite, or too large for `dtype`; what lay there stays.
     """
-    state = _on_disk(network.state_dict(), dtype)
-    _require_finite(
-        path, state, "the training diverged (lower the learning rate), or the numbers do not fit its dtype"
+    state = on_disk(network.state_dict(), dtype)
+    require_finite(
+        path,
+        state.items(),
+        "the training diverged (lower the learning rate), or the numbers do not fit its dtype",
     )
     # weights without a sidecar only warn; a sidecar of other weights would lie: the old one goes first
     sidecar_path(path).unlink(missing_ok=True)
-    write_atomically(path, lambda file: torch.save(state, file))
+    write_state(path, state)
     sidecar = Sidecar(
         file_sha256(path), identity.hashes(), list(identity.transforms), list(identity.labels), training
     )
     write_json(sidecar_path(path), asdict(sidecar))
-
-
-def _on_disk(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Return the state on the CPU, floating-point tensors as `dtype`; one tensor of two names stays one.
-
-    MONAI's DynUNet has each of its layers under two names; converted apart they would be stored twice.
-    """
-    converted: dict[tuple[Any, ...], torch.Tensor] = {}
-    for tensor in state.values():
-        wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-        converted.setdefault(_memory(tensor), tensor.detach().to("cpu", wanted))
-    return {name: converted[_memory(tensor)] for name, tensor in state.items()}
-
-
-def _memory(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what two names of one tensor have in common and views of it (a transpose) have not."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _require_finite(path: Path, state: Mapping[str, torch.Tensor], remedy: str) -> None:
-    """Refuse weights that make every score NaN: the arg max turns those into a label map all the same."""
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            count = int((~tensor.isfinite()).sum())
-            raise SegpipeError(
-                f"{path}: {count} of {tensor.numel()} weights in {name} are NaN or infinite: {remedy}"
-            )
-
-
-def read_state(path: Path) -> Any:
-    """Load a file of tensors and plain types, refusing anything that could run code.
-
-    Raises:
-        SegpipeError: the file is missing, unreadable, cut short, or holds other things than tensors.
-    """
-    if not path.is_file():
-        raise SegpipeError(f"{path}: no such weights; train first, or name the file with --weights")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise SegpipeError(
-            f"{path}: holds more than tensors and plain values, so it is not loaded (it could run code): "
-            f"{str(error).splitlines()[0]}; save a plain state_dict instead"
-        ) from error
-    except _DAMAGED as error:
-        reason = str(error).splitlines()[0] if str(error) else "unexpected end of file"
-        raise SegpipeError(
-            f"{path}: cannot be read as PyTorch weights: {reason}; fetch or save it again"
-        ) from error
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
@@ -266,18 +206,16 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
 
     Args:
         network: on any device; floating-point tensors take its dtype.
-        path: a state dict saved by `save_weights`, or a foreign one without sidecar.
+        path: a state dict saved by `save_weights`, or a foreign one without sidecar, in either form.
         identity: of the bundle that loads them.
 
     Returns:
         the sidecar; None, after a warning, where there is none.
 
     Raises:
-        SegpipeError: see `read_state`, `read_sidecar`; other names or shapes; NaN or infinite weights; other
-            transforms or labels.
+        SegpipeError: see `read_state`, `fitting_state`, `read_sidecar`; other transforms or labels.
     """
-    state = read_state(path)
-    _require_fitting(path, state, network)
+    state = fitting_state(path, read_state(path), network)
     sidecar = read_sidecar(path)
     if sidecar is None:
         warnings.warn(
@@ -300,37 +238,9 @@ def load_state(network: torch.nn.Module, path: Path, state: Any) -> None:
         state: what it holds, see `read_state`.
 
     Raises:
-        SegpipeError: no state dict, other names or shapes, NaN or infinite weights.
+        SegpipeError: see `fitting_state`.
     """
-    _require_fitting(path, state, network)
-    network.load_state_dict(state)
-
-
-def _require_fitting(path: Path, state: Any, network: torch.nn.Module) -> None:
-    _require_same_state(path, state, network.state_dict())
-    _require_finite(path, state, "its training diverged; train again")
-
-
-def _require_same_state(path: Path, state: Any, expected: Mapping[str, torch.Tensor]) -> None:
-    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise SegpipeError(
-            f"{path}: is not a state_dict (a mapping from names to tensors); save network.state_dict()"
-        )
-    names = list(dict.fromkeys([*expected, *state]))
-    other = [
-        f"{name}: {_shape(state.get(name))} in the file, {_shape(expected.get(name))} in the network"
-        for name in names
-        if _shape(state.get(name)) != _shape(expected.get(name))
-    ]
-    if other:
-        raise SegpipeError(
-            f"{path}: weights of another network: {len(other)} of {len(names)} tensors differ, first "
-            f"{other[0]}; use the bundle they were trained with"
-        )
-
-
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "absent" if tensor is None else str(tuple(tensor.shape))
+    network.load_state_dict(fitting_state(path, state, network))
 
 
 def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> None:

@@ -16,13 +16,20 @@ from segpipe.dataset.loading import EpochSampler
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.files import json_sha256, staging_folder
 from segpipe.networks import Identity, save_weights
-from segpipe.networks.weights import read_state
+from segpipe.networks.weights import load_state
+from segpipe.networks.weights_files import read_state
 from segpipe.training.random_state import random_state, restore_random_state
 from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.signals import Phase, current_watch
 
 STATE_VERSION = 3
 _READ_VERSIONS = (2, 3)  # 2 had no state within an epoch
+_NEEDED = (  # in a state of either version
+    *("experiment_sha256", "data_sha256", "network", "optimizer", "lr_scheduler", "scaler", "random"),
+    *("epoch", "epoch_length", "max_epochs", "stopped_early", "best_metric", "best_metric_epoch"),
+)
+_LARGEST_PER_NETWORK = 16  # sizes of the network that a state has at most: its own, and what optimisers keep
+_LARGEST_BESIDE = 2**28  # bytes
 _LONG_STEP_S = 3.0  # from here on the state before a step is kept, since a signal does not wait for the step
 
 
@@ -239,9 +246,10 @@ class TrainingState:
         if not self.run_folder.resumes:
             return
         path = self.run_folder.training_state
-        state = read_state(path)
+        own = sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        state = read_state(path, largest=_LARGEST_PER_NETWORK * own + _LARGEST_BESIDE)
         self._require_fitting(path, state, engine)
-        self.network.load_state_dict(state["network"])
+        load_state(self.network, path, state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.lr_scheduler.load_state_dict(state["lr_scheduler"])
         if engine.scaler is not None and state["scaler"] is not None:
@@ -276,10 +284,16 @@ class TrainingState:
             _load_figures(engine, self._restored["figures"])
 
     def _require_fitting(self, path: Path, state: Mapping[str, Any], engine: Trainer) -> None:
-        if state.get("version") not in _READ_VERSIONS:
+        version = state.get("version") if isinstance(state, dict) else None
+        if version not in _READ_VERSIONS:
             raise SegpipeError(
-                f"{path}: training state version {state.get('version')}, this segpipe reads {STATE_VERSION}; "
+                f"{path}: training state version {version!s:.40}, this segpipe reads {STATE_VERSION}; "
                 "finish the run with the segpipe that began it"
+            )
+        missing = [name for name in _NEEDED if name not in state]
+        if missing:
+            raise SegpipeError(
+                f"{path}: is no whole training state: it has no {missing[0]}; restore the file, or start a new run"
             )
         if state["experiment_sha256"] != self.run_folder.experiment_sha256:
             raise SegpipeError(f"{path}: belongs to another configuration; restore it, or start a new run")

@@ -1,0 +1,159 @@
+"""The two forms of weights on disk: PyTorch's `.pt`, and `.safetensors`."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from segpipe.errors import SegpipeError
+from segpipe.files import staging_folder, write_atomically
+from segpipe.networks.state_fit import memory_of
+from segpipe.networks.torch_files import ZIP, UnreadWeightsError, check_archive, check_before_1_6
+
+PYTORCH, SAFETENSORS = ".pt", ".safetensors"
+LARGEST_HEADER = 2**24
+"""Bytes of the header of a `.safetensors` file: some 100 a tensor."""
+
+_LENGTH = struct.Struct("<Q")
+_DAMAGED = (  # what torch.load raises on bytes that are no weights
+    *(
+        RuntimeError,
+        EOFError,
+        IndexError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+    ),
+    struct.error,
+)
+
+
+def weights_file(path: Path) -> Path:
+    """Return a file of weights, or the one of the other form where only that is there.
+
+    A bundle's configuration names `models/model.pt`; `models/model.safetensors` takes its place.
+
+    Args:
+        path: as it is named.
+
+    Returns:
+        the path of a file of the same stem; `path` where there is neither.
+    """
+    if not path.exists():
+        for form in (PYTORCH, SAFETENSORS):
+            other = path.with_suffix(form)
+            if path.suffix in (PYTORCH, SAFETENSORS) and other.is_file():
+                return other
+    return path
+
+
+def write_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors atomically.
+
+    Args:
+        path: `.safetensors` is written where it ends so, else PyTorch's form.
+        state: tensors on the CPU, each the whole of its memory. A tensor of two names is written once; a
+            `.safetensors` file lists the names that it leaves out, as `safetensors.torch.save_model` does.
+    """
+    if path.suffix != SAFETENSORS:
+        write_atomically(path, lambda file: torch.save(dict(state), file))
+        return
+    kept: dict[Any, str] = {}
+    for name, tensor in state.items():
+        kept.setdefault(memory_of(tensor), name)
+    left_out = {name: kept[memory_of(tensor)] for name, tensor in state.items()}
+    notes = {name: own for name, own in left_out.items() if name != own} | {"format": "pt"}
+    with staging_folder(path) as folder:
+        safetensors.torch.save_file(
+            {name: state[name] for name in kept.values()}, folder / path.name, metadata=notes
+        )
+
+
+def read_state(path: Path, largest: int | None = None) -> Any:
+    """Load a file of tensors and plain values, refusing anything that could run code or take memory without end.
+
+    The file is looked through first: what it describes must be in it. Then PyTorch's file is read with
+    `weights_only=True`.
+
+    Args:
+        path: of a `.pt` or `.safetensors` file; its first bytes say which.
+        largest: bytes of a file that is read into memory. None maps the file into memory instead, so that a tensor
+            takes memory only once its values are used; a file of PyTorch before 1.6 is read all the same.
+
+    Raises:
+        SegpipeError: the file is missing, unreadable, cut short, too large, damaged, or holds other things than
+            tensors and plain values.
+    """
+    try:
+        if not path.exists():
+            raise UnreadWeightsError("no such weights", "train first, or name the file with --weights")
+        if not path.is_file():
+            raise UnreadWeightsError("is no regular file", "give a file of weights")
+        return _read(path, largest)
+    except UnreadWeightsError as error:
+        raise SegpipeError(f"{path}: {error}") from error
+    except OSError as error:
+        raise SegpipeError(
+            f"{path}: cannot be read ({error.strerror or error}); check path and permissions"
+        ) from error
+
+
+def _read(path: Path, largest: int | None) -> Any:
+    size = path.stat().st_size
+    if largest is not None and size > largest:
+        raise UnreadWeightsError(
+            f"has {size} bytes; at most {largest} are read, which is many times the size of the network",
+            "give the file that belongs to this network",
+        )
+    with path.open("rb") as file:
+        start = file.read(_LENGTH.size + 1)
+    if start[_LENGTH.size :] == b"{" and _LENGTH.unpack_from(start)[0] <= LARGEST_HEADER:
+        return _read_safetensors(path, size, _LENGTH.unpack_from(start)[0])
+    if path.suffix == SAFETENSORS:  # torch.load takes the name's word
+        raise UnreadWeightsError(
+            "is no safetensors file, or one whose header is too long; at most "
+            f"{LARGEST_HEADER} bytes are read",
+            "give another file, or name a PyTorch file .pt",
+        )
+    if start.startswith(ZIP):
+        check_archive(path)
+    else:
+        check_before_1_6(path)
+    try:
+        mapped = largest is None and start.startswith(ZIP)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise UnreadWeightsError(
+            f"holds more than tensors and plain values, so it is not loaded: {_first_line(error)}",
+            "save a plain state_dict instead",
+        ) from error
+    except _DAMAGED as error:
+        raise UnreadWeightsError(
+            f"cannot be read as PyTorch weights: {_first_line(error)}", "fetch or save it again"
+        ) from error
+
+
+def _read_safetensors(path: Path, size: int, header: int) -> dict[str, torch.Tensor]:
+    if _LENGTH.size + header > size:
+        raise UnreadWeightsError(
+            f"is cut short: its header has {header} bytes, the file {size}", "copy the file again"
+        )
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise UnreadWeightsError(
+            f"cannot be read as safetensors: {_first_line(error)}", "fetch or save it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["unexpected end of file"])[0][:200]
