@@ -12,7 +12,6 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 
 from segpipe.printable import is_hidden, printable
@@ -106,4 +105,4 @@ def _field(cell: Cell, number: str) -> str:
         return protected(cell)
     if cell is None or math.isnan(cell):
         return ""
-    return str(cell) if isinstance(cell, Integral) else format(cell, number)
+    return str(cell) if isinstance(cell, int) else format(cell, number)

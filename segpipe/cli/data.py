@@ -39,13 +39,19 @@ def fetch(
     manifest: ManifestArgument,
     dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where its files go.")],
     max_gb: Annotated[float, typer.Option(help="That a download, or what it unpacks to, may have.")] = 50.0,
+    max_hours: Annotated[float, typer.Option(help="That a download may take before it is run again.")] = 72.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that differ from the manifest's checksums.")
+    ] = False,
 ) -> None:
     """Download a data set that its manifest names by URL and SHA-256; run again, it goes on."""
     from segpipe.dataset import fetch as fetch_files
     from segpipe.dataset import load_manifest
 
     content = load_manifest(manifest)
-    written = fetch_files(content, dataset_dir, max_bytes=int(max_gb * 1e9))
+    written = fetch_files(
+        content, dataset_dir, max_bytes=int(max_gb * 1e9), max_hours=max_hours, overwrite=overwrite
+    )
     say(f"{dataset_dir}: {written} files written" if written else f"{dataset_dir}: all is there")
 
 

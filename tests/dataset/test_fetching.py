@@ -12,7 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from segpipe.dataset import Case, Download, Manifest, fetch, fetching, load_manifest, write_manifest
+from segpipe.dataset import (
+    Case,
+    Download,
+    Manifest,
+    downloading,
+    fetch,
+    fetching,
+    load_manifest,
+    write_manifest,
+)
 from segpipe.errors import SegpipeError
 
 FILES = {"imagesTr/a.nii": b"image of a" * 5000, "labelsTr/a.nii": b"labels of a" * 3000}
@@ -26,7 +35,7 @@ def sha256(content):
 @pytest.fixture
 def server(monkeypatch):
     """A server of `files`; `break_after` closes a connection after so many bytes, `ranges` are those asked for."""
-    monkeypatch.setattr(fetching, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(downloading, "_PAUSE_S", 0.0)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -126,12 +135,56 @@ def test_the_listed_files_come_and_no_others(server, tmp_path, pack, name):
     assert len(server.ranges) == asked
 
 
-def test_what_is_damaged_comes_again(server, tmp_path):
+def test_a_file_that_somebody_changed_is_replaced_only_on_demand(server, tmp_path):
     manifest = manifest_of(server, tar_of(FILES))
     fetch(manifest, tmp_path, max_bytes=LIMIT)
-    (tmp_path / "imagesTr" / "a.nii").write_bytes(b"cut")
+    changed = tmp_path / "imagesTr" / "a.nii"
+    changed.write_bytes(b"corrected")
+    asked = len(server.ranges)
 
-    assert fetch(manifest, tmp_path, max_bytes=LIMIT) == 1
+    with pytest.raises(
+        SegpipeError, match=r"1 file there with another checksum .*imagesTr/a\.nii; .*--overwrite"
+    ):
+        fetch(manifest, tmp_path, max_bytes=LIMIT)
+    assert (changed.read_bytes(), len(server.ranges)) == (b"corrected", asked)
+
+    assert fetch(manifest, tmp_path, max_bytes=LIMIT, overwrite=True) == 1
+    assert there(tmp_path) == FILES
+
+
+def test_a_file_that_somebody_made_during_the_download_stays(server, tmp_path, monkeypatch):
+    manifest = manifest_of(server, tar_of(FILES))
+    download_file = fetching.download_file
+
+    def meanwhile(*arguments, **options):
+        download_file(*arguments, **options)
+        (tmp_path / "labelsTr").mkdir()
+        (tmp_path / "labelsTr" / "a.nii").write_bytes(b"drawn")
+
+    monkeypatch.setattr(fetching, "download_file", meanwhile)
+
+    with pytest.raises(SegpipeError, match=r"1 file there with another checksum .*labelsTr/a\.nii"):
+        fetch(manifest, tmp_path, max_bytes=LIMIT)
+
+    assert (tmp_path / "labelsTr" / "a.nii").read_bytes() == b"drawn"
+
+
+def test_a_link_of_that_name_that_leads_nowhere_stays(server, tmp_path):
+    manifest = manifest_of(server, tar_of(FILES))
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "imagesTr" / "a.nii").symlink_to("/nowhere")
+
+    with pytest.raises(SegpipeError, match=r"imagesTr/a\.nii"):
+        fetch(manifest, tmp_path, max_bytes=LIMIT)
+
+
+def test_a_download_of_before_that_was_changed_comes_again(server, tmp_path):
+    manifest = manifest_of(server, tar_of(FILES))
+    kept = tmp_path / ".segpipe-downloads" / f"{manifest.downloads[0].sha256[:16]}-set.tar.gz"
+    kept.parent.mkdir()
+    kept.write_bytes(tar_of({**FILES, "imagesTr/a.nii": b"poisoned"}))
+
+    fetch(manifest, tmp_path, max_bytes=LIMIT)
 
     assert there(tmp_path) == FILES
 
@@ -172,7 +225,7 @@ def test_a_later_call_goes_on_too(server, tmp_path, monkeypatch):
     content = tar_of(FILES, "w")
     manifest = manifest_of(server, content)
     server.break_after = 30_000
-    monkeypatch.setattr(fetching, "_ATTEMPTS", 0)  # nobody waits
+    monkeypatch.setattr(downloading, "_ATTEMPTS", 0)  # nobody waits
     with pytest.raises(SegpipeError, match="run the same command again, it goes on from here"):
         fetch(manifest, tmp_path, max_bytes=LIMIT)
     server.break_after = 0
@@ -187,7 +240,7 @@ def test_a_server_without_ranges_sends_all_again(server, tmp_path, monkeypatch):
     content = tar_of(FILES, "w")
     manifest = manifest_of(server, content)
     server.break_after, server.resumes = 30_000, False
-    monkeypatch.setattr(fetching, "_ATTEMPTS", 0)
+    monkeypatch.setattr(downloading, "_ATTEMPTS", 0)
     with pytest.raises(SegpipeError, match="cannot be downloaded"):
         fetch(manifest, tmp_path, max_bytes=LIMIT)
     server.break_after = 0
@@ -198,7 +251,7 @@ def test_a_server_without_ranges_sends_all_again(server, tmp_path, monkeypatch):
 
 
 def test_nobody_answers(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetching, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(downloading, "_PAUSE_S", 0.0)
     download = Download("http://127.0.0.1:9/set.tar", "ab" * 32)
     manifest = Manifest(
         "set", ("CT",), {0: "a", 1: "b"}, (Case("a", ("a.nii",), "b.nii"),), downloads=(download,)

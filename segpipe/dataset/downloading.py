@@ -1,0 +1,285 @@
+"""One file from a server: resumed after every interruption, bounded in size and time, compared with its checksum."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from segpipe.dataset.manifest import Download
+from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256, sync
+from segpipe.printable import printable
+
+_CHUNK = 1 << 14  # what is lost of a connection that ends
+_ATTEMPTS = 5  # in a row, with little more each time
+_PAUSE_S = 1.0
+_TIMEOUT_S = 60.0  # without a byte
+_WINDOW_S = 60.0
+_LEAST_BYTES_PER_S = 1000.0  # over a window
+_LONGEST_NUMBER = 18  # digits of a length
+_UNFINISHED = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    ConnectionError,
+    TimeoutError,
+)
+Advance = Callable[[int], object]
+
+
+def download_file(download: Download, target: Path, *, max_bytes: int, max_hours: float) -> None:
+    """Download a file, going on after every interruption, also of an earlier call.
+
+    Args:
+        download: URL and SHA-256.
+        target: path of the finished file; beside it lies what has come of it so far.
+        max_bytes: of the file.
+        max_hours: of this call. A server that sends less than 1 kB a second, over a minute, ends it sooner.
+
+    Raises:
+        SegpipeError: the server cannot be reached, answers with an error, leads to another protocol, is too slow, or
+            sends something else or more.
+    """
+    partial = target.with_name(f"{target.name}.part")
+    if target.is_file() and file_sha256(target) == download.sha256:
+        return
+    pace = _Pace(download.url, max_hours)
+    little = 0
+    with _bar(download.url) as (grow, total):
+        while True:
+            before = _size(partial)
+            grow(before)
+            try:
+                done = _receive(download.url, partial, max_bytes, pace, grow, total)
+            except _UNFINISHED as error:
+                done, reason = False, str(getattr(error, "reason", error) or type(error).__name__)
+            else:
+                reason = "the connection closed before all had come"
+            if done:
+                break
+            little = 0 if _size(partial) - before >= _LEAST_BYTES_PER_S * _WINDOW_S else little + 1
+            if little >= _ATTEMPTS:
+                raise SegpipeError(
+                    f"{download.url}: cannot be downloaded: {reason}; run the same command again, it goes on from here"
+                )
+            time.sleep(_PAUSE_S * little)
+    sync(partial)
+    found = file_sha256(partial)
+    if found != download.sha256:
+        partial.unlink()
+        raise SegpipeError(
+            f"{download.url}: SHA-256 is {found[:12]}..., the manifest says {download.sha256[:12]}...: the server "
+            "sends something else, or it was changed on the way; nothing of it was unpacked"
+        )
+    partial.replace(target)
+
+
+def require_size(what: str, size: int, max_bytes: int) -> None:
+    """Refuse what is larger than a download, or what it unpacks to, may be.
+
+    Args:
+        what: the beginning of the message.
+        size: bytes so far.
+        max_bytes: that are allowed.
+
+    Raises:
+        SegpipeError: with the bound, and the option that raises it.
+    """
+    if size > max_bytes:
+        raise SegpipeError(
+            f"{what}: has more than {max_bytes / 1e9:.3g} GB; if that is right, allow more with --max-gb"
+        )
+
+
+class _Pace:
+    """How fast a download comes: counts the bytes of a connection, and ends one that would take for ever."""
+
+    def __init__(self, url: str, max_hours: float) -> None:
+        self._url, self._max_hours = url, max_hours
+        self._end = time.monotonic() + 3600 * max_hours
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a connection; the time until its first byte is bounded by its timeout."""
+        self._since: float | None = None
+        self._bytes = 0
+
+    def count(self, size: int) -> None:
+        """Count bytes that came.
+
+        Raises:
+            SegpipeError: they come too slowly, or the time is over.
+        """
+        now = time.monotonic()
+        if now > self._end:
+            raise SegpipeError(
+                f"{self._url}: takes longer than {self._max_hours:g} h; run the same command again, it goes on from "
+                "here, or allow more with --max-hours"
+            )
+        if self._since is None:
+            self._since = now
+        self._bytes += size
+        if now - self._since >= _WINDOW_S:
+            rate = self._bytes / (now - self._since)
+            if rate < _LEAST_BYTES_PER_S:
+                raise SegpipeError(
+                    f"{self._url}: the server sends {rate:.3g} bytes a second, must be at least "
+                    f"{_LEAST_BYTES_PER_S:g}; run the same command again later, it goes on from here"
+                )
+            self._since, self._bytes = now, 0
+
+
+class _CountedSocket(io.RawIOBase):
+    """What a socket gives, counted."""
+
+    def __init__(self, raw: io.RawIOBase, pace: _Pace) -> None:
+        self._raw, self._pace = raw, pace
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read once."""
+        size = self._raw.readinto(buffer)
+        self._pace.count(size or 0)
+        return size
+
+    def close(self) -> None:
+        """Close the socket's side, too."""
+        self._raw.close()
+        super().close()
+
+
+def _opener(pace: _Pace) -> urllib.request.OpenerDirector:
+    """Return what opens http and https, and nothing else: every byte, also of headers, is counted."""
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            pace.begin()
+            self.fp = io.BufferedReader(_CountedSocket(self.fp.detach(), pace))
+
+    class Connection(http.client.HTTPConnection):
+        response_class = Response
+
+    class SecureConnection(http.client.HTTPSConnection):
+        response_class = Response
+
+    class Plain(urllib.request.HTTPHandler):
+        def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Connection, request)
+
+    class Secure(urllib.request.HTTPSHandler):
+        def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(SecureConnection, request)
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        Plain(),
+        Secure(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        _Redirects(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another address, of http and https alone."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the request of the other address."""
+        fp.close()  # urllib would read the page that comes with it, however long it is
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            raise SegpipeError(
+                f"{req.full_url}: the server leads to {newurl}, must be http or https; look whether the data set has "
+                "moved"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _receive(url: str, partial: Path, max_bytes: int, pace: _Pace, grow: Advance, total: Advance) -> bool:
+    """Append what a server still has to send; return whether that was all."""
+    have = _size(partial)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-", "User-Agent": "segpipe"})  # noqa: S310
+    try:
+        response = _opener(pace).open(request, timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            return True  # all was there; the checksum says whether it is
+        if error.code >= http.client.INTERNAL_SERVER_ERROR:
+            raise
+        raise SegpipeError(
+            f"{url}: the server answers {error.code} {error.reason}; look whether the data set has moved"
+        ) from error
+    with response:
+        resumed = response.status == http.client.PARTIAL_CONTENT
+        begins = _first_byte(response.headers.get("Content-Range", "")) if resumed else 0
+        if begins not in (0, have):
+            raise SegpipeError(
+                f"{url}: the server sends bytes from {begins} on, {have} were asked for; try again later"
+            )
+        length = _number(response.headers.get("Content-Length", ""))
+        whole = None if length is None else begins + length
+        if whole is not None:
+            total(whole)
+            require_size(url, whole, max_bytes)
+            _require_space(url, whole - begins, partial.parent)
+        size = begins
+        with partial.open("ab" if begins else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                size += len(chunk)
+                require_size(url, size, max_bytes)
+                file.write(chunk)
+                grow(size)
+    return whole is None or size >= whole
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _first_byte(content_range: str) -> int:
+    """Return where `bytes 100-199/200` begins."""
+    return _number(content_range.removeprefix("bytes ").partition("-")[0]) or 0
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else None
+
+
+def _require_space(url: str, size: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise SegpipeError(
+            f"{url}: {size / 1e9:.3g} GB are to come, {free / 1e9:.3g} GB are free in {folder}; choose another folder"
+        )
+
+
+@contextmanager
+def _bar(url: str) -> Iterator[tuple[Advance, Advance]]:
+    """Show how far a download is, on stderr where that is a terminal."""
+    console = Console(stderr=True)
+    columns: tuple[Any, ...] = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(printable(PurePosixPath(url).name), total=None)
+        yield (lambda size: bar.update(task, completed=size)), (lambda size: bar.update(task, total=size))
