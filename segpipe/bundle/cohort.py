@@ -185,9 +185,10 @@ class CohortRun:
         since = time.perf_counter()
         require_text(scan)
         found = stamps(scan)
+        before = self.ledger.entries.get(scan.name)
+        header = self._header(scan) if before is None else None  # a header of TB is refused before TB are hashed
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
-        before = self.ledger.entries.get(scan.name)
         if before is not None and todo is ToDo.NOTHING:
             outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
             path = self.folder / label_map_name(scan, self.options)
@@ -197,8 +198,7 @@ class CohortRun:
         if before is not None and todo is ToDo.KEEP:
             return self._keep(scan, before)
         series_uid = self.options.series_uid if scan.path.is_dir() else None
-        header = read_header(scan.path, series_uid)
-        self.bundle.takes.check(header)
+        header = header or self._header(scan)
         for file in left_out_beside(header, series_uid):
             self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
             self.left_out.append(f"{scan.name}/{file.path.name}")
@@ -214,6 +214,12 @@ class CohortRun:
         else:
             image, measures = self.segmenter.prepared(loaded, grid)
         return _Prepared(scan, sha256, header, grid, grey, image, measures, time.perf_counter() - since)
+
+    def _header(self, scan: Scan) -> VolumeHeader:
+        """Read the header of a scan, and refuse a scan that the bundle does not take."""
+        header = read_header(scan.path, self.options.series_uid if scan.path.is_dir() else None)
+        self.bundle.takes.check(header)
+        return header
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Leave a label map that was corrected by hand, and measure it anew."""

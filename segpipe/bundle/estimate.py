@@ -59,6 +59,7 @@ def estimate(
     overrides: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     options: PredictOptions | None = None,
+    trust: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> list[Estimate]:
     """Say what `predict` would do with these arguments, writing nothing.
@@ -85,6 +86,7 @@ def estimate(
         overrides=overrides,
         device=device,
         series_uid=options.series_uid,
+        trust=trust,
     )
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)

@@ -51,6 +51,7 @@ class EvaluateOptions:
         checksums: compare files with the manifest's SHA-256.
         tolerance_mm: of the surface Dice.
         card: write the results into the bundle.
+        trust: run the bundle whatever `segpipe audit` finds.
     """
 
     split: str = "test"
@@ -64,6 +65,7 @@ class EvaluateOptions:
     checksums: bool = True
     tolerance_mm: float = 1.0
     card: bool = False
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def evaluate(
         configs=options.configs,
         overrides=options.overrides,
         device=options.device,
+        trust=options.trust,
     )
     labelled, reasons = _labelled(described, part)
     reports = examine_cases(labelled, folder, described, opened.labels, checksums=options.checksums)

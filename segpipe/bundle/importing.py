@@ -17,7 +17,7 @@ _AT_START = {
     "sitecustomize",
     "usercustomize",
 }  # which Python imports before anything else, where it finds them
-_SUFFIXES = (
+MODULE_SUFFIXES = (
     *importlib.machinery.SOURCE_SUFFIXES,
     *importlib.machinery.BYTECODE_SUFFIXES,
     *importlib.machinery.EXTENSION_SUFFIXES,
@@ -73,13 +73,13 @@ def own_modules(root: Path) -> dict[str, Path]:
     """
     found = {}
     for path in sorted(root.iterdir()) if root.is_dir() else ():
-        suffix = next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), None)
+        suffix = next((suffix for suffix in MODULE_SUFFIXES if path.name.endswith(suffix)), None)
         if suffix is not None and path.is_file():
             found[path.name.removesuffix(suffix).partition(".")[0]] = path
         elif (
             path.is_dir()
             and path.name.isidentifier()
-            and any(inner.name.endswith(_SUFFIXES) for inner in path.rglob("*"))
+            and any(inner.name.endswith(MODULE_SUFFIXES) for inner in path.rglob("*"))
         ):
             found.setdefault(path.name, path)
     return found

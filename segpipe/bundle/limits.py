@@ -31,6 +31,7 @@ def write_limits(
     configs: Sequence[str | Path] = (),
     overrides: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
+    trust: bool = False,
     checksums: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> Path:
@@ -47,6 +48,7 @@ def write_limits(
         configs: configuration files of the bundle, the later overriding; default: inference.
         overrides: id -> value of the configuration.
         device: cpu, cuda or cuda:N; default: the configuration's.
+        trust: run the bundle whatever `segpipe audit` finds.
         checksums: compare every file with the manifest's SHA-256.
         report: is told what is done otherwise than asked.
 
@@ -59,7 +61,13 @@ def write_limits(
             be written in.
     """
     opened = open_bundle(
-        bundle, weights=weights, configs=configs, overrides=overrides, device=device, limited=False
+        bundle,
+        weights=weights,
+        configs=configs,
+        overrides=overrides,
+        device=device,
+        limited=False,
+        trust=trust,
     )
     target = limits_path(opened.weights, opened.weights_sha256)
     require_writable(target.parent)

@@ -12,19 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
 
 from segpipe import __version__
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check import configuration_findings
-from segpipe.bundle.checks.finding import hint, nearest
-from segpipe.bundle.checks.parsing import merged_files
 from segpipe.bundle.checks.reading import configuration_files
-from segpipe.bundle.checks.references import sub_items
-from segpipe.bundle.importing import importing_from
-from segpipe.bundle.metadata import read_metadata
+from segpipe.bundle.gate import Admitted, admitted
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.weights import load_members
@@ -115,6 +111,7 @@ def open_bundle(
     device: torch.device | str | None = None,
     series_uid: str | None = None,
     limited: bool = True,
+    trust: bool = False,
 ) -> OpenBundle:
     """Read a bundle's configuration, make its objects and load its weights.
 
@@ -127,16 +124,19 @@ def open_bundle(
         device: to compute on; default: the configuration's.
         series_uid: which DICOM series of folders that hold several.
         limited: whether the limits of the weights are wanted.
+        trust: run the bundle whatever `segpipe audit` finds.
 
     Raises:
-        SegpipeError: not a bundle, an id is missing or cannot be made, the chain has no step that loads, or the weights
-            are missing, unreadable or of something else.
+        SegpipeError: not a bundle, or one that could run code and that the user has not trusted; an id is missing or
+            cannot be made, the chain has no step that loads, or the weights are missing, unreadable or of something
+            else.
     """
     root = Path(root).resolve()  # MONAI would evaluate a relative path that begins with $
     files = _configuration_files(root, configs)
-    with importing_from(root):
-        parser = _parser(root, files, {**(overrides or {}), **({"device": str(device)} if device else {})})
-        return _opened(root, parser, weights, series_uid, limited=limited)
+    given = {**(overrides or {}), **({"device": str(device)} if device else {})}
+    with admitted(root, files, given, trust=trust) as bundle:
+        _require_needed(root, bundle.parser)
+        return _opened(root, bundle, weights, series_uid, limited=limited)
 
 
 def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:
@@ -145,18 +145,7 @@ def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path
     return configuration_files(root, configs, _CONFIGURATIONS)
 
 
-def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> ConfigParser:
-    parser = ConfigParser()
-    try:
-        parser.read_config(merged_files(files))
-        parser.read_meta(read_metadata(root / "configs" / "metadata.json"))
-    except SegpipeError as error:
-        raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
-    for name in overrides:
-        if name not in parser and name != "device":  # which is segpipe's to choose
-            meant = nearest(ReferenceResolver.normalize_id(name), sub_items(parser.get()))
-            raise SegpipeError(f"{root}: its configuration has no {name} to set{hint(meant)}")
-    parser.update({"bundle_root": str(root), **overrides})
+def _require_needed(root: Path, parser: ConfigParser) -> None:
     needed = [*NEEDED, "labels", "identity"] if _is_ours(parser) else NEEDED
     missing = [name for name in needed if name not in parser]
     if missing:
@@ -167,7 +156,6 @@ def _parser(root: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> 
         findings = configuration_findings(parser)
         if findings:
             raise SegpipeError(f"{root}: {'; '.join(findings)}")
-    return parser
 
 
 def _is_ours(parser: ConfigParser) -> bool:
@@ -176,12 +164,13 @@ def _is_ours(parser: ConfigParser) -> bool:
 
 def _opened(
     root: Path,
-    parser: ConfigParser,
+    bundle: Admitted,
     weights: Sequence[str | Path],
     series_uid: str | None,
     *,
     limited: bool,
 ) -> OpenBundle:
+    parser = bundle.parser
     metadata = parser.get(parser.meta_key)
     ours = _is_ours(parser)
     labels = _made(root, parser, "labels") if ours else _foreign_labels(root, metadata)
@@ -205,9 +194,7 @@ def _opened(
         "metadata": metadata.get("network_data_format"),
         "labels": labels.rows(),
         "weights": list(hashes),
-        "modules": {
-            path.relative_to(root).as_posix(): file_sha256(path) for path in sorted(root.rglob("*.py"))
-        },
+        "modules": _modules(bundle),
         "series_uid": series_uid,
         "versions": {"segpipe": __version__, "monai": importlib.metadata.version("monai")},
     }
@@ -230,6 +217,14 @@ def _opened(
         weights_sha256=hashes,
         limits=_limits(paths, hashes) if limited else None,
     )
+
+
+def _modules(bundle: Admitted) -> dict[str, str]:
+    """Return the bundle's own modules with their hashes."""
+    folder = bundle.modules
+    if folder is None:
+        return {}
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*.py"))}
 
 
 def _made(root: Path, parser: ConfigParser, name: str) -> Any:

@@ -34,6 +34,7 @@ def predict(
     overrides: Mapping[str, Any] | None = None,
     device: torch.device | str | None = None,
     options: PredictOptions | None = None,
+    trust: bool = False,
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Prediction]:
@@ -54,6 +55,7 @@ def predict(
         overrides: id -> value of the configuration.
         device: cpu, cuda or cuda:N; default: the configuration's.
         options: how.
+        trust: run the bundle whatever `segpipe audit` finds; default: only what the user has trusted.
         watch: called with each scan's outcome, how many there are so far and in all.
         report: called with what is done otherwise than asked, such as smaller batches for want of memory.
 
@@ -78,6 +80,7 @@ def predict(
             overrides=overrides,
             device=device,
             series_uid=options.series_uid,
+            trust=trust,
         ),
         folder,
         options,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from monai.bundle import ConfigParser
 
-from segpipe.bundle.metadata import read_metadata
+from segpipe.bundle.gate import admitted
 from segpipe.bundle.running import resolved_components
 from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table
@@ -17,7 +16,13 @@ from segpipe.plausibility import limits_path
 
 
 def promote(
-    weights: Path, bundle: Path, *, half: bool = True, replace: bool = False, safetensors: bool = False
+    weights: Path,
+    bundle: Path,
+    *,
+    half: bool = True,
+    replace: bool = False,
+    safetensors: bool = False,
+    trust: bool = False,
 ) -> Path:
     """Copy a run's weights into a bundle, after checking that they are of its network, transforms and labels.
 
@@ -28,13 +33,15 @@ def promote(
         replace: overwrite weights that the bundle has, in either form: a bundle has one file.
         safetensors: write `models/model.safetensors`. segpipe takes it where a configuration names
             `models/model.pt`; other programs do not.
+        trust: run the bundle whatever `segpipe audit` finds.
 
     Returns:
         path of the written `models/model.pt` or `models/model.safetensors`. Limits of the weights that lay there go
             with them, see `segpipe.bundle.limits`.
 
     Raises:
-        SegpipeError: not a bundle, weights without a sidecar or of something else, or weights in the way.
+        SegpipeError: not a bundle, or one that could run code and that the user has not trusted; weights without a
+            sidecar or of something else, or weights in the way.
     """
     configuration, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
     for path in (configuration, metadata):
@@ -47,13 +54,11 @@ def promote(
     for path in (target, other):
         if path.exists() and not replace:
             raise SegpipeError(f"{path}: the bundle has weights; give --replace to overwrite them")
-    parser = ConfigParser()
-    parser.read_config(str(configuration))
-    parser.read_meta(read_metadata(metadata))
-    parser.update({"bundle_root": str(bundle.resolve())})
-    network = parser.get_parsed_content("network_def")
-    labels = load_label_table(metadata).rows()
-    identity = Identity.of(network, resolved_components(parser, "deterministic_transforms"), labels)
+    with admitted(bundle.resolve(), [configuration], trust=trust) as own:
+        network = own.parser.get_parsed_content("network_def")
+        labels = load_label_table(metadata).rows()
+        transforms = resolved_components(own.parser, "deterministic_transforms")
+    identity = Identity.of(network, transforms, labels)
     sidecar = load_weights(network, weights, identity)
     if sidecar is None:
         raise SegpipeError(

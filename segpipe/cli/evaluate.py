@@ -132,6 +132,14 @@ def evaluate(
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Run the bundle's own code this once; see `segpipe audit`.",
+            rich_help_panel=_BUNDLE,
+        ),
+    ] = False,
     device: Annotated[
         str | None,
         typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.", rich_help_panel=_BUNDLE),
@@ -192,6 +200,7 @@ def evaluate(
         "--weights": weights,
         "--config": config,
         "--set": override,
+        "--trust": trust,
         "--device": device,
         "--precision": precision,
         "--no-checksums": no_checksums,
@@ -214,6 +223,7 @@ def evaluate(
             "configs": config or (),
             "overrides": parse_overrides(override or (), "--set "),
             "device": device,
+            "trust": trust,
             "precision": precision or "auto",
             "checksums": not no_checksums,
             "tolerance_mm": tolerance_mm,

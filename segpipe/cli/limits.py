@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from segpipe.cli.check import Trust
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
@@ -34,6 +35,7 @@ def limits(
         typer.Option("--set", metavar="ID=VALUE", help="Override an id of the configuration."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.")] = None,
+    trust: Trust = False,
     checksums: Annotated[bool, typer.Option(help="Compare every file with the manifest's SHA-256.")] = True,
 ) -> None:
     """Measure the training cases, so that `segpipe predict` can warn of scans and results that are unlike them."""
@@ -49,6 +51,7 @@ def limits(
         configs=config or (),
         overrides=parse_overrides(override or (), "--set "),
         device=device,
+        trust=trust,
         checksums=checksums,
         report=lambda message: say(f"segpipe: {message}", err=True),
     )

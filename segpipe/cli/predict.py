@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segpipe.cli.check import Trust
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import print_table, say
@@ -47,6 +48,7 @@ def predict(
         list[str] | None,
         typer.Option("--set", metavar="ID=VALUE", help="Override an id of the configuration."),
     ] = None,
+    trust: Trust = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.")] = None,
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
@@ -113,6 +115,7 @@ def predict(
         "configs": config or (),
         "overrides": parse_overrides(override or (), "--set "),
         "device": device,
+        "trust": trust,
         "options": PredictOptions(
             precision=precision,
             batch_size=batch_size,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from segpipe.cli.check import Trust
 from segpipe.cli.printed import say
 
 
@@ -18,10 +19,13 @@ def promote(
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write models/model.safetensors in place of model.pt.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Copy a run's weights into a bundle's models/, once they are shown to fit it."""
     from segpipe.bundle.promote import promote as promote_weights
 
-    written = promote_weights(weights, bundle, half=half, replace=replace, safetensors=safetensors)
+    written = promote_weights(
+        weights, bundle, half=half, replace=replace, safetensors=safetensors, trust=trust
+    )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
     say(f"`segpipe limits {bundle} --manifest ...` measures its training cases, so that predict can warn")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.transforms import CastToTyped, Invertd, LoadImaged
 
-from segpipe.bundle.open import open_bundle
+from segpipe.bundle.open import open_bundle as open_audited
 from segpipe.errors import SegpipeError
 from segpipe.networks import Ensemble
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*nvImageCodec")  # said by any 
 
 OURS = sorted(path for path in (Path(__file__).parents[2] / "bundles").iterdir() if path.is_dir())
 HIPPOCAMPUS = next(path for path in OURS if path.name == "mri_hippocampus_unet")
+
+
+open_bundle = partial(open_audited, trust=True)  # test_gate.py is about which bundles are opened
 
 
 @pytest.fixture

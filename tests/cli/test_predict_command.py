@@ -344,24 +344,27 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
     chance = random.Random(20)
     shares = [chance.uniform(part, part + 1) / count for part in range(count)]
     chance.shuffle(shares)
-    killed, left = 0, []
+    left = []
 
     for number, share in enumerate(shares):
-        moment = share * duration
         folder = tmp_path / f"out_{number}"
-        process = start(scans, *options, folder=folder)
-        time.sleep(moment)
-        process.kill()
-        process.communicate()
-        killed += process.returncode == -signal.SIGKILL
+        for _ in range(5):  # the machine may be less busy than in the first run, so that prediction ends before
+            moment = share * duration
+            process = start(scans, *options, folder=folder)
+            time.sleep(moment)
+            process.kill()
+            process.communicate()
+            if process.returncode == -signal.SIGKILL:
+                break
+            duration = moment
+            shutil.rmtree(folder)
+        assert process.returncode == -signal.SIGKILL
         if folder.exists():
             require_whole(folder, clean)
         before = done(folder)
         written = {file: (folder / file).stat() for entry in before.values() for file in entry["files"]}
         left.append(len(before))
-        if process.returncode == 0:  # the machine is less busy than it was in the first run, or busier
-            duration = moment
-        elif not before and share > 0.5:
+        if not before and share > 0.5:  # or busier
             duration *= 1.5
 
         status, stdout, _ = finish(scans, *options, folder=folder)
@@ -377,7 +380,6 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
             assert (again.st_mtime_ns, again.st_ino) == (stat.st_mtime_ns, stat.st_ino)
         shutil.rmtree(folder)
 
-    assert killed >= count * 0.7
     assert len(set(left)) >= count / 5, left  # it was hit at work, and not only while it was starting
 
 
@@ -415,6 +417,7 @@ def test_a_second_process_is_refused_while_the_first_goes_on(start, finish, tmp_
     first = start(scans)
     wait_for(lambda: ledger(out), first)
     first.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, first.pid, os.WSTOPPED)  # the signal arrives some time later
     lines = len(ledger(out))
 
     second = finish(scans)

@@ -191,7 +191,9 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "TensorBoardImageHandler": _TENSORBOARD,
         "TensorBoardStatsHandler": _TENSORBOARD,
     },
-    "monai.engines": dict.fromkeys(("EnsembleEvaluator", "SupervisedEvaluator", "SupervisedTrainer"), _ENGINE),
+    "monai.engines": dict.fromkeys(
+        ("EnsembleEvaluator", "SupervisedEvaluator", "SupervisedTrainer"), _ENGINE
+    ),
     "monai.utils": dict.fromkeys(("set_determinism",), _PLAIN),
     "ignite.metrics": dict.fromkeys(("Accuracy",), _PLAIN),
     "torch": dict.fromkeys(("device",), _PLAIN),

@@ -42,11 +42,11 @@ class Components:
                 yield Finding(identifier, f"calls {quoted(name)}, which is not on the list of safe callables")
                 continue
             for key, value in component.items():
-                what = self._argument_problem(identifier, key, value, allowed)
+                what = self._argument_problem(key, value, allowed)
                 if what is not None:
                     yield Finding(f"{identifier}::{key}", f"is given to {target}: {what}")
 
-    def _argument_problem(self, identifier: str, key: Any, value: Any, allowed: Allowed) -> str | None:
+    def _argument_problem(self, key: Any, value: Any, allowed: Allowed) -> str | None:
         if key == "_mode_":
             return self._mode_problem(value, allowed)
         if key in ConfigComponent.non_arg_keys:

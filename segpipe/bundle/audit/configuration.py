@@ -38,9 +38,7 @@ def configuration_problems(
         *Components(settings, modules, folders).findings(),
     ]
     for finding in found:
-        if not any(
-            finding.identifier == name or finding.identifier.startswith(f"{name}::") for name in own
-        ):
+        if not any(finding.identifier == name or finding.identifier.startswith(f"{name}::") for name in own):
             yield finding
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import enum
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from segpipe.bundle.checks.modules import Modules
 from segpipe.bundle.checks.values import REFERENCES, Values, expression_tree, reference_of
 
 IMPORTED_BY_MONAI = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
-_IMPORTS = frozenset({"glob", "ignite", "json", "math", "monai", "numpy", "os", "pathlib", "segpipe", "torch"})
+_IMPORTS = frozenset(
+    {"glob", "ignite", "json", "math", "monai", "numpy", "os", "pathlib", "segpipe", "torch"}
+)
 """Packages whose modules may be imported; what an expression may use of them is another question."""
 
 _CALLS = frozenset(
@@ -62,9 +64,8 @@ _ATTRIBUTES = frozenset(
 )
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 _PLAIN_NODES = (
-    *(ast.Expression, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Subscript, ast.Slice, ast.IfExp),
-    *(ast.BoolOp, ast.Compare, ast.UnaryOp, ast.JoinedStr, ast.ListComp, ast.comprehension),
-    *(ast.expr_context, ast.boolop, ast.unaryop, ast.cmpop, ast.operator),
+    *(ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Slice, ast.IfExp, ast.BoolOp, ast.Compare, ast.UnaryOp),
+    *(ast.comprehension, ast.expr_context, ast.boolop, ast.unaryop, ast.cmpop),
 )
 _VARIABLES = frozenset({"LOCAL_RANK", "RANK", "WORLD_SIZE"})  # of os.environ, which torchrun sets
 _SWITCHES = frozenset({"benchmark", "deterministic", "enabled"})  # of torch.backends.cudnn
@@ -81,6 +82,17 @@ class Expressions:
     def __init__(self, settings: Mapping[str, Any], modules: Modules) -> None:
         self._modules, self._values, self._targets = modules, Values(settings), Targets(modules)
         self._names = dict(IMPORTED_BY_MONAI)
+        self._judges: dict[type[ast.AST], Callable[[Any, str, frozenset[str]], Iterator[str]]] = {
+            ast.Attribute: self._of_attribute,
+            ast.BinOp: self._of_binary,
+            ast.Call: self._of_call,
+            ast.Constant: self._of_constant,
+            ast.FormattedValue: self._of_formatted,
+            ast.JoinedStr: self._of_joined,
+            ast.ListComp: self._of_list,
+            ast.Name: self._of_name,
+            ast.Subscript: self._of_subscript,
+        }
 
     def note_import(self, text: str) -> str | None:
         """Note the name that an expression imports.
@@ -129,65 +141,66 @@ class Expressions:
         name = reference_of(node)
         if name is not None:
             yield from self._of_reference(name)
-            return
-        match node:
-            case ast.Constant(value=str() as text):
-                problem = text_problem(text, identifier)
-                if problem is not None:
-                    yield f"it {problem}"
-                return
-            case ast.Constant(value=value):
-                if not isinstance(value, int | float | None):
-                    yield f"it has the value {value!r}"
-                return
-            case ast.Subscript(value=ast.Attribute() as whole, slice=ast.Constant(value=key)) if (
-                key in _VARIABLES and self._dotted(whole, bound) == "os.environ"
-            ):
-                return
-            case ast.Name(id=name, ctx=ast.Load()):
-                if name not in bound and name not in ("int", "float", "bool"):
-                    yield from self._of_value(node)
-                return
-            case ast.Name(ctx=ast.Store()):
-                return
-            case ast.Attribute():
-                yield from self._of_attribute(node, identifier, bound)
-                return
-            case ast.Call():
-                yield from self._of_call(node, identifier, bound)
-                return
-            case ast.BinOp(op=how) if not isinstance(how, _OPERATORS):
-                yield f"it computes with {type(how).__name__}"
-                return
-            case ast.FormattedValue(format_spec=spec) if spec is not None:
-                yield "it formats a text"
-                return
-            case ast.comprehension(is_async=1):
-                yield "it waits for something"
-                return
-            case ast.BinOp(op=ast.Add(), left=left, right=ast.Constant(value=str() as text)):
-                yield from self._of(left, identifier, bound)
-                yield from self._of(ast.Constant(text.lstrip("/")), identifier, bound)  # what follows a folder
-                return
-            case ast.JoinedStr(values=[first, *others]):
-                yield from self._of(first, identifier, bound)
-                for part in others:
-                    if isinstance(part, ast.Constant):
-                        part = ast.Constant(str(part.value).lstrip("/"))
-                    yield from self._of(part, identifier, bound)
-                return
-            case ast.BinOp() | ast.FormattedValue():
-                pass
-            case _ if not isinstance(node, _PLAIN_NODES):
-                yield f"it has a {type(node).__name__}"
-                return
-        if isinstance(node, ast.ListComp):
-            names = _bound_names(node)
-            if names & {*self._names, *_BUILTINS, REFERENCES}:
-                yield f"it gives {', '.join(sorted(names))} another meaning"
-            bound |= names
+        elif type(node) in self._judges:
+            yield from self._judges[type(node)](node, identifier, bound)
+        elif isinstance(node, _PLAIN_NODES):
+            yield from self._of_parts(node, identifier, bound)
+        else:
+            yield f"it has a {type(node).__name__}"
+
+    def _of_parts(self, node: ast.AST, identifier: str, bound: frozenset[str]) -> Iterator[str]:
         for inner in ast.iter_child_nodes(node):
             yield from self._of(inner, identifier, bound)
+
+    def _of_constant(self, node: ast.Constant, identifier: str, _: frozenset[str]) -> Iterator[str]:
+        if isinstance(node.value, str):
+            problem = text_problem(node.value, identifier)
+            if problem is not None:
+                yield f"it {problem}"
+        elif not isinstance(node.value, int | float | None):
+            yield f"it has the value {node.value!r}"
+
+    def _of_name(self, node: ast.Name, _: str, bound: frozenset[str]) -> Iterator[str]:
+        if isinstance(node.ctx, ast.Load) and node.id not in {*bound, "int", "float", "bool"}:
+            yield from self._of_value(node)
+
+    def _of_binary(self, node: ast.BinOp, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        if not isinstance(node.op, _OPERATORS):
+            yield f"it computes with {type(node.op).__name__}"
+            return
+        right = _after_folder(node.right) if isinstance(node.op, ast.Add) else node.right
+        yield from self._of(node.left, identifier, bound)
+        yield from self._of(right, identifier, bound)
+
+    def _of_joined(self, node: ast.JoinedStr, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        for number, part in enumerate(node.values):
+            yield from self._of(_after_folder(part) if number else part, identifier, bound)
+
+    def _of_formatted(
+        self, node: ast.FormattedValue, identifier: str, bound: frozenset[str]
+    ) -> Iterator[str]:
+        if node.format_spec is not None:
+            yield "it formats a text"
+        yield from self._of(node.value, identifier, bound)
+
+    def _of_subscript(self, node: ast.Subscript, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        of_environment = self._dotted(node.value, bound) == "os.environ"
+        is_plain = isinstance(node.slice, ast.Constant) and node.slice.value in _VARIABLES
+        if not (of_environment and is_plain):
+            yield from self._of_parts(node, identifier, bound)
+
+    def _of_list(self, node: ast.ListComp, identifier: str, bound: frozenset[str]) -> Iterator[str]:
+        names = {
+            inner.id
+            for generator in node.generators
+            for inner in ast.walk(generator.target)
+            if isinstance(inner, ast.Name)
+        }
+        if names & {*self._names, *_BUILTINS, REFERENCES}:
+            yield f"it gives {', '.join(sorted(names))} another meaning"
+        if any(generator.is_async for generator in node.generators):
+            yield "it waits for something"
+        yield from self._of_parts(node, identifier, bound | names)
 
     def _of_reference(self, name: str) -> Iterator[str]:
         """A reference to an import is a module, of which any function can be called like a method."""
@@ -295,10 +308,8 @@ def is_import(text: str) -> bool:
     return bool(statements) and isinstance(statements[0], ast.Import | ast.ImportFrom)
 
 
-def _bound_names(node: ast.ListComp) -> frozenset[str]:
-    return frozenset(
-        inner.id
-        for generator in node.generators
-        for inner in ast.walk(generator.target)
-        if isinstance(inner, ast.Name)
-    )
+def _after_folder(node: ast.expr) -> ast.expr:
+    """Return a text that follows another without its leading `/`, which makes no absolute path there."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return ast.Constant(node.value.lstrip("/"))
+    return node

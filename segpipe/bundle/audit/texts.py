@@ -10,7 +10,9 @@ from pathlib import PurePosixPath, PureWindowsPath
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|\b(?i:data|file|javascript):")
 _ANYWHERE = ("dataset_dir", "manifest")  # ids of what is read as scans alone
-_FILES = frozenset({"csv", "gz", "jpg", "json", "log", "nii", "npy", "npz", "png", "pt", "pth", "tif", "ts", "txt", "yaml"})
+_FILES = frozenset(
+    {"csv", "gz", "jpg", "json", "log", "nii", "npy", "npz", "png", "pt", "pth", "tif", "ts", "txt", "yaml"}
+)
 _LONGEST = 80
 
 

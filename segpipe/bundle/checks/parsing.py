@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,25 @@ from segpipe.documents import (
 from segpipe.errors import SegpipeError
 
 
-def merged_files(files: Sequence[Path]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Merged:
+    """What several configuration files hold together.
+
+    Attributes:
+        values: merged, the later file overriding the earlier; macros that copy from another file are replaced.
+        reached: the other files that such macros copy from.
+    """
+
+    values: dict[str, Any]
+    reached: tuple[Path, ...]
+
+
+def merged_files(files: Sequence[Path], located: Callable[[Path], Path] = Path) -> Merged:
     """Return what MONAI makes of several files, the later overriding, each read once and within bounds.
+
+    Args:
+        files: of the configuration.
+        located: where the file lies that a macro names; default: where it says.
 
     Raises:
         SegpipeError: a file cannot be read, holds no ids, or what it copies from elsewhere is without end.
@@ -43,13 +62,52 @@ def merged_files(files: Sequence[Path]) -> dict[str, Any]:
                 raise SegpipeError(
                     f"{file}: {key!r} cannot be set: {error}; `segpipe check` says more"
                 ) from error
-    merged: dict[str, Any] = parser.get()
-    for _, text in strings(merged):
-        path = ConfigParser.split_path_id(text[1:])[0] if text.startswith("%") else ""
-        if path:
-            _own_content(Path(path))
-    _refuse_doubling(merged)
+    merged = without_file_macros(parser.get(), located)
+    _refuse_doubling(merged.values)
     return merged
+
+
+def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] = Path) -> Merged:
+    """Replace the macros that copy from another file, as MONAI does; each file is read once and within bounds.
+
+    Args:
+        values: of a configuration.
+        located: where the file lies that a macro names.
+
+    Raises:
+        SegpipeError: such a file cannot be read or has no such id, or what it holds is a macro again.
+    """
+    contents: dict[str, dict[str, Any]] = {}
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: replaced(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [replaced(item) for item in value]
+        path, name = _file_macro(value)
+        if not path:
+            return value
+        if path not in contents:
+            contents[path] = _own_content(located(Path(path)))
+        parser = ConfigParser(contents[path])
+        if name and name not in parser:
+            raise SegpipeError(f"{value}: there is no {written(name)} in {path}; correct the macro")
+        copied = copy.deepcopy(parser[name])
+        if any(_file_macro(text)[0] for _, text in strings(copied)):
+            raise SegpipeError(
+                f"{value}: what it copies from {path} is a macro itself; write the values there"
+            )
+        return copied
+
+    return Merged(replaced(values), tuple(Path(path) for path in contents))
+
+
+def _file_macro(value: Any) -> tuple[str, str]:
+    """Return the file and the id that a macro copies from; two empty texts of any other value."""
+    if not (isinstance(value, str) and value.startswith("%")):
+        return "", ""
+    path, name = ConfigParser.split_path_id(value[1:])
+    return (path, name) if path else ("", "")
 
 
 def _own_content(file: Path) -> dict[str, Any]:

@@ -1,0 +1,213 @@
+"""The one gate that a bundle's configuration passes before anything of it runs."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ReferenceResolver
+
+from segpipe.bundle.audit.configuration import configuration_problems
+from segpipe.bundle.checks.finding import Finding, hint, nearest
+from segpipe.bundle.checks.logging_conf import logging_problems
+from segpipe.bundle.checks.parsing import Merged, merged_files, without_file_macros
+from segpipe.bundle.checks.reading import read_configuration, shown_path
+from segpipe.bundle.checks.references import sub_items
+from segpipe.bundle.checks.values import Values
+from segpipe.bundle.consent import Copy, copied, is_trusted
+from segpipe.bundle.importing import importing_from, own_modules
+from segpipe.bundle.metadata import read_metadata
+from segpipe.errors import SegpipeError
+
+_MOST_SHOWN = 12
+_SET_BY_SEGPIPE = "device"  # an override that a configuration without the id ignores
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A bundle that may run.
+
+    Attributes:
+        parser: the configuration with its overrides and metadata; files that it copies from are read already.
+        modules: folder that its own modules are imported from; None where it needs none.
+    """
+
+    parser: ConfigParser
+    modules: Path | None
+
+
+@contextmanager
+def admitted(
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any] | None = None, *, trust: bool = False
+) -> Iterator[Admitted]:
+    """Let a bundle run that passes the audit, or that the user trusts; its modules can be imported inside the block.
+
+    What is judged is what runs: every file is read once. The files of a bundle that needs the user's consent are
+    copied first, and the copies are hashed and run.
+
+    Args:
+        root: the bundle's folder.
+        files: of its configuration.
+        overrides: id -> value. Values of the user's own are not judged; what they copy from files is.
+        trust: run it whatever the audit finds, this time.
+
+    Raises:
+        SegpipeError: the configuration cannot be read, has no id that is overridden, or may run what segpipe cannot
+            vouch for and the user has not trusted.
+    """
+    overrides = overrides or {}
+    merged = _merged(root, files, overrides)
+    parser = _parser(root, merged, root / "configs" / "metadata.json")
+    if not (found := [*_module_problems(root), *_configuration_problems(root, parser, merged)]):
+        yield Admitted(parser, None)
+        return
+    with copied(root, [*files, *merged.reached]) as own:
+        if not (trust or is_trusted(own)):
+            raise _refusal(root, files, _placed(root, files, overrides, found))
+        merged = _merged(root, files, overrides, own)
+        parser = _parser(root, merged, own.root / "configs" / "metadata.json")
+        with importing_from(own.root):
+            yield Admitted(parser, own.root if own_modules(own.root) else None)
+
+
+def audit(
+    root: Path,
+    files: Sequence[Path],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    logging_file: Path | None = None,
+) -> list[Finding]:
+    """Return what a bundle would run and segpipe cannot vouch for; nothing of it is run.
+
+    Args:
+        root: the bundle's folder.
+        files: of its configuration, the later overriding the earlier.
+        overrides: id -> value.
+        logging_file: the configuration of logging that a training reads; None for none.
+
+    Raises:
+        SegpipeError: the configuration cannot be read.
+    """
+    merged = _merged(root, files, overrides or {})
+    parser = _parser(root, merged, root / "configs" / "metadata.json")
+    found = [*_module_problems(root), *_configuration_problems(root, parser, merged)]
+    if logging_file is not None and logging_file.is_file():
+        output_dir = Values(parser.get()).of("@output_dir")
+        folder = Path(output_dir) if isinstance(output_dir, str) else None
+        for what, line in logging_problems(logging_file, folder):
+            found.append(Finding("", what, shown_path(logging_file, root), line))
+    return _placed(root, files, overrides or {}, found)
+
+
+@dataclass(frozen=True)
+class _Overridden:
+    """A configuration with its overrides.
+
+    Attributes:
+        values: merged, without macros that copy from files.
+        overrides: id -> value.
+        own: ids whose values are the user's.
+        reached: files that macros copy from.
+    """
+
+    values: dict[str, Any]
+    overrides: dict[str, Any]
+    own: tuple[str, ...]
+    reached: tuple[Path, ...]
+
+
+def _merged(
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], own: Copy | None = None
+) -> _Overridden:
+    def located(path: Path) -> Path:
+        return path if own is None else own.file(path, root)
+
+    try:
+        merged = merged_files([located(file) for file in files], located)
+        given: dict[str, Merged] = {
+            name: without_file_macros({name: value}, located) for name, value in overrides.items()
+        }
+    except SegpipeError as error:
+        raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
+    return _Overridden(
+        merged.values,
+        {name: one.values[name] for name, one in given.items()},
+        tuple(ReferenceResolver.normalize_id(name) for name, one in given.items() if not one.reached),
+        (*merged.reached, *(path for one in given.values() for path in one.reached)),
+    )
+
+
+def _parser(root: Path, merged: _Overridden, metadata: Path) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config(merged.values)
+    try:
+        parser.read_meta(read_metadata(metadata))
+    except SegpipeError as error:
+        raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
+    for name in merged.overrides:
+        if name not in parser and name != _SET_BY_SEGPIPE:
+            meant = nearest(ReferenceResolver.normalize_id(name), sub_items(parser.get()))
+            raise SegpipeError(f"{root}: its configuration has no {name} to set{hint(meant)}")
+    parser.update({"bundle_root": str(root.resolve()), **merged.overrides})
+    return parser
+
+
+def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[Finding]:
+    resolved = ConfigParser(copy.deepcopy(parser.get()))
+    try:
+        resolved.resolve_macro_and_relative_ids()
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise SegpipeError(f"{root}: a macro or a relative id refers to nothing: {error}") from error
+    own = {name: value for name, value in merged.overrides.items() if name in merged.own}
+    folders = [root, *(Path(path) for path in _texts(own.values()))]
+    return list(configuration_problems(resolved.get(), folders, [*merged.own, "bundle_root"]))
+
+
+def _texts(values: Any) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            yield from _texts(value)
+
+
+def _module_problems(root: Path) -> list[Finding]:
+    return [
+        Finding("", "can be imported as code", shown_path(path, root)) for path in own_modules(root).values()
+    ]
+
+
+def _placed(
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], found: Sequence[Finding]
+) -> list[Finding]:
+    """Add the file and line to each finding, which only its message needs."""
+    configuration = read_configuration(root, files, overrides)
+    placed = []
+    for finding in found:
+        file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
+        placed.append(Finding(finding.identifier, finding.what, file, line))
+    return list(dict.fromkeys(placed))
+
+
+def _refusal(root: Path, files: Sequence[Path], found: Sequence[Finding]) -> SegpipeError:
+    lines = [f"  {finding}" for finding in found[:_MOST_SHOWN]]
+    if len(found) > _MOST_SHOWN:
+        lines.append(f"  and {len(found) - _MOST_SHOWN} more; `segpipe audit` lists all")
+    beside = [file for file in files if not file.resolve().is_relative_to(root.resolve())]
+    command = shlex.join(["segpipe", "trust", str(root), *(f"--config={file}" for file in beside)])
+    return SegpipeError(
+        "\n".join(
+            [
+                f"{root}: nothing was run, since this bundle could run code that segpipe cannot vouch for:",
+                *lines,
+                "Read these places. If you trust the bundle, allow it until one of its files changes:",
+                f"  {command}",
+                "or give --trust for this run.",
+            ]
+        )
+    )
