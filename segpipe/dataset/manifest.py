@@ -9,7 +9,6 @@ case.
 from __future__ import annotations
 
 import difflib
-import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,19 +16,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import jsonschema
-
 from segpipe.dataset.manifest_checks import check_consistency
+from segpipe.dataset.manifest_schema import require_schema
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_text
 from segpipe.labels import Label, LabelTable, class_color, same_name
-from segpipe.names import name_problem, path_problem, text_problem
 
 Target = Literal["mask", "class", "findings"]
 
 SCHEMA_VERSION = 1
-_ERRORS_SHOWN = 10
-_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
 _TEXTS = ("description", "source", "reference", "licence", "citation", "patients", "checksums")
 
 
@@ -278,7 +273,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
             folder, a count that does not fit, folds for some cases only, and the like; one message that
             starts with `where` and names the place in the file.
     """
-    content = _follows_schema(content, where)
+    content = require_schema(content, where)
     plain_decathlon = "schema_version" not in content
     manifest = Manifest(
         name=content["name"],
@@ -321,29 +316,6 @@ def _shipped_path(name: str) -> Path:
     return _shipped_folder() / f"{name}.json"
 
 
-@functools.cache
-def _validator() -> jsonschema.Draft202012Validator:
-    schema = json.loads((Path(__file__).with_name("manifest.schema.json")).read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema)
-
-
-def _follows_schema(content: Any, where: str) -> dict[str, Any]:
-    errors = sorted(_validator().iter_errors(content), key=lambda error: list(map(str, error.absolute_path)))
-    if errors:
-        lines = [f"{error.json_path}: {_said(error)}" for error in errors[:_ERRORS_SHOWN]]
-        more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
-        raise SegpipeError(f"{where}: not a segpipe manifest or MSD dataset.json: {'; '.join(lines)}{more}")
-    return dict(content)
-
-
-def _said(error: jsonschema.ValidationError) -> str:
-    """Return what is wrong at a place; of a name that is refused the reason in words, not the pattern."""
-    name, reason = str(error.instance), None
-    if error.validator == "pattern":
-        reason = text_problem(name) or name_problem(name) or path_problem(name)
-    return f"{name!r} {reason}" if reason else error.message[:_MESSAGE_LENGTH]
-
-
 def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
     if isinstance(entry, str):
         entry = {"image": entry}
@@ -358,7 +330,7 @@ def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
         images=images,
         label=label,
         patient=entry.get("patient"),
-        fold=entry.get("fold"),
+        fold=int(entry["fold"]) if "fold" in entry else None,  # 1.0 is an integer in JSON Schema
         classes=tuple(entry.get("classes", ())),
         sha256={_plain_path(path): digest for path, digest in entry.get("sha256", {}).items()},
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name
 
 if TYPE_CHECKING:
@@ -28,16 +29,17 @@ def check_consistency(manifest: Manifest, where: str) -> None:
 
 
 def _check_labels(manifest: Manifest, where: str) -> None:
-    names = [same_name(name) for name in manifest.labels.values()]
-    for name in names:
-        if names.count(name) > 1:
-            raise SegpipeError(
-                f"{where}: $.labels: {name!r} stands under two values; every class needs a name of its own"
-            )
+    counts = Counter(same_name(name) for name in manifest.labels.values())
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise SegpipeError(
+            f"{where}: $.labels: {name!r} stands under two values; every class needs a name of its own"
+        )
 
 
 def _check_cases(manifest: Manifest, where: str) -> None:
     seen: set[str] = set()
+    known = {same_name(name) for name in manifest.labels.values()}
     for key, cases in (("training", manifest.training), ("test", manifest.test)):
         for position, case in enumerate(cases):
             place = f"{where}: $.{key}[{position}]: {case.case}"
@@ -46,7 +48,7 @@ def _check_cases(manifest: Manifest, where: str) -> None:
                 raise SegpipeError(f"{place}: this case id stands twice; every case needs an id of its own")
             seen.add(case.case.casefold())
             _check_paths(case, place)
-            _check_target(case, manifest, place, labelled=key == "training")
+            _check_target(case, manifest, known, place, labelled=key == "training")
     with_fold = sum(case.fold is not None for case in manifest.training)
     if with_fold not in (0, len(manifest.training)):
         raise SegpipeError(
@@ -65,37 +67,40 @@ def _check_paths(case: Case, place: str) -> None:
             )
     if case.label in case.images:
         raise SegpipeError(f"{place}: {case.label} is given as image and as label map; correct one path")
-    strangers = sorted(
-        path
-        for path in set(case.sha256) - set(case.files)
-        if not any(may_hold_voxels(path, f) for f in case.files)
-    )
+    folders = _headers_folders(case)
+    others = set(case.sha256) - set(case.files)
+    strangers = sorted(path for path in others if not _may_hold_voxels(path, folders))
     if strangers:
         raise SegpipeError(
-            f"{place}: sha256 names {', '.join(strangers)}, which is no file of this case "
-            f"({', '.join(case.files)}); correct the path"
+            f"{place}: sha256 names {shown(strangers)}, which is no file of this case "
+            f"({shown(case.files)}); correct the path"
         )
 
 
-def may_hold_voxels(path: str, header: str) -> bool:
+def _headers_folders(case: Case) -> set[PurePosixPath]:
+    return {PurePosixPath(file).parent for file in case.files if _is_mhd(file)}
+
+
+def _may_hold_voxels(path: str, folders: set[PurePosixPath]) -> bool:
     """Return whether a path can be the voxel file of a .mhd header: in or below its folder, and no header itself."""
-    if not header.lower().endswith(".mhd") or path.lower().endswith(".mhd"):
-        return False
-    return PurePosixPath(path).is_relative_to(PurePosixPath(header).parent)
+    return not _is_mhd(path) and not folders.isdisjoint(PurePosixPath(path).parents)
 
 
-def _check_target(case: Case, manifest: Manifest, place: str, *, labelled: bool) -> None:
+def _is_mhd(path: str) -> bool:
+    return path.lower().endswith(".mhd")
+
+
+def _check_target(case: Case, manifest: Manifest, known: set[str], place: str, *, labelled: bool) -> None:
     if len(case.images) not in (1, manifest.num_channels):
         raise SegpipeError(
             f"{place}: lists {len(case.images)} image files, but modality names "
             f"{manifest.num_channels} channel(s); list one file a channel, or one file with all of them"
         )
-    known = {same_name(name) for name in manifest.labels.values()}
     unknown = [name for name in case.classes if same_name(name) not in known]
     if unknown:
         raise SegpipeError(
-            f"{place}: classes {', '.join(unknown)} are not among the labels "
-            f"({', '.join(manifest.labels.values())}); correct one or the other"
+            f"{place}: classes {shown(unknown)} are not among the labels "
+            f"({shown(manifest.labels.values())}); correct one or the other"
         )
     if not labelled:
         return
@@ -112,10 +117,10 @@ def _check_target(case: Case, manifest: Manifest, place: str, *, labelled: bool)
 def _check_splits(manifest: Manifest, where: str) -> None:
     for name, split in manifest.splits.items():
         named = [*split.train, *split.validation, *split.test]
-        twice = sorted({case for case in named if named.count(case) > 1})
+        twice = sorted(case for case, count in Counter(named).items() if count > 1)
         if twice:
             raise SegpipeError(
-                f"{where}: $.splits.{name}: {', '.join(twice)} in more than one of train, validation and "
+                f"{where}: $.splits.{name}: {shown(twice)} in more than one of train, validation and "
                 "test; a case belongs to one"
             )
         known = {case.case for case in manifest.training}

@@ -15,14 +15,18 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from segpipe.csv_files import csv_text
+from segpipe.documents import DocumentError, parse_json
 from segpipe.errors import SegpipeError
 from segpipe.files import discard_remains, file_sha256, require_writable, sync, write_text
 from segpipe.inference.volumetry import ClassVolume
+from segpipe.regular_files import open_regular
 
 LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
 VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components", "warnings")
 NOT_COMPARED = "not compared with the training cases"
+_TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished")
+_SHOWN = 200  # characters of a reason, which may quote a line
 _LOCK_FILE = ".segpipe-lock"
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -96,15 +100,16 @@ class Ledger:
         self._lock = threading.Lock()
         if not self.path.exists():
             return
-        content = self.path.read_bytes()
+        with open_regular(self.path) as file:
+            content = file.read()
         whole = content.rpartition(b"\n")[0]  # a process may have been killed in the middle of a line
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                entry = _entry(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+                entry = _entry(parse_json(line.decode(), finite=True))
+            except (ValueError, TypeError, KeyError, DocumentError) as error:
                 raise SegpipeError(
-                    f"{self.path}: line {number} is none of segpipe's ({error}); restore the file, or choose another "
-                    "output folder"
+                    f"{self.path}: line {number} is none of segpipe's ({str(error)[:_SHOWN]}); restore the "
+                    "file, or choose another output folder"
                 ) from error
             self.entries[entry.case] = entry
 
@@ -151,13 +156,41 @@ def _cut_broken_line(descriptor: int, path: Path) -> None:
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
+    """Return an entry of what a line holds.
+
+    Raises:
+        TypeError, ValueError, KeyError: it is no entry. A file that it names lies elsewhere than below the folder.
+    """
     volumes = tuple(ClassVolume(**volume) for volume in row["volumes"])
     own = {
         "state": State(row["state"]),
         "volumes": volumes,
         "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
     }
-    return Entry(**{**row, **own})
+    entry = Entry(**{**row, **own})
+    for name in _TEXTS:
+        _require(name, getattr(entry, name), str)
+    _require("seconds", entry.seconds, int, float)
+    for warning in entry.warnings or ():
+        _require("warnings", warning, str)
+    for volume in volumes:
+        _require("label", volume.label, str)
+        _require("voxels", volume.voxels, int)
+        _require("components", volume.components, int)
+        if volume.millilitres is not None:
+            _require("millilitres", volume.millilitres, int, float)
+    for name in ("files", "replaced", "corrected"):
+        _require(name, getattr(entry, name), dict)
+        for path, sha256 in getattr(entry, name).items():
+            _require(name, sha256, str)
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe removes what it wrote
+                raise ValueError(f"{name} has {path}, which is not below the folder")
+    return entry
+
+
+def _require(name: str, value: Any, *types: type) -> None:
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r:.40}")
 
 
 @contextmanager
