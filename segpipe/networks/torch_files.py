@@ -124,21 +124,19 @@ def _followed(pickle: BinaryIO) -> tuple[object, Mapping[str, Storage]]:
 
 
 def _storages(file: BinaryIO, records: Mapping[str, zipfile.ZipInfo]) -> Mapping[str, Storage]:
-    if "constants.pkl" in records:
-        raise UnreadWeightsError(
-            "is a TorchScript archive, which holds code", "give the state_dict of its network"
-        )
     for name, record in records.items():
-        if not name.startswith("data/") and record.file_size > LARGEST_PICKLE:
+        if name.startswith("data/"):
+            continue
+        if record.file_size > LARGEST_PICKLE:
             raise UnreadWeightsError(
                 f"its record {shortened(name)} has {record.file_size} bytes; at most {LARGEST_PICKLE} are read",
                 _SAVE_AGAIN,
             )
+        _require_checksum(file, record)
     if "data.pkl" not in records:
         raise UnreadWeightsError(
             "is a zip archive without data.pkl, so it was not written by torch.save", _SAVE_AGAIN
         )
-    _require_checksum(file, records["data.pkl"])
     file.seek(_begin(file, records["data.pkl"]))
     return _followed(io.BytesIO(file.read(records["data.pkl"].file_size)))[1]
 
@@ -159,6 +157,10 @@ def _records(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     ):  # PyTorch finds either case
         raise UnreadWeightsError(
             "is a zip archive with records of one name, or outside its one folder", _SAVE_AGAIN
+        )
+    if "constants.pkl" in names:
+        raise UnreadWeightsError(
+            "is a TorchScript archive, which holds code", "give the state_dict of its network"
         )
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
@@ -181,13 +183,14 @@ def _directory_begin(file: BinaryIO) -> int:
     end = size - _END.size
     file.seek(max(0, size - _LONGEST_COMMENT - _END.size - _LOCATOR.size - _END_64.size))
     tail = file.read()
-    if b"PK\x05\x06" not in tail:
+    signed = tail.rfind(b"PK\x05\x06")
+    if signed < 0 or signed + _END.size > len(tail):
         raise UnreadWeightsError(
             f"cannot be read as PyTorch weights: it is cut short: the end of its archive is not in its {size} bytes",
             _COPY_AGAIN,
         )
-    signature, *_, length, begin, comment = _END.unpack_from(tail, len(tail) - _END.size)
-    if signature != b"PK\x05\x06" or comment:
+    *_, length, begin, comment = _END.unpack_from(tail, signed)
+    if signed + _END.size < len(tail) or comment:
         raise UnreadWeightsError("is a zip archive with a comment or other bytes behind its end", _SAVE_AGAIN)
     at = len(tail) - _END.size - _LOCATOR.size - _END_64.size
     if at >= 0 and tail.startswith(b"PK\x06\x07", at + _END_64.size):

@@ -16,6 +16,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import staging_folder, write_atomically
 from segpipe.networks.state_fit import memory_of
 from segpipe.networks.torch_files import ZIP, UnreadWeightsError, check_archive, check_before_1_6
+from segpipe.regular_files import require_regular
 
 PYTORCH, SAFETENSORS = ".pt", ".safetensors"
 LARGEST_HEADER = 2**24
@@ -96,8 +97,7 @@ def read_state(path: Path, largest: int | None = None) -> Any:
     try:
         if not path.exists():
             raise UnreadWeightsError("no such weights", "train first, or name the file with --weights")
-        if not path.is_file():
-            raise UnreadWeightsError("is no regular file", "give a file of weights")
+        require_regular(path)
         return _read(path, largest)
     except UnreadWeightsError as error:
         raise SegpipeError(f"{path}: {error}") from error

@@ -1,0 +1,240 @@
+"""The two forms of weights: the same tensors come back from either; hostile files take no memory."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from monai.networks.nets import DynUNet
+
+from segpipe.errors import SegpipeError
+from segpipe.networks import Identity, load_weights, save_weights, weights_file
+from segpipe.networks.weights_files import LARGEST_HEADER, read_state
+
+FORMS = [".pt", ".safetensors"]
+
+
+def dynunet(seed=0):
+    torch.manual_seed(seed)
+    return DynUNet(
+        spatial_dims=2, in_channels=1, out_channels=2, filters=[4, 8, 16], kernel_size=[3, 3, 3],
+        strides=[1, 2, 2], upsample_kernel_size=[2, 2], deep_supervision=True, deep_supr_num=1,
+    )  # fmt: skip
+
+
+def saved(path, network=None, dtype=None):
+    network = network or dynunet()
+    save_weights(path, network, Identity.of(network, [], []), {"epoch": 3}, dtype)
+    return path
+
+
+def refusal(path, **kwargs):
+    with pytest.raises(SegpipeError) as raised:
+        read_state(path, **kwargs)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_weights_come_back_with_their_sidecar(tmp_path, form, dtype):
+    path = saved(tmp_path / f"model{form}", dtype=dtype)
+    there = dynunet(seed=1)
+
+    sidecar = load_weights(there, path, Identity.of(there, [], []))
+
+    assert sidecar.training == {"epoch": 3}
+    assert sorted(own.name for own in tmp_path.iterdir()) == ["model.json", f"model{form}"]
+    for name, tensor in dynunet().state_dict().items():
+        assert torch.equal(there.state_dict()[name], tensor.to(dtype or tensor.dtype).float()), name
+
+
+def test_safetensors_stores_a_tensor_of_two_names_once(tmp_path):
+    path = saved(tmp_path / "model.safetensors")
+
+    stored = safetensors.torch.load_file(path)
+    source = dynunet()
+    assert sum(tensor.numel() for tensor in stored.values()) == sum(
+        own.numel() for own in source.parameters()
+    )
+    assert len(stored) < len(source.state_dict())
+
+
+def test_safetensors_own_functions_read_what_is_written_and_are_read(tmp_path):
+    path = saved(tmp_path / "ours.safetensors")
+    there = dynunet(seed=1)
+    safetensors.torch.load_model(there, path)
+    assert torch.equal(there.input_block.conv1.conv.weight, dynunet().input_block.conv1.conv.weight)
+
+    safetensors.torch.save_model(dynunet(), str(tmp_path / "theirs.safetensors"))
+    again = dynunet(seed=1)
+    with pytest.warns(UserWarning, match="no sidecar"):
+        load_weights(again, tmp_path / "theirs.safetensors", Identity.of(again, [], []))
+    for name, tensor in dynunet().state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_the_other_form_takes_the_place_of_a_file_that_is_not_there(tmp_path):
+    named = tmp_path / "model.pt"
+    assert weights_file(named) == named
+
+    (tmp_path / "model.safetensors").touch()
+    assert weights_file(named) == tmp_path / "model.safetensors"
+    assert weights_file(tmp_path / "model.pth") == tmp_path / "model.pth"
+    assert weights_file(tmp_path / "other.pt") == tmp_path / "other.pt"
+
+    named.touch()
+    assert weights_file(named) == named
+
+
+def test_the_form_is_told_by_the_first_bytes(tmp_path):
+    path = saved(tmp_path / "model.safetensors")
+    path.rename(tmp_path / "model.pt")
+
+    assert (
+        read_state(tmp_path / "model.pt").keys() == safetensors.torch.load_file(tmp_path / "model.pt").keys()
+    )
+    torch.save(dynunet().state_dict(), path.with_suffix(".zip"))
+    path.with_suffix(".zip").rename(path)
+    assert "is no safetensors file" in refusal(path)
+
+
+def test_a_file_before_1_6_is_read(tmp_path):
+    torch.save({"a": torch.arange(3)}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+
+    assert read_state(tmp_path / "old.pth")["a"].tolist() == [0, 1, 2]
+
+
+def write_header(path, header, data=b""):
+    text = json.dumps(header).encode() if not isinstance(header, bytes) else header
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def entry(dtype="F32", shape=(1,), offsets=(0, 4)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+SAFETENSORS = {
+    "more than the file": {"a": entry(shape=(10**12,), offsets=(0, 4 * 10**12))},
+    "a shape that the bytes are not": {"a": entry(shape=(10**12,))},
+    "a product that overflows": {"a": entry(shape=(2**62, 2**62))},
+    "no shape of counts": {"a": entry(shape=(-1,))},
+    "a fraction": {"a": entry(shape=(0.5,))},
+    "an unknown dtype": {"a": entry("F99")},
+    "offsets turned round": {"a": entry(offsets=(4, 0))},
+    "two on the same bytes": {"a": entry(), "b": entry()},
+    "a hole": {"a": entry(offsets=(4, 8))},
+    "no offsets": {"a": {"dtype": "F32", "shape": [1]}},
+    "a list": [],
+    "brackets": b'{"a":' + b"[" * 10_000,
+    "no json": b"{",
+    "metadata of numbers": {"__metadata__": {"a": 1}, "a": entry()},
+    "no text": b"{\xff",
+}
+
+
+@pytest.mark.parametrize("kind", SAFETENSORS)
+def test_hostile_headers_have_one_message(tmp_path, kind):
+    path = write_header(tmp_path / "model.safetensors", SAFETENSORS[kind], bytes(4))
+
+    refusal(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, LARGEST_HEADER + 1, 10**12, 2**64 - 1])
+def test_the_length_of_a_header_is_bounded(tmp_path, length):
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", length) + b"{}" + bytes(100))
+
+    refusal(tmp_path / "model.safetensors")
+
+
+def test_cut_safetensors_are_refused(tmp_path):
+    content = saved(tmp_path / "model.safetensors").read_bytes()
+    for length in (0, 4, 8, 9, 100, len(content) - 1):
+        (tmp_path / "model.safetensors").write_bytes(content[:length])
+        refusal(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_no_regular_file_is_refused(tmp_path, form):
+    path = tmp_path / f"model{form}"
+    assert "no such weights" in refusal(path)
+    os.mkfifo(path)
+    assert "pipe" in refusal(path)
+    path.unlink()
+    path.mkdir()
+    assert "directory" in refusal(path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_size_of_a_file_that_is_read_into_memory_is_bounded(tmp_path, form):
+    path = saved(tmp_path / f"model{form}")
+    size = path.stat().st_size
+    read_state(path, largest=size)
+
+    assert f"has {size} bytes; at most {size - 1} are read" in refusal(path, largest=size - 1)
+
+
+HOSTILE = {
+    "a stride of 0": "torch.save({'0.weight': torch.ones(1).expand(10**6, 10**6)}, path)",
+    "a view beyond its storage": "torch.save({'0.weight': tensor_of(torch.ones(1), (10**9,), (1,))}, path)",
+    "a bytearray": "torch.save({'0.weight': Call(bytearray, 2 * 10**9)}, path)",
+    "a compressed storage": "torch.save({'0.weight': torch.zeros(10**6)}, path)\n"
+    "write_archive(path, records_of(path) | {'data/0': bytes(5 * 10**8)}, zipfile.ZIP_DEFLATED)",
+    "a compressed pickle": "write_archive(path, {'data.pkl': bytes(5 * 10**8)}, zipfile.ZIP_DEFLATED)",
+    "a storage before 1.6": "torch.save({'a': torch.ones(3)}, path, _use_new_zipfile_serialization=False)\n"
+    "path.write_bytes(path.read_bytes().replace(b'K\\x03Ntq', b'J\\xff\\xff\\xff\\x1fNtq'))",
+    "a million lists": "write_archive(path, {'data.pkl': b'\\x80\\x02(' + b']' * 16_000_000 + b't.'})",
+    "a million records": "write_archive(path, {'data.pkl': b'.'} | {f'{n}': b'' for n in range(300_000)})",
+    "a large file that fits no network": "torch.save({'0.weight': torch.zeros(2 * 10**8)}, path)",
+    "large safetensors that fit no network": "import safetensors.torch\n"
+    "safetensors.torch.save_file({'0.weight': torch.zeros(2 * 10**8)}, path)",
+    "a long header": "path.write_bytes((2**24).to_bytes(8, 'little') + b'{' + b'\"a\":1,' * 2_796_202 + b'   ')",
+}
+MEASURED = """
+import sys
+from pathlib import Path
+import torch
+from segpipe.errors import SegpipeError
+from segpipe.networks import Identity, load_weights
+
+def status(name):
+    return int(Path("/proc/self/status").read_text().partition(f"{name}:")[2].split()[0]) // 1024
+
+network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+identity = Identity.of(network, [], [])
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = status("VmRSS")
+try:
+    load_weights(network, Path(sys.argv[1]), identity)
+except SegpipeError as error:
+    print(status("VmHWM") - before, error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files_are_refused_in_little_memory(tmp_path, kind):
+    path = tmp_path / "model.pt"
+    writing = "import sys, zipfile, torch\nfrom pathlib import Path\nfrom hostile_weights import *\n"
+    writing += f"path = Path(sys.argv[1])\n{HOSTILE[kind]}"
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "bundle")}
+    subprocess.run([sys.executable, "-c", writing, path], check=True, env=where)
+
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURED, path], capture_output=True, text=True, check=False
+    )
+
+    assert not result.returncode, result.stderr
+    peak_mib, _, message = result.stdout.partition(" ")
+    assert message.startswith(f"{path}: ")
+    print(kind, peak_mib, message)
+    assert int(peak_mib) < 256
