@@ -11,12 +11,6 @@ from pathlib import Path
 from segpipe.errors import SegpipeError
 
 NO_REGULAR_FILE = "is no regular file but a pipe or a device; give a regular file"
-_READ_WITHOUT_WAITING = (
-    os.O_RDONLY
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer would be waited for
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -29,13 +23,18 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: there is no such file, it may not be read, or it is a folder.
     """
     require_regular(path)  # before it is opened, which some devices act upon
-    descriptor = os.open(path, _READ_WITHOUT_WAITING)
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
     try:
-        _judge(path, os.fstat(descriptor).st_mode)
-        return os.fdopen(descriptor, "rb")
+        _judge(path, os.fstat(file.fileno()).st_mode)
     except BaseException:
-        os.close(descriptor)
+        file.close()
         raise
+    return file
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer, which may have taken its place, would be waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def require_regular(path: Path) -> None:
@@ -46,6 +45,19 @@ def require_regular(path: Path) -> None:
         OSError: there is no such file, it may not be looked at, or it is a folder.
     """
     _judge(path, path.stat().st_mode)
+
+
+def is_irregular(path: Path) -> bool:
+    """Say whether there is a pipe, a socket or a device, also behind links.
+
+    Raises:
+        OSError: as `require_regular`.
+    """
+    try:
+        require_regular(path)
+    except SegpipeError:
+        return True
+    return False
 
 
 def _judge(path: Path, mode: int) -> None:

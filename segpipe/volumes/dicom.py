@@ -19,6 +19,7 @@ from segpipe.volumes.dicom_slice import DicomSlice, dicom_slice
 from segpipe.volumes.dicom_stack import fit_line
 from segpipe.volumes.formats import VolumeFormat
 from segpipe.volumes.geometry import FloatArray, Grid
+from segpipe.volumes.needed_memory import require_free_memory
 from segpipe.volumes.volume import Volume, VolumeHeader
 
 SLICE_TOLERANCE = 0.05
@@ -103,6 +104,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
             files, a file that is cut short.
     """
     series = _sorted_series(Path(folder), series_uid)
+    require_free_memory(series.header)
     dtype = series.header.dtype
     array = np.empty(series.header.grid.size, dtype, order="F")
     for index, slice_ in enumerate(series.slices):

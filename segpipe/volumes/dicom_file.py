@@ -17,7 +17,10 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import open_regular, require_regular
+from segpipe.volumes.dicom_stream import InflatedDataSet, parsed_header
 from segpipe.volumes.formats import starts_data_set
+from segpipe.volumes.streams import LONGEST_TAIL
 
 _OVERLAY_BIT_POSITIONS = frozenset(Tag(group, 0x0102) for group in range(0x6000, 0x6020, 2))
 _TAGS = (
@@ -71,6 +74,7 @@ _PIXEL_DATA = (0x7FE0, 0x0010)
 _FLOAT_PIXEL_DATA = {(0x7FE0, 0x0008): "FloatPixelData", (0x7FE0, 0x0009): "DoubleFloatPixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+_CHUNK_BYTES = 1 << 20
 _BLOCK_BYTES = 512  # of tapes and archives, which fill the last one with zeros
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
 
@@ -82,7 +86,8 @@ class PixelElement:
     Args:
         offset: of the first byte of the value; in a deflated file, of the unpacked data set.
         length: bytes of the value; None where it is encapsulated in fragments.
-        held: bytes of the value that the file really holds; for fragments all that follows `offset`.
+        held: bytes of the value that the file really holds; for fragments all that follows `offset`. Of a deflated
+            file, what the header says: what its stream holds shows when it is unpacked.
         is_little_endian: byte order of the pixels.
         is_implicit: elements are written without their value representation.
         is_words: the value representation is OW: 8-bit pixels are paired in 16-bit words.
@@ -142,15 +147,13 @@ def read_dicom_file(path: Path) -> DicomFile:
         SegpipeError: the file is no DICOM file, or its header cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             _require_dicom(path, file.read(_MAGIC_AT + len(_MAGIC)), size)
-            file.seek(0)
-            header = _parsed(file)
+            header, stream = parsed_header(path, file, _READ_TAGS)
             syntax = _transfer_syntax(header)
             header.file_meta.get("MediaStorageSOPClassUID")  # converted here, where errors are caught
-            stream = _data_set_stream(file, header)
             pixels, fault = _find_pixels(stream, header)
     except _READING_ERRORS as error:
         raise SegpipeError(
@@ -166,15 +169,39 @@ def read_pixel_bytes(path: Path, pixels: PixelElement) -> bytes:
     """Read the value of the pixel data element; all that follows its start where it is encapsulated.
 
     Raises:
-        SegpipeError: the file cannot be read.
+        SegpipeError: the file cannot be read; or it is deflated, and cut short or followed by what is no element.
     """
     try:
-        with path.open("rb") as file:
-            stream = file if not pixels.is_deflated else _data_set_stream(file, _parsed(file))
-            stream.seek(pixels.offset)
-            return bytes(stream.read(pixels.held if pixels.length is None else pixels.length))
+        with open_regular(path) as file:
+            if pixels.is_deflated:
+                return _unpacked_bytes(path, file, pixels)
+            file.seek(pixels.offset)
+            return file.read(pixels.held if pixels.length is None else pixels.length)
     except _READING_ERRORS as error:
         raise SegpipeError(f"{path}: pixels cannot be read ({error}); export the file again") from error
+
+
+def _unpacked_bytes(path: Path, file: BinaryIO, pixels: PixelElement) -> bytes:
+    """Return the pixel data of a deflated file, after a look at what follows them."""
+    length = pixels.held
+    stream = parsed_header(path, file, _READ_TAGS)[1]
+    stream.most = pixels.offset + length + LONGEST_TAIL
+    stream.seek(pixels.offset)
+    value = bytes(stream.read(length))
+    tail = stream.read(LONGEST_TAIL)
+    if len(value) < length or (len(tail) < LONGEST_TAIL and not stream.has_ended):
+        raise SegpipeError(
+            f"{path}: truncated: its deflated data set ends within the pixel data or behind them, without an end mark; "
+            "copy the file again from its source"
+        )
+    if not stream.has_ended:
+        raise SegpipeError(
+            f"{path}: more than {LONGEST_TAIL} bytes follow the pixel data of its deflated data set; export the file "
+            "again, uncompressed"
+        )
+    if fault := _rest_fault(stream, pixels, pixels.offset + length + len(tail)):
+        raise SegpipeError(f"{path}: {fault}")
+    return value
 
 
 def stated_class(path: Path) -> UID:
@@ -184,8 +211,9 @@ def stated_class(path: Path) -> UID:
         MediaStorageSOPClassUID, empty where there is none or it cannot be read.
     """
     try:
+        require_regular(path)
         return UID(str(read_file_meta_info(path).get("MediaStorageSOPClassUID") or ""))
-    except _READING_ERRORS:
+    except (SegpipeError, *_READING_ERRORS):
         return UID("")
 
 
@@ -198,15 +226,6 @@ def _require_dicom(path: Path, start: bytes, size: int) -> None:
         f"{path}: not a readable DICOM file ({size} bytes, without the letters DICM at byte {_MAGIC_AT} and "
         "without a data set at its start); copy or export it again, or remove it from the folder"
     )
-
-
-def _parsed(file: BinaryIO) -> pydicom.FileDataset:
-    return pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=_READ_TAGS)
-
-
-def _data_set_stream(file: BinaryIO, header: pydicom.FileDataset) -> Any:
-    """Return the stream that holds the data set, standing where the header ends: of a deflated file, unpacked."""
-    return file if header.buffer is None else header.buffer
 
 
 def _transfer_syntax(header: pydicom.FileDataset) -> UID:
@@ -223,9 +242,9 @@ def _find_pixels(stream: Any, header: pydicom.FileDataset) -> tuple[PixelElement
     """Return where the pixel data lie, and what is wrong with the file where they do not follow the header."""
     implicit, little = map(bool, header.original_encoding)
     start = stream.tell()
-    size = stream.seek(0, 2)
-    stream.seek(start)
     element = stream.read(12)
+    is_deflated = isinstance(stream, InflatedDataSet)
+    size = start + len(element) if is_deflated else stream.seek(0, 2)
     if len(element) < (8 if implicit else 12):
         return None, (
             f"the file ends at byte {size} and holds no pixel data: it is cut short, or a length in its header is "
@@ -246,33 +265,51 @@ def _find_pixels(stream: Any, header: pydicom.FileDataset) -> tuple[PixelElement
     pixels = PixelElement(
         offset=offset,
         length=None if length == _UNDEFINED_LENGTH else length,
-        held=max(0, min(size - offset, length)),
+        held=length if is_deflated else max(0, min(size - offset, length)),
         is_little_endian=little,
         is_implicit=implicit,
         is_words=vr == b"OW",
-        is_deflated=header.buffer is not None,
+        is_deflated=is_deflated,
     )
-    if pixels.held < length or pixels.length is None:
+    if (
+        is_deflated or pixels.held < length or pixels.length is None
+    ):  # a stream's end shows when it is unpacked
         return pixels, ""
-    stream.seek(offset + length)
-    rest = stream.read()
-    if rest and not any(rest):
-        stream.seek(offset + max(0, length - len(rest)))
-        is_padding = any(stream.read(min(length, len(rest)))) or size % _BLOCK_BYTES == 0
-        return pixels, "" if is_padding else _trailing(rest)
-    return pixels, trailing_fault(rest, pixels)
+    return pixels, _rest_fault(stream, pixels, size)
 
 
-def trailing_fault(rest: bytes, pixels: PixelElement) -> str:
+def _rest_fault(stream: Any, pixels: PixelElement, size: int) -> str:
+    """Say what is wrong with what follows pixels of a stated length, up to `size`; empty where nothing is."""
+    end = pixels.offset + pixels.held
+    if end == size or not _only_zeros(stream, end, size):
+        return trailing_fault(stream, end, size, pixels)
+    before = max(pixels.offset, 2 * end - size)
+    is_padding = not _only_zeros(stream, before, end) or size % _BLOCK_BYTES == 0
+    return "" if is_padding else _trailing(size - end)
+
+
+def _only_zeros(stream: Any, start: int, end: int) -> bool:
+    stream.seek(start)
+    return all(not any(stream.read(min(_CHUNK_BYTES, end - at))) for at in range(start, end, _CHUNK_BYTES))
+
+
+def trailing_fault(stream: Any, start: int, size: int, pixels: PixelElement) -> str:
     """Say what is wrong with the bytes after the pixel data: they must be whole elements of higher tags.
+
+    Args:
+        stream: holds the bytes.
+        start: where they begin.
+        size: where they end.
+        pixels: which they follow.
 
     Returns:
         A text for people; empty where nothing is wrong.
     """
     order = "<" if pixels.is_little_endian else ">"
-    at = 0
-    while at < len(rest):
-        head = rest[at : at + 12]
+    at = start
+    while at < size:
+        stream.seek(at)
+        head = stream.read(min(12, size - at))
         if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) <= _PIXEL_DATA:
             break
         if pixels.is_implicit:
@@ -286,12 +323,12 @@ def trailing_fault(rest: bytes, pixels: PixelElement) -> str:
         if length == _UNDEFINED_LENGTH:
             return ""
         at += header_bytes + length
-    return "" if at == len(rest) else _trailing(rest)
+    return "" if at == size else _trailing(size - start)
 
 
-def _trailing(rest: bytes) -> str:
+def _trailing(count: int) -> str:
     return (
-        f"{len(rest)} bytes follow the pixel data and are no DICOM elements, so that the pixels may be shifted; "
+        f"{count} bytes follow the pixel data and are no DICOM elements, so that the pixels may be shifted; "
         "export the file again"
     )
 

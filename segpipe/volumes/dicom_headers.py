@@ -21,7 +21,9 @@ from pydicom.uid import (
 )
 
 from segpipe.errors import SegpipeError, counted, shown
+from segpipe.files import is_folder
 from segpipe.volumes.dicom_file import DicomFile, read_dicom_file, stated_class
+from segpipe.volumes.folder_files import why_no_file
 from segpipe.volumes.formats import is_dicom_file
 
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # not yet among pydicom's
@@ -159,7 +161,7 @@ def dicom_files(folder: Path) -> list[Path]:
     be a slice that was cut short.
 
     Raises:
-        SegpipeError: the folder or a file in it cannot be opened.
+        SegpipeError: the folder or a file in it cannot be opened; or a file is a link to nothing, a pipe or a device.
     """
     try:
         entries = sorted(folder.iterdir())
@@ -170,11 +172,15 @@ def dicom_files(folder: Path) -> list[Path]:
     candidates = [
         path
         for path in entries
-        if not path.name.startswith(".") and path.name.upper() != "DICOMDIR" and path.is_file()
+        if not path.name.startswith(".") and path.name.upper() != "DICOMDIR" and not is_folder(path)
     ]
     certain = {path for path in candidates if is_dicom_file(path)}
     patterns = {_pattern(path) for path in certain if any(map(str.isdigit, path.name))}
-    return [path for path in candidates if path in certain or _pattern(path) in patterns]
+    chosen = [path for path in candidates if path in certain or _pattern(path) in patterns]
+    for path in chosen:
+        if reason := why_no_file(path):
+            raise SegpipeError(f"{path}: {reason}")
+    return chosen
 
 
 def _pattern(path: Path) -> str:

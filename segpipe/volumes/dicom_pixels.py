@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from pydicom.uid import (
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.dicom_file import read_pixel_bytes, trailing_fault
+from segpipe.volumes.dicom_frames import frame_fault
 from segpipe.volumes.dicom_slice import DicomSlice
 from segpipe.volumes.volume import VoxelArray
 
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _HALF_INT32 = 1 << 30
+_MOST_BESIDE = 1 << 24  # bytes that may follow compressed pixels
 _JPEG_END = b"\xff\xd9"
 
 
@@ -128,6 +131,12 @@ def _unpacked_by_gdcm(dataset: pydicom.Dataset) -> VoxelArray:
 
 def _fragments(slice_: DicomSlice) -> bytes:
     """Return the fragments of the compressed pixels as they lie in the file, without the mark of their end."""
+    most = 2 * slice_.pixel_bytes + _MOST_BESIDE
+    if slice_.pixels.held > most:
+        raise SegpipeError(
+            f"{slice_.path}: {slice_.pixels.held} bytes of compressed pixels and what follows them, for pixels of "
+            f"{slice_.pixel_bytes} bytes: at most {most} are read; export the series again, uncompressed"
+        )
     held = read_pixel_bytes(slice_.path, slice_.pixels)
     at, stream = 0, b""
     while True:
@@ -147,9 +156,10 @@ def _fragments(slice_: DicomSlice) -> bytes:
         if at > 0:  # the first item is the table of offsets
             stream += held[at + 8 : at + 8 + length]
         at += 8 + length
-    fault = trailing_fault(held[at + 8 :], slice_.pixels)
+    fault = trailing_fault(BytesIO(held), at + 8, len(held), slice_.pixels)
     if not fault and slice_.syntax != RLELossless and not stream.rstrip(b"\0").endswith(_JPEG_END):
         fault = "the compressed pixels have no end mark, so that some are missing; export the series again"
+    fault = fault or frame_fault(stream, slice_.syntax, slice_.rows, slice_.columns)
     if fault:
         raise SegpipeError(f"{slice_.path}: {fault}")
     return held[:at]

@@ -23,7 +23,7 @@ from segpipe.volumes.geometry import Grid
 from segpipe.volumes.metaimage import check_voxel_file, metaimage_voxels
 from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
 from segpipe.volumes.needed_memory import require_free_memory
-from segpipe.volumes.nrrd import check_nrrd_voxels, nrrd_voxels, require_nrrd_file
+from segpipe.volumes.nrrd import check_nrrd_length, nrrd_voxels, require_nrrd_file
 from segpipe.volumes.nrrd_header import NrrdHeader, read_nrrd_header
 from segpipe.volumes.picture_files import check_jpeg, check_png
 from segpipe.volumes.volume import ItkGeometry, Volume, VolumeHeader, VoxelArray
@@ -179,11 +179,11 @@ def _read_header(path: Path) -> _Opened:
         stated = math.prod(metaimage.sizes) * metaimage.channels
     if stated != header.num_values:
         raise SegpipeError(
-            f"{path}: ITK reads {header.num_values} values, the header says {stated}: this kind of voxel cannot be read; "
-            "save the file with one value a voxel, or as vectors"
+            f"{path}: ITK reads {header.num_values} values, the header says {stated}: this kind of voxel cannot be "
+            "read; save the file with one value a voxel, or as vectors"
         )
-    if nrrd is not None and nrrd.encoding == "raw":
-        check_nrrd_voxels(nrrd, header.array_bytes)
+    if nrrd is not None:
+        check_nrrd_length(nrrd, header.array_bytes)
     return _Opened(header, reader, metaimage, nrrd)
 
 

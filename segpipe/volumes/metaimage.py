@@ -1,7 +1,7 @@
 """Whether the voxels that a MetaImage header (.mhd, .mha) announces are all there, and nothing else.
 
-ITK prints to the terminal when the voxel file is short, goes on without a word when its compressed stream is damaged, and
-holds a compressed file in memory beside its voxels. So both are checked here, and binary voxels are read here.
+ITK prints to the terminal when the voxel file is short, goes on without a word when its compressed stream is damaged,
+and holds a compressed file in memory beside its voxels. So both are checked here, and binary voxels are read here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ import numpy as np
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
-from segpipe.volumes.streams import check_length, check_stream, raw_voxels, unpacked_voxels
+from segpipe.volumes.streams import (
+    check_length,
+    check_packed_length,
+    check_stream,
+    raw_voxels,
+    unpacked_voxels,
+)
 from segpipe.volumes.volume import VoxelArray
 from segpipe.volumes.voxel_files import require_voxel_file
 
@@ -55,7 +61,9 @@ def check_voxel_file(header: MetaImageHeader) -> None:
         raise SegpipeError(
             f"{header.path}: voxel data in {data.name} truncated: {held} bytes, the header asks for {needed}; {_REMEDY}"
         )
-    if not header.is_compressed:
+    if header.is_compressed:
+        check_packed_length(header.path, data, needed or held, header.voxel_bytes)
+    else:
         check_length(header.path, data, header.data_offset, needed, needed // math.prod(header.sizes[1:]))
 
 

@@ -25,7 +25,8 @@ def require_free_memory(header: VolumeHeader, beside: int = 0) -> None:
 def too_large(header: VolumeHeader, needed: int) -> str:
     """Return the beginning of a sentence on the memory that a volume needs."""
     channels = f" with {header.num_channels} values each" if header.num_channels > 1 else ""
-    return f"{header.path}: reading {header.grid.size} voxels{channels} as {header.dtype} takes {in_gb(needed)} of memory"
+    size = f"{header.grid.size} voxels{channels} as {header.dtype}"
+    return f"{header.path}: reading {size} takes {in_gb(needed)} of memory"
 
 
 REMEDY = (

@@ -1,7 +1,7 @@
 """Reading NIfTI: the header judged here, the voxels read into one array, and nothing left in the file unexplained.
 
-nibabel takes twice the memory of compressed voxels, and more where the header scales them. So nibabel gives the types and
-the arithmetic, and the voxels are read and scaled here, a part at a time.
+nibabel takes twice the memory of compressed voxels, and more where the header scales them. So nibabel gives the types
+and the arithmetic, and the voxels are read and scaled here, a part at a time.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _STARTS = (
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
-    """Read grid, channels and dtype of a .nii or .nii.gz file, and check an uncompressed one's length.
+    """Read grid, channels and dtype of a .nii or .nii.gz file, and check its length as far as that shows.
 
     Raises:
-        SegpipeError: no NIfTI, an unusable header, or a .nii of another length than its header says.
+        SegpipeError: no NIfTI, an unusable header, a .nii of another length than its header says, or a .nii.gz that
+            is too short for its voxels.
     """
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
-        if volume_format(path) is VolumeFormat.NIFTI:
-            _check_length(path, file, header)
+        _check_length(path, file, header)
         return _volume_header(path, header)
 
 
@@ -59,10 +59,7 @@ def read_nifti(path: Path) -> Volume:
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
         found = _volume_header(path, header)
-        if volume_format(path) is VolumeFormat.NIFTI:
-            _check_length(path, file, header)
-        elif header.data_offset + header.voxel_bytes > DEFLATE_MOST * path.stat().st_size:
-            raise _cut_short(path, f"its header asks for {header.voxel_bytes} bytes of voxels")
+        _check_length(path, file, header)
         is_turned = header.slope is not None and header.stored.itemsize != found.dtype.itemsize
         require_free_memory(found, beside=header.voxel_bytes if is_turned else 0)
         file.seek(header.data_offset)
@@ -111,8 +108,13 @@ def _cut_short(path: Path, why: str) -> SegpipeError:
 
 
 def _check_length(path: Path, file: IO[bytes], header: NiftiHeader) -> None:
-    """Refuse an uncompressed file that is shorter than its header says, or longer by anything but zeros."""
+    """Refuse a file that cannot hold what its header says, or is longer by anything but zeros and not compressed."""
     needed = header.data_offset + header.voxel_bytes
+    if volume_format(path) is VolumeFormat.NIFTI_GZ:
+        held = path.stat().st_size
+        if needed > DEFLATE_MOST * held:  # before memory is taken for them
+            raise _cut_short(path, f"{held} bytes cannot unpack to the {needed} of its header")
+        return
     held = file.seek(0, 2)
     if held < needed:
         raise _cut_short(path, f"{held} bytes, its header asks for {needed}")

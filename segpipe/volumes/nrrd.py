@@ -9,7 +9,13 @@ import numpy as np
 
 from segpipe.errors import SegpipeError
 from segpipe.volumes.nrrd_header import NrrdHeader
-from segpipe.volumes.streams import check_length, check_stream, raw_voxels, unpacked_voxels
+from segpipe.volumes.streams import (
+    check_length,
+    check_packed_length,
+    check_stream,
+    raw_voxels,
+    unpacked_voxels,
+)
 from segpipe.volumes.volume import VoxelArray
 from segpipe.volumes.voxel_files import require_voxel_file
 
@@ -25,23 +31,23 @@ def require_nrrd_file(header: NrrdHeader) -> None:
     )
 
 
-def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
-    """Check the length of raw voxels, and unpack gzipped ones once; does nothing for voxels written as text.
+def check_nrrd_length(header: NrrdHeader, voxel_bytes: int) -> None:
+    """Check the length of raw and of gzipped voxels; does nothing for voxels written as text.
 
     Args:
         header: from `read_nrrd_header`.
         voxel_bytes: what the voxels take uncompressed.
 
     Raises:
-        SegpipeError: the voxels are too short; see `check_stream` and `check_length` for the rest.
+        SegpipeError: the voxels are too short; see `check_length` for the rest.
     """
     if not header.is_plain:
         return
     data, offset = header.data_path, header.data_offset(voxel_bytes)
-    if header.is_packed:
-        check_stream(header.path, data, offset, voxel_bytes)
-        return
     held = data.stat().st_size - offset
+    if header.is_packed:
+        check_packed_length(header.path, data, held, voxel_bytes)
+        return
     if held < voxel_bytes:
         raise SegpipeError(
             f"{header.path}: voxel data in {data.name} truncated: {held} bytes, the header asks for {voxel_bytes}; "
@@ -50,8 +56,22 @@ def check_nrrd_voxels(header: NrrdHeader, voxel_bytes: int) -> None:
     check_length(header.path, data, offset, voxel_bytes, voxel_bytes // math.prod(header.grid.size[1:]))
 
 
+def check_nrrd_stream(header: NrrdHeader, voxel_bytes: int) -> None:
+    """Unpack gzipped voxels once to check them; does nothing for others.
+
+    Args:
+        header: from `read_nrrd_header`.
+        voxel_bytes: what the voxels take uncompressed.
+
+    Raises:
+        SegpipeError: see `check_stream`.
+    """
+    if header.is_plain and header.is_packed:
+        check_stream(header.path, header.data_path, header.data_offset(voxel_bytes), voxel_bytes)
+
+
 def nrrd_voxels(header: NrrdHeader, native: np.dtype[Any]) -> VoxelArray:
-    """Read the voxels of a file that `check_nrrd_voxels` let pass, or whose stream was not unpacked yet.
+    """Read the voxels of a file that `check_nrrd_length` let pass.
 
     Args:
         header: from `read_nrrd_header`, `is_plain`.

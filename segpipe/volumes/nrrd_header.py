@@ -228,8 +228,8 @@ def _judge_storage(path: Path, fields: dict[str, str]) -> None:
             )
         if int(skipped) > _LONGEST_SKIP_PACKED and encoding != "raw":
             raise SegpipeError(
-                f"{path}: {key} {skipped}: must be at most {_LONGEST_SKIP_PACKED} where the encoding is {encoding}; save "
-                "the scan again"
+                f"{path}: {key} {skipped}: must be at most {_LONGEST_SKIP_PACKED} where the encoding is {encoding}; "
+                "save the scan again"
             )
     data = fields.get("data file", fields.get("datafile", ""))
     if data.upper().startswith("LIST") or "%" in data:

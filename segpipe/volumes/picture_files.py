@@ -13,20 +13,22 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import open_regular
+from segpipe.volumes.jpeg_segments import JPEG_APP1, JPEG_END, jpeg_segments, picture_size
+from segpipe.volumes.streams import DEFLATE_MOST
 
 _PNG_START = 8
 _GREY, _COLOUR, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _SAMPLES = {_GREY: 1, _COLOUR: 3, _PALETTE: 3, _GREY_ALPHA: 2, 6: 4}
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
-_JPEG_END, _JPEG_SCAN, _JPEG_APP1 = 0xD9, 0xDA, 0xE1
-_JPEG_BARE_MARKERS = frozenset(
-    {0x00, 0x01, *range(0xD0, 0xD9)}
-)  # stuffing, TEM, restarts, start: no length follows
-_JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _JPEG_BITS = 8
+_BLOCK = 8  # pixels of a block of a JPEG along each axis, which takes one bit at least
+_LARGEST_CHUNK = 1 << 20  # of those that are looked at
+_READ_AT_ONCE = 1 << 20
 
 
 def check_png(path: Path) -> None:
@@ -36,9 +38,22 @@ def check_png(path: Path) -> None:
         SegpipeError: cut short, a chunk that fails its checksum, transparency with one grey value, a palette,
             significant bits below the bit depth, several frames, or an EXIF orientation other than upright.
     """
-    data = path.read_bytes()
+    with open_regular(path) as file:
+        _check_chunks(path, _png_chunks(path, file))
+        held = file.seek(0, 2)
+        file.seek(_PNG_START + 8)
+        width, height, depth, color = struct.unpack(">IIBB", file.read(10))
+    needed = height * (width * depth * _SAMPLES.get(color, 1) // 8)
+    if needed > DEFLATE_MOST * held:  # before memory is taken for them
+        raise SegpipeError(
+            f"{path}: truncated: {held} bytes cannot unpack to the {width} x {height} pixels of its header; copy the "
+            "file again from its source"
+        )
+
+
+def _check_chunks(path: Path, chunks: Iterator[tuple[bytes, bytes]]) -> None:
     depth = color = -1
-    for kind, body in _png_chunks(path, data):
+    for kind, body in chunks:
         if kind == b"IHDR":
             depth, color = body[8], body[9]
             if color == _GREY_ALPHA:
@@ -73,39 +88,45 @@ def check_jpeg(path: Path) -> None:
         SegpipeError: no end-of-image marker, other than 8 bits, other than 1 or 3 components, or an EXIF orientation
             other than upright.
     """
-    data = path.read_bytes()
     ended = False
-    for marker, body in _jpeg_segments(data):
-        if marker in _JPEG_FRAMES and len(body) >= 6:
-            bits, components = body[0], body[5]
-            if bits != _JPEG_BITS or components not in (1, 3):
+    with open_regular(path) as file:
+        held = file.seek(0, 2)
+        for marker, body in jpeg_segments(file):
+            size = picture_size(marker, body)
+            if size is not None and -(-size[0] // _BLOCK) * -(-size[1] // _BLOCK) > 8 * held:
                 raise SegpipeError(
-                    f"{path}: JPEG of {bits} bits with {components} components: must be 8 bits, grey or RGB; save the "
+                    f"{path}: truncated: {held} bytes cannot hold a bit for each block of the {size[1]} x {size[0]} "
+                    "pixels of its header; copy the file again from its source"
+                )
+            if size is not None and (body[0] != _JPEG_BITS or size[2] not in (1, 3)):
+                raise SegpipeError(
+                    f"{path}: JPEG of {body[0]} bits with {size[2]} components: must be 8 bits, grey or RGB; save the "
                     "picture as PNG"
                 )
-        elif marker == _JPEG_APP1 and body.startswith(b"Exif\0\0"):
-            _refuse_turned(path, body[6:])
-        ended |= marker == _JPEG_END
+            if marker == JPEG_APP1 and body.startswith(b"Exif\0\0"):
+                _refuse_turned(path, body[6:])
+            ended |= marker == JPEG_END
     if not ended:
         raise SegpipeError(f"{path}: truncated: no end-of-image marker; copy the file again from its source")
 
 
-def _png_chunks(path: Path, data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each chunk's type and content up to IEND, the checksum compared."""
+def _png_chunks(path: Path, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each chunk's type up to IEND, the checksum compared; and its content, but for large ones and pixels."""
+    size = file.seek(0, 2)
     position = _PNG_START
     kind = b""
     while kind != b"IEND":
-        head = data[position : position + 8]
+        file.seek(position)
+        head = file.read(8)
         length = int.from_bytes(head[:4], "big")
         kind = head[4:]
-        body = data[position + 8 : position + 8 + length]
-        checksum = data[position + 8 + length : position + 12 + length]
-        if len(head) < 8 or len(checksum) < 4:
+        if len(head) < 8 or position + length + 12 > size:
             raise SegpipeError(
-                f"{path}: truncated or corrupt: a chunk ends behind its {len(data)} bytes; copy the file again from "
-                "its source"
+                f"{path}: truncated or corrupt: a chunk ends behind its {size} bytes; copy the file again from its "
+                "source"
             )
-        if zlib.crc32(kind + body) != int.from_bytes(checksum, "big"):
+        body, checksum = _chunk_content(file, kind, length)
+        if checksum != int.from_bytes(file.read(4), "big"):
             raise SegpipeError(
                 f"{path}: corrupt: a chunk fails its checksum at byte {position}; copy the file again from its source"
             )
@@ -115,22 +136,15 @@ def _png_chunks(path: Path, data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += 12 + length
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each marker and its segment, to the end-of-image marker; compressed data between two are passed over."""
-    position = 2
-    while (position := data.find(b"\xff", position)) != -1 and position + 1 < len(data):
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in _JPEG_BARE_MARKERS:
-            position += 2
-        elif marker == _JPEG_END:
-            yield marker, b""
-            return
-        else:  # after a start of scan the search runs on through its data
-            length = int.from_bytes(data[position + 2 : position + 4], "big")
-            yield marker, data[position + 4 : position + 2 + length]
-            position += 2 + length
+def _chunk_content(file: IO[bytes], kind: bytes, length: int) -> tuple[bytes, int]:
+    """Return a chunk's content, empty where it is large or of pixels, and its checksum."""
+    kept, checksum, left = b"", zlib.crc32(kind), length
+    while left and (part := file.read(min(_READ_AT_ONCE, left))):
+        checksum = zlib.crc32(part, checksum)
+        left -= len(part)
+        if kind != b"IDAT" and length <= _LARGEST_CHUNK:
+            kept += part
+    return kept, checksum
 
 
 def _refuse_turned(path: Path, exif: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -206,7 +206,9 @@ def _look_in_folder(path: Path, *, strict: bool) -> FoundScans:
             f"reads {KNOWN_FORMATS}: convert them or move them to another folder"
         )
     series, broken = _series(path, certain, unknown)
-    unknown = _without_damaged_slices(certain, unknown)
+    unknown = _without_damaged_slices(
+        unknown, {file.parent for file in certain} - {scan.path for scan in broken}
+    )
     images = unread_images(unknown)
     named = {file for image in images for file in (image.path, *image.voxel_files)}
     refused += [*closed, *unreadable, *broken, *(_refused_format(image, path) for image in images)]
@@ -301,9 +303,9 @@ def _may_be_slice(file: Path) -> bool:
     return not any(map(str.isalpha, file.suffix))
 
 
-def _without_damaged_slices(certain: Sequence[Path], unknown: Sequence[Path]) -> list[Path]:
+def _without_damaged_slices(unknown: Sequence[Path], of_series: Set[Path]) -> list[Path]:
     """Return the unknown files without those that the reader of their folder's series takes for damaged slices."""
-    folders = {file.parent for file in certain} & {file.parent for file in unknown}
+    folders = of_series & {file.parent for file in unknown}
     slices = set(itertools.chain.from_iterable(map(dicom_files, sorted(folders))))
     return [file for file in unknown if file not in slices]
 

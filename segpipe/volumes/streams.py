@@ -1,7 +1,7 @@
 """Voxels as they are stored, whole and nothing else: their length, and where they are compressed their checksum.
 
-ITK looks at neither, unpacks whatever a stream holds, and takes memory twice. So the voxels are read here, into the array
-that is returned; a stream is unpacked to one byte past what its header asks for, and no further.
+ITK looks at neither, and takes memory twice. So the voxels are read here, into the array that is returned. A stream is
+unpacked to one byte past what its header asks for, and no further.
 """
 
 from __future__ import annotations
@@ -100,6 +100,22 @@ def check_stream(
     _unpack(scan, data, offset, voxel_bytes, stored_bytes, None)
 
 
+def check_packed_length(scan: Path, data: Path, packed_bytes: int, voxel_bytes: int) -> None:
+    """Refuse a zlib or gzip stream that is too short for its voxels, before memory is taken for them.
+
+    Args:
+        scan: the file that the user named.
+        data: the file with the stream, often the same.
+        packed_bytes: length of the stream.
+        voxel_bytes: what it must unpack to.
+
+    Raises:
+        SegpipeError: with both lengths.
+    """
+    if voxel_bytes > DEFLATE_MOST * packed_bytes:
+        raise _cut_short(scan, data, f"{packed_bytes} bytes cannot unpack to the {voxel_bytes} of its header")
+
+
 def unpacked_voxels(
     scan: Path, data: Path, offset: int, stored: np.dtype[Any], count: int, stored_bytes: int | None = None
 ) -> VoxelArray:
@@ -120,9 +136,6 @@ def unpacked_voxels(
         SegpipeError: see `check_stream`.
     """
     voxel_bytes = count * stored.itemsize
-    packed = data.stat().st_size - offset if stored_bytes is None else stored_bytes
-    if voxel_bytes > DEFLATE_MOST * packed:  # before memory is taken for them
-        raise _cut_short(scan, data, f"{packed} bytes cannot unpack to the {voxel_bytes} of its header")
     array = np.empty(count, stored)
     _unpack(scan, data, offset, voxel_bytes, stored_bytes, memoryview(array.view(np.uint8)))
     return native(array)
@@ -194,8 +207,8 @@ def _unpack(
     if held > voxel_bytes:
         raise SegpipeError(
             f"{scan}: voxel data in {data.name} unpacks to more than the {voxel_bytes} bytes that the header asks for: "
-            "the stream is corrupt, or the header gives a wrong size; copy the scan again from its source, or export it "
-            "again"
+            "the stream is corrupt, or the header gives a wrong size; copy the scan again from its source, or export "
+            "it again"
         )
     if held < voxel_bytes or not unpacker.eof:
         raise _cut_short(scan, data, f"unpacks to {held} bytes, the header asks for {voxel_bytes}")

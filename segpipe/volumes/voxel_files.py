@@ -1,18 +1,19 @@
 """The file that a header names for its voxels: a regular file in or below the header's folder.
 
-A header comes from others, and its text must not choose which file of this machine is read and drawn. A link is no text of
-a header: whoever made the folder made the link. So two layouts of links are read as well. A header and its voxel file may
-both be links into one store outside the folder. And the link of a voxel file may lead into the store of git-annex or DVC
-of its own data set, which keep small headers as files and large voxel files as links.
+A header comes from others, and its text must not choose which file of this machine is read and drawn. A link is no
+text of a header: whoever made the folder made the link. So two layouts of links are read as well. A header and its
+voxel file may both be links into one store outside the folder. And the link of a voxel file may lead into the store of
+git-annex or DVC of its own data set, which keep small headers as files and large voxel files as links.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
-from segpipe.regular_files import require_regular
+from segpipe.regular_files import NO_REGULAR_FILE, is_irregular
 
 _ANNEX = ("annex", "objects")
 
@@ -38,7 +39,8 @@ def require_voxel_file(header: Path, field: str, data: Path, remedy: str) -> Non
                 f"{header}: {field} leads to {real}: a voxel file must lie in or below the folder of its header, "
                 f"{folder}; copy the voxel file there and give its name in the header"
             )
-        require_regular(data)
+        if is_irregular(data):
+            raise SegpipeError(f"{header}: its voxel file {data.name} {NO_REGULAR_FILE}")
     except FileNotFoundError as error:
         raise SegpipeError(
             f"{header}: its voxel file {data.name} is missing in {data.parent}; {remedy}"
@@ -82,5 +84,5 @@ def _is_in_store_of_data_set(data: Path, folder: Path) -> bool:
             return True
         if data.is_relative_to(root / ".git"):
             parts = data.relative_to(root / ".git").parts
-            return _ANNEX in zip(parts, parts[1:], strict=False)  # also of a submodule
+            return _ANNEX in itertools.pairwise(parts)  # also of a submodule
     return False

@@ -31,7 +31,7 @@ from segpipe.volumes.label_headers import (
 from segpipe.volumes.metaimage import check_metaimage_stream
 from segpipe.volumes.metaimage_header import read_metaimage_header
 from segpipe.volumes.nifti_forms import is_unit_quaternion
-from segpipe.volumes.nrrd import check_nrrd_voxels
+from segpipe.volumes.nrrd import check_nrrd_stream
 from segpipe.volumes.nrrd_header import read_nrrd_header
 from segpipe.volumes.volume import ItkGeometry, NiftiForms, Volume, VolumeHeader, VoxelArray
 
@@ -161,7 +161,7 @@ def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
         return
     read_itk_header(path)
     if format_.is_nrrd:
-        check_nrrd_voxels(read_nrrd_header(path), num_bytes)
+        check_nrrd_stream(read_nrrd_header(path), num_bytes)
     else:
         check_metaimage_stream(read_metaimage_header(path))
 
