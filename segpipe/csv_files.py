@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segpipe.printable import is_hidden, printable
+from segpipe.regular_files import open_regular
 
 Cell = str | float | None
 
@@ -55,9 +56,10 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 
     Raises:
         NoTableError: it cannot be read, is no CSV, lacks a column, or has a row of another length.
+        SegpipeError: a pipe or a device.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
             head, *rows = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise NoTableError(f"cannot be read: {error}") from error

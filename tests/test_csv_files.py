@@ -3,12 +3,14 @@ r"""Tables that segpipe writes: safe in a spreadsheet, and every text comes back
 import csv
 import io
 import math
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segpipe.csv_files import NoTableError, csv_text, protected, read_csv, unprotected
+from segpipe.errors import SegpipeError
 
 
 def cells(text):
@@ -80,6 +82,13 @@ def test_a_table_of_an_earlier_version_is_read(tmp_path):
     (tmp_path / "t.csv").write_text('case,dice\n=1+1,0.5\n"a\nb",-1\n\n')
 
     assert read_csv(tmp_path / "t.csv") == [{"case": "=1+1", "dice": "0.5"}, {"case": "a\nb", "dice": "-1"}]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+
+    with pytest.raises(SegpipeError, match=r"t\.csv: is no regular file"):
+        read_csv(tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import torch
 
 from segpipe.bundle.disk import disk_error
 from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.printable import printable
 from segpipe.training import RunFolder, TrainingState
 from segpipe.training.resume_command import resume_command, runs_as_monais
 from segpipe.training.signals import Phase, SignalWatch, Stopped, current_watch
@@ -153,7 +154,7 @@ def _stopped(name: str, where: str, run_folder: RunFolder) -> str:
 
 
 def _say(text: str) -> None:
-    os.write(2, f"segpipe: {text}\n".encode())
+    os.write(2, f"segpipe: {printable(text)}\n".encode())
 
 
 def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:

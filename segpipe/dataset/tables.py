@@ -24,6 +24,7 @@ from segpipe.dataset.found_cases import (
     with_parts,
 )
 from segpipe.errors import SegpipeError, shown
+from segpipe.regular_files import open_regular
 from segpipe.volumes.formats import suffix_format
 
 _SUFFIXES = (".csv", ".tsv")
@@ -138,7 +139,8 @@ def _holds_scans(rows: Sequence[tuple[int, Sequence[str]]], position: int, folde
 
 def _text(path: Path, errors: str = "strict") -> str:
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         raise SegpipeError(f"{path}: no table that can be read ({error.strerror}); check the path") from error
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import FrameType
 from typing import Any
 
+from segpipe.printable import printable
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 7.0
 """Seconds from a signal to the end of a process that does not end by itself; writing its state comes on top."""
@@ -109,7 +111,8 @@ class SignalWatch:
             signal.signal(signal.SIGCHLD, _do_nothing)
         if self.phase is Phase.FREE:
             if self.message:  # not by print, which the signal may have broken into
-                os.write(2, f"segpipe: stopped by {signal.Signals(number).name} {self.message}\n".encode())
+                said = f"segpipe: stopped by {signal.Signals(number).name} {self.message}"
+                os.write(2, f"{printable(said)}\n".encode())
             raise Stopped(number)
 
     def _wait(self) -> None:

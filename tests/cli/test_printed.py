@@ -5,7 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from segpipe.cli import app
 from segpipe.cli.printed import print_table, say
 
 FORGED = "x\n16 scans: 16 done\x1b[2K"
@@ -47,3 +49,44 @@ def test_any_name_prints_on_any_terminal(encoding):
 
     letter = b"\\u816b" if encoding == "latin-1" else "腫".encode()
     assert done.stdout == done.stderr == b"caf\\udcff" + letter + b"\n"
+
+
+QUOTING = """
+import logging, sys, warnings
+import segpipe.cli as cli
+def quote():
+    warnings.warn("tag \\x1b[31m\\nforged")
+    logging.getLogger("library").warning("file \\x1b[31m\\nforged")
+    raise RuntimeError("name \\x1b[31m")
+cli.app = quote
+cli.main()
+"""
+
+
+def test_what_libraries_say_of_files_is_shown_escaped():
+    """pydicom warns of tags, quoting them; a defect keeps its traceback."""
+    done = subprocess.run([sys.executable, "-c", QUOTING], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "\x1b" not in done.stderr
+    assert r"UserWarning: tag \x1b[31m\nforged" in done.stderr
+    assert r"file \x1b[31m\nforged" in done.stderr
+    assert "Traceback (most recent call last):" in done.stderr
+    assert done.stderr.endswith("RuntimeError: name \\x1b[31m\n")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--\x1b[31m.nii.gz"],
+        ["compare", "a", "b", "c\x1b[31m\nforged"],
+        ["no\x1b[31m"],
+        ["predict", "\x1b[31m"],
+    ],
+)
+def test_a_wrong_argument_is_shown_escaped(wrong):
+    """The shell may have made it of a file's name."""
+    result = CliRunner().invoke(app, wrong)
+
+    assert result.exit_code == 2
+    assert "\x1b" not in result.output
