@@ -27,10 +27,9 @@ def cases_of_decathlon(folder: Path, content: Mapping[str, Any]) -> Layout:
     where = folder / "dataset.json"
     manifest = parse_manifest(content, str(where))
     listed = {key: content[key] for key in _PARTS if isinstance(content.get(key), list)}
-    held_out = [
-        entry for entry in listed.get("validation", []) if isinstance(entry, Mapping) and "label" in entry
-    ]
-    unlabelled = [entry for entry in listed.get("validation", []) if entry not in held_out]
+    validation = listed.get("validation", [])
+    held_out = [entry for entry in validation if _is_labelled(entry)]
+    unlabelled = [entry for entry in validation if not _is_labelled(entry)]
     if held_out or unlabelled:
         training, test = [*listed["training"], *held_out], [*listed.get("test", []), *unlabelled]
         counts = {"numTraining": len(training), "numTest": len(test)}
@@ -48,6 +47,10 @@ def cases_of_decathlon(folder: Path, content: Mapping[str, Any]) -> Layout:
         notes.append(f"{where.name}: not taken over is what it says as {shown(sorted(extra))}")
     texts = {name: getattr(manifest, name) for name in _TEXTS if getattr(manifest, name)}
     return Layout("MSD", cases, manifest.labels, manifest.modality, manifest.name, texts, notes)
+
+
+def _is_labelled(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "label" in entry
 
 
 def _cases(folder: Path, manifest: Manifest, num_train: int) -> list[FoundCase]:

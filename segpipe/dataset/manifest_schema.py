@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,20 @@ def require_schema(content: Any, where: str) -> dict[str, Any]:
             and names the first places in the file.
     """
     _refuse_many_cases(content, where)
-    found = itertools.islice(_validator().iter_errors(content), _ERRORS_COUNTED)
-    errors = sorted(found, key=lambda error: list(map(str, error.absolute_path)))
+    errors = sorted(_first_errors(content), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
         lines = [f"{_cut(error.json_path)}: {_said(error)}" for error in errors[:_ERRORS_SHOWN]]
         more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
         raise SegpipeError(f"{where}: not a segpipe manifest or MSD dataset.json: {'; '.join(lines)}{more}")
     return dict(content)
+
+
+def _first_errors(content: Any) -> Iterator[jsonschema.ValidationError]:
+    """Yield the errors up to a number, or up to something that is too large to look into."""
+    for error in itertools.islice(_validator().iter_errors(content), _ERRORS_COUNTED):
+        yield error
+        if error.validator in ("maxItems", "maxProperties"):
+            return
 
 
 def _refuse_many_cases(content: Any, where: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from segpipe.errors import SegpipeError, shown
 
-_WHOLE = re.compile(r"-?[0-9]+")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _IGNORED = "ignore"
 _OPTIONS_SHOWN = 16
 
@@ -69,7 +69,7 @@ def _values(name: str, stored: Any, where: Path) -> list[int]:
     found: list[Any] = stored if isinstance(stored, list) else [stored]
     if not found or not all(map(_is_number, found)):
         raise SegpipeError(
-            f"{where}: labels: {name} has the value {stored!r}, must be a whole number; write name: value"
+            f"{where}: labels: {name} has the value {stored!r:.80}, must be a whole number; write name: value"
         )
     return list(dict.fromkeys(int(value) for value in found))
 

@@ -52,6 +52,7 @@ _SCHEMA = {  # of what is read again
         "color": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
     },
 }
+_SHOWN = 200  # characters of an error, which quotes what it refuses
 _HEX_DIGITS = 16  # of a reference's hash: that two differ is seen as well as with all
 
 
@@ -162,7 +163,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     problem = best_match(Draft202012Validator(_SCHEMA).iter_errors(content))
     if problem is not None:
         raise SegpipeError(
-            f"{path}: is no summary of ours ({problem.json_path}: {problem.message}); write it anew with `segpipe "
+            f"{path}: is no summary of ours ({problem.json_path}: {problem.message[:_SHOWN]}); write it anew with `segpipe "
             "evaluate`"
         )
     return content

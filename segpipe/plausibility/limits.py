@@ -23,6 +23,7 @@ FEWEST_CASES = 5
 _VERSION = 1
 _FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
 _FEWEST_TO_TELL = 20  # fewer lie one way by chance
+_SHOWN = 200  # characters of a reason, which may quote the file
 _FEW = 10  # with so many cases the margin is twice as wide
 
 
@@ -154,7 +155,8 @@ class Limits:
                 require_measure(name)
                 if not -math.inf < low <= high < math.inf:
                     raise ValueError(f"{name} is from {low:g} to {high:g}")
-            picture = require_picture(np.asarray(content["picture"], np.float32))
+            with np.errstate(over="ignore"):  # an infinite value is refused
+                picture = require_picture(np.asarray(content["picture"], np.float32))
             if not isinstance(content["cases"], int) or content["cases"] < FEWEST_CASES:
                 raise ValueError(f"it is of {content['cases']} cases")
             return cls(
@@ -167,7 +169,7 @@ class Limits:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SegpipeError(
-                f"{path}: is no file of limits ({error}); write it anew with `segpipe limits`"
+                f"{path}: is no file of limits ({str(error)[:_SHOWN]}); write it anew with `segpipe limits`"
             ) from None
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 from torch.utils.tensorboard import SummaryWriter
 
 import segpipe
+from segpipe.documents import DocumentError, parse_yaml, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import (
     aside_folder,
@@ -26,6 +27,7 @@ from segpipe.files import (
     half_written,
     is_folder,
     json_sha256,
+    read_json,
     write_json,
     write_text,
 )
@@ -34,6 +36,7 @@ from segpipe.training.run_lock import LOCK_FILE, lock_run
 
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
+_RESTORE = "restore the file, or start a new run"
 # ids that say where and how a run goes, not what comes out of it
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
 
@@ -140,9 +143,23 @@ class RunFolder:
         return self._class_voxels
 
     def recorded_at_start(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read the configuration and environment that the run began with, before any resume."""
-        configuration = yaml.safe_load((self.path / _CONFIGURATION).read_text(encoding="utf-8"))
-        return configuration, json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        """Read the configuration and environment that the run began with, before any resume.
+
+        Raises:
+            SegpipeError: one of the two files cannot be read, or is none of segpipe's.
+        """
+        path = self.path / "environment.json"
+        return self._recorded_configuration(), _as_object(
+            path, read_json(path, "the environment of this run")
+        )
+
+    def _recorded_configuration(self) -> dict[str, Any]:
+        path = self.path / _CONFIGURATION
+        try:
+            _, content = parse_yaml(read_document(path))
+        except DocumentError as error:
+            raise SegpipeError(f"{path}: {error.reason}; {_RESTORE}") from error
+        return _as_object(path, content)
 
     @property
     def resumes(self) -> bool:
@@ -239,8 +256,7 @@ class RunFolder:
         )
 
     def _require_same_experiment(self) -> None:
-        recorded = self.path / _CONFIGURATION
-        then = _experiment(yaml.safe_load(recorded.read_text(encoding="utf-8")))
+        then = _experiment(self._recorded_configuration())
         now = self._experiment
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
         if changed:
@@ -310,10 +326,18 @@ def _has_content(folder: Path) -> bool:
     return any(path not in remains and path.name != LOCK_FILE for path in folder.iterdir())
 
 
+def _as_object(path: Path, content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise SegpipeError(f"{path}: is a {type(content).__name__}, must be an object; {_RESTORE}")
+    return content
+
+
 def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that the result depends on, in JSON's types."""
     experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
-    plain: dict[str, Any] = json.loads(json.dumps(experiment))
+    plain: dict[str, Any] = json.loads(
+        json.dumps(experiment, default=str)
+    )  # a date, in a file that was changed
     return plain
 
 
