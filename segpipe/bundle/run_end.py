@@ -108,7 +108,7 @@ def machine_errors(run_folder: RunFolder | None) -> Iterator[None]:
 def _shortened(record: logging.LogRecord) -> bool:
     """Cut what Ignite logs of an error to its first line: that of a loader process has the whole traceback in it."""
     if record.levelno >= logging.ERROR:
-        record.msg, record.args = record.getMessage().partition("\n")[0], ()
+        record.msg, record.args = printable(record.getMessage().partition("\n")[0]), ()
     return True
 
 

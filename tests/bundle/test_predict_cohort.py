@@ -174,7 +174,7 @@ def test_a_failure_in_the_network_is_told_in_a_line_and_in_full_in_the_log(
     reason = f"{scans / 'scan_001.nii.gz'}: ZeroDivisionError: no tissue to divide by"
     assert predictions["scan_001"].reason == entries(out)["scan_001"]["reason"] == reason
     log = (out / "predict.log").read_text()
-    assert "scan_001: failed\nTraceback" in log
+    assert "scan_001: failed\n    Traceback" in log  # indented: no record begins so
     assert 'raise ZeroDivisionError("no tissue to divide by")' in log
     assert "Traceback" not in (out / "predictions.jsonl").read_text()
     for name in ("scan_000.nii.gz", "scan_002.nii.gz"):
