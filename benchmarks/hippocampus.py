@@ -13,7 +13,6 @@ Every finished run is one line in results/hippocampus.jsonl; a call skips what i
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
+from segpipe.csv_files import read_csv
 from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
@@ -77,8 +77,7 @@ def training(variant: str, fold: int, seed: int) -> Training:
 
 def mean_dice(folder: Path) -> tuple[int, dict[str, float]]:
     """Return how many cases an evaluation scored, and the mean Dice of each class."""
-    with (folder / "scores.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(folder / "scores.csv")
     return len(rows), {
         column.removeprefix("dice_"): statistics.fmean(float(row[column]) for row in rows)
         for column in rows[0]

@@ -14,7 +14,6 @@ with the plan's reasons.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import statistics
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import yaml
 from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
+from segpipe.csv_files import read_csv
 from segpipe.planning import Wishes, plan_bundle
 from segpipe.provenance import commit
 
@@ -40,8 +40,7 @@ def planned(name: str, dataset_dir: Path, root: Path, wishes: Wishes) -> float:
 
 def mean_dice(folder: Path) -> tuple[int, float]:
     """Return how many cases an evaluation scored, and the mean over classes of the mean Dice of their cases."""
-    with (folder / "scores.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(folder / "scores.csv")
     classes = [[float(row[name]) for row in rows if row[name]] for name in rows[0] if name != "case"]
     return len(rows), statistics.fmean(statistics.fmean(values) for values in classes if values)
 

@@ -17,7 +17,6 @@ the rows are the bundles as they are, and the paper's networks have its number o
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from segpipe.csv_files import read_csv
 from segpipe.evaluation import PooledScores
 from segpipe.provenance import commit
 
@@ -102,10 +102,9 @@ def read_confusions(scores: Path, names: Sequence[str]) -> dict[str, list[list[i
     matrices: dict[str, NDArray[np.int64]] = defaultdict(
         lambda: np.zeros((len(names), len(names)), dtype=np.int64)
     )
-    with (scores / "confusion.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
-            place = names.index(row["reference"]), names.index(row["prediction"])
-            matrices[row["case"]][place] = int(row["voxels"])
+    for row in read_csv(scores / "confusion.csv"):
+        place = names.index(row["reference"]), names.index(row["prediction"])
+        matrices[row["case"]][place] = int(row["voxels"])
     return {case: matrix.tolist() for case, matrix in matrices.items()}
 
 

@@ -9,7 +9,6 @@ The case is the one with the lowest Dice, as the mean of its classes.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from monai.transforms import Orientation
 from numpy.typing import NDArray
 from skimage.io import imsave
 
+from segpipe.csv_files import read_csv
 from segpipe.dataset import load_manifest
 from segpipe.labels import load_label_table
 from segpipe.pictures.overlay import label_centre, overlay_planes
@@ -33,8 +33,7 @@ GAP = 4  # pixels between reference and prediction
 
 def worst_case(scores: Path) -> str:
     """Return the case with the lowest mean Dice in a table of `evaluate.yaml`."""
-    with scores.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(scores)
     return min(rows, key=lambda row: statistics.fmean(float(row[c]) for c in row if c != "case"))["case"]
 
 
