@@ -19,7 +19,7 @@ from segpipe.networks.torch_files import ZIP, UnreadWeightsError, check_archive,
 from segpipe.regular_files import require_regular
 
 PYTORCH, SAFETENSORS = ".pt", ".safetensors"
-LARGEST_HEADER = 2**24
+LARGEST_HEADER = 2**22
 """Bytes of the header of a `.safetensors` file: some 100 a tensor."""
 
 _LENGTH = struct.Struct("<Q")

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from segpipe.bundle.promote import promote
 from segpipe.cli import app
 from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256
 
 
 @pytest.fixture
@@ -61,6 +62,30 @@ def test_weights_in_the_way_are_not_overwritten(finished_run, copied):
     assert written.read_bytes() == before
     promote(finished_run / "best.pt", copied, half=False, replace=True)
     assert written.read_bytes() != before
+
+
+def test_safetensors_stand_in_the_place_of_model_pt(bundle, finished_run, copied, phantom_scans, tmp_path):
+    """The configuration still names model.pt; one form is there at a time."""
+    promote(finished_run / "best.pt", copied)
+    where = {"bundle_root": str(copied), "dataset_dir": str(phantom_scans[0]), "device": "cpu"}
+    bundle.run("inference", **where, output_dir=str(tmp_path / "before"))
+    with pytest.raises(SegpipeError, match=r"model\.pt: the bundle has weights; give --replace"):
+        promote(finished_run / "best.pt", copied, safetensors=True)
+
+    written = promote(finished_run / "best.pt", copied, replace=True, safetensors=True)
+
+    assert written == copied / "models" / "model.safetensors"
+    assert not (copied / "models" / "model.pt").exists()
+    assert json.loads((copied / "models/model.json").read_text())["weights_sha256"] == file_sha256(written)
+    bundle.run("inference", **where, output_dir=str(tmp_path / "after"))
+    for path in (tmp_path / "before").rglob("*"):
+        other = tmp_path / "after" / path.relative_to(tmp_path / "before")
+        assert path.is_dir() or path.suffix == ".jsonl" or path.read_bytes() == other.read_bytes()
+
+    with pytest.raises(SegpipeError, match=r"model\.safetensors: the bundle has weights; give --replace"):
+        promote(finished_run / "best.pt", copied)
+    promote(written, copied, replace=True)  # and back
+    assert not written.exists()
 
 
 def test_weights_without_sidecar_are_not_promoted(finished_run, copied, tmp_path):

@@ -336,6 +336,35 @@ def test_a_state_of_another_format_is_refused(training):
     refused(training(resume=True), "training state version 99, this segpipe reads")
 
 
+def test_a_state_of_another_network_is_refused(training):
+    first = training()
+    break_off(first, Events.EPOCH_COMPLETED, 3)
+    state = torch.load(first.folder.training_state, weights_only=True)
+    state["network"]["4.bias"] = torch.zeros(3)
+    torch.save(state, first.folder.training_state)
+
+    refused(training(resume=True), r"another network: 1 of .* first 4.bias: \(3,\) in the file")
+
+
+@pytest.mark.parametrize(
+    ("content", "pattern"),
+    [
+        ([1, 2], "training state version None"),
+        ({"version": 3, "epoch": 1}, "is no whole training state: it has no experiment_sha256"),
+        ({"version": 3, "network": torch.ones(1).expand(10**6, 10**6)}, "bytes more than it holds"),
+        ({"version": 3, "network": torch.zeros(2**22)}, "bytes; at most .* are read"),
+    ],
+)
+def test_a_hostile_state_is_refused(training, content, pattern, monkeypatch):
+    """A run's folder can come from others."""
+    monkeypatch.setattr("segpipe.training.state._LARGEST_BESIDE", 2**20)
+    first = training()
+    break_off(first, Events.EPOCH_COMPLETED, 3)
+    torch.save(content, first.folder.training_state)
+
+    refused(training(resume=True), pattern)
+
+
 def test_a_cut_state_is_refused(training):
     first = training()
     break_off(first, Events.EPOCH_COMPLETED, 3)
