@@ -143,7 +143,7 @@ def is_trusted(copy: Copy) -> bool:
     return copy.sha256 in known and known.issuperset(copy.beside_sha256.values())
 
 
-def trust(copy: Copy, bundle: Path) -> Path:
+def keep_consent(copy: Copy, bundle: Path) -> Path:
     """Keep the user's consent to run these files, and return the path of the file that keeps it.
 
     Raises:

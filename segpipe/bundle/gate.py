@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import copy
 import shlex
+import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from segpipe.bundle.audit.configuration import configuration_problems
 from segpipe.bundle.checks.finding import Finding, hint, nearest
 from segpipe.bundle.checks.logging_conf import logging_problems
-from segpipe.bundle.checks.parsing import Merged, merged_files, without_file_macros
+from segpipe.bundle.checks.parsing import Merged, merged_files, parsed_configuration, without_file_macros
 from segpipe.bundle.checks.reading import read_configuration, shown_path
 from segpipe.bundle.checks.references import sub_items
 from segpipe.bundle.checks.values import Values
-from segpipe.bundle.consent import Copy, copied, is_trusted
-from segpipe.bundle.importing import importing_from, own_modules
+from segpipe.bundle.consent import Copy, copied, discard, is_trusted, keep_consent
+from segpipe.bundle.importing import importing_from, own_modules, shadowing_modules
 from segpipe.bundle.metadata import read_metadata
+from segpipe.documents import DocumentError
 from segpipe.errors import SegpipeError
 
+MERGED = Path("configs") / "segpipe_merged.yaml"
+"""Path of the merged configuration in the copy of a bundle that the user trusts."""
 _MOST_SHOWN = 12
+_CONFIGURATIONS = (".json", ".yaml", ".yml")
 _SET_BY_SEGPIPE = "device"  # an override that a configuration without the id ignores
 
 
@@ -62,6 +69,7 @@ def admitted(
     """
     overrides = overrides or {}
     merged = _merged(root, files, overrides)
+    _require_known(root, merged)
     parser = _parser(root, merged, root / "configs" / "metadata.json")
     if not (found := [*_module_problems(root), *_configuration_problems(root, parser, merged)]):
         yield Admitted(parser, None)
@@ -73,6 +81,54 @@ def admitted(
         parser = _parser(root, merged, own.root / "configs" / "metadata.json")
         with importing_from(own.root):
             yield Admitted(parser, own.root if own_modules(own.root) else None)
+
+
+def require_admitted(
+    root: Path,
+    files: Sequence[Path],
+    overrides: Mapping[str, Any],
+    *,
+    logging_file: Path | None,
+    trust: bool = False,
+) -> Path | None:
+    """Let another process train a bundle that passes the audit, or that the user trusts.
+
+    Args:
+        root: the bundle's folder.
+        files: of its configuration, the later overriding the earlier.
+        overrides: id -> value.
+        logging_file: the configuration of logging that the training reads; None for none.
+        trust: run it whatever the audit finds, this time.
+
+    Returns:
+        None for a bundle that passes. Else a new folder with the copy of the bundle's files that the user trusts: its
+        modules, `configs/metadata.json` and `configs/logging.conf`, and the merged configuration with its overrides,
+        see `MERGED`. The process that trains removes the folder.
+
+    Raises:
+        SegpipeError: as `admitted`.
+    """
+    found = audit(root, files, overrides, logging_file=logging_file)
+    if not found:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="segpipe-"))
+    try:
+        merged = _merged(root, files, overrides)
+        with copied(root, [*files, *merged.reached], folder) as own:
+            if not (trust or is_trusted(own)):
+                raise _refusal(root, files, found)
+            merged = _merged(root, files, overrides, own)
+            parser = _parser(root, merged, own.root / "configs" / "metadata.json")
+            shadows = shadowing_modules(own.root)
+            if shadows:
+                raise SegpipeError(f"{root}: {'; '.join(f'{path} {what}' for path, what in shadows.items())}")
+            values = {name: value for name, value in parser.get().items() if name != parser.meta_key}
+            text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+            (own.root / MERGED).write_text(text, encoding="utf-8")
+    except BaseException:
+        discard(folder)
+        raise
+    return folder
 
 
 def audit(
@@ -101,7 +157,39 @@ def audit(
         folder = Path(output_dir) if isinstance(output_dir, str) else None
         for what, line in logging_problems(logging_file, folder):
             found.append(Finding("", what, shown_path(logging_file, root), line))
-    return _placed(root, files, overrides or {}, found)
+    return _placed(root, files, overrides or {}, found) if found else []
+
+
+def trust_bundle(root: Path, files: Sequence[Path]) -> Path:
+    """Keep the user's consent to a bundle as it is now, and return the path of the file that keeps it.
+
+    Args:
+        root: the bundle's folder.
+        files: configuration files outside the bundle that may be used with it, and those that name such files.
+
+    Raises:
+        SegpipeError: the bundle's files cannot be read, or the consent cannot be written.
+    """
+    beside = [
+        *files,
+        *(path for file in _configurations(root, files) for path in merged_files([file]).reached),
+    ]
+    with copied(root, beside) as own:
+        return keep_consent(own, root)
+
+
+def _configurations(root: Path, files: Sequence[Path]) -> list[Path]:
+    """Return the configuration files of a bundle that hold ids, and the ones given."""
+    own = sorted(path for path in (root / "configs").glob("*") if path.suffix in _CONFIGURATIONS)
+    return [*files, *(path for path in own if path.name != "metadata.json" and _holds_ids(path))]
+
+
+def _holds_ids(path: Path) -> bool:
+    """Whether a file may be a configuration; bundles keep lists of data beside theirs."""
+    try:
+        return isinstance(parsed_configuration(path)[1], dict)
+    except DocumentError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -146,15 +234,28 @@ def _parser(root: Path, merged: _Overridden, metadata: Path) -> ConfigParser:
     parser = ConfigParser()
     parser.read_config(merged.values)
     try:
-        parser.read_meta(read_metadata(metadata))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names in the metadata that MONAI has given up
+            parser.read_meta(read_metadata(metadata))
     except SegpipeError as error:
         raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
+    try:
+        parser.update({"bundle_root": str(root.resolve()), **merged.overrides})
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise SegpipeError(
+            f"{root}: an id of {', '.join(merged.overrides)} has no place in the configuration ({error}); "
+            "`segpipe check` says more"
+        ) from error
+    return parser
+
+
+def _require_known(root: Path, merged: _Overridden) -> None:
+    """Refuse overrides of ids that the configuration has not; nothing would notice them."""
+    parser = ConfigParser(merged.values)
     for name in merged.overrides:
         if name not in parser and name != _SET_BY_SEGPIPE:
             meant = nearest(ReferenceResolver.normalize_id(name), sub_items(parser.get()))
             raise SegpipeError(f"{root}: its configuration has no {name} to set{hint(meant)}")
-    parser.update({"bundle_root": str(root.resolve()), **merged.overrides})
-    return parser
 
 
 def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[Finding]:
@@ -177,8 +278,10 @@ def _texts(values: Any) -> Iterator[str]:
 
 
 def _module_problems(root: Path) -> list[Finding]:
+    shadows = shadowing_modules(root)
     return [
-        Finding("", "can be imported as code", shown_path(path, root)) for path in own_modules(root).values()
+        Finding("", shadows.get(path.name, "can be imported as code"), path.name)
+        for path in own_modules(root).values()
     ]
 
 
@@ -201,13 +304,9 @@ def _refusal(root: Path, files: Sequence[Path], found: Sequence[Finding]) -> Seg
     beside = [file for file in files if not file.resolve().is_relative_to(root.resolve())]
     command = shlex.join(["segpipe", "trust", str(root), *(f"--config={file}" for file in beside)])
     return SegpipeError(
-        "\n".join(
-            [
-                f"{root}: nothing was run, since this bundle could run code that segpipe cannot vouch for:",
-                *lines,
-                "Read these places. If you trust the bundle, allow it until one of its files changes:",
-                f"  {command}",
-                "or give --trust for this run.",
-            ]
-        )
+        f"{root}: nothing was run, since this bundle could run code that segpipe cannot vouch for:",
+        *lines,
+        "Read these places. If you trust the bundle, allow it until one of its files changes:",
+        f"  {command}",
+        "or give --trust for this run.",
     )

@@ -5,8 +5,6 @@ Commands import what they need when they run, so that `segpipe --help` answers a
 
 from __future__ import annotations
 
-import io
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +12,7 @@ from typer.core import TyperGroup
 
 from segpipe import __version__
 from segpipe.cli import data, phantoms
+from segpipe.cli.audit import audit, trust
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
@@ -22,8 +21,10 @@ from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
+from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
 from segpipe.errors import SegpipeError
+from segpipe.printable import printable
 
 EXIT_REFUSED = 2
 
@@ -39,6 +40,10 @@ class _MessageGroup(TyperGroup):
             first, *others = str(error).split("\n")
             say(f"segpipe: {first}", *others, err=True)
             raise typer.Exit(EXIT_REFUSED) from None
+        except Exception as error:
+            if hasattr(error, "format_message"):  # a wrong argument, which may be the name of a file
+                error.message = printable(error.message)  # type: ignore[attr-defined]
+            raise
 
 
 app = typer.Typer(
@@ -52,6 +57,8 @@ app = typer.Typer(
 app.add_typer(phantoms.app, name="phantoms")
 app.add_typer(data.app, name="data")
 app.command()(check)
+app.command()(audit)
+app.command()(trust)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
@@ -79,6 +86,5 @@ def _options(
 
 def main() -> None:
     """Run the command line; the process ends with 0 all done, 1 some cases failed, 2 refused."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal's encoding lacks ends nothing
-        sys.stdout.reconfigure(errors="backslashreplace")
-    app()
+    with visible_text():
+        app()

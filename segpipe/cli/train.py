@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -11,20 +12,21 @@ from typing import Any
 
 import typer
 
-from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides
+from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides, Trust
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
 
 
-def train(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
+def train(bundle: Bundle, override: Overrides = None, config: Configs = None, trust: Trust = False) -> None:
     """Check a bundle as `segpipe check` does, and if it is sound train it with `python -m monai.bundle run`.
 
     That command is printed, and takes this process's place. With torchrun, give it to torchrun yourself.
     """
     with collecting_nothing():
-        from segpipe.bundle.checks.bundle import check_bundle
+        from segpipe.bundle.checks.bundle import RUN_ARGUMENTS, check_bundle
         from segpipe.bundle.checks.reading import configuration_files
+        from segpipe.bundle.gate import require_admitted
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), TRAIN)
@@ -35,7 +37,21 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
         mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
         say(f"segpipe: {mistakes} found, nothing is started", err=True)
         raise typer.Exit(FOUND)
-    command = ["-P", *run_command(bundle, files, overrides)]
+    given = {name: value for name, value in overrides.items() if value is not None}  # MONAI leaves those out
+    logging_file = given.get("logging_file", files[0].parent / "logging.conf")
+    copy = require_admitted(
+        bundle,
+        files,
+        {name: value for name, value in given.items() if name not in RUN_ARGUMENTS},
+        logging_file=Path(logging_file) if logging_file else None,
+        trust=trust,
+    )
+    if copy is None:
+        command = run_command(bundle, files, given)
+    else:
+        arguments = {name: value for name, value in given.items() if name in RUN_ARGUMENTS}
+        command = copy_command(bundle, copy, arguments, _same_command(bundle, files, given, trust=trust))
+    command = ["-P", *command]
     say(shlex.join(["python", *command]))
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], os.environ)  # noqa: S606
@@ -49,17 +65,54 @@ def run_command(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any
         files: of its configuration.
         overrides: id -> value.
     """
-    from segpipe.bundle.importing import own_modules
-
     paths = [str(file.absolute()) for file in files]
-    root = str(bundle.resolve())
     given = {
         "config_file": paths[0] if len(paths) == 1 else paths,
-        "bundle_root": root,
-        **{name: value for name, value in overrides.items() if value is not None},  # MONAI leaves those out
+        "bundle_root": str(bundle.resolve()),
+        **overrides,
     }
-    module = ["segpipe.cli.train_own_modules", root] if own_modules(bundle) else ["monai.bundle"]
-    return ["-m", *module, "run", *(f"--{name}={_as_text(value)}" for name, value in given.items())]
+    return ["-m", "monai.bundle", "run", *_options(given)]
+
+
+def copy_command(
+    bundle: Path, copy: Path, arguments: Mapping[str, Any], same_command: Sequence[str]
+) -> list[str]:
+    """Return the arguments that python runs the copy of a bundle with that the user trusts.
+
+    Args:
+        bundle: its folder.
+        copy: from `segpipe.bundle.gate.require_admitted`; overrides stand in its configuration.
+        arguments: of MONAI's run.
+        same_command: that starts this training, for the message of how to go on.
+    """
+    from segpipe.bundle.gate import MERGED
+
+    given = {
+        "config_file": str(copy / "bundle" / MERGED),
+        "bundle_root": str(bundle.resolve()),
+        **arguments,
+    }
+    return ["-m", "segpipe.cli.train_copy", str(copy), shlex.join(same_command), "run", *_options(given)]
+
+
+def _same_command(
+    bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any], *, trust: bool
+) -> list[str]:
+    options = [f"--config={file.absolute()}" for file in files] + (["--trust"] if trust else [])
+    ids = [f"{name}={_as_yaml(value)}" for name, value in overrides.items()]
+    return ["segpipe", "train", str(bundle.resolve()), *options, *ids]
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a value on one line as `ID=VALUE` takes it."""
+    import yaml
+
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
+    return text.strip().removesuffix("...").strip()
+
+
+def _options(given: Mapping[str, Any]) -> list[str]:
+    return [f"--{name}={_as_text(value)}" for name, value in given.items()]
 
 
 def _as_text(value: Any) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from segpipe.training.run_folder import RunFolder
 
-_MONAIS_RUN = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_own_modules")
+_MONAIS_RUN = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_copy")
 
 
 def runs_as_monais() -> bool:
@@ -31,18 +31,18 @@ def resume_command(run_folder: RunFolder, **more: object) -> str:
     if not runs_as_monais():
         wanted["run_name"] = run_folder.path.name
         return f"a resume ({', '.join(f'{name} {value!r}' for name, value in sorted(wanted.items()))})"
-    return shlex.join(
-        [*_without(sys.orig_argv, list(wanted)), *(f"--{name}={value}" for name, value in wanted.items())]
-    )
+    dashes = "" if sys.orig_argv[0] == "segpipe" else "--"  # segpipe train takes ID=VALUE
+    kept = _without(sys.orig_argv, list(wanted), dashes)
+    return shlex.join([*kept, *(f"{dashes}{name}={value}" for name, value in wanted.items())])
 
 
-def _without(arguments: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return a command line without what it overrides by these names, be it `--name=value` or `--name value`."""
+def _without(arguments: Sequence[str], names: Sequence[str], dashes: str) -> list[str]:
+    """Return a command line without what it overrides by these names: `name=value`, `--name=value`, `--name value`."""
     kept: list[str] = []
     value_follows = False
     for argument in arguments:
-        name, equals, _ = argument.removeprefix("--").partition("=")
-        if argument.startswith("--") and name in names:
+        name, equals, _ = argument.removeprefix(dashes).partition("=")
+        if argument.startswith(dashes) and name in names and (dashes or equals):
             value_follows = not equals
         elif value_follows and not argument.startswith("--"):
             value_follows = False

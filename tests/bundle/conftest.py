@@ -220,7 +220,7 @@ def opened():
     """Return a function that opens a bundle, in float32, and reads a scan for it: segmenter, image, grid."""
 
     def open_with(root, scan, weights=(), precision="float32", **settings):
-        bundle = open_bundle(root, weights=weights)
+        bundle = open_bundle(root, weights=weights, trust=True)
         segmenter = Segmenter(bundle, precision, **settings)
         image = segmenter.prepare(bundle.read(scan))
         return segmenter, image, read_volume(scan).grid

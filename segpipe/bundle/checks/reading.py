@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,7 +235,9 @@ def _add_metadata(configuration: Configuration, parser: ConfigParser, file: Path
         configuration.places |= {f"{META}::{identifier}": (shown, line) for identifier, line in lines.items()}
     else:
         configuration.findings.append(Finding("", "no such file: MONAI needs a bundle's metadata", shown))
-    parser.set(content, META)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names in the metadata that MONAI has given up
+        parser.set(content, META)
 
 
 def _override(configuration: Configuration, parser: ConfigParser, name: str, value: Any) -> None:

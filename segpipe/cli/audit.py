@@ -1,0 +1,76 @@
+"""`segpipe audit` and `segpipe trust`: what a bundle would run, and the user's consent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from segpipe.cli.check import FOUND, INFERENCE, TRAIN, Bundle, Configs, Overrides
+from segpipe.cli.imports import collecting_nothing
+from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed import say
+
+if TYPE_CHECKING:
+    from segpipe.bundle.checks.finding import Finding
+
+
+def audit(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
+    """List what a bundle would run and segpipe cannot vouch for: exit status 2 and a line each, or 0 and one line.
+
+    Without --config, train.yaml and inference.yaml are looked at, each by itself. Nothing of the bundle's is run.
+    """
+    audited, found = _audited(bundle, config or (), parse_overrides(override or ()))
+    for finding in found:
+        say(finding)
+    if found:
+        raise typer.Exit(FOUND)
+    say(f"{bundle}: runs nothing but what segpipe knows to be safe, in {', '.join(audited)}")
+
+
+def trust(bundle: Bundle, config: Configs = None) -> None:
+    """Allow a bundle to run its own code, until one of its files changes; give --config for files outside of it.
+
+    What `segpipe audit` lists is printed first. The hash of the bundle's files is kept in your configuration folder.
+    """
+    audited, found = _audited(bundle, config or (), {})
+    with collecting_nothing():
+        from segpipe.bundle.checks.reading import configuration_files
+        from segpipe.bundle.gate import trust_bundle
+
+    if not found:
+        say(
+            f"{bundle}: needs no consent: it runs nothing but what segpipe knows to be safe, in {', '.join(audited)}"
+        )
+        return
+    for finding in found:
+        say(finding)
+    kept = trust_bundle(bundle, configuration_files(bundle, config) if config else [])
+    say(f"{bundle}: trusted until one of its files changes; kept in {kept}")
+
+
+def _audited(
+    bundle: Path, config: Sequence[Path], overrides: dict[str, Any]
+) -> tuple[list[str], list[Finding]]:
+    """Return which files were audited, and what was found in them."""
+    with collecting_nothing():
+        from segpipe.bundle.checks.reading import configuration_files, shown_path
+        from segpipe.bundle.gate import audit as audit_bundle
+
+    if config:
+        groups = [configuration_files(bundle, config)]
+    else:
+        names = [
+            [name for name in names if (bundle / "configs" / name).is_file()][:1]
+            for names in (TRAIN, INFERENCE)
+        ]
+        groups = [configuration_files(bundle, own) for own in names if own]
+        groups = groups or [configuration_files(bundle, (), (*TRAIN, *INFERENCE))]
+    found: dict[Finding, None] = {}
+    for files in groups:
+        found |= dict.fromkeys(
+            audit_bundle(bundle, files, overrides, logging_file=files[0].parent / "logging.conf")
+        )
+    return [shown_path(file, bundle) for files in groups for file in files], list(found)

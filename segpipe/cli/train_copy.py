@@ -1,0 +1,29 @@
+"""`python -P -m segpipe.cli.train_copy COPY COMMAND run ...`: MONAI's command, with the copy of a trusted bundle.
+
+The copy's folder stands last on the import path. PYTHONPATH would put it first, and Python would run a
+`sitecustomize.py` in it before anything else. The copy is removed at the end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import runpy
+import shlex
+import shutil
+import sys
+
+
+def main() -> None:
+    """Run `python -m monai.bundle` in this process."""
+    copy, command, *arguments = sys.argv[1:]
+    process = os.getpid()
+    atexit.register(lambda: os.getpid() == process and shutil.rmtree(copy, ignore_errors=True))
+    sys.path.append(os.path.join(copy, "bundle"))  # noqa: PTH118 - starts without pathlib
+    sys.orig_argv[:] = shlex.split(command)  # how to go on after an interruption
+    sys.argv = ["monai.bundle", *arguments]
+    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
