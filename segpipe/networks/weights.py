@@ -64,6 +64,8 @@ _SHAPE = {  # of a sidecar
 }
 _RESTORE = "restore the file that was written with the weights"
 _MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
+_QUOTED_LENGTH = 500  # of a transform, or of a label table
+_LARGEST_SIDECAR = 2**23  # bytes: two names and checksums of 40 000 cases
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     if not path.is_file():
         return None
     try:
-        content = parse_json(read_document(path), finite=True)
+        content = parse_json(read_document(path, _LARGEST_SIDECAR), finite=True)
     except DocumentError as error:
         raise SegpipeError(
             f"{path}: is not a sidecar of segpipe weights: it {error.reason}; {_RESTORE}"
@@ -251,7 +253,10 @@ def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> 
         )
     if sidecar.hashes.get("transforms") != identity.hashes()["transforms"]:
         pairs = zip(sidecar.transforms, identity.transforms, strict=False)
-        first = next((f"{a} then, {b} now" for a, b in pairs if json_sha256(a) != json_sha256(b)), None)
+        first = next(
+            (f"{_quoted(a)} then, {_quoted(b)} now" for a, b in pairs if json_sha256(a) != json_sha256(b)),
+            None,
+        )
         counts = f"{len(sidecar.transforms)} transforms then, {len(identity.transforms)} now"
         raise SegpipeError(
             f"{path}: weights trained with other deterministic transforms: {first or counts}; restore them "
@@ -265,4 +270,9 @@ def _classes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{row['index']} {row['name']} (stored {row['value']})" for row in rows)
+    return _quoted(", ".join(f"{row['index']} {row['name']} (stored {row['value']})" for row in rows))
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _QUOTED_LENGTH else f"{text[:_QUOTED_LENGTH]}..."

@@ -345,3 +345,20 @@ def test_a_sidecar_that_is_no_json_or_beyond_bounds_has_one_message(text, saved)
     path.write_text(text)
 
     refused(saved, r"is not a sidecar of segpipe weights: it .*; restore the file")
+
+
+def test_a_long_sidecar_is_not_read(saved):
+    """A list of empty lists takes twenty times its bytes in memory."""
+    saved.with_suffix(".json").write_text("[" + "[]," * 3_000_000 + "[]]")
+
+    refused(saved, r"is larger than 8388608 bytes, too large for what it is; .*; restore the file")
+
+
+def test_a_message_quotes_the_beginning_of_what_differs(saved):
+    path = saved.with_suffix(".json")
+    sidecar = json.loads(path.read_text())
+    sidecar["transforms"][0] = {"_target_": "a" * 10**6}
+    sidecar["hashes"]["transforms"] = "0" * 64
+    path.write_text(json.dumps(sidecar))
+
+    refused(saved, r"other deterministic transforms: .{400,600} then, .{1,200} now; restore")
