@@ -13,6 +13,25 @@ python=${SEGPIPE_PYTHON:-$root/.venv/bin/python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# whether a database answers at all, before the tools are installed for nothing
+database_answers() {
+    "$python" - <<'PYTHON'
+import sys, urllib.request
+
+for url in ("https://pypi.org/pypi/urllib3/1.26.0/json", "https://api.osv.dev/v1/vulns/PYSEC-2021-108"):
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            sys.exit(answer.status != 200)
+    except OSError:
+        continue
+sys.exit(1)
+PYTHON
+}
+
+if [[ -z ${SEGPIPE_AUDIT_TOOLS:-} ]] && ! database_answers; then
+    echo "not audited: no database of vulnerabilities answers; run again with a network" >&2
+    exit 3
+fi
 if ! tools=$(scripts/audit_tools.sh 2>"$work/tools.log"); then
     tail -n 1 "$work/tools.log" >&2
     echo "not audited: pip-audit cannot be installed; run again with a network" >&2
