@@ -12,17 +12,23 @@ import runpy
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """Run `python -m monai.bundle` in this process."""
     copy, command, *arguments = sys.argv[1:]
-    process = os.getpid()
-    atexit.register(lambda: os.getpid() == process and shutil.rmtree(copy, ignore_errors=True))
-    sys.path.append(os.path.join(copy, "bundle"))  # noqa: PTH118 - starts without pathlib
+    atexit.register(_remove, Path(copy), os.getpid())
+    sys.path.append(str(Path(copy) / "bundle"))
     sys.orig_argv[:] = shlex.split(command)  # how to go on after an interruption
     sys.argv = ["monai.bundle", *arguments]
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+
+
+def _remove(copy: Path, process: int) -> None:
+    """Remove the copy at the end of the process that trains, not at that of a loader's worker."""
+    if os.getpid() == process:
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -107,11 +107,11 @@ class Expressions:
         if not isinstance(statement, ast.Import | ast.ImportFrom):
             return f"evaluates {quoted(text)}, which is no import"
         alias = statement.names[0]  # MONAI leaves out the others
-        is_from = isinstance(statement, ast.ImportFrom)
-        path = f"{statement.module}.{alias.name}" if isinstance(statement, ast.ImportFrom) else alias.name
+        is_relative, path = False, alias.name
+        if isinstance(statement, ast.ImportFrom):
+            is_relative, path = bool(statement.level), f"{statement.module}.{alias.name}"
         self._names[alias.asname or alias.name] = path
-        within_package = is_from and getattr(statement, "level", 0)
-        if within_package or path.partition(".")[0] not in _IMPORTS:
+        if is_relative or path.partition(".")[0] not in _IMPORTS:
             return f"imports {path}, which is not on the list of imports"
         return None
 
