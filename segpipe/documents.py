@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ MOST_ITEMS = 20_000
 LARGEST_CONFIGURATION = 2**18
 """Bytes of a file of a bundle's configuration."""
 LARGEST_DATA = 2**28
-"""Bytes of a file that lists data: a manifest, or the sidecar of weights."""
+"""Bytes of a file that lists data: a manifest, or a ledger."""
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -182,8 +183,8 @@ def _as_float(digits: str, *, finite: bool) -> float:
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise RepeatedKeyError(f"the key {twice!r} stands twice in one object; remove one")
     return entries
 

@@ -28,7 +28,7 @@ from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
-from segpipe.networks import Ensemble
+from segpipe.networks import Ensemble, weights_file
 from segpipe.networks.weights import load_state, read_state
 from segpipe.plausibility import Limits, limits_path
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
@@ -176,7 +176,7 @@ def _opened(
     labels = _made(root, parser, "labels") if ours else _foreign_labels(root, metadata)
     untrained = _made(root, parser, "network_def")
     device = _device(root, parser)
-    paths = [Path(path) for path in weights or _default_weights(root, parser)]
+    paths = [weights_file(Path(path)) for path in weights or _default_weights(root, parser)]
     if ours:
         network = load_members(untrained, paths, _made(root, parser, "identity"), parser)
     else:
@@ -239,9 +239,8 @@ def _made(root: Path, parser: ConfigParser, name: str) -> Any:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         reason = known or f"{type(cause).__name__}: {cause}"
-        raise SegpipeError(
-            f"{root}: its {name} cannot be made: {reason}; correct the configuration"
-        ) from error
+        first, *others = f"{root}: its {name} cannot be made: {reason}; correct the configuration".split("\n")
+        raise SegpipeError(first, *others) from error
 
 
 def _limits(weights: Sequence[Path], sha256: Sequence[str]) -> Limits | None:

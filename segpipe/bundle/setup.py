@@ -16,6 +16,7 @@ from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.inference import choose_precision
+from segpipe.printable import printable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
 from segpipe.transforms import check_intensity_kind
@@ -71,13 +72,14 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
         run_folder.start(merged_configuration(running_parser()), _class_voxels(cases))
     watch_started(run_folder)
     if is_main_process():
-        print(  # noqa: T201
-            f"Run folder: {run_folder.path}\nWatch it:   tensorboard --logdir {run_folder.tensorboard}\n"
-            "            and there the page Custom Scalars: http://localhost:6006/#custom_scalars\n"
-            f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with"
-            + (f"\n            {cases.about}" if cases.about else ""),
-            flush=True,
-        )
+        lines = [
+            f"Run folder: {run_folder.path}",
+            f"Watch it:   tensorboard --logdir {run_folder.tensorboard}",
+            "            and there the page Custom Scalars: http://localhost:6006/#custom_scalars",
+            f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with",
+            *([f"            {cases.about}"] if cases.about else []),
+        ]
+        print("\n".join(map(printable, lines)), flush=True)  # noqa: T201
 
 
 @exit_with_message()

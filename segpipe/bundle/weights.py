@@ -20,6 +20,7 @@ from segpipe.labels import LabelTable
 from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn, weights_file
 from segpipe.networks import load_weights as load_network_weights
 from segpipe.networks.weights import Sidecar
+from segpipe.printable import printable
 from segpipe.training import RunFolder
 
 
@@ -240,4 +241,4 @@ def _compare_window(path: Path, network: torch.nn.Module, validated: Any, parser
 
 
 def _warn(message: str) -> None:
-    print(f"segpipe: warning: {message}", flush=True)  # noqa: T201
+    print(printable(f"segpipe: warning: {message}"), flush=True)  # noqa: T201

@@ -9,6 +9,7 @@ import typer
 
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.printed import say
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]
 Overrides = Annotated[
@@ -47,7 +48,7 @@ def check(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
         found += check_bundle(bundle, [file], {}, look_for_files=False)
         files.append(file)
     for finding in dict.fromkeys(map(str, found)):
-        typer.echo(finding)
+        say(finding)
     if found:
         raise typer.Exit(FOUND)
-    typer.echo(f"{bundle}: no mistake found in {', '.join(shown_path(file, bundle) for file in files)}")
+    say(f"{bundle}: no mistake found in {', '.join(shown_path(file, bundle) for file in files)}")

@@ -38,6 +38,7 @@ OPTIONS = {
     "--set",
     "--skip-empty",
     "--strict",
+    "--trust",
     "--weights",
 }
 
@@ -92,6 +93,7 @@ def test_without_options_all_is_the_bundles(given):
         "weights": (),
         "configs": (),
         "overrides": {},
+        "trust": False,
         "device": None,
         "options": PredictOptions(),
     }
@@ -108,7 +110,7 @@ def test_every_option_reaches_the_call(given):
         "--config",
         "more.yaml",
     ]
-    how = ["--device", "cuda:1", "--precision", "float16", "--batch-size", "3", "--mirror", "2,0"]
+    how = ["--trust", "--device", "cuda:1", "--precision", "float16", "--batch-size", "3", "--mirror", "2,0"]
     what = ["--skip-empty", "0.05", "--format", "mha", "--series-uid", "1.2.3", "--no-overlays"]
 
     arguments = given(*files, *how, *what, "--entropy", "--probabilities", "--overwrite", "--jobs", "4", "-q")
@@ -116,6 +118,7 @@ def test_every_option_reaches_the_call(given):
     assert arguments["weights"] == [Path("w0.pt"), Path("w1.pt")]
     assert arguments["configs"] == [Path("inference.yaml"), Path("more.yaml")]
     assert arguments["device"] == "cuda:1"
+    assert arguments["trust"]
     assert arguments["options"] == PredictOptions(
         precision="float16",
         batch_size=3,

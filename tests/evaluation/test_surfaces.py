@@ -119,7 +119,8 @@ def test_agrees_with_monai(data, spacing):
     both = np.concatenate([own.from_prediction, own.from_reference])
     hausdorff = HausdorffDistanceMetric(include_background=True, percentile=95)
     average = SurfaceDistanceMetric(include_background=True, symmetric=True)
-    assert own.hausdorff() == pytest.approx(by_monai(hausdorff), rel=1e-5, abs=1e-5)
+    rank_error = len(both) * 2.0**-23  # MONAI finds the percentile's rank in float32, and interpolates by it
+    assert own.hausdorff() == pytest.approx(by_monai(hausdorff), rel=1e-5, abs=1e-5 + rank_error * both.max())
     assert own.average() == pytest.approx(by_monai(average), rel=1e-5, abs=1e-5)
     if np.abs(both - tolerance).min() > 1e-5:
         dice = SurfaceDiceMetric([tolerance], include_background=True)

@@ -25,6 +25,7 @@ from segpipe.dataset import load_manifest, training_split
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
+from segpipe.networks import weights_file
 
 _SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 _MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
@@ -159,7 +160,7 @@ def _inference_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
 def _weights(_: str, arguments: _Arguments) -> Iterator[Finding]:
     named = arguments["weights"]
     for path in named if isinstance(named, list) else [named]:
-        if _is_path(path) and not Path(path).is_file():
+        if _is_path(path) and not weights_file(Path(path)).is_file():
             yield Finding(arguments.source("weights"), _missing(path, "file", arguments.root))
 
 
