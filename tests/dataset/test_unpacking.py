@@ -60,7 +60,11 @@ def test_tars_are_read_in_every_compression(tmp_path, pack):
     assert names_in(tmp_path / "a", pack(MEMBER + END)) == [("a.nii", b"scan")]
 
 
-@pytest.mark.parametrize("content", [b"scan", gzip.compress(b"scan"), b"", b"PK"])
+@pytest.mark.parametrize(
+    "content",
+    [b"scan", gzip.compress(b"scan", mtime=0), b"", b"PK"],
+    ids=["text", "gzip", "nothing", "two letters"],
+)
 def test_what_is_no_archive_is_one_file(tmp_path, content):
     assert names_in(tmp_path / "a", content) == [("a.nii", content)]
 
