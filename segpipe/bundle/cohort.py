@@ -186,9 +186,8 @@ class CohortRun:
         require_text(scan)
         found = stamps(scan)
         before = self.ledger.entries.get(scan.name)
-        header = (
-            self._header(scan) if before is None else None
-        )  # a header of TB is refused before TB are hashed
+        # a header that states terabytes is refused before they are hashed
+        header = self._header(scan) if before is None else None
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
         if before is not None and todo is ToDo.NOTHING:
