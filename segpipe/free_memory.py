@@ -25,7 +25,8 @@ def free_memory_bytes() -> int:
 
     Limits are those of the control groups of Linux, which containers and batch systems set, and of `ulimit -v`.
     """
-    return max(min(int(psutil.virtual_memory().available), *_free_in_groups(), *_free_of_process()), 0)
+    machine = int(psutil.virtual_memory().available)
+    return max(min((machine, *_free_in_groups(), *_free_of_process())), 0)
 
 
 def in_gb(count: int) -> str:

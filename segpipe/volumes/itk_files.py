@@ -87,7 +87,7 @@ def read_itk_file(path: Path) -> Volume:
     """
     opened = _read_header(path)
     header = opened.header
-    require_free_memory(header)
+    require_free_memory(header, beside=2 * header.num_values if opened.is_progressive else 0)
     if opened.metaimage is not None and not opened.metaimage.is_text:
         array = metaimage_voxels(opened.metaimage, header.dtype)
     elif opened.nrrd is not None and opened.nrrd.is_plain:
@@ -132,6 +132,8 @@ class _Opened:
     reader: sitk.ImageFileReader
     metaimage: MetaImageHeader | None
     nrrd: NrrdHeader | None
+    is_progressive: bool = False
+    """A JPEG of which a decoder holds the coefficients of all pixels, two bytes a value."""
 
     @property
     def channels_last(self) -> bool:
@@ -143,6 +145,7 @@ class _Opened:
 def _read_header(path: Path) -> _Opened:
     format_ = volume_format(path)
     metaimage = nrrd = None
+    is_progressive = False
     if format_ in _METAIMAGE:
         metaimage = read_metaimage_header(path)
         check_voxel_file(metaimage)
@@ -150,7 +153,7 @@ def _read_header(path: Path) -> _Opened:
         nrrd = read_nrrd_header(path)
         require_nrrd_file(nrrd)
     else:
-        _check_picture(path, format_)
+        is_progressive = _check_picture(path, format_)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[format_])
     reader.SetFileName(str(path))
@@ -184,7 +187,7 @@ def _read_header(path: Path) -> _Opened:
         )
     if nrrd is not None:
         check_nrrd_length(nrrd, header.array_bytes)
-    return _Opened(header, reader, metaimage, nrrd)
+    return _Opened(header, reader, metaimage, nrrd, is_progressive)
 
 
 def _lattice(
@@ -208,7 +211,8 @@ def _fourth_axis(path: Path, size: Sequence[int], grid: Grid) -> int:
     return int(size[3]) if len(size) == 4 else 1
 
 
-def _check_picture(path: Path, format_: VolumeFormat) -> None:
+def _check_picture(path: Path, format_: VolumeFormat) -> bool:
+    """Judge all of a picture but its compressed pixels; return whether it is a progressive JPEG."""
     signature = _SIGNATURES[format_]
     start = read_start(path, len(signature))
     if not start.startswith(signature):
@@ -216,7 +220,10 @@ def _check_picture(path: Path, format_: VolumeFormat) -> None:
             f"{path}: not a {format_.value} file: begins with bytes {start.hex(' ')}, must be "
             f"{signature.hex(' ')}; give the file the suffix of its format"
         )
-    (check_png if format_ is VolumeFormat.PNG else check_jpeg)(path)
+    if format_ is VolumeFormat.JPEG:
+        return check_jpeg(path)
+    check_png(path)
+    return False
 
 
 def _unreadable(path: Path, error: RuntimeError) -> SegpipeError:

@@ -26,6 +26,7 @@ _SAMPLES = {_GREY: 1, _COLOUR: 3, _PALETTE: 3, _GREY_ALPHA: 2, 6: 4}
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _JPEG_BITS = 8
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # markers of a frame
 _BLOCK = 8  # pixels of a block of a JPEG along each axis, which takes one bit at least
 _LARGEST_CHUNK = 1 << 20  # of those that are looked at
 _READ_AT_ONCE = 1 << 20
@@ -81,14 +82,17 @@ def _check_chunks(path: Path, chunks: Iterator[tuple[bytes, bytes]]) -> None:
             _refuse_turned(path, body)
 
 
-def check_jpeg(path: Path) -> None:
+def check_jpeg(path: Path) -> bool:
     """Refuse a JPEG that is cut short, or whose values or axes programs read differently.
+
+    Returns:
+        Whether it is progressive, so that a decoder holds the coefficients of all its pixels.
 
     Raises:
         SegpipeError: no end-of-image marker, other than 8 bits, other than 1 or 3 components, or an EXIF orientation
             other than upright.
     """
-    ended = False
+    ended = is_progressive = False
     with open_regular(path) as file:
         held = file.seek(0, 2)
         for marker, body in jpeg_segments(file):
@@ -106,8 +110,10 @@ def check_jpeg(path: Path) -> None:
             if marker == JPEG_APP1 and body.startswith(b"Exif\0\0"):
                 _refuse_turned(path, body[6:])
             ended |= marker == JPEG_END
+            is_progressive |= marker in _PROGRESSIVE
     if not ended:
         raise SegpipeError(f"{path}: truncated: no end-of-image marker; copy the file again from its source")
+    return is_progressive
 
 
 def _png_chunks(path: Path, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
