@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -119,7 +120,7 @@ class InflatedDataSet:
             self._unpacked += piece
 
 
-def parsed_header(path: Path, file: IO[bytes], tags: list[BaseTag | int]) -> tuple[FileDataset, Any]:
+def parsed_header(path: Path, file: IO[bytes], tags: Sequence[BaseTag]) -> tuple[FileDataset, Any]:
     """Read some tags of a DICOM file up to its pixel data.
 
     Args:
@@ -141,11 +142,12 @@ def parsed_header(path: Path, file: IO[bytes], tags: list[BaseTag | int]) -> tup
     meta = FileMetaDataset(read_dataset(bounded, False, True, stop_when=_after_meta))
     if str(meta.get("TransferSyntaxUID") or "") != DeflatedExplicitVRLittleEndian:
         bounded.seek(0)
-        return pydicom.dcmread(bounded, stop_before_pixels=True, force=True, specific_tags=tags), file
+        return pydicom.dcmread(bounded, stop_before_pixels=True, force=True, specific_tags=[*tags]), file
     stream: Any = InflatedDataSet(path, file)
-    dataset = read_dataset(stream, False, True, stop_when=_at_pixels, specific_tags=tags)
+    dataset = read_dataset(stream, False, True, stop_when=_at_pixels, specific_tags=[*tags])
     header = FileDataset(stream, dataset, preamble, meta, is_implicit_VR=False, is_little_endian=True)
-    header.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
+    implicit, little = dataset.original_encoding
+    header.set_original_encoding(implicit, little, dataset.original_character_set)
     return header, stream
 
 

@@ -137,7 +137,7 @@ def unpacked_voxels(
     """
     voxel_bytes = count * stored.itemsize
     array = np.empty(count, stored)
-    _unpack(scan, data, offset, voxel_bytes, stored_bytes, memoryview(array.view(np.uint8)))
+    _unpack(scan, data, offset, voxel_bytes, stored_bytes, array.view(np.uint8).data)
     return native(array)
 
 
@@ -166,7 +166,7 @@ def fill(file: IO[bytes], array: VoxelArray) -> int:
     Returns:
         The number of bytes that the file gave.
     """
-    into, held = memoryview(array.view(np.uint8)), 0
+    into, held = array.view(np.uint8).data, 0
     while held < len(into) and (chunk := file.read(min(_CHUNK_BYTES, len(into) - held))):
         into[held : held + len(chunk)] = chunk
         held += len(chunk)
