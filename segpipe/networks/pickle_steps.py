@@ -25,6 +25,7 @@ from segpipe.networks.pickle_values import (
     storage_of,
 )
 
+_NEWEST_PROTOCOL = 3
 MOST_REPEATED = 2**24
 """Bytes that all tensors together may have beyond their storages."""
 
@@ -133,6 +134,11 @@ def follow(pickle: BinaryIO) -> tuple[Any, Mapping[str, Storage]]:
                 return value.items if is_list else value, steps.storages
             if number >= MOST_VALUES:
                 raise PickleError(f"it takes more than {MOST_VALUES} steps")
+            if opcode.proto > _NEWEST_PROTOCOL:
+                raise PickleError(
+                    f"it was saved with pickle_protocol {opcode.proto} or newer, and PyTorch's safe loader takes 2; "
+                    "leave pickle_protocol out"
+                )
             if opcode.name not in _STEPS:
                 raise PickleError(
                     f"its pickle has the step {opcode.name}, which PyTorch's safe loader does not take"

@@ -35,6 +35,19 @@ _STORAGES = {
         "ComplexFloat": torch.complex64,
     }.items()
 }
+_KINDS_OF_TENSOR = {"torch Tensor", "monai.data.meta_tensor MetaTensor"}
+_ATTRIBUTES_OF_TENSOR = {  # that MONAI and PyTorch give one
+    *(
+        "_meta",
+        "_applied_operations",
+        "_pending_operations",
+        "_is_batch",
+        "_spatial_ndim",
+        "_is_param",
+        "_affine",
+    ),
+    *("_is_buffer", "persistent"),
+}
 _BEFORE_1_6 = 6  # parts that name a storage then; the last is the storage that it is a view of
 _PAIR = 2
 
@@ -131,7 +144,7 @@ def named(name: str) -> Named:
     """Return a mark for a class or function, or refuse what is not known to be harmless."""
     module, _, attribute = name.partition(" ")
     is_dtype = module == "torch" and isinstance(vars(torch).get(attribute), torch.dtype)
-    if not (is_dtype or name in _CALLS or name in _STORAGES):
+    if not (is_dtype or name in _CALLS or name in _STORAGES or name in _KINDS_OF_TENSOR):
         raise MoreThanTensorsError(shortened(name.replace(" ", ".")))
     return Named(name)
 
@@ -217,6 +230,25 @@ def _tensor(
     return Tensor(max(0, numel * storage.dtype.itemsize - storage.nbytes))
 
 
+def _tensor_of_kind(function: Any, kind: Any, arguments: Any, attributes: Any) -> Tensor:
+    """Check a tensor with attributes, such as MONAI's MetaTensor; an attribute of another name could hide a method."""
+    if not isinstance(kind, Named) or kind.name not in _KINDS_OF_TENSOR:
+        raise MoreThanTensorsError("a tensor of an unknown kind")
+    unknown = [name for name in _items(attributes, "dict")[::2] if name not in _ATTRIBUTES_OF_TENSOR]
+    if unknown:
+        raise MoreThanTensorsError(f"a tensor with the attribute {shortened(unknown[0])}")
+    tensor = called(function, arguments)
+    if not isinstance(tensor, Tensor):
+        raise MoreThanTensorsError("a tensor of something else")
+    return tensor
+
+
+def _key(text: Any) -> str:
+    if not isinstance(text, str):
+        raise MoreThanTensorsError("a key of metadata that is no text")
+    return text
+
+
 def _parameter(tensor: Any, requires_grad: Any, hooks: Any) -> Tensor:
     _require_bare(requires_grad, hooks)
     if not isinstance(tensor, Tensor):
@@ -266,6 +298,9 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_tensor": _tensor,
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
+    "torch._tensor _rebuild_from_type_v2": _tensor_of_kind,
+    "monai.utils.enums MetaKeys": _key,
+    "monai.utils.enums SpaceKeys": _key,
     "torch Size": _size,
     "torch device": _device,
     "collections OrderedDict": _ordered_dict,

@@ -12,7 +12,11 @@ import torch
 from segpipe.errors import SegpipeError
 
 _FLOATING = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_NUMBERS = _FLOATING | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _LONGEST_NAME = 100  # a file can name its tensors at any length
+_KEYS_SHOWN = 3
+_COUNT_OF_BATCHES = "num_batches_tracked"  # of batch normalisation
+_COUNT_OF_AVERAGES = "n_averaged"  # of torch.optim.swa_utils.AveragedModel, beside the network's own names
 _OTHER_BUNDLE = "use the bundle they were trained with"
 
 
@@ -62,10 +66,17 @@ def require_finite(path: Path, tensors: Iterable[tuple[str, torch.Tensor]], reme
 def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return the state of a file as a network takes it, once it is known to fit.
 
+    A prefix that all names have is left out: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.` of
+    Lightning. The network's own value stands for a count of batches that is absent, or no number. Inference does not
+    use these counts, and PyTorch before 0.4.1 did not write them.
+
     Args:
         path: of the file, for messages.
         state: what the file holds. Of a tensor with two names in the network, one name is enough.
         network: with the state that is expected.
+
+    Returns:
+        name -> tensor, for every name in the network's `state_dict`.
 
     Raises:
         SegpipeError: no state dict, other names, shapes or kinds of numbers, two names of one tensor with different
@@ -76,15 +87,52 @@ def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str,
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
         raise SegpipeError(
-            f"{path}: is not a state_dict (a mapping from names to tensors); save network.state_dict()"
+            f"{path}: is not a state_dict (a mapping from names to tensors){_keys(state)}; save network.state_dict()"
         )
-    complete = _with_other_names(state, expected)
+    plain = {  # load_state_dict would work out the metadata of a MetaTensor, too
+        name: tensor if type(tensor) is torch.Tensor else tensor.as_subclass(torch.Tensor)
+        for name, tensor in state.items()
+    }
+    complete = _with_counts(_with_other_names(_without_prefix(plain, expected), expected), expected)
     _require_same_tensors(path, complete, expected)
     # as the network holds them: 1e300 is infinite in float32
     held = ((name, tensor.to(expected[name].dtype)) for name, tensor in complete.items())
     require_finite(path, held, "its training diverged; train again")
     _require_one_value(path, complete, expected)
     return complete
+
+
+def _keys(state: Any) -> str:
+    """Return the keys of a checkpoint, such as network and optimizer, for a message."""
+    if not isinstance(state, Mapping) or not state:
+        return ""
+    names = [_short(str(name)) for name in state]
+    return f"; it has the keys {', '.join(names[:_KEYS_SHOWN])}{', ...' * (len(names) > _KEYS_SHOWN)}"
+
+
+def _without_prefix(
+    state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return a state without the prefix that wrappers of a network give all its names, as it is if it has none."""
+    names = {name: name for name in state if name != _COUNT_OF_AVERAGES}
+    while names and not expected.keys() & names:
+        if len({name.partition(".")[0] for name in names}) > 1 or not all("." in name for name in names):
+            return state
+        names = {name.partition(".")[2]: whole for name, whole in names.items()}
+    return {name: state[whole] for name, whole in names.items()} if names else state
+
+
+def _with_counts(
+    state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return a state whose counts of batches are those of the file, in the network's dtype, or the network's own."""
+    counts = {}
+    for name, own in expected.items():
+        stored = state.get(name, own)
+        if name.rpartition(".")[2] == _COUNT_OF_BATCHES and stored.shape == own.shape:
+            known = stored.dtype in _NUMBERS and bool(stored.isfinite().all())
+            counts[name] = (stored if known else own).to("cpu", own.dtype)
+    return {**state, **counts}
 
 
 def _with_other_names(
@@ -103,10 +151,10 @@ def _require_same_tensors(
     other = [name for name in names if not _alike(state.get(name), expected.get(name))]
     if other:
         first = other[0]
-        told = _told(state.get(first), expected.get(first))
+        shown = _described(state.get(first), expected.get(first))
         raise SegpipeError(
             f"{path}: weights of another network: {len(other)} of {len(names)} tensors differ, first "
-            f"{_short(first)}: {told[0]} in the file, {told[1]} in the network; {_OTHER_BUNDLE}"
+            f"{_short(first)}: {shown[0]} in the file, {shown[1]} in the network; {_OTHER_BUNDLE}"
         )
 
 
@@ -117,7 +165,7 @@ def _alike(stored: torch.Tensor | None, own: torch.Tensor | None) -> bool:
     return stored.shape == own.shape and same_kind and stored.layout == own.layout
 
 
-def _told(stored: torch.Tensor | None, own: torch.Tensor | None) -> list[str]:
+def _described(stored: torch.Tensor | None, own: torch.Tensor | None) -> list[str]:
     same_shape = stored is not None and own is not None and stored.shape == own.shape
     return [
         "absent"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hostile_weights import Call, tensor_of
+from monai.data import MetaTensor
 
 from segpipe.networks import pickle_steps, pickle_values
 from segpipe.networks.pickle_steps import follow
@@ -48,6 +49,10 @@ def test_the_storages_of_a_state_dict_are_counted():
         {"parameter": torch.nn.Parameter(torch.ones(2, 3))},
         {"transposed": torch.ones(2, 3).T, "part": torch.arange(10)[3:5], "empty": torch.ones(0, 4)},
         {"repeated": torch.ones(1).expand(1000)},
+        {
+            "image": MetaTensor(torch.ones(2, 3), meta={"filename": "a.nii"}),
+            "buffer": torch.nn.Buffer(torch.ones(2)),
+        },
         {"betas": [(pair := (0.9, 0.99)), pair, pair]},
     ],
 )
@@ -223,6 +228,9 @@ def test_bytes_that_are_no_such_pickle_have_one_message(content):
     refusal(content)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:invalid escape sequence:DeprecationWarning"
+)  # pickletools, of a name with \\
 def test_every_prefix_and_every_changed_byte_is_read_or_refused():
     content = pickled({"weight": torch.ones(2, 2), "epoch": 3, "list": [1, (2, "b")]})
     cut = [content[:place] for place in range(len(content))]
@@ -234,3 +242,29 @@ def test_every_prefix_and_every_changed_byte_is_read_or_refused():
     for damaged in cut + changed:
         with contextlib.suppress(PickleError):
             follow(io.BytesIO(damaged))
+
+
+def test_a_tensor_with_attributes_that_hide_methods_is_refused():
+    image = MetaTensor(torch.ones(2))
+    image.isfinite = True
+
+    assert refusal(pickled(image), MoreThanTensorsError) == "a tensor with the attribute isfinite"
+
+
+def test_a_metatensor_lies_within_its_storage_too():
+    content = pickled(MetaTensor(torch.arange(216.0)))
+    assert content.count(b"K\xd8") == 2  # 216 as the storage's count, and as the tensor's size
+
+    larger = b"K\xd9".join(content.rsplit(b"K\xd8", 1))
+
+    assert "a tensor of shape (217,) ends at element 217 of a storage of 216" in refusal(larger)
+
+
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_newer_protocol_has_its_remedy(protocol):
+    file = io.BytesIO()
+    torch.save({"a": torch.ones(3)}, file, pickle_protocol=protocol)
+
+    found = refusal(zipfile.ZipFile(file).read("archive/data.pkl"))
+
+    assert found.endswith("PyTorch's safe loader takes 2; leave pickle_protocol out")

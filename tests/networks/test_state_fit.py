@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.networks.nets import DynUNet
 
 from segpipe.errors import SegpipeError
@@ -47,10 +48,72 @@ def test_other_kinds_of_numbers_do_not(dtype):
     )
 
 
-def test_a_counter_does_not_become_a_fraction():
-    found = refusal(state(**{"1_num_batches_tracked": torch.tensor(3.0)}))
+def test_an_index_does_not_become_a_fraction():
+    """float16 has no 2049: a table of indices that was halved is another table."""
+    network = torch.nn.Module()
+    network.register_buffer("index", torch.tensor([2049]))
 
-    assert "() of float32 in the file, () of int64 in the network" in found
+    found = refusal({"index": torch.tensor([2049]).half()}, network)
+
+    assert "(1,) of float16 in the file, (1,) of int64 in the network" in found
+
+
+@pytest.mark.parametrize(
+    ("stored", "loaded"),
+    [
+        (torch.tensor(3, dtype=torch.int32), 3),
+        (torch.tensor(3.0).half(), 3),  # of a state dict that was halved as a whole
+        (torch.tensor(70000.0).half(), 0),  # infinite
+        (None, 0),  # PyTorch before 0.4.1
+    ],
+)
+def test_a_count_of_batches_is_read_in_any_dtype_or_is_the_networks_own(stored, loaded):
+    content = network().state_dict()
+    del content["1.num_batches_tracked"]
+    if stored is not None:
+        content["1.num_batches_tracked"] = stored
+
+    complete = fitting_state(PATH, content, network())
+
+    assert complete["1.num_batches_tracked"].dtype == torch.int64
+    assert complete["1.num_batches_tracked"].item() == loaded
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+def test_the_prefix_of_a_wrapper_is_left_out(prefix):
+    content = network().state_dict()
+
+    complete = fitting_state(PATH, {prefix + name: tensor for name, tensor in content.items()}, network())
+
+    assert complete.keys() == content.keys()
+    assert all(torch.equal(complete[name], content[name]) for name in content)
+
+
+def test_a_prefix_of_some_names_stays():
+    content = {f"module.{name}" if name == "1.bias" else name: own for name, own in state().items()}
+
+    assert "2 of 8 tensors differ, first 1.bias: absent in the file" in refusal(content)
+
+
+def test_averaged_weights_fit():
+    """AveragedModel adds a prefix, and a counter of its own."""
+    averaged = torch.optim.swa_utils.AveragedModel(network())
+    with torch.no_grad():
+        averaged.module[0].bias.fill_(7)
+
+    assert fitting_state(PATH, averaged.state_dict(), network())["0.bias"].tolist() == [7, 7]
+
+
+def test_a_metatensor_becomes_a_plain_tensor():
+    content = {name: MetaTensor(tensor) for name, tensor in state().items()}
+
+    assert {type(tensor) for tensor in fitting_state(PATH, content, network()).values()} == {torch.Tensor}
+
+
+def test_the_keys_of_a_checkpoint_are_named():
+    found = refusal({"network": state(), "optimizer": {}, "epoch": 3, "scaler": {}})
+
+    assert found.endswith("; it has the keys network, optimizer, epoch, ...; save network.state_dict()")
 
 
 def test_a_number_beyond_the_networks_dtype_is_infinite():
