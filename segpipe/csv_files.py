@@ -55,11 +55,12 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         columns: that the table must have.
 
     Raises:
-        NoTableError: it cannot be read, is no CSV, lacks a column, or has a row of another length.
+        NoTableError: it cannot be read, is no CSV, lacks a column, has two of one name, or has a row of another length.
         SegpipeError: a pipe or a device.
     """
     try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8", newline="") as file:
+        # Excel puts a byte order mark in front; one that belongs to a name is written as an escape
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             head, *rows = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise NoTableError(f"cannot be read: {error}") from error
@@ -67,6 +68,8 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     missing = [name for name in columns if name not in names]
     if missing:
         raise NoTableError(f"has no column {missing[0]}")
+    if len(set(names)) < len(names):
+        raise NoTableError("has two columns of one name")
     filled = [row for row in rows if row]  # an empty line is no row
     if any(len(row) != len(names) for row in filled):
         raise NoTableError("has rows of another length than its head")

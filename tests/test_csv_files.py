@@ -84,6 +84,15 @@ def test_a_table_of_an_earlier_version_is_read(tmp_path):
     assert read_csv(tmp_path / "t.csv") == [{"case": "=1+1", "dice": "0.5"}, {"case": "a\nb", "dice": "-1"}]
 
 
+@pytest.mark.parametrize("first", ["case", "\ufeffcase"])
+def test_a_table_that_excel_saved_is_read(tmp_path, first):
+    """Excel puts a byte order mark in front and ends lines with CR LF; a mark in a name stays."""
+    text = csv_text([first, "dice"], [["a", 0.5]])
+    (tmp_path / "table.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+
+    assert read_csv(tmp_path / "table.csv", [first]) == [{first: "a", "dice": "0.5"}]
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "t.csv")
 
@@ -98,6 +107,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         (b'case\n"a', "cannot be read"),
         (b"", "has no column case"),
         (b"name\na", "has no column case"),
+        (b"case,dice,dice\na,1,2", "has two columns of one name"),
         (b"case\na,b", "has rows of another length than its head"),
     ],
 )

@@ -29,6 +29,7 @@ _TIMEOUT_S = 60.0  # without a byte
 _WINDOW_S = 60.0
 _LEAST_BYTES_PER_S = 1000.0  # over a window
 _LONGEST_NUMBER = 18  # digits of a length
+_BUSY = (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS)
 _UNFINISHED = (
     urllib.error.URLError,
     http.client.HTTPException,
@@ -224,7 +225,7 @@ def _receive(url: str, partial: Path, max_bytes: int, pace: _Pace, grow: Advance
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             return True  # all was there; the checksum says whether it is
-        if error.code >= http.client.INTERNAL_SERVER_ERROR:
+        if error.code >= http.client.INTERNAL_SERVER_ERROR or error.code in _BUSY:
             raise
         raise SegpipeError(
             f"{url}: the server answers {error.code} {error.reason}; look whether the data set has moved"

@@ -56,7 +56,8 @@ def archive_files(archive: Path, url: str, max_bytes: int) -> Iterator[tuple[str
             that are larger than names and attributes are.
         DAMAGED: the archive is damaged.
     """
-    if zipfile.is_zipfile(archive):
+    # a tar can end with a zip, which is_zipfile finds
+    if _start(archive).startswith(b"PK") and zipfile.is_zipfile(archive):
         yield from _files_of_zip(archive, url)
         return
     with _decompressed(archive) as opened:
@@ -121,9 +122,13 @@ class _BoundedReader(io.BufferedIOBase):
         return True
 
 
-def _decompressed(archive: Path) -> Any:
+def _start(archive: Path) -> bytes:
     with archive.open("rb") as file:
-        start = file.read(8)
+        return file.read(8)
+
+
+def _decompressed(archive: Path) -> Any:
+    start = _start(archive)
     opens = (opens for magic, opens in _COMPRESSED if start.startswith(magic))
     return next(opens, lambda path: path.open("rb"))(archive)
 
@@ -171,7 +176,10 @@ def _files_of_zip(archive: Path, url: str) -> Iterator[tuple[str, IO[bytes]]]:
                 _require_harmless(entry.filename, url, ok=kind in (0, stat.S_IFREG, stat.S_IFDIR))
                 if not entry.is_dir():
                     with packed.open(entry) as content:
-                        yield entry.filename, content
+                        yield (
+                            entry.filename.replace("\\", "/"),
+                            content,
+                        )  # as some programs on Windows write names
 
 
 def _require_harmless(name: str, url: str, *, ok: bool) -> None:

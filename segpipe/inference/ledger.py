@@ -87,7 +87,7 @@ class Ledger:
         folder: of the outputs; locked by `locked_folder` while this is written to.
 
     Raises:
-        SegpipeError: a line is none of ours.
+        SegpipeError: a line was not written by segpipe.
 
     Attributes:
         entries: case -> its last entry.
@@ -108,8 +108,8 @@ class Ledger:
                 entry = _entry(parse_json(line.decode(), finite=True))
             except (ValueError, TypeError, KeyError, DocumentError) as error:
                 raise SegpipeError(
-                    f"{self.path}: line {number} is none of segpipe's ({str(error)[:_SHOWN]}); restore the "
-                    "file, or choose another output folder"
+                    f"{self.path}: line {number} was not written by segpipe ({str(error)[:_SHOWN]}); restore "
+                    "the file, or choose another output folder"
                 ) from error
             self.entries[entry.case] = entry
 

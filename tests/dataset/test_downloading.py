@@ -137,6 +137,17 @@ def test_a_server_that_ends_after_every_byte_is_given_up(serve, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "status", ["429 Too Many Requests", "503 Service Unavailable", "408 Request Timeout"]
+)
+def test_a_busy_server_is_asked_again(serve, tmp_path, status):
+    answers = [f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode(), HEAD + CONTENT]
+
+    get(serve(lambda connection: connection.sendall(answers.pop(0))), tmp_path)
+
+    assert (tmp_path / "a.nii").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
     ("place", "message"),
     [
         ("file:///etc/passwd", "the server answers 302"),

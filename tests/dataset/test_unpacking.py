@@ -69,6 +69,25 @@ def test_what_is_no_archive_is_one_file(tmp_path, content):
     assert names_in(tmp_path / "a", content) == [("a.nii", content)]
 
 
+def zipped(name):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr(zipfile.ZipInfo(name), b"scan")
+    return file.getvalue()
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    inner = zipped("b.nii")
+
+    found = names_in(tmp_path / "a", MEMBER + header(b"more.zip", len(inner)) + padded(inner) + END)
+
+    assert found == [("a.nii", b"scan"), ("more.zip", inner)]
+
+
+def test_a_zip_of_windows_has_the_same_names(tmp_path):
+    assert names_in(tmp_path / "a", zipped("scans\\a.nii")) == [("scans/a.nii", b"scan")]
+
+
 def test_long_names_and_attributes_are_no_bomb(tmp_path):
     long = "b" * 3000
     attributes = pax(record("path", long) + record("SCHILY.xattr.user", "x" * 60_000))

@@ -128,7 +128,8 @@ def test_a_broken_line_in_the_middle_is_refused(tmp_path, broken):
     before = ledger.path.read_bytes()
 
     with pytest.raises(
-        SegpipeError, match=r"predictions\.jsonl: line 2 is none of segpipe's \(.+\); restore the file, or"
+        SegpipeError,
+        match=r"predictions\.jsonl: line 2 was not written by segpipe \(.+\); restore the file, or",
     ):
         Ledger(tmp_path)
     assert ledger.path.read_bytes() == before
