@@ -65,7 +65,7 @@ _SHAPE = {  # of a sidecar
 _RESTORE = "restore the file that was written with the weights"
 _MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
 _QUOTED_LENGTH = 500  # of a transform, or of a label table
-_LARGEST_SIDECAR = 2**23  # bytes: two names and checksums of 40 000 cases
+_LARGEST_SIDECAR = 2**25  # bytes: names and checksums of 200 000 cases, as many as a manifest may list
 
 
 @dataclass(frozen=True)

@@ -349,9 +349,9 @@ def test_a_sidecar_that_is_no_json_or_beyond_bounds_has_one_message(text, saved)
 
 def test_a_long_sidecar_is_not_read(saved):
     """A list of empty lists takes twenty times its bytes in memory."""
-    saved.with_suffix(".json").write_text("[" + "[]," * 3_000_000 + "[]]")
+    saved.with_suffix(".json").write_text("[" + "[]," * 12_000_000 + "[]]")
 
-    refused(saved, r"is larger than 8388608 bytes, too large for what it is; .*; restore the file")
+    refused(saved, r"is larger than 33554432 bytes, too large for what it is; .*; restore the file")
 
 
 def test_a_message_quotes_the_beginning_of_what_differs(saved):
