@@ -76,6 +76,23 @@ def test_a_pip_audit_that_is_not_there_is_no_success(tmp_path):
     assert ran.returncode == 3
 
 
+def test_a_mirror_without_advisories_is_no_database(tmp_path):
+    """It answers for an old urllib3 that nothing is wrong with it, and would for all packages."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import io, urllib.request\n"
+        "urllib.request.urlopen = lambda url, timeout: io.BytesIO(b'{\"vulnerabilities\": []}')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SEGPIPE_PYTHON": sys.executable}
+    environment.pop("SEGPIPE_AUDIT_TOOLS", None)
+
+    ran = subprocess.run(
+        [ROOT / "scripts" / "audit_dependencies.sh"], env=environment, capture_output=True, text=True
+    )
+
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert "not audited: no database of vulnerabilities answers" in ran.stderr
+
+
 @pytest.fixture(scope="module")
 def script():
     spec = importlib.util.spec_from_file_location(
