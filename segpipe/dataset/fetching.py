@@ -12,11 +12,12 @@ from segpipe.dataset.downloading import download_file, require_size
 from segpipe.dataset.manifest import Download, Manifest
 from segpipe.dataset.unpacking import DAMAGED, archive_files
 from segpipe.errors import SegpipeError, counted, shown
-from segpipe.files import file_sha256, sync
+from segpipe.files import file_sha256, json_sha256, sync, write_text
 
 DOWNLOADS = ".segpipe-downloads"
 MAX_HOURS = 72.0
 _CHUNK = 1 << 20
+_LONGEST_NAME = 100  # of a file that is downloaded; a server's can be longer than a disk allows
 
 
 def fetch(
@@ -30,8 +31,9 @@ def fetch(
     """Get the files of a data set that its manifest names by URL and SHA-256.
 
     Files that are there already stay; one that differs from its checksum was changed by somebody, and is replaced only
-    where `overwrite` says so. A download that broke off is resumed, also by a later call. Of an archive only the files
-    that the manifest lists are unpacked, each compared with its checksum before it gets its name.
+    where `overwrite` says so. A download that broke off is resumed, also by a later call; a later call does not repeat
+    a download whose files are all there. Of an archive only the files that the manifest lists are unpacked, each
+    compared with its checksum before it gets its name.
 
     Args:
         manifest: with `downloads`.
@@ -62,11 +64,17 @@ def fetch(
     if not overwrite:
         _require_unchanged(folder, sorted(missing))
     (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
-    written = 0
+    count = len(missing)
     for download in manifest.downloads:
-        archive = folder / DOWNLOADS / f"{download.sha256[:16]}-{PurePosixPath(download.url).name}"
+        name = f"{download.sha256[:16]}-{PurePosixPath(download.url).name[-_LONGEST_NAME:]}"
+        archive = folder / DOWNLOADS / name
+        asked = json_sha256([download.root, sorted(wanted)])
+        listing = archive.with_name(f"{name}-{asked[:16]}.files")  # once its files are unpacked
+        if missing.isdisjoint(_lines(listing) if listing.is_file() else missing):
+            continue
         download_file(download, archive, max_bytes=max_bytes, max_hours=max_hours)
-        written += _unpack(download, archive, folder, wanted, missing, max_bytes, overwrite=overwrite)
+        held = _unpack(download, archive, folder, wanted, missing, max_bytes, overwrite=overwrite)
+        write_text(listing, "\n".join(sorted(held)))
         archive.unlink()
     if missing:
         raise SegpipeError(
@@ -74,7 +82,11 @@ def fetch(
             f"{shown(sorted(missing))}; the manifest is of another copy"
         )
     shutil.rmtree(folder / DOWNLOADS, ignore_errors=True)
-    return written
+    return count
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")
 
 
 def _wanted(manifest: Manifest) -> dict[str, str]:
@@ -109,22 +121,23 @@ def _unpack(
     max_bytes: int,
     *,
     overwrite: bool,
-) -> int:
-    """Write the files of an archive that are missing; they leave `missing`."""
-    written, total = 0, 0
+) -> set[str]:
+    """Write the files of an archive that are missing; they leave `missing`. Return the manifest's files in it."""
+    held, total = set(), 0
     try:
         for name, content in archive_files(archive, download.url, max_bytes):
             path = _below_root(name, download)
+            if path in wanted:
+                held.add(path)
             if path not in missing:
                 continue
             if not overwrite:  # somebody may have made it since
                 _require_unchanged(folder, [path])
             total += _write(folder / path, content, wanted[path], download.url, max_bytes - total)
             missing.discard(path)
-            written += 1
     except DAMAGED as error:
         raise SegpipeError(f"{download.url}: cannot be unpacked: {error}") from error
-    return written
+    return held
 
 
 def _below_root(name: str, download: Download) -> str:

@@ -70,7 +70,7 @@ def server(monkeypatch):
     state = SimpleNamespace(files={}, ranges=[], break_after=0, resumes=True, tells_length=True)
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.handle_error = lambda *_: None  # a client that hangs up is meant
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     state.url = f"http://127.0.0.1:{running.server_port}"
     yield state
@@ -234,6 +234,40 @@ def test_a_later_call_goes_on_too(server, tmp_path, monkeypatch):
 
     assert there(tmp_path) == FILES
     assert server.ranges == ["bytes=0-", "bytes=30000-"]
+
+
+def test_a_later_call_does_not_repeat_a_download_whose_files_are_there(server, tmp_path):
+    images = zip_of({"imagesTr/a.nii": FILES["imagesTr/a.nii"]})
+    labels = zip_of({"labelsTr/a.nii": FILES["labelsTr/a.nii"]})
+    first = manifest_of(server, images, "images.zip").downloads[0]
+    manifest = manifest_of(server, labels, "labels.zip")
+    manifest = replace(manifest, downloads=(first, *manifest.downloads))
+    del server.files["/labels.zip"]
+    with pytest.raises(SegpipeError, match="404"):
+        fetch(manifest, tmp_path, max_bytes=LIMIT)
+    server.files |= {"/labels.zip": labels}
+    server.ranges.clear()
+
+    assert fetch(manifest, tmp_path, max_bytes=LIMIT) == 1
+
+    assert len(server.ranges) == 1  # of the label maps alone
+    assert there(tmp_path) == FILES
+
+
+def test_a_file_that_was_removed_comes_from_the_same_download_again(server, tmp_path):
+    """Its archive is unpacked, the next one is not."""
+    images = zip_of({"imagesTr/a.nii": FILES["imagesTr/a.nii"]})
+    first = manifest_of(server, images, "images.zip").downloads[0]
+    manifest = manifest_of(server, zip_of({}), "none.zip")
+    manifest = replace(manifest, downloads=(first, *manifest.downloads))
+    for _ in range(2):
+        with pytest.raises(SegpipeError, match=r"1 files .* in none of its downloads: labelsTr/a\.nii"):
+            fetch(manifest, tmp_path, max_bytes=LIMIT)
+        (tmp_path / "imagesTr" / "a.nii").unlink()
+
+
+def test_a_name_longer_than_a_disk_allows(server, tmp_path):
+    assert fetch(manifest_of(server, zip_of(FILES), "a" * 300 + ".zip"), tmp_path, max_bytes=LIMIT) == 2
 
 
 def test_a_server_without_ranges_sends_all_again(server, tmp_path, monkeypatch):
