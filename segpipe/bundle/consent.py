@@ -52,7 +52,10 @@ class Copy:
         whole = path.resolve()
         if whole in self.beside:
             return self.beside[whole]
-        return self.root / path.absolute().relative_to(bundle.absolute())
+        for place, folder in ((path.absolute(), bundle.absolute()), (whole, bundle.resolve())):
+            if place.is_relative_to(folder) and ".." not in place.parts:
+                return self.root / place.relative_to(folder)
+        raise SegpipeError(f"{path}: was not there when {bundle} was read; run the command again")
 
 
 @contextmanager
@@ -97,7 +100,8 @@ def _hashed_files(bundle: Path) -> list[Path]:
         folders[:] = sorted(set(folders) - _NEVER)
         is_data = _is_unhashed(place, bundle)
         for name in folders:
-            if (place / name).is_symlink() and not is_data and not _is_unhashed(place / name, bundle):
+            is_plain = is_data or _is_unhashed(place / name, bundle)
+            if (place / name).is_symlink() and not (is_plain and _holds_data_alone(place / name)):
                 raise SegpipeError(
                     f"{place / name}: is a link to a folder, whose files may change unnoticed; put a copy of the "
                     "folder there"
@@ -108,6 +112,14 @@ def _hashed_files(bundle: Path) -> list[Path]:
                 f"{bundle}: has more than {_MOST_FILES} files beside weights and results; is it a bundle?"
             )
     return sorted(found)
+
+
+def _holds_data_alone(folder: Path) -> bool:
+    """Whether no module can be imported from a folder of weights or results that lies elsewhere."""
+    found = (path for path, _ in zip(folder.resolve().rglob("*"), range(_MOST_FILES), strict=False))
+    return not any(
+        path.name.endswith(MODULE_SUFFIXES) or (path.is_symlink() and path.is_dir()) for path in found
+    )
 
 
 def _copy(path: Path, copy: Path) -> str:

@@ -16,6 +16,7 @@ import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from segpipe.bundle.audit.configuration import configuration_problems
+from segpipe.bundle.audit.texts import ANYWHERE
 from segpipe.bundle.checks.finding import Finding, hint, nearest
 from segpipe.bundle.checks.logging_conf import logging_problems
 from segpipe.bundle.checks.parsing import Merged, merged_files, parsed_configuration, without_file_macros
@@ -31,7 +32,9 @@ from segpipe.errors import SegpipeError
 MERGED = Path("configs") / "segpipe_merged.yaml"
 """Path of the merged configuration in the copy of a bundle that the user trusts."""
 _MOST_SHOWN = 12
+_MOST_RESOLUTIONS = 8
 _CONFIGURATIONS = (".json", ".yaml", ".yml")
+_INSTALLED = (".dist-info", ".egg-info")
 _SET_BY_SEGPIPE = "device"  # an override that a configuration without the id ignores
 
 
@@ -71,7 +74,7 @@ def admitted(
     merged = _merged(root, files, overrides)
     _require_known(root, merged)
     parser = _parser(root, merged, root / "configs" / "metadata.json")
-    if not (found := [*_module_problems(root), *_configuration_problems(root, parser, merged)]):
+    if not (found := [*_module_problems([root]), *_configuration_problems(root, parser, merged)]):
         yield Admitted(parser, None)
         return
     with copied(root, [*files, *merged.reached]) as own:
@@ -150,8 +153,10 @@ def audit(
         SegpipeError: the configuration cannot be read.
     """
     merged = _merged(root, files, overrides or {})
-    parser = _parser(root, merged, root / "configs" / "metadata.json")
-    found = [*_module_problems(root), *_configuration_problems(root, parser, merged)]
+    beside, folder = files[0].parent / "metadata.json", files[0].absolute().parent
+    parser = _parser(root, merged, beside if beside.is_file() else root / "configs" / "metadata.json")
+    own = [folder] if folder.is_relative_to(root.absolute()) else []  # MONAI's run imports from it, too
+    found = [*_module_problems([root, *own]), *_configuration_problems(root, parser, merged)]
     if logging_file is not None and logging_file.is_file():
         output_dir = Values(parser.get()).of("@output_dir")
         folder = Path(output_dir) if isinstance(output_dir, str) else None
@@ -170,26 +175,20 @@ def trust_bundle(root: Path, files: Sequence[Path]) -> Path:
     Raises:
         SegpipeError: the bundle's files cannot be read, or the consent cannot be written.
     """
-    beside = [
-        *files,
-        *(path for file in _configurations(root, files) for path in merged_files([file]).reached),
-    ]
-    with copied(root, beside) as own:
-        return keep_consent(own, root)
-
-
-def _configurations(root: Path, files: Sequence[Path]) -> list[Path]:
-    """Return the configuration files of a bundle that hold ids, and the ones given."""
     own = sorted(path for path in (root / "configs").glob("*") if path.suffix in _CONFIGURATIONS)
-    return [*files, *(path for path in own if path.name != "metadata.json" and _holds_ids(path))]
+    contents = [content for path in [*files, *own] if (content := _ids(path)) is not None]
+    reached = [path for content in contents for path in without_file_macros(content).reached]
+    with copied(root, [*files, *reached]) as own_copy:
+        return keep_consent(own_copy, root)
 
 
-def _holds_ids(path: Path) -> bool:
-    """Whether a file may be a configuration; bundles keep lists of data beside theirs."""
+def _ids(path: Path) -> dict[str, Any] | None:
+    """Return what a configuration holds; None of another file, since bundles keep lists of data beside theirs."""
     try:
-        return isinstance(parsed_configuration(path)[1], dict)
+        content = parsed_configuration(path)[1]
     except DocumentError:
-        return False
+        return None
+    return content if isinstance(content, dict) else None
 
 
 @dataclass(frozen=True)
@@ -259,14 +258,35 @@ def _require_known(root: Path, merged: _Overridden) -> None:
 
 
 def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[Finding]:
-    resolved = ConfigParser(copy.deepcopy(parser.get()))
-    try:
-        resolved.resolve_macro_and_relative_ids()
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise SegpipeError(f"{root}: a macro or a relative id refers to nothing: {error}") from error
     own = {name: value for name, value in merged.overrides.items() if name in merged.own}
-    folders = [root, *(Path(path) for path in _texts(own.values()))]
-    return list(configuration_problems(resolved.get(), folders, [*merged.own, "bundle_root"]))
+    outputs = _texts(value for name, value in own.items() if name not in ANYWHERE)
+    written = [root, *map(Path, outputs)]
+    read = [Path(path) for path in _texts(own.values())]
+    found: dict[Finding, None] = {}
+    for resolved in _resolutions(root, parser):
+        problems = configuration_problems(resolved, written, read, [*merged.own, "bundle_root"])
+        found |= dict.fromkeys(problems)
+    return list(found)
+
+
+def _resolutions(root: Path, parser: ConfigParser) -> Iterator[dict[str, Any]]:
+    """Yield the configuration with macros and relative ids resolved, as often as that changes it.
+
+    MONAI resolves them once more whenever it begins to make objects: a macro copies texts whose relative ids are
+    resolved only then.
+    """
+    before, resolved = None, ConfigParser(copy.deepcopy(parser.get()))
+    for _ in range(_MOST_RESOLUTIONS):
+        try:
+            resolved.resolve_macro_and_relative_ids()
+        except (KeyError, ValueError, IndexError, TypeError) as error:
+            raise SegpipeError(f"{root}: a macro or a relative id refers to nothing: {error}") from error
+        after = copy.deepcopy(resolved.get())
+        if after == before:
+            return
+        yield after
+        before = after
+    raise SegpipeError(f"{root}: macros (%id) copy each other without end; write the values out")
 
 
 def _texts(values: Any) -> Iterator[str]:
@@ -277,12 +297,19 @@ def _texts(values: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _module_problems(root: Path) -> list[Finding]:
-    shadows = shadowing_modules(root)
-    return [
-        Finding("", shadows.get(path.name, "can be imported as code"), path.name)
-        for path in own_modules(root).values()
-    ]
+def _module_problems(folders: Sequence[Path]) -> list[Finding]:
+    """Find what Python would import from folders, or take for an installed package that others ask for code."""
+    found: dict[Path, Finding] = {}
+    for folder in folders:
+        shadows = shadowing_modules(folder)
+        for path in own_modules(folder).values():
+            what = shadows.get(path.name, "can be imported as code")
+            found[path.resolve()] = Finding("", what, shown_path(path, folders[0]))
+        for path in (path for suffix in _INSTALLED for path in sorted(folder.glob(f"*{suffix}"))):
+            found[path.resolve()] = Finding(
+                "", "describes an installed package", shown_path(path, folders[0])
+            )
+    return list(found.values())
 
 
 def _placed(

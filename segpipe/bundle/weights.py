@@ -150,6 +150,8 @@ def weights_to_score(
 
 def _held_out_name(cases: TrainingCases) -> str:
     name = f"fold{cases.provenance['fold']}"
+    if "/" in name or "\\" in name:
+        raise SegpipeError(f"fold is {cases.provenance['fold']!r}: a folder bears its name; rename the split")
     return name if cases.provenance["part"] == "validation" else f"{name}-{cases.provenance['part']}"
 
 

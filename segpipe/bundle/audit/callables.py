@@ -22,6 +22,7 @@ class Place(Enum):
     WRITTEN = "a folder or file that is written"
     READ = "a file that is read, of weights or of labels"
     ANYWHERE = "scans, or the list of them"
+    NAME = "a part of a file's name"
 
 
 REFUSED = frozenset[str]()
@@ -48,7 +49,14 @@ _READERS = frozenset(
     f"{name}reader" for name in ("nibabel", "itk", "pil", "nrrd", "pydicom", "numpy")
 )  # compared in lower case
 _WRITERS = frozenset(f"{name}writer" for name in ("nibabel", "itk", "pil"))
-_ENGINE = Allowed({"compile": REFUSED, "compile_kwargs": REFUSED})
+_IMAGES = frozenset({".nii.gz", ".nii", ".nrrd", ".mha", ".png", "nii.gz", "nii", "nrrd", "mha", "png"})
+_METRICS = (
+    "key_metric",
+    "key_train_metric",
+    "key_val_metric",
+    "additional_metrics",
+)  # files bear their names
+_ENGINE = Allowed({"compile": REFUSED, "compile_kwargs": REFUSED, **dict.fromkeys(_METRICS, Place.NAME)})
 _LOADED_IMAGE = Allowed(
     {"reader": _READERS},
     frozenset(
@@ -62,12 +70,21 @@ _LOADED_IMAGE = Allowed(
 _SAVED_IMAGE = Allowed(
     {
         "output_dir": Place.WRITTEN,
+        "output_postfix": Place.NAME,
+        "output_ext": _IMAGES,
+        "output_format": _IMAGES,
+        "data_root_dir": frozenset({""}),  # a folder that does not hold the scans leads out of output_dir
         "writer": _WRITERS,
         "output_name_formatter": REFUSED,
         "folder_layout": REFUSED,
     }
 )
-_SAVED_CHECKPOINT = Allowed({"save_dir": Place.WRITTEN, "file_prefix": REFUSED})
+_SAVED_CHECKPOINT = Allowed(
+    {
+        "save_dir": Place.WRITTEN,
+        **dict.fromkeys(("save_dict", "file_prefix", "final_filename", "key_metric_filename"), Place.NAME),
+    }
+)
 _TENSORBOARD = Allowed({"log_dir": Place.WRITTEN, "summary_writer": REFUSED})
 _PRETRAINED = Allowed({"pretrained": REFUSED})
 
@@ -226,8 +243,9 @@ def allowed_arguments(found: Any) -> Allowed | None:
     Args:
         found: the class or function itself, so that every dotted path of it gives the same answer.
     """
-    name = getattr(found, "__name__", "")
-    return next((allowed for known, allowed in _allowed(name) if known is found), None)
+    name = getattr(found, "__name__", None)
+    known = _allowed(name) if isinstance(name, str) else []
+    return next((allowed for callable_, allowed in known if callable_ is found), None)
 
 
 def listed_callables() -> list[str]:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigComponent
+from monai.bundle import ConfigComponent, ReferenceResolver
 
 from segpipe.bundle.audit.callables import Allowed, Place, allowed_arguments
+from segpipe.bundle.audit.expressions import holds_import
 from segpipe.bundle.audit.texts import quoted
 from segpipe.bundle.checks.components import Targets, components
 from segpipe.bundle.checks.finding import Finding
@@ -16,21 +17,30 @@ from segpipe.bundle.checks.modules import Modules
 from segpipe.bundle.checks.values import UNKNOWN, Values
 
 _MODES = ("default", "callable")
+_MOST_LOOKED_AT = 10_000  # files of a folder that is written
 
 
 class Components:
     """Judges the components of a configuration.
 
     Args:
-        settings: the configuration without the metadata, with macros and relative ids resolved.
+        settings: the configuration, with macros and relative ids resolved.
         modules: finds what dotted names stand for.
-        folders: below which a run may write; the first is the bundle's.
+        written: folders below which a run may write; the first is the bundle's.
+        read: folders and files that a run may read, besides.
     """
 
-    def __init__(self, settings: Mapping[str, Any], modules: Modules, folders: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        modules: Modules,
+        written: Sequence[Path],
+        read: Sequence[Path] = (),
+    ) -> None:
         self._settings = settings
         self._targets, self._values = Targets(modules), Values(settings)
-        self._folders = [folder.resolve() for folder in folders]
+        self._written = [folder.resolve() for folder in written]
+        self._read = [*self._written, *(path.resolve() for path in read)]
 
     def findings(self) -> Iterator[Finding]:
         """Find components that are not on the list, and arguments that are not safe."""
@@ -45,6 +55,11 @@ class Components:
                 what = self._argument_problem(key, value, allowed)
                 if what is not None:
                     yield Finding(f"{identifier}::{key}", f"is given to {target}: {what}")
+            for key, rule in allowed.arguments.items():
+                if rule is Place.WRITTEN and key not in component:
+                    yield Finding(
+                        identifier, f"gives {target} no {key}: it writes into the working directory"
+                    )
 
     def _argument_problem(self, key: Any, value: Any, allowed: Allowed) -> str | None:
         if key == "_mode_":
@@ -53,19 +68,25 @@ class Components:
             return None
         if key == "_debug_":
             return "it starts a debugger"
+        if holds_import(value):
+            return "it is a module, of which any function can be called"
         if allowed.only is not None and key not in allowed.only:
             return "this argument is not on the list"
         rule = allowed.arguments.get(key)
-        if rule is None or rule is Place.ANYWHERE or value is None or value is False:
-            return None
+        return None if rule is None else self._value_problem(value, rule)
+
+    def _value_problem(self, value: Any, rule: Place | frozenset[str]) -> str | None:
+        if rule is Place.NAME:
+            return self._name_problem(value)
         known = self._values.of(value)
-        if known is None or known is False:
+        if rule is Place.ANYWHERE or known is None or known is False:
             return None
         if isinstance(rule, Place):
             return self._place_problem(known, value, rule)
         words = known if isinstance(known, list) else [known]
         if not all(isinstance(word, str) and word.lower() in rule for word in words):
-            return f"the value may be {', '.join(sorted(rule))} or null" if rule else "no value is safe"
+            words = sorted(filter(None, rule))
+            return f"the value may be {', '.join(words)} or null" if words else "no value is safe"
         return None
 
     def _mode_problem(self, value: Any, allowed: Allowed) -> str | None:
@@ -79,12 +100,27 @@ class Components:
         if known is UNKNOWN:
             scored = place is Place.WRITTEN and self._is_folder_of_weights(value)
             return None if scored else f"the path of {place.value} cannot be told without running the bundle"
+        folders = self._written if place is Place.WRITTEN else self._read
         for path in known if isinstance(known, list) else [known]:
             if not isinstance(path, str | Path):
                 return f"the path of {place.value} is no text"
             whole = Path(path).resolve()
-            if not any(whole.is_relative_to(folder) for folder in self._folders):
+            if not any(whole.is_relative_to(folder) for folder in folders):
                 return f"{path} is {place.value}, outside the bundle's folder"
+            is_own = place is Place.WRITTEN and whole.is_relative_to(self._written[0])
+            if is_own and (link := _link_to_elsewhere(whole)) is not None:
+                return f"it is written, and {link} there is a link to {link.resolve()}"
+        return None
+
+    def _name_problem(self, value: Any) -> str | None:
+        """Find a name that leads to another folder; of a dictionary its keys are names of files."""
+        if isinstance(value, str) and ReferenceResolver.id_matcher.fullmatch(value):
+            _, value = self._values.written_at(value[1:])
+        known = list(value) if isinstance(value, Mapping) else [self._values.of(value)]
+        if any(name is UNKNOWN or isinstance(name, list) for name in known) or "_target_" in known:
+            return "the name of a file that is written cannot be told without running the bundle"
+        if any("/" in str(name) or "\\" in str(name) or ".." in str(name) for name in known):
+            return "the name of a file that is written leads to another folder"
         return None
 
     def _is_folder_of_weights(self, value: Any) -> bool:
@@ -98,3 +134,13 @@ class Components:
         target = component.get("_target_") if isinstance(component, Mapping) else None
         found = self._targets.find(target)
         return getattr(found, "__name__", "") == function and allowed_arguments(found) is not None
+
+
+def _link_to_elsewhere(folder: Path) -> Path | None:
+    """Return a link in a folder that leads out of it: what is written there would be written elsewhere."""
+    for number, path in enumerate(folder.rglob("*")):
+        if number > _MOST_LOOKED_AT:
+            break
+        if path.is_symlink() and not path.resolve().is_relative_to(folder):
+            return path
+    return None

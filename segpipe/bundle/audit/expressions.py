@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import enum
 import numbers
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from segpipe.bundle.audit.callables import Allowed, allowed_arguments
 from segpipe.bundle.audit.texts import quoted, text_problem
 from segpipe.bundle.checks.components import Targets
 from segpipe.bundle.checks.modules import Modules
-from segpipe.bundle.checks.values import REFERENCES, Values, expression_tree, reference_of
+from segpipe.bundle.checks.values import HARMLESS, REFERENCES, Values, expression_tree, reference_of
 
 IMPORTED_BY_MONAI = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}
 _IMPORTS = frozenset(
@@ -62,12 +63,14 @@ _ATTRIBUTES = frozenset(
         *("train", "validation", "test", "shape", "dtype", "device"),
     }
 )
+_BACKENDS = frozenset({"gloo", "nccl"})  # of processes; other arguments can open files and addresses
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 _PLAIN_NODES = (
     *(ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Slice, ast.IfExp, ast.BoolOp, ast.Compare, ast.UnaryOp),
     *(ast.comprehension, ast.expr_context, ast.boolop, ast.unaryop, ast.cmpop),
 )
 _VARIABLES = frozenset({"LOCAL_RANK", "RANK", "WORLD_SIZE"})  # of os.environ, which torchrun sets
+_REPLACED = 2  # texts that `str.replace` takes
 _SWITCHES = frozenset({"benchmark", "deterministic", "enabled"})  # of torch.backends.cudnn
 
 
@@ -75,7 +78,7 @@ class Expressions:
     """Judges the expressions of a configuration.
 
     Args:
-        settings: the configuration without the metadata, with macros and relative ids resolved.
+        settings: the configuration, with macros and relative ids resolved.
         modules: finds what dotted names stand for.
     """
 
@@ -101,18 +104,24 @@ class Expressions:
             the end of a sentence where the import is not on the list, or the text is no import; else None.
         """
         try:
-            statement = expression_tree(text).body[0]
-        except (SyntaxError, ValueError, IndexError):
-            return f"evaluates {quoted(text)}, which is no Python"
+            (statement,) = expression_tree(text).body
+        except (SyntaxError, ValueError):
+            return f"evaluates {quoted(text)}, which is not one import"
         if not isinstance(statement, ast.Import | ast.ImportFrom):
-            return f"evaluates {quoted(text)}, which is no import"
+            return f"evaluates {quoted(text)}, which is not one import"
         alias = statement.names[0]  # MONAI leaves out the others
         is_relative, path = False, alias.name
         if isinstance(statement, ast.ImportFrom):
             is_relative, path = bool(statement.level), f"{statement.module}.{alias.name}"
-        self._names[alias.asname or alias.name] = path
-        if is_relative or path.partition(".")[0] not in _IMPORTS:
+        name = alias.asname or alias.name
+        known = self._names.setdefault(name, path)
+        first, *others = path.split(".")
+        if is_relative or first not in _IMPORTS or any(other.startswith("_") for other in others):
             return f"imports {path}, which is not on the list of imports"
+        if known != path or hasattr(builtins, name) or name.startswith("__"):
+            return f"imports {path} as {name}, which means something else"
+        if name in HARMLESS and path not in (f"os.path.{name}", f"pathlib.{name}"):
+            return f"imports {path} as {name}, which means something else"
         return None
 
     def problems(self, identifier: str, text: str) -> Iterator[str]:
@@ -196,15 +205,23 @@ class Expressions:
             for inner in ast.walk(generator.target)
             if isinstance(inner, ast.Name)
         }
-        if names & {*self._names, *_BUILTINS, REFERENCES}:
+        if names & {*self._names, *_BUILTINS} or any(name.startswith("__") for name in names):
             yield f"it gives {', '.join(sorted(names))} another meaning"
         if any(generator.is_async for generator in node.generators):
             yield "it waits for something"
-        yield from self._of_parts(node, identifier, bound | names)
+        first, inner = node.generators[0].iter, bound | names
+        yield from self._of(first, identifier, bound)  # where the names do not stand for the items yet
+        yield from self._of(node.elt, identifier, inner)
+        for generator in node.generators:
+            parts = [generator.target, *generator.ifs, *([] if generator.iter is first else [generator.iter])]
+            for part in parts:
+                yield from self._of(part, identifier, inner)
 
     def _of_reference(self, name: str) -> Iterator[str]:
         """A reference to an import is a module, of which any function can be called like a method."""
-        if holds_import(self._values.at(name)):
+        if not self._values.has(name):
+            yield f"it refers to @{name.replace('::', '#')}, which is not there"
+        elif holds_import(self._values.at(name)):
             yield f"it uses the import @{name.replace('::', '#')} as a value"
 
     def _of_attribute(self, node: ast.Attribute, identifier: str, bound: frozenset[str]) -> Iterator[str]:
@@ -237,6 +254,8 @@ class Expressions:
             return
         if not self._is_switch(node):
             yield from self._of_called(node.func, identifier, bound)
+            if not self._is_plain_call(node, bound):
+                yield f"it calls {ast.unparse(node.func)} with more than it needs"
             for argument in given:
                 yield from self._of(argument, identifier, bound)
 
@@ -258,6 +277,16 @@ class Expressions:
                 yield f"it calls the method {function.attr}"
         else:
             yield f"it calls {quoted(ast.unparse(function))}"
+
+    def _is_plain_call(self, node: ast.Call, bound: frozenset[str]) -> bool:
+        """Whether a call has no argument that could do harm."""
+        if self._dotted(node.func, bound) == "torch.distributed.init_process_group":
+            given = [*node.args, *(word.value for word in node.keywords if word.arg == "backend")]
+            plain = all(isinstance(value, ast.Constant) and value.value in _BACKENDS for value in given)
+            return plain and len(given) == len(node.args) + len(node.keywords) <= 1
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "replace":
+            return len(node.args) == _REPLACED and not node.keywords  # a path's renames a file
+        return True
 
     def _may_be_called(self, name: str) -> bool:
         _, component = self._values.written_at(name)

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|\b(?i:data|file|javascript):")
-_ANYWHERE = ("dataset_dir", "manifest")  # ids of what is read as scans alone
+ANYWHERE = ("dataset_dir", "manifest")
+"""Ids of what is read as scans alone, or as a list of them."""
 _FILES = frozenset(
     {"csv", "gz", "jpg", "json", "log", "nii", "npy", "npz", "png", "pt", "pth", "tif", "ts", "txt", "yaml"}
 )
@@ -28,7 +29,7 @@ def text_problem(text: str, identifier: str) -> str | None:
     """
     if _ADDRESS.search(text):
         return f"names the address {quoted(text)}"
-    if _is_outside(text) and identifier.partition("::")[0] not in _ANYWHERE:
+    if _is_outside(text) and identifier.partition("::")[0] not in ANYWHERE:
         return f"names the path {quoted(text)}, which may lie outside the run's folders"
     first, _, last = text.partition(".")[0], *text.rpartition(".")[1:]
     if _DOTTED.fullmatch(text) and last not in _FILES and _is_installed(first):

@@ -14,7 +14,11 @@ _STREAMS = {"sys.stdout", "sys.stderr"}
 _QUIET = {"StreamHandler", "NullHandler"}
 _TO_FILES = {"FileHandler", "RotatingFileHandler", "TimedRotatingFileHandler", "WatchedFileHandler"}
 _FORMATTERS = {"Formatter", "BufferingFormatter"}
-_EVALUATED = ("class", "args", "kwargs")
+_EVALUATED = ("class", "args", "kwargs", "defaults")
+_NO_LITERAL = (
+    "has args, kwargs or defaults that are no plain values; Python would run them: write plain values"
+)
+_PACKAGES = ("logging.handlers.", "logging.", "handlers.")
 
 
 def logging_problems(file: Path, output_dir: Path | None) -> Iterator[tuple[str, int]]:
@@ -28,7 +32,7 @@ def logging_problems(file: Path, output_dir: Path | None) -> Iterator[tuple[str,
         the end of a sentence that begins with the file, and the line, 0 where that is not known.
     """
     try:
-        text = read_document(file, LARGEST_CONFIGURATION)
+        text = read_document(file, LARGEST_CONFIGURATION).replace("\r\n", "\n").replace("\r", "\n")
         parser = configparser.RawConfigParser()
         parser.read_string(text)
     except DocumentError as error:
@@ -50,10 +54,12 @@ def _section_problems(section: str, given: dict[str, str], output_dir: Path | No
         if "%" in text:
             yield f"has % in {name}, which logging replaces by other text; write the text out"
             return
-    kind = given.get("class", "").strip().rpartition(".")[2]
+    kind = _without_package(given.get("class", "").strip())
     if section.startswith("formatter_"):
         if kind and kind not in _FORMATTERS:
             yield f"has the class {given['class']}; use {', '.join(sorted(_FORMATTERS))}"
+        if "defaults" in given and not _is_literal(given["defaults"]):
+            yield _NO_LITERAL
         return
     if kind and kind not in _QUIET | _TO_FILES:
         yield (
@@ -61,13 +67,17 @@ def _section_problems(section: str, given: dict[str, str], output_dir: Path | No
             "args=(sys.stdout,)"
         )
         return
-    try:
-        args, kwargs = _literal(given.get("args", "()")), _literal(given.get("kwargs", "{}"))
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        yield "has args or kwargs that are no plain values; Python would run them: write plain values"
-        return
-    if kind in _TO_FILES:
-        yield from _file_problems(args, kwargs, output_dir)
+    args, kwargs = given.get("args", "()"), given.get("kwargs", "{}")
+    if not (_is_literal(args) and _is_literal(kwargs)):
+        yield _NO_LITERAL
+    elif kind in _TO_FILES:
+        yield from _file_problems(_literal(args), _literal(kwargs), output_dir)
+
+
+def _without_package(name: str) -> str:
+    """Return the name of a class of `logging`; of anything else the whole text, which Python would evaluate."""
+    package = next((package for package in _PACKAGES if name.startswith(package)), "")
+    return name.removeprefix(package)
 
 
 def _file_problems(args: Any, kwargs: Any, output_dir: Path | None) -> Iterator[str]:
@@ -91,6 +101,14 @@ class _Streams(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         """Return the name of a stream; anything else as it is."""
         return ast.Constant(ast.unparse(node)) if ast.unparse(node) in _STREAMS else node
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        _literal(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _literal(text: str) -> Any:

@@ -87,6 +87,8 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
         path, name = _file_macro(value)
         if not path:
             return value
+        if "::" in path:  # MONAI reads another file, whose name begins with ids
+            raise SegpipeError(f"{value}: the path of a file holds no # and no ::; correct the macro")
         if path not in contents:
             contents[path] = _own_content(located(Path(path)))
         parser = ConfigParser(contents[path])

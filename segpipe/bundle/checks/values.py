@@ -16,7 +16,7 @@ REFERENCES = "__references"
 _DEEPEST = 50
 _DEEPEST_TREE = 100
 # calls that neither change anything nor read more than whether a file is there
-_HARMLESS: dict[str, Callable[..., Any]] = {
+HARMLESS: dict[str, Callable[..., Any]] = {
     "Path": Path,
     "str": str,
     **{name: getattr(os.path, name) for name in ("join", "dirname", "basename", "abspath", "realpath")},
@@ -90,7 +90,7 @@ class Values:
         for part in identifier.split("::"):
             if isinstance(value, dict) and part in value:
                 value = value[part]
-            elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
+            elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
                 value = value[int(part)]
             else:
                 return None
@@ -124,7 +124,7 @@ class Values:
         parent, _, last = identifier.rpartition("::")
         whole = self.at(parent) if parent else self._configuration
         if isinstance(whole, list):
-            return last.isdigit() and int(last) < len(whole)
+            return last.isdecimal() and int(last) < len(whole)
         return isinstance(whole, Mapping) and last in whole
 
     def written_at(self, identifier: str) -> tuple[str, Any]:
@@ -187,7 +187,7 @@ class Values:
                     _OPERATORS[type(how)], self._of_node(left, depth), self._of_node(right, depth)
                 )
             case ast.Call(func=function, args=arguments, keywords=[]):
-                call = _HARMLESS.get(ast.unparse(function).removeprefix("os.path.").removeprefix("pathlib."))
+                call = HARMLESS.get(ast.unparse(function).removeprefix("os.path.").removeprefix("pathlib."))
                 if call is not None:
                     return _applied(call, *(self._of_node(argument, depth) for argument in arguments))
         return UNKNOWN
