@@ -11,6 +11,9 @@ from typing import Any
 
 import yaml
 
+from segpipe.errors import SegpipeError
+from segpipe.regular_files import NO_REGULAR_FILE, open_regular
+
 DEEPEST = 64
 """Levels of brackets, or of indented blocks."""
 LONGEST_NUMBER = 100
@@ -67,10 +70,10 @@ def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
         DocumentError: the file cannot be read, is no UTF-8 text, or is larger.
     """
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise DocumentError("is no regular file; give the path of a file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(largest + 1)
+    except SegpipeError as error:
+        raise DocumentError(NO_REGULAR_FILE) from error
     except OSError as error:
         raise DocumentError(
             f"cannot be read ({error.strerror}); check the path and the permissions"

@@ -34,6 +34,7 @@ from segpipe.bundle.predictions import (
     failure_reason,
     label_map_name,
     require_text,
+    scan_header,
     scan_place,
     scan_sha256,
     side_file,
@@ -187,7 +188,7 @@ class CohortRun:
         found = stamps(scan)
         before = self.ledger.entries.get(scan.name)
         # a header that states terabytes is refused before they are hashed
-        header = self._header(scan) if before is None else None
+        header = scan_header(scan, self.bundle.takes, self.options) if before is None else None
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
         if before is not None and todo is ToDo.NOTHING:
@@ -199,7 +200,7 @@ class CohortRun:
         if before is not None and todo is ToDo.KEEP:
             return self._keep(scan, before)
         series_uid = self.options.series_uid if scan.path.is_dir() else None
-        header = header or self._header(scan)
+        header = header or scan_header(scan, self.bundle.takes, self.options)
         for file in left_out_beside(header, series_uid):
             self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
             self.left_out.append(f"{scan.name}/{file.path.name}")
@@ -215,12 +216,6 @@ class CohortRun:
         else:
             image, measures = self.segmenter.prepared(loaded, grid)
         return _Prepared(scan, sha256, header, grid, grey, image, measures, time.perf_counter() - since)
-
-    def _header(self, scan: Scan) -> VolumeHeader:
-        """Read the header of a scan, and refuse a scan that the bundle does not take."""
-        header = read_header(scan.path, self.options.series_uid if scan.path.is_dir() else None)
-        self.bundle.takes.check(header)
-        return header
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Leave a label map that was corrected by hand, and measure it anew."""

@@ -17,11 +17,11 @@ import torch
 from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.ownership import ToDo, to_do
-from segpipe.bundle.predictions import PredictOptions, cohort_scans, failure_reason, scan_sha256
+from segpipe.bundle.predictions import PredictOptions, cohort_scans, failure_reason, scan_header, scan_sha256
 from segpipe.errors import SegpipeError
 from segpipe.inference.ledger import Ledger
 from segpipe.inference.streaming import CannotStreamError
-from segpipe.volumes import Scan, VolumeHeader, read_header
+from segpipe.volumes import Scan, VolumeHeader
 
 _MOST_READ = 5  # scans that are read to know what others take
 
@@ -94,15 +94,15 @@ def estimate(
     waiting: list[tuple[Scan, VolumeHeader]] = []
     for scan in cohort.scans:
         try:
+            # a header that states terabytes is refused before they are hashed
+            header = scan_header(scan, opened.takes, options) if scan.name not in ledger.entries else None
             if (
                 to_do(scan, scan_sha256(scan), folder, ledger, options, options.recipe(opened))
                 is not ToDo.SEGMENT
             ):
                 settled.append(Estimate(scan.name, scan.path, "skip", "done before"))
                 continue
-            header = read_header(scan.path, options.series_uid if scan.path.is_dir() else None)
-            opened.takes.check(header)
-            waiting.append((scan, header))
+            waiting.append((scan, header or scan_header(scan, opened.takes, options)))
         except SegpipeError as error:
             settled.append(Estimate(scan.name, scan.path, "refuse", str(error)))
     return sorted(

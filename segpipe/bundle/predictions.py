@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
@@ -21,11 +22,13 @@ from segpipe.volumes import (
     RefusedScan,
     Scan,
     VolumeFormat,
+    VolumeHeader,
     check_collisions,
     clashing_scans,
     look_for_scans,
     output_path,
     passed_over_note,
+    read_header,
     refused_scan,
     voxel_file,
 )
@@ -254,6 +257,17 @@ def require_text(scan: Scan) -> None:
     except UnicodeEncodeError as error:
         shown = os.fsencode(scan.path).decode(errors="backslashreplace")
         raise SegpipeError(f"{shown}: its name is not UTF-8 text; rename it") from error
+
+
+def scan_header(scan: Scan, takes: ScanRule, options: PredictOptions) -> VolumeHeader:
+    """Read the header of a scan.
+
+    Raises:
+        SegpipeError: it cannot be read, or the bundle does not take such a scan.
+    """
+    header = read_header(scan.path, options.series_uid if scan.path.is_dir() else None)
+    takes.check(header)
+    return header
 
 
 def scan_sha256(scan: Scan) -> str:
