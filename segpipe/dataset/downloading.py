@@ -44,7 +44,7 @@ def download_file(download: Download, target: Path, *, max_bytes: int, max_hours
 
     Args:
         download: URL and SHA-256.
-        target: path of the finished file; beside it lies what has come of it so far.
+        target: path of the finished file. An unfinished one has the same name and `.part`.
         max_bytes: of the file.
         max_hours: of this call. A server that sends less than 1 kB a second, over a minute, ends it sooner.
 
@@ -87,7 +87,7 @@ def download_file(download: Download, target: Path, *, max_bytes: int, max_hours
 
 
 def require_size(what: str, size: int, max_bytes: int) -> None:
-    """Refuse what is larger than a download, or what it unpacks to, may be.
+    """Refuse a download, or unpacked files, beyond their bound.
 
     Args:
         what: the beginning of the message.

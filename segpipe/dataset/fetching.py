@@ -1,4 +1,4 @@
-"""A data set from where it is published: downloaded, checked, unpacked, and nothing outside of its folder."""
+"""Downloads a data set from its publisher, checks the files, and unpacks them into its folder alone."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def fetch(
     """
     folder = Path(dataset_dir)
     if not manifest.downloads:
-        source = f": it is to be had from {manifest.source}" if manifest.source else ""
+        source = f" from {manifest.source}" if manifest.source else ""
         raise SegpipeError(
-            f"{manifest.name}: its manifest names no download{source}; put its files into {folder}"
+            f"{manifest.name}: its manifest names no download; get its files{source} and put them into {folder}"
         )
     wanted = _wanted(manifest)
     missing = {path for path in wanted if not _is_there(folder / path, wanted[path])}

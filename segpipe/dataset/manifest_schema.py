@@ -1,4 +1,4 @@
-"""The form of a manifest, as manifest.schema.json has it: how it is checked, and how its errors are said."""
+"""Checks a manifest against manifest.schema.json, and words the errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def require_schema(content: Any, where: str) -> dict[str, Any]:
     _refuse_many_cases(content, where)
     errors = sorted(_first_errors(content), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
-        lines = [f"{_cut(error.json_path)}: {_said(error)}" for error in errors[:_ERRORS_SHOWN]]
+        lines = [f"{_cut(error.json_path)}: {_reason(error)}" for error in errors[:_ERRORS_SHOWN]]
         more = f"; and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
         raise SegpipeError(f"{where}: not a segpipe manifest or MSD dataset.json: {'; '.join(lines)}{more}")
     return dict(content)
@@ -57,7 +57,7 @@ def _refuse_many_cases(content: Any, where: str) -> None:
             )
 
 
-def _said(error: jsonschema.ValidationError) -> str:
+def _reason(error: jsonschema.ValidationError) -> str:
     """Return what is wrong at a place; of a name that is refused the reason in words, not the pattern."""
     if error.validator == "pattern":
         name = str(error.instance)

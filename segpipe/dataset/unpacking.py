@@ -26,7 +26,7 @@ DAMAGED = (
     struct.error,
     EOFError,
     OSError,
-    # by tarfile and zipfile, of fields that are none, of headers within headers, of passwords and unknown compression
+    # tarfile and zipfile raise these for odd fields, headers within headers, passwords and unknown compression
     ValueError,
     LookupError,
     RuntimeError,
@@ -44,7 +44,7 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
 
 
 def archive_files(archive: Path, url: str, max_bytes: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of every file in a zip or tar, or of the one file that is none of them.
+    """Yield name and content of every file in a zip or tar; of a file that is no archive, its own.
 
     Args:
         archive: its path.
@@ -134,7 +134,7 @@ def _decompressed(archive: Path) -> Any:
 
 
 def _tar(reader: _BoundedReader) -> tarfile.TarFile | None:
-    """Return the tar; None where the file is none."""
+    """Return the tar; None where the file is no tar."""
     reader.bound(_MOST_HEADER_BYTES)
     try:
         return tarfile.TarFile(fileobj=reader)
@@ -152,7 +152,7 @@ def _files_of_tar(
         if member is None:
             return
         reader.bound(None)
-        packed.members.clear()  # type: ignore[attr-defined]  # tarfile keeps all that it has seen
+        packed.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member
         shared = sum(len(key) + len(str(value)) for key, value in packed.pax_headers.items())
         if member.size < 0 or packed.offset <= end or shared > _MOST_HEADER_BYTES:
             raise tarfile.ReadError("a header has a size or a place that cannot be")

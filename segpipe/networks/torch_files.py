@@ -31,6 +31,7 @@ _LONGEST_COMMENT = 2**16
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
 _BLOCK = 2**20
 _MAGIC = 0x1950A86A20F9469CFC6C  # of files before 1.6
+_LFS = b"version https://git-lfs.github.com/spec/"
 _SAVE_AGAIN = "save the state_dict again with torch.save"
 _COPY_AGAIN = "copy the file again"
 
@@ -77,12 +78,19 @@ def check_before_1_6(path: Path) -> None:
     """Look through a file of PyTorch before 1.6: pickles, and behind them the storages.
 
     Raises:
-        UnreadWeightsError: it is no such file, is cut short or too large, or its pickle is refused by
+        UnreadWeightsError: it is no such file, is empty, cut short or too large, or its pickle is refused by
             `segpipe.networks.pickle_steps.follow`.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         pickles = io.BytesIO(file.read(LARGEST_PICKLE))
+    if not size:
+        raise UnreadWeightsError("is empty", _COPY_AGAIN)
+    if pickles.getvalue().startswith(_LFS):
+        raise UnreadWeightsError(
+            "is a pointer of Git LFS in place of the weights",
+            "fetch the file itself with `git lfs pull`, or download it",
+        )
     if not pickles.getvalue().startswith(b"\x80"):
         raise UnreadWeightsError(
             "cannot be read as PyTorch weights: it begins as neither a PyTorch nor a safetensors file does",

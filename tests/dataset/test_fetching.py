@@ -337,7 +337,7 @@ def test_files_that_no_download_has(server, tmp_path):
 
 def test_no_download_is_named(tmp_path):
     with pytest.raises(
-        SegpipeError, match=r"names no download: it is to be had from Medical Segmentation Decathlon"
+        SegpipeError, match=r"names no download; get its files from Medical Segmentation Decathlon"
     ):
         fetch(load_manifest("hippocampus"), tmp_path, max_bytes=LIMIT)
 

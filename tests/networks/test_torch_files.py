@@ -216,8 +216,26 @@ def test_a_large_file_before_1_6_is_not_read(old, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02}.", b"\x80\x02K\x01.", bytes(1000)])
+@pytest.mark.parametrize("content", [b"text", b"\x80\x02}.", b"\x80\x02K\x01.", bytes(1000)])
 def test_a_file_of_something_else_is_refused(old, content):
     old.write_bytes(content)
 
     assert "cannot be read as PyTorch weights" in refusal(old, check_before_1_6)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; copy the file again"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4700000\n",
+            "is a pointer of Git LFS in place of the weights; fetch the file itself with `git lfs pull`",
+        ),
+        (b"<!DOCTYPE html>", "it begins as neither a PyTorch nor a safetensors file does; give weights"),
+    ],
+    ids=["empty", "Git LFS", "page"],
+)
+def test_what_a_failed_download_leaves_has_its_message(tmp_path, content, message):
+    (tmp_path / "model.pt").write_bytes(content)
+
+    assert message in refusal(tmp_path / "model.pt", check_before_1_6)
