@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,10 +80,14 @@ def test_cases_without_a_label_map_and_patients_on_both_sides_are_noted(folder):
 def test_files_that_cannot_be_read_are_named(folder, monkeypatch):
     top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
 
-    def refuse(path, *_):
-        raise PermissionError(13, "Permission denied", str(path))
+    allowed = os.open
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
+    def refuse(path, *arguments, **keywords):
+        if Path(path).name == "a.nii.gz":
+            raise PermissionError(13, "Permission denied", str(path))
+        return allowed(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "open", refuse)
 
     with pytest.raises(
         SegpipeError,
