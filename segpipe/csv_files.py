@@ -63,7 +63,8 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             head, *rows = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NoTableError(f"cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NoTableError(f"cannot be read: {reason}") from error
     names = [unprotected(name) for name in head]
     missing = [name for name in columns if name not in names]
     if missing:

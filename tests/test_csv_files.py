@@ -93,6 +93,11 @@ def test_a_table_that_excel_saved_is_read(tmp_path, first):
     assert read_csv(tmp_path / "table.csv", [first]) == [{first: "a", "dice": "0.5"}]
 
 
+def test_a_missing_table_is_named_once(tmp_path):
+    with pytest.raises(NoTableError, match=r"^cannot be read: No such file or directory$"):
+        read_csv(tmp_path / "t.csv")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "t.csv")
 

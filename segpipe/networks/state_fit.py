@@ -11,11 +11,12 @@ import torch
 
 from segpipe.errors import SegpipeError
 
+COUNT_OF_BATCHES = "num_batches_tracked"
+"""Name of a tensor in batch normalisation that files of PyTorch before 0.4.1, torchvision's among them, lack."""
 _FLOATING = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _NUMBERS = _FLOATING | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _LONGEST_NAME = 100  # a file can name its tensors at any length
 _KEYS_SHOWN = 3
-_COUNT_OF_BATCHES = "num_batches_tracked"  # of batch normalisation
 _COUNT_OF_AVERAGES = "n_averaged"  # of torch.optim.swa_utils.AveragedModel, beside the network's own names
 _OTHER_BUNDLE = "use the bundle they were trained with"
 
@@ -129,7 +130,7 @@ def _with_counts(
     counts = {}
     for name, own in expected.items():
         stored = state.get(name, own)
-        if name.rpartition(".")[2] == _COUNT_OF_BATCHES and stored.shape == own.shape:
+        if name.rpartition(".")[2] == COUNT_OF_BATCHES and stored.shape == own.shape:
             known = stored.dtype in _NUMBERS and bool(stored.isfinite().all())
             counts[name] = (stored if known else own).to("cpu", own.dtype)
     return {**state, **counts}

@@ -12,11 +12,11 @@ import torch
 
 from segpipe.errors import SegpipeError
 from segpipe.networks.segnet import SegNet
+from segpipe.networks.state_fit import COUNT_OF_BATCHES
 from segpipe.networks.weights_files import read_state
 
 _RGB = 3
 _FEATURE = re.compile(r"features\.(\d+)\.\w+")
-_COUNTER = "num_batches_tracked"  # which torchvision's file lacks
 
 
 def load_vgg16_bn(network: SegNet, path: Path) -> None:
@@ -64,7 +64,7 @@ def _modules(state: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Ten
     modules: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     for place, tensor in state.items():
         module, _, name = place.rpartition(".")
-        if name != _COUNTER:
+        if name != COUNT_OF_BATCHES:
             modules[module][name] = tensor
     return modules
 
