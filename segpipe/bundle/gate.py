@@ -32,7 +32,7 @@ from segpipe.errors import SegpipeError
 MERGED = Path("configs") / "segpipe_merged.yaml"
 """Path of the merged configuration in the copy of a bundle that the user trusts."""
 _MOST_SHOWN = 12
-_MOST_RESOLUTIONS = 8
+_MOST_RESOLUTIONS = 4
 _CONFIGURATIONS = (".json", ".yaml", ".yml")
 _INSTALLED = (".dist-info", ".egg-info")
 _SET_BY_SEGPIPE = "device"  # an override that a configuration without the id ignores

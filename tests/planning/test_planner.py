@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from segpipe.bundle.check import configuration_findings
 from segpipe.bundle.checks.bundle import check_bundle
+from segpipe.bundle.gate import audit
 from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
 from segpipe.dataset.phantom_files import ct, write_phantom_dataset
 from segpipe.errors import SegpipeError
@@ -65,11 +66,12 @@ def parser(root, *names):
 
 
 def assert_sound(root):
-    """Every id is used, and `segpipe check` finds no mistake."""
+    """Every id is used, `segpipe check` finds no mistake, and `segpipe audit` nothing to ask the user for."""
     for names in (["train"], ["train", "multi_gpu_train"], ["train", "evaluate"], ["inference"]):
         assert configuration_findings(parser(root, *names)) == [], names
         files = [root / "configs" / f"{name}.yaml" for name in names]
         assert check_bundle(root, files, {}, look_for_files=False) == [], names
+        assert audit(root, files, logging_file=root / "configs" / "logging.conf") == [], names
 
 
 @pytest.mark.parametrize(

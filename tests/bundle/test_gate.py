@@ -1,0 +1,230 @@
+"""The one gate: which bundles pass it unasked, and what of a bundle's files it looks at."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segpipe.bundle.gate import admitted, audit, require_admitted
+from segpipe.errors import SegpipeError
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+VARIANTS = ("article", "paper", "binary", "vgg16")
+COMBINATIONS = sorted(
+    (path.parents[1].name, tuple(files))
+    for path in BUNDLES.glob("*/configs/*.yaml")
+    for files in (
+        [path.name],
+        ["train.yaml", path.name],
+        ["train.yaml", path.name, "evaluate.yaml"],
+        ["train.yaml", path.name, "multi_gpu_train.yaml"],
+        ["inference.yaml", path.name],
+    )
+    if (len(files) > 1)
+    == (path.stem.removesuffix("_inference") in (*VARIANTS, "evaluate", "multi_gpu_train"))
+    and files.count(path.name) == 1
+    and ("inference" in files[0]) == ("inference" in path.stem)
+)
+OVERRIDES = [
+    {"output_dir": "/data/out"},
+    {"output_dir": "out", "run_name": "a", "resume": True},
+    {"weights": ["/data/best.pt", "~/last.pt"]},
+    {"dataset_dir": "/data/scans", "manifest": "/data/manifest.json"},
+    {"dataset_dir": "scans", "device": "cpu"},
+]
+
+
+def _audit_of_shipped(bundle, files, overrides):
+    configs = BUNDLES / bundle / "configs"
+    paths = [configs / name for name in files]
+    return audit(configs.parent, paths, overrides, logging_file=configs / "logging.conf")
+
+
+@pytest.mark.parametrize(("bundle", "files"), COMBINATIONS)
+def test_shipped_bundles_pass_unasked(bundle, files):
+    assert _audit_of_shipped(bundle, files, {}) == []
+
+
+@pytest.mark.parametrize("overrides", OVERRIDES, ids=lambda given: ",".join(given))
+@pytest.mark.parametrize("file", ["train.yaml", "inference.yaml"])
+def test_shipped_bundles_pass_with_what_users_set(file, overrides):
+    name = "mri_hippocampus_unet"
+    content = yaml.safe_load((BUNDLES / name / "configs" / file).read_text())
+    given = {identifier: value for identifier, value in overrides.items() if identifier in content}
+
+    assert _audit_of_shipped(name, [file], given) == []
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Return a function that writes a bundle with changes of its inference.yaml and metadata, and other files."""
+
+    def write(metadata=None, files=None, **changes):
+        root = tmp_path / "bundle"
+        shutil.copytree(BUNDLES / "mri_hippocampus_unet" / "configs", root / "configs")
+        path = root / "configs" / "inference.yaml"
+        content = {**yaml.safe_load(path.read_text()), **changes}
+        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        path = root / "configs" / "metadata.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **(metadata or {})}))
+        for name, text in (files or {}).items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return root
+
+    return write
+
+
+def _found(root, *files, **overrides):
+    paths = [root / "configs" / name for name in files or ("inference.yaml",)]
+    return [
+        str(finding)
+        for finding in audit(root, paths, overrides, logging_file=root / "configs" / "logging.conf")
+    ]
+
+
+def test_a_bundle_that_passes_runs_from_its_own_folder(bundle):
+    root = bundle()
+
+    assert _found(root) == []
+    with admitted(root, [root / "configs" / "inference.yaml"]) as own:
+        assert own.modules is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sitecustomize.py", "yaml.py", "json.pyc", "cucim.py", "cucim/core/a.py", "scripts/__init__.py"),
+        *(
+            "models/a.py",
+            "docs/a.py",
+            "runs/a.pyc",
+            "setup.py",
+            "conftest.py",
+            "a.so",
+            "__pycache__/a.cpython-311.pyc",
+        ),
+        *("a.cpython-311-x86_64-linux-gnu.so", "a-1.dist-info/entry_points.txt", "a.egg-info"),
+    ],
+)
+def test_files_that_python_would_import_are_found(bundle, name):
+    assert len(_found(bundle(files={name: ""}))) == 1
+
+
+def test_a_folder_of_modules_behind_a_link_is_found(bundle, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.py").touch()
+    root = bundle()
+    (root / "cucim").symlink_to(tmp_path / "elsewhere")
+
+    assert len(_found(root)) == 1
+
+
+def test_the_folder_of_the_first_configuration_is_on_monais_path_too(bundle):
+    root = bundle(files={"more-configs/train.yaml": "a: 1\n", "more-configs/cucim.py": ""})
+
+    assert _found(root) == []
+    assert len(_found(root, "../more-configs/train.yaml")) == 1
+
+
+def test_the_metadata_beside_the_first_configuration_are_those_of_monais_run(bundle):
+    evil = json.dumps({"a": {"_target_": "os.system", "command": "true"}})
+    root = bundle(files={"fold1/train.yaml": "run: ['@_meta_::a']\n", "fold1/metadata.json": evil})
+
+    assert any("os.system" in what for what in _found(root, "../fold1/train.yaml"))
+
+
+def test_metadata_hold_no_components(bundle):
+    root = bundle(metadata={"a": {"_target_": "os.system", "command": "true"}}, value="@_meta_::a")
+
+    assert any("_meta_#a calls 'os.system'" in what for what in _found(root))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"a": {"b": "%c::d", "e": "$import monai.bundle"}, "c": {"d": "$@::e.run()", "e": "text"}},
+        {"a": {"b": "%c"}, "c": {"_target_": "os.system", "command": "true"}},
+        {"a": "$import monai.bundle", "b": "%a", "c": "$@b.run()"},
+        {"a": {"b": "$@##c.run()"}, "c": "$import monai.bundle"},
+        {"a": "%b", "b": {"c": "%d"}, "d": "$print(1)"},
+    ],
+)
+def test_macros_and_relative_ids_are_judged_as_often_as_monai_resolves_them(bundle, changes):
+    assert _found(bundle(**changes))
+
+
+@pytest.mark.parametrize("changes", [{"a": ["%a"]}, {"a": "%"}])
+def test_macros_without_end_are_refused(bundle, changes):
+    with pytest.raises(SegpipeError, match="without end"):
+        _found(bundle(**changes))
+
+
+def test_what_a_macro_copies_from_a_file_is_judged(bundle, tmp_path):
+    (tmp_path / "other.yaml").write_text("a: {_target_: os.system, command: 'true'}\nb: $print(1)\n")
+
+    assert any("os.system" in what for what in _found(bundle(value=f"%{tmp_path}/other.yaml::a")))
+
+
+def test_an_override_that_copies_from_a_file_is_judged_and_a_value_is_the_users(bundle, tmp_path):
+    (tmp_path / "other.yaml").write_text("b: $print(1)\n")
+    root = bundle(value=1)
+
+    assert _found(root, value="$print(1)") == []
+    assert _found(root, value=f"%{tmp_path}/other.yaml::b")
+
+
+@pytest.mark.parametrize("macro", ["%#other.json", "%##other.json::a", "%a::other.yaml"])
+def test_a_macros_path_holds_no_ids(bundle, macro):
+    """MONAI makes `%#other.json` the file `a::other.json`, or `other.json`: another one than was looked at."""
+    with pytest.raises(SegpipeError, match="holds no #"):
+        _found(bundle(a={"b": macro}))
+
+
+def test_a_folder_of_scans_that_the_user_gives_is_not_written_into(bundle):
+    """Files named like the scans would replace them."""
+    saver = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@dataset_dir", "output_postfix": ""}
+    root = bundle(saver=saver)
+
+    assert any("outside the bundle's folder" in what for what in _found(root, dataset_dir="/data/scans"))
+
+
+def test_an_output_folder_that_the_user_gives_is_written_into(bundle, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path)
+
+    assert _found(bundle(), output_dir=str(tmp_path / "out")) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "class=__import__('os') and logging.StreamHandler\nargs=(sys.stdout,)",
+        "class=evil.StreamHandler\nargs=(sys.stdout,)",
+        "class=StreamHandler\nargs=(print(1),)",
+        "class=StreamHandler\nlevel=INFO\rargs=(print(1),)",
+        "class=FileHandler\nargs=('/tmp/a.log',)",
+    ],
+)
+def test_logging_is_judged(bundle, lines):
+    conf = (BUNDLES / "mri_hippocampus_unet" / "configs" / "logging.conf").read_text()
+    whole = conf.replace("class=StreamHandler", lines).replace(
+        "args=(sys.stdout,)\n\n[formatter", "\n[formatter"
+    )
+
+    assert _found(bundle(files={"configs/logging.conf": whole}))
+
+
+def test_a_bundle_that_does_not_pass_runs_nothing_and_names_the_command(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    ran = tmp_path / "ran"
+    root = bundle(files={"scripts/__init__.py": f"open({str(ran)!r}, 'w')\n"}, value="$open('a', 'w')")
+    files = [root / "configs" / "inference.yaml"]
+
+    with pytest.raises(SegpipeError, match=f"segpipe trust {root}"), admitted(root, files):
+        pass
+    with pytest.raises(SegpipeError, match="nothing was run"):
+        require_admitted(root, files, {}, logging_file=None)
+    assert not ran.exists()
