@@ -158,9 +158,7 @@ def audit(
     own = [folder] if folder.is_relative_to(root.absolute()) else []  # MONAI's run imports from it, too
     found = [*_module_problems([root, *own]), *_configuration_problems(root, parser, merged)]
     if logging_file is not None and logging_file.is_file():
-        output_dir = Values(parser.get()).of("@output_dir")
-        folder = Path(output_dir) if isinstance(output_dir, str) else None
-        for what, line in logging_problems(logging_file, folder):
+        for what, line in logging_problems(logging_file, _output_dir(root, parser, merged)):
             found.append(Finding("", what, shown_path(logging_file, root), line))
     return _placed(root, files, overrides or {}, found) if found else []
 
@@ -258,15 +256,33 @@ def _require_known(root: Path, merged: _Overridden) -> None:
 
 
 def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[Finding]:
-    own = {name: value for name, value in merged.overrides.items() if name in merged.own}
-    outputs = _texts(value for name, value in own.items() if name not in ANYWHERE)
-    written = [root, *map(Path, outputs)]
-    read = [Path(path) for path in _texts(own.values())]
+    written = _written(root, merged)
+    read = [Path(path) for path in _texts(_own_values(merged).values())]
     found: dict[Finding, None] = {}
     for resolved in _resolutions(root, parser):
         problems = configuration_problems(resolved, written, read, [*merged.own, "bundle_root"])
         found |= dict.fromkeys(problems)
     return list(found)
+
+
+def _written(root: Path, merged: _Overridden) -> list[Path]:
+    """Return the folders below which a run may write: the bundle's, and those that the user gives."""
+    given = (value for name, value in _own_values(merged).items() if name not in ANYWHERE)
+    return [root, *map(Path, _texts(given))]
+
+
+def _own_values(merged: _Overridden) -> dict[str, Any]:
+    given = {ReferenceResolver.normalize_id(name): value for name, value in merged.overrides.items()}
+    return {name: value for name, value in given.items() if name in merged.own}
+
+
+def _output_dir(root: Path, parser: ConfigParser, merged: _Overridden) -> Path | None:
+    """Return the folder of the runs; None where a run may not write there."""
+    output_dir = Values(parser.get()).of("@output_dir")
+    if not isinstance(output_dir, str):
+        return None
+    whole = Path(output_dir).resolve()
+    return whole if any(whole.is_relative_to(path.resolve()) for path in _written(root, merged)) else None
 
 
 def _resolutions(root: Path, parser: ConfigParser) -> Iterator[dict[str, Any]]:

@@ -217,6 +217,24 @@ def test_logging_is_judged(bundle, lines):
     assert _found(bundle(files={"configs/logging.conf": whole}))
 
 
+@pytest.mark.parametrize("output_dir", ["/", "$@bundle_root + '/' + '.' + '.'"])
+def test_a_bundle_does_not_choose_where_logs_are_appended(bundle, tmp_path, output_dir):
+    conf = (BUNDLES / "mri_hippocampus_unet" / "configs" / "logging.conf").read_text()
+    conf = conf.replace("class=StreamHandler", "class=FileHandler").replace(
+        "sys.stdout", repr(f"{tmp_path}/own/a.log")
+    )
+    root = bundle(files={"configs/logging.conf": conf, "configs/train.yaml": f"output_dir: {output_dir}\n"})
+
+    assert _found(root, "train.yaml")
+    assert _found(root, "train.yaml", output_dir=f"{tmp_path}/own") == []
+
+
+def test_a_nested_override_is_the_users_too(bundle):
+    saver = {"_target_": "MetricsSaver", "save_dir": "@output_dir"}
+
+    assert _found(bundle(saver=saver), **{"saver#save_dir": "/data/out"}) == []
+
+
 def test_a_bundle_that_does_not_pass_runs_nothing_and_names_the_command(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     ran = tmp_path / "ran"

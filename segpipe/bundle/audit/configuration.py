@@ -9,7 +9,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ReferenceResolver
 
 from segpipe.bundle.audit.components import Components
-from segpipe.bundle.audit.expressions import Expressions, holds_import, is_import
+from segpipe.bundle.audit.expressions import Expressions, Imports, is_import
 from segpipe.bundle.audit.texts import quoted, text_problem
 from segpipe.bundle.checks.finding import Finding
 from segpipe.bundle.checks.modules import Modules
@@ -72,12 +72,13 @@ def _expression_problems(settings: Mapping[str, Any], modules: Modules) -> Itera
 
 def _text_problems(settings: Mapping[str, Any]) -> Iterator[Finding]:
     values = Values(settings)
+    imports = Imports(values)
     for identifier, text in strings(settings):
         name = identifier.rpartition("::")[2]
         if text.startswith("@"):
             if not ReferenceResolver.id_matcher.fullmatch(text) or not values.has(text[1:]):
                 yield Finding(identifier, f"is {quoted(text)}, which refers to nothing")
-            elif holds_import(values.at(text[1:])):
+            elif imports.are_at(text[1:]):
                 yield Finding(identifier, f"uses the import {text} as a value")
         elif text.startswith("%"):
             yield Finding(identifier, f"copies {text}, which cannot be read without running the bundle")

@@ -84,6 +84,7 @@ class Expressions:
 
     def __init__(self, settings: Mapping[str, Any], modules: Modules) -> None:
         self._modules, self._values, self._targets = modules, Values(settings), Targets(modules)
+        self._imports = Imports(self._values)
         self._names = dict(IMPORTED_BY_MONAI)
         self._judges: dict[type[ast.AST], Callable[[Any, str, frozenset[str]], Iterator[str]]] = {
             ast.Attribute: self._of_attribute,
@@ -221,7 +222,7 @@ class Expressions:
         """A reference to an import is a module, of which any function can be called like a method."""
         if not self._values.has(name):
             yield f"it refers to @{name.replace('::', '#')}, which is not there"
-        elif holds_import(self._values.at(name)):
+        elif self._imports.are_at(name):
             yield f"it uses the import @{name.replace('::', '#')} as a value"
 
     def _of_attribute(self, node: ast.Attribute, identifier: str, bound: frozenset[str]) -> Iterator[str]:
@@ -316,6 +317,24 @@ class Expressions:
             return None
         whole = self._names.get(node.id)
         return None if whole is None else ".".join([whole, *parts])
+
+
+class Imports:
+    """Tells which ids give a module to what refers to them; each is looked at once, for many may refer to one.
+
+    Args:
+        values: of the configuration.
+    """
+
+    def __init__(self, values: Values) -> None:
+        self._values = values
+        self._known: dict[str, bool] = {}
+
+    def are_at(self, identifier: str) -> bool:
+        """Whether an id is an import, or holds one."""
+        if identifier not in self._known:
+            self._known[identifier] = holds_import(self._values.at(identifier))
+        return self._known[identifier]
 
 
 def holds_import(value: Any) -> bool:
