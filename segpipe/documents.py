@@ -18,6 +18,8 @@ DEEPEST = 64
 """Levels of brackets, or of indented blocks."""
 LONGEST_NUMBER = 100
 """Characters of a number."""
+MOST_BRACKETS = 5_000_000
+"""Objects and lists of JSON, whose own size in memory is up to a hundred times that of their text."""
 MOST_ITEMS = 20_000
 """Values of a YAML file, each alias counted as all that it stands for."""
 LARGEST_CONFIGURATION = 2**18
@@ -97,6 +99,9 @@ def parse_json(text: str, *, unique_keys: bool = False, finite: bool = False) ->
     Raises:
         DocumentError: it is no JSON, or passes one of the bounds.
     """
+    brackets = text.count("[") + text.count("{")
+    if brackets > MOST_BRACKETS:
+        raise DocumentError(f"has {brackets} opening brackets; at most {MOST_BRACKETS} are read: give another file")
     try:
         content = json.loads(
             text.removeprefix(BYTE_ORDER_MARK),

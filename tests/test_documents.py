@@ -36,6 +36,7 @@ JSON = {
     "a fraction's digits": ("0." + "9" * 10_000, "a number of 10002 characters"),
     "an exponent": ("1e" + "9" * 10_000, "a number of 10002 characters"),
     "cut short": ('{"a": [1', "in line 1"),
+    "empty lists": ("[" + "[]," * 5_000_000 + "0]", "has 5000001 opening brackets; at most 5000000 are read"),
 }
 
 

@@ -66,7 +66,7 @@ def to_do(
     if name in before.files and not before.replaced and before.scan_sha256 == sha256:
         known = before.state is State.KEPT and there == before.corrected
         return ToDo.NOTHING if known else ToDo.KEEP
-    why = "was changed since segpipe wrote it" if name in before.files else "is none of segpipe's"
+    why = "was changed since segpipe wrote it" if name in before.files else "was not written by segpipe"
     raise SegpipeError(
         f"{path}: lies where the label map of {scan.path} goes, and {why}; choose another --output, or add --overwrite "
         "to replace it"
@@ -103,7 +103,7 @@ def _refuse_other_files(
     foreign = [file for file in (*outputs, *sides) if file not in {name, *there, *ours}]
     if foreign:
         raise SegpipeError(
-            f"{folder / foreign[0]}: lies where segpipe writes for {scan.path}, and is none of segpipe's; choose "
+            f"{folder / foreign[0]}: lies where segpipe writes for {scan.path}, and was not written by segpipe; choose "
             "another --output, or add --overwrite to replace it"
         )
     for file in ours:
@@ -168,11 +168,11 @@ def require_own_volumes(folder: Path, ledger: Ledger) -> None:
         ledger: of the folder.
 
     Raises:
-        SegpipeError: the file begins as none of segpipe's, and there is no ledger.
+        SegpipeError: the file does not begin as segpipe writes it, and there is no ledger.
     """
     path = folder / VOLUMES_FILE
     if ledger.entries or not path.exists():
         return
     with path.open("rb") as file:
         if file.readline() != f"{','.join(VOLUMES_COLUMNS)}\n".encode():
-            raise SegpipeError(f"{path}: is none of segpipe's; rename it, or choose another --output")
+            raise SegpipeError(f"{path}: was not written by segpipe; rename it, or choose another --output")

@@ -39,7 +39,7 @@ _DAMAGED = (  # what torch.load raises on bytes that are no weights
 
 
 def weights_file(path: Path) -> Path:
-    """Return a file of weights, or the one of the other form where only that is there.
+    """Return a `.pt` file of weights, or the `.safetensors` file of that stem where only that is there.
 
     A bundle's configuration names `models/model.pt`; `models/model.safetensors` takes its place.
 
@@ -49,12 +49,8 @@ def weights_file(path: Path) -> Path:
     Returns:
         the path of a file of the same stem; `path` where there is neither.
     """
-    if not path.exists():
-        for form in (PYTORCH, SAFETENSORS):
-            other = path.with_suffix(form)
-            if path.suffix in (PYTORCH, SAFETENSORS) and other.is_file():
-                return other
-    return path
+    other = path.with_suffix(SAFETENSORS)
+    return other if path.suffix == PYTORCH and not path.exists() and other.is_file() else path
 
 
 def write_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:

@@ -146,7 +146,7 @@ class RunFolder:
         """Read the configuration and environment that the run began with, before any resume.
 
         Raises:
-            SegpipeError: one of the two files cannot be read, or is none of segpipe's.
+            SegpipeError: one of the two files cannot be read, or was not written by segpipe.
         """
         path = self.path / "environment.json"
         return self._recorded_configuration(), _as_object(

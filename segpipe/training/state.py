@@ -211,6 +211,12 @@ class TrainingState:
             **point,
         }
 
+    @property
+    def _largest(self) -> int:
+        """Bytes that a state may take: so many are written, and so many are read."""
+        own = sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        return _LARGEST_PER_NETWORK * own + _LARGEST_BESIDE
+
     def _write(self, state: Mapping[str, Any]) -> None:
         """Write a state aside, and let it take the earlier one's place once it can be read."""
         self.run_folder.require_there()
@@ -218,7 +224,7 @@ class TrainingState:
         with staging_folder(path) as folder:
             with (folder / path.name).open("wb") as file:
                 torch.save(state, file)
-            read_state(folder / path.name)
+            read_state(folder / path.name, largest=self._largest)
 
     @exit_with_message()
     def _save(self, engine: Trainer) -> None:
@@ -246,8 +252,7 @@ class TrainingState:
         if not self.run_folder.resumes:
             return
         path = self.run_folder.training_state
-        own = sum(tensor.nbytes for tensor in self.network.state_dict().values())
-        state = read_state(path, largest=_LARGEST_PER_NETWORK * own + _LARGEST_BESIDE)
+        state = read_state(path, largest=self._largest)
         self._require_fitting(path, state, engine)
         load_state(self.network, path, state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
