@@ -101,7 +101,9 @@ def parse_json(text: str, *, unique_keys: bool = False, finite: bool = False) ->
     """
     brackets = text.count("[") + text.count("{")
     if brackets > MOST_BRACKETS:
-        raise DocumentError(f"has {brackets} opening brackets; at most {MOST_BRACKETS} are read: give another file")
+        raise DocumentError(
+            f"has {brackets} opening brackets; at most {MOST_BRACKETS} are read: give another file"
+        )
     try:
         content = json.loads(
             text.removeprefix(BYTE_ORDER_MARK),

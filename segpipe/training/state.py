@@ -214,7 +214,7 @@ class TrainingState:
     @property
     def _largest(self) -> int:
         """Bytes that a state may take: so many are written, and so many are read."""
-        own = sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        own: int = sum(tensor.nbytes for tensor in self.network.state_dict().values())
         return _LARGEST_PER_NETWORK * own + _LARGEST_BESIDE
 
     def _write(self, state: Mapping[str, Any]) -> None:

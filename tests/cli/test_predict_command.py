@@ -348,7 +348,7 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
 
     for number, share in enumerate(shares):
         folder = tmp_path / f"out_{number}"
-        for _ in range(5):  # the machine may be less busy than in the first run, so that prediction ends before
+        for _ in range(5):  # on a less busy machine than in the first run, prediction ends before the kill
             moment = share * duration
             process = start(scans, *options, folder=folder)
             time.sleep(moment)

@@ -90,4 +90,4 @@ def _text_problems(settings: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _is_metadata(identifier: str) -> bool:
     """Whether a text describes the bundle: nothing opens an address or a path in it."""
-    return identifier.partition("::")[0] == ConfigParser.meta_key
+    return identifier.partition("::")[0] == str(ConfigParser.meta_key)
