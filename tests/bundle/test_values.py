@@ -31,6 +31,8 @@ CONFIGURATION = {
         ("$str(pathlib.Path(@root))", "/b"),
         ("$@parts + ['z']", ["x", "y", "z"]),
         ("$(not @flag)", True),
+        ("$@root if @flag else 'm.pt'", "m.pt"),
+        ("$@root if @net.size else 'm.pt'", UNKNOWN),
         (["@root", "$1"], ["/b", 1]),
         ("$@root / 3", UNKNOWN),
         ("$open('/etc/passwd').read()", UNKNOWN),

@@ -190,7 +190,15 @@ class Values:
                 call = HARMLESS.get(ast.unparse(function).removeprefix("os.path.").removeprefix("pathlib."))
                 if call is not None:
                     return _applied(call, *(self._of_node(argument, depth) for argument in arguments))
-        return UNKNOWN
+        return self._of_choice(node, depth)
+
+    def _of_choice(self, node: ast.expr, depth: int) -> Any:
+        if not isinstance(node, ast.IfExp):
+            return UNKNOWN
+        condition = self._of_node(node.test, depth)
+        if condition is UNKNOWN:
+            return UNKNOWN
+        return self._of_node(node.body if condition else node.orelse, depth)
 
 
 def _applied(function: Callable[..., Any], *values: Any) -> Any:
