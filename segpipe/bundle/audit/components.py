@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from segpipe.bundle.checks.modules import Modules
 from segpipe.bundle.checks.values import UNKNOWN, Values
 
 _MODES = ("default", "callable")
+_CHANGING = frozenset({"exists", "isdir", "isfile", "realpath"})
 _MOST_LOOKED_AT = 10_000  # files of a folder that is written
 
 
@@ -38,7 +40,7 @@ class Components:
         read: Sequence[Path] = (),
     ) -> None:
         self._settings = settings
-        self._targets, self._values = Targets(modules), Values(settings)
+        self._targets, self._values = Targets(modules), _LastingValues(settings)
         self._written = [folder.resolve() for folder in written]
         self._read = [*self._written, *(path.resolve() for path in read)]
 
@@ -134,6 +136,15 @@ class Components:
         target = component.get("_target_") if isinstance(component, Mapping) else None
         found = self._targets.find(target)
         return getattr(found, "__name__", "") == function and allowed_arguments(found) is not None
+
+
+class _LastingValues(Values):
+    """Values that are the same when the bundle runs: a file that is there now may be gone then."""
+
+    def _of_node(self, node: ast.expr, depth: int) -> Any:
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _CHANGING:
+            return UNKNOWN
+        return super()._of_node(node, depth)
 
 
 def _link_to_elsewhere(folder: Path) -> Path | None:

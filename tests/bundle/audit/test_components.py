@@ -12,6 +12,7 @@ def of(found):
 
     def look(target, **arguments):
         return found(
+            imports=["$import os"],
             output_dir="$@bundle_root + '/out'",
             network=NETWORK,
             names=["nibabelreader"],
@@ -98,7 +99,14 @@ def test_listed_callables_with_safe_arguments_need_no_consent(of, target, argume
         ("SaveImaged", {"keys": "pred", "output_dir": "@output_dir", "output_name_formatter": DEVICE}),
         ("SaveImaged", {"_mode_": "callable", "keys": "pred", "output_dir": "@output_dir"}),
         ("SaveImaged", {"keys": "pred", "output_dir": "$@bundle_root + '/' + '.' + '.'"}),
-        ("SaveImaged", {"keys": "pred", "output_dir": "$@output_dir if True else 'a'"}),
+        (
+            "SaveImaged",
+            {"keys": "pred", "output_dir": "$@output_dir if os.path.exists(@output_dir) else 'a'"},
+        ),
+        (
+            "SaveImaged",
+            {"keys": "pred", "output_dir": "$'a' if os.path.exists(@output_dir) else @output_dir"},
+        ),
         ("CheckpointLoader", {"load_path": "models/model.pt", "load_dict": {"model": "@network"}}),
         ("CheckpointLoader", {"load_path": "@unknown", "load_dict": {"model": "@network"}}),
         ("CheckpointSaver", {"save_dir": "@output_dir", "save_dict": {"../a": "@network"}}),
