@@ -32,8 +32,8 @@ RESULTS = Path(__file__).with_name("results") / "audit.jsonl"
 KINDS = {
     "code": ("can be imported as code", "scripts", "is named like"),
     "pickles": ("torch.load", "PersistentDataset", "'pickle'", "calls open"),
-    "writes": ("is written", "save_dir", "LogfileHandler", "writes to the file"),
-    "downloads": ("pretrained", "FlexibleUNet", "TorchVisionFCModel"),
+    "writes": ("is written", "save_dir", "data_root_dir", "LogfileHandler", "writes to the file"),
+    "downloads": ("pretrained", "FlexibleUNet", "TorchVisionFCModel", "CellSamWrapper"),
 }
 NO_ALARM = "false alarm"
 

@@ -74,7 +74,7 @@ def own_modules(root: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         suffix = next((suffix for suffix in MODULE_SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is not None and path.is_file():
+        if suffix is not None and (path.is_file() or path.is_symlink()):  # a link's target may come later
             found[path.name.removesuffix(suffix).partition(".")[0]] = path
         elif (
             path.is_dir()

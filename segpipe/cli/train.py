@@ -51,7 +51,7 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
     else:
         arguments = {name: value for name, value in given.items() if name in RUN_ARGUMENTS}
         command = copy_command(bundle, copy, arguments, _same_command(bundle, files, given, trust=trust))
-    command = ["-P", *command]
+    command = ["-P", "-X", "utf8", *command]  # MONAI reads YAML in the locale's encoding otherwise
     say(shlex.join(["python", *command]))
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, *command], os.environ)  # noqa: S606

@@ -98,7 +98,7 @@ def test_it_trains_as_the_printed_command_does(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "bundles" / "tiny" / "runs" / "first" / "best.pt").is_file()
     command = shlex.split(done.stdout.splitlines()[0])
-    assert command[:5] == ["python", "-P", "-m", "monai.bundle", "run"]
+    assert command[:7] == ["python", "-P", "-X", "utf8", "-m", "monai.bundle", "run"]
 
     again = finish([sys.executable, *(text.replace("first", "second") for text in command[1:])], folder)
 
@@ -162,5 +162,5 @@ def test_a_bundle_of_an_odd_name_trains_where_no_language_is_set_and_its_modules
     assert done.returncode == 0, done.stderr.decode()
     assert (root / "runs" / "first" / "best.pt").is_file()
     assert b"PYTHONPATH" not in done.stdout
-    copy = Path(shlex.split(done.stdout.decode().splitlines()[0])[4])
+    copy = Path(shlex.split(done.stdout.decode().splitlines()[0])[6])
     assert not copy.exists()
