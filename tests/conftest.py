@@ -1,5 +1,6 @@
 """Fixtures that many rooms share."""
 
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -19,6 +20,15 @@ _CHROMIUM_FLAGS = [
     "--disable-sync",
     "--window-size=1500,1600",
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_handlers_of_closed_streams():
+    """Remove handlers of the root logger that an earlier test's run set up on a stream that is closed by now."""
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")
