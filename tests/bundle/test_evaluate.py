@@ -180,6 +180,7 @@ def test_cases_that_cannot_be_read_checked_or_segmented_are_told_and_in_no_mean(
     assert summary_of(tmp_path)["reasons"] == dict(found.scores.reasons)
 
 
+@pytest.mark.slow
 def test_another_file_than_the_manifests_is_not_scored(score, tmp_path):
     def summed(manifest):
         return with_cases(
@@ -274,6 +275,7 @@ class TestWhatWasTrainedOn:
 
         assert "trained on other cases of the patients that 1 of these 1 cases are of (b)" in warning
 
+    @pytest.mark.slow
     def test_chosen_by_these_cases(self, score, bundle, dataset, tmp_path):
         given = self.weights(
             bundle,
@@ -322,6 +324,7 @@ class TestCard:
         assert metadata["evaluation"]["cases"] == 2
         assert metadata["evaluation"]["weights"][0]["in_models"] is True
 
+    @pytest.mark.slow
     def test_a_second_time_replaces_the_first(self, score, own, tmp_path):
         score(bundle=own, card=True)
         once = {path: path.read_text() for path in (own / "docs/README.md", own / "configs/metadata.json")}
@@ -332,6 +335,7 @@ class TestCard:
         assert (own / "docs/README.md").read_text() == once[own / "docs/README.md"] + "\n## Where it fails\n"
         assert (own / "configs/metadata.json").read_text() == once[own / "configs/metadata.json"]
 
+    @pytest.mark.slow
     def test_what_was_predicted_before_stays_so(self, score, own, tmp_path):
         """Neither weights nor label maps depend on what stands on the card."""
         score(bundle=own, card=True)
@@ -342,6 +346,7 @@ class TestCard:
 
         assert (label_map.stat().st_mtime_ns, file_sha256(label_map)) == (stamp, content)
 
+    @pytest.mark.slow
     def test_weights_that_are_not_the_bundles_are_said_to_be_others(self, score, own, tmp_path):
         other = write_weights(own, tmp_path / "runs" / "fold0.pt", 2, cases={"x": "0" * 64})
 
@@ -368,6 +373,7 @@ class TestCard:
         assert (own / "configs/metadata.json").read_text() == before
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.slow
     def test_a_readme_with_half_a_mark_is_refused(self, score, own):
         score(bundle=own, card=True)
         readme = own / "docs/README.md"

@@ -212,6 +212,7 @@ def test_the_articles_split_says_how_many_slices_are_here(bundle, real_data, tmp
     assert "82 of 84 to train on, 0 of 16 to validate with are here" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_infected_or_not(lung, tmp_path):
     """Trained, scored and used for inference: one foreground class, which is where any of the three is."""
     run_name = "binary"

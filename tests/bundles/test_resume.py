@@ -61,6 +61,7 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(bundle,
     assert_equal(weights(whole, "best.pt"), weights(again, "best.pt"))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(bundle, whole):
     other = bundle.train("other seed", **SMALL, seed=1)
 

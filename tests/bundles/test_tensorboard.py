@@ -209,6 +209,7 @@ class PowerCut(BaseException):
     """What no handler catches."""
 
 
+@pytest.mark.slow
 def test_a_resumed_runs_log_is_that_of_one_run(bundle, monkeypatch):
     """What was logged after the last saved epoch is hidden: every step once."""
     from segpipe.training import TrainingState

@@ -125,14 +125,24 @@ def stop(training, engine, event, at, number=signal.SIGTERM):
 @pytest.mark.parametrize(
     ("event", "at", "where"),
     [
-        (Events.STARTED, 1, ""),
-        (Events.ITERATION_STARTED, 1, " in epoch 1, after batch 1 of 3"),  # the step is finished first
-        (Events.GET_BATCH_STARTED, 8, " in epoch 3, after batch 1 of 3"),
-        (Events.GET_BATCH_COMPLETED, 8, " in epoch 3, after batch 1 of 3"),
+        pytest.param(Events.STARTED, 1, "", marks=pytest.mark.slow),
+        pytest.param(
+            Events.ITERATION_STARTED, 1, " in epoch 1, after batch 1 of 3", marks=pytest.mark.slow
+        ),  # the step is finished first
+        pytest.param(Events.GET_BATCH_STARTED, 8, " in epoch 3, after batch 1 of 3", marks=pytest.mark.slow),
+        pytest.param(
+            Events.GET_BATCH_COMPLETED, 8, " in epoch 3, after batch 1 of 3", marks=pytest.mark.slow
+        ),
         (IterationEvents.FORWARD_COMPLETED, 8, " in epoch 3, after batch 2 of 3"),
-        (IterationEvents.MODEL_COMPLETED, 6, " in epoch 2, after batch 3 of 3"),
-        (Events.ITERATION_COMPLETED, 8, " in epoch 3, after batch 2 of 3"),
-        (Events.EPOCH_STARTED, 2, ""),  # the state of the first epoch is saved
+        pytest.param(
+            IterationEvents.MODEL_COMPLETED, 6, " in epoch 2, after batch 3 of 3", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            Events.ITERATION_COMPLETED, 8, " in epoch 3, after batch 2 of 3", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            Events.EPOCH_STARTED, 2, "", marks=pytest.mark.slow
+        ),  # the state of the first epoch is saved
         (Events.EPOCH_COMPLETED, 1, ""),  # after it is saved, since the handler comes last
     ],
     ids=str,
