@@ -154,6 +154,7 @@ def _records(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     begin = _directory_begin(file)
     try:
         infos = zipfile.ZipFile(file).infolist()
+    # zipfile raises NotImplementedError for a compression that it does not know
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
         raise UnreadWeightsError(
             f"cannot be read as PyTorch weights: its archive is damaged: {shortened(error)}", _COPY_AGAIN
