@@ -118,9 +118,9 @@ class Bundle:
         monai.bundle.run(config_file=self.files(*names), **overrides)
 
     def train(self, run_name: str, **overrides: Any) -> Path:
-        defaults = {**self.training, "run_name": run_name, "epochs": 2, "val_interval": 1}
-        self.run("train", **{**defaults, **overrides})
-        return self.output_dir / run_name
+        settings = {**self.training, "run_name": run_name, "epochs": 2, "val_interval": 1, **overrides}
+        self.run("train", **settings)
+        return Path(settings["output_dir"]) / run_name
 
     def workflow(self, names: list[str], kind: str, **overrides: Any) -> ConfigWorkflow:
         workflow = ConfigWorkflow(

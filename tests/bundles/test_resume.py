@@ -27,9 +27,9 @@ class PowerCut(BaseException):
 
 
 @pytest.fixture(scope="module")
-def whole(bundle):
-    """Return the folder of a run that nothing interrupted."""
-    return bundle.train("whole", **SMALL)
+def whole(bundle, tmp_path_factory):
+    """Return the folder of a run that nothing interrupted, away from the runs of other modules."""
+    return bundle.train("whole", **SMALL, output_dir=str(tmp_path_factory.mktemp("resume")))
 
 
 def test_a_run_broken_off_after_two_epochs_ends_with_the_same_weights(bundle, whole, monkeypatch):

@@ -38,9 +38,9 @@ def train(bundle, *more):
 
 
 @pytest.fixture(scope="module")
-def whole(bundle):
-    """Return the folder of a run that nothing disturbed."""
-    return bundle.train("whole", **SMALL)
+def whole(bundle, tmp_path_factory):
+    """Return the folder of a run that nothing disturbed, away from the runs of other modules."""
+    return bundle.train("whole", **SMALL, output_dir=str(tmp_path_factory.mktemp("ends")))
 
 
 @pytest.mark.slow
