@@ -23,8 +23,8 @@ from pathlib import Path
 
 from bundle_runs import append_line
 
-from segpipe.bundle.checks.finding import Finding
 from segpipe.bundle.gate import audit
+from segpipe.configuration.finding import Finding
 from segpipe.errors import SegpipeError
 from segpipe.provenance import commit
 

@@ -26,9 +26,9 @@ import torch
 from bundle_runs import ROOT, append_line
 from inference import BUNDLE, Network, networks, prepared, tiled
 
-from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import open_bundle
 from segpipe.inference.heap import keep_freed_memory
+from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
 from segpipe.training.run_folder import processor_name
 from segpipe.volumes import read_header

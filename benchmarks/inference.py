@@ -41,9 +41,9 @@ from bundle_runs import ROOT, append_line
 from inference_memory import SEGPIPE, Finished, finished
 from monai.networks.nets import DynUNet
 
-from segpipe.bundle.chain import Segmenter
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.inference import choose_precision
+from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
 from segpipe.training.run_folder import processor_name
 from segpipe.volumes import read_header
@@ -58,7 +58,7 @@ IMPORTS = {
     "imports of segpipe predict": [
         sys.executable,
         "-c",
-        "import segpipe.bundle.estimate, segpipe.bundle.predict",
+        "import segpipe.prediction.estimate, segpipe.prediction.predict",
     ],
     "import monai.bundle": [sys.executable, "-c", "import monai.bundle"],
     "import torch": [sys.executable, "-c", "import torch"],

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.transform import resize
 
-from segpipe.bundle.chain import Segmenter
-from segpipe.bundle.limits import measured_scan
 from segpipe.bundle.open import open_bundle
 from segpipe.dataset import Case, load_manifest
 from segpipe.errors import SegpipeError
 from segpipe.networks.weights import read_sidecar
-from segpipe.plausibility import Limits
+from segpipe.prediction.measured_ranges import measured_scan
+from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
+from segpipe.reference_ranges import Limits
 from segpipe.training.run_folder import processor_name
 from segpipe.volumes import find_scans, read_volume
 

@@ -30,10 +30,10 @@ import torch
 from bundle_runs import ROOT, append_line
 from monai.bundle import ConfigParser
 
-from segpipe.bundle.predict import predict
-from segpipe.bundle.predictions import Prediction, PredictOptions
-from segpipe.dataset.ct_phantoms import ct_phantom, ct_slice_phantom
 from segpipe.inference.heap import keep_freed_memory
+from segpipe.phantoms.ct import ct_phantom, ct_slice_phantom
+from segpipe.prediction.options import Prediction, PredictOptions
+from segpipe.prediction.predict import predict
 from segpipe.provenance import commit
 from segpipe.training.run_folder import processor_name
 from segpipe.volumes import write_series, write_volume

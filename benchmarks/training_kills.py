@@ -31,7 +31,7 @@ import torch
 import segpipe.bundle  # what a run imports, once for all
 import segpipe.networks
 import segpipe.transforms
-from segpipe.dataset.phantom_files import MRI, write_phantom_dataset
+from segpipe.phantoms.files import MRI, write_phantom_dataset
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "mri_hippocampus_unet"
 IMPORTED = (segpipe.bundle, segpipe.transforms)  # what a run imports, once for all

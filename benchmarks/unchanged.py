@@ -86,7 +86,9 @@ def label_maps(folder: Path) -> dict[str, str]:
             grid = np.array([*read.GetSpacing(), *read.GetOrigin(), *read.GetDirection()])
         else:
             continue
-        content = str((voxels.dtype.str, voxels.shape)).encode() + voxels.tobytes() + np.asarray(grid).tobytes()
+        content = (
+            str((voxels.dtype.str, voxels.shape)).encode() + voxels.tobytes() + np.asarray(grid).tobytes()
+        )
         hashes[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
     return hashes
 
@@ -135,7 +137,9 @@ def record(root: Path, data: Path) -> dict[str, Any]:
         work = Path(temporary)
         checkout = Checkout(root, work)
         result: dict[str, Any] = {f"train {name}": train(checkout, name) for name in TRAININGS}
-        checkout.run("segpipe", "phantoms", "scans", work / "phantoms", "--references", work / "phantom_labels")
+        checkout.run(
+            "segpipe", "phantoms", "scans", work / "phantoms", "--references", work / "phantom_labels"
+        )
         mri = data / "hippocampus"
         labels = sorted((mri / "labelsTr").glob("*.nii.gz"))[:HIPPOCAMPI]
         lung = sorted((data / "covid_ct_512" / "images").iterdir())[: 2 * SLICES]
@@ -147,7 +151,9 @@ def record(root: Path, data: Path) -> dict[str, Any]:
             BUNDLES[0]: copied(work / "hippocampus_labels", labels),
             **dict.fromkeys(
                 BUNDLES[1:],
-                copied(work / "slice_labels", [data / "covid_ct_512" / "labels" / path.name for path in lung]),
+                copied(
+                    work / "slice_labels", [data / "covid_ct_512" / "labels" / path.name for path in lung]
+                ),
             ),
         }
         name = BUNDLES[0]
@@ -170,7 +176,9 @@ def differences(before: Any, after: Any, where: str = "") -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record")
     recording.add_argument("--checkout", type=Path, required=True)

@@ -18,11 +18,11 @@ __all__ = ["PredictOptions", "__version__", "predict"]
 def __getattr__(name: str) -> Any:
     """Import `predict` and `PredictOptions` when they are asked for: they need torch and MONAI."""
     if name == "predict":
-        from segpipe.bundle.predict import predict
+        from segpipe.prediction.predict import predict
 
         return predict
     if name == "PredictOptions":
-        from segpipe.bundle.predictions import PredictOptions
+        from segpipe.prediction.options import PredictOptions
 
         return PredictOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

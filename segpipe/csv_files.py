@@ -2,7 +2,7 @@ r"""The CSV files that segpipe writes, and reads again: no cell runs as a formul
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`; before such a text stands `'`. Hidden characters are
 written as escapes, see `segpipe.printable`. Reading undoes both, so that a name comes back exactly. Tables that users
-make are read by `segpipe.dataset.tables` as they stand.
+make are read by `segpipe.dataset.importing.tables` as they stand.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ def test_neither_the_package_nor_help_imports_what_is_heavy(code):
 
 
 def test_predict_and_its_options_are_those_of_the_bundle_room():
-    from segpipe.bundle.predict import predict
-    from segpipe.bundle.predictions import PredictOptions
+    from segpipe.prediction.options import PredictOptions
+    from segpipe.prediction.predict import predict
 
     assert segpipe.predict is predict
     assert segpipe.PredictOptions is PredictOptions

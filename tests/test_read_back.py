@@ -10,16 +10,16 @@ import pytest
 
 from segpipe.bundle.metadata import read_metadata
 from segpipe.dataset import load_manifest
-from segpipe.dataset.layouts import read_layout
+from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.manifest_schema import MOST_CASES
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.summary import read_summary
 from segpipe.files import file_sha256
-from segpipe.inference.ledger import Entry, Ledger, State
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.labels import load_label_table
 from segpipe.networks.weights import read_sidecar
-from segpipe.plausibility import Limits
+from segpipe.prediction.ledger import Entry, Ledger, State
+from segpipe.reference_ranges import Limits
 from segpipe.training import RunFolder
 
 ROOT = Path(__file__).parents[1]

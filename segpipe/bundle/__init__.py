@@ -1,7 +1,7 @@
 """What a bundle's YAML calls: everything else composed, and errors turned into the end of the run."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
-from segpipe.bundle.check import check_configuration
+from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.metadata import label_table
 from segpipe.bundle.setup import (
     check_device,

@@ -15,17 +15,17 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 
-from segpipe.bundle.audit.configuration import configuration_problems
-from segpipe.bundle.audit.texts import ANYWHERE
-from segpipe.bundle.checks.finding import Finding, hint, nearest
-from segpipe.bundle.checks.logging_conf import logging_problems
-from segpipe.bundle.checks.parsing import Merged, merged_files, parsed_configuration, without_file_macros
-from segpipe.bundle.checks.reading import read_configuration, shown_path
-from segpipe.bundle.checks.references import sub_items
-from segpipe.bundle.checks.values import Values
 from segpipe.bundle.consent import Copy, copied, discard, is_trusted, keep_consent
-from segpipe.bundle.importing import importing_from, own_modules, shadowing_modules
 from segpipe.bundle.metadata import read_metadata
+from segpipe.configuration.audit.configuration import configuration_problems
+from segpipe.configuration.audit.texts import ANYWHERE
+from segpipe.configuration.finding import Finding, hint, nearest
+from segpipe.configuration.logging_conf import logging_problems
+from segpipe.configuration.own_modules import importing_from, own_modules, shadowing_modules
+from segpipe.configuration.parsing import Merged, merged_files, parsed_configuration, without_file_macros
+from segpipe.configuration.reading import read_configuration, shown_path
+from segpipe.configuration.references import sub_items
+from segpipe.configuration.values import Values
 from segpipe.documents import DocumentError
 from segpipe.errors import SegpipeError
 

@@ -18,19 +18,19 @@ from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImag
 
 from segpipe import __version__
 from segpipe.bundle.cases import ScanRule
-from segpipe.bundle.check import configuration_findings
-from segpipe.bundle.checks.reading import configuration_files
+from segpipe.bundle.check_run import configuration_findings
 from segpipe.bundle.gate import Admitted, admitted
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.weights import load_members
+from segpipe.configuration.reading import configuration_files
 from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
 from segpipe.networks import Ensemble, weights_file
 from segpipe.networks.weights import load_state, read_state
-from segpipe.plausibility import Limits, limits_path
+from segpipe.reference_ranges import Limits, limits_path
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
 

@@ -12,7 +12,7 @@ from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
 from segpipe.networks.weights_files import PYTORCH, SAFETENSORS
-from segpipe.plausibility import limits_path
+from segpipe.reference_ranges import limits_path
 
 
 def promote(
@@ -37,7 +37,7 @@ def promote(
 
     Returns:
         path of the written `models/model.pt` or `models/model.safetensors`. Limits of the weights that lay there go
-            with them, see `segpipe.bundle.limits`.
+            with them, see `segpipe.prediction.measured_ranges`.
 
     Raises:
         SegpipeError: not a bundle, or one that could run code and that the user has not trusted; weights without a

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from segpipe.bundle.disk import disk_error
+from segpipe.disk import disk_error
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.printable import printable
 from segpipe.training import RunFolder, TrainingState

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
-from segpipe.bundle.seen import choosing_pictures, trained_pictures
+from segpipe.bundle.train_overlap import choosing_pictures, trained_pictures
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.labels import LabelTable
 from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn, weights_file

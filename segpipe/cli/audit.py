@@ -14,7 +14,7 @@ from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
 
 if TYPE_CHECKING:
-    from segpipe.bundle.checks.finding import Finding
+    from segpipe.configuration.finding import Finding
 
 
 def audit(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
@@ -37,8 +37,8 @@ def trust(bundle: Bundle, config: Configs = None) -> None:
     """
     audited, found = _audited(bundle, config or (), {})
     with collecting_nothing():
-        from segpipe.bundle.checks.reading import configuration_files
         from segpipe.bundle.gate import trust_bundle
+        from segpipe.configuration.reading import configuration_files
 
     if not found:
         say(
@@ -56,8 +56,8 @@ def _audited(
 ) -> tuple[list[str], list[Finding]]:
     """Return which files were audited, and what was found in them."""
     with collecting_nothing():
-        from segpipe.bundle.checks.reading import configuration_files, shown_path
         from segpipe.bundle.gate import audit as audit_bundle
+        from segpipe.configuration.reading import configuration_files, shown_path
 
     if config:
         groups = [configuration_files(bundle, config)]

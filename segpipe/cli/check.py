@@ -37,8 +37,8 @@ def check(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
     bundle's is run: no network is made, no scan read, no module imported.
     """
     with collecting_nothing():
-        from segpipe.bundle.checks.bundle import check_bundle
-        from segpipe.bundle.checks.reading import configuration_files, shown_path
+        from segpipe.bundle.check_bundle import check_bundle
+        from segpipe.configuration.reading import configuration_files, shown_path
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), (*TRAIN, *INFERENCE))

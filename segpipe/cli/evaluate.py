@@ -353,10 +353,10 @@ def _evaluate_bundle(
     from segpipe.cli.imports import collecting_nothing
 
     with collecting_nothing():
-        from segpipe.bundle.evaluate import EvaluateOptions
-        from segpipe.bundle.evaluate import evaluate as evaluate_bundle
         from segpipe.cli.predict import Progress
         from segpipe.inference.heap import keep_freed_memory
+        from segpipe.model_evaluation.evaluate import EvaluateOptions
+        from segpipe.model_evaluation.evaluate import evaluate as evaluate_bundle
 
     keep_freed_memory()
     progress = Progress(quiet=False)

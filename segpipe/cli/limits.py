@@ -40,8 +40,8 @@ def limits(
 ) -> None:
     """Measure the training cases, so that `segpipe predict` can warn of scans and results that are unlike them."""
     with collecting_nothing():
-        from segpipe.bundle.limits import write_limits
         from segpipe.dataset import dataset_dir_of, load_manifest
+        from segpipe.prediction.measured_ranges import write_limits
 
     written = write_limits(
         bundle,

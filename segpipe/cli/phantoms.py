@@ -13,7 +13,7 @@ from segpipe.cli.printed import say
 app = typer.Typer(no_args_is_help=True, help="Make synthetic MRI or CT with labels.")
 
 if TYPE_CHECKING:
-    from segpipe.dataset.phantom_files import PhantomKind
+    from segpipe.phantoms.files import PhantomKind
 
 
 class Modality(StrEnum):
@@ -39,7 +39,7 @@ def dataset(
     modality: Shows = Modality.MRI,
 ) -> None:
     """Write phantoms with labels and a manifest, to train on."""
-    from segpipe.dataset.phantom_files import write_phantom_dataset
+    from segpipe.phantoms.files import write_phantom_dataset
 
     say(write_phantom_dataset(folder, cases, seed, _kind(modality)))
 
@@ -54,13 +54,13 @@ def scans(
     modality: Shows = Modality.MRI,
 ) -> None:
     """Write new phantom scans as NIfTI, MetaImage, NRRD and DICOM, to segment."""
-    from segpipe.dataset.phantom_files import write_phantom_scans
+    from segpipe.phantoms.files import write_phantom_scans
 
     for path in write_phantom_scans(folder, references, seed, _kind(modality)):
         say(path)
 
 
 def _kind(modality: Modality) -> PhantomKind:
-    from segpipe.dataset.phantom_files import MRI, ct
+    from segpipe.phantoms.files import MRI, ct
 
     return MRI if modality is Modality.MRI else ct()

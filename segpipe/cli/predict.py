@@ -20,8 +20,8 @@ from segpipe.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from segpipe.bundle.estimate import Estimate
-    from segpipe.bundle.predictions import Prediction
+    from segpipe.prediction.estimate import Estimate
+    from segpipe.prediction.options import Prediction
 
 Paths = list[Path]
 _MOST_WARNED, _MOST_SAID = 40, 3
@@ -101,10 +101,10 @@ def predict(
 ) -> None:
     """Segment scans; exit status 1 if some failed, or would. After a crash run it again: what is done is skipped."""
     with collecting_nothing():
-        from segpipe.bundle.estimate import estimate
-        from segpipe.bundle.predict import predict as predict_scans
-        from segpipe.bundle.predictions import PredictOptions
         from segpipe.inference.heap import keep_freed_memory
+        from segpipe.prediction.estimate import estimate
+        from segpipe.prediction.options import PredictOptions
+        from segpipe.prediction.predict import predict as predict_scans
         from segpipe.volumes.formats import format_of_suffix
 
     arguments: dict[str, Any] = {

@@ -24,9 +24,9 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
     That command is printed, and takes this process's place. With torchrun, give it to torchrun yourself.
     """
     with collecting_nothing():
-        from segpipe.bundle.checks.bundle import RUN_ARGUMENTS, check_bundle
-        from segpipe.bundle.checks.reading import configuration_files
+        from segpipe.bundle.check_bundle import RUN_ARGUMENTS, check_bundle
         from segpipe.bundle.gate import require_admitted
+        from segpipe.configuration.reading import configuration_files
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), TRAIN)

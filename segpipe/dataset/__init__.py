@@ -4,10 +4,12 @@
 """
 
 from segpipe.dataset.checksums import with_checksums
-from segpipe.dataset.creation import CreatedManifest, create_manifest
+from segpipe.dataset.dataset_folder import dataset_dir_of, known_dataset_dir
+from segpipe.dataset.evaluation_split import ScoredPart, scored_part
 from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
-from segpipe.dataset.folders import dataset_dir_of, known_dataset_dir
+from segpipe.dataset.folds import describe_split, patient_folds, training_split, with_folds
+from segpipe.dataset.importing.creation import CreatedManifest, create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
     examine_cases,
@@ -28,11 +30,9 @@ from segpipe.dataset.manifest import (
     with_groups,
     write_manifest,
 )
+from segpipe.dataset.manifest_split import Division, Part, divide_manifest
 from segpipe.dataset.outliers import set_findings
-from segpipe.dataset.parts import ScoredPart, scored_part
 from segpipe.dataset.reports import CaseReport, Finding
-from segpipe.dataset.splits import describe_split, patient_folds, training_split, with_folds
-from segpipe.dataset.splitting import Division, Part, divide_manifest
 
 __all__ = [
     "Case",

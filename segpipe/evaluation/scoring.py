@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.dataset.importing.templates import patients_by_template
 from segpipe.dataset.progress import with_progress
-from segpipe.dataset.templates import patients_by_template
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.coding import (
     PREDICTION_OPTION,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from segpipe.inference.inverse_mapping import AxisMap, WayBack
 from segpipe.inference.streaming import Band
-from segpipe.inference.way_back import AxisMap, WayBack
 
 _DENSE_SHARE = 8  # where more than one in so many voxels of a plane needs its scores, all are interpolated
 

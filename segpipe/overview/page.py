@@ -14,7 +14,7 @@ from PIL import Image
 
 import segpipe
 from segpipe.dataset import Finding, Manifest
-from segpipe.overview.cards import Card
+from segpipe.overview.case_figures import Card
 from segpipe.overview.charts import histogram
 from segpipe.overview.summary import Color, Summary
 from segpipe.printable import printable_output

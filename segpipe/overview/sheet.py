@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from segpipe.overview.cards import Card
+from segpipe.overview.case_figures import Card
 from segpipe.overview.summary import Color
 from segpipe.printable import printable
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.dataset import Case, CaseReport, Finding, Manifest, examine_cases
+from segpipe.dataset.manifest_split import class_names, present_classes
 from segpipe.dataset.progress import with_progress
-from segpipe.dataset.splitting import class_names, present_classes
 from segpipe.errors import SegpipeError
 from segpipe.files import is_folder, require_writable, write_atomically, write_text
 from segpipe.labels import LabelTable, check_same_labels, same_name
-from segpipe.overview.cards import Card, make_card
+from segpipe.overview.case_figures import Card, make_card
 from segpipe.overview.page import render_page
 from segpipe.overview.selection import spread_choice
 from segpipe.overview.sheet import contact_sheet

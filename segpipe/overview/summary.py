@@ -9,8 +9,8 @@ import numpy as np
 
 from segpipe.dataset import Case, CaseReport, Manifest, Part
 from segpipe.dataset.leaks import Side, sides_of_folds, sides_of_split
+from segpipe.dataset.manifest_split import class_names, part_of, present_classes
 from segpipe.dataset.reports import CaseFacts
-from segpipe.dataset.splitting import class_names, part_of, present_classes
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable, class_color
 from segpipe.losses import ClassCounts, median_frequency_weights

@@ -1,6 +1,6 @@
 """An evaluation, or a comparison of two, as one page that opens in any browser."""
 
-from segpipe.report.told import Told, program, told_rows
+from segpipe.report.context import Told, program, told_rows
 from segpipe.report.write import EVALUATION_FILES, require_evaluation_writable, write_report
 
 __all__ = [

@@ -15,9 +15,9 @@ from segpipe.evaluation.metrics import METRICS
 from segpipe.files import write_text
 from segpipe.labels import class_color
 from segpipe.report.charts import MOST_POINTS, Row, against
+from segpipe.report.context import Rows, Told, program, told_rows
 from segpipe.report.metrics import METRIC_OF, SHOWN, Metric
 from segpipe.report.rendering import case_table, css_color, mean_text, render
-from segpipe.report.told import Rows, Told, program, told_rows
 
 COMPARISON_FILE = "comparison.html"
 _OF_CASES = ("dice", "hd95_mm")

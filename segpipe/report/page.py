@@ -18,11 +18,11 @@ from segpipe.evaluation.metrics import METRICS
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import Figure, Summary
 from segpipe.labels import LabelTable
-from segpipe.report.cards import Card
 from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
+from segpipe.report.context import Told
+from segpipe.report.example_cases import Card
 from segpipe.report.metrics import METRIC_OF, OF_VOLUMES, SHOWN, Metric
 from segpipe.report.rendering import case_table, css_color, embedded_json, mean_text, render
-from segpipe.report.told import Told
 from segpipe.report.viewer import label_colors, niivue
 
 REPORT_FILE = "report.html"

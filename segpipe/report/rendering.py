@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from segpipe.errors import shown
 from segpipe.printable import printable, printable_output
+from segpipe.report.context import Told
 from segpipe.report.metrics import Metric
-from segpipe.report.told import Told
 
 
 def render(template: str, told: Told, **content: Any) -> str:

@@ -9,9 +9,9 @@ from segpipe.evaluation.case_scores import METRICS_FILE
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import SUMMARY_FILE, Summary
 from segpipe.files import require_writable_files, write_text
-from segpipe.report.cards import cards_of
+from segpipe.report.context import Told
+from segpipe.report.example_cases import cards_of
 from segpipe.report.page import REPORT_FILE, render_report
-from segpipe.report.told import Told
 
 EVALUATION_FILES = (METRICS_FILE, SUMMARY_FILE, REPORT_FILE)
 

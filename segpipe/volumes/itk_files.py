@@ -20,12 +20,12 @@ from segpipe.regular_files import require_regular
 from segpipe.volumes.file_start import read_start
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
+from segpipe.volumes.image_2d_files import check_jpeg, check_png
 from segpipe.volumes.metaimage import check_voxel_file, metaimage_voxels
 from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
 from segpipe.volumes.needed_memory import require_free_memory
 from segpipe.volumes.nrrd import check_nrrd_length, nrrd_voxels, require_nrrd_file
 from segpipe.volumes.nrrd_header import NrrdHeader, read_nrrd_header
-from segpipe.volumes.picture_files import check_jpeg, check_png
 from segpipe.volumes.volume import ItkGeometry, Volume, VolumeHeader, VoxelArray
 
 _READERS = {

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from tiny_bundle import write_bundle
 
-from segpipe.bundle.checks.bundle import check_bundle
-from segpipe.bundle.checks.references import circular_findings
-from segpipe.bundle.checks.values import UNKNOWN, Values
+from segpipe.bundle.check_bundle import check_bundle
 from segpipe.bundle.open import open_bundle
+from segpipe.configuration.references import circular_findings
+from segpipe.configuration.values import UNKNOWN, Values
 from segpipe.errors import SegpipeError
 
 LEVELS = 32

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.bundle.checks.bundle import check_bundle
-from segpipe.bundle.checks.reading import configuration_files
+from segpipe.bundle.check_bundle import check_bundle
+from segpipe.configuration.reading import configuration_files
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 

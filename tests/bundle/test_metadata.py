@@ -8,7 +8,7 @@ import pytest
 from monai.bundle import ConfigParser
 from tiny_bundle import write_bundle
 
-from segpipe.bundle.checks.bundle import check_bundle
+from segpipe.bundle.check_bundle import check_bundle
 from segpipe.bundle.metadata import metadata_problems, read_metadata
 from segpipe.bundle.open import open_bundle
 from segpipe.errors import RunEnded, SegpipeError

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from segpipe.cli import app
-from segpipe.dataset.phantom_files import write_phantom_dataset
+from segpipe.phantoms.files import write_phantom_dataset
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.dataset import load_manifest
-from segpipe.dataset.phantom_files import write_phantom_dataset
+from segpipe.phantoms.files import write_phantom_dataset
 
 SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.files import file_sha256
-from segpipe.inference.ledger import locked_folder
+from segpipe.prediction.ledger import locked_folder
 
 SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 WIDE = {**os.environ, "COLUMNS": "1000"}  # a line of a table is one line

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import segpipe.bundle.estimate
-import segpipe.bundle.predict
-from segpipe.bundle.estimate import Estimate
-from segpipe.bundle.predictions import Outcome, Prediction, PredictOptions
+import segpipe.prediction.estimate
+import segpipe.prediction.predict
 from segpipe.cli import app
 from segpipe.errors import SegpipeError
+from segpipe.prediction.estimate import Estimate
+from segpipe.prediction.options import Outcome, Prediction, PredictOptions
 from segpipe.volumes import VolumeFormat
 
 OPTIONS = {
@@ -61,7 +61,7 @@ def answer(monkeypatch):
                 raise outcome
             return list(outcome)
 
-        monkeypatch.setattr(segpipe.bundle.predict, "predict", predict)
+        monkeypatch.setattr(segpipe.prediction.predict, "predict", predict)
         return calls
 
     return put
@@ -307,7 +307,7 @@ def test_quiet_or_not_what_is_done_otherwise_than_asked_is_said(monkeypatch, qui
         report("cuda is out of memory: windows go 2 at a time now")
         return []
 
-    monkeypatch.setattr(segpipe.bundle.predict, "predict", predict)
+    monkeypatch.setattr(segpipe.prediction.predict, "predict", predict)
 
     result = run(*(["--quiet"] if quiet else []))
 
@@ -320,7 +320,7 @@ def test_a_terminal_gets_a_bar_with_the_case_as_it_is_called(monkeypatch):
         watch(prediction("p1[bold]/a[/b]", Outcome.DONE), 1, 2)
         return []
 
-    monkeypatch.setattr(segpipe.bundle.predict, "predict", predict)
+    monkeypatch.setattr(segpipe.prediction.predict, "predict", predict)
     monkeypatch.setenv("FORCE_COLOR", "1")
 
     result = run()
@@ -359,7 +359,9 @@ def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypa
         Estimate("d", Path("/scans/d.nii"), "refuse", "/scans/d.nii: is [damaged]"),
         Estimate("e", Path("/scans/e.nii"), "segment", size=(64, 64), seconds=30, peak_bytes=10**9),
     ]
-    monkeypatch.setattr(segpipe.bundle.estimate, "estimate", lambda **given: (asked.append(given), rows)[1])
+    monkeypatch.setattr(
+        segpipe.prediction.estimate, "estimate", lambda **given: (asked.append(given), rows)[1]
+    )
     calls = answer()
 
     result = run("--dry-run", "--mirror", "0", "--set", "a=1")
@@ -383,7 +385,7 @@ def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypa
 
 def test_a_dry_run_says_where_no_time_is_known(monkeypatch):
     rows = [Estimate("a", Path("/scans/a.nii"), "segment", size=(8, 8), seconds=math.nan, peak_bytes=10**9)]
-    monkeypatch.setattr(segpipe.bundle.estimate, "estimate", lambda **_: rows)
+    monkeypatch.setattr(segpipe.prediction.estimate, "estimate", lambda **_: rows)
 
     result = run("--dry-run")
 

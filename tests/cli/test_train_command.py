@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.cli.train import run_command
-from segpipe.dataset.phantom_files import write_phantom_dataset
+from segpipe.phantoms.files import write_phantom_dataset
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SEGPIPE = Path(sys.executable).with_name("segpipe")

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from segpipe.dataset import load_manifest, parse_manifest
-from segpipe.dataset.phantom_files import write_phantom_dataset
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.overview import show_dataset
+from segpipe.phantoms.files import write_phantom_dataset
 
 
 @pytest.fixture(scope="module")

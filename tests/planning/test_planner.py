@@ -9,12 +9,12 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from segpipe.bundle.check import configuration_findings
-from segpipe.bundle.checks.bundle import check_bundle
+from segpipe.bundle.check_bundle import check_bundle
+from segpipe.bundle.check_run import configuration_findings
 from segpipe.bundle.gate import audit
 from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
-from segpipe.dataset.phantom_files import ct, write_phantom_dataset
 from segpipe.errors import SegpipeError
+from segpipe.phantoms.files import ct, write_phantom_dataset
 from segpipe.planning import Wishes, plan_bundle
 from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 

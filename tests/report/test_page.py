@@ -10,9 +10,9 @@ from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.metrics import METRICS, CaseMetrics
 from segpipe.evaluation.scoring import files_by_name
 from segpipe.evaluation.summary import summarise
-from segpipe.report.cards import cards_of
+from segpipe.report.context import Told, program, told_rows
+from segpipe.report.example_cases import cards_of
 from segpipe.report.page import render_report
-from segpipe.report.told import Told, program, told_rows
 from segpipe.report.write import write_report
 
 

@@ -4,7 +4,7 @@ import pytest
 from pages import shown_at
 
 from segpipe.evaluation.scoring import files_by_name
-from segpipe.report.told import Told
+from segpipe.report.context import Told
 from segpipe.report.write import write_report
 
 pytestmark = pytest.mark.browser

@@ -1,0 +1,149 @@
+"""A bundle's configuration, looked at as a whole before anything of it is run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import monai.bundle
+
+from segpipe.bundle.check_files import file_findings, logging_findings, metadata_findings
+from segpipe.configuration.attributes import attribute_findings
+from segpipe.configuration.components import Targets, component_findings
+from segpipe.configuration.expressions import expression_findings
+from segpipe.configuration.finding import Finding, hint, nearest
+from segpipe.configuration.metrics import metric_findings
+from segpipe.configuration.modules import Modules
+from segpipe.configuration.own_modules import shadowing_modules
+from segpipe.configuration.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
+from segpipe.configuration.references import (
+    changed_text_findings,
+    circular_findings,
+    is_like_one_that_runs,
+    reached,
+    reference_findings,
+    text_findings,
+    unresolved_findings,
+)
+from segpipe.configuration.values import Values
+from segpipe.errors import SegpipeError
+
+# of MONAI's run, no ids of a configuration
+RUN_ARGUMENTS = tuple(
+    name
+    for name, parameter in inspect.signature(monai.bundle.run).parameters.items()
+    if parameter.kind is not parameter.VAR_KEYWORD
+)
+_RUN = {"init_id": "initialize", "run_id": "run", "final_id": "finalize"}
+_GIVEN_OTHERWISE = ("config_file", "args_file")
+
+
+def check_bundle(
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], *, look_for_files: bool = True
+) -> list[Finding]:
+    """Find the mistakes in what `python -m monai.bundle run` would be given.
+
+    Nothing of the bundle's is run: no expression is evaluated, no component made, no module imported; what its modules
+    hold is told from their text, see `Modules`. Of data, only that the files are there.
+
+    Args:
+        root: the bundle's folder.
+        files: of its configuration, see `configuration_files`.
+        overrides: id -> value, and arguments of MONAI's run such as `run_id`.
+        look_for_files: find data, weights and folders that are not there.
+
+    Returns:
+        a finding a mistake, in the order of the files.
+
+    Raises:
+        SegpipeError: an argument of MONAI's run that is given in another way.
+    """
+    for name in _GIVEN_OTHERWISE:
+        if name in overrides:
+            raise SegpipeError(
+                f"{name}: name the configuration's files with --config, and its ids as ID=VALUE"
+            )
+    arguments = {name: value for name, value in overrides.items() if name in RUN_ARGUMENTS}
+    ids = {name: value for name, value in overrides.items() if name not in RUN_ARGUMENTS}
+    configuration = read_configuration(
+        root, files, {"bundle_root": str(root.resolve()), **ids}, arguments.get("meta_file")
+    )
+    found = list(configuration.findings)
+    for path, what in shadowing_modules(root).items():
+        found.append(Finding("", f"{what}, and would run in its place; rename it, or remove it", path))
+    if configuration.is_whole:
+        found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
+    return _in_order(configuration, found)
+
+
+def _all_findings(
+    configuration: Configuration, files: Sequence[Path], arguments: Mapping[str, Any], *, look_for_files: bool
+) -> Iterator[Finding]:
+    settings = configuration.settings
+    values, modules = Values(configuration.values), Modules(configuration.root)
+    targets = Targets(modules)
+    runs = [arguments.get(argument, default) for argument, default in _RUN.items()]
+    missing = [
+        name
+        for argument, name in zip(_RUN, runs, strict=True)
+        if _is_not_run(argument, name, arguments, settings)
+    ]
+    for name in missing:
+        what = f"has no {name}, which MONAI's run would run{hint(nearest(name, settings))}"
+        yield Finding("", what, shown_path(files[0], configuration.root))
+    meant = [nearest(name, settings) for name in missing]
+    found = [
+        *changed_text_findings(configuration.written_settings),
+        *reference_findings(configuration.values, runs, strict=configuration.is_ours),
+        *unresolved_findings(settings),
+        *text_findings(settings, lambda name: configuration.is_ours or configuration.is_overridden(name)),
+        *expression_findings(settings, modules),
+        *component_findings(settings, values, targets),
+        *attribute_findings(settings, targets),
+        *metric_findings(settings, values, targets),
+        *(file_findings(configuration, values, targets) if look_for_files else ()),
+    ]
+    made = reached(configuration.values, runs)
+    for finding in found:
+        if finding.identifier not in meant and _matters(finding.identifier, configuration, made):
+            yield finding
+    yield from circular_findings(configuration.values, runs)
+    yield from metadata_findings(configuration)
+    logging_file = arguments.get("logging_file")
+    if logging_file is not False:  # MONAI reads none then
+        file = Path(logging_file or files[0].parent / "logging.conf")
+        yield from logging_findings(configuration, file, values.of(values.at("output_dir")))
+
+
+def _matters(identifier: str, configuration: Configuration, made: Collection[str]) -> bool:
+    """Whether a mistake is one: in others' bundles there may be anything that no run comes to."""
+    wholes = accumulate(identifier.split("::"), "{}::{}".format)
+    return (
+        configuration.is_ours
+        or configuration.is_overridden(identifier)
+        or is_like_one_that_runs(identifier)
+        or any(whole in made for whole in wholes)
+    )
+
+
+def _is_not_run(argument: str, name: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether an id is not there that MONAI needs: what it runs, and whatever else it is told to."""
+    return name not in settings and (argument == "run_id" or argument in arguments)
+
+
+def _in_order(configuration: Configuration, found: Sequence[Finding]) -> list[Finding]:
+    placed = []
+    for finding in found:
+        file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
+        placed.append(Finding(finding.identifier, finding.what, file, line))
+    order = [COMMAND_LINE, *dict.fromkeys(file for file, _ in configuration.places.values())]
+    return sorted(
+        dict.fromkeys(placed),
+        key=lambda finding: (
+            order.index(finding.file) if finding.file in order else len(order),
+            finding.line,
+        ),
+    )

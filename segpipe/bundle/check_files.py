@@ -1,0 +1,197 @@
+"""Files that a run would look for and not find, and metadata that are not what MONAI's schema says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft201909Validator
+from jsonschema.exceptions import best_match
+from monai.handlers import CheckpointLoader
+
+from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
+from segpipe.bundle.metadata import metadata_problems
+from segpipe.bundle.weights import start_from_vgg16, weights_to_score, with_weights
+from segpipe.configuration.components import Targets, components
+from segpipe.configuration.finding import Finding
+from segpipe.configuration.logging_conf import logging_problems
+from segpipe.configuration.reading import META, Configuration, shown_path
+from segpipe.configuration.references import references_in
+from segpipe.configuration.values import UNKNOWN, Values
+from segpipe.dataset import load_manifest, training_split
+from segpipe.errors import SegpipeError, shown
+from segpipe.files import require_writable
+from segpipe.labels import LabelTable
+from segpipe.networks import weights_file
+
+_SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
+_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
+
+
+def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
+    """Find what MONAI's schema of metadata does not allow; of others' bundles, if they name that schema."""
+    metadata = configuration.values.get(META) or {}
+    if not metadata or not (configuration.is_ours or str(metadata.get("schema", "")).endswith(_SCHEMA.name)):
+        return
+    if configuration.is_ours:
+        try:
+            LabelTable.from_rows(metadata["label_table"])
+        except SegpipeError as refusal:
+            yield Finding(f"{META}::label_table", f"cannot be used: {refusal}")
+    for place, what in metadata_problems(metadata):
+        yield Finding(f"{META}::{place}", what)
+    validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+    for error in validator.iter_errors(metadata):
+        innermost = best_match([error]) or error
+        path = "::".join([META, *map(str, innermost.absolute_path)])
+        yield Finding(path, f"is not as MONAI's schema has it: {innermost.message[:_MESSAGE_LENGTH]}")
+
+
+def logging_findings(configuration: Configuration, file: Path, output_dir: Any) -> Iterator[Finding]:
+    """Find what a logging.conf does beside printing; and that a bundle of ours has none: MONAI then prints nothing.
+
+    Args:
+        configuration: of the bundle.
+        file: its logging.conf.
+        output_dir: of the runs, or UNKNOWN.
+    """
+    shown_file = shown_path(file, configuration.root)
+    if file.is_file():
+        folder = Path(output_dir) if _is_path(output_dir) else None
+        for what, line in logging_problems(file, folder):
+            yield Finding("", what, shown_file, line)
+    elif configuration.is_ours:
+        yield Finding("", "no such file: MONAI's run would say nothing of its progress", shown_file)
+
+
+def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[Finding]:
+    """Find the folders and files that are not there, as far as their paths can be told without running anything."""
+    known = [
+        (TrainingCases, _training_cases),
+        (inference_cases, _inference_cases),
+        (with_weights, _weights),
+        (weights_to_score, _scored_weights),
+        (start_from_vgg16, _weights),
+        (CheckpointLoader, _checkpoint),
+    ]
+    for identifier, component in components(configuration.settings):
+        target = targets.find(component["_target_"])
+        find = next((find for known_target, find in known if known_target is target), None)
+        if find is not None and values.of(component.get("_disabled_", False)) is False:
+            yield from find(
+                identifier, _Arguments(identifier, component, configuration.root, values, targets)
+            )
+    used = references_in(configuration.settings)
+    folder = values.of(values.at("dataset_dir"))
+    if not configuration.is_ours and "dataset_dir" in used and _is_path(folder) and not Path(folder).exists():
+        yield Finding("dataset_dir", _missing(folder, "folder", configuration.root, "dataset_dir=DIR"))
+    output = values.of(values.at("output_dir"))
+    if "output_dir" in used and _is_path(output):
+        try:
+            require_writable(Path(output))
+        except SegpipeError as refusal:
+            yield Finding("output_dir", f"cannot be used: {refusal}")
+
+
+class _Arguments:
+    """A component's arguments, with the ids that their values come from."""
+
+    def __init__(
+        self, identifier: str, component: Mapping[str, Any], root: Path, values: Values, targets: Targets
+    ) -> None:
+        self.identifier = identifier
+        self.root = root
+        self.values = values
+        self._defaults = inspect.signature(targets.find(component["_target_"])).parameters
+
+    def __getitem__(self, name: str) -> Any:
+        """Return what an argument will be, or UNKNOWN."""
+        if not self.values.has(f"{self.identifier}::{name}"):
+            return self._defaults[name].default
+        return self.values.of(self.values.at(f"{self.identifier}::{name}"))
+
+    def source(self, name: str) -> str:
+        """Return the id that an argument comes from."""
+        return self.values.written_at(f"{self.identifier}::{name}")[0]
+
+
+def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    """Look for the manifest, the fold in it, and each of its files."""
+    folder, manifest, fold, part = (arguments[name] for name in ("dataset_dir", "manifest", "fold", "part"))
+    missing_folder = _is_path(folder) and not Path(folder).is_dir()
+    if missing_folder:
+        yield Finding(
+            arguments.source("dataset_dir"), _missing(folder, "folder", arguments.root, "dataset_dir=DIR")
+        )
+    if not _is_path(manifest):
+        return
+    try:
+        described = load_manifest(manifest)
+    except SegpipeError as refusal:
+        yield Finding(arguments.source("manifest"), f"cannot be used: {refusal}")
+        return
+    if UNKNOWN in (fold, part):
+        return
+    try:
+        cases = [case for side in training_split(described, held_out_fold(fold), part) for case in side]
+    except SegpipeError as refusal:
+        yield Finding(arguments.source("fold"), f"cannot be used: {refusal}")
+        return
+    if _is_path(folder) and not missing_folder:
+        names = [name for case in cases for name in case.files if not (Path(folder) / name).exists()]
+        if names:
+            total = sum(len(case.files) for case in cases)
+            what = f"is {folder}, which lacks {len(names)} of the manifest's {total} files: {shown(names, most=2)}"
+            yield Finding(arguments.source("dataset_dir"), what)
+
+
+def _inference_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    source = arguments["dataset_dir"]
+    if _is_path(source) and not Path(source).exists():
+        yield Finding(
+            arguments.source("dataset_dir"),
+            _missing(source, "folder or file", arguments.root, "dataset_dir=DIR"),
+        )
+
+
+def _weights(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    named = arguments["weights"]
+    for path in named if isinstance(named, list) else [named]:
+        if _is_path(path) and not weights_file(Path(path)).is_file():
+            yield Finding(arguments.source("weights"), _missing(path, "file", arguments.root))
+
+
+def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[Finding]:
+    """Look for the weights that are named, or for the best of the run that is."""
+    yield from _weights(identifier, arguments)
+    run_folder = arguments.source("run_folder")
+    name, output = (
+        arguments.values.of(arguments.values.at(f"{run_folder}::{of}")) for of in ("run_name", "output_dir")
+    )
+    if arguments["weights"] is not None or not _is_path(output):
+        return
+    if name is None:
+        what = "is null, and so is weights: nothing says what to score; give run_name=NAME or weights=[FILE]"
+        yield Finding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
+    elif isinstance(name, str) and not (best := Path(output) / name / "best.pt").is_file():
+        what = f"is {name}, and there is no {best}; train first, or give weights=[FILE]"
+        yield Finding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
+
+
+def _checkpoint(_: str, arguments: _Arguments) -> Iterator[Finding]:
+    path = arguments["load_path"]
+    if _is_path(path) and not Path(path).is_file():
+        yield Finding(arguments.source("load_path"), _missing(path, "file", arguments.root))
+
+
+def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:
+    if not Path(path).is_absolute() and (root / path).exists():
+        remedy = "$@bundle_root + '/...': it lies in the bundle, and paths begin at the working directory"
+    return f"is {path}: there is no such {kind}{f'; give {remedy}' if remedy else ''}"
+
+
+def _is_path(value: Any) -> bool:
+    return value is not UNKNOWN and isinstance(value, str | Path)

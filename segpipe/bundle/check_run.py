@@ -1,0 +1,32 @@
+"""What MONAI takes from a configuration in silence, or reports in a hundred lines: found before a run begins."""
+
+from __future__ import annotations
+
+from monai.bundle import ConfigParser
+
+from segpipe.bundle.run_end import watch_setup
+from segpipe.bundle.running import merged_configuration, running_parser
+from segpipe.configuration.references import reference_findings, text_findings
+from segpipe.errors import SegpipeError, exit_with_message
+
+
+@exit_with_message()
+def check_configuration() -> None:
+    """Refuse what the running configuration says but does not mean; called first in `initialize`.
+
+    From here on a signal ends MONAI's run with one line, see `watch_setup`.
+
+    Raises:
+        SystemExit: a value that nothing refers to, usually a misspelt override, with the nearest id; a reference to
+            what is not there; a number (`1e-3`) or a truth value (`false`) that arrives as a string.
+    """
+    watch_setup()
+    findings = configuration_findings(running_parser())
+    if findings:
+        raise SegpipeError("; ".join(findings))
+
+
+def configuration_findings(parser: ConfigParser) -> list[str]:
+    """Return one sentence a mistake, in the order of the configuration."""
+    found = [*reference_findings(parser.get()), *text_findings(merged_configuration(parser))]
+    return [finding.sentence for finding in found]

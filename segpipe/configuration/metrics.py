@@ -1,0 +1,181 @@
+"""Metrics that handlers save, log or wait for, and that their engine never computes."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from monai.engines import Workflow
+from monai.handlers import CheckpointSaver, MetricsSaver
+
+from segpipe.configuration.components import Targets, components
+from segpipe.configuration.finding import Finding, and_more, hint, nearest, written
+from segpipe.configuration.references import strings
+from segpipe.configuration.values import Values, expression_tree, reference_of
+from segpipe.evaluation.score_table import ScoreTable
+from segpipe.training import SaveBest, ValidationScalars
+from segpipe.training.metrics import ACCURACY, LOSS
+
+_KEY_METRICS = ("key_val_metric", "key_train_metric", "key_metric")
+_HANDLERS = ("val_handlers", "train_handlers", "handlers")
+_OWN = {ACCURACY, LOSS}  # segpipe's handlers compute these themselves
+_EVERY = "*"
+
+
+def metric_findings(configuration: Mapping[str, Any], values: Values, targets: Targets) -> Iterator[Finding]:
+    """Find the metrics that are used and not there, for every engine whose metrics can be told.
+
+    Args:
+        configuration: without the metadata.
+        values: of it.
+        targets: for the classes of components.
+    """
+    metrics = {
+        identifier: _defined(identifier, engine, values, targets)
+        for identifier, engine in components(configuration)
+        if _is_a(Workflow, targets.find(engine["_target_"]))
+    }
+    for engine, defined in metrics.items():
+        unsaved: list[Finding] = []
+        for identifier, handler in _handlers(engine, values) or ():
+            if isinstance(handler, dict) and values.of(handler.get("_disabled_", False)) is False:
+                yield from _unread(identifier, handler, engine, metrics, values)
+                if defined is not None:
+                    unsaved += _unsaved(identifier, handler, engine, defined, values, targets)
+        if unsaved and not defined:
+            users = [written(finding.identifier) for finding in unsaved]
+            yield Finding(
+                engine, f"computes no metric, and {users[0]} is to save or log one{and_more(users)}"
+            )
+        else:
+            yield from unsaved
+
+
+def _is_a(kind: type, found: Any) -> bool:
+    return inspect.isclass(found) and issubclass(found, kind)
+
+
+def _defined(
+    identifier: str, engine: Mapping[str, Any], values: Values, targets: Targets
+) -> list[str] | None:
+    """Return the names of an engine's metrics, the key metric first; None where they cannot be told."""
+    handlers = _handlers(identifier, values)
+    known = ("monai.", "ignite.", "segpipe.")
+    if not targets.find(engine["_target_"]).__module__.startswith(known) or handlers is None:
+        return None
+    for _, handler in handlers:  # one of others may compute any
+        found = targets.find(handler.get("_target_")) if isinstance(handler, dict) else None
+        if not str(getattr(found, "__module__", "")).startswith(known):
+            return None
+    names: list[str] = []
+    for argument in (*_KEY_METRICS, "additional_metrics"):
+        if engine.get(argument) is None:
+            continue
+        _, content = values.written_at(f"{identifier}::{argument}")
+        if content is None:
+            continue
+        if not isinstance(content, dict) or "_target_" in content:
+            return None
+        if argument != "additional_metrics" or names:  # without a key metric, MONAI leaves the others out
+            names += [name for name, metric in content.items() if not _is_disabled(metric, values)]
+    return names
+
+
+def _is_disabled(component: Any, values: Values) -> bool:
+    return isinstance(component, dict) and values.of(component.get("_disabled_", False)) is True
+
+
+def _handlers(engine: str, values: Values) -> list[tuple[str, Any]] | None:
+    """Return id and content of an engine's handlers; None where they cannot be told."""
+    for argument in _HANDLERS:
+        if values.has(f"{engine}::{argument}") and values.at(f"{engine}::{argument}") is not None:
+            listed = values.listed(f"{engine}::{argument}")
+            return None if listed is None else list(listed)
+    return []
+
+
+def _unsaved(
+    identifier: str,
+    handler: Mapping[str, Any],
+    engine: str,
+    defined: list[str],
+    values: Values,
+    targets: Targets,
+) -> Iterator[Finding]:
+    """Find metrics that a handler is told to save or to follow, and that its engine has not."""
+    kind = targets.find(handler["_target_"])
+    where = f"of {written(engine)}"
+    if _is_a(SaveBest, kind) or (
+        _is_a(CheckpointSaver, kind)
+        and values.of(handler.get("save_key_metric", False)) is True
+        and handler.get("key_metric_name") is None
+    ):
+        if not defined:
+            yield Finding(identifier, f"saves by the key metric {where}, which has none")
+        return
+    for argument in _named_by(kind):
+        names = values.of(handler.get(argument, _default(kind, argument)))
+        for name in [names] if isinstance(names, str) else names if isinstance(names, list) else ():
+            known = {*defined, *(_OWN if kind in (ValidationScalars, ScoreTable) else ())}
+            place = f"{identifier}::{argument}" if argument in handler else identifier
+            if (name == _EVERY and not defined) or (name != _EVERY and name not in known):
+                yield Finding(
+                    place,
+                    f"names the metric {name}, which is none {where}{hint(nearest(str(name), defined))}",
+                )
+
+
+def _named_by(kind: Any) -> tuple[str, ...]:
+    """Return the arguments of a handler that name metrics."""
+    arguments: dict[type, tuple[str, ...]] = {
+        CheckpointSaver: ("key_metric_name",),
+        MetricsSaver: ("metrics", "metric_details"),
+        ValidationScalars: ("metric",),
+        ScoreTable: ("metric",),
+    }
+    return next((names for known, names in arguments.items() if _is_a(known, kind)), ())
+
+
+def _default(kind: Callable[..., Any], argument: str) -> Any:
+    return inspect.signature(kind).parameters[argument].default
+
+
+def _unread(
+    identifier: str,
+    handler: Mapping[str, Any],
+    engine: str,
+    metrics: Mapping[str, list[str] | None],
+    values: Values,
+) -> Iterator[Finding]:
+    """Find metrics that a handler's expressions read, and that the engine it is attached to has not."""
+    for part, text in strings(handler, identifier):
+        if not text.startswith("$"):
+            continue
+        try:
+            tree = expression_tree(text)
+        except (SyntaxError, ValueError):
+            continue
+        for whose, name in _read_metrics(tree):
+            defined = metrics.get(values.written_at(whose)[0] if whose else engine)
+            if defined is not None and name not in {*defined, *_OWN}:
+                where = written(whose or engine)
+                yield Finding(
+                    part, f"reads the metric {name}, which is none of {where}{hint(nearest(name, defined))}"
+                )
+
+
+def _read_metrics(tree: ast.AST) -> Iterator[tuple[str | None, str]]:
+    """Yield the engine, if a reference says which, and the name of each metric that an expression reads."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Subscript(
+                value=ast.Attribute(value=ast.Attribute(value=whole, attr="state"), attr="metrics"),
+                slice=ast.Constant(value=str(name)),
+            ):
+                yield reference_of(whole), name
+            case ast.Call(
+                func=ast.Attribute(attr="stopping_fn_from_metric"), args=[ast.Constant(value=str(name)), *_]
+            ):
+                yield None, name

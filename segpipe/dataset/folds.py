@@ -1,0 +1,222 @@
+"""Which cases train and which validate: folds that no patient crosses, and the check that none does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_split
+from segpipe.dataset.manifest import Case, Manifest, Split
+from segpipe.dataset.stratification import divided, groups_of_cases, require_distinct
+from segpipe.errors import SegpipeError
+
+
+def patient_folds(
+    cases: Sequence[Case], num_folds: int, seed: int, classes: Sequence[str] | None = None
+) -> list[int]:
+    """Assign every case to a fold so that all cases of a patient, or of an image file, are in the same one.
+
+    A case of an unknown patient counts as a patient of its own. The folds depend on the seed and on which
+    cases there are, not on their order. The numbers of cases of two folds differ by at most those of the
+    largest patient (by one, where patients have one case each).
+
+    Args:
+        cases: the cases to divide, each id once.
+        num_folds: at least 2, at most the number of patients.
+        seed: of the order in which patients are dealt out.
+        classes: one text a case (a class, or what else the folds should have equal shares of), in the order
+            of `cases`; a patient counts for its commonest. None to balance numbers of cases alone.
+
+    Returns:
+        The fold of each case, 0 to num_folds - 1, in the order of `cases`.
+
+    Raises:
+        SegpipeError: a case id twice, fewer than two folds, or more folds than patients.
+    """
+    require_distinct(cases)
+    if classes is not None and len(classes) != len(cases):
+        raise SegpipeError(
+            f"folds: {len(classes)} classes are given for {len(cases)} cases, must be one a case; give the "
+            "missing ones"
+        )
+    owners = [(case.patient is not None, case.patient or case.case) for case in cases]
+    members = {min(owners[position] for position in group): group for group in groups_of_cases(cases)}
+    if not 2 <= num_folds <= len(members):
+        raise SegpipeError(
+            f"folds: {num_folds} folds asked for {len(members)} patients; needs 2 to {len(members)} folds"
+        )
+    stratum = {
+        patient: _commonest([classes[position] for position in positions]) if classes else ""
+        for patient, positions in members.items()
+    }
+    random = np.random.default_rng(seed)
+    patients = sorted(members)
+    random.shuffle(patients)
+    # the largest first, so that the small ones even out what they leave; one class after the other, so that
+    # the emptiest fold comes round to each
+    patients.sort(key=lambda patient: (-len(members[patient]), stratum[patient]))
+    deal = random.permutation(num_folds)
+
+    fold_of = [0] * len(cases)
+    sizes = [0] * num_folds
+    shares: Counter[tuple[int, str]] = Counter()
+    for patient in patients:
+        fold = min(range(num_folds), key=lambda k: (sizes[k], shares[k, stratum[patient]], deal[k]))
+        sizes[fold] += len(members[patient])
+        shares[fold, stratum[patient]] += len(members[patient])
+        for position in members[patient]:
+            fold_of[position] = fold
+    return fold_of
+
+
+def with_folds(
+    manifest: Manifest,
+    num_folds: int,
+    seed: int,
+    present: Sequence[Collection[str]] | None = None,
+    contents: Sequence[str] | None = None,
+) -> Manifest:
+    """Return the manifest with folds of its training cases, stratified by class for target "class".
+
+    Args:
+        manifest: whose training cases are divided.
+        num_folds: at least 2.
+        seed: the same seed gives the same division.
+        present: the classes in each training case, to be had in every part; None to balance numbers alone.
+        contents: see `divided`.
+
+    Raises:
+        SegpipeError: as `patient_folds`.
+    """
+    if present is not None:
+        folds = divided(manifest.training, [1] * num_folds, seed, present, contents)
+    else:
+        classes = [case.classes[0] for case in manifest.training] if manifest.target == "class" else None
+        folds = patient_folds(manifest.training, num_folds, seed, classes)
+    cases = tuple(replace(case, fold=fold) for case, fold in zip(manifest.training, folds, strict=True))
+    return replace(manifest, training=cases)
+
+
+def with_split(
+    manifest: Manifest,
+    name: str,
+    shares: Mapping[str, int],
+    seed: int,
+    present: Sequence[Collection[str]] | None = None,
+    contents: Sequence[str] | None = None,
+) -> Manifest:
+    """Return the manifest with one more named split of its training cases.
+
+    Args:
+        manifest: see `with_folds`.
+        name: of the split, in lower case.
+        shares: of train, validation and test, such as 84 and 16.
+        seed: see `with_folds`.
+        present: see `with_folds`.
+        contents: see `with_folds`.
+
+    Raises:
+        SegpipeError: no cases to train on or to hold out, or as `divided`.
+    """
+    wanted = {part: share for part, share in shares.items() if share}
+    if "train" not in wanted or len(wanted) < 2:
+        raise SegpipeError("split: needs a share to train on, and one to validate with or to test")
+    parts = divided(manifest.training, list(wanted.values()), seed, present, contents)
+    cases = {
+        part: tuple(case.case for case, own in zip(manifest.training, parts, strict=True) if own == number)
+        for number, part in enumerate(wanted)
+    }
+    about = f"patients by lot, {', '.join(f'{share} {part}' for part, share in wanted.items())}, seed {seed}"
+    split = Split(cases["train"], cases.get("validation", ()), cases.get("test", ()), about)
+    return replace(manifest, splits={**manifest.splits, name: split})
+
+
+def training_split(
+    manifest: Manifest, fold: int | str | None, part: str = "validation"
+) -> tuple[list[Case], list[Case]]:
+    """Return the cases to train on and those that are held out, to validate on or to test with.
+
+    Args:
+        manifest: its training cases carry folds, or it has splits.
+        fold: the fold that validates, or the name of one of the manifest's splits, of which the cases that the
+            manifest lists are returned; None to train on all cases and validate on none.
+        part: the held-out part, validation or, of a split that has one, test.
+
+    Raises:
+        SegpipeError: the manifest has no such fold, split or part; or a patient or an image file (by path or checksum)
+            would be on two sides, be it of the folds, of the three parts of the split, or of what trains and what the
+            manifest lists under test.
+    """
+    if part not in _PARTS[1:] or (part == "test" and not isinstance(fold, str)):
+        raise SegpipeError(
+            f"{manifest.name}: part is {part!r} of fold {fold}; a fold has the part validation, a named split also test"
+        )
+    sides = _sides(manifest, fold, part)
+    train, held_out = (list(side.cases) for side in (sides[0], sides[_PARTS.index(part)]))
+    refuse_leaks(manifest.name, sides)
+    trained = [*train, *held_out] if part == "validation" else train
+    refuse_leaks(manifest.name, [Side("training", "train", trained), side_of_test_list(manifest)])
+    return train, held_out
+
+
+_PARTS = ("train", "validation", "test")
+
+
+def _sides(manifest: Manifest, fold: int | str | None, part: str) -> list[Side]:
+    """Return what trains, what validates, and what tests where the division has that."""
+    if fold is None:
+        return [Side("training", "train", manifest.training), Side("validation", "validate", ())]
+    return _of_split(manifest, fold, part) if isinstance(fold, str) else _of_fold(manifest, fold)
+
+
+def _of_fold(manifest: Manifest, fold: int) -> list[Side]:
+    folds = sorted({case.fold for case in manifest.training if case.fold is not None})
+    if not folds:
+        raise SegpipeError(
+            f"{manifest.name}: fold {fold} asked for, but the manifest assigns no folds; "
+            "write them with `segpipe data split`, or train on all cases with fold all"
+        )
+    if fold not in folds:
+        raise SegpipeError(
+            f"{manifest.name}: there is no fold {fold}; the manifest has {', '.join(map(str, folds))}; "
+            "or train on all cases with fold all"
+        )
+    train = [case for case in manifest.training if case.fold != fold]
+    validation = [case for case in manifest.training if case.fold == fold]
+    if not train:
+        raise SegpipeError(f"{manifest.name}: fold {fold} holds every case, none is left to train on")
+    return [Side("the other folds", "train", train), Side(f"fold {fold}", "validate", validation)]
+
+
+def _of_split(manifest: Manifest, name: str, part: str) -> list[Side]:
+    if name not in manifest.splits:
+        folds = sorted({case.fold for case in manifest.training if case.fold is not None})
+        raise SegpipeError(
+            f"{manifest.name}: there is no split {name!r}; the manifest has {_listed(list(manifest.splits), 'splits')} "
+            f"and {_listed(folds, 'folds')}; give one of them, or all to train on every case"
+        )
+    if part == "test" and not manifest.splits[name].test:
+        raise SegpipeError(f"{manifest.name}: the split {name} has no part test; score its validation")
+    return sides_of_split(manifest, name)
+
+
+def _listed(names: Sequence[object], what: str) -> str:
+    return f"the {what} {', '.join(map(str, names))}" if names else f"no {what}"
+
+
+def describe_split(manifest: Manifest, name: str) -> str:
+    """Return in one line whose split it is, and how many of its cases the manifest lists."""
+    split, known = manifest.splits[name], {case.case for case in manifest.training}
+    parts = {"to train on": split.train, "to validate with": split.validation, "to test": split.test}
+    counts = (
+        f"{len(known.intersection(part))} of {len(part)} {what}" for what, part in parts.items() if part
+    )
+    return f"split {name} ({split.about}): {', '.join(counts)} are here"
+
+
+def _commonest(classes: Sequence[str]) -> str:
+    counts = Counter(classes)
+    return min(counts, key=lambda name: (-counts[name], name))

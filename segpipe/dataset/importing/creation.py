@@ -1,0 +1,327 @@
+"""A manifest from a folder: its cases as `layouts` finds them, and what the folder does not say, asked for."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segpipe.dataset.checksums import with_checksums
+from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
+from segpipe.dataset.importing.layouts import read_layout
+from segpipe.dataset.importing.templates import patients_by_template
+from segpipe.dataset.manifest import Case, Manifest, Split, parse_manifest
+from segpipe.dataset.progress import with_progress
+from segpipe.errors import SegpipeError, shown
+from segpipe.labels import same_name, whole_numbers
+from segpipe.volumes import read_header, read_volume, volume_format
+
+_MOST_THREADS = 4  # each holds a label map in memory
+_MOST_VALUES = 256  # of a label map; more are intensities
+_VALUES_SHOWN = 16
+_OWN_SPLIT = "folder"
+
+Ask = Callable[[str, str], str]
+"""Asks a person: question, what is answered by pressing return; gives the answer."""
+
+
+@dataclass(frozen=True)
+class CreatedManifest:
+    """A manifest, and how it came about.
+
+    Attributes:
+        manifest: without folds.
+        layout: of the folder, for people.
+        notes: what a person should know of it.
+    """
+
+    manifest: Manifest
+    layout: str
+    notes: Sequence[str]
+
+
+def create_manifest(
+    folder: str | Path,
+    *,
+    images: Sequence[str] = (),
+    label: str | None = None,
+    table: str | Path | None = None,
+    name: str | None = None,
+    labels: Mapping[int, str] | None = None,
+    modality: Sequence[str] = (),
+    patient: str | None = None,
+    checksums: bool = True,
+    ask: Ask | None = None,
+) -> CreatedManifest:
+    """Describe a folder of scans and label maps.
+
+    Args:
+        folder: of the data set; the manifest's paths begin there.
+        images: templates of the images, one a channel, see `segpipe.dataset.importing.layouts.read_layout`.
+        label: template of the label maps.
+        table: a CSV that says which files are which.
+        name: of the data set; default: as the folder says, or the folder's name.
+        labels: stored value -> class name, of every value that label maps store; default: as the folder says, else
+            they are asked for. Every label map is read for its values, but the first alone where the folder says.
+        modality: one text a channel, or one for all, such as CT or MRI; default: as the folder says.
+        patient: template that a case's id matches, such as `{patient}_*`; default: a table's or template's patients,
+            else unknown.
+        checksums: note every file's SHA-256; a DICOM series has none.
+        ask: a person, for what the folder does not say; None refuses instead.
+
+    Raises:
+        SegpipeError: as `read_layout`; no case has a label map; what the folder does not say is neither given nor to be
+            asked for; a stored value without a class; a pattern that does not match every case.
+    """
+    folder = Path(folder)
+    layout = read_layout(folder, images=images, label=label, table=None if table is None else Path(table))
+    labelled = [case for case in layout.cases if case.label is not None]
+    if not labelled:
+        raise SegpipeError(
+            f"{folder}: none of {len(layout.cases)} images has a label map; segpipe learns from label maps: say where "
+            "they are with --label"
+        )
+    _require_same_channels(layout.cases, folder)
+    _refuse_jpeg(labelled, folder)
+    patients = _patients(layout.cases, patient)
+    if layout.modality is not None and not modality:
+        texts = layout.modality
+    else:
+        texts = _modality(modality, _channels(labelled[0], folder), folder, ask)
+    named = _classes(labels, layout, labelled, folder, ask)
+    unknown = not any(patients.values())
+    training = [case for case in labelled if case.part != "test"]
+    test = [case for case in layout.cases if case.label is None or case.part == "test"]
+    manifest = Manifest(
+        name=name or layout.name or folder.resolve().name,
+        modality=texts,
+        labels=dict(sorted(named.items())),
+        training=tuple(_case(case, patients) for case in training),
+        test=tuple(_case(case, patients) for case in test),
+        description=layout.texts.get("description", ""),
+        reference=layout.texts.get("reference", ""),
+        licence=layout.texts.get("licence", ""),
+        dataset_dir=str(folder.resolve()),
+        patients="unknown: every case counts as a patient of its own" if unknown else "",
+        splits=_splits(training),
+    )
+    require_text([manifest.name, *manifest.modality, *manifest.labels.values(), *layout.texts.values()])
+    if checksums:
+        manifest = with_checksums(manifest, folder)
+    parse_manifest(manifest.to_json(), str(folder))
+    return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+
+
+def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
+    """Return the division that the folder itself has, if it has cases to validate with."""
+    validation = tuple(case.case for case in training if case.part == "validation")
+    train = tuple(case.case for case in training if case.part != "validation")
+    return {_OWN_SPLIT: Split(train, validation, about="as the folder has it")} if validation else {}
+
+
+def _classes(
+    given: Mapping[int, str] | None,
+    layout: Layout,
+    labelled: Sequence[FoundCase],
+    folder: Path,
+    ask: Ask | None,
+) -> dict[int, str]:
+    """Return stored value -> class name, and make sure that label maps hold no other values.
+
+    Every map is read unless the folder says itself what its labels mean: then the first one alone.
+    """
+    if layout.no_labels and not given:
+        raise SegpipeError(layout.no_labels)
+    known = dict(given or layout.labels or {})
+    read = labelled if given or not known else labelled[:1]
+    values = _label_values(read, folder)
+    if len(values) == 1 and len(read) == len(labelled):
+        raise SegpipeError(
+            f"{folder}: all {len(read)} label maps hold the one value {', '.join(map(str, values))}; there is nothing "
+            "to segment: check which files are the label maps"
+        )
+    if not known:
+        known = _named_values(values, folder, ask)
+    nameless = {value: count for value, count in values.items() if value not in known}
+    if nameless:
+        options = " ".join(f"--class '{value}={name}'" for value, name in known.items())
+        raise SegpipeError(
+            f"{folder}: its label maps store {_counted(nameless)}, too, which no class has; name every value: "
+            f"{options} {_class_options(nameless)}, or correct the files"
+        )
+    known = {value: name.strip() for value, name in known.items()}
+    if len(known) < 2 or not all(known.values()):
+        raise SegpipeError(
+            f"{folder}: its classes are {known}; a background and one class are needed at the least, each with a name: "
+            "add --class 0=background --class 1=NAME"
+        )
+    _require_background(known, folder)
+    return known
+
+
+def _require_background(named: Mapping[int, str], folder: Path) -> None:
+    """Refuse classes of which none is the background: the first would be taken for it, and never be learned."""
+    if 0 not in named and "background" not in map(same_name, named.values()):
+        raise SegpipeError(
+            f"{folder}: none of its classes ({', '.join(named.values())}) is the background; name the value of what is "
+            "none of them, such as --class 0=background"
+        )
+
+
+def _case(found: FoundCase, patients: Mapping[str, str | None]) -> Case:
+    return Case(found.case, found.images, found.label, patients[found.case])
+
+
+def _notes(layout: Layout, manifest: Manifest) -> list[str]:
+    notes = list(layout.notes)
+    own = manifest.splits.get(_OWN_SPLIT)
+    if own is not None:
+        notes.append(
+            f"the folder has {len(own.train)} cases to train on and {len(own.validation)} to validate with: train with "
+            f"--fold {_OWN_SPLIT} to keep to that"
+        )
+    unlabelled = sum(case.label is None and case.part != "test" for case in layout.cases)
+    if unlabelled:
+        notes.append(f"{unlabelled} cases have no label map: they are listed under test, never trained on")
+    shared = {case.patient for case in manifest.training} & {case.patient for case in manifest.test} - {None}
+    if shared:
+        notes.append(
+            f"of the patients {shown(sorted(map(str, shared)))} there are cases to train on and to test"
+        )
+    held_out = sum(case.label is not None for case in manifest.test)
+    if held_out:
+        notes.append(
+            f"{held_out} cases with label maps are of the data set's test: they are never trained on"
+        )
+    if any(case.patient is None for case in manifest.training):
+        notes.append(
+            "of some cases it is unknown whose they are, so each counts as a patient of its own: if they share one, "
+            "say so with --patient, or it may train and validate"
+        )
+    return notes
+
+
+def _refuse_jpeg(labelled: Sequence[FoundCase], folder: Path) -> None:
+    found = [str(case.label) for case in labelled if str(case.label).lower().endswith((".jpg", ".jpeg"))]
+    if found:
+        raise SegpipeError(
+            f"{folder}: {len(found)} label maps are JPEG, which changes values when it is saved: {shown(found)}; make "
+            "PNG of the originals, with one class value a pixel"
+        )
+
+
+def _require_same_channels(cases: Sequence[FoundCase], folder: Path) -> None:
+    counts = {len(case.images) for case in cases}
+    if len(counts) > 1:
+        few = min(cases, key=lambda case: len(case.images))
+        raise SegpipeError(
+            f"{folder}: {few.case} has {len(few.images)} image files, others have {max(counts)}; every case needs the "
+            "same channels"
+        )
+
+
+def _channels(case: FoundCase, folder: Path) -> tuple[str, ...]:
+    """Return what tells the channels of a case apart; one file may hold them all."""
+    if len(case.images) > 1:
+        return case.channels
+    return case.channels * read_header(folder / case.images[0]).num_channels
+
+
+def _patients(cases: Sequence[FoundCase], template: str | None) -> Mapping[str, str | None]:
+    if template is None:
+        return {case.case: case.patient for case in cases}
+    return patients_by_template([case.case for case in cases], template)
+
+
+def _modality(
+    given: Sequence[str], channels: Sequence[str], folder: Path, ask: Ask | None
+) -> tuple[str, ...]:
+    """Return one text a channel; where one is given for several, with what tells them apart."""
+    if not given:
+        names = ", ".join(name for name in channels if name)
+        which = (
+            f"{len(channels)} channels{f' ({names})' if names else ''}" if len(channels) > 1 else "the images"
+        )
+        if ask is None:
+            raise SegpipeError(
+                f"{folder}: does not say what {which} are; add --modality CT, or MRI, or what else they are (one for "
+                "all, or one a channel)"
+            )
+        given = [ask(f"What are {which}? (CT, MRI, ...)", "")]
+    if not all(text.strip() for text in given):
+        raise SegpipeError("--modality is empty; say what the images are, such as CT or MRI")
+    if len(given) == 1 and len(channels) > 1:
+        named = tuple(f"{given[0]} {name}".strip() for name in channels)
+        numbered = tuple(f"{given[0]} {number}" for number in range(len(channels)))
+        return named if len(set(named)) == len(named) else numbered
+    if len(given) != len(channels):
+        raise SegpipeError(
+            f"--modality is given {len(given)} times for {len(channels)} channels; give one each"
+        )
+    return tuple(given)
+
+
+def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
+    """Return stored value -> in how many label maps it is."""
+    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        found = list(
+            with_progress(
+                pool.map(lambda case: _values(folder / str(case.label)), cases),
+                "Reading label maps",
+                total=len(cases),
+            )
+        )
+    counts = Counter(value for values in found for value in values)
+    return dict(sorted(counts.items()))
+
+
+def _values(path: Path) -> list[int]:
+    volume = read_volume(path)
+    if volume.num_channels != 1:
+        remedy = (
+            "save its colours as one channel with a class value a pixel, no palette"
+            if volume_format(path).is_picture
+            else "merge its maps into one with a class value a voxel"
+        )
+        raise SegpipeError(
+            f"{path}: has {volume.num_channels} channels, a label map has one; {remedy}, or say which files are the "
+            "label maps with --image and --label"
+        )
+    try:
+        values = np.unique(whole_numbers(volume.array))
+    except SegpipeError as error:
+        raise SegpipeError(f"{path}: {error}") from error
+    if len(values) > _MOST_VALUES:
+        raise SegpipeError(
+            f"{path}: holds {len(values)} values, more than a label map has; say which files are the label maps with "
+            "--image and --label"
+        )
+    return [int(value) for value in values]
+
+
+def _named_values(values: Mapping[int, int], folder: Path, ask: Ask | None) -> dict[int, str]:
+    if ask is None:
+        raise SegpipeError(
+            f"{folder}: does not say what its labels mean; its label maps store {_counted(values)}: add "
+            f"{_class_options(values)}"
+        )
+    return {
+        value: ask(
+            f"What is the value {value}, stored in {count} label maps?", "background" if value == 0 else ""
+        )
+        for value, count in values.items()
+    }
+
+
+def _counted(values: Mapping[int, int]) -> str:
+    return shown((f"{value} (in {count})" for value, count in values.items()), most=_VALUES_SHOWN)
+
+
+def _class_options(values: Iterable[int]) -> str:
+    options = (f"--class {value}={'background' if value == 0 else 'NAME'}" for value in values)
+    return shown(options, " ", _VALUES_SHOWN)

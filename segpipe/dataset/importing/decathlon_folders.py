@@ -1,0 +1,84 @@
+"""Folders as the Medical Segmentation Decathlon (MSD) has them: a dataset.json that lists every file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segpipe.dataset.importing.found_cases import (
+    DatasetPart,
+    FoundCase,
+    Layout,
+    is_there,
+    require_present,
+    unlisted,
+)
+from segpipe.dataset.manifest import Manifest, parse_manifest
+from segpipe.errors import shown
+
+_TEXTS = ("description", "reference", "licence")
+_PARTS: Mapping[str, DatasetPart] = {"training": "train", "validation": "validation", "test": "test"}
+
+
+def cases_of_decathlon(folder: Path, content: Mapping[str, Any]) -> Layout:
+    """Read the cases that a description lists, those of `validation` too, as AMOS has it.
+
+    Args:
+        folder: of the data set.
+        content: of its dataset.json.
+
+    Raises:
+        SegpipeError: the description is not as MSD has it, or files are missing.
+    """
+    where = folder / "dataset.json"
+    manifest = parse_manifest(content, str(where))
+    listed = {key: content[key] for key in _PARTS if isinstance(content.get(key), list)}
+    validation = listed.get("validation", [])
+    held_out = [entry for entry in validation if _is_labelled(entry)]
+    unlabelled = [entry for entry in validation if not _is_labelled(entry)]
+    if held_out or unlabelled:
+        training, test = [*listed["training"], *held_out], [*listed.get("test", []), *unlabelled]
+        counts = {"numTraining": len(training), "numTest": len(test)}
+        manifest = parse_manifest({**content, **counts, "training": training, "test": test}, str(where))
+    cases = _cases(folder, manifest, len(listed["training"]))
+    require_present((file for case in cases for file in case.files), folder, where)
+    notes = unlisted(folder, cases, ("imagesTr", "labelsTr"), where.name)
+    extra = {key for key, value in content.items() if isinstance(value, list)} - set(_PARTS)
+    for entries in listed.values():
+        extra |= {key for entry in entries if isinstance(entry, Mapping) for key in entry} - {
+            "image",
+            "label",
+        }
+    if extra:
+        notes.append(f"{where.name}: not taken over is what it says as {shown(sorted(extra))}")
+    texts = {name: getattr(manifest, name) for name in _TEXTS if getattr(manifest, name)}
+    return Layout("MSD", cases, manifest.labels, manifest.modality, manifest.name, texts, notes)
+
+
+def _is_labelled(entry: Any) -> bool:
+    return isinstance(entry, Mapping) and "label" in entry
+
+
+def _cases(folder: Path, manifest: Manifest, num_train: int) -> list[FoundCase]:
+    parts: list[DatasetPart] = ["train"] * num_train
+    parts += ["validation"] * (len(manifest.training) - num_train)
+    parts += ["test"] * len(manifest.test)
+    cases = []
+    for case, part in zip((*manifest.training, *manifest.test), parts, strict=True):
+        images = _present(folder, case.images, manifest.num_channels)
+        cases.append(FoundCase(case.case, images, ("",) * len(images), case.label, part=part))
+    return cases
+
+
+def _present(folder: Path, images: tuple[str, ...], channels: int) -> tuple[str, ...]:
+    """Return the files of a case; nnU-Net's first version has one a channel where the description names one."""
+    if len(images) > 1 or is_there(folder / images[0]):
+        return images
+    for suffix in (".nii.gz", ".nii"):
+        if images[0].endswith(suffix):
+            bare = images[0].removesuffix(suffix)
+            numbered = tuple(f"{bare}_{channel:04d}{suffix}" for channel in range(channels))
+            if all(is_there(folder / path) for path in numbered):
+                return numbered
+    return images

@@ -1,0 +1,108 @@
+"""How a folder of scans and masks is laid out, and what it says of itself: MSD, nnU-Net, a CSV, or names alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from segpipe.dataset.importing.decathlon_folders import cases_of_decathlon
+from segpipe.dataset.importing.found_cases import (
+    FoundCase,
+    Layout,
+    crossed_names,
+    listed_scans,
+    require_own_files,
+    require_text,
+    with_own_ids,
+    with_parts,
+)
+from segpipe.dataset.importing.named_folders import cases_by_names
+from segpipe.dataset.importing.nnunet_folders import cases_of_nnunet
+from segpipe.dataset.importing.tables import cases_of_table, table_in
+from segpipe.dataset.importing.templates import pairs_by_templates
+from segpipe.errors import SegpipeError, shown
+from segpipe.files import read_json
+
+_DESCRIPTION = "dataset.json"
+
+
+def read_layout(
+    folder: Path, *, images: Sequence[str] = (), label: str | None = None, table: Path | None = None
+) -> Layout:
+    """Recognise how a folder is laid out, and list its cases.
+
+    In this order: as the table says, or the templates; by a `dataset.json` of the Medical Segmentation Decathlon or of
+    nnU-Net; by the one CSV in the folder that has the columns; by the names of its files and folders.
+
+    Args:
+        folder: of the data set.
+        images: templates, one a channel, see `segpipe.dataset.importing.templates.pairs_by_templates`.
+        label: template of the label maps.
+        table: a CSV with the columns image (or several that begin so, one a channel), label and, if known, case,
+            patient and split; its paths begin in the folder.
+
+    Raises:
+        SegpipeError: no such folder, nothing in it, a table or description that cannot be read or that names files that
+            are not there, files that do not pair, or one that stands twice.
+    """
+    if not folder.is_dir():
+        raise SegpipeError(f"{folder}: no such folder; give the one that holds the data set")
+    if label is not None and not images:
+        raise SegpipeError("--label is given without --image: give one template a channel of the images, too")
+    if table is not None and images:
+        raise SegpipeError("--csv and --image are given: the table says already which files are which")
+    require_text([str(folder)])
+    layout = _found(folder, images, label, table)
+    require_text(file for case in layout.cases for file in case.files)
+    require_own_files(layout.cases, str(folder))
+    notes = [*layout.notes, *crossed_names(layout.cases)]
+    return replace(layout, cases=with_own_ids(layout.cases, str(folder)), notes=notes)
+
+
+def _found(folder: Path, images: Sequence[str], label: str | None, table: Path | None) -> Layout:
+    if table is not None:
+        return cases_of_table(folder, table)
+    if images:
+        paths = [path for _, path in listed_scans(folder, strict=False)]
+        cases, notes = with_parts(pairs_by_templates(paths, images, label, str(folder)), str(folder))
+        return Layout("templates", cases, notes=notes)
+    if (folder / _DESCRIPTION).is_file():
+        return _described(folder, folder / _DESCRIPTION)
+    listed, others = table_in(folder)
+    if listed is not None:
+        return cases_of_table(folder, listed)
+    found, passed_over = _by_names(folder)
+    cases, notes = with_parts(found, str(folder))
+    return Layout("pairs of files", cases, notes=[*notes, *others, *passed_over])
+
+
+def _by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
+    """Return the cases of a folder that nothing describes, and notes."""
+    below = sorted(path.parent for path in folder.glob(f"*/{_DESCRIPTION}"))
+    if below:
+        raise SegpipeError(
+            f"{folder}: {shown(map(str, below))} has a {_DESCRIPTION}, so the data set begins there; give that folder, "
+            "or say which files are which with --image and --label"
+        )
+    return cases_by_names(folder)
+
+
+def _described(folder: Path, path: Path) -> Layout:
+    """Read a folder with a dataset.json: nnU-Net's names its channels, MSD's its modality."""
+    content = read_json(path, "the description of the data set")
+    if not isinstance(content, Mapping):
+        raise SegpipeError(f"{path}: must be one JSON object, as of MSD or nnU-Net; mend it, or move it away")
+    if "schema_version" in content:
+        raise SegpipeError(
+            f"{path}: is a manifest of segpipe already; use it as it is (segpipe data check {path} --dataset-dir "
+            f"{folder}), or move it away to have another made"
+        )
+    if "channel_names" in content:
+        return cases_of_nnunet(folder, content)
+    if "modality" in content and "training" in content:
+        return cases_of_decathlon(folder, content)
+    raise SegpipeError(
+        f"{path}: is not of MSD (modality, labels, training) or nnU-Net (channel_names, labels, file_ending), its keys "
+        f"are {shown(content) or 'none'}; move it away, or say which files are which with --image and --label"
+    )

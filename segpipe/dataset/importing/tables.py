@@ -1,0 +1,291 @@
+"""Cases that a CSV lists: a row a case, its columns told by their names."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from segpipe.dataset.importing.found_cases import (
+    DatasetPart,
+    FoundCase,
+    Layout,
+    is_there,
+    name_of,
+    part_named,
+    path_below,
+    require_present,
+    unlisted,
+    with_parts,
+)
+from segpipe.errors import SegpipeError, shown
+from segpipe.regular_files import open_regular
+from segpipe.volumes.formats import suffix_format
+
+_SUFFIXES = (".csv", ".tsv")
+_IMAGE = re.compile("(image|img|scan|volume)s?")
+_ROLES = {
+    "label": re.compile("(label|mask|seg|segmentation|groundtruth|gt|annotation|labelmap)s?"),
+    "patient": re.compile(
+        "(patient|subject|participant)s?(id|identifier|no|nr|num|number|code|key|name)?|pid"
+    ),
+    "case": re.compile("cases?(id|identifier|no|nr|num|number|name)?"),
+    "part": re.compile("(data)?(split|subset|partition)"),
+}
+_FILE_WORDS = ("file", "filename", "filepath")  # of the image, where the label map has a column of its own
+_PATH_WORDS = ("file", "filename", "filepath", "name", "path")
+_UNKNOWN = frozenset(
+    {"", "-", "--", "?", "n/a", "n.a.", "na", "nan", "none", "not available", "null", "unk", "unknown"}
+)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which column says what, by position.
+
+    Attributes:
+        names: as they are written.
+        images: position -> what tells the channel from others.
+        roles: label, patient, case and part -> position.
+        others: positions of those that say nothing here.
+    """
+
+    names: tuple[str, ...]
+    images: Mapping[int, str]
+    roles: Mapping[str, int]
+    others: tuple[int, ...]
+
+
+def table_in(folder: Path) -> tuple[Path | None, list[str]]:
+    """Return the one CSV of a folder that lists scans and label maps, None where there is none; and notes.
+
+    A table of something else, such as the classes of whole images, names no files of scans.
+
+    Raises:
+        SegpipeError: several do.
+    """
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.is_file()]
+    files = [path for path in files if not path.name.startswith(".")]
+    tables = [path for path in files if _lists_scans(path, folder)]
+    if len(tables) > 1:
+        raise SegpipeError(
+            f"{folder}: {shown(path.name for path in tables)} all list scans; choose one with --csv, or make them one "
+            "table with a column split (train, validation, test)"
+        )
+    others = [path.name for path in files if path not in tables]
+    notes = (
+        [f"not read, since they have no columns image and label that name files: {shown(others)}"]
+        if others
+        else []
+    )
+    return (tables[0] if tables else None), notes
+
+
+def cases_of_table(folder: Path, path: Path) -> Layout:
+    """Read the cases that a table lists.
+
+    Users make such tables, so cells count as they stand: `'` in front, which `segpipe.csv_files` would take away, may
+    be the first letter of a file's name, and `-3` is a case's name.
+
+    Args:
+        folder: of the data set, where the table's paths begin.
+        path: of a text in UTF-8 or UTF-16, divided by commas, semicolons, tabs or bars, whose first line names columns:
+            image, or one a channel that begin so, label, and, if known, case, patient and split.
+
+    Raises:
+        SegpipeError: it cannot be read, lacks a column or has one twice, or a row does not fit.
+    """
+    rows = _rows(_text(path), path)
+    columns = _columns(rows, folder, path)
+    cases = [_case(row, columns, folder, f"{path}: line {number}") for number, row in rows[1:] if any(row)]
+    if not cases:
+        raise SegpipeError(f"{path}: lists no case")
+    require_present((file for case in cases for file in case.files), folder, path)
+    _require_no_more_scans(rows[1:], columns, path)
+    cases, notes = with_parts(_with_distinct_names(cases, "case" in columns.roles), str(path))
+    ignored = [columns.names[position] for position in columns.others if columns.names[position]]
+    if ignored:
+        notes.append(f"{path.name}: not used are the columns {shown(ignored)}")
+    notes += unlisted(folder, cases, [""], path.name)
+    return Layout(f"the table {path.name}", cases, notes=notes)
+
+
+def _lists_scans(path: Path, folder: Path) -> bool:
+    """Return whether a table has the columns, and one row at least has a scan as its image, or none can be read."""
+    try:
+        text = _text(path, errors="replace")
+        names = next((names for _, names in _rows(text.partition("\n")[0], path)), [])
+    except SegpipeError:
+        return False
+    images = [position for position, name in enumerate(names) if _channel(name) is not None]
+    if not images or "label" not in map(_role, names):
+        return False
+    try:
+        rows = _rows(text, path)
+    except SegpipeError:
+        return True
+    return any(_holds_scans(rows, position, folder) for position in images)
+
+
+def _holds_scans(rows: Sequence[tuple[int, Sequence[str]]], position: int, folder: Path) -> bool:
+    fields = (_field(row, position) for _, row in rows[1:])
+    return any(suffix_format(Path(text)) is not None or is_there(folder / text) for text in fields if text)
+
+
+def _text(path: Path, errors: str = "strict") -> str:
+    try:
+        with open_regular(path) as file:
+            content = file.read()
+    except OSError as error:
+        raise SegpipeError(f"{path}: no table that can be read ({error.strerror}); check the path") from error
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SegpipeError(
+            f"{path}: line {line} is not UTF-8 text; save the table as UTF-8 (in Excel: CSV UTF-8)"
+        ) from error
+
+
+def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
+    """Return the number of the line and the stripped fields of each row."""
+    first = text.partition("\n")[0]
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=max(",;\t|", key=first.count),
+        strict=True,
+        skipinitialspace=True,
+    )
+    try:
+        rows, start = [], 1
+        for row in reader:
+            rows.append((start, [field.strip() for field in row]))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise SegpipeError(f"{path}: line {start} is no row of a table: {error}; mend it") from error
+    return rows
+
+
+def _columns(rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path) -> _Columns:
+    names = rows[0][1] if rows else []
+    repeated = [name for name, count in Counter(name.lower() for name in names if name).items() if count > 1]
+    if repeated:
+        raise SegpipeError(f"{path}: has the column {repeated[0]} twice; rename or remove one")
+    said = [_role(name) for name in names]
+    roles = {role: position for position, role in enumerate(said) if role is not None}
+    found = {position: _channel(name) for position, name in enumerate(names) if said[position] is None}
+    images = {position: channel for position, channel in found.items() if channel is not None}
+    if not images or "label" not in roles:
+        raise SegpipeError(
+            f"{path}: has the columns {', '.join(names) or 'none'}; must have image (or image_t1, image_flair and so "
+            "on, one a channel) and label, and may have case, patient and split"
+        )
+    # image_id and image_width name no files; where no column does, the files are missing
+    images = {at: channel for at, channel in images.items() if _holds_scans(rows, at, folder)} or images
+    what = [f"the channel {images[at]}" if at in images else said[at] for at in range(len(names))]
+    for at, meaning in enumerate(what):
+        if meaning is not None and meaning in what[:at]:
+            raise SegpipeError(
+                f"{path}: the columns {names[what.index(meaning)]} and {names[at]} both say {meaning.strip()}; "
+                "rename or remove one"
+            )
+    others = [at for at in range(len(names)) if what[at] is None]
+    parts = [at for at in others if _tells_parts(rows, at)]
+    if "part" not in roles and len(parts) == 1:  # whatever it is called: a test case must not train
+        others.remove(parts[0])
+        roles["part"] = parts[0]
+    return _Columns(tuple(names), images, roles, tuple(others))
+
+
+def _tells_parts(rows: Sequence[tuple[int, Sequence[str]]], position: int) -> bool:
+    """Return whether a column has nothing but names of parts, two at the least."""
+    found = {part_named(_field(row, position)) for _, row in rows[1:] if any(row)}
+    return "" not in found and len(found) > 1
+
+
+def _column_words(name: str) -> list[str]:
+    """Return the words of a column's name, without those that only say that it holds paths."""
+    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
+    words = [word.lower() for word in words]
+    while len(words) > 1 and words[-1] in _PATH_WORDS:
+        words.pop()
+    return words
+
+
+def _role(name: str) -> str | None:
+    squashed = "".join(_column_words(name))
+    return next((role for role, pattern in _ROLES.items() if pattern.fullmatch(squashed)), None)
+
+
+def _channel(name: str) -> str | None:
+    """Return what tells the channel of a column such as image_t1; None for one that holds no images."""
+    words = _column_words(name)
+    if len(words) == 1 and words[0] in _FILE_WORDS:
+        return ""
+    if not words or not _IMAGE.fullmatch(words[0]) or any(map(_ROLES["label"].fullmatch, words[1:])):
+        return None
+    return "_".join(words[1:])
+
+
+def _case(row: Sequence[str], columns: _Columns, folder: Path, where: str) -> FoundCase:
+    if len(row) > len(columns.names):
+        raise SegpipeError(f"{where} has more fields than the header; quote what has commas in it")
+    images = [_field(row, position) for position in columns.images]
+    if not all(images):
+        raise SegpipeError(f"{where} names no image; fill it in, or remove the line")
+    label, case, patient, part = (
+        _field(row, columns.roles.get(role)) for role in ("label", "case", "patient", "part")
+    )
+    if case.startswith(".") or set("/\\") & set(case):
+        raise SegpipeError(
+            f"{where}: the case id {case!r} must be usable as a file name: without / and no . in front"
+        )
+    return FoundCase(
+        case,
+        tuple(path_below(folder, image, where) for image in images),
+        tuple(columns.images.values()),
+        path_below(folder, label, where) if label.lower() not in _UNKNOWN else None,
+        patient if patient.lower() not in _UNKNOWN else None,
+        _part(part, where) if "part" in columns.roles else "",
+    )
+
+
+def _field(row: Sequence[str], position: int | None) -> str:
+    return row[position] if position is not None and position < len(row) else ""
+
+
+def _part(text: str, where: str) -> DatasetPart:
+    part = part_named(text)
+    if not part:
+        raise SegpipeError(f"{where}: split is {text!r}, must be train, validation or test")
+    return part
+
+
+def _with_distinct_names(cases: Sequence[FoundCase], named: bool) -> list[FoundCase]:
+    """Name cases without an id after their first image; after its folders, too, where many have the same name."""
+    names = [case.case or name_of(case.images[0]) for case in cases]
+    counts = Counter(name.casefold() for name in names)
+    if not named and max(counts.values()) > 1:
+        folders = [PurePosixPath(case.images[0]).parent.parts for case in cases]
+        names = ["_".join((*parts, name)) for parts, name in zip(folders, names, strict=True)]
+    return [replace(case, case=name.lstrip(".")) for name, case in zip(names, cases, strict=True)]
+
+
+def _require_no_more_scans(rows: Sequence[tuple[int, Sequence[str]]], columns: _Columns, path: Path) -> None:
+    """Refuse a column of scans that would be left out: a channel, or a second label map."""
+    scans: dict[str, int] = defaultdict(int)
+    for _, row in rows:
+        for position in columns.others:
+            scans[columns.names[position]] += suffix_format(Path(_field(row, position))) is not None
+    found = [name for name, count in scans.items() if count]
+    if found:
+        raise SegpipeError(
+            f"{path}: the column {found[0]} names scans, too; name it image_{found[0].lower()} if it is a channel (and "
+            "every channel's column so), merge label maps into one with all classes, or remove the column"
+        )

@@ -1,0 +1,190 @@
+"""Images and label maps of a case by templates: `images/{case}_t1.nii.gz` says it all."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from segpipe.dataset.importing.found_cases import FoundCase, name_of, part_of, words_of
+from segpipe.errors import SegpipeError, shown
+
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+
+def pairs_by_templates(
+    paths: Iterable[str], images: Sequence[str], label: str | None, where: str
+) -> list[FoundCase]:
+    """Pair the files that templates name; other files are passed over.
+
+    Args:
+        paths: below the folder, with suffixes and forward slashes.
+        images: one template a channel, such as `images/{case}_t1.nii.gz`; `{case}` and `{patient}` stand for text
+            without a slash, `*` for any such text.
+        label: the label maps' template; None where there are none.
+        where: the folder, for messages.
+
+    Raises:
+        SegpipeError: a template without `{case}` or `{patient}`, with another name in braces, or that matches nothing;
+            two files of one case by one template; a case that lacks one of its files.
+    """
+    templates = {f"channel {number}": _plain(text) for number, text in enumerate(images)}
+    if label is not None:
+        templates["label map"] = _plain(label)
+    twice = [text for text, count in Counter(templates.values()).items() if count > 1]
+    if twice:
+        raise SegpipeError(f"template {twice[0]} is given twice; give one a channel, and the label maps' own")
+    found = _matches(templates, sorted(paths), where)
+    known = sorted({case for matches in found.values() for case in matches})
+    missing = [
+        f"{case} has no {what} ({templates[what]})"
+        for case in known
+        for what, matches in found.items()
+        if case not in matches
+    ]
+    if missing:
+        raise SegpipeError(
+            f"{where}: {len(missing)} files are missing: {shown(missing, '; ')}; add them, move the cases away, or "
+            "correct the templates"
+        )
+    channels = _channel_names([_plain(text) for text in images])
+    cases = []
+    for case in known:
+        chosen = {what: matches[case] for what, matches in found.items()}
+        patient = next((patient for _, patient in chosen.values() if patient), None)
+        paths_of = {what: path for what, (path, _) in chosen.items()}
+        label_map = paths_of.pop("label map", None)
+        cases.append(FoundCase(case, tuple(paths_of.values()), channels, label_map, patient))
+    return cases
+
+
+def patients_by_template(cases: Sequence[str], template: str) -> dict[str, str]:
+    """Read the patient of each case off its id.
+
+    Args:
+        cases: ids.
+        template: that every id matches, with `{patient}` where the patient's own stands.
+
+    Raises:
+        SegpipeError: a template without `{patient}`, or one that an id does not match.
+    """
+    pattern = template_pattern(template)
+    if "patient" not in pattern.groupindex:
+        raise SegpipeError(f"--patient {template!r}: must have {{patient}} where the patient's id stands")
+    matches = {case: pattern.fullmatch(case) for case in cases}
+    without = [case for case, match in matches.items() if match is None]
+    if without:
+        raise SegpipeError(
+            f"--patient {template!r}: matches {len(cases) - len(without)} of {len(cases)} case ids, not "
+            f"{shown(without)}; correct the template"
+        )
+    return {case: match.group("patient") for case, match in matches.items() if match is not None}
+
+
+def template_pattern(template: str) -> re.Pattern[str]:
+    """Return the regular expression of a template, with the groups `case` and `patient` that it names.
+
+    Raises:
+        SegpipeError: it names neither, or something else.
+    """
+    names = _PLACEHOLDER.findall(template)
+    if not names or set(names) - {"case", "patient"} or set("{}") & set(_PLACEHOLDER.sub("", template)):
+        raise SegpipeError(
+            f"template {template!r}: must have {{case}} or {{patient}} where the name of either stands, and no other "
+            "braces"
+        )
+    if "}{" in template:
+        raise SegpipeError(
+            f"template {template!r}: where one name ends and the next begins cannot be told; needs text between them"
+        )
+    pattern, end, seen = "", 0, set()
+    for match in _PLACEHOLDER.finditer(template):
+        name = match.group(1)
+        pattern += _literal(template[end : match.start()])
+        pattern += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
+        seen.add(name)
+        end = match.end()
+    return re.compile(pattern + _literal(template[end:]))
+
+
+def _channel_names(templates: Sequence[str]) -> tuple[str, ...]:
+    """Return what tells each template from the others: words that the others lack, or all words where these tell more.
+
+    A word that one template has more often than the others tells as much as another word (T1/{case}_T1.nii.gz beside
+    T1/{case}.nii.gz).
+    """
+    if len(templates) == 1:
+        return ("",)
+    bare = [_PLACEHOLDER.sub(" ", str(PurePosixPath(text).with_name(name_of(text)))) for text in templates]
+    of_path = [words_of(text) for text in bare]
+    of_name = [words_of(PurePosixPath(text).name) for text in bare]
+    shared = set(of_path[0]).intersection(*of_path)
+    choices = [
+        ["_".join(word for word in words if word not in shared) for words in of_path],
+        ["_".join(words) for words in of_name],
+        ["_".join(words) for words in of_path],
+    ]
+    return tuple(max(choices, key=lambda names: (len(set(names)), sum(map(bool, names)))))
+
+
+def _plain(template: str) -> str:
+    """Write a template as paths are written: forward slashes, no `./` in front."""
+    return template.replace("\\", "/").removeprefix("./")
+
+
+def _case_id(patient: str | None, case: str | None) -> str:
+    """Join both; a case that is named after its patient keeps its name (`patient001_frame01`)."""
+    if not patient or not case:
+        return case or patient or ""
+    if re.match(rf"{re.escape(patient)}(?![^\W_])", case):
+        return case
+    return f"{patient}_{case}"
+
+
+def _literal(text: str) -> str:
+    return re.escape(text).replace(r"\*", "[^/]*")
+
+
+def _matches(
+    templates: Mapping[str, str], paths: Sequence[str], where: str, *, by_part: bool = False
+) -> dict[str, dict[str, tuple[str, str | None]]]:
+    """Return what a template is for -> case -> path and patient.
+
+    A file that several templates match belongs to the one that says most: `mask_a.nii` to `mask_{case}.nii`, not to
+    `{case}.nii`. Where folders such as train and test hold the same names, their part stands before each case.
+    """
+    patterns = {what: template_pattern(template) for what, template in templates.items()}
+    by_length = sorted(
+        templates, key=lambda what: -len(_PLACEHOLDER.sub("", templates[what]).replace("*", ""))
+    )
+    found: dict[str, dict[str, tuple[str, str | None]]] = {what: {} for what in templates}
+    for path in paths:
+        matches = ((what, patterns[what].fullmatch(path)) for what in by_length)
+        what, match = next(((what, match) for what, match in matches if match is not None), ("", None))
+        if match is None:
+            continue
+        groups = match.groupdict()
+        case = _case_id(groups.get("patient"), groups.get("case"))
+        part = part_of(path.split("/")[:-1])
+        if by_part and part:
+            case = f"{part}_{case}"
+        if case in found[what] and not by_part and part != part_of(found[what][case][0].split("/")[:-1]):
+            return _matches(templates, paths, where, by_part=True)
+        if case in found[what]:
+            raise SegpipeError(
+                f"{where}: {found[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
+                "template tell them apart"
+            )
+        found[what][case] = (path, groups.get("patient"))
+    for what, template in templates.items():
+        if not found[what]:
+            scans = (
+                f"its {len(paths)} scans, such as {shown(paths)}"
+                if paths
+                else "its files, of which none is a scan"
+            )
+            raise SegpipeError(
+                f"{where}: {template} matches none of {scans}; correct the template, which begins in that folder"
+            )
+    return found

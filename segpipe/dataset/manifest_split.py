@@ -1,0 +1,191 @@
+"""A manifest's cases divided by what their files show, and what each part then has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segpipe.dataset.folds import with_folds, with_split
+from segpipe.dataset.integrity import pictures_of_tests, require_valid
+from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_folds, sides_of_split
+from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.reports import CaseFacts
+from segpipe.dataset.stratification import groups_of_cases
+from segpipe.errors import SegpipeError, shown
+from segpipe.labels import same_name
+
+_NOT_STRATIFIED = (
+    "not stratified: where the files lie is not known (--dataset-dir), so a part may lack a class"
+)
+_WHOLES = (10, 100)  # tenths and per cent: what shares add up to
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a division.
+
+    Attributes:
+        name: such as "fold 0" or "train".
+        cases: how many.
+        patients: how many; a case of an unknown patient counts as one.
+        cases_with: foreground class -> how many of the cases have it; empty where label maps were not read.
+    """
+
+    name: str
+    cases: int
+    patients: int
+    cases_with: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Division:
+    """A manifest with a division of its cases.
+
+    Attributes:
+        manifest: with folds, or with one more split.
+        parts: what each has.
+        notes: what a person should know of it.
+    """
+
+    manifest: Manifest
+    parts: Sequence[Part]
+    notes: Sequence[str]
+
+
+def divide_manifest(
+    manifest: Manifest,
+    dataset_dir: Path | None,
+    *,
+    num_folds: int | None = None,
+    shares: Mapping[str, int] | None = None,
+    name: str = "holdout",
+    seed: int = 0,
+) -> Division:
+    """Divide a manifest's training cases into folds, or once, no patient and no picture on both sides.
+
+    Args:
+        manifest: whose cases are divided.
+        dataset_dir: where its files lie: they are checked, every part gets every class where that can be, and cases
+            that show the same picture stay together. None goes by the manifest alone: its classes, where it is of
+            target class or findings, and its checksums.
+        num_folds: how many; None for one division by `shares`.
+        shares: of train, validation and test, such as 84 and 16; numbers of cases, where they add up to all.
+        name: of the split that is made of shares.
+        seed: the same seed gives the same division.
+
+    Raises:
+        SegpipeError: both or none of folds and shares are given, the split is there already, a training case is among
+            the test cases, too, or as `require_valid` and `segpipe.dataset.stratification.divided`.
+    """
+    if (num_folds is None) == (shares is None):
+        raise SegpipeError("split: give either --folds, or --train with --test or --validation")
+    if shares is not None and name in manifest.splits:
+        raise SegpipeError(f"{manifest.name}: has a split {name} already; choose another --name")
+    present, contents = _seen(manifest, dataset_dir)
+    tested = pictures_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
+    notes = [] if present is not None else [_NOT_STRATIFIED]
+    notes += _kept_together(manifest.training, contents)
+    if num_folds is not None:
+        divided = with_folds(manifest, num_folds, seed, present, contents)
+        sides = sides_of_folds(divided)
+        titles = [side.name for side in sides]
+    else:
+        wanted = {part: share for part, share in (shares or {}).items() if share}
+        divided = with_split(manifest, name, wanted, seed, present, contents)
+        sides = [side for side in sides_of_split(divided, name) if side.cases]
+        titles = list(wanted)
+        notes += _sizes_told(wanted, [len(side.cases) for side in sides])
+    ids = [case.case for case in manifest.training]
+    pictures = dict(zip(ids, contents or (), strict=False))
+    refuse_leaks(manifest.name, sides, pictures)
+    listed = [Side("training", "train", manifest.training), side_of_test_list(manifest)]
+    refuse_leaks(manifest.name, listed, {**pictures, **tested})
+    classes = None if present is None else dict(zip(ids, present, strict=True))
+    names = class_names(manifest)
+    parts = [part_of(title, side.cases, classes, names) for title, side in zip(titles, sides, strict=True)]
+    lacking = sorted({name for part in parts for name, count in part.cases_with.items() if not count})
+    if lacking:
+        notes.append(f"too few patients have {shown(lacking)} for every part to have one")
+    if any(case.patient is None for case in manifest.training):
+        notes.append("some patients are unknown: each of their cases counts as a patient of its own")
+    return Division(divided, parts, notes)
+
+
+def class_names(manifest: Manifest) -> tuple[str, ...]:
+    """Return the classes that a case has or has not: of label maps those but the background."""
+    if manifest.target == "mask":
+        return manifest.label_table().foreground_names
+    return tuple(manifest.labels.values())
+
+
+def present_classes(manifest: Manifest, case: Case, facts: CaseFacts | None) -> frozenset[str]:
+    """Return the classes that a case has, by its label map or, for the targets class and findings, by the manifest.
+
+    Args:
+        manifest: of the case.
+        case: of the manifest.
+        facts: what its files show; needed for label maps.
+    """
+    if manifest.target == "mask":
+        voxels = facts.class_voxels if facts is not None else {}
+        return frozenset(name for name in class_names(manifest) if voxels.get(name))
+    given = set(map(same_name, case.classes))
+    return frozenset(name for name in class_names(manifest) if same_name(name) in given)
+
+
+def part_of(
+    name: str, cases: Sequence[Case], classes: Mapping[str, frozenset[str]] | None, names: Sequence[str]
+) -> Part:
+    """Count the cases of a part.
+
+    Args:
+        name: of the part.
+        cases: in it.
+        classes: case -> the classes that it has; None where they are not known.
+        names: of the classes to count.
+    """
+    patients = {(case.patient is None, case.patient or case.case) for case in cases}
+    counts = (
+        {} if classes is None else {one: sum(one in classes[case.case] for case in cases) for one in names}
+    )
+    return Part(name, len(cases), len(patients), counts)
+
+
+def _seen(
+    manifest: Manifest, dataset_dir: Path | None
+) -> tuple[list[frozenset[str]] | None, list[str] | None]:
+    """Return the classes of each training case, and the hash of its picture, as far as they can be known."""
+    if dataset_dir is None:
+        known = manifest.target != "mask"
+        return [present_classes(manifest, case, None) for case in manifest.training] if known else None, None
+    reports = require_valid(manifest.training, dataset_dir, manifest, manifest.label_table())
+    present = [
+        present_classes(manifest, case, report.facts)
+        for case, report in zip(manifest.training, reports, strict=True)
+    ]
+    return present, [report.facts.content_sha256 for report in reports if report.facts is not None]
+
+
+def _sizes_told(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:
+    """Say what became of numbers of cases that could not be had, and of shares that might have been meant as such."""
+    asked, total = list(wanted.values()), sum(made)
+    cases = ", ".join(f"{count} {part}" for count, part in zip(made, wanted, strict=True))
+    if sum(asked) == total:
+        return [f"cases that belong together stay together: {cases}"] if list(made) != asked else []
+    if sum(asked) in _WHOLES:
+        return []
+    listed = " and ".join(map(str, asked))
+    return [
+        f"{listed} are taken as shares, since they do not add up to the {total} training cases: {cases}; give numbers "
+        "that do, for just so many cases"
+    ]
+
+
+def _kept_together(cases: Sequence[Case], contents: Sequence[str] | None) -> list[str]:
+    """Say which cases show the same image, by path, by the manifest's checksums or by what their files hold."""
+    groups = groups_of_cases([replace(case, patient=None) for case in cases], contents)
+    same = [
+        shown((cases[position].case for position in group), " and ") for group in groups if len(group) > 1
+    ]
+    return [f"the same picture in several cases, which stay together: {shown(same, '; ')}"] if same else []

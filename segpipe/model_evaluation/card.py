@@ -1,0 +1,262 @@
+"""Results of an evaluation in the bundle's own files: its README, and metadata.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segpipe.dataset import shipped_manifests
+from segpipe.errors import SegpipeError, counted
+from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
+from segpipe.evaluation.scoring import FolderScores
+from segpipe.evaluation.summary import CONFIDENCE, Figure, Summary
+from segpipe.files import write_text
+from segpipe.model_evaluation.description import EvaluatedBy, training_said, weights_plain
+from segpipe.report.metrics import METRIC_OF, Metric
+
+if TYPE_CHECKING:
+    from segpipe.model_evaluation.evaluate import EvaluateOptions
+
+BEGIN, END = "<!-- written by segpipe evaluate --card: begin -->", "<!-- segpipe evaluate --card: end -->"
+_METRICS = ("dice", "surface_dice", "hd95_mm", "volume_error_percent", "lesion_f1")
+_WIDTH = 130
+_SPACE = re.compile(r"\s*")
+
+
+def card_command(by: EvaluatedBy, manifest: str, options: EvaluateOptions) -> str:
+    """Return the command that gives these results, in the bundle's folder, with placeholders for what is elsewhere."""
+    name = manifest if manifest in shipped_manifests() else Path(manifest).name
+    words = ["segpipe", "evaluate", "--bundle", ".", "--manifest", name, "--dataset-dir", "DATASET_DIR"]
+    words += ["--split", options.split]
+    words += ["--part", options.part] if options.part else []
+    for group, members in options.groups.items():
+        words += ["--group", f"{group}={','.join(members)}"]
+    for path in options.weights:
+        words += ["--weights", _below(path, by.opened.root)]
+    for path in options.configs:
+        words += ["--config", _below(path, by.opened.root / "configs")]
+    for key, value in options.overrides.items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += ["--device", options.device] if options.device else []
+    words += ["--precision", *by.precisions[:1]]
+    words += [] if options.checksums else ["--no-checksums"]
+    words += [] if options.tolerance_mm == 1 else ["--tolerance-mm", f"{options.tolerance_mm:g}"]
+    return shlex.join([*words, "--output", "OUTPUT", "--card"])
+
+
+def write_card(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: str) -> list[Path]:
+    """Write results into `docs/README.md` and `configs/metadata.json` of a bundle, in the place of earlier ones.
+
+    The README has them between two comments; a section is added where there is none. In the metadata `eval_metrics`
+    holds means as in MONAI's model zoo, `evaluation` what they are of; no other byte of the file changes.
+
+    Args:
+        by: what made the scores.
+        scores: of the cases.
+        summary: of the same.
+        command: see `card_command`.
+
+    Returns:
+        the two files.
+
+    Raises:
+        SegpipeError: one of them cannot be read, or the README has one of the two comments alone.
+    """
+    readme, metadata = by.opened.root / "docs" / "README.md", by.opened.root / "configs" / "metadata.json"
+    text = _replaced(readme, _section(by, scores, summary, command))
+    entries = {"eval_metrics": _eval_metrics(summary), "evaluation": _details(by, scores, summary, command)}
+    described = with_entries(_read(metadata), entries)
+    write_text(readme, text)
+    write_text(metadata, described)
+    return [readme, metadata]
+
+
+def with_entries(text: str, entries: Mapping[str, Any]) -> str:
+    """Return the text of a JSON object with some keys set, and every other byte as it was.
+
+    Args:
+        text: of the object, which is sound.
+        entries: key -> plain value.
+    """
+    for key, value in entries.items():
+        said = json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        place = _value_span(text, key)
+        if place is None:
+            end = text.rindex("}")
+            before = text[:end].rstrip()
+            comma = "" if before.endswith("{") else ","
+            text = f"{before}{comma}\n  {json.dumps(key)}: {said}\n{text[end:]}"
+        else:
+            text = text[: place[0]] + said + text[place[1] :]
+    return text
+
+
+def _value_span(text: str, wanted: str) -> tuple[int, int] | None:
+    """Return where the value of a key of the outermost object begins and ends; None where there is no such key."""
+    decoder = json.JSONDecoder()
+    at = _after_space(text, text.index("{") + 1)
+    while text[at] == '"':
+        key, at = decoder.raw_decode(text, at)
+        start = _after_space(text, text.index(":", at) + 1)
+        _, end = decoder.raw_decode(text, start)
+        if key == wanted:
+            return start, end
+        at = _after_space(text, end)
+        if text[at] != ",":
+            return None
+        at = _after_space(text, at + 1)
+    return None
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _replaced(readme: Path, section: str) -> str:
+    """Return the README with the section in the place of the former, or at its end."""
+    text = _read(readme) if readme.is_file() else ""
+    block = f"{BEGIN}\n{section}\n{END}"
+    if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1:
+        raise SegpipeError(
+            f"{readme}: has not one of each of the comments {BEGIN} and {END}; restore the missing one, or "
+            "remove both"
+        )
+    if BEGIN not in text:
+        return f"{text.rstrip()}\n\n{block}\n".lstrip()
+    before, rest = text.split(BEGIN)
+    return f"{before}{block}{rest.split(END)[1]}"
+
+
+def _section(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: str) -> str:
+    metrics = [METRIC_OF[key] for key in _METRICS]
+    rows = [*summary.by_class.items()]
+    rows += [(MEAN_OF_CLASSES, summary.all_classes)] if len(rows) > 1 else []
+    table = [
+        f"| class | {' | '.join(metric.title for metric in metrics)} | cases |",
+        f"|---|{'---|' * len(metrics)}---|",
+        *(
+            f"| {name} | {' | '.join(_cell(figures[metric.key], metric) for metric in metrics)} | "
+            f"{figures['dice'].interval.cases} |"
+            for name, figures in rows
+        ),
+    ]
+    return "\n".join(
+        [
+            "## Evaluation",
+            "",
+            *(f"{_filled(paragraph)}\n" for paragraph in _paragraphs(by, scores)),
+            *table,
+            "",
+            f"```bash\n{command}\n```",
+        ]
+    )
+
+
+def _paragraphs(by: EvaluatedBy, scores: FolderScores) -> list[str]:
+    """Return what the table is of."""
+    drawn = (
+        "patients are drawn with all their cases"
+        if scores.knows_patients
+        else "cases are drawn as if each were of another patient, which is not known"
+    )
+    patients = len({row.patient for row in scores.rows})
+    whose = counted(patients, "patient") if scores.knows_patients else "unknown patients"
+    lines = [
+        f"{by.said_part[0].upper()}{by.said_part[1:]}: {counted(len(scores.rows), 'case')} of {whose}. Means and, in "
+        f"brackets, their {CONFIDENCE * 100:g} % intervals (bootstrap; {drawn}). Surfaces agree within "
+        f"{scores.tolerance_mm:g} mm; a structure that was missed has no finite distance and is in no mean distance."
+    ]
+    if scores.without_prediction:
+        left_out = f"{len(scores.without_prediction)} of {len(by.part.cases)} cases"
+        lines.append(f"In no figure: {left_out}, which could not be scored; summary.json says why.")
+    for weights in weights_plain(by):
+        others = "" if _shipped(by, weights) else "; **not the weights in `models/`**"
+        hashed = f"Weights `{weights['file']}`, SHA-256 {weights['sha256'][:16]}..."
+        lines.append(f"{hashed}, trained on {training_said(weights)}{others}.")
+    made_by = f"segpipe {by.program['segpipe']}, commit {by.program['commit']}, {by.program['made'][:10]}."
+    return [*lines, *by.warnings, made_by]
+
+
+def _filled(paragraph: str) -> str:
+    return textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
+    """Return whether a file is one of those that the bundle ships."""
+    folder = (by.opened.root / "models").resolve()
+    return any(path.name == weights["file"] and path.resolve().parent == folder for path in by.sidecars)
+
+
+def _cell(figure: Figure, metric: Metric) -> str:
+    own = figure.interval
+    if not own.cases:
+        return "-"
+    text = metric.text(own.mean) + (f" ({metric.span(own)})" if own.is_known else "")
+    return text + (f", and {own.infinite} missed" if own.infinite else "")
+
+
+def _eval_metrics(summary: Summary) -> dict[str, float]:
+    """Return means as the model zoo has them: a name, a number."""
+    rows = {"mean": summary.all_classes, **summary.by_class}
+    return {
+        f"{name}_{metric}": round(figures[metric].interval.mean, 4)
+        for name, figures in rows.items()
+        for metric in _METRICS
+        if math.isfinite(figures[metric].interval.mean)
+    }
+
+
+def _details(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: str) -> dict[str, Any]:
+    rows = {MEAN_OF_CLASSES: summary.all_classes, **summary.by_class}
+    return {
+        "manifest": {"name": by.manifest.name, "sha256": by.manifest.sha256},
+        "part": by.part.name,
+        "cases": len(scores.rows),
+        "cases_left_out": len(scores.without_prediction),
+        "patients": len({row.patient for row in scores.rows}) if scores.knows_patients else None,
+        "confidence": CONFIDENCE,
+        "tolerance_mm": scores.tolerance_mm,
+        "intervals": {
+            name: {
+                metric: _interval(figures[metric]) for metric in _METRICS if figures[metric].interval.cases
+            }
+            for name, figures in rows.items()
+        },
+        "weights": [{**weights, "in_models": _shipped(by, weights)} for weights in weights_plain(by)],
+        "precision": list(by.precisions),
+        "warnings": list(by.warnings),
+        "segpipe": by.program["segpipe"],
+        "commit": by.program["commit"],
+        "date": by.program["made"][:10],
+        "command": command,
+    }
+
+
+def _interval(figure: Figure) -> dict[str, float | int]:
+    own = figure.interval
+    ends = {"low": round(own.low, 4), "high": round(own.high, 4)} if own.is_known else {}
+    return {"mean": round(own.mean, 4), **ends, "cases": own.cases, "infinite": own.infinite}
+
+
+def _below(path: Path, folder: Path) -> str:
+    """Return a path as it stands below a folder; its name alone where it lies elsewhere."""
+    absolute = path.resolve()
+    return (
+        absolute.relative_to(folder.resolve()).as_posix()
+        if absolute.is_relative_to(folder.resolve())
+        else path.name
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SegpipeError(f"{path}: cannot be read: {error}; restore it") from error

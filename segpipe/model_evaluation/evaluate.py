@@ -1,0 +1,284 @@
+"""A bundle on the cases of a manifest: predicted, scored against their references, told with what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segpipe.bundle.open import OpenBundle, open_bundle
+from segpipe.bundle.train_overlap import Seen
+from segpipe.dataset import (
+    Case,
+    ScoredPart,
+    dataset_dir_of,
+    examine_cases,
+    load_manifest,
+    scored_part,
+    with_groups,
+)
+from segpipe.dataset.manifest import Manifest
+from segpipe.errors import SegpipeError, shown
+from segpipe.evaluation.scoring import FolderScores, Pair, require_tolerance, score_pairs
+from segpipe.evaluation.summary import Summary, summarise, write_scores
+from segpipe.model_evaluation.card import card_command, write_card
+from segpipe.model_evaluation.description import EvaluatedBy, about_plain, told_of
+from segpipe.networks.weights import read_sidecar
+from segpipe.prediction.ledger import Ledger
+from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, require_places
+from segpipe.prediction.predict import predict_scans
+from segpipe.report import program, require_evaluation_writable, write_report
+from segpipe.volumes import Scan, volume_format
+
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What of a manifest is scored, and how.
+
+    Attributes:
+        split: fold, named split, test or train; see `segpipe.dataset.scored_part`.
+        part: of a named split, validation or test.
+        groups: class of the bundle -> the manifest's classes that it unites.
+        weights: files; default: the bundle's.
+        configs: configuration files of the bundle; default: inference.
+        overrides: id -> value of the configuration.
+        device: cpu, cuda or cuda:N; default: the configuration's.
+        precision: see `PredictOptions`.
+        checksums: compare files with the manifest's SHA-256.
+        tolerance_mm: of the surface Dice.
+        card: write the results into the bundle.
+        trust: run the bundle whatever `segpipe audit` finds.
+    """
+
+    split: str = "test"
+    part: str | None = None
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    weights: Sequence[Path] = ()
+    configs: Sequence[Path] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    precision: str = "auto"
+    checksums: bool = True
+    tolerance_mm: float = 1.0
+    card: bool = False
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        scores: of the cases.
+        summary: of the same.
+        warnings: what makes the figures mean less than they seem to.
+        card: files of the bundle that were written.
+    """
+
+    scores: FolderScores
+    summary: Summary
+    warnings: Sequence[str]
+    card: Sequence[Path]
+
+
+def evaluate(
+    bundle: Path,
+    manifest: str,
+    output: Path,
+    options: EvaluateOptions,
+    dataset_dir: Path | None = None,
+    watch: Callable[[Prediction, int, int], None] | None = None,
+    report: Callable[[str], None] | None = None,
+    predicting: AbstractContextManager[object] | None = None,
+) -> Evaluation:
+    """Segment cases of a manifest with a bundle and score them against their references.
+
+    Label maps go below `output/predictions`, from where a later call goes on; `metrics.csv`, `summary.json` and
+    `report.html` into `output`. A case that cannot be read, checked or segmented is in no figure,
+    and its reason is kept.
+
+    Args:
+        bundle: its folder.
+        manifest: name of a shipped one, or the path of a JSON file.
+        output: folder of the results.
+        options: what is scored, and how.
+        dataset_dir: where the manifest's files lie; default: where it says.
+        watch: see `segpipe.prediction.predict.predict`.
+        report: called with what the user should know before the end.
+        predicting: entered while scans are segmented.
+
+    Raises:
+        SegpipeError: no such bundle, manifest, part or weights; labels differ; the output cannot be written;
+            nothing could be scored; or a card is wanted of cases that the weights were trained on, or may have been.
+    """
+    require_tolerance(options.tolerance_mm)
+    how = PredictOptions(precision=options.precision, overlays=False)
+    how.check()
+    require_evaluation_writable(output)
+    described = with_groups(load_manifest(manifest), options.groups)
+    if described.target != "mask":
+        raise SegpipeError(
+            f"{described.name}: its cases have no label maps (target {described.target}) to score"
+        )
+    folder = dataset_dir_of(manifest, described, dataset_dir)
+    part = scored_part(described, options.split, options.part)
+    opened = open_bundle(
+        bundle,
+        weights=options.weights,
+        configs=options.configs,
+        overrides=options.overrides,
+        device=options.device,
+        trust=options.trust,
+    )
+    labelled, reasons = _labelled(described, part)
+    reports = examine_cases(labelled, folder, described, opened.labels, checksums=options.checksums)
+    reasons |= {
+        own.case: "; ".join(
+            f"{finding.file}: {finding.message}" for finding in own.findings if finding.severity == "error"
+        )
+        for own in reports
+        if any(finding.severity == "error" for finding in own.findings)
+    }
+    sound = [case for case in labelled if case.case not in reasons]
+    sidecars = {path: read_sidecar(path) for path in opened.weights}
+    pictures = {
+        own.case: own.facts.content_sha256 for own in reports if own.facts and own.case not in reasons
+    }
+    seen = Seen.by(sidecars, described, sound, pictures)
+    warnings = [*seen.warnings(), *_patient_warnings(sound)]
+    for warning in warnings:
+        if report is not None:
+            report(warning)
+    if options.card:
+        _require_held_out(seen)
+    with predicting or nullcontext():
+        predictions = _predictions(opened, sound, folder, output / PREDICTIONS, how, watch, report)
+    reasons |= _unpredicted(predictions)
+    pairs = [
+        Pair(case.case, case.patient or case.case, path, folder / str(case.label))
+        for case in sound
+        if case.case not in reasons and (path := predictions[case.case].label_map) is not None
+    ]
+    if not pairs:
+        raise SegpipeError(
+            f"{part.name} of {described.name}: none of {len(part.cases)} cases can be scored: {_first(reasons)}"
+        )
+    scores = score_pairs(
+        pairs,
+        opened.labels,
+        described.labels,
+        knows_patients=any(case.patient for case in sound),
+        reasons=dict(sorted(reasons.items())),
+        tolerance_mm=options.tolerance_mm,
+    )
+    warnings += scores.warnings
+    summary = summarise(scores)
+    ledger = Ledger(output / PREDICTIONS).entries
+    by = EvaluatedBy(
+        opened=opened,
+        sidecars=sidecars,
+        manifest=described,
+        part=part,
+        precisions=tuple(sorted({ledger[pair.case].precision for pair in pairs})),
+        warnings=warnings,
+        scan_warnings=_scan_warnings(opened, [predictions[pair.case] for pair in pairs]),
+        program=program(),
+    )
+    images = {case.case: folder / case.images[0] for case in sound}
+    title, told = told_of(by, scores)
+    write_report(scores, summary, output, images, told, title)
+    write_scores(scores, summary, output, about_plain(by))
+    written = []
+    if options.card:
+        written = write_card(by, scores, summary, card_command(by, manifest, options))
+    return Evaluation(scores, summary, warnings, written)
+
+
+def _labelled(manifest: Manifest, part: ScoredPart) -> tuple[list[Case], dict[str, str]]:
+    """Return the cases with a label map, and why the others are not scored."""
+    reasons = {case.case: "the manifest has no label map of it" for case in part.cases if case.label is None}
+    labelled = [case for case in part.cases if case.label is not None]
+    if not labelled:
+        raise SegpipeError(
+            f"{manifest.name}: none of the {len(part.cases)} cases of {part.name} has a label map to score against; "
+            "give another split"
+        )
+    several = [case for case in labelled if len(case.images) > 1]
+    if several:
+        raise SegpipeError(
+            f"{several[0].case}: has {len(several[0].images)} image files, one a channel; segpipe predict takes one "
+            "file a scan: merge the channels into one file"
+        )
+    return labelled, reasons
+
+
+def _patient_warnings(cases: Sequence[Case]) -> list[str]:
+    known = sum(case.patient is not None for case in cases)
+    if 0 < known < len(cases):
+        return [
+            f"Of {len(cases) - known} of {len(cases)} cases the patient is not known: each of them counts as a patient "
+            "of its own."
+        ]
+    return []
+
+
+def _require_held_out(seen: Seen) -> None:
+    """Refuse to write figures into a bundle that are not of cases held out."""
+    if seen.leaks:
+        raise SegpipeError(
+            f"--card: {seen.leaks}: such figures do not belong on a card; give a split that was held out, or "
+            "--weights of a training that held this one out"
+        )
+    if seen.unknown:
+        raise SegpipeError(
+            f"--card: which cases {shown(seen.unknown)} was trained on is not known, so these may be among them; give "
+            "weights with the sidecar that segpipe writes beside them"
+        )
+
+
+def _predictions(
+    opened: OpenBundle,
+    cases: Sequence[Case],
+    dataset_dir: Path,
+    folder: Path,
+    how: PredictOptions,
+    watch: Callable[[Prediction, int, int], None] | None,
+    report: Callable[[str], None] | None,
+) -> dict[str, Prediction]:
+    """Return what became of each case."""
+    scans = []
+    for case in cases:
+        path = dataset_dir / case.images[0]
+        scans.append(Scan(path, volume_format(path), case.case))
+    require_places(scans, folder, how)
+    cohort = Cohort(tuple(scans))
+    found = predict_scans(cohort, lambda: opened, folder, how, watch, report) if scans else []
+    return {prediction.case: prediction for prediction in found}
+
+
+def _scan_warnings(opened: OpenBundle, predictions: Sequence[Prediction]) -> dict[str, Sequence[str]] | None:
+    if opened.limits is None:
+        return None
+    return {own.case: own.warnings for own in predictions if own.warnings}
+
+
+def _unpredicted(predictions: Mapping[str, Prediction]) -> dict[str, str]:
+    """Return why cases have no label map of the network's own."""
+    reasons = {}
+    for case, prediction in predictions.items():
+        if prediction.outcome is Outcome.FAILED:
+            reasons[case] = prediction.reason
+        elif prediction.outcome is Outcome.KEPT:
+            reasons[case] = (
+                f"{prediction.label_map} was corrected by hand and is no longer the network's; remove it, or choose "
+                "another --output"
+            )
+    return reasons
+
+
+def _first(reasons: Mapping[str, str]) -> str:
+    return shown((f"{case}: {reason}" for case, reason in reasons.items()), "; ", most=3)

@@ -1,0 +1,395 @@
+"""The scans of a cohort, one after the other: read ahead, segmented, written behind."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+
+from segpipe.bundle.open import OpenBundle
+from segpipe.disk import disk_error
+from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.files import file_sha256
+from segpipe.inference.volumetry import ClassVolume, class_volumes
+from segpipe.pictures import grey_levels
+from segpipe.prediction.label_names import name_labels
+from segpipe.prediction.ledger import Entry, Ledger, State, publish, staged_files
+from segpipe.prediction.options import (
+    ENTROPY,
+    OVERLAYS,
+    PROBABILITIES,
+    Outcome,
+    Prediction,
+    PredictOptions,
+    failure_reason,
+    label_map_name,
+    require_text,
+    scan_header,
+    scan_place,
+    scan_sha256,
+    side_file,
+    stamps,
+)
+from segpipe.prediction.ownership import OtherScanError, ToDo, label_map_hashes, to_do, written_files
+from segpipe.prediction.segmenter import Segmentation, Segmenter
+from segpipe.prediction.side_files import array_on_disk, make_side_folders, write_overlay
+from segpipe.reference_ranges import Measures
+from segpipe.volumes import (
+    Grid,
+    Scan,
+    VolumeHeader,
+    left_out_beside,
+    read_header,
+    read_volume,
+    write_label_map,
+    write_volume,
+)
+
+_VOLUMES_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A scan that waits for the network."""
+
+    scan: Scan
+    scan_sha256: str
+    header: VolumeHeader
+    grid: Grid  # as it was read: in a foreign bundle a picture lies as MONAI lays it
+    grey: NDArray[np.uint8] | None  # for the picture
+    image: MetaTensor
+    measures: Measures | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Segmented:
+    """A scan whose files wait to be written."""
+
+    scan: Scan
+    scan_sha256: str
+    header: VolumeHeader
+    grey: NDArray[np.uint8] | None
+    segmentation: Segmentation
+    measures: Measures | None
+    staged: Path
+    seconds: float
+
+
+@dataclass
+class CohortRun:
+    """One call of `predict`: what all its scans share."""
+
+    bundle: OpenBundle
+    options: PredictOptions
+    folder: Path
+    staging: Path
+    ledger: Ledger
+    log: logging.Logger
+    tell: Callable[[str], None]
+    left_out: list[str] = field(default_factory=list)  # DICOM files beside slices
+    segmenter: Segmenter = field(init=False)
+    recipe: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.recipe = self.options.recipe(self.bundle)
+        before = [
+            entry for entry in self.ledger.entries.values() if entry.recipe == self.recipe and entry.precision
+        ]
+        precision = (
+            before[-1].precision if before and self.options.precision == "auto" else self.options.precision
+        )
+        self.segmenter = Segmenter(
+            self.bundle,
+            precision,
+            self.options.batch_size,
+            self.options.flips,
+            self.options.skip_empty,
+            self.tell,
+        )
+        self._volumes_written = 0.0
+        make_side_folders(self.folder, self.options)
+
+    def go(self, scans: Sequence[Scan]) -> Generator[Prediction]:
+        """Read ahead, segment, write behind; yield each scan's outcome once it is on disk."""
+        name_labels(self.folder, self.bundle.labels, self.ledger, scans, self.options)
+        self.ledger.write_volumes()
+        reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
+        writing: deque[tuple[Scan, Callable[[], Prediction]]] = deque()
+        readers = ThreadPoolExecutor(self.options.jobs, "read")
+        writer = ThreadPoolExecutor(1, "write")
+        waiting = iter(scans)
+        try:
+            while True:
+                while len(reading) <= self.options.jobs and (scan := next(waiting, None)) is not None:
+                    reading.append((scan, readers.submit(self._read, scan)))
+                if not reading:
+                    break
+                scan, future = reading.popleft()
+                outcome = self._attempt(scan, self._through_network, future)
+                if isinstance(outcome, Prediction):
+                    yield outcome
+                    continue
+                while writing:  # one label map waits at most
+                    yield self._attempt(*writing.popleft())
+                writing.append((scan, writer.submit(self._write, outcome).result))
+                del future, outcome  # with the image, and all that is written
+            while writing:
+                yield self._attempt(*writing.popleft())
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writer.shutdown(cancel_futures=True)
+            self.ledger.write_volumes()
+
+    def _attempt(self, scan: Scan, step: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what a step gives; where it fails, the failure as the scan's outcome."""
+        try:
+            return step(*arguments)
+        except Exception as error:  # one scan stops nothing, whatever it is
+            if disk_error(error) is not None:
+                raise
+            return self._failed(scan, error)
+
+    def _failed(self, scan: Scan, error: Exception) -> Prediction:
+        known = segpipe_cause(error)
+        reason = failure_reason(scan, error)
+        before = self.ledger.entries.get(scan.name)
+        if before is None:
+            before = Entry(scan.name, State.FAILED, scan_place(scan))
+        elif (self.folder / label_map_name(scan, self.options)).exists():
+            reason += " (the label map that lies there is not of this run)"
+        if not isinstance(known, OtherScanError):  # all else stays as it was: it says what lies there
+            self.ledger.append(
+                replace(before, state=State.FAILED, reason=reason, volumes=(), finished=_now())
+            )
+        if known:
+            self.log.error("%s: failed: %s", scan.name, reason)
+        else:
+            self.log.error("%s: failed", scan.name, exc_info=error)
+        return Prediction(scan.name, Outcome.FAILED, scan.path, None, reason=reason)
+
+    def _read(self, scan: Scan) -> _Prepared | Prediction:
+        """Read and prepare a scan, unless nothing is to be done with it."""
+        since = time.perf_counter()
+        require_text(scan)
+        found = stamps(scan)
+        before = self.ledger.entries.get(scan.name)
+        # a header that states terabytes is refused before they are hashed
+        header = scan_header(scan, self.bundle.takes, self.options) if before is None else None
+        sha256 = scan_sha256(scan)
+        todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
+        if before is not None and todo is ToDo.NOTHING:
+            outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
+            path = self.folder / label_map_name(scan, self.options)
+            return Prediction(
+                scan.name, outcome, scan.path, path, 0.0, before.reason, before.volumes, before.warnings
+            )
+        if before is not None and todo is ToDo.KEEP:
+            return self._keep(scan, before)
+        series_uid = self.options.series_uid if scan.path.is_dir() else None
+        header = header or scan_header(scan, self.bundle.takes, self.options)
+        for file in left_out_beside(header, series_uid):
+            self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
+            self.left_out.append(f"{scan.name}/{file.path.name}")
+        loaded = self.bundle.read(scan.path)
+        if stamps(scan) != found:
+            raise SegpipeError(f"{scan.path}: changed while it was read; run again")
+        # some of MONAI's transforms change what they are given
+        grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
+        grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
+        measures = None
+        if self.bundle.limits is None:
+            image = self.segmenter.prepare(loaded)
+        else:
+            image, measures = self.segmenter.prepared(loaded, grid)
+        return _Prepared(scan, sha256, header, grid, grey, image, measures, time.perf_counter() - since)
+
+    def _keep(self, scan: Scan, before: Entry) -> Prediction:
+        """Leave a label map that was corrected by hand, and measure it anew."""
+        name = label_map_name(scan, self.options)
+        path = self.folder / name
+        changed = read_volume(path)
+        header = read_header(scan.path, self.options.series_uid if scan.path.is_dir() else None)
+        if not changed.grid.matches(header.grid):
+            raise SegpipeError(
+                f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
+            )
+        try:
+            labels = self.bundle.labels.to_indices(changed.array)
+        except SegpipeError as error:
+            raise SegpipeError(f"{path}: was changed since segpipe wrote it: {error}") from error
+        volumes = class_volumes(labels, self.bundle.labels.names, header.grid.spacing_mm)
+        reason = "its label map was corrected by hand and stays; --overwrite replaces it"
+        kept = replace(
+            before,
+            state=State.KEPT,
+            reason=reason,
+            corrected=label_map_hashes(self.folder, name),
+            volumes=volumes,
+            warnings=None,
+            finished=_now(),
+        )
+        picture = side_file(OVERLAYS, scan)
+        if picture in written_files(self.folder, before):
+            self._redraw(kept, scan, header.grid, labels, picture)
+        else:
+            self.ledger.append(kept)
+        self.log.info("%s: %s", scan.name, reason)
+        return Prediction(scan.name, Outcome.KEPT, scan.path, path, 0.0, reason, volumes)
+
+    def _redraw(
+        self, kept: Entry, scan: Scan, grid: Grid, labels: NDArray[np.integer[Any]], picture: str
+    ) -> None:
+        """Show a correction in place of what the network had said; a crash leaves no picture rather than that one."""
+        staged = Path(tempfile.mkdtemp(dir=self.staging))
+        with _removed_on_failure(staged):
+            grey = grey_levels(self.bundle.read(scan.path).as_tensor()[0].numpy())
+            write_overlay(staged / picture, scan.name, grid, grey, labels, kept.volumes, self.bundle.labels)
+            files = staged_files(staged)
+            (self.folder / picture).unlink()
+            self.ledger.append(replace(kept, files={**kept.files, **files}))
+            publish(staged, self.folder, [picture], last=picture)
+        shutil.rmtree(staged, ignore_errors=True)
+
+    def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | _Segmented:
+        """Segment a scan that was read."""
+        prepared = future.result()
+        if isinstance(prepared, Prediction):
+            return prepared
+        since = time.perf_counter()
+        scan = prepared.scan
+        staged = Path(tempfile.mkdtemp(dir=self.staging))
+        with _removed_on_failure(staged):
+            probabilities = None
+            if self.options.probabilities:
+                shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
+                probabilities = array_on_disk(staged / side_file(PROBABILITIES, scan), shape)
+            segmentation = self.segmenter.segment(
+                prepared.image,
+                prepared.grid,
+                entropy=self.options.entropy,
+                probabilities=probabilities,
+                uncertainty=prepared.measures is not None,
+            )
+        if segmentation.skipped:
+            self.log.info(
+                "%s: %d of %d windows without tissue left out",
+                scan.name,
+                segmentation.skipped,
+                segmentation.windows,
+            )
+        seconds = prepared.seconds + time.perf_counter() - since
+        return _Segmented(
+            scan,
+            prepared.scan_sha256,
+            prepared.header,
+            prepared.grey,
+            segmentation,
+            prepared.measures,
+            staged,
+            seconds,
+        )
+
+    def _write(self, segmented: _Segmented) -> Prediction:
+        """Write all files of a scan aside, say in the ledger what they are, and give them their names."""
+        with _removed_on_failure(segmented.staged):
+            return self._written(segmented)
+
+    def _written(self, segmented: _Segmented) -> Prediction:
+        since = time.perf_counter()
+        scan, grid, staged = segmented.scan, segmented.header.grid, segmented.staged
+        segmentation, labels = segmented.segmentation, self.bundle.labels
+        name = label_map_name(scan, self.options)
+        stored = labels.to_values(segmentation.labels)
+        write_label_map(stored, grid, staged / name, source=segmented.header, labels=labels)
+        volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
+        if segmented.grey is not None:
+            picture = staged / side_file(OVERLAYS, scan)
+            write_overlay(picture, scan.name, grid, segmented.grey, segmentation.labels, volumes, labels)
+        if segmentation.entropy is not None:
+            write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
+        files = staged_files(staged)
+        before = self.ledger.entries.get(scan.name)
+        todo = to_do(scan, segmented.scan_sha256, self.folder, self.ledger, self.options, self.recipe)
+        if before is not None and todo is ToDo.KEEP:  # somebody corrected it while the network ran
+            shutil.rmtree(staged, ignore_errors=True)
+            return self._keep(scan, before)
+        seconds = segmented.seconds + time.perf_counter() - since
+        entry = Entry(
+            case=scan.name,
+            state=State.WRITING,
+            scan=scan_place(scan),
+            scan_sha256=segmented.scan_sha256,
+            recipe=self.recipe,
+            precision=self.segmenter.precision,
+            seconds=round(seconds, 3),
+            reason="" if segmentation.fallback is None else f"by MONAI's own chain: {segmentation.fallback}",
+            files=files,
+            replaced={} if before is None else written_files(self.folder, before),
+            volumes=volumes,
+            warnings=self._warnings(segmented, volumes),
+            finished=_now(),
+        )
+        self.ledger.append(entry)
+        publish(staged, self.folder, list(files), last=name)
+        self._remove_replaced(entry)
+        self.ledger.append(replace(entry, state=State.DONE, replaced={}, finished=_now()))
+        shutil.rmtree(staged, ignore_errors=True)
+        if time.monotonic() - self._volumes_written > _VOLUMES_EVERY_S:
+            self._volumes_written = time.monotonic()
+            self.ledger.write_volumes()
+        self.log.info("%s: done in %.1f s", scan.name, seconds)
+        for warning in entry.warnings or ():
+            self.log.warning("%s: %s", scan.name, warning)
+        return Prediction(
+            scan.name,
+            Outcome.DONE,
+            scan.path,
+            self.folder / name,
+            seconds,
+            entry.reason,
+            volumes,
+            entry.warnings,
+        )
+
+    def _warnings(self, segmented: _Segmented, volumes: Sequence[ClassVolume]) -> tuple[str, ...] | None:
+        limits, measures = self.bundle.limits, segmented.measures
+        if limits is None or measures is None:
+            return None
+        grid, found = segmented.header.grid, segmented.segmentation
+        by_slices = self.segmenter.by_slices(grid)
+        measures = measures.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
+        return tuple(limits.warnings(measures))
+
+    def _remove_replaced(self, entry: Entry) -> None:
+        """Remove what an earlier run wrote under other names, such as a label map in another format."""
+        for name, sha256 in entry.replaced.items():
+            path = self.folder / name
+            if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
+                path.unlink()
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,174 @@
+"""What segmenting a cohort would do, and what it would take, without doing it."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from segpipe.bundle.open import open_bundle
+from segpipe.errors import SegpipeError
+from segpipe.inference.streaming import CannotStreamError
+from segpipe.prediction.ledger import Ledger
+from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header, scan_sha256
+from segpipe.prediction.ownership import ToDo, to_do
+from segpipe.prediction.segmenter import Segmenter
+from segpipe.volumes import Scan, VolumeHeader
+
+_MOST_READ = 5  # scans that are read to know what others take
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What would be done with one scan.
+
+    Attributes:
+        case: its name.
+        scan: its path.
+        action: "segment", "skip" or "refuse".
+        reason: of skipping or refusing; empty for the others.
+        size: voxels along each axis; empty where it was not looked at.
+        seconds: that reading it and the network take; NaN where not known, as of MONAI's own chain, which is not timed.
+        peak_bytes: of the process while it is segmented.
+    """
+
+    case: str
+    scan: Path
+    action: str
+    reason: str = ""
+    size: tuple[int, ...] = ()
+    seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+def estimate(
+    scans: str | Path | Sequence[str | Path],
+    bundle: str | Path,
+    output: str | Path,
+    *,
+    weights: Sequence[str | Path] = (),
+    configs: Sequence[str | Path] = (),
+    overrides: Mapping[str, Any] | None = None,
+    device: torch.device | str | None = None,
+    options: PredictOptions | None = None,
+    trust: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> list[Estimate]:
+    """Say what `predict` would do with these arguments, writing nothing.
+
+    Headers are looked at. Of the volumes, and of the slices, up to five, the largest among them, are read and a window
+    of each timed; what others take is in proportion to the space that they fill. What only reading a scan shows is thus
+    known of these alone.
+
+    Args: as `predict`; `report` is called with which files are passed over.
+
+    Raises:
+        SegpipeError: as `predict`, before it begins.
+    """
+    options = options or PredictOptions()
+    options.check()
+    folder = Path(output)
+    cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    if cohort.passed_over and report is not None:
+        report(cohort.passed_over_note)
+    opened = open_bundle(
+        bundle,
+        weights=weights,
+        configs=configs,
+        overrides=overrides,
+        device=device,
+        series_uid=options.series_uid,
+        trust=trust,
+    )
+    ledger = Ledger(folder)
+    segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
+    settled = [Estimate(own.name, own.path, "refuse", own.reason) for own in cohort.refused]
+    waiting: list[tuple[Scan, VolumeHeader]] = []
+    for scan in cohort.scans:
+        try:
+            # a header that states terabytes is refused before they are hashed
+            header = scan_header(scan, opened.takes, options) if scan.name not in ledger.entries else None
+            if (
+                to_do(scan, scan_sha256(scan), folder, ledger, options, options.recipe(opened))
+                is not ToDo.SEGMENT
+            ):
+                settled.append(Estimate(scan.name, scan.path, "skip", "done before"))
+                continue
+            waiting.append((scan, header or scan_header(scan, opened.takes, options)))
+        except SegpipeError as error:
+            settled.append(Estimate(scan.name, scan.path, "refuse", str(error)))
+    return sorted(
+        [*settled, *_estimated(waiting, segmenter, 2), *_estimated(waiting, segmenter, 3)],
+        key=lambda row: row.case,
+    )
+
+
+@dataclass(frozen=True)
+class _Cost:
+    seconds: float
+    scan_bytes: int  # of the scan and of what is made of it
+
+
+def _estimated(
+    pairs: Sequence[tuple[Scan, VolumeHeader]], segmenter: Segmenter, spatial_dims: int
+) -> list[Estimate]:
+    """Estimate the slices, or the volumes, from some that are read, in proportion to the space that each fills."""
+    waiting = sorted(
+        (pair for pair in pairs if pair[1].grid.spatial_dims == spatial_dims),
+        key=lambda pair: _space(pair[1]),
+        reverse=True,
+    )
+    known: list[tuple[float, _Cost]] = []
+    refused: dict[str, str] = {}
+    for scan, header in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]:
+        try:
+            known.append((_space(header), _cost(scan, segmenter)))
+        except Exception as error:  # whatever it is, as in predict
+            refused[scan.name] = failure_reason(scan, error)
+    total = sum(space for space, _ in known)
+    seconds = sum(cost.seconds for _, cost in known) / total if known else math.nan
+    most = max((cost.scan_bytes / space for space, cost in known), default=0.0)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return [
+        Estimate(scan.name, scan.path, "refuse", refused[scan.name])
+        if scan.name in refused
+        else Estimate(
+            scan.name,
+            scan.path,
+            "segment",
+            size=header.grid.size,
+            seconds=seconds * _space(header),
+            peak_bytes=int(base + most * _space(header)),
+        )
+        for scan, header in waiting
+    ]
+
+
+def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
+    """Read one scan and time one window."""
+    bundle, since = segmenter.bundle, time.perf_counter()
+    loaded = bundle.read(scan.path)
+    scan_bytes = loaded.nbytes + 3 * loaded[0].numel()
+    voxels = loaded[0].numel()
+    image = segmenter.prepare(loaded)
+    scan_bytes += image.nbytes
+    reading = time.perf_counter() - since
+    try:
+        _, network, held = segmenter.cost(image)
+    except CannotStreamError:  # MONAI's chain holds scores of all classes twice, before and after inversion
+        scores = 4 * len(bundle.labels.names) * (image[0].numel() + voxels)
+        return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
+    return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead
+
+
+def _space(header: VolumeHeader) -> float:
+    """Return the mm3 (mm2 of a slice) that a scan fills."""
+    return float(np.prod(header.grid.size) * np.prod(header.grid.spacing_mm))

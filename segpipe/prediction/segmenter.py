@@ -1,0 +1,352 @@
+"""Scans through an open bundle: streamed in bounded memory where its chain allows, else through MONAI's own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain as concatenated
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SimpleInferer
+from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
+
+from segpipe.bundle.open import OpenBundle
+from segpipe.errors import SegpipeError
+from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
+from segpipe.inference.inverse_mapping import WayBack
+from segpipe.inference.precision import in_precision, measured_precision, seconds_of
+from segpipe.inference.restoring import RestoredPlane, restored_planes
+from segpipe.inference.streaming import (
+    Band,
+    CannotStreamError,
+    ScoreStream,
+    require_classes,
+    require_numbers,
+)
+from segpipe.labels import whole_numbers
+from segpipe.prediction.streamable import StreamPlan
+from segpipe.reference_ranges import Measures, Watched, image_measures, scan_measures
+from segpipe.transforms import CTIntensityd
+from segpipe.volumes import Grid
+
+_LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
+_MOST_SAMPLED = 10**6
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a bundle says of a scan, on the scan's own voxels.
+
+    Attributes:
+        labels: class indices `(x, y[, z])`.
+        entropy: of the classes' probabilities, divided by its largest value, 0 sure to 1 clueless, float32; None where
+            not asked for.
+        windows: that the network was to see; 0 in MONAI's own chain, which does not tell.
+        skipped: of these, those without tissue.
+        fallback: why the scan went through MONAI's own chain; None where it was streamed.
+        uncertainty: the mean entropy, 0 to 1, where the network finds something, on the voxels that it sees; None where
+            it finds nothing, or it was not asked for.
+    """
+
+    labels: NDArray[np.integer[Any]]
+    entropy: NDArray[np.float32] | None
+    windows: int
+    skipped: int
+    fallback: str | None = None
+    uncertainty: float | None = None
+
+
+class Segmenter:
+    """Segments one preprocessed scan after the other with an open bundle.
+
+    Args:
+        bundle: from `open_bundle`.
+        precision: see `segpipe.inference.choose_precision`; "auto" is the bundle's own, and where that is auto too, the
+            faster one of two on the first scan's window.
+        batch_size: windows at a time; None is the bundle's.
+        flips: axes of mirror images that are averaged too; None is the bundle's.
+        skip_empty: leave out windows in which no voxel rises above this share of the scan's intensities, from their
+            0.5th to their 99.5th percentile; None computes every window.
+        report: is told what is done otherwise than asked.
+
+    Attributes:
+        precision: as it was chosen; "auto" until the first scan.
+    """
+
+    def __init__(
+        self,
+        bundle: OpenBundle,
+        precision: str = "auto",
+        batch_size: int | None = None,
+        flips: Sequence[int] | None = None,
+        skip_empty: float | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.bundle = bundle
+        own = bundle.inferer
+        self.precision = precision
+        if isinstance(own, PrecisionInferer):
+            self.precision = own.precision if precision == "auto" else precision
+            own = own.inferer
+        self.flips = tuple(flips) if flips is not None else ()
+        if isinstance(own, FlipInferer):
+            self.flips = own.flips if flips is None else self.flips
+            own = own.inferer
+        self._inferer = own
+        self.batch_size = batch_size
+        self.skip_empty = skip_empty
+        self.report = report
+        self._reported: set[str] = set()
+        self._streams: dict[StreamPlan, ScoreStream] = {}
+        self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
+
+    def by_slices(self, grid: Grid) -> bool:
+        """Return whether the network gets the slices of a scan."""
+        return grid.spatial_dims == 2 or isinstance(self._inferer, SliceInferer)
+
+    def prepare(self, loaded: MetaTensor) -> MetaTensor:
+        """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.read` gives it."""
+        key = self.bundle.image_key
+        with self._lock:
+            return self.bundle.preprocessing({key: loaded})[key]
+
+    def prepared(self, loaded: MetaTensor, grid: Grid) -> tuple[MetaTensor, Measures]:
+        """Return a scan as the network gets it, with its measures.
+
+        Args:
+            loaded: `(C, x, y[, z])` as `bundle.read` gives it; transforms may change it.
+            grid: that it lies on.
+        """
+        by_slices, key, steps = self.by_slices(grid), self.bundle.image_key, self.bundle.preprocessing
+        scale = self._scaling_steps()
+        with self._lock:
+            scaled = steps({key: loaded}, end=scale)
+            voxels = scaled[key].as_tensor().numpy()
+            of_scan = scan_measures(voxels, grid, by_slices=by_slices, scaled=scale > 0)
+            image = steps(scaled, start=scale)[key]
+        own = image_measures(image.as_tensor(), by_slices=by_slices)
+        lying = aff2axcodes(image.affine) if image.ndim > _SLICE_DIMS else None
+        return image, replace(own, values=of_scan | own.values, axcodes=lying)
+
+    def _scaling_steps(self) -> int:
+        """Return how many steps bring CT of either kind to one scale; 0 where intensities stay as files have them."""
+        steps = self.bundle.preprocessing.transforms
+        places = [place for place, step in enumerate(steps, start=1) if isinstance(step, CTIntensityd)]
+        return max(places, default=0)
+
+    def segment(
+        self,
+        image: MetaTensor,
+        grid: Grid,
+        *,
+        entropy: bool = False,
+        probabilities: NDArray[np.float16] | None = None,
+        uncertainty: bool = False,
+    ) -> Segmentation:
+        """Segment a scan.
+
+        Args:
+            image: from `prepare`.
+            grid: of the scan, as it was read.
+            entropy: whether it is wanted.
+            probabilities: `(classes, x, y[, z])`, is filled in.
+            uncertainty: whether it is wanted.
+
+        Raises:
+            SegpipeError: scores that are no numbers, a chain that does not end with a label map on the scan's grid, or
+                probabilities are asked for and the chain is MONAI's.
+        """
+        wanted = entropy or probabilities is not None
+        watched = Watched() if uncertainty else None
+        with torch.inference_mode():
+            try:
+                plan = self._plan(image.ndim - 1)
+                way = WayBack.of(image, grid.size, grid.affine)
+                stream = self._stream(plan, image)
+                bands = stream.bands(_as_volume(image), self._tissue(image))
+                first = next(bands)  # the network may answer what cannot be streamed
+            except CannotStreamError as reason:
+                if wanted:
+                    raise SegpipeError(
+                        f"this bundle cannot produce probabilities and entropy: {reason}; leave out "
+                        "--probabilities and --entropy"
+                    ) from reason
+                return self._by_monai(image, grid, str(reason), watched)
+            scored: Iterable[Band] = concatenated([first], bands)
+            planes = restored_planes(
+                scored if watched is None else watched.bands(scored),
+                way,
+                softmax=plan.softmax,
+                probabilities=wanted,
+            )
+            if wanted and not plan.softmax:
+                planes = map(_activated, planes)
+            labels, entropies = _collected(
+                planes, grid.size, len(self.bundle.labels.names), entropy, probabilities
+            )
+            return Segmentation(
+                labels,
+                entropies,
+                stream.statistics.windows,
+                stream.statistics.skipped,
+                uncertainty=None if watched is None else watched.mean,
+            )
+
+    def cost(self, image: MetaTensor) -> tuple[int, float, int]:
+        """Return how many windows a prepared scan has, the seconds that they will take, and the bytes of scores held.
+
+        Raises:
+            CannotStreamError: the scan would go through MONAI's own chain.
+        """
+        plan, volume = self._plan(image.ndim - 1), _as_volume(image)
+        size = tuple(volume.shape[1:])
+        window = plan.window.fitted(size)
+        with torch.inference_mode():
+            stream = self._stream(plan, image)
+            example = torch.zeros(
+                (window.batch_size, len(volume), *window.roi_size), device=self.bundle.device
+            )
+            seconds = seconds_of(stream.predictor, example) / window.batch_size
+        windows = len(window.starts(window.padded_size(size)))
+        return windows, windows * seconds, stream.held_bytes(size)
+
+    def _plan(self, spatial_dims: int) -> StreamPlan:
+        return StreamPlan.of(self._inferer, self.bundle.postprocessing, spatial_dims, self.batch_size)
+
+    def _stream(self, plan: StreamPlan, image: MetaTensor) -> ScoreStream:
+        if self.precision == "auto":
+            size = plan.window.fitted(_as_volume(image).shape[1:]).roi_size
+            example = torch.zeros((1, image.shape[0], *size), device=self.bundle.device)
+            example = example.squeeze(-1) if plan.flat else example
+            self.precision = measured_precision(self.bundle.network, example)
+        if plan not in self._streams:
+            classes = len(self.bundle.labels.names)
+            self._streams[plan] = ScoreStream(
+                plan.window, self._predictor(plan.flat), classes, self.bundle.device, self.report
+            )
+        return self._streams[plan]
+
+    def _predictor(self, flat: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+        network = in_precision(self.bundle.network, self.precision)
+        mirrored = FlipInferer(SimpleInferer(), self.flips)
+
+        def scores(windows: torch.Tensor) -> torch.Tensor:
+            seen = windows.squeeze(-1) if flat else windows
+            answer: torch.Tensor = mirrored(seen, network)
+            return answer.unsqueeze(-1) if flat and isinstance(answer, torch.Tensor) else answer
+
+        return scores
+
+    def _tissue(self, image: MetaTensor) -> torch.Tensor | None:
+        if self.skip_empty is None:
+            return None
+        volume = _as_volume(image)
+        step = max(volume.numel() // _MOST_SAMPLED, 1)
+        low, high = np.percentile(volume.flatten()[::step].cpu().numpy(), (_LOW, _HIGH))
+        tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
+        return tissue
+
+    def _by_monai(
+        self, image: MetaTensor, grid: Grid, reason: str, watched: Watched | None = None
+    ) -> Segmentation:
+        if reason not in self._reported:
+            self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
+            self._reported.add(reason)
+        precise = PrecisionInferer(FlipInferer(self._inferer, self.flips), self.precision)
+        batch = image.to(self.bundle.device)[None]
+        scores = precise(batch, self.bundle.network)
+        _require_scores_of(batch, scores, len(self.bundle.labels.names))
+        if watched is not None and len(scores[0]) > 1:
+            watched.add(scores[0])
+        pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
+        key = self.bundle.pred_key
+        with self._lock:
+            pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
+        labels = _on_grid(pred, grid, len(self.bundle.labels.names))
+        return Segmentation(labels, None, 0, 0, reason, None if watched is None else watched.mean)
+
+
+def _as_volume(image: MetaTensor) -> torch.Tensor:
+    """Return an image as a plain float volume; a slice as one of a single plane."""
+    plain: torch.Tensor = image.as_tensor().float()
+    return plain[..., None] if plain.ndim == _SLICE_DIMS else plain
+
+
+_SLICE_DIMS = 3  # of a slice with its channels
+
+
+def _collected(
+    planes: Iterable[RestoredPlane],
+    size: Sequence[int],
+    classes: int,
+    entropy: bool,
+    probabilities: NDArray[np.float16] | None,
+) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32] | None]:
+    """Lay planes together; a slice is a volume of one plane until here."""
+    volume = (*size, *[1] * (3 - len(size)))
+    labels = np.zeros(volume, np.uint8 if classes < 255 else np.int16)
+    entropies = np.zeros(volume, np.float32) if entropy else None
+    scores = None if probabilities is None else probabilities.reshape((classes, *volume))
+    for plane in planes:
+        np.moveaxis(labels, plane.axis, 0)[plane.index] = plane.labels.cpu().numpy()
+        if plane.probabilities is None:
+            continue
+        if entropies is not None:
+            np.moveaxis(entropies, plane.axis, 0)[plane.index] = _entropy(plane.probabilities)
+        if scores is not None:
+            np.moveaxis(scores, plane.axis + 1, 0)[plane.index] = plane.probabilities.cpu().numpy()
+    return labels.reshape(size), None if entropies is None else entropies.reshape(size)
+
+
+def _activated(plane: RestoredPlane) -> RestoredPlane:
+    """Return a plane of interpolated scores with probabilities in their place; outside the image they stay 0."""
+    if plane.probabilities is None:
+        return plane
+    scores = plane.probabilities
+    return replace(plane, probabilities=scores.softmax(0) * scores.any(dim=0))
+
+
+def _entropy(probabilities: torch.Tensor) -> NDArray[np.float32]:
+    entropy = torch.special.entr(probabilities).sum(0) / np.log(len(probabilities))
+    share: NDArray[np.float32] = entropy.clamp(0, 1).cpu().numpy()
+    return share
+
+
+def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:
+    """Refuse scores of which MONAI's chain would make a label map that says something else, or nothing."""
+    if not isinstance(scores, torch.Tensor):
+        raise SegpipeError(
+            f"the bundle's inferer answers with a {type(scores).__name__}, must be with one tensor of scores; choose "
+            "one of its network's answers in an inferer of the bundle"
+        )
+    if scores.shape[2:] != images.shape[2:]:
+        raise SegpipeError(
+            f"the bundle's inferer answers an image of {tuple(images.shape[2:])} voxels with scores of "
+            f"{tuple(scores.shape[2:])}, which would be taken for the image's own voxels; resize them in the network"
+        )
+    require_classes(scores, classes)
+    require_numbers(scores)
+
+
+def _on_grid(pred: Any, grid: Grid, classes: int) -> NDArray[np.integer[Any]]:
+    """Return the label map that a chain ended with, having made sure that it is one and lies on the scan's grid."""
+    if not isinstance(pred, MetaTensor) or tuple(pred.shape) != (1, *grid.size):
+        raise SegpipeError(
+            f"the bundle's chain ends with {tuple(getattr(pred, 'shape', ()))} for a scan of {grid.size} voxels, must "
+            "be one label map on the scan's grid: it needs Invertd and AsDiscreted in its postprocessing"
+        )
+    differences = Grid.from_affine(grid.size, pred.affine.cpu().numpy()).differences(grid)
+    if differences:
+        raise SegpipeError(f"the bundle's chain leaves the scan's grid: {', '.join(differences)}")
+    values = whole_numbers(pred.cpu().numpy()[0])
+    if values.min() < 0 or values.max() >= classes:
+        raise SegpipeError(
+            f"the bundle's chain ends with classes {values.min():g} to {values.max():g}, its label table has 0 to "
+            f"{classes - 1}"
+        )
+    return values.astype(np.uint8 if classes < 255 else np.int16)

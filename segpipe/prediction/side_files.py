@@ -1,0 +1,79 @@
+"""What lies beside label maps: pictures of them, and arrays too large for memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from segpipe.errors import SegpipeError
+from segpipe.inference.volumetry import ClassVolume
+from segpipe.labels import LabelTable
+from segpipe.pictures.scan_picture import scan_picture
+from segpipe.prediction.options import SIDE_FOLDERS, PredictOptions
+from segpipe.volumes import IGNORED_MARK, Grid
+
+
+def make_side_folders(folder: Path, options: PredictOptions) -> None:
+    """Make the folders of what is asked for beside label maps, in which no scans are to be looked for.
+
+    Raises:
+        SegpipeError: a file stands where one would be.
+    """
+    for name, wanted in zip(
+        SIDE_FOLDERS, (options.overlays, options.entropy, options.probabilities), strict=True
+    ):
+        if wanted:
+            with suppress(FileExistsError):
+                (folder / name).mkdir()
+            if not (folder / name).is_dir():
+                raise SegpipeError(f"{folder / name}: a file stands where segpipe puts {name}; rename it")
+            (folder / name / IGNORED_MARK).touch()
+
+
+def array_on_disk(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
+    """Return an array that is a file, with its place on the disk: a full one would end the process later."""
+    path.parent.mkdir(parents=True)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def write_overlay(
+    path: Path,
+    name: str,
+    grid: Grid,
+    grey: NDArray[np.uint8],
+    labels: NDArray[np.integer[Any]],
+    volumes: Sequence[ClassVolume],
+    table: LabelTable,
+) -> None:
+    """Draw a scan with its label map.
+
+    Args:
+        path: of the PNG.
+        name: of the scan.
+        grid: of the scan.
+        grey: the scan's first channel, `(x, y[, z])`.
+        labels: class indices `(x, y[, z])`.
+        volumes: of the same.
+        table: the classes.
+    """
+    legend = [
+        (
+            volume.label,
+            f"{volume.voxels} px" if volume.millilitres is None else f"{volume.millilitres:.3g} ml",
+        )
+        for volume in volumes
+    ]
+    picture = scan_picture(grey, labels, grid.affine, name, legend, table.colors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)

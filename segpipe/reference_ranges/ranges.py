@@ -1,0 +1,189 @@
+"""What the training cases were, as ranges; and what of a scan lies outside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError
+from segpipe.files import json_sha256, read_json, write_json
+from segpipe.reference_ranges.coarse_images import compared, require_picture
+from segpipe.reference_ranges.mahalanobis import Together
+from segpipe.reference_ranges.measure_kinds import FACING, FAMILIES, FOUND, Family, require_measure
+from segpipe.reference_ranges.measures import Measures
+
+LIMITS_SUFFIX = ".limits.json"
+FEWEST_CASES = 5
+_VERSION = 1
+_FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
+_FEWEST_TO_TELL = 20  # fewer lie one way by chance
+_SHOWN = 200  # characters of a reason, which may quote the file
+_FEW = 10  # with so many cases the margin is twice as wide
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Ranges of the training cases of some weights.
+
+    Attributes:
+        ranges: measure -> its lowest and its highest value in the training cases.
+        picture: `(C, 12, 12)` or `(C, 6, 6, 6)`, the mean of their pictures.
+        together: where they lie, all measures taken together.
+        cases: how many there were.
+        weights_sha256: of the weights files whose answers were measured.
+        about: how they were made, in plain types.
+    """
+
+    ranges: Mapping[str, tuple[float, float]]
+    picture: NDArray[np.float32]
+    together: Together
+    cases: int
+    weights_sha256: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, measured: Sequence[Measures], weights_sha256: Sequence[str], about: Mapping[str, Any]
+    ) -> Limits:
+        """Take the ranges of cases.
+
+        Args:
+            measured: one a training case.
+            weights_sha256: of the weights files.
+            about: how they were made.
+
+        Raises:
+            SegpipeError: there are fewer than five cases.
+        """
+        if len(measured) < FEWEST_CASES:
+            raise SegpipeError(
+                f"limits: {len(measured)} training cases; fewer than {FEWEST_CASES} say nothing of what is usual"
+            )
+        means = np.stack([own.pictures.mean(axis=0) for own in measured])
+        picture: NDArray[np.float32] = means.mean(axis=0)
+        complete = [
+            own.values | compared(own.pictures, picture - mean / len(means))  # with the others, not itself
+            for own, mean in zip(measured, means, strict=True)
+        ]
+        names = dict.fromkeys(name for values in complete for name in values)
+        ranges = {}
+        for name in names:
+            own = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
+            if name.startswith(FACING):
+                own = own if _tells_which_way(own) else []
+            if own:
+                ranges[name] = (min(own), max(own))
+        together = Together.of(measured)
+        return cls(ranges, picture, together, len(measured), tuple(weights_sha256), dict(about))
+
+    def warnings(self, measured: Measures) -> list[str]:
+        """Say what of a scan lies outside; what lies farthest out comes first."""
+        if measured.pictures.shape[1:] != self.picture.shape:
+            return ["it has other dimensions or channels than the training cases"]
+        values = measured.values | compared(measured.pictures, self.picture)
+        if not values.get(FOUND, 1.0) and FOUND in self.ranges and self.ranges[FOUND][0] > 0:
+            values = {name: value for name, value in values.items() if not _of_result(name)}
+            first = ["nothing was found; in every training case something was"]
+        else:
+            first = []
+        found = []
+        for name, value in values.items():
+            if name not in self.ranges or name == FOUND or not math.isfinite(value):
+                continue
+            key, _, of = name.partition("/")
+            lowest, highest = self.ranges[name]
+            far = self._beyond(FAMILIES[key], value, lowest, highest)
+            if far > 0:
+                found.append((far, FAMILIES[key].told(of, value, lowest, highest)))
+        ordered = first + [text for _, text in sorted(found, key=lambda pair: -pair[0])]
+        distance = self.together.distance(measured)
+        if ordered or distance <= self.together.usual:
+            return ordered
+        return [
+            f"each measure is like the training cases', but not all taken together: they lie {distance:.3g} off; up to "
+            f"{self.together.usual:.3g} is usual"
+        ]
+
+    def _beyond(self, family: Family, value: float, lowest: float, highest: float) -> float:
+        """Return how far a value lies outside, in widths of the margin; 0 or less within."""
+        low, high, own = (family.scale(number) for number in (lowest, highest, value))
+        margin = max((high - low) * family.margin * (1 + _FEW / self.cases), family.slack)
+        low = min(low, family.enough)
+        below = (low - own) / margin - 1 if family.low else -1.0
+        above = (own - high) / margin - 1 if family.high else -1.0
+        return max(below, above)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that warnings depend on."""
+        return json_sha256({**self._plain(), "about": None})
+
+    def write(self, path: Path) -> None:
+        """Write them, whole or not at all."""
+        write_json(path, self._plain())
+
+    def _plain(self) -> dict[str, Any]:
+        return {
+            "version": _VERSION,
+            "cases": self.cases,
+            "weights_sha256": list(self.weights_sha256),
+            "about": dict(self.about),
+            "ranges": {name: [float(f"{end:.6g}") for end in ends] for name, ends in self.ranges.items()},
+            "picture": np.round(self.picture.astype(float), 4).tolist(),
+            "together": self.together.plain(),
+        }
+
+    @classmethod
+    def read(cls, path: Path) -> Limits:
+        """Read them.
+
+        Raises:
+            SegpipeError: the file cannot be read, or is none of ours.
+        """
+        content = read_json(path, "limits")
+        try:
+            if content["version"] != _VERSION:
+                raise ValueError(f"version {content['version']}, must be {_VERSION}")
+            ranges = {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
+            for name, (low, high) in ranges.items():
+                require_measure(name)
+                if not -math.inf < low <= high < math.inf:
+                    raise ValueError(f"{name} is from {low:g} to {high:g}")
+            with np.errstate(over="ignore"):  # an infinite value is refused
+                picture = require_picture(np.asarray(content["picture"], np.float32))
+            if not isinstance(content["cases"], int) or content["cases"] < FEWEST_CASES:
+                raise ValueError(f"it is of {content['cases']} cases")
+            return cls(
+                ranges,
+                picture,
+                Together.of_plain(content["together"], picture.shape),
+                content["cases"],
+                tuple(map(str, content["weights_sha256"])),
+                dict(content["about"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SegpipeError(
+                f"{path}: is no file of limits ({str(error)[:_SHOWN]}); write it anew with `segpipe limits`"
+            ) from None
+
+
+def limits_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
+    """Return where the limits of weights lie: beside them; of an ensemble beside its first, named by all."""
+    if len(weights) == 1:
+        return weights[0].with_suffix(LIMITS_SUFFIX)
+    return weights[0].with_name(f"ensemble-{json_sha256(list(weights_sha256))[:8]}{LIMITS_SUFFIX}")
+
+
+def _tells_which_way(more: Sequence[float]) -> bool:
+    """Return whether nearly all training cases are more like the others as they lie than otherwise."""
+    return len(more) >= _FEWEST_TO_TELL and float(np.percentile(more, _FEW_OTHERWISE)) > 0
+
+
+def _of_result(name: str) -> bool:
+    return name.partition("/")[0] in (FOUND, "volume", "area", "pieces", "uncertainty", "centre")

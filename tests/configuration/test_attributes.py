@@ -1,0 +1,91 @@
+"""attribute_findings: what expressions ask of components, without making one."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from segpipe.configuration.attributes import attribute_findings
+from segpipe.configuration.components import Targets
+
+
+class Base:
+    size: int
+
+    def __init__(self):
+        self.provenance = {}
+
+
+class Derived(Base):
+    def run(self):
+        return self.provenance
+
+
+class Open:
+    def __getattr__(self, name):
+        return name
+
+
+@dataclass
+class Row:
+    value: int
+
+
+def made() -> Derived:
+    return Derived()
+
+
+def untold():
+    return Derived()
+
+
+def misled() -> "Nowhere":  # noqa: F821
+    return Derived()
+
+
+class Known(Targets):
+    """Finds what stands here, whatever the module is called while it is tested."""
+
+    def find(self, target):
+        return globals()[target]
+
+
+def found(expression, **component):
+    settings = {"own": component, "asked": expression}
+    return [str(finding) for finding in attribute_findings(settings, Known())]
+
+
+@pytest.mark.parametrize("target", ["Derived", "made"])
+def test_what_a_component_has_not_is_told_with_what_is_near(target):
+    assert found("$@own.provenence", _target_=target) == [
+        "asked asks @own, a Derived, for provenence, which it has not; did you mean provenance?"
+    ]
+    assert found("$[@own.rum() for _ in '12']", _target_=target) == [
+        "asked asks @own, a Derived, for rum, which it has not; did you mean run?"
+    ]
+
+
+@pytest.mark.parametrize("name", ["run", "provenance", "size", "__class__"])
+def test_what_it_has_is_not(name):
+    """Methods, what is set in a method, and what is only declared."""
+    assert found(f"$@own.{name}", _target_="Derived") == []
+
+
+@pytest.mark.parametrize("target", ["Open", "untold", "misled"])
+def test_of_what_nothing_tells_nothing_is_said(target):
+    assert found("$@own.anything", _target_=target) == []
+
+
+def test_a_function_that_is_not_called_is_no_instance():
+    assert found("$@own.keywords", _target_="made", _mode_="partial") == []
+
+
+def test_fields_are_attributes():
+    assert found("$@own.value + @own.valu", _target_="Row") == [
+        "asked asks @own, a Row, for valu, which it has not; did you mean value?"
+    ]
+
+
+def test_other_ids_and_broken_expressions_are_left_to_others():
+    assert found("$@nothing.here", _target_="Row") == []
+    assert found("$@own.valu +", _target_="Row") == []
+    assert found("@own.valu", _target_="Row") == []

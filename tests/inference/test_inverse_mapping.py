@@ -1,0 +1,206 @@
+"""Bands of scores brought back to a scan's voxels, against MONAI's Invertd on the same scores."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.data import MetaTensor
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    CropForegroundd,
+    DivisiblePadd,
+    Flipd,
+    Invertd,
+    NormalizeIntensityd,
+    Orientationd,
+    Spacingd,
+    SpatialPadd,
+)
+
+from segpipe.inference.inverse_mapping import WayBack
+from segpipe.inference.restoring import arg_max, restored_planes
+from segpipe.inference.streaming import Band, CannotStreamError
+
+KEY = "image"
+TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
+OBLIQUE = np.array([[1.2, -0.5, 0, 3], [0.6, 1.0, 0, 1], [0, 0, -2.2, -4], [0, 0, 0, 1]])
+
+
+def scan(size, affine):
+    voxels = torch.rand(1, *size, generator=torch.Generator().manual_seed(2)) + 0.1
+    return MetaTensor(voxels, affine=torch.as_tensor(affine))
+
+
+def smooth_scores(size, classes=4):
+    """Scores in blobs of a few voxels, as a network gives them."""
+    coarse = torch.randn(
+        1, classes, *[max(n // 4, 1) for n in size], generator=torch.Generator().manual_seed(3)
+    )
+    return 3 * torch.nn.functional.interpolate(coarse, size=size, mode="trilinear")[0]
+
+
+def bands(scores, axis, depth):
+    moved = scores.movedim(axis + 1, 0)
+    for first in range(0, len(moved), depth):
+        yield Band(axis, first, moved[first : first + depth].clone())
+
+
+def by_monai(chain, image, scores, softmax=True):
+    """Return probabilities on the scan's grid, as Invertd gives them."""
+    pred = MetaTensor(scores.softmax(0) if softmax else scores, meta=image.meta)
+    record = {KEY: image, "pred": pred}
+    return Invertd("pred", chain, KEY, nearest_interp=False)(record)["pred"]
+
+
+def restored(image, scores, original, axis, depth, **kwargs):
+    way = WayBack.of(image, original.shape[1:], np.asarray(original.affine))
+    labels = torch.full(original.shape[1:], -1, dtype=torch.int64)
+    probabilities = torch.full((len(scores), *original.shape[1:]), torch.nan)
+    for plane in restored_planes(bands(scores, axis, depth), way, **kwargs):
+        labels.movedim(plane.axis, 0)[plane.index] = plane.labels.long()
+        if plane.probabilities is not None:
+            probabilities.movedim(plane.axis + 1, 0)[plane.index] = plane.probabilities
+    return labels, probabilities
+
+
+CHAINS = {
+    "nothing to undo": [DivisiblePadd(KEY, 1), NormalizeIntensityd(KEY)],
+    "orientation": [Orientationd(KEY, "RAS", labels=None)],
+    "spacing": [Spacingd(KEY, (1.1, 0.9, 1.3), dtype=torch.float32)],
+    "spacing of zeros": [Spacingd(KEY, (0.8, 1.0, 1.0), padding_mode="zeros")],
+    "all": [
+        Orientationd(KEY, "PLS", labels=None),
+        Spacingd(KEY, (1.0, 1.0, 1.0), dtype=torch.float32),
+        SpatialPadd(KEY, (30, 30, 30)),
+        NormalizeIntensityd(KEY),
+        CenterSpatialCropd(KEY, (24, 20, 12)),
+        DivisiblePadd(KEY, 8),
+    ],
+    "crop before spacing": [
+        CropForegroundd(KEY, source_key=KEY, select_fn=lambda x: x > 1.05, allow_smaller=True),
+        Spacingd(KEY, (1.5, 1.5, 1.5)),
+        Orientationd(KEY, "LPI", labels=None),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("affine", [np.eye(4), TURNED, OBLIQUE], ids=["straight", "turned", "oblique"])
+@given(size=st.tuples(*[st.integers(3, 25)] * 3), axis=st.integers(0, 2), depth=st.integers(1, 30))
+@settings(max_examples=8, deadline=None)
+def test_labels_and_probabilities_are_those_of_monai(name, affine, size, axis, depth):
+    original, chain = scan(size, affine), Compose(CHAINS[name])
+    image = chain({KEY: original})[KEY]
+    scores = smooth_scores(image.shape[1:])
+
+    expected = by_monai(chain, image, scores)
+    labels, _ = restored(image, scores, original, axis, depth)
+    dense, probabilities = restored(image, scores, original, axis, depth, probabilities=True)
+
+    np.testing.assert_allclose(probabilities, expected.as_tensor(), atol=2e-5)
+    top = expected.as_tensor().topk(2, dim=0).values
+    clear = (top[0] - top[1] > 1e-4) | (top[0] == 0)
+    assert torch.equal(labels[clear], expected.as_tensor().argmax(0)[clear])
+    assert torch.equal(dense[clear], labels[clear])
+
+
+def test_planes_that_the_image_does_not_reach_are_background():
+    """The crop has kept none of the scan's first and last planes along the axis of the bands."""
+    original, chain = scan((15, 3, 3), TURNED), Compose(CHAINS["all"])
+    image = chain({KEY: original})[KEY]
+    scores = smooth_scores(image.shape[1:])
+
+    labels, probabilities = restored(image, scores, original, 0, 1, probabilities=True)
+
+    expected = by_monai(chain, image, scores)
+    np.testing.assert_allclose(probabilities, expected.as_tensor(), atol=2e-5)
+    assert (probabilities.sum(dim=0) == 0).any()
+    assert labels[probabilities.sum(dim=0) == 0].eq(0).all()
+
+
+def test_noise_at_every_voxel_is_interpolated_all_the_same():
+    """Where nothing agrees with its neighbours the short cut is none."""
+    original, chain = scan((20, 20, 20), np.eye(4)), Compose(CHAINS["spacing"])
+    image = chain({KEY: original})[KEY]
+    scores = 5 * torch.randn(3, *image.shape[1:], generator=torch.Generator().manual_seed(0))
+
+    expected = by_monai(chain, image, scores).as_tensor()
+    labels, _ = restored(image, scores, original, 2, 4)
+
+    assert (labels == expected.argmax(0)).float().mean() > 0.9999
+
+
+def test_scores_are_interpolated_as_they_are_without_softmax():
+    original, chain = scan((20, 20, 20), np.eye(4)), Compose(CHAINS["spacing"])
+    image = chain({KEY: original})[KEY]
+    scores = smooth_scores(image.shape[1:])
+
+    _, interpolated = restored(image, scores, original, 0, 4, softmax=False, probabilities=True)
+
+    np.testing.assert_allclose(
+        interpolated, by_monai(chain, image, scores, softmax=False).as_tensor(), atol=2e-4
+    )
+
+
+def test_a_slice_is_a_volume_of_one_plane():
+    original = MetaTensor(torch.rand(1, 20, 30), affine=torch.eye(4, dtype=torch.float64))
+    chain = Compose([SpatialPadd(KEY, (32, 32)), CenterSpatialCropd(KEY, (32, 20))])
+    image = chain({KEY: original})[KEY]
+    scores = smooth_scores((*image.shape[1:], 1))
+
+    way = WayBack.of(image, (20, 30), np.eye(4))
+    (plane,) = restored_planes(bands(scores, 2, 1), way)
+
+    expected = by_monai(chain, image, scores[..., 0]).as_tensor().argmax(0)
+    assert torch.equal(plane.labels.long(), expected)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ([Flipd(KEY, 0)], "Flip"),
+        ([Spacingd(KEY, (2, 2, 2)), Spacingd(KEY, (1.3, 1.3, 1.3))], "twice"),
+        ([Spacingd(KEY, (2, 2, 2), mode="nearest")], "nearest"),
+        ([Spacingd(KEY, (2, 2, 2), mode=3)], "with 3"),
+        ([Spacingd(KEY, (2, 2, 2), align_corners=True)], "align_corners True"),
+    ],
+)
+def test_what_it_cannot_undo_is_left_to_monai(steps, reason):
+    original = scan((12, 12, 12), np.eye(4))
+    image = Compose(steps)({KEY: original})[KEY]
+
+    with pytest.raises(CannotStreamError, match=reason):
+        WayBack.of(image, (12, 12, 12), np.eye(4))
+
+
+def test_a_grid_that_changed_without_a_trace_is_noticed():
+    original = scan((12, 12, 12), np.eye(4))
+
+    with pytest.raises(CannotStreamError, match="do not lead back"):
+        WayBack.of(MetaTensor(original.as_tensor()[:, 1:], affine=original.affine), (12, 12, 12), np.eye(4))
+    with pytest.raises(CannotStreamError, match="do not lead back"):
+        WayBack.of(original, (12, 12, 12), TURNED)
+
+
+def test_planes_come_once_each_whichever_way_the_scan_lies():
+    original, chain = scan((9, 14, 11), TURNED), Compose(CHAINS["all"])
+    image = chain({KEY: original})[KEY]
+    way = WayBack.of(image, original.shape[1:], np.asarray(original.affine))
+
+    planes = list(restored_planes(bands(smooth_scores(image.shape[1:]), 1, 5), way))
+
+    assert sorted(plane.index for plane in planes) == list(range(original.shape[1 + planes[0].axis]))
+    assert {plane.axis for plane in planes} == {planes[0].axis}
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7, 300])
+def test_arg_max_is_that_of_torch(classes):
+    scores = torch.randn(5, classes, 4, 3, generator=torch.Generator().manual_seed(0))
+
+    assert torch.equal(arg_max(scores, dim=1).long(), scores.argmax(1))
+
+
+def test_of_equal_scores_the_first_class_wins():
+    assert arg_max(torch.ones(4, 2), dim=0).tolist() == [0, 0]

@@ -1,0 +1,280 @@
+"""Training cases measured, and scans held against them: through the tiny bundle, from files to files."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from tiny_bundle import SIZE, noise, write_bundle, write_scan, write_weights
+from typer.testing import CliRunner
+
+import segpipe
+from segpipe.cli import app
+from segpipe.dataset import Case, Manifest, examine_cases, write_manifest
+from segpipe.errors import SegpipeError
+from segpipe.files import read_json
+from segpipe.model_evaluation.evaluate import EvaluateOptions, evaluate
+from segpipe.prediction.measured_ranges import write_limits
+from segpipe.prediction.options import PredictOptions
+from segpipe.volumes import Grid, write_label_map, write_volume
+
+CASES = 6
+LABELS = {0: "background", 1: "anterior", 2: "posterior"}
+MANIFEST = Manifest("noise", ("MRI",), LABELS, (Case("a", ("a.nii.gz",)),))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Return a folder of six cases of noise with their manifest."""
+    folder = tmp_path_factory.mktemp("data")
+    labels = np.zeros(SIZE, np.uint8)
+    labels[4:8, 4:8, 4:8], labels[8:10, 4:8, 4:8] = 1, 2
+    cases = []
+    for number in range(CASES):
+        name = f"case_{number}"
+        write_scan(folder / f"{name}.nii.gz", number)
+        write_label_map(labels, Grid.from_affine(SIZE, np.eye(4)), folder / f"{name}_seg.nii.gz")
+        cases.append(Case(name, (f"{name}.nii.gz",), f"{name}_seg.nii.gz"))
+    write_manifest(Manifest("noise", ("MRI",), LABELS, tuple(cases)), folder / "dataset.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Return a bundle with limits."""
+    bundle = write_bundle(tmp_path_factory.mktemp("bundles") / "whole")
+    write_limits(bundle, data / "dataset.json", data)
+    return bundle
+
+
+@pytest.fixture
+def scans(data, tmp_path):
+    """Return two scans: one like the training cases, one that is smooth, and of other spacing and intensities."""
+    folder = tmp_path / "scans"
+    write_scan(folder / "good.nii.gz", 100)
+    ramp = np.linspace(-5000, 9000, np.prod(SIZE)).reshape(SIZE).astype(np.float32)
+    write_volume(ramp, Grid.from_affine(SIZE, np.diag([2.5, 1, 1, 1])), folder / "odd.nii.gz")
+    return folder
+
+
+def predicted(scans, bundle, out, **options):
+    found = segpipe.predict(scans, bundle, out, options=PredictOptions(overlays=False, **options))
+    return {prediction.case: prediction for prediction in found}
+
+
+def test_limits_say_what_the_training_cases_were(whole, data):
+    content = read_json(whole / "models" / "model.limits.json")
+
+    assert content["cases"] == CASES
+    assert content["ranges"]["spacing/x"] == [1, 1]
+    assert content["ranges"]["extent/z"] == [SIZE[2], SIZE[2]]
+    assert content["about"]["manifest"]["name"] == "noise"
+    medians = [np.median(noise(seed=number)) for number in range(CASES)]
+    assert content["ranges"]["intensity/median"] == pytest.approx([min(medians), max(medians)])
+
+
+def test_a_scan_unlike_the_training_cases_is_warned_of(whole, scans, tmp_path):
+    found = predicted(scans, whole, tmp_path / "out")
+
+    assert found["good"].warnings == ()
+    assert any("voxel spacing along x is 2.5 mm; training cases: 1 mm" in w for w in found["odd"].warnings)
+    assert any(w.startswith("roughness along") for w in found["odd"].warnings)
+
+
+def test_warnings_stand_in_the_table_and_the_ledger(whole, scans, tmp_path):
+    found = predicted(scans, whole, tmp_path / "out")
+
+    with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
+        told = {row["case"]: row["warnings"] for row in csv.DictReader(file)}
+    assert told == {"good": "", "odd": "; ".join(found["odd"].warnings)}
+    lines = map(json.loads, (tmp_path / "out" / "predictions.jsonl").read_text().splitlines())
+    assert {line["case"]: tuple(line["warnings"]) for line in lines} == {
+        case: prediction.warnings for case, prediction in found.items()
+    }
+    assert "odd: voxel spacing" in (tmp_path / "out" / "predict.log").read_text()
+
+
+def test_what_was_done_keeps_its_warnings(whole, scans, tmp_path):
+    first = predicted(scans, whole, tmp_path / "out")
+    again = predicted(scans, whole, tmp_path / "out")
+
+    assert [prediction.outcome for prediction in again.values()] == ["skipped", "skipped"]
+    assert again["odd"].warnings == first["odd"].warnings
+
+
+def test_label_maps_do_not_depend_on_limits(whole, scans, tmp_path):
+    bare = write_bundle(tmp_path / "bare")
+
+    for bundle in (whole, bare):
+        predicted(scans, bundle, tmp_path / bundle.name)
+
+    for name in ("good.nii.gz", "odd.nii.gz"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "bare" / name).read_bytes()
+
+
+def test_without_limits_it_is_said_that_nothing_was_compared(scans, data, tmp_path):
+    """And once there are limits the same scans are done again, since what was known of them was less."""
+    bundle = write_bundle(tmp_path / "bare")
+    before = predicted(scans, bundle, tmp_path / "out")
+    told = (tmp_path / "out" / "volumes.csv").read_text()
+    write_limits(bundle, data / "dataset.json", data)
+    after = predicted(scans, bundle, tmp_path / "out")
+
+    assert {prediction.warnings for prediction in before.values()} == {None}
+    assert told.count("not compared with the training cases") == 4
+    assert [prediction.outcome for prediction in after.values()] == ["done", "done"]
+    assert after["odd"].warnings
+
+
+def test_a_chain_of_monais_own_is_watched_too(data, scans, tmp_path):
+    """A sliding window that is not segpipe's to stream: its scores are seen all the same."""
+    window = {
+        "_target_": "monai.inferers.SlidingWindowInfererAdapt",
+        "roi_size": "@window_size",
+        "overlap": "@overlap",
+    }
+    bundle = write_bundle(
+        tmp_path / "bundle",
+        inferer={
+            "_target_": "segpipe.inference.PrecisionInferer",
+            "inferer": window,
+            "precision": "@precision",
+        },
+    )
+    write_limits(bundle, data / "dataset.json", data)
+
+    found = predicted(scans, bundle, tmp_path / "out")
+
+    assert "by MONAI's own chain" in found["good"].reason
+    ranges = read_json(bundle / "models" / "model.limits.json")["ranges"]
+    assert 0 < ranges["uncertainty"][0] <= ranges["uncertainty"][1] <= 1
+    assert found["good"].warnings == ()
+    assert found["odd"].warnings
+
+
+def test_limits_of_other_weights_are_refused(whole, scans, tmp_path):
+    bundle = write_bundle(tmp_path / "other", seed=1)
+    (bundle / "models" / "model.limits.json").write_bytes(
+        (whole / "models" / "model.limits.json").read_bytes()
+    )
+
+    with pytest.raises(SegpipeError, match=r"was made with other weights than .*model.pt; write it anew"):
+        predicted(scans, bundle, tmp_path / "out")
+
+
+def test_stale_limits_are_no_obstacle_to_new_ones(whole, data, tmp_path):
+    bundle = write_bundle(tmp_path / "other", seed=1)
+    stale = bundle / "models" / "model.limits.json"
+    stale.write_bytes((whole / "models" / "model.limits.json").read_bytes())
+
+    assert write_limits(bundle, data / "dataset.json", data) == stale
+    assert read_json(stale) != read_json(whole / "models" / "model.limits.json")
+
+
+def test_an_ensemble_has_limits_of_its_own(whole, data, scans, tmp_path):
+    bundle = write_bundle(tmp_path / "both")
+    weights = [
+        bundle / "models" / "model.pt",
+        write_weights(bundle, bundle / "models" / "second.pt", seed=2),
+    ]
+    path = write_limits(bundle, data / "dataset.json", data, weights=weights)
+
+    found = segpipe.predict(
+        scans, bundle, tmp_path / "out", weights=weights, options=PredictOptions(overlays=False)
+    )
+
+    assert path.name.startswith("ensemble-")
+    assert not (bundle / "models" / "model.limits.json").exists()
+    assert all(prediction.warnings is not None for prediction in found)
+
+
+def picture_of(path):
+    """Return the hash of what an image shows, as a sidecar has it."""
+    facts = examine_cases(
+        [Case("a", (path.name,))], path.parent, MANIFEST, MANIFEST.label_table(), progress=False
+    )[0].facts
+    return facts.content_sha256
+
+
+def with_training(bundle, **cases):
+    """Let the sidecar say what the weights were trained on."""
+    sidecar = bundle / "models" / "model.json"
+    content = read_json(sidecar)
+    sidecar.write_text(json.dumps({**content, "training": cases}))
+
+
+def test_a_manifest_without_a_training_case_is_refused(data, tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    with_training(bundle, cases={"case_0": "a", "case_9": "b"})
+
+    with pytest.raises(SegpipeError, match=r"noise: has no case case_9, which .* was trained on"):
+        write_limits(bundle, data / "dataset.json", data)
+
+
+def test_another_picture_of_the_same_name_is_refused(data, tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    with_training(bundle, cases={f"case_{number}": "a" for number in range(5)})
+
+    with pytest.raises(SegpipeError, match="case_0: shows another picture than the one that"):
+        write_limits(bundle, data / "dataset.json", data)
+
+
+def test_cases_that_the_weights_have_not_seen_do_not_count(whole, data, tmp_path):
+    """Five of the six: the sixth says nothing of what is usual."""
+    bundle = write_bundle(tmp_path / "bundle")
+    contents = {f"case_{number}": picture_of(data / f"case_{number}.nii.gz") for number in range(CASES)}
+    with_training(
+        bundle, cases=dict(list(contents.items())[:4]), validation_cases={"case_4": contents["case_4"]}
+    )
+
+    path = write_limits(bundle, data / "dataset.json", data)
+
+    assert read_json(path)["cases"] == 5
+
+
+def test_the_commands(data, scans, tmp_path):
+    """`segpipe limits`, then `segpipe predict`: a table of what lies outside, and status 0."""
+    bundle = write_bundle(tmp_path / "bundle")
+    runner = CliRunner()
+
+    made = runner.invoke(app, ["limits", str(bundle), "--manifest", str(data / "dataset.json")])
+    result = runner.invoke(
+        app,
+        [
+            "predict",
+            str(scans),
+            "--bundle",
+            str(bundle),
+            "--output",
+            str(tmp_path / "out"),
+            "--no-overlays",
+        ],
+    )
+
+    assert (made.exit_code, made.stdout.strip()) == (0, str(bundle / "models" / "model.limits.json"))
+    assert result.exit_code == 0
+    assert "1 with warnings: look at these label maps before you use them" in result.stderr
+    assert re.search(r"and \d+ more", result.stderr)
+    assert "not compared" not in result.stdout
+
+
+def test_an_evaluation_names_the_scans_that_are_unlike(whole, scans, tmp_path):
+    labels = np.zeros(SIZE, np.uint8)
+    labels[4:8, 4:8, 4:8], labels[8:10, 4:8, 4:8] = 1, 2
+    for name, affine in (("good", np.eye(4)), ("odd", np.diag([2.5, 1, 1, 1]))):
+        write_label_map(labels, Grid.from_affine(SIZE, affine), scans / "labels" / f"{name}.nii.gz")
+    cases = [
+        Case(name, (f"{name}.nii.gz",), f"labels/{name}.nii.gz", fold=fold)
+        for name, fold in (("good", 0), ("odd", 0), ("rest", 1))
+    ]
+    write_manifest(Manifest("two", ("MRI",), LABELS, tuple(cases)), scans / "dataset.json")
+
+    evaluate(whole, str(scans / "dataset.json"), tmp_path / "out", EvaluateOptions(split="0"))
+
+    about = read_json(tmp_path / "out" / "summary.json")["about"]
+    assert list(about["scan_warnings"]) == ["odd"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>Unlike the training cases</h2>" in page
+    assert "<dt>warned of</dt><dd>1 of 2 cases</dd>" in page
+    assert re.search(r"<dt>odd</dt><dd>[^<]*voxel spacing along x is 2.5 mm", page)
