@@ -24,7 +24,7 @@ from pathlib import Path
 from bundle_runs import append_line
 
 from segpipe.bundle.gate import audit
-from segpipe.configuration.finding import Finding
+from segpipe.configuration.finding import ConfigFinding
 from segpipe.errors import SegpipeError
 from segpipe.provenance import commit
 
@@ -38,7 +38,7 @@ KINDS = {
 NO_ALARM = "false alarm"
 
 
-def kind(finding: Finding) -> str:
+def kind(finding: ConfigFinding) -> str:
     """Return what a finding counts as."""
     text = str(finding)
     return next((name for name, parts in KINDS.items() if any(part in text for part in parts)), NO_ALARM)

@@ -27,6 +27,7 @@ from bundle_runs import ROOT, append_line
 from inference import BUNDLE, Network, networks, prepared, tiled
 
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.inference.heap import keep_freed_memory
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
@@ -42,7 +43,9 @@ def segmented(network: Network, scan: Path, way: str) -> dict[str, float]:
     if way == WAYS[0] and not keep_freed_memory():
         raise SystemExit("nothing to compare: this is not Linux with glibc")
     bundle = open_bundle(
-        BUNDLE, weights=[network.weights], overrides={"filters": list(network.filters)}, device="cpu"
+        BundleSource(
+            BUNDLE, weights=[network.weights], overrides={"filters": list(network.filters)}, device="cpu"
+        )
     )
     segmenter = Segmenter(bundle, "float32")
     image, grid = prepared(bundle, segmenter, scan), read_header(scan).grid

@@ -42,6 +42,7 @@ from inference_memory import SEGPIPE, Finished, finished
 from monai.networks.nets import DynUNet
 
 from segpipe.bundle.open import OpenBundle, open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.inference import choose_precision
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
@@ -402,7 +403,9 @@ def prepared(bundle: OpenBundle, segmenter: Segmenter, scan: Path) -> Any:
 def own_share(network: Network, scan: Path, precision: str) -> dict[str, Any]:
     """Return what segmenting takes outside of the network's forward, as a share of what it takes in it."""
     bundle = open_bundle(
-        BUNDLE, weights=[network.weights], overrides={"filters": list(network.filters)}, device="cpu"
+        BundleSource(
+            BUNDLE, weights=[network.weights], overrides={"filters": list(network.filters)}, device="cpu"
+        )
     )
     with timed_forward(bundle.network) as spent:
         segmenter = Segmenter(bundle, precision)
@@ -455,7 +458,7 @@ def shares(found: Sequence[Network], scans: Sequence[Path], size: int, folder: P
 
 def tissue_rule(ct: Path, root: Path, least: float) -> dict[str, Any]:
     """Return what leaving out empty windows of a CT spares and changes, and print it."""
-    bundle = open_bundle(root, device="cpu")
+    bundle = open_bundle(BundleSource(root, device="cpu"))
     grid = read_header(ct).grid
     image = prepared(bundle, Segmenter(bundle), ct)
     done, seconds = {}, {}

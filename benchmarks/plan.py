@@ -23,14 +23,14 @@ import yaml
 from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
 from segpipe.csv_files import read_csv
-from segpipe.planning import Wishes, plan_bundle
+from segpipe.planning import PlanOptions, plan_bundle
 from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "plan.jsonl"
 SHIPPED = {"hippocampus": "mri_hippocampus_unet", "covid_ct_512": "ct_covid_unet"}
 
 
-def planned(name: str, dataset_dir: Path, root: Path, wishes: Wishes) -> float:
+def planned(name: str, dataset_dir: Path, root: Path, wishes: PlanOptions) -> float:
     """Plan a set afresh, unless that was done here before; return the peak of memory that is planned, in GB."""
     note = root.with_suffix(".peak")
     if not root.exists():
@@ -99,7 +99,7 @@ def main() -> None:
         root = output / f"{name}_plan"
         output.mkdir(parents=True, exist_ok=True)
         version = commit(ROOT / "segpipe")
-        wishes = Wishes(memory_gb=arguments.memory_gb, epochs=arguments.epochs)
+        wishes = PlanOptions(memory_gb=arguments.memory_gb, epochs=arguments.epochs)
         peak = planned(arguments.set, dataset_dir, root, wishes)
         bundles = {"planned": str(root), "shipped": SHIPPED.get(name)}
         done = {(line["configuration"], line["fold"]) for line in read_lines(RESULTS)}

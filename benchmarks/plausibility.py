@@ -25,13 +25,14 @@ from scipy import ndimage
 from skimage.transform import resize
 
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.dataset import Case, load_manifest
 from segpipe.errors import SegpipeError
 from segpipe.networks.weights import read_sidecar
 from segpipe.prediction.measured_ranges import measured_scan
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
-from segpipe.reference_ranges import Limits
+from segpipe.reference_ranges import ReferenceRanges
 from segpipe.training.run_folder import processor_name
 from segpipe.volumes import find_scans, read_volume
 
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("--up", type=int, default=-1, help="Axis of upside down; -2 of the lung slices.")
     parser.add_argument("--faults-on", type=int, default=10, help="Held-out scans that get every fault.")
     given = parser.parse_args()
-    opened = open_bundle(given.bundle, weights=[given.weights], limited=False)
+    opened = open_bundle(BundleSource(given.bundle, weights=[given.weights]), with_ranges=False)
     segmenter = Segmenter(opened)
     sidecar = read_sidecar(given.weights)
     if sidecar is None:
@@ -124,7 +125,7 @@ def main() -> None:
         return opened.read([given.dataset_dir / name for name in case.images])
 
     trained = [measured_scan(segmenter, read(cases[name])) for name in sidecar.training["cases"]]
-    limits = Limits.of(trained, opened.weights_sha256, {})
+    limits = ReferenceRanges.of(trained, opened.weights_sha256, {})
     held_out = sorted(sidecar.training["validation_cases"])
     planted = faults([scan.path for scan in find_scans(given.other)], given.up)
     random = np.random.default_rng(0)

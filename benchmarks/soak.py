@@ -30,6 +30,7 @@ import torch
 from bundle_runs import ROOT, append_line
 from monai.bundle import ConfigParser
 
+from segpipe.bundle.source import BundleSource
 from segpipe.inference.heap import keep_freed_memory
 from segpipe.phantoms.ct import ct_phantom, ct_slice_phantom
 from segpipe.prediction.options import Prediction, PredictOptions
@@ -178,7 +179,13 @@ def main() -> None:
         while time.monotonic() - watch.began < given.minutes * 60:
             scans, output = link_cohort(pool, folder / "scans", given.cohort), folder / "output"
             options = PredictOptions(entropy=cohorts % 2 == 1)
-            predict([scans], BUNDLE, output, weights=[weights], overrides=SMALL, options=options, watch=watch)
+            predict(
+                [scans],
+                BundleSource(BUNDLE, weights=[weights], overrides=SMALL),
+                output,
+                options=options,
+                watch=watch,
+            )
             shutil.rmtree(scans)
             shutil.rmtree(output)
             cohorts += 1

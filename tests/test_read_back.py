@@ -19,7 +19,7 @@ from segpipe.inference.volumetry import ClassVolume
 from segpipe.labels import load_label_table
 from segpipe.networks.weights import read_sidecar
 from segpipe.prediction.ledger import Entry, Ledger, State
-from segpipe.reference_ranges import Limits
+from segpipe.reference_ranges import ReferenceRanges
 from segpipe.training import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -130,8 +130,8 @@ def sidecar(folder):
 
 
 def limits():
-    """Limits with few ranges."""
-    content = json.loads((ROOT / "bundles/ct_covid_unet/models/model.limits.json").read_text())
+    """ReferenceRanges with few ranges."""
+    content = json.loads((ROOT / "bundles/ct_covid_unet/models/model.reference_ranges.json").read_text())
     return {**content, "ranges": _shortened(content["ranges"], 2), "about": {"a": 1}}
 
 
@@ -155,7 +155,9 @@ FILES = {
         },
         lambda: read_summary(folder),
     ),
-    "limits": lambda folder: File("a.limits.json", limits(), lambda: Limits.read(folder / "a.limits.json")),
+    "limits": lambda folder: File(
+        "a.reference_ranges.json", limits(), lambda: ReferenceRanges.read(folder / "a.limits.json")
+    ),
     "label table": lambda folder: File(
         "metadata.json",
         {"label_table": METADATA["label_table"]},

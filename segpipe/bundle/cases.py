@@ -16,10 +16,10 @@ from segpipe.dataset import (
     dataset_fingerprint,
     describe_split,
     load_manifest,
-    pictures_of_tests,
     refuse_leaks,
     require_valid,
     side_of_test_list,
+    test_content_hashes,
     training_records,
     training_split,
     with_groups,
@@ -108,9 +108,9 @@ class TrainingCases:
         self.file_values = described.labels
         self.class_counts = _class_counts(reports[: len(train)], labels)
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
-        _refuse_same_pictures(described.name, trained_on, self.held_out)
+        _refuse_same_content(described.name, trained_on, self.held_out)
         listed = [Side("training", "train", train), side_of_test_list(described)]
-        refuse_leaks(described.name, listed, {**trained_on, **pictures_of_tests(described, folder)})
+        refuse_leaks(described.name, listed, {**trained_on, **test_content_hashes(described, folder)})
         self.provenance = {
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
@@ -197,7 +197,7 @@ def class_weights(
     return weights
 
 
-def _refuse_same_pictures(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:
+def _refuse_same_content(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:
     """Refuse a picture on both sides, be it under another name, compressed again or in another format."""
     owners = {content: case for case, content in train.items()}
     pairs = [(owners[content], case) for case, content in validation.items() if content in owners]

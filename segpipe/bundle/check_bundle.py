@@ -14,7 +14,7 @@ from segpipe.bundle.check_files import file_findings, logging_findings, metadata
 from segpipe.configuration.attributes import attribute_findings
 from segpipe.configuration.components import Targets, component_findings
 from segpipe.configuration.expressions import expression_findings
-from segpipe.configuration.finding import Finding, hint, nearest
+from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.metrics import metric_findings
 from segpipe.configuration.modules import Modules
 from segpipe.configuration.own_modules import shadowing_modules
@@ -43,7 +43,7 @@ _GIVEN_OTHERWISE = ("config_file", "args_file")
 
 def check_bundle(
     root: Path, files: Sequence[Path], overrides: Mapping[str, Any], *, look_for_files: bool = True
-) -> list[Finding]:
+) -> list[ConfigFinding]:
     """Find the mistakes in what `python -m monai.bundle run` would be given.
 
     Nothing of the bundle's is run: no expression is evaluated, no component made, no module imported; what its modules
@@ -73,7 +73,7 @@ def check_bundle(
     )
     found = list(configuration.findings)
     for path, what in shadowing_modules(root).items():
-        found.append(Finding("", f"{what}, and would run in its place; rename it, or remove it", path))
+        found.append(ConfigFinding("", f"{what}, and would run in its place; rename it, or remove it", path))
     if configuration.is_whole:
         found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
     return _in_order(configuration, found)
@@ -81,7 +81,7 @@ def check_bundle(
 
 def _all_findings(
     configuration: Configuration, files: Sequence[Path], arguments: Mapping[str, Any], *, look_for_files: bool
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     settings = configuration.settings
     values, modules = Values(configuration.values), Modules(configuration.root)
     targets = Targets(modules)
@@ -93,7 +93,7 @@ def _all_findings(
     ]
     for name in missing:
         what = f"has no {name}, which MONAI's run would run{hint(nearest(name, settings))}"
-        yield Finding("", what, shown_path(files[0], configuration.root))
+        yield ConfigFinding("", what, shown_path(files[0], configuration.root))
     meant = [nearest(name, settings) for name in missing]
     found = [
         *changed_text_findings(configuration.written_settings),
@@ -134,11 +134,11 @@ def _is_not_run(argument: str, name: str, arguments: Mapping[str, Any], settings
     return name not in settings and (argument == "run_id" or argument in arguments)
 
 
-def _in_order(configuration: Configuration, found: Sequence[Finding]) -> list[Finding]:
+def _in_order(configuration: Configuration, found: Sequence[ConfigFinding]) -> list[ConfigFinding]:
     placed = []
     for finding in found:
         file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
-        placed.append(Finding(finding.identifier, finding.what, file, line))
+        placed.append(ConfigFinding(finding.identifier, finding.what, file, line))
     order = [COMMAND_LINE, *dict.fromkeys(file for file, _ in configuration.places.values())]
     return sorted(
         dict.fromkeys(placed),

@@ -16,7 +16,7 @@ from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
 from segpipe.bundle.metadata import metadata_problems
 from segpipe.bundle.weights import start_from_vgg16, weights_to_score, with_weights
 from segpipe.configuration.components import Targets, components
-from segpipe.configuration.finding import Finding
+from segpipe.configuration.finding import ConfigFinding
 from segpipe.configuration.logging_conf import logging_problems
 from segpipe.configuration.reading import META, Configuration, shown_path
 from segpipe.configuration.references import references_in
@@ -31,7 +31,7 @@ _SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 _MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
 
 
-def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
+def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
     """Find what MONAI's schema of metadata does not allow; of others' bundles, if they name that schema."""
     metadata = configuration.values.get(META) or {}
     if not metadata or not (configuration.is_ours or str(metadata.get("schema", "")).endswith(_SCHEMA.name)):
@@ -40,17 +40,17 @@ def metadata_findings(configuration: Configuration) -> Iterator[Finding]:
         try:
             LabelTable.from_rows(metadata["label_table"])
         except SegpipeError as refusal:
-            yield Finding(f"{META}::label_table", f"cannot be used: {refusal}")
+            yield ConfigFinding(f"{META}::label_table", f"cannot be used: {refusal}")
     for place, what in metadata_problems(metadata):
-        yield Finding(f"{META}::{place}", what)
+        yield ConfigFinding(f"{META}::{place}", what)
     validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
     for error in validator.iter_errors(metadata):
         innermost = best_match([error]) or error
         path = "::".join([META, *map(str, innermost.absolute_path)])
-        yield Finding(path, f"is not as MONAI's schema has it: {innermost.message[:_MESSAGE_LENGTH]}")
+        yield ConfigFinding(path, f"is not as MONAI's schema has it: {innermost.message[:_MESSAGE_LENGTH]}")
 
 
-def logging_findings(configuration: Configuration, file: Path, output_dir: Any) -> Iterator[Finding]:
+def logging_findings(configuration: Configuration, file: Path, output_dir: Any) -> Iterator[ConfigFinding]:
     """Find what a logging.conf does beside printing; and that a bundle of ours has none: MONAI then prints nothing.
 
     Args:
@@ -62,12 +62,12 @@ def logging_findings(configuration: Configuration, file: Path, output_dir: Any) 
     if file.is_file():
         folder = Path(output_dir) if _is_path(output_dir) else None
         for what, line in logging_problems(file, folder):
-            yield Finding("", what, shown_file, line)
+            yield ConfigFinding("", what, shown_file, line)
     elif configuration.is_ours:
-        yield Finding("", "no such file: MONAI's run would say nothing of its progress", shown_file)
+        yield ConfigFinding("", "no such file: MONAI's run would say nothing of its progress", shown_file)
 
 
-def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[Finding]:
+def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[ConfigFinding]:
     """Find the folders and files that are not there, as far as their paths can be told without running anything."""
     known = [
         (TrainingCases, _training_cases),
@@ -87,13 +87,13 @@ def file_findings(configuration: Configuration, values: Values, targets: Targets
     used = references_in(configuration.settings)
     folder = values.of(values.at("dataset_dir"))
     if not configuration.is_ours and "dataset_dir" in used and _is_path(folder) and not Path(folder).exists():
-        yield Finding("dataset_dir", _missing(folder, "folder", configuration.root, "dataset_dir=DIR"))
+        yield ConfigFinding("dataset_dir", _missing(folder, "folder", configuration.root, "dataset_dir=DIR"))
     output = values.of(values.at("output_dir"))
     if "output_dir" in used and _is_path(output):
         try:
             require_writable(Path(output))
         except SegpipeError as refusal:
-            yield Finding("output_dir", f"cannot be used: {refusal}")
+            yield ConfigFinding("output_dir", f"cannot be used: {refusal}")
 
 
 class _Arguments:
@@ -118,12 +118,12 @@ class _Arguments:
         return self.values.written_at(f"{self.identifier}::{name}")[0]
 
 
-def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
+def _training_cases(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     """Look for the manifest, the fold in it, and each of its files."""
     folder, manifest, fold, part = (arguments[name] for name in ("dataset_dir", "manifest", "fold", "part"))
     missing_folder = _is_path(folder) and not Path(folder).is_dir()
     if missing_folder:
-        yield Finding(
+        yield ConfigFinding(
             arguments.source("dataset_dir"), _missing(folder, "folder", arguments.root, "dataset_dir=DIR")
         )
     if not _is_path(manifest):
@@ -131,40 +131,40 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
     try:
         described = load_manifest(manifest)
     except SegpipeError as refusal:
-        yield Finding(arguments.source("manifest"), f"cannot be used: {refusal}")
+        yield ConfigFinding(arguments.source("manifest"), f"cannot be used: {refusal}")
         return
     if UNKNOWN in (fold, part):
         return
     try:
         cases = [case for side in training_split(described, held_out_fold(fold), part) for case in side]
     except SegpipeError as refusal:
-        yield Finding(arguments.source("fold"), f"cannot be used: {refusal}")
+        yield ConfigFinding(arguments.source("fold"), f"cannot be used: {refusal}")
         return
     if _is_path(folder) and not missing_folder:
         names = [name for case in cases for name in case.files if not (Path(folder) / name).exists()]
         if names:
             total = sum(len(case.files) for case in cases)
             what = f"is {folder}, which lacks {len(names)} of the manifest's {total} files: {shown(names, most=2)}"
-            yield Finding(arguments.source("dataset_dir"), what)
+            yield ConfigFinding(arguments.source("dataset_dir"), what)
 
 
-def _inference_cases(_: str, arguments: _Arguments) -> Iterator[Finding]:
+def _inference_cases(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     source = arguments["dataset_dir"]
     if _is_path(source) and not Path(source).exists():
-        yield Finding(
+        yield ConfigFinding(
             arguments.source("dataset_dir"),
             _missing(source, "folder or file", arguments.root, "dataset_dir=DIR"),
         )
 
 
-def _weights(_: str, arguments: _Arguments) -> Iterator[Finding]:
+def _weights(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     named = arguments["weights"]
     for path in named if isinstance(named, list) else [named]:
         if _is_path(path) and not weights_file(Path(path)).is_file():
-            yield Finding(arguments.source("weights"), _missing(path, "file", arguments.root))
+            yield ConfigFinding(arguments.source("weights"), _missing(path, "file", arguments.root))
 
 
-def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[Finding]:
+def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     """Look for the weights that are named, or for the best of the run that is."""
     yield from _weights(identifier, arguments)
     run_folder = arguments.source("run_folder")
@@ -175,16 +175,16 @@ def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[Finding]
         return
     if name is None:
         what = "is null, and so is weights: nothing says what to score; give run_name=NAME or weights=[FILE]"
-        yield Finding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
+        yield ConfigFinding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
     elif isinstance(name, str) and not (best := Path(output) / name / "best.pt").is_file():
         what = f"is {name}, and there is no {best}; train first, or give weights=[FILE]"
-        yield Finding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
+        yield ConfigFinding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
 
 
-def _checkpoint(_: str, arguments: _Arguments) -> Iterator[Finding]:
+def _checkpoint(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     path = arguments["load_path"]
     if _is_path(path) and not Path(path).is_file():
-        yield Finding(arguments.source("load_path"), _missing(path, "file", arguments.root))
+        yield ConfigFinding(arguments.source("load_path"), _missing(path, "file", arguments.root))
 
 
 def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:

@@ -19,7 +19,7 @@ from segpipe.bundle.consent import Copy, copied, discard, is_trusted, keep_conse
 from segpipe.bundle.metadata import read_metadata
 from segpipe.configuration.audit.configuration import configuration_problems
 from segpipe.configuration.audit.texts import ANYWHERE
-from segpipe.configuration.finding import Finding, hint, nearest
+from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.logging_conf import logging_problems
 from segpipe.configuration.own_modules import importing_from, own_modules, shadowing_modules
 from segpipe.configuration.parsing import Merged, merged_files, parsed_configuration, without_file_macros
@@ -140,7 +140,7 @@ def audit(
     overrides: Mapping[str, Any] | None = None,
     *,
     logging_file: Path | None = None,
-) -> list[Finding]:
+) -> list[ConfigFinding]:
     """Return what a bundle would run and segpipe cannot vouch for; nothing of it is run.
 
     Args:
@@ -159,7 +159,7 @@ def audit(
     found = [*_module_problems([root, *own]), *_configuration_problems(root, parser, merged)]
     if logging_file is not None and logging_file.is_file():
         for what, line in logging_problems(logging_file, _output_dir(root, parser, merged)):
-            found.append(Finding("", what, shown_path(logging_file, root), line))
+            found.append(ConfigFinding("", what, shown_path(logging_file, root), line))
     return _placed(root, files, overrides or {}, found) if found else []
 
 
@@ -255,10 +255,10 @@ def _require_known(root: Path, merged: _Overridden) -> None:
             raise SegpipeError(f"{root}: its configuration has no {name} to set{hint(meant)}")
 
 
-def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[Finding]:
+def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[ConfigFinding]:
     written = _written(root, merged)
     read = [Path(path) for path in _texts(_own_values(merged).values())]
-    found: dict[Finding, None] = {}
+    found: dict[ConfigFinding, None] = {}
     for resolved in _resolutions(root, parser):
         problems = configuration_problems(resolved, written, read, [*merged.own, "bundle_root"])
         found |= dict.fromkeys(problems)
@@ -313,34 +313,34 @@ def _texts(values: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _module_problems(folders: Sequence[Path]) -> list[Finding]:
+def _module_problems(folders: Sequence[Path]) -> list[ConfigFinding]:
     """Find what Python would import from folders, or take for an installed package that others ask for code."""
-    found: dict[Path, Finding] = {}
+    found: dict[Path, ConfigFinding] = {}
     for folder in folders:
         shadows = shadowing_modules(folder)
         for path in own_modules(folder).values():
             what = shadows.get(path.name, "can be imported as code")
-            found[path.resolve()] = Finding("", what, shown_path(path, folders[0]))
+            found[path.resolve()] = ConfigFinding("", what, shown_path(path, folders[0]))
         for path in (path for suffix in _INSTALLED for path in sorted(folder.glob(f"*{suffix}"))):
-            found[path.resolve()] = Finding(
+            found[path.resolve()] = ConfigFinding(
                 "", "describes an installed package", shown_path(path, folders[0])
             )
     return list(found.values())
 
 
 def _placed(
-    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], found: Sequence[Finding]
-) -> list[Finding]:
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], found: Sequence[ConfigFinding]
+) -> list[ConfigFinding]:
     """Add the file and line to each finding, which only its message needs."""
     configuration = read_configuration(root, files, overrides)
     placed = []
     for finding in found:
         file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
-        placed.append(Finding(finding.identifier, finding.what, file, line))
+        placed.append(ConfigFinding(finding.identifier, finding.what, file, line))
     return list(dict.fromkeys(placed))
 
 
-def _refusal(root: Path, files: Sequence[Path], found: Sequence[Finding]) -> SegpipeError:
+def _refusal(root: Path, files: Sequence[Path], found: Sequence[ConfigFinding]) -> SegpipeError:
     lines = [f"  {finding}" for finding in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         lines.append(f"  and {len(found) - _MOST_SHOWN} more; `segpipe audit` lists all")

@@ -22,6 +22,7 @@ from segpipe.bundle.check_run import configuration_findings
 from segpipe.bundle.gate import Admitted, admitted
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
+from segpipe.bundle.source import BundleSource
 from segpipe.bundle.weights import load_members
 from segpipe.configuration.reading import configuration_files
 from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
@@ -30,7 +31,7 @@ from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
 from segpipe.networks import Ensemble, weights_file
 from segpipe.networks.weights import load_state, read_state
-from segpipe.reference_ranges import Limits, limits_path
+from segpipe.reference_ranges import ReferenceRanges, present_ranges_path
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
 
@@ -64,7 +65,7 @@ class OpenBundle:
         sha256: hash of all that a label map depends on but the scan: configuration, label table, weights, versions,
             the bundle's own modules.
         weights, weights_sha256: the files, and their hashes.
-        limits: what the training cases of these weights were; None where no file beside them says so.
+        reference_ranges: of the training cases of these weights; None where there is no file of them.
     """
 
     root: Path
@@ -83,7 +84,7 @@ class OpenBundle:
     sha256: str
     weights: tuple[Path, ...]
     weights_sha256: tuple[str, ...]
-    limits: Limits | None
+    reference_ranges: ReferenceRanges | None
 
     def read(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
         """Return a scan, `(C, x, y[, z])`, as the step that loads it gives it; of several files each is a channel."""
@@ -97,46 +98,35 @@ class _LoadForeign(LoadVolumed):
 
     def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
         image = super()._load(paths, is_image=is_image)
-        if volume_format(paths[0]).is_picture:
+        if volume_format(paths[0]).is_2d_format:
             image.affine = torch.eye(4, dtype=torch.float64)
         return image
 
 
 def open_bundle(
-    root: str | Path,
+    bundle: str | Path | BundleSource,
     *,
-    weights: Sequence[str | Path] = (),
-    configs: Sequence[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    device: torch.device | str | None = None,
     series_uid: str | None = None,
-    limited: bool = True,
-    trust: bool = False,
+    with_ranges: bool = True,
 ) -> OpenBundle:
     """Read a bundle's configuration, make its objects and load its weights.
 
     Args:
-        root: the bundle's folder, with `configs/metadata.json` and `configs/inference.yaml` or `.json`.
-        weights: files, whose networks are an ensemble if there are several; default: those that the configuration
-            names, or `models/model.pt`.
-        configs: configuration files, by name in `configs/` or by path, the later overriding; default: inference.
-        overrides: id -> value, as on the command line of `monai.bundle run`.
-        device: to compute on; default: the configuration's.
+        bundle: its folder, or a source that names weights, configuration and device too.
         series_uid: which DICOM series of folders that hold several.
-        limited: whether the limits of the weights are wanted.
-        trust: run the bundle whatever `segpipe audit` finds.
+        with_ranges: read the reference ranges of the weights.
 
     Raises:
         SegpipeError: not a bundle, or one that could run code and that the user has not trusted; an id is missing or
             cannot be made, the chain has no step that loads, or the weights are missing, unreadable or of something
             else.
     """
-    root = Path(root).resolve()  # MONAI would evaluate a relative path that begins with $
-    files = _configuration_files(root, configs)
-    given = {**(overrides or {}), **({"device": str(device)} if device else {})}
-    with admitted(root, files, given, trust=trust) as bundle:
-        _require_needed(root, bundle.parser)
-        return _opened(root, bundle, weights, series_uid, limited=limited)
+    source = BundleSource.of(bundle)
+    root = Path(source.root).resolve()  # MONAI would evaluate a relative path that begins with $
+    files = _configuration_files(root, source.configs)
+    with admitted(root, files, source.settings, trust=source.trust) as admission:
+        _require_needed(root, admission.parser)
+        return _opened(root, admission, source.weights, series_uid, with_ranges=with_ranges)
 
 
 def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:
@@ -168,7 +158,7 @@ def _opened(
     weights: Sequence[str | Path],
     series_uid: str | None,
     *,
-    limited: bool,
+    with_ranges: bool,
 ) -> OpenBundle:
     parser = bundle.parser
     metadata = parser.get(parser.meta_key)
@@ -215,7 +205,7 @@ def _opened(
         sha256=json_sha256(json.loads(json.dumps(described, default=str))),
         weights=tuple(paths),
         weights_sha256=hashes,
-        limits=_limits(paths, hashes) if limited else None,
+        reference_ranges=_reference_ranges(paths, hashes) if with_ranges else None,
     )
 
 
@@ -243,17 +233,17 @@ def _made(root: Path, parser: ConfigParser, name: str) -> Any:
         raise SegpipeError(first, *others) from error
 
 
-def _limits(weights: Sequence[Path], sha256: Sequence[str]) -> Limits | None:
-    path = limits_path(weights, sha256)
-    if not path.is_file():
+def _reference_ranges(weights: Sequence[Path], sha256: Sequence[str]) -> ReferenceRanges | None:
+    path = present_ranges_path(weights, sha256)
+    if path is None:
         return None
-    limits = Limits.read(path)
-    if list(limits.weights_sha256) != list(sha256):
+    ranges = ReferenceRanges.read(path)
+    if list(ranges.weights_sha256) != list(sha256):
         raise SegpipeError(
             f"{path}: was made with other weights than {', '.join(str(own) for own in weights)}; write it anew with "
-            "`segpipe limits`, or remove it"
+            "`segpipe reference-ranges`, or remove it"
         )
-    return limits
+    return ranges
 
 
 def _device(root: Path, parser: ConfigParser) -> torch.device:

@@ -12,7 +12,7 @@ from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
 from segpipe.networks.weights_files import PYTORCH, SAFETENSORS
-from segpipe.reference_ranges import limits_path
+from segpipe.reference_ranges import ranges_path
 
 
 def promote(
@@ -36,7 +36,7 @@ def promote(
         trust: run the bundle whatever `segpipe audit` finds.
 
     Returns:
-        path of the written `models/model.pt` or `models/model.safetensors`. Limits of the weights that lay there go
+        path of the written `models/model.pt` or `models/model.safetensors`. Ranges of the weights that lay there go
             with them, see `segpipe.prediction.measured_ranges`.
 
     Raises:
@@ -64,7 +64,7 @@ def promote(
         raise SegpipeError(
             f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
         )
-    limits_path([target], []).unlink(missing_ok=True)
+    ranges_path([target], []).unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     other.unlink(missing_ok=True)  # its sidecar is now the new file's
     return target

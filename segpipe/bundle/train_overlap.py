@@ -12,18 +12,18 @@ from segpipe.errors import shown
 from segpipe.networks.weights import Sidecar
 
 
-def trained_pictures(training: Mapping[str, Any]) -> set[str]:
+def trained_hashes(training: Mapping[str, Any]) -> set[str]:
     """Return what the images that weights were trained on show, as `segpipe.dataset.reports.content_sha256`."""
     return set(training.get("cases", {}).values())
 
 
-def choosing_pictures(training: Mapping[str, Any]) -> set[str]:
+def validation_hashes(training: Mapping[str, Any]) -> set[str]:
     """Return the same of the images by which the epoch of the weights was chosen."""
     return set(training.get("validation_cases", {}).values()) if "validation" in training else set()
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainOverlap:
     """What weights have seen of cases.
 
     Attributes:
@@ -47,7 +47,7 @@ class Seen:
         manifest: Manifest,
         cases: Sequence[Case],
         pictures: Mapping[str, str],
-    ) -> Seen:
+    ) -> TrainOverlap:
         """Find it out.
 
         Args:
@@ -57,7 +57,7 @@ class Seen:
             pictures: case -> what its image shows.
         """
         trainings = {path: {} if own is None else own.training for path, own in sidecars.items()}
-        trained = _cases_in(pictures, trainings.values(), trained_pictures)
+        trained = _cases_in(pictures, trainings.values(), trained_hashes)
         whose = {
             case.patient
             for case in (*manifest.training, *manifest.test)
@@ -69,10 +69,8 @@ class Seen:
             total=len(cases),
             trained=trained,
             patients=tuple(case.case for case in cases if case.patient in whose and case.case not in trained),
-            chosen=_cases_in(pictures, trainings.values(), choosing_pictures),
-            unknown=tuple(
-                path.name for path, training in trainings.items() if not trained_pictures(training)
-            ),
+            chosen=_cases_in(pictures, trainings.values(), validation_hashes),
+            unknown=tuple(path.name for path, training in trainings.items() if not trained_hashes(training)),
         )
 
     @property

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
-from segpipe.bundle.train_overlap import choosing_pictures, trained_pictures
+from segpipe.bundle.train_overlap import trained_hashes, validation_hashes
 from segpipe.errors import SegpipeError, exit_with_message
 from segpipe.labels import LabelTable
 from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn, weights_file
@@ -119,7 +119,7 @@ def weights_to_score(
     path = run_folder.best if weights is None else _only(weights)
     sidecar = load_checked(network, path, identity, running_parser())
     training = {} if sidecar is None else sidecar.training
-    trained_on = trained_pictures(training)
+    trained_on = trained_hashes(training)
     if not trained_on:
         _warn(f"{path}: which cases it was trained on is not known; it may have seen those it is scored on")
     seen = sorted(case for case, sha256 in cases.held_out.items() if sha256 in trained_on)
@@ -128,7 +128,7 @@ def weights_to_score(
             f"{path}: was trained on {len(seen)} of the {len(cases.held_out)} cases it is to be scored on, first "
             f"{seen[0]}: such scores say nothing; give the --fold that its run held out"
         )
-    chosen = bool(choosing_pictures(training) & set(cases.held_out.values()))
+    chosen = bool(validation_hashes(training) & set(cases.held_out.values()))
     if chosen:
         _warn(
             f"{path}: its epoch was chosen on the cases it is scored on; last.pt gives a figure without choice"

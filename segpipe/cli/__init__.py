@@ -16,11 +16,11 @@ from segpipe.cli.audit import audit, trust
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
-from segpipe.cli.limits import limits
 from segpipe.cli.plan import plan
 from segpipe.cli.predict import predict
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
+from segpipe.cli.reference_ranges import reference_ranges
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
 from segpipe.errors import SegpipeError
@@ -64,7 +64,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(plan)
 app.command()(predict)
-app.command()(limits)
+app.command()(reference_ranges)
 app.command()(promote)
 
 

@@ -14,7 +14,7 @@ from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
 
 if TYPE_CHECKING:
-    from segpipe.configuration.finding import Finding
+    from segpipe.configuration.finding import ConfigFinding
 
 
 def audit(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
@@ -53,7 +53,7 @@ def trust(bundle: Bundle, config: Configs = None) -> None:
 
 def _audited(
     bundle: Path, config: Sequence[Path], overrides: dict[str, Any]
-) -> tuple[list[str], list[Finding]]:
+) -> tuple[list[str], list[ConfigFinding]]:
     """Return which files were audited, and what was found in them."""
     with collecting_nothing():
         from segpipe.bundle.gate import audit as audit_bundle
@@ -68,7 +68,7 @@ def _audited(
         ]
         groups = [configuration_files(bundle, own) for own in names if own]
         groups = groups or [configuration_files(bundle, (), (*TRAIN, *INFERENCE))]
-    found: dict[Finding, None] = {}
+    found: dict[ConfigFinding, None] = {}
     for files in groups:
         found |= dict.fromkeys(
             audit_bundle(bundle, files, overrides, logging_file=files[0].parent / "logging.conf")

@@ -20,10 +20,6 @@ Configs = Annotated[
     list[Path] | None,
     typer.Option(metavar="FILE", help="Of configs/; the later override the earlier. Default: train.yaml."),
 ]
-Trust = Annotated[
-    bool,
-    typer.Option("--trust", help="Run the bundle's own code this once; see `segpipe audit`."),
-]
 FOUND = 2
 TRAIN, INFERENCE = (
     tuple(f"{name}.{suffix}" for suffix in ("yaml", "yml", "json")) for name in ("train", "inference")

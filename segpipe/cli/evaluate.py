@@ -6,14 +6,17 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segpipe.cli.overrides import parse_overrides
+from segpipe.cli.bundle_options import bundle_source
 from segpipe.cli.printed import say
 from segpipe.cli.printed_scores import print_files, print_scores, print_warnings
 from segpipe.errors import SegpipeError, counted, shown
+
+if TYPE_CHECKING:
+    from segpipe.bundle.source import BundleSource
 
 _FOLDERS, _BUNDLE = "Two folders", "A bundle on a manifest"
 
@@ -219,17 +222,13 @@ def evaluate(
             "split": split or "test",
             "part": part,
             "groups": _groups(group or ()),
-            "weights": weights or (),
-            "configs": config or (),
-            "overrides": parse_overrides(override or (), "--set "),
-            "device": device,
-            "trust": trust,
             "precision": precision or "auto",
             "checksums": not no_checksums,
             "tolerance_mm": tolerance_mm,
             "card": card,
         }
-        _evaluate_bundle(bundle, manifest, output, dataset_dir, options)
+        source = bundle_source(bundle, weights, config, override, device, trust)
+        _evaluate_bundle(source, manifest, output, dataset_dir, options)
     else:
         given = [name for name, value in {**folders, **of_bundle, "--output": output}.items() if value]
         raise SegpipeError(
@@ -285,7 +284,7 @@ def _evaluate_folders(
     from segpipe.evaluation.scoring import files_by_name, score_folder
     from segpipe.evaluation.summary import summarise, write_scores
     from segpipe.labels import load_label_table
-    from segpipe.report import Told, program, require_evaluation_writable, told_rows, write_report
+    from segpipe.report import ReportContext, context_rows, program, require_evaluation_writable, write_report
 
     if output is not None:
         require_evaluation_writable(output)
@@ -309,8 +308,8 @@ def _evaluate_folders(
             if mapping
         }
         made_by = program()
-        rows = told_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
-        told = Told(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
+        rows = context_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
+        told = ReportContext(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
         write_report(scores, summary, output, scans, told)
         write_scores(scores, summary, output, {**about, "warnings": scores.warnings, **made_by})
         print_files(output)
@@ -348,7 +347,7 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
 
 
 def _evaluate_bundle(
-    bundle: Path, manifest: str, output: Path, dataset_dir: Path | None, options: Mapping[str, Any]
+    bundle: BundleSource, manifest: str, output: Path, dataset_dir: Path | None, options: Mapping[str, Any]
 ) -> None:
     from segpipe.cli.imports import collecting_nothing
 

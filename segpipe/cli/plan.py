@@ -36,9 +36,9 @@ def plan(
     import torch
 
     from segpipe.dataset import dataset_dir_of, load_manifest
-    from segpipe.planning import Wishes, plan_bundle
+    from segpipe.planning import PlanOptions, plan_bundle
 
-    wishes = Wishes(
+    wishes = PlanOptions(
         memory_gb=_gigabytes(memory),
         network=network,
         dims=dims,

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segpipe.cli.check import Trust
+from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
 from segpipe.cli.imports import collecting_nothing
-from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError
 from segpipe.printable import printable
@@ -37,19 +36,11 @@ def predict(
     ],
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Where label maps go.")],
-    weights: Annotated[
-        Paths | None, typer.Option(metavar="FILE", help="Several are an ensemble; default: the bundle's.")
-    ] = None,
-    config: Annotated[
-        Paths | None,
-        typer.Option(metavar="FILE", help="Of configs/; the later override. Default: inference."),
-    ] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="ID=VALUE", help="Override an id of the configuration."),
-    ] = None,
+    weights: Weights = None,
+    config: InferenceConfig = None,
+    override: Override = None,
     trust: Trust = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.")] = None,
+    device: Device = None,
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
     ] = "auto",
@@ -109,13 +100,8 @@ def predict(
 
     arguments: dict[str, Any] = {
         "scans": scans,
-        "bundle": bundle,
+        "bundle": bundle_source(bundle, weights, config, override, device, trust),
         "output": output,
-        "weights": weights or (),
-        "configs": config or (),
-        "overrides": parse_overrides(override or (), "--set "),
-        "device": device,
-        "trust": trust,
         "options": PredictOptions(
             precision=precision,
             batch_size=batch_size,
@@ -201,7 +187,9 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     _print_warnings(predictions)
     unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
     if unknown:
-        say(f"{unknown} not compared with the training cases; `segpipe limits` measures what these were")
+        say(
+            f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures what these were"
+        )
     say(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
 
 

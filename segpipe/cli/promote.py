@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from segpipe.cli.check import Trust
+from segpipe.cli.bundle_options import Trust
 from segpipe.cli.printed import say
 
 
@@ -28,4 +28,6 @@ def promote(
         weights, bundle, half=half, replace=replace, safetensors=safetensors, trust=trust
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
-    say(f"`segpipe limits {bundle} --manifest ...` measures its training cases, so that predict can warn")
+    say(
+        f"`segpipe reference-ranges {bundle} --manifest ...` measures its training cases, so that predict can warn"
+    )

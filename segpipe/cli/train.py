@@ -12,7 +12,8 @@ from typing import Any
 
 import typer
 
-from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides, Trust
+from segpipe.cli.bundle_options import Trust
+from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say

@@ -12,13 +12,13 @@ from typing import Any
 from monai.bundle import ConfigComponent
 
 from segpipe.configuration.components import Targets
-from segpipe.configuration.finding import Finding, hint, nearest
+from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.parsed import ParsedClass
 from segpipe.configuration.references import contents, strings
 from segpipe.configuration.values import expression_tree, reference_of
 
 
-def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterator[Finding]:
+def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterator[ConfigFinding]:
     """Find attributes that a component's class has not; nothing is made, and a class whose sources say no is believed.
 
     Args:
@@ -43,7 +43,7 @@ def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterato
                 what = (
                     f"asks @{named.replace('::', '#')}, a {made.__name__}, for {node.attr}, which it has not"
                 )
-                yield Finding(identifier, f"{what}{hint(meant)}")
+                yield ConfigFinding(identifier, f"{what}{hint(meant)}")
 
 
 def _class_of(component: Any, targets: Targets) -> type | ParsedClass | None:

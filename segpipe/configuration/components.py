@@ -10,7 +10,7 @@ from monai.bundle import ComponentLocator, ConfigComponent, ReferenceResolver
 from monai.utils import CompInitMode
 from torch.utils.data import DataLoader
 
-from segpipe.configuration.finding import Finding, hint, nearest
+from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.modules import Modules, NotImportable, is_module, names_of, signature_of
 from segpipe.configuration.references import contents
 from segpipe.configuration.values import UNKNOWN, Values
@@ -85,7 +85,7 @@ class Targets:
 
 def component_findings(
     configuration: Mapping[str, Any], values: Values, targets: Targets
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     """Find keys of MONAI's own that are misspelt, targets that are not there, and arguments that do not bind."""
     misspelt = {finding.identifier: finding for finding in _misspelt_keys(configuration)}
     yield from misspelt.values()
@@ -99,16 +99,18 @@ def component_findings(
         target = component["_target_"]
         found = targets.find(target)
         if isinstance(found, NotImportable):
-            yield Finding(identifier, f"names {target}, which cannot be imported: {found.reason}")
+            yield ConfigFinding(identifier, f"names {target}, which cannot be imported: {found.reason}")
         elif is_module(found):
-            yield Finding(identifier, f"names {target}, which is a module, not a class or a function")
+            yield ConfigFinding(identifier, f"names {target}, which is a module, not a class or a function")
         elif found is not None:
             given = [key for key in component if f"{identifier}::{key}" not in misspelt]
             yield from _unbound(identifier, {key: component[key] for key in given}, found, values)
         elif not isinstance(target, str):
-            yield Finding(identifier, f"names {target!r}, which is no text; give the dotted path of a class")
+            yield ConfigFinding(
+                identifier, f"names {target!r}, which is no text; give the dotted path of a class"
+            )
         elif not target.startswith(("$", "@")) and not _is_optional(disabled, target, targets):
-            yield Finding(identifier, f"names {target}: {targets.problem(target)}")
+            yield ConfigFinding(identifier, f"names {target}: {targets.problem(target)}")
 
 
 def _is_optional(disabled: Any, target: str, targets: Targets) -> bool:
@@ -116,31 +118,33 @@ def _is_optional(disabled: Any, target: str, targets: Targets) -> bool:
     return disabled is UNKNOWN and not targets.has_package_of(target)
 
 
-def _without_target(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+def _without_target(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
     """Find what stands among components and is none."""
     for identifier, value in contents(configuration):
         if isinstance(value, list) and any(map(ConfigComponent.is_instantiable, value)):
             for position, item in enumerate(value):
                 if isinstance(item, dict) and "_target_" not in item:
-                    yield Finding(
+                    yield ConfigFinding(
                         f"{identifier}::{position}", "has no _target_, as the others in its list have"
                     )
 
 
-def _misspelt_keys(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+def _misspelt_keys(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
     for identifier, value in contents(configuration):
         for key in value if isinstance(value, dict) else ():
             if isinstance(key, str) and key not in _SPECIAL and (key.startswith("_") or key.endswith("_")):
                 meant = nearest(key, _SPECIAL, cutoff=_ALIKE)
                 if meant is not None and meant not in value:
-                    yield Finding(f"{identifier}::{key}", f"is no key that MONAI knows{hint(meant)}")
+                    yield ConfigFinding(f"{identifier}::{key}", f"is no key that MONAI knows{hint(meant)}")
 
 
-def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values: Values) -> Iterator[Finding]:
+def _unbound(
+    identifier: str, component: Mapping[Any, Any], target: Any, values: Values
+) -> Iterator[ConfigFinding]:
     """Find what a target does not take, and what it wants and does not get."""
     mode = component.get("_mode_", _MODES[0])
     if isinstance(mode, str) and not mode.startswith(("$", "@")) and mode not in _MODES:
-        yield Finding(f"{identifier}::_mode_", f"is {mode!r}, must be {', '.join(_MODES)}")
+        yield ConfigFinding(f"{identifier}::_mode_", f"is {mode!r}, must be {', '.join(_MODES)}")
     try:
         parameters = signature_of(target).parameters.values()
     except (ValueError, TypeError):  # some that are written in C tell nothing
@@ -154,11 +158,13 @@ def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values:
     meant = set()
     for key in given:
         if not isinstance(key, str):
-            yield Finding(identifier, f"has the argument {key!r}, which is no text: write it in quotes")
+            yield ConfigFinding(identifier, f"has the argument {key!r}, which is no text: write it in quotes")
         elif key not in named and not takes_any:
             likely = nearest(key, [*named, *_SPECIAL])
             meant.add(likely)
-            yield Finding(f"{identifier}::{key}", f"is no argument of {component['_target_']}{hint(likely)}")
+            yield ConfigFinding(
+                f"{identifier}::{key}", f"is no argument of {component['_target_']}{hint(likely)}"
+            )
     wanted = [
         parameter.name
         for parameter in parameters
@@ -167,7 +173,7 @@ def _unbound(identifier: str, component: Mapping[Any, Any], target: Any, values:
         and parameter.name not in {*given, *meant}
     ]
     if wanted and mode != "callable":
-        yield Finding(identifier, f"lacks what {component['_target_']} needs: {', '.join(wanted)}")
+        yield ConfigFinding(identifier, f"lacks what {component['_target_']} needs: {', '.join(wanted)}")
 
 
 def _is_known_loader(target: Any) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from segpipe.configuration.finding import Finding, and_more, hint, nearest
+from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest
 from segpipe.configuration.modules import Modules, NotImportable, is_module, names_of
 from segpipe.configuration.references import strings
 from segpipe.configuration.values import REFERENCES, expression_tree
@@ -32,7 +32,7 @@ class _Names:
     failed: dict[str, str] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
-    def note(self, identifier: str, statement: ast.Import | ast.ImportFrom) -> Iterator[Finding]:
+    def note(self, identifier: str, statement: ast.Import | ast.ImportFrom) -> Iterator[ConfigFinding]:
         """Note what a statement imports, as MONAI does it: the first name alone, and `a.b` under just that name.
 
         Yields:
@@ -45,14 +45,14 @@ class _Names:
         if isinstance(found, NotImportable):
             self.failed[name] = found.reason
             if found.ends_run:
-                yield Finding(identifier, f"imports {path}, which cannot be imported: {found.reason}")
+                yield ConfigFinding(identifier, f"imports {path}, which cannot be imported: {found.reason}")
         elif found is None:
             self.failed[name] = f"ModuleNotFoundError: No module named {path!r}"
         else:
             self.modules[name] = found
 
 
-def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> Iterator[Finding]:
+def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> Iterator[ConfigFinding]:
     """Find expressions that cannot be evaluated; nothing is.
 
     Args:
@@ -70,12 +70,14 @@ def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> I
             statements = expression_tree(text).body
         except (SyntaxError, ValueError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else str(error)
-            yield Finding(identifier, f"is no Python expression: {reason}: {text}")
+            yield ConfigFinding(identifier, f"is no Python expression: {reason}: {text}")
             continue
         if statements and isinstance(statements[0], ast.Import | ast.ImportFrom):
             yield from names.note(identifier, statements[0])
         elif len(statements) != 1 or not isinstance(statements[0], ast.Expr):
-            yield Finding(identifier, f"is no Python expression: it must be one value or one import: {text}")
+            yield ConfigFinding(
+                identifier, f"is no Python expression: it must be one value or one import: {text}"
+            )
         else:
             trees.append((identifier, statements[0]))
     users: dict[str, list[str]] = {}
@@ -83,7 +85,7 @@ def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> I
         for what in _unknown_names(tree, names):
             users.setdefault(what, []).append(identifier)
     for what, identifiers in users.items():
-        yield Finding(identifiers[0], f"uses {what}{and_more(identifiers)}")
+        yield ConfigFinding(identifiers[0], f"uses {what}{and_more(identifiers)}")
 
 
 def _unknown_names(tree: ast.AST, names: _Names) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finding:
+class ConfigFinding:
     """A mistake.
 
     Attributes:

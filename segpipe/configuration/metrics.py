@@ -11,7 +11,7 @@ from monai.engines import Workflow
 from monai.handlers import CheckpointSaver, MetricsSaver
 
 from segpipe.configuration.components import Targets, components
-from segpipe.configuration.finding import Finding, and_more, hint, nearest, written
+from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest, written
 from segpipe.configuration.references import strings
 from segpipe.configuration.values import Values, expression_tree, reference_of
 from segpipe.evaluation.score_table import ScoreTable
@@ -24,7 +24,9 @@ _OWN = {ACCURACY, LOSS}  # segpipe's handlers compute these themselves
 _EVERY = "*"
 
 
-def metric_findings(configuration: Mapping[str, Any], values: Values, targets: Targets) -> Iterator[Finding]:
+def metric_findings(
+    configuration: Mapping[str, Any], values: Values, targets: Targets
+) -> Iterator[ConfigFinding]:
     """Find the metrics that are used and not there, for every engine whose metrics can be told.
 
     Args:
@@ -38,7 +40,7 @@ def metric_findings(configuration: Mapping[str, Any], values: Values, targets: T
         if _is_a(Workflow, targets.find(engine["_target_"]))
     }
     for engine, defined in metrics.items():
-        unsaved: list[Finding] = []
+        unsaved: list[ConfigFinding] = []
         for identifier, handler in _handlers(engine, values) or ():
             if isinstance(handler, dict) and values.of(handler.get("_disabled_", False)) is False:
                 yield from _unread(identifier, handler, engine, metrics, values)
@@ -46,7 +48,7 @@ def metric_findings(configuration: Mapping[str, Any], values: Values, targets: T
                     unsaved += _unsaved(identifier, handler, engine, defined, values, targets)
         if unsaved and not defined:
             users = [written(finding.identifier) for finding in unsaved]
-            yield Finding(
+            yield ConfigFinding(
                 engine, f"computes no metric, and {users[0]} is to save or log one{and_more(users)}"
             )
         else:
@@ -103,7 +105,7 @@ def _unsaved(
     defined: list[str],
     values: Values,
     targets: Targets,
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     """Find metrics that a handler is told to save or to follow, and that its engine has not."""
     kind = targets.find(handler["_target_"])
     where = f"of {written(engine)}"
@@ -113,7 +115,7 @@ def _unsaved(
         and handler.get("key_metric_name") is None
     ):
         if not defined:
-            yield Finding(identifier, f"saves by the key metric {where}, which has none")
+            yield ConfigFinding(identifier, f"saves by the key metric {where}, which has none")
         return
     for argument in _named_by(kind):
         names = values.of(handler.get(argument, _default(kind, argument)))
@@ -121,7 +123,7 @@ def _unsaved(
             known = {*defined, *(_OWN if kind in (ValidationScalars, ScoreTable) else ())}
             place = f"{identifier}::{argument}" if argument in handler else identifier
             if (name == _EVERY and not defined) or (name != _EVERY and name not in known):
-                yield Finding(
+                yield ConfigFinding(
                     place,
                     f"names the metric {name}, which is none {where}{hint(nearest(str(name), defined))}",
                 )
@@ -148,7 +150,7 @@ def _unread(
     engine: str,
     metrics: Mapping[str, list[str] | None],
     values: Values,
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     """Find metrics that a handler's expressions read, and that the engine it is attached to has not."""
     for part, text in strings(handler, identifier):
         if not text.startswith("$"):
@@ -161,7 +163,7 @@ def _unread(
             defined = metrics.get(values.written_at(whose)[0] if whose else engine)
             if defined is not None and name not in {*defined, *_OWN}:
                 where = written(whose or engine)
-                yield Finding(
+                yield ConfigFinding(
                     part, f"reads the metric {name}, which is none of {where}{hint(nearest(name, defined))}"
                 )
 

@@ -13,7 +13,7 @@ import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 
-from segpipe.configuration.finding import Finding, hint, nearest, written
+from segpipe.configuration.finding import ConfigFinding, hint, nearest, written
 from segpipe.configuration.parsing import parsed_configuration
 from segpipe.configuration.references import READ_BY_MONAI, references_in, sub_items
 from segpipe.documents import DocumentError, NoJsonError
@@ -41,7 +41,7 @@ class Configuration:
     values: dict[str, Any] = field(default_factory=dict)
     written: dict[str, Any] = field(default_factory=dict)
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[ConfigFinding] = field(default_factory=list)
     is_whole: bool = True
 
     @property
@@ -136,7 +136,9 @@ def _merge(configuration: Configuration, parser: ConfigParser, file: Path) -> No
     for key, value in content.items():
         if not isinstance(key, str):
             configuration.findings.append(
-                Finding("", f"the id {key!r} is no text: write it in quotes", shown, lines.get(str(key), 0))
+                ConfigFinding(
+                    "", f"the id {key!r} is no text: write it in quotes", shown, lines.get(str(key), 0)
+                )
             )
             continue
         name = ReferenceResolver.normalize_id(key.removeprefix("+"))
@@ -145,14 +147,14 @@ def _merge(configuration: Configuration, parser: ConfigParser, file: Path) -> No
         if key.startswith("+") and name not in parser:
             meant = nearest(name, sub_items(parser.get()))
             what = f"is to be added to, and is not there{hint(meant)}"
-            configuration.findings.append(Finding(name, what, shown, line))
+            configuration.findings.append(ConfigFinding(name, what, shown, line))
             continue
         offset = len(before) if key.startswith("+") and isinstance(before, list) else 0
         try:
             merge_kv(parser, key, value)
         except (KeyError, IndexError, ValueError):
             what = _no_place(name, parser) if not key.startswith("+") else "cannot be added to: another type"
-            configuration.findings.append(Finding(name, what, shown, line))
+            configuration.findings.append(ConfigFinding(name, what, shown, line))
             continue
         _note_places(configuration.places, shown, lines, key, name, offset)
 
@@ -190,14 +192,14 @@ def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict
     try:
         node, content = parsed_configuration(file)
     except NoJsonError as error:
-        configuration.findings.append(Finding("", f"is no JSON: {error.problem}", shown, error.line))
+        configuration.findings.append(ConfigFinding("", f"is no JSON: {error.problem}", shown, error.line))
     except DocumentError as error:
-        configuration.findings.append(Finding("", error.reason, shown, error.line))
+        configuration.findings.append(ConfigFinding("", error.reason, shown, error.line))
     else:
         lines = dict(_lines(node, "", configuration, shown))
         if isinstance(content, dict):
             return content, lines
-        configuration.findings.append(Finding("", "holds no ids: must be `id: value` lines", shown))
+        configuration.findings.append(ConfigFinding("", "holds no ids: must be `id: value` lines", shown))
     configuration.is_whole = False
     return {}, {}
 
@@ -213,10 +215,10 @@ def _lines(node: Any, identifier: str, configuration: Configuration, file: str) 
             part = f"{identifier}::{name}" if identifier else name
             if key.tag.endswith(":bool"):
                 what = f"is read as {name.lower() in ('yes', 'on', 'true', 'y')}, not as text: write it in quotes"
-                configuration.findings.append(Finding(part, what, file, line))
+                configuration.findings.append(ConfigFinding(part, what, file, line))
             if name in first and name != "<<":
                 what = f"stands twice, first in line {first[name]}; MONAI keeps the last alone: remove one"
-                configuration.findings.append(Finding(part, what, file, line))
+                configuration.findings.append(ConfigFinding(part, what, file, line))
             first.setdefault(name, line)
             yield part, line
             yield from _lines(value, part, configuration, file)
@@ -234,7 +236,9 @@ def _add_metadata(configuration: Configuration, parser: ConfigParser, file: Path
         content, lines = _content(configuration, file, shown)
         configuration.places |= {f"{META}::{identifier}": (shown, line) for identifier, line in lines.items()}
     else:
-        configuration.findings.append(Finding("", "no such file: MONAI needs a bundle's metadata", shown))
+        configuration.findings.append(
+            ConfigFinding("", "no such file: MONAI needs a bundle's metadata", shown)
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of names in the metadata that MONAI has given up
         parser.set(content, META)
@@ -244,19 +248,19 @@ def _override(configuration: Configuration, parser: ConfigParser, name: str, val
     """Set an id as MONAI's run does, if anything would notice."""
     note = configuration.findings.append
     if name not in parser and not _is_noticed(name, parser):
-        note(Finding(name, f"is no id of this configuration{_meant(name, parser)}", COMMAND_LINE))
+        note(ConfigFinding(name, f"is no id of this configuration{_meant(name, parser)}", COMMAND_LINE))
         return
     if value is None:  # it changes nothing
         if parser.get(name) is not None:
             what = (
                 "is given as null, which MONAI's run leaves out in silence; write it into a file of --config"
             )
-            note(Finding(name, what, COMMAND_LINE))
+            note(ConfigFinding(name, what, COMMAND_LINE))
         return
     try:
         parser[name] = value
     except (KeyError, IndexError, ValueError):
-        note(Finding(name, _no_place(name, parser), COMMAND_LINE))
+        note(ConfigFinding(name, _no_place(name, parser), COMMAND_LINE))
         return
     for known in [known for known in configuration.places if known.startswith(f"{name}::")]:
         del configuration.places[known]
@@ -296,7 +300,7 @@ def _resolved(value: Any, identifier: str, configuration: Configuration) -> Any:
         text = ConfigParser.resolve_relative_ids(identifier, value)
     except ValueError:
         configuration.findings.append(
-            Finding(identifier, f"is {value!r}: there are not so many levels above it")
+            ConfigFinding(identifier, f"is {value!r}: there are not so many levels above it")
         )
         return None
     return _macro(text[1:], identifier, configuration) if text.startswith("%") else text
@@ -309,7 +313,7 @@ def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
     if path and not Path(path).is_file():
         below = " (it lies in the bundle: macros begin at the working directory)"
         what = f"copies {path}, and there is no such file{below if (configuration.root / path).is_file() else ''}"
-        configuration.findings.append(Finding(identifier, what))
+        configuration.findings.append(ConfigFinding(identifier, what))
         return None
     if path:
         content, _ = _content(configuration, Path(path), path)
@@ -317,6 +321,6 @@ def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
     if name and name not in parser:
         meant = hint(nearest(name, sub_items(content)))
         what = f"copies {written(name)}{f' of {path}' if path else ''}, which is not there{meant}"
-        configuration.findings.append(Finding(identifier, what))
+        configuration.findings.append(ConfigFinding(identifier, what))
         return None
     return copy.deepcopy(parser[name])

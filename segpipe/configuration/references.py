@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.properties import InferProperties, TrainProperties
 
-from segpipe.configuration.finding import Finding, and_more, hint, nearest, written
+from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest, written
 
 RUN_BY_MONAI = ("imports", "initialize", "run", "finalize")
 READ_BY_MONAI = {
@@ -69,7 +69,7 @@ def references_in(value: Any) -> set[str]:
 
 def reference_findings(
     configuration: Mapping[str, Any], read: Iterable[str] = (), *, strict: bool = True
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     """Find references to nothing and, unless it is the definition that was misspelt, ids that nothing uses.
 
     Args:
@@ -83,7 +83,7 @@ def reference_findings(
         definition = nearest(name, sub_items(settings)) if number < _HINTS else None
         meant.add(definition)
         what = f"refers to @{written(name)}, which is not there{and_more(users)}{hint(definition)}"
-        yield Finding(users[0], what)
+        yield ConfigFinding(users[0], what)
     for finding in _unused(settings, read):
         if finding.identifier not in meant and (strict or is_like_one_that_runs(finding.identifier)):
             yield finding
@@ -117,7 +117,7 @@ def _is_macro(value: Any) -> bool:
     return any(text.startswith("%") for _, text in strings(value))
 
 
-def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator[Finding]:
+def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator[ConfigFinding]:
     """Find ids that neither the configuration refers to nor MONAI reads."""
     references = references_in(configuration)
     properties = TrainProperties if "train" in configuration else InferProperties
@@ -135,14 +135,14 @@ def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator
                     yield _nothing_uses(f"{name}::{key}", {f"{name}::{other}" for other in value})
 
 
-def _nothing_uses(name: str, others: set[str]) -> Finding:
+def _nothing_uses(name: str, others: set[str]) -> ConfigFinding:
     meant = nearest(name, sorted(others))
-    return Finding(name, f"is used by nothing in this configuration{hint(meant, 'leave it out')}")
+    return ConfigFinding(name, f"is used by nothing in this configuration{hint(meant, 'leave it out')}")
 
 
 def text_findings(
     configuration: Mapping[str, Any], is_strict: Callable[[str], bool] = lambda _: True
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     """Find texts that were meant as something else, or paths that MONAI has changed.
 
     Args:
@@ -156,15 +156,15 @@ def text_findings(
             continue
         if named and "::" in text and not text.startswith(("$", "@", "%")):
             what = f"is {text!r}: MONAI turns # into ::, so no path or name may hold either; rename it"
-            yield Finding(identifier, what)
+            yield ConfigFinding(identifier, what)
         elif not named and _NUMBER.fullmatch(text.strip()):
             what = f"is the text {text!r}, not a number; write it without quotes and with a point, as 1.0e-3"
-            yield Finding(identifier, what)
+            yield ConfigFinding(identifier, what)
         elif not named and text.strip().lower() in ("true", "false"):
-            yield Finding(identifier, f"is the text {text!r}, not a truth value; write True or False")
+            yield ConfigFinding(identifier, f"is the text {text!r}, not a truth value; write True or False")
 
 
-def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
     """Find texts in which MONAI turns # into ::, and which are no ids.
 
     Args:
@@ -181,10 +181,12 @@ def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]
             "#" in rest and not text.startswith("%") and ReferenceResolver.normalize_id(text) not in known
         )
         if is_text and not is_free:
-            yield Finding(identifier, f"is {text!r}: MONAI turns # into ::, in any text; write it without")
+            yield ConfigFinding(
+                identifier, f"is {text!r}: MONAI turns # into ::, in any text; write it without"
+            )
 
 
-def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
+def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
     """Find texts with an id in them that MONAI leaves as they are: it resolves a whole text, or an expression.
 
     Args:
@@ -197,7 +199,7 @@ def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[Finding]:
         if is_path or identifier.rpartition("::")[2] in _FREE or ReferenceResolver.match_refs_pattern(text):
             continue
         if text.startswith("@") or known.intersection(map(ReferenceResolver.normalize_id, names)):
-            yield Finding(
+            yield ConfigFinding(
                 identifier, f"is the text {text!r}: MONAI reads @ in expressions, or alone; begin it with $"
             )
 
@@ -221,7 +223,7 @@ def reached(configuration: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
     return found
 
 
-def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) -> Iterator[Finding]:
+def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) -> Iterator[ConfigFinding]:
     """Find ids that cannot be made because they refer to themselves, directly or through others.
 
     Args:
@@ -239,7 +241,7 @@ def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) ->
                 done.add(way.pop())
             elif identifier in way:
                 circle = [*way[way.index(identifier) :], identifier]
-                yield Finding(circle[0], f"refers to itself: {' -> '.join(map(written, circle))}")
+                yield ConfigFinding(circle[0], f"refers to itself: {' -> '.join(map(written, circle))}")
             elif identifier in known and identifier not in done:
                 way.append(identifier)
                 waiting.append((identifier, True))

@@ -5,7 +5,7 @@
 
 from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.dataset_folder import dataset_dir_of, known_dataset_dir
-from segpipe.dataset.evaluation_split import ScoredPart, scored_part
+from segpipe.dataset.evaluation_split import EvaluationSplit, evaluation_split_of
 from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.folds import describe_split, patient_folds, training_split, with_folds
@@ -13,8 +13,8 @@ from segpipe.dataset.importing.creation import CreatedManifest, create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
     examine_cases,
-    pictures_of_tests,
     require_valid,
+    test_content_hashes,
     training_records,
 )
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list
@@ -40,10 +40,10 @@ __all__ = [
     "CreatedManifest",
     "Division",
     "Download",
+    "EvaluationSplit",
     "Finding",
     "Manifest",
     "Part",
-    "ScoredPart",
     "Side",
     "Split",
     "check_cases",
@@ -52,6 +52,7 @@ __all__ = [
     "dataset_fingerprint",
     "describe_split",
     "divide_manifest",
+    "evaluation_split_of",
     "examine_cases",
     "fetch",
     "is_plain_decathlon",
@@ -59,13 +60,12 @@ __all__ = [
     "load_manifest",
     "parse_manifest",
     "patient_folds",
-    "pictures_of_tests",
     "refuse_leaks",
     "require_valid",
-    "scored_part",
     "set_findings",
     "shipped_manifests",
     "side_of_test_list",
+    "test_content_hashes",
     "training_records",
     "training_split",
     "with_checksums",

@@ -12,7 +12,7 @@ TEST, TRAIN = "test", "train"
 
 
 @dataclass(frozen=True)
-class ScoredPart:
+class EvaluationSplit:
     """Cases that are scored.
 
     Attributes:
@@ -26,7 +26,7 @@ class ScoredPart:
     about: str = ""
 
 
-def scored_part(manifest: Manifest, split: str, part: str | None = None) -> ScoredPart:
+def evaluation_split_of(manifest: Manifest, split: str, part: str | None = None) -> EvaluationSplit:
     """Return the cases to score.
 
     Args:
@@ -60,7 +60,7 @@ def scored_part(manifest: Manifest, split: str, part: str | None = None) -> Scor
             f"{manifest.name}: no case of {name} is listed{f' ({about})' if about else ''}; the manifest has "
             f"{_offered(manifest)}: give one of them as split"
         )
-    return ScoredPart(name, tuple(cases), about)
+    return EvaluationSplit(name, tuple(cases), about)
 
 
 def _offered(manifest: Manifest) -> str:

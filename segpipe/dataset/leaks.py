@@ -149,10 +149,10 @@ def shared_findings(manifest: Manifest, contents: Mapping[str, str]) -> list[Fin
             first, _ = leak.places[0]
             case = next(case for side, case in leak.places if side.name != first.name)
             found.append(Finding("error", case.case, case.images[0], str(leak)))
-    return [*found, *_same_pictures([*manifest.training, *manifest.test], contents, divisions)]
+    return [*found, *_same_content([*manifest.training, *manifest.test], contents, divisions)]
 
 
-def _same_pictures(
+def _same_content(
     cases: Sequence[Case], contents: Mapping[str, str], divisions: Sequence[Sequence[Side]]
 ) -> Iterator[Finding]:
     """Yield what is wrong with cases of one picture, but for the leaks."""

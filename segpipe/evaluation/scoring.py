@@ -301,8 +301,8 @@ def _pair_metrics(pair: Pair, coding: Coding, tolerance_mm: float) -> tuple[Case
     with _naming(pair.reference):
         reference_indices = coding.reference_indices(referenced.array)
     grid = referenced.grid
-    is_picture = any(volume_format(path).is_picture for path in (pair.prediction, pair.reference))
-    axes_mm = None if is_picture else grid.affine[:3, : len(grid.size)]
+    is_2d_format = any(volume_format(path).is_2d_format for path in (pair.prediction, pair.reference))
+    axes_mm = None if is_2d_format else grid.affine[:3, : len(grid.size)]
     metrics = CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
     return metrics, _labels_sha256(reference_indices, table, grid.affine)
 

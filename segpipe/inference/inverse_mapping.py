@@ -89,7 +89,7 @@ class AxisMap:
 
 
 @dataclass(frozen=True)
-class WayBack:
+class InverseMapping:
     """How the voxels of a scan are interpolated from those of its preprocessed image, axis by axis.
 
     Attributes:
@@ -99,7 +99,9 @@ class WayBack:
     axes: tuple[AxisMap, AxisMap, AxisMap]
 
     @classmethod
-    def of(cls, image: MetaTensor, scan_size: Sequence[int], scan_affine: NDArray[np.float64]) -> WayBack:
+    def of(
+        cls, image: MetaTensor, scan_size: Sequence[int], scan_affine: NDArray[np.float64]
+    ) -> InverseMapping:
         """Work out the way back from what MONAI's transforms have noted in an image.
 
         The same arithmetic as their inverses' and `Invertd`'s with interpolated scores: what was padded is cropped,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from segpipe.inference.inverse_mapping import AxisMap, WayBack
+from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import Band
 
 _DENSE_SHARE = 8  # where more than one in so many voxels of a plane needs its scores, all are interpolated
@@ -32,7 +32,7 @@ class RestoredPlane:
 
 
 def restored_planes(
-    bands: Iterable[Band], way: WayBack, *, softmax: bool = True, probabilities: bool = False
+    bands: Iterable[Band], way: InverseMapping, *, softmax: bool = True, probabilities: bool = False
 ) -> Iterator[RestoredPlane]:
     """Bring bands of scores to their scan's own voxels: scores interpolated, then arg max.
 
@@ -58,7 +58,7 @@ def restored_planes(
 class _Restorer:
     """What is known between two bands: which planes of the scan wait, and the planes of the image they wait for."""
 
-    def __init__(self, band: Band, way: WayBack, *, softmax: bool, probabilities: bool) -> None:
+    def __init__(self, band: Band, way: InverseMapping, *, softmax: bool, probabilities: bool) -> None:
         self.softmax = softmax
         self.probabilities = probabilities
         self.classes = band.scores.shape[1]

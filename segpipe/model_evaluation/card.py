@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segpipe.bundle.source import BundleSource
 from segpipe.dataset import shipped_manifests
 from segpipe.errors import SegpipeError, counted
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
@@ -29,7 +30,7 @@ _WIDTH = 130
 _SPACE = re.compile(r"\s*")
 
 
-def card_command(by: EvaluatedBy, manifest: str, options: EvaluateOptions) -> str:
+def card_command(by: EvaluatedBy, manifest: str, source: BundleSource, options: EvaluateOptions) -> str:
     """Return the command that gives these results, in the bundle's folder, with placeholders for what is elsewhere."""
     name = manifest if manifest in shipped_manifests() else Path(manifest).name
     words = ["segpipe", "evaluate", "--bundle", ".", "--manifest", name, "--dataset-dir", "DATASET_DIR"]
@@ -37,13 +38,13 @@ def card_command(by: EvaluatedBy, manifest: str, options: EvaluateOptions) -> st
     words += ["--part", options.part] if options.part else []
     for group, members in options.groups.items():
         words += ["--group", f"{group}={','.join(members)}"]
-    for path in options.weights:
-        words += ["--weights", _below(path, by.opened.root)]
-    for path in options.configs:
-        words += ["--config", _below(path, by.opened.root / "configs")]
-    for key, value in options.overrides.items():
+    for path in source.weights:
+        words += ["--weights", _below(Path(path), by.opened.root)]
+    for path in source.configs:
+        words += ["--config", _below(Path(path), by.opened.root / "configs")]
+    for key, value in source.overrides.items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--device", options.device] if options.device else []
+    words += ["--device", str(source.device)] if source.device else []
     words += ["--precision", *by.precisions[:1]]
     words += [] if options.checksums else ["--no-checksums"]
     words += [] if options.tolerance_mm == 1 else ["--tolerance-mm", f"{options.tolerance_mm:g}"]

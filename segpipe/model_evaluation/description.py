@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from segpipe.bundle.open import OpenBundle
-from segpipe.dataset import Manifest, ScoredPart
+from segpipe.dataset import EvaluationSplit, Manifest
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.files import file_sha256
 from segpipe.networks.weights import Sidecar
-from segpipe.report import Told, told_rows
+from segpipe.report import ReportContext, context_rows
 
 _MOST_SHOWN = 50  # cases with warnings
 
@@ -38,7 +38,7 @@ class EvaluatedBy:
     opened: OpenBundle
     sidecars: Mapping[Path, Sidecar | None]
     manifest: Manifest
-    part: ScoredPart
+    part: EvaluationSplit
     precisions: Sequence[str]
     warnings: Sequence[str]
     scan_warnings: Mapping[str, Sequence[str]] | None
@@ -55,10 +55,10 @@ class EvaluatedBy:
         return f"{self.part.name} of the manifest {self.manifest.name}"
 
 
-def told_of(by: EvaluatedBy, scores: FolderScores) -> tuple[str, Told]:
+def context_of(by: EvaluatedBy, scores: FolderScores) -> tuple[str, ReportContext]:
     """Return the title of the page, and what stands around the figures."""
     name = str(by.opened.metadata.get("name") or by.bundle_name)
-    told = Told(
+    told = ReportContext(
         lead=f"Segmented by the bundle {by.bundle_name}: {by.said_part}, against its reference label maps.",
         warnings=by.warnings,
         sections=[
@@ -111,7 +111,7 @@ def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
 def _data_rows(by: EvaluatedBy, scores: FolderScores) -> Sequence[tuple[str, str]]:
     own = by.manifest
     patients = len({row.patient for row in scores.rows})
-    return told_rows(
+    return context_rows(
         [
             ("data set", own.name),
             ("description", own.description),
@@ -146,7 +146,7 @@ def _model_rows(by: EvaluatedBy, name: str) -> Sequence[tuple[str, str]]:
         rows.append(("weights", f"{weights['file']}, SHA-256 {weights['sha256']}"))
         rows.append(("trained on", training_said(weights)))
     rows.append(("computed", f"on {by.opened.device} in {', '.join(by.precisions)}"))
-    return told_rows(rows)
+    return context_rows(rows)
 
 
 def _unlike_training(by: EvaluatedBy, cases: int) -> list[tuple[str, Sequence[tuple[str, str]]]]:

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from segpipe.bundle.open import OpenBundle, open_bundle
-from segpipe.bundle.train_overlap import Seen
+from segpipe.bundle.source import BundleSource
+from segpipe.bundle.train_overlap import TrainOverlap
 from segpipe.dataset import (
     Case,
-    ScoredPart,
+    EvaluationSplit,
     dataset_dir_of,
+    evaluation_split_of,
     examine_cases,
     load_manifest,
-    scored_part,
     with_groups,
 )
 from segpipe.dataset.manifest import Manifest
@@ -24,7 +24,7 @@ from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.scoring import FolderScores, Pair, require_tolerance, score_pairs
 from segpipe.evaluation.summary import Summary, summarise, write_scores
 from segpipe.model_evaluation.card import card_command, write_card
-from segpipe.model_evaluation.description import EvaluatedBy, about_plain, told_of
+from segpipe.model_evaluation.description import EvaluatedBy, about_plain, context_of
 from segpipe.networks.weights import read_sidecar
 from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, require_places
@@ -40,32 +40,22 @@ class EvaluateOptions:
     """What of a manifest is scored, and how.
 
     Attributes:
-        split: fold, named split, test or train; see `segpipe.dataset.scored_part`.
+        split: fold, named split, test or train; see `segpipe.dataset.evaluation_split_of`.
         part: of a named split, validation or test.
         groups: class of the bundle -> the manifest's classes that it unites.
-        weights: files; default: the bundle's.
-        configs: configuration files of the bundle; default: inference.
-        overrides: id -> value of the configuration.
-        device: cpu, cuda or cuda:N; default: the configuration's.
         precision: see `PredictOptions`.
         checksums: compare files with the manifest's SHA-256.
         tolerance_mm: of the surface Dice.
         card: write the results into the bundle.
-        trust: run the bundle whatever `segpipe audit` finds.
     """
 
     split: str = "test"
     part: str | None = None
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    weights: Sequence[Path] = ()
-    configs: Sequence[Path] = ()
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    device: str | None = None
     precision: str = "auto"
     checksums: bool = True
     tolerance_mm: float = 1.0
     card: bool = False
-    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,7 @@ class Evaluation:
 
 
 def evaluate(
-    bundle: Path,
+    bundle: str | Path | BundleSource,
     manifest: str,
     output: Path,
     options: EvaluateOptions,
@@ -102,7 +92,7 @@ def evaluate(
     and its reason is kept.
 
     Args:
-        bundle: its folder.
+        bundle: its folder, or a source that names weights, configuration and device too.
         manifest: name of a shipped one, or the path of a JSON file.
         output: folder of the results.
         options: what is scored, and how.
@@ -125,15 +115,9 @@ def evaluate(
             f"{described.name}: its cases have no label maps (target {described.target}) to score"
         )
     folder = dataset_dir_of(manifest, described, dataset_dir)
-    part = scored_part(described, options.split, options.part)
-    opened = open_bundle(
-        bundle,
-        weights=options.weights,
-        configs=options.configs,
-        overrides=options.overrides,
-        device=options.device,
-        trust=options.trust,
-    )
+    part = evaluation_split_of(described, options.split, options.part)
+    source = BundleSource.of(bundle)
+    opened = open_bundle(source)
     labelled, reasons = _labelled(described, part)
     reports = examine_cases(labelled, folder, described, opened.labels, checksums=options.checksums)
     reasons |= {
@@ -148,7 +132,7 @@ def evaluate(
     pictures = {
         own.case: own.facts.content_sha256 for own in reports if own.facts and own.case not in reasons
     }
-    seen = Seen.by(sidecars, described, sound, pictures)
+    seen = TrainOverlap.by(sidecars, described, sound, pictures)
     warnings = [*seen.warnings(), *_patient_warnings(sound)]
     for warning in warnings:
         if report is not None:
@@ -189,16 +173,16 @@ def evaluate(
         program=program(),
     )
     images = {case.case: folder / case.images[0] for case in sound}
-    title, told = told_of(by, scores)
+    title, told = context_of(by, scores)
     write_report(scores, summary, output, images, told, title)
     write_scores(scores, summary, output, about_plain(by))
     written = []
     if options.card:
-        written = write_card(by, scores, summary, card_command(by, manifest, options))
+        written = write_card(by, scores, summary, card_command(by, manifest, source, options))
     return Evaluation(scores, summary, warnings, written)
 
 
-def _labelled(manifest: Manifest, part: ScoredPart) -> tuple[list[Case], dict[str, str]]:
+def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], dict[str, str]]:
     """Return the cases with a label map, and why the others are not scored."""
     reasons = {case.case: "the manifest has no label map of it" for case in part.cases if case.label is None}
     labelled = [case for case in part.cases if case.label is not None]
@@ -226,7 +210,7 @@ def _patient_warnings(cases: Sequence[Case]) -> list[str]:
     return []
 
 
-def _require_held_out(seen: Seen) -> None:
+def _require_held_out(seen: TrainOverlap) -> None:
     """Refuse to write figures into a bundle that are not of cases held out."""
     if seen.leaks:
         raise SegpipeError(
@@ -261,7 +245,7 @@ def _predictions(
 
 
 def _scan_warnings(opened: OpenBundle, predictions: Sequence[Prediction]) -> dict[str, Sequence[str]] | None:
-    if opened.limits is None:
+    if opened.reference_ranges is None:
         return None
     return {own.case: own.warnings for own in predictions if own.warnings}
 

@@ -25,7 +25,7 @@ _GAP = 4  # pixels between channels
 
 
 @dataclass(frozen=True)
-class Card:
+class CaseFigure:
     """What the contact sheet shows of one case.
 
     Attributes:
@@ -51,7 +51,7 @@ class Card:
     tinted: NDArray[np.uint8] | None
 
 
-def make_card(
+def make_case_figure(
     case: Case,
     place: str,
     classes: Sequence[str],
@@ -59,7 +59,7 @@ def make_card(
     dataset_dir: Path,
     manifest: Manifest,
     table: LabelTable,
-) -> Card:
+) -> CaseFigure:
     """Read one case and draw it.
 
     Args:
@@ -90,7 +90,7 @@ def make_card(
         plain, tinted, view = _draw(channels, labels, image.grid, table)
     except SegpipeError as error:
         remarks.append(str(error))
-    return Card(case.case, place, classes, size, spacing, view, remarks, plain, tinted)
+    return CaseFigure(case.case, place, classes, size, spacing, view, remarks, plain, tinted)
 
 
 def _draw(

@@ -14,7 +14,7 @@ from PIL import Image
 
 import segpipe
 from segpipe.dataset import Finding, Manifest
-from segpipe.overview.case_figures import Card
+from segpipe.overview.case_figures import CaseFigure
 from segpipe.overview.charts import histogram
 from segpipe.overview.summary import Color, Summary
 from segpipe.printable import printable_output
@@ -23,7 +23,7 @@ from segpipe.printable import printable_output
 def render_page(
     manifest: Manifest,
     summary: Summary,
-    cards: Sequence[Card],
+    cards: Sequence[CaseFigure],
     left_out: Sequence[str],
     bad: Sequence[Finding],
     legend: Sequence[tuple[str, Color]],

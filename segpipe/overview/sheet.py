@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from segpipe.overview.case_figures import Card
+from segpipe.overview.case_figures import CaseFigure
 from segpipe.overview.summary import Color
 from segpipe.printable import printable
 
@@ -17,7 +17,9 @@ _FONT, _LINE, _SWATCH = 14, 20, 14
 _BACK, _CARD, _TEXT, _FAINT = (16, 18, 22), (0, 0, 0), (236, 238, 242), (160, 166, 178)
 
 
-def contact_sheet(cards: Sequence[Card], title: str, legend: Sequence[tuple[str, Color]]) -> Image.Image:
+def contact_sheet(
+    cards: Sequence[CaseFigure], title: str, legend: Sequence[tuple[str, Color]]
+) -> Image.Image:
     """Draw the cards in rows.
 
     Args:
@@ -53,7 +55,7 @@ def contact_sheet(cards: Sequence[Card], title: str, legend: Sequence[tuple[str,
     return canvas
 
 
-def _picture(card: Card) -> Image.Image:
+def _picture(card: CaseFigure) -> Image.Image:
     """Return a card's picture, as wide as a column at the most."""
     drawn = card.tinted if card.tinted is not None else card.plain
     if drawn is None:

@@ -12,7 +12,7 @@ from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
 from segpipe.files import is_folder, require_writable, write_atomically, write_text
 from segpipe.labels import LabelTable, check_same_labels, same_name
-from segpipe.overview.case_figures import Card, make_card
+from segpipe.overview.case_figures import CaseFigure, make_case_figure
 from segpipe.overview.page import render_page
 from segpipe.overview.selection import spread_choice
 from segpipe.overview.sheet import contact_sheet
@@ -35,7 +35,7 @@ class Overview:
     """
 
     summary: Summary
-    cards: Sequence[Card]
+    cards: Sequence[CaseFigure]
     left_out: Sequence[str]
     bad: Sequence[Finding]
     page: Path
@@ -121,13 +121,13 @@ def _cards(
     dataset_dir: Path,
     manifest: Manifest,
     table: LabelTable,
-) -> list[Card]:
+) -> list[CaseFigure]:
     cards = []
     for name in with_progress(list(chosen), "Drawing cases"):
         case, report = chosen[name]
         place, present = strata[name]
         classes = [one for one in class_names(manifest) if one in present]
-        cards.append(make_card(case, place, classes, report, dataset_dir, manifest, table))
+        cards.append(make_case_figure(case, place, classes, report, dataset_dir, manifest, table))
     return cards
 
 

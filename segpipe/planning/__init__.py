@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from segpipe.planning.fingerprint import Channel, Class, Fingerprint, fingerprint
 from segpipe.planning.planner import PlannedBundle, plan_bundle
-from segpipe.planning.plans import NETWORKS, Number, Plan, Wishes
+from segpipe.planning.plans import NETWORKS, Plan, PlannedValue, PlanOptions
 
 __all__ = [
     "NETWORKS",
     "Channel",
     "Class",
     "Fingerprint",
-    "Number",
     "Plan",
+    "PlanOptions",
     "PlannedBundle",
-    "Wishes",
+    "PlannedValue",
     "fingerprint",
     "plan_bundle",
 ]

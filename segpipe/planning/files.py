@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from segpipe.planning.plans import Number, Plan
+from segpipe.planning.plans import Plan, PlannedValue
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _COMMENT_COLUMN = 37
@@ -42,7 +42,7 @@ def rendered(name: str, plan: Plan, values: dict[str, Any]) -> str:
     )
 
 
-def _line(name: str, number: Number) -> str:
+def _line(name: str, number: PlannedValue) -> str:
     return f"{name}: {_text(number.value)}".ljust(_COMMENT_COLUMN - 1) + f" # {number.why}"
 
 

@@ -22,7 +22,7 @@ from segpipe.names import require_configurable
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
 from segpipe.planning.memory import step_bytes
-from segpipe.planning.plans import Number, Plan, Wishes
+from segpipe.planning.plans import Plan, PlannedValue, PlanOptions
 from segpipe.planning.rules import plan
 
 _SCHEMA = (
@@ -56,7 +56,7 @@ class PlannedBundle:
 
 
 def plan_bundle(
-    manifest: str | Path, dataset_dir: str | Path, output: str | Path, wishes: Wishes
+    manifest: str | Path, dataset_dir: str | Path, output: str | Path, wishes: PlanOptions
 ) -> PlannedBundle:
     """Write the bundle that a data set asks for.
 
@@ -108,16 +108,16 @@ def plan_bundle(
     return PlannedBundle(root, planned, data)
 
 
-def _held_out(manifest: Manifest) -> tuple[Number, float]:
+def _held_out(manifest: Manifest) -> tuple[PlannedValue, float]:
     """Return which part validates, and the share of the cases that then train."""
     others = "another fold, or all: trains on every case"
     folds = {case.fold for case in manifest.training if case.fold is not None}
     chosen: int | str = min(folds) if len(folds) > 1 else next(iter(manifest.splits), "all")
     if chosen == "all":
-        return Number("all", "trains on every case and validates on none"), 1.0
+        return PlannedValue("all", "trains on every case and validates on none"), 1.0
     train, validation = training_split(manifest, chosen)
     why = f"validates on this part, {len(validation)} cases, trains on the others; or {others}"
-    return Number(chosen, why), len(train) / len(manifest.training)
+    return PlannedValue(chosen, why), len(train) / len(manifest.training)
 
 
 def _values(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:

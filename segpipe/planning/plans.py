@@ -11,7 +11,7 @@ NETWORKS = ("unet", "segnet")
 
 
 @dataclass(frozen=True)
-class Number:
+class PlannedValue:
     """A planned value.
 
     Attributes:
@@ -24,7 +24,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PlanOptions:
     """What the user asks of a plan.
 
     Attributes:
@@ -93,12 +93,12 @@ class Plan:
     """
 
     architecture: Architecture
-    dims: Number
+    dims: PlannedValue
     intensity: str
     axcodes: str
     is_volume: bool
-    mirrors: Number
+    mirrors: PlannedValue
     crops_by_class: bool
-    numbers: dict[str, Number]
+    numbers: dict[str, PlannedValue]
     peak_gb: float
     warnings: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ from numpy.typing import NDArray
 from segpipe.errors import SegpipeError
 from segpipe.planning.fingerprint import Channel, Fingerprint
 from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_bytes
-from segpipe.planning.plans import NETWORKS, Architecture, Number, Plan, StepBytes, Wishes
+from segpipe.planning.plans import NETWORKS, Architecture, Plan, PlannedValue, PlanOptions, StepBytes
 from segpipe.planning.warnings import plan_warnings
 
 Array = NDArray[Any]
@@ -74,7 +74,7 @@ _TURN = 0.26
 _FEWEST_TO_MIRROR, _MIRROR_ERRORS = 8, 2.5
 
 
-def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
+def plan(data: Fingerprint, wishes: PlanOptions, step_bytes: StepBytes) -> Plan:
     """Apply the rules.
 
     Args:
@@ -97,7 +97,7 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
         resampled[:, 2] = sizes[:, 2]
     median = np.maximum(np.median(np.round(resampled), axis=0), 1)
 
-    numbers: dict[str, Number] = {}
+    numbers: dict[str, PlannedValue] = {}
     intensity = _intensity(data.channels, numbers)
     if spacing.value:
         numbers["spacing_mm"] = spacing
@@ -115,11 +115,11 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     numbers["overlap"] = _overlap(median[plane], window.value)
     mirrors = _mirrors(data, axes[plane])
     if mirrors.value and dims.value == 2:
-        numbers["flips"] = Number(
+        numbers["flips"] = PlannedValue(
             [], f"mirror images that validation averages, too; in evaluation and inference {mirrors.value}"
         )
     numbers |= _network_numbers(architecture, patch.value)
-    numbers["precision"] = Number("auto", "bfloat16 where the processor or card computes in it")
+    numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = batch
     numbers |= _schedule(data, wishes, dims.value, architecture)
     slices = dims.value < data.spatial_dims  # a slice of a volume may have none of its classes
@@ -129,7 +129,7 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     numbers |= _loss(data, by_class=by_class)
     numbers |= _augmentation(dims.value, target[plane], intensity)
     what = f"{cache_bytes / 1e9:.2g} GB of images in memory"
-    numbers["cache"] = Number(
+    numbers["cache"] = PlannedValue(
         cached, what if cached else f"{what} would be too much; each is read again every epoch"
     )
     scored = validation_bytes(resampled, len(data.classes)) if wishes.training_share < 1 else 0
@@ -148,22 +148,22 @@ def plan(data: Fingerprint, wishes: Wishes, step_bytes: StepBytes) -> Plan:
     )
 
 
-def _dims(data: Fingerprint, asked: int | None) -> Number:
+def _dims(data: Fingerprint, asked: int | None) -> PlannedValue:
     """Rule 1."""
     if data.spatial_dims == 2:
         if asked == 3:
             raise SegpipeError(
                 "plan: 3 dimensions are asked for, but the cases are pictures of 2; leave out --dims"
             )
-        return Number(2, "the cases are pictures")
+        return PlannedValue(2, "the cases are pictures")
     if asked is not None:
-        return Number(asked, "as asked for")
+        return PlannedValue(asked, "as asked for")
     spacing, size = np.median(data.spacings_mm, axis=0), np.median(data.sizes, axis=0)
     coarse = _coarsest(spacing)
     times = spacing[coarse] / spacing.min()
     if times >= _THICK_TIMES or size[coarse] < _FEW_SLICES:
-        return Number(2, f"{size[coarse]:.0f} slices of {times:.1f} times a pixel")
-    return Number(3, "the cases are volumes")
+        return PlannedValue(2, f"{size[coarse]:.0f} slices of {times:.1f} times a pixel")
+    return PlannedValue(3, "the cases are volumes")
 
 
 def _axes(data: Fingerprint, dims: int) -> list[int]:
@@ -179,29 +179,29 @@ def _coarsest(spacing: Array) -> int:
     return len(spacing) - 1 - int(np.argmax(np.round(spacing[::-1], 2)))
 
 
-def _spacing(data: Fingerprint, dims: int, spacings: Array) -> Number:
+def _spacing(data: Fingerprint, dims: int, spacings: Array) -> PlannedValue:
     """Rule 2."""
     if data.spatial_dims == 2:
-        return Number(None, "pictures keep their pixels")
+        return PlannedValue(None, "pictures keep their pixels")
     median = np.median(spacings, axis=0)
     if dims == 2:
-        return Number(
+        return PlannedValue(
             [*_rounded(median[:2]), None], f"the median of {data.cases} scans; slices stay where they are"
         )
     coarse, finest = _coarsest(median), median.min()
     if median[coarse] > _COARSE_TIMES * finest:
         median[coarse] = np.percentile(spacings[:, coarse], 10)
-        return Number(
+        return PlannedValue(
             _rounded(median), f"the median of {data.cases} scans; of the coarse axis the 10th percentile"
         )
-    return Number(_rounded(median), f"the median of {data.cases} scans")
+    return PlannedValue(_rounded(median), f"the median of {data.cases} scans")
 
 
 def _rounded(values: Array) -> list[float]:
     return [float(f"{value:.4g}") for value in values]
 
 
-def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
+def _intensity(channels: Sequence[Channel], numbers: dict[str, PlannedValue]) -> str:
     """Rule 3; adds the window."""
     if not all(channel.is_ct for channel in channels):
         return "z-score"
@@ -209,29 +209,31 @@ def _intensity(channels: Sequence[Channel], numbers: dict[str, Number]) -> str:
         low = min(channel.foreground_low for channel in channels)
         high = max(channel.foreground_high for channel in channels)
         low, high = float(math.floor(low)), float(max(math.ceil(high), math.floor(low) + 1))
-        numbers["window_hu"] = Number(
+        numbers["window_hu"] = PlannedValue(
             [low, high], "HU that become 0 and 1: the foreground's 0.5th and 99.5th percentiles"
         )
-        numbers["intensity"] = Number("auto", "hu says that a scan is in HU that does not look so")
+        numbers["intensity"] = PlannedValue("auto", "hu says that a scan is in HU that does not look so")
         return "hu"
     if all(channel.fits_eight_bits for channel in channels):
-        numbers["window_hu"] = Number(
+        numbers["window_hu"] = PlannedValue(
             [-1000.0, 400.0], "of no use: the cases are pictures, and HU are refused"
         )
-        numbers["intensity"] = Number("auto", "uint8 says that a picture is of 8 bits that is not stored so")
+        numbers["intensity"] = PlannedValue(
+            "auto", "uint8 says that a picture is of 8 bits that is not stored so"
+        )
         return "uint8"
     return "z-score"
 
 
 def _patch(
     data: Fingerprint,
-    wishes: Wishes,
+    wishes: PlanOptions,
     dims: int,
     median: Array,
     spacing: Array,
     step_bytes: StepBytes,
     free: float,
-) -> tuple[Architecture, Number, Number, int]:
+) -> tuple[Architecture, PlannedValue, PlannedValue, int]:
     """Rules 4 to 6: return network, patch, batch and the bytes of a step."""
     most = _MOST_VOXELS[dims] * (_CARD_TIMES if wishes.cuda else 1)
     size: Array | None = median.astype(int)
@@ -267,8 +269,8 @@ def _patch(
     }[cut_for]
     return (
         architecture,
-        Number(patch, why),
-        Number(batch, f"{batch * voxels:,} voxels a step"),
+        PlannedValue(patch, why),
+        PlannedValue(batch, f"{batch * voxels:,} voxels a step"),
         held,
     )
 
@@ -324,45 +326,45 @@ def _architecture(data: Fingerprint, network: str, dims: int, size: Array, spaci
     )
 
 
-def _window(dims: int, median: Array, patch: Number, units: Sequence[int]) -> Number:
+def _window(dims: int, median: Array, patch: PlannedValue, units: Sequence[int]) -> PlannedValue:
     """Rule 7."""
     if dims == 2:
         whole = [math.ceil(n / unit) * unit for n, unit in zip(median, units, strict=True)]
         if math.prod(whole) <= _WINDOW_TIMES * math.prod(patch.value):
-            return Number(whole, "the median picture: normalisation within a window depends on it")
-    return Number(patch.value, "as the patch: instance norm counts the padding of a larger one")
+            return PlannedValue(whole, "the median picture: normalisation within a window depends on it")
+    return PlannedValue(patch.value, "as the patch: instance norm counts the padding of a larger one")
 
 
-def _overlap(median: Array, window: Sequence[int]) -> Number:
+def _overlap(median: Array, window: Sequence[int]) -> PlannedValue:
     """Return the overlap of windows: half, where they are few."""
     windows = math.prod(math.ceil(2 * length / size) for length, size in zip(median, window, strict=True))
     if len(window) == 3 and windows <= _FEW_WINDOWS:
-        return Number(0.5, f"{windows} windows a scan at most")
-    return Number(0.25, f"0.5 would take about {windows} windows a case")
+        return PlannedValue(0.5, f"{windows} windows a scan at most")
+    return PlannedValue(0.25, f"0.5 would take about {windows} windows a case")
 
 
-def _network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Number]:
+def _network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, PlannedValue]:
     bottom = [size // unit for size, unit in zip(patch, network.units, strict=True)]
     why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: few, so that a step is cheap on a processor"
     if network.name == "UNet":
         return {
-            "widths": Number(list(network.widths), f"{why}; {bottom} voxels at the bottom"),
-            "dropout": Number(0.2, "of the bottom level; as in our bundles of slices"),
+            "widths": PlannedValue(list(network.widths), f"{why}; {bottom} voxels at the bottom"),
+            "dropout": PlannedValue(0.2, "of the bottom level; as in our bundles of slices"),
         }
     if network.name == "SegNet":
         return {
-            "stages": Number(
+            "stages": PlannedValue(
                 [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the bottom"
             ),
-            "dropout": Number(0.2, "of the deepest stage; as in our bundles of slices"),
+            "dropout": PlannedValue(0.2, "of the deepest stage; as in our bundles of slices"),
         }
     coarse = "1 across an axis that is more than twice as coarse as the finest"
     kernels, strides = _plain(network.kernels), _plain(network.strides)
     return {
-        "filters": Number(list(network.widths), why),
-        "kernel_size": Number(kernels, "no axis is coarse" if isinstance(kernels[0], int) else coarse),
-        "strides": Number(strides, f"every axis down to 4 voxels or so: {bottom}"),
-        "upsample_kernel_size": Number(strides[1:], "as the strides"),
+        "filters": PlannedValue(list(network.widths), why),
+        "kernel_size": PlannedValue(kernels, "no axis is coarse" if isinstance(kernels[0], int) else coarse),
+        "strides": PlannedValue(strides, f"every axis down to 4 voxels or so: {bottom}"),
+        "upsample_kernel_size": PlannedValue(strides[1:], "as the strides"),
     }
 
 
@@ -373,7 +375,9 @@ def _plain(levels: Sequence[Sequence[int]]) -> list[Any]:
     return list(map(list, levels))
 
 
-def _schedule(data: Fingerprint, wishes: Wishes, dims: int, network: Architecture) -> dict[str, Number]:
+def _schedule(
+    data: Fingerprint, wishes: PlanOptions, dims: int, network: Architecture
+) -> dict[str, PlannedValue]:
     """Rule 11."""
     cases = max(round(data.cases * wishes.training_share), 1)
     repeats = max(_FEWEST_A_EPOCH // cases, 1)
@@ -382,54 +386,58 @@ def _schedule(data: Fingerprint, wishes: Wishes, dims: int, network: Architectur
     seen = f"{epochs * cases * repeats:,} patches of {cases} cases"
     peak = 3.0e-3 if network.name == "DynUNet" else 1.0e-3
     return {
-        "epochs": Number(epochs, f"as asked for: {seen}" if wishes.epochs else f"{seen}, as in our bundles"),
-        "patches_per_case": Number(repeats, f"an epoch, which so has {cases * repeats}"),
-        "learning_rate": Number(peak, "the peak of one cycle; as in our bundles with this network"),
-        "warm_up_share": Number(0.2, "of all steps"),
-        "weight_decay": Number(1.0e-4, "AdamW's; as in our bundles"),
-        "val_interval": Number(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),
-        "patience": Number(0, "0: a cycle is of use only when it ends"),
+        "epochs": PlannedValue(
+            epochs, f"as asked for: {seen}" if wishes.epochs else f"{seen}, as in our bundles"
+        ),
+        "patches_per_case": PlannedValue(repeats, f"an epoch, which so has {cases * repeats}"),
+        "learning_rate": PlannedValue(peak, "the peak of one cycle; as in our bundles with this network"),
+        "warm_up_share": PlannedValue(0.2, "of all steps"),
+        "weight_decay": PlannedValue(1.0e-4, "AdamW's; as in our bundles"),
+        "val_interval": PlannedValue(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),
+        "patience": PlannedValue(0, "0: a cycle is of use only when it ends"),
     }
 
 
-def _loss(data: Fingerprint, *, by_class: bool) -> dict[str, Number]:
+def _loss(data: Fingerprint, *, by_class: bool) -> dict[str, PlannedValue]:
     """Rule 8."""
     present = [own for own in data.classes[1:] if own.cases]
     shares = [own.share for own in present]
     rarest = min(own.cases for own in present) / data.cases
     lacking = rarest < 1 or by_class
     numbers = {
-        "dice_weight": Number(3.0, f"one class is in {rarest:.0%} of the cases: with less it is never found")
+        "dice_weight": PlannedValue(
+            3.0, f"one class is in {rarest:.0%} of the cases: with less it is never found"
+        )
         if rarest < 0.5
-        else Number(
+        else PlannedValue(
             1.0,
             f"of the Dice loss beside the cross-entropy; the rarest class is in {rarest:.0%} of the cases",
         ),
-        "batch_dice": Number(
+        "batch_dice": PlannedValue(
             lacking, "a patch may lack a class" if lacking else "every patch has every class"
         ),
     }
     if max(shares) > _COMMON_TIMES * min(shares) and len(present) == len(data.classes) - 1:
         times = max(shares) / min(shares)
-        numbers["weight_power"] = Number(
+        numbers["weight_power"] = PlannedValue(
             0.5, f"of the class weights: one class has {times:.0f} times another's voxels"
         )
     return numbers
 
 
-def _augmentation(dims: int, spacing: Array, intensity: str) -> dict[str, Number]:
+def _augmentation(dims: int, spacing: Array, intensity: str) -> dict[str, PlannedValue]:
     """Rule 10."""
     coarse = _coarsest(spacing)
     if dims == 2:
-        rotation = Number(_TURN, "radians, 15 degrees")
-        scaling = Number([0.2, 0.2], "each axis by up to a fifth")
+        rotation = PlannedValue(_TURN, "radians, 15 degrees")
+        scaling = PlannedValue([0.2, 0.2], "each axis by up to a fifth")
     elif spacing[coarse] > _COARSE_TIMES * spacing.min():
         about = [_TURN if axis == coarse else 0.0 for axis in range(3)]
-        rotation = Number(about, "radians, 15 degrees, about the coarse axis alone")
-        scaling = Number([0.0 if axis == coarse else 0.15 for axis in range(3)], "slices stay apart")
+        rotation = PlannedValue(about, "radians, 15 degrees, about the coarse axis alone")
+        scaling = PlannedValue([0.0 if axis == coarse else 0.15 for axis in range(3)], "slices stay apart")
     else:
-        rotation = Number([_TURN] * 3, "radians, 15 degrees")
-        scaling = Number([0.15] * 3, "each axis by up to this part")
+        rotation = PlannedValue([_TURN] * 3, "radians, 15 degrees")
+        scaling = PlannedValue([0.15] * 3, "each axis by up to this part")
     if intensity == "z-score":
         contrast, shift, gamma, noise = 0.25, 0.3, [0.7, 1.5], 0.15
         why = "MRI has no scale of its own"
@@ -439,22 +447,24 @@ def _augmentation(dims: int, spacing: Array, intensity: str) -> dict[str, Number
     return {
         "rotation": rotation,
         "scaling": scaling,
-        "contrast": Number(contrast, f"intensities times 1 plus or minus up to this; {why}"),
-        "brightness": Number(shift, f"intensities plus or minus up to this; {why}"),
-        "gamma": Number(gamma, f"intensities to a power between these; {why}"),
-        "noise": Number(noise, f"its standard deviation, up to; {why}"),
+        "contrast": PlannedValue(contrast, f"intensities times 1 plus or minus up to this; {why}"),
+        "brightness": PlannedValue(shift, f"intensities plus or minus up to this; {why}"),
+        "gamma": PlannedValue(gamma, f"intensities to a power between these; {why}"),
+        "noise": PlannedValue(noise, f"its standard deviation, up to; {why}"),
     }
 
 
-def _mirrors(data: Fingerprint, axes: Sequence[int]) -> Number:
+def _mirrors(data: Fingerprint, axes: Sequence[int]) -> PlannedValue:
     """Rule 10: return the axes of a patch along which it may be mirrored."""
     known = [own for own in data.classes[1:] if own.cases]
     if any(own.cases < _FEWEST_TO_MIRROR or not own.offsets for own in known):
-        return Number([], "a class is in too few cases to say whether left and right are alike")
+        return PlannedValue([], "a class is in too few cases to say whether left and right are alike")
     alike = [
         position
         for position, axis in enumerate(axes)
         if (axis == 0 or data.spatial_dims == 2)
         and all(abs(mean) < _MIRROR_ERRORS * error for mean, error in (own.offsets[axis] for own in known))
     ]
-    return Number(alike, "both sides have the classes alike" if alike else "each side has classes of its own")
+    return PlannedValue(
+        alike, "both sides have the classes alike" if alike else "each side has classes of its own"
+    )

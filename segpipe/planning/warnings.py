@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from segpipe.planning.fingerprint import Fingerprint
-from segpipe.planning.plans import Wishes
+from segpipe.planning.plans import PlanOptions
 
 
-def plan_warnings(data: Fingerprint, wishes: Wishes, peak_gb: float) -> list[str]:
+def plan_warnings(data: Fingerprint, wishes: PlanOptions, peak_gb: float) -> list[str]:
     """Return a sentence for each weakness.
 
     Args:

@@ -211,7 +211,7 @@ class CohortRun:
         grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
         grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
         measures = None
-        if self.bundle.limits is None:
+        if self.bundle.reference_ranges is None:
             image = self.segmenter.prepare(loaded)
         else:
             image, measures = self.segmenter.prepared(loaded, grid)
@@ -366,13 +366,13 @@ class CohortRun:
         )
 
     def _warnings(self, segmented: _Segmented, volumes: Sequence[ClassVolume]) -> tuple[str, ...] | None:
-        limits, measures = self.bundle.limits, segmented.measures
-        if limits is None or measures is None:
+        ranges, measures = self.bundle.reference_ranges, segmented.measures
+        if ranges is None or measures is None:
             return None
         grid, found = segmented.header.grid, segmented.segmentation
         by_slices = self.segmenter.by_slices(grid)
         measures = measures.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
-        return tuple(limits.warnings(measures))
+        return tuple(ranges.warnings(measures))
 
     def _remove_replaced(self, entry: Entry) -> None:
         """Remove what an earlier run wrote under other names, such as a label map in another format."""

@@ -6,15 +6,14 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.prediction.ledger import Ledger
@@ -51,15 +50,10 @@ class Estimate:
 
 def estimate(
     scans: str | Path | Sequence[str | Path],
-    bundle: str | Path,
+    bundle: str | Path | BundleSource,
     output: str | Path,
     *,
-    weights: Sequence[str | Path] = (),
-    configs: Sequence[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    device: torch.device | str | None = None,
     options: PredictOptions | None = None,
-    trust: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> list[Estimate]:
     """Say what `predict` would do with these arguments, writing nothing.
@@ -79,15 +73,7 @@ def estimate(
     cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
     if cohort.passed_over and report is not None:
         report(cohort.passed_over_note)
-    opened = open_bundle(
-        bundle,
-        weights=weights,
-        configs=configs,
-        overrides=overrides,
-        device=device,
-        series_uid=options.series_uid,
-        trust=trust,
-    )
+    opened = open_bundle(bundle, series_uid=options.series_uid)
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
     settled = [Estimate(own.name, own.path, "refuse", own.reason) for own in cohort.refused]

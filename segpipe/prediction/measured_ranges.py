@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.data import MetaTensor
 
 from segpipe import __version__
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.dataset import load_manifest, require_valid
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
@@ -18,20 +18,15 @@ from segpipe.files import require_writable
 from segpipe.inference.volumetry import class_volumes
 from segpipe.networks.weights import read_sidecar
 from segpipe.prediction.segmenter import Segmenter
-from segpipe.reference_ranges import Limits, Measures, limits_path
+from segpipe.reference_ranges import Measures, ReferenceRanges, ranges_path
 from segpipe.volumes import Grid
 
 
-def write_limits(
-    bundle: str | Path,
+def write_reference_ranges(
+    bundle: str | Path | BundleSource,
     manifest: str | Path,
     dataset_dir: str | Path,
     *,
-    weights: Sequence[str | Path] = (),
-    configs: Sequence[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    device: torch.device | str | None = None,
-    trust: bool = False,
     checksums: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> Path:
@@ -41,14 +36,9 @@ def write_limits(
     of a test list never count.
 
     Args:
-        bundle: its folder.
+        bundle: its folder, or a source that names weights, configuration and device too.
         manifest: of the data that the weights were trained on: a shipped one's name, or a path.
         dataset_dir: where its files lie.
-        weights: files; several are an ensemble. Default: the bundle's.
-        configs: configuration files of the bundle, the later overriding; default: inference.
-        overrides: id -> value of the configuration.
-        device: cpu, cuda or cuda:N; default: the configuration's.
-        trust: run the bundle whatever `segpipe audit` finds.
         checksums: compare every file with the manifest's SHA-256.
         report: is told what is done otherwise than asked.
 
@@ -60,16 +50,8 @@ def write_limits(
             not, or that shows another picture; a file with an error; fewer than five cases; or a folder that cannot
             be written in.
     """
-    opened = open_bundle(
-        bundle,
-        weights=weights,
-        configs=configs,
-        overrides=overrides,
-        device=device,
-        limited=False,
-        trust=trust,
-    )
-    target = limits_path(opened.weights, opened.weights_sha256)
+    opened = open_bundle(bundle, with_ranges=False)
+    target = ranges_path(opened.weights, opened.weights_sha256)
     require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
     seen = _seen(opened.weights)
@@ -92,7 +74,7 @@ def write_limits(
         "manifest": {"name": described.name, "sha256": described.sha256},
         "precision": segmenter.precision,
     }
-    Limits.of(measured, opened.weights_sha256, about).write(target)
+    ReferenceRanges.of(measured, opened.weights_sha256, about).write(target)
     return target
 
 

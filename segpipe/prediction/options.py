@@ -94,9 +94,14 @@ class PredictOptions:
         """Hash all that outputs depend on but the scan."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
         del how["strict"]
-        limits = None if bundle.limits is None else bundle.limits.sha256
+        ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         return json_sha256(
-            {"bundle": bundle.sha256, "limits": limits, **how, "format": self.format and self.format.value}
+            {
+                "bundle": bundle.sha256,
+                "reference_ranges": ranges,
+                **how,
+                "format": self.format and self.format.value,
+            }
         )
 
 

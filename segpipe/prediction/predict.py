@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from segpipe.bundle.open import OpenBundle, open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.disk import disk_errors, kept_outputs, log_to
 from segpipe.files import require_writable
 from segpipe.prediction.cohort import CohortRun
@@ -26,15 +24,10 @@ LOG_FILE = "predict.log"
 
 def predict(
     scans: str | Path | Sequence[str | Path],
-    bundle: str | Path,
+    bundle: str | Path | BundleSource,
     output: str | Path,
     *,
-    weights: Sequence[str | Path] = (),
-    configs: Sequence[str | Path] = (),
-    overrides: Mapping[str, Any] | None = None,
-    device: torch.device | str | None = None,
     options: PredictOptions | None = None,
-    trust: bool = False,
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Prediction]:
@@ -47,15 +40,10 @@ def predict(
 
     Args:
         scans: files, folders of DICOM series, or folders that hold any of them at any depth.
-        bundle: its folder; any MONAI segmentation bundle with the ids network_def, inferer, preprocessing and
-            postprocessing.
+        bundle: its folder, or a source that names weights, configuration and device too; any MONAI segmentation bundle
+            with the ids network_def, inferer, preprocessing and postprocessing.
         output: folder of the outputs, which mirror the path below the folder of scans.
-        weights: files; several are an ensemble whose scores are averaged. Default: the bundle's.
-        configs: configuration files of the bundle, the later overriding; default: inference.
-        overrides: id -> value of the configuration.
-        device: cpu, cuda or cuda:N; default: the configuration's.
         options: how.
-        trust: run the bundle whatever `segpipe audit` finds; default: only what the user has trusted.
         watch: called with each scan's outcome, how many there are so far and in all.
         report: called with what is done otherwise than asked, such as smaller batches for want of memory.
 
@@ -73,15 +61,7 @@ def predict(
     cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
     return predict_scans(
         cohort,
-        lambda: open_bundle(
-            bundle,
-            weights=weights,
-            configs=configs,
-            overrides=overrides,
-            device=device,
-            series_uid=options.series_uid,
-            trust=trust,
-        ),
+        lambda: open_bundle(bundle, series_uid=options.series_uid),
         folder,
         options,
         watch,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
-from segpipe.inference.inverse_mapping import WayBack
+from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import in_precision, measured_precision, seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
 from segpipe.inference.streaming import (
@@ -30,7 +30,7 @@ from segpipe.inference.streaming import (
 )
 from segpipe.labels import whole_numbers
 from segpipe.prediction.streamable import StreamPlan
-from segpipe.reference_ranges import Measures, Watched, image_measures, scan_measures
+from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, scan_measures
 from segpipe.transforms import CTIntensityd
 from segpipe.volumes import Grid
 
@@ -162,11 +162,11 @@ class Segmenter:
                 probabilities are asked for and the chain is MONAI's.
         """
         wanted = entropy or probabilities is not None
-        watched = Watched() if uncertainty else None
+        meter = EntropyMeter() if uncertainty else None
         with torch.inference_mode():
             try:
                 plan = self._plan(image.ndim - 1)
-                way = WayBack.of(image, grid.size, grid.affine)
+                way = InverseMapping.of(image, grid.size, grid.affine)
                 stream = self._stream(plan, image)
                 bands = stream.bands(_as_volume(image), self._tissue(image))
                 first = next(bands)  # the network may answer what cannot be streamed
@@ -176,10 +176,10 @@ class Segmenter:
                         f"this bundle cannot produce probabilities and entropy: {reason}; leave out "
                         "--probabilities and --entropy"
                     ) from reason
-                return self._by_monai(image, grid, str(reason), watched)
+                return self._by_monai(image, grid, str(reason), meter)
             scored: Iterable[Band] = concatenated([first], bands)
             planes = restored_planes(
-                scored if watched is None else watched.bands(scored),
+                scored if meter is None else meter.bands(scored),
                 way,
                 softmax=plan.softmax,
                 probabilities=wanted,
@@ -194,7 +194,7 @@ class Segmenter:
                 entropies,
                 stream.statistics.windows,
                 stream.statistics.skipped,
-                uncertainty=None if watched is None else watched.mean,
+                uncertainty=None if meter is None else meter.mean,
             )
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
@@ -252,7 +252,7 @@ class Segmenter:
         return tissue
 
     def _by_monai(
-        self, image: MetaTensor, grid: Grid, reason: str, watched: Watched | None = None
+        self, image: MetaTensor, grid: Grid, reason: str, meter: EntropyMeter | None = None
     ) -> Segmentation:
         if reason not in self._reported:
             self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
@@ -261,14 +261,14 @@ class Segmenter:
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
         _require_scores_of(batch, scores, len(self.bundle.labels.names))
-        if watched is not None and len(scores[0]) > 1:
-            watched.add(scores[0])
+        if meter is not None and len(scores[0]) > 1:
+            meter.add(scores[0])
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
         labels = _on_grid(pred, grid, len(self.bundle.labels.names))
-        return Segmentation(labels, None, 0, 0, reason, None if watched is None else watched.mean)
+        return Segmentation(labels, None, 0, 0, reason, None if meter is None else meter.mean)
 
 
 def _as_volume(image: MetaTensor) -> torch.Tensor:

@@ -1,21 +1,22 @@
 """Whether a scan, and what a network says of it, lie within what the training cases were; no reference is needed."""
 
 from segpipe.reference_ranges.measures import (
+    EntropyMeter,
     Measures,
-    Watched,
     image_measures,
     result_measures,
     scan_measures,
 )
-from segpipe.reference_ranges.ranges import LIMITS_SUFFIX, Limits, limits_path
+from segpipe.reference_ranges.ranges import RANGES_SUFFIX, ReferenceRanges, present_ranges_path, ranges_path
 
 __all__ = [
-    "LIMITS_SUFFIX",
-    "Limits",
+    "RANGES_SUFFIX",
+    "EntropyMeter",
     "Measures",
-    "Watched",
+    "ReferenceRanges",
     "image_measures",
-    "limits_path",
+    "present_ranges_path",
+    "ranges_path",
     "result_measures",
     "scan_measures",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.reference_ranges.measure_kinds import FAMILIES, FOUND, require_measure
+from segpipe.reference_ranges.measure_kinds import FOUND, MEASURE_KINDS, require_measure
 from segpipe.reference_ranges.measures import Measures
 
 _SHRINKAGE = 0.5  # of the correlations
@@ -23,15 +23,15 @@ _USUAL = 2.5  # standard deviations of the logarithm above its mean
 _FEW = 10  # cases, with which the limit is 1.4 times as far above
 _LEFT_OUT = 100  # cases whose distance is measured, each without itself
 _SAME = 1e-6  # spread of a measure that all cases share
-_TIMES = 2  # as coarse along each axis as the picture, which would outweigh the rest
+_TIMES = 2  # as coarse along each axis as the coarse image, which would outweigh the rest
 
 
 @dataclass(frozen=True)
-class Together:
+class Mahalanobis:
     """Where the training cases lie, all measures taken together.
 
     Attributes:
-        names: the measures, on their families' scales; the picture's blocks follow.
+        names: the measures, on their kinds' scales; the coarse image's blocks follow.
         mean, spread: of each in the training cases; an infinite spread takes no part.
         precision: the inverse of their shrunk correlations.
         usual: the distance up to which a case is like them.
@@ -44,7 +44,7 @@ class Together:
     usual: float
 
     @classmethod
-    def of(cls, measured: Sequence[Measures]) -> Together:
+    def of(cls, measured: Sequence[Measures]) -> Mahalanobis:
         """Take the training cases' measures; how far off each lies is told by all the others."""
         names = tuple(dict.fromkeys(name for own in measured for name in own.values if name != FOUND))
         table = np.stack([_row(own, names) for own in measured])
@@ -77,12 +77,12 @@ class Together:
         }
 
     @classmethod
-    def of_plain(cls, content: Mapping[str, Any], picture: tuple[int, ...]) -> Together:
+    def of_plain(cls, content: Mapping[str, Any], coarse: tuple[int, ...]) -> Mahalanobis:
         """Take it from JSON's types.
 
         Args:
             content: of `plain`.
-            picture: shape of the mean picture.
+            coarse: shape of the mean coarse image.
 
         Raises:
             ValueError: its parts do not fit each other, or a number is none.
@@ -92,7 +92,7 @@ class Together:
             require_measure(name)
         mean, spread = (np.array(content[name].split(), float) for name in ("mean", "spread"))
         precision = np.array([row.split() for row in content["precision"]], float)
-        places = len(names) + picture[0] * math.prod(length // _TIMES for length in picture[1:])
+        places = len(names) + coarse[0] * math.prod(length // _TIMES for length in coarse[1:])
         if not (places,) == mean.shape == spread.shape == precision.shape[:1] == precision.shape[1:]:
             raise ValueError("its measures taken together are not of one number")
         usual = float(content["usual"])
@@ -104,17 +104,17 @@ class Together:
 
 
 def _row(measured: Measures, names: Sequence[str]) -> NDArray[np.float64]:
-    """Return what is measured on the families' scales, NaN where it is not known, then the picture's blocks."""
+    """Return what is measured on the kinds' scales, NaN where it is not known, then the coarse image's blocks."""
     values = [
-        FAMILIES[name.partition("/")[0]].scale(value)
+        MEASURE_KINDS[name.partition("/")[0]].scale(value)
         if math.isfinite(value := measured.values.get(name, math.nan))
         else math.nan
         for name in names
     ]
-    picture = measured.pictures.mean(axis=0)
-    shape = [own for length in picture.shape[1:] for own in (length // _TIMES, _TIMES)]
-    picture = picture.reshape(len(picture), *shape).mean(axis=tuple(range(2, len(shape) + 1, 2)))
-    return np.array([*values, *picture.ravel().tolist()])
+    coarse = measured.coarse_images.mean(axis=0)
+    shape = [own for length in coarse.shape[1:] for own in (length // _TIMES, _TIMES)]
+    coarse = coarse.reshape(len(coarse), *shape).mean(axis=tuple(range(2, len(shape) + 1, 2)))
+    return np.array([*values, *coarse.ravel().tolist()])
 
 
 def _mean_and_spread(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

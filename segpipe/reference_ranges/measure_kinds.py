@@ -24,13 +24,13 @@ def _magnitude(value: float) -> float:
 
 
 @dataclass(frozen=True)
-class Family:
+class MeasureKind:
     """Measures of one kind, such as the voxel spacing along each axis.
 
     Attributes:
         title: what is told of one, `{of}` its own name.
         unit: after its value.
-        slack: how far beyond the training cases a value may always lie, on the family's scale.
+        slack: how far beyond the training cases a value may always lie, on the kind's scale.
         margin: the same as a share of their range; of few cases it is more.
         scale: on which values are compared: as they are, by their ratio, or by their order of magnitude.
         low: whether too low is a finding.
@@ -51,7 +51,7 @@ class Family:
         """Say what is found of a scan.
 
         Args:
-            of: which measure of the family.
+            of: which measure of the kind.
             value: the scan's.
             lowest: of the training cases.
             highest: likewise.
@@ -60,25 +60,27 @@ class Family:
         return f"{self.title.format(of=of)} is {value:.3g}{self.unit}; training cases: {had}{self.unit}"
 
 
-FAMILIES: Mapping[str, Family] = {
-    "spacing": Family("voxel spacing along {of}", " mm", math.log(1.1), _ratio),
-    "extent": Family("length along {of}", " mm", math.log(1.1), _ratio),
-    "size": Family("size along {of}", " pixels", math.log(1.1), _ratio),
-    "intensity": Family("{of} of the intensities", "", 0.2, _magnitude),
-    "scaled": Family("{of} of the intensities, as the bundle scales them to 0 to 1,", "", 0.05),
-    "tone": Family("place of the {of} between the darkest and the brightest", "", 0.05),
-    "ends": Family("share of voxels at the {of} intensity", "", 0.02),
-    "roughness": Family("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
-    LIKENESS: Family("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
-    FACING: Family(
+MEASURE_KINDS: Mapping[str, MeasureKind] = {
+    "spacing": MeasureKind("voxel spacing along {of}", " mm", math.log(1.1), _ratio),
+    "extent": MeasureKind("length along {of}", " mm", math.log(1.1), _ratio),
+    "size": MeasureKind("size along {of}", " pixels", math.log(1.1), _ratio),
+    "intensity": MeasureKind("{of} of the intensities", "", 0.2, _magnitude),
+    "scaled": MeasureKind("{of} of the intensities, as the bundle scales them to 0 to 1,", "", 0.05),
+    "tone": MeasureKind("place of the {of} between the darkest and the brightest", "", 0.05),
+    "ends": MeasureKind("share of voxels at the {of} intensity", "", 0.02),
+    "roughness": MeasureKind("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
+    LIKENESS: MeasureKind("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
+    FACING: MeasureKind(
         "likeness to the training cases, less that when {of},", "", 0.02, margin=0.0, enough=0.0, high=False
     ),
-    "uncertainty": Family("uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False),
-    "volume": Family("volume of {of}", " ml", 0.05, _magnitude),
-    "area": Family("area of {of}", " pixels", 0.2, _magnitude),
-    "pieces": Family("number of pieces of {of}", "", 0.7, _magnitude, low=False),
-    "centre": Family("centre of what was found, along {of}, as a share of the scan,", "", 0.05),
-    FOUND: Family("nothing was found", "", 0.0, high=False),
+    "uncertainty": MeasureKind(
+        "uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False
+    ),
+    "volume": MeasureKind("volume of {of}", " ml", 0.05, _magnitude),
+    "area": MeasureKind("area of {of}", " pixels", 0.2, _magnitude),
+    "pieces": MeasureKind("number of pieces of {of}", "", 0.7, _magnitude, low=False),
+    "centre": MeasureKind("centre of what was found, along {of}, as a share of the scan,", "", 0.05),
+    FOUND: MeasureKind("nothing was found", "", 0.0, high=False),
 }
 
 
@@ -88,5 +90,5 @@ def require_measure(name: str) -> None:
     Raises:
         ValueError: it is none.
     """
-    if name.partition("/")[0] not in FAMILIES:
+    if name.partition("/")[0] not in MEASURE_KINDS:
         raise ValueError(f"no measure is {name}")

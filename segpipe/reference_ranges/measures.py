@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from segpipe.inference.streaming import Band
 from segpipe.inference.volumetry import ClassVolume, count_components
-from segpipe.reference_ranges.coarse_images import coarse_picture
+from segpipe.reference_ranges.coarse_images import coarse_image
 from segpipe.volumes import Grid
 
 _AXES = "xyz"
@@ -29,14 +29,14 @@ class Measures:
     """What is known of one scan.
 
     Attributes:
-        values: "family" or "family/of" -> value, see `segpipe.reference_ranges.measure_kinds`.
-        pictures: `(n, C, 12, 12)` or `(n, C, 6, 6, 6)`, see `coarse_picture`; several of a volume that goes through by
-            slices.
+        values: "kind" or "kind/of" -> value, see `segpipe.reference_ranges.measure_kinds`.
+        coarse_images: `(n, C, 12, 12)` or `(n, C, 6, 6, 6)`, see `coarse_image`; several of a volume that goes
+            through by slices.
         axcodes: how the axes of the volume lie that the network got, such as R, A, S; None for a slice.
     """
 
     values: dict[str, float]
-    pictures: NDArray[np.float32]
+    coarse_images: NDArray[np.float32]
     axcodes: tuple[str, ...] | None = None
 
     def with_result(
@@ -65,8 +65,8 @@ class Measures:
 
 
 @dataclass
-class Watched:
-    """How sure a network is where it finds something, watched as its scores come by.
+class EntropyMeter:
+    """How sure a network is where it finds something, taken as its scores come by.
 
     Attributes:
         total: sum of the entropies of all voxels that are not background, each from 0, sure, to 1, clueless.
@@ -127,8 +127,8 @@ def scan_measures(
         shares = [*_PERCENTILES.values(), *_TONES.values()]
         at = dict(zip(shares, np.percentile(sample, shares).tolist(), strict=True))
         low, span = at[_LOW], (at[_HIGH] - at[_LOW]) or 1.0
-        family = "scaled" if scaled else "intensity"
-        values |= {f"{family}/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
+        kind = "scaled" if scaled else "intensity"
+        values |= {f"{kind}/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
         values |= {f"tone/{name}{of}": (at[share] - low) / span for name, share in _TONES.items()}
         values[f"ends/lowest{of}"] = float((sample == sample.min()).mean())
         values[f"ends/highest{of}"] = float((sample == sample.max()).mean())
@@ -148,7 +148,7 @@ def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
     values = {f"roughness/{axis}": float(value) for axis, value in zip(_AXES, rough.tolist(), strict=False)}
     if by_slices:
         values |= {f"size/{axis}": float(length) for axis, length in zip("xy", own.shape[1:], strict=False)}
-    return Measures(values, np.stack([coarse_picture(plane) for plane in planes]))
+    return Measures(values, np.stack([coarse_image(plane) for plane in planes]))
 
 
 def result_measures(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +14,17 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
-from segpipe.reference_ranges.coarse_images import compared, require_picture
-from segpipe.reference_ranges.mahalanobis import Together
-from segpipe.reference_ranges.measure_kinds import FACING, FAMILIES, FOUND, Family, require_measure
+from segpipe.reference_ranges.coarse_images import compared, require_coarse_image
+from segpipe.reference_ranges.mahalanobis import Mahalanobis
+from segpipe.reference_ranges.measure_kinds import FACING, FOUND, MEASURE_KINDS, MeasureKind, require_measure
 from segpipe.reference_ranges.measures import Measures
 
-LIMITS_SUFFIX = ".limits.json"
+_logger = logging.getLogger(__name__)
+RANGES_SUFFIX = ".reference_ranges.json"
+_FORMER_SUFFIX = ".reference_ranges.json"  # of version 1
 FEWEST_CASES = 5
-_VERSION = 1
+_VERSION = 2
+_FORMER_NAMES = {"picture": "coarse_image", "together": "mahalanobis"}  # of version 1
 _FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
 _FEWEST_TO_TELL = 20  # fewer lie one way by chance
 _SHOWN = 200  # characters of a reason, which may quote the file
@@ -28,21 +32,21 @@ _FEW = 10  # with so many cases the margin is twice as wide
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReferenceRanges:
     """Ranges of the training cases of some weights.
 
     Attributes:
         ranges: measure -> its lowest and its highest value in the training cases.
-        picture: `(C, 12, 12)` or `(C, 6, 6, 6)`, the mean of their pictures.
-        together: where they lie, all measures taken together.
+        coarse_image: `(C, 12, 12)` or `(C, 6, 6, 6)`, the mean of their coarse images.
+        mahalanobis: the distribution of all measures taken together.
         cases: how many there were.
         weights_sha256: of the weights files whose answers were measured.
         about: how they were made, in plain types.
     """
 
     ranges: Mapping[str, tuple[float, float]]
-    picture: NDArray[np.float32]
-    together: Together
+    coarse_image: NDArray[np.float32]
+    mahalanobis: Mahalanobis
     cases: int
     weights_sha256: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -50,7 +54,7 @@ class Limits:
     @classmethod
     def of(
         cls, measured: Sequence[Measures], weights_sha256: Sequence[str], about: Mapping[str, Any]
-    ) -> Limits:
+    ) -> ReferenceRanges:
         """Take the ranges of cases.
 
         Args:
@@ -63,12 +67,14 @@ class Limits:
         """
         if len(measured) < FEWEST_CASES:
             raise SegpipeError(
-                f"limits: {len(measured)} training cases; fewer than {FEWEST_CASES} say nothing of what is usual"
+                f"reference ranges: {len(measured)} training cases; fewer than {FEWEST_CASES} do not "
+                "show what is usual"
             )
-        means = np.stack([own.pictures.mean(axis=0) for own in measured])
-        picture: NDArray[np.float32] = means.mean(axis=0)
+        means = np.stack([own.coarse_images.mean(axis=0) for own in measured])
+        coarse: NDArray[np.float32] = means.mean(axis=0)
         complete = [
-            own.values | compared(own.pictures, picture - mean / len(means))  # with the others, not itself
+            own.values
+            | compared(own.coarse_images, coarse - mean / len(means))  # with the others, not itself
             for own, mean in zip(measured, means, strict=True)
         ]
         names = dict.fromkeys(name for values in complete for name in values)
@@ -79,14 +85,15 @@ class Limits:
                 own = own if _tells_which_way(own) else []
             if own:
                 ranges[name] = (min(own), max(own))
-        together = Together.of(measured)
-        return cls(ranges, picture, together, len(measured), tuple(weights_sha256), dict(about))
+        return cls(
+            ranges, coarse, Mahalanobis.of(measured), len(measured), tuple(weights_sha256), dict(about)
+        )
 
     def warnings(self, measured: Measures) -> list[str]:
         """Say what of a scan lies outside; what lies farthest out comes first."""
-        if measured.pictures.shape[1:] != self.picture.shape:
+        if measured.coarse_images.shape[1:] != self.coarse_image.shape:
             return ["it has other dimensions or channels than the training cases"]
-        values = measured.values | compared(measured.pictures, self.picture)
+        values = measured.values | compared(measured.coarse_images, self.coarse_image)
         if not values.get(FOUND, 1.0) and FOUND in self.ranges and self.ranges[FOUND][0] > 0:
             values = {name: value for name, value in values.items() if not _of_result(name)}
             first = ["nothing was found; in every training case something was"]
@@ -98,25 +105,25 @@ class Limits:
                 continue
             key, _, of = name.partition("/")
             lowest, highest = self.ranges[name]
-            far = self._beyond(FAMILIES[key], value, lowest, highest)
+            far = self._beyond(MEASURE_KINDS[key], value, lowest, highest)
             if far > 0:
-                found.append((far, FAMILIES[key].told(of, value, lowest, highest)))
+                found.append((far, MEASURE_KINDS[key].told(of, value, lowest, highest)))
         ordered = first + [text for _, text in sorted(found, key=lambda pair: -pair[0])]
-        distance = self.together.distance(measured)
-        if ordered or distance <= self.together.usual:
+        distance = self.mahalanobis.distance(measured)
+        if ordered or distance <= self.mahalanobis.usual:
             return ordered
         return [
             f"each measure is like the training cases', but not all taken together: they lie {distance:.3g} off; up to "
-            f"{self.together.usual:.3g} is usual"
+            f"{self.mahalanobis.usual:.3g} is usual"
         ]
 
-    def _beyond(self, family: Family, value: float, lowest: float, highest: float) -> float:
+    def _beyond(self, kind: MeasureKind, value: float, lowest: float, highest: float) -> float:
         """Return how far a value lies outside, in widths of the margin; 0 or less within."""
-        low, high, own = (family.scale(number) for number in (lowest, highest, value))
-        margin = max((high - low) * family.margin * (1 + _FEW / self.cases), family.slack)
-        low = min(low, family.enough)
-        below = (low - own) / margin - 1 if family.low else -1.0
-        above = (own - high) / margin - 1 if family.high else -1.0
+        low, high, own = (kind.scale(number) for number in (lowest, highest, value))
+        margin = max((high - low) * kind.margin * (1 + _FEW / self.cases), kind.slack)
+        low = min(low, kind.enough)
+        below = (low - own) / margin - 1 if kind.low else -1.0
+        above = (own - high) / margin - 1 if kind.high else -1.0
         return max(below, above)
 
     @property
@@ -135,20 +142,22 @@ class Limits:
             "weights_sha256": list(self.weights_sha256),
             "about": dict(self.about),
             "ranges": {name: [float(f"{end:.6g}") for end in ends] for name, ends in self.ranges.items()},
-            "picture": np.round(self.picture.astype(float), 4).tolist(),
-            "together": self.together.plain(),
+            "coarse_image": np.round(self.coarse_image.astype(float), 4).tolist(),
+            "mahalanobis": self.mahalanobis.plain(),
         }
 
     @classmethod
-    def read(cls, path: Path) -> Limits:
+    def read(cls, path: Path) -> ReferenceRanges:
         """Read them.
 
         Raises:
             SegpipeError: the file cannot be read, or is none of ours.
         """
-        content = read_json(path, "limits")
+        content = read_json(path, "reference ranges")
         try:
-            if content["version"] != _VERSION:
+            if content["version"] == 1:
+                content = {_FORMER_NAMES.get(name, name): value for name, value in content.items()}
+            elif content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']}, must be {_VERSION}")
             ranges = {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
             for name, (low, high) in ranges.items():
@@ -156,28 +165,39 @@ class Limits:
                 if not -math.inf < low <= high < math.inf:
                     raise ValueError(f"{name} is from {low:g} to {high:g}")
             with np.errstate(over="ignore"):  # an infinite value is refused
-                picture = require_picture(np.asarray(content["picture"], np.float32))
+                coarse = require_coarse_image(np.asarray(content["coarse_image"], np.float32))
             if not isinstance(content["cases"], int) or content["cases"] < FEWEST_CASES:
                 raise ValueError(f"it is of {content['cases']} cases")
             return cls(
                 ranges,
-                picture,
-                Together.of_plain(content["together"], picture.shape),
+                coarse,
+                Mahalanobis.of_plain(content["mahalanobis"], coarse.shape),
                 content["cases"],
                 tuple(map(str, content["weights_sha256"])),
                 dict(content["about"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SegpipeError(
-                f"{path}: is no file of limits ({str(error)[:_SHOWN]}); write it anew with `segpipe limits`"
+                f"{path}: is no file of reference ranges ({str(error)[:_SHOWN]}); write it anew with "
+                "`segpipe reference-ranges`"
             ) from None
 
 
-def limits_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
-    """Return where the limits of weights lie: beside them; of an ensemble beside its first, named by all."""
+def ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
+    """Return where the reference ranges of weights lie: beside them; of an ensemble beside its first, named by all."""
     if len(weights) == 1:
-        return weights[0].with_suffix(LIMITS_SUFFIX)
-    return weights[0].with_name(f"ensemble-{json_sha256(list(weights_sha256))[:8]}{LIMITS_SUFFIX}")
+        return weights[0].with_suffix(RANGES_SUFFIX)
+    return weights[0].with_name(f"ensemble-{json_sha256(list(weights_sha256))[:8]}{RANGES_SUFFIX}")
+
+
+def present_ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path | None:
+    """Return where the reference ranges of weights are, if there are any; a warning is logged for the former name."""
+    path = ranges_path(weights, weights_sha256)
+    former = path.with_name(path.name.removesuffix(RANGES_SUFFIX) + _FORMER_SUFFIX)
+    if not path.is_file() and former.is_file():
+        _logger.warning(f"{former}: has the name of an earlier version; rename it to {path.name}")
+        return former
+    return path if path.is_file() else None
 
 
 def _tells_which_way(more: Sequence[float]) -> bool:

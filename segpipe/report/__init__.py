@@ -1,13 +1,13 @@
 """An evaluation, or a comparison of two, as one page that opens in any browser."""
 
-from segpipe.report.context import Told, program, told_rows
+from segpipe.report.context import ReportContext, context_rows, program
 from segpipe.report.write import EVALUATION_FILES, require_evaluation_writable, write_report
 
 __all__ = [
     "EVALUATION_FILES",
-    "Told",
+    "ReportContext",
+    "context_rows",
     "program",
     "require_evaluation_writable",
-    "told_rows",
     "write_report",
 ]

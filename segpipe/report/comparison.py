@@ -15,7 +15,7 @@ from segpipe.evaluation.metrics import METRICS
 from segpipe.files import write_text
 from segpipe.labels import class_color
 from segpipe.report.charts import MOST_POINTS, Row, against
-from segpipe.report.context import Rows, Told, program, told_rows
+from segpipe.report.context import ReportContext, Rows, context_rows, program
 from segpipe.report.metrics import METRIC_OF, SHOWN, Metric
 from segpipe.report.rendering import case_table, css_color, mean_text, render
 
@@ -38,7 +38,7 @@ def write_comparison(
         summaries: of each what its `summary.json` has; may be empty.
         folder: where the page goes.
     """
-    told = Told(
+    told = ReportContext(
         lead="Two models on the same cases, case by case.",
         warnings=comparison_warnings(names, comparison, summaries),
         sections=[
@@ -109,7 +109,7 @@ def _about(about: Mapping[str, Any]) -> Rows:
         f"{own['file']} (SHA-256 {own['sha256'][:16]}...)" for own in about.get("weights", [])
     )
     manifest = about.get("manifest")
-    return told_rows(
+    return context_rows(
         [
             ("bundle", about.get("bundle")),
             ("weights", weights),
@@ -132,7 +132,9 @@ def _colors(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> d
     return {**colors, mean: "var(--accent)"}
 
 
-def _page(names: Sequence[str], comparison: Comparison, colors: Mapping[str, str], told: Told) -> str:
+def _page(
+    names: Sequence[str], comparison: Comparison, colors: Mapping[str, str], told: ReportContext
+) -> str:
     classes = list(comparison.differences)
     several = len(classes) > 2
     ordered = [classes[-1], *classes[:-1]] if several else classes[:-1]

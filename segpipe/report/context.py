@@ -16,7 +16,7 @@ Rows = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportContext:
     """What stands around the figures.
 
     Attributes:
@@ -31,12 +31,12 @@ class Told:
     sections: Sequence[tuple[str, Rows]] = ()
     configurations: Sequence[tuple[str, str]] = ()
 
-    def by(self, program: Mapping[str, str]) -> Told:
+    def by(self, program: Mapping[str, str]) -> ReportContext:
         """Return the same with what the page was made by."""
-        return replace(self, sections=(*self.sections, ("Made by", told_rows(program.items()))))
+        return replace(self, sections=(*self.sections, ("Made by", context_rows(program.items()))))
 
 
-def told_rows(rows: Iterable[tuple[str, object]]) -> Rows:
+def context_rows(rows: Iterable[tuple[str, object]]) -> Rows:
     """Return the rows that have something to say, as text."""
     return [(name, str(text)) for name, text in rows if text not in (None, "", (), [])]
 

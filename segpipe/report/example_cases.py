@@ -22,7 +22,7 @@ _DICE = METRICS.index("dice")
 
 
 @dataclass(frozen=True)
-class Card:
+class ExampleCase:
     """One case.
 
     Attributes:
@@ -42,7 +42,7 @@ class Card:
     volumes: Scrolled | None
 
 
-def cards_of(scores: FolderScores, images: Mapping[str, Path]) -> list[Card]:
+def example_cases(scores: FolderScores, images: Mapping[str, Path]) -> list[ExampleCase]:
     """Draw the worst, the median and the best case by the mean Dice of their classes; fewer where there are fewer.
 
     Args:
@@ -65,7 +65,7 @@ def cards_of(scores: FolderScores, images: Mapping[str, Path]) -> list[Card]:
     return cards
 
 
-def _card(place: str, scores: FolderScores, row: CaseScore, image: Path | None) -> Card:
+def _card(place: str, scores: FolderScores, row: CaseScore, image: Path | None) -> ExampleCase:
     reference, table = read_volume(row.reference), scores.table
     maps = [
         scores.coding.prediction_indices(read_volume(row.prediction).array),
@@ -82,7 +82,7 @@ def _card(place: str, scores: FolderScores, row: CaseScore, image: Path | None) 
     (grey, *maps), spacing_mm = in_ras_order(affine, grey, *maps)
     centre = label_centre(maps[1] if maps[1].any() else maps[0])
     pictures = [overlay_planes(grey, own, table.colors, centre, spacing_mm) for own in maps]
-    return Card(
+    return ExampleCase(
         place, row.case, _said(row, table), reference=pictures[1], prediction=pictures[0], volumes=volumes
     )
 

@@ -19,8 +19,8 @@ from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import Figure, Summary
 from segpipe.labels import LabelTable
 from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
-from segpipe.report.context import Told
-from segpipe.report.example_cases import Card
+from segpipe.report.context import ReportContext
+from segpipe.report.example_cases import ExampleCase
 from segpipe.report.metrics import METRIC_OF, OF_VOLUMES, SHOWN, Metric
 from segpipe.report.rendering import case_table, css_color, embedded_json, mean_text, render
 from segpipe.report.viewer import label_colors, niivue
@@ -36,8 +36,8 @@ def render_report(
     title: str,
     scores: FolderScores,
     summary: Summary,
-    cards: Sequence[Card],
-    told: Told,
+    cards: Sequence[ExampleCase],
+    told: ReportContext,
     without_scan: Sequence[str],
 ) -> str:
     """Return the page.
@@ -137,7 +137,7 @@ def _embedded(cases: CaseScores, metrics: Sequence[Metric]) -> Markup:
     )
 
 
-def _viewer(table: LabelTable, cards: Sequence[Card]) -> dict[str, Any] | None:
+def _viewer(table: LabelTable, cards: Sequence[ExampleCase]) -> dict[str, Any] | None:
     """Return what scrolls through the cards' volumes; None where there are none."""
     volumes = [vars(card.volumes) if card.volumes is not None else None for card in cards]
     if not any(volumes):

@@ -14,11 +14,11 @@ from markupsafe import Markup
 
 from segpipe.errors import shown
 from segpipe.printable import printable, printable_output
-from segpipe.report.context import Told
+from segpipe.report.context import ReportContext
 from segpipe.report.metrics import Metric
 
 
-def render(template: str, told: Told, **content: Any) -> str:
+def render(template: str, told: ReportContext, **content: Any) -> str:
     """Return a page.
 
     Args:

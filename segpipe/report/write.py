@@ -9,8 +9,8 @@ from segpipe.evaluation.case_scores import METRICS_FILE
 from segpipe.evaluation.scoring import FolderScores
 from segpipe.evaluation.summary import SUMMARY_FILE, Summary
 from segpipe.files import require_writable_files, write_text
-from segpipe.report.context import Told
-from segpipe.report.example_cases import cards_of
+from segpipe.report.context import ReportContext
+from segpipe.report.example_cases import example_cases
 from segpipe.report.page import REPORT_FILE, render_report
 
 EVALUATION_FILES = (METRICS_FILE, SUMMARY_FILE, REPORT_FILE)
@@ -30,7 +30,7 @@ def write_report(
     summary: Summary,
     folder: Path,
     images: Mapping[str, Path],
-    told: Told,
+    told: ReportContext,
     title: str = "Evaluation",
 ) -> None:
     """Write `report.html`.
@@ -46,7 +46,7 @@ def write_report(
     Raises:
         SegpipeError: a scan cannot be read, or lies on another grid than its label map.
     """
-    cards = cards_of(scores, images)
+    cards = example_cases(scores, images)
     without_scan = [row.case for row in scores.rows if row.case not in images]
     page = render_report(title, scores, summary, cards, told, without_scan)
     write_text(folder / REPORT_FILE, page)

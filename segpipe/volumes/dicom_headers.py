@@ -253,14 +253,14 @@ def _refuse_without_uid(folder: Path, by_uid: dict[str, list[DicomFile]]) -> Non
 def _without_pictures(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[LeftOut]]:
     """Part slices from screen shots and localisers, where both are there."""
     kept, left_out = list(files), []
-    for is_picture, reason in (
+    for is_2d_format, reason in (
         (_is_screen_shot, "picture without a place in the patient"),
         (_is_localiser, "localiser"),
     ):
-        slices = [file for file in kept if not is_picture(file)]
+        slices = [file for file in kept if not is_2d_format(file)]
         if slices and len(slices) < len(kept):
             left_out += [
-                LeftOut(file.path, f"{_describe(file)}: {reason}") for file in kept if is_picture(file)
+                LeftOut(file.path, f"{_describe(file)}: {reason}") for file in kept if is_2d_format(file)
             ]
             kept = slices
     return kept, left_out

@@ -37,7 +37,7 @@ class VolumeFormat(Enum):
         return self in (VolumeFormat.NRRD, VolumeFormat.SEG_NRRD)
 
     @property
-    def is_picture(self) -> bool:
+    def is_2d_format(self) -> bool:
         """True for .png and .jpg: 2D, without a place in the patient."""
         return self in (VolumeFormat.PNG, VolumeFormat.JPEG)
 

@@ -101,7 +101,7 @@ def _out_of_memory(path: Path, series_uid: str | None) -> SegpipeError:
 
 def _check_extent(path: Path, format_: VolumeFormat, grid: Grid) -> None:
     """Refuse a grid of a size that no patient has: resampled, it would fill the memory or vanish."""
-    if format_.is_picture:
+    if format_.is_2d_format:
         return
     extent_mm = [size * spacing for size, spacing in zip(grid.size, grid.spacing_mm, strict=True)]
     largest_mm = _MAX_EXTENT_MM[grid.spatial_dims]

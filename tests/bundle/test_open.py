@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import CastToTyped, Invertd, LoadImaged
 
 from segpipe.bundle.open import open_bundle as open_audited
+from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.networks import Ensemble
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
@@ -68,7 +69,7 @@ def test_our_bundles_open(our_bundle, source):
     root = our_bundle(source)
     table = json.loads((root / "configs" / "metadata.json").read_text())["label_table"]
 
-    bundle = open_bundle(root, device="cpu")
+    bundle = open_bundle(BundleSource(root, device="cpu"))
 
     assert bundle.labels.rows() == table
     assert bundle.takes.spatial_dims == ((3,) if source == HIPPOCAMPUS else (2, 3))
@@ -83,7 +84,7 @@ def test_our_bundles_open(our_bundle, source):
 
 
 def test_the_shipped_weights_open():
-    bundle = open_bundle(HIPPOCAMPUS, device="cpu")
+    bundle = open_bundle(BundleSource(HIPPOCAMPUS, device="cpu"))
 
     assert bundle.labels.names == ("background", "anterior", "posterior")
 
@@ -119,7 +120,7 @@ def test_a_configuration_in_yaml_goes_before_one_in_json(zoo_bundle):
     (root / "configs" / "inference.yaml").write_text(yaml.safe_dump(inference))
 
     assert open_bundle(root).inferer.roi_size == [8, 8, 8]
-    assert open_bundle(root, configs=["inference.json"]).inferer.roi_size == [16, 16, 16]
+    assert open_bundle(BundleSource(root, configs=["inference.json"])).inferer.roi_size == [16, 16, 16]
 
 
 def test_later_configurations_override_earlier_ones_by_name_or_path(zoo_bundle, tmp_path):
@@ -127,13 +128,15 @@ def test_later_configurations_override_earlier_ones_by_name_or_path(zoo_bundle, 
     (tmp_path / "mine.yaml").write_text("inferer#roi_size: [24, 24, 24]\n")
     (root / "configs" / "fine.json").write_text('{"inferer#overlap": 0.75}')
 
-    inferer = open_bundle(root, configs=["inference.json", "fine.json", tmp_path / "mine.yaml"]).inferer
+    inferer = open_bundle(
+        BundleSource(root, configs=["inference.json", "fine.json", tmp_path / "mine.yaml"])
+    ).inferer
 
     assert (inferer.roi_size, inferer.overlap) == ([24, 24, 24], 0.75)
 
 
 def test_overrides_go_before_configurations(zoo_bundle):
-    bundle = open_bundle(zoo_bundle(), overrides={"inferer#overlap": 0.25})
+    bundle = open_bundle(BundleSource(zoo_bundle(), overrides={"inferer#overlap": 0.25}))
 
     assert bundle.inferer.overlap == 0.25
 
@@ -155,7 +158,7 @@ def test_several_weights_are_an_ensemble_of_different_networks(zoo_bundle, rando
     for number, state in enumerate(states):
         torch.save(state, tmp_path / f"{number}.pt")
 
-    network = open_bundle(zoo_bundle(), weights=[tmp_path / "0.pt", tmp_path / "1.pt"]).network
+    network = open_bundle(BundleSource(zoo_bundle(), weights=[tmp_path / "0.pt", tmp_path / "1.pt"])).network
 
     assert isinstance(network, Ensemble)
     for member, state in zip(network.members, states, strict=True):
@@ -206,7 +209,7 @@ def test_a_device_can_be_chosen_where_the_configuration_has_none(zoo_bundle):
     root = zoo_bundle(without_device)
 
     assert open_bundle(root).device == torch.device("cpu")
-    assert open_bundle(root, device="cpu").device == torch.device("cpu")
+    assert open_bundle(BundleSource(root, device="cpu")).device == torch.device("cpu")
 
 
 def test_a_lazy_chain_stays_lazy(zoo_bundle):
@@ -261,7 +264,10 @@ class TestHash:
         shutil.copy(one / "scripts" / "names.py", other / "scripts" / "names.py")
 
         assert open_bundle(one).sha256 == open_bundle(other).sha256
-        assert open_bundle(one, overrides={"dataset_dir": "/elsewhere"}).sha256 == open_bundle(one).sha256
+        assert (
+            open_bundle(BundleSource(one, overrides={"dataset_dir": "/elsewhere"})).sha256
+            == open_bundle(one).sha256
+        )
 
     @pytest.mark.parametrize(
         "overrides", [{"inferer#overlap": 0.25}, {"preprocessing#transforms#4#a_max": 250}], ids=str
@@ -269,7 +275,7 @@ class TestHash:
     def test_a_number_changes_it(self, zoo_bundle, overrides):
         root = zoo_bundle()
 
-        assert open_bundle(root, overrides=overrides).sha256 != open_bundle(root).sha256
+        assert open_bundle(BundleSource(root, overrides=overrides)).sha256 != open_bundle(root).sha256
 
     def test_weights_change_it(self, zoo_bundle, random_network):
         root = zoo_bundle()
@@ -288,11 +294,11 @@ class TestHash:
 
     def test_a_name_of_a_class_changes_it(self, our_bundle):
         root = our_bundle(HIPPOCAMPUS)
-        before = open_bundle(root, device="cpu").sha256
+        before = open_bundle(BundleSource(root, device="cpu")).sha256
         path = root / "configs" / "metadata.json"
         path.write_text(path.read_text().replace('"name": "anterior"', '"name": "front"'))
 
-        assert open_bundle(root, device="cpu").sha256 != before
+        assert open_bundle(BundleSource(root, device="cpu")).sha256 != before
 
     def test_the_chosen_series_changes_it(self, zoo_bundle):
         root = zoo_bundle()
@@ -314,7 +320,10 @@ class TestRefusals:
         refusal(lambda: open_bundle(root), "has no configs/inference.yaml or .json", "--config")
 
     def test_a_configuration_that_is_not_there(self, zoo_bundle):
-        refusal(lambda: open_bundle(zoo_bundle(), configs=["typo.json"]), "typo.json: no such configuration")
+        refusal(
+            lambda: open_bundle(BundleSource(zoo_bundle(), configs=["typo.json"])),
+            "typo.json: no such configuration",
+        )
 
     @pytest.mark.parametrize("name", ["inference.json", "metadata.json"])
     def test_a_file_cut_short(self, zoo_bundle, name):
@@ -366,11 +375,13 @@ class TestRefusals:
         root = zoo_bundle()
 
         refusal(
-            lambda: open_bundle(root, overrides={"infrer": 1}), "no infrer to set", "did you mean inferer?"
+            lambda: open_bundle(BundleSource(root, overrides={"infrer": 1})),
+            "no infrer to set",
+            "did you mean inferer?",
         )
 
     def test_a_device_that_is_none(self, zoo_bundle):
-        refusal(lambda: open_bundle(zoo_bundle(), device="tpu"), "tpu")
+        refusal(lambda: open_bundle(BundleSource(zoo_bundle(), device="tpu")), "tpu")
 
     def test_no_weights(self, zoo_bundle):
         root = zoo_bundle()
@@ -388,7 +399,8 @@ class TestRefusals:
         torch.save(random_network(classes=5).state_dict(), tmp_path / "five.pt")
 
         refusal(
-            lambda: open_bundle(zoo_bundle(), weights=[tmp_path / "five.pt"]), "weights of another network"
+            lambda: open_bundle(BundleSource(zoo_bundle(), weights=[tmp_path / "five.pt"])),
+            "weights of another network",
         )
 
     def test_one_of_two_weights_of_another_network(self, zoo_bundle, random_network, tmp_path):
@@ -396,14 +408,18 @@ class TestRefusals:
         torch.save(random_network(dims=2).state_dict(), tmp_path / "flat.pt")
 
         weights = [root / "models" / "model.pt", tmp_path / "flat.pt"]
-        refusal(lambda: open_bundle(root, weights=weights), "flat.pt: weights of another network")
+        refusal(
+            lambda: open_bundle(BundleSource(root, weights=weights)), "flat.pt: weights of another network"
+        )
 
     def test_weights_with_a_tensor_more(self, zoo_bundle, random_network, tmp_path):
         torch.save({**random_network().state_dict(), "more": torch.zeros(1)}, tmp_path / "more.pt")
 
         weights = [tmp_path / "more.pt"]
         refusal(
-            lambda: open_bundle(zoo_bundle(), weights=weights), "another network", "more: (1,) in the file"
+            lambda: open_bundle(BundleSource(zoo_bundle(), weights=weights)),
+            "another network",
+            "more: (1,) in the file",
         )
 
     @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

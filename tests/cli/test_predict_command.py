@@ -128,7 +128,7 @@ def test_all_done_is_status_0_and_a_line(invoke, scans, out):
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "3 scans: 3 done",
-        "3 not compared with the training cases; `segpipe limits` measures what these were",
+        "3 not compared with the training cases; `segpipe reference-ranges` measures what these were",
         f"{out}: label maps, volumes.csv, predictions.jsonl, predict.log",
     ]
     assert invoke(scans, "--no-overlays").stdout.startswith("3 scans: 3 skipped\n")

@@ -273,7 +273,7 @@ def test_the_end_counts_what_was_done_and_names_what_was_kept(answer):
     assert result.stdout.splitlines() == [
         "4 scans: 2 done, 1 kept, 1 skipped",
         "b: was corrected by hand",
-        "2 not compared with the training cases; `segpipe limits` measures what these were",
+        "2 not compared with the training cases; `segpipe reference-ranges` measures what these were",
         "out: label maps, volumes.csv, predictions.jsonl, predict.log",
     ]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from segpipe.dataset import Case, Manifest, Split, scored_part
+from segpipe.dataset import Case, Manifest, Split, evaluation_split_of
 from segpipe.errors import SegpipeError
 
 MANIFEST = Manifest(
@@ -31,14 +31,14 @@ MANIFEST = Manifest(
     ],
 )
 def test_parts(split, part, name, cases):
-    found = scored_part(MANIFEST, split, part)
+    found = evaluation_split_of(MANIFEST, split, part)
 
     assert (found.name, "".join(case.case for case in found.cases)) == (name, cases)
 
 
 def test_a_named_split_says_whose_it_is():
-    assert "1 of 2 to test are here" in scored_part(MANIFEST, "paper").about
-    assert scored_part(MANIFEST, "0").about == ""
+    assert "1 of 2 to test are here" in evaluation_split_of(MANIFEST, "paper").about
+    assert evaluation_split_of(MANIFEST, "0").about == ""
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_a_named_split_says_whose_it_is():
 )
 def test_what_is_not_there(split, part, message):
     with pytest.raises(SegpipeError, match=message):
-        scored_part(MANIFEST, split, part)
+        evaluation_split_of(MANIFEST, split, part)

@@ -13,6 +13,7 @@ from monai.networks.nets import UNet
 from scipy.ndimage import gaussian_filter
 
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.dataset import load_manifest, shipped_manifests
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Grid, read_volume, write_volume
@@ -220,7 +221,7 @@ def opened():
     """Return a function that opens a bundle, in float32, and reads a scan for it: segmenter, image, grid."""
 
     def open_with(root, scan, weights=(), precision="float32", **settings):
-        bundle = open_bundle(root, weights=weights, trust=True)
+        bundle = open_bundle(BundleSource(root, weights=weights, trust=True))
         segmenter = Segmenter(bundle, precision, **settings)
         image = segmenter.prepare(bundle.read(scan))
         return segmenter, image, read_volume(scan).grid

@@ -19,7 +19,7 @@ from monai.transforms import (
     SpatialPadd,
 )
 
-from segpipe.inference.inverse_mapping import WayBack
+from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.restoring import arg_max, restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError
 
@@ -55,7 +55,7 @@ def by_monai(chain, image, scores, softmax=True):
 
 
 def restored(image, scores, original, axis, depth, **kwargs):
-    way = WayBack.of(image, original.shape[1:], np.asarray(original.affine))
+    way = InverseMapping.of(image, original.shape[1:], np.asarray(original.affine))
     labels = torch.full(original.shape[1:], -1, dtype=torch.int64)
     probabilities = torch.full((len(scores), *original.shape[1:]), torch.nan)
     for plane in restored_planes(bands(scores, axis, depth), way, **kwargs):
@@ -150,7 +150,7 @@ def test_a_slice_is_a_volume_of_one_plane():
     image = chain({KEY: original})[KEY]
     scores = smooth_scores((*image.shape[1:], 1))
 
-    way = WayBack.of(image, (20, 30), np.eye(4))
+    way = InverseMapping.of(image, (20, 30), np.eye(4))
     (plane,) = restored_planes(bands(scores, 2, 1), way)
 
     expected = by_monai(chain, image, scores[..., 0]).as_tensor().argmax(0)
@@ -172,22 +172,24 @@ def test_what_it_cannot_undo_is_left_to_monai(steps, reason):
     image = Compose(steps)({KEY: original})[KEY]
 
     with pytest.raises(CannotStreamError, match=reason):
-        WayBack.of(image, (12, 12, 12), np.eye(4))
+        InverseMapping.of(image, (12, 12, 12), np.eye(4))
 
 
 def test_a_grid_that_changed_without_a_trace_is_noticed():
     original = scan((12, 12, 12), np.eye(4))
 
     with pytest.raises(CannotStreamError, match="do not lead back"):
-        WayBack.of(MetaTensor(original.as_tensor()[:, 1:], affine=original.affine), (12, 12, 12), np.eye(4))
+        InverseMapping.of(
+            MetaTensor(original.as_tensor()[:, 1:], affine=original.affine), (12, 12, 12), np.eye(4)
+        )
     with pytest.raises(CannotStreamError, match="do not lead back"):
-        WayBack.of(original, (12, 12, 12), TURNED)
+        InverseMapping.of(original, (12, 12, 12), TURNED)
 
 
 def test_planes_come_once_each_whichever_way_the_scan_lies():
     original, chain = scan((9, 14, 11), TURNED), Compose(CHAINS["all"])
     image = chain({KEY: original})[KEY]
-    way = WayBack.of(image, original.shape[1:], np.asarray(original.affine))
+    way = InverseMapping.of(image, original.shape[1:], np.asarray(original.affine))
 
     planes = list(restored_planes(bands(smooth_scores(image.shape[1:]), 1, 5), way))
 

@@ -12,7 +12,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from segpipe.phantoms.files import MRI, PhantomKind, ct, write_phantom_dataset, write_phantom_scans
-from segpipe.planning import Wishes, plan_bundle
+from segpipe.planning import PlanOptions, plan_bundle
 
 BUNDLES = sorted(path for path in (Path(__file__).parents[2] / "bundles").iterdir() if path.is_dir())
 FOR_ALL = "mri_hippocampus_unet"  # stands for every bundle where their common code is tested
@@ -29,8 +29,8 @@ SMALL = {  # the CT bundles learn something in two epochs: many steps, and much 
     },
 }
 PLANNED = {  # bundles of `segpipe plan`, from the phantoms, held to the contract of those that are shipped
-    "planned_volumes": Wishes(),
-    "planned_slices": Wishes(dims=2),
+    "planned_volumes": PlanOptions(),
+    "planned_slices": PlanOptions(dims=2),
 }
 OF_PLANNED = {  # beside the contract
     "test_label_maps_are_those_of_monais_run",

@@ -11,6 +11,7 @@ from tiny_bundle import write_broken, write_bundle, write_scan
 
 from segpipe import PredictOptions, predict
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.prediction.estimate import estimate
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import find_scans, output_path, read_volume, write_volume
@@ -57,11 +58,8 @@ def monais_run(bundle, scans, out, weights, **overrides):
 def our_run(bundle, scans, out, weights, options=EXACT, **overrides):
     predictions = predict(
         scans,
-        bundle.root,
+        BundleSource(bundle.root, weights=weights, overrides={**bundle.window, **overrides}, device="cpu"),
         out,
-        weights=weights,
-        overrides={**bundle.window, **overrides},
-        device="cpu",
         options=options,
     )
     assert {prediction.reason for prediction in predictions} == {
@@ -107,7 +105,9 @@ def test_label_maps_are_those_of_monais_run(bundle, weights, phantom_scans, tmp_
 @pytest.mark.every_bundle
 def test_streamed_and_by_monais_chain_are_the_same(bundle, weights, phantom_scans):
     opened = open_bundle(
-        bundle.root, weights=[weights], overrides={**bundle.window, "precision": "float32"}, device="cpu"
+        BundleSource(
+            bundle.root, weights=[weights], overrides={**bundle.window, "precision": "float32"}, device="cpu"
+        )
     )
     segmenter = Segmenter(opened)
     for scan in find_scans(phantom_scans[0]):
@@ -278,8 +278,8 @@ class TestEstimate:
         return tmp_path / "scans"
 
     @staticmethod
-    def asked(*arguments, options=EXACT, **settings):
-        return {row.case: row for row in estimate(*arguments, options=options, **settings)}
+    def asked(*arguments, options=EXACT):
+        return {row.case: row for row in estimate(*arguments, options=options)}
 
     def test_each_scan_is_segmented_skipped_or_refused(self, small, cohort, tmp_path):
         predict(cohort / "a.nii.gz", small, tmp_path / "out", options=EXACT)
@@ -322,7 +322,7 @@ class TestEstimate:
         predict(cohort, small, tmp_path / "out", options=EXACT)
 
         done = self.asked(cohort, small, tmp_path / "out")
-        again = self.asked(cohort, small, tmp_path / "out", overrides={"overlap": 0.25})
+        again = self.asked(cohort, BundleSource(small, overrides={"overlap": 0.25}), tmp_path / "out")
 
         assert {row.action for row in done.values()} == {"skip"}
         assert {row.action for row in again.values()} == {"segment"}
@@ -356,10 +356,10 @@ class TestEstimate:
         write_scan(tmp_path / "scans" / "sixteen.mhd", size=(96, 96, 2))
         image, _, grid = bundle.kind.scans["nrrd/phantom.nrrd"](7, 0)
         write_volume(image, grid, tmp_path / "scans" / "good.nii.gz")
-        common = {"weights": [weights], "overrides": bundle.window, "device": "cpu", "options": EXACT}
+        source = BundleSource(bundle.root, weights=[weights], overrides=bundle.window, device="cpu")
 
-        rows = estimate(tmp_path / "scans", bundle.root, tmp_path / "out", **common)
-        predictions = predict(tmp_path / "scans", bundle.root, tmp_path / "out", **common)
+        rows = estimate(tmp_path / "scans", source, tmp_path / "out", options=EXACT)
+        predictions = predict(tmp_path / "scans", source, tmp_path / "out", options=EXACT)
 
         assert [row.case for row in rows] == ["good", "sixteen"]
         assert rows[0].action == "segment"

@@ -115,7 +115,7 @@ def test_command_prints_what_it_wrote_or_one_message(finished_run, copied, tmp_p
 
 def test_limits_of_the_weights_that_were_there_go_with_them(finished_run, copied):
     """They say what other training cases were; predict would refuse them."""
-    stale = copied / "models" / "model.limits.json"
+    stale = copied / "models" / "model.reference_ranges.json"
     promote(finished_run / "best.pt", copied)
     stale.write_text("{}")
 

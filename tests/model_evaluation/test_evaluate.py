@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_bundle import SIZE, write_bundle, write_scan, write_weights
 
+from segpipe.bundle.source import BundleSource
 from segpipe.dataset import Case, Manifest, Split, write_manifest
 from segpipe.dataset.reports import content_sha256
 from segpipe.errors import SegpipeError
@@ -60,8 +61,13 @@ def score(bundle, dataset, tmp_path):
     def run(change=lambda manifest: manifest, bundle=bundle, **options):
         path = tmp_path / "noise.json"
         write_manifest(change(dataset), path)
+        named = {
+            name: options.pop(name)
+            for name in ("weights", "configs", "overrides", "device")
+            if name in options
+        }
         given = EvaluateOptions(**{"split": "0", "precision": "float32", **options})
-        return evaluate(bundle, str(path), tmp_path / "out", given)
+        return evaluate(BundleSource(bundle, **named), str(path), tmp_path / "out", given)
 
     return run
 

@@ -1,10 +1,10 @@
-"""make_card: which slice is drawn, how, and what is said of it."""
+"""make_case_figure: which slice is drawn, how, and what is said of it."""
 
 import numpy as np
 import pytest
 
 from segpipe.dataset import Case, Manifest, examine_cases
-from segpipe.overview.case_figures import make_card, slice_axis
+from segpipe.overview.case_figures import make_case_figure, slice_axis
 from segpipe.volumes import Grid, write_label_map, write_volume
 
 LABELS = {0: "background", 3: "liver", 7: "tumour"}
@@ -24,7 +24,7 @@ def card_of(folder, image, label_map=None, affine=None, modality=("CT",), name="
     manifest = Manifest("set", modality, LABELS, (case,))
     (report,) = examine_cases([case], folder, manifest, manifest.label_table())
     assert not report.has_errors, report.findings
-    return make_card(case, "fold 0", [], report, folder, manifest, manifest.label_table())
+    return make_case_figure(case, "fold 0", [], report, folder, manifest, manifest.label_table())
 
 
 def noise(size, seed=0):
@@ -110,7 +110,7 @@ def test_a_file_that_vanished_since_is_said_on_its_card(tmp_path):
     (report,) = examine_cases([case], tmp_path, manifest, manifest.label_table())
     (tmp_path / "a0.nii.gz").unlink()
 
-    card = make_card(case, "test", [], report, tmp_path, manifest, manifest.label_table())
+    card = make_case_figure(case, "test", [], report, tmp_path, manifest, manifest.label_table())
 
     assert card.plain is None
     assert "a0.nii.gz" in card.remarks[-1]

@@ -15,7 +15,7 @@ from segpipe.bundle.gate import audit
 from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.phantoms.files import ct, write_phantom_dataset
-from segpipe.planning import Wishes, plan_bundle
+from segpipe.planning import PlanOptions, plan_bundle
 from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 
 SIZE = (24, 20, 18)
@@ -55,7 +55,7 @@ def pictures(tmp_path_factory):
 
 
 def planned(manifest, **wishes):
-    return plan_bundle(manifest, manifest.parent, manifest.parent.parent / "bundle", Wishes(**wishes))
+    return plan_bundle(manifest, manifest.parent, manifest.parent.parent / "bundle", PlanOptions(**wishes))
 
 
 def parser(root, *names):
@@ -94,7 +94,7 @@ def test_its_files_are_sound(channels, folds, wishes, tmp_path):
 
 @pytest.mark.parametrize("network", ["unet", "segnet"])
 def test_a_bundle_of_pictures_is_sound(pictures, network, tmp_path):
-    own = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", Wishes(network=network))
+    own = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", PlanOptions(network=network))
 
     assert own.plan.intensity == "hu"
     assert_sound(own.root)
@@ -104,7 +104,7 @@ def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(pictures, 
     monkeypatch.setattr("segpipe.planning.rules._FEWEST_TO_MIRROR", 2)
     monkeypatch.setattr("segpipe.planning.rules._MIRROR_ERRORS", 1e9)
 
-    root = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", Wishes()).root
+    root = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", PlanOptions()).root
 
     assert_sound(root)
     train, evaluate, inference = (
@@ -133,7 +133,8 @@ def test_every_number_stands_in_the_file_with_its_reason(data):
 
 def test_the_same_data_make_the_same_bundle(data):
     first, second = (
-        plan_bundle(data, data.parent, data.parent.parent / name, Wishes()).root for name in ("one", "two")
+        plan_bundle(data, data.parent, data.parent.parent / name, PlanOptions()).root
+        for name in ("one", "two")
     )
 
     for path in (path for path in first.rglob("*") if path.is_file()):

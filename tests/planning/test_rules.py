@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segpipe.errors import SegpipeError
-from segpipe.planning import Channel, Class, Fingerprint, Wishes
+from segpipe.planning import Channel, Class, Fingerprint, PlanOptions
 from segpipe.planning.rules import plan
 
 MRI = Channel("MRI", 0.0, 900.0, 100.0, 700.0)
@@ -33,7 +33,7 @@ def linear(architecture, batch_size, patch_size):
 
 
 def planned(data, **wishes):
-    return plan(data, Wishes(**{"training_share": 0.8, **wishes}), linear)
+    return plan(data, PlanOptions(**{"training_share": 0.8, **wishes}), linear)
 
 
 def numbers(data, **wishes):

@@ -28,6 +28,7 @@ from tiny_bundle import BROKEN, contents, write_broken, write_bundle, write_scan
 
 import segpipe
 from segpipe import PredictOptions
+from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.phantoms.files import write_phantom_scans
@@ -77,10 +78,8 @@ def run(bundle, out):
     def predict(scans, folder=out, *, weights=(), overrides=None, **options):
         predictions = segpipe.predict(
             scans,
-            bundle,
+            BundleSource(bundle, weights=weights, overrides=overrides),
             folder,
-            weights=weights,
-            overrides=overrides,
             options=PredictOptions(**{"overlays": False, **options}),
         )
         return {prediction.case: prediction for prediction in predictions}
@@ -1290,7 +1289,7 @@ def test_slices_are_estimated_from_slices(bundle, tmp_path, out, monkeypatch):
     for name, size in {"slice": (32, 32), "large": (32, 32, 32), "small": (32, 32, 16)}.items():
         write_scan(tmp_path / "mixed" / f"{name}.nii.gz", size=size)
 
-    rows = estimate(tmp_path / "mixed", bundle, out, configs=["inference.yaml", both])
+    rows = estimate(tmp_path / "mixed", BundleSource(bundle, configs=["inference.yaml", both]), out)
 
     seconds = {row.case: row.seconds for row in rows}
     assert seconds == pytest.approx({"slice": 1, "large": 400 / 3, "small": 200 / 3})

@@ -10,12 +10,13 @@ from tiny_bundle import SIZE, noise, write_bundle, write_scan, write_weights
 from typer.testing import CliRunner
 
 import segpipe
+from segpipe.bundle.source import BundleSource
 from segpipe.cli import app
 from segpipe.dataset import Case, Manifest, examine_cases, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.files import read_json
 from segpipe.model_evaluation.evaluate import EvaluateOptions, evaluate
-from segpipe.prediction.measured_ranges import write_limits
+from segpipe.prediction.measured_ranges import write_reference_ranges
 from segpipe.prediction.options import PredictOptions
 from segpipe.volumes import Grid, write_label_map, write_volume
 
@@ -44,7 +45,7 @@ def data(tmp_path_factory):
 def whole(data, tmp_path_factory):
     """Return a bundle with limits."""
     bundle = write_bundle(tmp_path_factory.mktemp("bundles") / "whole")
-    write_limits(bundle, data / "dataset.json", data)
+    write_reference_ranges(bundle, data / "dataset.json", data)
     return bundle
 
 
@@ -64,7 +65,7 @@ def predicted(scans, bundle, out, **options):
 
 
 def test_limits_say_what_the_training_cases_were(whole, data):
-    content = read_json(whole / "models" / "model.limits.json")
+    content = read_json(whole / "models" / "model.reference_ranges.json")
 
     assert content["cases"] == CASES
     assert content["ranges"]["spacing/x"] == [1, 1]
@@ -118,7 +119,7 @@ def test_without_limits_it_is_said_that_nothing_was_compared(scans, data, tmp_pa
     bundle = write_bundle(tmp_path / "bare")
     before = predicted(scans, bundle, tmp_path / "out")
     told = (tmp_path / "out" / "volumes.csv").read_text()
-    write_limits(bundle, data / "dataset.json", data)
+    write_reference_ranges(bundle, data / "dataset.json", data)
     after = predicted(scans, bundle, tmp_path / "out")
 
     assert {prediction.warnings for prediction in before.values()} == {None}
@@ -142,12 +143,12 @@ def test_a_chain_of_monais_own_is_watched_too(data, scans, tmp_path):
             "precision": "@precision",
         },
     )
-    write_limits(bundle, data / "dataset.json", data)
+    write_reference_ranges(bundle, data / "dataset.json", data)
 
     found = predicted(scans, bundle, tmp_path / "out")
 
     assert "by MONAI's own chain" in found["good"].reason
-    ranges = read_json(bundle / "models" / "model.limits.json")["ranges"]
+    ranges = read_json(bundle / "models" / "model.reference_ranges.json")["ranges"]
     assert 0 < ranges["uncertainty"][0] <= ranges["uncertainty"][1] <= 1
     assert found["good"].warnings == ()
     assert found["odd"].warnings
@@ -155,8 +156,8 @@ def test_a_chain_of_monais_own_is_watched_too(data, scans, tmp_path):
 
 def test_limits_of_other_weights_are_refused(whole, scans, tmp_path):
     bundle = write_bundle(tmp_path / "other", seed=1)
-    (bundle / "models" / "model.limits.json").write_bytes(
-        (whole / "models" / "model.limits.json").read_bytes()
+    (bundle / "models" / "model.reference_ranges.json").write_bytes(
+        (whole / "models" / "model.reference_ranges.json").read_bytes()
     )
 
     with pytest.raises(SegpipeError, match=r"was made with other weights than .*model.pt; write it anew"):
@@ -165,11 +166,11 @@ def test_limits_of_other_weights_are_refused(whole, scans, tmp_path):
 
 def test_stale_limits_are_no_obstacle_to_new_ones(whole, data, tmp_path):
     bundle = write_bundle(tmp_path / "other", seed=1)
-    stale = bundle / "models" / "model.limits.json"
-    stale.write_bytes((whole / "models" / "model.limits.json").read_bytes())
+    stale = bundle / "models" / "model.reference_ranges.json"
+    stale.write_bytes((whole / "models" / "model.reference_ranges.json").read_bytes())
 
-    assert write_limits(bundle, data / "dataset.json", data) == stale
-    assert read_json(stale) != read_json(whole / "models" / "model.limits.json")
+    assert write_reference_ranges(bundle, data / "dataset.json", data) == stale
+    assert read_json(stale) != read_json(whole / "models" / "model.reference_ranges.json")
 
 
 def test_an_ensemble_has_limits_of_its_own(whole, data, scans, tmp_path):
@@ -178,14 +179,14 @@ def test_an_ensemble_has_limits_of_its_own(whole, data, scans, tmp_path):
         bundle / "models" / "model.pt",
         write_weights(bundle, bundle / "models" / "second.pt", seed=2),
     ]
-    path = write_limits(bundle, data / "dataset.json", data, weights=weights)
+    path = write_reference_ranges(BundleSource(bundle, weights=weights), data / "dataset.json", data)
 
     found = segpipe.predict(
-        scans, bundle, tmp_path / "out", weights=weights, options=PredictOptions(overlays=False)
+        scans, BundleSource(bundle, weights=weights), tmp_path / "out", options=PredictOptions(overlays=False)
     )
 
     assert path.name.startswith("ensemble-")
-    assert not (bundle / "models" / "model.limits.json").exists()
+    assert not (bundle / "models" / "model.reference_ranges.json").exists()
     assert all(prediction.warnings is not None for prediction in found)
 
 
@@ -209,7 +210,7 @@ def test_a_manifest_without_a_training_case_is_refused(data, tmp_path):
     with_training(bundle, cases={"case_0": "a", "case_9": "b"})
 
     with pytest.raises(SegpipeError, match=r"noise: has no case case_9, which .* was trained on"):
-        write_limits(bundle, data / "dataset.json", data)
+        write_reference_ranges(bundle, data / "dataset.json", data)
 
 
 def test_another_picture_of_the_same_name_is_refused(data, tmp_path):
@@ -217,7 +218,7 @@ def test_another_picture_of_the_same_name_is_refused(data, tmp_path):
     with_training(bundle, cases={f"case_{number}": "a" for number in range(5)})
 
     with pytest.raises(SegpipeError, match="case_0: shows another picture than the one that"):
-        write_limits(bundle, data / "dataset.json", data)
+        write_reference_ranges(bundle, data / "dataset.json", data)
 
 
 def test_cases_that_the_weights_have_not_seen_do_not_count(whole, data, tmp_path):
@@ -228,13 +229,13 @@ def test_cases_that_the_weights_have_not_seen_do_not_count(whole, data, tmp_path
         bundle, cases=dict(list(contents.items())[:4]), validation_cases={"case_4": contents["case_4"]}
     )
 
-    path = write_limits(bundle, data / "dataset.json", data)
+    path = write_reference_ranges(bundle, data / "dataset.json", data)
 
     assert read_json(path)["cases"] == 5
 
 
 def test_the_commands(data, scans, tmp_path):
-    """`segpipe limits`, then `segpipe predict`: a table of what lies outside, and status 0."""
+    """`segpipe reference-ranges`, then `segpipe predict`: a table of what lies outside, and status 0."""
     bundle = write_bundle(tmp_path / "bundle")
     runner = CliRunner()
 
@@ -252,7 +253,10 @@ def test_the_commands(data, scans, tmp_path):
         ],
     )
 
-    assert (made.exit_code, made.stdout.strip()) == (0, str(bundle / "models" / "model.limits.json"))
+    assert (made.exit_code, made.stdout.strip()) == (
+        0,
+        str(bundle / "models" / "model.reference_ranges.json"),
+    )
     assert result.exit_code == 0
     assert "1 with warnings: look at these label maps before you use them" in result.stderr
     assert re.search(r"and \d+ more", result.stderr)

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from segpipe import PredictOptions
 from segpipe import predict as predict_audited
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.volumes import Grid, read_volume, write_volume
@@ -727,6 +728,6 @@ def test_the_first_scan_decides_on_auto(zoo_bundle, write_scan, opened):
 def test_a_foreign_bundle_leaves_what_the_scan_says_of_itself(zoo_bundle, write_scan):
     """The image that the chain gets knows its file, so that MONAI's own steps can say which it was."""
     scan = write_scan()
-    bundle = open_bundle(zoo_bundle(), trust=True)
+    bundle = open_bundle(BundleSource(zoo_bundle(), trust=True))
 
     assert bundle.load({"image": str(scan)})["image"].meta["filename_or_obj"] == str(scan)

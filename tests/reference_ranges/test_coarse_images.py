@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segpipe.reference_ranges.coarse_images import coarse_picture, compared, require_picture
+from segpipe.reference_ranges.coarse_images import coarse_image, compared, require_coarse_image
 
 
 def lungs(seed=0, size=(60, 40)):
@@ -17,7 +17,7 @@ def lungs(seed=0, size=(60, 40)):
 def test_scale_and_offset_do_not_count():
     image = torch.rand(2, 30, 30, 12, generator=torch.Generator().manual_seed(0))
 
-    own, other = coarse_picture(image), coarse_picture(5 + 3 * image)
+    own, other = coarse_image(image), coarse_image(5 + 3 * image)
 
     assert own.shape == (2, 6, 6, 6)
     np.testing.assert_allclose(own, other, atol=1e-4)
@@ -30,18 +30,18 @@ def test_padding_does_not_count():
     canvas = torch.full((1, 200, 150), 7.0)
     canvas[:, 30:90, 100:140] = image
 
-    np.testing.assert_allclose(coarse_picture(canvas), coarse_picture(image), atol=1e-5)
+    np.testing.assert_allclose(coarse_image(canvas), coarse_image(image), atol=1e-5)
 
 
 def test_a_blank_image_has_a_picture():
-    assert not coarse_picture(torch.ones(1, 20, 20)).any()
+    assert not coarse_image(torch.ones(1, 20, 20)).any()
 
 
 def test_how_it_lies_is_seen():
-    mean = np.mean([coarse_picture(lungs(seed)) for seed in range(5)], axis=0)
+    mean = np.mean([coarse_image(lungs(seed)) for seed in range(5)], axis=0)
 
     upright, mirrored, turned = (
-        compared(coarse_picture(image)[None], mean)
+        compared(coarse_image(image)[None], mean)
         for image in (lungs(9), lungs(9).flip(1), torch.rot90(lungs(9, (40, 60)), 1, (1, 2)))
     )
 
@@ -59,7 +59,7 @@ def test_how_it_lies_is_seen():
 
 def test_of_a_volume_every_axis_and_every_turn_is_asked():
     volume = torch.rand(1, 12, 12, 12, generator=torch.Generator().manual_seed(0))
-    picture = coarse_picture(volume)
+    picture = coarse_image(volume)
 
     values = compared(picture[None], picture)
 
@@ -69,7 +69,7 @@ def test_of_a_volume_every_axis_and_every_turn_is_asked():
 
 
 def test_of_slices_the_median_counts():
-    mean = coarse_picture(lungs())
+    mean = coarse_image(lungs())
     pictures = np.stack([mean, mean, -mean])
 
     assert compared(pictures, mean)["likeness"] == pytest.approx(1)
@@ -77,5 +77,5 @@ def test_of_slices_the_median_counts():
 
 @pytest.mark.parametrize("shape", [(), (12, 12), (1, 6, 6), (1, 12, 6), (1, 12, 12, 12), (0, 12, 12)])
 def test_what_is_no_mean_of_pictures(shape):
-    with pytest.raises(ValueError, match="its picture is none"):
-        require_picture(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match="its coarse image is not one"):
+        require_coarse_image(np.zeros(shape, np.float32))

@@ -12,7 +12,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 
 from segpipe.inference.streaming import Band
 from segpipe.inference.volumetry import class_volumes
-from segpipe.reference_ranges import Watched, image_measures, result_measures, scan_measures
+from segpipe.reference_ranges import EntropyMeter, image_measures, result_measures, scan_measures
 from segpipe.volumes import Grid
 
 NAMES = ("background", "liver", "tumour")
@@ -102,28 +102,28 @@ def test_an_axis_of_two_voxels_has_no_roughness():
 
 
 def test_a_volume_by_slices_has_a_picture_of_each_of_some():
-    assert image_measures(torch.rand(1, 16, 16, 5), by_slices=True).pictures.shape == (5, 1, 12, 12)
-    assert image_measures(torch.rand(1, 16, 16, 500), by_slices=True).pictures.shape == (32, 1, 12, 12)
+    assert image_measures(torch.rand(1, 16, 16, 5), by_slices=True).coarse_images.shape == (5, 1, 12, 12)
+    assert image_measures(torch.rand(1, 16, 16, 500), by_slices=True).coarse_images.shape == (32, 1, 12, 12)
 
 
 def test_uncertainty_is_the_mean_entropy_where_something_is_found():
     """Of four voxels two are background; the others say 1/2, 1/4, 1/4 of three classes, and one class alone."""
     probabilities = torch.tensor([[0.9, 0.4, 0.25, 0.0], [0.05, 0.3, 0.5, 1.0], [0.05, 0.3, 0.25, 0.0]])
     scores = probabilities.clamp_min(1e-30).log()
-    watched = Watched()
+    meter = EntropyMeter()
     band = Band(0, 0, scores.T.reshape(4, 3, 1, 1))
 
-    assert list(watched.bands([band])) == [band]
+    assert list(meter.bands([band])) == [band]
     entropy = (0.5 * math.log(2) + 2 * 0.25 * math.log(4)) / math.log(3)
-    assert watched.voxels == 2
-    assert watched.mean == pytest.approx((entropy + 0) / 2, abs=1e-6)
+    assert meter.voxels == 2
+    assert meter.mean == pytest.approx((entropy + 0) / 2, abs=1e-6)
 
 
 def test_nothing_found_has_no_uncertainty():
-    watched = Watched()
-    watched.add(torch.tensor([[5.0, 5.0], [0.0, 0.0]]))
+    meter = EntropyMeter()
+    meter.add(torch.tensor([[5.0, 5.0], [0.0, 0.0]]))
 
-    assert watched.mean is None
+    assert meter.mean is None
 
 
 def label_map():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segpipe.errors import SegpipeError
-from segpipe.reference_ranges import Limits, Measures, limits_path
+from segpipe.reference_ranges import Measures, ReferenceRanges, present_ranges_path, ranges_path
 from segpipe.reference_ranges.coarse_images import compared
 
 RAMP = np.linspace(-1, 1, 144, dtype=np.float32).reshape(1, 1, 12, 12)
@@ -34,12 +34,31 @@ def case(number=0, picture=PICTURE, **changes):
 
 
 @pytest.fixture
-def limits():
-    return Limits.of([case(number) for number in range(10)], ["abc"], {"segpipe": "1"})
+def ranges():
+    return ReferenceRanges.of([case(number) for number in range(10)], ["abc"], {"segpipe": "1"})
 
 
-def test_training_cases_have_no_warnings(limits):
-    assert not [warning for number in range(10) for warning in limits.warnings(case(number))]
+def test_a_file_of_version_1_is_read_under_its_former_name_with_a_warning(ranges, tmp_path, caplog):
+    content = json.loads(json.dumps(ranges._plain()))
+    content["version"] = 1
+    content["picture"], content["together"] = content.pop("coarse_image"), content.pop("mahalanobis")
+    former = tmp_path / "best.limits.json"
+    former.write_text(json.dumps(content))
+
+    assert present_ranges_path([tmp_path / "best.pt"], ["abc"]) == former
+
+    assert "rename it to best.reference_ranges.json" in caplog.text
+    assert ReferenceRanges.read(former).ranges == ReferenceRanges.read(written(ranges, tmp_path)).ranges
+    assert present_ranges_path([tmp_path / "best.pt"], ["abc"]) == tmp_path / "best.reference_ranges.json"
+
+
+def written(ranges, folder):
+    ranges.write(folder / "best.reference_ranges.json")
+    return folder / "best.reference_ranges.json"
+
+
+def test_training_cases_have_no_warnings(ranges):
+    assert not [warning for number in range(10) for warning in ranges.warnings(case(number))]
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,8 +68,8 @@ def test_no_training_case_ever_lies_outside_the_ranges(values):
         case(intensity__median=value, tone__median=value / 1e6, volume__liver=abs(value)) for value in values
     ]
 
-    limits = Limits.of(cases, ["abc"], {})
-    warnings = [warning for own in cases for warning in limits.warnings(own)]
+    ranges = ReferenceRanges.of(cases, ["abc"], {})
+    warnings = [warning for own in cases for warning in ranges.warnings(own)]
     assert not [warning for warning in warnings if "taken together" not in warning]
 
 
@@ -71,12 +90,12 @@ def test_no_training_case_ever_lies_outside_the_ranges(values):
         ),
     ],
 )
-def test_what_lies_outside_is_told_with_the_training_cases(limits, changes, said):
-    assert limits.warnings(case(**changes)) == [said]
+def test_what_lies_outside_is_told_with_the_training_cases(ranges, changes, said):
+    assert ranges.warnings(case(**changes)) == [said]
 
 
-def test_a_picture_unlike_the_others_is_told(limits):
-    warnings = limits.warnings(case(picture=PICTURE[:, :, ::-1]))
+def test_a_picture_unlike_the_others_is_told(ranges):
+    warnings = ranges.warnings(case(picture=PICTURE[:, :, ::-1]))
 
     assert any(
         warning.startswith("likeness to the mean of the training cases (1: the same) is -")
@@ -85,102 +104,102 @@ def test_a_picture_unlike_the_others_is_told(limits):
 
 
 @pytest.mark.parametrize("changes", [{"uncertainty": 0.0}, {"pieces__liver": 0.0}, {"spacing__x": 1.05}])
-def test_surer_fewer_and_a_little_more_are_no_finding(limits, changes):
-    assert limits.warnings(case(**changes)) == []
+def test_surer_fewer_and_a_little_more_are_no_finding(ranges, changes):
+    assert ranges.warnings(case(**changes)) == []
 
 
-def test_the_farthest_outside_comes_first(limits):
-    warnings = limits.warnings(case(spacing__x=1.3, uncertainty=1.0))
+def test_the_farthest_outside_comes_first(ranges):
+    warnings = ranges.warnings(case(spacing__x=1.3, uncertainty=1.0))
 
     assert [warning.split()[0] for warning in warnings] == ["uncertainty", "voxel"]
 
 
-def test_nothing_found_is_told_once(limits):
+def test_nothing_found_is_told_once(ranges):
     values = {"found": 0.0, "volume/liver": 0.0, "pieces/liver": 0.0, "spacing/x": 1.0}
 
-    assert limits.warnings(Measures(values, PICTURE)) == [
+    assert ranges.warnings(Measures(values, PICTURE)) == [
         "nothing was found; in every training case something was"
     ]
 
 
 def test_nothing_found_is_usual_where_training_cases_had_nothing():
     empty = Measures({"found": 0.0, "volume/liver": 0.0, "pieces/liver": 0.0}, PICTURE)
-    limits = Limits.of([case(0), case(1), case(2), case(3), empty], ["abc"], {})
+    ranges = ReferenceRanges.of([case(0), case(1), case(2), case(3), empty], ["abc"], {})
 
-    assert limits.warnings(empty) == []
+    assert ranges.warnings(empty) == []
 
 
 def test_few_cases_allow_more():
     """The same range, of five cases and of fifty."""
-    few, many = (Limits.of([case(i % 5) for i in range(number)], ["abc"], {}) for number in (5, 50))
+    few, many = (ReferenceRanges.of([case(i % 5) for i in range(number)], ["abc"], {}) for number in (5, 50))
     beyond = case(tone__median=0.48)
 
     assert (few.warnings(beyond), len(many.warnings(case(tone__median=0.5)))) == ([], 1)
 
 
 def test_too_few_cases_are_refused():
-    with pytest.raises(SegpipeError, match="limits: 4 training cases; fewer than 5 say nothing"):
-        Limits.of([case(number) for number in range(4)], ["abc"], {})
+    with pytest.raises(SegpipeError, match="reference ranges: 4 training cases; fewer than 5 do not show"):
+        ReferenceRanges.of([case(number) for number in range(4)], ["abc"], {})
 
 
-def test_what_is_not_known_is_not_compared(limits):
+def test_what_is_not_known_is_not_compared(ranges):
     """A thin scan has no roughness along its short axis; a measure that no training case had has no range."""
-    assert limits.warnings(case(tone__median=float("nan"), area__spleen=7.0)) == []
+    assert ranges.warnings(case(tone__median=float("nan"), area__spleen=7.0)) == []
 
 
-def test_limits_come_back_as_they_were(limits, tmp_path):
-    path = tmp_path / "model.limits.json"
-    limits.write(path)
+def test_limits_come_back_as_they_were(ranges, tmp_path):
+    path = tmp_path / "model.reference_ranges.json"
+    ranges.write(path)
 
-    read = Limits.read(path)
+    read = ReferenceRanges.read(path)
 
     assert (read.cases, read.weights_sha256, read.about) == (10, ("abc",), {"segpipe": "1"})
-    assert read.sha256 == limits.sha256
+    assert read.sha256 == ranges.sha256
     odd = case(spacing__x=2.0, picture=-PICTURE)
-    assert read.warnings(odd) == limits.warnings(odd) != []
-    assert read.together.distance(odd) == pytest.approx(limits.together.distance(odd), rel=1e-3)
+    assert read.warnings(odd) == ranges.warnings(odd) != []
+    assert read.mahalanobis.distance(odd) == pytest.approx(ranges.mahalanobis.distance(odd), rel=1e-3)
 
 
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"version": 2}, "version 2, must be 1"),
+        ({"version": 3}, "version 3, must be 2"),
         ({"ranges": {"colour/x": [0, 1]}}, "no measure is colour/x"),
         ({"ranges": {"spacing/x": [1]}}, "not enough values"),
         ({"ranges": {"spacing/x": [2, 1]}}, "spacing/x is from 2 to 1"),
         ({"ranges": {"spacing/x": [1, math.nan]}}, "spacing/x is from 1 to nan"),
         ({"cases": None}, "it is of None cases"),
         ({"cases": 0}, "it is of 0 cases"),
-        ({"picture": 0}, "its picture is none"),
-        ({"picture": [[math.inf] * 12] * 12}, "its picture is none"),
-        ({"together": {"names": []}}, "not of one number"),
-        ({"together": {"names": ["colour"]}}, "no measure is colour"),
-        ({"together": {"mean": "1 2"}}, "not of one number"),
-        ({"together": {"usual": math.nan}}, "taken together is nan"),
-        ({"together": {"spread": " ".join(["0"] * 43)}}, "hold what is no number"),
+        ({"coarse_image": 0}, "its coarse image is not one"),
+        ({"coarse_image": [[math.inf] * 12] * 12}, "its coarse image is not one"),
+        ({"mahalanobis": {"names": []}}, "not of one number"),
+        ({"mahalanobis": {"names": ["colour"]}}, "no measure is colour"),
+        ({"mahalanobis": {"mean": "1 2"}}, "not of one number"),
+        ({"mahalanobis": {"usual": math.nan}}, "taken together is nan"),
+        ({"mahalanobis": {"spread": " ".join(["0"] * 43)}}, "hold what is no number"),
     ],
 )
-def test_a_file_that_is_none_of_ours_is_refused(limits, tmp_path, change, why):
-    path = tmp_path / "model.limits.json"
-    limits.write(path)
+def test_a_file_that_is_none_of_ours_is_refused(ranges, tmp_path, change, why):
+    path = tmp_path / "model.reference_ranges.json"
+    ranges.write(path)
     content = json.loads(path.read_text())
     for key, value in change.items():
-        content[key] = {**content[key], **value} if key == "together" else value
+        content[key] = {**content[key], **value} if key == "mahalanobis" else value
     path.write_text(json.dumps(content))
 
     with pytest.raises(SegpipeError, match=why) as refused:
-        Limits.read(path)
-    assert str(refused.value).startswith(f"{path}: is no file of limits")
-    assert str(refused.value).endswith("write it anew with `segpipe limits`")
+        ReferenceRanges.read(path)
+    assert str(refused.value).startswith(f"{path}: is no file of reference ranges")
+    assert str(refused.value).endswith("write it anew with `segpipe reference-ranges`")
 
 
 def test_they_lie_beside_the_weights(tmp_path):
     one, other = tmp_path / "best.pt", tmp_path / "other.pt"
 
-    assert limits_path([one], ["a"]) == tmp_path / "best.limits.json"
-    both = limits_path([one, other], ["a", "b"])
+    assert ranges_path([one], ["a"]) == tmp_path / "best.reference_ranges.json"
+    both = ranges_path([one, other], ["a", "b"])
     assert both.parent == tmp_path
-    assert both != limits_path([one, other], ["a", "c"])
+    assert both != ranges_path([one, other], ["a", "c"])
 
 
 def spread_out(seed, tie=True):
@@ -193,20 +212,20 @@ def spread_out(seed, tie=True):
 
 def test_measures_that_are_usual_each_and_odd_together_are_told():
     """Each value lies well inside what the others had, but the two always went up and down together."""
-    limits = Limits.of([spread_out(seed) for seed in range(80)], ["abc"], {})
+    ranges = ReferenceRanges.of([spread_out(seed) for seed in range(80)], ["abc"], {})
     odd = next(
         own for seed in range(100, 200) if (own := spread_out(seed, tie=False)).values["tone/median"] > 1.5
     )
 
-    (warning,) = limits.warnings(odd)
+    (warning,) = ranges.warnings(odd)
 
     assert warning.startswith("each measure is like the training cases', but not all taken together")
 
 
 def test_few_others_of_the_same_kind_are_odd_together():
-    limits = Limits.of([spread_out(seed) for seed in range(80)], ["abc"], {})
+    ranges = ReferenceRanges.of([spread_out(seed) for seed in range(80)], ["abc"], {})
 
-    assert sum(bool(limits.warnings(spread_out(seed))) for seed in range(1000, 1200)) <= 10
+    assert sum(bool(ranges.warnings(spread_out(seed))) for seed in range(1000, 1200)) <= 10
 
 
 def lying(seed, turn=lambda picture: picture):
@@ -217,36 +236,36 @@ def lying(seed, turn=lambda picture: picture):
 
 
 def test_a_case_that_lies_upside_down_is_told():
-    limits = Limits.of([lying(seed) for seed in range(30)], ["abc"], {})
+    ranges = ReferenceRanges.of([lying(seed) for seed in range(30)], ["abc"], {})
 
-    warnings = limits.warnings(lying(100, lambda picture: picture[:, :, ::-1]))
+    warnings = ranges.warnings(lying(100, lambda picture: picture[:, :, ::-1]))
 
     assert any(
         warning.startswith("likeness to the training cases, less that when mirrored along x, is -")
         for warning in warnings
     )
-    assert limits.warnings(lying(101)) == []
-    assert 0 < limits.ranges["facing/mirrored along x"][0] < limits.ranges["facing/mirrored along x"][1]
+    assert ranges.warnings(lying(101)) == []
+    assert 0 < ranges.ranges["facing/mirrored along x"][0] < ranges.ranges["facing/mirrored along x"][1]
 
 
 def test_a_case_that_faces_less_surely_than_the_training_cases_lies_the_right_way_still():
-    limits = Limits.of([lying(seed) for seed in range(30)], ["abc"], {})
-    sure, _ = limits.ranges["facing/mirrored along x"]
+    ranges = ReferenceRanges.of([lying(seed) for seed in range(30)], ["abc"], {})
+    sure, _ = ranges.ranges["facing/mirrored along x"]
     dull = lying(100, lambda picture: picture + 0.8 * np.abs(picture))
 
-    assert compared(dull.pictures, limits.picture)["facing/mirrored along x"] < sure
-    assert not [warning for warning in limits.warnings(dull) if "mirrored" in warning]
+    assert compared(dull.coarse_images, ranges.coarse_image)["facing/mirrored along x"] < sure
+    assert not [warning for warning in ranges.warnings(dull) if "mirrored" in warning]
 
 
-def test_a_scan_of_other_dimensions_is_told(limits):
+def test_a_scan_of_other_dimensions_is_told(ranges):
     odd = case(picture=np.zeros((1, 1, 6, 6, 6), np.float32))
 
-    assert limits.warnings(odd) == ["it has other dimensions or channels than the training cases"]
+    assert ranges.warnings(odd) == ["it has other dimensions or channels than the training cases"]
 
 
 def test_training_cases_that_lie_either_way_do_not_tell_which_is_right():
     cases = [lying(seed, lambda p, seed=seed: p[:, :, :: 1 - 2 * (seed % 2)]) for seed in range(30)]
 
-    limits = Limits.of(cases, ["abc"], {})
+    ranges = ReferenceRanges.of(cases, ["abc"], {})
 
-    assert not [name for name in limits.ranges if name == "facing/mirrored along x"]
+    assert not [name for name in ranges.ranges if name == "facing/mirrored along x"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segpipe.errors import SegpipeError
-from segpipe.report.example_cases import cards_of
+from segpipe.report.example_cases import example_cases
 from segpipe.volumes import Grid, write_volume
 
 
@@ -15,7 +15,7 @@ def images(evaluated):
 
 
 def test_worst_median_and_best(scores, evaluated):
-    worst, median, best = cards_of(scores, images(evaluated))
+    worst, median, best = example_cases(scores, images(evaluated))
 
     assert [(own.place, own.case) for own in (worst, median, best)] == [
         ("Worst", "p2_a"),
@@ -30,7 +30,7 @@ def test_worst_median_and_best(scores, evaluated):
 
 
 def test_without_scans_the_label_maps_stand_on_black(scores, evaluated):
-    (worst, *_), (with_scan, *_) = cards_of(scores, {}), cards_of(scores, images(evaluated))
+    (worst, *_), (with_scan, *_) = example_cases(scores, {}), example_cases(scores, images(evaluated))
 
     assert worst.reference.shape == with_scan.reference.shape
     assert (worst.reference == 0).mean() > 0.5
@@ -38,8 +38,8 @@ def test_without_scans_the_label_maps_stand_on_black(scores, evaluated):
 
 
 def test_few_cases_are_drawn_once(scores):
-    (only,) = cards_of(replace(scores, rows=scores.rows[:1]), {})
-    first, second = cards_of(replace(scores, rows=scores.rows[:2]), {})
+    (only,) = example_cases(replace(scores, rows=scores.rows[:1]), {})
+    first, second = example_cases(replace(scores, rows=scores.rows[:2]), {})
 
     assert only.place == "Worst"
     assert (first.case, second.case) == ("p1_b", "p1_a")
@@ -53,4 +53,4 @@ def test_a_scan_on_another_grid_is_refused(scores, tmp_path):
     with pytest.raises(
         SegpipeError, match=r"other\.nii\.gz: the scan lies on another grid than the reference"
     ):
-        cards_of(scores, {"p2_a": tmp_path / "other.nii.gz"})
+        example_cases(scores, {"p2_a": tmp_path / "other.nii.gz"})

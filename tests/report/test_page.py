@@ -10,20 +10,20 @@ from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.metrics import METRICS, CaseMetrics
 from segpipe.evaluation.scoring import files_by_name
 from segpipe.evaluation.summary import summarise
-from segpipe.report.context import Told, program, told_rows
-from segpipe.report.example_cases import cards_of
+from segpipe.report.context import ReportContext, context_rows, program
+from segpipe.report.example_cases import example_cases
 from segpipe.report.page import render_report
 from segpipe.report.write import write_report
 
 
 def page(scores, summary, cards=(), told=None):
     return render_report(
-        "Evaluation", scores, summary, cards, told or Told(), [row.case for row in scores.rows]
+        "Evaluation", scores, summary, cards, told or ReportContext(), [row.case for row in scores.rows]
     )
 
 
 def test_the_page_is_whole_and_points_nowhere(scores, summary):
-    text = page(scores, summary, cards_of(scores, {}))
+    text = page(scores, summary, example_cases(scores, {}))
 
     require_whole(text)
     assert "<b>tumour" not in text
@@ -132,9 +132,9 @@ def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):
 
 
 def test_what_was_scored_is_told(scores, summary, tmp_path, evaluated):
-    told = Told(
+    told = ReportContext(
         lead="Of a <network>.",
-        sections=[("Data", told_rows([("source", "/data/<labels>"), ("patient", None)]))],
+        sections=[("Data", context_rows([("source", "/data/<labels>"), ("patient", None)]))],
         configurations=[("Configuration", "window: <script>")],
     )
 
@@ -153,7 +153,7 @@ def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
     images = files_by_name(evaluated / "images")
 
     def drawn(*names):
-        write_report(scores, summary, tmp_path, {name: images[name] for name in names}, Told())
+        write_report(scores, summary, tmp_path, {name: images[name] for name in names}, ReportContext())
         return (tmp_path / "report.html").read_text()
 
     assert "The scans were not given, so that the label maps stand alone." in drawn()
@@ -164,7 +164,7 @@ def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
 
 
 def test_warnings_stand_before_the_figures(scores, summary):
-    text = page(scores, summary, told=Told(warnings=["trained on <3> of them"]))
+    text = page(scores, summary, told=ReportContext(warnings=["trained on <3> of them"]))
 
     assert text.index("trained on &lt;3&gt; of them") < text.index("<h2>Scores</h2>")
     assert 'role="alert"' not in page(scores, summary)

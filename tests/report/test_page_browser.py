@@ -4,7 +4,7 @@ import pytest
 from pages import shown_at
 
 from segpipe.evaluation.scoring import files_by_name
-from segpipe.report.context import Told
+from segpipe.report.context import ReportContext
 from segpipe.report.write import write_report
 
 pytestmark = pytest.mark.browser
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def opened(browser, scores, summary, evaluated, tmp_path):
-    write_report(scores, summary, tmp_path, files_by_name(evaluated / "images"), Told())
+    write_report(scores, summary, tmp_path, files_by_name(evaluated / "images"), ReportContext())
     browser.get(f"file://{tmp_path}/report.html")
     return browser
 

@@ -13,7 +13,7 @@ from segpipe.configuration.audit.callables import Allowed, Place, allowed_argume
 from segpipe.configuration.audit.expressions import holds_import
 from segpipe.configuration.audit.texts import quoted
 from segpipe.configuration.components import Targets, components
-from segpipe.configuration.finding import Finding
+from segpipe.configuration.finding import ConfigFinding
 from segpipe.configuration.modules import Modules
 from segpipe.configuration.values import UNKNOWN, Values
 
@@ -44,22 +44,24 @@ class Components:
         self._written = [folder.resolve() for folder in written]
         self._read = [*self._written, *(path.resolve() for path in read)]
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[ConfigFinding]:
         """Find components that are not on the list, and arguments that are not safe."""
         for identifier, component in components(self._settings):
             target = component["_target_"]
             allowed = allowed_arguments(self._targets.find(target))
             if allowed is None:
                 name = target if isinstance(target, str) else repr(target)
-                yield Finding(identifier, f"calls {quoted(name)}, which is not on the list of safe callables")
+                yield ConfigFinding(
+                    identifier, f"calls {quoted(name)}, which is not on the list of safe callables"
+                )
                 continue
             for key, value in component.items():
                 what = self._argument_problem(key, value, allowed)
                 if what is not None:
-                    yield Finding(f"{identifier}::{key}", f"is given to {target}: {what}")
+                    yield ConfigFinding(f"{identifier}::{key}", f"is given to {target}: {what}")
             for key, rule in allowed.arguments.items():
                 if rule is Place.WRITTEN and key not in component:
-                    yield Finding(
+                    yield ConfigFinding(
                         identifier, f"gives {target} no {key}: it writes into the working directory"
                     )
 

@@ -11,7 +11,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from segpipe.configuration.audit.components import Components
 from segpipe.configuration.audit.expressions import Expressions, Imports, is_import
 from segpipe.configuration.audit.texts import quoted, text_problem
-from segpipe.configuration.finding import Finding
+from segpipe.configuration.finding import ConfigFinding
 from segpipe.configuration.modules import Modules
 from segpipe.configuration.references import contents, strings
 from segpipe.configuration.values import Values
@@ -22,7 +22,7 @@ def configuration_problems(
     written: Sequence[Path],
     read: Sequence[Path] = (),
     own: Collection[str] = (),
-) -> Iterator[Finding]:
+) -> Iterator[ConfigFinding]:
     """Find what a configuration would run beyond the list of safe callables and plain expressions.
 
     Args:
@@ -46,46 +46,46 @@ def configuration_problems(
             yield finding
 
 
-def _key_problems(settings: Mapping[str, Any]) -> Iterator[Finding]:
+def _key_problems(settings: Mapping[str, Any]) -> Iterator[ConfigFinding]:
     """Find keys that make an id of two contents: which of them MONAI takes is not what stands there."""
     for identifier, value in [("", settings), *contents(settings)]:
         if isinstance(value, dict):
             names = [str(key) for key in value]
             for name in names:
                 if not name or "::" in name or "#" in name or names.count(name) > 1:
-                    yield Finding(identifier, f"has the key {quoted(name)}, which is no part of an id")
+                    yield ConfigFinding(identifier, f"has the key {quoted(name)}, which is no part of an id")
 
 
-def _expression_problems(settings: Mapping[str, Any], modules: Modules) -> Iterator[Finding]:
+def _expression_problems(settings: Mapping[str, Any], modules: Modules) -> Iterator[ConfigFinding]:
     expressions = Expressions(settings, modules)
     texts = [(identifier, text) for identifier, text in strings(settings) if text.startswith("$")]
     imports = [(identifier, text) for identifier, text in texts if is_import(text)]
     for identifier, text in imports:
         problem = expressions.note_import(text)
         if problem is not None:
-            yield Finding(identifier, problem)
+            yield ConfigFinding(identifier, problem)
     for identifier, text in texts:
         if (identifier, text) not in imports:
             for problem in expressions.problems(identifier, text):
-                yield Finding(identifier, problem)
+                yield ConfigFinding(identifier, problem)
 
 
-def _text_problems(settings: Mapping[str, Any]) -> Iterator[Finding]:
+def _text_problems(settings: Mapping[str, Any]) -> Iterator[ConfigFinding]:
     values = Values(settings)
     imports = Imports(values)
     for identifier, text in strings(settings):
         name = identifier.rpartition("::")[2]
         if text.startswith("@"):
             if not ReferenceResolver.id_matcher.fullmatch(text) or not values.has(text[1:]):
-                yield Finding(identifier, f"is {quoted(text)}, which refers to nothing")
+                yield ConfigFinding(identifier, f"is {quoted(text)}, which refers to nothing")
             elif imports.are_at(text[1:]):
-                yield Finding(identifier, f"uses the import {text} as a value")
+                yield ConfigFinding(identifier, f"uses the import {text} as a value")
         elif text.startswith("%"):
-            yield Finding(identifier, f"copies {text}, which cannot be read without running the bundle")
+            yield ConfigFinding(identifier, f"copies {text}, which cannot be read without running the bundle")
         elif not text.startswith("$") and name not in ("_target_", "_desc_") and not _is_metadata(identifier):
             problem = text_problem(text, identifier)
             if problem is not None:
-                yield Finding(identifier, problem)
+                yield ConfigFinding(identifier, problem)
 
 
 def _is_metadata(identifier: str) -> bool:

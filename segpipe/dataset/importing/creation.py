@@ -285,7 +285,7 @@ def _values(path: Path) -> list[int]:
     if volume.num_channels != 1:
         remedy = (
             "save its colours as one channel with a class value a pixel, no palette"
-            if volume_format(path).is_picture
+            if volume_format(path).is_2d_format
             else "merge its maps into one with a class value a voxel"
         )
         raise SegpipeError(

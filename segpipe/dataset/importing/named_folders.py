@@ -46,8 +46,8 @@ def cases_by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
         raise SegpipeError(f"{folder}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}{said}")
     path_of = {scan: scan.path.relative_to(folder).as_posix() for scan in found.scans}
     require_text(path_of.values())
-    pictures = [scan for scan in found.scans if scan.format.is_picture]
-    volumes = [scan for scan in found.scans if not scan.format.is_picture]
+    pictures = [scan for scan in found.scans if scan.format.is_2d_format]
+    volumes = [scan for scan in found.scans if not scan.format.is_2d_format]
     if pictures and volumes and not any(says_label(scan.name) for scan in pictures):
         try:
             cases = _cases(volumes, path_of, folder)

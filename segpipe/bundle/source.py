@@ -1,0 +1,41 @@
+"""Which bundle is opened, with what weights and configuration, and where it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class BundleSource:
+    """A bundle and all that changes what it computes, as a user names it.
+
+    Attributes:
+        root: the bundle's folder, with `configs/metadata.json` and `configs/inference.yaml` or `.json`.
+        weights: files; several are an ensemble whose scores are averaged. Default: those that the configuration names,
+            or `models/model.pt`.
+        configs: configuration files, by name in `configs/` or by path; a later one overrides an earlier one. Default:
+            inference.
+        overrides: id -> value of the configuration, as on the command line of `monai.bundle run`.
+        device: cpu, cuda or cuda:N, as a text or as torch's object; default: the configuration's.
+        trust: run the bundle whatever `segpipe audit` finds; default: only what the user has trusted.
+    """
+
+    root: str | Path
+    weights: Sequence[str | Path] = ()
+    configs: Sequence[str | Path] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    device: object = None
+    trust: bool = False
+
+    @classmethod
+    def of(cls, bundle: str | Path | BundleSource) -> BundleSource:
+        """Return the source of a bundle's folder, with nothing changed; a source stays as it is."""
+        return bundle if isinstance(bundle, BundleSource) else cls(bundle)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Id -> value: the overrides, with the device among them."""
+        return {**self.overrides, **({"device": str(self.device)} if self.device else {})}

@@ -1,0 +1,50 @@
+"""The options by which commands name a bundle, and the source that they make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segpipe.cli.overrides import parse_overrides
+
+if TYPE_CHECKING:
+    from segpipe.bundle.source import BundleSource
+
+Weights = Annotated[
+    list[Path] | None, typer.Option(metavar="FILE", help="Several are an ensemble; default: the bundle's.")
+]
+InferenceConfig = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="Of configs/; the later override. Default: inference."),
+]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="ID=VALUE", help="Override an id of the configuration."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: the bundle's.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the bundle's own code this once; see `segpipe audit`."),
+]
+
+
+def bundle_source(
+    bundle: Path,
+    weights: Sequence[Path] | None,
+    config: Sequence[Path] | None,
+    override: Sequence[str] | None,
+    device: str | None,
+    trust: bool,
+) -> BundleSource:
+    """Return the source that these options name.
+
+    Raises:
+        SegpipeError: an override is not ID=VALUE, or no YAML.
+    """
+    from segpipe.bundle.source import BundleSource
+
+    overrides = parse_overrides(override or (), "--set ")
+    return BundleSource(bundle, weights or (), config or (), overrides, device, trust)
