@@ -21,7 +21,7 @@ from segpipe.reference_ranges.measures import Measures
 
 _logger = logging.getLogger(__name__)
 RANGES_SUFFIX = ".reference_ranges.json"
-_FORMER_SUFFIX = ".reference_ranges.json"  # of version 1
+_FORMER_SUFFIX = ".limits.json"  # of version 1
 FEWEST_CASES = 5
 _VERSION = 2
 _FORMER_NAMES = {"picture": "coarse_image", "together": "mahalanobis"}  # of version 1

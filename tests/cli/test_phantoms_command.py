@@ -48,7 +48,7 @@ def test_scans_as_a_process(tmp_path):
 
 
 def test_ct_is_another_modality(tmp_path, monkeypatch):
-    from segpipe.dataset import phantom_files
+    from segpipe.phantoms import files as phantom_files
 
     small = phantom_files.ct(size=64, slices=2)
     monkeypatch.setattr(phantom_files, "ct", lambda: small)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import segpipe.prediction.estimate
 import segpipe.prediction.predict
+from segpipe.bundle.source import BundleSource
 from segpipe.cli import app
 from segpipe.errors import SegpipeError
 from segpipe.prediction.estimate import Estimate
@@ -88,13 +89,8 @@ def test_without_options_all_is_the_bundles(given):
     assert arguments.pop("report")
     assert arguments == {
         "scans": [Path("a.nii.gz"), Path("folder")],
-        "bundle": Path("b"),
+        "bundle": BundleSource(Path("b")),
         "output": Path("out"),
-        "weights": (),
-        "configs": (),
-        "overrides": {},
-        "trust": False,
-        "device": None,
         "options": PredictOptions(),
     }
 
@@ -115,10 +111,13 @@ def test_every_option_reaches_the_call(given):
 
     arguments = given(*files, *how, *what, "--entropy", "--probabilities", "--overwrite", "--jobs", "4", "-q")
 
-    assert arguments["weights"] == [Path("w0.pt"), Path("w1.pt")]
-    assert arguments["configs"] == [Path("inference.yaml"), Path("more.yaml")]
-    assert arguments["device"] == "cuda:1"
-    assert arguments["trust"]
+    assert arguments["bundle"] == BundleSource(
+        Path("b"),
+        weights=[Path("w0.pt"), Path("w1.pt")],
+        configs=[Path("inference.yaml"), Path("more.yaml")],
+        device="cuda:1",
+        trust=True,
+    )
     assert arguments["options"] == PredictOptions(
         precision="float16",
         batch_size=3,
@@ -165,14 +164,14 @@ def test_a_format_is_a_suffix(given, suffix):
     ],
 )
 def test_set_takes_yaml_and_monais_references(given, text, name, value):
-    overrides = given("--set", text)["overrides"]
+    overrides = given("--set", text)["bundle"].overrides
 
     assert overrides == {name: value}
     assert type(overrides[name]) is type(value)
 
 
 def test_set_can_come_several_times_and_the_last_of_an_id_counts(given):
-    assert given("--set", "a=1", "--set", "b=2", "--set", "a=3")["overrides"] == {"a": 3, "b": 2}
+    assert given("--set", "a=1", "--set", "b=2", "--set", "a=3")["bundle"].overrides == {"a": 3, "b": 2}
 
 
 REFUSED = [
@@ -369,7 +368,7 @@ def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypa
     assert (result.exit_code, result.stderr, calls) == (1, "", [])  # one would fail
     (given,) = asked
     assert given["options"] == PredictOptions(flips=(0,))
-    assert given["overrides"] == {"a": 1}
+    assert given["bundle"].overrides == {"a": 1}
     assert shown(result.stdout) == [
         "casea[b]cde",
         "whatsegmentskiprefusesegment",

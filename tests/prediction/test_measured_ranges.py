@@ -239,7 +239,7 @@ def test_the_commands(data, scans, tmp_path):
     bundle = write_bundle(tmp_path / "bundle")
     runner = CliRunner()
 
-    made = runner.invoke(app, ["limits", str(bundle), "--manifest", str(data / "dataset.json")])
+    made = runner.invoke(app, ["reference-ranges", str(bundle), "--manifest", str(data / "dataset.json")])
     result = runner.invoke(
         app,
         [
