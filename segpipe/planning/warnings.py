@@ -6,19 +6,19 @@ from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.plans import PlanOptions
 
 
-def plan_warnings(data: Fingerprint, wishes: PlanOptions, peak_gb: float) -> list[str]:
+def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> list[str]:
     """Return a sentence for each weakness.
 
     Args:
         data: the fingerprint.
-        wishes: of the user.
+        options: of the user.
         peak_gb: of memory, planned.
     """
     found = []
-    if peak_gb > wishes.memory_gb:
+    if peak_gb > options.memory_gb:
         found.append(
             f"validation holds the scores of a whole case, of the largest about {peak_gb:.1f} GB in all, more than the "
-            f"{wishes.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
+            f"{options.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
             "`segpipe evaluate`"
         )
     if data.patients == 1:
@@ -26,7 +26,7 @@ def plan_warnings(data: Fingerprint, wishes: PlanOptions, peak_gb: float) -> lis
             "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
             "it learns this one anatomy; use it to try the pipeline, not on other scans"
         )
-    elif wishes.training_share == 1.0:
+    elif options.training_share == 1.0:
         found.append(
             "the manifest has no folds: the plan trains on every case and validates on none; divide them with "
             "`segpipe data split`"

@@ -101,8 +101,8 @@ def test_a_bundle_of_pictures_is_sound(pictures, network, tmp_path):
 
 
 def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr("segpipe.planning.rules._FEWEST_TO_MIRROR", 2)
-    monkeypatch.setattr("segpipe.planning.rules._MIRROR_ERRORS", 1e9)
+    monkeypatch.setattr("segpipe.planning.augmentation._FEWEST_TO_MIRROR", 2)
+    monkeypatch.setattr("segpipe.planning.augmentation._MIRROR_ERRORS", 1e9)
 
     root = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", PlanOptions()).root
 

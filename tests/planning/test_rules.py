@@ -109,8 +109,8 @@ def test_dimensions_can_be_asked_for():
     assert planned(fingerprint((256, 256, 30), (0.7, 0.7, 7.0)), dims=3).architecture.dims == 3
 
 
-def test_pictures_have_no_third_dimension():
-    with pytest.raises(SegpipeError, match="pictures of 2"):
+def test_2d_images_have_no_third_dimension():
+    with pytest.raises(SegpipeError, match="are 2D images"):
         planned(fingerprint((512, 512), (1.0, 1.0)), dims=3)
 
 

@@ -1,0 +1,212 @@
+"""Rules 4 to 7 of a plan: network, training patch, batch, and the window of inference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError
+from segpipe.planning.fingerprint import Fingerprint
+from segpipe.planning.plans import NETWORKS, Architecture, PlannedValue, PlanOptions, StepBytes
+
+Array = NDArray[Any]
+CARD_TIMES = 10  # a CUDA card trains on this many times the voxels of a processor
+_HALVED_TIMES = 2.0
+_FEWEST_BELOW, _MOST_HALVINGS = 4, 6
+_FEWEST_LEVELS = 3  # that a DynUNet can have
+_FIRST_WIDTH, _LAST_WIDTH = {2: 8, 3: 16}, 256
+_MOST_VOXELS = {2: 384 * 384, 3: 96 * 96 * 32}
+_BATCH_VOXELS, _MOST_PATCHES = 2**16, 16
+_WINDOW_TIMES = 2.0
+_FEW_WINDOWS = 27
+
+
+@dataclass(frozen=True)
+class FittedPatch:
+    """A network with the patch and batch that fit the memory.
+
+    Attributes:
+        architecture: of the network.
+        patch_size: voxels along each axis.
+        batch_size: patches a step.
+        step_bytes: memory that a training step holds at its peak.
+    """
+
+    architecture: Architecture
+    patch_size: PlannedValue
+    batch_size: PlannedValue
+    step_bytes: int
+
+
+def fitted_patch(
+    data: Fingerprint,
+    options: PlanOptions,
+    median: Array,
+    spacing: Array,
+    step_bytes: StepBytes,
+    free: float,
+) -> FittedPatch:
+    """Return the largest patch near the median case that fits time and memory, with its network (rules 4 to 6).
+
+    Args:
+        data: the fingerprint.
+        options: network, memory and card, as the user asks.
+        median: voxels of the median case along each axis of the network.
+        spacing: mm along the same axes.
+        step_bytes: see `segpipe.planning.memory.step_bytes`.
+        free: bytes that a training step may hold.
+
+    Raises:
+        SegpipeError: an unknown network, or too little memory for the smallest patch.
+    """
+    most = _MOST_VOXELS[len(median)] * (CARD_TIMES if options.cuda else 1)
+    size: Array | None = median.astype(int)
+    cut_for = "nothing"
+    while size is not None:
+        architecture = _architecture(data, options.network, size, spacing)
+        patch = _fitted(size, architecture.units)
+        voxels = math.prod(patch)
+        batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)
+        if voxels > most:
+            cut_for = "time"
+        elif step_bytes(architecture, 1, patch) > free:
+            cut_for = "memory"
+        else:
+            held = step_bytes(architecture, batch, patch)
+            while held > free:
+                batch -= 1
+                held = step_bytes(architecture, batch, patch)
+            break
+        size = _cut(size, spacing, architecture.units)
+    else:
+        needed = step_bytes(architecture, 1, patch) + options.memory_gb * 1e9 - free
+        raise SegpipeError(
+            f"plan: {options.memory_gb:g} GB of memory are too few: even a patch of {' x '.join(map(str, patch))} "
+            f"voxels takes about {needed / 1e9:.1f} GB in training; give --memory "
+            f"{math.ceil(needed / 1e8) / 10:g}GB or more"
+        )
+    text = " x ".join(f"{length:.0f}" for length in median)
+    why = {
+        "nothing": f"nearly the median case, {text}",
+        "time": f"of the median case, {text}: more would take a step too long",
+        "memory": f"of the median case, {text}: more would not fit the memory",
+    }[cut_for]
+    return FittedPatch(
+        architecture,
+        PlannedValue(patch, why),
+        PlannedValue(batch, f"{batch * voxels:,} voxels a step"),
+        held,
+    )
+
+
+def _fitted(size: Array, units: Sequence[int]) -> list[int]:
+    """Round down to sizes that the network halves to whole voxels; along one axis it must keep two."""
+    patch = [max(int(n) // unit, 1) * unit for n, unit in zip(size, units, strict=True)]
+    if not any(n >= 2 * unit for n, unit in zip(patch, units, strict=True)):
+        longest = int(np.argmax(patch))
+        patch[longest] = 2 * units[longest]
+    return patch
+
+
+def _cut(size: Array, spacing: Array, units: Sequence[int]) -> Array | None:
+    """Return a patch whose axis of the largest extent is a step smaller; None where every axis is at its smallest."""
+    smallest = 2 * _FEWEST_BELOW
+    for axis in np.argsort(-size * spacing, kind="stable"):
+        step = min(max(units[axis] // 2, 1) * 2, 32)
+        if size[axis] - step >= smallest:
+            smaller = size.copy()
+            smaller[axis] = (size[axis] - 1) // step * step
+            return smaller
+    return None
+
+
+def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) -> Architecture:
+    """Rule 5."""
+    if network not in NETWORKS:
+        raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
+    dims = len(size)
+    name = {"segnet": "SegNet", "unet": "DynUNet" if dims == 3 else "UNet"}[network]
+    left, pitch = np.array(size, int), np.array(spacing, float)
+    strides, kernels = [(1,) * dims], []
+    across = np.zeros(dims, bool)
+    while True:
+        near = pitch < _HALVED_TIMES * pitch.min()
+        across |= near
+        kernels.append(tuple(3 if is_across else 1 for is_across in across))
+        large = left >= 2 * _FEWEST_BELOW
+        halved = near & large
+        if name != "DynUNet":
+            halved = np.full(dims, bool(large.all()))  # its pools halve every axis
+        if name == "DynUNet" and len(strides) < _FEWEST_LEVELS and not halved.any():
+            halved = near
+        if len(strides) > _MOST_HALVINGS or not halved.any():
+            break
+        strides.append(tuple(2 if is_halved else 1 for is_halved in halved))
+        left, pitch = np.where(halved, left // 2, left), np.where(halved, 2 * pitch, pitch)
+    widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
+    if name == "SegNet":  # its last pool has no level below
+        widths = widths[: max(len(strides) - 1, 1)]
+    return Architecture(
+        name, dims, len(data.channels), len(data.classes), tuple(strides), tuple(kernels), widths
+    )
+
+
+def window_size(median: Array, patch: PlannedValue, units: Sequence[int]) -> PlannedValue:
+    """Return the window of inference, in voxels along each axis (rule 7).
+
+    Args:
+        median: voxels of the median case along each axis of the network.
+        patch: the training patch.
+        units: by how much the network halves each axis in all.
+    """
+    if len(median) == 2:
+        whole = [math.ceil(n / unit) * unit for n, unit in zip(median, units, strict=True)]
+        if math.prod(whole) <= _WINDOW_TIMES * math.prod(patch.value):
+            return PlannedValue(whole, "the median image: normalisation within a window depends on it")
+    return PlannedValue(patch.value, "as the patch: instance norm counts the padding of a larger one")
+
+
+def window_overlap(median: Array, window: Sequence[int]) -> PlannedValue:
+    """Return the overlap of windows as a share of a window: half, where a volume has few windows."""
+    windows = math.prod(math.ceil(2 * length / size) for length, size in zip(median, window, strict=True))
+    if len(window) == 3 and windows <= _FEW_WINDOWS:
+        return PlannedValue(0.5, f"{windows} windows a scan at most")
+    return PlannedValue(0.25, f"0.5 would take about {windows} windows a case")
+
+
+def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, PlannedValue]:
+    """Return the ids of a network, as its class takes them."""
+    bottom = [size // unit for size, unit in zip(patch, network.units, strict=True)]
+    why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: few, so that a step is cheap on a processor"
+    if network.name == "UNet":
+        return {
+            "widths": PlannedValue(list(network.widths), f"{why}; {bottom} voxels at the bottom"),
+            "dropout": PlannedValue(0.2, "of the bottom level; as in our bundles of slices"),
+        }
+    if network.name == "SegNet":
+        return {
+            "stages": PlannedValue(
+                [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the bottom"
+            ),
+            "dropout": PlannedValue(0.2, "of the deepest stage; as in our bundles of slices"),
+        }
+    coarse = "1 across an axis that is more than twice as coarse as the finest"
+    kernels, strides = _plain(network.kernels), _plain(network.strides)
+    return {
+        "filters": PlannedValue(list(network.widths), why),
+        "kernel_size": PlannedValue(kernels, "no axis is coarse" if isinstance(kernels[0], int) else coarse),
+        "strides": PlannedValue(strides, f"every axis down to 4 voxels or so: {bottom}"),
+        "upsample_kernel_size": PlannedValue(strides[1:], "as the strides"),
+    }
+
+
+def _plain(levels: Sequence[Sequence[int]]) -> list[Any]:
+    """Return levels as YAML has them, a number each where all axes are alike."""
+    if all(len(set(level)) == 1 for level in levels):
+        return [level[0] for level in levels]
+    return list(map(list, levels))
