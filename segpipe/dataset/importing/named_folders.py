@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segpipe.dataset.importing.found_cases import FoundCase, require_text
-from segpipe.dataset.importing.pairing import pairs_by_words, says_label
+from segpipe.dataset.importing.name_words import says_label
+from segpipe.dataset.importing.pairing import pairs_by_words
 from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes import FoundScans, Scan, VolumeFormat, find_label_objects, look_for_scans
 from segpipe.volumes.formats import KNOWN_FORMATS

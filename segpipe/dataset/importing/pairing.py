@@ -1,7 +1,6 @@
-"""Which files of a folder are one case, told by the words in their names.
+"""Pair images and label maps of a folder by the words in their names, see `segpipe.dataset.importing.name_words`.
 
-A file whose name or folder says mask, label, seg and the like is a label map; what is left of its name, without such
-words, names its case, and the images of the case have the same name, or the same with a word more, their channel.
+An image belongs to the label map of the same words. It may have one or two words more: the name of its channel.
 """
 
 from __future__ import annotations
@@ -9,59 +8,28 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import PurePosixPath
 
-from segpipe.dataset.importing.found_cases import (
-    DatasetPart,
-    FoundCase,
-    name_of,
-    part_named,
-    part_of,
-    words_of,
+from segpipe.dataset.importing.found_cases import FoundCase, name_of, part_of
+from segpipe.dataset.importing.name_words import (
+    NamedFile,
+    NameKey,
+    is_derived_word,
+    is_role_word,
+    name_words,
+    read_names,
+    says_label,
 )
 from segpipe.errors import SegpipeError, shown
 
-_LABEL = (
-    "annot|annotation|contour|dseg|groundtruth|gt|label|labelmap|lbl|manual|mask|msk|roi|seg|segm|segmentation|target|"
-    "truth"
-)
-_LABEL_WORD = re.compile(f"({_LABEL})s?|labels(tr|va|ts|train|val|test)", re.IGNORECASE)
-_IMAGE_WORD = re.compile("(image|img|input|scan|vol|volume)s?|images(tr|va|ts|train|val|test)", re.IGNORECASE)
-_HELD_OUT_WORD = re.compile("(images|labels)(va|ts|val|test)", re.IGNORECASE)
-_NUMBERED = re.compile("([^0-9]+)([0-9]+)")
 _MOST_CHANNEL_WORDS = 2  # by which an image's name may be longer than its label map's
-_DERIVED_WORD = re.compile(
-    ".*(annot|contour|entropy|heatmap|label|logit|mask|output|overlay|predict|preview|result|screenshot|seg|snapshot|"
-    "softmax|superpixel|thumb|truth|uncertain).*|.*(pred|prob|probabilit(y|ies))s?[0-9]*|cam|debug|qc|vis|viz"
-)
 _VISIT_WORD = re.compile(
     "(baseline|day|followup|frame|fu|month|run|ses|session|slice|timepoint|tp|visit|week|year)[0-9]*|v[0-9]+"
 )
 
-
-@dataclass(frozen=True)
-class _Key:
-    """What a name says but its role, in lower case: folders, and words without those of the folder at their start."""
-
-    folders: tuple[str, ...]
-    words: tuple[str, ...]
-    part: DatasetPart  # as imagesTs and labelsTs say, whose cases may be named as those of imagesTr
-
-
-@dataclass(frozen=True)
-class _File:
-    path: str
-    key: _Key
-    folders: tuple[str, ...]  # as they are written, without those that the name repeats
-    words: tuple[str, ...]  # of the file's name, as they are written
-    is_label: bool
-    is_in_label_folder: bool
-    part: DatasetPart
-
-
-_Grouped = dict[str, list[tuple[_File, tuple[str, ...]]]]
+_Grouped = dict[str, list[tuple[NamedFile, tuple[str, ...]]]]
 """Label map's path -> its images, each with the words of its channel."""
 
 
@@ -80,7 +48,7 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
             image; two label maps of one case; channels that are not the same in every case, or whose names say
             something else.
     """
-    files = _without_telling_folders(_files(sorted(scans)))
+    files = read_names(sorted(scans))
     labels = [file for file in files if file.is_label]
     images = [file for file in files if not file.is_label]
     if not labels or not images:
@@ -125,98 +93,8 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
     )
 
 
-def _files(scans: Sequence[tuple[str, str]]) -> list[_File]:
-    """Read the names; folders that all have say nothing."""
-    parts = [PurePosixPath(name).parts for name, _ in scans]
-    shared = 0
-    shortest = min(map(len, parts), default=1)
-    while shared < shortest - 1 and len({part[shared] for part in parts}) == 1:
-        shared += 1
-    return [_file(path, part, shared) for (_, path), part in zip(scans, parts, strict=True)]
-
-
-def _without_telling_folders(files: Sequence[_File]) -> list[_File]:
-    """Drop the folders where each part has one of images and one of label maps, whose name says so: CT/a, masks/a."""
-    folders: dict[tuple[DatasetPart, bool], set[tuple[str, ...]]] = defaultdict(set)
-    for file in files:
-        folders[file.part, file.is_label].add(file.key.folders)
-    words = {
-        word for file in files if not file.is_label for name in file.key.folders for word in name.split("_")
-    }
-    if (
-        max(map(len, folders.values())) > 1
-        or all(found == {()} for found in folders.values())
-        or not all(file.is_in_label_folder for file in files if file.is_label)
-        or any(map(_DERIVED_WORD.fullmatch, words))
-    ):
-        return list(files)
-    several = len({part for part, _ in folders}) > 1
-    return [
-        replace(
-            file,  # whose name may begin as the folder of images does: CT/CT_1, masks/CT_1
-            key=replace(
-                file.key, folders=(file.part,) if several else (), words=tuple(map(str.lower, file.words))
-            ),
-            folders=(file.part,) if several and file.part else (),
-        )
-        for file in files
-    ]
-
-
-def _file(path: str, parts: Sequence[str], shared: int) -> _File:
-    """Read a name; of the first folders, which all files share, only what names repeat counts."""
-    every = [_words(part) for part in parts]
-    *folders, stem = every[shared:]
-    said = [word for words in (*folders, stem) for word in words]
-    kept = [[word for word in words if not _is_role(word)] for words in every]
-    lower = [tuple(map(str.lower, words)) for words in kept]
-    own, above = lower[-1], next((words for words in reversed(lower[:-1]) if words), ())
-    kept, lower = kept[shared:], lower[shared:]
-    return _File(
-        path,
-        _Key(
-            tuple("_".join(words) for words in lower[:-1] if words),
-            own[len(above) :] if own[: len(above)] == above else own,
-            next((part_named(word) for word in said if _HELD_OUT_WORD.fullmatch(word)), ""),
-        ),
-        _telling_folders(kept),
-        tuple(kept[-1]),
-        is_label=any(map(_LABEL_WORD.fullmatch, said)),
-        is_in_label_folder=any(_LABEL_WORD.fullmatch(word) for words in folders for word in words),
-        part=part_of(PurePosixPath(path).parts[:-1]),
-    )
-
-
-def _telling_folders(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Return the folders whose words no name below them repeats, as patient1/patient1_t1.nii.gz does."""
-    lower = [tuple(map(str.lower, words)) for words in parts]
-    return tuple(
-        "_".join(words)
-        for number, words in enumerate(parts[:-1])
-        if words and not any(below[: len(words)] == lower[number] for below in lower[number + 1 :])
-    )
-
-
-def says_label(path: str) -> bool:
-    """Return whether a path's folders or name say label map."""
-    return any(_LABEL_WORD.fullmatch(word) for part in PurePosixPath(path).parts for word in _words(part))
-
-
-def _is_role(word: str) -> bool:
-    return bool(_LABEL_WORD.fullmatch(word) or _IMAGE_WORD.fullmatch(word))
-
-
-def _words(text: str) -> list[str]:
-    """Return the words of a name, a number at the end of mask2 or img001 as a word of its own."""
-    found: list[str] = []
-    for word in words_of(text):
-        numbered = _NUMBERED.fullmatch(word)
-        found += numbered.groups() if numbered and _is_role(numbered.group(1)) else [word]
-    return found
-
-
-def _by_key(labels: Sequence[_File], where: str) -> dict[_Key, _File]:
-    of_key: dict[_Key, _File] = {}
+def _by_key(labels: Sequence[NamedFile], where: str) -> dict[NameKey, NamedFile]:
+    of_key: dict[NameKey, NamedFile] = {}
     for label in labels:
         other = of_key.setdefault(label.key, label)
         if other is not label:
@@ -228,8 +106,8 @@ def _by_key(labels: Sequence[_File], where: str) -> dict[_Key, _File]:
 
 
 def _label_of(
-    image: _File, of_label: Mapping[_Key, _File], where: str
-) -> tuple[_File | None, tuple[str, ...]]:
+    image: NamedFile, of_label: Mapping[NameKey, NamedFile], where: str
+) -> tuple[NamedFile | None, tuple[str, ...]]:
     """Return the label map of an image, and the words that its name has more: its channel."""
     words = image.key.words
     for more in range(min(_MOST_CHANNEL_WORDS, len(words)) + 1):
@@ -249,7 +127,7 @@ def _label_of(
     return None, ()
 
 
-def _require_partners(images: Sequence[_File], labels: Sequence[_File], where: str) -> None:
+def _require_partners(images: Sequence[NamedFile], labels: Sequence[NamedFile], where: str) -> None:
     said = []
     if images:
         said.append(f"{len(images)} images have no label map: {shown(image.path for image in images)}")
@@ -270,7 +148,7 @@ def _require_partners(images: Sequence[_File], labels: Sequence[_File], where: s
 def _with_agreeing_channels(grouped: _Grouped) -> _Grouped:
     """Take a word that folder and image share for the channel where other cases have it: CT/ct beside anna/ct."""
 
-    def restored(image: _File, channel: tuple[str, ...]) -> tuple[str, ...]:
+    def restored(image: NamedFile, channel: tuple[str, ...]) -> tuple[str, ...]:
         repeated = image.words[: len(image.words) - len(image.key.words)]
         return (*map(str.lower, repeated), *channel)
 
@@ -313,11 +191,7 @@ def _require_channel_names(channels: Sequence[tuple[str, ...]], images: Sequence
     """Refuse words that name a visit, a slice, a prediction, or whatever else is no channel of a scan."""
     numbers = [(f"{number:04d}",) for number in range(len(channels))]
     words = [word for channel in channels for word in channel]
-    odd = [
-        word
-        for word in words
-        if word.isdigit() or _VISIT_WORD.fullmatch(word) or _DERIVED_WORD.fullmatch(word)
-    ]
+    odd = [word for word in words if word.isdigit() or _VISIT_WORD.fullmatch(word) or is_derived_word(word)]
     if list(channels) == numbers or not (odd or (() in channels and len(channels) > 1)):
         return
     what = (
@@ -335,7 +209,7 @@ def _listed(channels: Iterable[tuple[str, ...]]) -> str:
     return ", ".join("_".join(channel) or "(one without a name)" for channel in channels)
 
 
-def _case_names(files: Sequence[_File]) -> dict[str, str]:
+def _case_names(files: Sequence[NamedFile]) -> dict[str, str]:
     """Return path -> case id: what a name says, without folders and words at its end that all have, or their part."""
     silent = _silent_folders(files)
     said = {
@@ -359,10 +233,10 @@ def _case_names(files: Sequence[_File]) -> dict[str, str]:
 
 def _folder_name(path: str) -> str:
     """Return what the folder of a file says: all that names a lone case of patient1/gt.nii.gz."""
-    return "_".join(word for word in _words(PurePosixPath(path).parent.name) if not _is_role(word))
+    return "_".join(word for word in name_words(PurePosixPath(path).parent.name) if not is_role_word(word))
 
 
-def _silent_folders(files: Sequence[_File]) -> frozenset[str]:
+def _silent_folders(files: Sequence[NamedFile]) -> frozenset[str]:
     """Return the folders that all files have."""
     return (
         frozenset.intersection(*(frozenset(file.folders) for file in files))
@@ -371,12 +245,12 @@ def _silent_folders(files: Sequence[_File]) -> frozenset[str]:
     )
 
 
-def _folders_but_parts(file: _File, silent: frozenset[str]) -> list[str]:
+def _folders_but_parts(file: NamedFile, silent: frozenset[str]) -> list[str]:
     return [name for name in file.folders if name not in silent and not part_of([name])]
 
 
 def _unlabelled(
-    images: Sequence[_File], channels: Sequence[tuple[str, ...]], silent: frozenset[str], where: str
+    images: Sequence[NamedFile], channels: Sequence[tuple[str, ...]], silent: frozenset[str], where: str
 ) -> list[FoundCase]:
     """Return the cases without a label map, whose channels the labelled ones tell."""
     cases: dict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
