@@ -13,6 +13,7 @@ from ignite.metrics import Metric
 from monai.engines import Evaluator, IterationEvents, Trainer
 
 from segpipe.labels import LabelTable
+from segpipe.training.epoch_progress import EpochProgress
 from segpipe.training.gradient_norm import GradientNorm
 from segpipe.training.loss_terms import LossTerms
 from segpipe.training.memory import peak_cuda_memory_gb, peak_memory_gb
@@ -41,7 +42,7 @@ class TrainingScalars:
     - `speed/seconds_per_epoch`, validation and saving not included, and `speed/samples_per_second` of all processes;
     - `memory/peak_gb`, so far, and on CUDA `memory/cuda_peak_gb`; of the process that holds most.
 
-    `run/...` are notes, see `log_notes`.
+    `run/...` are notes, see `log_notes`. An epoch's line is logged at its end, and `EpochProgress` logs lines within it.
 
     Args:
         run_folder: whose log is written.
@@ -90,6 +91,7 @@ class TrainingScalars:
     def attach(self, engine: Trainer) -> None:
         """Attach to the trainer, before the handler that steps the learning rate."""
         engine.scalars = self
+        EpochProgress().attach(engine)
         self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: attach_accuracy(engine)}
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._count)

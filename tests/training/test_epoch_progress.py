@@ -1,0 +1,97 @@
+"""Which lines a training logs within an epoch, by a clock that the test moves."""
+
+import logging
+import time
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from segpipe.training.epoch_progress import EpochProgress
+
+
+class Clock:
+    """Seconds that pass only where the test says so."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def read(self):
+        return self.seconds
+
+
+@pytest.fixture
+def logged(monkeypatch, caplog):
+    """Return a function that runs epochs of steps of some seconds, and returns the lines."""
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", clock.read)
+
+    def run(steps, seconds, epochs=1, resume_after=0):
+        def step(_engine, _batch):
+            clock.seconds += seconds
+
+        engine = Engine(step)
+        EpochProgress().attach(engine)
+        if resume_after:
+
+            @engine.on(Events.STARTED)
+            def restore(engine):
+                engine.state.iteration = resume_after
+
+        with caplog.at_level(logging.INFO, logger=engine.logger.name):
+            engine.run(range(steps), max_epochs=epochs, epoch_length=steps)
+        return [record.getMessage() for record in caplog.records if ": step" in record.getMessage()]
+
+    return run
+
+
+def test_each_tenth_of_an_epoch_has_a_line_but_its_end_has_none(logged):
+    lines = logged(steps=20, seconds=2.0)
+
+    # a tenth is 2 steps, 4 s; 18 steps of 2 s are left after the first line; step 20 is the end
+    assert [line.split(":")[1].split(",")[0] for line in lines] == [f" step {n}/20" for n in range(2, 20, 2)]
+    assert lines[0] == "Epoch 1/1: step 2/20, 36 s left"
+    assert lines[-1] == "Epoch 1/1: step 18/20, 4 s left"
+
+
+def test_lines_are_at_least_three_seconds_apart(logged):
+    lines = logged(steps=20, seconds=0.5)
+
+    # a tenth is 1 s; 3 s are six steps
+    assert lines == [
+        "Epoch 1/1: step 6/20, 7 s left",
+        "Epoch 1/1: step 12/20, 4 s left",
+        "Epoch 1/1: step 18/20, 1 s left",
+    ]
+
+
+def test_a_short_epoch_has_none(logged):
+    assert logged(steps=20, seconds=0.1, epochs=3) == []
+
+
+def test_a_very_long_epoch_has_a_line_a_minute(logged):
+    lines = logged(steps=100, seconds=25.0)
+
+    # a tenth takes 250 s; the third step is the first beyond 60 s
+    assert lines[0] == "Epoch 1/1: step 3/100, 2425 s left"
+    assert len(lines) == 33
+
+
+def test_an_epoch_that_goes_on_after_a_resume_counts_from_there(logged):
+    lines = logged(steps=20, seconds=2.0, resume_after=10)
+
+    # the ten steps before the resume took none of this run's time: 8 steps of 2 s are left after step 12
+    assert lines[0] == "Epoch 1/1: step 12/20, 16 s left"
+
+
+def test_a_training_logs_its_steps_and_ends_with_the_same_weights(training, monkeypatch, caplog):
+    monkeypatch.setattr(EpochProgress, "attach", lambda *_: None)
+    without = training("without", epochs=2).run().network.state_dict()
+    monkeypatch.undo()
+    monkeypatch.setattr("segpipe.training.epoch_progress.SHORTEST_SECONDS", 0.0)
+
+    with caplog.at_level(logging.INFO):
+        with_lines = training("with", epochs=2).run().network.state_dict()
+
+    assert "Epoch 2/2: step 1/3" in caplog.text
+    assert all(torch.equal(with_lines[name], tensor) for name, tensor in without.items())
