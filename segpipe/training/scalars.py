@@ -42,7 +42,7 @@ class TrainingScalars:
     - `speed/seconds_per_epoch`, validation and saving not included, and `speed/samples_per_second` of all processes;
     - `memory/peak_gb`, so far, and on CUDA `memory/cuda_peak_gb`; of the process that holds most.
 
-    `run/...` are notes, see `log_notes`. An epoch's line is logged at its end, and `EpochProgress` logs lines within it.
+    `run/...` are notes, see `log_notes`. Each epoch ends with a log line; `EpochProgress` adds lines within it.
 
     Args:
         run_folder: whose log is written.
