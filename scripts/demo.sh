@@ -4,7 +4,7 @@
 #   scripts/demo.sh [FOLDER]
 #
 # FOLDER is new or empty; without it, a folder named by date and time below demo_output/. The demo trains the bundle's
-# own network with its own transforms; only the numbers under "overrides" and "window" differ from configs/train.yaml.
+# own network with its own transforms; only the numbers under "overrides" and the window differ from configs/train.yaml.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -34,46 +34,49 @@ step=0
 announce() {
     step=$((step + 1))
     step_begun=$SECONDS
-    printf '\n[%d/5] %s\n' "$step" "$1"
+    printf '\n%s[%d/5] %s%s\n' "$bold" "$step" "$1" "$plain"
 }
 took() { printf '      %d s\n' $((SECONDS - step_begun)); }
+bold='' plain='' again='' # colours and lines written over each other are for a terminal
+if [[ -t 1 ]]; then
+    bold=$'\e[1m' plain=$'\e[0m' again=$'\r\e[K'
+fi
 
-# Run a command with its output in a log, of which the lines that match a pattern are shown without their date.
-logged() {
-    local log=$1 shown=$2
-    shift 2
-    if ! "$@" 2>&1 </dev/null | tee "$log" | while IFS= read -r line; do
-        if [[ $line =~ $shown ]]; then
-            printf '      %s\n' "${line##* INFO }"
+# Run the training with its output in a log. Each epoch shows its line; a terminal shows the steps within it, too.
+train() {
+    if ! "$@" 2>&1 </dev/null | tee training.log | while IFS= read -r line; do
+        text=${line##* INFO }
+        if [[ $line =~ 'INFO Epoch '[0-9]+/[0-9]+': step' ]]; then
+            if [[ -n $again ]]; then printf '%s      %s' "$again" "$text"; else printf '      %s\n' "$text"; fi
+        elif [[ $line =~ 'INFO '(Epoch [0-9]+[/:]|Cases:) ]]; then
+            printf '%s      %s\n' "$again" "$text"
         fi
     done; then
-        tail -n 30 "$log" >&2
-        printf 'demo: step %d failed; all of its output is in %s\n' "$step" "$output/$log" >&2
+        tail -n 30 training.log >&2
+        printf 'demo: the training failed; all of its output is in %s\n' "$output/training.log" >&2
         exit 1
     fi
 }
 
-announce "Making phantoms to train on: synthetic MRI volumes with labels"
+announce "Making phantoms to train on: 160 synthetic MRI volumes with labels"
 "$bin/segpipe" phantoms dataset phantoms --cases 160 >/dev/null
 took
 
-announce "Training $(basename "$bundle") on them"
+announce "Training the network of $(basename "$bundle") on them"
+echo "      loading MONAI and checking every file"
 overrides=(--epochs 5 --val_interval 5 --warm_up_share 0.1 --patch_size "[32,40,32]")
-window=(--window_size "[32,40,32]")
-logged training.log 'INFO Epoch [0-9]+[/:]|^Cases:' \
-    "$python" -m monai.bundle run --config_file "$bundle/configs/train.yaml" --bundle_root "$bundle" \
+train "$python" -m monai.bundle run --config_file "$bundle/configs/train.yaml" --bundle_root "$bundle" \
     --manifest phantoms/dataset.json --dataset_dir phantoms \
-    --output_dir runs --run_name demo "${overrides[@]}" "${window[@]}"
+    --output_dir runs --run_name demo "${overrides[@]}" --window_size "[32,40,32]"
 took
 
-announce "Making new scans to segment: NIfTI, MetaImage, NRRD and a DICOM series"
+announce "Making new scans: NIfTI, MetaImage, NRRD and a DICOM series"
 "$bin/segpipe" phantoms scans scans --references references >/dev/null
 took
 
-announce "Segmenting them"
-logged inference.log 'INFO [0-9]+/[0-9]+:' \
-    "$python" -m monai.bundle run --config_file "$bundle/configs/inference.yaml" --bundle_root "$bundle" \
-    --dataset_dir scans --output_dir label_maps --weights "['runs/demo/best.pt']" "${window[@]}"
+announce "Segmenting them with the trained network"
+"$bin/segpipe" predict scans --bundle "$bundle" --weights runs/demo/best.pt --set "window_size=[32,40,32]" \
+    --output label_maps --quiet
 took
 
 announce "Scoring the label maps against the phantoms' true labels"
@@ -83,17 +86,21 @@ took
 
 cat <<END
 
-Done in $((SECONDS - begun)) s. Everything is in $output
+${bold}Done in $((SECONDS - begun)) s.${plain} Look at this picture first, a new scan with its label map:
+    $output/label_maps/overlays/nifti/phantom_oblique.png
 
-Label maps, one a scan, on the scan's own grid and in its format (a DICOM series gets NIfTI):
-$(find "$output/label_maps" -type f ! -name '*raw' | sort | sed 's/^/    /')
+The page of scores, for any browser:
+    $output/scores/report.html
+
+Label maps, one for each scan, on the scan's own grid and in its format (a DICOM series gets NIfTI):
+$(find "$output/label_maps" -type f \( -name '*.nii.gz' -o -name '*.mhd' -o -name '*.nrrd' \) | sort | sed 's/^/    /')
   look at one (ITK-SNAP; 3D Slicer opens them too):
     itksnap -g "$output/scans/nrrd/phantom.nrrd" -s "$output/label_maps/nrrd/phantom.nrrd"
 
-Scores: a page for any browser, and a row a scan and class:
-    $output/scores/report.html
+A row for each scan and class: volumes in ml, and scores
+    cat "$output/label_maps/volumes.csv"
     cat "$output/scores/metrics.csv"
 
-Training: loss, validation Dice and pictures in TensorBoard, then http://localhost:6006/#custom_scalars in a browser:
+The training: loss, validation Dice and pictures in TensorBoard, then http://localhost:6006/#custom_scalars in a browser:
     "$bin/tensorboard" --logdir "$output/runs/demo/tensorboard"
 END

@@ -1,9 +1,8 @@
-"""The one error that a user is meant to read, and how a run ends with it."""
+"""The one error that a user is meant to read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from segpipe.printable import printable
 
@@ -25,38 +24,6 @@ class SegpipeError(Exception):
     def __str__(self) -> str:
         """Return the message."""
         return "\n".join(self.args)
-
-
-class RunEnded(SystemExit):
-    """The end of a run with one message, which Python prints when the process ends.
-
-    Ignite logs what passes through its loop; as text this says only that the reason follows, so that the message
-    is read once.
-    """
-
-    def __str__(self) -> str:
-        """Return what a log shows."""
-        return "refused, for the reason below"
-
-
-@contextmanager
-def exit_with_message() -> Iterator[None]:
-    """Turn a SegpipeError into the end of the process with its one message and exit status 1.
-
-    For what MONAI's bundle run calls: there an ordinary exception passes through the config parser and the engine,
-    each of which prints it again with a traceback, while SystemExit goes straight through. Also usable as a
-    decorator. MONAI wraps what a transform raises, so the chain of causes is searched.
-
-    Raises:
-        RunEnded: in place of a SegpipeError, or of an exception that was raised from one.
-    """
-    try:
-        yield
-    except Exception as error:
-        cause = segpipe_cause(error)
-        if cause is None:
-            raise
-        raise RunEnded(f"segpipe: {cause}") from None
 
 
 def segpipe_cause(error: BaseException | None) -> SegpipeError | None:

@@ -1,44 +1,29 @@
-"""How a run ends with the one message of a SegpipeError."""
-
-import subprocess
-import sys
+"""The one error that a user is meant to read, and the words of its message."""
 
 import pytest
 
-from segpipe.errors import RunEnded, SegpipeError, exit_with_message, segpipe_cause
+from segpipe.errors import SegpipeError, counted, segpipe_cause, shown
 
 
-def test_a_refusal_ends_the_process_with_its_message():
-    with pytest.raises(SystemExit) as ended, exit_with_message():
-        raise SegpipeError("case_1: label is missing")
+def test_the_cause_is_found_behind_what_was_raised_from_it():
+    refusal = SegpipeError("case_1: NaN")
+    outer, outermost = RuntimeError("transform"), RuntimeError("loader")
+    outer.__cause__, outermost.__cause__ = refusal, outer
 
-    assert ended.value.code == "segpipe: case_1: label is missing"
-
-
-def test_a_refusal_that_monai_wrapped_is_found():
-    with pytest.raises(RunEnded) as ended, exit_with_message():  # noqa: PT012 - the wrapping is the subject
-        try:
-            raise SegpipeError("case_1: NaN")
-        except SegpipeError as error:
-            raise RuntimeError("applying transform") from error
-
-    assert ended.value.code == "segpipe: case_1: NaN"
+    assert segpipe_cause(outermost) is refusal
+    assert segpipe_cause(refusal) is refusal
+    assert segpipe_cause(RuntimeError("a defect")) is None
+    assert segpipe_cause(None) is None
 
 
-def test_any_other_exception_passes_as_it_is():
-    with pytest.raises(ZeroDivisionError), exit_with_message():
-        raise ZeroDivisionError
-
-    assert segpipe_cause(ZeroDivisionError()) is None
-
-
-def test_the_message_is_printed_once_and_the_status_is_1():
-    code = "import segpipe.errors as e\nwith e.exit_with_message(): raise e.SegpipeError('case_1: bad')"
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "segpipe: case_1: bad\n")
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["a"], "a"), (list("abcde"), "a, b, c, d, e"), (list("abcdef"), "a, b, c, d, e and 1 more")],
+)
+def test_some_names_are_shown_and_the_others_counted(names, text):
+    assert shown(names) == text
 
 
-def test_a_log_does_not_repeat_the_message():
-    assert str(RunEnded("segpipe: case_1: bad")) == "refused, for the reason below"
+@pytest.mark.parametrize(("number", "text"), [(0, "0 cases"), (1, "1 case"), (2, "2 cases")])
+def test_a_number_of_things_is_in_the_plural_but_for_one(number, text):
+    assert counted(number, "case") == text

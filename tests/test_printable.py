@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segpipe.errors import RunEnded, SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
+from segpipe.monai_run import RunEnded, refusal_ends_run
 from segpipe.printable import PrintableFormatter, printable, printable_output
 
 HIDDEN = {
@@ -52,8 +53,10 @@ def test_a_message_holds_no_line_but_its_own():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_the_last_words_of_a_process_are_printable():
-    with pytest.raises(RunEnded) as ended, exit_with_message():
+def test_the_last_words_of_a_process_are_printable(monkeypatch):
+    monkeypatch.setattr("segpipe.monai_run.is_monai_run", lambda: True)
+
+    with pytest.raises(RunEnded) as ended, refusal_ends_run():
         raise SegpipeError("a\x1b: broken")
 
     assert ended.value.code == "segpipe: a\\x1b: broken"

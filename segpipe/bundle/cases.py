@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,23 @@ import segpipe
 from segpipe.dataset import (
     CaseReport,
     Side,
+    content_hashes_of_tests,
     dataset_fingerprint,
     describe_split,
     load_manifest,
     refuse_leaks,
     require_valid,
     side_of_test_list,
-    test_content_hashes,
     training_records,
     training_split,
     with_groups,
 )
 from segpipe.dataset.loading import CaseLoader
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.losses import ClassCounts
+from segpipe.monai_run import refusal_ends_run
 from segpipe.printable import printable
 from segpipe.volumes import (
     Scan,
@@ -44,6 +46,8 @@ from segpipe.volumes import (
     read_header,
 )
 from segpipe.volumes.formats import KNOWN_FORMATS
+
+_logger = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 5
 
@@ -66,7 +70,7 @@ class TrainingCases:
         part: what is held out of a named split, validation or test.
 
     Raises:
-        SystemExit: with one message: no such manifest, another label table, a leak between the sides (a patient,
+        SegpipeError: with one message: no such manifest, another label table, a leak between the sides (a patient,
             a file, or the same picture in two files), an image of another size, or the findings of
             `segpipe.dataset.integrity` on the files.
 
@@ -76,11 +80,14 @@ class TrainingCases:
         validation: the same of the held-out fold, or part of a split.
         file_values: value that this dataset's label files store -> class name, after `groups`.
         class_counts: of the training cases' label maps; None where they have none.
+        manifest: that lists the cases, after `groups`.
+        dataset_dir: where its files lie.
+        held_out_cases: the cases of `validation`, as the manifest has them.
         held_out: validation case -> SHA-256 of what its image shows, see `segpipe.dataset.reports.content_sha256`.
         provenance: what is kept beside weights trained on them.
     """
 
-    @exit_with_message()
+    @refusal_ends_run()
     def __init__(
         self,
         manifest: str | Path,
@@ -97,6 +104,7 @@ class TrainingCases:
         folder = Path(dataset_dir)
         held_out = held_out_fold(fold)
         train, validation = training_split(described, held_out, part)
+        self.manifest, self.dataset_dir, self.held_out_cases = described, folder, tuple(validation)
         self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
         reports = require_valid(
             [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
@@ -110,8 +118,8 @@ class TrainingCases:
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
         _refuse_same_content(described.name, trained_on, self.held_out)
         listed = [Side("training", "train", train), side_of_test_list(described)]
-        refuse_leaks(described.name, listed, {**trained_on, **test_content_hashes(described, folder)})
-        self.provenance = {
+        refuse_leaks(described.name, listed, {**trained_on, **content_hashes_of_tests(described, folder)})
+        self.provenance: dict[str, Any] = {
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
             "fold": fold,
@@ -168,7 +176,7 @@ def _class_counts(reports: Sequence[CaseReport], labels: LabelTable) -> ClassCou
     return ClassCounts.of_maps([[voxels[name] for name in labels.names] for voxels in maps], labels.names)
 
 
-@exit_with_message()
+@refusal_ends_run()
 def class_weights(
     cases: TrainingCases, weighting: Callable[[ClassCounts], torch.Tensor], power: float = 1.0
 ) -> torch.Tensor:
@@ -183,7 +191,7 @@ def class_weights(
         float32 tensor of shape (C,), by class index.
 
     Raises:
-        SystemExit: a class has no voxel in the training cases, or these have no label maps.
+        SegpipeError: a class has no voxel in the training cases, or these have no label maps.
     """
     counts = cases.class_counts
     if counts is None:
@@ -261,7 +269,7 @@ class ScanRule:
             )
 
 
-@exit_with_message()
+@refusal_ends_run()
 def inference_cases(
     dataset_dir: str | Path,
     output_dir: str | Path,
@@ -293,8 +301,8 @@ def inference_cases(
         records `{"case", "image", "output"}`; `output` is the label map's path below `output_dir`.
 
     Raises:
-        SystemExit: with one message: no scan, scans in formats that segpipe does not read, headers that cannot be read
-            or are of another dimension, outputs that collide or exist, or an output folder that is among the scans or
+        SegpipeError: no scan, scans in formats that segpipe does not read, headers that cannot be read or are of
+            another dimension, outputs that collide or exist, or an output folder that is among the scans or
             cannot be written in.
     """
     source, target = Path(dataset_dir), Path(output_dir)
@@ -310,7 +318,7 @@ def inference_cases(
     check_collisions(scans, target)
     if found.passed_over:
         note = f"{passed_over_note(found.passed_over)}; give --cases#strict True to refuse them"
-        print(printable(f"segpipe: {note}"), flush=True)  # noqa: T201
+        _logger.warning("%s", printable(note))
     _require_free(scans, target, overwrite=overwrite)
     rule = ScanRule.of(spatial_dims, num_channels, slice_size)
     refused = [own.reason for own in found.refused]
@@ -328,7 +336,7 @@ def inference_cases(
             f"{len(refused)} of {len(scans) + len(found.refused)} scans cannot be segmented:", *refused
         )
     if left_out:
-        print(printable(f"segpipe: {left_out_note(left_out)}"), flush=True)  # noqa: T201
+        _logger.warning("%s", printable(left_out_note(left_out)))
     return [
         {
             "case": scan.name,
@@ -361,5 +369,5 @@ class RunLoader(CaseLoader):
 
     def __iter__(self) -> Iterator[Any]:
         """Yield batches."""
-        with exit_with_message():
+        with refusal_ends_run():
             yield from super().__iter__()

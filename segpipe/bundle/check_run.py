@@ -7,17 +7,18 @@ from monai.bundle import ConfigParser
 from segpipe.bundle.run_end import watch_setup
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.configuration.references import reference_findings, text_findings
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
+from segpipe.monai_run import refusal_ends_run
 
 
-@exit_with_message()
+@refusal_ends_run()
 def check_configuration() -> None:
     """Refuse what the running configuration says but does not mean; called first in `initialize`.
 
     From here on a signal ends MONAI's run with one line, see `watch_setup`.
 
     Raises:
-        SystemExit: a value that nothing refers to, usually a misspelt override, with the nearest id; a reference to
+        SegpipeError: a value that nothing refers to, usually a misspelt override, with the nearest id; a reference to
             what is not there; a number (`1e-3`) or a truth value (`false`) that arrives as a string.
     """
     watch_setup()

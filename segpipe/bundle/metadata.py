@@ -10,14 +10,15 @@ from monai.bundle import ReferenceResolver
 
 from segpipe.bundle.running import running_parser
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, parse_json, read_document
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable, load_label_table
+from segpipe.monai_run import refusal_ends_run
 from segpipe.names import name_problem
 
 _INSTRUCTIONS = ("$", "%")
 
 
-@exit_with_message()
+@refusal_ends_run()
 def label_table(
     metadata: str | Path | None = None, rows: Sequence[Mapping[str, Any]] | None = None
 ) -> LabelTable:
@@ -29,7 +30,7 @@ def label_table(
         rows: of a table that is known, see `LabelTable.from_rows`; bundles planned earlier have them from MONAI.
 
     Raises:
-        SystemExit: no such file, no table that `LabelTable` takes, or another one than the run's metadata has.
+        SegpipeError: no such file, no table that `LabelTable` takes, or another one than the run's metadata has.
     """
     if rows is not None:
         return LabelTable.from_rows(rows)

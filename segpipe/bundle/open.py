@@ -25,7 +25,7 @@ from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.weights import load_members
 from segpipe.configuration.reading import configuration_files
-from segpipe.errors import RunEnded, SegpipeError, segpipe_cause
+from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
@@ -221,14 +221,14 @@ def _made(root: Path, parser: ConfigParser, name: str) -> Any:
     """Return the object of an id; what it refuses becomes one message."""
     try:
         return parser.get_parsed_content(name)
-    except RunEnded as ended:
-        raise SegpipeError(str(ended.code).removeprefix("segpipe: ")) from ended
     except Exception as error:  # a configuration can run any code
         known = segpipe_cause(error)
+        if known is not None:
+            raise SegpipeError(*known.args) from error
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        reason = known or f"{type(cause).__name__}: {cause}"
+        reason = f"{type(cause).__name__}: {cause}"
         first, *others = f"{root}: its {name} cannot be made: {reason}; correct the configuration".split("\n")
         raise SegpipeError(first, *others) from error
 

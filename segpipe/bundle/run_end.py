@@ -18,9 +18,10 @@ import torch
 
 from segpipe.disk import disk_error
 from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.monai_run import is_monai_run
 from segpipe.printable import printable
 from segpipe.training import RunFolder, TrainingState
-from segpipe.training.resume_command import resume_command, runs_as_monais
+from segpipe.training.resume_command import resume_command
 from segpipe.training.signals import Phase, SignalWatch, Stopped, current_watch
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where PyTorch's loader workers leave their batches
@@ -34,7 +35,7 @@ _MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "Cannot allocate memory
 
 def watch_setup() -> None:
     """Have a signal end MONAI's run with one line before its training begins; elsewhere, signals are left alone."""
-    if _may_watch() and runs_as_monais() and current_watch() is None:
+    if _may_watch() and is_monai_run() and current_watch() is None:
         watch = SignalWatch(lambda name: _say(f"stopped by {name}; the same command begins again"))
         watch.message = "before anything was written; the same command begins again"
         watch.start()
@@ -78,7 +79,7 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
         if run_folder is not None:
             run_folder.release()
         # in MONAI's run a signal that came still limits how long loader workers may take to end
-        if watch is not None and not (watch.number and runs_as_monais() and sys.exc_info()[0]):
+        if watch is not None and not (watch.number and is_monai_run() and sys.exc_info()[0]):
             watch.stop()
 
 

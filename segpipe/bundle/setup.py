@@ -1,7 +1,8 @@
-"""What a bundle's `initialize` calls: each ends the process with one message where something is wrong."""
+"""What a bundle's `initialize` calls: each refuses with one message where something is wrong."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,19 @@ from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.dataset.loading import CaseDataset
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
 from segpipe.inference import choose_precision
+from segpipe.monai_run import refusal_ends_run
 from segpipe.printable import printable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
 from segpipe.transforms import check_intensity_kind
 from segpipe.transforms import check_window as check_ends
 
+_logger = logging.getLogger(__name__)
 
-@exit_with_message()
+
+@refusal_ends_run()
 def check_device(device: torch.device | str, precision: str = "auto") -> None:
     """Refuse a device that this machine has not, and a precision that does not exist.
 
@@ -32,7 +36,7 @@ def check_device(device: torch.device | str, precision: str = "auto") -> None:
         precision: see `segpipe.inference.choose_precision`.
 
     Raises:
-        SystemExit: with what there is.
+        SegpipeError: with what there is.
     """
     choose_precision(precision, require_device(device))
 
@@ -59,9 +63,9 @@ def require_device(device: torch.device | str) -> torch.device:
     return wanted
 
 
-@exit_with_message()
+@refusal_ends_run()
 def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
-    """Make the run's folder with the configuration and environment in it, and say where TensorBoard finds it.
+    """Make the run's folder with the configuration and environment in it, and log where TensorBoard finds it.
 
     Args:
         run_folder: of the run.
@@ -79,10 +83,11 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
             f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with",
             *([f"            {cases.about}"] if cases.about else []),
         ]
-        print("\n".join(map(printable, lines)), flush=True)  # noqa: T201
+        for line in lines:
+            _logger.info("%s", printable(line))
 
 
-@exit_with_message()
+@refusal_ends_run()
 def make(identifiers: Sequence[str]) -> None:
     """Make components of the running configuration now, before the run leaves a trace; later uses get the same.
 
@@ -90,7 +95,7 @@ def make(identifiers: Sequence[str]) -> None:
         identifiers: ids of components.
 
     Raises:
-        SystemExit: with what a component says of its arguments, in place of MONAI's report on where it was made.
+        SegpipeError: with what a component says of its arguments, in place of MONAI's report on where it was made.
     """
     parser = running_parser()
     for identifier in identifiers:
@@ -105,7 +110,7 @@ def make(identifiers: Sequence[str]) -> None:
             raise
 
 
-@exit_with_message()
+@refusal_ends_run()
 def load_cases(datasets: Sequence[CaseDataset]) -> None:
     """Load every case with its deterministic transforms, so that one that they refuse ends the run before it begins.
 
@@ -113,7 +118,7 @@ def load_cases(datasets: Sequence[CaseDataset]) -> None:
         datasets: of training and validation.
 
     Raises:
-        SystemExit: naming the case.
+        SegpipeError: naming the case.
     """
     with machine_errors(None):
         for dataset in datasets:
@@ -136,7 +141,7 @@ def _require_enough_cases(cases: TrainingCases) -> None:
             )
 
 
-@exit_with_message()
+@refusal_ends_run()
 def check_sizes(
     strides: Sequence[int | Sequence[int]],
     sizes: Mapping[str, Sequence[int]],
@@ -152,7 +157,7 @@ def check_sizes(
         any_size: the network rounds up where it halves, so that only one voxel at its bottom is too few.
 
     Raises:
-        SystemExit: with the id, its value, the rule and the nearest sizes that fit.
+        SegpipeError: with the id, its value, the rule and the nearest sizes that fit.
     """
     for name, size in sizes.items():
         steps = _steps(strides, len(size))
@@ -186,7 +191,7 @@ def _steps(strides: Sequence[int | Sequence[int]], dims: int) -> list[int]:
     return [math.prod(axis) for axis in zip(*levels, strict=True)]
 
 
-@exit_with_message()
+@refusal_ends_run()
 def check_window(window_hu: Sequence[float], intensity: str) -> None:
     """Refuse a CT window whose ends are reversed, and an unknown kind of intensity, before any file is read.
 
@@ -195,31 +200,33 @@ def check_window(window_hu: Sequence[float], intensity: str) -> None:
         intensity: see `segpipe.transforms.CTKindd`.
 
     Raises:
-        SystemExit: with what was given and what can be.
+        SegpipeError: with what was given and what can be.
     """
     check_ends(window_hu)
     check_intensity_kind(intensity)
 
 
-@exit_with_message()
+@refusal_ends_run()
 def run_engine(engine: Workflow) -> None:
-    """Run a trainer or an evaluator; what it refuses in the middle ends the process with one message.
+    """Run a trainer or an evaluator; what it refuses in the middle is one message.
 
-    So does a signal, after the state of a training was saved, and a machine that runs out of disk or memory.
+    So does a machine that runs out of disk or memory. A signal ends the process, after the state of a training was
+    saved.
 
     Raises:
-        SystemExit: with the message and status 1; of a signal with 128 and its number.
+        SegpipeError: what was refused, or what the machine ran out of.
+        SystemExit: of a signal, with 128 and its number.
     """
     with ending_in_one_message(engine):
         engine.run()
 
 
-@exit_with_message()
+@refusal_ends_run()
 def join_process_group() -> None:
     """Join the processes that torchrun started: over NCCL where there is CUDA, each on its own card, else Gloo.
 
     Raises:
-        SystemExit: there are more processes than cards.
+        SegpipeError: there are more processes than cards.
     """
     if torch.cuda.is_available():
         rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()

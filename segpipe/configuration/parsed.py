@@ -12,7 +12,7 @@ from typing import Any
 from segpipe.documents import DocumentError, read_document
 
 _LARGEST = 2**20  # bytes of a module
-_KEEPING = {"staticmethod", "torch.no_grad", "torch.inference_mode", "exit_with_message"}
+_KEEPING = {"staticmethod", "torch.no_grad", "torch.inference_mode", "refusal_ends_run"}
 
 
 class Placeholder:

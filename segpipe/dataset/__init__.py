@@ -12,22 +12,18 @@ from segpipe.dataset.folds import describe_split, patient_folds, training_split,
 from segpipe.dataset.importing.creation import CreatedManifest, create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
+    content_hashes_of_tests,
     examine_cases,
     require_valid,
-    test_content_hashes,
     training_records,
 )
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list
-from segpipe.dataset.manifest import (
-    Case,
-    Download,
-    Manifest,
-    Split,
+from segpipe.dataset.manifest import Case, Download, Manifest, Split, with_groups
+from segpipe.dataset.manifest_files import (
     is_plain_decathlon,
     load_manifest,
     parse_manifest,
     shipped_manifests,
-    with_groups,
     write_manifest,
 )
 from segpipe.dataset.manifest_split import Division, Part, divide_manifest
@@ -47,6 +43,7 @@ __all__ = [
     "Side",
     "Split",
     "check_cases",
+    "content_hashes_of_tests",
     "create_manifest",
     "dataset_dir_of",
     "dataset_fingerprint",
@@ -65,7 +62,6 @@ __all__ = [
     "set_findings",
     "shipped_manifests",
     "side_of_test_list",
-    "test_content_hashes",
     "training_records",
     "training_split",
     "with_checksums",

@@ -157,7 +157,7 @@ def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dic
     return records
 
 
-def test_content_hashes(manifest: Manifest, dataset_dir: Path) -> dict[str, str]:
+def content_hashes_of_tests(manifest: Manifest, dataset_dir: Path) -> dict[str, str]:
     """Return what each case listed under test shows, see `content_sha256`, as far as its files are there and whole.
 
     Nothing is asked of them but that none of them trains: they may be elsewhere.

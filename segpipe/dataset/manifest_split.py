@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.dataset.folds import with_folds, with_split
-from segpipe.dataset.integrity import require_valid, test_content_hashes
+from segpipe.dataset.integrity import content_hashes_of_tests, require_valid
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_folds, sides_of_split
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.reports import CaseFacts
@@ -83,7 +83,7 @@ def divide_manifest(
     if shares is not None and name in manifest.splits:
         raise SegpipeError(f"{manifest.name}: has a split {name} already; choose another --name")
     present, contents = _seen(manifest, dataset_dir)
-    tested = test_content_hashes(manifest, dataset_dir) if dataset_dir is not None else {}
+    tested = content_hashes_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
     notes = [] if present is not None else [_NOT_STRATIFIED]
     notes += _kept_together(manifest.training, contents)
     if num_folds is not None:

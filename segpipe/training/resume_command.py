@@ -6,15 +6,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from segpipe.monai_run import is_monai_run
 from segpipe.training.run_folder import RunFolder
-
-_MONAIS_RUN = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_copy")
-
-
-def runs_as_monais() -> bool:
-    """Tell whether this process is MONAI's own run of a bundle, as `segpipe train` starts it, too."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    return spec is not None and spec.name in _MONAIS_RUN
 
 
 def resume_command(run_folder: RunFolder, **more: object) -> str:
@@ -28,7 +21,7 @@ def resume_command(run_folder: RunFolder, **more: object) -> str:
         A line for a shell. Where this process is not MONAI's run, what to override instead.
     """
     wanted = {**({} if run_folder.name_given else {"run_name": run_folder.path.name}), "resume": True, **more}
-    if not runs_as_monais():
+    if not is_monai_run():
         wanted["run_name"] = run_folder.path.name
         return f"a resume ({', '.join(f'{name} {value!r}' for name, value in sorted(wanted.items()))})"
     dashes = "" if sys.orig_argv[0] == "segpipe" else "--"  # segpipe train takes ID=VALUE

@@ -7,10 +7,11 @@ import math
 from ignite.engine import Events
 from monai.engines import Evaluator, Trainer
 
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
+from segpipe.monai_run import refusal_ends_run
 
 
-@exit_with_message()
+@refusal_ends_run()
 def warm_up(share: float, steps: int) -> float:
     """Return the share of a training's steps in which the learning rate rises, as OneCycleLR can use it.
 
@@ -25,7 +26,7 @@ def warm_up(share: float, steps: int) -> float:
         `pct_start` for `torch.optim.lr_scheduler.OneCycleLR`; `share` itself unless its product with `steps` is 1.
 
     Raises:
-        SystemExit: the share is not in that range: at 1 no step is left in which the rate falls.
+        SegpipeError: the share is not in that range: at 1 no step is left in which the rate falls.
     """
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
         raise SegpipeError(

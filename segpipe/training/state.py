@@ -13,8 +13,9 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator, Trainer
 
 from segpipe.dataset.loading import EpochSampler
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, staging_folder
+from segpipe.monai_run import refusal_ends_run
 from segpipe.networks import Identity, save_weights
 from segpipe.networks.weights import load_state
 from segpipe.networks.weights_files import read_state
@@ -59,7 +60,7 @@ class SaveBest:
         """Save when the evaluator has compared its key metric."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
-    @exit_with_message()
+    @refusal_ends_run()
     def _save(self, engine: Evaluator) -> None:
         if not is_main_process() or engine.state.best_metric_epoch != engine.state.epoch:
             return
@@ -226,7 +227,7 @@ class TrainingState:
                 torch.save(state, file)
             read_state(folder / path.name, largest=self._largest)
 
-    @exit_with_message()
+    @refusal_ends_run()
     def _save(self, engine: Trainer) -> None:
         if not is_main_process():
             return
@@ -247,7 +248,7 @@ class TrainingState:
         if watch is not None and not finished:  # else there is nothing left to go on with
             watch.free()
 
-    @exit_with_message()
+    @refusal_ends_run()
     def _restore(self, engine: Trainer) -> None:
         if not self.run_folder.resumes:
             return

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 import pytest
+from refusals import refusal_of
 
 import segpipe.dataset.examination
 from segpipe.bundle import TrainingCases, class_weights, inference_cases
@@ -21,11 +22,7 @@ ARRAY = np.arange(60, dtype=np.int16).reshape(GRID.size)
 
 
 def refusal(*arguments, call=inference_cases, **keywords) -> str:
-    with pytest.raises(SystemExit) as ended:
-        call(*arguments, **keywords)
-    message = str(ended.value.code)
-    assert message.startswith("segpipe: ")
-    return message
+    return refusal_of(call, *arguments, **keywords)
 
 
 @pytest.fixture
@@ -58,13 +55,14 @@ def test_a_file_that_exists_is_replaced_only_on_request(scan, tmp_path, name):
     assert output.read_bytes() == b"earlier"  # until its label map is there
 
 
-def test_strangers_are_passed_over_with_one_printed_line(scan, tmp_path, capsys):
+def test_strangers_are_passed_over_with_one_logged_line(scan, tmp_path, caplog):
     for name in ("deep/a.bval", "viewer.exe"):
         (scan / name).write_text("x")
 
     assert len(inference_cases(scan, tmp_path / "out")) == 1
-    assert capsys.readouterr().out == (
-        "segpipe: 2 files passed over: viewer.exe, deep/a.bval; give --cases#strict True to refuse them\n"
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "2 files passed over: viewer.exe, deep/a.bval; give --cases#strict True to refuse them"
     )
     assert "2 files are neither scans nor known companions: viewer.exe" in refusal(
         scan, tmp_path / "out", strict=True

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser
+from refusals import refusal_of
 from tiny_bundle import write_bundle
 
 from segpipe.bundle.check_bundle import check_bundle
 from segpipe.bundle.metadata import metadata_problems, read_metadata
 from segpipe.bundle.open import open_bundle
-from segpipe.errors import RunEnded, SegpipeError
+from segpipe.errors import SegpipeError
 
 PAYLOAD = "$__import__('pathlib').Path('RAN').touch()"
 SHIPPED = json.loads(
@@ -51,8 +52,7 @@ def test_a_name_is_never_evaluated(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metadata = renamed(PAYLOAD)
 
-    with pytest.raises(RunEnded):
-        table_of(folder_of(tmp_path / "bundle", metadata), metadata)
+    refusal_of(table_of, folder_of(tmp_path / "bundle", metadata), metadata)
 
     assert not Path("RAN").exists()
 
@@ -64,10 +64,7 @@ def test_where_no_file_lies_the_metadata_that_the_run_has_read_count(tmp_path):
 def test_another_bundles_folder_is_refused(tmp_path):
     folder_of(tmp_path, renamed("liver"))
 
-    with pytest.raises(RunEnded) as ended:
-        table_of(tmp_path, SHIPPED)
-
-    assert "give --bundle_root" in ended.value.code
+    assert "give --bundle_root" in refusal_of(table_of, tmp_path, SHIPPED)
 
 
 PLACES = {

@@ -186,7 +186,7 @@ def test_a_second_signal_does_not_break_into_the_saving():
     ],
 )
 def test_the_command_that_goes_on_is_the_one_that_started(tmp_path, monkeypatch, started, more, expected):
-    monkeypatch.setattr("segpipe.training.resume_command.runs_as_monais", lambda: True)
+    monkeypatch.setattr("segpipe.training.resume_command.is_monai_run", lambda: True)
     monkeypatch.setattr("sys.orig_argv", shlex.split(started))
     folder = RunFolder(tmp_path, "R" if "run_name" in started else None)
     folder._run_name = "R"

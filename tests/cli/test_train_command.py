@@ -130,7 +130,7 @@ def test_ctrl_c_ends_it_as_it_ends_monais_run(folder):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
-            next(line for line in process.stdout if line.startswith("Cases:"))
+            next(line for line in process.stdout if " INFO Cases:" in line)
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         finally:

@@ -10,7 +10,8 @@ import torch
 from monai.transforms import Compose, Lambdad, MapTransform, RandGaussianNoised, Randomizable
 
 from segpipe.dataset.loading import CaseDataset, CaseFailure, CaseLoader, EpochSampler, ShareSampler
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
+from segpipe.monai_run import refusal_ends_run
 
 NAMES = ["anna", "bert", "carl", "dora", "emil"]
 RECORDS = [{"case": name, "image": number} for number, name in enumerate(NAMES)]
@@ -154,7 +155,7 @@ def test_a_defect_keeps_its_own_type(cache):
 def test_the_search_for_a_defects_cause_ends():
     """An error that was raised from itself would be searched for ever."""
 
-    @exit_with_message()
+    @refusal_ends_run()
     def load():
         bad = Number(bad="carl", error=ZeroDivisionError("a defect of the program"))
         dataset(load=bad).fill_cache()
@@ -244,14 +245,15 @@ def test_a_worker_prints_no_traceback(tmp_path):
         import sys
         from monai.transforms import Compose, Lambdad
         from segpipe.dataset.loading import CaseDataset, CaseLoader
-        from segpipe.errors import SegpipeError, exit_with_message
+        from segpipe.errors import SegpipeError
+        from segpipe.monai_run import refusal_ends_run
 
         def load(image):
             if image == 2:
                 raise SegpipeError("scan.nii.gz: 3 voxels are NaN")
             return image
 
-        @exit_with_message()
+        @refusal_ends_run()
         def main():
             data = CaseDataset([{"case": str(n), "image": n} for n in range(4)], Compose([Lambdad("image", load)]),
                                cache=False)

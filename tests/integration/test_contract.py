@@ -340,7 +340,7 @@ def test_commands_run_as_processes(bundle, phantom_scans, tmp_path, from_elsewhe
     printed = run("--config_file", train, *common, *window, "--epochs", "1", "--patch_size", patch)
     assert str(tmp_path / "runs" / "typed" / "tensorboard") in printed
     run("--config_file", f"['{train}','{prefix}configs/evaluate.yaml']", *common, *window)
-    assert (tmp_path / "runs" / "typed" / "evaluation" / "best-fold0" / "scores.csv").is_file()
+    assert (tmp_path / "runs" / "typed" / "evaluation" / "best-fold0" / "metrics.csv").is_file()
     weights = ["--weights", f"['{tmp_path}/runs/typed/best.pt']"]
     weights += ["--bundle_root", str(root)] if from_elsewhere else []
     where = ["--dataset_dir", str(phantom_scans[0]), "--output_dir", str(tmp_path / "out")]

@@ -1,6 +1,5 @@
 """Training on two processes, as torchrun starts it: one run, one set of files, every case counted once."""
 
-import json
 import os
 import re
 import subprocess
@@ -10,6 +9,9 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.summary import read_summary
 from segpipe.networks import read_sidecar
 from segpipe.volumes import read_volume
 
@@ -114,17 +116,14 @@ def test_validation_counts_every_case_once(bundle, run):
     overrides = {**bundle.training, **SMALL, "output_dir": str(run.parent), "run_name": run.name}
     bundle.run("train", "evaluate", **overrides)
 
-    rows = [
-        line.split(",")
-        for line in (run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines()[1:]
-    ]
-    assert len(rows) == len({row[0] for row in rows}) == 2
-    scores = [float(score) for row in rows for score in row[1:]]
-    assert best["validation"]["val_mean_dice"] == pytest.approx(sum(scores) / len(scores), abs=2e-3)
+    scores = CaseScores.read(run / "evaluation" / "best-fold0")
+    assert len(scores.cases) == 2
+    dice = scores.values[:, METRICS.index("dice")]
+    assert best["validation"]["val_mean_dice"] == pytest.approx(dice.mean(), abs=2e-3)
     log = EventAccumulator(str(run / "tensorboard"))
     log.Reload()
     logged = {event.step: event.value for event in log.Scalars("voxel_accuracy/validation")}
-    pooled = json.loads((run / "evaluation" / "best-fold0" / "pooled.json").read_text())
+    pooled = read_summary(run / "evaluation" / "best-fold0")["pooled"]
     assert logged[best["epoch"]] == pytest.approx(pooled["accuracy"], abs=1e-4)
 
 
@@ -142,7 +141,7 @@ def test_slices_train_on_two_processes(bundle, tmp_path):
     log = EventAccumulator(str(tmp_path / "two" / "tensorboard"))
     log.Reload()
     logged = {tag: log.Scalars(tag)[-1].value for tag in ("voxel_accuracy/validation", "loss/validation")}
-    pooled = json.loads((tmp_path / "two" / "evaluation" / "last-fold0" / "pooled.json").read_text())
+    pooled = read_summary(tmp_path / "two" / "evaluation" / "last-fold0")["pooled"]
     assert logged["voxel_accuracy/validation"] == pytest.approx(pooled["accuracy"], abs=1e-4)
     assert logged["loss/validation"] == pytest.approx(validation_loss(bundle, alone, weights[0]), rel=1e-3)
 

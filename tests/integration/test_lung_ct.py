@@ -11,11 +11,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+from refusals import refusal_of
 from skimage.io import imsave
 
 from segpipe.bundle.open import open_bundle
 from segpipe.dataset import load_manifest, write_manifest
 from segpipe.dataset.manifest import Split
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.summary import read_summary
 from segpipe.networks import VGG16_STAGES
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Grid, read_volume, write_label_map, write_series, write_volume
@@ -32,14 +35,6 @@ def lung(bundle, tmp_path):
     """Return a bundle for lung CT, on a copy of its phantoms."""
     shutil.copytree(bundle.manifest.parent, tmp_path / "data")
     return replace(bundle, manifest=tmp_path / "data" / bundle.manifest.name, output_dir=tmp_path / "runs")
-
-
-def refusal(call):
-    with pytest.raises(SystemExit) as ended:
-        call()
-    message = str(ended.value.code)
-    assert message.startswith("segpipe: ")
-    return message
 
 
 @pytest.mark.parametrize(
@@ -82,7 +77,7 @@ def test_published_trainings_run(lung, name):
     lung.run("train", name, **sizes, run_name=name, epochs=1, val_interval=1)
     lung.run("train", name, "evaluate", **sizes, run_name=name)
 
-    assert (lung.output_dir / name / "evaluation" / "best-fold0" / "scores.csv").is_file()
+    assert (lung.output_dir / name / "evaluation" / "best-fold0" / "metrics.csv").is_file()
 
 
 @pytest.mark.parametrize(
@@ -166,7 +161,7 @@ def test_segnet_starts_from_vgg16(lung, tmp_path):
     infer(lung, lung.output_dir / "vgg16", lung.manifest.parent / "images", ("vgg16_inference",))
 
     vgg16_bn(tmp_path / "vgg16_bn.pth", first_width=32)
-    message = refusal(lambda: lung.run("train", "vgg16", **where, run_name="other"))
+    message = refusal_of(lambda: lung.run("train", "vgg16", **where, run_name="other"))
     assert (
         "features.0.weight is of shape (32, 3, 3, 3), the encoder's 0.0.conv.weight of (64, 1, 3, 3)"
         in message
@@ -185,17 +180,17 @@ def test_scoring_the_test_part_of_a_split(lung, part):
     where = {**lung.training, "fold": "three", "run_name": run.name, "part": part}
 
     if part == "tset":
-        message = refusal(lambda: lung.run("train", "evaluate", **where))
+        message = refusal_of(lambda: lung.run("train", "evaluate", **where))
         assert (
             "part is 'tset' of fold three; a fold has the part validation, a named split also test" in message
         )
         return
     lung.run("train", "evaluate", **where)
 
-    rows = (run / "evaluation" / "best-foldthree-test" / "scores.csv").read_text().splitlines()[1:]
-    assert [row.split(",")[0] for row in rows] == names[6:]
-    about = json.loads((run / "evaluation" / "best-foldthree-test" / "about.json").read_text())
-    assert (about["part"], about["epoch_chosen_on_these_cases"]) == ("test", False)
+    folder = run / "evaluation" / "best-foldthree-test"
+    assert list(CaseScores.read(folder).cases) == sorted(names[6:])
+    about = read_summary(folder)["about"]
+    assert (about["part"], about["overlap"]["chosen"]) == ("test of three", [])
 
 
 @pytest.mark.realdata
@@ -220,8 +215,7 @@ def test_infected_or_not(lung, tmp_path):
     run = lung.output_dir / run_name
 
     lung.run("train", "binary", "evaluate", **lung.training, run_name=run_name)
-    scores = (run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines()
-    assert scores[0] == "case,dice_infected"
+    assert CaseScores.read(run / "evaluation" / "best-fold0").class_names == ("infected",)
 
     image, _, grid = lung.kind.scans["nrrd/phantom.nrrd"](7, 0)
     write_volume(image, grid, tmp_path / "scans" / "a.nii.gz")
@@ -234,7 +228,7 @@ def test_infected_or_not(lung, tmp_path):
     weights = [str(run / "best.pt")]
     lung.run("inference", "binary_inference", **where, weights=weights, output_dir=str(tmp_path / "out"))
     assert set(np.unique(read_volume(tmp_path / "out" / "a.nii.gz").array)) <= {0, 1}
-    message = refusal(
+    message = refusal_of(
         lambda: lung.run("inference", **where, weights=weights, output_dir=str(tmp_path / "no"))
     )
     assert "weights of another network" in message
@@ -271,7 +265,7 @@ def test_a_class_that_no_training_case_has_is_refused(lung):
         volume = read_volume(path)
         write_label_map(np.where(volume.array == 3, 0, volume.array).astype(np.uint8), volume.grid, path)
 
-    message = refusal(lambda: lung.train("bad"))
+    message = refusal_of(lambda: lung.train("bad"))
 
     assert "no training case has a voxel of effusion" in message
     assert not (lung.output_dir / "bad").exists()
@@ -283,7 +277,7 @@ def test_labels_coded_as_grey_values_need_a_mapping(lung):
         volume = read_volume(path)
         write_label_map(volume.array * np.uint8(85), volume.grid, path)
 
-    message = refusal(lambda: lung.train("bad"))
+    message = refusal_of(lambda: lung.train("bad"))
     assert "label map holds the value(s) 85" in message
     assert "allowed are 0, 1, 2, 3" in message
 
@@ -298,7 +292,7 @@ def test_a_slice_of_another_size_is_refused(lung):
         volume = read_volume(path)
         write_volume(volume.array[:80], Grid.from_affine((80, 96), volume.grid.affine), path)
 
-    message = refusal(lambda: lung.train("bad"))
+    message = refusal_of(lambda: lung.train("bad"))
 
     assert "is (80, 96) voxels where (96, 96) is wanted" in message
 
@@ -310,7 +304,7 @@ def test_a_slice_that_could_be_8_bit_or_hu_is_refused_before_the_first_epoch(lun
     volume = read_volume(images[held_out])
     write_volume((volume.array - volume.array.min()).astype(np.uint16), volume.grid, images[held_out])
 
-    message = refusal(lambda: lung.train("bad"))
+    message = refusal_of(lambda: lung.train("bad"))
 
     assert "say which with --intensity uint8 or --intensity hu" in message
     assert not (lung.output_dir / "bad").exists()
@@ -330,7 +324,7 @@ def test_a_slice_that_could_be_8_bit_or_hu_is_refused_before_the_first_epoch(lun
 def test_numbers_that_no_network_or_loss_has_are_one_message(lung, override, expected):
     known = lung.parser("train").get()
 
-    message = refusal(lambda: lung.train("bad", **{k: v for k, v in override.items() if k in known}))
+    message = refusal_of(lambda: lung.train("bad", **{k: v for k, v in override.items() if k in known}))
 
     assert re.search(expected, message)
     assert not (lung.output_dir / "bad").exists()
@@ -351,7 +345,7 @@ def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
         {"bundle_root": str(lung.root)} if names == ("inference",) else {**lung.training, "run_name": "bad"}
     )
 
-    message = refusal(lambda: lung.run(*names, **where, window_hu=[400.0, -1000.0]))
+    message = refusal_of(lambda: lung.run(*names, **where, window_hu=[400.0, -1000.0]))
 
     assert "window_hu is [400.0, -1000.0]; must be two numbers in HU, the lower first" in message
 
@@ -363,7 +357,7 @@ def test_a_window_of_which_one_pixel_would_be_left_is_refused(lung, names):
         {"bundle_root": str(lung.root)} if names == ("inference",) else {**lung.training, "run_name": "bad"}
     )
 
-    message = refusal(lambda: lung.run(*names, **{**where, "window_size": [64, 64]}))
+    message = refusal_of(lambda: lung.run(*names, **{**where, "window_size": [64, 64]}))
 
     assert "window_size is [64, 64] voxels: the network halves every axis to 1/64" in message
     assert "use at least [128, 128]" in message
@@ -382,11 +376,11 @@ def infer(lung, run, scans, files=(), **overrides):
 @pytest.mark.parametrize("size", [512, [512], [512, 0], ["a", "b"]], ids=str)
 def test_a_slice_size_that_is_none_is_refused(lung, size):
     overrides = {**lung.training, "slice_size": size}
-    assert "slice_size is" in refusal(lambda: lung.run("train", **overrides, run_name="bad"))
+    assert "slice_size is" in refusal_of(lambda: lung.run("train", **overrides, run_name="bad"))
 
 
 def test_a_slice_size_that_is_none_is_refused_by_inference(lung, finished_run, tmp_path):
-    assert "slice_size is 512" in refusal(lambda: infer(lung, finished_run, tmp_path, slice_size=512))
+    assert "slice_size is 512" in refusal_of(lambda: infer(lung, finished_run, tmp_path, slice_size=512))
 
 
 def test_slices_of_another_size_are_not_segmented(lung, finished_run, tmp_path):
@@ -394,10 +388,10 @@ def test_slices_of_another_size_are_not_segmented(lung, finished_run, tmp_path):
     flat = Grid.from_affine((80, 96), np.diag([-1.0, -1, 1, 1]))
     write_volume(np.ascontiguousarray(image[:80]), flat, tmp_path / "scans" / "cut.mhd")
 
-    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
+    message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans"))
     assert "a slice of (80, 96) pixels where (96, 96) is wanted" in message
 
-    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans", slice_size=[80, 96]))
+    message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans", slice_size=[80, 96]))
     assert "was trained on slices of [96, 96] pixels, slice_size is [80, 96]" in message
 
 
@@ -405,7 +399,7 @@ def test_an_rgb_picture_is_refused(lung, finished_run, tmp_path):
     (tmp_path / "scans").mkdir()
     imsave(tmp_path / "scans" / "photo.png", np.zeros((96, 96, 3), np.uint8), check_contrast=False)
 
-    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
+    message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans"))
 
     assert "photo.png: 2D with 3 channel(s) where 2D or 3D with 1 wanted" in message
 
@@ -415,7 +409,7 @@ def test_intensities_that_can_be_either_kind_are_refused(lung, finished_run, tmp
     flat = Grid.from_affine((96, 96), np.diag([-1.0, -1, 1, 1]))
     write_volume((image + 1024).astype(np.uint16), flat, tmp_path / "scans" / "sixteen.mhd")
 
-    message = refusal(lambda: infer(lung, finished_run, tmp_path / "scans"))
+    message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans"))
 
     assert "sixteen.mhd" in message
     assert "neither 8-bit nor HU" in message

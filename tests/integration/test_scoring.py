@@ -1,6 +1,5 @@
-"""What an evaluation says of the weights it scores, and which it refuses."""
+"""What an evaluation writes of the weights that it scores, and which it refuses."""
 
-import csv
 import json
 import shutil
 
@@ -8,6 +7,9 @@ import numpy as np
 import pytest
 
 from segpipe.dataset import load_manifest
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.summary import read_summary
 from segpipe.volumes import read_volume
 
 
@@ -18,24 +20,27 @@ def score(bundle, run, **overrides):
 def test_scores_say_what_they_are_of(bundle, finished_run, capsys):
     score(bundle, finished_run)
 
-    about = json.loads((finished_run / "evaluation" / "best-fold0" / "about.json").read_text())
+    about = read_summary(finished_run / "evaluation" / "best-fold0")["about"]
     sidecar = json.loads((finished_run / "best.json").read_text())
-    assert about["weights"] == str(finished_run / "best.pt")
-    assert about["weights_sha256"] == sidecar["weights_sha256"]
-    assert about["fold"] == 0
+    (weights,) = about["weights"]
+    assert (weights["file"], weights["sha256"]) == ("best.pt", sidecar["weights_sha256"])
+    assert (weights["trained_on"], weights["fold"], weights["cases"]) == ("phantoms", 0, 6)
+    assert (about["bundle"], about["bundle_version"]) == (bundle.root.name, bundle.metadata["version"])
+    assert (about["part"], about["device"]) == ("fold 0", "cpu")
     assert about["manifest"]["name"] == "phantoms"
     # the best epoch was chosen by this very fold
-    assert about["epoch_chosen_on_these_cases"] is True
-    assert "chosen on the cases it is scored on" in capsys.readouterr().out
+    assert len(about["overlap"]["chosen"]) == 2
+    (warning,) = [text for text in about["warnings"] if not text.startswith("Class")]
+    assert warning.startswith("The epoch of the weights was chosen by 2 of these 2 cases")
+    assert warning in capsys.readouterr().out
 
 
 def test_the_last_weights_are_scored_apart_and_without_choice(bundle, finished_run):
     score(bundle, finished_run, weights=[str(finished_run / "last.pt")])
 
     folder = finished_run / "evaluation" / "last-fold0"
-    assert json.loads((folder / "about.json").read_text())["epoch_chosen_on_these_cases"] is False
-    rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
-    assert len(rows) == 2
+    assert read_summary(folder)["about"]["overlap"]["chosen"] == []
+    assert len(CaseScores.read(folder).cases) == 2
 
 
 @pytest.mark.every_bundle
@@ -68,18 +73,17 @@ def test_pooled_scores_are_those_of_the_label_maps(bundle, finished_run, tmp_pat
         )
         for case in cases
     ]
-    rows = list(csv.DictReader((folder / "confusion.csv").read_text().splitlines()))
+    summary = read_summary(folder)
     for case, (reference, prediction) in zip(cases, maps, strict=True):
         counted = {
-            (row["reference"], row["prediction"]): int(row["voxels"])
-            for row in rows
-            if row["case"] == case.case
+            (names[true], names[predicted]): voxels
+            for true, predicted, voxels in summary["confusion"]["cases"][case.case]
         }
         pairs, voxels = np.unique([reference.ravel(), prediction.ravel()], axis=1, return_counts=True)
         apart = {(names[a], names[b]): n for a, b, n in zip(*pairs.tolist(), voxels.tolist(), strict=True)}
         assert sum(counted.values()) == reference.size
         assert all(abs(counted.get(k, 0) - apart.get(k, 0)) <= 2e-3 * reference.size for k in counted | apart)
-    pooled = json.loads((folder / "pooled.json").read_text())
+    pooled = summary["pooled"]
     reference, prediction = (np.concatenate([pair[i].ravel() for pair in maps]) for i in (0, 1))
     assert pooled["accuracy"] == pytest.approx((reference == prediction).mean(), abs=2e-3)
     assert pooled["background_accuracy"] == pytest.approx((reference == 0).mean(), abs=1e-9)
@@ -93,7 +97,7 @@ def test_weights_that_say_nothing_of_their_cases_are_scored_with_a_warning(
 
     score(bundle, finished_run, weights=[str(tmp_path / "foreign.pt")])
 
-    assert "which cases it was trained on is not known" in capsys.readouterr().out
+    assert "Which cases foreign.pt was trained on is not known" in capsys.readouterr().out
 
 
 def test_another_window_than_in_validation_is_warned_of(bundle, finished_run, capsys):
@@ -133,6 +137,6 @@ def test_a_false_positive_scores_0(copied_dataset):
 
     score(copied_dataset, run, checksums=False)
 
-    rows = csv.DictReader((run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines())
-    scores = {row["case"]: row for row in rows}
-    assert "0.000000" in scores[held_out["case"]].values()
+    scores = CaseScores.read(run / "evaluation" / "best-fold0")
+    dice = scores.values[scores.cases.index(held_out["case"]), METRICS.index("dice")]
+    assert 0 in dice

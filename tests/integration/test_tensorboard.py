@@ -1,6 +1,5 @@
 """What TensorBoard reads from a run: every figure at every epoch, as it was computed, and the pictures."""
 
-import csv
 import io
 import json
 
@@ -11,6 +10,9 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.summary import read_summary
 from segpipe.networks import read_sidecar
 
 EPOCHS = 2  # of finished_run
@@ -98,14 +100,12 @@ def test_dice_and_accuracy_are_what_an_evaluation_of_the_best_weights_gives(bund
     bundle.run("train", "evaluate", **bundle.training, run_name=finished_run.name)
 
     best = read_sidecar(finished_run / "best.pt").training
-    rows = list(
-        csv.DictReader((finished_run / "evaluation" / "best-fold0" / "scores.csv").read_text().splitlines())
-    )
-    assert len(rows) == 2
+    scores = CaseScores.read(finished_run / "evaluation" / "best-fold0")
+    assert len(scores.cases) == 2
     for name in names:
-        scored = np.mean([float(row[f"dice_{name}"]) for row in rows])
+        scored = scores.values[:, METRICS.index("dice"), scores.class_names.index(name)].mean()
         assert scalars(log, f"dice/{name}")[best["epoch"]] == pytest.approx(scored, abs=2e-3), name
-    pooled = json.loads((finished_run / "evaluation" / "best-fold0" / "pooled.json").read_text())
+    pooled = read_summary(finished_run / "evaluation" / "best-fold0")["pooled"]
     accuracy = scalars(log, "voxel_accuracy/validation")[best["epoch"]]
     assert accuracy == pytest.approx(pooled["accuracy"], abs=1e-4)
     mean = scalars(log, "dice/mean")
