@@ -1,31 +1,25 @@
-"""What MONAI's bundle run knows and tells none of the objects that it makes: the configuration they stand in."""
+"""The configuration in which an object stands that MONAI's bundle run makes."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from monai.bundle import ConfigParser
 
 from segpipe.errors import SegpipeError
+from segpipe.monai_internals import parser_on_the_stack
 
 
 def running_parser() -> ConfigParser:
     """Return the ConfigParser that is resolving the expression from which this is called.
 
-    MONAI gives an expression its references, but no way to the configuration as a whole; the parser stands in a
-    frame further up the stack, and that is where it is taken from.
-
     Raises:
         SegpipeError: the call does not come from a bundle's configuration.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            return parser
-        frame = frame.f_back
-    raise SegpipeError("this works only inside a bundle's configuration, as `$segpipe.bundle...`")
+    parser = parser_on_the_stack()
+    if parser is None:
+        raise SegpipeError("this works only inside a bundle's configuration, as `$segpipe.bundle...`")
+    return parser
 
 
 def merged_configuration(parser: ConfigParser) -> dict[str, Any]:

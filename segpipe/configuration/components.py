@@ -14,6 +14,7 @@ from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.modules import Modules, NotImportable, is_module, names_of, signature_of
 from segpipe.configuration.references import contents
 from segpipe.configuration.values import UNKNOWN, Values
+from segpipe.monai_internals import component_names
 
 _SPECIAL = (*sorted(ConfigComponent.non_arg_keys), "_debug_")
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -64,7 +65,7 @@ class Targets:
         last = parts[-1]
         modules = self._locator.get_component_module_name(last)
         if len(parts) == 1:
-            return f"MONAI has no {target}{hint(nearest(target, self._locator._components_table or ()))}"
+            return f"MONAI has no {target}{hint(nearest(target, component_names(self._locator)))}"
         if modules and parts[0] == "monai":
             module = modules if isinstance(modules, str) else modules[0]
             return f"there is no {target}{hint(f'{module}.{last}')}"

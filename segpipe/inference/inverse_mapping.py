@@ -13,6 +13,7 @@ from monai.data.utils import to_affine_nd
 from numpy.typing import NDArray
 
 from segpipe.inference.streaming import CannotStreamError
+from segpipe.monai_internals import AppliedOperation, applied_operations
 
 _SAME_AFFINE = 1e-3  # MONAI resamples nothing where two affines differ by less
 _CLOSE = 1e-3  # voxels: what two ways to the same place may differ by
@@ -121,7 +122,7 @@ class InverseMapping:
             [AxisMap.identity(axis, length) for axis, length in enumerate(image.shape[1:])],
             to_affine_nd(dims, np.asarray(image.affine.cpu(), np.float64)),
         )
-        for operation in reversed(image.applied_operations):
+        for operation in applied_operations(image):
             lattice.undo(operation)
         lattice.require_grid(scan_size, to_affine_nd(dims, scan_affine))
         slices = [AxisMap.identity(2, 1)] if dims == 2 else []
@@ -141,24 +142,23 @@ class _Lattice:
         self.axes = axes
         self.affine = affine
 
-    def undo(self, operation: Mapping[str, Any]) -> None:
-        """Undo what MONAI has noted as one operation."""
-        info, size = operation["extra_info"], operation["orig_size"]
-        if operation["lazy"]:
+    def undo(self, operation: AppliedOperation) -> None:
+        """Undo one operation."""
+        if operation.lazy:
             raise CannotStreamError("a transform is lazy")
-        if "padded" in info:
-            self._crop([before for before, _ in info["padded"][1:]], size)
-        elif "cropped" in info:
-            padded = info.get("pad_info")  # CropForegroundd may pad after it has cropped
-            if padded is not None:
-                self._crop([before for before, _ in padded["extra_info"]["padded"][1:]], padded["orig_size"])
-            self._crop([-before for before in info["cropped"][::2]], size)
-        elif operation["class"] == "Orientation":
-            self._turn(info["original_affine"])
-        elif operation["class"] == "SpatialResample":
-            self._resample(info, size)
+        if operation.padded is not None:
+            self._crop(operation.padded, operation.size)
+        elif operation.cropped is not None:
+            padding = operation.padding_after_crop
+            if padding is not None and padding.padded is not None:
+                self._crop(padding.padded, padding.size)
+            self._crop([-before for before in operation.cropped], operation.size)
+        elif operation.name == "Orientation":
+            self._turn(operation.info["original_affine"])
+        elif operation.name == "SpatialResample":
+            self._resample(operation.info, operation.size)
         else:
-            raise CannotStreamError(f"segpipe cannot invert {operation['class']} itself")
+            raise CannotStreamError(f"segpipe cannot invert {operation.name} itself")
 
     def require_grid(self, size: Sequence[int], affine: NDArray[np.float64]) -> None:
         """Refuse where the transforms, undone, do not end at a scan: one changed its grid and noted nothing."""

@@ -22,6 +22,14 @@ from monai.transforms import (
 from monai.utils import TraceKeys, get_equivalent_dtype
 from numpy.typing import NDArray
 
+from segpipe.monai_internals import (
+    note_resampling,
+    replace_resampler,
+    replace_scaler,
+    resampler_of,
+    scaler_of,
+)
+
 _SLAB_VOXELS = 2**22  # MONAI takes up to 40 bytes for each: three coordinates, the image, the result
 _VOLUME_DIMS = 4  # with its channels
 
@@ -36,14 +44,18 @@ def work_in_slabs(chain: Compose) -> None:
         chain: is changed.
     """
     for step in chain.flatten().transforms:
-        if isinstance(step, Spacingd) and type(step.spacing_transform.sp_resample) is SpatialResample:
-            own = step.spacing_transform.sp_resample
-            step.spacing_transform.sp_resample = SlabResample(
-                own.mode, own.padding_mode, own.align_corners, own.dtype, own.lazy
+        if isinstance(step, Spacingd) and type(monais := resampler_of(step)) is SpatialResample:
+            resampler = SlabResample(
+                monais.mode, monais.padding_mode, monais.align_corners, monais.dtype, monais.lazy
             )
-        elif isinstance(step, ScaleIntensityRanged) and type(step.scaler) is ScaleIntensityRange:
-            own = step.scaler
-            step.scaler = SlabScale(own.a_min, own.a_max, own.b_min, own.b_max, own.clip, own.dtype)
+            replace_resampler(step, resampler)
+        elif (
+            isinstance(step, ScaleIntensityRanged) and type(monais := scaler_of(step)) is ScaleIntensityRange
+        ):
+            scaler = SlabScale(
+                monais.a_min, monais.a_max, monais.b_min, monais.b_max, monais.clip, monais.dtype
+            )
+            replace_scaler(step, scaler)
 
 
 class SlabScale(ScaleIntensityRange):  # type: ignore[misc]  # MONAI is untyped
@@ -120,20 +132,13 @@ class SlabResample(SpatialResample):  # type: ignore[misc]  # MONAI is untyped
     ) -> MetaTensor:
         source = to_affine_nd(3, np.asarray(img.affine, np.float64))
         there = np.linalg.solve(source, to_affine_nd(3, target))  # from a voxel there to one here
-        noted = self.track_transform_meta(
-            img,
-            sp_size=size,
-            affine=torch.as_tensor(there),
-            extra_info={
-                "dtype": str(dtype).removeprefix("torch."),
-                "mode": sample.mode,
-                "padding_mode": sample.padding_mode,
-                "align_corners": TraceKeys.NONE if sample.align_corners is None else sample.align_corners,
-                "src_affine": torch.as_tensor(source),
-            },
-            orig_size=tuple(img.shape[1:]),
-            transform_info=self.get_transform_info(),
-        )
+        sampling = {
+            "mode": sample.mode,
+            "padding_mode": sample.padding_mode,
+            "align_corners": sample.align_corners,
+            "src_affine": torch.as_tensor(source),
+        }
+        noted = note_resampling(self, img, torch.as_tensor(there), size, dtype, sampling)
         plain = img.as_tensor()
         resampled = torch.empty((len(plain), *size), device=plain.device)
         for slab in _slabs(size):
