@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from segpipe.dataset.manifest import Manifest, shipped_manifests
+from segpipe.dataset.manifest import Manifest
+from segpipe.dataset.manifest_files import shipped_manifests
 from segpipe.errors import SegpipeError
 
 DATA_VARIABLE = "SEGPIPE_DATA"

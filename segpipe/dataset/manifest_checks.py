@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
 
+from segpipe.dataset.manifest import Case, Manifest
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name
-
-if TYPE_CHECKING:
-    from segpipe.dataset.manifest import Case, Manifest
 
 
 def check_consistency(manifest: Manifest, where: str) -> None:
@@ -21,7 +18,7 @@ def check_consistency(manifest: Manifest, where: str) -> None:
         where: the file's name, for messages.
 
     Raises:
-        SegpipeError: see `segpipe.dataset.manifest.parse_manifest`.
+        SegpipeError: see `segpipe.dataset.manifest_files.parse_manifest`.
     """
     _check_labels(manifest, where)
     _check_cases(manifest, where)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.folds import with_folds
-from segpipe.dataset.manifest import Case, Manifest, write_manifest
+from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.manifest_files import write_manifest
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
 from segpipe.phantoms import ct as ct_phantoms

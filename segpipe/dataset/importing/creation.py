@@ -15,7 +15,8 @@ from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.templates import patients_by_template
-from segpipe.dataset.manifest import Case, Manifest, Split, parse_manifest
+from segpipe.dataset.manifest import Case, Manifest, Split
+from segpipe.dataset.manifest_files import parse_manifest
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name, whole_numbers

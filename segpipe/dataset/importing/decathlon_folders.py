@@ -14,7 +14,8 @@ from segpipe.dataset.importing.found_cases import (
     require_present,
     unlisted,
 )
-from segpipe.dataset.manifest import Manifest, parse_manifest
+from segpipe.dataset.manifest import Manifest
+from segpipe.dataset.manifest_files import parse_manifest
 from segpipe.errors import shown
 
 _TEXTS = ("description", "reference", "licence")
