@@ -20,7 +20,7 @@ from typing import Any
 
 from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
-from segpipe.csv_files import read_csv
+from segpipe.evaluation.summary import read_summary
 from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "hippocampus.jsonl"
@@ -77,12 +77,8 @@ def training(variant: str, fold: int, seed: int) -> Training:
 
 def mean_dice(folder: Path) -> tuple[int, dict[str, float]]:
     """Return how many cases an evaluation scored, and the mean Dice of each class."""
-    rows = read_csv(folder / "scores.csv")
-    return len(rows), {
-        column.removeprefix("dice_"): statistics.fmean(float(row[column]) for row in rows)
-        for column in rows[0]
-        if column != "case"
-    }
+    summary = read_summary(folder)
+    return summary["cases"], {name: of["dice"]["mean"] for name, of in summary["classes"].items()}
 
 
 def print_table(lines: list[dict[str, Any]]) -> None:

@@ -14,7 +14,6 @@ with the plan's reasons.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import yaml
 from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 
-from segpipe.csv_files import read_csv
+from segpipe.evaluation.summary import read_summary
 from segpipe.planning import PlanOptions, plan_bundle
 from segpipe.provenance import commit
 
@@ -40,9 +39,9 @@ def planned(name: str, dataset_dir: Path, root: Path, wishes: PlanOptions) -> fl
 
 def mean_dice(folder: Path) -> tuple[int, float]:
     """Return how many cases an evaluation scored, and the mean over classes of the mean Dice of their cases."""
-    rows = read_csv(folder / "scores.csv")
-    classes = [[float(row[name]) for row in rows if row[name]] for name in rows[0] if name != "case"]
-    return len(rows), statistics.fmean(statistics.fmean(values) for values in classes if values)
+    summary = read_summary(folder)
+    means = [of["dice"]["mean"] for of in summary["classes"].values()]
+    return summary["cases"], statistics.fmean(mean for mean in means if mean is not None)
 
 
 def print_differences(shipped: Path, plan: Path) -> None:
@@ -112,7 +111,7 @@ def main() -> None:
                     continue
                 line, scores = run.run(dataset_dir, output, f"{name}-{kind}-fold{fold}")
                 cases, dice = mean_dice(scores)
-                pooled = json.loads((scores / "pooled.json").read_text())["dice"]
+                pooled = read_summary(scores)["pooled"]["dice"]
                 result = {
                     "set": name,
                     "bundle": kind,

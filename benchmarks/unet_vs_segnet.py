@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segpipe.csv_files import read_csv
 from segpipe.evaluation import PooledScores
+from segpipe.evaluation.summary import read_summary
 from segpipe.provenance import commit
 
 RESULTS = Path(__file__).with_name("results") / "unet_vs_segnet.jsonl"
@@ -99,13 +99,13 @@ BOTH_TASKS = ("paper_unet", "paper_segnet", "unet", "segnet")
 
 def read_confusions(scores: Path, names: Sequence[str]) -> dict[str, list[list[int]]]:
     """Return the confusion matrix, true class by predicted, of every held-out slice."""
-    matrices: dict[str, NDArray[np.int64]] = defaultdict(
-        lambda: np.zeros((len(names), len(names)), dtype=np.int64)
-    )
-    for row in read_csv(scores / "confusion.csv"):
-        place = names.index(row["reference"]), names.index(row["prediction"])
-        matrices[row["case"]][place] = int(row["voxels"])
-    return {case: matrix.tolist() for case, matrix in matrices.items()}
+    matrices = {}
+    for case, pairs in read_summary(scores)["confusion"]["cases"].items():
+        matrix = np.zeros((len(names), len(names)), dtype=np.int64)
+        for true, predicted, voxels in pairs:
+            matrix[true, predicted] = voxels
+        matrices[case] = matrix.tolist()
+    return matrices
 
 
 def seconds_per_epoch(run: Path) -> float:

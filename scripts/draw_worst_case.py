@@ -1,6 +1,6 @@
 r"""Draw the held-out case that a run segments worst, for the bundle's page: reference above, prediction below.
 
-    python scripts/draw_worst_case.py RUN/evaluation/last-fold0/scores.csv --weights RUN/last.pt \
+    python scripts/draw_worst_case.py RUN/evaluation/last-fold0 --weights RUN/last.pt \
         --dataset-dir DATASET_DIR --output bundles/mri_hippocampus_unet/docs/worst_case.png
 
 The case is the one with the lowest Dice, as the mean of its classes.
@@ -9,7 +9,6 @@ The case is the one with the lowest Dice, as the mean of its classes.
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,9 @@ from monai.transforms import Orientation
 from numpy.typing import NDArray
 from skimage.io import imsave
 
-from segpipe.csv_files import read_csv
 from segpipe.dataset import load_manifest
+from segpipe.evaluation.case_scores import CaseScores
+from segpipe.evaluation.metrics import METRICS
 from segpipe.labels import load_label_table
 from segpipe.pictures.overlay import label_centre, overlay_planes
 from segpipe.volumes import read_volume
@@ -32,9 +32,9 @@ GAP = 4  # pixels between reference and prediction
 
 
 def worst_case(scores: Path) -> str:
-    """Return the case with the lowest mean Dice in a table of `evaluate.yaml`."""
-    rows = read_csv(scores)
-    return min(rows, key=lambda row: statistics.fmean(float(row[c]) for c in row if c != "case"))["case"]
+    """Return the case with the lowest mean Dice of an evaluation."""
+    cases = CaseScores.read(scores)
+    return cases.cases[int(np.nanargmin(cases.class_means[:, METRICS.index("dice")]))]
 
 
 def upright(path: Path) -> tuple[NDArray[np.float32], list[float]]:
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("scores", type=Path, help="scores.csv of a run's evaluation on its held-out fold")
+    parser.add_argument("scores", type=Path, help="folder of a run's evaluation on its held-out fold")
     parser.add_argument("--weights", type=Path, required=True, help="of the same run")
     parser.add_argument("--dataset-dir", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)

@@ -3,6 +3,7 @@
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.metadata import label_table
+from segpipe.bundle.scored_weights import weights_to_score
 from segpipe.bundle.setup import (
     check_device,
     check_sizes,
@@ -15,7 +16,7 @@ from segpipe.bundle.setup import (
     run_engine,
     start_run,
 )
-from segpipe.bundle.weights import identity, start_from_vgg16, weights_to_score, with_weights
+from segpipe.bundle.weights import identity, start_from_vgg16, with_weights
 
 __all__ = [
     "RunLoader",

@@ -1,37 +1,105 @@
-"""What weights have seen of the cases that they are scored on, by what their sidecars keep."""
+"""Whether weights were trained on the cases that they are scored on: one rule for every command.
+
+The sidecar of weights has the names and the content hashes of the images that trained, of the images that validated,
+and the name of their manifest; `TrainingRecord` reads it. `TrainOverlap` then judges cases:
+
+- **trained**: the image trained, under whatever name and in whatever format.
+- **patient**: another image of the case's patient trained. The manifest that lists the case must be the one of the
+  training, since only a manifest knows patients.
+- **chosen**: the epoch of the weights was chosen by the case. Weights of a last epoch were not chosen.
+- **unknown**: the weights have no record of their cases, so that any case can have trained.
+
+| | trained or patient | chosen | unknown |
+|---|---|---|---|
+| MONAI's run with evaluate.yaml | refused | warning | warning |
+| `segpipe evaluate --bundle` | warning, first on the page | warning | warning |
+| `segpipe evaluate --bundle --card` | refused | warning | refused |
+| `segpipe reference-ranges` | only trained cases are measured | measured, too | all are measured, warning |
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segpipe.dataset import Case, Manifest
-from segpipe.errors import shown
-from segpipe.networks.weights import Sidecar
+from segpipe.errors import SegpipeError, shown
+from segpipe.files import file_sha256
+from segpipe.networks.weights import Sidecar, read_sidecar
 
 
-def trained_hashes(training: Mapping[str, Any]) -> set[str]:
-    """Return what the images that weights were trained on show, as `segpipe.dataset.reports.content_sha256`."""
-    return set(training.get("cases", {}).values())
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What the sidecar of weights keeps of their training.
 
+    Attributes:
+        weights: the file.
+        trained: case -> content hash of its image, see `segpipe.dataset.reports.content_sha256`; empty where not known.
+        chosen_by: the same of the cases by which the epoch was chosen.
+        manifest: name of the manifest; None where not known.
+        fold: fold or split that was held out; None where not known.
+        epoch: of the weights; None where not known.
+        commit: of segpipe; None where not known.
+    """
 
-def validation_hashes(training: Mapping[str, Any]) -> set[str]:
-    """Return the same of the images by which the epoch of the weights was chosen."""
-    return set(training.get("validation_cases", {}).values()) if "validation" in training else set()
+    weights: Path
+    trained: Mapping[str, str] = field(default_factory=dict)
+    chosen_by: Mapping[str, str] = field(default_factory=dict)
+    manifest: str | None = None
+    fold: int | str | None = None
+    epoch: int | None = None
+    commit: str | None = None
+
+    @classmethod
+    def of(cls, weights: Path, sidecar: Sidecar | None) -> TrainingRecord:
+        """Return the record in a sidecar; nothing is known of weights without one."""
+        if sidecar is None:
+            return cls(weights)
+        training = sidecar.training
+        return cls(
+            weights,
+            trained=training.get("cases", {}),
+            chosen_by=training.get("validation_cases", {}) if "validation" in training else {},
+            manifest=training.get("manifest", {}).get("name"),
+            fold=training.get("fold"),
+            epoch=training.get("epoch"),
+            commit=training.get("environment", {}).get("commit"),
+        )
+
+    @classmethod
+    def read(cls, weights: Path) -> TrainingRecord:
+        """Read the record beside a weights file.
+
+        Raises:
+            SegpipeError: see `segpipe.networks.weights.read_sidecar`.
+        """
+        return cls.of(weights, read_sidecar(weights))
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return file, hash and training in plain types, for `summary.json`."""
+        return {
+            "file": self.weights.name,
+            "sha256": file_sha256(self.weights),
+            "trained_on": self.manifest,
+            "fold": self.fold,
+            "epoch": self.epoch,
+            "cases": len(self.trained) or None,
+            "commit": self.commit,
+        }
 
 
 @dataclass(frozen=True)
 class TrainOverlap:
-    """What weights have seen of cases.
+    """What the training of weights has in common with cases; the module has the rule.
 
     Attributes:
-        total: how many cases there are.
-        trained: cases whose picture was trained on.
-        patients: other cases of patients that were trained on, as far as the manifest tells.
+        total: number of cases.
+        trained: cases whose image trained.
+        patients: other cases of patients that trained.
         chosen: cases by which the epoch was chosen.
-        unknown: weights of which it is not known what they were trained on.
+        unknown: names of weights without a record of their cases.
     """
 
     total: int
@@ -41,41 +109,41 @@ class TrainOverlap:
     unknown: tuple[str, ...]
 
     @classmethod
-    def by(
+    def of(
         cls,
-        sidecars: Mapping[Path, Sidecar | None],
+        records: Sequence[TrainingRecord],
         manifest: Manifest,
         cases: Sequence[Case],
-        pictures: Mapping[str, str],
+        contents: Mapping[str, str],
     ) -> TrainOverlap:
-        """Find it out.
+        """Judge cases.
 
         Args:
-            sidecars: of the weights, by their files.
+            records: of the weights.
             manifest: that lists the cases.
-            cases: that are scored.
-            pictures: case -> what its image shows.
+            cases: to be judged.
+            contents: case -> content hash of its image.
         """
-        trainings = {path: {} if own is None else own.training for path, own in sidecars.items()}
-        trained = _cases_in(pictures, trainings.values(), trained_hashes)
-        whose = {
+        trained = _cases_in(contents, records, lambda record: record.trained)
+        patients = {
             case.patient
             for case in (*manifest.training, *manifest.test)
-            for training in trainings.values()
-            if training.get("manifest", {}).get("name") == manifest.name
-            and case.case in training.get("cases", {})
+            for record in records
+            if record.manifest == manifest.name and case.case in record.trained
         } - {None}
         return cls(
             total=len(cases),
             trained=trained,
-            patients=tuple(case.case for case in cases if case.patient in whose and case.case not in trained),
-            chosen=_cases_in(pictures, trainings.values(), validation_hashes),
-            unknown=tuple(path.name for path, training in trainings.items() if not trained_hashes(training)),
+            patients=tuple(
+                case.case for case in cases if case.patient in patients and case.case not in trained
+            ),
+            chosen=_cases_in(contents, records, lambda record: record.chosen_by),
+            unknown=tuple(record.weights.name for record in records if not record.trained),
         )
 
     @property
     def leaks(self) -> str:
-        """Why scores on these cases say nothing of others, in words; empty where nothing is known against them."""
+        """Why scores on these cases say nothing of other cases, in words; empty without a known reason."""
         if self.trained:
             return (
                 f"the weights were trained on {len(self.trained)} of these {self.total} cases "
@@ -88,18 +156,37 @@ class TrainOverlap:
             )
         return ""
 
+    def require_held_out(self, where: str, remedy: str, *, known: bool = False) -> None:
+        """Refuse cases of which an image or a patient trained.
+
+        Args:
+            where: begins the message.
+            remedy: ends the message.
+            known: also refuse weights without a record.
+
+        Raises:
+            SegpipeError: naming such cases.
+        """
+        if self.leaks:
+            raise SegpipeError(f"{where}: {self.leaks}: such scores say nothing of other patients; {remedy}")
+        if known and self.unknown:
+            raise SegpipeError(
+                f"{where}: which cases {shown(self.unknown)} was trained on is not known, so these may be among them; "
+                "give weights with the sidecar that segpipe writes beside them"
+            )
+
     def warnings(self) -> list[str]:
         """Return what makes the scores mean less than they seem to."""
         found = []
         if self.leaks:
             found.append(
-                f"NOT HELD OUT: {self.leaks}. The figures say how well it has learnt them by heart, "
-                "not how good it is with others."
+                f"NOT HELD OUT: {self.leaks}. The figures say how well the training was learnt by heart, not how good "
+                "the weights are with other patients."
             )
         if self.unknown:
             found.append(
-                f"Which cases {shown(self.unknown)} was trained on is not known: it may have seen those that it is "
-                "scored on."
+                f"Which cases {shown(self.unknown)} was trained on is not known: the cases that are scored may be "
+                "among them."
             )
         if self.chosen:
             found.append(
@@ -108,12 +195,16 @@ class TrainOverlap:
             )
         return found
 
+    def as_plain(self) -> dict[str, list[str]]:
+        """Return the cases of each judgement, for `summary.json`."""
+        return {name: list(getattr(self, name)) for name in ("trained", "patients", "chosen", "unknown")}
+
 
 def _cases_in(
-    pictures: Mapping[str, str],
-    trainings: Iterable[Mapping[str, Any]],
-    seen_in: Callable[[Mapping[str, Any]], set[str]],
+    contents: Mapping[str, str],
+    records: Iterable[TrainingRecord],
+    images_of: Callable[[TrainingRecord], Mapping[str, str]],
 ) -> tuple[str, ...]:
-    """Return the cases whose picture one of several trainings has seen."""
-    seen = {picture for training in trainings for picture in seen_in(training)}
-    return tuple(sorted(case for case, picture in pictures.items() if picture in seen))
+    """Return the cases whose image is in one of several records."""
+    known = {content for record in records for content in images_of(record).values()}
+    return tuple(sorted(case for case, content in contents.items() if content in known))

@@ -1,30 +1,30 @@
-"""A bundle's weights: what they belong to, loading them to segment, loading them to score."""
+"""A bundle's weights: what they belong to, and loading them."""
 
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
 
-from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.running import resolved_components, running_parser
-from segpipe.bundle.train_overlap import trained_hashes, validation_hashes
-from segpipe.errors import SegpipeError, exit_with_message
+from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
+from segpipe.monai_run import refusal_ends_run
 from segpipe.networks import Ensemble, Identity, SegNet, load_vgg16_bn, weights_file
 from segpipe.networks import load_weights as load_network_weights
 from segpipe.networks.weights import Sidecar
 from segpipe.printable import printable
-from segpipe.training import RunFolder
+
+_logger = logging.getLogger(__name__)
 
 
-@exit_with_message()
+@refusal_ends_run()
 def identity(
     network: torch.nn.Module,
     labels: LabelTable | Sequence[Mapping[str, Any]],
@@ -41,7 +41,7 @@ def identity(
     return Identity.of(network, resolved_components(running_parser(), transforms), rows)
 
 
-@exit_with_message()
+@refusal_ends_run()
 def with_weights(
     network: torch.nn.Module, weights: Sequence[str | Path], identity: Identity
 ) -> torch.nn.Module:
@@ -53,12 +53,12 @@ def with_weights(
         identity: of the bundle.
 
     Raises:
-        SystemExit: a file cannot be read, or is of another network, of other transforms or labels.
+        SegpipeError: a file cannot be read, or is of another network, of other transforms or labels.
     """
-    return load_members(network, _listed(weights), identity, running_parser())
+    return load_members(network, listed_weights(weights), identity, running_parser())
 
 
-@exit_with_message()
+@refusal_ends_run()
 def start_from_vgg16(network: SegNet, weights: str | Path | None) -> SegNet:
     """Return the network with the encoder of VGG16 as trained on ImageNet; as it is where no weights are given.
 
@@ -67,107 +67,22 @@ def start_from_vgg16(network: SegNet, weights: str | Path | None) -> SegNet:
         weights: a local file, see `segpipe.networks.load_vgg16_bn`.
 
     Raises:
-        SystemExit: the file cannot be read, or is of other shapes.
+        SegpipeError: the file cannot be read, or is of other shapes.
     """
     if weights is not None:
         load_vgg16_bn(network, Path(weights))
     return network
 
 
-@dataclass(frozen=True)
-class ScoredWeights:
-    """Weights that are scored on held-out cases.
-
-    Attributes:
-        folder: where the scores go: a folder of their own in the run, or beside all runs if only weights were
-            named.
-        about: what the scores are of, in plain types.
-    """
-
-    folder: Path
-    about: Mapping[str, Any]
-
-
-@exit_with_message()
-def weights_to_score(
-    network: torch.nn.Module,
-    weights: Sequence[str | Path] | None,
-    identity: Identity,
-    run_folder: RunFolder,
-    cases: TrainingCases,
-) -> ScoredWeights:
-    """Load weights that were trained on none of the cases they are to be scored on.
-
-    Args:
-        network: on its device.
-        weights: one file, in a list; None takes the best of `run_folder`.
-        identity: of the bundle.
-        run_folder: of the run whose weights are the default.
-        cases: of the fold.
+def listed_weights(weights: Sequence[str | Path]) -> list[Path]:
+    """Return the files of a list of weights, see `segpipe.networks.weights_file`.
 
     Raises:
-        SystemExit: as `with_weights`; or nothing is held out, or the weights were trained on a held-out case.
+        SegpipeError: no list, or an empty one.
     """
-    if not cases.held_out:
-        fold = cases.provenance["fold"]
-        why = (
-            "every case trains"
-            if fold == "all"
-            else f"nothing of its part {cases.provenance['part']} is here ({cases.about})"
-        )
-        raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
-    path = run_folder.best if weights is None else _only(weights)
-    sidecar = load_checked(network, path, identity, running_parser())
-    training = {} if sidecar is None else sidecar.training
-    trained_on = trained_hashes(training)
-    if not trained_on:
-        _warn(f"{path}: which cases it was trained on is not known; it may have seen those it is scored on")
-    seen = sorted(case for case, sha256 in cases.held_out.items() if sha256 in trained_on)
-    if seen:
-        raise SegpipeError(
-            f"{path}: was trained on {len(seen)} of the {len(cases.held_out)} cases it is to be scored on, first "
-            f"{seen[0]}: such scores say nothing; give the --fold that its run held out"
-        )
-    chosen = bool(validation_hashes(training) & set(cases.held_out.values()))
-    if chosen:
-        _warn(
-            f"{path}: its epoch was chosen on the cases it is scored on; last.pt gives a figure without choice"
-        )
-    parent = run_folder.path if run_folder.named else run_folder.output_dir
-    return ScoredWeights(
-        folder=parent / "evaluation" / f"{path.stem}-{_held_out_name(cases)}",
-        about={
-            "weights": str(path),
-            "weights_sha256": None if sidecar is None else sidecar.weights_sha256,
-            "epoch": training.get("epoch"),
-            "epoch_chosen_on_these_cases": chosen,
-            "fold": cases.provenance["fold"],
-            "part": cases.provenance["part"],
-            "manifest": cases.provenance["manifest"],
-        },
-    )
-
-
-def _held_out_name(cases: TrainingCases) -> str:
-    name = f"fold{cases.provenance['fold']}"
-    if "/" in name or "\\" in name:
-        raise SegpipeError(f"fold is {cases.provenance['fold']!r}: a folder bears its name; rename the split")
-    return name if cases.provenance["part"] == "validation" else f"{name}-{cases.provenance['part']}"
-
-
-def _listed(weights: Sequence[str | Path]) -> list[Path]:
     if isinstance(weights, str | Path) or not weights:
         raise SegpipeError(f"weights must be a list of files, is {weights}; write \"['model.pt']\"")
     return [weights_file(Path(path)) for path in weights]
-
-
-def _only(weights: Sequence[str | Path]) -> Path:
-    paths = _listed(weights)
-    if len(paths) != 1:
-        raise SegpipeError(
-            f"weights name {len(paths)} files; scores on held-out cases are of one: give one file"
-        )
-    return paths[0]
 
 
 def load_members(
@@ -208,7 +123,7 @@ def load_checked(
         warnings.simplefilter("always")
         sidecar = load_network_weights(network, path, identity)
     for warning in caught:
-        _warn(str(warning.message))
+        warn(str(warning.message))
     if sidecar is not None:
         configuration = sidecar.training.get("configuration", {})
         _require_same_scale(path, configuration.get("slice_size"), parser)
@@ -236,11 +151,12 @@ def _compare_window(path: Path, network: torch.nn.Module, validated: Any, parser
         return
     window_size = parser.get_parsed_content("window_size") if "window_size" in parser else None
     if isinstance(validated, list) and isinstance(window_size, list) and validated != window_size:
-        _warn(
+        warn(
             f"{path}: was validated in windows of {validated} voxels and runs in windows of {window_size}; "
             "normalisation within a window, and so the result, depends on its size and padding"
         )
 
 
-def _warn(message: str) -> None:
-    print(printable(f"segpipe: warning: {message}"), flush=True)  # noqa: T201
+def warn(message: str) -> None:
+    """Log a warning on weights."""
+    _logger.warning("%s", printable(message))

@@ -354,8 +354,8 @@ def _evaluate_bundle(
     with collecting_nothing():
         from segpipe.cli.predict import Progress
         from segpipe.inference.heap import keep_freed_memory
-        from segpipe.model_evaluation.evaluate import EvaluateOptions
         from segpipe.model_evaluation.evaluate import evaluate as evaluate_bundle
+        from segpipe.model_evaluation.options import EvaluateOptions
 
     keep_freed_memory()
     progress = Progress(quiet=False)

@@ -10,7 +10,7 @@ from segpipe.cli.printed import print_table, say
 from segpipe.errors import counted, shown
 
 if TYPE_CHECKING:
-    from segpipe.evaluation.scoring import FolderScores
+    from segpipe.evaluation.scored_cases import ScoredCases
     from segpipe.evaluation.summary import Figure, Summary
 
 _SHOWN = {
@@ -22,7 +22,7 @@ _SHOWN = {
 _REASONS_SHOWN = 20
 
 
-def print_scores(scores: FolderScores, summary: Summary) -> None:
+def print_scores(scores: ScoredCases, summary: Summary) -> None:
     """Print the mean of each class with its interval, and the cases that have no pair."""
     from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
 

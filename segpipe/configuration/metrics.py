@@ -14,7 +14,7 @@ from segpipe.configuration.components import Targets, components
 from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest, written
 from segpipe.configuration.references import strings
 from segpipe.configuration.values import Values, expression_tree, reference_of
-from segpipe.evaluation.score_table import ScoreTable
+from segpipe.evaluation.score_table import FORMER_ARGUMENTS, ScoreTable
 from segpipe.training import SaveBest, ValidationScalars
 from segpipe.training.metrics import ACCURACY, LOSS
 
@@ -43,6 +43,7 @@ def metric_findings(
         unsaved: list[ConfigFinding] = []
         for identifier, handler in _handlers(engine, values) or ():
             if isinstance(handler, dict) and values.of(handler.get("_disabled_", False)) is False:
+                yield from _former_arguments(identifier, handler, targets)
                 yield from _unread(identifier, handler, engine, metrics, values)
                 if defined is not None:
                     unsaved += _unsaved(identifier, handler, engine, defined, values, targets)
@@ -120,7 +121,7 @@ def _unsaved(
     for argument in _named_by(kind):
         names = values.of(handler.get(argument, _default(kind, argument)))
         for name in [names] if isinstance(names, str) else names if isinstance(names, list) else ():
-            known = {*defined, *(_OWN if kind in (ValidationScalars, ScoreTable) else ())}
+            known = {*defined, *(_OWN if kind is ValidationScalars else ())}
             place = f"{identifier}::{argument}" if argument in handler else identifier
             if (name == _EVERY and not defined) or (name != _EVERY and name not in known):
                 yield ConfigFinding(
@@ -129,13 +130,22 @@ def _unsaved(
                 )
 
 
+def _former_arguments(
+    identifier: str, handler: Mapping[str, Any], targets: Targets
+) -> Iterator[ConfigFinding]:
+    """Find a score table as an earlier segpipe wrote it."""
+    is_table = _is_a(ScoreTable, targets.find(handler.get("_target_")))
+    if is_table and ("metric" in handler or "cases" not in handler):
+        place = f"{identifier}::metric" if "metric" in handler else identifier
+        yield ConfigFinding(place, FORMER_ARGUMENTS)
+
+
 def _named_by(kind: Any) -> tuple[str, ...]:
     """Return the arguments of a handler that name metrics."""
     arguments: dict[type, tuple[str, ...]] = {
         CheckpointSaver: ("key_metric_name",),
         MetricsSaver: ("metrics", "metric_details"),
         ValidationScalars: ("metric",),
-        ScoreTable: ("metric",),
     }
     return next((names for known, names in arguments.items() if _is_a(known, kind)), ())
 

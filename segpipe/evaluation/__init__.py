@@ -6,13 +6,14 @@ from typing import Any
 
 from segpipe.confusion import confusion_matrix
 from segpipe.evaluation.metrics import PooledScores, dice_per_class
-from segpipe.evaluation.scoring import CaseScore, FolderScores, score_folder
+from segpipe.evaluation.scored_cases import CaseScore, ScoredCases
+from segpipe.evaluation.scoring import score_folder
 
 __all__ = [
     "CaseScore",
-    "FolderScores",
     "PooledScores",
     "ScoreTable",
+    "ScoredCases",
     "confusion_matrix",
     "dice_per_class",
     "score_folder",

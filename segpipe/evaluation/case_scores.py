@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segpipe.csv_files import NoTableError, csv_text, read_csv
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.metrics import METRICS
-from segpipe.evaluation.scoring import FolderScores
+from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.files import composed_name
 
 METRICS_FILE = "metrics.csv"
@@ -37,7 +37,7 @@ class CaseScores:
     values: NDArray[np.float64]
 
     @classmethod
-    def of(cls, scores: FolderScores) -> CaseScores:
+    def of(cls, scores: ScoredCases) -> CaseScores:
         """Take them from a folder's."""
         return cls(
             cases=tuple(row.case for row in scores.rows),

@@ -1,49 +1,91 @@
-"""The scores of an evaluation run, a row a case and pooled, as files and as a summary on the console."""
+"""The scores of a running evaluation, as the files that `segpipe evaluate` writes and as a summary in the log."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
-from numpy.typing import NDArray
 
-from segpipe.confusion import confusion_matrix
-from segpipe.csv_files import Cell, csv_text
-from segpipe.evaluation.metrics import PooledScores
-from segpipe.files import write_json, write_text
+from segpipe.errors import SegpipeError
+from segpipe.evaluation.case_scores import METRICS_FILE
+from segpipe.evaluation.coding import Coding
+from segpipe.evaluation.scored_cases import (
+    CaseScore,
+    ScoredCases,
+    case_score,
+    patient_warnings,
+    require_tolerance,
+)
+from segpipe.evaluation.summary import summarise, write_scores
 from segpipe.labels import LabelTable
+from segpipe.monai_run import refusal_ends_run
+from segpipe.volumes import read_header
+
+FORMER_ARGUMENTS = (
+    "takes the cases and no metric, since every score is computed from the label maps: in evaluate.yaml write cases: "
+    '"$@scored_weights.cases" below ScoreTable, and delete metric'
+)
+
+
+@dataclass(frozen=True)
+class ReferencedCase:
+    """A case that an evaluation scores.
+
+    Attributes:
+        case: its name.
+        patient: whose scan it is; None where that is not known.
+        scan: its file; of several channels the first one's.
+        reference: the file of its reference label map.
+    """
+
+    case: str
+    patient: str | None
+    scan: Path
+    reference: Path
 
 
 class ScoreTable:
-    """Write what an evaluator's label maps are worth when it has run; attach to the evaluator.
+    """Write the scores of an evaluator's label maps when it has run; attach to the evaluator.
 
-    - `scores.csv`: each case's Dice per class. A class that a case has neither in its reference nor in its prediction
-      leaves its field empty and counts in no mean.
-    - `confusion.csv`: each case's voxels by true and predicted class, of the pairs that occur.
-    - `pooled.json`: scores over the voxels of all cases together, see `segpipe.evaluation.PooledScores`.
-    - `about.json`: what is scored.
+    The files are those of `segpipe evaluate`, `metrics.csv` and `summary.json`, and the scores of equal label maps are
+    equal. There is no page, since it draws label maps from files, and an evaluator writes none.
 
     Args:
         folder: where the files go.
-        about: what is scored, in plain types; written beside the scores as `about.json`.
-        labels: names of the classes.
-        metric: the name of a metric over foreground classes that keeps its details, as `PresentDice` does
-            under MONAI's IgniteMetricHandler.
+        labels: the classes.
+        about: what is scored and by what, in plain types; `about` of `summary.json`.
+        cases: that the evaluator runs through; each record of its batches has a name of theirs as `case`.
+        tolerance_mm: how far surfaces may lie apart and count as agreeing.
+        metric: must not be given; a configuration of an earlier segpipe has it, and the refusal says what to change.
+
+    Raises:
+        SegpipeError: a metric, or no cases, are given; or the tolerance is negative. Later: an evaluator has not come
+            to all cases, or a reference cannot be read.
     """
 
+    @refusal_ends_run()
     def __init__(
-        self, folder: Path, labels: LabelTable, about: Mapping[str, Any], metric: str = "val_mean_dice"
+        self,
+        folder: Path,
+        labels: LabelTable,
+        about: Mapping[str, Any],
+        cases: Iterable[ReferencedCase] = (),
+        tolerance_mm: float = 1.0,
+        metric: object = None,
     ) -> None:
+        require_tolerance(tolerance_mm)
         self.folder = folder
         self.labels = labels
         self.about = about
-        self.metric = metric
-        self._confusions: dict[str, NDArray[np.int64]] = {}
+        self.cases = {case.case: case for case in cases}
+        self.tolerance_mm = tolerance_mm
+        if metric is not None or not self.cases:
+            raise SegpipeError(f"ScoreTable: {FORMER_ARGUMENTS}")
+        self._rows: list[CaseScore] = []
 
     def attach(self, engine: Evaluator) -> None:
         """Attach to the evaluator."""
@@ -52,34 +94,55 @@ class ScoreTable:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _begin(self, _: Engine) -> None:
-        self._confusions = {}
+        self._rows = []
 
+    @refusal_ends_run()
     def _collect(self, engine: Evaluator) -> None:
         for record, output in zip(engine.state.batch, engine.state.output, strict=True):
-            pred, label = (output[key].argmax(dim=0).cpu().numpy() for key in ("pred", "label"))
-            self._confusions[str(record["case"])] = confusion_matrix(pred, label, self.labels.num_classes)
+            case = self.cases[str(record["case"])]
+            prediction, reference = (output[key].argmax(dim=0).cpu().numpy() for key in ("pred", "label"))
+            grid = read_header(case.reference).grid  # the loaded one can have the affine of the scan
+            files = (case.scan, case.reference)
+            self._rows.append(
+                case_score(
+                    case.case,
+                    case.patient,
+                    prediction,
+                    reference,
+                    self.labels,
+                    grid,
+                    files,
+                    self.tolerance_mm,
+                )
+            )
 
+    @refusal_ends_run()
     def _write(self, engine: Evaluator) -> None:
-        dice = engine.state.metric_details[self.metric].double()
-        names = self.labels.foreground_names
-        rows = [[case, *row] for case, row in zip(self._confusions, dice.tolist(), strict=True)]
-        path = self.folder / "scores.csv"
-        write_text(path, csv_text(["case", *(f"dice_{name}" for name in names)], rows, ".6f"))
-        pairs = csv_text(["case", "reference", "prediction", "voxels"], self._pairs())
-        write_text(self.folder / "confusion.csv", pairs)
-        pooled = PooledScores.of(np.sum(list(self._confusions.values()), axis=0))
-        write_json(self.folder / "pooled.json", pooled.as_plain(names))
-        write_json(self.folder / "about.json", self.about)
-        engine.logger.info(
-            f"Dice over {len(rows)} cases, mean: {_listed(names, torch.nanmean(dice, dim=0).tolist())}; voxels "
-            f"pooled: {_listed(names, pooled.dice.tolist())}; each case: {path}"
+        rows = tuple(sorted(self._rows, key=lambda row: row.case))
+        missing = sorted(self.cases.keys() - {row.case for row in rows})
+        if missing or len(rows) != len(self.cases):
+            raise SegpipeError(
+                f"{self.folder}: {len(rows)} label maps were scored for {len(self.cases)} cases; an evaluation runs in "
+                "one process and comes to every case once"
+            )
+        patients = [case.patient for case in self.cases.values()]
+        scores = ScoredCases(
+            coding=Coding(self.labels),
+            rows=rows,
+            without_prediction=(),
+            without_reference=(),
+            tolerance_mm=self.tolerance_mm,
+            knows_patients=any(patients),
         )
-
-    def _pairs(self) -> Iterator[list[Cell]]:
-        for case, confusion in self._confusions.items():
-            for true, predicted in np.argwhere(confusion):
-                pair = (self.labels.names[true], self.labels.names[predicted])
-                yield [case, *pair, int(confusion[true, predicted])]
+        summary = summarise(scores)
+        warnings = [*self.about.get("warnings", ()), *patient_warnings(patients), *scores.warnings]
+        write_scores(scores, summary, self.folder, {**self.about, "warnings": warnings})
+        names = self.labels.foreground_names
+        means = [summary.by_class[name]["dice"].interval.mean for name in names]
+        engine.logger.info(
+            f"Dice over {len(rows)} cases, mean: {_listed(names, means)}; voxels pooled: "
+            f"{_listed(names, summary.pooled.dice.tolist())}; each case: {self.folder / METRICS_FILE}"
+        )
 
 
 def _listed(names: Sequence[str], figures: Sequence[float]) -> str:

@@ -1,19 +1,15 @@
-"""A folder of label maps against a folder of references: who belongs to whom, and what each pair is worth."""
+"""A folder of label maps against a folder of references: which files belong together, and the scores of each pair."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segpipe.dataset.importing.templates import patients_by_template
 from segpipe.dataset.progress import with_progress
@@ -22,103 +18,19 @@ from segpipe.evaluation.coding import (
     PREDICTION_OPTION,
     REFERENCE_OPTION,
     Coding,
-    OneSided,
-    one_sided_classes,
-    one_sided_in_words,
     require_common_values,
     require_mapping,
     shifted_in_words,
     taken_values,
 )
-from segpipe.evaluation.metrics import CaseMetrics
+from segpipe.evaluation.scored_cases import CaseScore, Pair, ScoredCases, case_score, require_tolerance
 from segpipe.files import composed_name
 from segpipe.labels import Label, LabelTable, class_color, whole_numbers
-from segpipe.pictures import in_ras_order
-from segpipe.volumes import Volume, VolumeFormat, look_for_scans, read_header, read_volume, volume_format
+from segpipe.volumes import Volume, VolumeFormat, look_for_scans, read_header, read_volume
 from segpipe.volumes.formats import KNOWN_FORMATS
 
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
 _MOST_THREADS = 4  # each holds two label maps in memory
-
-
-@dataclass(frozen=True)
-class CaseScore:
-    """Scores of one case.
-
-    Attributes:
-        case: the label map's path below its folder, without suffix.
-        patient: whose it is; the case itself where that is not known.
-        prediction: the label map's file.
-        reference: the true one's.
-        metrics: its scores.
-        reference_sha256: of the classes and the size of the true one.
-    """
-
-    case: str
-    patient: str
-    prediction: Path
-    reference: Path
-    metrics: CaseMetrics
-    reference_sha256: str
-
-
-@dataclass(frozen=True)
-class FolderScores:
-    """Scores of a folder.
-
-    Attributes:
-        coding: the classes, and the values that they have in predictions and in references.
-        rows: one a case that has both maps, sorted by case.
-        without_prediction: references that nothing was predicted for. They are in no mean.
-        without_reference: predictions that nothing can be said about.
-        tolerance_mm: of the surface Dice.
-        knows_patients: False where each case counts as a patient of its own.
-        reasons: why there is no prediction, as far as that is known, by case.
-        doubt: why the two sides may code the same classes with different values; empty where nothing says so.
-        passed_over: files beside the label maps that segpipe does not read, for people.
-    """
-
-    coding: Coding
-    rows: tuple[CaseScore, ...]
-    without_prediction: tuple[str, ...]
-    without_reference: tuple[str, ...]
-    tolerance_mm: float
-    knows_patients: bool
-    reasons: Mapping[str, str] = field(default_factory=dict)
-    doubt: str = ""
-    passed_over: tuple[str, ...] = ()
-
-    @property
-    def table(self) -> LabelTable:
-        """The classes."""
-        return self.coding.table
-
-    @property
-    def one_sided(self) -> list[OneSided]:
-        """The classes that are in references alone or in predictions alone."""
-        return one_sided_classes([row.metrics.confusion for row in self.rows], self.table.names)
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader has to know of the classes before the figures."""
-        return [*one_sided_in_words(self.one_sided), *([self.doubt] if self.doubt else [])]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two label maps of one case.
-
-    Attributes:
-        case: its name.
-        patient: whose it is; the case itself where that is not known.
-        prediction: a label map's file.
-        reference: the true one's, a file or a folder.
-    """
-
-    case: str
-    patient: str
-    prediction: Path
-    reference: Path
 
 
 def score_folder(
@@ -130,7 +42,7 @@ def score_folder(
     patient: str | None = None,
     prediction_mapping: Mapping[int, int] | None = None,
     reference_mapping: Mapping[int, int] | None = None,
-) -> FolderScores:
+) -> ScoredCases:
     """Score label maps against their references.
 
     A prediction and a reference belong together when their paths below the two folders are equal but for the
@@ -167,7 +79,7 @@ def score_folder(
     pairs = [Pair(case, patients.get(case, case), predicted[case], referenced[case]) for case in cases]
     _check_grids(pairs)
     coding, doubt = _coding(pairs, table, prediction_mapping or {}, reference_mapping or {})
-    return FolderScores(
+    return ScoredCases(
         coding=coding,
         rows=_scored(pairs, coding, tolerance_mm),
         without_prediction=tuple(sorted(referenced.keys() - predicted.keys())),
@@ -176,6 +88,7 @@ def score_folder(
         knows_patients=patient is not None,
         doubt=doubt,
         passed_over=(*strangers, *more),
+        pairs={pair.case: pair for pair in pairs},
     )
 
 
@@ -187,8 +100,8 @@ def score_pairs(
     knows_patients: bool,
     reasons: Mapping[str, str],
     tolerance_mm: float = 1.0,
-) -> FolderScores:
-    """Score label maps of which it is known who belongs to whom.
+) -> ScoredCases:
+    """Score label maps whose references are known.
 
     Args:
         pairs: at least one.
@@ -205,7 +118,7 @@ def score_pairs(
     ordered = sorted(pairs, key=lambda pair: pair.case)
     _check_grids(ordered)
     coding = Coding(table, reference_values)
-    return FolderScores(
+    return ScoredCases(
         coding=coding,
         rows=_scored(ordered, coding, tolerance_mm),
         without_prediction=tuple(sorted(reasons)),
@@ -213,23 +126,13 @@ def score_pairs(
         tolerance_mm=tolerance_mm,
         knows_patients=knows_patients,
         reasons=reasons,
+        pairs={pair.case: pair for pair in ordered},
     )
-
-
-def require_tolerance(tolerance_mm: float) -> None:
-    """Refuse a distance that is none.
-
-    Raises:
-        SegpipeError: it is below 0, infinite or no number.
-    """
-    if not (0 <= tolerance_mm < np.inf):
-        raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
 
 
 def _scored(pairs: Sequence[Pair], coding: Coding, tolerance_mm: float) -> tuple[CaseScore, ...]:
     def scored(pair: Pair) -> CaseScore:
-        metrics, sha256 = _pair_metrics(pair, coding, tolerance_mm)
-        return CaseScore(pair.case, pair.patient, pair.prediction, pair.reference, metrics, sha256)
+        return _pair_score(pair, coding, tolerance_mm)
 
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         return tuple(with_progress(pool.map(scored, pairs), "Scoring cases", total=len(pairs)))
@@ -292,35 +195,15 @@ def _check_grids(pairs: Sequence[Pair]) -> None:
         )
 
 
-def _pair_metrics(pair: Pair, coding: Coding, tolerance_mm: float) -> tuple[CaseMetrics, str]:
-    """Return the scores of a case, and the hash of its reference."""
+def _pair_score(pair: Pair, coding: Coding, tolerance_mm: float) -> CaseScore:
     predicted, referenced = _read_labels(pair.prediction), _read_labels(pair.reference)
-    table = coding.table
     with _naming(pair.prediction):
-        predicted_indices = coding.prediction_indices(predicted.array)
+        prediction = coding.prediction_indices(predicted.array)
     with _naming(pair.reference):
-        reference_indices = coding.reference_indices(referenced.array)
+        reference = coding.reference_indices(referenced.array)
+    files = (pair.prediction, pair.reference)
     grid = referenced.grid
-    is_2d_format = any(volume_format(path).is_2d_format for path in (pair.prediction, pair.reference))
-    axes_mm = None if is_2d_format else grid.affine[:3, : len(grid.size)]
-    metrics = CaseMetrics.of(predicted_indices, reference_indices, table.num_classes, axes_mm, tolerance_mm)
-    return metrics, _labels_sha256(reference_indices, table, grid.affine)
-
-
-def _labels_sha256(
-    indices: NDArray[np.unsignedinteger[Any]], table: LabelTable, affine: NDArray[np.float64]
-) -> str:
-    """Return a SHA-256 over a label map's size and classes, in hex.
-
-    It is the same in whatever order a file has its axes, or a table its foreground classes.
-    """
-    (turned,), _ = in_ras_order(affine, indices)
-    alphabetical = sorted(table.foreground_names)
-    places = np.array([0, *(1 + alphabetical.index(name) for name in table.foreground_names)], indices.dtype)
-    hashed = hashlib.sha256(str(turned.shape).encode())
-    for plane in turned:  # since NumPy takes eight bytes a voxel to index with
-        hashed.update(places[plane].tobytes())
-    return hashed.hexdigest()
+    return case_score(pair.case, pair.patient, prediction, reference, coding.table, grid, files, tolerance_mm)
 
 
 def _read_labels(path: Path) -> Volume:

@@ -17,7 +17,7 @@ from segpipe.errors import SegpipeError
 from segpipe.evaluation.case_scores import METRICS_FILE, CaseScores
 from segpipe.evaluation.intervals import Interval, mean_intervals
 from segpipe.evaluation.metrics import METRICS, PooledScores
-from segpipe.evaluation.scoring import FolderScores
+from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.files import composed_name, read_json, write_json, write_text
 
 SUMMARY_FILE = "summary.json"
@@ -76,7 +76,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Summary:
-    """A folder's scores summed up.
+    """Scores of cases summed up.
 
     Attributes:
         by_class: foreground class -> metric -> figure.
@@ -91,7 +91,7 @@ class Summary:
     confusion: NDArray[np.int64]
 
 
-def summarise(scores: FolderScores) -> Summary:
+def summarise(scores: ScoredCases) -> Summary:
     """Sum up the cases that have both label maps."""
     cases = CaseScores.of(scores)
     table = np.concatenate([cases.values, cases.class_means[:, :, None]], axis=2)
@@ -114,8 +114,11 @@ def summarise(scores: FolderScores) -> Summary:
     )
 
 
-def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Mapping[str, Any]) -> None:
+def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Mapping[str, Any]) -> None:
     """Write `metrics.csv`, see `CaseScores`, and `summary.json`.
+
+    The confusion of each case stands in `summary.json` as `[reference, prediction, voxels]` of the pairs that occur,
+    classes by their place among the names.
 
     Args:
         scores: of the cases.
@@ -136,7 +139,11 @@ def write_scores(scores: FolderScores, summary: Summary, folder: Path, about: Ma
         },
         "all_classes": {metric: figure.as_plain() for metric, figure in summary.all_classes.items()},
         "pooled": summary.pooled.as_plain(scores.table.foreground_names),
-        "confusion": {"names": list(scores.table.names), "voxels": summary.confusion.tolist()},
+        "confusion": {
+            "names": list(scores.table.names),
+            "voxels": summary.confusion.tolist(),
+            "cases": {composed_name(row.case): _pairs(row.metrics.confusion) for row in scores.rows},
+        },
         "classes_of_one_side": [vars(own) for own in scores.one_sided],
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
@@ -167,6 +174,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
             "with `segpipe evaluate`"
         )
     return content
+
+
+def _pairs(confusion: NDArray[np.int64]) -> list[list[int]]:
+    """Return true class, predicted class and voxels of the pairs that occur."""
+    return [[*pair, int(confusion[tuple(pair)])] for pair in np.argwhere(confusion).tolist()]
 
 
 def _median(column: NDArray[np.float64]) -> float:

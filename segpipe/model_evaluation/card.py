@@ -9,20 +9,18 @@ import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from segpipe.bundle.source import BundleSource
 from segpipe.dataset import shipped_manifests
 from segpipe.errors import SegpipeError, counted
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
-from segpipe.evaluation.scoring import FolderScores
+from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import CONFIDENCE, Figure, Summary
 from segpipe.files import write_text
 from segpipe.model_evaluation.description import EvaluatedBy, training_said, weights_plain
+from segpipe.model_evaluation.options import EvaluateOptions
 from segpipe.report.metrics import METRIC_OF, Metric
-
-if TYPE_CHECKING:
-    from segpipe.model_evaluation.evaluate import EvaluateOptions
 
 BEGIN, END = "<!-- written by segpipe evaluate --card: begin -->", "<!-- segpipe evaluate --card: end -->"
 _METRICS = ("dice", "surface_dice", "hd95_mm", "volume_error_percent", "lesion_f1")
@@ -51,7 +49,7 @@ def card_command(by: EvaluatedBy, manifest: str, source: BundleSource, options: 
     return shlex.join([*words, "--output", "OUTPUT", "--card"])
 
 
-def write_card(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: str) -> list[Path]:
+def write_card(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: str) -> list[Path]:
     """Write results into `docs/README.md` and `configs/metadata.json` of a bundle, in the place of earlier ones.
 
     The README has them between two comments; a section is added where there is none. In the metadata `eval_metrics`
@@ -135,7 +133,7 @@ def _replaced(readme: Path, section: str) -> str:
     return f"{before}{block}{rest.split(END)[1]}"
 
 
-def _section(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: str) -> str:
+def _section(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: str) -> str:
     metrics = [METRIC_OF[key] for key in _METRICS]
     rows = [*summary.by_class.items()]
     rows += [(MEAN_OF_CLASSES, summary.all_classes)] if len(rows) > 1 else []
@@ -160,7 +158,7 @@ def _section(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: s
     )
 
 
-def _paragraphs(by: EvaluatedBy, scores: FolderScores) -> list[str]:
+def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
     """Return what the table is of."""
     drawn = (
         "patients are drawn with all their cases"
@@ -192,7 +190,10 @@ def _filled(paragraph: str) -> str:
 def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
     """Return whether a file is one of those that the bundle ships."""
     folder = (by.opened.root / "models").resolve()
-    return any(path.name == weights["file"] and path.resolve().parent == folder for path in by.sidecars)
+    return any(
+        record.weights.name == weights["file"] and record.weights.resolve().parent == folder
+        for record in by.records
+    )
 
 
 def _cell(figure: Figure, metric: Metric) -> str:
@@ -214,7 +215,7 @@ def _eval_metrics(summary: Summary) -> dict[str, float]:
     }
 
 
-def _details(by: EvaluatedBy, scores: FolderScores, summary: Summary, command: str) -> dict[str, Any]:
+def _details(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: str) -> dict[str, Any]:
     rows = {MEAN_OF_CLASSES: summary.all_classes, **summary.by_class}
     return {
         "manifest": {"name": by.manifest.name, "sha256": by.manifest.sha256},

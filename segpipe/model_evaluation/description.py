@@ -1,20 +1,19 @@
-"""What an evaluation of a bundle says of itself: the data card, the model, the configuration, the program."""
+"""The page and the record of an evaluation of a bundle: data, model, configuration, program."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.bundle.scored_weights import EvaluationRecord
+from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.dataset import EvaluationSplit, Manifest
-from segpipe.evaluation.scoring import FolderScores
-from segpipe.files import file_sha256
-from segpipe.networks.weights import Sidecar
+from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.report import ReportContext, context_rows
 
 _MOST_SHOWN = 50  # cases with warnings
@@ -22,11 +21,12 @@ _MOST_SHOWN = 50  # cases with warnings
 
 @dataclass(frozen=True)
 class EvaluatedBy:
-    """What made scores.
+    """How scores were made.
 
     Attributes:
         opened: the bundle.
-        sidecars: of its weights, by their files.
+        records: of the training of its weights, one a file.
+        overlap: of the training with the cases.
         manifest: that lists the cases.
         part: of it that was scored.
         precisions: in which the networks computed.
@@ -36,7 +36,8 @@ class EvaluatedBy:
     """
 
     opened: OpenBundle
-    sidecars: Mapping[Path, Sidecar | None]
+    records: Sequence[TrainingRecord]
+    overlap: TrainOverlap
     manifest: Manifest
     part: EvaluationSplit
     precisions: Sequence[str]
@@ -55,7 +56,7 @@ class EvaluatedBy:
         return f"{self.part.name} of the manifest {self.manifest.name}"
 
 
-def context_of(by: EvaluatedBy, scores: FolderScores) -> tuple[str, ReportContext]:
+def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext]:
     """Return the title of the page, and what stands around the figures."""
     name = str(by.opened.metadata.get("name") or by.bundle_name)
     told = ReportContext(
@@ -73,42 +74,29 @@ def context_of(by: EvaluatedBy, scores: FolderScores) -> tuple[str, ReportContex
 
 def about_plain(by: EvaluatedBy) -> dict[str, Any]:
     """Return the same for `summary.json`, in plain types."""
-    return {
-        "bundle": by.bundle_name,
-        "bundle_version": by.opened.metadata.get("version"),
-        "manifest": {"name": by.manifest.name, "sha256": by.manifest.sha256},
-        "part": by.part.name,
-        "weights": weights_plain(by),
-        "precision": list(by.precisions),
-        "device": str(by.opened.device),
-        "warnings": list(by.warnings),
-        "scan_warnings": None
-        if by.scan_warnings is None
-        else {case: list(warnings) for case, warnings in by.scan_warnings.items()},
-        **by.program,
-    }
+    scan_warnings = by.scan_warnings
+    if scan_warnings is not None:
+        scan_warnings = {case: list(warnings) for case, warnings in scan_warnings.items()}
+    return EvaluationRecord(
+        bundle=by.bundle_name,
+        bundle_version=by.opened.metadata.get("version"),
+        manifest={"name": by.manifest.name, "sha256": by.manifest.sha256},
+        part=by.part.name,
+        weights=weights_plain(by),
+        overlap=by.overlap.as_plain(),
+        precision=list(by.precisions),
+        device=str(by.opened.device),
+        warnings=list(by.warnings),
+        scan_warnings=scan_warnings,
+    ).as_plain(by.program)
 
 
 def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
-    """Return the files with their hashes and what their sidecars say of their training."""
-    rows = []
-    for path, sidecar in by.sidecars.items():
-        training = {} if sidecar is None else sidecar.training
-        rows.append(
-            {
-                "file": path.name,
-                "sha256": file_sha256(path),
-                "trained_on": training.get("manifest", {}).get("name"),
-                "fold": training.get("fold"),
-                "epoch": training.get("epoch"),
-                "cases": len(training.get("cases", {})) or None,
-                "commit": training.get("environment", {}).get("commit"),
-            }
-        )
-    return rows
+    """Return the files with their hashes and the records of their training."""
+    return [record.as_plain() for record in by.records]
 
 
-def _data_rows(by: EvaluatedBy, scores: FolderScores) -> Sequence[tuple[str, str]]:
+def _data_rows(by: EvaluatedBy, scores: ScoredCases) -> Sequence[tuple[str, str]]:
     own = by.manifest
     patients = len({row.patient for row in scores.rows})
     return context_rows(

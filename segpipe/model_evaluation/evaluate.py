@@ -1,31 +1,33 @@
-"""A bundle on the cases of a manifest: predicted, scored against their references, told with what it is worth."""
+"""A bundle on the cases of a manifest: segmented, scored against their references, and reported."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.train_overlap import TrainOverlap
+from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.dataset import (
     Case,
     EvaluationSplit,
+    Manifest,
     dataset_dir_of,
     evaluation_split_of,
     examine_cases,
     load_manifest,
     with_groups,
 )
-from segpipe.dataset.manifest import Manifest
 from segpipe.errors import SegpipeError, shown
-from segpipe.evaluation.scoring import FolderScores, Pair, require_tolerance, score_pairs
-from segpipe.evaluation.summary import Summary, summarise, write_scores
+from segpipe.evaluation.scored_cases import Pair, ScoredCases, patient_warnings, require_tolerance
+from segpipe.evaluation.scoring import score_pairs
+from segpipe.evaluation.summary import summarise, write_scores
+from segpipe.labels import LabelTable
 from segpipe.model_evaluation.card import card_command, write_card
 from segpipe.model_evaluation.description import EvaluatedBy, about_plain, context_of
-from segpipe.networks.weights import read_sidecar
+from segpipe.model_evaluation.options import EvaluateOptions, Evaluation
 from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, require_places
 from segpipe.prediction.predict import predict_scans
@@ -33,46 +35,6 @@ from segpipe.report import program, require_evaluation_writable, write_report
 from segpipe.volumes import Scan, volume_format
 
 PREDICTIONS = "predictions"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What of a manifest is scored, and how.
-
-    Attributes:
-        split: fold, named split, test or train; see `segpipe.dataset.evaluation_split_of`.
-        part: of a named split, validation or test.
-        groups: class of the bundle -> the manifest's classes that it unites.
-        precision: see `PredictOptions`.
-        checksums: compare files with the manifest's SHA-256.
-        tolerance_mm: of the surface Dice.
-        card: write the results into the bundle.
-    """
-
-    split: str = "test"
-    part: str | None = None
-    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    precision: str = "auto"
-    checksums: bool = True
-    tolerance_mm: float = 1.0
-    card: bool = False
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        scores: of the cases.
-        summary: of the same.
-        warnings: what makes the figures mean less than they seem to.
-        card: files of the bundle that were written.
-    """
-
-    scores: FolderScores
-    summary: Summary
-    warnings: Sequence[str]
-    card: Sequence[Path]
 
 
 def evaluate(
@@ -118,68 +80,107 @@ def evaluate(
     part = evaluation_split_of(described, options.split, options.part)
     source = BundleSource.of(bundle)
     opened = open_bundle(source)
-    labelled, reasons = _labelled(described, part)
-    reports = examine_cases(labelled, folder, described, opened.labels, checksums=options.checksums)
-    reasons |= {
-        own.case: "; ".join(
-            f"{finding.file}: {finding.message}" for finding in own.findings if finding.severity == "error"
-        )
-        for own in reports
-        if any(finding.severity == "error" for finding in own.findings)
-    }
-    sound = [case for case in labelled if case.case not in reasons]
-    sidecars = {path: read_sidecar(path) for path in opened.weights}
-    pictures = {
-        own.case: own.facts.content_sha256 for own in reports if own.facts and own.case not in reasons
-    }
-    seen = TrainOverlap.by(sidecars, described, sound, pictures)
-    warnings = [*seen.warnings(), *_patient_warnings(sound)]
+    checked = _checked(described, part, folder, opened, checksums=options.checksums)
+    records = tuple(map(TrainingRecord.read, opened.weights))
+    overlap = TrainOverlap.of(records, described, checked.cases, checked.contents)
+    warnings = [*overlap.warnings(), *patient_warnings([case.patient for case in checked.cases])]
     for warning in warnings:
         if report is not None:
             report(warning)
     if options.card:
-        _require_held_out(seen)
-    with predicting or nullcontext():
-        predictions = _predictions(opened, sound, folder, output / PREDICTIONS, how, watch, report)
-    reasons |= _unpredicted(predictions)
-    pairs = [
-        Pair(case.case, case.patient or case.case, path, folder / str(case.label))
-        for case in sound
-        if case.case not in reasons and (path := predictions[case.case].label_map) is not None
-    ]
-    if not pairs:
-        raise SegpipeError(
-            f"{part.name} of {described.name}: none of {len(part.cases)} cases can be scored: {_first(reasons)}"
+        overlap.require_held_out(
+            "--card",
+            "give a split that was held out, or --weights of a training that held this one out",
+            known=True,
         )
-    scores = score_pairs(
-        pairs,
-        opened.labels,
-        described.labels,
-        knows_patients=any(case.patient for case in sound),
-        reasons=dict(sorted(reasons.items())),
-        tolerance_mm=options.tolerance_mm,
-    )
-    warnings += scores.warnings
+    with predicting or nullcontext():
+        predictions = _predictions(opened, checked.cases, folder, output / PREDICTIONS, how, watch, report)
+    scores = _scores(described, part, folder, checked, predictions, opened.labels, options.tolerance_mm)
     summary = summarise(scores)
     ledger = Ledger(output / PREDICTIONS).entries
     by = EvaluatedBy(
         opened=opened,
-        sidecars=sidecars,
+        records=records,
+        overlap=overlap,
         manifest=described,
         part=part,
-        precisions=tuple(sorted({ledger[pair.case].precision for pair in pairs})),
-        warnings=warnings,
-        scan_warnings=_scan_warnings(opened, [predictions[pair.case] for pair in pairs]),
+        precisions=tuple(sorted({ledger[case].precision for case in scores.pairs})),
+        warnings=[*warnings, *scores.warnings],
+        scan_warnings=_scan_warnings(opened, [predictions[case] for case in scores.pairs]),
         program=program(),
     )
-    images = {case.case: folder / case.images[0] for case in sound}
-    title, told = context_of(by, scores)
-    write_report(scores, summary, output, images, told, title)
+    images = {case.case: folder / case.images[0] for case in checked.cases}
+    title, context = context_of(by, scores)
+    write_report(scores, summary, output, images, context, title)
     write_scores(scores, summary, output, about_plain(by))
     written = []
     if options.card:
         written = write_card(by, scores, summary, card_command(by, manifest, source, options))
-    return Evaluation(scores, summary, warnings, written)
+    return Evaluation(scores, summary, by.warnings, written)
+
+
+@dataclass(frozen=True)
+class _CheckedCases:
+    """Cases whose files were examined.
+
+    Attributes:
+        cases: that can be segmented and scored.
+        contents: case -> content hash of its image.
+        reasons: why the other cases are not scored.
+    """
+
+    cases: Sequence[Case]
+    contents: Mapping[str, str]
+    reasons: Mapping[str, str]
+
+
+def _checked(
+    manifest: Manifest, part: EvaluationSplit, folder: Path, opened: OpenBundle, *, checksums: bool
+) -> _CheckedCases:
+    """Examine the files of the cases."""
+    labelled, reasons = _labelled(manifest, part)
+    reports = examine_cases(labelled, folder, manifest, opened.labels, checksums=checksums)
+    for own in reports:
+        errors = [finding for finding in own.findings if finding.severity == "error"]
+        if errors:
+            reasons[own.case] = "; ".join(f"{finding.file}: {finding.message}" for finding in errors)
+    return _CheckedCases(
+        cases=[case for case in labelled if case.case not in reasons],
+        contents={
+            own.case: own.facts.content_sha256 for own in reports if own.facts and own.case not in reasons
+        },
+        reasons=reasons,
+    )
+
+
+def _scores(
+    manifest: Manifest,
+    part: EvaluationSplit,
+    folder: Path,
+    checked: _CheckedCases,
+    predictions: Mapping[str, Prediction],
+    labels: LabelTable,
+    tolerance_mm: float,
+) -> ScoredCases:
+    """Score the predictions against the references."""
+    reasons = {**checked.reasons, **_unpredicted(predictions)}
+    pairs = [
+        Pair(case.case, case.patient or case.case, path, folder / str(case.label))
+        for case in checked.cases
+        if case.case not in reasons and (path := predictions[case.case].label_map) is not None
+    ]
+    if not pairs:
+        raise SegpipeError(
+            f"{part.name} of {manifest.name}: none of {len(part.cases)} cases can be scored: {_first(reasons)}"
+        )
+    return score_pairs(
+        pairs,
+        labels,
+        manifest.labels,
+        knows_patients=any(case.patient for case in checked.cases),
+        reasons=dict(sorted(reasons.items())),
+        tolerance_mm=tolerance_mm,
+    )
 
 
 def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], dict[str, str]]:
@@ -198,30 +199,6 @@ def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], di
             "file a scan: merge the channels into one file"
         )
     return labelled, reasons
-
-
-def _patient_warnings(cases: Sequence[Case]) -> list[str]:
-    known = sum(case.patient is not None for case in cases)
-    if 0 < known < len(cases):
-        return [
-            f"Of {len(cases) - known} of {len(cases)} cases the patient is not known: each of them counts as a patient "
-            "of its own."
-        ]
-    return []
-
-
-def _require_held_out(seen: TrainOverlap) -> None:
-    """Refuse to write figures into a bundle that are not of cases held out."""
-    if seen.leaks:
-        raise SegpipeError(
-            f"--card: {seen.leaks}: such figures do not belong on a card; give a split that was held out, or "
-            "--weights of a training that held this one out"
-        )
-    if seen.unknown:
-        raise SegpipeError(
-            f"--card: which cases {shown(seen.unknown)} was trained on is not known, so these may be among them; give "
-            "weights with the sidecar that segpipe writes beside them"
-        )
 
 
 def _predictions(

@@ -1,22 +1,21 @@
-"""What the training cases of a bundle's weights were, measured once, so that later scans can be held against them."""
+"""Ranges of the training cases of a bundle's weights, measured once, so that later scans can be compared with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from monai.data import MetaTensor
 
 from segpipe import __version__
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
-from segpipe.dataset import load_manifest, require_valid
+from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.dataset import Case, Manifest, load_manifest, require_valid
 from segpipe.dataset.progress import with_progress
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.inference.volumetry import class_volumes
-from segpipe.networks.weights import read_sidecar
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.reference_ranges import Measures, ReferenceRanges, ranges_path
 from segpipe.volumes import Grid
@@ -30,40 +29,42 @@ def write_reference_ranges(
     checksums: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Segment the cases that weights have seen, and write down the ranges of what is measured, beside the weights.
+    """Segment the cases that made the weights, and write the ranges of their measures beside the weights.
 
-    Which cases these are is told by the weights' sidecar: those that trained, and those that chose the epoch. Cases
-    of a test list never count.
+    These are the cases that trained and those that chose the epoch, see `segpipe.bundle.train_overlap`; of weights
+    without a record, all training cases of the manifest, after a warning. Cases of a test list never count.
 
     Args:
         bundle: its folder, or a source that names weights, configuration and device too.
         manifest: of the data that the weights were trained on: a shipped one's name, or a path.
         dataset_dir: where its files lie.
         checksums: compare every file with the manifest's SHA-256.
-        report: is told what is done otherwise than asked.
+        report: called with what the user should know.
 
     Returns:
         path of the file.
 
     Raises:
         SegpipeError: a bundle, weights or manifest that cannot be used; a case of the training that the manifest has
-            not, or that shows another picture; a file with an error; fewer than five cases; or a folder that cannot
+            not, or whose image did not train; a file with an error; fewer than five cases; or a folder that cannot
             be written in.
     """
     opened = open_bundle(bundle, with_ranges=False)
     target = ranges_path(opened.weights, opened.weights_sha256)
     require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
-    seen = _seen(opened.weights)
-    cases = [case for case in described.training if not seen or case.case in seen]
-    _require_all(described.name, opened.weights[0], seen, {case.case for case in cases})
+    records = tuple(map(TrainingRecord.read, opened.weights))
+    cases = _cases_of(records, described)
     reports = require_valid(cases, folder, described, described.label_table(), checksums=checksums)
-    for own in reports:
-        if own.case in seen and own.facts is not None and own.facts.content_sha256 != seen[own.case]:
-            raise SegpipeError(
-                f"{own.case}: shows another picture than the one that {opened.weights[0]} was trained on; give the "
-                "--manifest and --dataset-dir of its training"
-            )
+    contents = {own.case: own.facts.content_sha256 for own in reports if own.facts is not None}
+    overlap = TrainOverlap.of(records, described, cases, contents)
+    if overlap.unknown:
+        report(
+            f"WARNING: which cases {shown(overlap.unknown)} was trained on is not known: all {len(cases)} training "
+            f"cases of {described.name} are measured"
+        )
+    else:
+        _require_trained(overlap, cases, opened.weights[0])
     segmenter = Segmenter(opened, report=report)
     measured = [
         measured_scan(segmenter, opened.read([folder / name for name in case.images]))
@@ -94,20 +95,26 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
     return of_scan.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
 
 
-def _seen(weights: Sequence[Path]) -> dict[str, str]:
-    """Return case -> SHA-256 of what its image shows, of all that some weights were made with; empty if not known."""
-    seen: dict[str, str] = {}
-    for path in weights:
-        sidecar = read_sidecar(path)
-        training: Mapping[str, Any] = {} if sidecar is None else sidecar.training
-        seen |= {**training.get("cases", {}), **training.get("validation_cases", {})}
-    return seen
-
-
-def _require_all(manifest: str, weights: Path, seen: Collection[str], present: Collection[str]) -> None:
-    missing = sorted(set(seen) - set(present))
+def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:
+    """Return the cases that have the names of those in the records; all training cases where a record is missing."""
+    if not all(record.trained for record in records):
+        return list(manifest.training)
+    names = {case for record in records for case in (*record.trained, *record.chosen_by)}
+    missing = sorted(names - {case.case for case in manifest.training})
     if missing:
         raise SegpipeError(
-            f"{manifest}: has no case {missing[0]}, which {weights} was trained on ({len(missing)} of {len(seen)} are "
-            "missing); give the --manifest of its training"
+            f"{manifest.name}: has no case {missing[0]}, which {records[0].weights} was trained on ({len(missing)} of "
+            f"{len(names)} are missing); give the --manifest of its training"
+        )
+    return [case for case in manifest.training if case.case in names]
+
+
+def _require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path) -> None:
+    """Refuse cases that have the name of a trained case, and another image."""
+    made_with = {*overlap.trained, *overlap.chosen}
+    other = next((case.case for case in cases if case.case not in made_with), None)
+    if other is not None:
+        raise SegpipeError(
+            f"{other}: its image is not the one of this name that {weights} was trained on; give the --manifest and "
+            "--dataset-dir of its training"
         )

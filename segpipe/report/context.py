@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import segpipe
+from segpipe.monai_run import is_monai_run
 from segpipe.provenance import commit, package_versions
 
 Rows = Sequence[tuple[str, str]]
+_PROGRAM = {False: ["segpipe"], True: ["python", "-m", "monai.bundle"]}  # by whether it is MONAI's run
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def program() -> dict[str, str]:
     """Return command, time, commit and versions."""
     packages = ", ".join(f"{name} {version}" for name, version in package_versions().items())
     return {
-        "command": shlex.join(["segpipe", *sys.argv[1:]]),
+        "command": shlex.join([*_PROGRAM[is_monai_run()], *sys.argv[1:]]),
         "made": datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "segpipe": segpipe.__version__,
         "commit": commit() or "unknown: segpipe runs from no checkout",

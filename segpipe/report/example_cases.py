@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.metrics import METRICS
-from segpipe.evaluation.scoring import CaseScore, FolderScores
+from segpipe.evaluation.scored_cases import CaseScore, ScoredCases
 from segpipe.labels import LabelTable
 from segpipe.pictures import in_ras_order, label_centre, overlay_planes
 from segpipe.report.viewer import Scrolled, scrolled
@@ -42,11 +42,11 @@ class ExampleCase:
     volumes: Scrolled | None
 
 
-def example_cases(scores: FolderScores, images: Mapping[str, Path]) -> list[ExampleCase]:
+def example_cases(scores: ScoredCases, images: Mapping[str, Path]) -> list[ExampleCase]:
     """Draw the worst, the median and the best case by the mean Dice of their classes; fewer where there are fewer.
 
     Args:
-        scores: of a folder.
+        scores: of cases whose label maps are files, see `ScoredCases.pairs`.
         images: the scan of a case, by its name; a case without one is drawn by its label maps alone.
 
     Raises:
@@ -65,10 +65,11 @@ def example_cases(scores: FolderScores, images: Mapping[str, Path]) -> list[Exam
     return cards
 
 
-def _card(place: str, scores: FolderScores, row: CaseScore, image: Path | None) -> ExampleCase:
-    reference, table = read_volume(row.reference), scores.table
+def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | None) -> ExampleCase:
+    pair = scores.pairs[row.case]
+    reference, table = read_volume(pair.reference), scores.table
     maps = [
-        scores.coding.prediction_indices(read_volume(row.prediction).array),
+        scores.coding.prediction_indices(read_volume(pair.prediction).array),
         scores.coding.reference_indices(reference.array),
     ]
     if image is None:

@@ -15,7 +15,7 @@ from PIL import Image
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
 from segpipe.evaluation.intervals import FEW_PATIENTS
 from segpipe.evaluation.metrics import METRICS
-from segpipe.evaluation.scoring import FolderScores
+from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import Figure, Summary
 from segpipe.labels import LabelTable
 from segpipe.report.charts import MOST_POINTS, Row, agreement, distribution, limits_in_words
@@ -34,7 +34,7 @@ _CHARTED = ("dice", "surface_dice", "hd95_mm", "volume_error_percent")
 
 def render_report(
     title: str,
-    scores: FolderScores,
+    scores: ScoredCases,
     summary: Summary,
     cards: Sequence[ExampleCase],
     told: ReportContext,

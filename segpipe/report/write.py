@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from segpipe.evaluation.case_scores import METRICS_FILE
-from segpipe.evaluation.scoring import FolderScores
+from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import SUMMARY_FILE, Summary
 from segpipe.files import require_writable_files, write_text
 from segpipe.report.context import ReportContext
@@ -26,7 +26,7 @@ def require_evaluation_writable(folder: Path) -> None:
 
 
 def write_report(
-    scores: FolderScores,
+    scores: ScoredCases,
     summary: Summary,
     folder: Path,
     images: Mapping[str, Path],

@@ -3,7 +3,6 @@
 import csv
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from segpipe.evaluation.case_scores import CaseScores
 from segpipe.evaluation.coding import Coding
 from segpipe.evaluation.metrics import METRICS, CaseMetrics
-from segpipe.evaluation.scoring import CaseScore, FolderScores
+from segpipe.evaluation.scored_cases import CaseScore, ScoredCases
 from segpipe.evaluation.summary import summarise, write_scores
 from segpipe.labels import LabelTable
 
@@ -27,8 +26,6 @@ def scores(*cases, patients=None):
         CaseScore(
             f"c{number}",
             patients[number] if patients else f"c{number}",
-            Path("prediction"),
-            Path("reference"),
             CaseMetrics.of(
                 *(np.array(classes).reshape(-1, 1, 1) for classes in case), TABLE.num_classes, (1.0, 1.0, 1.0)
             ),
@@ -36,7 +33,7 @@ def scores(*cases, patients=None):
         )
         for number, case in enumerate(cases)
     )
-    return FolderScores(Coding(TABLE), rows, ("lost",), ("extra",), 1.0, patients is not None)
+    return ScoredCases(Coding(TABLE), rows, ("lost",), ("extra",), 1.0, patients is not None)
 
 
 HALF = ([1, 1, 0, 0], [0, 1, 1, 0])  # Dice 1/2 of the liver, no tumour
@@ -126,6 +123,12 @@ def test_files(tmp_path):
     assert summary["classes"]["tumour"]["hd95_mm"]["mean"] is None
     assert summary["classes"]["tumour"]["hd95_mm"]["infinite"] == 1
     assert summary["pooled"]["sensitivity"]["tumour"] == 0
+    assert summary["confusion"]["voxels"] == [[2, 1, 0], [1, 3, 0], [1, 0, 0]]
+    # the pairs of HALF and of MISSED: reference, prediction, voxels
+    assert summary["confusion"]["cases"] == {
+        "c0": [[0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]],
+        "c1": [[0, 0, 1], [1, 1, 2], [2, 0, 1]],
+    }
 
 
 def test_hashes_of_references_stand_under_composed_names(tmp_path):

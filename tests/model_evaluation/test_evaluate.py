@@ -12,7 +12,8 @@ from segpipe.dataset import Case, Manifest, Split, write_manifest
 from segpipe.dataset.reports import content_sha256
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
-from segpipe.model_evaluation.evaluate import EvaluateOptions, evaluate
+from segpipe.model_evaluation.evaluate import evaluate
+from segpipe.model_evaluation.options import EvaluateOptions
 from segpipe.volumes import Grid, read_volume, write_label_map
 
 CASES = ("a", "b", "c", "d")

@@ -15,7 +15,8 @@ from segpipe.cli import app
 from segpipe.dataset import Case, Manifest, examine_cases, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.files import read_json
-from segpipe.model_evaluation.evaluate import EvaluateOptions, evaluate
+from segpipe.model_evaluation.evaluate import evaluate
+from segpipe.model_evaluation.options import EvaluateOptions
 from segpipe.prediction.measured_ranges import write_reference_ranges
 from segpipe.prediction.options import PredictOptions
 from segpipe.volumes import Grid, write_label_map, write_volume
@@ -190,8 +191,8 @@ def test_an_ensemble_has_limits_of_its_own(whole, data, scans, tmp_path):
     assert all(prediction.warnings is not None for prediction in found)
 
 
-def picture_of(path):
-    """Return the hash of what an image shows, as a sidecar has it."""
+def content_of(path):
+    """Return the content hash of an image, as a sidecar has it."""
     facts = examine_cases(
         [Case("a", (path.name,))], path.parent, MANIFEST, MANIFEST.label_table(), progress=False
     )[0].facts
@@ -213,25 +214,29 @@ def test_a_manifest_without_a_training_case_is_refused(data, tmp_path):
         write_reference_ranges(bundle, data / "dataset.json", data)
 
 
-def test_another_picture_of_the_same_name_is_refused(data, tmp_path):
+def test_another_image_of_the_same_name_is_refused(data, tmp_path):
     bundle = write_bundle(tmp_path / "bundle")
     with_training(bundle, cases={f"case_{number}": "a" for number in range(5)})
 
-    with pytest.raises(SegpipeError, match="case_0: shows another picture than the one that"):
+    with pytest.raises(SegpipeError, match=r"case_0: its image is not the one of this name that .* was trained on"):
         write_reference_ranges(bundle, data / "dataset.json", data)
 
 
-def test_cases_that_the_weights_have_not_seen_do_not_count(whole, data, tmp_path):
-    """Five of the six: the sixth says nothing of what is usual."""
+def contents_of(data):
+    return {f"case_{number}": content_of(data / f"case_{number}.nii.gz") for number in range(CASES)}
+
+
+@pytest.mark.parametrize(("validation", "cases"), [({"validation": {"dice": 0.5}}, 6), ({}, 5)])
+def test_only_cases_that_made_the_weights_count(data, tmp_path, validation, cases):
+    """Five trained; the sixth counts if the epoch was chosen by it."""
     bundle = write_bundle(tmp_path / "bundle")
-    contents = {f"case_{number}": picture_of(data / f"case_{number}.nii.gz") for number in range(CASES)}
-    with_training(
-        bundle, cases=dict(list(contents.items())[:4]), validation_cases={"case_4": contents["case_4"]}
-    )
+    contents = contents_of(data)
+    validated = {"case_5": contents.pop("case_5")}
+    with_training(bundle, cases=contents, validation_cases=validated, **validation)
 
     path = write_reference_ranges(bundle, data / "dataset.json", data)
 
-    assert read_json(path)["cases"] == 5
+    assert read_json(path)["cases"] == cases
 
 
 def test_the_commands(data, scans, tmp_path):

@@ -1,0 +1,162 @@
+"""Weights that MONAI's run scores on held-out cases, and what the files of an evaluation say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser
+
+from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.running import running_parser
+from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.bundle.weights import listed_weights, load_checked, warn
+from segpipe.errors import SegpipeError
+from segpipe.evaluation.score_table import ReferencedCase
+from segpipe.inference.precision import choose_precision
+from segpipe.monai_run import refusal_ends_run
+from segpipe.networks import Identity
+from segpipe.report import program
+from segpipe.training import RunFolder
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """What `summary.json` says of an evaluation, as `about`.
+
+    Attributes:
+        bundle: name of the bundle's folder.
+        bundle_version: of its metadata; None where they have none.
+        manifest: `name` and `sha256` of the manifest.
+        part: of the manifest that is scored, such as "fold 0" or "test of paper".
+        weights: `TrainingRecord.as_plain` of each file.
+        overlap: `TrainOverlap.as_plain` of the cases.
+        precision: names of the number formats in which the networks computed.
+        device: that they computed on.
+        warnings: what makes the figures mean less than they seem to.
+        scan_warnings: case -> its differences from the training cases; None where nothing was compared.
+    """
+
+    bundle: str
+    bundle_version: str | None
+    manifest: Mapping[str, str]
+    part: str
+    weights: Sequence[Mapping[str, Any]]
+    overlap: Mapping[str, Sequence[str]]
+    precision: Sequence[str]
+    device: str
+    warnings: Sequence[str]
+    scan_warnings: Mapping[str, Sequence[str]] | None
+
+    def as_plain(self, made_by: Mapping[str, str]) -> dict[str, Any]:
+        """Return the record in plain types.
+
+        Args:
+            made_by: see `segpipe.report.program`.
+        """
+        return {**asdict(self), **made_by}
+
+
+@dataclass(frozen=True)
+class ScoredWeights:
+    """Weights that are scored on held-out cases.
+
+    Attributes:
+        folder: where the scores go: a folder of their own in the run, or beside all runs if only weights were
+            named.
+        about: `EvaluationRecord.as_plain`.
+        cases: that are scored.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+    cases: tuple[ReferencedCase, ...]
+
+
+@refusal_ends_run()
+def weights_to_score(
+    network: torch.nn.Module,
+    weights: Sequence[str | Path] | None,
+    identity: Identity,
+    run_folder: RunFolder,
+    cases: TrainingCases,
+) -> ScoredWeights:
+    """Load weights that were trained on none of the cases they are to be scored on, and on none of their patients.
+
+    Args:
+        network: takes the weights.
+        weights: one file, in a list; None takes the best of `run_folder`.
+        identity: of the bundle.
+        run_folder: of the run whose weights are the default.
+        cases: of the fold.
+
+    Raises:
+        SegpipeError: as `with_weights`; or nothing is held out, or the weights were trained on a held-out case or on
+            its patient, see `segpipe.bundle.train_overlap`.
+    """
+    fold, part = cases.provenance["fold"], cases.provenance["part"]
+    if not cases.held_out:
+        why = "every case trains" if fold == "all" else f"nothing of its part {part} is here ({cases.about})"
+        raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
+    path = run_folder.best if weights is None else _only(weights)
+    parser = running_parser()
+    record = TrainingRecord.of(path, load_checked(network, path, identity, parser))
+    overlap = TrainOverlap.of([record], cases.manifest, cases.held_out_cases, cases.held_out)
+    overlap.require_held_out(str(path), "give the --fold that its run held out")
+    for warning in overlap.warnings():
+        warn(f"{path}: {warning}")
+    parent = run_folder.path if run_folder.named else run_folder.output_dir
+    evaluation = EvaluationRecord(
+        bundle=_bundle_name(parser),
+        bundle_version=(parser.get(parser.meta_key) or {}).get("version"),
+        manifest=cases.provenance["manifest"],
+        part=f"{part} of {fold}" if isinstance(fold, str) else f"fold {fold}",
+        weights=[record.as_plain()],
+        overlap=overlap.as_plain(),
+        precision=_precision(parser),
+        device=str(parser.get_parsed_content("device")),
+        warnings=overlap.warnings(),
+        scan_warnings=None,
+    )
+    return ScoredWeights(
+        folder=parent / "evaluation" / f"{path.stem}-{_held_out_name(fold, part)}",
+        about=evaluation.as_plain(program()),
+        cases=tuple(
+            ReferencedCase(
+                case.case,
+                case.patient,
+                cases.dataset_dir / case.images[0],
+                cases.dataset_dir / str(case.label),
+            )
+            for case in cases.held_out_cases
+        ),
+    )
+
+
+def _bundle_name(parser: ConfigParser) -> str:
+    return Path(parser.get_parsed_content("bundle_root")).resolve().name
+
+
+def _precision(parser: ConfigParser) -> list[str]:
+    device = torch.device(parser.get_parsed_content("device"))
+    dtype = choose_precision(parser.get_parsed_content("precision"), device)
+    return [str(dtype).removeprefix("torch.")]
+
+
+def _held_out_name(fold: int | str, part: str) -> str:
+    name = f"fold{fold}"
+    if "/" in name or "\\" in name:
+        raise SegpipeError(f"fold is {fold!r}: a folder bears its name; rename the split")
+    return name if part == "validation" else f"{name}-{part}"
+
+
+def _only(weights: Sequence[str | Path]) -> Path:
+    paths = listed_weights(weights)
+    if len(paths) != 1:
+        raise SegpipeError(
+            f"weights name {len(paths)} files; scores on held-out cases are of one: give one file"
+        )
+    return paths[0]

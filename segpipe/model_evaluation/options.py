@@ -1,0 +1,50 @@
+"""What `segpipe evaluate --bundle` is asked for, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segpipe.evaluation.scored_cases import ScoredCases
+from segpipe.evaluation.summary import Summary
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Which cases of a manifest are scored, and how.
+
+    Attributes:
+        split: fold, named split, test or train; see `segpipe.dataset.evaluation_split_of`.
+        part: of a named split, validation or test.
+        groups: class of the bundle -> the manifest's classes that it unites.
+        precision: see `PredictOptions`.
+        checksums: compare files with the manifest's SHA-256.
+        tolerance_mm: of the surface Dice.
+        card: write the results into the bundle.
+    """
+
+    split: str = "test"
+    part: str | None = None
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    precision: str = "auto"
+    checksums: bool = True
+    tolerance_mm: float = 1.0
+    card: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result of an evaluation.
+
+    Attributes:
+        scores: of the cases.
+        summary: of the same.
+        warnings: what makes the figures mean less than they seem to.
+        card: files of the bundle that were written.
+    """
+
+    scores: ScoredCases
+    summary: Summary
+    warnings: Sequence[str]
+    card: Sequence[Path]
