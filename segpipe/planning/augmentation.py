@@ -8,8 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from segpipe.planning.fingerprint import Fingerprint
-from segpipe.planning.intensity import Intensity
-from segpipe.planning.plans import PlannedValue
+from segpipe.planning.plans import Intensity, PlannedValue
 from segpipe.planning.spacing import COARSE_TIMES, coarsest
 
 _TURN = 0.26
@@ -39,7 +38,7 @@ def augmentation_numbers(spacing: NDArray[Any], intensity: Intensity) -> dict[st
         why = "MRI intensities have no fixed scale"
     else:
         contrast, shift, gamma, noise = 0.1, 0.1, [0.85, 1.2], 0.1
-        why = "CT intensities have a fixed scale"
+        why = "CT intensities are densities"
     return {
         "rotation": rotation,
         "scaling": scaling,

@@ -1,49 +1,96 @@
-"""The files of a planned bundle: YAML from text templates, which keep their comments, metadata and card."""
+"""The files of a bundle: YAML from text templates, which keep their comments, metadata and documents."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import yaml
 
-from segpipe.planning.plans import Plan, PlannedValue
+from segpipe.errors import SegpipeError
+from segpipe.planning.experiment import LITERALS, Experiment
+from segpipe.planning.plans import PlannedValue
 
-_TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES = Path(__file__).with_name("templates")
 _COMMENT_COLUMN = 37
 _WIDEST = 10**6
+_INFERENCE_IDS = {
+    *("spacing_mm", "window_hu", "intensity", "slice_size", "window_size", "overlap", "precision"),
+    *("widths", "stages", "norm", "norm_last", "dropout"),
+    *("filters", "kernel_size", "strides", "upsample_kernel_size"),
+}
 
 
-def rendered(name: str, plan: Plan, values: dict[str, Any]) -> str:
+def rendered(
+    name: str,
+    experiment: Experiment,
+    further: Mapping[str, Any] | None = None,
+    more_templates: Path | None = None,
+) -> str:
     """Return the text of a file.
 
     Args:
-        name: of the template, its path below `templates`.
-        plan: of the bundle.
-        values: what the template asks for beside it.
+        name: path of the template below `TEMPLATES` or `more_templates`.
+        experiment: of the bundle.
+        further: variables that this template needs beside the experiment's attributes; `overlay` is a mapping from ids
+            to the numbers of an overlay.
+        more_templates: a second folder of templates.
+
+    Raises:
+        SegpipeError: the template needs a number that the experiment lacks.
     """
+    folders = [TEMPLATES, *([] if more_templates is None else [more_templates])]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(folders),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701  # YAML and Markdown
     )
-    numbers = {**plan.numbers, **values.get("further_numbers", {})}
+    further = further or {}
+    ids = {
+        **experiment.numbers,
+        **experiment.run,
+        **experiment.inference_numbers,
+        **further.get("overlay", {}),
+    }
+
+    def entry(key: str, number: str, *, why: bool = True) -> str:
+        """Return `key: "@number"` where the experiment has such an id, else the key with the literal."""
+        if number in experiment.numbers:
+            return f'{key}: "@{number}"'
+        literal = experiment.literals.get(number, LITERALS.get(number))
+        if literal is None:
+            raise SegpipeError(
+                f"{name}: the experiment has neither an id nor a literal {number}; add one of them"
+            )
+        return _line(key, literal if why else PlannedValue(literal.value, ""))
+
     return environment.get_template(name).render(
-        **values,
-        numbers=plan.numbers,
-        line=lambda key: _line(key, numbers[key]),
-        value=lambda key: _text(numbers[key].value),
-        text=_text,
+        **{one.name: getattr(experiment, one.name) for one in fields(experiment)},
+        **further,
+        slices_of_volumes=experiment.spatial_dims == 3 and experiment.dims == 2,
+        shared=[number for number in experiment.numbers if number in _INFERENCE_IDS],
+        line=lambda number: _line(number, ids[number]),
+        value=lambda number: _text(ids[number].value),
+        entry=entry,
     )
 
 
 def _line(name: str, number: PlannedValue) -> str:
-    return f"{name}: {_text(number.value)}".ljust(_COMMENT_COLUMN - 1) + f" # {number.why}"
+    text = f"{name}: {_text(number.value)}"
+    if not number.why:
+        return text
+    return (
+        f"{text.ljust(_COMMENT_COLUMN)}# {number.why}"
+        if len(text) < _COMMENT_COLUMN
+        else f"{text}   # {number.why}"
+    )
 
 
 def _text(value: Any) -> str:

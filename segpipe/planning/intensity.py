@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 from segpipe.planning.fingerprint import Channel
-from segpipe.planning.plans import PlannedValue
-
-Intensity = Literal["z-score", "hu", "uint8", "hu or uint8"]
-"""How intensities are normalised; the planner chooses one of the first three."""
+from segpipe.planning.plans import Intensity, PlannedValue
 
 
 def intensity_numbers(channels: Sequence[Channel]) -> tuple[Intensity, dict[str, PlannedValue]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.planning.fingerprint import Fingerprint
-from segpipe.planning.plans import NETWORKS, Architecture, PlannedValue, PlanOptions, StepBytes
+from segpipe.planning.plans import NETWORKS, Architecture, Network, PlannedValue, PlanOptions, StepBytes
 
 Array = NDArray[Any]
 CARD_TIMES = 10  # a CUDA card trains on this many times the voxels of a processor
@@ -130,7 +130,7 @@ def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) 
     if network not in NETWORKS:
         raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
     dims = len(size)
-    name = {"segnet": "SegNet", "unet": "DynUNet" if dims == 3 else "UNet"}[network]
+    name: Network = "SegNet" if network == "segnet" else "DynUNet" if dims == 3 else "UNet"
     left, pitch = np.array(size, int), np.array(spacing, float)
     strides, kernels = [(1,) * dims], []
     across = np.zeros(dims, bool)

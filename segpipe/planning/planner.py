@@ -19,6 +19,7 @@ from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.names import require_configurable
+from segpipe.planning.experiment import Experiment
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
 from segpipe.planning.memory import step_bytes
@@ -56,7 +57,7 @@ class PlannedBundle:
 
 
 def plan_bundle(
-    manifest: str | Path, dataset_dir: str | Path, output: str | Path, wishes: PlanOptions
+    manifest: str | Path, dataset_dir: str | Path, output: str | Path, options: PlanOptions
 ) -> PlannedBundle:
     """Write the bundle that a data set asks for.
 
@@ -64,7 +65,7 @@ def plan_bundle(
         manifest: name of a shipped manifest, or a path.
         dataset_dir: where its files lie.
         output: the bundle's folder; must not be there.
-        wishes: what is not for the data to decide; its `training_share` is the manifest's.
+        options: of the user; their `training_share` is replaced by the manifest's.
 
     Returns:
         what was written.
@@ -87,22 +88,34 @@ def plan_bundle(
     reports = require_valid(described.training, folder, described, labels)
     data = fingerprint(described.training, reports, labels)
     fold, share = _held_out(described)
-    planned = plan(data, replace(wishes, training_share=share), step_bytes)
+    planned = plan(data, replace(options, training_share=share), step_bytes)
     apart = set_findings(described.training, reports)
     if apart:
         said = shown((finding.message for finding in apart), "; ", most=2)
         warning = f"{len(apart)} finding(s) of `segpipe data check`, look at them before you train: {said}"
         planned = replace(planned, warnings=(*planned.warnings, _in_a_line(warning)))
     path = Path(manifest)
-    values = {
-        **_values(described, planned, labels),
-        "manifest": str(path.resolve()) if path.is_file() else str(manifest),
-        "dataset_dir": str(folder.resolve()),
-        "further_numbers": {"fold": fold},
+    run = {
+        "manifest": PlannedValue(
+            str(path.resolve()) if path.is_file() else str(manifest),
+            "a manifest that comes with segpipe, or the path of one",
+        ),
+        "dataset_dir": PlannedValue(str(folder.resolve()), "where the manifest's files lie"),
+        "fold": fold,
+    }
+    experiment = _experiment(described, planned, labels, run)
+    further = {
+        "name": _in_a_line(described.name),
+        "described": described,
+        "classes_text": _in_a_line(", ".join(labels.foreground_names)),
+        "modality_text": _in_a_line(", ".join(described.modality)),
+        "labels": labels,
+        "warnings": planned.warnings,
+        "peak_gb": planned.peak_gb,
         "fold_is_held_out": fold.value != "all",
         "data": data,
     }
-    texts = {name: rendered(name, planned, values) for name in _TEMPLATED}
+    texts = {name: rendered(name, experiment, further) for name in _TEMPLATED}
     texts["configs/metadata.json"] = as_json(_metadata(described, planned, labels))
     _write(root, texts)
     return PlannedBundle(root, planned, data)
@@ -120,38 +133,33 @@ def _held_out(manifest: Manifest) -> tuple[PlannedValue, float]:
     return PlannedValue(chosen, why), len(train) / len(manifest.training)
 
 
-def _values(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:
-    """Return what the templates say beside numbers."""
-    own = planned.architecture
-    slices = planned.is_volume and own.dims == 2
-    names = {"spacing_mm", "window_hu", "intensity", "window_size", "overlap", "widths", "stages", "dropout"}
-    names |= {"filters", "kernel_size", "strides", "upsample_kernel_size", "precision"}
-    return {
-        "name": _in_a_line(manifest.name),
-        "described": manifest,
-        "classes_text": _in_a_line(", ".join(labels.foreground_names)),
-        "modality_text": _in_a_line(", ".join(manifest.modality)),
-        "labels": labels,
-        "warnings": planned.warnings,
-        "peak_gb": planned.peak_gb,
-        "architecture": own.name,
-        "dims": own.dims,
-        "dims_why": planned.dims.why,
-        "spatial_dims": 3 if planned.is_volume else 2,
-        "is_volume": planned.is_volume,
-        "axcodes": planned.axcodes,
-        "num_channels": own.num_channels,
-        "spacing_mm": "spacing_mm" in planned.numbers,
-        "intensity": planned.intensity,
-        "balanced": "weight_power" in planned.numbers,
-        "mirrors": planned.mirrors.value,
-        "mirrors_why": planned.mirrors.why,
-        "flips": planned.mirrors.value if "flips" in planned.numbers else [],
-        "crops_by_class": planned.crops_by_class,
-        "crop_size": '"$@patch_size + [1]"' if slices else '"@patch_size"',
-        "pad_size": '"$@patch_size + [-1]"' if slices else '"@patch_size"',
-        "shared": [name for name in planned.numbers if name in names],
-    }
+def _experiment(
+    manifest: Manifest, planned: Plan, labels: LabelTable, run: dict[str, PlannedValue]
+) -> Experiment:
+    """Return what the YAML's templates need of a plan."""
+    network, mirrors = planned.architecture, planned.mirrors
+    formats = "NIfTI, MetaImage, NRRD and DICOM series" if planned.is_volume else "formats"
+    about = (
+        f"Trains a network that segments {', '.join(labels.foreground_names)} on {', '.join(manifest.modality)}.",
+        "Written by `segpipe plan`, which gives a reason for every number. Change what you know better.",
+        f"In {network.dims}D: {planned.dims.why}. Training is planned to peak at {planned.peak_gb:.1f} GB of memory.",
+        *(f"WARNING: {warning}" for warning in planned.warnings),
+    )
+    return Experiment(
+        about=tuple(map(_in_a_line, about)),
+        inference_about=(f"Segments scans: a folder that mixes {formats}, or one scan.",),
+        architecture=network.name,
+        dims=network.dims,
+        spatial_dims=3 if planned.is_volume else 2,
+        num_channels=network.num_channels,
+        intensity=planned.intensity,
+        run=run,
+        numbers=planned.numbers,
+        axcodes=planned.axcodes,
+        mirrors=mirrors,
+        flips=mirrors.value if "flips" in planned.numbers else [],
+        crop="by class, indices cached" if planned.crops_by_class else "anywhere",
+    )
 
 
 def _in_a_line(text: str) -> str:
@@ -160,7 +168,7 @@ def _in_a_line(text: str) -> str:
 
 
 def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:
-    own = planned.architecture
+    network = planned.architecture
     classes = {str(row.index): row.name for row in labels.labels}
     shape = planned.numbers["window_size"].value
     packages = {name: importlib.metadata.version(name) for name in _REQUIRED}
@@ -180,7 +188,7 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
         "copyright": "not filled in",
         "data_source": manifest.source or "not filled in",
         "data_type": "not filled in",
-        "image_classes": f"{own.num_channels} channel(s): {', '.join(manifest.modality)}",
+        "image_classes": f"{network.num_channels} channel(s): {', '.join(manifest.modality)}",
         "label_classes": ", ".join(f"{row.value} {row.name}" for row in labels.labels),
         "pred_classes": f"{len(classes)} channels: {', '.join(classes.values())}",
         "intended_use": "Research only. Not a medical device, not for diagnosis.",
@@ -194,7 +202,7 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
                     "modality": "CT"
                     if planned.intensity != "z-score"
                     else _dicom_modality(manifest.modality),
-                    "num_channels": own.num_channels,
+                    "num_channels": network.num_channels,
                     "spatial_shape": shape,
                     "dtype": "float32",
                     "value_range": [0, 1] if planned.intensity == "hu" else [-10, 10],

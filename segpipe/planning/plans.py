@@ -1,13 +1,19 @@
-"""What a plan is: what was asked for, numbers with their reasons, and a network in numbers."""
+"""The types of a plan: the user's options, numbers with their reasons, and a network in numbers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 NETWORKS = ("unet", "segnet")
+
+Network = Literal["DynUNet", "UNet", "SegNet"]
+"""Class of a network."""
+
+Intensity = Literal["z-score", "hu", "uint8", "hu or uint8"]
+"""How intensities are normalised; a plan takes one of the first three."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class PlannedValue:
 
     Attributes:
         value: of plain types, as YAML has them.
-        why: a few words.
+        why: the reason in a few words; may be empty for a value of a shipped bundle.
     """
 
     value: Any
@@ -25,7 +31,7 @@ class PlannedValue:
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What the user asks of a plan.
+    """The options of a plan.
 
     Attributes:
         memory_gb: that training may take, the process and cached images included.
@@ -33,7 +39,7 @@ class PlanOptions:
         dims: 2 or 3; None decides by the data.
         epochs: of training; None decides by the data.
         cuda: whether a CUDA card trains.
-        training_share: of the cases, that are left when a fold is held out.
+        training_share: share of the cases that train while a fold is held out.
     """
 
     memory_gb: float = 8.0
@@ -49,7 +55,7 @@ class Architecture:
     """A network in numbers, for `StepBytes` and the YAML.
 
     Attributes:
-        name: DynUNet, UNet or SegNet.
+        name: class of the network.
         dims: 2 or 3.
         num_channels, num_classes: in and out.
         strides: by how much each level is coarser than the one above, a number an axis; the first level has ones.
@@ -57,7 +63,7 @@ class Architecture:
         widths: channels of each level.
     """
 
-    name: str
+    name: Network
     dims: int
     num_channels: int
     num_classes: int
@@ -72,7 +78,7 @@ class Architecture:
 
 
 StepBytes = Callable[[Architecture, int, Sequence[int]], int]
-"""Tells what a training step holds at its peak: network, batch, patch."""
+"""Returns the bytes that a training step holds at its peak, from network, batch size and patch size."""
 
 
 @dataclass(frozen=True)
@@ -82,19 +88,19 @@ class Plan:
     Attributes:
         architecture: of the network.
         dims: 2 or 3.
-        intensity: z-score, hu or uint8.
+        intensity: how intensities are normalised.
         axcodes: the order of a volume's axes.
         is_volume: whether the cases are 3D.
         mirrors: axes of a patch along which training mirrors it.
         crops_by_class: whether patches are drawn round voxels of classes.
         numbers: YAML id -> planned number, in the order of the file.
         peak_gb: of training, predicted.
-        warnings: what makes the plan weak, in one sentence each.
+        warnings: weaknesses of the plan, a sentence each.
     """
 
     architecture: Architecture
     dims: PlannedValue
-    intensity: str
+    intensity: Intensity
     axcodes: str
     is_volume: bool
     mirrors: PlannedValue

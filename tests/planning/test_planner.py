@@ -289,35 +289,3 @@ def test_what_lies_on_one_side_does_so_in_whichever_order_a_file_has_its_axes(tm
     assert mean == pytest.approx((9.5 + 0.5) / 24 - 0.5) or mean == pytest.approx(0.5 - (9.5 + 0.5) / 24)
     assert error == pytest.approx(0.0, abs=1e-9)
     assert own.plan.mirrors.value == []
-
-
-SHARED = {
-    "train": (
-        *("labels", "run_folder", "identity", "optimizer", "lr_scheduler", "amp", "device", "run"),
-        *("train#handlers", "train#trainer", "train#inferer", "train#preprocessing"),
-        *("validate#inferer", "validate#handlers", "validate#evaluator", "validate#key_metric"),
-        *("validate#postprocessing", "validate#preprocessing", "network_def", "deterministic_transforms#0"),
-    ),
-    "inference": (
-        *(
-            "labels",
-            "network",
-            "identity",
-            "preprocessing",
-            "dataset",
-            "dataloader",
-            "inferer",
-            "postprocessing",
-        ),
-        *("handlers", "evaluator", "run", "network_def"),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SHARED)
-def test_what_shipped_bundles_and_plans_share_is_the_same(data, name, pytestconfig):
-    """A template that falls behind the bundle that it was made from is noticed."""
-    shipped = parser(pytestconfig.rootpath / "bundles" / "mri_hippocampus_unet", name)
-    own = parser(planned(data).root, name)
-
-    assert {key: own[key] for key in SHARED[name]} == {key: shipped[key] for key in SHARED[name]}
