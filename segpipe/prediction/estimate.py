@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.inference.streaming import CannotStreamError
+from segpipe.memory import peak_memory_bytes
 from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header, scan_sha256
 from segpipe.prediction.ownership import ToDo, to_do
@@ -122,7 +121,7 @@ def _estimated(
     total = sum(space for space, _ in known)
     seconds = sum(cost.seconds for _, cost in known) / total if known else math.nan
     most = max((cost.scan_bytes / space for space, cost in known), default=0.0)
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    base = peak_memory_bytes()
     return [
         Estimate(scan.name, scan.path, "refuse", refused[scan.name])
         if scan.name in refused

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from segpipe.csv_files import csv_text
 from segpipe.documents import DocumentError, parse_json
@@ -206,25 +207,27 @@ def locked_folder(folder: Path) -> Iterator[Path]:
     require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / _STAGING_FOLDER
-    with (folder / _LOCK_FILE).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SegpipeError(
-                f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
-            ) from None
-        except OSError as error:
-            raise SegpipeError(
-                f"{folder}: cannot be locked against a second segpipe ({error.strerror}); choose an output folder on a "
-                "disk that has locks"
-            ) from error
+    lock = FileLock(folder / _LOCK_FILE, blocking=False, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise SegpipeError(
+            f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SegpipeError(
+            f"{folder}: cannot be locked against a second segpipe ({reason}); choose an output folder on a disk that "
+            "has locks"
+        ) from error
+    try:
         shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
         discard_remains(folder)
         staging.mkdir()
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        lock.release()
 
 
 def staged_files(staged: Path) -> dict[str, str]:

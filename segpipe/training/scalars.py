@@ -13,10 +13,10 @@ from ignite.metrics import Metric
 from monai.engines import Evaluator, IterationEvents, Trainer
 
 from segpipe.labels import LabelTable
+from segpipe.memory import peak_memory_bytes
 from segpipe.training.epoch_progress import EpochProgress
 from segpipe.training.gradient_norm import GradientNorm
 from segpipe.training.loss_terms import LossTerms
-from segpipe.training.memory import peak_cuda_memory_gb, peak_memory_gb
 from segpipe.training.metrics import (
     ACCURACY,
     LOSS,
@@ -239,7 +239,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 def _memory(device: torch.device) -> dict[str, float]:
     """Return the most memory that any process has held; every process must ask."""
-    held = {"memory/peak_gb": peak_memory_gb()}
+    held = {"memory/peak_gb": peak_memory_bytes() / 1e9}
     if device.type == "cuda":
-        held["memory/cuda_peak_gb"] = peak_cuda_memory_gb(device)
+        held["memory/cuda_peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
     return {tag: float(idist.all_reduce(gb, "MAX")) for tag, gb in held.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segpipe.errors import SegpipeError
-from segpipe.free_memory import free_memory_bytes, in_gb
+from segpipe.memory import free_memory_bytes, in_gb
 from segpipe.volumes.volume import VolumeHeader
 
 

@@ -1,7 +1,8 @@
-"""The memory that this process may still take."""
+"""The memory that this process has taken, and what it may still take."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import psutil
 
 try:
     import resource
-except ImportError:  # Windows has no limits of this kind
+except ImportError:  # Windows has none
     resource = None  # type: ignore[assignment]
 
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
 _GROUP_FILES = (  # version 2, version 1: folder, limit, in use, the file cache in use that is given back when asked
@@ -27,6 +29,13 @@ def free_memory_bytes() -> int:
     """
     machine = int(psutil.virtual_memory().available)
     return max(min((machine, *_free_in_groups(), *_free_of_process())), 0)
+
+
+def peak_memory_bytes() -> int:
+    """Return the most main memory that this process has held since it began."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
 
 
 def in_gb(count: int) -> str:

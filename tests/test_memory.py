@@ -5,17 +5,17 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from segpipe import free_memory
-from segpipe.free_memory import free_memory_bytes, in_gb
+from segpipe import memory
+from segpipe.memory import free_memory_bytes, in_gb
 
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """A machine with 1000 bytes free, and no limits yet."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    monkeypatch.setattr(free_memory, "_GROUPS", tmp_path / "groups")
-    monkeypatch.setattr(free_memory, "_MOUNT", tmp_path / "mount")
-    monkeypatch.setattr(free_memory, "_free_of_process", lambda: iter(()))
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(memory, "_MOUNT", tmp_path / "mount")
+    monkeypatch.setattr(memory, "_free_of_process", lambda: iter(()))
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def test_in_a_container_the_path_of_the_group_is_the_hosts(machine):
 
 
 def test_a_limit_that_is_passed_leaves_nothing(machine, monkeypatch):
-    monkeypatch.setattr(free_memory, "_free_of_process", lambda: iter((-5,)))
+    monkeypatch.setattr(memory, "_free_of_process", lambda: iter((-5,)))
 
     assert free_memory_bytes() == 0
 

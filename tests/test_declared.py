@@ -1,0 +1,84 @@
+"""Every package that segpipe imports is declared; and where a system lacks a module of Python's, it still imports."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOT_EVERYWHERE = ("fcntl", "resource", "grp", "pwd", "termios")  # of Unix alone
+
+
+def distribution_name(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared():
+    return {distribution_name(re.match(r"[\w.-]+", line)[0]) for line in PROJECT["dependencies"]}
+
+
+def imported():
+    """Return top-level package -> the files that import it."""
+    found = {}
+    for path in sorted((ROOT / "segpipe").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            else:
+                continue
+            for name in names:
+                found.setdefault(name.partition(".")[0], set()).add(path.relative_to(ROOT).as_posix())
+    return {
+        name: files
+        for name, files in found.items()
+        if name != "segpipe" and name not in sys.stdlib_module_names
+    }
+
+
+def test_every_imported_package_is_declared():
+    owners = metadata.packages_distributions()
+
+    undeclared = {
+        name: sorted(files)[0]
+        for name, files in imported().items()
+        if not {distribution_name(owner) for owner in owners[name]} & declared()
+    }
+
+    assert undeclared == {}
+
+
+def test_every_declared_package_is_used():
+    """`fire` is used by MONAI's command line alone."""
+    owners = metadata.packages_distributions()
+    used = {distribution_name(owner) for name in imported() for owner in owners[name]} | {"fire"}
+
+    assert declared() - used == set()
+
+
+@pytest.mark.slow
+def test_it_imports_where_a_system_lacks_modules_of_unix():
+    """`OS Independent`, as far as an import can show it: each module, with the others' absence acted."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in sorted((ROOT / "segpipe").rglob("*.py"))
+        if path.name not in ("__main__.py", "train_copy.py")
+    ]
+    code = (
+        "import importlib, sys\n"
+        f"import torch, monai.bundle, ignite, nibabel, SimpleITK, pydicom, filelock, psutil, tensorboard, rich, typer\n"
+        f"for name in {NOT_EVERYWHERE!r}: sys.modules[name] = None\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "print('imported')\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stdout.endswith("imported\n"), done.stderr[-2000:]
