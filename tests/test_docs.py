@@ -13,7 +13,7 @@ from markdown.extensions.toc import slugify
 
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md")
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\[[^\]\[]*\]\(([^)\s]+)\)")
 
 
 @pytest.fixture(scope="module")

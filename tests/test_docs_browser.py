@@ -14,6 +14,8 @@ pytestmark = pytest.mark.browser
 
 PAGES = [
     "index.html",
+    "tutorial.html",
+    "tutorial/lung_ct.zh.html",
     "howto/predict.html",
     "reference/command_line.html",
     "reference/outputs.html",
