@@ -273,7 +273,7 @@ def test_a_card_of_cases_that_were_trained_on_is_refused(trained, tmp_path):
 
     assert result.exit_code == 2
     assert (
-        "segpipe: --card: the weights were trained on 1 of these 1 cases (a): such figures do not"
+        "segpipe: --card: the weights were trained on 1 of these 1 cases (a): such scores say nothing"
         in result.stderr
     )
 

@@ -218,7 +218,9 @@ def test_another_image_of_the_same_name_is_refused(data, tmp_path):
     bundle = write_bundle(tmp_path / "bundle")
     with_training(bundle, cases={f"case_{number}": "a" for number in range(5)})
 
-    with pytest.raises(SegpipeError, match=r"case_0: its image is not the one of this name that .* was trained on"):
+    with pytest.raises(
+        SegpipeError, match=r"case_0: its image is not the one of this name that .* was trained on"
+    ):
         write_reference_ranges(bundle, data / "dataset.json", data)
 
 
