@@ -48,7 +48,7 @@ train() {
         text=${line##* INFO }
         if [[ $line =~ 'INFO Epoch '[0-9]+/[0-9]+': step' ]]; then
             if [[ -n $again ]]; then printf '%s      %s' "$again" "$text"; else printf '      %s\n' "$text"; fi
-        elif [[ $line =~ 'INFO '(Epoch [0-9]+[/:]|Cases:) ]]; then
+        elif [[ $line =~ 'INFO Epoch '[0-9]+[/:]|'Cases: ' ]]; then
             printf '%s      %s\n' "$again" "$text"
         fi
     done; then
@@ -58,8 +58,8 @@ train() {
     fi
 }
 
-announce "Making phantoms to train on: 160 synthetic MRI volumes with labels"
-"$bin/segpipe" phantoms dataset phantoms --cases 160 >/dev/null
+announce "Making phantoms to train on: 120 synthetic MRI volumes with labels"
+"$bin/segpipe" phantoms dataset phantoms --cases 120 >/dev/null
 took
 
 announce "Training the network of $(basename "$bundle") on them"
@@ -76,7 +76,7 @@ took
 
 announce "Segmenting them with the trained network"
 "$bin/segpipe" predict scans --bundle "$bundle" --weights runs/demo/best.pt --set "window_size=[32,40,32]" \
-    --output label_maps --quiet
+    --output label_maps >/dev/null
 took
 
 announce "Scoring the label maps against the phantoms' true labels"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from segpipe.volumes import read_volume
 
@@ -72,6 +73,8 @@ def test_the_trained_network_passes_on_new_scans(demo):
 
 def test_it_says_where_everything_is_and_how_to_open_it(demo):
     for path in (
+        "label_maps/overlays/nifti/phantom_oblique.png",
+        "label_maps/volumes.csv",
         "scores/metrics.csv",
         "scores/report.html",
         "runs/demo/tensorboard",
@@ -81,7 +84,24 @@ def test_it_says_where_everything_is_and_how_to_open_it(demo):
         assert str(demo.folder / path) in demo.printed
     for command in ("tensorboard", "itksnap", "cat"):
         assert re.search(rf'^ +\S*{command}"? .*"{demo.folder}', demo.printed, re.MULTILINE), command
-    assert re.search(r"^Done in \d+ s", demo.printed, re.MULTILINE)
+
+
+def test_the_first_path_at_the_end_is_a_picture(demo):
+    end = demo.printed[re.search(r"^Done in \d+ s", demo.printed, re.MULTILINE).start() :]
+    first = re.search(r"^ +(/.*)$", end, re.MULTILINE)[1]
+
+    assert first == str(demo.folder / "label_maps/overlays/nifti/phantom_oblique.png")
+    assert Image.open(first).size[0] > 500
+
+
+def test_it_shows_each_epoch_and_the_steps_within(demo):
+    """Which steps have a line depends on how fast the machine is, so the log says which were due."""
+    line = re.compile(r"Epoch \d+/5: (?:step \d+/45, \d+ s left|loss \S+, .*)")
+
+    shown = line.findall(demo.printed)
+
+    assert shown == line.findall((demo.folder / "training.log").read_text())
+    assert [int(text[6]) for text in shown if "loss" in text] == [1, 2, 3, 4, 5]
 
 
 def test_it_leaves_the_bundles_weights_alone(demo):
