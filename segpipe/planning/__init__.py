@@ -1,4 +1,4 @@
-"""From a data set to a bundle: its fingerprint, the rules that turn it into numbers, and the files that hold them."""
+"""From a data set to a bundle: a fingerprint, rules that turn it into numbers with reasons, and the bundle's files."""
 
 from __future__ import annotations
 

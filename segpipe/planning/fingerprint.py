@@ -1,4 +1,4 @@
-"""What a plan is made from: a data set in numbers, its axes in one order, without a name."""
+"""The fingerprint of a data set, from which a plan follows: numbers alone, with the axes of all cases in one order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Channel:
     """Intensities of one channel, in the files' units.
 
     Attributes:
-        modality: such as CT or MRI T1, as the manifest says.
+        modality: of the manifest, such as CT or MRI T1.
         low, high: the images' 0.5th and 99.5th percentiles, each the median over the cases.
         foreground_low, foreground_high: the same of the voxels of all classes but the background, the lowest and the
             highest that all but a twentieth of the cases have.
@@ -40,7 +40,7 @@ class Channel:
 
     @property
     def is_ct(self) -> bool:
-        """Whether the modality says CT."""
+        """Whether the modality contains a word for CT."""
         return bool(_CT_WORDS & set(re.findall("[A-Z]+", self.modality.upper())))
 
     @property
@@ -50,7 +50,7 @@ class Channel:
 
     @property
     def fits_eight_bits(self) -> bool:
-        """Whether the intensities can be those of 8-bit pictures."""
+        """Whether the intensities can be those of 8-bit images."""
         return self.low >= 0 and self.high <= _EIGHT_BIT
 
 
@@ -76,7 +76,7 @@ class Fingerprint:
 
     Attributes:
         patients: how many; a case of an unknown patient counts as one.
-        sizes: voxels of each case, volumes along right, anterior, superior, pictures along x and y.
+        sizes: voxels of each case, volumes along right, anterior, superior, 2D images along x and y.
         spacings_mm: along the same axes.
         channels: one a channel.
         classes: by index, the background first.
@@ -113,8 +113,8 @@ def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: La
     facts = [report.facts for report in reports if report.facts is not None and not report.has_errors]
     if not facts or len(facts) < len(reports):
         raise SegpipeError(
-            f"plan: {len(reports) - len(facts)} of {len(reports)} cases have errors, must be none; mend what `segpipe "
-            "data check` finds first"
+            f"plan: {len(reports) - len(facts)} of {len(reports)} cases have errors; correct the findings of `segpipe "
+            "data check` first"
         )
     voxels = sum(sum(fact.class_voxels.values()) for fact in facts)
     classes = tuple(
@@ -127,7 +127,7 @@ def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: La
         )
         for name in labels.names
     )
-    if not any(own.cases for own in classes[1:]):
+    if not any(one.cases for one in classes[1:]):
         raise SegpipeError(
             f"plan: none of {len(facts)} label maps has a voxel of {', '.join(labels.foreground_names)}; there is "
             "nothing to learn: check which files are the label maps"
@@ -142,7 +142,7 @@ def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: La
 
 
 def _ordered(fact: CaseFacts, values: tuple[_Number, ...]) -> tuple[_Number, ...]:
-    """Return what a volume has along its file's axes along right, anterior and superior."""
+    """Return values along a volume's file axes in the order right, anterior, superior."""
     if len(values) == 2:
         return values
     turn = nibabel.orientations.axcodes2ornt(fact.orientation)
@@ -155,7 +155,9 @@ def _signed(fact: CaseFacts, offsets: tuple[float, ...]) -> tuple[float, ...]:
     if len(offsets) == 2:
         return offsets
     turn = nibabel.orientations.axcodes2ornt(fact.orientation)
-    return _ordered(fact, tuple(sign * own for (_, sign), own in zip(turn.tolist(), offsets, strict=True)))
+    return _ordered(
+        fact, tuple(sign * offset for (_, sign), offset in zip(turn.tolist(), offsets, strict=True))
+    )
 
 
 def _offsets(cases: Sequence[tuple[float, ...]]) -> tuple[tuple[float, float], ...]:

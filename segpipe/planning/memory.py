@@ -1,4 +1,4 @@
-"""What training holds in memory, told before it is run; a step by a network of meta tensors."""
+"""An estimate of the memory that training holds, before it runs; of a step from a network of meta tensors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from segpipe.planning.plans import Architecture
 
 _FLOAT = 4  # bytes
 _COPIES_OF_WEIGHTS = 4  # the weights, their gradients and AdamW's two moments
-_IN_FLIGHT = 3  # of the largest activation, on the way back, beside what was kept
-_SCORES_HELD = 4  # scores, their weights, and two label maps with a channel a class
+_IN_FLIGHT = 3  # copies of the largest activation in the backward pass, beside those kept for gradients
+_SCORES_HELD = 4  # scores, their weights, and two label maps with one channel a class
 PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
 
 
 def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence[int]) -> int:
-    """Return what a training step holds at its peak: activations kept for gradients, and weights with what is theirs.
+    """Return the bytes that a training step holds at its peak: activations for gradients, weights, optimiser state.
 
     Nothing is computed: tensors on the meta device have shapes and no content.
 
@@ -50,7 +50,7 @@ def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence
 
 
 def images_bytes(sizes: NDArray[Any], num_channels: int) -> int:
-    """Return what all images and label maps hold, in float32.
+    """Return the bytes of all images and label maps, in float32.
 
     Args:
         sizes: voxels of each case along each axis, as the network sees them.
@@ -60,7 +60,7 @@ def images_bytes(sizes: NDArray[Any], num_channels: int) -> int:
 
 
 def validation_bytes(sizes: NDArray[Any], num_classes: int) -> int:
-    """Return what scoring the largest case holds.
+    """Return the bytes that scoring the largest case holds.
 
     Args:
         sizes: as for `images_bytes`.
@@ -71,19 +71,19 @@ def validation_bytes(sizes: NDArray[Any], num_classes: int) -> int:
 
 def made(architecture: Architecture) -> nn.Module:
     """Return the network that a plan describes, as the bundle's YAML makes it."""
-    own = architecture
-    if own.name == "DynUNet":
+    dims, num_channels, num_classes = architecture.dims, architecture.num_channels, architecture.num_classes
+    if architecture.name == "DynUNet":
         network: nn.Module = DynUNet(
-            own.dims,
-            own.num_channels,
-            own.num_classes,
-            kernel_size=list(map(list, own.kernels)),
-            strides=list(map(list, own.strides)),
-            upsample_kernel_size=list(map(list, own.strides[1:])),
-            filters=list(own.widths),
+            dims,
+            num_channels,
+            num_classes,
+            kernel_size=list(map(list, architecture.kernels)),
+            strides=list(map(list, architecture.strides)),
+            upsample_kernel_size=list(map(list, architecture.strides[1:])),
+            filters=list(architecture.widths),
         )
         return network
-    if own.name == "UNet":
-        return UNet(own.num_channels, own.num_classes, own.widths, own.dims, "instance")
-    stages = [(width, width) for width in own.widths]
-    return SegNet(own.num_channels, own.num_classes, stages, own.dims, "instance")
+    if architecture.name == "UNet":
+        return UNet(num_channels, num_classes, architecture.widths, dims, "instance")
+    stages = [(width, width) for width in architecture.widths]
+    return SegNet(num_channels, num_classes, stages, dims, "instance")

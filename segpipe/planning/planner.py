@@ -91,8 +91,10 @@ def plan_bundle(
     planned = plan(data, replace(options, training_share=share), step_bytes)
     apart = set_findings(described.training, reports)
     if apart:
-        said = shown((finding.message for finding in apart), "; ", most=2)
-        warning = f"{len(apart)} finding(s) of `segpipe data check`, look at them before you train: {said}"
+        messages = shown((finding.message for finding in apart), "; ", most=2)
+        warning = (
+            f"{len(apart)} finding(s) of `segpipe data check`, look at them before you train: {messages}"
+        )
         planned = replace(planned, warnings=(*planned.warnings, _in_a_line(warning)))
     path = Path(manifest)
     run = {

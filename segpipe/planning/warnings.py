@@ -1,4 +1,4 @@
-"""What makes a plan weak, for the user to know before the training."""
+"""Weaknesses of a plan, reported before the training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> li
             "the manifest has no folds: the plan trains on every case and validates on none; divide them with "
             "`segpipe data split`"
         )
-    absent = sum(not own.cases for own in data.classes[1:])
+    absent = sum(not one.cases for one in data.classes[1:])
     if absent:
         found.append(
             f"{absent} of {len(data.classes) - 1} classes are in no label map, and will not be learnt"

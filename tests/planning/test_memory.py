@@ -1,4 +1,4 @@
-"""What a training step is said to hold is what it holds."""
+"""The estimated memory of a training step is the memory that it holds."""
 
 import subprocess
 import sys
@@ -38,10 +38,10 @@ def test_activations_are_those_that_torch_keeps(architecture, patch):
     activations = sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
     loss.backward()
 
-    told = step_bytes(architecture, 2, patch)
+    estimate = step_bytes(architecture, 2, patch)
     parameters = sum(parameter.numel() for parameter in network.parameters()) * 4
     largest = max(storage.nbytes() for storage in kept.values())
-    assert told == pytest.approx(activations + 3 * largest + 4 * parameters, rel=0.02)
+    assert estimate == pytest.approx(activations + 3 * largest + 4 * parameters, rel=0.02)
 
 
 def test_twice_the_batch_holds_twice_the_activations():
@@ -73,7 +73,7 @@ print(step((16, 16, 16)), max(step((80, 80, 80)) for _ in range(2)))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux what a process held")
-def test_a_process_grows_by_what_is_told(tmp_path):
+def test_a_process_grows_by_the_estimate(tmp_path):
     large = Architecture("DynUNet", 3, 1, 3, ((1,) * 3, (2,) * 3, (2,) * 3), ((3,) * 3,) * 3, (16, 32, 64))
     (tmp_path / "tests_architecture.py").write_text(
         f"from segpipe.planning.plans import Architecture\narchitecture = {large!r}\n"

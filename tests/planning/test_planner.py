@@ -48,14 +48,14 @@ def data(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images_2d(tmp_path_factory):
     return write_phantom_dataset(
-        tmp_path_factory.mktemp("pictures") / "set", num_cases=8, seed=4, kind=ct(size=96, slices=3)
+        tmp_path_factory.mktemp("images") / "set", num_cases=8, seed=4, kind=ct(size=96, slices=3)
     )
 
 
-def planned(manifest, **wishes):
-    return plan_bundle(manifest, manifest.parent, manifest.parent.parent / "bundle", PlanOptions(**wishes))
+def planned(manifest, **options):
+    return plan_bundle(manifest, manifest.parent, manifest.parent.parent / "bundle", PlanOptions(**options))
 
 
 def parser(root, *names):
@@ -75,7 +75,7 @@ def assert_sound(root):
 
 
 @pytest.mark.parametrize(
-    ("channels", "folds", "wishes"),
+    ("channels", "folds", "options"),
     [
         (1, True, {}),
         (2, True, {}),
@@ -86,25 +86,25 @@ def assert_sound(root):
     ],
     ids=["volumes", "channels", "no-folds", "slices", "segnet", "segnet-of-slices"],
 )
-def test_its_files_are_sound(channels, folds, wishes, tmp_path):
-    own = planned(write_set(tmp_path / "data", channels=channels, folds=folds), **wishes)
+def test_its_files_are_sound(channels, folds, options, tmp_path):
+    bundle = planned(write_set(tmp_path / "data", channels=channels, folds=folds), **options)
 
-    assert_sound(own.root)
+    assert_sound(bundle.root)
 
 
 @pytest.mark.parametrize("network", ["unet", "segnet"])
-def test_a_bundle_of_pictures_is_sound(pictures, network, tmp_path):
-    own = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", PlanOptions(network=network))
+def test_a_bundle_of_2d_images_is_sound(images_2d, network, tmp_path):
+    bundle = plan_bundle(images_2d, images_2d.parent, tmp_path / "bundle", PlanOptions(network=network))
 
-    assert own.plan.intensity == "hu"
-    assert_sound(own.root)
+    assert bundle.plan.intensity == "hu"
+    assert_sound(bundle.root)
 
 
-def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(pictures, tmp_path, monkeypatch):
+def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(images_2d, tmp_path, monkeypatch):
     monkeypatch.setattr("segpipe.planning.augmentation._FEWEST_TO_MIRROR", 2)
     monkeypatch.setattr("segpipe.planning.augmentation._MIRROR_ERRORS", 1e9)
 
-    root = plan_bundle(pictures, pictures.parent, tmp_path / "bundle", PlanOptions()).root
+    root = plan_bundle(images_2d, images_2d.parent, tmp_path / "bundle", PlanOptions()).root
 
     assert_sound(root)
     train, evaluate, inference = (
@@ -121,11 +121,11 @@ def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(pictures, 
 
 
 def test_every_number_stands_in_the_file_with_its_reason(data):
-    own = planned(data)
-    text = (own.root / "configs" / "train.yaml").read_text()
+    bundle = planned(data)
+    text = (bundle.root / "configs" / "train.yaml").read_text()
 
     read = yaml.safe_load(text)
-    for name, number in own.plan.numbers.items():
+    for name, number in bundle.plan.numbers.items():
         assert read[name] == number.value, name
         (line,) = [line for line in text.splitlines() if line.startswith(f"{name}:")]
         assert line.endswith(f"# {number.why}"), name
@@ -143,29 +143,29 @@ def test_the_same_data_make_the_same_bundle(data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("channels", "wishes"),
+    ("channels", "options"),
     [(2, {}), (1, {"dims": 2, "network": "segnet"})],
     ids=["channels", "segnet-of-slices"],
 )
-def test_it_trains_and_its_weights_segment(channels, wishes, tmp_path):
+def test_it_trains_and_its_weights_segment(channels, options, tmp_path):
     manifest = write_set(tmp_path / "data", channels=channels)
-    own = planned(manifest, epochs=2, **wishes)
-    root = str(own.root)
+    bundle = planned(manifest, epochs=2, **options)
+    root = str(bundle.root)
 
     monai.bundle.run(config_file=f"{root}/configs/train.yaml", bundle_root=root, run_name="a", device="cpu")
     names = [f"{root}/configs/{name}.yaml" for name in ("train", "evaluate")]
     monai.bundle.run(config_file=names, bundle_root=root, run_name="a", device="cpu")
 
-    assert (own.root / "runs" / "a" / "best.pt").is_file()
-    tables = [path.read_text() for path in (own.root / "runs" / "a").rglob("*.csv")]
+    assert (bundle.root / "runs" / "a" / "best.pt").is_file()
+    tables = [path.read_text() for path in (bundle.root / "runs" / "a").rglob("*.csv")]
     assert any("block" in table for table in tables)
 
 
 def test_without_folds_it_trains_on_all(tmp_path):
-    own = planned(write_set(tmp_path / "data", folds=False))
+    bundle = planned(write_set(tmp_path / "data", folds=False))
 
-    assert parser(own.root, "train")["fold"] == "all"
-    assert "segpipe data split" in own.plan.warnings[0]
+    assert parser(bundle.root, "train")["fold"] == "all"
+    assert "segpipe data split" in bundle.plan.warnings[0]
 
 
 def test_a_split_of_the_manifest_is_taken(tmp_path):
@@ -197,10 +197,10 @@ def test_cases_that_stand_apart_are_warned_of(tmp_path):
 
 def test_names_do_not_break_the_files(tmp_path):
     classes = {0: "background", 1: 'a "block": #1 of {{ it }} or \N{GREEK SMALL LETTER BETA} - two'}
-    own = planned(write_set(tmp_path / "data", name='my "set": #1 or two', classes=classes))
+    bundle = planned(write_set(tmp_path / "data", name='my "set": #1 or two', classes=classes))
 
-    assert_sound(own.root)
-    assert parser(own.root, "train")["_meta_"]["label_table"][1]["name"] == classes[1]
+    assert_sound(bundle.root)
+    assert parser(bundle.root, "train")["_meta_"]["label_table"][1]["name"] == classes[1]
 
 
 def test_a_folder_in_the_way_is_not_touched(data):
@@ -267,10 +267,10 @@ def test_axes_are_compared_in_one_order(tmp_path):
             values = np.random.default_rng(number).integers(0, most, size).astype(np.uint8)
             write(values, grid, folder / f"{kind.format(number)}.nii.gz")
 
-    own = planned(data)
+    bundle = planned(data)
 
-    assert own.data.sizes == (SIZE,) * 4
-    assert own.plan.numbers["spacing_mm"].value == [1.0, 1.0, 1.5]
+    assert bundle.data.sizes == (SIZE,) * 4
+    assert bundle.plan.numbers["spacing_mm"].value == [1.0, 1.0, 1.5]
 
 
 def test_what_lies_on_one_side_does_so_in_whichever_order_a_file_has_its_axes(tmp_path):
@@ -283,9 +283,9 @@ def test_what_lies_on_one_side_does_so_in_whichever_order_a_file_has_its_axes(tm
             mirrored = np.ascontiguousarray(read_volume(path).array[::-1])
             write_volume(mirrored, to_the_right, path)
 
-    own = planned(data)
+    bundle = planned(data)
 
-    (mean, error), *_ = own.data.classes[1].offsets
+    (mean, error), *_ = bundle.data.classes[1].offsets
     assert mean == pytest.approx((9.5 + 0.5) / 24 - 0.5) or mean == pytest.approx(0.5 - (9.5 + 0.5) / 24)
     assert error == pytest.approx(0.0, abs=1e-9)
-    assert own.plan.mirrors.value == []
+    assert bundle.plan.mirrors.value == []

@@ -13,7 +13,7 @@ from segpipe.planning.rules import plan
 
 MRI = Channel("MRI", 0.0, 900.0, 100.0, 700.0)
 CT = Channel("CT", -1000.0, 1200.0, -80.4, 210.2)
-PICTURE = Channel("CT", 0.0, 240.0, 30.0, 200.0)
+EIGHT_BIT = Channel("CT", 0.0, 240.0, 30.0, 200.0)
 
 
 def fingerprint(
@@ -32,12 +32,12 @@ def linear(architecture, batch_size, patch_size):
     return batch_size * math.prod(patch_size) * 2000
 
 
-def planned(data, **wishes):
-    return plan(data, PlanOptions(**{"training_share": 0.8, **wishes}), linear)
+def planned(data, **options):
+    return plan(data, PlanOptions(**{"training_share": 0.8, **options}), linear)
 
 
-def numbers(data, **wishes):
-    return {name: number.value for name, number in planned(data, **wishes).numbers.items()}
+def numbers(data, **options):
+    return {name: number.value for name, number in planned(data, **options).numbers.items()}
 
 
 def test_a_small_volume_is_a_patch():
@@ -86,18 +86,18 @@ def test_the_coarse_axis_of_some_scans_is_not_that_of_all():
     ids=["thick", "few"],
 )
 def test_thick_or_few_slices_are_taken_by_themselves(size, spacing):
-    own = planned(fingerprint(size, spacing, channels=(CT,)))
+    result = planned(fingerprint(size, spacing, channels=(CT,)))
 
-    assert own.architecture.dims == 2
-    assert own.numbers["spacing_mm"].value == [*spacing[:2], None]
-    assert own.crops_by_class
+    assert result.architecture.dims == 2
+    assert result.numbers["spacing_mm"].value == [*spacing[:2], None]
+    assert result.crops_by_class
 
 
 def test_slices_are_taken_along_the_coarsest_axis():
-    own = planned(fingerprint((256, 20, 250), (0.9, 9.0, 1.0)))
+    result = planned(fingerprint((256, 20, 250), (0.9, 9.0, 1.0)))
 
-    assert own.axcodes == "RSA"
-    assert own.numbers["spacing_mm"].value == [0.9, 1.0, None]
+    assert result.axcodes == "RSA"
+    assert result.numbers["spacing_mm"].value == [0.9, 1.0, None]
 
 
 def test_slices_of_cubes_are_axial():
@@ -114,7 +114,7 @@ def test_2d_images_have_no_third_dimension():
         planned(fingerprint((512, 512), (1.0, 1.0)), dims=3)
 
 
-def test_a_picture_is_seen_whole():
+def test_inference_takes_a_whole_2d_image():
     found = numbers(fingerprint((512, 512), (1.0, 1.0)))
 
     assert "spacing_mm" not in found
@@ -123,7 +123,7 @@ def test_a_picture_is_seen_whole():
     assert found["widths"] == [8, 16, 32, 64, 128, 256, 256]
 
 
-def test_many_small_pictures_make_a_batch():
+def test_many_small_images_make_a_batch():
     assert numbers(fingerprint((64, 64), (1.0, 1.0), cases=700))["batch_size"] == 16
 
 
@@ -131,7 +131,7 @@ def test_many_small_pictures_make_a_batch():
     ("channels", "expected"),
     [
         ((CT,), "hu"),
-        ((PICTURE,), "uint8"),
+        ((EIGHT_BIT,), "uint8"),
         ((MRI,), "z-score"),
         ((replace(MRI, modality="MRI T1"), replace(MRI, modality="MRI FLAIR")), "z-score"),
         ((CT, replace(MRI, modality="PET")), "z-score"),
@@ -139,7 +139,7 @@ def test_many_small_pictures_make_a_batch():
         ((replace(CT, modality="contrast-enhanced CT (portal)"),), "hu"),
         ((replace(CT, modality="PET/CT"), replace(CT, modality="SPECT")), "z-score"),
     ],
-    ids=["hu", "pictures", "mri", "two-mri", "pet-ct", "z-scored-ct", "ct-in-words", "spect"],
+    ids=["hu", "8-bit", "mri", "two-mri", "pet-ct", "z-scored-ct", "ct-in-words", "spect"],
 )
 def test_intensities_by_modality(channels, expected):
     assert planned(fingerprint(channels=channels)).intensity == expected
@@ -172,10 +172,10 @@ def test_a_rare_class_is_weighted():
 
 
 def test_a_class_that_nobody_has_gets_no_weight_and_a_warning():
-    own = planned(fingerprint(classes=((0.9, 1), (0.1, 1), (0.0, 0))))
+    result = planned(fingerprint(classes=((0.9, 1), (0.1, 1), (0.0, 0))))
 
-    assert "weight_power" not in own.numbers
-    assert "1 of 2 classes are in no label map" in own.warnings[0]
+    assert "weight_power" not in result.numbers
+    assert "1 of 2 classes are in no label map" in result.warnings[0]
 
 
 def test_a_single_patient_is_warned_of():
@@ -194,8 +194,8 @@ def test_cases_without_folds_are_warned_of():
 def test_trainings_see_as_many_patches_however_many_cases(cases):
     found = numbers(fingerprint(cases=cases), training_share=1.0)
 
-    seen = found["epochs"] * found["patches_per_case"] * cases
-    assert 2240 * 0.6 <= seen <= max(2240 * 1.4, cases)
+    patches = found["epochs"] * found["patches_per_case"] * cases
+    assert 2240 * 0.6 <= patches <= max(2240 * 1.4, cases)
     assert found["patches_per_case"] * cases >= 64 or cases == 9
 
 
@@ -204,10 +204,12 @@ def test_epochs_can_be_asked_for():
 
 
 def test_a_card_sees_more():
-    own, card = (numbers(fingerprint((256, 256, 256)), cuda=cuda, memory_gb=64) for cuda in (False, True))
+    processor, card = (
+        numbers(fingerprint((256, 256, 256)), cuda=cuda, memory_gb=64) for cuda in (False, True)
+    )
 
-    assert math.prod(card["patch_size"]) > 4 * math.prod(own["patch_size"])
-    assert card["epochs"] > 5 * own["epochs"]
+    assert math.prod(card["patch_size"]) > 4 * math.prod(processor["patch_size"])
+    assert card["epochs"] > 5 * processor["epochs"]
 
 
 def test_less_memory_is_a_smaller_patch():
@@ -228,10 +230,10 @@ def test_images_that_do_not_fit_are_read_again():
 
 def test_validation_that_holds_more_than_is_given_is_warned_of():
     data = fingerprint((512, 512, 400), channels=(CT,), classes=((0.9, 1), *[(0.01, 1)] * 10))
-    own = planned(data, memory_gb=8.0)
+    result = planned(data, memory_gb=8.0)
 
-    assert own.peak_gb > 8.0
-    assert "score with `segpipe predict` and `segpipe evaluate`" in own.warnings[0]
+    assert result.peak_gb > 8.0
+    assert "score with `segpipe predict` and `segpipe evaluate`" in result.warnings[0]
     assert planned(data, memory_gb=8.0, training_share=1.0).peak_gb < 8.0
 
 
@@ -248,8 +250,8 @@ def test_an_unknown_network_is_refused():
 def with_offsets(data, *offsets):
     """Return a fingerprint whose foreground classes have these means of offsets, each with an error of 0.01."""
     classes = [
-        replace(own, offsets=tuple((mean, 0.01) for mean in means))
-        for own, means in zip(data.classes[1:], offsets, strict=True)
+        replace(one, offsets=tuple((mean, 0.01) for mean in means))
+        for one, means in zip(data.classes[1:], offsets, strict=True)
     ]
     return replace(data, classes=(data.classes[0], *classes))
 
@@ -285,9 +287,9 @@ def test_a_class_of_few_cases_says_nothing_of_sides():
 
 @pytest.mark.parametrize("name", ["contrast", "brightness", "noise"])
 def test_the_numbers_of_ct_are_changed_less(name):
-    mri, ct, pictures = (numbers(fingerprint(channels=(own,)))[name] for own in (MRI, CT, PICTURE))
+    mri, ct, eight_bit = (numbers(fingerprint(channels=(one,)))[name] for one in (MRI, CT, EIGHT_BIT))
 
-    assert 0 < ct == pictures < 0.7 * mri
+    assert 0 < ct == eight_bit < 0.7 * mri
 
 
 def test_every_number_says_why():
@@ -306,16 +308,16 @@ def test_every_number_says_why():
 )
 def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, network, cuda):
     spacing = [data.draw(st.floats(0.3, 10.0)) for _ in size]
-    own = planned(
+    result = planned(
         fingerprint(tuple(size), tuple(spacing), cases=5), memory_gb=memory, network=network, cuda=cuda
     )
-    found = {name: number.value for name, number in own.numbers.items()}
+    found = {name: number.value for name, number in result.numbers.items()}
 
-    units = own.architecture.units
-    assert len(found["patch_size"]) == own.architecture.dims
+    units = result.architecture.units
+    assert len(found["patch_size"]) == result.architecture.dims
     for name in ("patch_size", "window_size"):
         assert all(n >= unit and n % unit == 0 for n, unit in zip(found[name], units, strict=True)), name
         assert any(n >= 2 * unit for n, unit in zip(found[name], units, strict=True)), name
-    assert own.peak_gb <= memory or "validation holds" in own.warnings[0]
+    assert result.peak_gb <= memory or "validation holds" in result.warnings[0]
     assert 1 <= found["batch_size"] <= 16
     assert found["epochs"] >= found["val_interval"] >= 1
