@@ -44,7 +44,11 @@ def fetch(
         bool, typer.Option("--overwrite", help="Replace files that differ from the manifest's checksums.")
     ] = False,
 ) -> None:
-    """Download a data set that its manifest names by URL and SHA-256; run again, it goes on."""
+    """Download a data set whose manifest names its files by URL and SHA-256; run again, it goes on.
+
+    For manifests of your own. The shipped ones name no download: get each data set from the source that its manifest
+    names; `segpipe data check` compares the files with the manifest's checksums.
+    """
     from segpipe.dataset import fetch as fetch_files
     from segpipe.dataset import load_manifest
 

@@ -2,7 +2,6 @@
 
 from segpipe.losses.class_weights import (
     ClassCounts,
-    count_classes,
     effective_number_weights,
     inverse_frequency_weights,
     median_frequency_weights,
@@ -12,7 +11,6 @@ from segpipe.losses.dice_cross_entropy import DiceCrossEntropy
 __all__ = [
     "ClassCounts",
     "DiceCrossEntropy",
-    "count_classes",
     "effective_number_weights",
     "inverse_frequency_weights",
     "median_frequency_weights",

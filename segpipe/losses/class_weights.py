@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,38 +41,6 @@ class ClassCounts:
         per_map = np.asarray(voxels, dtype=np.int64)
         sizes = per_map.sum(axis=1, keepdims=True)
         return cls(per_map.sum(axis=0), np.where(per_map > 0, sizes, 0).sum(axis=0), tuple(names))
-
-
-def count_classes(
-    label_maps: Iterable[ArrayLike], num_classes: int, names: Sequence[str] = ()
-) -> ClassCounts:
-    """Count the voxels of every class, and of the maps that it occurs in.
-
-    Args:
-        label_maps: arrays or tensors of any shapes, of class indices; gone through once, one at a time.
-        num_classes: C, the background included.
-        names: of the C classes, for messages.
-
-    Raises:
-        SegpipeError: there is no map, or one holds anything but the integers 0 to C-1.
-    """
-    voxels = [_voxels(np.asarray(label_map), num_classes) for label_map in label_maps]
-    if not voxels:
-        raise SegpipeError("class weights: there is no label map to count classes in")
-    return ClassCounts.of_maps(voxels, names)
-
-
-def _voxels(label_map: NDArray[np.generic], num_classes: int) -> NDArray[np.int64]:
-    """Return the voxels of each class in one map, (C,)."""
-    if label_map.dtype.kind not in "iub":
-        raise SegpipeError(f"class weights: a label map holds {label_map.dtype} values; needs class indices")
-    values = label_map.astype(np.int64).ravel()
-    if values.size and not (values.min() >= 0 and values.max() < num_classes):
-        raise SegpipeError(
-            f"class weights: a label map holds the values {values.min()} to {values.max()}, classes are 0 to "
-            f"{num_classes - 1}; turn what files store into class indices first (LabelTable.to_indices)"
-        )
-    return np.bincount(values, minlength=num_classes)
 
 
 def median_frequency_weights(counts: ClassCounts) -> torch.Tensor:

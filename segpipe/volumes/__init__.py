@@ -1,8 +1,4 @@
-"""Bytes on disk to and from a volume on its grid.
-
-`segpipe.volumes.sitk.SimpleITKReader` is MONAI's reader interface over the same functions; it is not
-imported here because MONAI takes seconds to import.
-"""
+"""Bytes on disk to and from a volume on its grid."""
 
 from segpipe.volumes.dicom import read_series
 from segpipe.volumes.dicom_writer import write_series

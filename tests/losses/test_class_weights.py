@@ -5,7 +5,6 @@ import torch
 from segpipe.errors import SegpipeError
 from segpipe.losses import (
     ClassCounts,
-    count_classes,
     effective_number_weights,
     inverse_frequency_weights,
     median_frequency_weights,
@@ -31,10 +30,9 @@ def test_the_published_weights_of_the_covid_slices(side, voxels, published):
 
 def test_an_absent_class_does_not_dilute_its_frequency():
     """A class is measured only over the maps that contain it."""
-    with_lesion = np.array([[0, 0], [0, 1]], np.uint8)
-    without = np.zeros((2, 2), np.uint8)
+    with_lesion, without = [3, 1], [4, 0]
 
-    counts = count_classes([with_lesion, without], num_classes=2)
+    counts = ClassCounts.of_maps([with_lesion, without], ())
 
     assert counts.class_voxels.tolist() == [7, 1]
     assert counts.map_voxels.tolist() == [8, 4]
@@ -51,10 +49,8 @@ def test_the_median_of_an_even_number_is_the_mean_of_the_middle_two():
     torch.testing.assert_close(median_frequency_weights(counts), torch.tensor([0.1, 0.8, 0.08 / 0.06, 2.0]))
 
 
-def test_maps_of_several_sizes_and_kinds_are_counted_by_their_voxels():
-    maps = [torch.zeros(1, 2, 2, dtype=torch.int64), np.ones((3, 3, 3), bool), np.full(5, 2, np.int16)]
-
-    counts = count_classes(iter(maps), num_classes=3, names=["air", "lung", "lesion"])
+def test_maps_of_several_sizes_are_counted_by_their_voxels():
+    counts = ClassCounts.of_maps([[4, 0, 0], [0, 27, 0], [0, 0, 5]], ["air", "lung", "lesion"])
 
     assert counts.class_voxels.tolist() == counts.map_voxels.tolist() == [4, 27, 5]
     assert counts.names == ("air", "lung", "lesion")
@@ -82,30 +78,12 @@ def test_effective_number_lies_between_equal_weights_and_the_inverse_frequency()
     "weighting", [median_frequency_weights, inverse_frequency_weights, effective_number_weights]
 )
 def test_a_class_without_a_voxel_is_named(weighting):
-    counts = count_classes([np.array([0, 0, 1])], 3, names=["healthy", "ground-glass", "effusion"])
+    counts = ClassCounts.of_maps([[2, 1, 0]], ["healthy", "ground-glass", "effusion"])
 
     with pytest.raises(SegpipeError, match="no training case has a voxel of effusion") as refusal:
         weighting(counts)
 
     assert "ground-glass" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("label_map", "message"),
-    [
-        (np.array([0, 85, 170, 255], np.uint8), r"0 to 255, classes are 0 to 3.*class indices"),
-        (np.array([0, -1], np.int16), "-1 to 0"),
-        (np.array([0.0, 1.0]), "float64"),
-    ],
-)
-def test_what_is_no_class_index_is_refused(label_map, message):
-    with pytest.raises(SegpipeError, match=message):
-        count_classes([label_map], 4)
-
-
-def test_no_label_map_at_all_is_refused():
-    with pytest.raises(SegpipeError, match="no label map"):
-        count_classes([], 2)
 
 
 @pytest.mark.parametrize("beta", [-0.1, 1.0])

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLosslessSV1, RLELossless
 
 from segpipe.errors import SegpipeError
-from segpipe.free_memory import in_gb
+from segpipe.memory import in_gb
 from segpipe.volumes import (
     Grid,
     dicom_stream,
