@@ -51,6 +51,7 @@ def shown(browser, address, width=1280, scheme="light"):
     """Open a page for the first time, on a screen of some width, light or dark, and wait for its diagrams."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     features = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.get("about:blank")  # the page before would store its colours at the change of scheme
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.execute_cdp_cmd(
@@ -105,6 +106,6 @@ def test_the_search_finds_a_command(browser, site):
     browser.execute_script("document.querySelector('#__search').click()")
     browser.find_element("css selector", "input[name=query]").send_keys("reference-ranges")
 
-    found = "document.querySelector('.md-search-result__link')"
-    WebDriverWait(browser, 30).until(lambda _: browser.execute_script(f"return {found} !== null"))
-    assert "command_line.html" in browser.execute_script(f"return {found}.href")
+    found = "[...document.querySelectorAll('.md-search-result__link')].map((own) => own.pathname)"
+    pages = WebDriverWait(browser, 30).until(lambda _: browser.execute_script(f"return {found}"))
+    assert "/reference/command_line.html" in pages
