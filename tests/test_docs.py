@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import pkgutil
 import re
 import shlex
 from dataclasses import fields
@@ -128,6 +129,24 @@ def test_the_page_of_the_command_line_is_the_program_s(root):
     made = script.page()
 
     assert script.PAGE.read_text(encoding="utf-8") == made, "run: python scripts/make_command_line_page.py"
+
+
+def test_the_python_api_names_what_there_is(root):
+    page = (root / "docs/reference/python_api.md").read_text(encoding="utf-8")
+    names = re.findall(r"^::: (\S+)", page, re.MULTILINE)
+
+    missing = [name for name in names if named(name) is None]
+
+    assert missing == []
+    assert len(names) > 30
+
+
+def named(name):
+    """Return what a dotted name stands for; None where there is no such thing."""
+    try:
+        return pkgutil.resolve_name(name)
+    except (AttributeError, ImportError):
+        return None
 
 
 def rows(text, heading):
