@@ -26,9 +26,9 @@ class CaseScores:
 
     Attributes:
         cases: names.
-        patients: whose each is; None where that is not known.
+        patients: patient of each case; None where that is not known.
         class_names: the foreground classes.
-        values: `(cases, metrics, classes)`, metrics as in `METRICS`; nan for a score that a case has not.
+        values: `(cases, metrics, classes)`, metrics as in `METRICS`; nan for a score that a case does not have.
     """
 
     cases: tuple[str, ...]
@@ -38,7 +38,7 @@ class CaseScores:
 
     @classmethod
     def of(cls, scores: ScoredCases) -> CaseScores:
-        """Take them from a folder's."""
+        """Return the scores of scored cases."""
         return cls(
             cases=tuple(row.case for row in scores.rows),
             patients=tuple(row.patient for row in scores.rows) if scores.knows_patients else None,
@@ -48,13 +48,13 @@ class CaseScores:
 
     @classmethod
     def read(cls, path: Path) -> CaseScores:
-        """Read them from `metrics.csv`; accented letters of cases and patients are composed.
+        """Read scores from `metrics.csv`; accented letters of cases and patients are composed.
 
         Args:
             path: the file, or the folder that it lies in.
 
         Raises:
-            SegpipeError: it is not there, or is no table that `segpipe evaluate` writes.
+            SegpipeError: it is not there, or is no table of an evaluation.
         """
         file = path / METRICS_FILE if path.is_dir() else path
         rows = [
@@ -80,7 +80,7 @@ class CaseScores:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """What intervals draw: the patients, or the cases as if each were of another."""
+        """Units that intervals draw: the patients, or the cases as if each were of another patient."""
         return self.patients or self.cases
 
     @property
@@ -93,7 +93,7 @@ class CaseScores:
         return means
 
     def as_csv(self) -> str:
-        """Return the table; an empty field is a score that a case has not, inf a distance to what is not there."""
+        """Return the table; an empty field is a score that a case does not have, inf a distance to a class that is missing."""
         whose = self.patients or ("",) * len(self.cases)
         rows = (
             [case, patient, name, *of_class]

@@ -84,7 +84,7 @@ class ScoreTable:
         self.cases = {case.case: case for case in cases}
         self.tolerance_mm = tolerance_mm
         if metric is not None or not self.cases:
-            raise SegpipeError(f"ScoreTable: {FORMER_ARGUMENTS}")
+            raise SegpipeError(f"ScoreTable {FORMER_ARGUMENTS}")
         self._rows: list[CaseScore] = []
 
     def attach(self, engine: Evaluator) -> None:

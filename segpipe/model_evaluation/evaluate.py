@@ -71,11 +71,7 @@ def evaluate(
     how = PredictOptions(precision=options.precision, overlays=False)
     how.check()
     require_evaluation_writable(output)
-    described = with_groups(load_manifest(manifest), options.groups)
-    if described.target != "mask":
-        raise SegpipeError(
-            f"{described.name}: its cases have no label maps (target {described.target}) to score"
-        )
+    described = _manifest_of_masks(manifest, options)
     folder = dataset_dir_of(manifest, described, dataset_dir)
     part = evaluation_split_of(described, options.split, options.part)
     source = BundleSource.of(bundle)
@@ -117,6 +113,16 @@ def evaluate(
     if options.card:
         written = write_card(by, scores, summary, card_command(by, manifest, source, options))
     return Evaluation(scores, summary, by.warnings, written)
+
+
+def _manifest_of_masks(manifest: str, options: EvaluateOptions) -> Manifest:
+    """Return a manifest with its classes united, after a refusal of one without label maps."""
+    described = with_groups(load_manifest(manifest), options.groups)
+    if described.target != "mask":
+        raise SegpipeError(
+            f"{described.name}: its cases have no label maps (target {described.target}) to score"
+        )
+    return described
 
 
 @dataclass(frozen=True)
