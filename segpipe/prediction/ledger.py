@@ -21,6 +21,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import discard_remains, file_sha256, require_writable, sync, write_text
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.regular_files import open_regular
+from segpipe.training.run_lock import LOCK_FILE, WITHOUT_LOCKS
 
 LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
@@ -28,7 +29,6 @@ VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components", "warn
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished")
 _SHOWN = 200  # characters of a reason, which may quote a line
-_LOCK_FILE = ".segpipe-lock"
 _STAGING_FOLDER = ".segpipe-staging"
 
 
@@ -207,18 +207,19 @@ def locked_folder(folder: Path) -> Iterator[Path]:
     require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / _STAGING_FOLDER
-    lock = FileLock(folder / _LOCK_FILE, blocking=False, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(folder / LOCK_FILE, blocking=False, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
         raise SegpipeError(
             f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
         ) from None
-    except (OSError, NotImplementedError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
         raise SegpipeError(
-            f"{folder}: cannot be locked against a second segpipe ({reason}); choose an output folder on a disk that "
-            "has locks"
+            f"{folder}: cannot be locked against a second segpipe ({error.strerror}); choose an output folder on a "
+            "disk that has locks"
         ) from error
     try:
         shutil.rmtree(staging, ignore_errors=True)  # what a killed process left

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from segpipe.errors import SegpipeError
 
 LOCK_FILE = ".segpipe-lock"
-_WITHOUT_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
+WITHOUT_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
 
 
 def lock_run(folder: Path) -> FileLock:
@@ -45,7 +45,7 @@ def lock_run(folder: Path) -> FileLock:
             "--run_name NAME (segpipe train: run_name=NAME)"
         ) from None
     except OSError as error:
-        if error.errno in _WITHOUT_LOCKS:
+        if error.errno in WITHOUT_LOCKS:
             warnings.warn(
                 f"{folder}: its disk has no locks ({error.strerror}), so a second training of this name would not be "
                 "refused; start none",

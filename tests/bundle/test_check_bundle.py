@@ -1,54 +1,12 @@
 """Every kind of mistake, made in a bundle that ships, is one finding at its place, with the nearest right name."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
+from shipped_bundles import BUNDLES, HIPPOCAMPUS, LUNG, line_of
 
-from segpipe.bundle.check_bundle import check_bundle
 from segpipe.configuration.reading import configuration_files
-from segpipe.dataset import load_manifest
 from segpipe.errors import SegpipeError
-
-BUNDLES = Path(__file__).parents[2] / "bundles"
-HIPPOCAMPUS = "mri_hippocampus_unet"
-LUNG = "ct_covid_unet"
-
-
-@pytest.fixture
-def found(empty_datasets, tmp_path):
-    """Return a function that copies a bundle, makes replacements in one of its files, and gives what is found."""
-
-    def check(*replacements, name=HIPPOCAMPUS, configs=("train.yaml",), file="train.yaml", **overrides):
-        root = tmp_path / name
-        if not root.exists():
-            shutil.copytree(BUNDLES / name, root)
-        path = root / "configs" / file
-        text = path.read_text()
-        for old, new in replacements:
-            assert old in text
-            text = text.replace(old, new, 1)
-        path.write_text(text)
-        manifest = "hippocampus" if name == HIPPOCAMPUS else "covid_ct_512"
-        given = {
-            "dataset_dir": str(empty_datasets / manifest),
-            "output_dir": str(tmp_path / "runs"),
-            **{key.replace("__", "#"): value for key, value in overrides.items()},
-        }
-        return [str(finding) for finding in check_bundle(root, configuration_files(root, configs), given)]
-
-    return check
-
-
-def line_of(text, name=HIPPOCAMPUS, file="train.yaml"):
-    """Return the place of the first line of a shipped file that holds a text."""
-    lines = (BUNDLES / name / "configs" / file).read_text().splitlines()
-    return f"configs/{file}:{next(number for number, line in enumerate(lines, 1) if text in line)}"
-
-
-# --- overrides
-
 
 OVERRIDES = {
     "an id": ({"epochz": 9}, "epochz is no id of this configuration; did you mean epochs?"),
@@ -112,9 +70,6 @@ def test_an_override_may_add_an_argument_that_the_component_takes(found):
 
 def test_an_override_may_disable_a_component(found):
     assert found(random_transforms__3___disabled_=True) == []
-
-
-# --- ids and references
 
 
 def test_a_reference_to_nothing_is_one_finding_however_often_it_stands(found):
@@ -229,9 +184,6 @@ def test_a_macro_copies_what_it_names(found):
     assert found(*changes) == []
     (finding,) = found(optimizer_2__foreech=True)
     assert "optimizer_2#foreech" in finding
-
-
-# --- components
 
 
 TARGETS = {
@@ -360,9 +312,6 @@ def test_a_disabled_component_is_not_looked_at(found):
     )
 
 
-# --- expressions
-
-
 EXPRESSIONS = {
     "no Python": (
         "$len(@train#dataloader",
@@ -411,122 +360,6 @@ def test_nothing_is_evaluated(found, tmp_path):
 
     assert found(("seed: 0", f"seed: {json.dumps(trap)}")) == []
     assert not (tmp_path / "trap").exists()
-
-
-# --- files
-
-
-def test_a_dataset_folder_that_is_not_there(found, tmp_path):
-    assert found(dataset_dir=str(tmp_path / "none")) == [
-        f"command line: dataset_dir is {tmp_path / 'none'}: there is no such folder; give dataset_dir=DIR"
-    ]
-
-
-def test_files_of_the_manifest_that_are_not_there(found, empty_datasets, tmp_path):
-    shutil.copytree(empty_datasets / "hippocampus", tmp_path / "lacking")
-    gone = load_manifest("hippocampus").training[0].files[0]
-    (tmp_path / "lacking" / gone).unlink()
-
-    (finding,) = found(dataset_dir=str(tmp_path / "lacking"))
-
-    assert finding.endswith(f"which lacks 1 of the manifest's 400 files: {gone}")
-
-
-def test_a_manifest_that_is_not_there(found):
-    (finding,) = found(("manifest: hippocampus", "manifest: hipocampus"))
-
-    assert finding.startswith(f"{line_of('manifest:')}: manifest cannot be used: manifest 'hipocampus'")
-    assert "did you mean hippocampus?" in finding
-
-
-def test_a_fold_that_the_manifest_has_not(found):
-    (finding,) = found(fold=9)
-
-    assert finding.startswith("command line: fold cannot be used: ")
-
-
-def test_weights_that_are_not_there(found):
-    (finding,) = found(configs=("inference.yaml",), weights=["models/modle.pt"])
-
-    assert finding == "command line: weights is models/modle.pt: there is no such file"
-
-
-def test_a_path_that_would_be_right_in_the_bundle(found):
-    (finding,) = found(
-        ("$@bundle_root + '/models/model.pt'", "models/model.pt"),
-        configs=("inference.yaml",),
-        file="inference.yaml",
-    )
-
-    assert finding.endswith(
-        "weights is models/model.pt: there is no such file; give $@bundle_root + '/...': it lies in the bundle, and "
-        "paths begin at the working directory"
-    )
-
-
-def test_weights_named_by_an_expression(found, tmp_path):
-    (finding,) = found(
-        ("/models/model.pt", "/models/modle.pt"), configs=("inference.yaml",), file="inference.yaml"
-    )
-
-    path = tmp_path / HIPPOCAMPUS / "models" / "modle.pt"
-    assert (
-        finding == f"{line_of('weights:', file='inference.yaml')}: weights is {path}: there is no such file"
-    )
-
-
-def test_nothing_to_score(found, tmp_path):
-    evaluation = {"configs": ("train.yaml", "evaluate.yaml")}
-
-    (without_name,) = found(**evaluation)
-    (without_run,) = found(**evaluation, run_name="first")
-
-    assert without_name.startswith(
-        f"{line_of('run_name:')}: run_name is null, and so is weights: nothing says what to score"
-    )
-    assert f"run_name is first, and there is no {tmp_path / 'runs' / 'first' / 'best.pt'}" in without_run
-
-
-def test_an_output_folder_below_a_file(found, tmp_path):
-    (tmp_path / "file").touch()
-
-    (finding,) = found(output_dir=str(tmp_path / "file" / "runs"))
-
-    assert finding.startswith("command line: output_dir cannot be used")
-
-
-def test_no_logging_conf(found, tmp_path):
-    found()
-    (tmp_path / HIPPOCAMPUS / "configs" / "logging.conf").unlink()
-
-    assert found() == ["configs/logging.conf: no such file: MONAI's run would say nothing of its progress"]
-
-
-def test_no_metadata(found, tmp_path):
-    found()
-    (tmp_path / HIPPOCAMPUS / "configs" / "metadata.json").unlink()
-
-    assert found() == ["configs/metadata.json: no such file: MONAI needs a bundle's metadata"]
-
-
-def test_metadata_that_monais_schema_does_not_allow(found):
-    (finding,) = found(('"num_channels": 1', '"num_channels": "one"'), file="metadata.json")
-
-    assert finding == (
-        f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels is "
-        "not as MONAI's schema has it: 'one' is not of type 'integer'"
-    )
-
-
-def test_a_label_table_that_is_none(found):
-    (finding,) = found(('"index": 1,', '"index": 7,'), file="metadata.json")
-
-    assert finding.startswith(
-        f"{line_of('label_table', file='metadata.json')}: _meta_#label_table cannot be used: "
-    )
-
-
-# --- metrics
 
 
 METRICS = {
@@ -581,9 +414,6 @@ def test_an_engine_that_computes_no_metric_is_one_finding(found):
     what = "validate#evaluator computes no metric, and validate#handlers#0 is to save or log one (and 1 more)"
     assert finding.startswith("configs/train.yaml:")
     assert finding.endswith(f": {what}")
-
-
-# --- the files themselves
 
 
 def test_yaml_that_cannot_be_read_is_the_one_finding(found):

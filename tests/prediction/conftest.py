@@ -1,3 +1,59 @@
-"""The small bundle of the model zoo's layout."""
+"""The small bundle of the model zoo's layout, and a cohort of small scans through a small bundle."""
 
+import pytest
+from tiny_bundle import contents, write_bundle, write_scans, write_weights
 from zoo_fixtures import by_monai, empty_datasets, opened, random_network, write_scan, zoo_bundle  # noqa: F401 - fixtures
+
+import segpipe
+from segpipe import PredictOptions
+from segpipe.bundle.source import BundleSource
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def weights(bundle, tmp_path_factory):
+    """Other weights for the same bundle."""
+    return [write_weights(bundle, tmp_path_factory.mktemp("weights") / "other.pt", seed=1)]
+
+
+@pytest.fixture
+def scans(tmp_path):
+    return write_scans(tmp_path / "scans", 3)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def run(bundle, out):
+    """Return a function that predicts, without pictures unless they are asked for, and gives case -> prediction."""
+
+    def predict(scans, folder=out, *, weights=(), overrides=None, **options):
+        predictions = segpipe.predict(
+            scans,
+            BundleSource(bundle, weights=weights, overrides=overrides or {}),
+            folder,
+            options=PredictOptions(**{"overlays": False, **options}),
+        )
+        return {prediction.case: prediction for prediction in predictions}
+
+    return predict
+
+
+@pytest.fixture
+def clean(run, scans, tmp_path):
+    """Return what a run that nothing happens to gives."""
+    run(scans, tmp_path / "clean")
+    return contents(tmp_path / "clean")
+
+
+@pytest.fixture
+def clean_by_others(run, scans, tmp_path, weights):
+    run(scans, tmp_path / "clean_by_others", weights=weights)
+    return contents(tmp_path / "clean_by_others")

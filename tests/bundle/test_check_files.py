@@ -1,0 +1,117 @@
+"""Files that a run would look for and not find, and metadata that are not what the schema says."""
+
+import shutil
+
+from shipped_bundles import HIPPOCAMPUS, line_of
+
+from segpipe.dataset import load_manifest
+
+
+def test_a_dataset_folder_that_is_not_there(found, tmp_path):
+    assert found(dataset_dir=str(tmp_path / "none")) == [
+        f"command line: dataset_dir is {tmp_path / 'none'}: there is no such folder; give dataset_dir=DIR"
+    ]
+
+
+def test_files_of_the_manifest_that_are_not_there(found, empty_datasets, tmp_path):
+    shutil.copytree(empty_datasets / "hippocampus", tmp_path / "lacking")
+    gone = load_manifest("hippocampus").training[0].files[0]
+    (tmp_path / "lacking" / gone).unlink()
+
+    (finding,) = found(dataset_dir=str(tmp_path / "lacking"))
+
+    assert finding.endswith(f"which lacks 1 of the manifest's 400 files: {gone}")
+
+
+def test_a_manifest_that_is_not_there(found):
+    (finding,) = found(("manifest: hippocampus", "manifest: hipocampus"))
+
+    assert finding.startswith(f"{line_of('manifest:')}: manifest cannot be used: manifest 'hipocampus'")
+    assert "did you mean hippocampus?" in finding
+
+
+def test_a_fold_that_the_manifest_has_not(found):
+    (finding,) = found(fold=9)
+
+    assert finding.startswith("command line: fold cannot be used: ")
+
+
+def test_weights_that_are_not_there(found):
+    (finding,) = found(configs=("inference.yaml",), weights=["models/modle.pt"])
+
+    assert finding == "command line: weights is models/modle.pt: there is no such file"
+
+
+def test_a_path_that_would_be_right_in_the_bundle(found):
+    (finding,) = found(
+        ("$@bundle_root + '/models/model.pt'", "models/model.pt"),
+        configs=("inference.yaml",),
+        file="inference.yaml",
+    )
+
+    assert finding.endswith(
+        "weights is models/model.pt: there is no such file; give $@bundle_root + '/...': it lies in the bundle, and "
+        "paths begin at the working directory"
+    )
+
+
+def test_weights_named_by_an_expression(found, tmp_path):
+    (finding,) = found(
+        ("/models/model.pt", "/models/modle.pt"), configs=("inference.yaml",), file="inference.yaml"
+    )
+
+    path = tmp_path / HIPPOCAMPUS / "models" / "modle.pt"
+    assert (
+        finding == f"{line_of('weights:', file='inference.yaml')}: weights is {path}: there is no such file"
+    )
+
+
+def test_nothing_to_score(found, tmp_path):
+    evaluation = {"configs": ("train.yaml", "evaluate.yaml")}
+
+    (without_name,) = found(**evaluation)
+    (without_run,) = found(**evaluation, run_name="first")
+
+    assert without_name.startswith(
+        f"{line_of('run_name:')}: run_name is null, and so is weights: nothing says what to score"
+    )
+    assert f"run_name is first, and there is no {tmp_path / 'runs' / 'first' / 'best.pt'}" in without_run
+
+
+def test_an_output_folder_below_a_file(found, tmp_path):
+    (tmp_path / "file").touch()
+
+    (finding,) = found(output_dir=str(tmp_path / "file" / "runs"))
+
+    assert finding.startswith("command line: output_dir cannot be used")
+
+
+def test_no_logging_conf(found, tmp_path):
+    found()
+    (tmp_path / HIPPOCAMPUS / "configs" / "logging.conf").unlink()
+
+    assert found() == ["configs/logging.conf: no such file: MONAI's run would say nothing of its progress"]
+
+
+def test_no_metadata(found, tmp_path):
+    found()
+    (tmp_path / HIPPOCAMPUS / "configs" / "metadata.json").unlink()
+
+    assert found() == ["configs/metadata.json: no such file: MONAI needs a bundle's metadata"]
+
+
+def test_metadata_that_monais_schema_does_not_allow(found):
+    (finding,) = found(('"num_channels": 1', '"num_channels": "one"'), file="metadata.json")
+
+    assert finding == (
+        f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels is "
+        "not as MONAI's schema has it: 'one' is not of type 'integer'"
+    )
+
+
+def test_a_label_table_that_is_none(found):
+    (finding,) = found(('"index": 1,', '"index": 7,'), file="metadata.json")
+
+    assert finding.startswith(
+        f"{line_of('label_table', file='metadata.json')}: _meta_#label_table cannot be used: "
+    )

@@ -1,0 +1,72 @@
+"""Transform chains of small bundles, and what a segmentation through them must have."""
+
+from functools import partial
+
+import numpy as np
+
+from segpipe import PredictOptions
+from segpipe import predict as predict_audited
+
+TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
+
+
+OBLIQUE = np.array([[1.2, -0.5, 0, 3], [0.6, 1.0, 0, 1], [0, 0, -2.2, -4], [0, 0, 0, 1]])
+
+
+predict = partial(predict_audited, trust=True)  # the bundle has modules of its own
+
+
+EXACT = PredictOptions(precision="float32", overlays=False)
+
+
+AFFINES = {"straight": np.diag([1.0, 1, 1, 1]), "turned": TURNED, "oblique": OBLIQUE}
+
+
+def geometry(*steps):
+    """Change which steps follow the load: these in place of orientation and spacing."""
+
+    def change(inference, _):
+        inference["preprocessing"]["transforms"][2:4] = steps
+
+    return change
+
+
+def ending(*steps):
+    """Change the steps before the save."""
+
+    def change(inference, _):
+        transforms = inference["postprocessing"]["transforms"]
+        transforms[:-1] = [transforms[:3][step] if isinstance(step, int) else step for step in steps]
+
+    return change
+
+
+SOFTMAX, INVERT, ARG_MAX = 0, 1, 2  # the steps that are there
+
+
+LARGEST = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]}
+
+
+NEAREST = {
+    "_target_": "Invertd",
+    "keys": "pred",
+    "transform": "@preprocessing",
+    "orig_keys": "image",
+    "nearest_interp": True,
+}
+
+
+def agreement(one, other):
+    assert one.shape == other.shape
+    return np.mean(one == other)
+
+
+def require_classes(labels, classes=3):
+    """A map of nothing but background would agree with any other of that kind."""
+    counts = np.bincount(labels.ravel(), minlength=classes)
+    assert counts.min() > 0.02 * counts.sum(), counts
+
+
+def require_streamed(segmentation):
+    assert segmentation.fallback is None
+    assert segmentation.windows > 0
