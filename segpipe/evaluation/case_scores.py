@@ -93,7 +93,7 @@ class CaseScores:
         return means
 
     def as_csv(self) -> str:
-        """Return the table; an empty field is a score that a case does not have, inf a distance to a class that is missing."""
+        """Return the table; an empty field is a missing score, inf a distance to a class that is missing."""
         whose = self.patients or ("",) * len(self.cases)
         rows = (
             [case, patient, name, *of_class]
