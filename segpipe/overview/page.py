@@ -16,13 +16,13 @@ import segpipe
 from segpipe.dataset import Finding, Manifest
 from segpipe.overview.case_figures import CaseFigure
 from segpipe.overview.charts import histogram
-from segpipe.overview.summary import Color, Summary
+from segpipe.overview.summary import Color, DatasetSummary
 from segpipe.printable import printable_output
 
 
 def render_page(
     manifest: Manifest,
-    summary: Summary,
+    summary: DatasetSummary,
     cards: Sequence[CaseFigure],
     left_out: Sequence[str],
     bad: Sequence[Finding],

@@ -16,7 +16,7 @@ from segpipe.overview.case_figures import CaseFigure, make_case_figure
 from segpipe.overview.page import render_page
 from segpipe.overview.selection import spread_choice
 from segpipe.overview.sheet import contact_sheet
-from segpipe.overview.summary import Summary, class_colors, summarize
+from segpipe.overview.summary import DatasetSummary, class_colors, summarize
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
 
@@ -34,7 +34,7 @@ class Overview:
         sheet: the PNG file beside it; None where no case could be drawn.
     """
 
-    summary: Summary
+    summary: DatasetSummary
     cards: Sequence[CaseFigure]
     left_out: Sequence[str]
     bad: Sequence[Finding]

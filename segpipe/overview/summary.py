@@ -63,7 +63,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Summary:
+class DatasetSummary:
     """A data set in tables.
 
     Attributes:
@@ -81,7 +81,7 @@ class Summary:
     notes: Sequence[str]
 
 
-def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTable) -> Summary:
+def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTable) -> DatasetSummary:
     """Sum up what reading a data set told.
 
     Args:
@@ -105,7 +105,7 @@ def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTab
             f"of {unknown} of {len(reports)} cases the patient is unknown: each counts as one of its own",
         ]
     sound = list(facts.values())
-    return Summary(_parts(manifest, facts), rows, _geometry(sound), _intensities(sound), notes)
+    return DatasetSummary(_parts(manifest, facts), rows, _geometry(sound), _intensities(sound), notes)
 
 
 def all_sides(manifest: Manifest) -> list[Side]:
