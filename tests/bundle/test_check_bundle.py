@@ -149,7 +149,7 @@ UNRESOLVED = {
 def test_an_id_in_a_text_that_monai_leaves_as_it_is(kind, found):
     text, expected = UNRESOLVED[kind]
 
-    (finding,) = found(("learning_rate: 3.0e-3", f"learning_rate: {text}"))
+    (finding,) = found(("learning_rate: 0.003", f"learning_rate: {text}"))
 
     assert finding == (
         f"{line_of('learning_rate:')}: learning_rate {expected}: MONAI reads @ in expressions, "
@@ -424,7 +424,7 @@ def test_yaml_that_cannot_be_read_is_the_one_finding(found):
 
 
 def test_a_number_without_a_point(found):
-    (finding,) = found(("learning_rate: 3.0e-3", "learning_rate: 3e-3"))
+    (finding,) = found(("learning_rate: 0.003", "learning_rate: 3e-3"))
 
     assert finding.startswith(
         f"{line_of('learning_rate:')}: learning_rate is the text '3e-3', not a number; "
