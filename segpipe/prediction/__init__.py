@@ -1,1 +1,1 @@
-"""A cohort of scans through a bundle: label maps on the scans' grids, volumes, and what became of each scan."""
+"""Segments a cohort of scans with a bundle: label maps on the scans' grids, volumes, and the outcome of each scan."""

@@ -1,4 +1,4 @@
-"""The scans of a cohort, one after the other: read ahead, segmented, written behind."""
+"""Runs the scans of a cohort through the network, one after the other; reading and writing run beside it."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ _VOLUMES_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A scan that waits for the network."""
+    """A scan that was read and preprocessed, and waits for the network."""
 
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
-    grid: Grid  # as it was read: in a foreign bundle a picture lies as MONAI lays it
-    grey: NDArray[np.uint8] | None  # for the picture
+    grid: Grid  # of the voxels as read: a foreign bundle reads a 2D image file as MONAI does
+    grey: NDArray[np.uint8] | None  # first channel as grey levels, for the overlay
     image: MetaTensor
     measures: Measures | None
     seconds: float
@@ -91,7 +91,7 @@ class _Segmented:
 
 @dataclass
 class CohortRun:
-    """One call of `predict`: what all its scans share."""
+    """One call of `predict`: the objects that all its scans share."""
 
     bundle: OpenBundle
     options: PredictOptions
@@ -100,7 +100,7 @@ class CohortRun:
     ledger: Ledger
     log: logging.Logger
     tell: Callable[[str], None]
-    left_out: list[str] = field(default_factory=list)  # DICOM files beside slices
+    left_out: list[str] = field(default_factory=list)  # DICOM files that are not slices of the series
     segmenter: Segmenter = field(init=False)
     recipe: str = field(init=False)
 
@@ -124,7 +124,7 @@ class CohortRun:
         make_side_folders(self.folder, self.options)
 
     def go(self, scans: Sequence[Scan]) -> Generator[Prediction]:
-        """Read ahead, segment, write behind; yield each scan's outcome once it is on disk."""
+        """Read ahead, segment and write at the same time; yield each scan's outcome once it is on disk."""
         name_labels(self.folder, self.bundle.labels, self.ledger, scans, self.options)
         self.ledger.write_volumes()
         reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
@@ -146,7 +146,7 @@ class CohortRun:
                 while writing:  # one label map waits at most
                     yield self._attempt(*writing.popleft())
                 writing.append((scan, writer.submit(self._write, outcome).result))
-                del future, outcome  # with the image, and all that is written
+                del future, outcome  # frees the image and the segmentation
             while writing:
                 yield self._attempt(*writing.popleft())
         finally:
@@ -155,10 +155,10 @@ class CohortRun:
             self.ledger.write_volumes()
 
     def _attempt(self, scan: Scan, step: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what a step gives; where it fails, the failure as the scan's outcome."""
+        """Return the result of a step; if the step raises, return the failed outcome of the scan."""
         try:
             return step(*arguments)
-        except Exception as error:  # one scan stops nothing, whatever it is
+        except Exception as error:  # an error in one scan never stops the others
             if disk_error(error) is not None:
                 raise
             return self._failed(scan, error)
@@ -171,7 +171,7 @@ class CohortRun:
             before = Entry(scan.name, State.FAILED, scan_place(scan))
         elif (self.folder / label_map_name(scan, self.options)).exists():
             reason += " (the label map that lies there is not of this run)"
-        if not isinstance(known, OtherScanError):  # all else stays as it was: it says what lies there
+        if not isinstance(known, OtherScanError):  # else the ledger's entry is of another scan, and stays
             self.ledger.append(
                 replace(before, state=State.FAILED, reason=reason, volumes=(), finished=_now())
             )
@@ -182,12 +182,12 @@ class CohortRun:
         return Prediction(scan.name, Outcome.FAILED, scan.path, None, reason=reason)
 
     def _read(self, scan: Scan) -> _Prepared | Prediction:
-        """Read and prepare a scan, unless nothing is to be done with it."""
+        """Read and preprocess a scan; return its outcome if it needs no segmentation."""
         since = time.perf_counter()
         require_text(scan)
-        found = stamps(scan)
+        stamps_before = stamps(scan)
         before = self.ledger.entries.get(scan.name)
-        # a header that states terabytes is refused before they are hashed
+        # refuse a header that claims terabytes before hashing that many bytes
         header = scan_header(scan, self.bundle.takes, self.options) if before is None else None
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
@@ -205,9 +205,9 @@ class CohortRun:
             self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
             self.left_out.append(f"{scan.name}/{file.path.name}")
         loaded = self.bundle.read(scan.path)
-        if stamps(scan) != found:
+        if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
-        # some of MONAI's transforms change what they are given
+        # some MONAI transforms change their input in place
         grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
         grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
         measures = None
@@ -218,7 +218,7 @@ class CohortRun:
         return _Prepared(scan, sha256, header, grid, grey, image, measures, time.perf_counter() - since)
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
-        """Leave a label map that was corrected by hand, and measure it anew."""
+        """Keep a label map that was corrected by hand, and measure its volumes again."""
         name = label_map_name(scan, self.options)
         path = self.folder / name
         changed = read_volume(path)
@@ -253,7 +253,7 @@ class CohortRun:
     def _redraw(
         self, kept: Entry, scan: Scan, grid: Grid, labels: NDArray[np.integer[Any]], picture: str
     ) -> None:
-        """Show a correction in place of what the network had said; a crash leaves no picture rather than that one."""
+        """Draw the overlay again from the corrected label map; a crash leaves no overlay rather than the old one."""
         staged = Path(tempfile.mkdtemp(dir=self.staging))
         with _removed_on_failure(staged):
             grey = grey_levels(self.bundle.read(scan.path).as_tensor()[0].numpy())
@@ -265,7 +265,7 @@ class CohortRun:
         shutil.rmtree(staged, ignore_errors=True)
 
     def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | _Segmented:
-        """Segment a scan that was read."""
+        """Segment a scan that `_read` prepared."""
         prepared = future.result()
         if isinstance(prepared, Prediction):
             return prepared
@@ -285,12 +285,8 @@ class CohortRun:
                 uncertainty=prepared.measures is not None,
             )
         if segmentation.skipped:
-            self.log.info(
-                "%s: %d of %d windows without tissue left out",
-                scan.name,
-                segmentation.skipped,
-                segmentation.windows,
-            )
+            skipped, windows = segmentation.skipped, segmentation.windows
+            self.log.info("%s: %d of %d windows without tissue left out", scan.name, skipped, windows)
         seconds = prepared.seconds + time.perf_counter() - since
         return _Segmented(
             scan,
@@ -304,7 +300,7 @@ class CohortRun:
         )
 
     def _write(self, segmented: _Segmented) -> Prediction:
-        """Write all files of a scan aside, say in the ledger what they are, and give them their names."""
+        """Write all files of a scan to the staging folder, record them in the ledger, then rename them into place."""
         with _removed_on_failure(segmented.staged):
             return self._written(segmented)
 
@@ -324,7 +320,7 @@ class CohortRun:
         files = staged_files(staged)
         before = self.ledger.entries.get(scan.name)
         todo = to_do(scan, segmented.scan_sha256, self.folder, self.ledger, self.options, self.recipe)
-        if before is not None and todo is ToDo.KEEP:  # somebody corrected it while the network ran
+        if before is not None and todo is ToDo.KEEP:  # the user corrected it while the network ran
             shutil.rmtree(staged, ignore_errors=True)
             return self._keep(scan, before)
         seconds = segmented.seconds + time.perf_counter() - since
@@ -369,13 +365,13 @@ class CohortRun:
         ranges, measures = self.bundle.reference_ranges, segmented.measures
         if ranges is None or measures is None:
             return None
-        grid, found = segmented.header.grid, segmented.segmentation
+        grid, result = segmented.header.grid, segmented.segmentation
         by_slices = self.segmenter.by_slices(grid)
-        measures = measures.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
+        measures = measures.with_result(result.labels, grid, volumes, result.uncertainty, by_slices=by_slices)
         return tuple(ranges.warnings(measures))
 
     def _remove_replaced(self, entry: Entry) -> None:
-        """Remove what an earlier run wrote under other names, such as a label map in another format."""
+        """Remove files of an earlier run under other names, such as a label map in another format."""
         for name, sha256 in entry.replaced.items():
             path = self.folder / name
             if name not in entry.files and path.is_file() and file_sha256(path) == sha256:

@@ -1,4 +1,4 @@
-"""What segmenting a cohort would do, and what it would take, without doing it."""
+"""Estimates what segmenting a cohort would do, and the time and memory it needs, without segmenting."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from segpipe.prediction.ownership import ToDo, to_do
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Scan, VolumeHeader
 
-_MOST_READ = 5  # scans that are read to know what others take
+_MOST_READ = 5  # scans that are read; the cost of the others is estimated from them
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What would be done with one scan.
+    """The planned action for one scan, and its cost.
 
     Attributes:
         case: its name.
         scan: its path.
         action: "segment", "skip" or "refuse".
-        reason: of skipping or refusing; empty for the others.
-        size: voxels along each axis; empty where it was not looked at.
-        seconds: that reading it and the network take; NaN where not known, as of MONAI's own chain, which is not timed.
-        peak_bytes: of the process while it is segmented.
+        reason: why the scan is skipped or refused; empty if it is segmented.
+        size: voxels along each axis; empty if the header was not read.
+        seconds: time to read the scan and run the network; NaN if not known. MONAI's own chain is not timed.
+        peak_bytes: largest memory of the process while it segments the scan.
     """
 
     case: str
@@ -55,13 +55,13 @@ def estimate(
     options: PredictOptions | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Estimate]:
-    """Say what `predict` would do with these arguments, writing nothing.
+    """Return what `predict` would do with these arguments; nothing is written.
 
-    Headers are looked at. Of the volumes, and of the slices, up to five, the largest among them, are read and a window
-    of each timed; what others take is in proportion to the space that they fill. What only reading a scan shows is thus
-    known of these alone.
+    Every header is read. Of the volumes, and of the slices, up to five are read whole, the largest among them, and one
+    window of each is timed. The cost of the others is proportional to the space that they fill. An error that only
+    reading a whole scan reveals is therefore known for these few scans alone.
 
-    Args: as `predict`; `report` is called with which files are passed over.
+    Args: as `predict`; `report` receives a message with the names of the files that are passed over.
 
     Raises:
         SegpipeError: as `predict`, before it begins.
@@ -75,11 +75,11 @@ def estimate(
     opened = open_bundle(bundle, series_uid=options.series_uid)
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
-    settled = [Estimate(own.name, own.path, "refuse", own.reason) for own in cohort.refused]
+    settled = [Estimate(refused.name, refused.path, "refuse", refused.reason) for refused in cohort.refused]
     waiting: list[tuple[Scan, VolumeHeader]] = []
     for scan in cohort.scans:
         try:
-            # a header that states terabytes is refused before they are hashed
+            # refuse a header that claims terabytes before hashing that many bytes
             header = scan_header(scan, opened.takes, options) if scan.name not in ledger.entries else None
             if (
                 to_do(scan, scan_sha256(scan), folder, ledger, options, options.recipe(opened))
@@ -99,13 +99,13 @@ def estimate(
 @dataclass(frozen=True)
 class _Cost:
     seconds: float
-    scan_bytes: int  # of the scan and of what is made of it
+    scan_bytes: int  # of the scan as read and of its preprocessed image
 
 
 def _estimated(
     pairs: Sequence[tuple[Scan, VolumeHeader]], segmenter: Segmenter, spatial_dims: int
 ) -> list[Estimate]:
-    """Estimate the slices, or the volumes, from some that are read, in proportion to the space that each fills."""
+    """Estimate the slices, or the volumes: read a few, and scale their cost by the space that each scan fills."""
     waiting = sorted(
         (pair for pair in pairs if pair[1].grid.spatial_dims == spatial_dims),
         key=lambda pair: _space(pair[1]),
@@ -116,7 +116,7 @@ def _estimated(
     for scan, header in waiting[:: max(-(-len(waiting) // _MOST_READ), 1)]:
         try:
             known.append((_space(header), _cost(scan, segmenter)))
-        except Exception as error:  # whatever it is, as in predict
+        except Exception as error:  # any error refuses the scan, as in predict
             refused[scan.name] = failure_reason(scan, error)
     total = sum(space for space, _ in known)
     seconds = sum(cost.seconds for _, cost in known) / total if known else math.nan
@@ -148,7 +148,9 @@ def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
     reading = time.perf_counter() - since
     try:
         _, network, held = segmenter.cost(image)
-    except CannotStreamError:  # MONAI's chain holds scores of all classes twice, before and after inversion
+    except (
+        CannotStreamError
+    ):  # MONAI's chain holds the scores of all classes twice, before and after inversion
         scores = 4 * len(bundle.labels.names) * (image[0].numel() + voxels)
         return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
     return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead

@@ -1,4 +1,4 @@
-"""What became of each scan of a cohort, on disk, so that a run that was broken off goes on where it was."""
+"""The ledger of a cohort: the outcome of each scan, on disk, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -28,41 +28,40 @@ VOLUMES_FILE = "volumes.csv"
 VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components", "warnings")
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished")
-_SHOWN = 200  # characters of a reason, which may quote a line
+_SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
 
 class State(StrEnum):
-    """What became of a scan."""
+    """The state of a scan in the output folder."""
 
     WRITING = "writing"
-    """Its files are about to come into place; what the entry names is ours even if nothing more was written."""
+    """The files are about to be renamed into place; segpipe wrote every file that the entry names."""
     DONE = "done"
     KEPT = "kept"
-    """Its label map was corrected by hand since; it stays, and its volumes are of the correction."""
+    """The user corrected the label map by hand; it stays, and the volumes are those of the correction."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger; the last of a case counts.
+    """One line of the ledger; the last line of a case counts.
 
     Attributes:
-        case: name of the scan below the folder that was searched.
-        state: what became of it.
-        scan: its path.
-        scan_sha256: of its file or files; empty where they could not be read.
-        recipe: hash of all else that the files depend on: weights, configuration, options.
-        precision: that the network computed in.
-        seconds: from reading to the last file.
-        reason: why it failed, or what is to be known of it.
-        files: path below the output folder -> SHA-256.
-        replaced: the same of what lay there before, while the state is writing.
-        corrected: the same of a label map that was corrected by hand.
-        volumes: of its classes.
-        warnings: what of the scan or of its label map lies outside what the training cases were; None where it was not
-            compared with them.
-        finished: when, in UTC, ISO 8601.
+        case: name of the scan, with its path below the input folder.
+        state: state of the scan.
+        scan: path of the scan.
+        scan_sha256: hash of its file or files; empty if they could not be read.
+        recipe: hash of everything else that the outputs depend on: weights, configuration, options.
+        precision: number format that the network computed in.
+        seconds: wall time from reading to the last file.
+        reason: why the scan failed, or a note for the user.
+        files: path below the output folder -> SHA-256 of each file of this run.
+        replaced: path -> SHA-256 of the files of an earlier run, while the state is writing.
+        corrected: path -> SHA-256 of a label map that the user corrected by hand.
+        volumes: one per foreground class.
+        warnings: measures of the scan or its label map outside the reference ranges; None if they were not compared.
+        finished: time of the entry, in UTC, ISO 8601.
     """
 
     case: str
@@ -82,10 +81,10 @@ class Entry:
 
 
 class Ledger:
-    """`predictions.jsonl` in a cohort's output folder: a line whenever something became of a scan.
+    """The file `predictions.jsonl` in an output folder: one line for each change of a scan's state.
 
     Args:
-        folder: of the outputs; locked by `locked_folder` while this is written to.
+        folder: of the outputs; `locked_folder` holds it while the ledger is written.
 
     Raises:
         SegpipeError: a line was not written by segpipe.
@@ -103,7 +102,7 @@ class Ledger:
             return
         with open_regular(self.path) as file:
             content = file.read()
-        whole = content.rpartition(b"\n")[0]  # a process may have been killed in the middle of a line
+        whole = content.rpartition(b"\n")[0]  # a killed process may have left half a line at the end
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
                 entry = _entry(parse_json(line.decode(), finite=True))
@@ -115,12 +114,12 @@ class Ledger:
             self.entries[entry.case] = entry
 
     def append(self, entry: Entry) -> None:
-        """Write an entry, and have it on disk before going on."""
+        """Append an entry, and return once it is on disk."""
         line = json.dumps(asdict(entry), sort_keys=True) + "\n"
         with self._lock, self.path.open("ab") as file:
             if not self._ends_whole:
                 _cut_broken_line(file.fileno(), self.path)
-            self._ends_whole = False  # a full disk may take half of it
+            self._ends_whole = False  # a full disk may keep half of the line
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -128,7 +127,7 @@ class Ledger:
             self.entries[entry.case] = entry
 
     def write_volumes(self) -> None:
-        """Write `volumes.csv`: what is known of each class of every scan that has a label map."""
+        """Write `volumes.csv`: one row for each class of every scan that has a label map."""
         known = [
             (case, entry)
             for case, entry in sorted(dict(self.entries).items())
@@ -150,25 +149,25 @@ class Ledger:
 
 
 def _cut_broken_line(descriptor: int, path: Path) -> None:
-    """Remove the half of a line at the end that a killed process left."""
+    """Remove the half line at the end that a killed process left."""
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         os.ftruncate(descriptor, content.rfind(b"\n") + 1)
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
-    """Return an entry of what a line holds.
+    """Return the entry that a line of the ledger holds.
 
     Raises:
-        TypeError, ValueError, KeyError: it is no entry. A file that it names lies elsewhere than below the folder.
+        TypeError, ValueError, KeyError: the line is no entry, or names a file outside the output folder.
     """
     volumes = tuple(ClassVolume(**volume) for volume in row["volumes"])
-    own = {
+    typed = {
         "state": State(row["state"]),
         "volumes": volumes,
         "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
     }
-    entry = Entry(**{**row, **own})
+    entry = Entry(**{**row, **typed})
     for name in _TEXTS:
         _require(name, getattr(entry, name), str)
     _require("seconds", entry.seconds, int, float)
@@ -184,7 +183,9 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         _require(name, getattr(entry, name), dict)
         for path, sha256 in getattr(entry, name).items():
             _require(name, sha256, str)
-            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe removes what it wrote
+            if (
+                PurePath(path).is_absolute() or ".." in PurePath(path).parts
+            ):  # segpipe may remove these files later
                 raise ValueError(f"{name} has {path}, which is not below the folder")
     return entry
 
@@ -196,13 +197,13 @@ def _require(name: str, value: Any, *types: type) -> None:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[Path]:
-    """Hold the output folder of a cohort; the lock goes with the process, however it ends.
+    """Lock the output folder of a cohort; the lock ends with the process in any case.
 
     Yields:
-        an empty folder in it to write into.
+        an empty staging folder inside the output folder.
 
     Raises:
-        SegpipeError: nothing can be written there, or another process holds it.
+        SegpipeError: the folder is not writable, or another process holds the lock.
     """
     require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -222,7 +223,7 @@ def locked_folder(folder: Path) -> Iterator[Path]:
             "disk that has locks"
         ) from error
     try:
-        shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
+        shutil.rmtree(staging, ignore_errors=True)  # files of a killed process
         discard_remains(folder)
         staging.mkdir()
         yield staging
@@ -232,7 +233,7 @@ def locked_folder(folder: Path) -> Iterator[Path]:
 
 
 def staged_files(staged: Path) -> dict[str, str]:
-    """Return path below a folder -> SHA-256 of every file in it, having made sure that each is on disk."""
+    """Sync every file below a folder to disk; return its path below the folder -> SHA-256."""
     files = sorted(path for path in staged.rglob("*") if path.is_file())
     for path in files:
         sync(path)
@@ -240,9 +241,10 @@ def staged_files(staged: Path) -> dict[str, str]:
 
 
 def publish(staged: Path, folder: Path, files: Sequence[str], last: str) -> None:
-    """Give staged files their names below the output folder, each whole, and the one that counts last.
+    """Move staged files to their names below the output folder; the label map comes last.
 
-    An earlier .mhd goes before its voxel file is replaced: the two of different runs would be one damaged label map.
+    An earlier .mhd file is removed before its voxel file is replaced: a header and a voxel file of two runs would be
+    a damaged label map.
     """
     if any(
         PurePath(name).with_suffix("") == PurePath(last).with_suffix("") for name in files if name != last

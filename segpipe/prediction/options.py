@@ -1,4 +1,4 @@
-"""Which scans a cohort has, how they are segmented, and what becomes of each."""
+"""The options of `predict`, the scans of a cohort, and the outcome of each scan."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _SIDE_SUFFIXES = {OVERLAYS: ".png", ENTROPY: ".nii.gz", PROBABILITIES: ".npy"}
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """How a cohort is segmented.
+    """Options of `predict`: how a cohort is segmented.
 
     Attributes:
-        precision: auto, float32, bfloat16 or float16; auto times the network at the start.
-        batch_size: windows at a time; None is the bundle's.
-        flips: axes of mirror images whose scores are averaged too; None is the bundle's.
-        skip_empty: share of the intensities below which a window counts as empty and is left out; None: none is.
-        format: of label maps; None is each scan's own.
-        series_uid: which DICOM series of folders that hold several.
-        overlays: draw a picture of each scan with its label map.
-        entropy: write how unsure the network is, voxel by voxel.
+        precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
+        batch_size: windows per batch; None: the bundle's number.
+        flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
+        skip_empty: share of the intensity range; windows with no voxel above it are skipped. None: none is.
+        format: file format of the label maps; None: the format of each scan.
+        series_uid: DICOM series to read from folders that hold several.
+        overlays: write a picture of each scan with its label map.
+        entropy: write the entropy of the class probabilities, voxel by voxel.
         probabilities: write the probabilities of all classes.
-        overwrite: replace files that are not segpipe's, or were changed since.
-        jobs: scans that are read and prepared ahead.
-        strict: refuse files that are neither scans nor companions, before anything is done.
+        overwrite: replace files that segpipe did not write, or that were changed since.
+        jobs: number of scans that are read and preprocessed ahead.
+        strict: refuse files that are neither scans nor companions of scans, before any scan is segmented.
     """
 
     precision: str = "auto"
@@ -73,10 +73,10 @@ class PredictOptions:
     strict: bool = False
 
     def check(self) -> None:
-        """Refuse values that mean nothing.
+        """Refuse values out of range.
 
         Raises:
-            SegpipeError: naming the option, its value and what it may be.
+            SegpipeError: with the option, its value and the allowed values.
         """
         choose_precision(self.precision, torch.device("cpu"))
         FlipInferer(None, self.flips or ())
@@ -91,7 +91,7 @@ class PredictOptions:
             raise SegpipeError(f"--format is {self.format.name}: label maps are not written in it")
 
     def recipe(self, bundle: OpenBundle) -> str:
-        """Hash all that outputs depend on but the scan."""
+        """Return a hash of everything but the scan that the outputs depend on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
         del how["strict"]
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
@@ -110,26 +110,25 @@ class Outcome(StrEnum):
 
     DONE = "done"
     SKIPPED = "skipped"
-    """It was done before, with the same scan, weights and options."""
+    """An earlier run segmented it with the same scan, weights and options."""
     KEPT = "kept"
-    """So it was, and its label map was corrected by hand since; that stays."""
+    """An earlier run segmented it, and its label map was corrected by hand since; the correction stays."""
     FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one scan.
+    """The outcome of one scan.
 
     Attributes:
-        case: its name; with the suffix where the scan was refused before it was read.
-        outcome: what this run did.
-        scan: its path.
-        label_map: where its label map lies; None where there is none.
-        seconds: that it took.
-        reason: why it failed, or what is to be known of it.
-        volumes: of its classes.
-        warnings: what of the scan or of its label map lies outside what the training cases were; None where it was not
-            compared with them.
+        case: name of the scan; with its suffix if the scan was refused before it was read.
+        outcome: what this run did with the scan.
+        scan: path of the scan.
+        label_map: path of its label map; None if there is none.
+        seconds: wall time from reading to the last file.
+        reason: why the scan failed, or a note for the user.
+        volumes: one per foreground class.
+        warnings: measures of the scan or its label map outside the reference ranges; None if they were not compared.
     """
 
     case: str
@@ -143,23 +142,23 @@ class Prediction:
 
 
 def failure_reason(scan: Scan, error: Exception) -> str:
-    """Return what a user reads of an exception: segpipe's own message, or what else it was and of which scan."""
+    """Return the message for a user: that of a SegpipeError; of any other error path, type and text."""
     known = segpipe_cause(error)
     return str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
 
 
 def label_map_name(scan: Scan, options: PredictOptions) -> str:
-    """Return where the label map of a scan goes, below the output folder."""
+    """Return the path of a scan's label map below the output folder."""
     return output_path(scan, "", options.format).as_posix()
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The scans of some paths.
+    """The scans below some paths.
 
     Attributes:
-        scans: sorted by name; all their outputs can be written.
-        refused: scans that fail alone, with their reasons.
+        scans: sorted by name; the outputs of all can be written.
+        refused: scans that are refused one by one, with their reasons.
         passed_over: names of the files that are neither scans nor companions.
     """
 
@@ -169,23 +168,23 @@ class Cohort:
 
     @property
     def passed_over_note(self) -> str:
-        """What to tell of the files passed over; empty where there is none."""
+        """A sentence about the files that are passed over; empty if there is none."""
         if not self.passed_over:
             return ""
         return f"{passed_over_note(self.passed_over)}; give --strict to refuse them"
 
 
 def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> Cohort:
-    """Find all scans, and tell those that can be segmented from those that are refused alone.
+    """Find all scans, and separate those that can be segmented from those that are refused.
 
     Args:
         paths: as `predict` takes them.
-        folder: of the outputs.
-        options: whose format and strictness count.
+        folder: output folder.
+        options: `format` and `strict` are used.
 
     Raises:
-        SegpipeError: there is no such path, or no scan at all; a label map would replace a scan; the output folder lies
-            among the scans. Where `options.strict`, also: files that are neither scans nor companions.
+        SegpipeError: a path does not exist, or there is no scan at all; a label map would replace a scan; the output
+            folder lies among the scans; with `options.strict`, a file is neither a scan nor a companion of one.
     """
     if not paths:
         raise SegpipeError("no scans were named")
@@ -200,28 +199,28 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
                 f"{folder}: lies inside the folder of scans {path}, whose next run would take the label maps for "
                 "scans; choose another --output"
             )
-        found = look_for_scans(path, strict=options.strict).without_segmentations()
-        for scan in found.scans:
+        matches = look_for_scans(path, strict=options.strict).without_segmentations()
+        for scan in matches.scans:
             scans.setdefault(scan_place(scan), scan)
-        refused |= {own.path: own for own in found.refused}
-        passed_over += found.passed_over
-        if not found.scans and not found.refused:
-            empty[path] = f"{path}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}"
+        refused |= {scan.path: scan for scan in matches.refused}
+        passed_over += matches.passed_over
+        if not matches.scans and not matches.refused:
+            empty[path] = f"{path}: no scan there{matches.why_none}; segpipe reads {KNOWN_FORMATS}"
     if not scans and not refused:
         raise SegpipeError(next(iter(empty.values())))
     folders = {path: reason for path, reason in empty.items() if path.is_dir()}
     refused |= {path: RefusedScan(path, f"{path.name}/", reason) for path, reason in folders.items()}
     cohort = _with_places(list(scans.values()))
     others = (*cohort.refused, *refused.values())
-    check_collisions(cohort.scans, folder, options.format, kept=[own.path for own in others])
+    check_collisions(cohort.scans, folder, options.format, kept=[scan.path for scan in others])
     return replace(cohort, refused=others, passed_over=tuple(passed_over))
 
 
 def require_places(scans: Sequence[Scan], folder: Path, options: PredictOptions) -> None:
-    """Refuse scans whose outputs could not all be written.
+    """Refuse scans if some output could not be written.
 
     Raises:
-        SegpipeError: two scans have one name, an output would replace a scan, or would lie where segpipe puts pictures.
+        SegpipeError: two scans have one name; or an output would replace a scan, or lie where segpipe puts overlays.
     """
     refused = _with_places(scans).refused
     if refused:
@@ -230,8 +229,8 @@ def require_places(scans: Sequence[Scan], folder: Path, options: PredictOptions)
 
 
 def _with_places(scans: Sequence[Scan]) -> Cohort:
-    """Tell the scans whose outputs have places of their own from the others."""
-    refused = {own.path: own for own in clashing_scans(scans)}
+    """Separate the scans whose outputs have distinct places from the scans whose outputs collide."""
+    refused = {scan.path: scan for scan in clashing_scans(scans)}
     for scan in scans:
         side = scan.name.split("/")[0]
         if side.casefold() in SIDE_FOLDERS:
@@ -242,12 +241,12 @@ def _with_places(scans: Sequence[Scan]) -> Cohort:
 
 
 def side_file(folder: str, scan: Scan) -> str:
-    """Return where one of `SIDE_FOLDERS` has a scan's file, below the output folder."""
+    """Return the path of a scan's file in one of `SIDE_FOLDERS`, below the output folder."""
     return f"{folder}/{scan.name}{_SIDE_SUFFIXES[folder]}"
 
 
 def scan_place(scan: Scan) -> str:
-    """Return where a scan lies from the root on, by which to know it again; two links to one file are two scans."""
+    """Return the absolute path that identifies a scan; a link is not followed, so that two links are two scans."""
     return str(scan.path.parent.resolve() / scan.path.name)
 
 
@@ -255,7 +254,7 @@ def require_text(scan: Scan) -> None:
     """Refuse a scan whose name cannot be written to volumes.csv.
 
     Raises:
-        SegpipeError: a name that is not UTF-8.
+        SegpipeError: the name is not UTF-8.
     """
     try:
         scan.name.encode()
@@ -265,10 +264,10 @@ def require_text(scan: Scan) -> None:
 
 
 def scan_header(scan: Scan, takes: ScanRule, options: PredictOptions) -> VolumeHeader:
-    """Read the header of a scan.
+    """Read the header of a scan, and check that the bundle takes such a scan.
 
     Raises:
-        SegpipeError: it cannot be read, or the bundle does not take such a scan.
+        SegpipeError: the header cannot be read, or the bundle takes scans of another kind.
     """
     header = read_header(scan.path, options.series_uid if scan.path.is_dir() else None)
     takes.check(header)
@@ -276,29 +275,29 @@ def scan_header(scan: Scan, takes: ScanRule, options: PredictOptions) -> VolumeH
 
 
 def scan_sha256(scan: Scan) -> str:
-    """Hash what a scan is read from: its file, header and voxel file, or the DICOM files of its folder.
+    """Return a hash of a scan's files: the file itself, header and voxel file, or the DICOM files of its folder.
 
     Raises:
-        SegpipeError: it cannot be read.
+        SegpipeError: a file cannot be read.
     """
     with _reading(scan):
         return json_sha256([[path.name, file_sha256(path)] for path in _files(scan)])
 
 
 def stamps(scan: Scan) -> list[tuple[str, int, int]]:
-    """Return name, size and time of change of each file of a scan: what differs once somebody writes to it.
+    """Return name, size and modification time of each file of a scan; they change when a program writes to it.
 
     Raises:
-        SegpipeError: it cannot be read, or is a pipe or device, whose reading would never end.
+        SegpipeError: a file cannot be read, or is a pipe or device, whose reading would never end.
     """
     with _reading(scan):
-        found = [(path, path.stat()) for path in _files(scan)]
-    for path, status in found:
+        statuses = [(path, path.stat()) for path in _files(scan)]
+    for path, status in statuses:
         if not stat.S_ISREG(status.st_mode):
             raise SegpipeError(
                 f"{scan.path}: {path.name} is no regular file but a pipe or a device; give a regular file"
             )
-    return [(path.name, status.st_size, status.st_mtime_ns) for path, status in found]
+    return [(path.name, status.st_size, status.st_mtime_ns) for path, status in statuses]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Which files in an output folder are segpipe's own, and what a scan therefore needs."""
+"""Which files in an output folder segpipe wrote, and whether a scan still needs segmenting."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from segpipe.volumes import Scan, existing_outputs, voxel_file
 
 
 class ToDo(StrEnum):
-    """What a scan needs."""
+    """What to do with a scan."""
 
     SEGMENT = "segment"
     NOTHING = "nothing"
-    """It was done before, with the same scan, weights and options."""
+    """An earlier run segmented it with the same scan, weights and options."""
     KEEP = "keep"
-    """Its label map was corrected by hand since; that is newer than any weights."""
+    """Its label map was corrected by hand since; the correction is kept whatever the weights are."""
 
 
 def to_do(
     scan: Scan, sha256: str, folder: Path, ledger: Ledger, options: PredictOptions, recipe: str
 ) -> ToDo:
-    """Say what a scan needs, by the ledger and by what lies where its label map goes.
+    """Decide what to do with a scan, from the ledger and from the files at the place of its label map.
 
     Args:
         scan: of the cohort.
-        sha256: of the scan, see `scan_sha256`.
-        folder: of the outputs.
-        ledger: of the folder.
+        sha256: hash of the scan, see `scan_sha256`.
+        folder: output folder.
+        ledger: of the output folder.
         options: of the run.
         recipe: of the run, see `PredictOptions.recipe`.
 
     Raises:
-        OtherScanError: what lies there under its name was made of another scan.
-        SegpipeError: its files would replace some that are not segpipe's, or a label map that was changed since.
+        OtherScanError: the output folder has a case of this name, made from another scan.
+        SegpipeError: an output would replace a file that segpipe did not write, or a label map changed since.
     """
     name = label_map_name(scan, options)
     path = folder / name
@@ -74,11 +74,11 @@ def to_do(
 
 
 class OtherScanError(SegpipeError):
-    """A scan's name is taken in the output folder; what the ledger says of that case stays true."""
+    """The output folder has a case of the scan's name already; the ledger's entry of that case must stay."""
 
 
 def _refuse_another_scan(scan: Scan, sha256: str, folder: Path, before: Entry) -> None:
-    """Refuse a scan that is neither the one that was segmented, moved perhaps, nor a new one in its place."""
+    """Refuse a scan whose name belongs to another scan that still has outputs; a moved scan is the same by its hash."""
     moved = before.scan != scan_place(scan)
     if (
         moved
@@ -94,7 +94,7 @@ def _refuse_another_scan(scan: Scan, sha256: str, folder: Path, before: Entry) -
 def _refuse_other_files(
     scan: Scan, folder: Path, before: Entry, options: PredictOptions, name: str, there: Mapping[str, str]
 ) -> None:
-    """Refuse to replace files that go with a label map, and to lay one beside a correction in another format."""
+    """Refuse to replace companions of a label map, or to write beside a corrected label map in another format."""
     ours = {**before.replaced, **before.files}
     outputs = [
         path.relative_to(folder).as_posix() for path in existing_outputs([scan], folder, options.format)
@@ -118,40 +118,40 @@ def _refuse_other_files(
 
 
 def _is_ours(file: str, sha256: str, before: Entry) -> bool:
-    """Return whether a file has the bytes that segpipe gave it."""
+    """Return whether a file still has the bytes that segpipe wrote."""
     return sha256 in (before.files.get(file), before.replaced.get(file))
 
 
 def written_files(folder: Path, before: Entry) -> dict[str, str]:
-    """Return path below a folder -> SHA-256 of a scan's files that are there as segpipe wrote them.
+    """Return path below a folder -> SHA-256 of a scan's files that still have the bytes segpipe wrote.
 
-    Which of two runs wrote them the ledger alone does not know, where the second was killed.
+    If the second of two runs was killed, the ledger alone cannot tell which run wrote the present files.
     """
     names = [name for name in {**before.replaced, **before.files} if (folder / name).is_file()]
-    found = {name: file_sha256(folder / name) for name in names}
-    return {name: sha256 for name, sha256 in found.items() if _is_ours(name, sha256, before)}
+    hashes = {name: file_sha256(folder / name) for name in names}
+    return {name: sha256 for name, sha256 in hashes.items() if _is_ours(name, sha256, before)}
 
 
 def label_map_hashes(folder: Path, name: str) -> dict[str, str]:
     """Return path below a folder -> SHA-256 of a label map's file, and of the voxel file beside a .mhd.
 
     Args:
-        folder: of the outputs.
-        name: of the label map below it, which exists.
+        folder: output folder.
+        name: path of the label map below it; the file exists.
     """
     path = folder / name
     if not path.is_file():
         return {name: "no file"}
     try:
         beside = voxel_file(path)
-    except SegpipeError:  # a header that somebody broke has other bytes, too
+    except SegpipeError:  # a broken header: its bytes differ in any case
         beside = None
     files = [path] if beside is None or not beside.is_file() else [path, beside]
     return {os.path.relpath(file, folder).replace(os.sep, "/"): file_sha256(file) for file in files}
 
 
 def _side_files(scan: Scan, options: PredictOptions) -> list[str]:
-    """Return where the pictures and the like of a scan go, below the output folder."""
+    """Return the paths of a scan's overlay, entropy and probabilities below the output folder, as far as asked for."""
     wanted = (
         (OVERLAYS, options.overlays),
         (ENTROPY, options.entropy),
@@ -160,15 +160,15 @@ def _side_files(scan: Scan, options: PredictOptions) -> list[str]:
     return [side_file(folder, scan) for folder, write in wanted if write]
 
 
-def require_own_volumes(folder: Path, ledger: Ledger) -> None:
-    """Refuse a folder in which volumes.csv is of another program, before it is replaced.
+def refuse_foreign_volumes(folder: Path, ledger: Ledger) -> None:
+    """Refuse an output folder whose volumes.csv another program wrote, before segpipe replaces the file.
 
     Args:
-        folder: of the outputs.
-        ledger: of the folder.
+        folder: output folder.
+        ledger: of the output folder.
 
     Raises:
-        SegpipeError: the file does not begin as segpipe writes it, and there is no ledger.
+        SegpipeError: the file does not begin with segpipe's columns, and the folder has no ledger.
     """
     path = folder / VOLUMES_FILE
     if ledger.entries or not path.exists():

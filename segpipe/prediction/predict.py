@@ -1,4 +1,4 @@
-"""A cohort of scans through a bundle: one after the other, one bad scan stopping nothing, a crash losing nothing."""
+"""Segments a cohort of scans with a bundle: a bad scan does not stop the others, and a crash loses no finished scan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segpipe.files import require_writable
 from segpipe.prediction.cohort import CohortRun
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
 from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, cohort_scans
-from segpipe.prediction.ownership import require_own_volumes
+from segpipe.prediction.ownership import refuse_foreign_volumes
 from segpipe.volumes import RefusedScan, left_out_note
 
 LOG_FILE = "predict.log"
@@ -31,29 +31,30 @@ def predict(
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Prediction]:
-    """Segment scans with a bundle; label maps come out on each scan's own grid.
+    """Segment scans with a bundle; each label map has the grid of its scan.
 
     Beside the label maps the output folder gets `volumes.csv` (case, label, voxels, millilitres, components),
-    `predictions.jsonl` (what became of each scan, by which a later call knows what is done), `predict.log`, and
-    pictures in `overlays/`. A scan that cannot be read, or fails, is recorded with its reason, and the others go on.
-    Files that are no scans are passed over and listed, unless `options.strict` refuses them.
+    `predictions.jsonl` (the outcome of each scan; a later call skips finished scans), `predict.log`, and pictures in
+    `overlays/`. A scan that cannot be read or segmented is recorded with the reason, and the next scan follows. Files
+    that are no scans are passed over and listed, unless `options.strict` refuses them.
 
     Args:
         scans: files, folders of DICOM series, or folders that hold any of them at any depth.
-        bundle: its folder, or a source that names weights, configuration and device too; any MONAI segmentation bundle
-            with the ids network_def, inferer, preprocessing and postprocessing.
-        output: folder of the outputs, which mirror the path below the folder of scans.
-        options: how.
-        watch: called with each scan's outcome, how many there are so far and in all.
-        report: called with what is done otherwise than asked, such as smaller batches for want of memory.
+        bundle: the bundle's folder, or a `BundleSource` with weights, configuration and device; any MONAI segmentation
+            bundle with the ids network_def, inferer, preprocessing and postprocessing.
+        output: output folder; outputs keep their path below the input folder.
+        options: default: `PredictOptions()`.
+        watch: called after each scan with its outcome, the number of outcomes so far and the number of all scans.
+        report: called with a message when segpipe deviates from the request, such as smaller batches for lack of
+            memory.
 
     Returns:
-        one prediction a scan, in the order of their names.
+        one prediction per scan, sorted by case name.
 
     Raises:
-        SegpipeError: nothing can begin: no scans, outputs that would replace scans, a bundle or weights that cannot be
-            used, an output folder that cannot be written in or that another process uses. Or nothing can go on: the
-            disk is full. What was done until then stays, and the next call goes on from there.
+        SegpipeError: the run cannot begin: no scans, outputs that would replace scans, a bundle or weights that cannot
+            be used, an output folder that is not writable or that another process uses. Or the run cannot continue:
+            the disk is full. Finished scans stay, and the next call continues after them.
     """
     options = options or PredictOptions()
     options.check()
@@ -80,10 +81,10 @@ def predict_scans(
     """Segment scans whose names are known; see `predict`.
 
     Args:
-        cohort: its scans' label maps can all be written, see `require_places`.
-        opened: gives the bundle, once the folder is known to be this process's.
-        folder: of the outputs.
-        options: how, checked.
+        cohort: the outputs of its scans can all be written, see `require_places`.
+        opened: opens the bundle; called once the output folder is locked.
+        folder: output folder.
+        options: already checked with `PredictOptions.check`.
         watch: see `predict`.
         report: see `predict`.
 
@@ -98,7 +99,7 @@ def predict_scans(
         log_to(folder / LOG_FILE) as log,
     ):
         ledger = Ledger(folder)
-        require_own_volumes(folder, ledger)
+        refuse_foreign_volumes(folder, ledger)
         bundle = opened()
 
         def tell(message: str) -> None:
@@ -115,12 +116,14 @@ def predict_scans(
             tell(cohort.passed_over_note)
         predictions = []
         with closing(run.go(cohort.scans)) as going:
-            for prediction in chain((_refused(own, ledger, log) for own in cohort.refused), going):
+            for prediction in chain((_refused(scan, ledger, log) for scan in cohort.refused), going):
                 predictions.append(prediction)
                 require_kept(())
                 if watch is not None:
                     watch(prediction, len(predictions), total)
-        done = [own.label_map for own in predictions if own.outcome is not Outcome.FAILED]
+        done = [
+            prediction.label_map for prediction in predictions if prediction.outcome is not Outcome.FAILED
+        ]
         require_kept([path for path in done if path is not None])
         if run.left_out:
             tell(left_out_note(sorted(run.left_out)))
@@ -128,7 +131,7 @@ def predict_scans(
 
 
 def _refused(scan: RefusedScan, ledger: Ledger, log: logging.Logger) -> Prediction:
-    """Note that a scan was refused; what the ledger knows of a label map of that name stays."""
+    """Record a refused scan; a label map of that name from an earlier run stays in the ledger."""
     before = ledger.entries.get(scan.name)
     if before is None or (before.state is State.FAILED and not before.files):
         finished = datetime.now(UTC).isoformat(timespec="seconds")

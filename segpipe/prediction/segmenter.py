@@ -1,4 +1,4 @@
-"""Scans through an open bundle: streamed in bounded memory where its chain allows, else through MONAI's own."""
+"""Segments one scan with an open bundle: streamed in bounded memory where possible, else through MONAI's own chain."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ _MOST_SAMPLED = 10**6
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a bundle says of a scan, on the scan's own voxels.
+    """The segmentation of a scan, on the scan's own voxels.
 
     Attributes:
         labels: class indices `(x, y[, z])`.
-        entropy: of the classes' probabilities, divided by its largest value, 0 sure to 1 clueless, float32; None where
-            not asked for.
-        windows: that the network was to see; 0 in MONAI's own chain, which does not tell.
-        skipped: of these, those without tissue.
-        fallback: why the scan went through MONAI's own chain; None where it was streamed.
-        uncertainty: the mean entropy, 0 to 1, where the network finds something, on the voxels that it sees; None where
-            it finds nothing, or it was not asked for.
+        entropy: of the class probabilities, divided by its largest value, float32, 0: certain, 1: uniform over classes;
+            None if not asked for.
+        windows: number of windows in the image; 0 for MONAI's own chain, which does not count them.
+        skipped: number of these windows that were skipped because they hold no tissue.
+        fallback: why MONAI's own chain segmented the scan; None if it was streamed.
+        uncertainty: mean entropy over the voxels of the network's grid that it labels as foreground, 0 to 1; None if
+            there is no such voxel, or if not asked for.
     """
 
     labels: NDArray[np.integer[Any]]
@@ -62,20 +62,20 @@ class Segmentation:
 
 
 class Segmenter:
-    """Segments one preprocessed scan after the other with an open bundle.
+    """Segments preprocessed scans, one after the other, with an open bundle.
 
     Args:
         bundle: from `open_bundle`.
-        precision: see `segpipe.inference.choose_precision`; "auto" is the bundle's own, and where that is auto too, the
-            faster one of two on the first scan's window.
-        batch_size: windows at a time; None is the bundle's.
-        flips: axes of mirror images that are averaged too; None is the bundle's.
-        skip_empty: leave out windows in which no voxel rises above this share of the scan's intensities, from their
-            0.5th to their 99.5th percentile; None computes every window.
-        report: is told what is done otherwise than asked.
+        precision: see `segpipe.inference.choose_precision`; "auto": the bundle's precision, and if that is auto too,
+            the faster one of two on a window of the first scan.
+        batch_size: windows per batch; None: the bundle's number.
+        flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
+        skip_empty: skip windows in which no voxel rises above this share of the scan's intensity range, from the 0.5th
+            to the 99.5th percentile; None: compute every window.
+        report: called with a message when segpipe deviates from the request.
 
     Attributes:
-        precision: as it was chosen; "auto" until the first scan.
+        precision: the chosen precision; "auto" until the first scan.
     """
 
     def __init__(
@@ -88,39 +88,39 @@ class Segmenter:
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.bundle = bundle
-        own = bundle.inferer
+        inferer = bundle.inferer
         self.precision = precision
-        if isinstance(own, PrecisionInferer):
-            self.precision = own.precision if precision == "auto" else precision
-            own = own.inferer
+        if isinstance(inferer, PrecisionInferer):
+            self.precision = inferer.precision if precision == "auto" else precision
+            inferer = inferer.inferer
         self.flips = tuple(flips) if flips is not None else ()
-        if isinstance(own, FlipInferer):
-            self.flips = own.flips if flips is None else self.flips
-            own = own.inferer
-        self._inferer = own
+        if isinstance(inferer, FlipInferer):
+            self.flips = inferer.flips if flips is None else self.flips
+            inferer = inferer.inferer
+        self._inferer = inferer
         self.batch_size = batch_size
         self.skip_empty = skip_empty
         self.report = report
         self._reported: set[str] = set()
         self._streams: dict[StreamPlan, ScoreStream] = {}
-        self._lock = threading.Lock()  # MONAI's inverses change its transforms for a moment
+        self._lock = threading.Lock()  # MONAI's inverse transforms change shared transforms for a moment
 
     def by_slices(self, grid: Grid) -> bool:
-        """Return whether the network gets the slices of a scan."""
+        """Return whether the network takes the slices of a scan one by one."""
         return grid.spatial_dims == 2 or isinstance(self._inferer, SliceInferer)
 
     def prepare(self, loaded: MetaTensor) -> MetaTensor:
-        """Return a scan as the network gets it, from `(C, x, y[, z])` as `bundle.read` gives it."""
+        """Return the preprocessed scan, from `(C, x, y[, z])` as `bundle.read` returns it."""
         key = self.bundle.image_key
         with self._lock:
             return self.bundle.preprocessing({key: loaded})[key]
 
     def prepared(self, loaded: MetaTensor, grid: Grid) -> tuple[MetaTensor, Measures]:
-        """Return a scan as the network gets it, with its measures.
+        """Return the preprocessed scan and its measures.
 
         Args:
-            loaded: `(C, x, y[, z])` as `bundle.read` gives it; transforms may change it.
-            grid: that it lies on.
+            loaded: `(C, x, y[, z])` as `bundle.read` returns it; transforms may change it in place.
+            grid: grid of `loaded`.
         """
         by_slices, key, steps = self.by_slices(grid), self.bundle.image_key, self.bundle.preprocessing
         scale = self._scaling_steps()
@@ -129,12 +129,12 @@ class Segmenter:
             voxels = scaled[key].as_tensor().numpy()
             of_scan = scan_measures(voxels, grid, by_slices=by_slices, scaled=scale > 0)
             image = steps(scaled, start=scale)[key]
-        own = image_measures(image.as_tensor(), by_slices=by_slices)
+        of_image = image_measures(image.as_tensor(), by_slices=by_slices)
         lying = aff2axcodes(image.affine) if image.ndim > _SLICE_DIMS else None
-        return image, replace(own, values=of_scan | own.values, axcodes=lying)
+        return image, replace(of_image, values=of_scan | of_image.values, axcodes=lying)
 
     def _scaling_steps(self) -> int:
-        """Return how many steps bring CT of either kind to one scale; 0 where intensities stay as files have them."""
+        """Return how many first transforms bring HU and 8-bit CT to one scale; 0 if intensities stay as stored."""
         steps = self.bundle.preprocessing.transforms
         places = [place for place, step in enumerate(steps, start=1) if isinstance(step, CTIntensityd)]
         return max(places, default=0)
@@ -152,14 +152,14 @@ class Segmenter:
 
         Args:
             image: from `prepare`.
-            grid: of the scan, as it was read.
-            entropy: whether it is wanted.
-            probabilities: `(classes, x, y[, z])`, is filled in.
-            uncertainty: whether it is wanted.
+            grid: of the scan as read.
+            entropy: compute the entropy of each voxel.
+            probabilities: array `(classes, x, y[, z])` that is filled; None: do not compute them.
+            uncertainty: compute the mean entropy.
 
         Raises:
-            SegpipeError: scores that are no numbers, a chain that does not end with a label map on the scan's grid, or
-                probabilities are asked for and the chain is MONAI's.
+            SegpipeError: scores are NaN or infinite; the chain does not end with a label map on the scan's grid; or
+                probabilities are asked for and only MONAI's own chain can segment the scan.
         """
         wanted = entropy or probabilities is not None
         meter = EntropyMeter() if uncertainty else None
@@ -169,7 +169,7 @@ class Segmenter:
                 way = InverseMapping.of(image, grid.size, grid.affine)
                 stream = self._stream(plan, image)
                 bands = stream.bands(_as_volume(image), self._tissue(image))
-                first = next(bands)  # the network may answer what cannot be streamed
+                first = next(bands)  # the first answer of the network may show that streaming is impossible
             except CannotStreamError as reason:
                 if wanted:
                     raise SegpipeError(
@@ -198,10 +198,10 @@ class Segmenter:
             )
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
-        """Return how many windows a prepared scan has, the seconds that they will take, and the bytes of scores held.
+        """Return the number of windows of a preprocessed scan, their seconds, and the bytes of scores held in memory.
 
         Raises:
-            CannotStreamError: the scan would go through MONAI's own chain.
+            CannotStreamError: MONAI's own chain would segment the scan.
         """
         plan, volume = self._plan(image.ndim - 1), _as_volume(image)
         size = tuple(volume.shape[1:])
@@ -236,8 +236,8 @@ class Segmenter:
         mirrored = FlipInferer(SimpleInferer(), self.flips)
 
         def scores(windows: torch.Tensor) -> torch.Tensor:
-            seen = windows.squeeze(-1) if flat else windows
-            answer: torch.Tensor = mirrored(seen, network)
+            inputs = windows.squeeze(-1) if flat else windows
+            answer: torch.Tensor = mirrored(inputs, network)
             return answer.unsqueeze(-1) if flat and isinstance(answer, torch.Tensor) else answer
 
         return scores
@@ -272,12 +272,12 @@ class Segmenter:
 
 
 def _as_volume(image: MetaTensor) -> torch.Tensor:
-    """Return an image as a plain float volume; a slice as one of a single plane."""
+    """Return an image as a plain float volume; a slice becomes a volume with one plane."""
     plain: torch.Tensor = image.as_tensor().float()
     return plain[..., None] if plain.ndim == _SLICE_DIMS else plain
 
 
-_SLICE_DIMS = 3  # of a slice with its channels
+_SLICE_DIMS = 3  # channel, x, y
 
 
 def _collected(
@@ -287,7 +287,7 @@ def _collected(
     entropy: bool,
     probabilities: NDArray[np.float16] | None,
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32] | None]:
-    """Lay planes together; a slice is a volume of one plane until here."""
+    """Collect planes into whole arrays; a slice is a volume with one plane until the end."""
     volume = (*size, *[1] * (3 - len(size)))
     labels = np.zeros(volume, np.uint8 if classes < 255 else np.int16)
     entropies = np.zeros(volume, np.float32) if entropy else None
@@ -304,7 +304,7 @@ def _collected(
 
 
 def _activated(plane: RestoredPlane) -> RestoredPlane:
-    """Return a plane of interpolated scores with probabilities in their place; outside the image they stay 0."""
+    """Return a plane with the softmax of its interpolated scores; voxels outside the image stay 0."""
     if plane.probabilities is None:
         return plane
     scores = plane.probabilities
@@ -318,7 +318,7 @@ def _entropy(probabilities: torch.Tensor) -> NDArray[np.float32]:
 
 
 def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:
-    """Refuse scores of which MONAI's chain would make a label map that says something else, or nothing."""
+    """Refuse scores from which MONAI's chain would make a wrong label map, or fail without a clear message."""
     if not isinstance(scores, torch.Tensor):
         raise SegpipeError(
             f"the bundle's inferer answers with a {type(scores).__name__}, must be with one tensor of scores; choose "
@@ -334,7 +334,7 @@ def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:
 
 
 def _on_grid(pred: Any, grid: Grid, classes: int) -> NDArray[np.integer[Any]]:
-    """Return the label map that a chain ended with, having made sure that it is one and lies on the scan's grid."""
+    """Return the label map at the end of a chain, after checking that it is one and has the scan's grid."""
     if not isinstance(pred, MetaTensor) or tuple(pred.shape) != (1, *grid.size):
         raise SegpipeError(
             f"the bundle's chain ends with {tuple(getattr(pred, 'shape', ()))} for a scan of {grid.size} voxels, must "

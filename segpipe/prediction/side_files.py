@@ -1,4 +1,4 @@
-"""What lies beside label maps: pictures of them, and arrays too large for memory."""
+"""Files beside label maps: overlay pictures, and arrays that are too large for memory."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from segpipe.volumes import IGNORED_MARK, Grid
 
 
 def make_side_folders(folder: Path, options: PredictOptions) -> None:
-    """Make the folders of what is asked for beside label maps, in which no scans are to be looked for.
+    """Make the folders of the outputs beside the label maps; each gets a mark so that no scans are searched in it.
 
     Raises:
-        SegpipeError: a file stands where one would be.
+        SegpipeError: a file has the name of such a folder.
     """
     for name, wanted in zip(
         SIDE_FOLDERS, (options.overlays, options.entropy, options.probabilities), strict=True
@@ -38,7 +38,7 @@ def make_side_folders(folder: Path, options: PredictOptions) -> None:
 
 
 def array_on_disk(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:
-    """Return an array that is a file, with its place on the disk: a full one would end the process later."""
+    """Return an array backed by a file; the disk space is reserved now: a full disk would kill the process later."""
     path.parent.mkdir(parents=True)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     if hasattr(os, "posix_fallocate"):
@@ -64,8 +64,8 @@ def write_overlay(
         grid: of the scan.
         grey: the scan's first channel, `(x, y[, z])`.
         labels: class indices `(x, y[, z])`.
-        volumes: of the same.
-        table: the classes.
+        volumes: one per foreground class, for the legend.
+        table: names and colours of the classes.
     """
     legend = [
         (

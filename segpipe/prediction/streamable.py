@@ -1,4 +1,4 @@
-"""What of a bundle's configuration segpipe can do itself, plane by plane, instead of MONAI's chain."""
+"""Decides whether segpipe can replace MONAI's inference chain of a bundle and segment plane by plane."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from segpipe.inference.streaming import CannotStreamError, SlidingWindow
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """What a configuration says, where segpipe can do it itself.
+    """The settings of a bundle's inference chain, for chains that segpipe can stream.
 
     Attributes:
-        window: where the windows lie, and how they are weighed.
-        flat: whether the network takes slices.
-        softmax: whether the scores become probabilities before they are interpolated.
+        window: positions, size and blending of the windows.
+        flat: the network takes 2D slices.
+        softmax: the scores become probabilities before they are interpolated.
     """
 
     window: SlidingWindow
@@ -31,22 +31,22 @@ class StreamPlan:
     def of(
         cls, inferer: Any, postprocessing: Compose, spatial_dims: int, batch_size: int | None
     ) -> StreamPlan:
-        """Read a plan off a bundle.
+        """Return the plan of a bundle's inferer and postprocessing.
 
         Args:
-            inferer: of the bundle, without what chooses precision and mirrors.
-            postprocessing: likewise.
+            inferer: of the bundle, without the wrappers for precision and mirror images.
+            postprocessing: of the bundle.
             spatial_dims: of the scan, 2 or 3.
-            batch_size: windows at a time; None is the inferer's.
+            batch_size: windows per batch; None: the inferer's number.
 
         Raises:
-            CannotStreamError: the inferer or the postprocessing does something else.
+            CannotStreamError: segpipe cannot do the same as this inferer or postprocessing.
         """
         return cls(*_window(inferer, spatial_dims, batch_size), _activates(postprocessing))
 
 
 def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:
-    """Return where an inferer's windows lie, and whether its network takes slices."""
+    """Return the sliding window of an inferer, and whether its network takes slices."""
     flat = spatial_dims == 2 or isinstance(inferer, SliceInferer)
     if isinstance(inferer, SliceInferer):
         inferer = inferer.on_slices
@@ -68,7 +68,7 @@ def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[Sl
 
 
 def _activates(postprocessing: Compose) -> bool:
-    """Return whether a postprocessing that segpipe can do itself takes the softmax before it interpolates."""
+    """Return whether the softmax precedes the interpolation; refuse a postprocessing that cannot be streamed."""
     steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
     softmax = bool(steps) and isinstance(steps[0], Activationsd)
     if softmax:
