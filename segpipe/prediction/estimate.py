@@ -148,9 +148,7 @@ def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
     reading = time.perf_counter() - since
     try:
         _, network, held = segmenter.cost(image)
-    except (
-        CannotStreamError
-    ):  # MONAI's chain holds the scores of all classes twice, before and after inversion
+    except CannotStreamError:  # MONAI's chain holds all scores twice, before and after inversion
         scores = 4 * len(bundle.labels.names) * (image[0].numel() + voxels)
         return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
     return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead

@@ -183,9 +183,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         _require(name, getattr(entry, name), dict)
         for path, sha256 in getattr(entry, name).items():
             _require(name, sha256, str)
-            if (
-                PurePath(path).is_absolute() or ".." in PurePath(path).parts
-            ):  # segpipe may remove these files later
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe may remove it later
                 raise ValueError(f"{name} has {path}, which is not below the folder")
     return entry
 

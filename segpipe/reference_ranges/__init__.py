@@ -1,4 +1,4 @@
-"""Whether a scan, and what a network says of it, lie within what the training cases were; no reference is needed."""
+"""Reference ranges of the training cases: is a new scan, and the network's result on it, like them?"""
 
 from segpipe.reference_ranges.measures import (
     EntropyMeter,

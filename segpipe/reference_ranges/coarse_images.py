@@ -1,4 +1,4 @@
-"""A scan in coarse blocks, and how like those of others it is: as it lies, mirrored and turned."""
+"""Coarse images of scans, and their likeness to a mean coarse image: as stored, mirrored and turned."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from segpipe.reference_ranges.measure_kinds import FACING, LIKENESS
 
-_BLOCKS = {2: 12, 3: 6}  # along each axis, by spatial dimensions
+_BLOCKS = {2: 12, 3: 6}  # blocks along each axis, by number of spatial dimensions
 _AXES = "xyz"
 
 
 def coarse_image(image: torch.Tensor) -> NDArray[np.float32]:
-    """Return an image in coarse blocks, without the planes at its ends in which nothing varies, such as padding.
+    """Return the coarse image of a scan: block means, after uniform planes at the ends, such as padding, are cut off.
 
     Args:
         image: float `(C, x, y[, z])`.
@@ -40,10 +40,10 @@ def coarse_image(image: torch.Tensor) -> NDArray[np.float32]:
 
 
 def require_coarse_image(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a mean of coarse images.
+    """Return a mean coarse image from its JSON form, after checking it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it does not have the form of a mean coarse image.
     """
     dims = coarse.ndim - 1
     sizes = (_BLOCKS.get(dims, 0),) * dims
@@ -53,28 +53,28 @@ def require_coarse_image(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def compared(coarse_images: NDArray[np.float32], mean: NDArray[np.float32]) -> dict[str, float]:
-    """Compare coarse images with the mean of others.
+    """Compare coarse images with the mean coarse image of other scans.
 
     Args:
-        coarse_images: `(n, C, ...)` of `coarse_image`; of several, such as slices, the median counts.
-        mean: `(C, ...)`.
+        coarse_images: `(n, C, ...)` of `coarse_image`; for several, such as slices, the median is returned.
+        mean: `(C, ...)`, the mean coarse image.
 
     Returns:
-        the likeness, a correlation from -1 to 1, and for each axis and pair of axes how much that is more than
-        the likeness of the image mirrored along the one, or turned by a quarter in the other.
+        the likeness, a correlation from -1 to 1; and for each axis and each pair of axes, the likeness minus that of
+        the image mirrored along the axis, or turned by a quarter in the plane of the pair.
     """
-    own = _likeness(coarse_images, mean)
+    likeness = _likeness(coarse_images, mean)
     axes = range(2, coarse_images.ndim)
-    values = {LIKENESS: own}
+    values = {LIKENESS: likeness}
     for axis in axes:
-        values[f"{FACING}/mirrored along {_AXES[axis - 2]}"] = own - _likeness(
+        values[f"{FACING}/mirrored along {_AXES[axis - 2]}"] = likeness - _likeness(
             np.flip(coarse_images, axis), mean
         )
     for pair in itertools.combinations(axes, 2):
         turned = [_likeness(np.rot90(coarse_images, times, pair), mean) for times in (1, 3)]
         names = " and ".join(_AXES[axis - 2] for axis in pair)
-        values[f"{FACING}/turned in {names}"] = own - np.maximum(*turned)
-    return {name: float(np.median(own)) for name, own in values.items()}
+        values[f"{FACING}/turned in {names}"] = likeness - np.maximum(*turned)
+    return {name: float(np.median(value)) for name, value in values.items()}
 
 
 def _likeness(coarse_images: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float64]:

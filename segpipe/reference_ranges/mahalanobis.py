@@ -1,8 +1,7 @@
-"""All measures of a scan taken together: each may be usual where their combination is not.
+"""The Mahalanobis distance of a scan's measures from the training cases: each may be usual, their combination not.
 
-The Mahalanobis distance from the training cases (P. C. Mahalanobis, Proc. Natl. Inst. Sci. India 2, 1936), with the
-correlations shrunk half way to none, since there are often fewer cases than measures (Ledoit & Wolf, J. Multivar. Anal.
-88, 2004, on why).
+P. C. Mahalanobis, Proc. Natl. Inst. Sci. India 2, 1936. The correlations are shrunk half way to zero, since there
+are often fewer cases than measures (the reason: Ledoit & Wolf, J. Multivar. Anal. 88, 2004).
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.reference_ranges.measure_kinds import FOUND, MEASURE_KINDS, require_measure
+from segpipe.reference_ranges.measure_kinds import HAS_FOREGROUND, MEASURE_KINDS, require_measure
 from segpipe.reference_ranges.measures import Measures
 
 _SHRINKAGE = 0.5  # of the correlations
-_USUAL = 2.5  # standard deviations of the logarithm above its mean
-_FEW = 10  # cases, with which the limit is 1.4 times as far above
-_LEFT_OUT = 100  # cases whose distance is measured, each without itself
-_SAME = 1e-6  # spread of a measure that all cases share
-_TIMES = 2  # as coarse along each axis as the coarse image, which would outweigh the rest
+_USUAL = 2.5  # standard deviations of the log distance above its mean
+_FEW = 10  # with this many cases the limit lies 1.4 times as far above the mean
+_LEFT_OUT = 100  # cases whose distance is measured, each by a distribution without it
+_SAME = 1e-6  # spread below which all cases share a value
+_TIMES = 2  # the coarse image is halved along each axis, or its blocks would outweigh the other measures
 
 
 @dataclass(frozen=True)
 class Mahalanobis:
-    """Where the training cases lie, all measures taken together.
+    """The distribution of the training cases' measures.
 
     Attributes:
-        names: the measures, on their kinds' scales; the coarse image's blocks follow.
-        mean, spread: of each in the training cases; an infinite spread takes no part.
-        precision: the inverse of their shrunk correlations.
-        usual: the distance up to which a case is like them.
+        names: names of the measures, on the scales of their kinds; the blocks of the coarse image follow.
+        mean, spread: of each measure in the training cases; a measure of infinite spread is ignored.
+        precision: inverse of the shrunk correlation matrix.
+        usual: largest Mahalanobis distance that counts as usual.
     """
 
     names: tuple[str, ...]
@@ -45,9 +44,15 @@ class Mahalanobis:
 
     @classmethod
     def of(cls, measured: Sequence[Measures]) -> Mahalanobis:
-        """Take the training cases' measures; how far off each lies is told by all the others."""
-        names = tuple(dict.fromkeys(name for own in measured for name in own.values if name != FOUND))
-        table = np.stack([_row(own, names) for own in measured])
+        """Estimate the distribution from training cases; a case's distance uses the distribution of the other cases.
+
+        Args:
+            measured: the measures of each training case.
+        """
+        names = tuple(
+            dict.fromkeys(name for case in measured for name in case.values if name != HAS_FOREGROUND)
+        )
+        table = np.stack([_row(case, names) for case in measured])
         mean, spread = _mean_and_spread(table)
         standard = _standard(table, mean, spread)
         chosen = np.unique(np.linspace(0, len(table) - 1, min(len(table), _LEFT_OUT)).round().astype(int))
@@ -62,12 +67,12 @@ class Mahalanobis:
         return cls(names, mean, spread, _precision(standard), math.exp(float(logs.mean()) + above))
 
     def distance(self, measured: Measures) -> float:
-        """Return how far off a scan lies; 1 is about what a training case does."""
+        """Return the Mahalanobis distance of a scan; a typical training case has about 1."""
         row = _standard(_row(measured, self.names)[None], self.mean, self.spread)[0]
         return _distance(row, np.zeros_like(row), self.precision)
 
     def plain(self) -> dict[str, Any]:
-        """Return it in JSON's types; a row of the matrix is a text, which keeps the file short."""
+        """Return the distribution in JSON's types; each row of the matrix is one text, which keeps the file short."""
         return {
             "names": list(self.names),
             "mean": _text(self.mean),
@@ -78,14 +83,14 @@ class Mahalanobis:
 
     @classmethod
     def of_plain(cls, content: Mapping[str, Any], coarse: tuple[int, ...]) -> Mahalanobis:
-        """Take it from JSON's types.
+        """Return the distribution from JSON's types.
 
         Args:
-            content: of `plain`.
+            content: as `plain` returns it.
             coarse: shape of the mean coarse image.
 
         Raises:
-            ValueError: its parts do not fit each other, or a number is none.
+            ValueError: the parts do not fit each other, or a number is not finite.
         """
         names = tuple(map(str, content["names"]))
         for name in names:
@@ -104,7 +109,7 @@ class Mahalanobis:
 
 
 def _row(measured: Measures, names: Sequence[str]) -> NDArray[np.float64]:
-    """Return what is measured on the kinds' scales, NaN where it is not known, then the coarse image's blocks."""
+    """Return the measures on the scales of their kinds, NaN if unknown, followed by the coarse image's blocks."""
     values = [
         MEASURE_KINDS[name.partition("/")[0]].scale(value)
         if math.isfinite(value := measured.values.get(name, math.nan))
@@ -112,7 +117,7 @@ def _row(measured: Measures, names: Sequence[str]) -> NDArray[np.float64]:
         for name in names
     ]
     coarse = measured.coarse_images.mean(axis=0)
-    shape = [own for length in coarse.shape[1:] for own in (length // _TIMES, _TIMES)]
+    shape = [size for length in coarse.shape[1:] for size in (length // _TIMES, _TIMES)]
     coarse = coarse.reshape(len(coarse), *shape).mean(axis=tuple(range(2, len(shape) + 1, 2)))
     return np.array([*values, *coarse.ravel().tolist()])
 
@@ -129,7 +134,7 @@ def _mean_and_spread(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], N
 def _standard(
     table: NDArray[np.float64], mean: NDArray[np.float64], spread: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return standard scores; what is not known lies at the mean."""
+    """Return standard scores; an unknown measure gets the mean."""
     return np.nan_to_num((table - mean) / spread)
 
 

@@ -1,4 +1,4 @@
-"""The kinds of measures: how each is named, compared, and how far beyond the training cases is not yet far."""
+"""The measure kinds: name, scale of comparison, and how far beyond the training cases a value may lie."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-FOUND = "found"
+HAS_FOREGROUND = "found"
 LIKENESS = "likeness"
 FACING = "facing"
 
@@ -25,17 +25,17 @@ def _magnitude(value: float) -> float:
 
 @dataclass(frozen=True)
 class MeasureKind:
-    """Measures of one kind, such as the voxel spacing along each axis.
+    """A measure kind, such as the voxel spacing along each axis.
 
     Attributes:
-        title: what is told of one, `{of}` its own name.
-        unit: after its value.
-        slack: how far beyond the training cases a value may always lie, on the kind's scale.
-        margin: the same as a share of their range; of few cases it is more.
-        scale: on which values are compared: as they are, by their ratio, or by their order of magnitude.
-        low: whether too low is a finding.
-        enough: a value from here on is never too low.
-        high: whether too high is one.
+        title: name of the measure in a message; `{of}` stands for the part after the slash, such as an axis.
+        unit: unit in a message.
+        slack: distance beyond the training cases that is always allowed, on the kind's scale.
+        margin: distance that is allowed, as a share of the training cases' range; larger for few cases.
+        scale: transform before values are compared: identity, logarithm (ratios) or order of magnitude.
+        low: warn about values below the range.
+        enough: values of at least this are never too low.
+        high: warn about values above the range.
     """
 
     title: str
@@ -47,14 +47,14 @@ class MeasureKind:
     enough: float = math.inf
     high: bool = True
 
-    def told(self, of: str, value: float, lowest: float, highest: float) -> str:
-        """Say what is found of a scan.
+    def message(self, of: str, value: float, lowest: float, highest: float) -> str:
+        """Return a warning about one measure of a scan.
 
         Args:
-            of: which measure of the kind.
-            value: the scan's.
-            lowest: of the training cases.
-            highest: likewise.
+            of: the part of the measure's name after the slash.
+            value: of the scan.
+            lowest: lowest value of the training cases.
+            highest: highest value of the training cases.
         """
         had = f"{lowest:.3g}" if f"{lowest:.3g}" == f"{highest:.3g}" else f"{lowest:.3g} to {highest:.3g}"
         return f"{self.title.format(of=of)} is {value:.3g}{self.unit}; training cases: {had}{self.unit}"
@@ -80,15 +80,15 @@ MEASURE_KINDS: Mapping[str, MeasureKind] = {
     "area": MeasureKind("area of {of}", " pixels", 0.2, _magnitude),
     "pieces": MeasureKind("number of pieces of {of}", "", 0.7, _magnitude, low=False),
     "centre": MeasureKind("centre of what was found, along {of}, as a share of the scan,", "", 0.05),
-    FOUND: MeasureKind("nothing was found", "", 0.0, high=False),
+    HAS_FOREGROUND: MeasureKind("nothing was found", "", 0.0, high=False),
 }
 
 
 def require_measure(name: str) -> None:
-    """Refuse a name that is no measure's.
+    """Refuse a name that does not belong to a measure.
 
     Raises:
-        ValueError: it is none.
+        ValueError: no measure has this name.
     """
     if name.partition("/")[0] not in MEASURE_KINDS:
         raise ValueError(f"no measure is {name}")

@@ -1,4 +1,4 @@
-"""Numbers of a scan, of what the network gets, and of what it answers, by which to hold one scan against others."""
+"""Measures of a scan, of its preprocessed image, and of the network's result, to compare scans with each other."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _AXES = "xyz"
 _LOW, _HIGH = 0.5, 99.5
 _PERCENTILES = {"0.5th percentile": _LOW, "median": 50.0, "99.5th percentile": _HIGH}
 _TONES = {"5th percentile": 5.0, "25th percentile": 25.0, "median": 50.0, "75th percentile": 75.0}
-_MOST_VOXELS = 10**6  # that percentiles are taken of
-_MOST_PLANES = 32  # that roughness is taken of
+_MOST_VOXELS = 10**6  # voxels that percentiles are computed from
+_MOST_PLANES = 32  # planes that roughness is computed from
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What is known of one scan.
+    """The measures of one scan.
 
     Attributes:
-        values: "kind" or "kind/of" -> value, see `segpipe.reference_ranges.measure_kinds`.
-        coarse_images: `(n, C, 12, 12)` or `(n, C, 6, 6, 6)`, see `coarse_image`; several of a volume that goes
-            through by slices.
-        axcodes: how the axes of the volume lie that the network got, such as R, A, S; None for a slice.
+        values: "kind" or "kind/of" -> value, for the measure kinds of `segpipe.reference_ranges.measure_kinds`.
+        coarse_images: `(n, C, 12, 12)` or `(n, C, 6, 6, 6)`, see `coarse_image`; n is above 1 for a volume that the
+            network takes slice by slice.
+        axcodes: directions of the axes of the preprocessed volume, such as R, A, S; None for a slice.
     """
 
     values: dict[str, float]
@@ -48,80 +48,80 @@ class Measures:
         *,
         by_slices: bool,
     ) -> Measures:
-        """Return them with what the network found, laid as the network saw it, however the file lies.
+        """Return the measures with those of the network's result, turned to the axes of the preprocessed image.
 
         Args:
             labels: class indices `(x, y[, z])`.
-            grid: they lie on.
-            volumes: of the same.
+            grid: grid of the labels.
+            volumes: one per foreground class.
             uncertainty: see `result_measures`.
             by_slices: see `result_measures`.
         """
         if self.axcodes is not None:
             turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(self.axcodes))
             labels = apply_orientation(labels, turn)
-        found = result_measures(labels, volumes, uncertainty, by_slices=by_slices)
-        return replace(self, values=self.values | found)
+        results = result_measures(labels, volumes, uncertainty, by_slices=by_slices)
+        return replace(self, values=self.values | results)
 
 
 @dataclass
 class EntropyMeter:
-    """How sure a network is where it finds something, taken as its scores come by.
+    """The mean entropy of a network's scores over foreground voxels, summed while the scores arrive.
 
     Attributes:
-        total: sum of the entropies of all voxels that are not background, each from 0, sure, to 1, clueless.
-        voxels: how many these are.
+        total: sum of the entropies of all foreground voxels, each from 0 (certain) to 1 (uniform over classes).
+        voxels: number of these voxels.
     """
 
     total: float = 0.0
     voxels: int = field(default=0)
 
     def bands(self, bands: Iterable[Band]) -> Iterator[Band]:
-        """Pass on bands of logits `(planes, classes, ...)`, having taken their share."""
+        """Pass on bands of logits `(planes, classes, ...)`, and add the entropies of each."""
         for band in bands:
             for plane in band.scores:
                 self.add(plane)
             yield band
 
     def add(self, scores: torch.Tensor) -> None:
-        """Take the share of scores `(classes, ...)`."""
-        found = scores.argmax(dim=0) > 0
-        number = int(found.sum())
+        """Add the entropies of scores `(classes, ...)`."""
+        is_foreground = scores.argmax(dim=0) > 0
+        number = int(is_foreground.sum())
         if number:
-            probabilities = scores[:, found].float().softmax(dim=0)
+            probabilities = scores[:, is_foreground].float().softmax(dim=0)
             entropies = torch.special.entr(probabilities).sum() / np.log(len(scores))
             self.total += float(entropies)
             self.voxels += number
 
     @property
     def mean(self) -> float | None:
-        """The mean of these entropies; None where nothing was found."""
+        """The mean entropy; None if no voxel is foreground."""
         return self.total / self.voxels if self.voxels else None
 
 
 def scan_measures(
     voxels: NDArray[np.generic], grid: Grid, *, by_slices: bool, scaled: bool = False
 ) -> dict[str, float]:
-    """Measure a scan as its file has it.
+    """Measure a scan as stored.
 
     Args:
-        voxels: `(C, x, y[, z])`, as they are stored or, `scaled`, from 0 to 1.
-        grid: they lie on.
-        by_slices: whether the network gets slices, of whatever spacing and number.
-        scaled: whether the bundle has brought the intensities to one scale, such as those of CT in HU or 8 bit.
+        voxels: `(C, x, y[, z])`, as stored, or from 0 to 1 if `scaled`.
+        grid: grid of the voxels.
+        by_slices: the network takes slices; spacing and number of slices then do not matter.
+        scaled: the bundle has brought the intensities to one scale, as for CT in HU or 8 bit.
 
     Returns:
-        spacing and length in mm along R, A and S, unless the network gets slices; of each channel percentiles of the
-        intensities, where they lie between the lowest and the highest, and the shares of voxels at these two.
+        spacing and length in mm along R, A and S, unless `by_slices`; for each channel, percentiles of the
+        intensities, their place between the lowest and the highest, and the shares of voxels at these two.
     """
     values: dict[str, float] = {}
     if not by_slices:
-        order = np.abs(grid.affine[:3, :3]).argmax(axis=0)  # of oblique scans the nearest axis
+        order = np.abs(grid.affine[:3, :3]).argmax(axis=0)  # for an oblique axis, the nearest of R, A, S
         for axis, length, spacing in zip(order, grid.size, grid.spacing_mm, strict=True):
             values[f"spacing/{_AXES[axis]}"] = spacing
             values[f"extent/{_AXES[axis]}"] = length * spacing
-    for channel, own in enumerate(voxels):
-        flat = own.ravel()
+    for channel, intensities in enumerate(voxels):
+        flat = intensities.ravel()
         sample = flat[:: max(flat.size // _MOST_VOXELS, 1)].astype(np.float64)
         of = f", channel {channel}" if len(voxels) > 1 else ""
         shares = [*_PERCENTILES.values(), *_TONES.values()]
@@ -136,18 +136,22 @@ def scan_measures(
 
 
 def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
-    """Measure what the network gets: its roughness along each axis, the size of slices, and the whole in coarse blocks.
+    """Measure a preprocessed image: roughness along each axis, size of slices, and coarse images.
 
     Args:
         image: float `(C, x, y[, z])`, on the bundle's spacing and scale.
-        by_slices: whether the network gets it slice by slice.
+        by_slices: the network takes the image slice by slice.
     """
-    own = image.detach().float().cpu()
-    planes = own.movedim(-1, 0)[_some(own.shape[-1])] if by_slices and own.ndim == 4 else own[None]
+    pixels = image.detach().float().cpu()
+    planes = (
+        pixels.movedim(-1, 0)[_some(pixels.shape[-1])] if by_slices and pixels.ndim == 4 else pixels[None]
+    )
     rough = np.median([_roughness(plane) for plane in planes], axis=0)
     values = {f"roughness/{axis}": float(value) for axis, value in zip(_AXES, rough.tolist(), strict=False)}
     if by_slices:
-        values |= {f"size/{axis}": float(length) for axis, length in zip("xy", own.shape[1:], strict=False)}
+        values |= {
+            f"size/{axis}": float(length) for axis, length in zip("xy", pixels.shape[1:], strict=False)
+        }
     return Measures(values, np.stack([coarse_image(plane) for plane in planes]))
 
 
@@ -158,13 +162,13 @@ def result_measures(
     *,
     by_slices: bool,
 ) -> dict[str, float]:
-    """Measure what the network found.
+    """Measure the network's result.
 
     Args:
-        labels: class indices `(x, y[, z])`, laid as the network saw them.
-        volumes: of the same.
-        uncertainty: mean entropy where it found something; None where it found nothing.
-        by_slices: whether it saw slices; the largest area of a class in any of them counts then, and the pieces there.
+        labels: class indices `(x, y[, z])`, on the axes of the preprocessed image.
+        volumes: one per foreground class.
+        uncertainty: mean entropy of foreground voxels, 0 to 1; None if there are none.
+        by_slices: the network took slices: a class's area and pieces are those of the slice with most of it.
     """
     boxes = ndimage.find_objects((labels > 0).astype(np.uint8))
     values = {"found": float(bool(boxes))}
@@ -187,7 +191,7 @@ def result_measures(
 
 
 def _largest_section(labels: NDArray[np.integer], index: int) -> tuple[int, int]:
-    """Return pixels and pieces of a class in the slice that has most of it."""
+    """Return pixels and pieces of a class in the slice with most pixels of it."""
     planes = labels if labels.ndim == 3 else labels[..., None]
     areas = [int(np.count_nonzero(planes[..., z] == index)) for z in range(planes.shape[-1])]
     most = int(np.argmax(areas))
@@ -195,7 +199,7 @@ def _largest_section(labels: NDArray[np.integer], index: int) -> tuple[int, int]
 
 
 def _some(length: int) -> list[int]:
-    """Return places along an axis: all, or so many evenly."""
+    """Return indices along an axis: all, or at most `_MOST_PLANES` at even distances."""
     return sorted(set(np.linspace(0, length - 1, min(length, _MOST_PLANES)).round().astype(int).tolist()))
 
 

@@ -1,4 +1,4 @@
-"""What the training cases were, as ranges; and what of a scan lies outside them."""
+"""Reference ranges of the training cases, and warnings about a scan whose measures lie outside them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,38 @@ from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
 from segpipe.reference_ranges.coarse_images import compared, require_coarse_image
 from segpipe.reference_ranges.mahalanobis import Mahalanobis
-from segpipe.reference_ranges.measure_kinds import FACING, FOUND, MEASURE_KINDS, MeasureKind, require_measure
+from segpipe.reference_ranges.measure_kinds import (
+    FACING,
+    HAS_FOREGROUND,
+    MEASURE_KINDS,
+    MeasureKind,
+    require_measure,
+)
 from segpipe.reference_ranges.measures import Measures
 
 _logger = logging.getLogger(__name__)
 RANGES_SUFFIX = ".reference_ranges.json"
-_FORMER_SUFFIX = ".limits.json"  # of version 1
+_FORMER_SUFFIX = ".limits.json"  # of version 1 of the file
 FEWEST_CASES = 5
 _VERSION = 2
-_FORMER_NAMES = {"picture": "coarse_image", "together": "mahalanobis"}  # of version 1
+_FORMER_NAMES = {"picture": "coarse_image", "together": "mahalanobis"}  # of version 1 of the file
 _FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
-_FEWEST_TO_TELL = 20  # fewer lie one way by chance
-_SHOWN = 200  # characters of a reason, which may quote the file
-_FEW = 10  # with so many cases the margin is twice as wide
+_FEWEST_TO_TELL = 20  # with fewer cases a common orientation may be chance
+_SHOWN = 200  # characters of a reason in a message; a reason may quote the file
+_FEW = 10  # with this many cases the margin is twice as wide
 
 
 @dataclass(frozen=True)
 class ReferenceRanges:
-    """Ranges of the training cases of some weights.
+    """Reference ranges of the training cases of some weights.
 
     Attributes:
-        ranges: measure -> its lowest and its highest value in the training cases.
-        coarse_image: `(C, 12, 12)` or `(C, 6, 6, 6)`, the mean of their coarse images.
-        mahalanobis: the distribution of all measures taken together.
-        cases: how many there were.
-        weights_sha256: of the weights files whose answers were measured.
-        about: how they were made, in plain types.
+        ranges: measure -> its lowest and highest value in the training cases.
+        coarse_image: `(C, 12, 12)` or `(C, 6, 6, 6)`, mean coarse image of the training cases.
+        mahalanobis: distribution of all measures taken together.
+        cases: number of training cases.
+        weights_sha256: hashes of the weights files whose results were measured.
+        about: how the ranges were made, in plain types.
     """
 
     ranges: Mapping[str, tuple[float, float]]
@@ -55,60 +61,61 @@ class ReferenceRanges:
     def of(
         cls, measured: Sequence[Measures], weights_sha256: Sequence[str], about: Mapping[str, Any]
     ) -> ReferenceRanges:
-        """Take the ranges of cases.
+        """Return the reference ranges of training cases.
 
         Args:
-            measured: one a training case.
-            weights_sha256: of the weights files.
-            about: how they were made.
+            measured: the measures of each training case.
+            weights_sha256: hashes of the weights files.
+            about: how the ranges were made, in plain types.
 
         Raises:
-            SegpipeError: there are fewer than five cases.
+            SegpipeError: fewer than five cases.
         """
         if len(measured) < FEWEST_CASES:
             raise SegpipeError(
                 f"reference ranges: {len(measured)} training cases; fewer than {FEWEST_CASES} do not "
                 "show what is usual"
             )
-        means = np.stack([own.coarse_images.mean(axis=0) for own in measured])
+        means = np.stack([case.coarse_images.mean(axis=0) for case in measured])
         coarse: NDArray[np.float32] = means.mean(axis=0)
         complete = [
-            own.values
-            | compared(own.coarse_images, coarse - mean / len(means))  # with the others, not itself
-            for own, mean in zip(measured, means, strict=True)
+            case.values
+            | compared(case.coarse_images, coarse - mean / len(means))  # with the mean of the other cases
+            for case, mean in zip(measured, means, strict=True)
         ]
         names = dict.fromkeys(name for values in complete for name in values)
         ranges = {}
         for name in names:
-            own = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
+            known = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
             if name.startswith(FACING):
-                own = own if _tells_which_way(own) else []
-            if own:
-                ranges[name] = (min(own), max(own))
+                known = known if _tells_which_way(known) else []
+            if known:
+                ranges[name] = (min(known), max(known))
         return cls(
             ranges, coarse, Mahalanobis.of(measured), len(measured), tuple(weights_sha256), dict(about)
         )
 
     def warnings(self, measured: Measures) -> list[str]:
-        """Say what of a scan lies outside; what lies farthest out comes first."""
+        """Return a warning for each measure outside its range, the farthest first, or for the Mahalanobis distance."""
         if measured.coarse_images.shape[1:] != self.coarse_image.shape:
             return ["it has other dimensions or channels than the training cases"]
         values = measured.values | compared(measured.coarse_images, self.coarse_image)
-        if not values.get(FOUND, 1.0) and FOUND in self.ranges and self.ranges[FOUND][0] > 0:
+        always = HAS_FOREGROUND in self.ranges and self.ranges[HAS_FOREGROUND][0] > 0
+        if always and not values.get(HAS_FOREGROUND, 1.0):
             values = {name: value for name, value in values.items() if not _of_result(name)}
             first = ["nothing was found; in every training case something was"]
         else:
             first = []
-        found = []
+        outside = []
         for name, value in values.items():
-            if name not in self.ranges or name == FOUND or not math.isfinite(value):
+            if name not in self.ranges or name == HAS_FOREGROUND or not math.isfinite(value):
                 continue
             key, _, of = name.partition("/")
             lowest, highest = self.ranges[name]
             far = self._beyond(MEASURE_KINDS[key], value, lowest, highest)
             if far > 0:
-                found.append((far, MEASURE_KINDS[key].told(of, value, lowest, highest)))
-        ordered = first + [text for _, text in sorted(found, key=lambda pair: -pair[0])]
+                outside.append((far, MEASURE_KINDS[key].message(of, value, lowest, highest)))
+        ordered = first + [text for _, text in sorted(outside, key=lambda pair: -pair[0])]
         distance = self.mahalanobis.distance(measured)
         if ordered or distance <= self.mahalanobis.usual:
             return ordered
@@ -118,21 +125,21 @@ class ReferenceRanges:
         ]
 
     def _beyond(self, kind: MeasureKind, value: float, lowest: float, highest: float) -> float:
-        """Return how far a value lies outside, in widths of the margin; 0 or less within."""
-        low, high, own = (kind.scale(number) for number in (lowest, highest, value))
+        """Return how far a value lies outside the range, in widths of the margin; 0 or less: inside."""
+        low, high, place = (kind.scale(number) for number in (lowest, highest, value))
         margin = max((high - low) * kind.margin * (1 + _FEW / self.cases), kind.slack)
         low = min(low, kind.enough)
-        below = (low - own) / margin - 1 if kind.low else -1.0
-        above = (own - high) / margin - 1 if kind.high else -1.0
+        below = (low - place) / margin - 1 if kind.low else -1.0
+        above = (place - high) / margin - 1 if kind.high else -1.0
         return max(below, above)
 
     @property
     def sha256(self) -> str:
-        """Hash of all that warnings depend on."""
+        """Hash of everything that the warnings depend on."""
         return json_sha256({**self._plain(), "about": None})
 
     def write(self, path: Path) -> None:
-        """Write them, whole or not at all."""
+        """Write the ranges atomically."""
         write_json(path, self._plain())
 
     def _plain(self) -> dict[str, Any]:
@@ -148,10 +155,10 @@ class ReferenceRanges:
 
     @classmethod
     def read(cls, path: Path) -> ReferenceRanges:
-        """Read them.
+        """Read the ranges.
 
         Raises:
-            SegpipeError: the file cannot be read, or is none of ours.
+            SegpipeError: the file cannot be read, or segpipe did not write it.
         """
         content = read_json(path, "reference ranges")
         try:
@@ -184,14 +191,14 @@ class ReferenceRanges:
 
 
 def ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
-    """Return where the reference ranges of weights lie: beside them; of an ensemble beside its first, named by all."""
+    """Return the path of the reference ranges: beside the weights; for an ensemble beside its first file."""
     if len(weights) == 1:
         return weights[0].with_suffix(RANGES_SUFFIX)
     return weights[0].with_name(f"ensemble-{json_sha256(list(weights_sha256))[:8]}{RANGES_SUFFIX}")
 
 
 def present_ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path | None:
-    """Return where the reference ranges of weights are, if there are any; a warning is logged for the former name."""
+    """Return the path of the reference ranges if the file exists; log a warning if it has the name of version 1."""
     path = ranges_path(weights, weights_sha256)
     former = path.with_name(path.name.removesuffix(RANGES_SUFFIX) + _FORMER_SUFFIX)
     if not path.is_file() and former.is_file():
@@ -201,9 +208,9 @@ def present_ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) 
 
 
 def _tells_which_way(more: Sequence[float]) -> bool:
-    """Return whether nearly all training cases are more like the others as they lie than otherwise."""
+    """Return whether nearly all training cases are most like the others in their stored orientation."""
     return len(more) >= _FEWEST_TO_TELL and float(np.percentile(more, _FEW_OTHERWISE)) > 0
 
 
 def _of_result(name: str) -> bool:
-    return name.partition("/")[0] in (FOUND, "volume", "area", "pieces", "uncertainty", "centre")
+    return name.partition("/")[0] in (HAS_FOREGROUND, "volume", "area", "pieces", "uncertainty", "centre")
