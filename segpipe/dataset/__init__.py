@@ -1,6 +1,6 @@
-"""What we train on: manifests, folds, checks of every file, and the phantoms that need no download.
+"""Data sets to train on: manifests, folds, checks of every file, downloads, import of folders.
 
-`loading` (cases into batches) is imported by itself, since it alone needs torch.
+Import `segpipe.dataset.loading` (cases into batches) directly: it alone needs torch.
 """
 
 from segpipe.dataset.checksums import with_checksums

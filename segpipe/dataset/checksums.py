@@ -1,4 +1,4 @@
-"""SHA-256 of the files of a data set, as its manifest notes them."""
+"""SHA-256 of the files of a data set, for its manifest."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from segpipe.volumes import voxel_file
 def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
     """Return the manifest with the SHA-256 of every file of its cases, and of the voxel file of every .mhd header.
 
-    A DICOM series is a folder and has none.
+    A DICOM series is a folder and gets no checksum.
 
     Raises:
-        SegpipeError: a file is missing, or a file cannot be read.
+        SegpipeError: a file is missing or cannot be read.
     """
 
     def summed(case: Case) -> Case:
@@ -42,7 +42,7 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
 
 
 def _name_below(voxels: Path, dataset_dir: Path, case: Case) -> str:
-    """Return a voxel file's path below the data set's folder."""
+    """Return a voxel file's path relative to the data set's folder."""
     below = voxels.is_relative_to(dataset_dir) and ".." not in voxels.relative_to(dataset_dir).parts
     if not below or not voxels.is_file():
         raise SegpipeError(

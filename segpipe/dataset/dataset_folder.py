@@ -1,4 +1,4 @@
-"""Where the files of a manifest lie, when nobody says it on the command line."""
+"""The folder of a manifest's files, where the command line does not give it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ DATA_VARIABLE = "SEGPIPE_DATA"
 
 
 def known_dataset_dir(name_or_path: str, manifest: Manifest) -> Path | None:
-    """Return the folder that a manifest notes, else its own where its files lie there, else that below `SEGPIPE_DATA`.
+    """Return the first existing folder of three: the manifest's `dataset_dir`, its folder, one below `SEGPIPE_DATA`.
+
+    The manifest's folder counts only if it contains the first image. The folder below `SEGPIPE_DATA` counts only for a
+    shipped manifest and has its name.
 
     Args:
-        name_or_path: as it was given to `load_manifest`.
-        manifest: what that returned.
+        name_or_path: argument of `load_manifest`.
+        manifest: result of `load_manifest`.
 
     Returns:
-        a folder that is there; None where none is known.
+        an existing folder; None where none is known.
     """
     places = [Path(manifest.dataset_dir)] if manifest.dataset_dir else []
-    own = Path(name_or_path).parent
+    manifest_folder = Path(name_or_path).parent
     first = manifest.training[0].images[0]
-    if Path(name_or_path).is_file() and (own / first).exists():
-        places.append(own)
+    if Path(name_or_path).is_file() and (manifest_folder / first).exists():
+        places.append(manifest_folder)
     root = os.environ.get(DATA_VARIABLE)
     if root and name_or_path in shipped_manifests():
         places.append(Path(root) / name_or_path)
@@ -34,10 +37,10 @@ def known_dataset_dir(name_or_path: str, manifest: Manifest) -> Path | None:
 
 
 def dataset_dir_of(name_or_path: str, manifest: Manifest, given: Path | None) -> Path:
-    """Return the folder that was given, else the known one.
+    """Return the folder `given`, else the result of `known_dataset_dir`.
 
     Raises:
-        SegpipeError: none is known.
+        SegpipeError: no folder is known.
     """
     folder = known_dataset_dir(name_or_path, manifest) if given is None else given
     if folder is None:

@@ -1,4 +1,4 @@
-"""Which cases of a manifest are scored: a fold, a part of a named split, the list of test cases, or what trains."""
+"""The cases of a manifest to score: a fold, a part of a named split, the test cases, or the training cases."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TEST, TRAIN = "test", "train"
 
 @dataclass(frozen=True)
 class EvaluationSplit:
-    """Cases that are scored.
+    """The cases to score.
 
     Attributes:
         name: such as "fold 0", "test of paper" or "test".
-        cases: of the part, those that the manifest lists.
-        about: of a named split, whose it is and how many of its cases are here; else empty.
+        cases: the cases of the part that the manifest lists.
+        about: author of a named split and number of its cases in the manifest; else empty.
     """
 
     name: str
@@ -30,13 +30,14 @@ def evaluation_split_of(manifest: Manifest, split: str, part: str | None = None)
     """Return the cases to score.
 
     Args:
-        manifest: they are listed in.
-        split: the number of a fold, the name of one of the manifest's splits, `test` for the manifest's list of test
-            cases, or `train` for all of its training cases.
-        part: of a named split, validation or test; None is test where the split has one.
+        manifest: the list of cases.
+        split: the number of a fold, the name of one of the manifest's splits, `test` for the manifest's test cases, or
+            `train` for all its training cases.
+        part: validation or test of a named split; None means test, or validation if the split has no test.
 
     Raises:
-        SegpipeError: there is no such fold, split or part, it has no case here, or one would be on two sides.
+        SegpipeError: the manifest has no such fold, split or part, the part has no case in the manifest, or a patient
+            or image is on two sides.
     """
     if split in manifest.splits:
         chosen = part or (TEST if manifest.splits[split].test else "validation")

@@ -1,4 +1,4 @@
-"""One case read whole: what is wrong with its files, and what they hold."""
+"""Read all files of one case: findings on the files, and facts about the image and the label map."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_
 def examine_case(
     case: Case, *, dataset_dir: Path, manifest: Manifest, table: LabelTable, checksums: bool, shapes: bool
 ) -> CaseReport:
-    """Read every file of a case once and report what is wrong with it; see `segpipe.dataset.examine_cases`."""
+    """Read every file of a case once and report its findings and facts; see `segpipe.dataset.examine_cases`."""
     findings: list[Finding] = []
     facts = None
     try:
@@ -78,7 +78,7 @@ def examine_case(
 
 
 def shown_by(case: Case, dataset_dir: Path) -> str | None:
-    """Return what a case's images show, see `content_sha256`; None where a file is not there or not whole."""
+    """Return the hash of a case's image content, see `content_sha256`; None where a file is missing or damaged."""
     try:
         return content_sha256([_read(dataset_dir, path) for path in case.images])
     except _RejectedError:
@@ -86,7 +86,7 @@ def shown_by(case: Case, dataset_dir: Path) -> str | None:
 
 
 class _RejectedError(Exception):
-    """Carries the finding after which a case cannot be examined further."""
+    """A finding that ends the examination of a case."""
 
     def __init__(self, file: str, message: str) -> None:
         super().__init__(message)
@@ -96,12 +96,12 @@ class _RejectedError(Exception):
 
 @contextmanager
 def _rejecting(path: str) -> Iterator[None]:
-    """Turn a refusal into the finding of a file."""
+    """Turn an error about a file into a `_RejectedError`."""
     try:
         yield
     except SegpipeError as error:
         raise _RejectedError(path, str(error)) from error
-    except OSError as error:  # of a folder that may not be looked into
+    except OSError as error:  # for example, no permission for a folder
         raise _RejectedError(
             path, f"cannot be read ({error.strerror}); check path and permissions"
         ) from error
@@ -112,10 +112,10 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
     for path, expected in case.sha256.items():
         file = dataset_dir / path
         with _rejecting(path):
-            found = file_sha256(file) if file.is_file() else expected
-        if found != expected:
+            digest = file_sha256(file) if file.is_file() else expected
+        if digest != expected:
             message = (
-                f"SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
+                f"SHA-256 is {digest[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
                 "give --no-checksums (checksums: false in YAML) if this copy is meant"
             )
             findings.append(Finding("error", case.case, path, message))
@@ -132,11 +132,11 @@ def _read(dataset_dir: Path, path: str) -> Volume:
 def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[ChannelFacts, ...]:
     for path, image in zip(case.images[1:], images[1:], strict=True):
         _require_same_grid(images[0], path, image, CHANNEL_RULE)
-    found = sum(image.num_channels for image in images)
-    if found != manifest.num_channels:
+    num_channels = sum(image.num_channels for image in images)
+    if num_channels != manifest.num_channels:
         raise _RejectedError(
             case.images[0],
-            f"the image has {found} channel(s) (size {images[0].grid.size}), modality names "
+            f"the image has {num_channels} channel(s) (size {images[0].grid.size}), modality names "
             f"{manifest.num_channels} ({', '.join(manifest.modality)}); split the file, or correct modality "
             "in the manifest",
         )
@@ -157,7 +157,7 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
 def _refuse_label_maps(
     case: Case, images: Sequence[Volume], indices: NDArray[np.integer[Any]], manifest: Manifest
 ) -> None:
-    """Refuse an image that is the label map, or was made from it: a network would be shown its answer."""
+    """Refuse an image that is the label map or was made from it, since it would show the network the answer."""
     files = [path for path, image in zip(case.images, images, strict=True) for _ in image.channels]
     channels = [channel for image in images for channel in image.channels]
     for path, name, channel in zip(files, manifest.modality, channels, strict=True):
@@ -170,7 +170,7 @@ def _refuse_label_maps(
 
 
 def _alike(images: Sequence[Volume], manifest: Manifest) -> list[str]:
-    """Tell which channels of a case are the same."""
+    """Return a message for each pair of equal channels of a case."""
     channels = [channel for image in images for channel in image.channels]
     return [
         f"{manifest.modality[first]} and {manifest.modality[other]} are the same image; check which file is which"
@@ -186,19 +186,19 @@ def _with_foreground(
         return tuple(facts)
     channels = (channel for image in images for channel in image.channels)
     return tuple(
-        replace(own, foreground=tuple(np.percentile(channel[foreground], PERCENTILES).tolist()))
-        for own, channel in zip(facts, channels, strict=True)
+        replace(channel_facts, foreground=tuple(np.percentile(channel[foreground], PERCENTILES).tolist()))
+        for channel_facts, channel in zip(facts, channels, strict=True)
     )
 
 
 def _offset(mask: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Return how far the middle of a mask is from the middle of the image along each axis, as a share of it."""
-    found = []
+    """Return the distance of a mask's middle from the image's middle along each axis, as a share of the image."""
+    offsets = []
     for axis, length in enumerate(mask.shape):
         counts = mask.sum(axis=tuple(other for other in range(mask.ndim) if other != axis))
         middle = float(counts @ np.arange(length)) / float(counts.sum())
-        found.append((middle + 0.5) / length - 0.5)
-    return tuple(found)
+        offsets.append((middle + 0.5) / length - 0.5)
+    return tuple(offsets)
 
 
 def _label_indices(

@@ -1,4 +1,4 @@
-"""A data set in numbers: sizes, spacings, intensities and classes, from what the integrity check read."""
+"""A data set in numbers: sizes, spacings, intensities and classes, from the reports of the integrity check."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def dataset_fingerprint(reports: Sequence[CaseReport]) -> dict[str, Any]:
     """Sum up a data set.
 
     Args:
-        reports: of `require_valid`, for the training cases only.
+        reports: from `require_valid`, for the training cases only.
 
     Returns:
-        Plain JSON types: `cases` (how many); `size_voxels` and `spacing_mm`, each with `min`, `median` and
+        Plain JSON types: `cases` (number of cases); `size_voxels` and `spacing_mm`, each with `min`, `median` and
             `max` along (x, y) or (x, y, z); `intensities`, one a channel, with its name and the min, median and
             max over the cases of each image's mean, standard deviation and percentiles, in the files' units;
             `classes`, one a class, with its name, `voxels` (sum over the cases) and `maps` (label maps that
             contain it).
 
     Raises:
-        SegpipeError: there is no report, or one with an error.
+        SegpipeError: `reports` is empty, or a report has an error.
     """
     facts = [report.facts for report in reports if report.facts is not None and not report.has_errors]
     if not facts or len(facts) < len(reports):

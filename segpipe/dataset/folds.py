@@ -1,4 +1,4 @@
-"""Which cases train and which validate: folds that no patient crosses, and the check that none does."""
+"""Training and validation cases: make folds and splits that divide no patient, and check existing ones."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from segpipe.errors import SegpipeError
 def patient_folds(
     cases: Sequence[Case], num_folds: int, seed: int, classes: Sequence[str] | None = None
 ) -> list[int]:
-    """Assign every case to a fold so that all cases of a patient, or of an image file, are in the same one.
+    """Assign every case to a fold so that all cases of a patient, or of an image file, are in one fold.
 
-    A case of an unknown patient counts as a patient of its own. The folds depend on the seed and on which
-    cases there are, not on their order. The numbers of cases of two folds differ by at most those of the
-    largest patient (by one, where patients have one case each).
+    A case of an unknown patient counts as a separate patient. The folds depend on the seed and on the set of cases, not
+    on their order. The sizes of two folds differ by at most the number of cases of the largest patient (by one, where
+    patients have one case each).
 
     Args:
         cases: the cases to divide, each id once.
         num_folds: at least 2, at most the number of patients.
-        seed: of the order in which patients are dealt out.
-        classes: one text a case (a class, or what else the folds should have equal shares of), in the order
-            of `cases`; a patient counts for its commonest. None to balance numbers of cases alone.
+        seed: of the random order of the patients.
+        classes: one text a case, in the order of `cases`: the class, or another property that the folds should have
+            equal shares of. A patient counts for its commonest class. None to balance numbers of cases alone.
 
     Returns:
         The fold of each case, 0 to num_folds - 1, in the order of `cases`.
@@ -55,8 +55,8 @@ def patient_folds(
     random = np.random.default_rng(seed)
     patients = sorted(members)
     random.shuffle(patients)
-    # the largest first, so that the small ones even out what they leave; one class after the other, so that
-    # the emptiest fold comes round to each
+    # large patients first, so that small ones even out the sizes; class by class, so that each class is spread over
+    # all folds
     patients.sort(key=lambda patient: (-len(members[patient]), stratum[patient]))
     deal = random.permutation(num_folds)
 
@@ -82,10 +82,10 @@ def with_folds(
     """Return the manifest with folds of its training cases, stratified by class for target "class".
 
     Args:
-        manifest: whose training cases are divided.
+        manifest: its training cases are divided.
         num_folds: at least 2.
         seed: the same seed gives the same division.
-        present: the classes in each training case, to be had in every part; None to balance numbers alone.
+        present: the classes in each training case, which every part should have; None to balance numbers alone.
         contents: see `divided`.
 
     Raises:
@@ -119,14 +119,16 @@ def with_split(
         contents: see `with_folds`.
 
     Raises:
-        SegpipeError: no cases to train on or to hold out, or as `divided`.
+        SegpipeError: no share for train or none for a held-out part, or as `divided`.
     """
     wanted = {part: share for part, share in shares.items() if share}
     if "train" not in wanted or len(wanted) < 2:
         raise SegpipeError("split: needs a share to train on, and one to validate with or to test")
     parts = divided(manifest.training, list(wanted.values()), seed, present, contents)
     cases = {
-        part: tuple(case.case for case, own in zip(manifest.training, parts, strict=True) if own == number)
+        part: tuple(
+            case.case for case, assigned in zip(manifest.training, parts, strict=True) if assigned == number
+        )
         for number, part in enumerate(wanted)
     }
     about = f"patients by lot, {', '.join(f'{share} {part}' for part, share in wanted.items())}, seed {seed}"
@@ -137,18 +139,18 @@ def with_split(
 def training_split(
     manifest: Manifest, fold: int | str | None, part: str = "validation"
 ) -> tuple[list[Case], list[Case]]:
-    """Return the cases to train on and those that are held out, to validate on or to test with.
+    """Return the training cases and the held-out cases, for validation or test.
 
     Args:
-        manifest: its training cases carry folds, or it has splits.
-        fold: the fold that validates, or the name of one of the manifest's splits, of which the cases that the
-            manifest lists are returned; None to train on all cases and validate on none.
-        part: the held-out part, validation or, of a split that has one, test.
+        manifest: with folds of its training cases, or with splits.
+        fold: number of the fold for validation, or name of one of the manifest's splits; cases of a split that the
+            manifest does not list are left out. None to train on all cases and validate on none.
+        part: the held-out part: validation, or test of a split that has one.
 
     Raises:
         SegpipeError: the manifest has no such fold, split or part; or a patient or an image file (by path or checksum)
-            would be on two sides, be it of the folds, of the three parts of the split, or of what trains and what the
-            manifest lists under test.
+            is on two sides: in two folds, in two parts of the split, or in the training cases and the manifest's test
+            cases.
     """
     if part not in _PARTS[1:] or (part == "test" and not isinstance(fold, str)):
         raise SegpipeError(
@@ -166,7 +168,7 @@ _PARTS = ("train", "validation", "test")
 
 
 def _sides(manifest: Manifest, fold: int | str | None, part: str) -> list[Side]:
-    """Return what trains, what validates, and what tests where the division has that."""
+    """Return the sides of a division: train, validation and, where the division has one, test."""
     if fold is None:
         return [Side("training", "train", manifest.training), Side("validation", "validate", ())]
     return _of_split(manifest, fold, part) if isinstance(fold, str) else _of_fold(manifest, fold)
@@ -208,7 +210,7 @@ def _listed(names: Sequence[object], what: str) -> str:
 
 
 def describe_split(manifest: Manifest, name: str) -> str:
-    """Return in one line whose split it is, and how many of its cases the manifest lists."""
+    """Return one line with the author of a split and the number of its cases that the manifest lists."""
     split, known = manifest.splits[name], {case.case for case in manifest.training}
     parts = {"to train on": split.train, "to validate with": split.validation, "to test": split.test}
     counts = (

@@ -1,4 +1,4 @@
-"""Every finding about a data set, before the first batch: each file read once, each fault with its remedy."""
+"""Check every file of a data set before the first batch; each finding names its remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segpipe.files import is_folder
 from segpipe.labels import LabelTable, check_same_labels
 
 _FINDINGS_SHOWN = 10
-_MOST_THREADS = 4  # each holds a whole case in memory
+_MOST_THREADS = 4  # each thread holds a whole case in memory
 
 
 def examine_cases(
@@ -36,23 +36,23 @@ def examine_cases(
     shapes: bool = False,
     progress: bool = True,
 ) -> list[CaseReport]:
-    """Read every file of every case once and report what is wrong with it.
+    """Read every file of every case once and report the findings and facts of each case.
 
     Args:
-        cases: those to examine, usually the manifest's training cases.
+        cases: usually the manifest's training cases.
         dataset_dir: the folder in which the manifest's paths begin.
-        manifest: says how many channels there are and which values its files store.
-        table: the classes of the bundle that is to train.
-        spatial_dims: 2 or 3; None for what most of the cases are.
-        checksums: also compare files with the manifest's SHA-256, where it has them.
-        shapes: also look for slips of the hand in label maps, see `segpipe.dataset.label_shapes`.
-        progress: show a bar on stderr, where that is a terminal.
+        manifest: names the channels and the values that label maps store.
+        table: the classes of the bundle that will train.
+        spatial_dims: 2 or 3; None for the dimensions of most cases.
+        checksums: also compare files with the manifest's SHA-256, where the manifest has them.
+        shapes: also look for annotation mistakes in label maps, see `segpipe.dataset.label_shapes`.
+        progress: show a progress bar on stderr, if stderr is a terminal.
 
     Returns:
         One report a case, in the order of `cases`.
 
     Raises:
-        SegpipeError: there is no such folder, or the manifest's labels are not the table's.
+        SegpipeError: the folder does not exist, or the manifest's labels differ from the table's.
     """
     if manifest.target == "mask":
         check_same_labels(table, manifest.labels)
@@ -86,9 +86,10 @@ def check_cases(
     checksums: bool = True,
     progress: bool = True,
 ) -> list[Finding]:
-    """Return all findings: those of `examine_cases`, which describes the arguments, and of the cases side by side.
+    """Return all findings: those of `examine_cases`, and those of comparing the cases with each other.
 
-    To these belong the leaks of the manifest's folds, its splits and its list of test cases.
+    The comparison includes the leaks of the manifest's folds, splits and test cases. For the arguments see
+    `examine_cases`.
     """
     reports = examine_cases(
         cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, shapes=True, progress=progress
@@ -117,7 +118,7 @@ def require_valid(
         The reports, with warnings only.
 
     Raises:
-        SegpipeError: at least one error; the message holds the first ten and says how many there are.
+        SegpipeError: at least one error; the message holds the number of errors and the first ten.
     """
     reports = examine_cases(
         cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, progress=progress
@@ -136,15 +137,15 @@ def require_valid(
 
 
 def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dict[str, Any]]:
-    """Return the cases as MONAI's datasets take them.
+    """Return the cases as records for MONAI's datasets.
 
     Args:
-        cases: as `training_split` gives them.
+        cases: from `training_split`.
         dataset_dir: the folder in which the manifest's paths begin.
 
     Returns:
-        One dict a case: `case` (its id), `image` (absolute path, or a list of one a channel) and, where there
-            is one, `label` (absolute path).
+        One dict a case: `case` (its id), `image` (absolute path, or a list of paths, one a channel) and, where the
+            case has a label map, `label` (absolute path).
     """
     folder = Path(dataset_dir).absolute()
     records: list[dict[str, Any]] = []
@@ -158,20 +159,21 @@ def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dic
 
 
 def content_hashes_of_tests(manifest: Manifest, dataset_dir: Path) -> dict[str, str]:
-    """Return what each case listed under test shows, see `content_sha256`, as far as its files are there and whole.
+    """Return case id -> hash of the image content, see `content_sha256`, for the manifest's test cases.
 
-    Nothing is asked of them but that none of them trains: they may be elsewhere.
+    A test case with a missing or damaged file is left out: test cases are only compared with training cases, and their
+    files may lie on another machine.
     """
-    found = {case.case: shown_by(case, dataset_dir) for case in manifest.test}
-    return {case: sha256 for case, sha256 in found.items() if sha256 is not None}
+    hashes = {case.case: shown_by(case, dataset_dir) for case in manifest.test}
+    return {case: sha256 for case, sha256 in hashes.items() if sha256 is not None}
 
 
 def _with_odd_dimensions(
     reports: list[CaseReport], spatial_dims: int | None, first_image: dict[str, str]
 ) -> list[CaseReport]:
     """Add an error to each case that is 2D where 3D is wanted, or 3D where 2D is."""
-    found = Counter(len(report.facts.size) for report in reports if report.facts)
-    wanted = spatial_dims or (found.most_common(1)[0][0] if found else 0)
+    dimensions = Counter(len(report.facts.size) for report in reports if report.facts)
+    wanted = spatial_dims or (dimensions.most_common(1)[0][0] if dimensions else 0)
     checked = []
     for report in reports:
         if report.facts and len(report.facts.size) != wanted:

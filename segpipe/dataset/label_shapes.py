@@ -1,4 +1,4 @@
-"""What in the shape of a label map looks like a slip of the hand: a stray part far away, a slice left out."""
+"""Shapes in a label map that look like annotation mistakes: a small part far away, a slice left out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-_SMALL = 0.05  # of a class's voxels: a part that may be a stray click
-_FAR = 0.5  # of the diagonal of the rest, that lie between it and the part
-_FEW_VOXELS = 20  # of a class of less nothing is said
-_FULL = 0.25  # of the largest plane's area: a plane between two such is not empty by nature
+_SMALL = 0.05  # of a class's voxels: a smaller part may be a stray click
+_FAR = 0.5  # of the diagonal of the class's other parts: least gap between them and a stray part
+_FEW_VOXELS = 20  # smaller classes are not checked
+_FULL = 0.25  # of the largest plane's area: an empty plane between two such planes was left out
 _LONGEST_GAP = 2  # planes
 _FEWEST_PLANES = 5
 
@@ -21,7 +21,7 @@ _FEWEST_PLANES = 5
 def odd_shapes(
     indices: NDArray[np.integer[Any]], names: Sequence[str], spacing_mm: Sequence[float]
 ) -> list[str]:
-    """Say what in a label map should be looked at.
+    """Return descriptions of suspicious shapes in a label map.
 
     Args:
         indices: class indices `(x, y)` or `(x, y, z)`, 0 the background.
@@ -29,9 +29,9 @@ def odd_shapes(
         spacing_mm: along the same axes.
 
     Returns:
-        one sentence for each class and oddity, with where it lies in voxels.
+        one sentence for each suspicious shape, with its class and its position in voxels.
     """
-    found = []
+    messages = []
     for index, box in enumerate(ndimage.find_objects(indices), start=1):
         if box is None:
             continue
@@ -39,9 +39,9 @@ def odd_shapes(
         if mask.sum() < _FEW_VOXELS:
             continue
         first = [int(part.start) for part in box]
-        found += _far_parts(mask, names[index], first, np.asarray(spacing_mm))
-        found += _left_out(mask, names[index], first)
-    return found
+        messages += _far_parts(mask, names[index], first, np.asarray(spacing_mm))
+        messages += _left_out(mask, names[index], first)
+    return messages
 
 
 def _far_parts(
@@ -54,10 +54,10 @@ def _far_parts(
     boxes = ndimage.find_objects(parts)
     ends = np.array([[(side.start, side.stop) for side in box] for box in boxes], float)  # (parts, axes, 2)
     across = _diagonals_of_others(ends, spacing_mm)
-    # no box is farther than its centre: of thousands of parts a few remain to be compared with all others
+    # a box is never farther away than its centre, so few of thousands of parts need a comparison with all others
     centres = ends.mean(axis=2) * spacing_mm
     nearest = cKDTree(centres).query(centres, k=2)[0][:, 1]
-    said = []
+    messages = []
     for part in np.flatnonzero((sizes <= _SMALL * sizes.sum()) & (nearest > _FAR * across)):
         others = np.delete(ends, part, axis=0)
         between = np.maximum(
@@ -66,15 +66,15 @@ def _far_parts(
         gap = np.linalg.norm(between * spacing_mm, axis=1).min()
         if gap > _FAR * across[part]:
             place = tuple(int(begin + at) for begin, at in zip(first, ends[part, :, 0], strict=True))
-            said.append(
+            messages.append(
                 f"{name} has a part of {sizes[part]} voxel(s) at {place}, {gap:.0f} mm from all else of it, which "
                 f"measures {across[part]:.0f} mm across; a stray click? remove it, if it is none"
             )
-    return said
+    return messages
 
 
 def _diagonals_of_others(ends: NDArray[np.float64], spacing_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each part how long the diagonal of the box around all the others is, in mm.
+    """Return for each part the diagonal of the box around all other parts, in mm, shape (parts,).
 
     Args:
         ends: first and last + 1 voxel of each part, (parts, axes, 2); two parts or more.
@@ -88,7 +88,7 @@ def _diagonals_of_others(ends: NDArray[np.float64], spacing_mm: NDArray[np.float
 
 
 def _left_out(mask: NDArray[np.bool_], name: str, first: Sequence[int]) -> list[str]:
-    said = []
+    messages = []
     for axis in range(mask.ndim if mask.ndim > 2 else 0):
         areas = mask.sum(axis=tuple(other for other in range(mask.ndim) if other != axis))
         if len(areas) < _FEWEST_PLANES:
@@ -98,8 +98,8 @@ def _left_out(mask: NDArray[np.bool_], name: str, first: Sequence[int]) -> list[
             length = gap.stop - gap.start
             if length <= _LONGEST_GAP and min(areas[gap.start - 1], areas[gap.stop]) >= _FULL * areas.max():
                 planes = " and ".join(str(first[axis] + plane) for plane in range(gap.start, gap.stop))
-                said.append(
+                messages.append(
                     f"{name} is missing in plane {planes} along {'xyz'[axis]}, and has {areas[gap.start - 1]} and "
                     f"{areas[gap.stop]} voxels in the planes beside; a slice left out? draw it"
                 )
-    return said
+    return messages

@@ -1,4 +1,4 @@
-"""Cases that must not be on two sides: those of one patient, of one image file, of one picture."""
+"""Leaks: cases of one patient, one image file or one image content on two sides of a division."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from segpipe.errors import SegpipeError, shown
 Kind = Literal["patient", "image", "picture"]
 
 _LEAKS_SHOWN = 5
-_KINDS = ("patient", "image", "picture")  # what is told first, where cases share several
-_SAID: dict[Kind, tuple[str, str]] = {
+_KINDS = ("patient", "image", "picture")  # the first kind is reported, where cases share several
+_TEXTS: dict[Kind, tuple[str, str]] = {
     "patient": ("patient {}", "put all cases of a patient on one side"),
     "image": ("the same image (path or SHA-256 {})", "remove all but one of these cases"),
     "picture": ("the same picture", "remove all but one of these cases"),
@@ -24,11 +24,11 @@ _SAID: dict[Kind, tuple[str, str]] = {
 
 
 class Side(NamedTuple):
-    """Cases that are used alike in one division of a data set.
+    """The cases of a data set's division that have one use.
 
     Attributes:
         name: such as "fold 0" or "test of paper".
-        use: what is done with them: train, validate or test; folds do two of these in turn.
+        use: train, validate or test; a fold trains and validates in turn.
         cases: of the side.
     """
 
@@ -39,12 +39,12 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True)
 class Leak:
-    """What is on two sides of a division, or more.
+    """A patient, an image file or an image content whose cases are on two or more sides of a division.
 
     Attributes:
-        kind: patient, image or picture.
-        key: the patient; path or SHA-256 of the image; what the picture is known by.
-        places: side and case of all that share it.
+        kind: patient, image (a file), or picture (an image content).
+        key: the patient's id; path or SHA-256 of the image file; hash of the image content.
+        places: side and case of every case that shares the key.
     """
 
     kind: Kind
@@ -52,8 +52,8 @@ class Leak:
     places: Sequence[tuple[Side, Case]]
 
     def __str__(self) -> str:
-        """What is shared, by whom, and the remedy."""
-        shared, remedy = _SAID[self.kind]
+        """The shared thing, the cases that share it, and the remedy."""
+        shared, remedy = _TEXTS[self.kind]
         uses = " and ".join(dict.fromkeys(side.use for side, _ in self.places))
         sides: dict[str, list[str]] = defaultdict(list)
         for side, case in self.places:
@@ -63,7 +63,7 @@ class Leak:
 
 
 def sides_of_folds(manifest: Manifest) -> list[Side]:
-    """Return the folds as sides; none where a manifest has no folds."""
+    """Return the folds as sides; an empty list where the manifest has no folds."""
     folds: dict[int, list[Case]] = defaultdict(list)
     for case in manifest.training:
         if case.fold is not None:
@@ -92,70 +92,70 @@ def side_of_test_list(manifest: Manifest) -> Side:
 
 
 def leaks(sides: Iterable[Side], contents: Mapping[str, str] | None = None) -> list[Leak]:
-    """Find what is on two sides or more; cases that share several things are told once.
+    """Find the leaks of a division; cases that share several keys are reported once.
 
     Args:
         sides: of one division.
-        contents: case -> what tells that two cases show the same picture, such as a hash, as far as it is known.
+        contents: case -> hash of its image content, for the cases whose hash is known.
     """
     sharing: dict[tuple[Kind, str], list[tuple[Side, Case]]] = defaultdict(list)
     for side in sides:
         for case in side.cases:
             for shared in _shared(case, contents or {}):
                 sharing[shared].append((side, case))
-    found: list[Leak] = []
-    told: dict[str, set[int]] = defaultdict(set)
+    findings: list[Leak] = []
+    reported: dict[str, set[int]] = defaultdict(set)
     for (kind, key), places in sorted(sharing.items(), key=lambda item: _KINDS.index(item[0][0])):
         if len({side.name for side, _ in places}) < 2:
             continue
-        if set.intersection(*(told[case.case] for _, case in places)):
+        if set.intersection(*(reported[case.case] for _, case in places)):
             continue
         for _, case in places:
-            told[case.case].add(len(found))
-        found.append(Leak(kind, key, places))
-    return found
+            reported[case.case].add(len(findings))
+        findings.append(Leak(kind, key, places))
+    return findings
 
 
 def refuse_leaks(where: str, sides: Sequence[Side], contents: Mapping[str, str] | None = None) -> None:
     """Refuse a division with a leak; see `leaks`.
 
     Raises:
-        SegpipeError: naming the first ones.
+        SegpipeError: with the first five leaks.
     """
-    found = leaks(sides, contents)
-    if found:
-        raise SegpipeError(f"{where}: {shown(map(str, found), between='; ', most=_LEAKS_SHOWN)}")
+    findings = leaks(sides, contents)
+    if findings:
+        raise SegpipeError(f"{where}: {shown(map(str, findings), between='; ', most=_LEAKS_SHOWN)}")
 
 
 def shared_findings(manifest: Manifest, contents: Mapping[str, str]) -> list[Finding]:
-    """Find what cases of a manifest share and should not.
+    """Find the leaks of a manifest's divisions, and cases with equal image content.
 
     Args:
-        manifest: its folds, its splits and its two lists of cases are looked at.
-        contents: case -> what tells that two cases show the same picture, as far as it is known.
+        manifest: its folds, its splits, and its training against its test cases are checked.
+        contents: case -> hash of its image content, for the cases whose hash is known.
 
     Returns:
-        an error for each leak, and for each picture of two patients; a warning for each other case whose picture was
-        there before.
+        an error for each leak and for each image content of two patients; a warning for each other case whose image
+        content an earlier case has.
     """
     divisions = [
         sides_of_folds(manifest),
         *(sides_of_split(manifest, name) for name in manifest.splits),
         [Side("training", "train", manifest.training), side_of_test_list(manifest)],
     ]
-    found = []
+    findings = []
     for sides in divisions:
         for leak in leaks(sides, contents):
             first, _ = leak.places[0]
             case = next(case for side, case in leak.places if side.name != first.name)
-            found.append(Finding("error", case.case, case.images[0], str(leak)))
-    return [*found, *_same_content([*manifest.training, *manifest.test], contents, divisions)]
+            findings.append(Finding("error", case.case, case.images[0], str(leak)))
+    return [*findings, *_same_content([*manifest.training, *manifest.test], contents, divisions)]
 
 
 def _same_content(
     cases: Sequence[Case], contents: Mapping[str, str], divisions: Sequence[Sequence[Side]]
 ) -> Iterator[Finding]:
-    """Yield what is wrong with cases of one picture, but for the leaks."""
+    """Yield the findings on cases of equal image content that are no leaks."""
     groups: dict[str, list[Case]] = defaultdict(list)
     for case in cases:
         if case.case in contents:
@@ -175,7 +175,7 @@ def _same_content(
 
 
 def _shared(case: Case, contents: Mapping[str, str]) -> Iterator[tuple[Kind, str]]:
-    """Yield what a case shares with others that must be on its side."""
+    """Yield the keys of a case; cases with a common key must be on one side."""
     if case.patient is not None:
         yield "patient", case.patient
     for key in sorted(image_keys(case)):
@@ -185,9 +185,9 @@ def _shared(case: Case, contents: Mapping[str, str]) -> Iterator[tuple[Kind, str
 
 
 def image_keys(case: Case) -> set[str]:
-    """Return what tells that two cases show the same image: path, and SHA-256 of the voxels where that is known.
+    """Return the keys of a case's images: the path, and the SHA-256 of the voxels where the manifest has one.
 
-    A .mhd header can be the same text for many scans; what counts is its voxel file of the same name.
+    Many scans can have the same text as .mhd header, so the checksum of the voxel file of the same name counts.
     """
     keys = set(case.images)
     for image in case.images:

@@ -1,4 +1,4 @@
-"""Cases into batches: cached, seeded by epoch and case, failing with a message, not a worker's traceback."""
+"""Cases into batches: cached, seeded by epoch and case; a failure is a message, not a worker's traceback."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from segpipe.errors import SegpipeError, segpipe_cause
 
 @dataclass(frozen=True)
 class CaseFailure:
-    """A case that could not be loaded, as a value: an exception in a loader worker prints its traceback."""
+    """The failure to load a case, as a value, since an exception in a loader worker would print its traceback."""
 
     message: str
 
 
 class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
-    """MONAI's CacheDataset whose random transforms depend on (seed, epoch, case) alone.
+    """A MONAI CacheDataset whose random transforms depend on (seed, epoch, case) alone.
 
-    An index carries its epoch: index = epoch * len(dataset) + case, as `EpochSampler` yields it; an index
-    below len(dataset) is epoch 0. So the sample is the same whatever the number of workers, the rank, the
-    order or a resume. The deterministic transforms run once a case and are kept in memory.
+    An index contains its epoch: index = epoch * len(dataset) + case, as `EpochSampler` yields it; an index below
+    len(dataset) is epoch 0. So number of workers, rank, order and resume do not change a sample. The deterministic
+    transforms run once a case; their results stay in memory.
 
     Args:
-        data: one record a case; `case` names it.
-        transform: MONAI's `Compose`; everything before its first random transform is cached.
+        data: one record a case, with the case id under `case`.
+        transform: MONAI's `Compose`; the result before the first random transform is cached.
         seed: of the experiment.
-        cache: False reads every file again each time (a cohort that is seen once).
+        cache: False reads every file each time, for data that one run reads once.
     """
 
     def __init__(
@@ -54,7 +54,9 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
         self.seed = seed
 
     def fill_cache(self) -> None:
-        """Load what is not yet in memory, with progress; before loader workers fork, so that they share it.
+        """Load the cases that are not yet in memory, with a progress bar.
+
+        Call this before the loader workers fork, so that they share the cache.
 
         Raises:
             SegpipeError: a case cannot be loaded.
@@ -86,30 +88,31 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
         return str(self.data[case].get("case", case))
 
     def _failure(self, case: int, error: Exception) -> CaseFailure | None:
-        """Return the refusal that an error is or was raised from, with its case; None for a defect."""
+        """Return the case and message of the SegpipeError behind an error; None for a defect of the program."""
         cause = segpipe_cause(error)
         return None if cause is None else CaseFailure(f"{self._name(case)}: {cause}")
 
 
 def _sample_seed(seed: int, epoch: int, case: str) -> int:
-    """Return 32 bits that depend on all three; a hash, so that neighbouring epochs share nothing."""
+    """Return a 32-bit seed, a hash of all three, so that the samples of neighbouring epochs are independent."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{case}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
 
 
 class EpochSampler(DistributedSampler[Any]):
-    """Shuffled case indices that carry their epoch, for `CaseDataset`; split over ranks if there are several.
+    """A sampler of shuffled case indices that contain their epoch, for `CaseDataset`; split over the ranks.
 
-    MONAI's trainer calls `set_epoch` on every DistributedSampler; that is why this is one, also for one
-    process.
+    It is a DistributedSampler for one process too, because MONAI's trainer calls `set_epoch` on every
+    DistributedSampler.
 
     Args:
         dataset: of the cases.
         seed: of the experiment.
-        repeats: how often an epoch comes to each case, each time with other random transforms.
+        repeats: samples of each case per epoch, each with other random transforms.
 
     Attributes:
-        skip: indices to leave out at the beginning of the next epoch alone, in which they were trained on already.
+        skip: number of indices to leave out at the beginning of the next epoch, because a resumed run has already
+            trained on them.
     """
 
     def __init__(self, dataset: CaseDataset, seed: int = 0, repeats: int = 1) -> None:
@@ -130,20 +133,20 @@ class EpochSampler(DistributedSampler[Any]):
         yield from islice(self._indices(), skip, None)
 
     def _indices(self) -> Iterator[int]:
-        size, own = len(self.dataset), self.epoch  # type: ignore[arg-type]
+        size, epoch = len(self.dataset), self.epoch  # type: ignore[arg-type]
         for repeat in range(self.repeats):
-            self.epoch = own * self.repeats + repeat
+            self.epoch = epoch * self.repeats + repeat
             indices = list(super().__iter__())
-            first, self.epoch = self.epoch * size, own
+            first, self.epoch = self.epoch * size, epoch
             yield from (first + case for case in indices)
 
     def __len__(self) -> int:
-        """Return how many indices of an epoch are this rank's."""
+        """Return the number of indices of this rank in an epoch."""
         return super().__len__() * self.repeats
 
 
 class ShareSampler(Sampler[int]):
-    """This rank's share of the cases in order, none twice: metrics over ranks count every case once."""
+    """A sampler of this rank's share of the cases, in order and without repeats, so that metrics count a case once."""
 
     def __init__(self, dataset: CaseDataset) -> None:
         several = dist.is_available() and dist.is_initialized()
@@ -155,15 +158,15 @@ class ShareSampler(Sampler[int]):
         return iter(self.indices)
 
     def __len__(self) -> int:
-        """Return how many cases are this rank's."""
+        """Return the number of cases of this rank."""
         return len(self.indices)
 
 
 class CaseLoader(DataLoader):  # type: ignore[misc]  # MONAI is untyped
-    """MONAI's DataLoader that ends with the message of a case that could not be loaded.
+    """A MONAI DataLoader that raises the SegpipeError of a case that cannot be loaded.
 
     Args:
-        dataset: whose cache is filled before the first worker starts.
+        dataset: its cache is filled before the first worker starts.
         **kwargs: of MONAI's DataLoader.
     """
 
@@ -174,7 +177,7 @@ class CaseLoader(DataLoader):  # type: ignore[misc]  # MONAI is untyped
         """Yield batches.
 
         Raises:
-            SegpipeError: a case could not be loaded; its message names the case.
+            SegpipeError: a case cannot be loaded; the message names the case.
         """
         self.dataset.fill_cache()
         for batch in super().__iter__():
@@ -184,7 +187,7 @@ class CaseLoader(DataLoader):  # type: ignore[misc]  # MONAI is untyped
 
 
 def _collate(samples: list[Any]) -> Any:
-    """Collate as MONAI does, unless a case failed: then its failure is the batch."""
+    """Return MONAI's batch of the samples, or the first failure among them."""
     for sample in samples:
         if isinstance(sample, CaseFailure):
             return sample

@@ -1,4 +1,4 @@
-"""What no schema can say of a manifest: that its entries fit each other."""
+"""Checks that a manifest's entries fit each other, which a JSON schema cannot express."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def check_consistency(manifest: Manifest, where: str) -> None:
     """Refuse a manifest whose entries contradict each other.
 
     Args:
-        manifest: as its JSON content says.
+        manifest: built from its JSON content.
         where: the file's name, for messages.
 
     Raises:
@@ -35,15 +35,15 @@ def _check_labels(manifest: Manifest, where: str) -> None:
 
 
 def _check_cases(manifest: Manifest, where: str) -> None:
-    seen: set[str] = set()
+    ids: set[str] = set()
     known = {same_name(name) for name in manifest.labels.values()}
     for key, cases in (("training", manifest.training), ("test", manifest.test)):
         for position, case in enumerate(cases):
             place = f"{where}: $.{key}[{position}]: {case.case}"
             # case-insensitively, since the case id becomes a file name
-            if case.case.casefold() in seen:
+            if case.case.casefold() in ids:
                 raise SegpipeError(f"{place}: this case id stands twice; every case needs an id of its own")
-            seen.add(case.case.casefold())
+            ids.add(case.case.casefold())
             _check_paths(case, place)
             _check_target(case, manifest, known, place, labelled=key == "training")
     with_fold = sum(case.fold is not None for case in manifest.training)
@@ -79,7 +79,7 @@ def _headers_folders(case: Case) -> set[PurePosixPath]:
 
 
 def _may_hold_voxels(path: str, folders: set[PurePosixPath]) -> bool:
-    """Return whether a path can be the voxel file of a .mhd header: in or below its folder, and no header itself."""
+    """Return whether a path can be the voxel file of a .mhd header: in or below a header's folder, and no header."""
     return not _is_mhd(path) and not folders.isdisjoint(PurePosixPath(path).parents)
 
 

@@ -1,4 +1,4 @@
-"""A manifest's cases divided by what their files show, and what each part then has."""
+"""Divide a manifest's cases by their image content and classes, and count cases and classes of each part."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from segpipe.labels import same_name
 _NOT_STRATIFIED = (
     "not stratified: where the files lie is not known (--dataset-dir), so a part may lack a class"
 )
-_WHOLES = (10, 100)  # tenths and per cent: what shares add up to
+_WHOLES = (10, 100)  # sums of shares in tenths and in per cent
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Part:
 
     Attributes:
         name: such as "fold 0" or "train".
-        cases: how many.
-        patients: how many; a case of an unknown patient counts as one.
+        cases: number of cases.
+        patients: number of patients; a case of an unknown patient counts as one.
         cases_with: foreground class -> how many of the cases have it; empty where label maps were not read.
     """
 
@@ -44,8 +44,8 @@ class Division:
 
     Attributes:
         manifest: with folds, or with one more split.
-        parts: what each has.
-        notes: what a person should know of it.
+        parts: counts of each part.
+        notes: remarks on the division for the user.
     """
 
     manifest: Manifest
@@ -62,27 +62,28 @@ def divide_manifest(
     name: str = "holdout",
     seed: int = 0,
 ) -> Division:
-    """Divide a manifest's training cases into folds, or once, no patient and no picture on both sides.
+    """Divide a manifest's training cases into folds or into one split; patients and image contents are not divided.
 
     Args:
-        manifest: whose cases are divided.
-        dataset_dir: where its files lie: they are checked, every part gets every class where that can be, and cases
-            that show the same picture stay together. None goes by the manifest alone: its classes, where it is of
-            target class or findings, and its checksums.
-        num_folds: how many; None for one division by `shares`.
-        shares: of train, validation and test, such as 84 and 16; numbers of cases, where they add up to all.
-        name: of the split that is made of shares.
+        manifest: its training cases are divided.
+        dataset_dir: folder of its files. The files are checked, every part gets every class where possible, and cases
+            with equal image content stay together. None uses the manifest alone: its checksums, and its classes where
+            its target is class or findings.
+        num_folds: number of folds; None for one split by `shares`.
+        shares: of train, validation and test, such as 84 and 16; numbers of cases, if their sum is the number of
+            training cases.
+        name: of the split by `shares`.
         seed: the same seed gives the same division.
 
     Raises:
-        SegpipeError: both or none of folds and shares are given, the split is there already, a training case is among
-            the test cases, too, or as `require_valid` and `segpipe.dataset.stratification.divided`.
+        SegpipeError: both or none of folds and shares are given, the manifest has the split already, a training case
+            is also a test case, or as `require_valid` and `segpipe.dataset.stratification.divided`.
     """
     if (num_folds is None) == (shares is None):
         raise SegpipeError("split: give either --folds, or --train with --test or --validation")
     if shares is not None and name in manifest.splits:
         raise SegpipeError(f"{manifest.name}: has a split {name} already; choose another --name")
-    present, contents = _seen(manifest, dataset_dir)
+    present, contents = _classes_and_contents(manifest, dataset_dir)
     tested = content_hashes_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
     notes = [] if present is not None else [_NOT_STRATIFIED]
     notes += _kept_together(manifest.training, contents)
@@ -95,12 +96,12 @@ def divide_manifest(
         divided = with_split(manifest, name, wanted, seed, present, contents)
         sides = [side for side in sides_of_split(divided, name) if side.cases]
         titles = list(wanted)
-        notes += _sizes_told(wanted, [len(side.cases) for side in sides])
+        notes += _notes_on_sizes(wanted, [len(side.cases) for side in sides])
     ids = [case.case for case in manifest.training]
-    pictures = dict(zip(ids, contents or (), strict=False))
-    refuse_leaks(manifest.name, sides, pictures)
+    content_of = dict(zip(ids, contents or (), strict=False))
+    refuse_leaks(manifest.name, sides, content_of)
     listed = [Side("training", "train", manifest.training), side_of_test_list(manifest)]
-    refuse_leaks(manifest.name, listed, {**pictures, **tested})
+    refuse_leaks(manifest.name, listed, {**content_of, **tested})
     classes = None if present is None else dict(zip(ids, present, strict=True))
     names = class_names(manifest)
     parts = [part_of(title, side.cases, classes, names) for title, side in zip(titles, sides, strict=True)]
@@ -113,19 +114,19 @@ def divide_manifest(
 
 
 def class_names(manifest: Manifest) -> tuple[str, ...]:
-    """Return the classes that a case has or has not: of label maps those but the background."""
+    """Return the classes that are counted per case: for label maps all except the background."""
     if manifest.target == "mask":
         return manifest.label_table().foreground_names
     return tuple(manifest.labels.values())
 
 
 def present_classes(manifest: Manifest, case: Case, facts: CaseFacts | None) -> frozenset[str]:
-    """Return the classes that a case has, by its label map or, for the targets class and findings, by the manifest.
+    """Return the classes of a case: from its label map or, for the targets class and findings, from the manifest.
 
     Args:
         manifest: of the case.
         case: of the manifest.
-        facts: what its files show; needed for label maps.
+        facts: of its files; needed for label maps.
     """
     if manifest.target == "mask":
         voxels = facts.class_voxels if facts is not None else {}
@@ -142,7 +143,7 @@ def part_of(
     Args:
         name: of the part.
         cases: in it.
-        classes: case -> the classes that it has; None where they are not known.
+        classes: case id -> its classes; None where they are not known.
         names: of the classes to count.
     """
     patients = {(case.patient is None, case.patient or case.case) for case in cases}
@@ -152,10 +153,10 @@ def part_of(
     return Part(name, len(cases), len(patients), counts)
 
 
-def _seen(
+def _classes_and_contents(
     manifest: Manifest, dataset_dir: Path | None
 ) -> tuple[list[frozenset[str]] | None, list[str] | None]:
-    """Return the classes of each training case, and the hash of its picture, as far as they can be known."""
+    """Return the classes of each training case and the hash of its image content; None where they are not known."""
     if dataset_dir is None:
         known = manifest.target != "mask"
         return [present_classes(manifest, case, None) for case in manifest.training] if known else None, None
@@ -167,8 +168,8 @@ def _seen(
     return present, [report.facts.content_sha256 for report in reports if report.facts is not None]
 
 
-def _sizes_told(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:
-    """Say what became of numbers of cases that could not be had, and of shares that might have been meant as such."""
+def _notes_on_sizes(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:
+    """Return a note where parts have other sizes than asked for, or where shares may have been meant as numbers."""
     asked, total = list(wanted.values()), sum(made)
     cases = ", ".join(f"{count} {part}" for count, part in zip(made, wanted, strict=True))
     if sum(asked) == total:
@@ -183,7 +184,7 @@ def _sizes_told(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:
 
 
 def _kept_together(cases: Sequence[Case], contents: Sequence[str] | None) -> list[str]:
-    """Say which cases show the same image, by path, by the manifest's checksums or by what their files hold."""
+    """Return a note on cases with the same image, by path, by the manifest's checksums or by image content."""
     groups = groups_of_cases([replace(case, patient=None) for case in cases], contents)
     same = [
         shown((cases[position].case for position in group), " and ") for group in groups if len(group) > 1

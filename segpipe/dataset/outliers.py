@@ -1,4 +1,4 @@
-"""Cases that stand apart from their set, by orientation, spacing, size, unit or intensities; classes that none has."""
+"""Cases that differ from their set in orientation, spacing, size, unit or intensities; classes without voxels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from segpipe.dataset.manifest import Case
 from segpipe.dataset.reports import CaseFacts, CaseReport, Finding
 from segpipe.errors import shown
 
-_FEWEST = 8  # cases, to say what is usual
-_MOST = 0.8  # of the cases must agree for the others to stand apart
-_SPREADS = 6.0  # robust standard deviations
-_TIMES = 2.0  # by which a spacing or a size must differ from the median, at the least
+_FEWEST = 8  # least number of cases for a comparison with the rest
+_MOST = 0.8  # least share of agreeing cases for a warning about the others
+_SPREADS = 6.0  # least distance of an outlier from the median, in robust standard deviations
+_TIMES = 2.0  # least factor between an outlying spacing or size and the median
 _INTENSITY_TIMES = 10.0
-_AIR_HU = -300.0  # a 0.5th percentile below it: air, in HU
-_TOLD_ALONE = 5  # cases that differ in one way; more are told in one finding
+_AIR_HU = -300.0  # a lower 0.5th percentile means air, in HU
+_REPORTED_ALONE = 5  # most cases with one difference that get a finding each; more cases share one finding
 FloatArray = NDArray[np.float64]
 
 
@@ -27,7 +27,7 @@ def set_findings(cases: Sequence[Case], reports: Sequence[CaseReport]) -> list[F
 
     Args:
         cases: of the manifest.
-        reports: of the same cases, in the same order; those with errors are passed over.
+        reports: of the same cases, in the same order; reports with errors are ignored.
 
     Returns:
         warnings.
@@ -47,64 +47,65 @@ def _finding(case: Case, message: str) -> Finding:
 def _apart(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
     if len(pairs) < _FEWEST:
         return []
-    facts = [own for _, own in pairs]
-    spacings = [sorted(own.spacing_mm) for own in facts]
-    extents = [sorted(n * mm for n, mm in zip(own.size, own.spacing_mm, strict=True)) for own in facts]
-    found = [
-        *_by_majority(pairs, "is oriented", [own.orientation for own in facts]),
+    facts = [case_facts for _, case_facts in pairs]
+    spacings = [sorted(case.spacing_mm) for case in facts]
+    extents = [sorted(n * mm for n, mm in zip(case.size, case.spacing_mm, strict=True)) for case in facts]
+    findings = [
+        *_by_majority(pairs, "is oriented", [case.orientation for case in facts]),
         *_by_size(pairs, "spacing", spacings),
         *_by_size(pairs, "extent", extents),
     ]
     for position, channel in enumerate(facts[0].channels):
-        found += _by_majority(pairs, f"{channel.name}: looks as if it is", _units(facts, position))
-        found += _by_intensity(pairs, position)
-    return found
+        findings += _by_majority(pairs, f"{channel.name}: looks as if it is", _units(facts, position))
+        findings += _by_intensity(pairs, position)
+    return findings
 
 
 def _units(facts: Sequence[CaseFacts], position: int) -> list[str]:
-    return ["in HU" if own.channels[position].percentiles[0] < _AIR_HU else "not in HU" for own in facts]
+    return ["in HU" if case.channels[position].percentiles[0] < _AIR_HU else "not in HU" for case in facts]
 
 
 def _mixed_units(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
-    """Warn of a channel in which some cases are in HU and some are not; few of many stand apart by themselves."""
-    found = []
+    """Warn of a channel with some cases in HU and others not; `_by_majority` warns where few of many differ."""
+    findings = []
     for position, channel in enumerate(pairs[0][1].channels if pairs else ()):
         units = _units([facts for _, facts in pairs], position)
         kinds = {
-            unit: [case for (case, _), own in zip(pairs, units, strict=True) if own == unit] for unit in units
+            unit: [case for (case, _), other in zip(pairs, units, strict=True) if other == unit]
+            for unit in units
         }
         least = min(map(len, kinds.values()))
         if len(kinds) == 1 or (len(pairs) >= _FEWEST and len(pairs) - least >= _MOST * len(pairs)):
             continue
-        said = "; ".join(
+        groups = "; ".join(
             f"{len(cases)} look as if they are {unit} ({_named(cases)})" for unit, cases in kinds.items()
         )
         message = (
-            f"{channel.name}: two modalities or units in one channel: {said}; make a set, or a channel, of each, or "
+            f"{channel.name}: two modalities or units in one channel: {groups}; make a set, or a channel, of each, or "
             "bring all to one unit"
         )
-        found.append(_finding(min(kinds.values(), key=len)[0], message))
-    return found
+        findings.append(_finding(min(kinds.values(), key=len)[0], message))
+    return findings
 
 
 def _named(cases: Sequence[Case]) -> str:
     return shown((case.case for case in cases), most=3)
 
 
-def _by_majority(pairs: Sequence[tuple[Case, CaseFacts]], said: str, own: Sequence[str]) -> list[Finding]:
-    usual, count = Counter(own).most_common(1)[0]
+def _by_majority(pairs: Sequence[tuple[Case, CaseFacts]], verb: str, texts: Sequence[str]) -> list[Finding]:
+    usual, count = Counter(texts).most_common(1)[0]
     if count < _MOST * len(pairs):
         return []
     odd = [
-        (case, f"{said} {text}, {count} of {len(pairs)} cases {usual}")
-        for (case, _), text in zip(pairs, own, strict=True)
+        (case, f"{verb} {text}, {count} of {len(pairs)} cases {usual}")
+        for (case, _), text in zip(pairs, texts, strict=True)
         if text != usual
     ]
     return _together(odd, len(pairs))
 
 
 def _robust(values: FloatArray) -> FloatArray:
-    """Return how many robust standard deviations each row is from the median, with a floor under the deviation."""
+    """Return the distance of each row from the median in robust standard deviations, which are at least 1e-3."""
     median = np.median(values, axis=0)
     spread = 1.4826 * np.median(np.abs(values - median), axis=0)
     away: FloatArray = np.abs(values - median) / np.maximum(spread, 1e-3)
@@ -114,15 +115,15 @@ def _robust(values: FloatArray) -> FloatArray:
 def _by_size(
     pairs: Sequence[tuple[Case, CaseFacts]], name: str, values: Sequence[Sequence[float]]
 ) -> list[Finding]:
-    own = np.array(values)
-    logs = np.log(own)
-    median = np.median(own, axis=0)
+    sizes = np.array(values)
+    logs = np.log(sizes)
+    median = np.median(sizes, axis=0)
     odd = (_robust(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_TIMES))
-    said = f"mm (axes sorted), the set's median {_listed(median)} mm"
+    reference = f"mm (axes sorted), the set's median {_listed(median)} mm"
     return _together(
         [
-            (case, f"its {name} is {_listed(row)} {said}")
-            for (case, _), row, is_odd in zip(pairs, own, odd.any(axis=1), strict=True)
+            (case, f"its {name} is {_listed(row)} {reference}")
+            for (case, _), row, is_odd in zip(pairs, sizes, odd.any(axis=1), strict=True)
             if is_odd
         ],
         len(pairs),
@@ -136,10 +137,10 @@ def _by_intensity(pairs: Sequence[tuple[Case, CaseFacts]], position: int) -> lis
     logs = np.log(spans)
     median = float(np.median(spans))
     odd = (_robust(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_INTENSITY_TIMES))
-    said = f"(from the 0.5th to the 99.5th percentile), the set's median is {median:.4g}"
+    reference = f"(from the 0.5th to the 99.5th percentile), the set's median is {median:.4g}"
     return _together(
         [
-            (case, f"{facts.channels[position].name}: its intensities span {span:.4g} {said}")
+            (case, f"{facts.channels[position].name}: its intensities span {span:.4g} {reference}")
             for (case, facts), (span,), (is_odd,) in zip(pairs, spans, odd, strict=True)
             if is_odd
         ],
@@ -148,9 +149,9 @@ def _by_intensity(pairs: Sequence[tuple[Case, CaseFacts]], position: int) -> lis
 
 
 def _together(odd: Sequence[tuple[Case, str]], number: int) -> list[Finding]:
-    """Return a warning a case; where many differ in one way, one for all: then the set is made of two."""
+    """Return one warning a case, or one for all where many cases differ: the set then consists of two."""
     advice = "check that it belongs to this set, its unit and its header"
-    if len(odd) <= _TOLD_ALONE:
+    if len(odd) <= _REPORTED_ALONE:
         return [_finding(case, f"{message}; {advice}") for case, message in odd]
     cases = shown(case.case for case, _ in odd)
     message = f"{len(odd)} of {number} cases stand apart so ({cases}): {odd[0][1]}; {advice}, and that of the others"

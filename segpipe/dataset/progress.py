@@ -15,12 +15,12 @@ Item = TypeVar("Item")
 def with_progress(
     items: Iterable[Item], description: str, total: int | None = None, *, show: bool = True
 ) -> Iterable[Item]:
-    """Return the items, with a bar on stderr while they are gone through, if that is a terminal.
+    """Return the items; iterating over them shows a progress bar on stderr, if stderr is a terminal.
 
     Args:
-        items: to go through once.
-        description: stands before the bar.
-        total: how many there are, where `items` has no length.
+        items: to iterate over once.
+        description: text before the bar.
+        total: number of items, where `items` has no length.
         show: False for no bar at all.
     """
     return track(

@@ -1,4 +1,4 @@
-"""What the look at one case tells: findings, facts, and a hash by which the same picture is known again."""
+"""The report of one case: findings, facts, and a hash of the image content that recognises copies."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Finding:
     Attributes:
         severity: an "error" keeps the case from training, a "warning" may be meant.
         case: the case's id.
-        file: the file it lies in, as the manifest writes it.
-        message: rule, both values with units, and what to do.
+        file: path of the faulty file, as in the manifest.
+        message: the rule, both values with units, and the remedy.
     """
 
     severity: Literal["error", "warning"]
@@ -41,10 +41,10 @@ class ChannelFacts:
     """Intensities of one channel of one image, in the file's units.
 
     Attributes:
-        name: of the channel, as the manifest's modality has it.
-        percentiles: at `PERCENTILES`.
+        name: of the channel, from the manifest's modality.
+        percentiles: over all voxels, at `PERCENTILES`.
         mean, std: over all voxels.
-        foreground: at `PERCENTILES`, of the voxels of every class but the background; empty where there are none.
+        foreground: percentiles at `PERCENTILES` over the foreground voxels; empty where the case has none.
     """
 
     name: str
@@ -56,17 +56,17 @@ class ChannelFacts:
 
 @dataclass(frozen=True)
 class CaseFacts:
-    """What a sound case says of its data set; summed up by `dataset_fingerprint`.
+    """Properties of a case without errors; `dataset_fingerprint` sums them up.
 
     Attributes:
         size: voxels along (x, y) or (x, y, z).
         spacing_mm: along the same axes.
         channels: one a channel.
-        class_voxels: class name -> voxels, by index; empty without a label map.
-        content_sha256: of the image's voxels, see `content_sha256`.
+        class_voxels: class name -> number of voxels, in the order of the class indices; empty without a label map.
+        content_sha256: hash of the image content, see `content_sha256`.
         orientation: of the image's axes, such as RAS.
-        class_offsets: class name -> how far the middle of its voxels is from the image's along each axis, as a share of
-            the image, -0.5 to 0.5; of the classes that are there, but the background.
+        class_offsets: class name -> distance from the image's middle to the middle of the class along each axis, as a
+            share of the image, -0.5 to 0.5; for the foreground classes in the label map.
     """
 
     size: tuple[int, ...]
@@ -80,7 +80,7 @@ class CaseFacts:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What reading one case told: its findings, and its facts where nothing kept them from being taken."""
+    """The result of reading one case: its findings, and its facts; None where an error prevented them."""
 
     case: str
     findings: tuple[Finding, ...]
@@ -88,16 +88,15 @@ class CaseReport:
 
     @property
     def has_errors(self) -> bool:
-        """True when the case must not train."""
+        """True if the case must not train."""
         return any(finding.severity == "error" for finding in self.findings)
 
 
 def content_sha256(images: Sequence[Volume]) -> str:
-    """Return the SHA-256 of what an image shows, in hex: the same for every copy, however it is stored.
+    """Return the SHA-256 of the image content, in hex: the same for every copy, in any storage form.
 
-    It covers the size and the voxels of every channel as float32, in which networks take them, volumes turned to
-    RAS order. Suffix, compression, stored type, the order in which axes are stored, and where the header places the
-    voxels in the patient change nothing: a copy with another origin or spacing is still the same picture.
+    The hash covers the size and the voxels of every channel as float32, the input type of networks, with volumes in RAS
+    order. Suffix, compression, stored type, stored order of axes, spacing and origin do not change the hash.
 
     Args:
         images: the volumes whose channels, in order, make the image.
@@ -108,7 +107,7 @@ def content_sha256(images: Sequence[Volume]) -> str:
         for channel in image.channels:
             if turn is not None:
                 channel = nibabel.orientations.apply_orientation(channel, turn)
-            # + 0 turns -0.0, which equals 0.0, into it
+            # + 0 turns -0.0 into 0.0
             voxels = np.ascontiguousarray(channel, np.float32) + np.float32(0)
             digest.update(f"{voxels.shape}".encode())
             digest.update(voxels.data)

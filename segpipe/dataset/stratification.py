@@ -1,4 +1,4 @@
-"""Cases divided into parts of given sizes, no patient in two of them, every class in each where that can be."""
+"""Divide cases into parts of given sizes: no patient in two parts, every class in every part where possible."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from segpipe.errors import SegpipeError
 
 
 def require_distinct(cases: Sequence[Case]) -> None:
-    """Refuse a case id that stands twice.
+    """Refuse a list that has a case id twice.
 
     Raises:
-        SegpipeError: naming it.
+        SegpipeError: with that id.
     """
     ids = [case.case for case in cases]
     if len(set(ids)) < len(ids):
@@ -30,27 +30,27 @@ def divided(
     present: Sequence[Collection[str]] | None = None,
     contents: Sequence[str] | None = None,
 ) -> list[int]:
-    """Divide cases into parts of given shares, all cases of a patient in one, so that every part has every class.
+    """Divide cases into parts of given shares, so that every part has every class; a patient's cases stay together.
 
-    The classes are dealt out one after the other, the rarest first, each patient to the part that lacks the class most
-    (iterative stratification, Sechidis et al., ECML PKDD 2011), while the parts keep their sizes; then patients are
-    exchanged as long as a part so gets a class that it lacks.
+    The function assigns the classes one after the other, the rarest first. Each patient goes to the part that lacks the
+    class most (iterative stratification, Sechidis et al., ECML PKDD 2011), and the parts keep their sizes. Then parts
+    exchange patients, as long as an exchange gives a part a class that it lacks.
 
     Args:
         cases: to divide, each id once.
-        shares: of the parts, such as (84, 16); equal ones make folds.
-        seed: of the order in which patients are dealt out.
+        shares: relative sizes of the parts, such as (84, 16); equal shares make folds.
+        seed: of the random order of the patients.
         present: the classes in each case, in the order of `cases`; None to balance numbers of cases alone.
-        contents: what tells that two cases show the same picture, such as a hash; those that do stay together.
+        contents: hash of each case's image content; cases with equal hashes stay together.
 
     Returns:
-        The part of each case, 0 to len(shares) - 1, in the order of `cases`. It depends on the seed and on which cases
-        there are, not on their order. Where patients have one case each, parts have the sizes that their shares
-        give, rounded.
+        The part of each case, 0 to len(shares) - 1, in the order of `cases`. The result depends on the seed and on the
+        set of cases, not on their order. Where every patient has one case, the sizes of the parts are their shares of
+        all cases, rounded.
 
     Raises:
-        SegpipeError: a case id twice, a share below 1, fewer than two parts, fewer patients than parts, or a part that
-            would stay empty, because patients have more cases than its share.
+        SegpipeError: a case id twice, a share below 1, fewer than two parts, fewer patients than parts, or a part would
+            stay empty, because each patient has more cases than the part's share.
     """
     require_distinct(cases)
     if len(shares) < 2 or min(shares) < 1:
@@ -72,10 +72,8 @@ def divided(
         for group in groups
     ]
     sizes = _sizes(len(cases), shares, random)
-    for by_class in (
-        True,
-        False,
-    ):  # patients of many cases leave a part empty more often in the order of classes
+    # the order of classes leaves a part empty more often, where patients have many cases
+    for by_class in (True, False):
         deal = _Deal([len(group) for group in groups], classes, sizes, fill_all=len(set(shares)) == 1)
         deal.deal_out(by_class=by_class)
         deal.exchange()
@@ -94,10 +92,10 @@ def divided(
 
 
 def groups_of_cases(cases: Sequence[Case], contents: Sequence[str] | None = None) -> list[list[int]]:
-    """Return the positions of cases that must stay together, in an order that does not depend on theirs.
+    """Return groups of cases that must stay together, as positions in `cases`; their order does not depend on `cases`.
 
-    Together stay the cases of a patient, of an image file (by path or by the manifest's checksum), and, where it is
-    known, of a picture.
+    The cases of one patient stay together. So do the cases of one image file (equal path or checksum in the manifest)
+    and, where `contents` is given, the cases of one image content.
 
     Args:
         cases: each id once.
@@ -125,20 +123,20 @@ def groups_of_cases(cases: Sequence[Case], contents: Sequence[str] | None = None
 
 
 def _sizes(total: int, shares: Sequence[int], random: np.random.Generator) -> list[int]:
-    """Return whole sizes of 1 at least in proportion to shares; what rounding leaves goes by remainder, then by lot."""
+    """Return integer sizes >= 1 in proportion to shares; the largest remainders are rounded up, ties by lot."""
     exact = [total * share / sum(shares) for share in shares]
     sizes = [max(int(size), 1) for size in exact]
     lots = random.permutation(len(shares))
     while sum(sizes) < total:
         sizes[min(range(len(shares)), key=lambda part: (sizes[part] - exact[part], lots[part]))] += 1
-    while sum(sizes) > total:  # small shares have more than theirs
+    while sum(sizes) > total:  # the minimum of 1 gives small shares too much
         large = [part for part, size in enumerate(sizes) if size > 1]
         sizes[max(large, key=lambda part: (sizes[part] - exact[part], lots[part]))] -= 1
     return sizes
 
 
 class _Deal:
-    """Groups of cases dealt out to parts; with `fill_all` none stays empty, though it then has more than its size."""
+    """An assignment of groups of cases to parts; with `fill_all` no part stays empty, even beyond the sizes."""
 
     def __init__(
         self,
@@ -154,11 +152,11 @@ class _Deal:
         self.room = list(sizes)
         self.parts = range(len(sizes))
         self.have: Counter[tuple[int, str]] = Counter()
-        self.groups_with = Counter(name for own in classes for name in own)
+        self.groups_with = Counter(name for names in classes for name in names)
         self.share = [size / sum(sizes) for size in sizes]
 
     def deal_out(self, *, by_class: bool) -> None:
-        """Give every group a part: those with the rarest class first, of these, or of all, the largest first."""
+        """Give every group a part: groups with the rarest class first, and large groups before small ones."""
         while self.left():
             waiting = Counter(name for group in self.left() if by_class for name in self.classes[group])
             rarest = min(waiting, key=lambda name: (waiting[name], name), default=None)
@@ -172,13 +170,13 @@ class _Deal:
         return [group for group, part in enumerate(self.part_of) if part < 0]
 
     def _open_parts(self) -> Sequence[int]:
-        """Return the parts that a group may go to: the empty ones alone, where as many groups are left."""
+        """Return the parts that a group may go to: only empty parts, if the groups left just fill them."""
         empty = [part for part in self.parts if not self.groups_in[part]]
         waiting = len(self.part_of) - self.groups_in.total()
         return empty if self.fill_all and empty and waiting <= len(empty) else self.parts
 
     def place(self, group: int, part: int) -> None:
-        """Give a group a part, or another one."""
+        """Assign a group to a part; the group leaves its former part."""
         before = self.part_of[group]
         if before >= 0:
             self.room[before] += self.weights[group]
@@ -194,7 +192,10 @@ class _Deal:
         return self.room[part] >= self.weights[group], lacks, self.room[part]
 
     def exchange(self) -> None:
-        """Swap groups of one size as long as the parts so lack fewer classes of those that all can have."""
+        """Swap groups of equal size as long as a swap reduces the number of classes that parts lack.
+
+        Only classes that every part can have count.
+        """
         while (pair := self._worthwhile()) is not None:
             one, other = pair
             first, second = self.part_of[one], self.part_of[other]
@@ -202,25 +203,25 @@ class _Deal:
             self.place(other, first)
 
     def _worthwhile(self) -> tuple[int, int] | None:
-        """Return two groups to swap; None where nothing is left to be had."""
+        """Return two groups whose swap is a gain; None where no swap is."""
         for part in self.parts:
-            inside = [group for group, own in enumerate(self.part_of) if own == part]
+            inside = [group for group, assigned in enumerate(self.part_of) if assigned == part]
             for name, count in sorted(self.groups_with.items()):
                 if self.have[part, name] or count < len(self.parts):
                     continue
-                for giver in (group for group, own in enumerate(self.classes) if name in own):
+                for giver in (group for group, names in enumerate(self.classes) if name in names):
                     for taker in inside:
                         if self.weights[giver] == self.weights[taker] and self._gain(giver, taker) > 0:
                             return giver, taker
         return None
 
     def _gain(self, one: int, other: int) -> int:
-        """Return how many classes parts get that they lack, less those whose last they lose, if two groups swap."""
+        """Return how many classes the two parts gain by a swap of two groups, minus the classes that they lose."""
         gain = 0
         for leaves, comes in ((one, other), (other, one)):
             part = self.part_of[leaves]
             for name in self.classes[leaves] ^ self.classes[comes]:
                 if self.groups_with[name] >= len(self.parts):
-                    gain += self.have[part, name] == 0  # then the group that comes has it
+                    gain += self.have[part, name] == 0  # then the incoming group has the class
                     gain -= self.have[part, name] == 1 and name in self.classes[leaves]
         return gain
