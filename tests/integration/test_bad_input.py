@@ -244,7 +244,7 @@ def test_evaluation_refuses_cases_that_were_trained_on(bundle, finished_run):
 
     refused(
         lambda: bundle.run("train", "evaluate", **other_fold, run_name=finished_run.name),
-        "trained on 2 of the 2 cases",
+        "trained on 2 of these 2 cases",
         "--fold",
     )
 

@@ -528,4 +528,4 @@ def test_a_slice_in_hu_is_measured_as_the_same_in_8_bit(bundle, tmp_path, axcode
 
     assert of_hu.values == pytest.approx(of_grey.values, abs=3e-3)
     assert "scaled/median" in of_grey.values
-    np.testing.assert_allclose(of_hu.pictures, of_grey.pictures, atol=1e-2)
+    np.testing.assert_allclose(of_hu.coarse_images, of_grey.coarse_images, atol=1e-2)
