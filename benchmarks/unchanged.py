@@ -112,7 +112,7 @@ def train(checkout: Checkout, name: str) -> dict[str, Any]:
 
 def predict(checkout: Checkout, name: str, scans: Path, references: Path | None) -> dict[str, Any]:
     """Segment scans with the shipped weights; return the hashes of the label maps and, with references, the scores."""
-    output = checkout.work / f"{name}_{scans.name}"
+    output = checkout.work / f"{name}_of_{scans.name}"
     checkout.run("segpipe", "predict", scans, "--bundle", checkout.bundle(name), "--output", output)
     result: dict[str, Any] = {"label_maps": label_maps(output)}
     if references:
