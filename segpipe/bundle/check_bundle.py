@@ -12,12 +12,12 @@ import monai.bundle
 
 from segpipe.bundle.check_files import file_findings, logging_findings, metadata_findings
 from segpipe.configuration.attributes import attribute_findings
+from segpipe.configuration.bundle_modules import shadowing_modules
 from segpipe.configuration.components import Targets, component_findings
 from segpipe.configuration.expressions import expression_findings
 from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.metrics import metric_findings
 from segpipe.configuration.modules import Modules
-from segpipe.configuration.own_modules import shadowing_modules
 from segpipe.configuration.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
 from segpipe.configuration.references import (
     changed_text_findings,

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import platformdirs
 from filelock import FileLock
 
-from segpipe.configuration.own_modules import MODULE_SUFFIXES
+from segpipe.configuration.bundle_modules import MODULE_SUFFIXES
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, write_json

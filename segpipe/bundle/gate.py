@@ -19,9 +19,9 @@ from segpipe.bundle.consent import Copy, copied, discard, is_trusted, keep_conse
 from segpipe.bundle.metadata import read_metadata
 from segpipe.configuration.audit.configuration import configuration_problems
 from segpipe.configuration.audit.texts import ANYWHERE
+from segpipe.configuration.bundle_modules import bundle_modules, importing_from, shadowing_modules
 from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.logging_conf import logging_problems
-from segpipe.configuration.own_modules import importing_from, own_modules, shadowing_modules
 from segpipe.configuration.parsing import Merged, merged_files, parsed_configuration, without_file_macros
 from segpipe.configuration.reading import read_configuration, shown_path
 from segpipe.configuration.references import sub_items
@@ -83,7 +83,7 @@ def admitted(
         merged = _merged(root, files, overrides, own)
         parser = _parser(root, merged, own.root / "configs" / "metadata.json")
         with importing_from(own.root):
-            yield Admitted(parser, own.root if own_modules(own.root) else None)
+            yield Admitted(parser, own.root if bundle_modules(own.root) else None)
 
 
 def require_admitted(
@@ -318,7 +318,7 @@ def _module_problems(folders: Sequence[Path]) -> list[ConfigFinding]:
     found: dict[Path, ConfigFinding] = {}
     for folder in folders:
         shadows = shadowing_modules(folder)
-        for path in own_modules(folder).values():
+        for path in bundle_modules(folder).values():
             what = shadows.get(path.name, "can be imported as code")
             found[path.resolve()] = ConfigFinding("", what, shown_path(path, folders[0]))
         for path in (path for suffix in _INSTALLED for path in sorted(folder.glob(f"*{suffix}"))):

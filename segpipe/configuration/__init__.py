@@ -1,1 +1,1 @@
-"""What can be wrong with a bundle's configuration, and is found without running it."""
+"""Finds mistakes in a bundle's configuration without running it."""

@@ -1,4 +1,4 @@
-"""What expressions ask of components, such as `$@labels.num_classes`, that these have not."""
+"""Finds attributes that a component does not have, in expressions such as `$@labels.num_classes`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segpipe.configuration.values import expression_tree, reference_of
 
 
 def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterator[ConfigFinding]:
-    """Find attributes that a component's class has not; nothing is made, and a class whose sources say no is believed.
+    """Find attributes that a component's class does not have; no object is made.
 
     Args:
         settings: of the configuration, without the metadata.
@@ -47,46 +47,46 @@ def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterato
 
 
 def _class_of(component: Any, targets: Targets) -> type | ParsedClass | None:
-    """Return of what class a component is an instance; None where that is not known."""
+    """Return the class that a component is an instance of; None if it is not known."""
     if not ConfigComponent.is_instantiable(component) or component.get("_mode_", "default") != "default":
         return None
     target = targets.find(component["_target_"])
     if inspect.isfunction(target):
         try:
             target = typing.get_type_hints(target).get("return")
-        except (NameError, TypeError):  # names that are there for a type checker alone
+        except (NameError, TypeError):  # names that exist only for a type checker
             return None
     return target if isinstance(target, type | ParsedClass) else None
 
 
 def _can_have(made: type | ParsedClass, name: str) -> bool:
-    """Whether a class has an attribute, or its sources speak of one of this name."""
+    """Return whether instances of a class may have an attribute: the class has it, or its source names it."""
     if isinstance(made, ParsedClass):
         known = {name, "__getattr__", "__getattribute__"} & made.words
         bases = (isinstance(base, type | ParsedClass) and not _can_have(base, name) for base in made.bases)
         return bool(known) or hasattr(object, name) or not all(bases)
-    if hasattr(made, name) or any("__getattr__" in vars(own) for own in made.__mro__):
+    if hasattr(made, name) or any("__getattr__" in vars(base) for base in made.__mro__):
         return True
     sources = _sources(made)
     return None in sources or any(re.search(rf"\b{re.escape(name)}\b", source or "") for source in sources)
 
 
 def _names_of(made: type | ParsedClass) -> list[str]:
-    """Return the public attributes of a class, those that it declares or its methods set among them."""
+    """Return the public attributes of a class, with those that it declares or that its methods set."""
     if isinstance(made, ParsedClass):
         return sorted(word for word in made.words if word.isidentifier() and not word.startswith("_"))
-    declared = (name for own in made.__mro__ for name in inspect.get_annotations(own))
+    declared = (name for base in made.__mro__ for name in inspect.get_annotations(base))
     names = {*dir(made), *declared}
     names.update(*(re.findall(r"\bself\.(\w+)", source or "") for source in _sources(made)))
     return sorted(name for name in names if not name.startswith("_"))
 
 
 def _sources(made: type) -> list[str | None]:
-    """Return the text of a class and of those that it is made from; None of one that is compiled."""
+    """Return the source of a class and of its bases; None for a compiled class."""
     sources: list[str | None] = []
-    for own in made.__mro__[:-1]:  # the last is object
+    for base in made.__mro__[:-1]:  # the last is object
         try:
-            sources.append(inspect.getsource(own))
+            sources.append(inspect.getsource(base))
         except (OSError, TypeError):
             sources.append(None)
     return sources

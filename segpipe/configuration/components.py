@@ -1,4 +1,4 @@
-"""Components whose `_target_` is not there, or does not take the arguments that it is given."""
+"""Finds components whose `_target_` does not exist, or does not take the given arguments."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MODES = [mode.value for mode in CompInitMode]
 
 
 def components(value: Any, identifier: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every component of a configuration with its id, the whole before its parts."""
+    """Yield every component of a configuration with its id; a component comes before the components inside it."""
     if ConfigComponent.is_instantiable(value):
         yield identifier, value
     if isinstance(value, dict | list):
@@ -32,10 +32,10 @@ def components(value: Any, identifier: str = "") -> Iterator[tuple[str, dict[str
 
 
 class Targets:
-    """What `_target_` names, found as MONAI finds it, see `Modules`; nothing is called.
+    """Finds the class or function of a `_target_`, by the same rules as MONAI; nothing is called.
 
     Args:
-        modules: finds what dotted names stand for; None where there is no bundle.
+        modules: finds the object of a dotted name; None if there is no bundle.
     """
 
     def __init__(self, modules: Modules | None = None) -> None:
@@ -43,24 +43,24 @@ class Targets:
         self._locator = ComponentLocator()
 
     def find(self, target: Any) -> Any:
-        """Return the class or function, see `Modules.find`; None where there is none or an expression makes it."""
+        """Return the class or function, see `Modules.find`; None if none exists, or the target is an expression."""
         if not isinstance(target, str) or target.startswith(("$", "@")):
             return None
         return self._modules.find(self._path(target))
 
     def has_package_of(self, target: str) -> bool:
-        """Whether this machine has the package that a dotted name begins with."""
+        """Return whether the package of a dotted name is installed."""
         return self._modules.find(target.partition(".")[0]) is not None
 
     def _path(self, target: str) -> str:
-        """Return the dotted path of a name; MONAI's own have a short form."""
+        """Return the dotted path of a target; classes of MONAI have a short form."""
         modules = None if "." in target else self._locator.get_component_module_name(target)
         if not modules:
             return target
         return f"{modules if isinstance(modules, str) else modules[0]}.{target}"
 
     def problem(self, target: str) -> str:
-        """Return why a target cannot be found, and what was probably meant."""
+        """Return why a target cannot be imported, and the name that was probably meant."""
         parts = target.split(".")
         last = parts[-1]
         modules = self._locator.get_component_module_name(last)
@@ -87,7 +87,7 @@ class Targets:
 def component_findings(
     configuration: Mapping[str, Any], values: Values, targets: Targets
 ) -> Iterator[ConfigFinding]:
-    """Find keys of MONAI's own that are misspelt, targets that are not there, and arguments that do not bind."""
+    """Find misspelt keys such as `_target`, targets that do not exist, and arguments that do not fit."""
     misspelt = {finding.identifier: finding for finding in _misspelt_keys(configuration)}
     yield from misspelt.values()
     for finding in _without_target(configuration):
@@ -98,14 +98,14 @@ def component_findings(
         if disabled is True or (isinstance(disabled, str) and disabled.strip().lower() == "true"):
             continue
         target = component["_target_"]
-        found = targets.find(target)
-        if isinstance(found, NotImportable):
-            yield ConfigFinding(identifier, f"names {target}, which cannot be imported: {found.reason}")
-        elif is_module(found):
+        named = targets.find(target)
+        if isinstance(named, NotImportable):
+            yield ConfigFinding(identifier, f"names {target}, which cannot be imported: {named.reason}")
+        elif is_module(named):
             yield ConfigFinding(identifier, f"names {target}, which is a module, not a class or a function")
-        elif found is not None:
+        elif named is not None:
             given = [key for key in component if f"{identifier}::{key}" not in misspelt]
-            yield from _unbound(identifier, {key: component[key] for key in given}, found, values)
+            yield from _unbound(identifier, {key: component[key] for key in given}, named, values)
         elif not isinstance(target, str):
             yield ConfigFinding(
                 identifier, f"names {target!r}, which is no text; give the dotted path of a class"
@@ -115,12 +115,12 @@ def component_findings(
 
 
 def _is_optional(disabled: Any, target: str, targets: Targets) -> bool:
-    """Whether a component, switched on and off by an expression, is of a package that this machine has not."""
+    """Return whether an expression switches a component off and its package is not installed."""
     return disabled is UNKNOWN and not targets.has_package_of(target)
 
 
 def _without_target(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
-    """Find what stands among components and is none."""
+    """Find mappings without `_target_` in places where MONAI expects a component."""
     for identifier, value in contents(configuration):
         if isinstance(value, list) and any(map(ConfigComponent.is_instantiable, value)):
             for position, item in enumerate(value):
@@ -142,17 +142,17 @@ def _misspelt_keys(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
 def _unbound(
     identifier: str, component: Mapping[Any, Any], target: Any, values: Values
 ) -> Iterator[ConfigFinding]:
-    """Find what a target does not take, and what it wants and does not get."""
+    """Find arguments that a target does not take, and required arguments that are missing."""
     mode = component.get("_mode_", _MODES[0])
     if isinstance(mode, str) and not mode.startswith(("$", "@")) and mode not in _MODES:
         yield ConfigFinding(f"{identifier}::_mode_", f"is {mode!r}, must be {', '.join(_MODES)}")
     try:
         parameters = signature_of(target).parameters.values()
-    except (ValueError, TypeError):  # some that are written in C tell nothing
+    except (ValueError, TypeError):  # some compiled functions have no signature
         return
     named = [parameter.name for parameter in parameters if parameter.kind in _NAMED]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    if takes_any and _is_known_loader(target):  # what it does not name goes to torch's
+    if takes_any and _is_known_loader(target):  # further arguments go to torch's DataLoader
         named += list(inspect.signature(DataLoader).parameters)
         takes_any = False
     given = [key for key in component if key not in _SPECIAL and not _is_left_out(component[key], values)]
@@ -183,5 +183,5 @@ def _is_known_loader(target: Any) -> bool:
 
 
 def _is_left_out(value: Any, values: Values) -> bool:
-    """Whether MONAI drops an argument, as it does with a component that is disabled."""
+    """Return whether MONAI drops an argument because its component is disabled."""
     return ConfigComponent.is_instantiable(value) and values.of(value.get("_disabled_", False)) is True

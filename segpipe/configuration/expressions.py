@@ -1,4 +1,4 @@
-"""`$` expressions that are no Python, or use names that nothing imports."""
+"""Finds `$` expressions that are not valid Python, or use names that nothing defines."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BY_MONAI = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"
 
 @dataclass
 class _Names:
-    """What expressions can use.
+    """The names that expressions can use.
 
     Attributes:
-        finder: finds what dotted names stand for.
-        modules: name -> what it stands for, see `Modules.find`.
-        failed: name -> why it cannot be imported.
-        ids: of the configuration, at the top.
+        finder: finds the object of a dotted name.
+        modules: imported name -> its object, see `Modules.find`.
+        failed: name -> why its import fails.
+        ids: ids at the top level of the configuration.
     """
 
     finder: Modules
@@ -33,7 +33,7 @@ class _Names:
     ids: tuple[str, ...] = ()
 
     def note(self, identifier: str, statement: ast.Import | ast.ImportFrom) -> Iterator[ConfigFinding]:
-        """Note what a statement imports, as MONAI does it: the first name alone, and `a.b` under just that name.
+        """Record the names that an import statement defines, by MONAI's rules: only the first, and `a.b` as one name.
 
         Yields:
             a finding where the import would end the run.
@@ -41,23 +41,25 @@ class _Names:
         alias = statement.names[0]
         name = alias.asname or alias.name
         path = alias.name if isinstance(statement, ast.Import) else f"{statement.module}.{alias.name}"
-        found = self.finder.find(path)
-        if isinstance(found, NotImportable):
-            self.failed[name] = found.reason
-            if found.ends_run:
-                yield ConfigFinding(identifier, f"imports {path}, which cannot be imported: {found.reason}")
-        elif found is None:
+        imported = self.finder.find(path)
+        if isinstance(imported, NotImportable):
+            self.failed[name] = imported.reason
+            if imported.ends_run:
+                yield ConfigFinding(
+                    identifier, f"imports {path}, which cannot be imported: {imported.reason}"
+                )
+        elif imported is None:
             self.failed[name] = f"ModuleNotFoundError: No module named {path!r}"
         else:
-            self.modules[name] = found
+            self.modules[name] = imported
 
 
 def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> Iterator[ConfigFinding]:
-    """Find expressions that cannot be evaluated; nothing is.
+    """Find expressions that cannot be evaluated, without evaluating any.
 
     Args:
         configuration: without the metadata.
-        modules: finds what dotted names stand for.
+        modules: finds the object of a dotted name.
     """
     names = _Names(modules, ids=tuple(configuration))
     for name, module in _BY_MONAI.items():
@@ -89,7 +91,7 @@ def expression_findings(configuration: Mapping[str, Any], modules: Modules) -> I
 
 
 def _unknown_names(tree: ast.AST, names: _Names) -> Iterator[str]:
-    """Yield each name that stands for nothing, with why."""
+    """Yield the end of a sentence about each undefined name."""
     bound = {argument.arg for argument in ast.walk(tree) if isinstance(argument, ast.arg)}
     bound |= {node.id for node in _names_in(tree) if not isinstance(node.ctx, ast.Load)}
     used = [node.id for node in _names_in(tree) if node.id not in bound | {REFERENCES}]
@@ -112,11 +114,11 @@ def _names_in(tree: ast.AST) -> Iterator[ast.Name]:
 
 
 def _module_of(node: ast.expr, names: _Names, bound: set[str]) -> Any:
-    """Return the module that a dotted name stands for; None where it is anything else."""
-    found: Any = None
+    """Return the module that a dotted name stands for; None if it is not a module."""
+    module: Any = None
     if isinstance(node, ast.Name) and node.id not in bound:
-        found = names.modules.get(node.id)
+        module = names.modules.get(node.id)
     elif isinstance(node, ast.Attribute):
         whole = _module_of(node.value, names, bound)
-        found = None if whole is None else names.finder.part(whole, node.attr)
-    return found if is_module(found) else None
+        module = None if whole is None else names.finder.part(whole, node.attr)
+    return module if is_module(module) else None

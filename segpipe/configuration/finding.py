@@ -1,4 +1,4 @@
-"""One mistake in a configuration, and the name that was probably meant."""
+"""One finding: a mistake in a configuration, and the name that was probably meant."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ConfigFinding:
-    """A mistake.
+    """A mistake in a configuration.
 
     Attributes:
-        identifier: the id that it is at, with `::` between its parts; empty where it is of a whole file.
+        identifier: id of the mistake, with `::` between its parts; empty for a mistake of a whole file.
         what: the rest of a sentence that begins with the id.
-        file: of the bundle, or what else says where; empty where the id tells it.
-        line: in the file, from 1; 0 where that is not known.
+        file: file of the bundle, or another place such as the command line; empty if the id alone is known.
+        line: line in the file, from 1; 0 if it is not known.
     """
 
     identifier: str
@@ -25,22 +25,22 @@ class ConfigFinding:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, without the place."""
+        """The mistake, without its place."""
         return f"{written(self.identifier)} {self.what}" if self.identifier else self.what
 
     def __str__(self) -> str:
-        """Return the line that a user reads."""
+        """Return the finding as one line, with its place."""
         place = f"{self.file}:{self.line}" if self.line else self.file
         return f"{place}: {self.sentence}" if place else self.sentence
 
 
 def written(identifier: str) -> str:
-    """Return an id as one writes it."""
+    """Return an id as users write it."""
     return identifier.replace("::", "#")
 
 
 def nearest(name: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return what was probably meant: the most similar name, or the only one whose last part is the same."""
+    """Return the name that was probably meant: the most similar one, or the only one with the same last part."""
     others = [other for other in among if other != name]
     similar = difflib.get_close_matches(name, others, n=1, cutoff=cutoff)
     if similar:
@@ -51,12 +51,12 @@ def nearest(name: str, among: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def and_more(users: Sequence[str]) -> str:
-    """Return the end of a message that stands for one of several places."""
+    """Return the end of a message about one place, which says how many places have the same mistake."""
     return f" (and {len(users) - 1} more)" if len(users) > 1 else ""
 
 
 def hint(meant: str | None, otherwise: str = "") -> str:
-    """Return the end of a message that says what was probably meant."""
+    """Return the end of a message, which suggests the name that was probably meant."""
     if meant is not None:
         return f"; did you mean {written(meant)}?"
     return f"; {otherwise}" if otherwise else ""

@@ -1,4 +1,4 @@
-"""A bundle's logging.conf: Python evaluates parts of it, and its handlers write where it says."""
+"""Checks a bundle's logging.conf: Python evaluates parts of the file, and its handlers can write anywhere."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _PACKAGES = ("logging.handlers.", "logging.", "handlers.")
 
 
 def logging_problems(file: Path, output_dir: Path | None) -> Iterator[tuple[str, int]]:
-    """Find handlers that write elsewhere than to the terminal or below a run's outputs, and what could run code.
+    """Find handlers that write outside the terminal and the output folder, and values that could run code.
 
     Args:
         file: the logging.conf.
-        output_dir: the folder of the runs; None where it is not known, so that no file is allowed.
+        output_dir: the folder of the runs; None if it is not known, so that no file is allowed.
 
     Yields:
-        the end of a sentence that begins with the file, and the line, 0 where that is not known.
+        the end of a sentence that begins with the file, and the line, 0 if it is not known.
     """
     try:
         text = read_document(file, LARGEST_CONFIGURATION).replace("\r\n", "\n").replace("\r", "\n")
@@ -75,7 +75,7 @@ def _section_problems(section: str, given: dict[str, str], output_dir: Path | No
 
 
 def _without_package(name: str) -> str:
-    """Return the name of a class of `logging`; of anything else the whole text, which Python would evaluate."""
+    """Return the name of a class of `logging`; for any other value the whole text, which Python would evaluate."""
     package = next((package for package in _PACKAGES if name.startswith(package)), "")
     return name.removeprefix(package)
 
@@ -86,7 +86,7 @@ def _file_problems(args: Any, kwargs: Any, output_dir: Path | None) -> Iterator[
         named = args[0]
     if isinstance(named, str) and output_dir is not None:
         path = Path(named).absolute().resolve()
-        # the bundle itself may say where its outputs go: it appends to nothing but logs there
+        # the bundle may set its output folder itself: logging only appends to log files there
         if path.is_relative_to(output_dir.absolute().resolve()) and path.suffix == ".log":
             return
     yield (
@@ -96,10 +96,10 @@ def _file_problems(args: Any, kwargs: Any, output_dir: Path | None) -> Iterator[
 
 
 class _Streams(ast.NodeTransformer):
-    """Puts their names in the place of the streams of the terminal."""
+    """Replaces the streams of the terminal by their names."""
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
-        """Return the name of a stream; anything else as it is."""
+        """Return the name of a stream; any other node is unchanged."""
         return ast.Constant(ast.unparse(node)) if ast.unparse(node) in _STREAMS else node
 
 
@@ -112,7 +112,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _literal(text: str) -> Any:
-    """Return plain values; `sys.stdout` and `sys.stderr` are their names.
+    """Return a plain value; `sys.stdout` and `sys.stderr` become their names.
 
     Raises:
         ValueError, SyntaxError: the text is anything else.

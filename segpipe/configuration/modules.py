@@ -1,7 +1,7 @@
-"""What dotted names stand for, told without running anything of a bundle's.
+"""Finds the object that a dotted name stands for, without running a module of the bundle.
 
-Installed packages of a short list are imported. Of all others only that they are there is looked at, and a bundle's own
-modules are parsed.
+Only installed packages of a short list are imported. For other packages, segpipe checks only that the module exists.
+Modules of the bundle are parsed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from segpipe.configuration.own_modules import own_modules
+from segpipe.configuration.bundle_modules import bundle_modules
 from segpipe.configuration.parsed import ParsedClass, ParsedFunction, ParsedModule, Placeholder
 
 IMPORTED = frozenset(
@@ -63,15 +63,15 @@ IMPORTED = frozenset(
         "warnings",
     }
 )
-"""Packages that the check imports to look into them: importing any of these changes nothing."""
+"""Packages that are imported to look up names; their import has no side effects."""
 
 
 class NotImportable(Placeholder):
-    """A module that is there and cannot be imported.
+    """A module that exists and cannot be imported.
 
     Attributes:
-        reason: why not, as Python would say it.
-        ends_run: whether the import would end the run, other than by an exception that says so.
+        reason: why it cannot be imported, in Python's words.
+        ends_run: the import would end the run, without an exception that explains it.
     """
 
     def __init__(self, reason: str, *, ends_run: bool = False) -> None:
@@ -81,42 +81,44 @@ class NotImportable(Placeholder):
 
 
 class InstalledModule(Placeholder):
-    """A module that is installed, and not imported."""
+    """A module that is installed, and is not imported."""
 
 
-UNSEEN = Placeholder("")
-"""Something that is there, or may be there, and is not looked into."""
+NOT_EXAMINED = Placeholder("")
+"""Marks an object that exists, or may exist, and is not examined."""
 
 
 class Modules:
-    """Finds what dotted names stand for.
+    """Finds the object that a dotted name stands for.
 
     Args:
-        root: the bundle's folder; its modules come after all that is installed, as when it runs. None: of no bundle.
+        root: the bundle's folder; installed modules come before its modules, as in a run. None: no bundle.
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        self._own = {} if root is None else own_modules(root.resolve())
-        self._found: dict[str, Any] = {}
-        self._open: set[str] = set()  # classes whose bases are looked for, which may be made from each other
+        self._bundle_modules = {} if root is None else bundle_modules(root.resolve())
+        self._results: dict[str, Any] = {}
+        self._open: set[str] = set()  # classes whose bases are being looked up: bases may refer to each other
 
     @property
     def top_names(self) -> list[str]:
-        """Names that a dotted name can begin with."""
-        return sorted({name.partition(".")[0] for name in sys.modules} | set(dir(builtins)) | set(self._own))
+        """The names that a dotted name can begin with."""
+        return sorted(
+            {name.partition(".")[0] for name in sys.modules} | set(dir(builtins)) | set(self._bundle_modules)
+        )
 
     def find(self, path: str) -> Any:
-        """Return what a dotted name stands for.
+        """Return the object that a dotted name stands for.
 
         Returns:
             a module, class or function of a package in `IMPORTED`; a `ParsedModule`, `ParsedClass` or `ParsedFunction`
-                of the bundle's; an `InstalledModule`; `UNSEEN` where something is there, or may be, of which no more is
-                known; `NotImportable`; None where nothing is.
+            of the bundle; an `InstalledModule`; `NOT_EXAMINED` if the object exists or may exist and nothing else is
+            known; `NotImportable`; None if nothing of this name exists.
         """
-        if path not in self._found:
-            self._found[path] = None  # for a module that imports itself, in a circle
-            self._found[path] = self._find(path)
-        return self._found[path]
+        if path not in self._results:
+            self._results[path] = None  # ends the search in a module that imports itself, in a circle
+            self._results[path] = self._find(path)
+        return self._results[path]
 
     def _find(self, path: str) -> Any:
         parent, _, last = path.rpartition(".")
@@ -125,7 +127,7 @@ class Modules:
         if not parent:
             return self._top(last)
         whole = self.find(parent)
-        if whole is None or whole is UNSEEN or isinstance(whole, NotImportable):
+        if whole is None or whole is NOT_EXAMINED or isinstance(whole, NotImportable):
             return whole
         return self.part(whole, last)
 
@@ -134,42 +136,44 @@ class Modules:
             return _imported(name)
         try:
             spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError):  # of a module that was made without one
+        except (ImportError, ValueError):  # a module without a spec
             spec = None
-        if spec is not None and not (spec.origin is None and name in self._own):
+        if spec is not None and not (spec.origin is None and name in self._bundle_modules):
             return InstalledModule(name)
-        if name in self._own:
-            return self._parsed(name, self._own[name])
+        if name in self._bundle_modules:
+            return self._parsed(name, self._bundle_modules[name])
         return getattr(builtins, name, None)
 
     def part(self, whole: Any, name: str) -> Any:
-        """Return an attribute or a submodule of what was found, in the same terms as `find`."""
+        """Return an attribute or a submodule of a result of `find`, in the same terms."""
         if isinstance(whole, ParsedModule):
             return self._part_of_parsed(whole, name)
         if isinstance(whole, InstalledModule):
             return (
-                InstalledModule(f"{whole.name}.{name}") if _is_installed(f"{whole.name}.{name}") else UNSEEN
+                InstalledModule(f"{whole.name}.{name}")
+                if _is_installed(f"{whole.name}.{name}")
+                else NOT_EXAMINED
             )
         if isinstance(whole, Placeholder):
-            return UNSEEN
+            return NOT_EXAMINED
         if not isinstance(whole, ModuleType):
             return getattr(whole, name, None)
         try:
             if hasattr(whole, name):
                 return getattr(whole, name)
-        except Exception as error:  # a part that is made when it is asked for, of a package that is not there
+        except Exception as error:  # a lazy attribute whose package is not installed
             return NotImportable(f"{type(error).__name__}: {error}")
         inner = pkgutil.iter_modules(getattr(whole, "__path__", ()))
-        return _imported(f"{whole.__name__}.{name}") if any(found.name == name for found in inner) else None
+        return _imported(f"{whole.__name__}.{name}") if any(module.name == name for module in inner) else None
 
     def _part_of_parsed(self, whole: ParsedModule, name: str) -> Any:
         defined = whole.defined(name)
-        if isinstance(defined, str):  # imported from elsewhere
-            found = self.find(defined)
-            return UNSEEN if found is None else found
+        if isinstance(defined, str):  # the name is imported from another module
+            target = self.find(defined)
+            return NOT_EXAMINED if target is None else target
         if isinstance(defined, ParsedClass):
             if defined.name in self._open:
-                return UNSEEN
+                return NOT_EXAMINED
             self._open.add(defined.name)
             defined.bases = [self._base(whole, base) for base in defined.base_names]
             self._open.discard(defined.name)
@@ -177,17 +181,17 @@ class Modules:
             return defined
         for file in whole.files_of(name):
             return self._parsed(f"{whole.name}.{name}", file)
-        return UNSEEN if whole.has_any_name or whole.holds(name) else None
+        return NOT_EXAMINED if whole.has_any_name or whole.holds(name) else None
 
     def _base(self, module: ParsedModule, name: str | None) -> Any:
-        """Return a class that another is made from; UNSEEN where that is not known."""
+        """Return a base class; NOT_EXAMINED if it is not known."""
         if name is None:
-            return UNSEEN
+            return NOT_EXAMINED
         first, *others = name.split(".")
-        found = self._part_of_parsed(module, first) or getattr(builtins, first, UNSEEN)
+        target = self._part_of_parsed(module, first) or getattr(builtins, first, NOT_EXAMINED)
         for part in others:
-            found = self.part(found, part)
-        return found if isinstance(found, type | ParsedClass) else UNSEEN
+            target = self.part(target, part)
+        return target if isinstance(target, type | ParsedClass) else NOT_EXAMINED
 
     def _parsed(self, name: str, path: Path) -> Any:
         module = ParsedModule.read(name, path)
@@ -198,20 +202,20 @@ class Modules:
                 f"its own line {module.raises[0]} ends it: {module.raises[1]}", ends_run=True
             )
         for needed in module.needs:
-            found = self.find(needed)
-            if isinstance(found, NotImportable):
-                return NotImportable(found.reason, ends_run=found.ends_run)
-            if found is None and needed not in self._found_in_circle(needed):
+            target = self.find(needed)
+            if isinstance(target, NotImportable):
+                return NotImportable(target.reason, ends_run=target.ends_run)
+            if target is None and needed not in self._if_circular(needed):
                 return NotImportable(f"ModuleNotFoundError: No module named {needed!r}")
         return module
 
-    def _found_in_circle(self, name: str) -> tuple[str, ...]:
-        """Return the name where it is one of the bundle's modules, which may import each other."""
-        return (name,) if name.partition(".")[0] in self._own else ()
+    def _if_circular(self, name: str) -> tuple[str, ...]:
+        """Return the name if it is a module of the bundle: such modules may import each other."""
+        return (name,) if name.partition(".")[0] in self._bundle_modules else ()
 
 
 def names_of(whole: Any) -> list[str]:
-    """Return the public names in a module or class, for what was probably meant."""
+    """Return the public names in a module or class, to suggest one of them."""
     if isinstance(whole, ParsedModule):
         return sorted(name for name in whole.names if not name.startswith("_"))
     if isinstance(whole, Placeholder):
@@ -221,38 +225,38 @@ def names_of(whole: Any) -> list[str]:
     return sorted({*inner, *(name for name in dir(whole) if not name.startswith("_"))})
 
 
-def is_module(found: Any) -> bool:
-    """Whether what was found is a module, not a class or a function."""
-    return isinstance(found, ModuleType | ParsedModule | InstalledModule)
+def is_module(target: Any) -> bool:
+    """Return whether an object that `find` returned is a module, not a class or a function."""
+    return isinstance(target, ModuleType | ParsedModule | InstalledModule)
 
 
-def signature_of(found: Any) -> inspect.Signature:
-    """Return which arguments a class or function takes.
+def signature_of(target: Any) -> inspect.Signature:
+    """Return the arguments that a class or function takes.
 
     Raises:
-        ValueError: that is not known.
-        TypeError: it takes none, being neither.
+        ValueError: the arguments are not known.
+        TypeError: the target is neither a class nor a function.
     """
-    if isinstance(found, ParsedClass):
-        known = found.signature()
+    if isinstance(target, ParsedClass):
+        known = target.signature()
         if known is not None:
             return known
-        for base in found.bases:
+        for base in target.bases:
             return signature_of(base)
         return inspect.Signature()
-    if isinstance(found, ParsedFunction):
-        known = found.signature()
+    if isinstance(target, ParsedFunction):
+        known = target.signature()
         if known is not None:
             return known
-    if isinstance(found, Placeholder):
+    if isinstance(target, Placeholder):
         raise ValueError("not known")  # noqa: TRY004 - as inspect has it of what is written in C
-    return inspect.signature(found)
+    return inspect.signature(target)
 
 
 def _imported(path: str) -> Any:
-    """Import a module of an installed package; one that is a program of its own is not."""
+    """Import a module of an installed package; a `__main__` module is not imported."""
     if any(part.startswith("__") for part in path.split(".")):
-        return UNSEEN
+        return NOT_EXAMINED
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -262,7 +266,7 @@ def _imported(path: str) -> Any:
 
 
 def _is_installed(path: str) -> bool:
-    """Whether there is such a module below an installed package, none of which is imported."""
+    """Return whether an installed package has a module of this path; nothing is imported."""
     first, *others = path.split(".")
     try:
         spec = importlib.util.find_spec(first)

@@ -1,4 +1,4 @@
-"""A bundle's own modules as their text says, parsed and never run."""
+"""A bundle's modules, parsed from their source and never run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 from segpipe.documents import DocumentError, read_document
 
-_LARGEST = 2**20  # bytes of a module
+_LARGEST = 2**20  # bytes of a module's source
 _KEEPING = {"staticmethod", "torch.no_grad", "torch.inference_mode", "refusal_ends_run"}
 
 
 class Placeholder:
-    """What a dotted name stands for, without being it.
+    """Stands for the object of a dotted name that is not imported.
 
     Args:
-        name: dotted.
+        name: dotted name of the object.
     """
 
     def __init__(self, name: str) -> None:
@@ -29,26 +29,25 @@ class Placeholder:
 
 
 class ParsedFunction(Placeholder):
-    """A function of a bundle's."""
+    """A function in a module of the bundle."""
 
     def __init__(self, name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         super().__init__(name)
         self._node = node
 
     def signature(self) -> inspect.Signature | None:
-        """Return its arguments; None where a decorator may change them."""
+        """Return the arguments; None if a decorator may change them."""
         if any(_dotted(_called(decorator)) not in _KEEPING for decorator in self._node.decorator_list):
             return None
         return _signature(self._node.args)
 
 
 class ParsedClass(Placeholder):
-    """A class of a bundle's.
+    """A class in a module of the bundle.
 
     Attributes:
-        base_names: dotted names of the classes that it is made from, as its module has them; None of one that is
-            made by an expression.
-        bases: what these stand for.
+        base_names: dotted names of the base classes, as the module writes them; None for a base that is an expression.
+        bases: the objects of these names.
     """
 
     def __init__(self, name: str, node: ast.ClassDef) -> None:
@@ -60,15 +59,17 @@ class ParsedClass(Placeholder):
         self.bases: Sequence[Any] = ()
 
     def signature(self) -> inspect.Signature | None:
-        """Return what its constructor takes beside itself; None where the classes say that it is made from.
+        """Return the arguments of the constructor, without `self`; None if a base class defines the constructor.
 
         Raises:
-            ValueError: it cannot be told.
+            ValueError: the source does not tell the arguments.
         """
         if self._node.decorator_list:
             raise ValueError("a decorator may give it another constructor")
-        own = {node.name: node for node in _statements(self._node.body) if isinstance(node, ast.FunctionDef)}
-        made = own.get("__init__") or own.get("__new__")
+        methods = {
+            node.name: node for node in _statements(self._node.body) if isinstance(node, ast.FunctionDef)
+        }
+        made = methods.get("__init__") or methods.get("__new__")
         if made is None:
             return None
         if made.decorator_list:
@@ -77,7 +78,7 @@ class ParsedClass(Placeholder):
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """Names, attributes and texts that stand in it, any of which may name an attribute."""
+        """Names, attributes and texts in the class's source; any of them may name an attribute."""
         words: set[str] = set()
         for node in ast.walk(self._node):
             for field in ("name", "attr", "id", "arg", "value"):
@@ -88,13 +89,13 @@ class ParsedClass(Placeholder):
 
 
 class ParsedModule(Placeholder):
-    """A module of a bundle's.
+    """A module of the bundle.
 
     Attributes:
-        names: what its text defines or imports.
-        has_any_name: whether it may have any other name, too.
-        needs: the modules that it cannot be imported without.
-        raises: line and text of a statement that ends its import; None where there is none.
+        names: names that the source defines or imports.
+        has_any_name: the module may define further names.
+        needs: modules that the module must import.
+        raises: line and text of a statement that ends the import; None if there is none.
     """
 
     def __init__(self, name: str, path: Path | None, tree: ast.Module) -> None:
@@ -114,18 +115,18 @@ class ParsedModule(Placeholder):
 
     @classmethod
     def read(cls, name: str, path: Path) -> ParsedModule | str:
-        """Parse a module, or a package; return why it cannot be imported where it is no Python.
+        """Parse a module, or a package; return the reason as a text if it cannot be imported.
 
         Args:
-            name: dotted.
-            path: of the file, or of the package's folder.
+            name: dotted name of the module.
+            path: file of the module, or folder of the package.
         """
         file = path / "__init__.py" if path.is_dir() else path
         if path.is_dir() and not file.is_file():
             module = cls(name, None, ast.Module([], []))
             module._folder = path
             return module
-        if file.suffix != ".py":  # compiled: what it holds cannot be told
+        if file.suffix != ".py":  # a compiled module has no source
             module = cls(name, file, ast.Module([], []))
             module.has_any_name = True
             return module
@@ -137,7 +138,7 @@ class ParsedModule(Placeholder):
             return f"{type(error).__name__}: {error}"
 
     def defined(self, name: str) -> Any:
-        """Return a class or function of this name, or the dotted name of what it imports so; None of anything else."""
+        """Return the class or function of this name, or the dotted name that it is imported from; else None."""
         node = self.names.get(name)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             return ParsedFunction(f"{self.name}.{name}", node)
@@ -154,11 +155,11 @@ class ParsedModule(Placeholder):
         return None
 
     def holds(self, name: str) -> bool:
-        """Whether its text gives a name some value."""
+        """Return whether the source gives the name a value."""
         return name in self.names or name in ("__name__", "__file__", "__doc__", "__path__")
 
     def files_of(self, name: str) -> Iterator[Path]:
-        """Yield the file or folder of a module in this package; at most one."""
+        """Yield the file or folder of a module in this package, if there is one."""
         for path in () if self._folder is None else (self._folder / name, self._folder / f"{name}.py"):
             if path.is_file() or (path.is_dir() and any(path.rglob("*.py"))):
                 yield path
@@ -181,7 +182,7 @@ class ParsedModule(Placeholder):
 
 
 def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield statements with those in branches and loops, not in functions and classes."""
+    """Yield statements, with those in branches and loops, without those in functions and classes."""
     waiting = list(reversed(body))
     while waiting:
         statement = waiting.pop()
@@ -195,7 +196,7 @@ def _statements(body: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _defined(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement defines; `*` for any."""
+    """Yield the names that a statement defines; `*` stands for any name."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield statement.name
     elif isinstance(statement, ast.Import):
@@ -215,7 +216,7 @@ def _called(node: ast.expr) -> ast.expr:
 
 
 def _dotted(node: ast.expr) -> str | None:
-    """Return a dotted name; None of any other expression."""
+    """Return a dotted name; None for any other expression."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.insert(0, node.attr)
@@ -224,7 +225,7 @@ def _dotted(node: ast.expr) -> str | None:
 
 
 def _signature(arguments: ast.arguments, skip: int = 0) -> inspect.Signature:
-    """Return the arguments of a function without the first ones; defaults are there, not their values."""
+    """Return the signature of a function without its first `skip` arguments; values of defaults are left out."""
     Kind = inspect.Parameter  # noqa: N806 - a class
     placed: list[tuple[ast.arg, Any]] = [(one, Kind.POSITIONAL_ONLY) for one in arguments.posonlyargs]
     placed += [(one, Kind.POSITIONAL_OR_KEYWORD) for one in arguments.args]

@@ -1,4 +1,4 @@
-"""Files of a configuration, each read once and within bounds, as MONAI reads them."""
+"""Reads configuration files by MONAI's rules: each file once, and within bounds."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from segpipe.errors import SegpipeError
 
 @dataclass(frozen=True)
 class Merged:
-    """What several configuration files hold together.
+    """The merged content of several configuration files.
 
     Attributes:
-        values: merged, the later file overriding the earlier; macros that copy from another file are replaced.
-        reached: the other files that such macros copy from.
+        values: merged; a later file overrides an earlier one; macros that copy from another file are replaced.
+        reached: the other files that macros copy from.
     """
 
     values: dict[str, Any]
@@ -44,14 +44,14 @@ class Merged:
 
 
 def merged_files(files: Sequence[Path], located: Callable[[Path], Path] = Path) -> Merged:
-    """Return what MONAI makes of several files, the later overriding, each read once and within bounds.
+    """Merge files as MONAI does: a later file overrides an earlier one. Each is read once and within bounds.
 
     Args:
-        files: of the configuration.
-        located: where the file lies that a macro names; default: where it says.
+        files: configuration files.
+        located: maps the path in a macro to the file to read; default: the path itself.
 
     Raises:
-        SegpipeError: a file cannot be read, holds no ids, or what it copies from elsewhere is without end.
+        SegpipeError: a file cannot be read or holds no ids, or its macros copy without end.
     """
     parser = ConfigParser({})
     for file in files:
@@ -68,14 +68,14 @@ def merged_files(files: Sequence[Path], located: Callable[[Path], Path] = Path) 
 
 
 def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] = Path) -> Merged:
-    """Replace the macros that copy from another file, as MONAI does; each file is read once and within bounds.
+    """Replace macros that copy from another file, as MONAI does; each file is read once and within bounds.
 
     Args:
-        values: of a configuration.
-        located: where the file lies that a macro names.
+        values: content of a configuration.
+        located: maps the path in a macro to the file to read.
 
     Raises:
-        SegpipeError: such a file cannot be read or has no such id, or what it holds is a macro again.
+        SegpipeError: the other file cannot be read or lacks the id, or the copied value is a macro itself.
     """
     contents: dict[str, dict[str, Any]] = {}
 
@@ -87,7 +87,7 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
         path, name = _file_macro(value)
         if not path:
             return value
-        if "::" in path:  # MONAI reads another file, whose name begins with ids
+        if "::" in path:  # MONAI takes the first part for an id, not for the path
             raise SegpipeError(f"{value}: the path of a file holds no # and no ::; correct the macro")
         if path not in contents:
             contents[path] = _own_content(located(Path(path)))
@@ -105,7 +105,7 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
 
 
 def _file_macro(value: Any) -> tuple[str, str]:
-    """Return the file and the id that a macro copies from; two empty texts of any other value."""
+    """Return the file and the id that a macro copies from; two empty texts for any other value."""
     if not (isinstance(value, str) and value.startswith("%")):
         return "", ""
     path, name = ConfigParser.split_path_id(value[1:])
@@ -123,7 +123,7 @@ def _own_content(file: Path) -> dict[str, Any]:
 
 
 def _refuse_doubling(merged: dict[str, Any]) -> None:
-    """Refuse macros that copy what copies again, and so on, until it is more than a configuration may hold."""
+    """Refuse macros that copy macros again and again, until the configuration grows beyond its bound."""
     parser, sizes = ConfigParser(merged), {}
     sizes_open: set[str] = set()
 
@@ -152,19 +152,19 @@ def _refuse_doubling(merged: dict[str, Any]) -> None:
 
 
 def parsed_configuration(file: Path) -> tuple[yaml.Node | None, Any]:
-    """Return YAML's nodes, which know their lines, and the values that MONAI makes of a file.
+    """Return the YAML nodes, which know their lines, and the values that MONAI reads from a file.
 
     Args:
-        file: of YAML or JSON; nodes are None where its lines cannot be told.
+        file: YAML or JSON; the nodes are None if the lines are not known.
 
     Raises:
-        DocumentError: it cannot be read, is neither, or passes one of the bounds of `segpipe.documents`.
+        DocumentError: the file cannot be read, is neither YAML nor JSON, or exceeds a bound of `segpipe.documents`.
     """
     text = read_document(file, LARGEST_CONFIGURATION)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
-        )  # of keys that stand twice, which `read_configuration` finds with their lines
+        )  # of repeated keys; `read_configuration` reports them with their lines
         if file.suffix.lower() != ".json":
             return parse_yaml(text, CheckKeyDuplicatesYamlLoader)
     if text.startswith(BYTE_ORDER_MARK):
@@ -175,5 +175,5 @@ def parsed_configuration(file: Path) -> tuple[yaml.Node | None, Any]:
     refuse_many(content)
     try:
         return compose_yaml(text), content
-    except DocumentError:  # not all JSON is YAML; lines are not known then
+    except DocumentError:  # some JSON is not YAML; its lines are then not known
         return None, content

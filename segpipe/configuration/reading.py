@@ -1,4 +1,4 @@
-"""A bundle's configuration as MONAI merges it, and the line that each of its ids stands in."""
+"""A bundle's configuration as MONAI merges it, with the file and line of each id."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ META = ConfigParser.meta_key
 
 @dataclass
 class Configuration:
-    """What MONAI's run would resolve.
+    """The configuration of a run, as MONAI would resolve it.
 
     Attributes:
         root: the bundle's folder.
-        values: merged and overridden, with macros and relative ids resolved; the metadata stands below `_meta_`.
-        written: the same as the files and the command line have it, before that.
+        values: merged and overridden, with macros and relative ids resolved; the metadata is below `_meta_`.
+        written: the same, with macros and relative ids as the files and the command line have them.
         places: id -> file of the bundle, or the command line, and line.
-        findings: what is wrong with the files or the overrides themselves.
+        findings: mistakes in the files or in the overrides themselves.
         is_whole: every file could be read.
     """
 
@@ -51,22 +51,22 @@ class Configuration:
 
     @property
     def written_settings(self) -> dict[str, Any]:
-        """What is written, without the metadata."""
+        """The values as written, without the metadata."""
         return {name: value for name, value in self.written.items() if name != META}
 
     @property
     def is_ours(self) -> bool:
-        """Whether the bundle is one of segpipe's, which promise more than MONAI asks."""
+        """Whether segpipe made the bundle; such a bundle must follow more rules than MONAI's."""
         return "label_table" in self.values.get(META, {})
 
     def place(self, identifier: str) -> tuple[str, int]:
-        """Return where an id, or the nearest whole that it is part of, is written."""
+        """Return file and line of an id, or of the nearest id that contains it."""
         while identifier and identifier not in self.places:
             identifier = identifier.rpartition("::")[0]
         return self.places.get(identifier, ("", 0))
 
     def is_overridden(self, identifier: str) -> bool:
-        """Whether the id comes from the command line."""
+        """Return whether the id comes from the command line."""
         return self.place(identifier)[0] == COMMAND_LINE
 
 
@@ -78,18 +78,18 @@ def configuration_files(
     Args:
         root: the bundle's folder.
         configs: paths, or names in the bundle or its `configs/`.
-        default: names in `configs/`, of which the first that exists is taken where `configs` is empty.
+        default: names in `configs/`; the first that exists is taken if `configs` is empty.
 
     Raises:
-        SegpipeError: not a bundle, there is no such file, or MONAI cannot hold the folder's path.
+        SegpipeError: the folder is not a bundle, a file does not exist, or MONAI cannot use the folder's path.
     """
     require_configurable(root.resolve())
     folder = root / "configs"
     if not configs:
-        found = [folder / name for name in default if (folder / name).is_file()]
-        if not found:
+        existing = [folder / name for name in default if (folder / name).is_file()]
+        if not existing:
             raise SegpipeError(f"{root}: has no configs/{default[0]} or .json; name its files with --config")
-        return found[:1]
+        return existing[:1]
     return [_configuration_file(root, Path(config)) for config in configs]
 
 
@@ -105,16 +105,16 @@ def _configuration_file(root: Path, config: Path) -> Path:
 def read_configuration(
     root: Path, files: Sequence[Path], overrides: Mapping[str, Any], meta_file: str | Path | None = None
 ) -> Configuration:
-    """Merge a bundle's files and overrides as MONAI's run does; nothing of it is evaluated.
+    """Merge a bundle's files and overrides as MONAI's run does, without evaluating any of it.
 
     Args:
         root: the bundle's folder.
-        files: the later override the earlier.
+        files: a later file overrides an earlier one.
         overrides: id -> value.
-        meta_file: the metadata; None for that beside the first file.
+        meta_file: the metadata file; None: metadata.json beside the first file.
 
     Returns:
-        the configuration, with what is wrong so far.
+        the configuration, with the findings of its files and overrides.
     """
     configuration = Configuration(root)
     parser = ConfigParser({})
@@ -169,7 +169,7 @@ def _note_places(
     for identifier, line in lines.items():
         if identifier.startswith(f"{key}::") or (identifier == key and not added):
             parts = identifier.removeprefix(key).split("::")
-            if offset:  # the list that is added to has items already
+            if offset:  # the items are appended to a list of an earlier file
                 parts[1] = str(int(parts[1]) + offset)
             places["::".join([name, *parts[1:]])] = (file, line)
 
@@ -180,7 +180,7 @@ def _no_place(name: str, parser: ConfigParser) -> str:
 
 
 def shown_path(file: Path, root: Path) -> str:
-    """Return a path as it stands in messages: below the bundle, if it lies there."""
+    """Return a path for messages: relative to the bundle if the file lies in it."""
     try:
         return file.resolve().relative_to(root.resolve()).as_posix()
     except ValueError:
@@ -188,7 +188,7 @@ def shown_path(file: Path, root: Path) -> str:
 
 
 def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict[Any, Any], dict[str, int]]:
-    """Return what a file holds as MONAI reads it, and id -> line."""
+    """Return the content of a file as MONAI reads it, and id -> line."""
     try:
         node, content = parsed_configuration(file)
     except NoJsonError as error:
@@ -205,7 +205,7 @@ def _content(configuration: Configuration, file: Path, shown: str) -> tuple[dict
 
 
 def _lines(node: Any, identifier: str, configuration: Configuration, file: str) -> Iterator[tuple[str, int]]:
-    """Yield id and line of all that a node holds; note keys that stand twice, or are no text."""
+    """Yield id and line of everything in a node; record keys that are repeated, or are not text."""
     if isinstance(node, yaml.MappingNode):
         first: dict[str, int] = {}
         for key, value in node.value:
@@ -240,17 +240,17 @@ def _add_metadata(configuration: Configuration, parser: ConfigParser, file: Path
             ConfigFinding("", "no such file: MONAI needs a bundle's metadata", shown)
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names in the metadata that MONAI has given up
+        warnings.simplefilter("ignore")  # about deprecated names in the metadata
         parser.set(content, META)
 
 
 def _override(configuration: Configuration, parser: ConfigParser, name: str, value: Any) -> None:
-    """Set an id as MONAI's run does, if anything would notice."""
+    """Set an id as MONAI's run does; record a finding if the override has no effect."""
     note = configuration.findings.append
     if name not in parser and not _is_noticed(name, parser):
         note(ConfigFinding(name, f"is no id of this configuration{_meant(name, parser)}", COMMAND_LINE))
         return
-    if value is None:  # it changes nothing
+    if value is None:  # MONAI drops such an override
         if parser.get(name) is not None:
             what = (
                 "is given as null, which MONAI's run leaves out in silence; write it into a file of --config"
@@ -268,7 +268,7 @@ def _override(configuration: Configuration, parser: ConfigParser, name: str, val
 
 
 def _meant(name: str, parser: ConfigParser) -> str:
-    """Return what an id that is not there was probably meant to be, for the end of a message."""
+    """Return the end of a message, with the id that was probably meant by an unknown id."""
     whole = name
     while whole and whole not in parser:
         whole = whole.rpartition("::")[0]
@@ -279,14 +279,14 @@ def _meant(name: str, parser: ConfigParser) -> str:
 
 
 def _is_noticed(name: str, parser: ConfigParser) -> bool:
-    """Whether something uses an id that the files do not have: MONAI, a component's argument, or a reference."""
+    """Return whether anything uses an id that the files do not have: MONAI, an argument, or a reference."""
     whole = parser.get(name.rpartition("::")[0]) if "::" in name else None
     argument = isinstance(whole, dict) and "_target_" in whole
     return argument or name in READ_BY_MONAI or name in references_in(parser.get())
 
 
 def _resolved(value: Any, identifier: str, configuration: Configuration) -> Any:
-    """Return a value with its relative ids made absolute and its macros replaced, as MONAI's parser does."""
+    """Return a value with absolute ids for relative ones and with macros replaced, as MONAI's parser does."""
     if isinstance(value, dict | list):
         items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
         made = [
@@ -307,7 +307,7 @@ def _resolved(value: Any, identifier: str, configuration: Configuration) -> Any:
 
 
 def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
-    """Return a copy of what a macro names: an id here, or another file or an id in it."""
+    """Return a copy of the value that a macro names: an id here, or another file, or an id in it."""
     path, name = ConfigParser.split_path_id(text)
     content: Any = configuration.values
     if path and not Path(path).is_file():

@@ -1,4 +1,4 @@
-"""Ids that refer to nothing, or that nothing refers to; texts that were meant as something else."""
+"""Finds references to ids that do not exist, ids that nothing refers to, and texts that MONAI misreads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ_BY_MONAI = {
     *RUN_BY_MONAI,
     *(str(known["id"]) for known in (*TrainProperties.values(), *InferProperties.values())),
 }
-# ids of paths and names, which may look like numbers
+# ids of paths and names: their texts may look like numbers
 TEXTS = {
     *("bundle_root", "dataset_dir", "manifest", "output_dir"),
     *("run_name", "series_uid", "vgg16_weights", "weights"),
@@ -27,8 +27,8 @@ _WRITTEN_REFERENCE = re.compile(r"[@%][\w#:]*")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _EXPONENT = re.compile(r"[eE]")
 _ALIKE = 0.85
-_HINTS = 20  # of so many mistakes what was meant is looked for, which takes time
-_FREE = ("_desc_", "_disabled_")  # MONAI reads no text in the one, and takes any for the other
+_HINTS = 20  # for more mistakes than this no suggestion is searched, which takes time
+_FREE = ("_desc_", "_disabled_")  # MONAI ignores any text in the first, and takes any text in the second
 
 
 def strings(value: Any, identifier: str = "") -> Iterator[tuple[str, str]]:
@@ -41,14 +41,14 @@ def strings(value: Any, identifier: str = "") -> Iterator[tuple[str, str]]:
 
 
 def contents(value: Any, identifier: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield id and content of all that a configuration holds, components' arguments and items of lists among them."""
+    """Yield id and value of everything in a configuration, with arguments of components and items of lists."""
     for part, item in _items(value, identifier):
         yield part, item
         yield from contents(item, part)
 
 
 def sub_items(value: Any) -> Iterator[str]:
-    """Yield the ids of all that a configuration holds."""
+    """Yield the ids of everything in a value."""
     return (identifier for identifier, _ in contents(value))
 
 
@@ -59,7 +59,7 @@ def _items(value: Any, identifier: str) -> Iterator[tuple[str, Any]]:
 
 
 def references_in(value: Any) -> set[str]:
-    """Return all ids that texts name with an @, whether MONAI would resolve them or not."""
+    """Return all ids after an @ in the texts of a value, also those that MONAI would not resolve."""
     return {
         ReferenceResolver.normalize_id(reference)
         for _, text in strings(value)
@@ -70,12 +70,12 @@ def references_in(value: Any) -> set[str]:
 def reference_findings(
     configuration: Mapping[str, Any], read: Iterable[str] = (), *, strict: bool = True
 ) -> Iterator[ConfigFinding]:
-    """Find references to nothing and, unless it is the definition that was misspelt, ids that nothing uses.
+    """Find references to missing ids, and ids that nothing uses; an id that was misspelt is reported once.
 
     Args:
-        configuration: with the metadata; of one that has none, references into it are not looked at.
-        read: ids that are run beside MONAI's usual ones.
-        strict: find every id that nothing uses, not only those that look like one that MONAI runs.
+        configuration: with the metadata; without metadata, references into it are not checked.
+        read: ids that run beside MONAI's usual ones.
+        strict: find every unused id, not only those that resemble an id that MONAI runs.
     """
     settings = {name: value for name, value in configuration.items() if name != ConfigParser.meta_key}
     meant = set()
@@ -90,12 +90,12 @@ def reference_findings(
 
 
 def is_like_one_that_runs(name: str) -> bool:
-    """Whether an id was probably meant as one that MONAI's run knows."""
+    """Return whether an id resembles one that MONAI's run knows."""
     return bool(difflib.get_close_matches(name, RUN_BY_MONAI, n=1, cutoff=_ALIKE))
 
 
 def _missing(configuration: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return id that is not there -> ids that refer to it."""
+    """Return missing id -> ids that refer to it."""
     there = set(sub_items(configuration))
     users: dict[str, list[str]] = {}
     for identifier, text in strings(configuration):
@@ -107,7 +107,7 @@ def _missing(configuration: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _is_unknown(name: str, configuration: Mapping[str, Any]) -> bool:
-    """Whether only MONAI's parser knows what an id is: relative, below a macro, or of metadata that are not there."""
+    """Return whether only MONAI's parser can resolve an id: relative, below a macro, or of missing metadata."""
     whole = name.partition("::")[0]
     value = configuration.get(whole)
     return not whole or (whole == ConfigParser.meta_key and not value) or _is_macro(value)
@@ -118,11 +118,11 @@ def _is_macro(value: Any) -> bool:
 
 
 def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator[ConfigFinding]:
-    """Find ids that neither the configuration refers to nor MONAI reads."""
+    """Find ids that the configuration does not refer to and MONAI does not read."""
     references = references_in(configuration)
     properties = TrainProperties if "train" in configuration else InferProperties
     read = {*RUN_BY_MONAI, *also_read, *references, *(str(known["id"]) for known in properties.values())}
-    # a whole is used with each of its parts, and a part's wholes with it
+    # using an id uses everything inside it, and using a part uses every id that contains the part
     wholes = {identifier.rpartition("::")[0] for identifier in read} | {i.partition("::")[0] for i in read}
     used, hints = read | wholes, 0
     for name, value in configuration.items():
@@ -143,12 +143,12 @@ def _nothing_uses(name: str, others: set[str]) -> ConfigFinding:
 def text_findings(
     configuration: Mapping[str, Any], is_strict: Callable[[str], bool] = lambda _: True
 ) -> Iterator[ConfigFinding]:
-    """Find texts that were meant as something else, or paths that MONAI has changed.
+    """Find texts that were probably meant as numbers or truth values, and paths that MONAI has changed.
 
     Args:
         configuration: without the metadata.
-        is_strict: whether an id's text may not even be a number or truth value in quotes, which somebody can mean; one
-            with an exponent nobody does.
+        is_strict: id -> whether to report also a number or truth value in quotes, which a user may mean as text. A
+            number with an exponent is always reported.
     """
     for identifier, text in strings(configuration):
         named = identifier.partition("::")[0] in TEXTS
@@ -165,10 +165,10 @@ def text_findings(
 
 
 def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
-    """Find texts in which MONAI turns # into ::, and which are no ids.
+    """Find texts that are not ids and in which MONAI replaces # by ::.
 
     Args:
-        configuration: as it is written, without the metadata.
+        configuration: as written, without the metadata.
     """
     known = set(sub_items(configuration))
     for identifier, text in strings(configuration):
@@ -187,7 +187,7 @@ def changed_text_findings(configuration: Mapping[str, Any]) -> Iterator[ConfigFi
 
 
 def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]:
-    """Find texts with an id in them that MONAI leaves as they are: it resolves a whole text, or an expression.
+    """Find texts with an id in them that MONAI does not resolve: it resolves only whole texts and expressions.
 
     Args:
         configuration: without the metadata.
@@ -205,26 +205,26 @@ def unresolved_findings(configuration: Mapping[str, Any]) -> Iterator[ConfigFind
 
 
 def reached(configuration: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
-    """Return the ids that MONAI would make on its way through a run, with what they refer to.
+    """Return the ids that MONAI makes during a run, with all ids that they refer to.
 
     Args:
         configuration: with macros and relative ids resolved.
         roots: ids that MONAI runs.
     """
     known = dict(contents(configuration))
-    found: set[str] = set()
+    ids: set[str] = set()
     waiting = [root for root in roots if root in known]
     while waiting:
         identifier = waiting.pop()
-        if identifier not in found:
-            found.add(identifier)
+        if identifier not in ids:
+            ids.add(identifier)
             references = ReferenceResolver.find_refs_in_config(known[identifier], identifier)
             waiting += [other for other in references if other in known]
-    return found
+    return ids
 
 
 def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) -> Iterator[ConfigFinding]:
-    """Find ids that cannot be made because they refer to themselves, directly or through others.
+    """Find ids that refer to themselves, directly or through other ids, so that MONAI cannot make them.
 
     Args:
         configuration: with macros and relative ids resolved.

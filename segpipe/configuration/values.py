@@ -1,4 +1,4 @@
-"""What a configuration's values are, as far as that can be said without running any of its code."""
+"""The values of a configuration, as far as they are known without running its code."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNKNOWN = object()
 REFERENCES = "__references"
 _DEEPEST = 50
 _DEEPEST_TREE = 100
-# calls that neither change anything nor read more than whether a file is there
+# calls without side effects, which read nothing more than whether a file exists
 HARMLESS: dict[str, Callable[..., Any]] = {
     "Path": Path,
     "str": str,
@@ -28,17 +28,17 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 }
 
 
-_MOST = 10_000  # values and characters of a result; more is unknown
+_MOST = 10_000  # values and characters of a result; a larger result is UNKNOWN
 
 
 def expression_tree(text: str) -> ast.Module:
-    """Return the tree of an expression, its references as items of `REFERENCES`.
+    """Return the syntax tree of an expression; references are items of `REFERENCES`.
 
     Args:
         text: with its leading `$`.
 
     Raises:
-        SyntaxError: it is no Python, or longer or deeper than any that a bundle has.
+        SyntaxError: the text is not valid Python, or is too long or too deep.
     """
     if len(text) > _MOST:
         raise SyntaxError(f"it has {len(text)} characters")
@@ -58,7 +58,7 @@ def expression_tree(text: str) -> ast.Module:
 
 
 def reference_of(node: ast.AST) -> str | None:
-    """Return the id that a node of such a tree refers to; None where it is anything else."""
+    """Return the id that a node of such a tree refers to; None if the node is not a reference."""
     if (
         isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)
@@ -70,10 +70,10 @@ def reference_of(node: ast.AST) -> str | None:
 
 
 class Values:
-    """The values of a configuration: literals, references, and the joining of texts, lists and paths.
+    """Computes values of a configuration: literals, references, and joined texts, lists and paths.
 
-    Expressions are not evaluated by Python but read here, node by node; whatever is neither a literal nor one of a few
-    harmless calls is `UNKNOWN`, and so is a component.
+    Python never evaluates an expression; segpipe reads its syntax tree node by node. Anything but literals and a few
+    harmless calls is `UNKNOWN`; so is a component.
 
     Args:
         configuration: with macros and relative ids resolved.
@@ -85,7 +85,7 @@ class Values:
         self._lists: dict[str, list[tuple[str, Any]] | None] = {}
 
     def at(self, identifier: str) -> Any:
-        """Return the configuration's own content of an id, as it is written; None where there is none."""
+        """Return the value of an id as written; None if there is none."""
         value: Any = self._configuration
         for part in identifier.split("::"):
             if isinstance(value, dict) and part in value:
@@ -97,8 +97,8 @@ class Values:
         return value
 
     def of(self, value: Any, depth: int = 0) -> Any:
-        """Return what a value will be, or UNKNOWN."""
-        if depth > _DEEPEST:  # it refers to itself
+        """Return the value that MONAI would compute, or UNKNOWN."""
+        if depth > _DEEPEST:  # the value refers to itself
             return UNKNOWN
         if isinstance(value, str) and value.startswith("@"):
             return self._of_reference(value[1:], depth)
@@ -112,15 +112,15 @@ class Values:
         return value
 
     def _of_reference(self, identifier: str, depth: int) -> Any:
-        """Return what an id will be; each is looked at once, for ids may double each other."""
+        """Return the value of an id; it is computed once, since chains of references may double at each step."""
         if identifier not in self._known:
-            self._known[identifier] = UNKNOWN  # while it is looked at: it refers to itself
+            self._known[identifier] = UNKNOWN  # for a reference to itself, while the value is computed
             if self.has(identifier):
                 self._known[identifier] = self.of(self.at(identifier), depth + 1)
         return self._known[identifier]
 
     def has(self, identifier: str) -> bool:
-        """Whether there is such an id."""
+        """Return whether the id exists."""
         parent, _, last = identifier.rpartition("::")
         whole = self.at(parent) if parent else self._configuration
         if isinstance(whole, list):
@@ -128,7 +128,7 @@ class Values:
         return isinstance(whole, Mapping) and last in whole
 
     def written_at(self, identifier: str) -> tuple[str, Any]:
-        """Follow plain references; return the id that they end at, and its content."""
+        """Follow plain references; return the last id and its value as written."""
         value = self.at(identifier)
         for _ in range(_DEEPEST):
             if not (isinstance(value, str) and value.startswith("@") and self.has(value[1:])):
@@ -137,9 +137,9 @@ class Values:
         return identifier, value
 
     def listed(self, identifier: str) -> Iterator[tuple[str, Any]] | None:
-        """Return id and content of a list's items, or of lists that are added up; None where that is not known."""
+        """Return id and value of each item of a list, or of a sum of lists; None if the items are not known."""
         if identifier not in self._lists:
-            self._lists[identifier] = None  # while it is looked at: it refers to itself
+            self._lists[identifier] = None  # for a reference to itself, while the list is computed
             self._lists[identifier] = self._listed(identifier)
         known = self._lists[identifier]
         return None if known is None else iter(known)
@@ -211,7 +211,7 @@ def _applied(function: Callable[..., Any], *values: Any) -> Any:
 
 
 def _is_large(value: Any) -> bool:
-    """Whether a value is larger than any path or list of a configuration; one that stands in it twice counts twice."""
+    """Return whether a value is larger than any path or list of a configuration; a repeated part counts again."""
     waiting, count = [value], 0
     while waiting and count <= _MOST:
         item = waiting.pop()
@@ -222,7 +222,7 @@ def _is_large(value: Any) -> bool:
 
 
 def _added(text: str) -> list[str] | None:
-    """Return the ids of `$@a + @b`; None of any other expression."""
+    """Return the ids in `$@a + @b`; None for any other expression."""
     try:
         (statement,) = expression_tree(text).body
     except (SyntaxError, ValueError):

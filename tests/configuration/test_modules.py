@@ -11,7 +11,7 @@ from tiny_bundle import write_bundle
 
 from segpipe.bundle.check_bundle import check_bundle
 from segpipe.configuration.modules import (
-    UNSEEN,
+    NOT_EXAMINED,
     InstalledModule,
     Modules,
     NotImportable,
@@ -147,7 +147,7 @@ def test_a_module_that_cannot_be_imported_has_its_reason(path, reason, modules):
 
 
 def test_programs_of_installed_packages_are_not_run(modules):
-    assert modules.find("numpy.f2py.__main__") is UNSEEN
+    assert modules.find("numpy.f2py.__main__") is NOT_EXAMINED
     assert modules.find("antigravity") is not None
     assert "antigravity" not in sys.modules
 

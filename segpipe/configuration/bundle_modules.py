@@ -1,4 +1,4 @@
-"""A bundle's own modules: imported from its folder, after all that is installed, and no other bundle's."""
+"""The modules of a bundle: importable from its folder only inside a block, after all installed modules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from segpipe.errors import SegpipeError, shown
 _AT_START = {
     "sitecustomize",
     "usercustomize",
-}  # which Python imports before anything else, where it finds them
+}  # Python imports these before anything else, if they exist
 MODULE_SUFFIXES = (
     *importlib.machinery.SOURCE_SUFFIXES,
     *importlib.machinery.BYTECODE_SUFFIXES,
@@ -26,15 +26,16 @@ MODULE_SUFFIXES = (
 
 @contextmanager
 def importing_from(root: Path) -> Iterator[None]:
-    """Let a bundle import the modules in its folder, as MONAI's run does; no other bundle gets these, nor it theirs.
+    """Make the modules in a bundle's folder importable inside the block, as MONAI's run does.
 
-    The folder stands last on the import path, so that nothing installed is replaced.
+    Modules of other bundles cannot be imported there. The folder stands last on the import path, so that no installed
+    module is replaced.
 
     Args:
         root: the bundle's folder.
 
     Raises:
-        SegpipeError: a module is named like one that is installed, see `shadowing_modules`.
+        SegpipeError: a module has the name of an installed module, see `shadowing_modules`.
     """
     folder = root.resolve()
     shadows = shadowing_modules(folder)
@@ -42,7 +43,7 @@ def importing_from(root: Path) -> Iterator[None]:
         raise SegpipeError(
             f"{root}: {shown(f'{path} {what}' for path, what in shadows.items())}; rename it, or remove it"
         )
-    names = set(own_modules(folder))
+    names = set(bundle_modules(folder))
     hidden = {
         name: module
         for name, module in sys.modules.items()
@@ -53,7 +54,7 @@ def importing_from(root: Path) -> Iterator[None]:
     before, path = set(sys.modules), list(sys.path)
     others = [
         entry for entry in path if _has_any(entry, names)
-    ]  # other bundles, which MONAI's run leaves there
+    ]  # folders of other bundles, which MONAI's run leaves on the path
     sys.path[:] = [*(entry for entry in path if entry not in others), str(folder)]
     try:
         yield
@@ -65,30 +66,30 @@ def importing_from(root: Path) -> Iterator[None]:
         sys.modules.update(hidden)
 
 
-def own_modules(root: Path) -> dict[str, Path]:
-    """Return the name of each module or package that Python would find in a folder, and its path; nothing is imported.
+def bundle_modules(root: Path) -> dict[str, Path]:
+    """Return name -> path of each module or package that Python would find in a folder; nothing is imported.
 
     Args:
         root: the bundle's folder.
     """
-    found = {}
+    modules = {}
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         suffix = next((suffix for suffix in MODULE_SUFFIXES if path.name.endswith(suffix)), None)
-        if suffix is not None and (path.is_file() or path.is_symlink()):  # a link's target may come later
-            found[path.name.removesuffix(suffix).partition(".")[0]] = path
+        if suffix is not None and (path.is_file() or path.is_symlink()):  # a link's target may appear later
+            modules[path.name.removesuffix(suffix).partition(".")[0]] = path
         elif (
             path.is_dir()
             and path.name.isidentifier()
             and any(inner.name.endswith(MODULE_SUFFIXES) for inner in path.rglob("*"))
         ):
-            found.setdefault(path.name, path)
-    return found
+            modules.setdefault(path.name, path)
+    return modules
 
 
 def shadowing_modules(root: Path) -> dict[str, str]:
-    """Return a bundle's modules that are named like one of Python's or an installed one.
+    """Return the bundle's modules that have the name of a module of Python or of an installed package.
 
-    Where such a module comes first on the import path, it runs in the place of the one that was meant.
+    If such a module comes first on the import path, Python runs it instead of the intended module.
 
     Args:
         root: the bundle's folder.
@@ -97,7 +98,9 @@ def shadowing_modules(root: Path) -> dict[str, str]:
         path below the folder -> the end of a sentence that begins with the path.
     """
     return {
-        path.name: what for name, path in own_modules(root).items() if (what := _shadowed(name)) is not None
+        path.name: what
+        for name, path in bundle_modules(root).items()
+        if (what := _shadowed(name)) is not None
     }
 
 
@@ -107,21 +110,21 @@ def _shadowed(name: str) -> str | None:
     if name in sys.stdlib_module_names or name in sys.builtin_module_names:
         return f"is named like Python's own module {name}"
     spec = importlib.machinery.PathFinder.find_spec(name, _installed())
-    # a folder without __init__.py replaces nothing
+    # a folder without __init__.py shadows nothing
     if name == __name__.partition(".")[0] or (spec is not None and spec.origin is not None):
         return f"is named like the installed module {name}"
     return None
 
 
 def _installed() -> list[str]:
-    """Return the folders of the import path that hold installed packages."""
+    """Return the folders of the import path with installed packages."""
     paths = sysconfig.get_paths()
     folders = {*site.getsitepackages(), site.getusersitepackages(), paths["purelib"], paths["platlib"]}
     return [entry for entry in sys.path if entry in folders]
 
 
 def _has_any(entry: str, names: Collection[str]) -> bool:
-    """Whether a folder of the import path, which holds no installed packages, has a module of one of these names."""
+    """Return whether a folder of the import path, without installed packages, has a module of one of these names."""
     if entry in _installed():
         return False
     return any(importlib.machinery.PathFinder.find_spec(name, [entry]) is not None for name in names)

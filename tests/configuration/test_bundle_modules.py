@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from segpipe.configuration.own_modules import importing_from, own_modules, shadowing_modules
+from segpipe.configuration.bundle_modules import bundle_modules, importing_from, shadowing_modules
 from segpipe.errors import SegpipeError
 
 
@@ -45,7 +45,7 @@ def test_what_is_no_module_or_has_a_name_of_its_own_is_not(tmp_path):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("")
 
-    assert set(own_modules(tmp_path)) == {"scripts", "own_net"}
+    assert set(bundle_modules(tmp_path)) == {"scripts", "own_net"}
     assert shadowing_modules(tmp_path) == {}
 
 
