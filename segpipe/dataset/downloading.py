@@ -1,4 +1,4 @@
-"""One file from a server: resumed after every interruption, bounded in size and time, compared with its checksum."""
+"""Download one file: resume after interruptions, bound size and time, compare the SHA-256."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, sync
 from segpipe.printable import printable
 
-_CHUNK = 1 << 14  # what is lost of a connection that ends
-_ATTEMPTS = 5  # in a row, with little more each time
+_CHUNK = 1 << 14  # bytes; a broken connection loses at most one chunk
+_ATTEMPTS = 5  # in a row, each with few new bytes
 _PAUSE_S = 1.0
 _TIMEOUT_S = 60.0  # without a byte
 _WINDOW_S = 60.0
-_LEAST_BYTES_PER_S = 1000.0  # over a window
+_LEAST_BYTES_PER_S = 1000.0  # mean over a window
 _LONGEST_NUMBER = 18  # digits of a length
 _BUSY = (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS)
 _UNFINISHED = (
@@ -40,17 +40,17 @@ Advance = Callable[[int], object]
 
 
 def download_file(download: Download, target: Path, *, max_bytes: int, max_hours: float) -> None:
-    """Download a file, going on after every interruption, also of an earlier call.
+    """Download a file; an interrupted download resumes, also that of an earlier call.
 
     Args:
         download: URL and SHA-256.
-        target: path of the finished file. An unfinished one has the same name and `.part`.
-        max_bytes: of the file.
-        max_hours: of this call. A server that sends less than 1 kB a second, over a minute, ends it sooner.
+        target: path of the finished file. An unfinished file has the same name with `.part` at the end.
+        max_bytes: largest size of the file.
+        max_hours: time limit of this call. A server that sends less than 1 kB a second over a minute ends it sooner.
 
     Raises:
-        SegpipeError: the server cannot be reached, answers with an error, leads to another protocol, is too slow, or
-            sends something else or more.
+        SegpipeError: the server cannot be reached, answers with an error, redirects to another protocol, is too slow,
+            or sends another file or too many bytes.
     """
     partial = target.with_name(f"{target.name}.part")
     if target.is_file() and file_sha256(target) == download.sha256:
@@ -76,26 +76,26 @@ def download_file(download: Download, target: Path, *, max_bytes: int, max_hours
                 )
             time.sleep(_PAUSE_S * little)
     sync(partial)
-    found = file_sha256(partial)
-    if found != download.sha256:
+    digest = file_sha256(partial)
+    if digest != download.sha256:
         partial.unlink()
         raise SegpipeError(
-            f"{download.url}: SHA-256 is {found[:12]}..., the manifest says {download.sha256[:12]}...: the server "
+            f"{download.url}: SHA-256 is {digest[:12]}..., the manifest says {download.sha256[:12]}...: the server "
             "sends something else, or it was changed on the way; nothing of it was unpacked"
         )
     partial.replace(target)
 
 
 def require_size(what: str, size: int, max_bytes: int) -> None:
-    """Refuse a download, or unpacked files, beyond their bound.
+    """Refuse a download, or unpacked files, of more than `max_bytes`.
 
     Args:
         what: the beginning of the message.
         size: bytes so far.
-        max_bytes: that are allowed.
+        max_bytes: largest allowed number of bytes.
 
     Raises:
-        SegpipeError: with the bound, and the option that raises it.
+        SegpipeError: with the bound and the option that raises it.
     """
     if size > max_bytes:
         raise SegpipeError(
@@ -104,7 +104,7 @@ def require_size(what: str, size: int, max_bytes: int) -> None:
 
 
 class _Pace:
-    """How fast a download comes: counts the bytes of a connection, and ends one that would take for ever."""
+    """The speed of a download: counts the bytes of a connection and ends a connection that is too slow."""
 
     def __init__(self, url: str, max_hours: float) -> None:
         self._url, self._max_hours = url, max_hours
@@ -112,15 +112,15 @@ class _Pace:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a connection; the time until its first byte is bounded by its timeout."""
+        """Begin a connection; the connection's timeout bounds the time until the first byte."""
         self._since: float | None = None
         self._bytes = 0
 
     def count(self, size: int) -> None:
-        """Count bytes that came.
+        """Count received bytes.
 
         Raises:
-            SegpipeError: they come too slowly, or the time is over.
+            SegpipeError: the server sends too slowly, or the time is over.
         """
         now = time.monotonic()
         if now > self._end:
@@ -142,13 +142,13 @@ class _Pace:
 
 
 class _CountedSocket(io.RawIOBase):
-    """What a socket gives, counted."""
+    """A socket's raw stream that counts the bytes read."""
 
     def __init__(self, raw: io.RawIOBase, pace: _Pace) -> None:
         self._raw, self._pace = raw, pace
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
@@ -158,13 +158,13 @@ class _CountedSocket(io.RawIOBase):
         return size
 
     def close(self) -> None:
-        """Close the socket's side, too."""
+        """Close the raw stream, too."""
         self._raw.close()
         super().close()
 
 
 def _opener(pace: _Pace) -> urllib.request.OpenerDirector:
-    """Return what opens http and https, and nothing else: every byte, also of headers, is counted."""
+    """Return an opener for http and https only, which counts every byte, also of headers."""
 
     class Response(http.client.HTTPResponse):
         def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -201,13 +201,13 @@ def _opener(pace: _Pace) -> urllib.request.OpenerDirector:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a server to another address, of http and https alone."""
+    """A handler that follows redirects to http and https addresses only."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """Return the request of the other address."""
-        fp.close()  # urllib would read the page that comes with it, however long it is
+        """Return the request for the new address."""
+        fp.close()  # otherwise urllib reads the page of the redirect, of any length
         if urlsplit(newurl).scheme not in ("http", "https"):
             raise SegpipeError(
                 f"{req.full_url}: the server leads to {newurl}, must be http or https; look whether the data set has "
@@ -217,14 +217,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _receive(url: str, partial: Path, max_bytes: int, pace: _Pace, grow: Advance, total: Advance) -> bool:
-    """Append what a server still has to send; return whether that was all."""
+    """Append the rest of a file from a server; return whether the file is complete."""
     have = _size(partial)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-", "User-Agent": "segpipe"})  # noqa: S310
     try:
         response = _opener(pace).open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            return True  # all was there; the checksum says whether it is
+            return True  # the file was complete; the checksum decides whether it is right
         if error.code >= http.client.INTERNAL_SERVER_ERROR or error.code in _BUSY:
             raise
         raise SegpipeError(
@@ -258,7 +258,7 @@ def _size(path: Path) -> int:
 
 
 def _first_byte(content_range: str) -> int:
-    """Return where `bytes 100-199/200` begins."""
+    """Return the first byte of a range such as `bytes 100-199/200`, here 100."""
     return _number(content_range.removeprefix("bytes ").partition("-")[0]) or 0
 
 
@@ -276,7 +276,7 @@ def _require_space(url: str, size: int, folder: Path) -> None:
 
 @contextmanager
 def _bar(url: str) -> Iterator[tuple[Advance, Advance]]:
-    """Show how far a download is, on stderr where that is a terminal."""
+    """Show the progress of a download on stderr, if stderr is a terminal."""
     console = Console(stderr=True)
     columns: tuple[Any, ...] = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(

@@ -1,4 +1,4 @@
-"""Downloads a data set from its publisher, checks the files, and unpacks them into its folder alone."""
+"""Download a data set from its publisher, check its files, and unpack them into the data set's folder only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segpipe.files import file_sha256, json_sha256, sync, write_text
 DOWNLOADS = ".segpipe-downloads"
 MAX_HOURS = 72.0
 _CHUNK = 1 << 20
-_LONGEST_NAME = 100  # of a file that is downloaded; a server's can be longer than a disk allows
+_LONGEST_NAME = 100  # characters kept of a server's file name, which may exceed the disk's limit
 
 
 def fetch(
@@ -28,28 +28,26 @@ def fetch(
     max_hours: float = MAX_HOURS,
     overwrite: bool = False,
 ) -> int:
-    """Get the files of a data set that its manifest names by URL and SHA-256.
+    """Get the files of a data set from the downloads that its manifest names by URL and SHA-256.
 
-    Files that are there already stay; one that differs from its checksum was changed by somebody, and is replaced only
-    where `overwrite` says so. A download that broke off is resumed, also by a later call; a later call does not repeat
-    a download whose files are all there. Of an archive only the files that the manifest lists are unpacked, each
-    compared with its checksum before it gets its name.
+    Existing files stay. A file that differs from its checksum was changed, and is replaced only with `overwrite`. A
+    later call resumes an interrupted download, and does not repeat a download whose files are all present. From an
+    archive only the files that the manifest lists are unpacked. Each file gets its name after its checksum was checked.
 
     Args:
         manifest: with `downloads`.
-        dataset_dir: where the manifest's paths begin; made if missing.
-        max_bytes: that a download, and what it unpacks to, may have; for an archive that grows without end.
-        max_hours: that a download may take; for a server that never comes to an end.
+        dataset_dir: folder in which the manifest's paths begin; made if missing.
+        max_bytes: largest size of a download, and of its unpacked files; a bound for archives that grow without end.
+        max_hours: longest time of a download; a bound for servers that never finish.
         overwrite: replace files that differ from their checksums.
 
     Returns:
-        how many files were written.
+        the number of written files.
 
     Raises:
-        SegpipeError: the manifest names no download; a server that cannot be reached, answers with an error or sends
-            something else, or too slowly; an archive that is damaged, larger than `max_bytes`, or has a member that
-            leads out of its folder; a file of the manifest that is in no download, or differs from its checksum; files
-            that were changed.
+        SegpipeError: the manifest names no download; a server cannot be reached, answers with an error, sends another
+            file or is too slow; an archive is damaged, larger than `max_bytes`, or has a member whose path leads out of
+            the folder; a file of the manifest is in no download, or differs from its checksum; files were changed.
     """
     folder = Path(dataset_dir)
     if not manifest.downloads:
@@ -69,7 +67,7 @@ def fetch(
         name = f"{download.sha256[:16]}-{PurePosixPath(download.url).name[-_LONGEST_NAME:]}"
         archive = folder / DOWNLOADS / name
         asked = json_sha256([download.root, sorted(wanted)])
-        listing = archive.with_name(f"{name}-{asked[:16]}.files")  # once its files are unpacked
+        listing = archive.with_name(f"{name}-{asked[:16]}.files")  # exists once the files are unpacked
         if missing.isdisjoint(_lines(listing) if listing.is_file() else missing):
             continue
         download_file(download, archive, max_bytes=max_bytes, max_hours=max_hours)
@@ -90,7 +88,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _wanted(manifest: Manifest) -> dict[str, str]:
-    """Return path -> SHA-256 of every file that the manifest lists; empty where it has none."""
+    """Return path -> SHA-256 of every file that the manifest lists; an empty text where it has no checksum."""
     wanted: dict[str, str] = {}
     for case in (*manifest.training, *manifest.test):
         wanted.update(dict.fromkeys(case.files, ""))
@@ -103,7 +101,7 @@ def _is_there(path: Path, sha256: str) -> bool:
 
 
 def _require_unchanged(folder: Path, missing: list[str]) -> None:
-    """Refuse to replace files that are there, but are not those of the manifest."""
+    """Refuse to replace existing files that differ from the manifest's files."""
     changed = [path for path in missing if os.path.lexists(folder / path) and not (folder / path).is_dir()]
     if changed:
         raise SegpipeError(
@@ -122,7 +120,7 @@ def _unpack(
     *,
     overwrite: bool,
 ) -> set[str]:
-    """Write the files of an archive that are missing; they leave `missing`. Return the manifest's files in it."""
+    """Write the missing files of an archive and remove them from `missing`; return the manifest's files in it."""
     held, total = set(), 0
     try:
         for name, content in archive_files(archive, download.url, max_bytes):
@@ -131,7 +129,7 @@ def _unpack(
                 held.add(path)
             if path not in missing:
                 continue
-            if not overwrite:  # somebody may have made it since
+            if not overwrite:  # the file may have been made meanwhile
                 _require_unchanged(folder, [path])
             total += _write(folder / path, content, wanted[path], download.url, max_bytes - total)
             missing.discard(path)
@@ -148,7 +146,7 @@ def _below_root(name: str, download: Download) -> str:
 
 
 def _write(path: Path, content: IO[bytes], sha256: str, url: str, max_bytes: int) -> int:
-    """Write a file aside, compare it with its checksum and give it its name; return its size."""
+    """Write a temporary file, compare its checksum and rename it to `path`; return its size in bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     size, digest = 0, hashlib.sha256()

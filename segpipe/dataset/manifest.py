@@ -1,4 +1,4 @@
-"""What a data set is: its cases and their files, labels, licence, checksums and folds."""
+"""The description of a data set: its cases and their files, labels, licence, checksums and folds."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TEXTS = ("description", "source", "reference", "licence", "citation", "patients"
 
 @dataclass(frozen=True)
 class Case:
-    """One scan and what is known of it.
+    """One scan with its label and metadata.
 
     Attributes:
         case: id, unique in its manifest, usable as a file name.
         images: paths of the channels' files below the data set's folder, with forward slashes; one file may
             hold all channels.
         label: path of the label map below the data set's folder; None for a test case or another target.
-        patient: whose scan it is; None where that is not known.
+        patient: id of the patient; None where it is not known.
         fold: the cross-validation fold that this case validates, from 0; None where no folds are assigned.
         classes: for target "class" the one class name, for "findings" any number of them.
         sha256: path -> hexadecimal SHA-256 of that file, or of a voxel file in or below the folder of a .mhd header;
@@ -48,15 +48,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Split:
-    """A division of the cases that somebody published, by case id.
+    """A named division of the cases, by case id, such as a published one.
 
-    It may name cases that the manifest does not list, since a copy of the data can lack some.
+    A split may name cases that the manifest does not list, since a copy of the data can lack cases.
 
     Attributes:
-        train: what is trained on.
-        validation: what is validated on during training.
-        test: what is scored once in the end; neither of the two.
-        about: whose division it is.
+        train: ids of the training cases.
+        validation: ids of the cases for validation during training.
+        test: ids of the cases that are scored once in the end; in neither of the other two.
+        about: author or origin of the division.
     """
 
     train: tuple[str, ...]
@@ -67,12 +67,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Download:
-    """Where files of a data set are to be had.
+    """A source of files of a data set.
 
     Attributes:
         url: of an archive (tar, compressed or not, or zip), or of one file.
-        sha256: of what is downloaded, in hex.
-        root: folder in the archive in which the manifest's paths begin; empty for the archive itself.
+        sha256: of the downloaded file, in hex.
+        root: folder in the archive in which the manifest's paths begin; empty for the top of the archive.
     """
 
     url: str
@@ -88,20 +88,20 @@ class Manifest:
         name: short name of the data set.
         modality: one text a channel, in the order of the channels.
         labels: stored value -> class name, in the order of the values. Names are distinct in a file; see `with_groups`.
-        target: what a case is labelled with: a label map ("mask"), one class, or any number of findings.
+        target: kind of label of a case: a label map ("mask"), one class, or any number of findings.
         training: the labelled cases.
         test: further cases, labelled or not; never trained on.
-        description: what the data set shows.
-        source: where it is to be had.
-        reference: who made it.
+        description: contents of the data set.
+        source: where to get the data set.
+        reference: authors of the data set.
         licence: terms of the data.
-        citation: what to cite.
-        patients: what is known about whose scans they are.
-        checksums: which copy of the files the checksums were taken from.
-        splits: name -> a published division of the cases, beside the folds.
-        downloads: where the files are to be had.
-        dataset_dir: where they lie on this machine, absolute; empty where that is not known. A file has it relative to
-            its own folder, and it does not count for `sha256`.
+        citation: publication to cite.
+        patients: what is known about the assignment of scans to patients.
+        checksums: the copy of the files from which the checksums were taken.
+        splits: name -> division of the cases, beside the folds.
+        downloads: sources of the files.
+        dataset_dir: absolute path of the files on this machine; empty where it is not known. The JSON file has a path
+            relative to its folder. `sha256` ignores this path.
     """
 
     name: str
@@ -127,9 +127,9 @@ class Manifest:
         return len(self.modality)
 
     def label_table(self) -> LabelTable:
-        """Return the labels as a table by themselves, to check files without a bundle.
+        """Return the labels as a label table, to check files without a bundle.
 
-        The background is the class of that name, else of value 0, else of the smallest value.
+        The background is the class named background, else the class of value 0, else that of the smallest value.
         """
         order = sorted(
             self.labels.items(), key=lambda row: (same_name(row[1]) != "background", row[0] != 0, row[0])
@@ -140,7 +140,7 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 of the content, whatever its layout in the file."""
+        """Hexadecimal SHA-256 of the content; the layout of the file does not change it."""
         return json_sha256(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
@@ -165,14 +165,15 @@ class Manifest:
 
 
 def with_groups(manifest: Manifest, groups: Mapping[str, Sequence[str]]) -> Manifest:
-    """Return the manifest with some of its classes united, in memory alone: such a manifest is not written.
+    """Return the manifest with some of its classes united, for use in memory: such a manifest is never written.
 
     Args:
         manifest: of target "mask".
-        groups: name of a united class -> the names of the manifest's classes in it; others stay as they are.
+        groups: name of a united class -> the names of the manifest's classes in it; other classes stay unchanged.
 
     Raises:
-        SegpipeError: a class that the manifest has not, one in two groups, or a group named like another class.
+        SegpipeError: a class is not in the manifest, a class is in two groups, or a group has the name of another
+            class.
     """
     group_of: dict[str, str] = {}
     for group, members in groups.items():

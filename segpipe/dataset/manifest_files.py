@@ -1,9 +1,8 @@
-"""Manifests as JSON files: reading, validating, writing, and those that come with segpipe.
+"""Manifests as JSON files: reading, validating, writing, and the manifests shipped with segpipe.
 
 The JSON is a superset of the `dataset.json` of the Medical Segmentation Decathlon (MSD), so MONAI's
-`load_decathlon_datalist` reads a manifest and this module reads a plain MSD file. From such a file a case
-takes its id from the name of its first image; label names are kept as written and compared without regard to
-case.
+`load_decathlon_datalist` reads a manifest and this module reads a plain MSD file. In an MSD file the name of the first
+image is the case id. Label names keep their spelling; comparisons ignore upper and lower case.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
     """Read and validate a manifest.
 
     Args:
-        name_or_path: the name of a manifest that comes with segpipe (`hippocampus`), or the path of a JSON
-            file: whatever ends in `.json` or names an existing file.
+        name_or_path: the name of a manifest shipped with segpipe (`hippocampus`), or the path of a JSON file: a text
+            that ends in `.json` or names an existing file.
 
     Raises:
-        SegpipeError: there is no such manifest, or `parse_manifest` refuses it.
+        SegpipeError: the manifest does not exist, or `parse_manifest` refuses it.
     """
     text = str(name_or_path)
     path = Path(name_or_path)
@@ -51,12 +50,12 @@ def load_manifest(name_or_path: str | Path) -> Manifest:
 
 
 def is_plain_decathlon(path: Path) -> bool:
-    """Return whether a JSON file is the Decathlon's own description, which is not to be written over."""
+    """Return whether a JSON file is the Decathlon's own description, which must not be overwritten."""
     return "schema_version" not in read_json(path, "the manifest")
 
 
 def shipped_manifests() -> tuple[str, ...]:
-    """Return the names of the manifests that come with segpipe."""
+    """Return the names of the manifests shipped with segpipe."""
     return tuple(sorted(path.stem for path in _shipped_folder().glob("*.json")))
 
 
@@ -64,7 +63,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     """Write a manifest as JSON; the same manifest gives the same bytes.
 
     Raises:
-        SegpipeError: the manifest would not pass its own validation; nothing is written then.
+        SegpipeError: `parse_manifest` refuses the manifest; nothing is written then.
     """
     content = manifest.to_json()
     if manifest.dataset_dir:
@@ -79,13 +78,13 @@ def parse_manifest(content: Any, where: str) -> Manifest:
     """Validate a manifest's JSON content and build the manifest.
 
     Args:
-        content: what `json.load` returned.
+        content: result of `json.load`.
         where: the file's name, for messages.
 
     Raises:
-        SegpipeError: the content breaks the schema, has a case twice, a path that leaves the data set's
-            folder, a count that does not fit, folds for some cases only, and the like; one message that
-            starts with `where` and names the place in the file.
+        SegpipeError: the content breaks the schema or contradicts itself: a case twice, a path out of the data set's
+            folder, a wrong count, folds for some cases only. The message starts with `where` and names the place in
+            the file.
     """
     content = require_schema(content, where)
     plain_decathlon = "schema_version" not in content
@@ -156,5 +155,5 @@ def _split_from_json(entry: dict[str, Any]) -> Split:
 
 
 def _plain_path(path: str) -> str:
-    """Drop the leading `./` that MSD writes; what leaves the folder is refused later, with its case."""
+    """Drop the leading `./` that MSD writes; a later check refuses paths that leave the folder."""
     return str(PurePosixPath(path))

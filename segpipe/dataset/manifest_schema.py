@@ -1,4 +1,4 @@
-"""Checks a manifest against manifest.schema.json, and words the errors."""
+"""Check a manifest against manifest.schema.json, with readable errors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from segpipe.errors import SegpipeError
 from segpipe.names import name_problem, path_problem, text_problem
 
 MOST_CASES = 200_000
-"""Cases of a manifest: checking so many takes a minute, and a file within its bound could list a hundred times more."""
+"""Largest number of cases in a manifest; checking so many takes a minute, and the JSON bound alone allows many more."""
 _ERRORS_SHOWN, _ERRORS_COUNTED = 10, 1000
-_SHOWN = 200  # characters of a name, or of a schema's error, which quotes what it refuses: that can be the whole file
+_SHOWN = 200  # characters of a name or of a schema's error, which may quote the whole file
 
 
 def require_schema(content: Any, where: str) -> dict[str, Any]:
-    """Return a manifest's JSON content, having made sure that it follows the schema.
+    """Check that a manifest's JSON content follows the schema, and return it.
 
     Args:
-        content: what `json.load` returned.
+        content: result of `json.load`.
         where: the file's name, for messages.
 
     Raises:
-        SegpipeError: it breaks the schema, or lists more than `MOST_CASES` cases; one message that starts with `where`
-            and names the first places in the file.
+        SegpipeError: the content breaks the schema, or lists more than `MOST_CASES` cases; the message starts with
+            `where` and names the first places in the file.
     """
     _refuse_many_cases(content, where)
     errors = sorted(_first_errors(content), key=lambda error: list(map(str, error.absolute_path)))
@@ -41,7 +41,7 @@ def require_schema(content: Any, where: str) -> dict[str, Any]:
 
 
 def _first_errors(content: Any) -> Iterator[jsonschema.ValidationError]:
-    """Yield the errors up to a number, or up to something that is too large to look into."""
+    """Yield the first errors, up to a fixed number or up to an error about too many items or properties."""
     for error in itertools.islice(_validator().iter_errors(content), _ERRORS_COUNTED):
         yield error
         if error.validator in ("maxItems", "maxProperties"):
@@ -58,7 +58,7 @@ def _refuse_many_cases(content: Any, where: str) -> None:
 
 
 def _reason(error: jsonschema.ValidationError) -> str:
-    """Return what is wrong at a place; of a name that is refused the reason in words, not the pattern."""
+    """Return the reason of an error; for a refused name a sentence instead of the pattern."""
     if error.validator == "pattern":
         name = str(error.instance)
         reason = text_problem(name) or name_problem(name) or path_problem(name)
@@ -81,17 +81,17 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 
 def _without_references(schema: Any, definitions: dict[str, Any]) -> Any:
-    """Return a schema with its definitions written out: looking them up takes most of the time of a check."""
+    """Return a schema with its references replaced by the definitions, since looking them up dominates a check."""
     if isinstance(schema, list):
         return [_without_references(part, definitions) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    own = {
+    resolved = {
         key: _without_references(part, definitions)
         for key, part in schema.items()
         if key not in ("$ref", "$defs")
     }
     if "$ref" not in schema:
-        return own
+        return resolved
     name = schema["$ref"].removeprefix("#/$defs/")
-    return {**own, "allOf": [_without_references(definitions[name], definitions)]}
+    return {**resolved, "allOf": [_without_references(definitions[name], definitions)]}

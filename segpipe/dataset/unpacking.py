@@ -1,4 +1,4 @@
-"""The files in an archive, one after the other, in bounded memory; links and names that lead elsewhere are refused."""
+"""Read the files of an archive one by one in bounded memory; refuse links and names that lead out of the folder."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ DAMAGED = (
     LookupError,
     RuntimeError,
 )
-"""What reading an archive may raise that is damaged, or of a kind that is not read."""
+"""Exceptions that a damaged or unsupported archive may raise."""
 
-_MOST_HEADER_BYTES = 1 << 20  # of a member of a tar: names and attributes; a few hundred are usual
+_MOST_HEADER_BYTES = 1 << 20  # of a tar member: names and attributes; a few hundred bytes are usual
 _MOST_DIRECTORY_BYTES = 1 << 27  # of a zip: a million files
 _COMPRESSED: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
     (b"\x1f\x8b", gzip.open),
@@ -44,19 +44,19 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
 
 
 def archive_files(archive: Path, url: str, max_bytes: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield name and content of every file in a zip or tar; of a file that is no archive, its own.
+    """Yield name and content of every file in a zip or tar; for any other file yield the file itself.
 
     Args:
-        archive: its path.
-        url: where it comes from, for messages; a file that is no archive has its last part as its name.
-        max_bytes: of all members of a tar, with their headers; what is passed over has to be read, too.
+        archive: path of the archive.
+        url: source of the archive, for messages; a file that is no archive is named after the last part of the URL.
+        max_bytes: largest size of all members of a tar and their headers, since skipped members are read, too.
 
     Raises:
-        SegpipeError: a member that is a link or a device, or whose name leads out of the folder; more bytes; headers
-            that are larger than names and attributes are.
+        SegpipeError: a member is a link or a device, or its name leads out of the folder; the archive has more bytes
+            than `max_bytes`; a header is larger than names and attributes are.
         DAMAGED: the archive is damaged.
     """
-    # a tar can end with a zip, which is_zipfile finds
+    # is_zipfile also accepts a tar that ends with a zip
     if _start(archive).startswith(b"PK") and zipfile.is_zipfile(archive):
         yield from _files_of_zip(archive, url)
         return
@@ -72,9 +72,9 @@ def archive_files(archive: Path, url: str, max_bytes: int) -> Iterator[tuple[str
 
 
 class _BoundedReader(io.BufferedIOBase):
-    """A file of which no more bytes are read than `bound` says; any number at first.
+    """A file that refuses to read more bytes than `bound` allows; unbounded at first.
 
-    tarfile and zipfile take as much memory as a header says that it is long.
+    tarfile and zipfile allocate as much memory as a header gives as its length.
     """
 
     def __init__(self, file: Any, url: str) -> None:
@@ -83,14 +83,14 @@ class _BoundedReader(io.BufferedIOBase):
         self._left: int | None = None
 
     def bound(self, most: int | None) -> None:
-        """Let so many bytes be read from here on; None: any number."""
+        """Allow at most this number of bytes from here on; None: any number."""
         self._most, self._left = most or 0, most
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read.
+        """Return up to `size` bytes.
 
         Raises:
-            SegpipeError: more than is left.
+            SegpipeError: the read exceeds the bound.
         """
         if self._left is None:
             return cast(bytes, self._file.read(size))
@@ -106,19 +106,19 @@ class _BoundedReader(io.BufferedIOBase):
         )
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place."""
+        """Set the position and return it."""
         return cast(int, self._file.seek(offset, whence))
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return cast(int, self._file.tell())
 
     def seekable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def readable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
 
