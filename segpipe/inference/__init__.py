@@ -1,4 +1,4 @@
-"""From a batch to scores: precision, mirror images, slices, progress."""
+"""From a batch to scores: inferers for reduced precision, mirror images and slices, and progress lines."""
 
 from segpipe.inference.inferers import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.precision import choose_precision, needs_loss_scaling

@@ -1,4 +1,4 @@
-"""What the C library does with memory that tensors free."""
+"""Settings of the C library's heap, so that freed memory is used again."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _FROM_THE_HEAP = (
     256 << 20
-)  # bytes: larger blocks go back to the system at once, as scans and bands of scores do
-_KEPT = 512 << 20  # bytes, at most, that lie free at the heap's end
+)  # bytes: larger blocks, such as scans and bands of scores, go back to the system at once
+_KEPT = 512 << 20  # bytes that may stay free at the end of the heap
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc give a window's tensors the memory of the last window's, instead of asking the system again.
+    """Have glibc keep a window's freed memory for the next window, instead of returning it to the system.
 
-    It would return blocks of 32 MB and more at once, and the system clears each page of the next one: a tenth of the
-    time that a small network takes on a processor. Holds for the whole process. Elsewhere than on Linux with glibc
-    nothing is done.
+    By default glibc returns blocks of 32 MB and more at once, and the system clears each page of the next block. That
+    takes a tenth of a small network's time on a processor. The setting holds for the whole process. Without glibc the
+    function does nothing.
 
     Returns:
-        whether it was done.
+        whether the setting was made.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,4 +1,4 @@
-"""MONAI inferers: reduced precision and mirror images round the network of another, and a 2D network over volumes."""
+"""MONAI inferers: reduced precision or mirror images for another inferer's network; a 2D network over volumes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from segpipe.inference.precision import choose_precision
 
 
 class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
-    """Run the network of another inferer in reduced precision; scores come out in float32.
+    """Runs the network of another inferer in reduced precision; scores come out in float32.
 
-    The autocast is round the network alone: a sliding window's sums, the loss and everything after stay in
-    float32. Metadata is taken off each window before the network, where every tensor operation would carry
-    it.
+    Autocast is on for the network alone: a sliding window's sums, the loss and later steps stay in float32. Metadata
+    is removed from each window first, since every tensor operation would carry it.
 
     Args:
         inferer: the inferer to wrap, e.g. MONAI's `SlidingWindowInferer`.
-        precision: see `choose_precision`; `auto` decides by the device of the input.
+        precision: see `choose_precision`; `auto` chooses by the device of the input.
     """
 
     def __init__(self, inferer: Inferer, precision: str = "auto") -> None:
@@ -48,15 +47,15 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
 
 
 class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
-    """Average a network's scores over each window of another inferer and its mirror images, laid back.
+    """Averages a network's scores over each window of another inferer and over the window's mirror images.
 
     Args:
         inferer: the inferer to wrap.
-        flips: spatial axes of the network's input, from 0, along which it is mirrored: alone and together, so
-            that n axes take 2 to the n times as long. None of them changes nothing.
+        flips: spatial axes of the network's input, from 0, to mirror along, in all combinations: n axes take 2 to the n
+            times as long. Without axes nothing changes.
 
     Raises:
-        SegpipeError: an axis twice or below 0; on the way forward, one that the network's input does not have.
+        SegpipeError: an axis is given twice or below 0; when called, an axis that the network's input does not have.
     """
 
     def __init__(self, inferer: Inferer, flips: Sequence[int] = ()) -> None:
@@ -99,15 +98,15 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
 
 
 class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
-    """Run a 2D network over slices as they are, and over volumes slice by slice along the last axis.
+    """Runs a 2D network over slices as they are, and over volumes slice by slice along the last axis.
 
-    MONAI's own of this name takes volumes only.
+    MONAI's `SliceInferer` takes volumes only.
 
     Args:
-        roi_size: the window's two sides; smaller images are padded with zeros, larger ones covered by several.
-        sw_batch_size: windows that the network gets at a time, of neighbouring slices in a volume.
-        overlap: of windows, as a part of their sides.
-        mode: of MONAI's blending, "gaussian" or "constant".
+        roi_size: the window's two sides; smaller images are padded with zeros, larger ones covered by several windows.
+        sw_batch_size: windows per batch; in a volume, a batch takes windows of neighbouring slices.
+        overlap: overlap of windows, as a share of their sides.
+        mode: blending of overlapping windows, as in MONAI: "gaussian" or "constant".
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> Any:
-        """Return scores `(B, C, x, y)` or `(B, C, x, y, z)` of `network` for images of that many axes."""
+        """Return scores `(B, C, x, y)` or `(B, C, x, y, z)` of `network` for images with the same axes."""
         inferer = self.on_slices if inputs.ndim == _BATCH_OF_SLICES_DIMS else self.on_volumes
         return inferer(inputs, network, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Where the voxels of a scan lie in its preprocessed image: the inverse of a transform chain, axis by axis."""
+"""Maps the voxels of a scan to its preprocessed image: the inverse of a transform chain, axis by axis."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from segpipe.inference.streaming import CannotStreamError
 from segpipe.monai_internals import AppliedOperation, applied_operations
 
 _SAME_AFFINE = 1e-3  # MONAI resamples nothing where two affines differ by less
-_CLOSE = 1e-3  # voxels: what two ways to the same place may differ by
+_CLOSE = 1e-3  # voxels that two computations of one place may differ by
 
 
 @dataclass(frozen=True)
 class AxisMap:
-    """Along one axis of a scan: which two planes of the preprocessed image each plane is interpolated from.
+    """A map along one axis of a scan: each plane is interpolated from two planes of the preprocessed image.
 
     Attributes:
         axis: of the image, 0 to 2.
-        lower, upper: planes of the image, int64 `(n,)`; of weight 0 where the image does not reach.
+        lower, upper: planes of the image, int64 `(n,)`; weight 0 outside the image.
         lower_weight, upper_weight: float32 `(n,)`, 0 to 1.
     """
 
@@ -43,14 +43,14 @@ class AxisMap:
 
     @property
     def interpolates(self) -> bool:
-        """Whether a plane is taken from more than one."""
+        """Whether any plane has two source planes with weight."""
         return bool(self.upper_weight.any())
 
     def __len__(self) -> int:
         return len(self.lower)
 
     def taken(self, planes: NDArray[np.int64], present: NDArray[np.bool_]) -> AxisMap:
-        """Return the map of these planes; those that are not `present` are of weight 0."""
+        """Return the map of these planes; those that are not `present` get weight 0."""
         return AxisMap(
             self.axis,
             self.lower[planes],
@@ -60,17 +60,17 @@ class AxisMap:
         )
 
     def cropped(self, first: int, length: int) -> AxisMap:
-        """Return the map of `length` planes from `first` on; those outside are of weight 0."""
+        """Return the map of `length` planes from `first` on; planes outside get weight 0."""
         planes = np.arange(first, first + length)
         present = (planes >= 0) & (planes < len(self))
         return self.taken(np.where(present, planes, 0), present)
 
     def resampled(self, places: NDArray[np.float64], *, border: bool) -> AxisMap:
-        """Return the map of planes that lie at `places` between these.
+        """Return the map of new planes at `places` between the present planes.
 
         Args:
-            places: in planes, may lie outside.
-            border: whether the outermost planes go on outside; else nothing is there.
+            places: in planes, also outside the present planes.
+            border: outside, the outermost planes continue; else weights are 0 there.
         """
         last = len(self) - 1
         if border:
@@ -83,7 +83,7 @@ class AxisMap:
             end = self.taken(planes.clip(0, last), present)
             ends.append((end.lower, end.lower_weight * weight))
         (lower, lower_weight), (upper, upper_weight) = ends
-        # a plane of weight 0 must not be asked for: it may be long gone
+        # a plane of weight 0 must not be requested: memory may no longer hold it
         lower = np.where(lower_weight == 0, upper, lower)
         upper = np.where(upper_weight == 0, lower, upper)
         return AxisMap(self.axis, lower, upper, lower_weight, upper_weight)
@@ -91,10 +91,10 @@ class AxisMap:
 
 @dataclass(frozen=True)
 class InverseMapping:
-    """How the voxels of a scan are interpolated from those of its preprocessed image, axis by axis.
+    """Maps the voxels of a scan to its preprocessed image, axis by axis, for interpolation.
 
     Attributes:
-        axes: one map for each of the scan's three axes; a slice's third has one plane.
+        axes: one map for each of the scan's three axes; the third axis of a slice has one plane.
     """
 
     axes: tuple[AxisMap, AxisMap, AxisMap]
@@ -103,10 +103,10 @@ class InverseMapping:
     def of(
         cls, image: MetaTensor, scan_size: Sequence[int], scan_affine: NDArray[np.float64]
     ) -> InverseMapping:
-        """Work out the way back from what MONAI's transforms have noted in an image.
+        """Compute the inverse mapping from the operations that MONAI's transforms recorded in an image.
 
-        The same arithmetic as their inverses' and `Invertd`'s with interpolated scores: what was padded is cropped,
-        what was cropped has score 0, what was resampled is resampled linearly.
+        The arithmetic equals that of MONAI's inverse transforms and of `Invertd` on interpolated scores: padding is
+        cropped, cropped voxels get score 0, and resampling is undone by linear interpolation.
 
         Args:
             image: `(C, x, y[, z])`, preprocessed.
@@ -114,8 +114,8 @@ class InverseMapping:
             scan_affine: (4, 4), voxel to RAS mm.
 
         Raises:
-            CannotStreamError: a transform other than orientation, spacing, padding and cropping, or one that cannot
-                be undone axis by axis; or the way does not end on the scan's grid.
+            CannotStreamError: a transform other than orientation, spacing, padding and cropping; one that cannot be
+                undone axis by axis; or the inverse does not end on the scan's grid.
         """
         dims = image.ndim - 1
         lattice = _Lattice(
@@ -131,19 +131,19 @@ class InverseMapping:
 
     @property
     def interpolates(self) -> bool:
-        """Whether scores are interpolated at all."""
+        """Whether scores are interpolated along any axis."""
         return any(axis.interpolates for axis in self.axes)
 
 
 class _Lattice:
-    """The voxels of an image on the way back to its scan's, one transform after the other undone."""
+    """The voxel grid of an image while its transforms are undone one after the other."""
 
     def __init__(self, axes: list[AxisMap], affine: NDArray[np.float64]) -> None:
         self.axes = axes
         self.affine = affine
 
     def undo(self, operation: AppliedOperation) -> None:
-        """Undo one operation."""
+        """Undo one operation of MONAI's transforms."""
         if operation.lazy:
             raise CannotStreamError("a transform is lazy")
         if operation.padded is not None:
@@ -161,7 +161,7 @@ class _Lattice:
             raise CannotStreamError(f"segpipe cannot invert {operation.name} itself")
 
     def require_grid(self, size: Sequence[int], affine: NDArray[np.float64]) -> None:
-        """Refuse where the transforms, undone, do not end at a scan: one changed its grid and noted nothing."""
+        """Refuse a chain whose inverse misses the scan's grid: some transform changed the grid without a record."""
         ours = tuple(len(axis) for axis in self.axes)
         corners = np.array(np.meshgrid(*([0, length] for length in size), [1.0])).reshape(len(size) + 1, -1)
         if (
@@ -193,7 +193,7 @@ class _Lattice:
 
     def _resample(self, info: Mapping[str, Any], size: Sequence[int]) -> None:
         target = to_affine_nd(len(self.axes), np.asarray(info["src_affine"], np.float64))
-        there = np.linalg.solve(self.affine, target)  # from a voxel there to one here
+        there = np.linalg.solve(self.affine, target)  # from a voxel of the target to one of this grid
         unchanged = [
             np.allclose(self.affine, target, atol=_SAME_AFFINE),
             np.allclose(there, np.eye(len(there)), atol=_SAME_AFFINE),

@@ -1,4 +1,4 @@
-"""Which number format a network computes in: by name, by what the device has, or by the clock."""
+"""The number format that a network computes in: chosen by name, by the device, or by measured time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from segpipe.errors import SegpipeError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_WORTH_IT = 1.1  # a reduced precision that is not this much faster is not taken
+_WORTH_IT = 1.1  # a reduced precision must be at least this much faster
 _ROUNDS = 3
 
 
@@ -39,14 +39,14 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
 
 
 def measured_precision(network: torch.nn.Module, windows: torch.Tensor) -> str:
-    """Return the precision that is worth it for a network: float32, or the device's reduced one if that is faster.
+    """Return the faster precision for a network: float32, or the device's reduced one if it is clearly faster.
 
     Args:
         network: on its device, in evaluation mode.
-        windows: `(B, C, *spatial)` on that device, as the network will get them.
+        windows: `(B, C, *spatial)` on that device, as in inference.
 
     Returns:
-        a name that `choose_precision` takes. Where the device has no units for reduced precision nothing is timed.
+        a name for `choose_precision`. On a device without reduced precision nothing is timed.
     """
     reduced = choose_precision("auto", windows.device)
     if reduced is torch.float32:
@@ -59,10 +59,10 @@ def measured_precision(network: torch.nn.Module, windows: torch.Tensor) -> str:
 
 
 def in_precision(network: torch.nn.Module, precision: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that scores windows with a network in a precision; scores come out in float32.
+    """Return a function that runs a network on windows in a given precision; its scores are float32.
 
-    On a CPU in bfloat16 a copy of the network with bfloat16 weights is made, which spares autocast's casts of every
-    weight for every window; elsewhere autocast is used.
+    On a CPU, bfloat16 uses a copy of the network with bfloat16 weights, which saves autocast's conversion of every
+    weight for every window. Elsewhere autocast is used.
 
     Args:
         network: on its device, in evaluation mode.
@@ -82,19 +82,19 @@ def in_precision(network: torch.nn.Module, precision: str) -> Callable[[torch.Te
 
 
 def _in_float32(answer: torch.Tensor) -> torch.Tensor:
-    """Return scores in float32, and what is no tensor as it is: who blends the windows says so."""
+    """Return a tensor in float32; anything else unchanged, for the caller to refuse."""
     return answer.float() if isinstance(answer, torch.Tensor) else answer
 
 
 def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> bool:
-    """Tell whether training must scale its loss: in float16 on CUDA, where gradients would underflow.
+    """Return whether training must scale its loss: in float16 on CUDA, where gradients would underflow.
 
-    For the `amp` of MONAI's engines, whose GradScaler does that; elsewhere `PrecisionInferer` is all there is
-    to it.
+    The result is for the `amp` option of MONAI's engines, whose GradScaler scales the loss. Otherwise
+    `PrecisionInferer` is enough.
 
     Args:
-        device: that trains.
-        precision: the one given to `PrecisionInferer`.
+        device: the device that trains.
+        precision: precision of the `PrecisionInferer`.
 
     Raises:
         SegpipeError: an unknown precision.
@@ -104,7 +104,7 @@ def needs_loss_scaling(device: torch.device | str, precision: str = "auto") -> b
 
 
 def seconds_of(predictor: Callable[[torch.Tensor], torch.Tensor], windows: torch.Tensor) -> float:
-    """Return the shortest of some times that a predictor takes for windows, after one that does not count."""
+    """Return the shortest of several times that a predictor takes for windows, after one call to warm up."""
     predictor(windows)
     times = []
     for _ in range(_ROUNDS):
@@ -122,9 +122,9 @@ def _wait(device: torch.device) -> None:
 
 
 def _computes_in_bfloat16(device: torch.device) -> bool:
-    """Tell whether a CUDA (or ROCm) card has bfloat16 units.
+    """Return whether a CUDA or ROCm card has bfloat16 units.
 
-    `torch.cuda.is_bf16_supported` says yes where bfloat16 is only emulated, too, and only of the current
+    `torch.cuda.is_bf16_supported` also returns True where bfloat16 is only emulated, and looks only at the current
     card.
     """
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)

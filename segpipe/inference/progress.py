@@ -1,4 +1,4 @@
-"""A line per scan while a cohort is segmented or scored."""
+"""A log line for each scan while a cohort is segmented or scored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segpipe.printable import printable
 
 
 class LogProgress:
-    """Log each case when it is done, where its label map went and the seconds it took; attach to an evaluator."""
+    """Logs each finished case with the path of its label map and its seconds; attach to an evaluator."""
 
     def __init__(self) -> None:
         self._since = 0.0
@@ -35,5 +35,5 @@ class LogProgress:
 
 
 def _names(record: Mapping[str, Any]) -> list[str]:
-    """Return the case, and its output where it has one."""
+    """Return the name of the case, and the path of its output if it has one."""
     return [str(record[key]) for key in ("case", "output") if key in record]

@@ -1,4 +1,4 @@
-"""Bands of scores brought back to their scan's own voxels, one plane at a time."""
+"""Brings bands of scores to the voxels of the scan, one plane at a time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import Band
 
-_DENSE_SHARE = 8  # where more than one in so many voxels of a plane needs its scores, all are interpolated
+_DENSE_SHARE = 8  # if more than one in this many voxels of a plane needs interpolation, all are interpolated
 
 
 @dataclass(frozen=True)
 class RestoredPlane:
-    """A plane of a scan with its classes.
+    """A plane of a scan with the class of each voxel.
 
     Attributes:
-        axis: of the scan that the plane is perpendicular to.
-        index: of the plane along it.
+        axis: axis of the scan that the plane is perpendicular to.
+        index: index of the plane along this axis.
         labels: class indices `(the two other axes in their order)`, uint8, or int16 for more than 255 classes.
-        probabilities: float32 `(classes, the same)`, adding up to 1, or to 0 outside the image; None where not wanted.
+        probabilities: float32 `(classes, the same)`, with sum 1, or 0 outside the image; None if not asked for.
     """
 
     axis: int
@@ -32,42 +32,42 @@ class RestoredPlane:
 
 
 def restored_planes(
-    bands: Iterable[Band], way: InverseMapping, *, softmax: bool = True, probabilities: bool = False
+    bands: Iterable[Band], mapping: InverseMapping, *, softmax: bool = True, probabilities: bool = False
 ) -> Iterator[RestoredPlane]:
-    """Bring bands of scores to their scan's own voxels: scores interpolated, then arg max.
+    """Interpolate bands of scores at the scan's voxels, then take the arg max.
 
-    Where the classes round a voxel agree it is of their class whatever the weights are, so that only the scores at
-    borders are interpolated, unless probabilities are wanted.
+    If all voxels around a scan's voxel have one class, the scan's voxel has it too, whatever the weights. Scores are
+    therefore interpolated at borders only, unless probabilities are asked for.
 
     Args:
-        bands: of a `ScoreStream`, each used up before the next is asked for.
-        way: of the image that was scored.
-        softmax: whether scores become probabilities before they are interpolated, as the bundle's chain does it.
-        probabilities: whether they are wanted too.
+        bands: of a `ScoreStream`; each is used before the next is requested.
+        mapping: inverse mapping of the scored image.
+        softmax: scores become probabilities before they are interpolated, as in the bundle's chain.
+        probabilities: also yield probabilities.
 
     Yields:
-        every plane of the scan once, in the order in which they are finished.
+        every plane of the scan once, in the order in which the planes are finished.
     """
     restorer: _Restorer | None = None
     for band in bands:
         if restorer is None:
-            restorer = _Restorer(band, way, softmax=softmax, probabilities=probabilities)
+            restorer = _Restorer(band, mapping, softmax=softmax, probabilities=probabilities)
         yield from restorer.planes(band)
 
 
 class _Restorer:
-    """What is known between two bands: which planes of the scan wait, and the planes of the image they wait for."""
+    """Holds the state between two bands: unfinished planes of the scan, and the image planes that these need."""
 
-    def __init__(self, band: Band, way: InverseMapping, *, softmax: bool, probabilities: bool) -> None:
+    def __init__(self, band: Band, mapping: InverseMapping, *, softmax: bool, probabilities: bool) -> None:
         self.softmax = softmax
         self.probabilities = probabilities
         self.classes = band.scores.shape[1]
-        self.along = next(i for i, axis in enumerate(way.axes) if axis.axis == band.axis)
-        rows, columns = (axis for i, axis in enumerate(way.axes) if i != self.along)
+        self.along = next(i for i, axis in enumerate(mapping.axes) if axis.axis == band.axis)
+        rows, columns = (axis for i, axis in enumerate(mapping.axes) if i != self.along)
         self.transposed = rows.axis > columns.axis
         device = band.scores.device
-        self.rows, self.columns = _Taken.of(rows, device), _Taken.of(columns, device)
-        self.stream = stream = way.axes[self.along]
+        self.rows, self.columns = _AxisTensors.of(rows, device), _AxisTensors.of(columns, device)
+        self.stream = stream = mapping.axes[self.along]
         there = stream.lower_weight + stream.upper_weight > 0
         first = np.where(there, np.minimum(stream.lower, stream.upper), np.iinfo(np.int64).max)
         last = np.where(there, np.maximum(stream.lower, stream.upper), -1)
@@ -75,12 +75,12 @@ class _Restorer:
         self.last = last[self.order]
         self.needed_from = np.minimum.accumulate(first[self.order][::-1])[
             ::-1
-        ]  # by this plane and those after it
+        ]  # the first image plane that this plane or a later one needs
         self.done = 0
         self.held: dict[int, _Plane] = {}
 
     def planes(self, band: Band) -> Iterator[RestoredPlane]:
-        """Yield what can be finished with a band's planes and those held before."""
+        """Yield the planes that a band, with the image planes held before, can finish."""
         stop = band.first + len(band.scores)
         labels = arg_max(band.scores, dim=1)
         for index in range(band.first, stop):
@@ -91,7 +91,7 @@ class _Restorer:
             self.done += 1
             self._forget()
         for plane in self.held.values():
-            plane.keep()  # the next band takes the room of this one
+            plane.keep()  # the next band overwrites the memory of this one
 
     def _forget(self) -> None:
         needed = self.needed_from[self.done] if self.done < len(self.order) else np.inf
@@ -163,8 +163,8 @@ class _Restorer:
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """An `AxisMap` as tensors, for the axes within a plane."""
+class _AxisTensors:
+    """An `AxisMap` as tensors, for an axis within a plane."""
 
     lower: torch.Tensor
     upper: torch.Tensor
@@ -173,7 +173,7 @@ class _Taken:
     weighted: bool
 
     @classmethod
-    def of(cls, axis: AxisMap, device: torch.device) -> _Taken:
+    def of(cls, axis: AxisMap, device: torch.device) -> _AxisTensors:
         lower, upper, lower_weight, upper_weight = (
             torch.as_tensor(part, device=device)
             for part in (axis.lower, axis.upper, axis.lower_weight, axis.upper_weight)
@@ -183,36 +183,37 @@ class _Taken:
 
 
 class _Plane:
-    """One plane of the image: scores `(classes, rows, columns)` and the class of each voxel, turned as the scan is."""
+    """One plane of the image: scores `(classes, rows, columns)` and the class of each voxel, on the scan's axes."""
 
     def __init__(self, scores: torch.Tensor, labels: torch.Tensor, transposed: bool, softmax: bool) -> None:
         self.scores = scores.transpose(1, 2) if transposed else scores
         self.labels = labels.T if transposed else labels
         self.softmax = softmax
         self._activated: torch.Tensor | None = None
-        self._own = False
+        self._is_copy = False
 
     def activated(self) -> torch.Tensor:
-        """Return what is interpolated: probabilities, or the scores themselves."""
+        """Return the values to interpolate: probabilities, or the scores themselves."""
         if self._activated is None:
             self._activated = self.scores.softmax(0) if self.softmax else self.scores
         return self._activated
 
     def keep(self) -> None:
-        """Copy the scores, which lie in a band."""
-        if not self._own:
-            self.scores, self.labels, self._own = self.scores.clone(), self.labels.clone(), True
+        """Copy the scores out of the band."""
+        if not self._is_copy:
+            self.scores, self.labels, self._is_copy = self.scores.clone(), self.labels.clone(), True
 
 
 def arg_max(scores: torch.Tensor, dim: int) -> torch.Tensor:
-    """Return the class of the highest score, the first of several: `torch.argmax`, faster along a strided axis.
+    """Return the class with the highest score, the first of equals: `torch.argmax`, faster along a strided axis.
 
     Args:
         scores: of any shape.
-        dim: of the classes.
+        dim: dimension of the classes.
 
     Returns:
-        without `dim`; uint8, or int16 for 255 classes or more, whose largest value is never a class.
+        class indices without `dim`; uint8, or int16 for 255 classes or more, so that the largest value is never a
+        class.
     """
     classes = scores.unbind(dim)
     best = classes[0].clone()

@@ -1,4 +1,4 @@
-"""MONAI's resampling and rescaling of large volumes, a slab at a time: the same voxels in a fraction of the memory."""
+"""MONAI's resampling and rescaling of large volumes, slab by slab: the same voxels with a fraction of the memory."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from segpipe.monai_internals import (
     scaler_of,
 )
 
-_SLAB_VOXELS = 2**22  # MONAI takes up to 40 bytes for each: three coordinates, the image, the result
-_VOLUME_DIMS = 4  # with its channels
+_SLAB_VOXELS = 2**22  # MONAI takes up to 40 bytes per voxel: three coordinates, the image, the result
+_VOLUME_DIMS = 4  # channel, x, y, z
 
 
 def work_in_slabs(chain: Compose) -> None:
-    """Have the steps of a chain that take several times a volume's memory take that of a slab.
+    """Replace steps of a chain that need several times a volume's memory by steps that work slab by slab.
 
-    `Spacingd` and `ScaleIntensityRanged` are meant, which hold three coordinates a voxel, in float64 unless told, and
-    three copies. What they give and note stays as it was, so that MONAI's own inverses undo it.
+    These are `Spacingd`, which holds three coordinates per voxel, by default in float64, and `ScaleIntensityRanged`,
+    which holds three copies. Their results and records stay the same, so MONAI's inverse transforms undo them.
 
     Args:
-        chain: is changed.
+        chain: changed in place.
     """
     for step in chain.flatten().transforms:
         if isinstance(step, Spacingd) and type(monais := resampler_of(step)) is SpatialResample:
@@ -59,7 +59,7 @@ def work_in_slabs(chain: Compose) -> None:
 
 
 class SlabScale(ScaleIntensityRange):  # type: ignore[misc]  # MONAI is untyped
-    """MONAI's `ScaleIntensityRange`, a slab at a time."""
+    """MONAI's `ScaleIntensityRange`, slab by slab."""
 
     def __call__(self, img: Any) -> Any:
         """Return the image `(C, x, y, z)` with its intensities scaled."""
@@ -73,7 +73,7 @@ class SlabScale(ScaleIntensityRange):  # type: ignore[misc]  # MONAI is untyped
 
 
 class SlabResample(SpatialResample):  # type: ignore[misc]  # MONAI is untyped
-    """MONAI's `SpatialResample`, a slab at a time, for volumes, linear or nearest; all else is MONAI's."""
+    """MONAI's `SpatialResample`, slab by slab for volumes in linear or nearest mode; MONAI's code for the rest."""
 
     def __call__(
         self,
@@ -103,10 +103,10 @@ class SlabResample(SpatialResample):  # type: ignore[misc]  # MONAI is untyped
             or np.size(spatial_size) != _VOLUME_DIMS - 1
             or min(spatial_size) < 1
             or math.prod(spatial_size) <= _SLAB_VOXELS
-            or tuple(spatial_size) == tuple(img.shape[1:])  # it may stay as it is
+            or tuple(spatial_size) == tuple(img.shape[1:])  # MONAI may return the image unchanged
             or mode not in _MODES
             or padding not in _PADDINGS
-            or align_corners  # a slab's corners are not the volume's
+            or align_corners  # the corners of a slab are not the corners of the volume
         ):
             return super().__call__(img, *given)
         size = tuple(int(length) for length in spatial_size)
@@ -119,7 +119,7 @@ class SlabResample(SpatialResample):  # type: ignore[misc]  # MONAI is untyped
         )
 
     def get_transform_info(self) -> dict[str, Any]:
-        """Return what is noted for the way back: that of MONAI's transform."""
+        """Return the record for the inverse: that of MONAI's transform."""
         return {**super().get_transform_info(), TraceKeys.CLASS_NAME: SpatialResample.__name__}
 
     def _resampled(
@@ -131,7 +131,7 @@ class SlabResample(SpatialResample):  # type: ignore[misc]  # MONAI is untyped
         dtype: torch.dtype,
     ) -> MetaTensor:
         source = to_affine_nd(3, np.asarray(img.affine, np.float64))
-        there = np.linalg.solve(source, to_affine_nd(3, target))  # from a voxel there to one here
+        there = np.linalg.solve(source, to_affine_nd(3, target))  # from a target voxel to a source voxel
         sampling = {
             "mode": sample.mode,
             "padding_mode": sample.padding_mode,
@@ -143,18 +143,18 @@ class SlabResample(SpatialResample):  # type: ignore[misc]  # MONAI is untyped
         resampled = torch.empty((len(plain), *size), device=plain.device)
         for slab in _slabs(size):
             begin = np.array([slab.start, 0, 0])
-            seen = _seen(there, begin, np.array([slab.stop, *size[1:]]), plain.shape[1:])
-            window = plain[:, *seen].to(dtype)
-            shifted = _shift(-np.array([part.start for part in seen])) @ there @ _shift(begin)
+            source_box = _source_box(there, begin, np.array([slab.stop, *size[1:]]), plain.shape[1:])
+            window = plain[:, *source_box].to(dtype)
+            shifted = _shift(-np.array([part.start for part in source_box])) @ there @ _shift(begin)
             theta = torch.as_tensor(shifted).to(window)
             resampled[:, slab] = sample(window[None], theta, (slab.stop - slab.start, *size[1:]))[0]
         return MetaTensor(resampled).copy_meta_from(noted)
 
 
-def _seen(
+def _source_box(
     there: NDArray[np.float64], begin: NDArray[np.int64], stop: NDArray[np.int64], size: Sequence[int]
 ) -> tuple[slice, ...]:
-    """Return the part of an image that a box of voxels is interpolated from; at least the nearest of its voxels."""
+    """Return the part of an image that a box of voxels is interpolated from; at least its nearest voxels."""
     corners = np.array(np.meshgrid(*zip(begin, stop - 1, strict=True), [1])).reshape(_VOLUME_DIMS, -1)
     places = (there @ corners)[:-1]
     lowest = (np.floor(places.min(axis=1)).astype(int) - 1).clip(0, np.array(size) - 1)

@@ -1,4 +1,4 @@
-"""A sliding window whose scores never lie in memory as a whole: it gives them away band by band."""
+"""A sliding window that yields scores band by band; memory never holds the scores of the whole image."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from segpipe.errors import SegpipeError
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
 Report = Callable[[str], None]
-_BACKGROUND_LOGIT = 30.0  # of voxels that no window covered: probability 1 but for 1e-13
+_BACKGROUND_LOGIT = 30.0  # of voxels that no window covered: background with probability 1 - 1e-13
 
 
 class CannotStreamError(Exception):
-    """Something that only MONAI's own chain can do; the message says what, as the end of a sentence."""
+    """Only MONAI's own chain can segment the scan; the message gives the reason, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """Where windows lie and how their scores are blended; the settings of MONAI's `SlidingWindowInferer`.
+    """Positions and blending of windows; the settings of MONAI's `SlidingWindowInferer`.
 
     Attributes:
-        roi_size: voxels of a window along three axes; 0 or less is the whole axis.
-        batch_size: windows that the network gets at a time.
-        overlap: of neighbouring windows along each axis, as a part of the window, 0 to below 1.
+        roi_size: voxels of a window along three axes; 0 or less: the whole axis.
+        batch_size: windows per batch.
+        overlap: overlap of neighbouring windows along each axis, as a share of the window, 0 to below 1.
         mode: "gaussian" or "constant".
-        sigma_scale: of the Gaussian along each axis, as a part of the window.
-        padding_mode: of images smaller than a window, as of `torch.nn.functional.pad`.
-        cval: what a constant padding holds.
+        sigma_scale: sigma of the Gaussian along each axis, as a share of the window.
+        padding_mode: padding of images smaller than a window, a mode of `torch.nn.functional.pad`.
+        cval: value of a constant padding.
     """
 
     roi_size: tuple[int, int, int]
@@ -47,15 +47,15 @@ class SlidingWindow:
     cval: float = 0.0
 
     def fitted(self, size: Sequence[int]) -> SlidingWindow:
-        """Return the same with the sizes that depend on the image filled in."""
+        """Return the same window with the sizes that depend on the image filled in."""
         return replace(self, roi_size=fall_back_tuple(self.roi_size, size))
 
     def padded_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """Return the size of an image after it was padded to hold one window."""
+        """Return the size of an image after padding it to at least one window."""
         return tuple(max(pair) for pair in zip(size, self.roi_size, strict=True))
 
     def starts(self, size: Sequence[int]) -> list[tuple[int, ...]]:
-        """Return the first voxel of each window in a padded image, where MONAI puts them, in its order."""
+        """Return the first voxel of each window in a padded image, at MONAI's positions and in MONAI's order."""
         intervals = [
             roi if roi == length else max(int(roi * (1 - overlap)), 1)
             for roi, length, overlap in zip(self.roi_size, size, self.overlap, strict=True)
@@ -66,11 +66,11 @@ class SlidingWindow:
 
 @dataclass
 class StreamStatistics:
-    """What a stream did with one image.
+    """Counts of a stream's windows for one image.
 
     Attributes:
-        windows: that the image has.
-        skipped: of these, left out for want of tissue.
+        windows: number of windows of the image.
+        skipped: number of these windows that were skipped because they hold no tissue.
     """
 
     windows: int = 0
@@ -78,24 +78,24 @@ class StreamStatistics:
 
 
 class ScoreStream:
-    """Run a network over the windows of an image and give its blended scores away as soon as they are final.
+    """Runs a network over the windows of an image, and yields blended scores as soon as they are final.
 
-    Windows are visited along one axis. Only the planes that a later window still touches are held, so that memory
-    does not grow with the image's length along that axis. Positions, blending and padding are those of MONAI's
-    `sliding_window_inference`, and so are the scores, but for the order in which floating-point numbers are added.
+    Windows are visited along one axis. Memory holds only the planes that pending windows still cover, so it does not
+    grow with the image's length along that axis. Positions, blending and padding equal those of MONAI's
+    `sliding_window_inference`. So do the scores, except for the order in which floating-point numbers are added.
 
-    Where a CUDA card runs out of memory the batch is halved, then the scores move to the CPU; both stay so for the
-    images that follow.
+    If a CUDA card runs out of memory, the batch is halved first; then the scores move to the CPU. Both settings stay
+    for the next images.
 
     Args:
-        window: where windows lie.
+        window: positions, size and blending of the windows.
         predictor: scores `(B, classes, *roi_size)` of windows `(B, C, *roi_size)`, both float32.
-        classes: how many the predictor scores.
-        device: that the predictor computes on.
-        report: is told what is done differently for want of memory.
+        classes: number of classes that the predictor scores.
+        device: the device of the predictor.
+        report: called with a message when memory forces a change.
 
     Attributes:
-        statistics: of the last image, complete when its last band has come.
+        statistics: of the last image; complete after its last band.
     """
 
     def __init__(
@@ -116,14 +116,14 @@ class ScoreStream:
         self._batch_size = window.batch_size
 
     def axis(self, size: Sequence[int]) -> int:
-        """Return the axis of an image `(x, y, z)` along which the fewest scores have to be held."""
+        """Return the axis of an image `(x, y, z)` along which memory holds the fewest scores."""
         window = self.window.fitted(size)
         padded = window.padded_size(size)
         held = [roi / length for roi, length in zip(window.roi_size, padded, strict=True)]
         return min(range(3), key=lambda axis: (held[axis], -axis))
 
     def held_bytes(self, size: Sequence[int]) -> int:
-        """Return how many bytes of scores are held at a time for an image `(x, y, z)`."""
+        """Return how many bytes of scores memory holds at a time for an image `(x, y, z)`."""
         window, axis = self.window.fitted(size), self.axis(size)
         padded = window.padded_size(size)
         starts = sorted(window.starts(padded), key=lambda start: start[axis])
@@ -136,15 +136,15 @@ class ScoreStream:
 
         Args:
             image: float `(C, x, y, z)`, on any device.
-            tissue: bool `(x, y, z)`; a window without a voxel of it is not computed, and a voxel that no other window
-                covers is background then. None computes every window.
+            tissue: bool `(x, y, z)`; a window without a tissue voxel is skipped, and a voxel that no computed window
+                covers becomes background. None: compute every window.
 
         Yields:
-            bands that follow each other without a gap; the next one overwrites the scores of this one.
+            bands without gaps between them; the next band overwrites the scores of this one.
 
         Raises:
-            CannotStreamError: the network's answer is no tensor of its window's size.
-            SegpipeError: it scores another number of classes.
+            CannotStreamError: the network's answer is not a tensor of the window's size.
+            SegpipeError: the network scores another number of classes.
         """
         size = tuple(image.shape[1:])
         axis = self.axis(size)
@@ -161,7 +161,7 @@ class ScoreStream:
             self._add(image, kept, window, sums)
             stop = sums.length if following is None else following
             first, scores = sums.first - before, sums.finished(stop)
-            lost = max(-first, 0)  # of a padded image there is one band
+            lost = max(-first, 0)  # a padded image has one band
             others = [_unpadding(window.roi_size[i], size[i]) for i in range(3) if i != axis]
             planes = slice(lost, min(len(scores), size[axis] - first))
             yield Band(axis, first + lost, scores[planes, :, others[0], others[1]])
@@ -220,7 +220,7 @@ class Band:
     """Final scores of neighbouring planes of an image `(x, y, z)`.
 
     Attributes:
-        axis: that the planes follow each other along, 0 to 2.
+        axis: axis along which the planes are stacked, 0 to 2.
         first: index of the first plane.
         scores: float32 `(planes, classes, *the two other axes in their order)`.
     """
@@ -231,7 +231,7 @@ class Band:
 
 
 class _Sums:
-    """Weighted sums of scores, and of the weights, over those planes that are not final yet."""
+    """Weighted sums of scores, and sums of the weights, over the planes that are not final yet."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class _Sums:
         self.counts[planes, rows, columns].add_(self.weights)
 
     def finished(self, stop: int) -> torch.Tensor:
-        """Return the blended scores of the planes before `stop`, good until `drop`."""
+        """Return the blended scores of the planes before `stop`, valid until `drop`."""
         scores, counts = self.scores[: stop - self.first], self.counts[: stop - self.first]
         uncovered = counts == 0
         if uncovered.any():
@@ -277,10 +277,10 @@ class _Sums:
         return scores
 
     def drop(self, stop: int) -> None:
-        """Forget the planes before `stop`; the others move up."""
+        """Drop the planes before `stop`; the other planes move to the front."""
         count = stop - self.first
         for held in (self.scores, self.counts):
-            for begin in range(count, len(held), count):  # in steps that do not overlap
+            for begin in range(count, len(held), count):  # in steps whose source and target do not overlap
                 moving = held[begin : begin + count]
                 held[begin - count : begin - count + len(moving)] = moving
             held[max(len(held) - count, 0) :] = 0
@@ -290,7 +290,7 @@ class _Sums:
 def _groups(
     starts: Sequence[tuple[int, ...]], axis: int, batch_size: int
 ) -> Iterator[tuple[list[tuple[int, ...]], int | None]]:
-    """Yield windows that begin in neighbouring places, enough for a batch, and where the windows after them begin."""
+    """Yield enough windows at neighbouring places for a batch, and the place where the next windows begin."""
     by_place = [list(windows) for _, windows in groupby(starts, key=lambda start: start[axis])]
     group: list[tuple[int, ...]] = []
     for position, windows in enumerate(by_place):
@@ -340,10 +340,10 @@ def _require_scores(scores: object, windows: torch.Tensor, classes: int) -> None
 
 
 def require_classes(scores: torch.Tensor, classes: int) -> None:
-    """Refuse scores `(B, C, *spatial)` of another number of classes.
+    """Refuse scores `(B, C, *spatial)` with another number of classes.
 
     Raises:
-        SegpipeError: with both numbers.
+        SegpipeError: the message has both numbers.
     """
     if scores.shape[1] != classes:
         raise SegpipeError(
@@ -353,10 +353,10 @@ def require_classes(scores: torch.Tensor, classes: int) -> None:
 
 
 def require_numbers(scores: torch.Tensor) -> None:
-    """Refuse scores that are NaN or infinite, of which the arg max would make background.
+    """Refuse scores that are NaN or infinite: the arg max would turn them into background.
 
     Raises:
-        SegpipeError: saying how many there are.
+        SegpipeError: the message has the number of such scores.
     """
     if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
         bad = int((~torch.isfinite(scores)).sum())

@@ -1,4 +1,4 @@
-"""How much of each class a label map holds."""
+"""Volume and number of pieces of each class in a label map."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-_SLAB_VOXELS = 2**24  # labelled at a time: 64 MB of int32
+_SLAB_VOXELS = 2**24  # voxels that are labelled at a time: 64 MB of int32
 
 
 @dataclass(frozen=True)
 class ClassVolume:
-    """How much of a class there is.
+    """Volume and pieces of a class in a label map.
 
     Attributes:
-        label: its name.
-        voxels: how many.
-        millilitres: that they fill; None for a slice, which has no volume.
-        components: how many pieces they form; voxels that share a corner are of one piece.
+        label: name of the class.
+        voxels: number of voxels.
+        millilitres: volume; None for a slice, which has no volume.
+        components: number of pieces; voxels that share a face, an edge or a corner are in one piece.
     """
 
     label: str
@@ -37,11 +37,11 @@ def class_volumes(
     """Measure each foreground class of a label map.
 
     Args:
-        label_map: class indices `(x, y)` or `(x, y, z)`, 0 the background.
+        label_map: class indices `(x, y)` or `(x, y, z)`; 0 is the background.
         names: of all classes, by index.
         spacing_mm: of the voxels along each axis.
     """
-    # plane by plane, since bincount takes eight bytes a voxel
+    # plane by plane: bincount needs eight bytes per voxel
     counts = np.sum([np.bincount(plane.ravel(), minlength=len(names)) for plane in label_map], axis=0)
     millilitres = float(np.prod(spacing_mm)) / 1000 if label_map.ndim == 3 else None
     boxes = ndimage.find_objects(label_map, len(names) - 1)
@@ -57,35 +57,35 @@ def class_volumes(
 
 
 def count_components(label_map: NDArray[np.integer], index: int) -> int:
-    """Count the pieces that a class forms, in memory that does not grow with the map.
+    """Count the pieces of a class, in memory that does not grow with the label map.
 
     Args:
         label_map: class indices, 2D or 3D.
-        index: of the class.
+        index: index of the class.
 
     Returns:
-        pieces in which every voxel shares a face, an edge or a corner with another.
+        number of pieces, in which every voxel shares a face, an edge or a corner with another voxel.
     """
     along = int(np.argmax(label_map.shape))
     planes = np.moveaxis(label_map, along, 0)
     step = max(_SLAB_VOXELS // max(planes[0].size, 1), 1)
     neighbours = np.ones((3,) * planes.ndim, int)
     pairs: list[NDArray[np.integer]] = []
-    found, last = 0, np.zeros(planes.shape[1:], np.int64)
+    total, last = 0, np.zeros(planes.shape[1:], np.int64)
     for first in range(0, len(planes), step):
         pieces, number = ndimage.label(planes[first : first + step] == index, neighbours)
-        here = np.where(pieces[0] > 0, pieces[0].astype(np.int64) + found, 0)
+        here = np.where(pieces[0] > 0, pieces[0].astype(np.int64) + total, 0)
         pairs.append(_touching(last, here))
-        last = np.where(pieces[-1] > 0, pieces[-1].astype(np.int64) + found, 0)
-        found += number
+        last = np.where(pieces[-1] > 0, pieces[-1].astype(np.int64) + total, 0)
+        total += number
     links = np.concatenate(pairs, axis=1) - 1
-    graph = coo_array((np.ones(links.shape[1], np.int8), (links[0], links[1])), shape=(found, found))
-    count: int = connected_components(graph, directed=False, return_labels=False) if found else 0
+    graph = coo_array((np.ones(links.shape[1], np.int8), (links[0], links[1])), shape=(total, total))
+    count: int = connected_components(graph, directed=False, return_labels=False) if total else 0
     return count
 
 
 def _touching(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the pairs of pieces, `(2, pairs)`, that touch from one plane to the next."""
+    """Return the pairs of touching pieces in two neighbouring planes, int64 `(2, pairs)`."""
     padded = np.pad(second, 1)
     pairs = []
     for shift in np.ndindex((3,) * second.ndim):

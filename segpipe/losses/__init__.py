@@ -1,4 +1,4 @@
-"""What training minimises, and what it weighs the classes by."""
+"""The loss, and class weights from the frequency of each class."""
 
 from segpipe.losses.class_weights import (
     ClassCounts,

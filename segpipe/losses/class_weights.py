@@ -1,4 +1,4 @@
-"""Weights against class imbalance, from how often each class occurs in the training cases."""
+"""Class weights against class imbalance, from the frequency of each class in the training cases."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from segpipe.errors import SegpipeError
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """How often each of C classes occurs.
+    """Voxel counts of C classes over label maps.
 
     Attributes:
         class_voxels: (C,) int64, voxels of each class.
-        map_voxels: (C,) int64, voxels of all the label maps in which the class occurs.
-        names: C names, for messages; the class indices where nobody gives any.
+        map_voxels: (C,) int64, voxels of all label maps that contain the class.
+        names: C names, for messages; by default the class indices.
     """
 
     class_voxels: NDArray[np.int64]
@@ -32,7 +32,7 @@ class ClassCounts:
 
     @classmethod
     def of_maps(cls, voxels: ArrayLike, names: Sequence[str] = ()) -> ClassCounts:
-        """Sum up label maps.
+        """Add up the counts of several label maps.
 
         Args:
             voxels: `(maps, C)`, voxels of each class in each map.
@@ -44,10 +44,10 @@ class ClassCounts:
 
 
 def median_frequency_weights(counts: ClassCounts) -> torch.Tensor:
-    """Weight each class by the median class frequency over its own.
+    """Weight each class by the median class frequency divided by the frequency of the class.
 
-    A class's frequency is its voxel count divided by the voxels of the maps it appears in, so a class seen in few cases
-    is not punished for the rest. The median of an even number of classes is the mean of the middle two.
+    A class's frequency is its voxel count divided by the voxels of the label maps that contain the class, so a class in
+    few cases is not punished for the others. The median of an even number of classes is the mean of the middle two.
 
     Args:
         counts: over the training cases only; background is class 0.
@@ -71,7 +71,8 @@ def inverse_frequency_weights(counts: ClassCounts) -> torch.Tensor:
         counts: over the training cases only.
 
     Returns:
-        float32 tensor of shape (C,), voxels of all classes over C times the class's own: 1 for equal classes.
+        float32 tensor of shape (C,): the voxels of all classes, divided by C times those of the class; 1 for equal
+        classes.
 
     Raises:
         SegpipeError: a class has no voxel at all.
@@ -81,14 +82,14 @@ def inverse_frequency_weights(counts: ClassCounts) -> torch.Tensor:
 
 
 def effective_number_weights(counts: ClassCounts, beta: float = 0.999999) -> torch.Tensor:
-    """Weight each class by the inverse of its effective number of voxels, which saturates at 1 / (1 - beta).
+    """Weight each class by the inverse of its effective number of voxels, which is at most 1 / (1 - beta).
 
     Args:
         counts: over the training cases only.
-        beta: from 0 (all classes alike) to below 1 (the closer, the more like the inverse frequency).
+        beta: from 0 (equal weights) to below 1; the closer to 1, the closer to the inverse frequency.
 
     Returns:
-        float32 tensor of shape (C,), of sum C.
+        float32 tensor of shape (C,), with sum C.
 
     Raises:
         SegpipeError: a class has no voxel at all, or `beta` is out of range.
@@ -102,7 +103,7 @@ def effective_number_weights(counts: ClassCounts, beta: float = 0.999999) -> tor
 
 
 def _present(counts: ClassCounts) -> NDArray[np.float64]:
-    """Return the voxels of each class as floats, having made sure that there are some."""
+    """Return the voxels of each class as floats; refuse a class without voxels."""
     absent = [
         name for name, voxels in zip(counts.names, counts.class_voxels.tolist(), strict=True) if voxels == 0
     ]

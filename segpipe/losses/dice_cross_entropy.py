@@ -1,4 +1,4 @@
-"""Dice and cross-entropy, with class weights on the second alone."""
+"""Dice plus cross-entropy, with class weights on the cross-entropy alone."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from segpipe.errors import SegpipeError
 class DiceCrossEntropy(nn.Module):
     """Soft Dice loss plus weighted cross-entropy.
 
-    MONAI's `DiceCELoss` scales its Dice by the class weights too, without dividing by their sum; here they act on
-    the cross-entropy alone, which is divided by the summed weights of the voxels present, as torch does.
+    MONAI's `DiceCELoss` multiplies its Dice by the class weights too, without dividing by their sum. Here the weights
+    act on the cross-entropy alone, which is divided by the summed weights of the present voxels, as in torch.
 
     Args:
-        class_weights: (C,), positive; None for equal ones.
-        include_background: whether class 0 has a Dice. The cross-entropy always counts it.
-        dice_weight: factor of the Dice loss; 0 leaves it out.
-        cross_entropy_weight: factor of the cross-entropy; 0 leaves it out.
-        batch_dice: one Dice over the batch, not the mean over its images: an image that lacks a class, as most
-            slices do, then does not ask for a Dice of nothing.
-        skip_absent: a class that the batch lacks (without `batch_dice`, the image) has no Dice. Otherwise the smoothing
-            of what would be 0 / 0 asks for its probability to vanish, which a rare class does not recover from;
-            the cross-entropy still counts every voxel that is taken for it.
-        ignore_index: label of voxels that count in neither term; None where every voxel counts.
+        class_weights: (C,), positive; None: equal weights.
+        include_background: class 0 has a Dice. The cross-entropy always counts the background.
+        dice_weight: factor of the Dice loss; 0 leaves out the term.
+        cross_entropy_weight: factor of the cross-entropy; 0 leaves out the term.
+        batch_dice: one Dice over the batch, instead of the mean over its images. An image that lacks a class, as most
+            slices do, then has no Dice of its own for that class.
+        skip_absent: leave out the Dice of a class that the batch lacks (without `batch_dice`: that the image lacks).
+            Otherwise the smoothing of 0 / 0 pushes the probability of a rare class to zero, and the class does not
+            recover. The cross-entropy still counts every voxel that is predicted as the class.
+        ignore_index: label of voxels that count in neither term; None: every voxel counts.
 
     Raises:
-        SegpipeError: weights that are no positive numbers, or both factors 0; on the way forward, weights of
-            another number of classes than the logits.
+        SegpipeError: weights are not positive numbers, or both factors are 0; in `forward`, weights and logits have
+            different numbers of classes.
 
     Attributes:
-        terms: of the last loss, `dice` and `cross_entropy` as far as they are in it, without gradient and each
-            with its factor, so that they add up to the loss; empty before the first.
+        terms: terms of the last loss, `dice` and `cross_entropy` unless left out, without gradient, each with its
+            factor, so that their sum is the loss; empty before the first loss.
     """
 
     class_weights: torch.Tensor | None
@@ -98,7 +98,8 @@ class DiceCrossEntropy(nn.Module):
         reference = one_hot(classes[:, None], num_classes=logits.shape[1])
         if counted is not None:
             probabilities, reference = probabilities * counted[:, None], reference * counted[:, None]
-        dice: torch.Tensor = self.dice(probabilities, reference)  # a value a class, or an image and class
+        # one value per class, or per image and class
+        dice: torch.Tensor = self.dice(probabilities, reference)
         present = torch.ones_like(dice)
         if self.skip_absent:
             voxels = reference[:, 0 if self.dice.include_background else 1 :].flatten(2).sum(dim=2)
@@ -120,6 +121,6 @@ class DiceCrossEntropy(nn.Module):
         if counted is None:
             return functional.cross_entropy(logits, classes, weight=weights)
         if not counted.any():
-            return logits.sum() * 0  # of nothing, which torch would make NaN
+            return logits.sum() * 0  # no voxel counts: torch's mean would be NaN
         ignored = classes.masked_fill(~counted, -1)
         return functional.cross_entropy(logits, ignored, weight=weights, ignore_index=-1)
