@@ -1,4 +1,4 @@
-"""A manifest from a folder: its cases as `layouts` finds them, and what the folder does not say, asked for."""
+"""Make a manifest from a folder: read its cases with `layouts`, and ask the user for missing information."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name, whole_numbers
 from segpipe.volumes import read_header, read_volume, volume_format
 
-_MOST_THREADS = 4  # each holds a label map in memory
-_MOST_VALUES = 256  # of a label map; more are intensities
+_MOST_THREADS = 4  # each thread holds a label map in memory
+_MOST_VALUES = 256  # of a label map; a file with more values holds intensities
 _VALUES_SHOWN = 16
 _OWN_SPLIT = "folder"
 
 Ask = Callable[[str, str], str]
-"""Asks a person: question, what is answered by pressing return; gives the answer."""
+"""Function that asks the user: takes the question and the default answer, returns the answer."""
 
 
 @dataclass(frozen=True)
 class CreatedManifest:
-    """A manifest, and how it came about.
+    """A manifest made from a folder, with remarks on the folder.
 
     Attributes:
         manifest: without folds.
-        layout: of the folder, for people.
-        notes: what a person should know of it.
+        layout: name of the folder's layout, for messages.
+        notes: remarks for the user.
     """
 
     manifest: Manifest
@@ -65,19 +65,19 @@ def create_manifest(
         folder: of the data set; the manifest's paths begin there.
         images: templates of the images, one a channel, see `segpipe.dataset.importing.layouts.read_layout`.
         label: template of the label maps.
-        table: a CSV that says which files are which.
-        name: of the data set; default: as the folder says, or the folder's name.
-        labels: stored value -> class name, of every value that label maps store; default: as the folder says, else
-            they are asked for. Every label map is read for its values, but the first alone where the folder says.
-        modality: one text a channel, or one for all, such as CT or MRI; default: as the folder says.
-        patient: template that a case's id matches, such as `{patient}_*`; default: a table's or template's patients,
+        table: a CSV that assigns files to cases.
+        name: of the data set; default: from the folder's description, or the folder's name.
+        labels: stored value -> class name, for every value in the label maps; default: from the folder's description,
+            else the user is asked. Every label map is read for its values; only the first one with a description.
+        modality: one text a channel, or one for all, such as CT or MRI; default: from the folder's description.
+        patient: template of the case ids, such as `{patient}_*`; default: patients from the table or the templates,
             else unknown.
-        checksums: note every file's SHA-256; a DICOM series has none.
-        ask: a person, for what the folder does not say; None refuses instead.
+        checksums: add every file's SHA-256; a DICOM series has none.
+        ask: asks the user for missing information; None refuses instead.
 
     Raises:
-        SegpipeError: as `read_layout`; no case has a label map; what the folder does not say is neither given nor to be
-            asked for; a stored value without a class; a pattern that does not match every case.
+        SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
+            value has no class; the template `patient` does not match every case.
     """
     folder = Path(folder)
     layout = read_layout(folder, images=images, label=label, table=None if table is None else Path(table))
@@ -119,7 +119,7 @@ def create_manifest(
 
 
 def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
-    """Return the division that the folder itself has, if it has cases to validate with."""
+    """Return the folder's own division as a split, if the folder has validation cases."""
     validation = tuple(case.case for case in training if case.part == "validation")
     train = tuple(case.case for case in training if case.part != "validation")
     return {_OWN_SPLIT: Split(train, validation, about="as the folder has it")} if validation else {}
@@ -132,9 +132,9 @@ def _classes(
     folder: Path,
     ask: Ask | None,
 ) -> dict[int, str]:
-    """Return stored value -> class name, and make sure that label maps hold no other values.
+    """Return stored value -> class name, and check that the label maps hold no other values.
 
-    Every map is read unless the folder says itself what its labels mean: then the first one alone.
+    Every label map is read; only the first one where the folder's description names the classes.
     """
     if layout.no_labels and not given:
         raise SegpipeError(layout.no_labels)
@@ -166,7 +166,7 @@ def _classes(
 
 
 def _require_background(named: Mapping[int, str], folder: Path) -> None:
-    """Refuse classes of which none is the background: the first would be taken for it, and never be learned."""
+    """Refuse classes without a background, since the first class would count as background and never be learned."""
     if 0 not in named and "background" not in map(same_name, named.values()):
         raise SegpipeError(
             f"{folder}: none of its classes ({', '.join(named.values())}) is the background; name the value of what is "
@@ -174,17 +174,17 @@ def _require_background(named: Mapping[int, str], folder: Path) -> None:
         )
 
 
-def _case(found: FoundCase, patients: Mapping[str, str | None]) -> Case:
-    return Case(found.case, found.images, found.label, patients[found.case])
+def _case(case: FoundCase, patients: Mapping[str, str | None]) -> Case:
+    return Case(case.case, case.images, case.label, patients[case.case])
 
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
     notes = list(layout.notes)
-    own = manifest.splits.get(_OWN_SPLIT)
-    if own is not None:
+    split = manifest.splits.get(_OWN_SPLIT)
+    if split is not None:
         notes.append(
-            f"the folder has {len(own.train)} cases to train on and {len(own.validation)} to validate with: train with "
-            f"--fold {_OWN_SPLIT} to keep to that"
+            f"the folder has {len(split.train)} cases to train on and {len(split.validation)} to validate with: "
+            f"train with --fold {_OWN_SPLIT} to keep to that"
         )
     unlabelled = sum(case.label is None and case.part != "test" for case in layout.cases)
     if unlabelled:
@@ -208,10 +208,10 @@ def _notes(layout: Layout, manifest: Manifest) -> list[str]:
 
 
 def _refuse_jpeg(labelled: Sequence[FoundCase], folder: Path) -> None:
-    found = [str(case.label) for case in labelled if str(case.label).lower().endswith((".jpg", ".jpeg"))]
-    if found:
+    jpegs = [str(case.label) for case in labelled if str(case.label).lower().endswith((".jpg", ".jpeg"))]
+    if jpegs:
         raise SegpipeError(
-            f"{folder}: {len(found)} label maps are JPEG, which changes values when it is saved: {shown(found)}; make "
+            f"{folder}: {len(jpegs)} label maps are JPEG, which changes values when it is saved: {shown(jpegs)}; make "
             "PNG of the originals, with one class value a pixel"
         )
 
@@ -227,7 +227,7 @@ def _require_same_channels(cases: Sequence[FoundCase], folder: Path) -> None:
 
 
 def _channels(case: FoundCase, folder: Path) -> tuple[str, ...]:
-    """Return what tells the channels of a case apart; one file may hold them all."""
+    """Return the names of a case's channels; one file may hold all channels."""
     if len(case.images) > 1:
         return case.channels
     return case.channels * read_header(folder / case.images[0]).num_channels
@@ -242,7 +242,7 @@ def _patients(cases: Sequence[FoundCase], template: str | None) -> Mapping[str, 
 def _modality(
     given: Sequence[str], channels: Sequence[str], folder: Path, ask: Ask | None
 ) -> tuple[str, ...]:
-    """Return one text a channel; where one is given for several, with what tells them apart."""
+    """Return one text a channel; one text for several channels gets the channels' names or numbers."""
     if not given:
         names = ", ".join(name for name in channels if name)
         which = (
@@ -268,16 +268,16 @@ def _modality(
 
 
 def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
-    """Return stored value -> in how many label maps it is."""
+    """Return stored value -> number of label maps that contain it."""
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        found = list(
+        values_of_maps = list(
             with_progress(
                 pool.map(lambda case: _values(folder / str(case.label)), cases),
                 "Reading label maps",
                 total=len(cases),
             )
         )
-    counts = Counter(value for values in found for value in values)
+    counts = Counter(value for values in values_of_maps for value in values)
     return dict(sorted(counts.items()))
 
 

@@ -1,4 +1,4 @@
-"""Folders as the Medical Segmentation Decathlon (MSD) has them: a dataset.json that lists every file."""
+"""Folders in the layout of the Medical Segmentation Decathlon (MSD): a dataset.json lists every file."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _PARTS: Mapping[str, DatasetPart] = {"training": "train", "validation": "validat
 
 
 def cases_of_decathlon(folder: Path, content: Mapping[str, Any]) -> Layout:
-    """Read the cases that a description lists, those of `validation` too, as AMOS has it.
+    """Read the cases that a dataset.json lists, including an entry `validation`, which AMOS has.
 
     Args:
         folder: of the data set.
         content: of its dataset.json.
 
     Raises:
-        SegpipeError: the description is not as MSD has it, or files are missing.
+        SegpipeError: the dataset.json does not have MSD's form, or files are missing.
     """
     where = folder / "dataset.json"
     manifest = parse_manifest(content, str(where))
@@ -73,7 +73,7 @@ def _cases(folder: Path, manifest: Manifest, num_train: int) -> list[FoundCase]:
 
 
 def _present(folder: Path, images: tuple[str, ...], channels: int) -> tuple[str, ...]:
-    """Return the files of a case; nnU-Net's first version has one a channel where the description names one."""
+    """Return the image files of a case: as listed, or one a channel as nnU-Net's first version stores them."""
     if len(images) > 1 or is_there(folder / images[0]):
         return images
     for suffix in (".nii.gz", ".nii"):

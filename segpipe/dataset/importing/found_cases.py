@@ -1,4 +1,4 @@
-"""Cases as a folder's names or descriptions tell them, before they are a manifest's, and what all of them must keep."""
+"""Cases read from a folder's names or description, before they become a manifest, and checks for all of them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _CHANNEL_NUMBER = re.compile(r"_[0-9]{4}$")
 
 @dataclass(frozen=True)
 class FoundCase:
-    """One case as a folder tells it.
+    """One case read from a folder.
 
     Attributes:
         case: id, usable as a file name.
         images: paths below the folder, one a channel.
-        channels: what tells the images' names apart, one a channel; empty texts where nothing does.
-        label: path of the label map; None where there is none.
-        patient: None where the folder does not say.
-        part: of the data set's own division; empty where the folder does not say.
+        channels: names of the channels, from the differences between the images' names; empty texts where unknown.
+        label: path of the label map; None where the case has none.
+        patient: id of the patient; None where unknown.
+        part: part of the data set's division; empty where unknown.
     """
 
     case: str
@@ -55,17 +55,17 @@ class FoundCase:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder holds.
+    """The contents of a data set's folder.
 
     Attributes:
-        what: the layout, for people.
+        what: name of the layout, for messages.
         cases: in the order of the folder.
-        labels: stored value -> class name; None where the folder does not say.
-        no_labels: why a manifest cannot have the classes that the folder names; empty where the manifest can.
-        modality: one text a channel; None where the folder does not say.
-        name: of the data set; empty where the folder does not say.
+        labels: stored value -> class name; None where unknown.
+        no_labels: why a manifest cannot express the classes that the folder names; empty where the manifest can.
+        modality: one text a channel; None where unknown.
+        name: of the data set; empty where unknown.
         texts: further entries of a manifest, such as its licence.
-        notes: what a person should know of it.
+        notes: remarks on the folder for the user.
     """
 
     what: str
@@ -84,35 +84,35 @@ def words_of(text: str) -> list[str]:
 
 
 def part_named(text: str) -> DatasetPart:
-    """Return the part that a word means, such as "val" or "imagesTs"; empty for any other."""
+    """Return the part that a word names, such as "val" or "imagesTs"; empty for any other word."""
     match = _PART_WORD.fullmatch(text.lower())
     return _PARTS[match.group(1) or match.group(2)] if match else ""
 
 
 def part_of(folders: Iterable[str]) -> DatasetPart:
-    """Return the part that the names of folders say, the outermost that says just one."""
+    """Return the part that the outermost folder with exactly one part in its name gives; empty where none does."""
     for folder in folders:
-        found = {part for part in map(part_named, words_of(folder)) if part}
-        if len(found) == 1:
-            return found.pop()
+        parts = {part for part in map(part_named, words_of(folder)) if part}
+        if len(parts) == 1:
+            return parts.pop()
     return ""
 
 
 def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase], list[str]]:
-    """Return the cases with the parts that their folders' names say, or else the names of all their files, and notes.
+    """Return the cases with parts from their folders' names, or else from the names of all files, and notes.
 
-    Cases keep the parts that they have. One part that all folders share divides nothing and is dropped.
+    Cases keep a part that they already have. If all labelled cases have one part from their folders, it is dropped.
 
     Args:
         cases: in any order.
         where: the folder, for messages.
 
     Raises:
-        SegpipeError: all cases with label maps are to be held out, by their own parts or by different ones.
+        SegpipeError: all cases with label maps are for validation or test, so that no case is left to train on.
     """
     parts = [case.part for case in cases]
     if any("retest" in map(str.lower, words_of(case.images[0])) for case in cases):
-        return list(cases), []  # test and retest are visits
+        return list(cases), []  # here test and retest are visits, not parts
     if not any(parts):
         parts = [part_of(PurePosixPath(case.images[0]).parts[:-1]) for case in cases]
     if not any(parts):
@@ -122,11 +122,11 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
     if len(labelled) == 1 and not any(case.part for case in cases):
         (shared,) = labelled
         note = f"every case with a label map is of the part {shared} by its folder; all are taken to train on"
-        found = [
+        cases_of_one_part = [
             replace(case, part="" if case.label is not None else part)
             for case, part in zip(cases, parts, strict=True)
         ]
-        return found, [note] if shared in ("validation", "test") else []
+        return cases_of_one_part, [note] if shared in ("validation", "test") else []
     if labelled and labelled <= {"validation", "test"}:
         raise SegpipeError(
             f"{where}: every case with a label map is for {' or '.join(sorted(labelled))}, none to train on; give the "
@@ -136,10 +136,10 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
 
 
 def listed_scans(folder: Path, *, strict: bool) -> list[tuple[Scan, str]]:
-    """Return the scans below a folder, each with its path there, with forward slashes.
+    """Return the scans below a folder, each with its relative path with forward slashes.
 
     Raises:
-        SegpipeError: as `find_scans`, or a name is no UTF-8 text, so that no manifest can hold it.
+        SegpipeError: as `find_scans`, or a name is not UTF-8 text, so that a manifest cannot contain it.
     """
     scans = [(scan, scan.path.relative_to(folder).as_posix()) for scan in find_scans(folder, strict=strict)]
     require_text(path for _, path in scans)
@@ -147,7 +147,7 @@ def listed_scans(folder: Path, *, strict: bool) -> list[tuple[Scan, str]]:
 
 
 def require_text(names: Iterable[str]) -> None:
-    """Refuse names of files that are no UTF-8 text."""
+    """Refuse file names that are not UTF-8 text."""
     for name in names:
         readable = name.encode("utf-8", "backslashreplace").decode()
         if readable != name:
@@ -157,15 +157,15 @@ def require_text(names: Iterable[str]) -> None:
 
 
 def path_below(folder: Path, text: str, where: str) -> str:
-    """Return a path as a manifest has it: below the folder, with forward slashes.
+    """Return a path in the manifest's form: relative to the folder, with forward slashes.
 
     Args:
         folder: of the data set.
-        text: a relative path, or an absolute one that lies below the folder.
-        where: it stands, for messages.
+        text: a relative path, or an absolute path below the folder.
+        where: the source of the path, for messages.
 
     Raises:
-        SegpipeError: it leaves the folder.
+        SegpipeError: the path leads out of the folder.
     """
     plain = text.replace("\\", "/")
     for top in (folder.absolute(), folder.resolve()):
@@ -189,12 +189,12 @@ def path_below(folder: Path, text: str, where: str) -> str:
 def name_of(path: str) -> str:
     """Return the name of a scan without its folder and the suffix of its format."""
     name = PurePosixPath(path).name
-    found = suffix_format(Path(name))
-    return name.removesuffix(found[1]) if found else name
+    suffix = suffix_format(Path(name))
+    return name.removesuffix(suffix[1]) if suffix else name
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a path can be reached; one that is too long or behind a closed folder cannot."""
+    """Return whether a path exists; False for a path that is too long or in a folder without permission."""
     try:
         return path.exists()
     except OSError:
@@ -202,7 +202,7 @@ def is_there(path: Path) -> bool:
 
 
 def require_present(files: Iterable[str], folder: Path, where: Path) -> None:
-    """Refuse a table or description that names files that are not there."""
+    """Refuse a table or description that names missing files."""
     missing = [file for file in files if not is_there(folder / file)]
     if missing:
         raise SegpipeError(
@@ -212,7 +212,7 @@ def require_present(files: Iterable[str], folder: Path, where: Path) -> None:
 
 
 def require_own_files(cases: Sequence[FoundCase], where: str) -> None:
-    """Refuse a file that stands twice: in two cases, as two channels, or as image and label map."""
+    """Refuse a file that is used twice: in two cases, as two channels, or as image and label map."""
     owners: dict[str, tuple[str, str]] = {}
     for case in cases:
         whats = [*("image" for _ in case.images), "label map"]
@@ -227,31 +227,31 @@ def require_own_files(cases: Sequence[FoundCase], where: str) -> None:
 
 
 def with_own_ids(cases: Sequence[FoundCase], where: str) -> list[FoundCase]:
-    """Return the cases with test_ in front of the ids of a test set that counts from 1 again.
+    """Return the cases with distinct ids: a test case with the id of another case gets test_ in front.
 
     Raises:
-        SegpipeError: two cases have one id without regard to case, since it names files.
+        SegpipeError: two cases have one id, ignoring upper and lower case, since ids become file names.
     """
     taken = {case.case.casefold() for case in cases if case.part != "test"}
-    found = [
+    renamed = [
         replace(case, case=f"test_{case.case}")
         if case.part == "test" and case.case.casefold() in taken
         else case
         for case in cases
     ]
     of_id: dict[str, FoundCase] = {}
-    for case in found:
+    for case in renamed:
         other = of_id.setdefault(case.case.casefold(), case)
         if other is not case:
             raise SegpipeError(
                 f"{where}: {other.images[0]} and {case.images[0]} would both be the case {case.case}; rename one, or "
                 "give them ids in a table (--csv, column case)"
             )
-    return found
+    return renamed
 
 
 def crossed_names(cases: Sequence[FoundCase]) -> list[str]:
-    """Say which cases have a label map that is named like another case's image."""
+    """Return a note on the label maps that have the name of another case's image."""
     owners = {(_bare_name(image), case.case) for case in cases for image in case.images}
     of_name = dict(owners)
     if len(of_name) < len(owners):
@@ -273,13 +273,13 @@ def _bare_name(path: str) -> str:
 
 
 def unlisted(folder: Path, cases: Iterable[FoundCase], parts: Sequence[str], description: str) -> list[str]:
-    """Say which scans in some folders of a data set a description or table passes over.
+    """Return a note on the scans in some folders that a description or table does not list.
 
     Args:
         folder: of the data set.
-        cases: that are listed.
-        parts: folders below it to look in; an empty text is the whole.
-        description: which lists the cases, for people.
+        cases: the listed cases.
+        parts: folders below `folder` to search; an empty text means `folder` itself.
+        description: name of the file that lists the cases, for messages.
     """
     listed = {file for case in cases for file in case.files}
     extra = [path for path in _scans_in(folder, parts) if path not in listed]

@@ -1,4 +1,4 @@
-"""How a folder of scans and masks is laid out, and what it says of itself: MSD, nnU-Net, a CSV, or names alone."""
+"""Recognise the layout of a data set's folder: MSD, nnU-Net, a CSV, templates, or names alone."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _DESCRIPTION = "dataset.json"
 def read_layout(
     folder: Path, *, images: Sequence[str] = (), label: str | None = None, table: Path | None = None
 ) -> Layout:
-    """Recognise how a folder is laid out, and list its cases.
+    """Recognise the layout of a folder, and list its cases.
 
-    In this order: as the table says, or the templates; by a `dataset.json` of the Medical Segmentation Decathlon or of
-    nnU-Net; by the one CSV in the folder that has the columns; by the names of its files and folders.
+    The first source that exists counts: the table or the templates; a `dataset.json` of the Medical Segmentation
+    Decathlon or of nnU-Net; the only CSV in the folder with the columns; the names of files and folders.
 
     Args:
         folder: of the data set.
         images: templates, one a channel, see `segpipe.dataset.importing.templates.pairs_by_templates`.
         label: template of the label maps.
-        table: a CSV with the columns image (or several that begin so, one a channel), label and, if known, case,
-            patient and split; its paths begin in the folder.
+        table: a CSV with the columns image (or several that begin with image, one a channel), label and, if known,
+            case, patient and split; its paths are relative to the folder.
 
     Raises:
-        SegpipeError: no such folder, nothing in it, a table or description that cannot be read or that names files that
-            are not there, files that do not pair, or one that stands twice.
+        SegpipeError: the folder is missing or empty; a table or description cannot be read or names missing files;
+            files do not pair; or a file is used twice.
     """
     if not folder.is_dir():
         raise SegpipeError(f"{folder}: no such folder; give the one that holds the data set")
@@ -53,14 +53,14 @@ def read_layout(
     if table is not None and images:
         raise SegpipeError("--csv and --image are given: the table says already which files are which")
     require_text([str(folder)])
-    layout = _found(folder, images, label, table)
+    layout = _recognised(folder, images, label, table)
     require_text(file for case in layout.cases for file in case.files)
     require_own_files(layout.cases, str(folder))
     notes = [*layout.notes, *crossed_names(layout.cases)]
     return replace(layout, cases=with_own_ids(layout.cases, str(folder)), notes=notes)
 
 
-def _found(folder: Path, images: Sequence[str], label: str | None, table: Path | None) -> Layout:
+def _recognised(folder: Path, images: Sequence[str], label: str | None, table: Path | None) -> Layout:
     if table is not None:
         return cases_of_table(folder, table)
     if images:
@@ -72,13 +72,13 @@ def _found(folder: Path, images: Sequence[str], label: str | None, table: Path |
     listed, others = table_in(folder)
     if listed is not None:
         return cases_of_table(folder, listed)
-    found, passed_over = _by_names(folder)
-    cases, notes = with_parts(found, str(folder))
+    paired, passed_over = _by_names(folder)
+    cases, notes = with_parts(paired, str(folder))
     return Layout("pairs of files", cases, notes=[*notes, *others, *passed_over])
 
 
 def _by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
-    """Return the cases of a folder that nothing describes, and notes."""
+    """Return the cases of a folder without a description, and notes."""
     below = sorted(path.parent for path in folder.glob(f"*/{_DESCRIPTION}"))
     if below:
         raise SegpipeError(
@@ -89,7 +89,7 @@ def _by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
 
 
 def _described(folder: Path, path: Path) -> Layout:
-    """Read a folder with a dataset.json: nnU-Net's names its channels, MSD's its modality."""
+    """Read a folder with a dataset.json, of nnU-Net with `channel_names` or of MSD with `modality`."""
     content = read_json(path, "the description of the data set")
     if not isinstance(content, Mapping):
         raise SegpipeError(f"{path}: must be one JSON object, as of MSD or nnU-Net; mend it, or move it away")

@@ -1,7 +1,7 @@
-"""What the name of a file says about its role and its case: image or label map, folders, words.
+"""Read a file's role and case from its name: image or label map, folders, words.
 
-A file whose name or folder contains a word such as mask, label or seg is a label map. The words that are left name its
-case, and for an image also its channel.
+A file whose name or folder contains a word such as mask, label or seg is a label map. The remaining words name the
+case, and for an image also the channel.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class NameKey:
     """The part of a name that an image and its label map share, in lower case.
 
     Attributes:
-        folders: their words, joined by `_`, without words of a role.
-        words: of the file's name, without words of a role, and without the folder's words at the start.
-        part: of the data set, as imagesTs or labelsTs names it; its cases may have the names of cases of imagesTr.
+        folders: words of each folder, joined by `_`, without role words.
+        words: of the file's name, without role words, and without the folder's words at the start.
+        part: part of the data set that imagesTs or labelsTs names; its cases may repeat names of imagesTr.
     """
 
     folders: tuple[str, ...]
@@ -48,13 +48,13 @@ class NamedFile:
     """A file and the words of its name.
 
     Attributes:
-        path: below the folder.
+        path: relative to the data set's folder.
         key: for comparisons with other files.
-        folders: in the file's own spelling, without folders that the name repeats.
-        words: of the file's name, in its own spelling, without words of a role.
-        is_label: whether its name or a folder has a word for a label map.
-        is_in_label_folder: whether a folder has such a word.
-        part: of the data set, as its folders name it.
+        folders: words of each folder in the original spelling, without folders that the name repeats.
+        words: of the file's name, in the original spelling, without role words.
+        is_label: True if the name or a folder has a word for a label map.
+        is_in_label_folder: True if a folder has a word for a label map.
+        part: part of the data set that the folders name.
     """
 
     path: str
@@ -69,11 +69,11 @@ class NamedFile:
 def read_names(scans: Sequence[tuple[str, str]]) -> list[NamedFile]:
     """Read roles, folders and words from the names of all files of a folder.
 
-    Folders that contain every file say nothing about a case and are left out. So are the folders of `CT/a` and
-    `masks/a`, where one folder has all images and one all label maps.
+    Folders that contain every file do not distinguish cases and are left out. So are the folders of `CT/a` and
+    `masks/a`, where one folder has all images and the other all label maps.
 
     Args:
-        scans: name without suffix, and path, of each file; both below the folder and with forward slashes.
+        scans: name without suffix, and path, of each file; both relative to the folder, with forward slashes.
     """
     parts = [PurePosixPath(name).parts for name, _ in scans]
     shared = 0
@@ -90,7 +90,7 @@ def says_label(path: str) -> bool:
 
 
 def is_role_word(word: str) -> bool:
-    """Return whether a word stands for an image or a label map, and so says nothing about the case."""
+    """Return whether a word stands for an image or a label map, and so does not name a case."""
     return bool(_LABEL_WORD.fullmatch(word) or _IMAGE_WORD.fullmatch(word))
 
 
@@ -101,15 +101,15 @@ def is_derived_word(word: str) -> bool:
 
 def name_words(text: str) -> list[str]:
     """Return the words of a name, with the number at the end of mask2 or img001 as a separate word."""
-    found: list[str] = []
+    words: list[str] = []
     for word in words_of(text):
         numbered = _NUMBERED.fullmatch(word)
-        found += numbered.groups() if numbered and is_role_word(numbered.group(1)) else [word]
-    return found
+        words += numbered.groups() if numbered and is_role_word(numbered.group(1)) else [word]
+    return words
 
 
 def _without_role_folders(files: Sequence[NamedFile]) -> list[NamedFile]:
-    """Drop the folders where each part has one of images and one of label maps, as in CT/a and masks/a."""
+    """Drop the folders where each part has one folder of images and one of label maps, as in CT/a and masks/a."""
     folders: dict[tuple[DatasetPart, bool], set[tuple[str, ...]]] = defaultdict(set)
     for file in files:
         folders[file.part, file.is_label].add(file.key.folders)
@@ -118,7 +118,7 @@ def _without_role_folders(files: Sequence[NamedFile]) -> list[NamedFile]:
     }
     if (
         max(map(len, folders.values())) > 1
-        or all(found == {()} for found in folders.values())
+        or all(names == {()} for names in folders.values())
         or not all(file.is_in_label_folder for file in files if file.is_label)
         or any(map(is_derived_word, words))
     ):
@@ -137,10 +137,10 @@ def _without_role_folders(files: Sequence[NamedFile]) -> list[NamedFile]:
 
 
 def _named_file(path: str, parts: Sequence[str], shared: int) -> NamedFile:
-    """Read a name. The first `shared` folders contain every file; a name may still repeat their words."""
+    """Read one file's name. The first `shared` folders contain every file; a name may still repeat their words."""
     every = [name_words(part) for part in parts]
     *folders, stem = every[shared:]
-    said = [word for words in (*folders, stem) for word in words]
+    words_below = [word for words in (*folders, stem) for word in words]
     kept = [[word for word in words if not is_role_word(word)] for words in every]
     lower = [tuple(map(str.lower, words)) for words in kept]
     stem_words, above = lower[-1], next((words for words in reversed(lower[:-1]) if words), ())
@@ -150,11 +150,11 @@ def _named_file(path: str, parts: Sequence[str], shared: int) -> NamedFile:
         NameKey(
             tuple("_".join(words) for words in lower[:-1] if words),
             stem_words[len(above) :] if stem_words[: len(above)] == above else stem_words,
-            next((part_named(word) for word in said if _HELD_OUT_WORD.fullmatch(word)), ""),
+            next((part_named(word) for word in words_below if _HELD_OUT_WORD.fullmatch(word)), ""),
         ),
         _distinct_folders(kept),
         tuple(kept[-1]),
-        is_label=any(map(_LABEL_WORD.fullmatch, said)),
+        is_label=any(map(_LABEL_WORD.fullmatch, words_below)),
         is_in_label_folder=any(_LABEL_WORD.fullmatch(word) for words in folders for word in words),
         part=part_of(PurePosixPath(path).parts[:-1]),
     )

@@ -1,4 +1,4 @@
-"""Folders without a description or a table, whose cases are told by the names of files and folders alone."""
+"""Folders without a description or a table: cases from the names of files and folders alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes import FoundScans, Scan, VolumeFormat, find_label_objects, look_for_scans
 from segpipe.volumes.formats import KNOWN_FORMATS
 
-_SERIES, _PICTURES = "DICOM", "PNG or JPEG"
+_SERIES, _FLAT = "DICOM", "PNG or JPEG"
 _FAMILIES = {
     VolumeFormat.NIFTI: "NIfTI",
     VolumeFormat.NIFTI_GZ: "NIfTI",
@@ -21,73 +21,75 @@ _FAMILIES = {
     VolumeFormat.MHA: "MetaImage",
     VolumeFormat.NRRD: "NRRD",
     VolumeFormat.SEG_NRRD: "NRRD",
-    VolumeFormat.PNG: _PICTURES,
-    VolumeFormat.JPEG: _PICTURES,
+    VolumeFormat.PNG: _FLAT,
+    VolumeFormat.JPEG: _FLAT,
     VolumeFormat.DICOM: _SERIES,
 }
 
 
 def cases_by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
-    """Pair the images and label maps of a folder by their names, and say which files are passed over.
+    """Pair the images and label maps of a folder by their names; return the cases, and notes on ignored files.
 
-    Images are of one format and label maps of one, which may be another. Pictures beside volumes, such as screen shots,
-    are passed over where the volumes alone make cases and no picture is named as a label map.
+    All images have one format, and all label maps have one format, which may be another. 2D image files beside volumes,
+    such as screen shots, are ignored where the volumes alone make cases and no 2D image is a label map by its name.
 
     Raises:
-        SegpipeError: no scan there, a file that cannot be opened, a scan in two formats, formats that do not go
-            together, DICOM segmentations, or as `pairs_by_words`.
+        SegpipeError: the folder holds no scan, a file that cannot be opened, a scan in two formats, formats that do
+            not fit together, or DICOM segmentations; or as `pairs_by_words`.
     """
-    found = look_for_scans(folder)
-    closed = [refused.reason for refused in found.refused if not refused.is_unread_format]
+    listing = look_for_scans(folder)
+    closed = [refused.reason for refused in listing.refused if not refused.is_unread_format]
     if closed:
         raise SegpipeError(shown(closed, "; "))
-    notes = _notes(found)
-    if not found.scans:
-        said = f"; {'; '.join(notes)}" if notes else ""
-        raise SegpipeError(f"{folder}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}{said}")
-    path_of = {scan: scan.path.relative_to(folder).as_posix() for scan in found.scans}
+    notes = _notes(listing)
+    if not listing.scans:
+        appendix = f"; {'; '.join(notes)}" if notes else ""
+        raise SegpipeError(
+            f"{folder}: no scan there{listing.why_none}; segpipe reads {KNOWN_FORMATS}{appendix}"
+        )
+    path_of = {scan: scan.path.relative_to(folder).as_posix() for scan in listing.scans}
     require_text(path_of.values())
-    pictures = [scan for scan in found.scans if scan.format.is_2d_format]
-    volumes = [scan for scan in found.scans if not scan.format.is_2d_format]
-    if pictures and volumes and not any(says_label(scan.name) for scan in pictures):
+    flat = [scan for scan in listing.scans if scan.format.is_2d_format]
+    volumes = [scan for scan in listing.scans if not scan.format.is_2d_format]
+    if flat and volumes and not any(says_label(scan.name) for scan in flat):
         try:
             cases = _cases(volumes, path_of, folder)
         except SegpipeError:
-            _require_one_format(found.scans, folder)
-        names = shown(path_of[scan] for scan in pictures)
-        return cases, [*notes, f"{counted(len(pictures), 'picture')} beside volumes passed over: {names}"]
+            _require_one_format(listing.scans, folder)
+        names = shown(path_of[scan] for scan in flat)
+        return cases, [*notes, f"{counted(len(flat), 'picture')} beside volumes passed over: {names}"]
     try:
-        return _cases(found.scans, path_of, folder), notes
+        return _cases(listing.scans, path_of, folder), notes
     except SegpipeError as error:
-        unread = [refused.reason for refused in found.refused]
+        unread = [refused.reason for refused in listing.refused]
         if not unread:
             raise
         raise SegpipeError(f"{error}; not read: {shown(unread, '; ')}") from error
 
 
-def _notes(found: FoundScans) -> list[str]:
+def _notes(listing: FoundScans) -> list[str]:
     notes = []
-    if found.passed_over:
+    if listing.passed_over:
         notes.append(
-            f"{counted(len(found.passed_over), 'file')} passed over, no scan: {shown(found.passed_over)}"
+            f"{counted(len(listing.passed_over), 'file')} passed over, no scan: {shown(listing.passed_over)}"
         )
-    if found.refused:
-        reasons = shown((refused.reason for refused in found.refused), "; ")
-        notes.append(f"{counted(len(found.refused), 'image')} not read: {reasons}")
+    if listing.refused:
+        reasons = shown((refused.reason for refused in listing.refused), "; ")
+        notes.append(f"{counted(len(listing.refused), 'image')} not read: {reasons}")
     return notes
 
 
 def _cases(scans: Sequence[Scan], path_of: Mapping[Scan, str], folder: Path) -> list[FoundCase]:
-    """Return the cases of some scans, of which images have one format, and label maps one."""
+    """Return the cases of some scans; refuse images, or label maps, of several formats."""
     _refuse_twins(scans, path_of, folder)
     family_of = {path_of[scan]: _FAMILIES[scan.format] for scan in scans}
-    found = set(family_of.values())
-    if len(found) > 2 or (len(found) == 2 and _PICTURES in found):
+    families = set(family_of.values())
+    if len(families) > 2 or (len(families) == 2 and _FLAT in families):
         _require_one_format(scans, folder)
     try:
-        cases = pairs_by_words([(_spoken(scan), path_of[scan]) for scan in scans], str(folder))
+        cases = pairs_by_words([(_name_with_role(scan), path_of[scan]) for scan in scans], str(folder))
     except SegpipeError as error:
-        objects = find_label_objects(folder) if _SERIES in found else []
+        objects = find_label_objects(folder) if _SERIES in families else []
         if objects:
             names = shown(path.relative_to(folder).as_posix() for path in objects)
             raise SegpipeError(
@@ -95,27 +97,27 @@ def _cases(scans: Sequence[Scan], path_of: Mapping[Scan, str], folder: Path) -> 
                 "map in NIfTI (dcmqi's segimage2itkimage --mergeSegments, plastimatch convert) and lay it beside its "
                 "series as NAME_mask.nii.gz"
             ) from error
-        if _SERIES not in found:
+        if _SERIES not in families:
             _require_one_format(scans, folder)
         raise
     images = {family_of[image] for case in cases for image in case.images}
     labels = {family_of[case.label] for case in cases if case.label is not None}
-    if len(images) > 1 or len(labels) > 1 or (len(found) > 1 and _SERIES in labels):
+    if len(images) > 1 or len(labels) > 1 or (len(families) > 1 and _SERIES in labels):
         _require_one_format(scans, folder)
     return cases
 
 
-def _spoken(scan: Scan) -> str:
-    """Return a scan's name as its words are read: c0.seg.nrrd is a label map."""
+def _name_with_role(scan: Scan) -> str:
+    """Return a scan's name, with the word seg for the format .seg.nrrd, which is a label map by its suffix."""
     return f"{scan.name}.seg" if scan.format is VolumeFormat.SEG_NRRD else scan.name
 
 
 def _refuse_twins(scans: Sequence[Scan], path_of: Mapping[Scan, str], folder: Path) -> None:
-    """Refuse files that differ in their suffix alone: which of the two counts cannot be told."""
+    """Refuse files that differ only in their suffix, since either could be the one to use."""
     paths: dict[str, list[str]] = defaultdict(list)
     for scan in scans:
-        paths[_spoken(scan)].append(path_of[scan])
-    twins = [" and ".join(own) for own in paths.values() if len(own) > 1]
+        paths[_name_with_role(scan)].append(path_of[scan])
+    twins = [" and ".join(same_name) for same_name in paths.values() if len(same_name) > 1]
     if twins:
         raise SegpipeError(
             f"{folder}: {shown(twins, '; ')}: one name in several formats; which of them counts? Move the others "
@@ -124,13 +126,13 @@ def _refuse_twins(scans: Sequence[Scan], path_of: Mapping[Scan, str], folder: Pa
 
 
 def _require_one_format(scans: Sequence[Scan], folder: Path) -> None:
-    """Refuse volumes and pictures, or two kinds of volumes, side by side: the folder holds two sets, or a stray."""
+    """Refuse scans of several formats: the folder holds two data sets, or a file that does not belong to it."""
     families = [_FAMILIES[scan.format] for scan in scans]
     counts = Counter(families).most_common()
     if len(counts) > 1:
-        found = ", ".join(f"{count} {family}" for family, count in counts)
+        formats = ", ".join(f"{count} {family}" for family, count in counts)
         strays = [scan.name for scan, family in zip(scans, families, strict=True) if family == counts[-1][0]]
         raise SegpipeError(
-            f"{folder}: holds scans of several formats, {found}: {shown(strays)}; convert them, move what is of "
+            f"{folder}: holds scans of several formats, {formats}: {shown(strays)}; convert them, move what is of "
             "another set away, or say which files are which with --image and --label"
         )

@@ -1,4 +1,4 @@
-"""Folders as nnU-Net has them: imagesTr, labelsTr and imagesTs, and a dataset.json that names channels and labels."""
+"""Folders in the layout of nnU-Net: imagesTr, labelsTr, imagesTs, and a dataset.json with channels and labels."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from segpipe.volumes.formats import suffix_format
 _TEXTS = ("description", "reference", "licence")
 _NUMBERED = re.compile("(.+)_([0-9]{4})")
 _Stems = dict[str, list[Path]]
-"""Name without suffix -> the files of that name."""
+"""Name without suffix -> the files with that name."""
 
 
 def cases_of_nnunet(folder: Path, content: Mapping[str, Any]) -> Layout:
-    """Read a folder whose description names its channels.
+    """Read a folder whose dataset.json names its channels.
 
     Args:
         folder: of the data set.
         content: of its dataset.json.
 
     Raises:
-        SegpipeError: an entry of the description is not as nnU-Net has it, or the files do not fit it.
+        SegpipeError: an entry of the dataset.json does not have nnU-Net's form, or the files do not fit it.
     """
     where = folder / "dataset.json"
     modality = _channels(content["channel_names"], where)
@@ -50,8 +50,8 @@ def cases_of_nnunet(folder: Path, content: Mapping[str, Any]) -> Layout:
         require_present((file for case in cases for file in case.files), folder, where)
         notes += unlisted(folder, cases, ("imagesTr", "labelsTr"), where.name)
     else:
-        found, more = _folder_cases(folder, "Tr", ending, len(modality))
-        cases, notes = [*cases, *found], [*notes, *more]
+        training, more = _folder_cases(folder, "Tr", ending, len(modality))
+        cases, notes = [*cases, *training], [*notes, *more]
     labelled = sum(case.label is not None for case in cases if case.part == "train")
     if not labelled:
         raise SegpipeError(
@@ -66,7 +66,7 @@ def cases_of_nnunet(folder: Path, content: Mapping[str, Any]) -> Layout:
 
 
 def _channels(names: Any, where: Path) -> tuple[str, ...]:
-    """Return the channels' names in order; a rule as nnU-Net's for the intensities ("CT") stays as it is."""
+    """Return the channels' names in order; a name such as "CT", a normalisation rule for nnU-Net, stays unchanged."""
     is_numbered = isinstance(names, Mapping) and all(re.fullmatch("[0-9]+", key) for key in names)
     by_number = {int(key): name for key, name in names.items()} if is_numbered else {}
     if (
@@ -81,7 +81,7 @@ def _channels(names: Any, where: Path) -> tuple[str, ...]:
 
 
 def _listed_cases(folder: Path, listed: Any, modality: Sequence[str], where: Path) -> list[FoundCase]:
-    """Return the cases that the entry `dataset` names."""
+    """Return the cases of the entry `dataset`."""
     cases = []
     for name, entry in listed.items() if isinstance(listed, Mapping) else [("", None)]:
         images = entry.get("images") if isinstance(entry, Mapping) else None
@@ -105,9 +105,9 @@ def _listed_cases(folder: Path, listed: Any, modality: Sequence[str], where: Pat
 def _folder_cases(
     folder: Path, part: Literal["Tr", "Ts"], ending: str, channels: int
 ) -> tuple[list[FoundCase], list[str]]:
-    """List the cases of imagesTr, which all have a label map, or of imagesTs, of which any may have one; and notes.
+    """List the cases of imagesTr, which all have a label map, or of imagesTs, which may have label maps; and notes.
 
-    A file of another format than the description's counts where none of that ending is there.
+    A file with another ending than `ending` counts only where a name has no file with `ending`.
     """
     images, labels = f"images{part}", f"labels{part}"
     image_files, label_files = _files(folder / images, ending), _files(folder / labels, ending)
@@ -134,11 +134,11 @@ def _folder_cases(
     strays = sorted(stem for stem in set(label_of) - set(files) if _ends_in(label_of[stem], ending))
     without = sorted(set(files) - set(label_of)) if part == "Tr" else []
     if without or strays:
-        said = [f"{len(without)} images without labels: {shown(without)}"] if without else []
+        problems = [f"{len(without)} images without labels: {shown(without)}"] if without else []
         if strays:
-            said.append(f"{len(strays)} labels without images: {shown(strays)}")
+            problems.append(f"{len(strays)} labels without images: {shown(strays)}")
         raise SegpipeError(
-            f"{folder}: {images} and {labels} have {'; '.join(said)}; add the partners, or move what has none away"
+            f"{folder}: {images} and {labels} have {'; '.join(problems)}; add the partners, or move what has none away"
         )
     taken = {path for of_case in files.values() for path in of_case.values()}
     taken |= {label_of[case] for case in files if case in label_of}
@@ -155,20 +155,20 @@ def _folder_cases(
     return cases, _notes_on_files([*image_files, *label_files], taken, folder, ending)
 
 
-def _channel_files(folder: Path, bare: Path, found: Mapping[int, Path], channels: int) -> tuple[str, ...]:
-    """Return the files of a case: one a channel, or one picture that holds all."""
-    if set(found) == set(range(channels)) or (
-        set(found) == {0} and read_header(found[0]).num_channels == channels
+def _channel_files(folder: Path, bare: Path, file_of: Mapping[int, Path], channels: int) -> tuple[str, ...]:
+    """Return the image files of a case: one a channel, or one file with all channels."""
+    if set(file_of) == set(range(channels)) or (
+        set(file_of) == {0} and read_header(file_of[0]).num_channels == channels
     ):
-        return tuple(_below(found[number], folder) for number in sorted(found))
+        return tuple(_below(file_of[number], folder) for number in sorted(file_of))
     raise SegpipeError(
-        f"{bare}: has the channels {sorted(found)}, dataset.json names {channels}; add what is missing, or "
+        f"{bare}: has the channels {sorted(file_of)}, dataset.json names {channels}; add what is missing, or "
         "move away what is too much"
     )
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    """Return the scans of a folder: what ends as the description says, or is of a known format."""
+    """Return the scans of a folder: the files with `ending`, and those of a known format."""
     if not folder.is_dir():
         return []
     files = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
@@ -177,19 +177,19 @@ def _files(folder: Path, ending: str) -> list[Path]:
 
 
 def _by_stem(files: Sequence[Path], ending: str, fits: Callable[[str], object]) -> _Stems:
-    """Return the files by their names without suffix: a name that fits, where there is one (c0.seg.nrrd is c0)."""
-    found: _Stems = defaultdict(list)
+    """Group files by name without suffix; of two possible names the one that `fits` counts (c0 for c0.seg.nrrd)."""
+    by_stem: _Stems = defaultdict(list)
     for path in files:
         stems = [path.name[: -len(ending)]] if _ends_in(path, ending) else []
         suffix = suffix_format(path)
         if suffix is not None:
             stems.append(path.name.removesuffix(suffix[1]))
-        found[next((stem for stem in stems if fits(stem)), stems[0])].append(path)
-    return found
+        by_stem[next((stem for stem in stems if fits(stem)), stems[0])].append(path)
+    return by_stem
 
 
 def _chosen(files: _Stems, ending: str) -> dict[str, Path]:
-    """Return one file a name: the one that ends as the description says, where there are several."""
+    """Return one file for each name; of several files the one with `ending`."""
     chosen = {}
     for stem, paths in files.items():
         fitting = [path for path in paths if path.name == stem + ending] or paths
@@ -204,7 +204,7 @@ def _chosen(files: _Stems, ending: str) -> dict[str, Path]:
 
 
 def _notes_on_files(files: Sequence[Path], taken: Container[Path], folder: Path, ending: str) -> list[str]:
-    """Say which files count though they end otherwise than the description says, and which are passed over."""
+    """Return notes on the files with another ending that are used, and on the files that are ignored."""
     other = [_below(path, folder) for path in files if path in taken and not _ends_in(path, ending)]
     passed = [_below(path, folder) for path in files if path not in taken]
     notes = []

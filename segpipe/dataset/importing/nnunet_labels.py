@@ -1,4 +1,4 @@
-"""The classes that nnU-Net's dataset.json names: name -> value, name -> [value], or regions of several values."""
+"""The classes in nnU-Net's dataset.json: name -> value, name -> [value], or regions of several values."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _OPTIONS_SHOWN = 16
 def nnunet_labels(labels: Any, where: Path) -> tuple[dict[int, str] | None, str]:
     """Read the entry `labels` of nnU-Net's dataset.json.
 
-    A list of one value is that value. An object of value: name, as the Decathlon has it, is taken as well where no name
-    is a number.
+    A list of one value counts as that value. An object of value -> name, the Decathlon's form, is accepted where no
+    name is a number.
 
     Args:
-        labels: name -> value, as a number, a text or a list of such.
-        where: the description, for messages.
+        labels: name -> value, a number, a text or a list of numbers or texts.
+        where: path of the dataset.json, for messages.
 
     Returns:
-        Stored value -> class name, ascending, and an empty text; or None and what keeps a manifest from having these
-        classes, with the options that name each value instead.
+        Stored value -> class name, ascending, and an empty text; or None and the reason why a manifest cannot have
+        these classes, with the options that name each value instead.
 
     Raises:
-        SegpipeError: the entry is no such object, or two names have one value.
+        SegpipeError: the entry has another form, or two names have one value.
     """
     if not isinstance(labels, Mapping) or not labels:
         raise SegpipeError(f"{where}: labels must be an object of name: value, as nnU-Net has it")
@@ -50,9 +50,9 @@ def nnunet_labels(labels: Any, where: Path) -> tuple[dict[int, str] | None, str]
     names = dict(sorted(names.items()))
     if regions:
         every = sorted({value for values in values_of.values() for value in values})
-        said = shown((f"{name} is {values_of[name]}" for name in regions), "; ")
+        texts = shown((f"{name} is {values_of[name]}" for name in regions), "; ")
         return None, (
-            f"{where}: labels: {said}. A region joins several stored values, but the classes of a manifest exclude "
+            f"{where}: labels: {texts}. A region joins several stored values, but the classes of a manifest exclude "
             f"each other: name each stored value with {_options(every, names)}"
         )
     if ignored is not None:
@@ -66,16 +66,16 @@ def nnunet_labels(labels: Any, where: Path) -> tuple[dict[int, str] | None, str]
 
 def _values(name: str, stored: Any, where: Path) -> list[int]:
     """Return the distinct values of a name, in the order of the file."""
-    found: list[Any] = stored if isinstance(stored, list) else [stored]
-    if not found or not all(map(_is_number, found)):
+    values: list[Any] = stored if isinstance(stored, list) else [stored]
+    if not values or not all(map(_is_number, values)):
         raise SegpipeError(
             f"{where}: labels: {name} has the value {stored!r:.80}, must be a whole number; write name: value"
         )
-    return list(dict.fromkeys(int(value) for value in found))
+    return list(dict.fromkeys(int(value) for value in values))
 
 
 def _is_number(stored: object) -> bool:
-    """Return whether a number or a text is whole; 1.0 is."""
+    """Return whether a number or a text is a whole number; 1.0 is."""
     if isinstance(stored, str):
         return _WHOLE.fullmatch(stored) is not None
     return isinstance(stored, int | float) and not isinstance(stored, bool) and stored % 1 == 0

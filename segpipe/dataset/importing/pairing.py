@@ -1,6 +1,7 @@
 """Pair images and label maps of a folder by the words in their names, see `segpipe.dataset.importing.name_words`.
 
-An image belongs to the label map of the same words. It may have one or two words more: the name of its channel.
+An image belongs to the label map whose name has the same words. The image's name may have one or two more words: the
+name of its channel.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from segpipe.dataset.importing.name_words import (
 )
 from segpipe.errors import SegpipeError, shown
 
-_MOST_CHANNEL_WORDS = 2  # by which an image's name may be longer than its label map's
+_MOST_CHANNEL_WORDS = 2  # words of a channel's name
 _VISIT_WORD = re.compile(
     "(baseline|day|followup|frame|fu|month|run|ses|session|slice|timepoint|tp|visit|week|year)[0-9]*|v[0-9]+"
 )
@@ -37,16 +38,15 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
     """Pair images and label maps by their names.
 
     Args:
-        scans: name without suffix, and path, of each; both below the folder and with forward slashes.
+        scans: name without suffix, and path, of each scan; both relative to the folder, with forward slashes.
         where: the folder, for messages.
 
     Returns:
-        cases in the order of their ids; those without a label map lie in a folder of a test set (`imagesTs`, `test`).
+        cases in the order of their ids; a case without a label map is in the folder of a test set (`imagesTs`, `test`).
 
     Raises:
-        SegpipeError: no name says label map, or every one does; images without a label map or label maps without an
-            image; two label maps of one case; channels that are not the same in every case, or whose names say
-            something else.
+        SegpipeError: no scan or every scan is a label map by its name; images without a label map or label maps without
+            an image; two label maps of one case; different channels in different cases; words that name no channel.
     """
     files = read_names(sorted(scans))
     labels = [file for file in files if file.is_label]
@@ -64,10 +64,10 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
             f"{shown(file.path for file in files)}; say which are which with --image and --label"
         )
     of_label = _by_key(labels, where)
-    found = [(image, *_label_of(image, of_label, where)) for image in images]
+    matches = [(image, *_label_of(image, of_label, where)) for image in images]
     grouped: _Grouped = defaultdict(list)
     alone = []
-    for image, label, channel in found:
+    for image, label, channel in matches:
         if label is None:
             alone.append(image)
         else:
@@ -108,67 +108,67 @@ def _by_key(labels: Sequence[NamedFile], where: str) -> dict[NameKey, NamedFile]
 def _label_of(
     image: NamedFile, of_label: Mapping[NameKey, NamedFile], where: str
 ) -> tuple[NamedFile | None, tuple[str, ...]]:
-    """Return the label map of an image, and the words that its name has more: its channel."""
+    """Return the label map of an image, and the additional words of the image's name: its channel."""
     words = image.key.words
     for more in range(min(_MOST_CHANNEL_WORDS, len(words)) + 1):
-        found = {}
+        matches = {}
         for left_out in combinations(range(len(words)), more):
             rest = tuple(word for position, word in enumerate(words) if position not in left_out)
             label = of_label.get(replace(image.key, words=rest))
             if label is not None:
-                found[label.path] = (label, tuple(words[position] for position in left_out))
-        if len(found) > 1:
+                matches[label.path] = (label, tuple(words[position] for position in left_out))
+        if len(matches) > 1:
             raise SegpipeError(
-                f"{where}: {image.path} could belong to {' or '.join(sorted(found))}; say which with --image and "
+                f"{where}: {image.path} could belong to {' or '.join(sorted(matches))}; say which with --image and "
                 "--label"
             )
-        if found:
-            return next(iter(found.values()))
+        if matches:
+            return next(iter(matches.values()))
     return None, ()
 
 
 def _require_partners(images: Sequence[NamedFile], labels: Sequence[NamedFile], where: str) -> None:
-    said = []
+    parts = []
     if images:
-        said.append(f"{len(images)} images have no label map: {shown(image.path for image in images)}")
+        parts.append(f"{len(images)} images have no label map: {shown(image.path for image in images)}")
     if labels:
-        said.append(f"{len(labels)} label maps have no image: {shown(label.path for label in labels)}")
-    if said:
+        parts.append(f"{len(labels)} label maps have no image: {shown(label.path for label in labels)}")
+    if parts:
         many = (
             "merge several label maps of one image into one with all classes, "
             if len(labels) > len(images)
             else ""
         )
         raise SegpipeError(
-            f"{where}: {'; '.join(said)}; {many}name partners alike (case_image, case_mask), move what has none away "
+            f"{where}: {'; '.join(parts)}; {many}name partners alike (case_image, case_mask), move what has none away "
             "(images without label maps into a folder imagesTs), or say which are which with --image and --label"
         )
 
 
 def _with_agreeing_channels(grouped: _Grouped) -> _Grouped:
-    """Take a word that folder and image share for the channel where other cases have it: CT/ct beside anna/ct."""
+    """Add a word that folder and image share to the channel where other cases have that channel: CT/ct, anna/ct."""
 
     def restored(image: NamedFile, channel: tuple[str, ...]) -> tuple[str, ...]:
         repeated = image.words[: len(image.words) - len(image.key.words)]
         return (*map(str.lower, repeated), *channel)
 
-    own = {label: sorted(channel for _, channel in group) for label, group in grouped.items()}
+    bare = {label: sorted(channel for _, channel in group) for label, group in grouped.items()}
     whole = {
         label: [(image, restored(image, channel)) for image, channel in group]
         for label, group in grouped.items()
     }
     other = {label: sorted(channel for _, channel in group) for label, group in whole.items()}
-    for wanted in own.values():
-        if all(wanted in (own[label], other[label]) for label in own):
+    for wanted in bare.values():
+        if all(wanted in (bare[label], other[label]) for label in bare):
             return {
-                label: group if own[label] == wanted else whole[label] for label, group in grouped.items()
+                label: group if bare[label] == wanted else whole[label] for label, group in grouped.items()
             }
     return grouped
 
 
-def _channels(found: Mapping[str, Sequence[tuple[str, ...]]], where: str) -> list[tuple[str, ...]]:
-    """Return the channels that every case has, in order."""
-    sets = {label: tuple(sorted(channels)) for label, channels in found.items()}
+def _channels(channels_of: Mapping[str, Sequence[tuple[str, ...]]], where: str) -> list[tuple[str, ...]]:
+    """Return the channels of every case, sorted; refuse cases with different channels."""
+    sets = {label: tuple(sorted(channels)) for label, channels in channels_of.items()}
     for label, channels in sets.items():
         twice = [channel for channel, count in Counter(channels).items() if count > 1]
         if twice:
@@ -188,7 +188,7 @@ def _channels(found: Mapping[str, Sequence[tuple[str, ...]]], where: str) -> lis
 
 
 def _require_channel_names(channels: Sequence[tuple[str, ...]], images: Sequence[str], where: str) -> None:
-    """Refuse words that name a visit, a slice, a prediction, or whatever else is no channel of a scan."""
+    """Refuse words that name no channel of a scan but, for example, a visit, a slice or a prediction."""
     numbers = [(f"{number:04d}",) for number in range(len(channels))]
     words = [word for channel in channels for word in channel]
     odd = [word for word in words if word.isdigit() or _VISIT_WORD.fullmatch(word) or is_derived_word(word)]
@@ -210,34 +210,36 @@ def _listed(channels: Iterable[tuple[str, ...]]) -> str:
 
 
 def _case_names(files: Sequence[NamedFile]) -> dict[str, str]:
-    """Return path -> case id: what a name says, without folders and words at its end that all have, or their part."""
+    """Return path -> case id: the words of folders and name, without common folders, common last words and parts."""
     silent = _silent_folders(files)
-    said = {
+    words_of_path = {
         file.path: (*(name for name in file.folders if name not in silent), *file.words) for file in files
     }
     bare = {file.path: (*_folders_but_parts(file, silent), *file.words) for file in files}
     if all(bare.values()) and len(set(bare.values())) == len(files):
-        said = bare
-    while len(said) > 1 and all(len(words) > 1 for words in said.values()):
-        shorter = {path: words[:-1] for path, words in said.items()}
-        differ = len({words[-1] for words in said.values()}) > 1
+        words_of_path = bare
+    while len(words_of_path) > 1 and all(len(words) > 1 for words in words_of_path.values()):
+        shorter = {path: words[:-1] for path, words in words_of_path.items()}
+        differ = len({words[-1] for words in words_of_path.values()}) > 1
         if (
             differ
             or len(set(shorter.values())) < len(shorter)
             or any(part_of(words[-1:]) for words in shorter.values())
         ):
             break
-        said = shorter
-    return {path: "_".join(words) or _folder_name(path) or name_of(path) for path, words in said.items()}
+        words_of_path = shorter
+    return {
+        path: "_".join(words) or _folder_name(path) or name_of(path) for path, words in words_of_path.items()
+    }
 
 
 def _folder_name(path: str) -> str:
-    """Return what the folder of a file says: all that names a lone case of patient1/gt.nii.gz."""
+    """Return the words of a file's folder, which is the only name of a single case such as patient1/gt.nii.gz."""
     return "_".join(word for word in name_words(PurePosixPath(path).parent.name) if not is_role_word(word))
 
 
 def _silent_folders(files: Sequence[NamedFile]) -> frozenset[str]:
-    """Return the folders that all files have."""
+    """Return the folder names that all files have in common; none for a single file."""
     return (
         frozenset.intersection(*(frozenset(file.folders) for file in files))
         if len(files) > 1
@@ -252,13 +254,13 @@ def _folders_but_parts(file: NamedFile, silent: frozenset[str]) -> list[str]:
 def _unlabelled(
     images: Sequence[NamedFile], channels: Sequence[tuple[str, ...]], silent: frozenset[str], where: str
 ) -> list[FoundCase]:
-    """Return the cases without a label map, whose channels the labelled ones tell."""
+    """Return the cases without a label map; their channels are those of the labelled cases."""
     cases: dict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
     for image in images:
-        said = [*_folders_but_parts(image, silent), *image.words]
-        fitting = [channel for channel in channels if set(channel) <= set(map(str.lower, said))]
+        words = [*_folders_but_parts(image, silent), *image.words]
+        fitting = [channel for channel in channels if set(channel) <= set(map(str.lower, words))]
         channel = max(fitting, key=len, default=())
-        name = "_".join(word for word in said if word.lower() not in channel) or name_of(image.path)
+        name = "_".join(word for word in words if word.lower() not in channel) or name_of(image.path)
         if channel in cases[name]:
             raise SegpipeError(
                 f"{where}: {cases[name][channel]} and {image.path} are both case {name} by their names; rename one"

@@ -1,4 +1,4 @@
-"""Cases that a CSV lists: a row a case, its columns told by their names."""
+"""Cases from a CSV: one row a case, with columns recognised by their names."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ROLES = {
     "case": re.compile("cases?(id|identifier|no|nr|num|number|name)?"),
     "part": re.compile("(data)?(split|subset|partition)"),
 }
-_FILE_WORDS = ("file", "filename", "filepath")  # of the image, where the label map has a column of its own
+_FILE_WORDS = ("file", "filename", "filepath")  # of the image, where the label map has another column
 _PATH_WORDS = ("file", "filename", "filepath", "name", "path")
 _UNKNOWN = frozenset(
     {"", "-", "--", "?", "n/a", "n.a.", "na", "nan", "none", "not available", "null", "unk", "unknown"}
@@ -46,13 +46,13 @@ _UNKNOWN = frozenset(
 
 @dataclass(frozen=True)
 class _Columns:
-    """Which column says what, by position.
+    """The meaning of a table's columns, by position.
 
     Attributes:
-        names: as they are written.
-        images: position -> what tells the channel from others.
+        names: as in the header.
+        images: position -> name of the channel.
         roles: label, patient, case and part -> position.
-        others: positions of those that say nothing here.
+        others: positions of unused columns.
     """
 
     names: tuple[str, ...]
@@ -62,12 +62,10 @@ class _Columns:
 
 
 def table_in(folder: Path) -> tuple[Path | None, list[str]]:
-    """Return the one CSV of a folder that lists scans and label maps, None where there is none; and notes.
-
-    A table of something else, such as the classes of whole images, names no files of scans.
+    """Return the only CSV of a folder that lists scans and label maps, or None; and notes on other tables.
 
     Raises:
-        SegpipeError: several do.
+        SegpipeError: several CSVs list scans and label maps.
     """
     files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.is_file()]
     files = [path for path in files if not path.name.startswith(".")]
@@ -89,16 +87,17 @@ def table_in(folder: Path) -> tuple[Path | None, list[str]]:
 def cases_of_table(folder: Path, path: Path) -> Layout:
     """Read the cases that a table lists.
 
-    Users make such tables, so cells count as they stand: `'` in front, which `segpipe.csv_files` would take away, may
-    be the first letter of a file's name, and `-3` is a case's name.
+    Users make such tables, so cells stay unchanged: a leading `'`, which `segpipe.csv_files` would remove, may be the
+    first letter of a file's name, and `-3` is a case's name.
 
     Args:
-        folder: of the data set, where the table's paths begin.
-        path: of a text in UTF-8 or UTF-16, divided by commas, semicolons, tabs or bars, whose first line names columns:
-            image, or one a channel that begin so, label, and, if known, case, patient and split.
+        folder: of the data set; the table's paths are relative to it.
+        path: of a text in UTF-8 or UTF-16, with commas, semicolons, tabs or bars between fields. The first line names
+            the columns: image (or several that begin with image, one a channel), label and, if known, case, patient
+            and split.
 
     Raises:
-        SegpipeError: it cannot be read, lacks a column or has one twice, or a row does not fit.
+        SegpipeError: the table cannot be read, lacks a column or has a column twice, or a row does not fit.
     """
     rows = _rows(_text(path), path)
     columns = _columns(rows, folder, path)
@@ -116,7 +115,7 @@ def cases_of_table(folder: Path, path: Path) -> Layout:
 
 
 def _lists_scans(path: Path, folder: Path) -> bool:
-    """Return whether a table has the columns, and one row at least has a scan as its image, or none can be read."""
+    """Return whether a table has the columns, and at least one row names a scan as image or no row can be read."""
     try:
         text = _text(path, errors="replace")
         names = next((names for _, names in _rows(text.partition("\n")[0], path)), [])
@@ -154,7 +153,7 @@ def _text(path: Path, errors: str = "strict") -> str:
 
 
 def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
-    """Return the number of the line and the stripped fields of each row."""
+    """Return line number and stripped fields of each row."""
     first = text.partition("\n")[0]
     reader = csv.reader(
         io.StringIO(text, newline=""),
@@ -177,18 +176,20 @@ def _columns(rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path
     repeated = [name for name, count in Counter(name.lower() for name in names if name).items() if count > 1]
     if repeated:
         raise SegpipeError(f"{path}: has the column {repeated[0]} twice; rename or remove one")
-    said = [_role(name) for name in names]
-    roles = {role: position for position, role in enumerate(said) if role is not None}
-    found = {position: _channel(name) for position, name in enumerate(names) if said[position] is None}
-    images = {position: channel for position, channel in found.items() if channel is not None}
+    role_of = [_role(name) for name in names]
+    roles = {role: position for position, role in enumerate(role_of) if role is not None}
+    channel_of = {
+        position: _channel(name) for position, name in enumerate(names) if role_of[position] is None
+    }
+    images = {position: channel for position, channel in channel_of.items() if channel is not None}
     if not images or "label" not in roles:
         raise SegpipeError(
             f"{path}: has the columns {', '.join(names) or 'none'}; must have image (or image_t1, image_flair and so "
             "on, one a channel) and label, and may have case, patient and split"
         )
-    # image_id and image_width name no files; where no column does, the files are missing
+    # image_id and image_width name no files; if no column names existing files, the files are missing
     images = {at: channel for at, channel in images.items() if _holds_scans(rows, at, folder)} or images
-    what = [f"the channel {images[at]}" if at in images else said[at] for at in range(len(names))]
+    what = [f"the channel {images[at]}" if at in images else role_of[at] for at in range(len(names))]
     for at, meaning in enumerate(what):
         if meaning is not None and meaning in what[:at]:
             raise SegpipeError(
@@ -197,20 +198,20 @@ def _columns(rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path
             )
     others = [at for at in range(len(names)) if what[at] is None]
     parts = [at for at in others if _tells_parts(rows, at)]
-    if "part" not in roles and len(parts) == 1:  # whatever it is called: a test case must not train
+    if "part" not in roles and len(parts) == 1:  # under any name, since a test case must not train
         others.remove(parts[0])
         roles["part"] = parts[0]
     return _Columns(tuple(names), images, roles, tuple(others))
 
 
 def _tells_parts(rows: Sequence[tuple[int, Sequence[str]]], position: int) -> bool:
-    """Return whether a column has nothing but names of parts, two at the least."""
-    found = {part_named(_field(row, position)) for _, row in rows[1:] if any(row)}
-    return "" not in found and len(found) > 1
+    """Return whether a column contains only names of parts, and at least two different ones."""
+    parts = {part_named(_field(row, position)) for _, row in rows[1:] if any(row)}
+    return "" not in parts and len(parts) > 1
 
 
 def _column_words(name: str) -> list[str]:
-    """Return the words of a column's name, without those that only say that it holds paths."""
+    """Return the words of a column's name, without last words such as path or file."""
     words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
     words = [word.lower() for word in words]
     while len(words) > 1 and words[-1] in _PATH_WORDS:
@@ -224,7 +225,7 @@ def _role(name: str) -> str | None:
 
 
 def _channel(name: str) -> str | None:
-    """Return what tells the channel of a column such as image_t1; None for one that holds no images."""
+    """Return the channel of a column such as image_t1; None for a column without images."""
     words = _column_words(name)
     if len(words) == 1 and words[0] in _FILE_WORDS:
         return ""
@@ -268,7 +269,7 @@ def _part(text: str, where: str) -> DatasetPart:
 
 
 def _with_distinct_names(cases: Sequence[FoundCase], named: bool) -> list[FoundCase]:
-    """Name cases without an id after their first image; after its folders, too, where many have the same name."""
+    """Name cases without an id after their first image, and its folders where several images have one name."""
     names = [case.case or name_of(case.images[0]) for case in cases]
     counts = Counter(name.casefold() for name in names)
     if not named and max(counts.values()) > 1:
@@ -278,14 +279,14 @@ def _with_distinct_names(cases: Sequence[FoundCase], named: bool) -> list[FoundC
 
 
 def _require_no_more_scans(rows: Sequence[tuple[int, Sequence[str]]], columns: _Columns, path: Path) -> None:
-    """Refuse a column of scans that would be left out: a channel, or a second label map."""
+    """Refuse an unused column that names scans: a channel, or a second label map."""
     scans: dict[str, int] = defaultdict(int)
     for _, row in rows:
         for position in columns.others:
             scans[columns.names[position]] += suffix_format(Path(_field(row, position))) is not None
-    found = [name for name, count in scans.items() if count]
-    if found:
+    names = [name for name, count in scans.items() if count]
+    if names:
         raise SegpipeError(
-            f"{path}: the column {found[0]} names scans, too; name it image_{found[0].lower()} if it is a channel (and "
+            f"{path}: the column {names[0]} names scans, too; name it image_{names[0].lower()} if it is a channel (and "
             "every channel's column so), merge label maps into one with all classes, or remove the column"
         )

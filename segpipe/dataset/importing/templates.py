@@ -1,4 +1,4 @@
-"""Images and label maps of a case by templates: `images/{case}_t1.nii.gz` says it all."""
+"""Pair images and label maps by templates such as `images/{case}_t1.nii.gz`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 def pairs_by_templates(
     paths: Iterable[str], images: Sequence[str], label: str | None, where: str
 ) -> list[FoundCase]:
-    """Pair the files that templates name; other files are passed over.
+    """Pair the files that match templates; other files are ignored.
 
     Args:
-        paths: below the folder, with suffixes and forward slashes.
-        images: one template a channel, such as `images/{case}_t1.nii.gz`; `{case}` and `{patient}` stand for text
-            without a slash, `*` for any such text.
-        label: the label maps' template; None where there are none.
+        paths: relative to the folder, with suffixes and forward slashes.
+        images: one template a channel, such as `images/{case}_t1.nii.gz`; `{case}` and `{patient}` stand for a name
+            without a slash, `*` for any text without a slash.
+        label: template of the label maps; None for images only.
         where: the folder, for messages.
 
     Raises:
-        SegpipeError: a template without `{case}` or `{patient}`, with another name in braces, or that matches nothing;
-            two files of one case by one template; a case that lacks one of its files.
+        SegpipeError: a template has neither `{case}` nor `{patient}`, has another name in braces, or matches nothing;
+            one template matches two files of a case; a case lacks one of its files.
     """
     templates = {f"channel {number}": _plain(text) for number, text in enumerate(images)}
     if label is not None:
@@ -35,12 +35,12 @@ def pairs_by_templates(
     twice = [text for text, count in Counter(templates.values()).items() if count > 1]
     if twice:
         raise SegpipeError(f"template {twice[0]} is given twice; give one a channel, and the label maps' own")
-    found = _matches(templates, sorted(paths), where)
-    known = sorted({case for matches in found.values() for case in matches})
+    matches_of = _matches(templates, sorted(paths), where)
+    known = sorted({case for matches in matches_of.values() for case in matches})
     missing = [
         f"{case} has no {what} ({templates[what]})"
         for case in known
-        for what, matches in found.items()
+        for what, matches in matches_of.items()
         if case not in matches
     ]
     if missing:
@@ -51,7 +51,7 @@ def pairs_by_templates(
     channels = _channel_names([_plain(text) for text in images])
     cases = []
     for case in known:
-        chosen = {what: matches[case] for what, matches in found.items()}
+        chosen = {what: matches[case] for what, matches in matches_of.items()}
         patient = next((patient for _, patient in chosen.values() if patient), None)
         paths_of = {what: path for what, (path, _) in chosen.items()}
         label_map = paths_of.pop("label map", None)
@@ -60,14 +60,14 @@ def pairs_by_templates(
 
 
 def patients_by_template(cases: Sequence[str], template: str) -> dict[str, str]:
-    """Read the patient of each case off its id.
+    """Return case id -> patient id, read from the case id.
 
     Args:
         cases: ids.
-        template: that every id matches, with `{patient}` where the patient's own stands.
+        template: of every case id, with `{patient}` in place of the patient's id.
 
     Raises:
-        SegpipeError: a template without `{patient}`, or one that an id does not match.
+        SegpipeError: the template has no `{patient}`, or a case id does not match it.
     """
     pattern = template_pattern(template)
     if "patient" not in pattern.groupindex:
@@ -83,10 +83,10 @@ def patients_by_template(cases: Sequence[str], template: str) -> dict[str, str]:
 
 
 def template_pattern(template: str) -> re.Pattern[str]:
-    """Return the regular expression of a template, with the groups `case` and `patient` that it names.
+    """Return the regular expression of a template, with a group for each of `case` and `patient` in it.
 
     Raises:
-        SegpipeError: it names neither, or something else.
+        SegpipeError: the template has neither `{case}` nor `{patient}`, or another name in braces.
     """
     names = _PLACEHOLDER.findall(template)
     if not names or set(names) - {"case", "patient"} or set("{}") & set(_PLACEHOLDER.sub("", template)):
@@ -98,21 +98,20 @@ def template_pattern(template: str) -> re.Pattern[str]:
         raise SegpipeError(
             f"template {template!r}: where one name ends and the next begins cannot be told; needs text between them"
         )
-    pattern, end, seen = "", 0, set()
+    pattern, end, named = "", 0, set()
     for match in _PLACEHOLDER.finditer(template):
         name = match.group(1)
         pattern += _literal(template[end : match.start()])
-        pattern += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+?)"
-        seen.add(name)
+        pattern += f"(?P={name})" if name in named else f"(?P<{name}>[^/]+?)"
+        named.add(name)
         end = match.end()
     return re.compile(pattern + _literal(template[end:]))
 
 
 def _channel_names(templates: Sequence[str]) -> tuple[str, ...]:
-    """Return what tells each template from the others: words that the others lack, or all words where these tell more.
+    """Return a name for each template: the words that not all templates share, or all words where only these differ.
 
-    A word that one template has more often than the others tells as much as another word (T1/{case}_T1.nii.gz beside
-    T1/{case}.nii.gz).
+    A repeated word also distinguishes a template: T1/{case}_T1.nii.gz beside T1/{case}.nii.gz.
     """
     if len(templates) == 1:
         return ("",)
@@ -129,12 +128,12 @@ def _channel_names(templates: Sequence[str]) -> tuple[str, ...]:
 
 
 def _plain(template: str) -> str:
-    """Write a template as paths are written: forward slashes, no `./` in front."""
+    """Return a template in the form of the paths: forward slashes, no `./` in front."""
     return template.replace("\\", "/").removeprefix("./")
 
 
 def _case_id(patient: str | None, case: str | None) -> str:
-    """Join both; a case that is named after its patient keeps its name (`patient001_frame01`)."""
+    """Join patient and case; a case whose name begins with its patient stays as it is (`patient001_frame01`)."""
     if not patient or not case:
         return case or patient or ""
     if re.match(rf"{re.escape(patient)}(?![^\W_])", case):
@@ -149,16 +148,16 @@ def _literal(text: str) -> str:
 def _matches(
     templates: Mapping[str, str], paths: Sequence[str], where: str, *, by_part: bool = False
 ) -> dict[str, dict[str, tuple[str, str | None]]]:
-    """Return what a template is for -> case -> path and patient.
+    """Return purpose of a template -> case -> path and patient.
 
-    A file that several templates match belongs to the one that says most: `mask_a.nii` to `mask_{case}.nii`, not to
-    `{case}.nii`. Where folders such as train and test hold the same names, their part stands before each case.
+    A file that matches several templates belongs to the longest template: `mask_a.nii` to `mask_{case}.nii`, not to
+    `{case}.nii`. Where folders such as train and test contain the same names, case ids begin with the part.
     """
     patterns = {what: template_pattern(template) for what, template in templates.items()}
     by_length = sorted(
         templates, key=lambda what: -len(_PLACEHOLDER.sub("", templates[what]).replace("*", ""))
     )
-    found: dict[str, dict[str, tuple[str, str | None]]] = {what: {} for what in templates}
+    files_of: dict[str, dict[str, tuple[str, str | None]]] = {what: {} for what in templates}
     for path in paths:
         matches = ((what, patterns[what].fullmatch(path)) for what in by_length)
         what, match = next(((what, match) for what, match in matches if match is not None), ("", None))
@@ -169,16 +168,20 @@ def _matches(
         part = part_of(path.split("/")[:-1])
         if by_part and part:
             case = f"{part}_{case}"
-        if case in found[what] and not by_part and part != part_of(found[what][case][0].split("/")[:-1]):
+        if (
+            case in files_of[what]
+            and not by_part
+            and part != part_of(files_of[what][case][0].split("/")[:-1])
+        ):
             return _matches(templates, paths, where, by_part=True)
-        if case in found[what]:
+        if case in files_of[what]:
             raise SegpipeError(
-                f"{where}: {found[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
+                f"{where}: {files_of[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
                 "template tell them apart"
             )
-        found[what][case] = (path, groups.get("patient"))
+        files_of[what][case] = (path, groups.get("patient"))
     for what, template in templates.items():
-        if not found[what]:
+        if not files_of[what]:
             scans = (
                 f"its {len(paths)} scans, such as {shown(paths)}"
                 if paths
@@ -187,4 +190,4 @@ def _matches(
             raise SegpipeError(
                 f"{where}: {template} matches none of {scans}; correct the template, which begins in that folder"
             )
-    return found
+    return files_of
