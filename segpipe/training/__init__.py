@@ -1,4 +1,4 @@
-"""What a training run keeps and shows: its folder, state, weights and TensorBoard log, as Ignite handlers."""
+"""Ignite handlers of a training run: its folder, state, weights and TensorBoard log."""
 
 from segpipe.training.metrics import PresentDice
 from segpipe.training.pictures import ValidationPictures

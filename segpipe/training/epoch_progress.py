@@ -1,4 +1,4 @@
-"""Log lines within an epoch, so that a long epoch shows that it moves."""
+"""Log lines within an epoch, so that a user sees progress in a long epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_SECONDS = 60.0
 
 
 class EpochProgress:
-    """Log the step and the seconds that are left of the epoch; attach to the trainer.
+    """Logs the step and the remaining seconds of the epoch; attach to the trainer.
 
     A line appears after a tenth of the epoch's steps, but not within 3 s of the line before; and after 60 s in any
     case. The last step has none: the epoch's own line follows it. Nothing is read from the network or the loss, so
@@ -31,7 +31,7 @@ class EpochProgress:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._log)
 
     def _begin(self, engine: Engine) -> None:
-        """Start the clock, also in the middle of an epoch that a resumed run goes on with."""
+        """Start the clock, also in the middle of an epoch that a resumed run continues."""
         self._began = self._logged = (_steps_done(engine), time.perf_counter())
 
     def _log(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""How large the gradients are that an optimiser steps by."""
+"""The norm of the gradients that an optimiser uses."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 class GradientNorm:
     """Mean Euclidean norm of all gradients together over an epoch's steps, kept on their device and read once.
 
-    Of the gradients as the optimiser uses them: after all that is done to them before its step, be it the mean over
-    processes, accumulation, clipping, or the removal of a GradScaler's factor. A step that a GradScaler leaves out
-    since a gradient overflowed is not counted.
+    The gradients are those that the optimiser uses: after the mean over processes, accumulation, clipping, or the
+    removal of a GradScaler's factor. A step that a GradScaler skips because a gradient overflowed is not counted.
 
     Args:
-        optimizer: whose steps are looked at, from now on.
+        optimizer: the optimiser whose steps are counted, from now on.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
@@ -25,7 +24,7 @@ class GradientNorm:
         optimizer.register_step_pre_hook(self._count)
 
     def reset(self) -> None:
-        """Forget what was counted."""
+        """Set the count to zero."""
         self._sum = self._steps = None
 
     def mean(self) -> float:
@@ -35,11 +34,11 @@ class GradientNorm:
         return float(self._sum / self._steps)
 
     def state_dict(self) -> dict[str, torch.Tensor | None]:
-        """Return what the mean is of so far."""
+        """Return the sum and the count so far."""
         return {"sum": self._sum, "steps": self._steps}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor | None]) -> None:
-        """Go on counting from there."""
+        """Continue the count of a saved state."""
         self._sum, self._steps = state["sum"], state["steps"]
 
     @torch.no_grad()
@@ -53,7 +52,7 @@ class GradientNorm:
         if not gradients:
             return
         norm = torch.nn.utils.get_total_norm(gradients).double()
-        # of a fused optimiser, a GradScaler leaves both to the optimiser's own kernel
+        # for a fused optimiser, a GradScaler leaves unscaling and skipping to the optimiser's kernel
         scale = getattr(optimizer, "grad_scale", None)
         overflow = getattr(optimizer, "found_inf", None)
         if scale is not None:

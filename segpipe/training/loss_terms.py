@@ -1,4 +1,4 @@
-"""What a loss is made of, as means over an epoch."""
+"""Means of a loss's terms over an epoch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from monai.utils import convert_to_tensor
 
 
 def has_terms(loss: Any) -> bool:
-    """Tell whether a loss notes its terms."""
+    """Return whether a loss records its terms."""
     return isinstance(getattr(loss, "terms", None), Mapping)
 
 
 class LossTerms:
     """Means of a loss's terms, kept on their device and read once.
 
-    A loss that has none, as those of torch and MONAI, gives no means.
+    A loss without terms, such as those of torch and MONAI, has no means.
     """
 
     def __init__(self) -> None:
@@ -26,15 +26,15 @@ class LossTerms:
         self._weight = 0.0
 
     def reset(self) -> None:
-        """Forget what was counted."""
+        """Set the counts to zero."""
         self._sums, self._weight = {}, 0.0
 
     def update(self, loss: Any, weight: float = 1.0) -> None:
-        """Count the terms that a loss noted when it was last called.
+        """Count the terms that a loss recorded in its last call.
 
         Args:
-            loss: `terms` of such as `segpipe.losses.DiceCrossEntropy` are counted.
-            weight: of this batch in the mean.
+            loss: only the `terms` of losses such as `segpipe.losses.DiceCrossEntropy` are counted.
+            weight: weight of this batch in the mean.
         """
         if not has_terms(loss):
             return
@@ -44,15 +44,15 @@ class LossTerms:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the means are of so far."""
+        """Return the sums and counts so far."""
         return {"sums": dict(self._sums), "weight": self._weight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on counting from there."""
+        """Continue the counts of a saved state."""
         self._sums, self._weight = dict(state["sums"]), state["weight"]
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each term, over all processes: every one of them must ask."""
+        """Return the mean of each term over all processes; every process must call this."""
         names = sorted(self._sums)
         if not names:
             return {}

@@ -1,4 +1,4 @@
-"""The Dice that training, validation and evaluation share; means of accuracy and loss over an epoch's batches."""
+"""The Dice that training, validation and evaluation share; mean accuracy and mean loss over an epoch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ACCURACY, LOSS = "accuracy", "loss"  # the names in an engine's metrics
 
 
 class PresentDice(DiceMetric):  # type: ignore[misc]  # MONAI is untyped
-    """Dice of each foreground class; 0 where it was found and is not there, NaN where there is nothing to find.
+    """Dice of each foreground class; 0 if only the prediction has the class, NaN if neither map has it.
 
-    MONAI's own choice is NaN wherever the reference lacks the class, which hides every false positive, or with
-    `ignore_empty=False` 1 for a class that neither map has, which flatters the mean. The definition is that of
+    MONAI's default is NaN whenever the reference lacks the class, which hides every false positive; with
+    `ignore_empty=False` it is 1 if neither map has the class, which raises the mean. The definition is that of
     `segpipe.evaluation.dice_per_class`.
     """
 
@@ -37,10 +37,10 @@ class PresentDice(DiceMetric):  # type: ignore[misc]  # MONAI is untyped
 
 
 def attach_accuracy(engine: Workflow) -> Metric:
-    """Put `accuracy` into an engine's metrics: the share of all voxels of an epoch whose class is right, 0..1.
+    """Add `accuracy` to an engine's metrics: the share of an epoch's voxels with the right class, 0..1.
 
-    Of the logits and labels as the network gets them: in training of augmented patches, before the step that
-    they lead to. Over all processes. Where background prevails, it says little.
+    Logits and labels are those of the network's input: in training, augmented patches, before the optimiser's step. All
+    processes count. If most voxels are background, the accuracy says little.
     """
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.FORWARD_COMPLETED)
     accuracy = Accuracy(_logits_and_classes, device=idist.device())
@@ -49,7 +49,7 @@ def attach_accuracy(engine: Workflow) -> Metric:
 
 
 def attach_training_loss(engine: Workflow) -> Metric:
-    """Put `loss` into a trainer's metrics: the mean over an epoch's batches, of all processes."""
+    """Add `loss` to a trainer's metrics: the mean over an epoch's batches, of all processes."""
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.LOSS_COMPLETED)
     mean = Average(_loss, device=idist.device())
     mean.attach(engine, LOSS, usage)
@@ -59,11 +59,11 @@ def attach_training_loss(engine: Workflow) -> Metric:
 def attach_validation_loss(
     engine: Workflow, loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 ) -> None:
-    """Put `loss` into an evaluator's metrics: its mean over the cases, of all processes.
+    """Add `loss` to an evaluator's metrics: the mean over the cases, of all processes.
 
     Args:
         engine: the evaluator.
-        loss: of logits `(B, C, *spatial)` and labels `(B, 1, *spatial)`.
+        loss: function of logits `(B, C, *spatial)` and labels `(B, 1, *spatial)`.
     """
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.FORWARD_COMPLETED)
     Loss(loss, _logits_and_labels, device=idist.device()).attach(engine, LOSS, usage)
@@ -71,7 +71,7 @@ def attach_validation_loss(
 
 def _loss(output: Mapping[str, Any]) -> torch.Tensor:
     loss: torch.Tensor = convert_to_tensor(output["loss"], track_meta=False)
-    return loss.detach()  # not a number yet: a card would have to be waited for at every step
+    return loss.detach()  # not as a number: the program would wait for the card at every step
 
 
 def _logits_and_labels(output: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -26,7 +26,7 @@ _VIEWS = ("image", "reference", "prediction")
 
 @dataclass(frozen=True)
 class _Worst:
-    """The case with the lowest Dice, drawn; its scan is not kept."""
+    """The case with the lowest Dice so far, as a picture; its scan is not kept."""
 
     dice: float
     case: str
@@ -34,23 +34,23 @@ class _Worst:
 
 
 class ValidationPictures:
-    """Draw what each validation found: the same cases, the worst one, and the confusion matrix; for the evaluator.
+    """Draws each validation: the first cases, the worst case, and the confusion matrix; for the evaluator.
 
     Tags, whose step is the training epoch:
 
-    - `pictures/<case>/1_image` and `2_reference` of the first cases, drawn once, as they do not change, and
+    - `pictures/<case>/1_image` and `2_reference` of the first cases, drawn once since they do not change, and
       `3_prediction` at every validation;
     - `validation/worst_case`, reference and prediction of the case with the lowest mean Dice, with its name;
-    - `validation/confusion`, the share of each true class that was taken for each, over all voxels of all cases.
+    - `validation/confusion`, for each true class the share of voxels with each predicted class, over all cases.
 
-    A volume is cut through the centre of its reference label, axial, coronal and sagittal plane side by side. Worst
-    case and confusion are of all processes' cases. What is drawn anew each time is JPEG.
+    A volume is cut through the centre of its reference label; its axial, coronal and sagittal planes stand side by
+    side. Worst case and confusion matrix are of all processes' cases. Pictures that change are JPEG.
 
     Args:
-        run_folder: whose log is written.
-        labels: names and colours.
-        num_cases: how many cases are drawn at every validation.
-        image_channel: which channel is drawn.
+        run_folder: run folder with the log.
+        labels: names and colours of the classes.
+        num_cases: number of cases that are drawn at every validation.
+        image_channel: index of the channel that is drawn.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ValidationPictures:
         self.labels = labels
         self.num_cases = num_cases
         self.image_channel = image_channel
-        self._seen = 0
+        self._drawn = 0
         self._drawn: set[str] = set()
         self._worst: _Worst | None = None
         self._confusion = np.zeros((labels.num_classes,) * 2, np.int64)
@@ -72,7 +72,7 @@ class ValidationPictures:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
 
     def _begin(self, _: Engine) -> None:
-        self._seen = 0
+        self._drawn = 0
         self._worst = None
         self._confusion[...] = 0
 
@@ -82,9 +82,9 @@ class ValidationPictures:
             confusion = confusion_matrix(maps["prediction"], maps["reference"], self.labels.num_classes)
             self._confusion += confusion
             case = str(record["case"])
-            if self._seen < self.num_cases and is_main_process():
+            if self._drawn < self.num_cases and is_main_process():
                 self._draw_always(case, output["image"], maps, engine.state.epoch)
-            self._seen += 1
+            self._drawn += 1
             self._keep_worst(case, output["image"], maps, foreground_dice(confusion))
 
     def _draw_always(self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], epoch: int) -> None:
@@ -98,7 +98,7 @@ class ValidationPictures:
     def _keep_worst(
         self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], dice: NDArray[np.float64]
     ) -> None:
-        if np.isnan(dice).all():  # there was nothing to find, and nothing was found
+        if np.isnan(dice).all():  # neither map has any foreground
             return
         mean = float(np.nanmean(dice))
         if self._worst is not None and mean >= self._worst.dice:
@@ -113,7 +113,7 @@ class ValidationPictures:
     def _views(
         self, image: MetaTensor, maps: dict[str, NDArray[Any]], names: tuple[str, ...]
     ) -> dict[str, NDArray[np.uint8]]:
-        """Draw a case in one view each, without and with its label maps."""
+        """Return one picture per view of a case, without and with its label maps."""
         channel = image[self.image_channel].float().cpu().numpy()
         spacing = image.pixdim.tolist()
         centre = label_centre(maps["reference"])
@@ -140,13 +140,13 @@ class ValidationPictures:
         writer.flush()
 
 
-def _worst_of_all(own: _Worst | None) -> _Worst | None:
-    """Return the worst case of all processes; every one of them must ask."""
-    found = [own]
+def _worst_of_all(worst: _Worst | None) -> _Worst | None:
+    """Return the worst case of all processes; every process must call this."""
+    gathered = [worst]
     if dist.is_available() and dist.is_initialized():
-        found = [None] * dist.get_world_size()
-        dist.all_gather_object(found, own)
-    return min((worst for worst in found if worst is not None), key=lambda worst: worst.dice, default=None)
+        gathered = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, worst)
+    return min((worst for worst in gathered if worst is not None), key=lambda worst: worst.dice, default=None)
 
 
 def _class_map(scores: torch.Tensor) -> NDArray[Any]:
@@ -156,5 +156,5 @@ def _class_map(scores: torch.Tensor) -> NDArray[Any]:
         return np.asarray(scores[0].to(torch.uint8).cpu())
     indices = torch.empty(scores.shape[1:], dtype=torch.uint8, device=scores.device)
     for place, plane in zip(indices, scores.unbind(1), strict=True):
-        place.copy_(plane.argmax(dim=0))  # plane by plane, since argmax takes eight bytes a voxel
+        place.copy_(plane.argmax(dim=0))  # plane by plane: argmax needs eight bytes per voxel
     return np.asarray(indices.cpu())

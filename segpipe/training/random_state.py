@@ -1,4 +1,4 @@
-"""The state of all generators of random numbers that a training draws from."""
+"""The state of all random number generators that a training uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that goes on with a run."""
+"""The command that continues a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from segpipe.training.run_folder import RunFolder
 
 
 def resume_command(run_folder: RunFolder, **more: object) -> str:
-    """Return the command that goes on with a run: the one that started it, with `resume`, and the name if it had none.
+    """Return the command that continues a run: the command that started it, with `resume` and the run's name.
 
     Args:
-        run_folder: of the run, which has a name.
-        **more: ids and values to override besides.
+        run_folder: folder of the run, which has a name.
+        **more: further ids and values to override.
 
     Returns:
-        A line for a shell. Where this process is not MONAI's run, what to override instead.
+        A line for a shell. If this process is not MONAI's run, the overrides alone.
     """
     wanted = {**({} if run_folder.name_given else {"run_name": run_folder.path.name}), "resume": True, **more}
     if not is_monai_run():
@@ -30,7 +30,7 @@ def resume_command(run_folder: RunFolder, **more: object) -> str:
 
 
 def _without(arguments: Sequence[str], names: Sequence[str], dashes: str) -> list[str]:
-    """Return a command line without what it overrides by these names: `name=value`, `--name=value`, `--name value`."""
+    """Return a command line without these overrides: `name=value`, `--name=value`, `--name value`."""
     kept: list[str] = []
     value_follows = False
     for argument in arguments:

@@ -1,4 +1,4 @@
-"""Where one training writes: everything below `output_dir/run_name/`, nothing anywhere else."""
+"""The folder of one training run, `output_dir/run_name/`; a training writes nowhere else."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ from segpipe.training.run_lock import LOCK_FILE, lock_run
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
 _RESTORE = "restore the file, or start a new run"
-# ids that say where and how a run goes, not what comes out of it
+# ids that change where and how a run computes, but not its result
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
 
 
 def is_main_process() -> bool:
-    """Tell whether this process writes files: rank 0, or the only one."""
+    """Return whether this process writes files: rank 0, or the only process."""
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
 class RunFolder:
-    """The folder of one run and the names of what lies in it. Making the object touches no disk.
+    """The folder of one run and the paths in it. Creating the object does not touch the disk.
 
     Args:
-        output_dir: of all runs.
-        run_name: one folder name (a number, as the command line gives for `--run_name 7`, is one too). None
-            takes the date and time, chosen by rank 0 for all ranks.
-        resume: go on with the run of that name; otherwise a name that exists is refused.
+        output_dir: folder of all runs.
+        run_name: name of one folder; a number, as the command line gives for `--run_name 7`, is one too. None takes the
+            date and time, which rank 0 chooses for all ranks.
+        resume: continue the run of this name; without `resume` an existing name is refused.
 
     Attributes:
         name_given: whether `run_name` was given.
@@ -81,10 +81,10 @@ class RunFolder:
 
     @property
     def path(self) -> Path:
-        """The run's own folder.
+        """The folder of the run.
 
         Raises:
-            SegpipeError: it was given no name and is not started, or the name is not one folder's.
+            SegpipeError: the run has no name yet, or the name is not a folder name.
         """
         if self._run_name is None:
             raise SegpipeError(f"the run has no name; give {_NAME_TYPED}")
@@ -117,36 +117,36 @@ class RunFolder:
 
     @property
     def experiment_sha256(self) -> str:
-        """Hash of the configuration, less what says only where and how it runs; known from `start` on."""
+        """Hash of the configuration without the ids that only change where and how it runs; known from `start` on."""
         if not self._experiment:
             raise RuntimeError("the run is not started")
         return json_sha256(self._experiment)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the run adds to its weights' sidecar: configuration and environment; known from `start` on."""
+        """The run's part of the weights' sidecar: configuration and environment; known from `start` on."""
         return {"configuration": self._experiment, "environment": self._environment}
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What is run, merged with its overrides; known from `start` on."""
+        """The configuration of the run with its overrides; known from `start` on."""
         return self._configuration
 
     @property
     def environment(self) -> dict[str, Any]:
-        """Where it is run, see `environment`; known from `start` on."""
+        """The environment of the run, see `environment`; known from `start` on."""
         return self._environment
 
     @property
     def class_voxels(self) -> dict[str, int]:
-        """Class name -> voxels of the training cases, by class index; empty where nobody counted them."""
+        """Class name -> voxels of the training cases, by class index; empty if they were not counted."""
         return self._class_voxels
 
     def recorded_at_start(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read the configuration and environment that the run began with, before any resume.
+        """Read the configuration and environment of the run's first start, before any resume.
 
         Raises:
-            SegpipeError: one of the two files cannot be read, or was not written by segpipe.
+            SegpipeError: one of the two files cannot be read, or segpipe did not write it.
         """
         path = self.path / "environment.json"
         return self._recorded_configuration(), _as_object(
@@ -163,20 +163,20 @@ class RunFolder:
 
     @property
     def resumes(self) -> bool:
-        """Whether there is a state to go on from; a run broken off in its first epoch begins anew."""
+        """Whether there is a saved state; a run interrupted in its first epoch begins again."""
         return self.resume and self.training_state.is_file()
 
     def start(self, configuration: Mapping[str, Any], class_voxels: Mapping[str, int] | None = None) -> None:
-        """Make the folder, lock it and record what is run and where.
+        """Make the folder, lock it, and record configuration and environment.
 
         Args:
-            configuration: merged with its overrides, in plain YAML types.
-            class_voxels: class name -> voxels of the training cases, by class index, where they were counted.
+            configuration: with its overrides, in plain YAML types.
+            class_voxels: class name -> voxels of the training cases, by class index, if they were counted.
 
         Raises:
-            SegpipeError: the name is no folder name, or it exists and `resume` is false; or, for a resume,
-                there is no such run, another process trains in it, no `run_name` was given, or the configuration
-                is another one; or the folder cannot be written.
+            SegpipeError: the name is not a folder name; it exists and `resume` is false; the folder cannot be written.
+                For a resume: the run does not exist, another process trains in it, `run_name` is missing, or the
+                configuration differs.
         """
         self._agree_on_name()
         self._configuration = dict(configuration)
@@ -195,12 +195,12 @@ class RunFolder:
         self._stamp = folder_stamp(self.path)
         self._require_same_experiment()
         discard_remains(self.path)
-        if not self.resumes:  # its log, of a first epoch that is done again, has nothing to go on from
+        if not self.resumes:  # the first epoch is done again, and logs everything again
             shutil.rmtree(self.tensorboard, ignore_errors=True)
             self._record(self.path)
 
     def record_resume(self) -> None:
-        """Record with which configuration and in which environment a run goes on."""
+        """Record the configuration and environment of a resume."""
         if is_main_process():
             self._record(self.path, f"-resumed-{datetime.now():%Y%m%d-%H%M%S}")
 
@@ -210,7 +210,7 @@ class RunFolder:
         write_text(folder / f"configuration{suffix}.yaml", text)
 
     def _make_folder(self) -> None:
-        """Make the folder aside, with its records in it, and give it its name: a kill leaves no half of a run."""
+        """Make the folder with its records under another name, then rename it: a kill leaves no incomplete run."""
         path = self.path
         if is_folder(path) and not _has_content(path):
             self._remove_remains()
@@ -238,8 +238,8 @@ class RunFolder:
         )
 
     def _remove_remains(self) -> None:
-        """Remove a folder that holds nothing but what a start that was killed left, or nothing at all."""
-        lock = lock_run(self.path)  # refuses where that start still runs
+        """Remove a folder that is empty, or that holds only files of a killed start."""
+        lock = lock_run(self.path)  # refuses if that start still runs
         shutil.rmtree(self.path)
         lock.release()
 
@@ -279,7 +279,7 @@ class RunFolder:
             self._run_name = names[0]
 
     def writer(self, from_epoch: int = 0) -> SummaryWriter:
-        """Return the run's TensorBoard writer, opened at its first use.
+        """Return the run's TensorBoard writer, which is opened at its first use.
 
         Args:
             from_epoch: at the first use, hide what an interrupted run logged after this epoch.
@@ -290,10 +290,10 @@ class RunFolder:
         return self._writer
 
     def require_there(self) -> None:
-        """Refuse to write where the folder was deleted or moved since the start: a new one would be no run.
+        """Refuse to write if the folder was deleted or moved since the start: a new folder would not be a run.
 
         Raises:
-            SegpipeError: with what to do.
+            SegpipeError: the message says what to do.
         """
         if self._stamp is not None and folder_stamp(self.path) != self._stamp:
             raise SegpipeError(
@@ -303,12 +303,12 @@ class RunFolder:
             )
 
     def discard_log(self) -> None:
-        """Remove the TensorBoard log of a run that goes on in its first epoch, which logs all of it again."""
+        """Remove the TensorBoard log of a run that repeats its first epoch, which logs everything again."""
         if is_main_process():
             shutil.rmtree(self.tensorboard, ignore_errors=True)
 
     def release(self) -> None:
-        """Let other processes train in the folder; at the latest the end of this process does."""
+        """Release the lock on the folder; the end of the process releases it too."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -321,7 +321,7 @@ class RunFolder:
 
 
 def _has_content(folder: Path) -> bool:
-    """Tell whether a folder holds more than the lock and the half-written files of a start that was killed."""
+    """Return whether a folder holds more than the lock and the half-written files of a killed start."""
     remains = set(half_written(folder))
     return any(path not in remains and path.name != LOCK_FILE for path in folder.iterdir())
 
@@ -333,16 +333,16 @@ def _as_object(path: Path, content: Any) -> dict[str, Any]:
 
 
 def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that the result depends on, in JSON's types."""
+    """Return the part of a configuration that changes the result, in JSON's types."""
     experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
     plain: dict[str, Any] = json.loads(
         json.dumps(experiment, default=str)
-    )  # a date, in a file that was changed
+    )  # dates, in a file that a user edited
     return plain
 
 
 def environment() -> dict[str, Any]:
-    """Return what a result depends on besides its configuration: versions, machine, threads, commit."""
+    """Return what a result depends on beside the configuration: versions, machine, threads, commit."""
     return {
         "segpipe": segpipe.__version__,
         "python": platform.python_version(),
@@ -357,6 +357,6 @@ def environment() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """Return the processor's model name, or what the platform says where it is not known."""
+    """Return the processor's model name; if it is not known, the platform's text."""
     capabilities = torch.cpu.get_capabilities()
     return str(capabilities.get("cpu_name") or platform.processor() or platform.machine())

@@ -1,4 +1,4 @@
-"""The lock on a run's folder, so that no second training writes there."""
+"""The lock on a run's folder, against a second training in it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ WITHOUT_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
 
 
 def lock_run(folder: Path) -> FileLock:
-    """Lock a run's folder for this process; the lock goes with the process, however it ends.
+    """Lock a run's folder for this process; the lock ends with the process in any case.
 
-    A folder that this process holds already is locked again, for a resume within one program. Loader workers do
-    not hold the lock.
+    If this process holds the lock already, it is taken again, for a resume within one program. Loader workers do not
+    hold the lock.
 
     Args:
-        folder: of the run; it exists.
+        folder: folder of the run; it exists.
 
     Returns:
-        The lock; it ends with its `release`, or when nothing refers to it any more.
+        The lock; it ends at its `release`, or when the object is deleted.
 
     Raises:
-        SegpipeError: another process holds it; the message names process and host where they are known. Or nothing
-            can be written there.
+        SegpipeError: another process holds the lock; the message names process and host if they are known. Or the
+            folder is not writable.
     """
     path = folder / LOCK_FILE
     lock = FileLock(path, blocking=False, thread_local=False, is_singleton=True, fallback_to_soft=False)
@@ -66,7 +66,7 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _holder(path: Path) -> str:
-    """Return who holds the lock, for a message; nothing where the file does not say."""
+    """Return who holds the lock, for a message; empty if the file does not say."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         return f" (process {holder['process']} on {holder['host']}, since {holder['since']})"

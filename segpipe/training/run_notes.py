@@ -1,4 +1,4 @@
-"""What is run, as TensorBoard's pages of text and hyper-parameters show it."""
+"""TensorBoard's pages about a run: its configuration as text, and its hyper-parameters."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from segpipe.training.loss_terms import has_terms
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.tensorboard import add_hyper_parameters, add_layout
 
-_LONGEST_TEXT = 64  # characters of a hyper-parameter; longer ones are paths or logic
-_WEIGHTS = ("class_weights", "class_weight", "weight")  # what losses of ours, MONAI and torch call them
+_LONGEST_TEXT = 64  # characters of a hyper-parameter; a longer text is a path or logic
+_WEIGHTS = ("class_weights", "class_weight", "weight")  # attributes of losses: segpipe's, MONAI's, torch's
 
 
 def log_notes(writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: int) -> None:
-    """Log what is run before the first epoch, and before the first one after a resume what is another since.
+    """Log the run's configuration and environment before the first epoch; after a resume, log what has changed.
 
-    Tags: `run/classes`, `run/configuration`, `run/environment` (with the commit) at step 0, with the hyper-parameters
-    and the layout of the page Custom Scalars; `run/resumed` at the epoch that a resumed run goes on with.
+    Tags at step 0: `run/classes`, `run/configuration`, `run/environment` (with the commit), the hyper-parameters and
+    the layout of the page Custom Scalars. Tag at the epoch of a resume: `run/resumed`.
 
     Args:
-        writer: of the run.
-        run_folder: which was started.
-        loss: of the trainer; the class weights are taken from it.
-        epoch: that begins.
+        writer: TensorBoard writer of the run.
+        run_folder: started folder of the run.
+        loss: loss of the trainer; its class weights are logged.
+        epoch: the epoch that begins.
     """
     configuration, environment = run_folder.configuration, run_folder.environment
     if epoch > 1:
@@ -46,24 +46,24 @@ def log_notes(writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: in
 
 
 def hyper_parameters(configuration: Mapping[str, Any]) -> dict[str, float | str]:
-    """Return the numbers, words and lists of numbers at the top of a configuration, by their ids.
+    """Return the numbers, words and lists of numbers at the top level of a configuration, by id.
 
     Args:
-        configuration: without what says only where and how it runs, as a run's provenance has it.
+        configuration: without ids that only change where and how it runs, as in the run's provenance.
     """
-    found: dict[str, float | str] = {}
+    parameters: dict[str, float | str] = {}
     for name, value in configuration.items():
         if isinstance(value, bool):
-            found[name] = str(value).lower()
+            parameters[name] = str(value).lower()
         elif isinstance(value, int | float) or (isinstance(value, str) and _is_word(value)):
-            found[name] = value.removeprefix("$") if isinstance(value, str) else value
+            parameters[name] = value.removeprefix("$") if isinstance(value, str) else value
         elif isinstance(value, list) and _of_numbers(value):
-            found[name] = json.dumps(value)[:_LONGEST_TEXT]
-    return found
+            parameters[name] = json.dumps(value)[:_LONGEST_TEXT]
+    return parameters
 
 
 def class_weights(loss: Any, num_classes: int) -> list[float] | None:
-    """Return the weights of C classes that a loss keeps; None if it keeps none."""
+    """Return the weights of C classes in a loss; None if it has none."""
     if not isinstance(loss, torch.nn.Module):
         return None
     for path, weights in loss.named_buffers():
@@ -84,8 +84,8 @@ def _classes(voxels: Mapping[str, int], loss: Any) -> str:
         )
         for index, (name, count) in enumerate(voxels.items())
     ]
-    said = "The loss weighs all classes alike.\n\n" if weights is None else ""
-    return said + _table(("class", "voxels of the training cases", "share", "weight in the loss"), rows)
+    weighting = "The loss weighs all classes alike.\n\n" if weights is None else ""
+    return weighting + _table(("class", "voxels of the training cases", "share", "weight in the loss"), rows)
 
 
 def _changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
@@ -103,7 +103,7 @@ def _changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings by their path."""
+    """Return the leaves of nested mappings, by path."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         leaves.update(
@@ -113,7 +113,7 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in Markdown."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
@@ -126,7 +126,7 @@ def _cell(value: Any) -> str:
 
 
 def _indented(text: str) -> str:
-    """Return a text that Markdown leaves as it is."""
+    """Return a text as a Markdown block that is shown unchanged."""
     return "".join(f"    {line}\n" for line in text.splitlines())
 
 

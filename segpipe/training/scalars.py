@@ -1,4 +1,4 @@
-"""The figures that TensorBoard shows of a run, an epoch each."""
+"""The numbers that TensorBoard shows for each epoch of a run."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from segpipe.training.tensorboard import add_end, dice_tags
 
 
 class TrainingScalars:
-    """Log each epoch's figures, and first of all what is run; attach to the trainer.
+    """Logs the run's notes once and the numbers of each epoch; attach to the trainer.
 
     Tags, whose step is the epoch:
 
-    - `loss/train`, and of a loss that notes its terms (see `LossTerms`) `loss_terms/<term>/train`, which add up to it;
-    - `voxel_accuracy/train`. It and the loss are of the augmented patches, while the network learns, over all
-      processes;
-    - `optimizer/learning_rate`, of the first group, as the epoch's last step used it, and `optimizer/gradient_norm`,
-      the mean over its steps (see `GradientNorm`);
-    - `speed/seconds_per_epoch`, validation and saving not included, and `speed/samples_per_second` of all processes;
-    - `memory/peak_gb`, so far, and on CUDA `memory/cuda_peak_gb`; of the process that holds most.
+    - `loss/train`; for a loss that records its terms (see `LossTerms`) also `loss_terms/<term>/train`, whose sum it is;
+    - `voxel_accuracy/train`. Accuracy and loss are of the augmented patches, computed during training, over all
+    processes;
+    - `optimizer/learning_rate`, of the first parameter group at the epoch's last step, and `optimizer/gradient_norm`,
+      the mean over the epoch's steps (see `GradientNorm`);
+    - `speed/seconds_per_epoch`, without validation and saving, and `speed/samples_per_second` of all processes;
+    - `memory/peak_gb`, so far, and on CUDA `memory/cuda_peak_gb`, both of the process with the most.
 
-    `run/...` are notes, see `log_notes`. Each epoch ends with a log line; `EpochProgress` adds lines within it.
+    `run/...` are notes, see `log_notes`. A log line ends each epoch; `EpochProgress` adds lines within it.
 
     Args:
-        run_folder: whose log is written.
-        optimizer: of the trainer.
+        run_folder: run folder with the log.
+        optimizer: optimiser of the trainer.
     """
 
     def __init__(self, run_folder: RunFolder, optimizer: torch.optim.Optimizer) -> None:
@@ -61,7 +61,7 @@ class TrainingScalars:
         self._metrics: dict[str, Metric] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what this epoch's figures are counted from so far, as tensors and plain values."""
+        """Return the sums and counts of this epoch so far, as tensors and plain values."""
         return {
             "metrics": {name: metric.state_dict() for name, metric in self._metrics.items()},
             "gradient_norm": self._gradient_norm.state_dict(),
@@ -72,11 +72,11 @@ class TrainingScalars:
         }
 
     def load_state_dict(self, state: Mapping[str, Any], engine: Trainer) -> None:
-        """Go on counting where a broken-off epoch was.
+        """Continue the counts of an interrupted epoch.
 
         Args:
             state: see `state_dict`; tensors on the CPU.
-            engine: the trainer, in the epoch that goes on.
+            engine: the trainer, in the interrupted epoch.
         """
         self._note(engine)
         device = engine.state.device
@@ -89,7 +89,7 @@ class TrainingScalars:
         self._began = time.perf_counter() - state["seconds"]
 
     def attach(self, engine: Trainer) -> None:
-        """Attach to the trainer, before the handler that steps the learning rate."""
+        """Attach to the trainer; do so before the handler that steps the learning rate."""
         engine.scalars = self
         EpochProgress().attach(engine)
         self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: attach_accuracy(engine)}
@@ -108,9 +108,9 @@ class TrainingScalars:
         self._began = time.perf_counter()
 
     def _note(self, engine: Trainer) -> None:
-        """Log what is run, once."""
+        """Log the notes of the run, once."""
         if not self._noted and is_main_process():
-            # here and not at the start, when it is not yet restored which epoch a resumed run goes on with
+            # not at the start: a resumed run restores its epoch after that
             epoch = engine.state.epoch
             log_notes(
                 self.run_folder.writer(from_epoch=epoch - 1), self.run_folder, engine.loss_function, epoch
@@ -126,7 +126,7 @@ class TrainingScalars:
 
     def _log(self, engine: Trainer) -> None:
         epoch, loss = engine.state.epoch, engine.state.metrics[LOSS]
-        norm = self._gradient_norm.mean()  # waits for the card, if there is one, so that the time is whole
+        norm = self._gradient_norm.mean()  # waits for the card, so that the time includes all its work
         seconds = time.perf_counter() - self._began
         figures = {
             "loss/train": loss,
@@ -156,26 +156,26 @@ class TrainingScalars:
     def _close(self, _: Engine, *error: Exception) -> None:
         try:
             self.run_folder.close()
-        except OSError:  # of a full disk, say; the reason why the run ends comes first
+        except OSError:  # for example a full disk; the reason for the end of the run matters more
             if not error:
                 raise
-        for reason in error:  # ignite leaves raising it to the handlers of EXCEPTION_RAISED
+        for reason in error:  # ignite leaves it to the handlers of EXCEPTION_RAISED to raise the error again
             raise reason
 
 
 class ValidationScalars:
-    """Log mean and per-class Dice, accuracy and loss of each validation; attach to the evaluator.
+    """Logs mean and per-class Dice, accuracy and loss of each validation; attach to the evaluator.
 
-    Tags: `dice/mean`, `dice/<class name>`, `voxel_accuracy/validation`, and if a loss is given `loss/validation` and,
-    of one that notes its terms, `loss_terms/<term>/validation`; the step is the training epoch. A class's Dice is its
-    mean over the cases that have it, NaN if none has.
+    Tags: `dice/mean`, `dice/<class name>`, `voxel_accuracy/validation`; with a loss `loss/validation`, and for a loss
+        that records its terms `loss_terms/<term>/validation`. The step is the training epoch. A class's Dice is its
+        mean over the cases that have the class, NaN if no case has it.
 
     Args:
-        run_folder: whose log is written.
-        labels: names of the classes.
-        metric: the name of a metric over foreground classes that keeps its details, as `PresentDice` does
-            under MONAI's IgniteMetricHandler.
-        loss: of logits `(B, C, *spatial)` and labels `(B, 1, *spatial)`, as it is minimised; None logs none.
+        run_folder: run folder with the log.
+        labels: label table with the names of the classes.
+        metric: name of a metric over foreground classes that keeps its details, as `PresentDice` does under MONAI's
+            IgniteMetricHandler.
+        loss: the minimised function of logits `(B, C, *spatial)` and labels `(B, 1, *spatial)`; None logs no loss.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class ValidationScalars:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
 
     def _count(self, engine: Evaluator) -> None:
-        """Count the terms of the loss that was worked out last, of this batch."""
+        """Count the terms of the loss of this batch."""
         self._terms.update(self.loss, weight=len(engine.state.output["image"]))
 
     def _log(self, engine: Evaluator) -> None:
@@ -229,7 +229,7 @@ class ValidationScalars:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """Return nested mappings and lists with their tensors on a device."""
+    """Return nested mappings and lists with all tensors on a device."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, Mapping):
@@ -238,7 +238,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 def _memory(device: torch.device) -> dict[str, float]:
-    """Return the most memory that any process has held; every process must ask."""
+    """Return the largest memory of any process; every process must call this."""
     held = {"memory/peak_gb": peak_memory_bytes() / 1e9}
     if device.type == "cuda":
         held["memory/cuda_peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9

@@ -1,4 +1,4 @@
-"""How the learning rate warms up, when to validate, and when to stop because it no longer helps."""
+"""Warm-up of the learning rate, validation, and early stopping."""
 
 from __future__ import annotations
 
@@ -40,17 +40,16 @@ def warm_up(share: float, steps: int) -> float:
 
 
 class Validate:
-    """Run the evaluator every `interval` epochs and after the last one; never when nothing is held out.
+    """Runs the evaluator every `interval` epochs and after the last epoch; never without validation cases.
 
-    MONAI's ValidationHandler leaves out a last epoch that the interval does not divide, and warns at every
-    turn where the validation set is empty, as when the final weights are trained on every case. Early
-    stopping stands here because it needs nothing but the evaluator's own record of its best epoch, which a
-    resume restores.
+    MONAI's ValidationHandler skips a last epoch that the interval does not divide, and warns each time if the
+    validation set is empty, as when the final weights are trained on every case. Early stopping is here because it
+    needs only the evaluator's record of its best epoch, which a resume restores.
 
     Args:
-        evaluator: to run; its key metric says which epoch is the best.
-        interval: in epochs.
-        patience: training stops after so many validations in a row without a better one; 0 never stops.
+        evaluator: the evaluator to run; its key metric decides which epoch is the best.
+        interval: number of epochs between validations.
+        patience: training stops after this many validations in a row without a better one; 0: never.
     """
 
     def __init__(self, evaluator: Evaluator, interval: int, patience: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""The end of a training by SIGINT (Ctrl-C), SIGTERM or SIGHUP: at a moment at which its state is whole, within 10 s."""
+"""Ends a training on SIGINT (Ctrl-C), SIGTERM or SIGHUP, with a complete state on disk, within 10 s."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from segpipe.printable import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE_S = 7.0
-"""Seconds from a signal to the end of a process that does not end by itself; writing its state comes on top."""
-_SAVING_S = 120.0  # at most, for a state that is being written: without it a slow disk would cost the epoch
+"""Seconds from a signal to the forced end of a process; saving the state takes additional time."""
+_SAVING_S = 120.0  # longest wait for a state that is being written; a slow disk would else cost the epoch
 
 
 class Stopped(SystemExit):
-    """A signal ends the process, with 128 and its number as exit status, as shells have it."""
+    """A signal ends the process; the exit status is 128 plus its number, as in shells."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
         self.name = signal.Signals(number).name
 
     def __str__(self) -> str:
-        """Return what a log shows."""
+        """Return the text for a log."""
         return f"stopped by {self.name}"
 
 
 class Phase(StrEnum):
-    """What a signal meets."""
+    """The work of the main thread when a signal arrives."""
 
     FREE = "free"
-    """Nothing that must be finished: the signal ends it at once."""
+    """No work that must be finished: the signal ends the process at once."""
     STEP = "step"
-    """A step of the optimiser: it is finished first, since half a step is no state to go on from."""
+    """A step of the optimiser, which is finished first: half a step cannot be resumed."""
     SAVING = "saving"
-    """A state or weights are being written: they are written to the end first."""
+    """Writing a state or weights, which is finished first."""
 
 
 class SignalWatch:
@@ -51,12 +51,12 @@ class SignalWatch:
     SIGHUP of a program that was started by nohup stays ignored, and a program's own handlers stay.
 
     Args:
-        on_timeout: called in that thread before it ends the process, with the signal's name.
+        on_timeout: called in the waiting thread before it ends the process, with the signal's name.
 
     Attributes:
-        message: written to standard error where a signal ends the main thread at once; for the time before a training.
-        phase: of the main thread now.
-        number: of the signal that came; 0 for none.
+        message: written to standard error when a signal ends the main thread at once; for the time before training.
+        phase: present phase of the main thread.
+        number: number of the signal that arrived; 0 if none did.
     """
 
     def __init__(self, on_timeout: Callable[[str], None]) -> None:
@@ -70,7 +70,7 @@ class SignalWatch:
         self._before = -1
 
     def start(self) -> None:
-        """Begin to listen; of the main thread only."""
+        """Begin to handle signals; only the main thread may call this."""
         global _watch
         _watch = self
         for number in SIGNALS:
@@ -81,7 +81,7 @@ class SignalWatch:
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def stop(self) -> None:
-        """Listen no more, and handle signals as before."""
+        """Restore the earlier signal handlers."""
         global _watch
         _watch = None
         self._ended.set()
@@ -91,12 +91,12 @@ class SignalWatch:
         self._written.close()
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal came while the main thread had something to finish."""
+        """Raise `Stopped` if a signal arrived while the main thread had work to finish."""
         if self.number:
             raise Stopped(self.number)
 
     def free(self) -> None:
-        """Say that what had to be finished is finished."""
+        """Mark the work that had to be finished as finished; then check for a signal."""
         self.phase = Phase.FREE
         self.check()
 
@@ -105,18 +105,18 @@ class SignalWatch:
             return
         self.number = number
         if callable(handler := signal.getsignal(signal.SIGCHLD)):
-            # PyTorch's raises as soon as a loader worker is gone, in the middle of a step perhaps; the signal
-            # that a whole group of processes gets has ended the workers, too
+            # PyTorch's handler raises as soon as a loader worker ends, possibly in the middle of a step;
+            # a signal to the whole process group has ended the workers too
             self._handlers[signal.SIGCHLD] = handler
             signal.signal(signal.SIGCHLD, _do_nothing)
         if self.phase is Phase.FREE:
-            if self.message:  # not by print, which the signal may have broken into
-                said = f"segpipe: stopped by {signal.Signals(number).name} {self.message}"
-                os.write(2, f"{printable(said)}\n".encode())
+            if self.message:  # not with print: the signal may have interrupted a print
+                line = f"segpipe: stopped by {signal.Signals(number).name} {self.message}"
+                os.write(2, f"{printable(line)}\n".encode())
             raise Stopped(number)
 
     def _wait(self) -> None:
-        """End the process if it takes too long to end by itself."""
+        """End the process if it does not end by itself in time."""
         while True:
             came = self._read.recv(1)
             if not came:
@@ -132,7 +132,7 @@ class SignalWatch:
             if self._ended.wait(0.1):
                 return
             waited += 0.1
-        with suppress(Exception):  # whatever goes wrong, the process ends
+        with suppress(Exception):  # the process must end in any case
             self.on_timeout(signal.Signals(came[0]).name)
         os._exit(128 + came[0])
 
@@ -145,12 +145,12 @@ def _do_nothing(*_: object) -> None:
 
 
 def _forget_in_child() -> None:
-    """Leave signals to the parent: a loader worker that Ctrl-C reaches, too, goes on until its parent has ended."""
+    """Leave signals to the parent: a loader worker that Ctrl-C reaches continues until its parent has ended."""
     global _watch
     if _watch is None:
         return
     _watch = None
-    with suppress(ValueError):  # of a thread that is not the main one
+    with suppress(ValueError):  # not the main thread
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number in (signal.SIGINT, signal.SIGHUP):
@@ -161,5 +161,5 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 
 def current_watch() -> SignalWatch | None:
-    """Return what listens to signals in this process; None where nothing does."""
+    """Return the signal watch of this process; None if there is none."""
     return _watch

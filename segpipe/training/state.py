@@ -1,4 +1,4 @@
-"""Handlers that keep a run's results: best and last weights, and the state a broken-off run resumes from."""
+"""Handlers that save a run's results: best and last weights, and the state for a resume."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.signals import Phase, current_watch
 
 STATE_VERSION = 3
-_READ_VERSIONS = (2, 3)  # 2 had no state within an epoch
-_NEEDED = (  # in a state of either version
+_READ_VERSIONS = (2, 3)  # version 2 has no state within an epoch
+_NEEDED = (  # keys of a state of either version
     *("experiment_sha256", "data_sha256", "network", "optimizer", "lr_scheduler", "scaler", "random"),
     *("epoch", "epoch_length", "max_epochs", "stopped_early", "best_metric", "best_metric_epoch"),
 )
-_LARGEST_PER_NETWORK = 16  # sizes of the network that a state has at most: its own, and what optimisers keep
-_LARGEST_BESIDE = 2**28  # bytes
-_LONG_STEP_S = 3.0  # from here on the state before a step is kept, since a signal does not wait for the step
+_LARGEST_PER_NETWORK = 16  # a state has at most this many times the network's bytes, optimisers included
+_LARGEST_BESIDE = 2**28  # bytes of everything else in a state
+_LONG_STEP_S = 3.0  # before a longer step the state is copied, since a signal does not wait for the step
 
 
 class SaveBest:
-    """Write the network's weights after each validation that was the best so far; attach to the evaluator.
+    """Writes the network's weights after each validation that is the best so far; attach to the evaluator.
 
     Args:
-        run_folder: where `best.pt` goes.
-        network: whose state is written; the bare one, not its DistributedDataParallel wrapper.
-        identity: what the weights belong to.
-        provenance: how they are made, see `segpipe.networks.weights.Sidecar`.
+        run_folder: run folder, which gets `best.pt`.
+        network: the network to save; the bare one, not its DistributedDataParallel wrapper.
+        identity: identity of the weights, see `segpipe.networks.weights.Identity`.
+        provenance: how the weights are made, see `segpipe.networks.weights.Sidecar`.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SaveBest:
         self.provenance = provenance
 
     def attach(self, engine: Evaluator) -> None:
-        """Save when the evaluator has compared its key metric."""
+        """Save after the evaluator has compared its key metric."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     @refusal_ends_run()
@@ -76,20 +76,20 @@ class SaveBest:
 
 
 class TrainingState:
-    """Save all that a training's next step depends on, and restore it at the start of a resumed run.
+    """Saves the complete state of a training, and restores it at the start of a resumed run.
 
-    The state is saved after every epoch, and within an epoch where a signal ends the training (see `SignalWatch`).
-    It holds tensors and plain values only. A run that is cut off at any moment goes on from its last saved state and
-    ends with the same weights as one that was not, bit for bit on a CPU.
+    The state is saved after every epoch, and within an epoch when a signal ends the training (see `SignalWatch`). It
+    holds tensors and plain values only. A run that is interrupted at any moment continues from its last saved state,
+    and ends with the same weights as an uninterrupted run, bit for bit on a CPU.
 
     Args:
-        run_folder: of the run; its `resume` decides whether a state is restored.
+        run_folder: folder of the run; its `resume` decides whether a state is restored.
         network: the bare network.
-        optimizer: of the trainer.
-        lr_scheduler: of the trainer.
-        evaluator: whose best metric is kept.
-        identity: what the weights belong to.
-        provenance: how they are made.
+        optimizer: optimiser of the trainer.
+        lr_scheduler: learning rate schedule of the trainer.
+        evaluator: evaluator whose best metric is saved.
+        identity: identity of the weights.
+        provenance: how the weights are made.
     """
 
     def __init__(
@@ -109,13 +109,13 @@ class TrainingState:
         self.evaluator = evaluator
         self.identity = identity
         self.provenance = provenance
-        self._point: dict[str, Any] | None = None  # of the last step, while no state of it is saved
+        self._point: dict[str, Any] | None = None  # after the last step, until a state of it is saved
         self._copy: dict[str, Any] | None = None  # of the state before a long step
         self._step_began = 0.0
-        self._restored: dict[str, Any] | None = None  # until the first step after it
+        self._restored: dict[str, Any] | None = None  # until the first step after the restore
 
     def attach(self, engine: Trainer) -> None:
-        """Restore at the start; save after all else of an epoch, validation included: attach it last."""
+        """Restore at the start; save after everything else of an epoch, validation included: attach it last."""
         engine.training_state = self
         engine.add_event_handler(Events.STARTED, self._restore)
         engine.add_event_handler(Events.EPOCH_STARTED, self._restore_figures)
@@ -125,7 +125,7 @@ class TrainingState:
 
     @property
     def position(self) -> str:
-        """Where the training is, for a message; empty before its first step."""
+        """The present epoch and step, for a message; empty before the first step."""
         if self._point is None:
             return ""
         return (
@@ -134,10 +134,10 @@ class TrainingState:
         )
 
     def save_within(self, engine: Trainer) -> bool:
-        """Save the state after the last finished step; False where there is none that is not saved.
+        """Save the state after the last finished step; return False if everything is saved already.
 
         Raises:
-            SegpipeError: the run's folder is gone.
+            SegpipeError: the run's folder no longer exists.
         """
         if self._point is None or not is_main_process() or not _goes_on_within(engine):
             return False
@@ -146,11 +146,11 @@ class TrainingState:
         return True
 
     def save_aside(self, engine: Trainer, phase: Phase) -> bool:
-        """Save what `save_within` would, from another thread than the one that trains, which is busy.
+        """Save the same state as `save_within`, from another thread while the training thread is busy.
 
         Args:
             engine: the trainer.
-            phase: of the thread that trains. In a step, the copy from before it is written if there is one.
+            phase: phase of the training thread. In a step, the copy from before the step is written, if there is one.
 
         Returns:
             whether a state was written.
@@ -167,7 +167,7 @@ class TrainingState:
         if watch is not None:
             watch.check()
             watch.phase = Phase.STEP
-        if self._restored is not None:  # at the last moment: the loader has drawn a number to begin with
+        if self._restored is not None:  # not earlier: the loader has drawn a random number at its start
             restore_random_state(self._restored["random"])
             self._restored = None
         self._step_began = time.perf_counter()
@@ -175,7 +175,7 @@ class TrainingState:
     def _end_step(self, engine: Trainer) -> None:
         done = engine.state.iteration - (engine.state.epoch - 1) * engine.state.epoch_length
         if done % engine.accumulation_steps and done < engine.state.epoch_length:
-            return  # the gradients so far are in no state
+            return  # accumulated gradients are not part of a state
         self._point = self._now(engine, engine.state.epoch - 1, done)
         slow = time.perf_counter() - self._step_began > _LONG_STEP_S
         watch = current_watch()
@@ -185,7 +185,7 @@ class TrainingState:
             watch.free()
 
     def _now(self, engine: Trainer, epoch: int, batches: int) -> dict[str, Any]:
-        """Return what changes between two steps and is not a state of the network or its optimiser."""
+        """Return the values that change between two steps, beside the states of network and optimiser."""
         return {
             "epoch": epoch,
             "batches": batches,
@@ -214,12 +214,12 @@ class TrainingState:
 
     @property
     def _largest(self) -> int:
-        """Bytes that a state may take: so many are written, and so many are read."""
-        own: int = sum(tensor.nbytes for tensor in self.network.state_dict().values())
-        return _LARGEST_PER_NETWORK * own + _LARGEST_BESIDE
+        """Largest bytes of a state, for writing and for reading."""
+        network_bytes: int = sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        return _LARGEST_PER_NETWORK * network_bytes + _LARGEST_BESIDE
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        """Write a state aside, and let it take the earlier one's place once it can be read."""
+        """Write a state to a temporary file; replace the earlier state once the new one can be read."""
         self.run_folder.require_there()
         path = self.run_folder.training_state
         with staging_folder(path) as folder:
@@ -235,7 +235,7 @@ class TrainingState:
         if watch is not None:
             watch.phase = Phase.SAVING
         self.run_folder.require_there()
-        # the weights first: a state that says the run is finished must not stand beside the weights before it
+        # weights first: a state of a finished run must not stand beside the weights of an earlier epoch
         save_weights(
             self.run_folder.last,
             self.network,
@@ -245,7 +245,7 @@ class TrainingState:
         self._write(self._state(engine, self._now(engine, engine.state.epoch, 0), None))
         self._point = self._copy = None
         finished = engine.should_terminate or engine.state.epoch >= engine.state.max_epochs
-        if watch is not None and not finished:  # else there is nothing left to go on with
+        if watch is not None and not finished:  # after a finished run there is nothing to resume
             watch.free()
 
     @refusal_ends_run()
@@ -278,14 +278,14 @@ class TrainingState:
             engine.data_loader.sampler.skip = batches * engine.data_loader.batch_size
 
     def _complete_epoch(self, engine: Trainer, state: dict[str, Any]) -> None:
-        """Do what was still to do of an epoch after its last step: log, validate, save."""
+        """Do the rest of an epoch whose steps are complete: log, validate, save."""
         engine.state.epoch += 1
         self._point = {name: state[name] for name in self._now(engine, 0, 0)}
         _load_figures(engine, state["figures"])
         engine.fire_event(Events.EPOCH_COMPLETED)
 
     def _restore_figures(self, engine: Trainer) -> None:
-        """Go on counting an epoch's figures, when all handlers have set theirs to zero."""
+        """Restore an epoch's counts, after all handlers have set theirs to zero."""
         if self._restored is not None:
             _load_figures(engine, self._restored["figures"])
 
@@ -321,13 +321,13 @@ class TrainingState:
 
 
 def _goes_on_within(engine: Trainer) -> bool:
-    """Tell whether a training can go on in the middle of an epoch: its sampler can leave out what was trained on."""
+    """Return whether a training can resume within an epoch: its sampler can skip the finished samples."""
     sampler = getattr(engine.data_loader, "sampler", None)
     return isinstance(sampler, EpochSampler) and engine.data_loader.batch_size is not None
 
 
 def _figures(engine: Trainer) -> dict[str, Any] | None:
-    """Return what an epoch's figures are counted from so far."""
+    """Return the counts of an epoch so far."""
     scalars = getattr(engine, "scalars", None)
     return None if scalars is None else scalars.state_dict()
 
@@ -339,5 +339,5 @@ def _load_figures(engine: Trainer, figures: Mapping[str, Any] | None) -> None:
 
 
 def _data_sha256(provenance: Mapping[str, Any]) -> str:
-    """Hash what a run is trained on; the name of a manifest says nothing of what it lists today."""
+    """Return a hash of the training data; a manifest's name says nothing about the cases that it lists today."""
     return json_sha256({name: value for name, value in provenance.items() if name != "segpipe"})

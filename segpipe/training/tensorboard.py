@@ -1,4 +1,4 @@
-"""What a TensorBoard log takes that its writer has no method for, or not the right one."""
+"""Writes TensorBoard entries for which its writer has no suitable method."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils.tensorboard.summary import hparams
 
 from segpipe.labels import LabelTable
 
-_QUALITY = 60  # of JPEG; its colours at full resolution, since outlines are a pixel wide
-_COLORS = 64  # of a drawing
-_METRICS = ("dice/mean", "loss/train")  # that the table of hyper-parameters shows
+_QUALITY = 60  # of JPEG; colours keep full resolution, since outlines are one pixel wide
+_COLORS = 64  # number of colours of a drawing
+_METRICS = ("dice/mean", "loss/train")  # in the table of hyper-parameters
 _TERMS = "Terms of the loss"
-_LAYOUT = {  # of the page Custom Scalars: category -> chart -> tags, as regular expressions
+_LAYOUT = {  # page Custom Scalars: category -> chart -> tags, as regular expressions
     "Learning": {
         "Loss: training and validation": ["Multiline", ["^loss/.*"]],
         "Dice of validation, by class": ["Multiline", ["^dice/.*"]],
@@ -44,7 +44,7 @@ def add_picture(
     """Log a picture `(height, width, 3)`, as PNG or, a quarter as large, as JPEG."""
     file = io.BytesIO()
     if small:
-        # not optimize=True: that wants the whole file in one buffer, too small for what an untrained network says
+        # not optimize=True: the whole file would have to fit one buffer, too small for noisy predictions
         Image.fromarray(picture).save(file, format="JPEG", quality=_QUALITY, subsampling=0)
     else:
         Image.fromarray(picture).save(file, format="PNG")
@@ -52,27 +52,27 @@ def add_picture(
 
 
 def add_drawing(writer: SummaryWriter, tag: str, drawing: NDArray[np.uint8], epoch: int) -> None:
-    """Log lines, letters and areas `(height, width, 3)`, as PNG of few colours."""
+    """Log a drawing `(height, width, 3)` of lines, letters and areas, as PNG with few colours."""
     file = io.BytesIO()
     Image.fromarray(drawing).quantize(_COLORS, dither=Image.Dither.NONE).save(file, format="PNG")
     _add_image(writer, tag, drawing.shape, file.getvalue(), epoch)
 
 
 def add_layout(writer: SummaryWriter, *, terms: bool) -> None:
-    """Lay out TensorBoard's page Custom Scalars: what belongs together in one chart, the most important first.
+    """Lay out TensorBoard's page Custom Scalars: related tags in one chart, the most important chart first.
 
     Args:
-        writer: of the run.
-        terms: whether there are terms of the loss to show.
+        writer: TensorBoard writer of the run.
+        terms: the loss has terms to show.
     """
     learning = {name: chart for name, chart in _LAYOUT["Learning"].items() if terms or name != _TERMS}
     writer.add_custom_scalars({**_LAYOUT, "Learning": learning})
 
 
 def add_hyper_parameters(writer: SummaryWriter, parameters: HyperParameters) -> None:
-    """Log that a run has begun with these; in the run's own log, where its metrics are.
+    """Log the run's hyper-parameters at its beginning, in the same log as its metrics.
 
-    The writer's `add_hparams` would make a second run of it, which shows up everywhere.
+    The writer's `add_hparams` would create a second run, which appears in every chart.
     """
     experiment, start, _ = hparams(  # type: ignore[no-untyped-call]
         dict(parameters), dict.fromkeys(_METRICS, 0.0)
@@ -82,13 +82,13 @@ def add_hyper_parameters(writer: SummaryWriter, parameters: HyperParameters) -> 
 
 
 def add_end(writer: SummaryWriter, epoch: int) -> None:
-    """Log that a run was finished, for the table of hyper-parameters."""
+    """Log the end of a run, for the table of hyper-parameters."""
     *_, end = hparams({}, {})  # type: ignore[no-untyped-call]
     _add(writer, end, epoch)
 
 
 def dice_tags(labels: LabelTable) -> list[str]:
-    """Return the tag of each foreground class's Dice: `dice/<name>`, with its index where that is taken."""
+    """Return the tag of each foreground class's Dice: `dice/<name>`, with the class index if the tag is taken."""
     taken, tags = {"dice/mean"}, []
     for label in labels.labels[1:]:
         tag = f"dice/{label.name}"
@@ -104,5 +104,5 @@ def _add_image(writer: SummaryWriter, tag: str, shape: tuple[int, ...], encoded:
 
 
 def _add(writer: SummaryWriter, summary: Summary, step: int) -> None:
-    # what the writer's own methods call
+    # the writer's own methods make the same call
     writer._get_file_writer().add_summary(summary, step)  # type: ignore[no-untyped-call]
