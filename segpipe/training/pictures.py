@@ -60,7 +60,7 @@ class ValidationPictures:
         self.labels = labels
         self.num_cases = num_cases
         self.image_channel = image_channel
-        self._drawn = 0
+        self._num_cases_shown = 0
         self._drawn: set[str] = set()
         self._worst: _Worst | None = None
         self._confusion = np.zeros((labels.num_classes,) * 2, np.int64)
@@ -72,7 +72,7 @@ class ValidationPictures:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
 
     def _begin(self, _: Engine) -> None:
-        self._drawn = 0
+        self._num_cases_shown = 0
         self._worst = None
         self._confusion[...] = 0
 
@@ -82,9 +82,9 @@ class ValidationPictures:
             confusion = confusion_matrix(maps["prediction"], maps["reference"], self.labels.num_classes)
             self._confusion += confusion
             case = str(record["case"])
-            if self._drawn < self.num_cases and is_main_process():
+            if self._num_cases_shown < self.num_cases and is_main_process():
                 self._draw_always(case, output["image"], maps, engine.state.epoch)
-            self._drawn += 1
+            self._num_cases_shown += 1
             self._keep_worst(case, output["image"], maps, foreground_dice(confusion))
 
     def _draw_always(self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], epoch: int) -> None:
