@@ -21,7 +21,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `ScoreTable` when it is first asked for: it alone needs MONAI, which takes seconds to import."""
+    """Import `ScoreTable` at its first use: only this class needs MONAI, whose import takes seconds."""
     if name == "ScoreTable":
         from segpipe.evaluation.score_table import ScoreTable
 

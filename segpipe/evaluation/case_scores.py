@@ -1,4 +1,4 @@
-"""The scores of many cases as one array, and as `metrics.csv`: a row a case and class, a column a metric."""
+"""The scores of many cases as one array, and as `metrics.csv`: one row per case and class, one column per metric."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class CaseScores:
     """Scores of cases.
 
     Attributes:
-        cases: names.
-        patients: patient of each case; None where that is not known.
-        class_names: the foreground classes.
-        values: `(cases, metrics, classes)`, metrics as in `METRICS`; nan for a score that a case does not have.
+        cases: names of the cases.
+        patients: patient of each case; None where the patient is not known.
+        class_names: names of the foreground classes.
+        values: `(cases, metrics, classes)`, metrics in the order of `METRICS`; nan for a score that a case lacks.
     """
 
     cases: tuple[str, ...]
@@ -48,13 +48,13 @@ class CaseScores:
 
     @classmethod
     def read(cls, path: Path) -> CaseScores:
-        """Read scores from `metrics.csv`; accented letters of cases and patients are composed.
+        """Read scores from `metrics.csv`; accented letters in names become composed (NFC).
 
         Args:
-            path: the file, or the folder that it lies in.
+            path: the file, or the folder that contains `metrics.csv`.
 
         Raises:
-            SegpipeError: it is not there, or is no table of an evaluation.
+            SegpipeError: the file does not exist, or is no table of scores.
         """
         file = path / METRICS_FILE if path.is_dir() else path
         rows = [
@@ -80,12 +80,12 @@ class CaseScores:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """Units that intervals draw: the patients, or the cases as if each were of another patient."""
+        """Units that the bootstrap draws: the patients, or the cases where patients are not known."""
         return self.patients or self.cases
 
     @property
     def class_means(self) -> NDArray[np.float64]:
-        """The mean over the classes that a case has a value of, `(cases, metrics)`; nan without one."""
+        """Mean over the classes for which a case has a value, `(cases, metrics)`; nan without a value."""
         present = ~np.isnan(self.values)
         totals, counts = np.where(present, self.values, 0).sum(axis=2), present.sum(axis=2)
         means: NDArray[np.float64] = np.full(totals.shape, np.nan)
@@ -104,7 +104,7 @@ class CaseScores:
 
 
 def _numbered(names: Iterable[str]) -> dict[str, int]:
-    """Return the distinct names, each with its place."""
+    """Return distinct name -> index."""
     return {name: place for place, name in enumerate(dict.fromkeys(names))}
 
 

@@ -1,7 +1,7 @@
-"""Which value stands for which class in predictions and in references, and whether the two agree on that.
+"""Which stored value stands for which class, in predictions and in references, and whether the two codings agree.
 
-Files of one study may code one class differently: a tumour is 1 for a network and 255 for a program that draws masks.
-Without a label table, only the stored values say what a voxel is, so that two codings look like two classes.
+Files of one study may code one class differently: a network writes 1 for a tumour, a drawing program writes 255.
+Without a label table, segpipe knows only the stored values, and two codings of one class look like two classes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Coding:
 
     Attributes:
         table: the classes and their values.
-        reference_values: value that references store -> class name; None where they store the table's values.
-        prediction_mapping: value that predictions store -> value of the table; others are the table's already.
-        reference_mapping: likewise of references.
+        reference_values: value that references store -> class name; None where references store the table's values.
+        prediction_mapping: value that predictions store -> value of the table; other values stay.
+        reference_mapping: value that references store -> value of the table; other values stay.
     """
 
     table: LabelTable
@@ -40,7 +40,7 @@ class Coding:
         """Return the class of each voxel of a predicted label map, 0..C-1, of the same shape.
 
         Raises:
-            SegpipeError: a value is no whole number, or of no class.
+            SegpipeError: a value is no whole number, or belongs to no class.
         """
         return self._indices(stored, None, self.prediction_mapping, PREDICTION_OPTION)
 
@@ -59,7 +59,7 @@ class Coding:
         try:
             return self.table.to_indices(values, file_values)
         except SegpipeError as error:
-            if self.reference_values is not None:  # a manifest names the values, and no option does
+            if self.reference_values is not None:  # a manifest names the values, without an option
                 raise
             raise SegpipeError(
                 f"{error}, or give the class of each value with {option} STORED=VALUE"
@@ -68,12 +68,12 @@ class Coding:
 
 @dataclass(frozen=True)
 class OneSided:
-    """A class that only one of the two sides has.
+    """A class that only predictions or only references contain.
 
     Attributes:
-        name: of the class.
-        predictions: how many predictions have the class.
-        references: how many references have the class; 0 if `predictions` is not.
+        name: name of the class.
+        predictions: number of predictions that contain the class.
+        references: number of references that contain the class. Either this or `predictions` is 0.
     """
 
     name: str
@@ -82,11 +82,11 @@ class OneSided:
 
 
 def one_sided_classes(confusions: Sequence[NDArray[np.int64]], names: Sequence[str]) -> list[OneSided]:
-    """Return the classes, the background included, that are in references alone or in predictions alone.
+    """Return the classes, the background included, that only references or only predictions contain.
 
     Args:
-        confusions: one a case, as `confusion_matrix` gives it.
-        names: of the classes, by index.
+        confusions: `confusion_matrix` of each case.
+        names: names of the classes, by index.
     """
     references = np.sum([confusion.any(axis=1) for confusion in confusions], axis=0)
     predictions = np.sum([confusion.any(axis=0) for confusion in confusions], axis=0)
@@ -98,7 +98,7 @@ def one_sided_classes(confusions: Sequence[NDArray[np.int64]], names: Sequence[s
 
 
 def one_sided_in_words(found: Sequence[OneSided]) -> list[str]:
-    """Return a sentence on the classes of references alone, and one on those of predictions alone."""
+    """Return a sentence on classes that only references contain, and one on classes that only predictions contain."""
     missed = [(own.name, own.references) for own in found if own.references]
     invented = [(own.name, own.predictions) for own in found if own.predictions]
     return [
@@ -113,16 +113,17 @@ def require_common_values(
     prediction_mapping: Mapping[int, int],
     reference_mapping: Mapping[int, int],
 ) -> None:
-    """Refuse two sides that both have classes and share none: nothing says which values mean the same.
+    """Refuse predictions and references that share no foreground value: the meaning of their values is unknown.
 
     Args:
-        predicted: value -> how many predictions store it.
-        referenced: value -> how many references store it.
-        prediction_mapping: value that predictions store -> the value that it is taken for.
-        reference_mapping: likewise of references.
+        predicted: value -> number of predictions that store the value.
+        referenced: value -> number of references that store the value.
+        prediction_mapping: value that predictions store -> value that replaces it.
+        reference_mapping: value that references store -> value that replaces it.
 
     Raises:
-        SegpipeError: no value but 0 is on both sides, though each side has one; the message gives the options to type.
+        SegpipeError: both sides store values other than 0, and none is on both sides; the message gives the options
+            to type.
     """
     ours, theirs = (
         taken_values(predicted, prediction_mapping) - {0},
@@ -144,11 +145,11 @@ def require_common_values(
 
 
 def shifted_in_words(predicted: Mapping[int, int], referenced: Mapping[int, int]) -> str:
-    """Return what to do where each side has values that the other lacks; empty where one side has none.
+    """Return what to do if each side stores values that the other side lacks; empty otherwise.
 
     Args:
-        predicted: value -> how many predictions store it.
-        referenced: value -> how many references store it.
+        predicted: value -> number of predictions that store the value.
+        referenced: value -> number of references that store the value.
     """
     if not (set(predicted) - set(referenced) and set(referenced) - set(predicted)):
         return ""
@@ -162,16 +163,16 @@ def shifted_in_words(predicted: Mapping[int, int], referenced: Mapping[int, int]
 def require_mapping(
     option: str, mapping: Mapping[int, int], stored: Mapping[int, int], table: LabelTable | None
 ) -> None:
-    """Refuse a mapping that names a value which no file stores, or a class that the table has not.
+    """Refuse a mapping that names a value which no file stores, or a class that the table lacks.
 
     Args:
-        option: that gave the mapping.
-        mapping: value that files store -> the value that it is taken for.
-        stored: value -> how many files store it.
-        table: the classes; None where values alone make them.
+        option: option that gave the mapping.
+        mapping: value that files store -> value that replaces it.
+        stored: value -> number of files that store the value.
+        table: the classes; None where the stored values are the classes.
 
     Raises:
-        SegpipeError: naming the option as it was typed, and the values that there are.
+        SegpipeError: the mapping is such; the message names the option as typed, and the values that files store.
     """
     for old, new in mapping.items():
         if old not in stored:
@@ -187,12 +188,12 @@ def require_mapping(
 
 
 def taken_values(stored: Mapping[int, int], mapping: Mapping[int, int]) -> set[int]:
-    """Return the values of files as a mapping takes them; a value that the mapping does not name stays."""
+    """Return the stored values after the mapping; a value that the mapping does not name stays."""
     return {mapping.get(value, value) for value in stored}
 
 
 def _mapped(stored: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
-    """Return whole numbers with some values replaced by others, all at once, so that two may change places."""
+    """Return whole numbers with all values of the mapping replaced at once, so that two values may swap."""
     if not mapping:
         return stored
     found = stored.astype(np.result_type(stored.dtype, *map(np.min_scalar_type, mapping.values())))
@@ -202,7 +203,7 @@ def _mapped(stored: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
 
 
 def _sentence(found: Sequence[tuple[str, int]], there: str, lacking: str) -> list[str]:
-    """Return the sentence on classes that are in some maps of one side and in none of the other."""
+    """Return the sentence on classes that maps of one side contain and no map of the other side contains."""
     if not found:
         return []
     if len(found) == 1:
@@ -213,7 +214,7 @@ def _sentence(found: Sequence[tuple[str, int]], there: str, lacking: str) -> lis
 
 
 def _counts(stored: Mapping[int, int], mapping: Mapping[int, int]) -> str:
-    """Return the values with the number of their files, and what each is taken for."""
+    """Return the stored values in words, each with its number of files and its replacement."""
     texts = []
     for value, count in sorted(stored.items()):
         taken = mapping.get(value, value)
@@ -223,7 +224,7 @@ def _counts(stored: Mapping[int, int], mapping: Mapping[int, int]) -> str:
 
 
 def _remedy(predicted: Mapping[int, int], referenced: Mapping[int, int]) -> str:
-    """Return the options that give the values of one side those of the other, in ascending order where they pair."""
+    """Return the options that map one side's values to the other side's, paired in ascending order where possible."""
     shared = {0} & set(predicted) & set(referenced)
     ours, theirs = (sorted(set(values) - shared) for values in (predicted, referenced))
     option, old, new, other = REFERENCE_OPTION, theirs, ours, "predictions"

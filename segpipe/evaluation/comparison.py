@@ -1,4 +1,4 @@
-"""Two models on the same cases: what lies between them, and whether the cases can tell them apart."""
+"""The paired comparison of two models on the same cases, with intervals and tests."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from segpipe.evaluation.metrics import METRICS
 
 T = TypeVar("T")
 _LOWER_IS_BETTER = ("hd95_mm", "asd_mm", "volume_error_ml", "volume_error_percent")
-_OF_ITS_SIZE = ("volume_error_ml", "volume_error_percent")  # too much is as bad as too little
-_LEVEL = 0.05  # of p-values
+_OF_ITS_SIZE = ("volume_error_ml", "volume_error_percent")  # compared by absolute value
+_LEVEL = 0.05  # of significance
 _UNITS = {"hd95_mm": " mm", "asd_mm": " mm", "volume_error_ml": " ml", "volume_error_percent": " %"}
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one class, the first model's less the second's, over the cases in which both have a finite value.
+    """A metric of one class, first model minus second model, over the cases in which both have a finite value.
 
     Attributes:
-        metric: of `METRICS`; of volume errors it is their size that is compared.
+        metric: name in `METRICS`; volume errors are compared by absolute value.
         class_name: the class, or `MEAN_OF_CLASSES`.
-        interval: of the mean difference.
-        p_value: how often chance alone would part them as far, see `sign_flip_p_values`.
-        failed: of each model, in how many cases it has no value because it failed where the other has one: an infinite
-            distance, or the precision of nothing found.
+        interval: mean difference with its interval.
+        p_value: see `sign_flip_p_values`.
+        failed: for each model, the number of cases in which this model failed and the other model has a value. A
+            failure is an infinite distance, or the precision of an empty prediction.
     """
 
     metric: str
@@ -42,14 +42,14 @@ class Difference:
 
     @property
     def ahead(self) -> int:
-        """0 if the first model has the better mean, 1 if the second has."""
+        """0 if the first model has the better mean, 1 if the second model has."""
         return int((self.interval.mean > 0) == (self.metric in _LOWER_IS_BETTER))
 
     @property
     def better(self) -> int | None:
-        """0 if the first model is better, 1 if the second is; None where the cases do not tell them apart.
+        """0 if the first model is better, 1 if the second model is; None where the cases do not decide.
 
-        The interval leaves out 0, a sign-flip test agrees, and the better one has not failed in cases of the other.
+        A model is better if the interval leaves out 0, the sign-flip test agrees, and `failed` of this model is 0.
         """
         own = self.interval
         if not own.is_known or own.low <= 0 <= own.high or self.p_value > _LEVEL or self.failed[self.ahead]:
@@ -99,13 +99,13 @@ class Comparison:
     """Two models.
 
     Attributes:
-        differences: class, `MEAN_OF_CLASSES` the last, -> metric -> difference.
-        means: of each model, class -> metric -> mean over the cases that it has a value of, among those of both.
-        values: of each model, `(cases, metrics, classes)`, the mean of classes the last; of volume errors their size.
-        cases: scored of both.
-        patients: whose these are; None where that is not known.
-        only_first: cases that only the first has scores of.
-        only_second: likewise.
+        differences: class -> metric -> difference; `MEAN_OF_CLASSES` is the last class.
+        means: for each model, class -> metric -> mean over the shared cases for which the model has a value.
+        values: for each model, `(cases, metrics, classes)`; the mean of classes is last, volume errors are absolute.
+        cases: cases that have scores of both models.
+        patients: patient of each case; None where the patient is not known.
+        only_first: cases that only the first model has scores for.
+        only_second: cases that only the second model has scores for.
     """
 
     differences: Mapping[str, Mapping[str, Difference]]
@@ -121,11 +121,11 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     """Compare two models' scores case by case.
 
     Args:
-        first: a model's.
-        second: another's, of the same classes.
+        first: scores of the first model.
+        second: scores of the second model, for the same classes.
 
     Raises:
-        SegpipeError: classes differ, no case is scored of both, or a case is of other patients.
+        SegpipeError: the classes differ, no case has scores of both models, or the patients of a case differ.
     """
     if set(first.class_names) != set(second.class_names):
         raise SegpipeError(
@@ -179,14 +179,14 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
 
 
 def _failures(own: NDArray[np.float64], other: NDArray[np.float64], classes: int) -> list[int]:
-    """Return of each column the cases in which a model failed and has no value, and the other has one."""
+    """Return for each column the number of cases in which the first model failed and the other model has a value."""
     precision = np.repeat([metric == "precision" for metric in METRICS], classes)
     failed = np.isinf(own) | (np.isnan(own) & precision)
     return list(map(int, (failed & np.isfinite(other)).sum(axis=0)))
 
 
 def _by_class(columns: Sequence[T], names: Sequence[str]) -> dict[str, dict[str, T]]:
-    """Return class -> metric -> what is told of columns as `_chosen` has them."""
+    """Return class -> metric -> the element of `columns`, which are in the order of `_chosen`."""
     own = iter(columns)
     by_metric = {metric: {name: next(own) for name in names} for metric in METRICS}
     return {name: {metric: by_metric[metric][name] for metric in METRICS} for name in names}
@@ -195,9 +195,9 @@ def _by_class(columns: Sequence[T], names: Sequence[str]) -> dict[str, dict[str,
 def _chosen(
     scores: CaseScores, cases: Sequence[str], class_names: Sequence[str]
 ) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Return scores of some cases, a column a metric and class, the mean of classes the last; and what intervals draw.
+    """Return the scores of the cases, one column per metric and class, and the units that the bootstrap draws.
 
-    Errors of volume stand there by their size.
+    The mean of classes is the last class. Volume errors are absolute values.
     """
     place = {case: row for row, case in enumerate(scores.cases)}
     rows = [place[case] for case in cases]

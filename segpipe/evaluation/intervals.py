@@ -1,4 +1,4 @@
-"""How sure a mean is: bootstrap intervals over patients, and the difference of two models on the same cases."""
+"""Bootstrap intervals of means over patients, and the paired difference of two models on the same cases."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from scipy.special import ndtr, ndtri
 from segpipe.errors import SegpipeError
 
 Array = NDArray[np.float64]
-_DRAWN_AT_ONCE = 2**22  # patients, of several resamples
-_MOST_ENUMERATED = 13  # patients, whose signs are turned in all ways
+_DRAWN_AT_ONCE = 2**22  # patients, over several resamples
+_MOST_ENUMERATED = 13  # patients for which the test takes all combinations of signs
 FEW_PATIENTS = 10
-"""Of fewer, bootstrap intervals are too narrow: nine in ten or less have the truth."""
+"""With fewer patients, bootstrap intervals are too narrow: at most nine in ten contain the true mean."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over cases, and where it would lie for other patients of the same kind.
+    """A mean over cases with its bootstrap interval over patients.
 
     Attributes:
-        mean: over the cases that have a finite value; nan without one.
-        low, high: the interval's ends; nan where fewer than two patients have a value.
-        cases: that have a finite value.
-        patients: of these cases.
-        infinite: cases that have an infinite value, such as the surface distance of a structure that was missed. They
-            are in no mean: say their number beside it.
+        mean: mean over the cases that have a finite value; nan without such a case.
+        low, high: ends of the interval; nan where fewer than two patients have a value.
+        cases: number of cases that have a finite value.
+        patients: number of patients of these cases.
+        infinite: number of cases that have an infinite value, such as the surface distance of a missed structure. The
+            mean leaves these cases out: report their number beside the mean.
     """
 
     mean: float
@@ -45,7 +45,7 @@ class Interval:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether there is one, of so few patients that it is too narrow."""
+        """Whether the interval is known, but too narrow because it has so few patients."""
         return self.is_known and self.patients < FEW_PATIENTS
 
 
@@ -59,21 +59,21 @@ def mean_intervals(
 ) -> list[Interval]:
     """Return the mean of each column over the cases with its bootstrap interval.
 
-    Whole patients are drawn, with all their cases: cases of one patient are alike, and drawn one by one would make the
-    interval too narrow. The interval is bias-corrected and accelerated (BCa).
+    The bootstrap draws whole patients with all their cases: cases of one patient are alike, and single cases would make
+    the interval too narrow. The interval is bias-corrected and accelerated (BCa).
 
     Args:
-        values: `(cases, columns)`; nan has no value and counts nowhere.
-        patients: whose each case is.
-        confidence: of the interval, 0..1.
-        resamples: how many.
-        seed: of the drawing; one seed, the same interval.
+        values: `(cases, columns)`; nan is a missing value.
+        patients: patient of each case.
+        confidence: confidence of the interval, 0..1.
+        resamples: number of bootstrap samples.
+        seed: seed of the drawing; equal seeds give equal intervals.
 
     Returns:
-        one a column.
+        One interval per column.
 
     Raises:
-        SegpipeError: numbers of cases differ.
+        SegpipeError: the numbers of cases differ.
 
     Source: Efron, Journal of the American Statistical Association 82:171, 1987.
     """
@@ -114,17 +114,17 @@ def paired_differences(
     """Return the mean of first minus second over the cases in which both have a finite value, with its interval.
 
     Args:
-        first: `(cases, columns)`, a model's values.
-        second: another's of the same cases.
-        patients: whose each case is.
-        confidence: of the interval, 0..1.
-        seed: of the drawing.
+        first: `(cases, columns)`, values of the first model.
+        second: values of the second model for the same cases.
+        patients: patient of each case.
+        confidence: confidence of the interval, 0..1.
+        seed: seed of the drawing.
 
     Returns:
-        one a column.
+        One interval per column.
 
     Raises:
-        SegpipeError: numbers of cases differ.
+        SegpipeError: the numbers of cases differ.
     """
     return mean_intervals(_differences(first, second), patients, confidence=confidence, seed=seed)
 
@@ -132,23 +132,23 @@ def paired_differences(
 def sign_flip_p_values(
     first: ArrayLike, second: ArrayLike, patients: Sequence[str], *, resamples: int = 9999, seed: int = 0
 ) -> list[float]:
-    """Return how often chance alone would part two models as far, were neither better: two-sided p-values.
+    """Return two-sided p-values of a sign-flip test: neither of two models is better.
 
-    The sign of each patient's differences is turned at random; with few patients, in all ways. That holds its level for
-    few patients, too, whose bootstrap intervals leave out 0 too often.
+    The test flips the sign of each patient's differences at random; with few patients it takes all combinations of
+    signs. The test keeps its level with few patients, where bootstrap intervals leave out 0 too often.
 
     Args:
-        first: `(cases, columns)`, a model's values.
-        second: another's of the same cases.
-        patients: whose each case is.
-        resamples: how many, where not all are taken.
-        seed: of the drawing.
+        first: `(cases, columns)`, values of the first model.
+        second: values of the second model for the same cases.
+        patients: patient of each case.
+        resamples: number of random flips, where the test does not take all combinations.
+        seed: seed of the flips.
 
     Returns:
-        one a column, over the cases in which both have a finite value; 1 without any.
+        One p-value per column, over the cases in which both models have a finite value; 1 without such a case.
 
     Raises:
-        SegpipeError: numbers of cases differ.
+        SegpipeError: the numbers of cases differ.
 
     Source: Fisher, The Design of Experiments, 1935; Pitman, Biometrika 29:322, 1938.
     """
@@ -167,7 +167,7 @@ def sign_flip_p_values(
 
 
 def _differences(first: ArrayLike, second: ArrayLike) -> Array:
-    """Return the first model's values less the second's; nan where one has no finite value."""
+    """Return the first model's values minus the second's; nan where a model has no finite value."""
     ours, theirs = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if ours.shape != theirs.shape:
         raise SegpipeError(
@@ -179,7 +179,7 @@ def _differences(first: ArrayLike, second: ArrayLike) -> Array:
 
 
 def _signs(patients: int, resamples: int, random: np.random.Generator) -> Iterator[Array]:
-    """Yield 1 and -1 for each patient, `(some resamples, patients)`."""
+    """Yield the sign 1 or -1 of each patient, `(some resamples, patients)`."""
     if patients <= _MOST_ENUMERATED:
         turned = np.arange(2**patients)[:, None] >> np.arange(patients) & 1
         yield 1 - 2 * turned.astype(np.float64)
@@ -191,7 +191,7 @@ def _signs(patients: int, resamples: int, random: np.random.Generator) -> Iterat
 
 
 def _alike(having: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
-    """Yield the columns that the same patients have a value in, together, after these patients."""
+    """Yield groups of columns in which the same patients have a value: the patients, then the columns."""
     patterns, which = np.unique(having, axis=1, return_inverse=True)
     for number, pattern in enumerate(patterns.T):
         yield pattern, np.flatnonzero(which.ravel() == number)
@@ -201,11 +201,11 @@ def _bca(sums: Array, counts: Array, confidence: float, resamples: int, seed: in
     """Return both ends of each column's interval.
 
     Args:
-        sums: `(patients, columns)`, of each patient's values.
-        counts: how many values these are, each above 0.
-        confidence: of the interval.
-        resamples: how many.
-        seed: of the drawing.
+        sums: `(patients, columns)`, sum of each patient's values.
+        counts: number of values in each sum, each above 0.
+        confidence: confidence of the interval, 0..1.
+        resamples: number of bootstrap samples.
+        seed: seed of the drawing.
     """
     drawn = np.concatenate(
         [
@@ -218,7 +218,7 @@ def _bca(sums: Array, counts: Array, confidence: float, resamples: int, seed: in
     apart = without.mean(axis=0) - without
     spread = (apart**2).sum(axis=0) ** 1.5
     skewness = np.divide((apart**3).sum(axis=0), 6 * spread, out=np.zeros_like(spread), where=spread > 0)
-    equal = np.isclose(drawn, mean, rtol=1e-9, atol=0)  # as good as: the order of a sum must not decide
+    equal = np.isclose(drawn, mean, rtol=1e-9, atol=0)  # nearly equal: the order of a sum must not decide
     bias = ndtri(((drawn < mean) & ~equal).mean(axis=0) + equal.mean(axis=0) / 2)
     ends = []
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):

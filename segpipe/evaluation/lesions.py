@@ -1,4 +1,4 @@
-"""Which of the pieces of a mask another mask finds."""
+"""Counts of the connected pieces of a reference mask that a predicted mask touches or misses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LesionCounts:
-    """Pieces of two masks; voxels that share a face, an edge or a corner are of one piece.
+    """Numbers of connected pieces; voxels that share a face, an edge or a corner belong to one piece.
 
     Attributes:
-        found: pieces of the reference that the prediction has a voxel of.
-        missed: those of which it has none.
+        found: pieces of the reference with at least one predicted voxel.
+        missed: pieces of the reference without a predicted voxel.
         false: pieces of the prediction that lie wholly outside the reference.
     """
 
@@ -44,7 +44,7 @@ def lesion_counts(prediction: Mask, reference: Mask) -> LesionCounts:
 
 
 def _touched(mask: Mask, other: Mask) -> tuple[int, int]:
-    """Return how many pieces a mask has, and how many of them another mask has a voxel of."""
+    """Return the number of a mask's pieces, and the number of pieces that share a voxel with the other mask."""
     labelled, pieces = ndimage.label(mask, np.ones((3,) * mask.ndim, int))
     touched = np.zeros(pieces + 1, bool)
     touched[labelled[other]] = True

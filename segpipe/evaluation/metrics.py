@@ -1,6 +1,6 @@
 """How well two label maps agree.
 
-What a score is where a class is missing is the same everywhere:
+Every part of segpipe gives these values where a class is missing:
 
 | | in both | in the reference alone (missed) | in the prediction alone (invented) | in neither |
 |---|---|---|---|---|
@@ -13,10 +13,9 @@ What a score is where a class is missing is the same everywhere:
 | volume_error_ml | any | below 0 | above 0 | 0 |
 | volume_error_percent | any | -100 | nan | nan |
 
-Maps without a spacing (PNG, JPEG) have no distances, surface Dice or volumes: these are nan whatever is there.
+Maps without a spacing (PNG, JPEG) have no distances, no surface Dice and no volumes: these scores are always nan.
 
-nan counts in no mean: there was nothing to find, and nothing was found. Specificity is nan where the class fills the
-reference.
+Means leave out nan, since neither map contains the class. Specificity is nan where the class fills the reference.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ def dice_per_class(
         num_classes: C, the background (0) included.
 
     Returns:
-        Shape (C-1,), for classes 1..C-1, each 0..1. A class that neither map contains is nan, since there is
-        nothing to find: it counts in no mean. A class that only one of them contains is 0.
+        Shape (C-1,), for classes 1..C-1, each 0..1. The Dice is nan if neither map contains the class, and means leave
+        it out. It is 0 if only one map contains the class.
 
     Raises:
         SegpipeError: shapes differ, or an index is no class.
@@ -58,14 +57,14 @@ def dice_per_class(
 
 @dataclass(frozen=True)
 class PooledScores:
-    """Scores over the voxels of all label maps together, as if they were one.
+    """Scores over the voxels of all label maps together, as if they were one label map.
 
     Attributes:
-        dice: (C-1,), of each foreground class, 0..1; nan for a class that is neither there nor found.
-        sensitivity: (C-1,), share of a class's voxels that are found; nan for a class that is not there.
-        specificity: (C-1,), share of the other voxels that are not taken for the class; nan where there is no other.
+        dice: (C-1,), one per foreground class, 0..1; nan for a class in no prediction and no reference.
+        sensitivity: (C-1,), share of the class's voxels that are predicted so; nan for a class in no reference.
+        specificity: (C-1,), share of all other voxels that are not predicted as the class; nan without other voxels.
         accuracy: share of all voxels whose class is right; nan without a voxel.
-        background_accuracy: what answering "background" everywhere would have for accuracy.
+        background_accuracy: accuracy of a prediction that is background everywhere.
     """
 
     dice: NDArray[np.float64]
@@ -76,7 +75,7 @@ class PooledScores:
 
     @classmethod
     def of(cls, confusion: NDArray[np.int64]) -> PooledScores:
-        """Work them out from a confusion matrix, or the sum of several, `(C, C)` as `confusion_matrix` gives it."""
+        """Return the scores of a confusion matrix, or of a sum of several, `(C, C)` as `confusion_matrix` returns."""
         agreed, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
         total = confusion.sum()
         neither = total - true - predicted + agreed
@@ -89,7 +88,7 @@ class PooledScores:
         )
 
     def as_plain(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return the scores in JSON's types, by the foreground classes' names; what is nan is None."""
+        """Return the scores in JSON's types, by name of the foreground class; nan becomes None."""
         return {
             name: _plain(value)
             if isinstance(value, float)
@@ -100,10 +99,10 @@ class PooledScores:
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """Scores of one case, each `(C-1,)`, a number a foreground class; see the module for a class that is missing.
+    """Scores of one case, each `(C-1,)`, one per foreground class; the module's table has the missing classes.
 
     Attributes:
-        confusion: `(C, C)`, as `confusion_matrix` gives it.
+        confusion: `(C, C)`, see `confusion_matrix`.
         dice: 2 |P and R| / (|P| + |R|).
         iou: |P and R| / |P or R|.
         sensitivity: |P and R| / |R|.
@@ -112,8 +111,8 @@ class CaseMetrics:
         hd95_mm: 95th percentile of the Hausdorff distance, see `SurfaceDistances.hausdorff`.
         asd_mm: average symmetric surface distance, see `SurfaceDistances.average`.
         surface_dice: share of the surfaces within the tolerance, see `SurfaceDistances.dice`.
-        reference_ml: |R|; nan for pictures, which have no volume.
-        volume_error_ml: |P| - |R|; nan likewise.
+        reference_ml: |R| in ml; nan for 2D image files, which have no volume.
+        volume_error_ml: |P| - |R| in ml; nan for 2D image files.
         volume_error_percent: 100 (|P| - |R|) / |R|.
         lesion_f1: see `LesionCounts.f1`.
     """
@@ -147,8 +146,8 @@ class CaseMetrics:
             pred_indices: predicted class of each voxel, integers 0..num_classes - 1, `(x, y)` or `(x, y, z)`.
             ref_indices: true class of each voxel, of the same shape.
             num_classes: C, the background (0) included.
-            axes_mm: from a voxel to the next along each axis, see `surface_distances`; None where that is not known.
-            tolerance_mm: that surfaces may lie apart and count as agreeing.
+            axes_mm: step from a voxel to the next along each axis, see `surface_distances`; None where not known.
+            tolerance_mm: largest distance at which two surfaces count as agreeing.
 
         Raises:
             SegpipeError: shapes differ, or an index is no class.
@@ -182,17 +181,17 @@ class CaseMetrics:
 
 
 METRICS = tuple(field.name for field in fields(CaseMetrics) if field.name != "confusion")
-"""The scores that `CaseMetrics` has of each class."""
+"""Names of the scores in `CaseMetrics`."""
 
 
 def class_masks(
     prediction: NDArray[Any], reference: NDArray[Any], num_classes: int
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Yield both masks of each foreground class in the smallest box that has them.
+    """Yield both masks of each foreground class, cropped to the smallest box around both.
 
     Args:
         prediction: class indices `(x, y)` or `(x, y, z)`.
-        reference: of the same shape.
+        reference: class indices of the same shape.
         num_classes: C, the background (0) included.
     """
     boxes = zip(*(ndimage.find_objects(own, num_classes - 1) for own in (prediction, reference)), strict=True)
@@ -222,7 +221,7 @@ def _apart(
 
 
 def _voxel_ml(axes_mm: ArrayLike | None) -> float:
-    """Return what a voxel holds; nan for a picture's."""
+    """Return the volume of a voxel in ml; nan in 2D image files."""
     if axes_mm is None:
         return float("nan")
     steps = np.asarray(axes_mm, np.float64)
@@ -236,7 +235,7 @@ def _plain(value: float) -> float | None:
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Divide; nan where there is nothing to divide by."""
+    """Divide; nan where the divisor is 0."""
     ratio = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=ratio, where=np.asarray(whole) > 0)
     return ratio

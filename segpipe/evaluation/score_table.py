@@ -1,4 +1,4 @@
-"""The scores of a running evaluation, as the files that `segpipe evaluate` writes and as a summary in the log."""
+"""The scores of a running evaluation: the same files as `segpipe evaluate` writes, and a summary in the log."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class ReferencedCase:
     """A case that an evaluation scores.
 
     Attributes:
-        case: its name.
-        patient: whose scan it is; None where that is not known.
-        scan: its file; of several channels the first one's.
-        reference: the file of its reference label map.
+        case: name of the case.
+        patient: patient of the case; None where the patient is not known.
+        scan: file of the scan, or of its first channel.
+        reference: file of the reference label map.
     """
 
     case: str
@@ -49,22 +49,22 @@ class ReferencedCase:
 
 
 class ScoreTable:
-    """Write the scores of an evaluator's label maps when it has run; attach to the evaluator.
+    """A handler that writes the scores of an evaluator's label maps at the end of the run.
 
-    The files are those of `segpipe evaluate`, `metrics.csv` and `summary.json`, and the scores of equal label maps are
-    equal. There is no page, since it draws label maps from files, and an evaluator writes none.
+    The files are `metrics.csv` and `summary.json`, as of `segpipe evaluate`; equal label maps get equal scores. There
+    is no page: a page draws label maps from files, and an evaluator writes no label maps.
 
     Args:
-        folder: where the files go.
+        folder: folder of the two files.
         labels: the classes.
         about: what is scored and by what, in plain types; `about` of `summary.json`.
-        cases: that the evaluator runs through; each record of its batches has a name of theirs as `case`.
-        tolerance_mm: how far surfaces may lie apart and count as agreeing.
-        metric: must not be given; a configuration of an earlier segpipe has it, and the refusal says what to change.
+        cases: cases of the evaluator; each record of a batch has the name of such a case as `case`.
+        tolerance_mm: largest distance at which two surfaces count as agreeing.
+        metric: must not be given; configurations of an earlier segpipe give it, and the refusal says what to change.
 
     Raises:
-        SegpipeError: a metric, or no cases, are given; or the tolerance is negative. Later: an evaluator has not come
-            to all cases, or a reference cannot be read.
+        SegpipeError: a metric or no cases are given; or the tolerance is negative. At the end of the run: the evaluator
+            has not scored all cases, or a reference cannot be read.
     """
 
     @refusal_ends_run()
@@ -88,7 +88,7 @@ class ScoreTable:
         self._rows: list[CaseScore] = []
 
     def attach(self, engine: Evaluator) -> None:
-        """Attach to the evaluator."""
+        """Register the handler's events at the evaluator."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
@@ -101,7 +101,7 @@ class ScoreTable:
         for record, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.cases[str(record["case"])]
             prediction, reference = (output[key].argmax(dim=0).cpu().numpy() for key in ("pred", "label"))
-            grid = read_header(case.reference).grid  # the loaded one can have the affine of the scan
+            grid = read_header(case.reference).grid  # the loaded label map can have the scan's affine
             files = (case.scan, case.reference)
             self._rows.append(
                 case_score(

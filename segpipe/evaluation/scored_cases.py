@@ -1,4 +1,4 @@
-"""Scores of cases, computed alike from label maps in files and from label maps of a running evaluation."""
+"""Scores of cases; label maps in files and label maps of a running evaluation get the same scores."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class CaseScore:
     """Scores of one case.
 
     Attributes:
-        case: its name.
-        patient: whose scan it is; the case itself where that is not known.
-        metrics: its scores.
-        reference_sha256: of the classes and the size of the reference.
+        case: name of the case.
+        patient: patient of the case; the case's name where the patient is not known.
+        metrics: scores of the case.
+        reference_sha256: hash of the classes and the size of the reference.
     """
 
     case: str
@@ -38,13 +38,13 @@ class CaseScore:
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of two label maps of one case.
+    """The predicted and the reference label map of one case.
 
     Attributes:
-        case: its name.
-        patient: whose scan it is; the case itself where that is not known.
-        prediction: a label map's file.
-        reference: the reference, a file or a folder.
+        case: name of the case.
+        patient: patient of the case; the case's name where the patient is not known.
+        prediction: file of the predicted label map.
+        reference: file or folder of the reference label map.
     """
 
     case: str
@@ -58,16 +58,16 @@ class ScoredCases:
     """Scores of the cases of a folder, of a manifest or of a run.
 
     Attributes:
-        coding: the classes, and the values that they have in predictions and in references.
-        rows: one a case that has both maps, sorted by case.
-        without_prediction: references without a prediction. They are in no mean.
+        coding: the classes, and their values in predictions and in references.
+        rows: scores of each case that has both label maps, sorted by case.
+        without_prediction: references without a prediction. No mean includes them.
         without_reference: predictions without a reference.
-        tolerance_mm: of the surface Dice.
-        knows_patients: False where each case counts as a patient of its own.
-        reasons: why there is no prediction, as far as that is known, by case.
-        doubt: why the two sides may code the same classes with different values; empty where nothing says so.
-        passed_over: files beside the label maps that segpipe does not read, for people.
-        pairs: case -> its files; empty where the label maps are in no files.
+        tolerance_mm: tolerance of the surface Dice.
+        knows_patients: False where each case counts as a separate patient.
+        reasons: case -> why it has no prediction, where the reason is known.
+        doubt: why predictions and references may store different values for the same class; empty without such a sign.
+        passed_over: files beside the label maps that segpipe does not read, in words.
+        pairs: case -> the two files; empty where the label maps are in no files.
     """
 
     coding: Coding
@@ -93,7 +93,7 @@ class ScoredCases:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader has to know of the classes before the figures."""
+        """Sentences about the classes that a reader needs before the scores."""
         return [*one_sided_in_words(self.one_sided), *([self.doubt] if self.doubt else [])]
 
 
@@ -101,17 +101,17 @@ def require_tolerance(tolerance_mm: float) -> None:
     """Refuse a distance that is negative, infinite or no number.
 
     Raises:
-        SegpipeError: see above.
+        SegpipeError: the tolerance is such a number.
     """
     if not (0 <= tolerance_mm < np.inf):
         raise SegpipeError(f"tolerance {tolerance_mm:g} mm: must be 0 or more, in millimetres")
 
 
 def patient_warnings(patients: Sequence[str | None]) -> list[str]:
-    """Return a sentence where the patients of some cases are known and those of others are not.
+    """Return a sentence if the patient is known for some cases and unknown for other cases.
 
     Args:
-        patients: of each case; None where that is not known.
+        patients: patient of each case; None where the patient is not known.
     """
     unknown = sum(patient is None for patient in patients)
     if 0 < unknown < len(patients):
@@ -135,15 +135,15 @@ def case_score(
     """Score a case.
 
     Args:
-        case: its name.
-        patient: whose scan it is; None where that is not known.
+        case: name of the case.
+        patient: patient of the case; None where the patient is not known.
         prediction: class of each voxel, 0..C-1, `(x, y)` or `(x, y, z)`.
-        reference: likewise, of the same shape.
+        reference: class of each voxel, 0..C-1, of the same shape.
         table: the classes.
-        grid: of the reference, as its file has it.
-        files: the case's scan or prediction, and its reference. Formats of 2D images (PNG, JPEG) have no spacing, so
-            that a case with such a file has no distances and no volumes.
-        tolerance_mm: how far surfaces may lie apart and count as agreeing.
+        grid: grid of the reference file.
+        files: the case's scan or prediction, and its reference. 2D image files (PNG, JPEG) have no spacing: a case with
+            such a file has no distances and no volumes.
+        tolerance_mm: largest distance at which two surfaces count as agreeing.
 
     Raises:
         SegpipeError: shapes differ, or an index is no class.
@@ -157,7 +157,7 @@ def case_score(
 def _labels_sha256(indices: NDArray[np.integer[Any]], table: LabelTable, grid: Grid) -> str:
     """Return a SHA-256 over a label map's size and classes, in hex.
 
-    It is the same in whatever order a file has its axes, or a table its foreground classes.
+    The order of the file's axes and the order of the table's foreground classes do not change the hash.
     """
     (turned,), _ = in_ras_order(grid.affine, indices)
     alphabetical = sorted(table.foreground_names)
@@ -166,6 +166,6 @@ def _labels_sha256(indices: NDArray[np.integer[Any]], table: LabelTable, grid: G
         np.min_scalar_type(table.num_classes - 1),
     )
     hashed = hashlib.sha256(str(turned.shape).encode())
-    for plane in turned:  # since NumPy takes eight bytes a voxel to index with
+    for plane in turned:  # NumPy's indexing takes eight bytes a voxel
         hashed.update(places[plane].tobytes())
     return hashed.hexdigest()

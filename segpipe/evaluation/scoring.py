@@ -1,4 +1,4 @@
-"""A folder of label maps against a folder of references: which files belong together, and the scores of each pair."""
+"""Scores of a folder of label maps against a folder of references: pairs of files, and the scores of each pair."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from segpipe.volumes import Volume, VolumeFormat, look_for_scans, read_header, r
 from segpipe.volumes.formats import KNOWN_FORMATS
 
 _MOST_VALUES = 256  # more distinct values than this are intensities, not classes
-_MOST_THREADS = 4  # each holds two label maps in memory
+_MOST_THREADS = 4  # each thread holds two label maps in memory
 
 
 def score_folder(
@@ -45,20 +45,20 @@ def score_folder(
 ) -> ScoredCases:
     """Score label maps against their references.
 
-    A prediction and a reference belong together when their paths below the two folders are equal but for the
-    suffix; formats may differ. Both store the values of the same table, but for those that a mapping names.
+    A prediction and a reference belong together if their paths below the two folders are equal without the suffix;
+    formats may differ. Both store the values of the same table, except for values that a mapping replaces.
 
     Args:
         predictions: folder of label maps, at any depth.
         references: folder of label maps, at any depth.
-        table: the classes; None makes a class of every value but 0 that occurs, named after it.
-        tolerance_mm: that surfaces may lie apart and count as agreeing, above 0 or 0.
-        patient: template that a case's name matches, such as `{patient}_*`; None makes each case a patient of its own.
-        prediction_mapping: value that predictions store -> value that it is taken for; others stay.
-        reference_mapping: likewise of references.
+        table: the classes; None makes each stored value except 0 a class, named after the value.
+        tolerance_mm: largest distance at which two surfaces count as agreeing, 0 or more.
+        patient: template for the names of cases, such as `{patient}_*`; None makes each case a separate patient.
+        prediction_mapping: value that predictions store -> value that replaces it; other values stay.
+        reference_mapping: value that references store -> value that replaces it; other values stay.
 
     Returns:
-        Scores of the cases with both maps, and the names of those without a partner.
+        Scores of the cases with both label maps, and the names of cases with only one of the two.
 
     Raises:
         SegpipeError: no case has both maps, two files of a folder have one name, a file cannot be read or is
@@ -107,8 +107,8 @@ def score_pairs(
         pairs: at least one.
         table: the classes, with the values that predictions store.
         reference_values: value that references store -> class name.
-        knows_patients: whether a patient is known of some.
-        reasons: why there is no prediction of a case that is not among the pairs.
+        knows_patients: whether the patient of any case is known.
+        reasons: case -> why it has no prediction, for cases without a pair.
         tolerance_mm: see `score_folder`.
 
     Raises:
@@ -139,13 +139,14 @@ def _scored(pairs: Sequence[Pair], coding: Coding, tolerance_mm: float) -> tuple
 
 
 def files_by_name(folder: Path, *, are_scans: bool = False) -> dict[str, Path]:
-    """Return the scans or label maps of a folder, at any depth, by their path below it without suffix.
+    """Return the scans or label maps of a folder, at any depth, by relative path without suffix.
 
-    Letters with accents count as the same however Unicode composes them, which differs between Macs and others.
+    Accented letters compare equal in composed and decomposed Unicode, since macOS and other systems store them
+    differently.
 
     Args:
-        folder: to search; files that are no images are passed over.
-        are_scans: whether scans are wanted, so that 3D Slicer's segmentations beside them (.seg.nrrd) do not count.
+        folder: folder to search; the search skips files that are no images.
+        are_scans: True skips 3D Slicer's segmentations (.seg.nrrd) beside the scans.
 
     Raises:
         SegpipeError: there is no such folder, no scan in it, or two files have one name.
@@ -154,7 +155,7 @@ def files_by_name(folder: Path, *, are_scans: bool = False) -> dict[str, Path]:
 
 
 def _named_files(folder: Path, *, are_scans: bool = False) -> tuple[dict[str, Path], list[str]]:
-    """Return the files as `files_by_name` does, and the paths of the files that are passed over."""
+    """Return the files as `files_by_name`, and the paths of the files that the search skipped."""
     if not folder.is_dir():
         raise SegpipeError(f"{folder}: no such folder; give a folder of scans or label maps")
     looked = look_for_scans(folder)
@@ -181,7 +182,7 @@ def _named_files(folder: Path, *, are_scans: bool = False) -> tuple[dict[str, Pa
 
 
 def _check_grids(pairs: Sequence[Pair]) -> None:
-    """Refuse all pairs of different grids at once, by their headers."""
+    """Compare the grids in the headers of all pairs, and refuse all pairs with different grids in one message."""
     found = []
     for pair in pairs:
         differences = read_header(pair.prediction).grid.differences(read_header(pair.reference).grid)
@@ -217,7 +218,7 @@ def _read_labels(path: Path) -> Volume:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before what a label table has to say about its values."""
+    """Put the file's name before the message of an error in its values."""
     try:
         yield
     except SegpipeError as error:
@@ -230,7 +231,7 @@ def _coding(
     prediction_mapping: Mapping[int, int],
     reference_mapping: Mapping[int, int],
 ) -> tuple[Coding, str]:
-    """Return how stored values become classes, and why the two sides may not mean the same by them."""
+    """Return how stored values become classes, and the doubt of `ScoredCases`."""
     if table is not None and not prediction_mapping and not reference_mapping:
         return Coding(table), ""
     predicted = _stored_values([pair.prediction for pair in pairs])
@@ -248,7 +249,7 @@ def _coding(
 
 
 def _stored_values(paths: Sequence[Path]) -> Counter[int]:
-    """Return the values of label maps, each with the number of maps that store it."""
+    """Return stored value -> number of label maps that store the value."""
     counts: Counter[int] = Counter()
     for path in paths:
         labels = _read_labels(path).array
@@ -263,7 +264,7 @@ def _stored_values(paths: Sequence[Path]) -> Counter[int]:
 
 
 def _table_of_values(values: set[int]) -> LabelTable:
-    """Make a table of the values that occur; 0 is the background."""
+    """Return a label table of the stored values; 0 is the background."""
     ordered = [0, *sorted(values - {0})]
     if len(ordered) < 2:
         raise SegpipeError("all label maps hold background (0) only; give the label table to score them")

@@ -1,4 +1,4 @@
-"""Scores of many cases, as a table and summed up: means with their intervals, medians, voxels pooled."""
+"""Scores of many cases as files, and their summary: means with intervals, medians, scores of pooled voxels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from segpipe.files import composed_name, read_json, write_json, write_text
 SUMMARY_FILE = "summary.json"
 CONFIDENCE = 0.95
 _TEXT = {"type": "string"}
-_SCHEMA = {  # of what is read again
+_SCHEMA = {  # of the entries that segpipe reads again
     "type": "object",
     "properties": {
         "about": {
@@ -52,37 +52,37 @@ _SCHEMA = {  # of what is read again
         "color": {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3},
     },
 }
-_SHOWN = 200  # characters of an error, which quotes what it refuses
-_HEX_DIGITS = 16  # of a reference's hash: that two differ is seen as well as with all
+_SHOWN = 200  # characters of a schema error, which quotes the refused value
+_HEX_DIGITS = 16  # of a reference's hash: enough to tell two references apart
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One metric of one class over cases.
+    """One metric of one class, summarised over cases.
 
     Attributes:
-        interval: the mean, where it would lie for other patients, and how many cases it is of.
-        median: over the cases that have a value, infinite ones included; nan without any.
+        interval: the mean with its interval and its number of cases.
+        median: median over the cases that have a value, infinite values included; nan without a value.
     """
 
     interval: Interval
     median: float
 
     def as_plain(self) -> dict[str, Any]:
-        """Return it in JSON's types; what is not finite is None."""
+        """Return the figure in JSON's types; numbers that are not finite become None."""
         own = {"median": self.median, **vars(self.interval)}
         return {name: value if math.isfinite(value) else None for name, value in own.items()}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Scores of cases summed up.
+    """The scores of many cases, summarised.
 
     Attributes:
         by_class: foreground class -> metric -> figure.
-        all_classes: metric -> figure of the cases' means over the classes that they have a value of.
+        all_classes: metric -> figure of each case's mean over the classes for which the case has a value.
         pooled: scores over the voxels of all cases together.
-        confusion: `(C, C)`, of all cases together.
+        confusion: `(C, C)`, confusion matrix of all cases together.
     """
 
     by_class: Mapping[str, Mapping[str, Figure]]
@@ -92,7 +92,7 @@ class Summary:
 
 
 def summarise(scores: ScoredCases) -> Summary:
-    """Sum up the cases that have both label maps."""
+    """Summarise the scores of the cases that have both label maps."""
     cases = CaseScores.of(scores)
     table = np.concatenate([cases.values, cases.class_means[:, :, None]], axis=2)
     columns = table.reshape(len(table), -1)
@@ -117,13 +117,13 @@ def summarise(scores: ScoredCases) -> Summary:
 def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Mapping[str, Any]) -> None:
     """Write `metrics.csv`, see `CaseScores`, and `summary.json`.
 
-    The confusion of each case stands in `summary.json` as `[reference, prediction, voxels]` of the pairs that occur,
-    classes by their place among the names.
+    `summary.json` has the confusion matrix of each case as `[reference, prediction, voxels]` of its nonzero entries,
+    with class indices.
 
     Args:
-        scores: of the cases.
-        summary: of the same.
-        folder: where the files go.
+        scores: scores of the cases.
+        summary: summary of the same cases.
+        folder: folder of the two files.
         about: what was scored and by what, in plain types.
     """
     write_text(folder / METRICS_FILE, CaseScores.of(scores).as_csv())
@@ -161,7 +161,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     """Return the content of a folder's `summary.json`; empty where there is none.
 
     Raises:
-        SegpipeError: it cannot be read, or is none of ours.
+        SegpipeError: the file cannot be read, or was not written by segpipe.
     """
     path = folder / SUMMARY_FILE
     if not path.is_file():
@@ -177,7 +177,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def _pairs(confusion: NDArray[np.int64]) -> list[list[int]]:
-    """Return true class, predicted class and voxels of the pairs that occur."""
+    """Return true class, predicted class and voxels of each nonzero entry."""
     return [[*pair, int(confusion[tuple(pair)])] for pair in np.argwhere(confusion).tolist()]
 
 

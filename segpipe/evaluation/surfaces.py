@@ -1,8 +1,8 @@
 """How far the surfaces of two masks lie apart, in millimetres.
 
-A mask's surface is those of its voxels that have a voxel outside it, or the end of the image, beyond a face: what MONAI
-and medpy measure, too. Each voxel stands for its centre. Which of a surface's voxels is nearest is looked up in a k-d
-tree, whose work goes with the surface and not with the space between two masks.
+A mask's surface are the voxels that share a face with a voxel outside the mask, or lie at the image border. MONAI and
+medpy take the same surface. Distances are between voxel centres. A k-d tree finds the nearest surface voxel; its work
+grows with the surface, not with the space between two masks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
 
 _ROUNDING_MM = (
-    1e-4  # by which grids that count as one may differ: it must not decide what lies at the tolerance
+    1e-4  # mm; grids that count as equal differ by this much, which must not decide at the tolerance
 )
 _LEAF_SIZE = 32  # a seventh faster than 16 on two million surface voxels
 Mask = NDArray[np.bool_]
@@ -23,7 +23,7 @@ Millimetres = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """From every surface voxel of one mask to the other mask's nearest; all of them inf if the other has none.
+    """Distances from each surface voxel of one mask to the nearest of the other mask; inf if the other mask is empty.
 
     Attributes:
         from_prediction: (surface voxels of the prediction,), mm to the reference.
@@ -55,9 +55,9 @@ class SurfaceDistances:
         return float(self._both.mean()) if self._both.size else float("nan")
 
     def dice(self, tolerance_mm: float) -> float:
-        """Return the share of both surfaces' voxels that lie at most so far from the other; nan without any surface.
+        """Return the share of both surfaces' voxels within the tolerance of the other surface; nan without any surface.
 
-        A distance of the tolerance counts, though affines in float32 make it a little more.
+        A distance equal to the tolerance counts, even if float32 affines make it slightly larger.
 
         Source: Nikolov et al., arXiv:1809.04430; counted by voxels, as MONAI's SurfaceDiceMetric.
         """
@@ -65,7 +65,7 @@ class SurfaceDistances:
 
 
 def surface_distances(prediction: Mask, reference: Mask, axes_mm: ArrayLike) -> SurfaceDistances:
-    """Measure two masks; those of a large image cropped to a box around both have the same distances.
+    """Return the surface distances of two masks; cropping both to a box around them does not change the distances.
 
     Args:
         prediction: `(x, y)` or `(x, y, z)`.
@@ -82,7 +82,7 @@ def surface_distances(prediction: Mask, reference: Mask, axes_mm: ArrayLike) -> 
 
 
 def surface(mask: Mask) -> Mask:
-    """Return the voxels of a mask that have a voxel outside it, or the end of the image, beyond a face."""
+    """Return the voxels of a mask that share a face with a voxel outside the mask, or lie at the image border."""
     inner = np.pad(mask, 1)
     padded = inner.copy()
     for axis in range(mask.ndim):
@@ -100,7 +100,7 @@ def _points(surface_voxels: Mask, axes_mm: ArrayLike) -> Millimetres:
 
 
 def _distances(points: Millimetres, others: Millimetres, shared: Mask) -> Millimetres:
-    """Return the distance of each point to the nearest of others; those that both have are at none."""
+    """Return the distance of each point to the nearest other point; shared points have distance 0."""
     if not len(others):
         return np.full(len(points), np.inf)
     distances = np.zeros(len(points))

@@ -1,1 +1,1 @@
-"""A bundle scored on the cases of a manifest, and its model card."""
+"""Evaluation of a bundle on the cases of a manifest, and its model card."""

@@ -1,4 +1,4 @@
-"""Results of an evaluation in the bundle's own files: its README, and metadata.json."""
+"""Results of an evaluation, written into the bundle's README and metadata.json."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SPACE = re.compile(r"\s*")
 
 
 def card_command(by: EvaluatedBy, manifest: str, source: BundleSource, options: EvaluateOptions) -> str:
-    """Return the command that gives these results, in the bundle's folder, with placeholders for what is elsewhere."""
+    """Return the command that repeats the evaluation in the bundle's folder; files elsewhere become placeholders."""
     name = manifest if manifest in shipped_manifests() else Path(manifest).name
     words = ["segpipe", "evaluate", "--bundle", ".", "--manifest", name, "--dataset-dir", "DATASET_DIR"]
     words += ["--split", options.split]
@@ -50,22 +50,23 @@ def card_command(by: EvaluatedBy, manifest: str, source: BundleSource, options: 
 
 
 def write_card(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: str) -> list[Path]:
-    """Write results into `docs/README.md` and `configs/metadata.json` of a bundle, in the place of earlier ones.
+    """Write results into `docs/README.md` and `configs/metadata.json` of a bundle, and replace earlier results.
 
-    The README has them between two comments; a section is added where there is none. In the metadata `eval_metrics`
-    holds means as in MONAI's model zoo, `evaluation` what they are of; no other byte of the file changes.
+    The README has the results between two comments; a README without these comments gets a new section. In the
+    metadata, `eval_metrics` holds the means as in MONAI's model zoo, and `evaluation` their cases and model; no other
+    byte of the file changes.
 
     Args:
-        by: what made the scores.
-        scores: of the cases.
-        summary: of the same.
+        by: description of the evaluation.
+        scores: scores of the cases.
+        summary: summary of the same cases.
         command: see `card_command`.
 
     Returns:
-        the two files.
+        The two files.
 
     Raises:
-        SegpipeError: one of them cannot be read, or the README has one of the two comments alone.
+        SegpipeError: a file cannot be read, or the README has only one of the two comments.
     """
     readme, metadata = by.opened.root / "docs" / "README.md", by.opened.root / "configs" / "metadata.json"
     text = _replaced(readme, _section(by, scores, summary, command))
@@ -77,10 +78,10 @@ def write_card(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: 
 
 
 def with_entries(text: str, entries: Mapping[str, Any]) -> str:
-    """Return the text of a JSON object with some keys set, and every other byte as it was.
+    """Return the text of a JSON object with some keys set, and every other byte unchanged.
 
     Args:
-        text: of the object, which is sound.
+        text: valid JSON text of the object.
         entries: key -> plain value.
     """
     for key, value in entries.items():
@@ -97,7 +98,7 @@ def with_entries(text: str, entries: Mapping[str, Any]) -> str:
 
 
 def _value_span(text: str, wanted: str) -> tuple[int, int] | None:
-    """Return where the value of a key of the outermost object begins and ends; None where there is no such key."""
+    """Return start and end of the value of a key of the outermost object; None without this key."""
     decoder = json.JSONDecoder()
     at = _after_space(text, text.index("{") + 1)
     while text[at] == '"':
@@ -119,7 +120,7 @@ def _after_space(text: str, at: int) -> int:
 
 
 def _replaced(readme: Path, section: str) -> str:
-    """Return the README with the section in the place of the former, or at its end."""
+    """Return the README with the section in place of the old section, or at its end."""
     text = _read(readme) if readme.is_file() else ""
     block = f"{BEGIN}\n{section}\n{END}"
     if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1:
@@ -159,7 +160,7 @@ def _section(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: st
 
 
 def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
-    """Return what the table is of."""
+    """Return the paragraphs that describe the cases and the weights of the table."""
     drawn = (
         "patients are drawn with all their cases"
         if scores.knows_patients
@@ -188,7 +189,7 @@ def _filled(paragraph: str) -> str:
 
 
 def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
-    """Return whether a file is one of those that the bundle ships."""
+    """Return whether the bundle ships this weights file."""
     folder = (by.opened.root / "models").resolve()
     return any(
         record.weights.name == weights["file"] and record.weights.resolve().parent == folder
@@ -205,7 +206,7 @@ def _cell(figure: Figure, metric: Metric) -> str:
 
 
 def _eval_metrics(summary: Summary) -> dict[str, float]:
-    """Return means as the model zoo has them: a name, a number."""
+    """Return name -> mean, as in MONAI's model zoo."""
     rows = {"mean": summary.all_classes, **summary.by_class}
     return {
         f"{name}_{metric}": round(figures[metric].interval.mean, 4)
@@ -248,7 +249,7 @@ def _interval(figure: Figure) -> dict[str, float | int]:
 
 
 def _below(path: Path, folder: Path) -> str:
-    """Return a path as it stands below a folder; its name alone where it lies elsewhere."""
+    """Return a path relative to a folder; only its name where it lies elsewhere."""
     absolute = path.resolve()
     return (
         absolute.relative_to(folder.resolve()).as_posix()

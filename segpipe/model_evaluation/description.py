@@ -21,17 +21,17 @@ _MOST_SHOWN = 50  # cases with warnings
 
 @dataclass(frozen=True)
 class EvaluatedBy:
-    """How scores were made.
+    """The bundle, the data and the program that made scores.
 
     Attributes:
         opened: the bundle.
-        records: of the training of its weights, one a file.
-        overlap: of the training with the cases.
-        manifest: that lists the cases.
-        part: of it that was scored.
-        precisions: in which the networks computed.
-        warnings: what makes the figures mean less than they seem to.
-        scan_warnings: case -> what of it lies outside what the training cases were; None where that is not known.
+        records: training record of each weights file.
+        overlap: overlap of the training with the cases.
+        manifest: manifest that lists the cases.
+        part: part of the manifest that was scored.
+        precisions: number formats in which the networks computed.
+        warnings: limits of the scores' validity.
+        scan_warnings: case -> its differences from the training cases; None where nothing was compared.
         program: see `segpipe.report.program`.
     """
 
@@ -47,17 +47,17 @@ class EvaluatedBy:
 
     @property
     def bundle_name(self) -> str:
-        """The bundle's, as its folder is called."""
+        """Name of the bundle's folder."""
         return self.opened.root.resolve().name
 
     @property
     def said_part(self) -> str:
-        """The part that was scored, in words."""
+        """Part of the manifest that was scored, in words."""
         return f"{self.part.name} of the manifest {self.manifest.name}"
 
 
 def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext]:
-    """Return the title of the page, and what stands around the figures."""
+    """Return the title of the page, and the texts around its figures."""
     name = str(by.opened.metadata.get("name") or by.bundle_name)
     told = ReportContext(
         lead=f"Segmented by the bundle {by.bundle_name}: {by.said_part}, against its reference label maps.",
@@ -73,7 +73,7 @@ def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext
 
 
 def about_plain(by: EvaluatedBy) -> dict[str, Any]:
-    """Return the same for `summary.json`, in plain types."""
+    """Return the description for `summary.json`, in plain types."""
     scan_warnings = by.scan_warnings
     if scan_warnings is not None:
         scan_warnings = {case: list(warnings) for case, warnings in scan_warnings.items()}
@@ -92,7 +92,7 @@ def about_plain(by: EvaluatedBy) -> dict[str, Any]:
 
 
 def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
-    """Return the files with their hashes and the records of their training."""
+    """Return each weights file with its hash and its training record."""
     return [record.as_plain() for record in by.records]
 
 
@@ -138,7 +138,7 @@ def _model_rows(by: EvaluatedBy, name: str) -> Sequence[tuple[str, str]]:
 
 
 def _unlike_training(by: EvaluatedBy, cases: int) -> list[tuple[str, Sequence[tuple[str, str]]]]:
-    """Return what `segpipe predict` warns of, as a section; none where nothing was compared."""
+    """Return a section of the cases that differ from the training cases; none where nothing was compared."""
     if by.scan_warnings is None:
         return []
     shown = [(case, "; ".join(warnings)) for case, warnings in list(by.scan_warnings.items())[:_MOST_SHOWN]]
@@ -150,7 +150,7 @@ def _unlike_training(by: EvaluatedBy, cases: int) -> list[tuple[str, Sequence[tu
 
 
 def training_said(weights: Mapping[str, Any]) -> str:
-    """Return in words what is known of a training, see `weights_plain`."""
+    """Return the training record of weights in words, see `weights_plain`."""
     if not weights["cases"]:
         return "not known"
     said = f"{weights['cases']} cases of {weights['trained_on']}"
@@ -161,7 +161,7 @@ def training_said(weights: Mapping[str, Any]) -> str:
 
 
 def _held_out_said(fold: int | str) -> str:
-    """Return in words which fold, split or none was held out."""
+    """Return the fold or split that was held out, in words."""
     if fold == "all":
         return "none held out"
     return f"fold {fold} held out" if isinstance(fold, int) else f"split {fold}"

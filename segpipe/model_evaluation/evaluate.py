@@ -1,4 +1,4 @@
-"""A bundle on the cases of a manifest: segmented, scored against their references, and reported."""
+"""Evaluation of a bundle on the cases of a manifest: segments and scores the cases, and writes the report."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ def evaluate(
 ) -> Evaluation:
     """Segment cases of a manifest with a bundle and score them against their references.
 
-    Label maps go below `output/predictions`, from where a later call goes on; `metrics.csv`, `summary.json` and
-    `report.html` into `output`. A case that cannot be read, checked or segmented is in no figure,
-    and its reason is kept.
+    Label maps go below `output/predictions`; a later call keeps them and continues. `metrics.csv`, `summary.json` and
+    `report.html` go into `output`. A case that cannot be read, checked or segmented has no scores; the result
+    has the reason.
 
     Args:
-        bundle: its folder, or a source that names weights, configuration and device too.
-        manifest: name of a shipped one, or the path of a JSON file.
+        bundle: folder of the bundle, or a source that also names weights, configuration and device.
+        manifest: name of a shipped manifest, or the path of a JSON file.
         output: folder of the results.
-        options: what is scored, and how.
-        dataset_dir: where the manifest's files lie; default: where it says.
+        options: which cases are scored, and how.
+        dataset_dir: folder of the manifest's files; default: the folder that the manifest names.
         watch: see `segpipe.prediction.predict.predict`.
-        report: called with what the user should know before the end.
-        predicting: entered while scans are segmented.
+        report: called with each message that the user should read before the end.
+        predicting: context that is entered while scans are segmented.
 
     Raises:
         SegpipeError: no such bundle, manifest, part or weights; labels differ; the output cannot be written;
@@ -116,7 +116,7 @@ def evaluate(
 
 
 def _manifest_of_masks(manifest: str, options: EvaluateOptions) -> Manifest:
-    """Return a manifest with its classes united, after a refusal of one without label maps."""
+    """Return the manifest with its classes united; refuse a manifest without label maps."""
     described = with_groups(load_manifest(manifest), options.groups)
     if described.target != "mask":
         raise SegpipeError(
@@ -127,12 +127,12 @@ def _manifest_of_masks(manifest: str, options: EvaluateOptions) -> Manifest:
 
 @dataclass(frozen=True)
 class _CheckedCases:
-    """Cases whose files were examined.
+    """Cases whose files were checked.
 
     Attributes:
-        cases: that can be segmented and scored.
+        cases: cases that can be segmented and scored.
         contents: case -> content hash of its image.
-        reasons: why the other cases are not scored.
+        reasons: case -> why it is not scored, for the other cases.
     """
 
     cases: Sequence[Case]
@@ -143,7 +143,7 @@ class _CheckedCases:
 def _checked(
     manifest: Manifest, part: EvaluationSplit, folder: Path, opened: OpenBundle, *, checksums: bool
 ) -> _CheckedCases:
-    """Examine the files of the cases."""
+    """Check the files of the cases."""
     labelled, reasons = _labelled(manifest, part)
     reports = examine_cases(labelled, folder, manifest, opened.labels, checksums=checksums)
     for own in reports:
@@ -216,7 +216,7 @@ def _predictions(
     watch: Callable[[Prediction, int, int], None] | None,
     report: Callable[[str], None] | None,
 ) -> dict[str, Prediction]:
-    """Return what became of each case."""
+    """Segment the cases and return the outcome of each."""
     scans = []
     for case in cases:
         path = dataset_dir / case.images[0]
@@ -234,7 +234,7 @@ def _scan_warnings(opened: OpenBundle, predictions: Sequence[Prediction]) -> dic
 
 
 def _unpredicted(predictions: Mapping[str, Prediction]) -> dict[str, str]:
-    """Return why cases have no label map of the network's own."""
+    """Return case -> why the network made no label map of it."""
     reasons = {}
     for case, prediction in predictions.items():
         if prediction.outcome is Outcome.FAILED:

@@ -1,4 +1,4 @@
-"""What `segpipe evaluate --bundle` is asked for, and what it returns."""
+"""The options and the result of `segpipe evaluate --bundle`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class EvaluateOptions:
 
     Attributes:
         split: fold, named split, test or train; see `segpipe.dataset.evaluation_split_of`.
-        part: of a named split, validation or test.
+        part: part of a named split, validation or test.
         groups: class of the bundle -> the manifest's classes that it unites.
         precision: see `PredictOptions`.
-        checksums: compare files with the manifest's SHA-256.
-        tolerance_mm: of the surface Dice.
-        card: write the results into the bundle.
+        checksums: whether files are compared with the manifest's SHA-256.
+        tolerance_mm: tolerance of the surface Dice.
+        card: whether the results are written into the bundle.
     """
 
     split: str = "test"
@@ -38,9 +38,9 @@ class Evaluation:
     """The result of an evaluation.
 
     Attributes:
-        scores: of the cases.
-        summary: of the same.
-        warnings: what makes the figures mean less than they seem to.
+        scores: scores of the cases.
+        summary: summary of the same cases.
+        warnings: limits of the scores' validity.
         card: files of the bundle that were written.
     """
 
