@@ -1,4 +1,4 @@
-"""How often each class was taken for each: what training shows and evaluation scores count the same way."""
+"""The confusion matrix, and Dice from it; training and evaluation count in the same way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segpipe.errors import SegpipeError
 def confusion_matrix(
     pred_indices: NDArray[Any], ref_indices: NDArray[Any], num_classes: int
 ) -> NDArray[np.int64]:
-    """Count the voxels of every pair of classes.
+    """Count the voxels of every pair of true and predicted class.
 
     Args:
         pred_indices: predicted class of each voxel, integers 0..num_classes - 1, any shape.
@@ -24,7 +24,7 @@ def confusion_matrix(
         Shape (C, C): voxels of true class (row) and predicted class (column).
 
     Raises:
-        SegpipeError: shapes differ, or an index is no class.
+        SegpipeError: shapes differ, or an index is not a class.
     """
     if pred_indices.shape != ref_indices.shape:
         raise SegpipeError(
@@ -39,7 +39,7 @@ def confusion_matrix(
             )
     counts = np.zeros(num_classes**2, np.int64)
     for true, predicted in zip(np.atleast_2d(ref_indices), np.atleast_2d(pred_indices), strict=True):
-        # plane by plane, since bincount takes eight bytes a voxel
+        # plane by plane: bincount needs eight bytes per voxel
         pairs = true.ravel().astype(np.int64) * num_classes + predicted.ravel()
         counts += np.bincount(pairs, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
@@ -49,10 +49,10 @@ def foreground_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the Dice coefficient 2 |P and R| / (|P| + |R|) of each foreground class.
 
     Args:
-        confusion: `(C, C)`, as `confusion_matrix` gives it, or the sum of several.
+        confusion: `(C, C)` from `confusion_matrix`, or a sum of such matrices.
 
     Returns:
-        Shape (C-1,), each 0..1; nan for a class that is neither there nor found.
+        Shape (C-1,), each 0..1; nan for a class that neither map has.
     """
     agreed = 2.0 * confusion.diagonal()[1:]
     both = (confusion.sum(axis=0) + confusion.sum(axis=1))[1:]

@@ -1,4 +1,4 @@
-r"""The CSV files that segpipe writes, and reads again: no cell runs as a formula, and none holds a hidden character.
+r"""CSV files that segpipe writes and reads: no cell runs as a formula, and no cell holds a hidden character.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`; before such a text stands `'`. Hidden characters are
 written as escapes, see `segpipe.printable`. Reading undoes both, so that a name comes back exactly. Tables that users
@@ -20,7 +20,7 @@ from segpipe.regular_files import open_regular
 Cell = str | float | None
 
 _SIGNS = (
-    "=+\\-@\uff1d\uff0b\uff0d\uff20"  # and their full-width forms, which East Asian spreadsheets take too
+    "=+\\-@\uff1d\uff0b\uff0d\uff20"  # with the full-width forms, which East Asian spreadsheets also accept
 )
 _FORMULA = re.compile(rf"'*\s*[{_SIGNS}]")
 _PREFIXED = re.compile(rf"''*\s*[{_SIGNS}]")
@@ -29,15 +29,15 @@ _SHORT = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class NoTableError(Exception):
-    """A file is no table that segpipe wrote; the text says why, as the end of a sentence that begins with the file."""
+    """A file is not a table of segpipe; the text is the end of a sentence that begins with the file."""
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]], number: str = ".9g") -> str:
-    """Return a table as CSV, a line a row.
+    """Return a table as CSV, one line per row.
 
     Args:
         columns: names of the columns.
-        rows: of as many cells. Text is protected; None and nan are empty fields; numbers stay plain numbers.
+        rows: one cell per column. Text is protected; None and nan become empty fields; numbers stay plain numbers.
         number: format of the floats.
     """
     text = io.StringIO()
@@ -48,18 +48,19 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]], number: str
 
 
 def read_csv(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Return the rows of a table that `csv_text` made: name of the column -> the text that was written.
+    """Return the rows of a table from `csv_text`: name of the column -> the text that was written.
 
     Args:
-        path: of a file in UTF-8.
-        columns: that the table must have.
+        path: a file in UTF-8.
+        columns: columns that the table must have.
 
     Raises:
-        NoTableError: it cannot be read, is no CSV, lacks a column, has two of one name, or has a row of another length.
-        SegpipeError: a pipe or a device.
+        NoTableError: the file cannot be read, is not CSV, lacks a column, repeats a column, or has a row of another
+            length.
+        SegpipeError: the path is a pipe or a device.
     """
     try:
-        # Excel puts a byte order mark in front; one that belongs to a name is written as an escape
+        # Excel writes a byte order mark first; csv_text writes such a character of a name as an escape
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             head, *rows = list(csv.reader(file, strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -71,15 +72,15 @@ def read_csv(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
         raise NoTableError(f"has no column {missing[0]}")
     if len(set(names)) < len(names):
         raise NoTableError("has two columns of one name")
-    filled = [row for row in rows if row]  # an empty line is no row
+    filled = [row for row in rows if row]  # without empty lines
     if any(len(row) != len(names) for row in filled):
         raise NoTableError("has rows of another length than its head")
     return [dict(zip(names, map(unprotected, row), strict=True)) for row in filled]
 
 
 def protected(text: str) -> str:
-    """Return a text as a cell holds it; `unprotected` gives it back."""
-    # a backslash that would read as the beginning of an escape is doubled
+    """Return a text as a cell holds it; `unprotected` reverses this."""
+    # double a backslash that would read as the beginning of an escape
     doubled = "".join(
         "\\\\" if character == "\\" and _reads_as_escape(text, place) else character
         for place, character in enumerate(text)
@@ -89,7 +90,7 @@ def protected(text: str) -> str:
 
 
 def unprotected(cell: str) -> str:
-    """Return the text that `protected` made a cell of; a cell that needed no protection stays as it is."""
+    """Return the original text of a cell from `protected`; a cell without protection stays as it is."""
     shown = cell[1:] if _PREFIXED.match(cell) else cell
     return _ESCAPE.sub(_character, shown)
 

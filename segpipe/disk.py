@@ -1,4 +1,4 @@
-"""A disk that takes no more, or outputs that are deleted: one message at the end of a run, and a log that bears it."""
+"""One message when a disk is full or outputs are deleted, and a log file that survives a full disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def disk_error(error: BaseException | None) -> OSError | None:
-    """Return the error of a full or read-only disk that an exception is, or was raised from."""
+    """Return the OSError of a full or read-only disk that an exception is, or was raised from; else None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL_OR_READ_ONLY:
             return error
@@ -27,7 +27,7 @@ def disk_error(error: BaseException | None) -> OSError | None:
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a disk that takes no more, or a file of segpipe's own that it cannot open, into one message."""
+    """Turn the error of a full or read-only disk, or of an output that cannot be opened, into one message."""
     try:
         yield
     except SegpipeError as error:
@@ -47,16 +47,16 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def kept_outputs(folder: Path) -> Iterator[Callable[[Iterable[Path]], None]]:
-    """End a run whose output folder, or what it wrote there, is deleted or moved while it goes on.
+    """End a run if its output folder, or a file that it wrote, is deleted or moved during the run.
 
     Args:
-        folder: of the outputs; it exists.
+        folder: output folder; it exists.
 
     Yields:
-        a check of files that were written, to call now and then, and at the end of all of them.
+        a check of written files; call it during the run, and at the end for all files.
 
     Raises:
-        SegpipeError: the folder or some of the files are gone.
+        SegpipeError: the folder or some of the files no longer exist.
     """
     stamp = folder_stamp(folder)
 
@@ -76,7 +76,7 @@ def kept_outputs(folder: Path) -> Iterator[Callable[[Iterable[Path]], None]]:
     try:
         yield require
     except Exception:
-        require(())  # then that is why
+        require(())  # a missing folder is the real reason
         raise
 
 
@@ -90,20 +90,20 @@ def _disk_message(folder: Path, error: Exception) -> str:
 
 
 class _LogFile(logging.FileHandler):
-    """Loses lines where the disk is full: that is told elsewhere, once."""
+    """A log file that drops lines when the disk is full; another message reports the full disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say nothing on the terminal."""
+        """Print nothing on the terminal."""
 
     def close(self) -> None:
-        """Close the file, whatever still waits to be written."""
+        """Close the file, even if buffered lines cannot be written."""
         with suppress(OSError):
             super().close()
 
 
 @contextmanager
 def log_to(path: Path) -> Iterator[logging.Logger]:
-    """Log to a file, appending; each record begins a line of its own, and nothing else does."""
+    """Log to a file, appending; each record begins on a new line, and no name in a message can imitate a record."""
     log = logging.getLogger(f"segpipe.predict.{path}")
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -1,4 +1,4 @@
-"""JSON and YAML that others wrote, read within bounds: what would take memory or time without end is refused."""
+"""Reads foreign JSON and YAML within bounds; refuses files that would take unlimited memory or time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ DEEPEST = 64
 LONGEST_NUMBER = 100
 """Characters of a number."""
 MOST_BRACKETS = 5_000_000
-"""Objects and lists of JSON, whose own size in memory is up to a hundred times that of their text."""
+"""Objects and lists of JSON; in memory they take up to a hundred times the bytes of their text."""
 MOST_ITEMS = 20_000
-"""Values of a YAML file, each alias counted as all that it stands for."""
+"""Values of a YAML file; an alias counts as all values that it stands for."""
 LARGEST_CONFIGURATION = 2**18
-"""Bytes of a file of a bundle's configuration."""
+"""Bytes of a configuration file of a bundle."""
 LARGEST_DATA = 2**28
-"""Bytes of a file that lists data: a manifest, or a ledger."""
+"""Bytes of a file that lists data: a manifest or a ledger."""
 
 BYTE_ORDER_MARK = "\ufeff"
 
 
 class DocumentError(Exception):
-    """What a file has that is not read.
+    """A document is refused.
 
     Attributes:
         reason: the end of a sentence that begins with the file.
-        line: from 1; 0 where that is not known.
+        line: line in the file, from 1; 0 if it is not known.
     """
 
     def __init__(self, reason: str, line: int = 0) -> None:
@@ -45,14 +45,14 @@ class DocumentError(Exception):
 
 
 class RepeatedKeyError(DocumentError):
-    """A JSON object has a key twice; the reason is a sentence by itself."""
+    """A JSON object repeats a key; the reason is a whole sentence."""
 
 
 class NoJsonError(DocumentError):
-    """A text is no JSON.
+    """A text is not JSON.
 
     Attributes:
-        problem: what JSON's own reader says of it.
+        problem: message of Python's JSON parser.
     """
 
     def __init__(self, error: json.JSONDecodeError) -> None:
@@ -62,14 +62,14 @@ class NoJsonError(DocumentError):
 
 
 def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
-    """Return the text of a file, with the byte order mark that it may begin with.
+    """Return the text of a file, without the byte order mark that it may begin with.
 
     Args:
-        path: of UTF-8 text.
-        largest: bytes that are read.
+        path: file of UTF-8 text.
+        largest: largest number of bytes that are read.
 
     Raises:
-        DocumentError: the file cannot be read, is no UTF-8 text, or is larger.
+        DocumentError: the file cannot be read, is not UTF-8 text, or is too large.
     """
     try:
         with open_regular(path) as file:
@@ -92,12 +92,12 @@ def parse_json(text: str, *, unique_keys: bool = False, finite: bool = False) ->
     """Return the values of JSON.
 
     Args:
-        text: of the file.
-        unique_keys: refuse a key that stands twice in one object; of such keys the last counts otherwise.
-        finite: refuse NaN and infinite numbers, which are no JSON, and of which no hash is taken.
+        text: content of the file.
+        unique_keys: refuse an object that repeats a key; without this, the last value counts.
+        finite: refuse NaN and infinite numbers, which are not JSON and cannot be hashed.
 
     Raises:
-        DocumentError: it is no JSON, or passes one of the bounds.
+        DocumentError: the text is not JSON, or exceeds a bound.
     """
     brackets = text.count("[") + text.count("{")
     if brackets > MOST_BRACKETS:
@@ -121,14 +121,14 @@ def parse_json(text: str, *, unique_keys: bool = False, finite: bool = False) ->
 
 
 def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> tuple[yaml.Node | None, Any]:
-    """Return the nodes of YAML, which know their lines, and its values; None where the text holds nothing.
+    """Return the nodes of YAML, which know their lines, and its values; None for a text without content.
 
     Args:
-        text: of the file.
-        loader: makes the values.
+        text: content of the file.
+        loader: constructs the values.
 
     Raises:
-        DocumentError: it is no YAML, or passes one of the bounds.
+        DocumentError: the text is not YAML, or exceeds a bound.
     """
     node = compose_yaml(text, loader)
     if node is None:
@@ -143,14 +143,14 @@ def parse_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> tu
         OverflowError,
         TypeError,
         AttributeError,
-    ) as error:  # dates and the like that are none
+    ) as error:  # for example impossible dates
         raise DocumentError(f"is no YAML: {error}") from error
     finally:
         making.dispose()
 
 
 def compose_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> yaml.Node | None:
-    """Return the nodes of YAML alone, see `parse_yaml`."""
+    """Return only the nodes of YAML, see `parse_yaml`."""
     try:
         composing = loader(text)
         try:
@@ -200,10 +200,10 @@ def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_many(content: Any) -> None:
-    """Refuse JSON of more values than a configuration has.
+    """Refuse JSON with more values than a configuration may have.
 
     Raises:
-        DocumentError: with the bound.
+        DocumentError: the message has the bound.
     """
     waiting, count = [content], 0
     while waiting:
@@ -228,14 +228,14 @@ def _values(value: Any) -> Iterable[Any]:
 
 
 def _refuse_expansion(root: yaml.Node) -> None:
-    """Refuse nodes that would be too many, or too deep, with each alias written out; each node is looked at once."""
-    sizes: dict[int, tuple[int, int]] = {}  # of a node: how many it stands for, and levels below it
+    """Refuse nodes that are too many, or too deep, once every alias is replaced; each node is visited once."""
+    sizes: dict[int, tuple[int, int]] = {}  # node -> number of values and levels that it stands for
     open_nodes: set[int] = set()
     waiting: list[tuple[yaml.Node, bool]] = [(root, False)]
     while waiting:
-        node, seen = waiting.pop()
+        node, parts_done = waiting.pop()
         line = node.start_mark.line + 1
-        if seen:
+        if parts_done:
             parts = [sizes[id(part)] for part in _parts(node)]
             size = 1 + sum(count for count, _ in parts)
             depth = 1 + max((below for _, below in parts), default=0)

@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read."""
+"""The one exception whose message is for users."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from segpipe.printable import printable
 
 
 class SegpipeError(Exception):
-    """What a user did, or what a file has, that segpipe refuses.
+    """A user's mistake, or an error in a file, that segpipe refuses.
 
-    The message is complete by itself: case, file, rule, both values with their units, and what to do. Anything
-    else that goes wrong is a defect of the program, keeps its own exception type and its traceback.
+    The message is complete: case, file, rule, both values with their units, and what to do. Any other exception is a
+    defect of the program, and keeps its type and traceback.
 
     Args:
-        lines: of the message, mostly one. Each is made `printable`: a name in it can neither begin a line of its own
-            nor send an escape sequence to a terminal.
+        lines: lines of the message, mostly one. Each is made `printable`: no name in a line can imitate a new line or
+            send an escape sequence to a terminal.
     """
 
     def __init__(self, *lines: str) -> None:
@@ -34,12 +34,12 @@ def segpipe_cause(error: BaseException | None) -> SegpipeError | None:
 
 
 def shown(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
-    """Return some names for a message, and how many more there are."""
+    """Return up to `most` names for a message, and the number of the others."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return between.join(listed[:most]) + more
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number of things, such as "1 case" and "2 cases"."""
+    """Return a number with its noun, such as "1 case" and "2 cases"."""
     return f"{number} {what}{'' if number == 1 else 's'}"

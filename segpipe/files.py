@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, and their checksums."""
+"""Writes files atomically, checks folders before work, and computes checksums."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def read_json(path: Path, what: str = "the file") -> Any:
 
     Args:
         path: of the file.
-        what: it is, for messages.
+        what: kind of the file, for messages.
 
     Raises:
-        SegpipeError: it cannot be read, is no JSON, passes a bound of `segpipe.documents`, or has a key twice in one
-            object, of which json would keep the last in silence.
+        SegpipeError: the file cannot be read, is not JSON, exceeds a bound of `segpipe.documents`, or repeats a key in
+            an object; Python's json would silently keep the last value.
     """
     try:
         return parse_json(read_document(path), unique_keys=True)
@@ -64,16 +64,16 @@ def read_json(path: Path, what: str = "the file") -> Any:
 
 @contextmanager
 def staging_folder(path: Path) -> Iterator[Path]:
-    """Give a hidden folder beside `path` to write into; move what lies in it into place when all is written.
+    """Yield a hidden folder beside `path` for new files; move its files into place at the end of the block.
 
-    No reader ever sees half of a file: each is synced to disk before it gets its name, the one named as `path`
-    last. What a killed process left behind for the same `path` is removed once it is an hour old.
+    A reader never gets half of a file: each file is synced to disk before it is renamed, the one named `path` last. A
+    folder that a killed process left for the same `path` is removed once it is an hour old.
 
     Args:
-        path: of the finished file; its folder is made. Files of other names go beside it.
+        path: path of the finished file; its folder is made. Files of other names are placed beside it.
 
     Yields:
-        The folder. Where the block raises, nothing is moved and the folder is removed.
+        The folder. If the block raises, no file is moved and the folder is removed.
     """
     with _hidden_folder(path) as folder:
         yield folder
@@ -86,20 +86,20 @@ def staging_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def aside_folder(path: Path) -> Iterator[Path]:
-    """Give a hidden folder to write into, which gets the name `path` when all is written: there is never half of it.
+    """Yield a hidden folder for new files, which is renamed to `path` at the end: an incomplete folder never appears.
 
     Args:
-        path: of the finished folder; the folder above it is made.
+        path: path of the finished folder; the folder above it is made.
 
     Yields:
-        The folder. Where the block raises, it is removed.
+        The folder. If the block raises, it is removed.
 
     Raises:
-        FileExistsError: at the end of the block there is something at `path` other than an empty folder.
+        FileExistsError: at the end of the block `path` exists and is not an empty folder.
     """
     with _hidden_folder(path) as hidden:
         folder = hidden / path.name
-        folder.mkdir()  # with the rights of any new folder, which a temporary one has not
+        folder.mkdir()  # with the permissions of a normal folder; a temporary folder has fewer
         yield folder
         sync(folder)
         try:
@@ -113,7 +113,7 @@ def aside_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _hidden_folder(path: Path) -> Iterator[Path]:
-    """Give a hidden folder beside `path`, which is removed at the end; remove those of killed processes, too."""
+    """Yield a hidden folder beside `path`, which is removed at the end; also remove old ones of killed processes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f"{_STAGED}{hashlib.sha256(path.name.encode()).hexdigest()[:12]}-"
     for stale in path.parent.glob(f"{prefix}*{_PARTIAL}"):
@@ -127,29 +127,29 @@ def _hidden_folder(path: Path) -> Iterator[Path]:
 
 
 def half_written(folder: Path) -> list[Path]:
-    """Return the hidden folders that hold what is being written, or was when a process was killed."""
+    """Return the hidden folders with unfinished files, of running or killed processes."""
     return sorted(folder.glob(f"{_STAGED}*{_PARTIAL}"))
 
 
 def discard_remains(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder that no other process writes to now."""
+    """Remove unfinished files of killed processes in a folder that no other process writes to now."""
     for remains in half_written(folder):
         shutil.rmtree(remains, ignore_errors=True)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file aside, sync it to disk and rename it, as `staging_folder` does.
+    """Write a file under a temporary name, sync it to disk and rename it, as `staging_folder` does.
 
     Args:
-        path: of the finished file; its folder is made.
-        write: writes the content to the open binary file it is given.
+        path: path of the finished file; its folder is made.
+        write: writes the content to an open binary file.
     """
     with staging_folder(path) as folder, (folder / path.name).open("wb") as file:
         write(file)
 
 
 def sync(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, on disk before going on."""
+    """Return once the content of a file, or the list of names in a folder, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -158,7 +158,7 @@ def sync(path: Path) -> None:
 
 
 def _last_change(folder: Path) -> float:
-    """Return when a folder or a file in it was last written, in seconds; now, where it is just going away."""
+    """Return when a folder or a file in it was last written, in seconds; the present time if it just disappears."""
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
     except FileNotFoundError:
@@ -166,22 +166,22 @@ def _last_change(folder: Path) -> float:
 
 
 def composed_name(name: str) -> str:
-    """Return a file's name as names are compared: an accented letter is one character, of which macOS makes two."""
+    """Return a file name in composed Unicode form for comparison; macOS stores an accented letter as two characters."""
     return unicodedata.normalize("NFC", name)
 
 
 def distinct_names(first: PurePath, second: PurePath) -> tuple[str, str]:
-    """Return the shortest endings of two paths that differ, for messages that name both files.
+    """Return the shortest different endings of two paths, for messages that name both files.
 
-    images/c0.nii.gz and labels/c0.nii.gz keep their folders, since one name would stand for two files;
-    of scans/a.nii.gz and scans/b.nii.gz the names are enough.
+    images/c0.nii.gz and labels/c0.nii.gz keep their folders, since their names are equal; for scans/a.nii.gz and
+    scans/b.nii.gz the names are enough.
 
     Args:
         first: path of one file.
         second: path of the other file.
 
     Returns:
-        The two endings with "/", of equally many parts; both whole paths where the paths are equal.
+        The two endings with "/", with equally many parts; both whole paths if the paths are equal.
     """
     for count in range(1, max(len(first.parts), len(second.parts)) + 1):
         endings = [PurePath(*path.parts[-count:]).as_posix() for path in (first, second)]
@@ -191,7 +191,7 @@ def distinct_names(first: PurePath, second: PurePath) -> tuple[str, str]:
 
 
 def folder_stamp(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from a later one of its name: disk and inode; None where there is none."""
+    """Return disk and inode of a folder, which identify it even after another folder has its name; None if missing."""
     try:
         status = folder.stat()
     except OSError:
@@ -200,7 +200,7 @@ def folder_stamp(folder: Path) -> tuple[int, int] | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder; False, too, where nobody may look."""
+    """Return whether there is a folder; also False if permissions hide it."""
     try:
         return path.is_dir()
     except OSError:
@@ -208,12 +208,12 @@ def is_folder(path: Path) -> bool:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder in which no file can be made, before work is done whose result would go there.
+    """Refuse a folder in which no file can be created, before work whose result would go there.
 
-    Nothing is left behind: of a folder that does not exist yet, the nearest one above it is tried.
+    No file is left behind: if the folder does not exist yet, the nearest existing folder above it is tested.
 
     Raises:
-        SegpipeError: a file stands where the folder or one above it would be, or it cannot be written in.
+        SegpipeError: the folder or one above it is a file, or it is not writable.
     """
     place = folder
     while not os.path.lexists(place) and place != place.parent:
@@ -230,10 +230,10 @@ def require_writable(folder: Path) -> None:
 
 
 def require_writable_file(path: Path) -> None:
-    """Refuse a place where no file can be written, before work is done whose result would go there.
+    """Refuse a path where no file can be written, before work whose result would go there.
 
     Raises:
-        SegpipeError: it is a folder, or the folder around it cannot be written in.
+        SegpipeError: the path is a folder, or its folder is not writable.
     """
     if is_folder(path):
         raise SegpipeError(f"{path}: is a folder; give the name of a file")
@@ -241,10 +241,10 @@ def require_writable_file(path: Path) -> None:
 
 
 def require_writable_files(folder: Path, names: Iterable[str]) -> None:
-    """Refuse a folder in which files of these names cannot be written, before work is done whose results they hold.
+    """Refuse a folder in which files of these names cannot be written, before the work whose results they hold.
 
     Raises:
-        SegpipeError: the folder cannot be written in, or has a folder of such a name.
+        SegpipeError: the folder is not writable, or contains a folder of such a name.
     """
     require_writable(folder)
     for name in names:

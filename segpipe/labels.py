@@ -1,9 +1,8 @@
-"""The classes of a segmentation: what each is called, how it is drawn, which integer a file stores for it.
+"""The classes of a segmentation: name, colour, and the integer that files store for each class.
 
-Inside the program classes are 0..C-1 and exclude each other. Files may store any integers; a `LabelTable` is
-the only place where the two are turned into each other. Names decide which class is meant: they are kept as
-written and compared without regard to upper and lower case, because copies of one data set differ in that
-("Anterior", "anterior").
+Inside the program classes are 0..C-1 and exclude each other. Files may store any integers; only a `LabelTable`
+converts between the two. Names identify classes: they are kept as written, and compared without regard to case, since
+copies of one data set differ in case ("Anterior", "anterior").
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.names import require_name
 
-_COLORS = (  # of Okabe and Ito, told apart by people who do not see all colours
+_COLORS = (  # Okabe and Ito: distinguishable with colour blindness
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -30,22 +29,24 @@ _COLORS = (  # of Okabe and Ito, told apart by people who do not see all colours
     (204, 121, 167),
 )
 _ROW_KEYS = ("index", "name", "color", "value")
-_LONGEST_TABLE = 2**16  # of classes by stored value; where values lie further apart, they are searched
+_LONGEST_TABLE = 2**16  # entries of a lookup table by stored value; a larger range is searched instead
 ROUNDING = 1e-3
 """A stored label may lie this far from a whole number: a file's slope and intercept round."""
 _LARGEST_VALUE = 2**63
-_VALUES_SHOWN = 10  # a wrong file (an image given as its label map) can hold thousands of values
+_VALUES_SHOWN = 10  # in a message; an image given as a label map can hold thousands of values
 
 
 def class_color(index: int) -> tuple[int, int, int]:
-    """Return how a class is drawn where nobody has said: black for the background, else one of 21 in turn.
+    """Return the default colour of a class: black for the background, else one of 21 colours in turn.
 
-    They are seven, the same seven half way to white, and half way to black.
+    These are seven colours, the seven mixed half with white, and the seven mixed half with black.
     """
     if not index:
         return (0, 0, 0)
     shade, color = divmod((index - 1) % (3 * len(_COLORS)), len(_COLORS))
-    red, green, blue = ((own + (0, 255, 0)[shade]) // (1 if shade == 0 else 2) for own in _COLORS[color])
+    red, green, blue = (
+        (channel + (0, 255, 0)[shade]) // (1 if shade == 0 else 2) for channel in _COLORS[color]
+    )
     return red, green, blue
 
 
@@ -55,7 +56,7 @@ class Label:
 
     Attributes:
         index: the class inside the program, 0 for the background.
-        name: as people read it; unique in its table without regard to case.
+        name: display name; unique in its table without regard to case.
         color: red, green, blue, each 0..255, for pictures.
         value: the integer that a written label map stores for this class.
     """
@@ -71,8 +72,8 @@ class LabelTable:
     """The classes of one bundle, in the order of their index; `labels[0]` is the background.
 
     Raises:
-        SegpipeError: on construction, when there are fewer than two rows, indices are not 0, 1, 2, ..., a name or a
-            stored value occurs twice, or a name is one that `segpipe.names.name_problem` refuses.
+        SegpipeError: on construction: there are fewer than two rows, indices are not 0, 1, 2, ..., a name or a stored
+            value is repeated, or `segpipe.names.name_problem` refuses a name.
     """
 
     labels: tuple[Label, ...]
@@ -108,7 +109,7 @@ class LabelTable:
         return cls(tuple(_label_from_row(position, row) for position, row in enumerate(rows)))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the table as `from_rows` takes it: plain JSON types."""
+        """Return the table in the form of `from_rows`: plain JSON types."""
         return [
             {"index": label.index, "name": label.name, "color": list(label.color), "value": label.value}
             for label in self.labels
@@ -142,19 +143,19 @@ class LabelTable:
     def to_indices(
         self, stored: NDArray[Any], file_values: Mapping[int, str] | None = None
     ) -> NDArray[np.unsignedinteger[Any]]:
-        """Turn what a file stores into class indices.
+        """Convert stored values into class indices.
 
         Args:
             stored: label map of any shape; integers, or floats that hold integers.
-            file_values: value in this file -> class name, of exactly this table's names, for a data set that
-                stores other values than the table, or several for one class; None takes the table's values.
+            file_values: value in this file -> class name, with exactly this table's names, for a data set with other
+                values than the table's, or with several values for one class; None: the table's values.
 
         Returns:
             Array of the same shape with values 0..C-1, of the smallest unsigned type that holds C-1.
 
         Raises:
-            SegpipeError: the map holds a value that belongs to no class, or no whole number, or `file_values`
-                does not name this table's classes.
+            SegpipeError: the map holds a value of no class, or a value that is not whole, or `file_values` does not
+                name exactly this table's classes.
         """
         index_of = self._index_of_value(file_values)
         values = sorted(index_of)
@@ -164,7 +165,7 @@ class LabelTable:
         classes = np.array([index_of[value] for value in values], _unsigned_for(self.num_classes))
         indices = np.empty(whole.shape, classes.dtype)
         for plane, into in zip(np.atleast_2d(whole), np.atleast_2d(indices), strict=True):
-            # plane by plane, since NumPy takes eight bytes a voxel to index with
+            # plane by plane: NumPy needs eight bytes per voxel to index with
             into[...] = _looked_up(plane, values, classes, otherwise=self.num_classes)
         known = indices < self.num_classes
         if not known.all():
@@ -172,14 +173,14 @@ class LabelTable:
         return indices.astype(_unsigned_for(self.num_classes - 1), copy=False)
 
     def to_values(self, indices: NDArray[Any]) -> NDArray[np.integer[Any]]:
-        """Turn class indices into the integers that a file stores.
+        """Convert class indices into the integers that a file stores.
 
         Args:
             indices: array of any shape and integer type with values 0..C-1.
 
         Returns:
-            Array of the same shape, of one integer type that holds all values of the table: uint8 wherever
-            they fit, int16 at the least where one is negative.
+            Array of the same shape, with one integer type that holds all values of the table: uint8 if they fit, at
+                least int16 if one is negative.
 
         Raises:
             SegpipeError: an index is not a class of this table.
@@ -195,7 +196,7 @@ class LabelTable:
         )
         table = np.asarray(self.values, dtype=smallest)
         values = np.empty(indices.shape, smallest)
-        # plane by plane, since indexing takes eight bytes a voxel
+        # plane by plane: indexing needs eight bytes per voxel
         for place, plane in zip(np.atleast_2d(values), np.atleast_2d(indices), strict=True):
             place[...] = table[plane]
         return values
@@ -215,7 +216,7 @@ def load_label_table(path: Path) -> LabelTable:
         path: the bundle's `metadata.json`; its `label_table` holds the rows.
 
     Raises:
-        SegpipeError: the file is missing or no JSON, has no label table, or one that `LabelTable` refuses.
+        SegpipeError: the file is missing or is not JSON, has no label table, or has one that `LabelTable` refuses.
     """
     try:
         rows = parse_json(read_document(path))["label_table"]
@@ -231,29 +232,29 @@ def load_label_table(path: Path) -> LabelTable:
 
 
 def same_name(name: str) -> str:
-    """Return the form in which two class names are compared: without case and surrounding space."""
+    """Return a class name for comparison: without case and surrounding space."""
     return name.strip().casefold()
 
 
 def whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
-    """Return a label map's values as whole numbers, having made sure that they are.
+    """Return a label map's values as whole numbers; refuse values that are not whole.
 
     Args:
         stored: array of any shape; integers, or floats that hold integers up to `ROUNDING`, as a file's slope leaves
             them (255 times 0.00392157 is 1.0000004).
 
     Returns:
-        The array itself where every value is whole already, else its rounded values in the same dtype.
+        The array itself if every value is whole already, else its rounded values in the same dtype.
 
     Raises:
-        SegpipeError: fractions, NaN, infinite values, or values that are no numbers.
+        SegpipeError: the map holds fractions, NaN, infinite values, or values that are not numbers.
     """
     if stored.dtype.kind in "iub":
         return stored
     if stored.dtype.kind != "f":
         raise SegpipeError(f"label map holds {stored.dtype} values; needs whole numbers")
     rounded = np.round(stored)
-    with np.errstate(invalid="ignore"):  # infinite less infinite
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         off = np.abs(stored - rounded)
     broken = ~(off <= ROUNDING)
     if broken.any():
@@ -266,7 +267,7 @@ def whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> None:
-    """Refuse a data set whose classes are not the bundle's.
+    """Refuse a data set whose classes differ from the bundle's.
 
     Only names are compared: a data set may store other values, which `LabelTable.to_indices` maps by name.
 
@@ -275,7 +276,7 @@ def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> 
         manifest_labels: stored value -> class name, as in `Manifest.labels`.
 
     Raises:
-        SegpipeError: the two name different classes; both are shown.
+        SegpipeError: the classes differ; the message lists both.
     """
     _require_same_names(table.names, tuple(manifest_labels.values()))
 
@@ -334,14 +335,14 @@ def _refuse_repeats(what: str, entries: list[Any]) -> None:
 def _looked_up(
     stored: NDArray[Any], values: Sequence[int], classes: NDArray[np.unsignedinteger[Any]], otherwise: int
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Return the class of each stored value, which lies between the first and the last of the ascending values."""
+    """Return the class of each stored value; all lie between the first and the last of the ascending `values`."""
     if values[-1] - values[0] < _LONGEST_TABLE:
         table = np.full(values[-1] - values[0] + 1, otherwise, classes.dtype)
         table[np.subtract(values, values[0])] = classes
-        found: NDArray[np.unsignedinteger[Any]] = table[
+        classes_of_stored: NDArray[np.unsignedinteger[Any]] = table[
             np.subtract(stored, values[0], dtype=np.intp, casting="unsafe")
         ]
-        return found
+        return classes_of_stored
     position = np.searchsorted(values, stored)
     return np.where(np.asarray(values)[position] == stored, classes[position], classes.dtype.type(otherwise))
 

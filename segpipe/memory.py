@@ -1,4 +1,4 @@
-"""The memory that this process has taken, and what it may still take."""
+"""The memory of this process: in use, and still available."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ import psutil
 
 try:
     import resource
-except ImportError:  # Windows has none
+except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
-_GROUP_FILES = (  # version 2, version 1: folder, limit, in use, the file cache in use that is given back when asked
+_GROUP_FILES = (  # versions 2 and 1: folder, limit, use, file cache in use that the system frees on demand
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
 def free_memory_bytes() -> int:
-    """Return the bytes that may still be taken: what the machine has free, or less under a limit.
+    """Return the bytes that the process may still allocate: free memory of the machine, or less under a limit.
 
-    Limits are those of the control groups of Linux, which containers and batch systems set, and of `ulimit -v`.
+    Limits are those of Linux control groups, which containers and batch systems set, and of `ulimit -v`.
     """
     machine = int(psutil.virtual_memory().available)
     return max(min((machine, *_free_in_groups(), *_free_of_process())), 0)
 
 
 def peak_memory_bytes() -> int:
-    """Return the most main memory that this process has held since it began."""
+    """Return the largest main memory of this process since it began, in bytes."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
 
 
 def in_gb(count: int) -> str:
-    """Return a number of bytes in GB of 10^9 bytes, with two digits that count."""
+    """Return a number of bytes in GB of 10^9 bytes, with two significant digits."""
     return f"{count / 1e9:.2g} GB" if count < 1e11 else f"{count / 1e9:.0f} GB"
 
 
@@ -51,7 +51,7 @@ def _free_of_process() -> Iterator[int]:
 
 
 def _free_in_groups() -> Iterator[int]:
-    """Yield what each control group of this process, and each group around it, has left."""
+    """Yield the bytes left in each control group of this process, and in each group around it."""
     try:
         lines = _GROUPS.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -73,7 +73,7 @@ def _free_around(
             limit = int((folder / limit_file).read_text(encoding="ascii"))
             used = int((folder / used_file).read_text(encoding="ascii"))
             cached = _entry(folder / "memory.stat", cache_key)
-        except (OSError, ValueError):  # "max" is no number; in a container the path is the host's
+        except (OSError, ValueError):  # "max" means no limit; in a container the path may be the host's
             pass
         else:
             yield limit - used + cached
@@ -83,7 +83,7 @@ def _free_around(
 
 
 def _entry(path: Path, key: str) -> int:
-    """Return the number of a line `key number`, 0 where there is none."""
+    """Return the number in a line `key number`; 0 if there is no such line."""
     for line in path.read_text(encoding="ascii").splitlines():
         name, _, number = line.partition(" ")
         if name == key:

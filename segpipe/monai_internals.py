@@ -1,6 +1,6 @@
-"""MONAI's internals that segpipe reads or replaces: names that MONAI does not promise to keep.
+"""Internals of MONAI that segpipe reads or replaces; MONAI may rename them at any time.
 
-They stand here and nowhere else. They were tested with MONAI 1.6; `pyproject.toml` allows no later minor version, and
+No other module uses them. They were tested with MONAI 1.6; `pyproject.toml` allows no later minor version, and
 `tests/test_monai_internals.py` fails with one sentence for each name that has moved.
 """
 
@@ -21,35 +21,35 @@ TESTED_WITH = "1.6"
 
 
 def resampler_of(step: Spacingd) -> SpatialResample:
-    """Return the array transform by which `Spacingd` resamples."""
+    """Return the array transform with which `Spacingd` resamples."""
     return step.spacing_transform.sp_resample
 
 
 def replace_resampler(step: Spacingd, resampler: SpatialResample) -> None:
-    """Have `Spacingd` resample by another array transform."""
+    """Let `Spacingd` resample with another array transform."""
     step.spacing_transform.sp_resample = resampler
 
 
 def scaler_of(step: ScaleIntensityRanged) -> ScaleIntensityRange:
-    """Return the array transform by which `ScaleIntensityRanged` scales."""
+    """Return the array transform with which `ScaleIntensityRanged` scales."""
     return step.scaler
 
 
 def replace_scaler(step: ScaleIntensityRanged, scaler: ScaleIntensityRange) -> None:
-    """Have `ScaleIntensityRanged` scale by another array transform."""
+    """Let `ScaleIntensityRanged` scale with another array transform."""
     step.scaler = scaler
 
 
 def component_names(locator: ComponentLocator) -> Sequence[str]:
-    """Return the short names of MONAI's components; none before the locator has looked one up."""
+    """Return the short names of MONAI's components; empty before the first look-up of the locator."""
     return tuple(locator._components_table or ())
 
 
 def parser_on_the_stack() -> ConfigParser | None:
-    """Return the ConfigParser that is resolving the expression from which this is called.
+    """Return the ConfigParser that resolves the calling expression.
 
-    MONAI gives an expression its references, but no way to the configuration as a whole; the parser is `self` in a
-    frame further up the stack.
+    An expression of MONAI gets its references, but not the whole configuration; the parser is `self` in a frame further
+    up the stack.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -62,13 +62,13 @@ def parser_on_the_stack() -> ConfigParser | None:
 
 @dataclass(frozen=True)
 class AppliedOperation:
-    """One transform as MONAI notes it in a MetaTensor, for its inverse.
+    """One transform as MONAI records it in a MetaTensor, for its inverse.
 
     Attributes:
-        name: of the array transform's class.
-        lazy: it has not been carried out yet.
-        size: voxels along each axis before it.
-        info: what the class notes besides.
+        name: class name of the array transform.
+        lazy: the transform is not carried out yet.
+        size: voxels along each axis before the transform.
+        info: further records of the class.
     """
 
     name: str
@@ -78,7 +78,7 @@ class AppliedOperation:
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> AppliedOperation:
-        """Read what MONAI has noted."""
+        """Return the operation of a MONAI record."""
         info = noted[TraceKeys.EXTRA_INFO]
         return cls(
             noted[TraceKeys.CLASS_NAME], bool(noted[TraceKeys.LAZY]), tuple(noted[TraceKeys.ORIG_SIZE]), info
@@ -86,17 +86,17 @@ class AppliedOperation:
 
     @property
     def padded(self) -> list[int] | None:
-        """Voxels put before each spatial axis; None if it does not pad."""
+        """Voxels added before each spatial axis; None if the operation does not pad."""
         return [before for before, _ in self.info["padded"][1:]] if "padded" in self.info else None
 
     @property
     def cropped(self) -> list[int] | None:
-        """Voxels cut off before each spatial axis; None if it does not crop."""
+        """Voxels removed before each spatial axis; None if the operation does not crop."""
         return list(self.info["cropped"][::2]) if "cropped" in self.info else None
 
     @property
     def padding_after_crop(self) -> AppliedOperation | None:
-        """The padding that `CropForegroundd` does after it has cropped."""
+        """The padding that `CropForegroundd` adds after it has cropped."""
         noted = self.info.get("pad_info")
         return (
             None
@@ -108,7 +108,7 @@ class AppliedOperation:
 
 
 def applied_operations(image: MetaTensor) -> Iterator[AppliedOperation]:
-    """Return what was done to an image, the last first."""
+    """Return the operations on an image, the last one first."""
     return (AppliedOperation.of(noted) for noted in reversed(image.applied_operations))
 
 
@@ -120,18 +120,18 @@ def note_resampling(
     dtype: torch.dtype,
     sampling: Mapping[str, Any],
 ) -> MetaTensor:
-    """Note in an image what `SpatialResample` notes, so that MONAI inverts it.
+    """Record a resampling in an image as `SpatialResample` does, so that MONAI can invert it.
 
     Args:
-        resampler: whose class is noted.
-        image: `(C, x, y, z)`, before.
-        affine: (4, 4), from a voxel of the new grid to one of the image.
+        resampler: transform whose class is recorded.
+        image: `(C, x, y, z)`, before the resampling.
+        affine: (4, 4), from a voxel of the new grid to a voxel of the image.
         size: voxels along each axis of the new grid.
-        dtype: of the interpolation.
+        dtype: number format of the interpolation.
         sampling: mode, padding_mode, align_corners and src_affine.
 
     Returns:
-        the image's metadata as they are after it.
+        the image's metadata after the resampling.
     """
     corners = sampling["align_corners"]
     noted: MetaTensor = resampler.track_transform_meta(

@@ -1,8 +1,8 @@
-"""MONAI's own run of a bundle: whether this process is one, and how a refusal ends it.
+"""Detects MONAI's own run of a bundle, and ends it with one message where segpipe refuses.
 
-There an ordinary exception passes through the config parser and the engine, each of which prints it again with a
-traceback. A refusal therefore ends such a process with its one message. Every other program that makes or runs a bundle
-(a server, MONAI Label, a notebook) gets the SegpipeError: MONAI's parser raises a RuntimeError from it, of which
+In MONAI's run, an exception passes through the config parser and the engine, and each prints a traceback. There a
+refusal therefore ends the process with its one message. Any other program that makes or runs a bundle (a server, MONAI
+Label, a notebook) gets the SegpipeError: MONAI's parser raises a RuntimeError from it, and
 `segpipe.errors.segpipe_cause` returns it.
 """
 
@@ -18,7 +18,7 @@ _MAIN_PROGRAMS = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_co
 
 
 def is_monai_run() -> bool:
-    """Return whether the main program is `python -m monai.bundle`, which `segpipe train` starts, too."""
+    """Return whether the main program is `python -m monai.bundle`; `segpipe train` starts it, too."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return spec is not None and spec.name in _MAIN_PROGRAMS
 
@@ -26,24 +26,24 @@ def is_monai_run() -> bool:
 class RunEnded(SystemExit):
     """The end of MONAI's run with one message, which Python prints when the process ends.
 
-    Ignite logs the text of what passes through its loop; this text says only that the reason follows, so that the
-    message is read once.
+    Ignite logs the text of an exception that passes through its loop. This text only says that the reason follows, so
+    that users read the message once.
     """
 
     def __str__(self) -> str:
-        """Return what a log shows."""
+        """Return the text for a log."""
         return "refused, for the reason below"
 
 
 @contextmanager
 def refusal_ends_run() -> Iterator[None]:
-    """End the process with the one message of a SegpipeError and exit status 1, in MONAI's own run only.
+    """In MONAI's run only, end the process with the message of a SegpipeError and exit status 1.
 
-    Also usable as a decorator. MONAI wraps what a transform raises, so the chain of causes is searched. In any other
-    program the exception passes as it is.
+    Also usable as a decorator. MONAI wraps the exceptions of transforms, so the chain of causes is searched. In any
+    other program the exception passes unchanged.
 
     Raises:
-        RunEnded: in MONAI's run, in place of a SegpipeError, or of an exception that was raised from one.
+        RunEnded: in MONAI's run, instead of a SegpipeError or of an exception that was raised from one.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Names that others chose: of classes, channels, cases and files. A name is data, and nothing may run or replace it."""
+"""Names from outside: of classes, channels, cases and files. A name is data: nothing may run or replace it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _HOLDS = re.compile(f"[{_HIDDEN}]")
 
 
 def name_problem(name: str) -> str | None:
-    """Return why a name is refused, as the end of a sentence that begins with the name; None where it is not.
+    """Return why a name is refused, as the end of a sentence that begins with the name; None for a valid name.
 
-    MONAI evaluates a text that begins with `$` as Python, replaces one that begins with `@` by what the id holds, and
-    one that begins with `%` by what a file holds.
+    MONAI evaluates a text that begins with `$` as Python, replaces a text that begins with `@` by the value of an id,
+    and a text that begins with `%` by the content of a file.
 
     Args:
-        name: of a class, channel, case, patient or data set.
+        name: name of a class, channel, case, patient or data set.
     """
     if _BEGINS.match(name):
         first = name.lstrip()[0]
@@ -30,16 +30,16 @@ def name_problem(name: str) -> str | None:
 
 
 def path_problem(path: str) -> str | None:
-    """Return why a file's path is refused, see `name_problem`; each of its parts is a name."""
+    """Return why a file's path is refused, see `name_problem`; each part of the path is a name."""
     problems = (name_problem(part) for part in re.split(r"[/\\]", path))
     return next((problem for problem in problems if problem is not None), None)
 
 
 def require_configurable(path: Path) -> None:
-    """Refuse a path that no configuration of MONAI's can hold: there `#` becomes `::`, in any text.
+    """Refuse a path that MONAI's configurations cannot hold: MONAI replaces `#` by `::` in every text.
 
     Raises:
-        SegpipeError: the path, made absolute, holds `#` or `::`.
+        SegpipeError: the absolute path holds `#` or `::`.
     """
     whole = path.absolute()
     part = next((part for part in whole.parts if "#" in part or "::" in part), None)
@@ -55,11 +55,11 @@ def text_problem(text: str) -> str | None:
 
 
 def hidden_problem(name: str) -> str | None:
-    """Return that a name holds a character that is not shown, or that changes how others are; None otherwise."""
-    found = _HOLDS.search(name)
-    if found is None:
+    """Return that a name holds a hidden character, or one that changes how its neighbours are shown; else None."""
+    hidden = _HOLDS.search(name)
+    if hidden is None:
         return None
-    return f"holds the control character U+{ord(found.group()):04X}; rename it without"
+    return f"holds the control character U+{ord(hidden.group()):04X}; rename it without"
 
 
 def require_name(name: str, where: str) -> None:
@@ -67,10 +67,10 @@ def require_name(name: str, where: str) -> None:
 
     Args:
         name: see `name_problem`.
-        where: what it names, for the message.
+        where: place of the name, for the message.
 
     Raises:
-        SegpipeError: with the name, escaped, and why.
+        SegpipeError: the message has the escaped name and the reason.
     """
     problem = name_problem(name)
     if problem is not None:

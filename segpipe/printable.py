@@ -1,4 +1,4 @@
-"""Text that others chose, such as names of files, made safe to show on a terminal, in a log, a table or a page."""
+"""Makes text from outside, such as file names, safe to show on a terminal, in a log, a table or a page."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def printable(text: str) -> str:
 
     Control characters (terminals obey the escape sequences that they begin), line ends, marks of text direction, marks
     of zero width and halves of characters (bytes of a file name that are no UTF-8) become escapes such as `\x1b`, `\n`,
-    `\u202e` and `\udcff`. All other characters stay, of any script. A second call changes nothing.
+    `\u202e` and `\udcff`. All other characters stay, in any script. A second call changes nothing.
 
     Args:
-        text: of any characters.
+        text: any characters.
     """
     if text.isprintable():
         return text
@@ -27,10 +27,10 @@ def printable(text: str) -> str:
 
 
 def printable_output(value: Any) -> Any:
-    """Return what a template's expression puts into a page: a text as `printable` has it, all else as it is.
+    """Return a value for a page template: a text after `printable`, any other value unchanged.
 
     Args:
-        value: of any type; a text that says by `__html__` that it is markup stays.
+        value: any type; a text with the attribute `__html__` is markup, and unchanged.
     """
     return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
@@ -51,7 +51,7 @@ def _escaped(character: str) -> str:
 class PrintableFormatter(logging.Formatter):
     """Writes each record as one line, see `printable`; the lines of a traceback below it are indented.
 
-    No name in a message can so look like a record of its own.
+    No name in a message can therefore imitate a record.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name

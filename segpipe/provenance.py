@@ -1,4 +1,4 @@
-"""By which program a result was made: versions and the commit."""
+"""Records the program that made a result: package versions and commit."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ _PACKAGES = ("monai", "torch", "pytorch-ignite", "numpy", "nibabel", "SimpleITK"
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
+    """Return the versions of the packages that results depend on."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """Return the git commit a package's folder is checked out from, with `-dirty` if tracked files differ.
+    """Return the git commit of a package's checkout, with `-dirty` if tracked files differ.
 
-    None outside a checkout, and where the package is merely installed below one (a virtual environment in
-    it).
+    None outside a checkout, and for a package that is merely installed below one, as in a virtual environment.
 
     Args:
-        folder: of the package; None is segpipe's own.
+        folder: folder of the package; None: segpipe's.
     """
-    own = folder or Path(__file__).parent
+    package = folder or Path(__file__).parent
     try:
-        _git(own, "ls-files", "--error-unmatch", "__init__.py")
-        return _git(own, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")
+        return _git(package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,4 +1,4 @@
-"""Opening the files that a user names: regular files only, so that no read waits for ever or runs without end."""
+"""Opens regular files only, so that no read waits for ever or never ends."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NO_REGULAR_FILE = "is no regular file but a pipe or a device; give a regular fil
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file for reading, also behind links.
+    """Open a regular file for reading; links are followed.
 
-    What was opened is judged, so that a pipe that takes the file's place in between is refused, too.
+    The opened file is checked, so that a pipe that replaces the file just before is refused, too.
 
     Raises:
-        SegpipeError: a pipe, a socket or a device.
-        OSError: there is no such file, it may not be read, or it is a folder.
+        SegpipeError: the path is a pipe, a socket or a device.
+        OSError: the file does not exist, may not be read, or is a folder.
     """
-    require_regular(path)  # before it is opened, which some devices act upon
+    require_regular(path)  # before opening, since opening a device may have effects
     file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - the caller closes it
     try:
         _judge(path, os.fstat(file.fileno()).st_mode)
@@ -33,22 +33,22 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; a pipe without a writer, which may have taken its place, would be waited for."""
+    """Open a file without waiting, in case a pipe without a writer has replaced it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def require_regular(path: Path) -> None:
-    """Refuse what is no regular file, also behind links, before another library opens it by its name.
+    """Refuse a path that is not a regular file, before another library opens it; links are followed.
 
     Raises:
-        SegpipeError: a pipe, a socket or a device.
-        OSError: there is no such file, it may not be looked at, or it is a folder.
+        SegpipeError: the path is a pipe, a socket or a device.
+        OSError: the file does not exist, may not be accessed, or is a folder.
     """
     _judge(path, path.stat().st_mode)
 
 
 def is_irregular(path: Path) -> bool:
-    """Say whether there is a pipe, a socket or a device, also behind links.
+    """Return whether a path is a pipe, a socket or a device; links are followed.
 
     Raises:
         OSError: as `require_regular`.

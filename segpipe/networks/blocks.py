@@ -1,4 +1,4 @@
-"""What the networks here are built of: convolutions with what follows them, and pooling that can be undone."""
+"""Building blocks of the networks: convolutions with normalisation and activation, and pooling that can be undone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def convolutions(
         spatial_dims: 2 or 3.
         channels: of the input, then of each convolution's output.
         norm: see `norm_of`; None leaves it out.
-        dropout: share of activations that training sets to zero after each ReLU.
+        dropout: share of activations that are set to zero in training, after each ReLU.
         bare_last: nothing follows the last convolution, whose outputs are logits.
 
     Returns:
@@ -47,16 +47,16 @@ def convolutions(
 
 
 def norm_of(norm: str | None, channels: int) -> str | tuple[str, dict[str, int]] | None:
-    """Return what MONAI's layer factory makes of a norm's name.
+    """Return the name of a normalisation in the form that MONAI's layer factory takes.
 
-    "instance" becomes group norm with a group a channel: the same, with a scale and a shift to learn, and quicker on a
-    processor. On images of 512 x 512 keep torch's own order of memory: for channels-last, torch sums the squares of a
-    channel in one float32 after another, and the lung networks' logits move by 1 and more.
+    "instance" becomes group norm with one group per channel: the same function, with a learnt scale and shift, and
+    faster on a processor. On images of 512 x 512 keep torch's default memory format: with channels-last, torch adds the
+    squares of a channel one by one in float32, and the lung networks' logits change by 1 and more.
 
     Args:
-        norm: name in MONAI's factory, such as "batch" or "instance"; "none" (MONAI's bundle run drops an override that
-            is None, in silence) or None for none.
-        channels: that are normalised.
+        norm: name in MONAI's factory, such as "batch" or "instance"; None or "none" for no normalisation. (MONAI's
+            bundle run silently drops an override that is None.)
+        channels: number of channels that are normalised.
     """
     if norm == "none":
         return None
@@ -64,9 +64,9 @@ def norm_of(norm: str | None, channels: int) -> str | tuple[str, dict[str, int]]
 
 
 class MaxPool(nn.Module):
-    """Max-pool by 2 along each axis, with the places of the maxima.
+    """Max-pools by 2 along each axis, and returns the positions of the maxima.
 
-    An odd axis keeps its last voxel in a window of its own, so that nothing of an image is left out.
+    On an odd axis the last voxel gets a window of its own, so that no voxel is left out.
 
     Args:
         spatial_dims: 2 or 3.
@@ -83,18 +83,18 @@ class MaxPool(nn.Module):
 
 
 class MaxUnpool(nn.Module):
-    """Put maxima back where `MaxPool` found them, zeros elsewhere: bit for bit what `nn.MaxUnpool2d` and `3d` do.
+    """Puts maxima back at the positions from `MaxPool`, zeros elsewhere: bit for bit as `nn.MaxUnpool2d` and `3d`.
 
-    Those can be neither scripted nor exported and are refused under deterministic algorithms; a scatter can.
+    torch's layers can be neither scripted nor exported, and deterministic algorithms refuse them; a scatter works.
     """
 
     def forward(self, pooled: torch.Tensor, indices: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        """Return `(B, C, *spatial)` of the size that `like` has.
+        """Return `(B, C, *spatial)` with the spatial shape of `like`.
 
         Args:
             pooled: `(B, C, *half)`.
-            indices: of `MaxPool`, the same shape.
-            like: what was pooled, or anything of its spatial shape, `(B, any, *spatial)`.
+            indices: positions from `MaxPool`, of the same shape.
+            like: the input of the pooling, or any tensor of its spatial shape, `(B, any, *spatial)`.
         """
         size = list(pooled.shape[:2]) + list(like.shape[2:])
         flat = torch.zeros(size, dtype=pooled.dtype, device=pooled.device).flatten(2)
@@ -104,18 +104,18 @@ class MaxUnpool(nn.Module):
 def check_architecture(
     name: str, spatial_dims: int, widths: Sequence[int], fewest: int, in_channels: int, out_channels: int
 ) -> None:
-    """Refuse what no network of this family can be.
+    """Refuse numbers that no network of this family can have.
 
     Args:
-        name: of the network, for the message.
+        name: name of the network, for the message.
         spatial_dims: 2 or 3.
         widths: channels of every convolution or level.
-        fewest: how many widths it needs.
-        in_channels: of images.
-        out_channels: the classes.
+        fewest: smallest allowed number of widths.
+        in_channels: channels of the images.
+        out_channels: number of classes.
 
     Raises:
-        SegpipeError: naming the rule and what was given.
+        SegpipeError: the message has the rule and the given numbers.
     """
     if spatial_dims not in (2, 3):
         raise SegpipeError(f"{name}: spatial_dims is {spatial_dims}; must be 2 for slices or 3 for volumes")

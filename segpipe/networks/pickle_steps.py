@@ -1,8 +1,8 @@
-"""The pickle inside a PyTorch file, followed step by step without making what it describes.
+"""Follows the pickle in a PyTorch file step by step, without creating the objects that it describes.
 
 `torch.load(weights_only=True)` runs no code, but a file of a few bytes can still take all memory: a tensor larger than
-its storage, `bytearray(10**12)`, or tuples in tuples as a key. So the steps are followed here first. A pickle that
-passes describes plain things: tensors within their storages, numbers, texts, and lists and dicts of these.
+its storage, `bytearray(10**12)`, or nested tuples as a key. segpipe therefore follows the steps first. A pickle that
+passes describes only tensors within their storages, numbers, texts, and lists and dicts of these.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MOST_REPEATED = 2**24
 
 
 class _Steps:
-    """What a pickle has described so far.
+    """The state of a pickle that is followed.
 
     Attributes:
-        stack: values that no group holds yet, since the last mark.
+        stack: values since the last mark that belong to no group yet.
         marked: the stacks before each mark.
-        memo: values that the pickle can refer to again.
-        storages: those that it refers to, by key.
+        memo: values that the pickle may refer to again.
+        storages: the storages that the pickle refers to, by key.
         repeated: sum of `Tensor.repeated`.
     """
 
@@ -104,9 +104,9 @@ class _Steps:
         self.put(value)
 
     def build(self) -> None:
-        """Leave out attributes: a state dict's `_metadata` says nothing of its numbers."""
+        """Ignore attributes: a state dict's `_metadata` does not change its numbers."""
         target, attributes = self.take(2)
-        if not all(isinstance(own, Group) and own.kind == "dict" for own in (target, attributes)):
+        if not all(isinstance(value, Group) and value.kind == "dict" for value in (target, attributes)):
             raise MoreThanTensorsError("attributes of an object")
         self.put(target)
 
@@ -115,15 +115,16 @@ def follow(pickle: BinaryIO) -> tuple[Any, Mapping[str, Storage]]:
     """Follow a pickle to its end.
 
     Args:
-        pickle: at its first byte; afterwards behind its last one. The length of what is there bounds the memory.
+        pickle: positioned at its first byte; afterwards behind its last byte. The file's length bounds the memory.
 
     Returns:
-        what it describes: a number or text as it is, a list of items as such, and a mark for all else.
+        the described value: a number or text as it is, a list of the items, and a mark for anything else;
         the storages of its tensors, by key.
 
     Raises:
-        MoreThanTensorsError: it describes other things than tensors and plain values.
-        PickleError: it is no pickle, is cut short, passes a bound, or has a tensor that is not within its storage.
+        MoreThanTensorsError: the pickle describes other things than tensors and plain values.
+        PickleError: the bytes are no complete pickle, exceed a bound, or describe a tensor that is not within its
+            storage.
     """
     steps = _Steps()
     try:
@@ -146,7 +147,7 @@ def follow(pickle: BinaryIO) -> tuple[Any, Mapping[str, Storage]]:
             _STEPS[opcode.name](steps, argument)
     except (IndexError, KeyError) as error:
         raise PickleError("its pickle is damaged") from error
-    except ValueError as error:  # of genops: the bytes are no pickle, or end too early
+    except ValueError as error:  # from genops: the bytes are no pickle, or end too early
         raise PickleError(f"its pickle is damaged: {shortened(error)}") from error
     raise PickleError("its pickle has no end")
 

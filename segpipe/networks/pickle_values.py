@@ -36,7 +36,7 @@ _STORAGES = {
     }.items()
 }
 _KINDS_OF_TENSOR = {"torch Tensor", "monai.data.meta_tensor MetaTensor"}
-_ATTRIBUTES_OF_TENSOR = {  # that MONAI and PyTorch give one
+_ATTRIBUTES_OF_TENSOR = {  # attributes that MONAI and PyTorch give a tensor
     *(
         "_meta",
         "_applied_operations",
@@ -48,12 +48,12 @@ _ATTRIBUTES_OF_TENSOR = {  # that MONAI and PyTorch give one
     ),
     *("_is_buffer", "persistent"),
 }
-_BEFORE_1_6 = 6  # parts that name a storage then; the last is the storage that it is a view of
+_BEFORE_1_6 = 6  # parts of a storage's name before 1.6; the last is the storage that it is a view of
 _PAIR = 2
 
 
 class PickleError(Exception):
-    """What a pickle has that is not read; the text says what."""
+    """A pickle is refused; the text gives the reason."""
 
 
 class MoreThanTensorsError(PickleError):
@@ -62,12 +62,12 @@ class MoreThanTensorsError(PickleError):
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Numbers that lie in the file apart from its pickle.
+    """A storage: numbers in the file, outside its pickle.
 
     Attributes:
         key: name of the storage in the file.
-        dtype: of the numbers.
-        count: of the numbers.
+        dtype: number format.
+        count: how many numbers.
     """
 
     key: str
@@ -105,9 +105,9 @@ class Group:
     Attributes:
         kind: which of these.
         items: its values; of a dict keys and values in turn.
-        size: number of values in it and below it, each counted as often as the pickle refers to it.
-        depth: levels below it.
-        shared: whether the pickle refers to it again; nothing is added then, or it could come to hold itself.
+        size: number of values in the group and below it, each counted as often as the pickle refers to it.
+        depth: number of levels below the group.
+        shared: the pickle refers to the group again; no value is added then, so that no group contains itself.
     """
 
     kind: str
@@ -120,7 +120,7 @@ class Group:
         """Add values.
 
         Raises:
-            PickleError: they are too many or too deep, or the group is shared.
+            PickleError: there are too many values or levels, or the group is shared.
         """
         if self.shared:
             raise PickleError(f"a {self.kind} in it grows after the pickle referred to it")
@@ -136,12 +136,12 @@ class Group:
 
 
 def shortened(value: object) -> str:
-    """Return the beginning of a text that the file chose the length of."""
+    """Return the beginning of a text whose length the file chose."""
     return f"{value!s:.100}"
 
 
 def named(name: str) -> Named:
-    """Return a mark for a class or function, or refuse what is not known to be harmless."""
+    """Return a mark for a class or function; refuse a name that is not known to be harmless."""
     module, _, attribute = name.partition(" ")
     is_dtype = module == "torch" and isinstance(vars(torch).get(attribute), torch.dtype)
     if not (is_dtype or name in _CALLS or name in _STORAGES or name in _KINDS_OF_TENSOR):
@@ -150,7 +150,7 @@ def named(name: str) -> Named:
 
 
 def called(function: Any, arguments: Any) -> Any:
-    """Return a mark for what a known function would return; nothing is called."""
+    """Return a mark for the result of a known function, without calling the function."""
     name = function.name if isinstance(function, Named) else type(function).__name__
     if name not in _CALLS or not isinstance(arguments, Group) or arguments.kind != "tuple":
         raise MoreThanTensorsError(f"a call of {shortened(name)}")
@@ -161,7 +161,7 @@ def called(function: Any, arguments: Any) -> Any:
 
 
 def paired(items: list[Any]) -> list[Any]:
-    """Return a dict's keys and values in turn; a key is plain, since the hash of nested tuples can take for ever."""
+    """Return a dict's keys and values in turn; keys must be plain, since hashing nested tuples may never end."""
     if len(items) % _PAIR:
         raise PickleError("its pickle is damaged: a key without value")
     for key in items[::2]:
@@ -213,7 +213,7 @@ def _tensor(
     hooks: Any = None,
     more: Any = None,
 ) -> Tensor:
-    """Check that a tensor lies within its storage; PyTorch would make the storage larger."""
+    """Check that a tensor lies within its storage; PyTorch would enlarge the storage otherwise."""
     if more is not None:
         raise MoreThanTensorsError("a tensor that is conjugated, negated or has attributes")
     _require_bare(requires_grad, hooks)

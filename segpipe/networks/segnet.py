@@ -1,4 +1,4 @@
-"""SegNet: an encoder whose decoder puts every maximum back where it came from."""
+"""SegNet: an encoder, and a decoder that puts every maximum back at its position."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ VGG16_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 
 
 class SegNet(nn.Module):
-    """Encoder and decoder that share nothing but the places of the maxima.
+    """An encoder and a decoder that share only the positions of the maxima.
 
-    Each stage of the encoder is a chain of convolutions and a max-pool by 2; the decoder's stages mirror them: they
-    unpool with the encoder's indices and convolve. No skip is concatenated and no upsampling is learnt.
+    Each stage of the encoder is a chain of convolutions and a max-pool by 2. The decoder's stages mirror the encoder's:
+    they unpool with the encoder's positions and convolve. There are no skip connections and no learnt upsampling.
 
     Args:
         in_channels: of the images.
@@ -31,13 +31,13 @@ class SegNet(nn.Module):
         norm: after every convolution: "batch", as published, "instance" or another of MONAI's factory; see `norm_of`.
         norm_last: whether the last convolution, whose outputs are the logits, is normalised too. Saood & Hatem's
             is, the original is not.
-        dropout: share of activations that training sets to zero after each ReLU of the encoder's deepest stage.
+        dropout: share of activations that are set to zero in training, after each ReLU of the encoder's deepest stage.
 
     Attributes:
-        strides: of the stages.
+        strides: downsampling factors of the stages.
 
     Raises:
-        SegpipeError: no stage, an empty one, or numbers that no network can have.
+        SegpipeError: there is no stage, a stage is empty, or a number is out of range.
 
     Source: Badrinarayanan et al., TPAMI 2017, doi 10.1109/TPAMI.2016.2644615; Saood & Hatem, BMC Med. Imaging 21:19,
     2021, doi 10.1186/s12880-020-00529-5.

@@ -1,4 +1,4 @@
-"""A state dict beside the network that it is for: names, shapes, kinds of numbers, tensors of two names, NaN."""
+"""Compares a state dict with a network: names, shapes, number formats, tensors with two names, NaN."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ COUNT_OF_BATCHES = "num_batches_tracked"
 """Name of a tensor in batch normalisation that files of PyTorch before 0.4.1, torchvision's among them, lack."""
 _FLOATING = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _NUMBERS = _FLOATING | {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-_LONGEST_NAME = 100  # a file can name its tensors at any length
+_LONGEST_NAME = 100  # characters in a message; a file may have names of any length
 _KEYS_SHOWN = 3
-_COUNT_OF_AVERAGES = "n_averaged"  # of torch.optim.swa_utils.AveragedModel, beside the network's own names
+_COUNT_OF_AVERAGES = "n_averaged"  # torch.optim.swa_utils.AveragedModel adds this name to the network's names
 _OTHER_BUNDLE = "use the bundle they were trained with"
 
 
 def on_disk(state: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
-    """Return a state on the CPU, each tensor the whole of its memory; one tensor of two names stays one.
+    """Return a state on the CPU, with each tensor in a memory block of its own size; shared tensors stay shared.
 
-    MONAI's DynUNet has each of its layers under two names; converted apart they would be stored twice.
+    MONAI's DynUNet has each of its layers under two names; separate copies would double the file.
 
     Args:
-        state: of a network.
-        dtype: of floating-point tensors; None keeps theirs.
+        state: state of a network.
+        dtype: number format of floating-point tensors; None: unchanged.
     """
     converted: dict[tuple[Any, ...], torch.Tensor] = {}
     for tensor in state.values():
         wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
         if memory_of(tensor) not in converted:
-            own = tensor.detach().to("cpu", wanted).contiguous()
-            whole = own.untyped_storage().nbytes() == own.numel() * own.element_size()
-            converted[memory_of(tensor)] = own if whole else own.clone()
+            copied = tensor.detach().to("cpu", wanted).contiguous()
+            whole = copied.untyped_storage().nbytes() == copied.numel() * copied.element_size()
+            converted[memory_of(tensor)] = copied if whole else copied.clone()
     return {name: converted[memory_of(tensor)] for name, tensor in state.items()}
 
 
 def memory_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return what two names of one tensor have in common and views of it (a transpose) have not."""
+    """Return a key that is equal for two names of one tensor, and differs for a view such as a transpose."""
     return (
         tensor.data_ptr() or id(tensor),
         tensor.shape,
         tensor.stride(),
         tensor.dtype,
-    )  # no memory, no pointer
+    )  # a tensor without elements has no pointer
 
 
 def require_finite(path: Path, tensors: Iterable[tuple[str, torch.Tensor]], remedy: str) -> None:
-    """Refuse weights that make every score NaN: the arg max turns those into a label map all the same.
+    """Refuse NaN and infinite weights, which make every score NaN; the arg max would still give a label map.
 
     Raises:
         SegpipeError: a weight is NaN or infinite.
@@ -65,22 +65,22 @@ def require_finite(path: Path, tensors: Iterable[tuple[str, torch.Tensor]], reme
 
 
 def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return the state of a file as a network takes it, once it is known to fit.
+    """Return the state of a file in the form that a network takes, after checking that it fits.
 
-    A prefix that all names have is left out: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.` of
-    Lightning. The network's own value stands for a count of batches that is absent, or no number. Inference does not
-    use these counts, and PyTorch before 0.4.1 did not write them.
+    A common prefix of all names is removed: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.` of
+        Lightning. If a count of batches is absent or not a number, the network's value is used: inference does not use
+        these counts, and PyTorch before 0.4.1 did not write them.
 
     Args:
         path: of the file, for messages.
-        state: what the file holds. Of a tensor with two names in the network, one name is enough.
-        network: with the state that is expected.
+        state: content of the file. If a tensor has two names in the network, one of them is enough.
+        network: the network that the state must fit.
 
     Returns:
         name -> tensor, for every name in the network's `state_dict`.
 
-    Raises:
-        SegpipeError: no state dict, other names, shapes or kinds of numbers, two names of one tensor with different
+    SegpipeError: the file holds no state dict; names, shapes or number formats differ; two names of one tensor have
+        different values; or weights are NaN or infinite.
             values, or NaN or infinite weights.
     """
     expected = network.state_dict()
@@ -90,13 +90,13 @@ def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str,
         raise SegpipeError(
             f"{path}: is not a state_dict (a mapping from names to tensors){_keys(state)}; save network.state_dict()"
         )
-    plain = {  # load_state_dict would work out the metadata of a MetaTensor, too
+    plain = {  # plain tensors: load_state_dict would compute the metadata of a MetaTensor too
         name: tensor if type(tensor) is torch.Tensor else tensor.as_subclass(torch.Tensor)
         for name, tensor in state.items()
     }
     complete = _with_counts(_with_other_names(_without_prefix(plain, expected), expected), expected)
     _require_same_tensors(path, complete, expected)
-    # as the network holds them: 1e300 is infinite in float32
+    # checked in the network's number format: 1e300 is infinite in float32
     held = ((name, tensor.to(expected[name].dtype)) for name, tensor in complete.items())
     require_finite(path, held, "its training diverged; train again")
     _require_one_value(path, complete, expected)
@@ -114,7 +114,7 @@ def _keys(state: Any) -> str:
 def _without_prefix(
     state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Return a state without the prefix that wrappers of a network give all its names, as it is if it has none."""
+    """Return a state without the prefix that a wrapper gave all its names; without such a prefix, the state itself."""
     names = {name: name for name in state if name != _COUNT_OF_AVERAGES}
     while names and not expected.keys() & names:
         if len({name.partition(".")[0] for name in names}) > 1 or not all("." in name for name in names):
@@ -126,20 +126,20 @@ def _without_prefix(
 def _with_counts(
     state: dict[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Return a state whose counts of batches are those of the file, in the network's dtype, or the network's own."""
+    """Return a state with the counts of batches of the file, in the network's dtype; else with the network's counts."""
     counts = {}
-    for name, own in expected.items():
-        stored = state.get(name, own)
-        if name.rpartition(".")[2] == COUNT_OF_BATCHES and stored.shape == own.shape:
+    for name, fitting in expected.items():
+        stored = state.get(name, fitting)
+        if name.rpartition(".")[2] == COUNT_OF_BATCHES and stored.shape == fitting.shape:
             known = stored.dtype in _NUMBERS and bool(stored.isfinite().all())
-            counts[name] = (stored if known else own).to("cpu", own.dtype)
+            counts[name] = (stored if known else fitting).to("cpu", fitting.dtype)
     return {**state, **counts}
 
 
 def _with_other_names(
     state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Return a state with the tensors that it has under another of their names, as `.safetensors` files do."""
+    """Return a state completed by tensors that it has under another name, as in `.safetensors` files."""
     there = {memory_of(expected[name]): tensor for name, tensor in state.items() if name in expected}
     missing = {name: there.get(memory_of(tensor)) for name, tensor in expected.items() if name not in state}
     return {**state, **{name: tensor for name, tensor in missing.items() if tensor is not None}}
@@ -159,27 +159,27 @@ def _require_same_tensors(
         )
 
 
-def _alike(stored: torch.Tensor | None, own: torch.Tensor | None) -> bool:
-    if stored is None or own is None:
+def _alike(stored: torch.Tensor | None, fitting: torch.Tensor | None) -> bool:
+    if stored is None or fitting is None:
         return False
-    same_kind = stored.dtype == own.dtype or (own.is_floating_point() and stored.dtype in _FLOATING)
-    return stored.shape == own.shape and same_kind and stored.layout == own.layout
+    same_kind = stored.dtype == fitting.dtype or (fitting.is_floating_point() and stored.dtype in _FLOATING)
+    return stored.shape == fitting.shape and same_kind and stored.layout == fitting.layout
 
 
-def _described(stored: torch.Tensor | None, own: torch.Tensor | None) -> list[str]:
-    same_shape = stored is not None and own is not None and stored.shape == own.shape
+def _described(stored: torch.Tensor | None, fitting: torch.Tensor | None) -> list[str]:
+    same_shape = stored is not None and fitting is not None and stored.shape == fitting.shape
     return [
         "absent"
         if tensor is None
         else f"{tuple(tensor.shape)}{f' of {tensor.dtype}'.replace('torch.', '') if same_shape else ''}"
-        for tensor in (stored, own)
+        for tensor in (stored, fitting)
     ]
 
 
 def _require_one_value(
     path: Path, state: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> None:
-    """Refuse a state in which two names of one tensor differ: which of them counts would be chance."""
+    """Refuse a state in which two names of one tensor have different values: the used value would be chance."""
     names = defaultdict(list)
     for name, tensor in expected.items():
         names[memory_of(tensor)].append(name)

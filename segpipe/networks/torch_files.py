@@ -1,4 +1,4 @@
-"""PyTorch's files, looked through before `torch.load` reads them: what they describe is there, and not compressed."""
+"""Checks PyTorch files before `torch.load` reads them: their tensors must be in the file, uncompressed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COPY_AGAIN = "copy the file again"
 
 
 class UnreadWeightsError(Exception):
-    """What a file of weights has that is not read.
+    """A file of weights is refused.
 
     Attributes:
         reason: the end of a sentence that begins with the file.
@@ -51,14 +51,15 @@ class UnreadWeightsError(Exception):
 
 
 def check_archive(path: Path) -> None:
-    """Look through a file of PyTorch 1.6 or newer, a zip archive of a pickle and of one record a storage.
+    """Check a file of PyTorch 1.6 or newer: a zip archive with a pickle and one record per storage.
 
     Args:
         path: of a file that begins with `ZIP`.
 
     Raises:
-        UnreadWeightsError: it is cut short, a checksum fails, records are compressed, or its pickle is refused by
-            `segpipe.networks.pickle_steps.follow` or describes storages that are not in the file.
+        UnreadWeightsError: the file is cut short, a checksum differs, records are compressed,
+            `segpipe.networks.pickle_steps.follow` refuses its pickle, or the pickle describes storages that are not in
+            it.
     """
     with path.open("rb") as file:
         records = _records(file)
@@ -75,11 +76,11 @@ def check_archive(path: Path) -> None:
 
 
 def check_before_1_6(path: Path) -> None:
-    """Look through a file of PyTorch before 1.6: pickles, and behind them the storages.
+    """Check a file of PyTorch before 1.6: pickles, followed by the storages.
 
     Raises:
-        UnreadWeightsError: it is no such file, is empty, cut short or too large, or its pickle is refused by
-            `segpipe.networks.pickle_steps.follow`.
+        UnreadWeightsError: the file is of another kind, empty, cut short or too large, or
+            `segpipe.networks.pickle_steps.follow` refuses its pickle.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -114,7 +115,8 @@ def check_before_1_6(path: Path) -> None:
         raise UnreadWeightsError(
             "cannot be read as PyTorch weights: it does not list its storages", _SAVE_AGAIN
         )
-    wanted = pickles.tell() + sum(8 + storage.nbytes for storage in storages.values())  # a count before each
+    # a count of 8 bytes precedes each storage
+    wanted = pickles.tell() + sum(8 + storage.nbytes for storage in storages.values())
     if wanted > size:
         raise UnreadWeightsError(f"is cut short: it has {size} bytes and describes {wanted}", _COPY_AGAIN)
 
@@ -150,11 +152,11 @@ def _storages(file: BinaryIO, records: Mapping[str, zipfile.ZipInfo]) -> Mapping
 
 
 def _records(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
-    """Return an archive's records by name, without the folder that all lie in."""
+    """Return an archive's records by name, without the folder that holds all of them."""
     begin = _directory_begin(file)
     try:
         infos = zipfile.ZipFile(file).infolist()
-    # zipfile raises NotImplementedError for a compression that it does not know
+    # zipfile raises NotImplementedError for an unknown compression
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error) as error:
         raise UnreadWeightsError(
             f"cannot be read as PyTorch weights: its archive is damaged: {shortened(error)}", _COPY_AGAIN
@@ -163,7 +165,7 @@ def _records(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     names = [info.filename.partition("/")[2] for info in infos]
     if len(folders) != 1 or len({name.casefold() for name in names}) < len(
         names
-    ):  # PyTorch finds either case
+    ):  # PyTorch accepts either case
         raise UnreadWeightsError(
             "is a zip archive with records of one name, or outside its one folder", _SAVE_AGAIN
         )
@@ -187,7 +189,7 @@ def _records(file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
 
 
 def _directory_begin(file: BinaryIO) -> int:
-    """Return where an archive's list of records begins, once it is known to be short and to end with the file."""
+    """Return where an archive's list of records begins, after checking that it is short and ends with the file."""
     size = file.seek(0, os.SEEK_END)
     end = size - _END.size
     file.seek(max(0, size - _LONGEST_COMMENT - _END.size - _LOCATOR.size - _END_64.size))
@@ -204,9 +206,9 @@ def _directory_begin(file: BinaryIO) -> int:
     at = len(tail) - _END.size - _LOCATOR.size - _END_64.size
     if at >= 0 and tail.startswith(b"PK\x06\x07", at + _END_64.size):
         end = _LOCATOR.unpack_from(tail, at + _END_64.size)[2]
-        *_, own_length, own_begin = _END_64.unpack_from(tail, at)
-        same = length in (own_length, _IN_END_64) and begin in (own_begin, _IN_END_64)
-        length, begin = own_length, own_begin
+        *_, length_64, begin_64 = _END_64.unpack_from(tail, at)
+        same = length in (length_64, _IN_END_64) and begin in (begin_64, _IN_END_64)
+        length, begin = length_64, begin_64
         if not same or not tail.startswith(b"PK\x06\x06", at) or end != size - len(tail) + at:
             raise UnreadWeightsError("is a zip archive with two ends that differ", _SAVE_AGAIN)
     if begin + length != end:
@@ -220,7 +222,7 @@ def _directory_begin(file: BinaryIO) -> int:
 
 
 def _begin(file: BinaryIO, record: zipfile.ZipInfo) -> int:
-    """Return where a record's bytes begin: behind its own header, which repeats its name."""
+    """Return where a record's bytes begin: behind its header in the archive, which repeats its name."""
     file.seek(record.header_offset)
     header = file.read(_LOCAL_NAME_AND_EXTRA.size)
     if len(header) < _LOCAL_NAME_AND_EXTRA.size or not header.startswith(ZIP):
@@ -230,7 +232,7 @@ def _begin(file: BinaryIO, record: zipfile.ZipInfo) -> int:
 
 
 def _require_checksum(file: BinaryIO, record: zipfile.ZipInfo) -> None:
-    """Refuse a record that changed since it was written; PyTorch can be set to leave checksums out, as 0."""
+    """Refuse a record that changed since it was written; PyTorch can be set to write 0 instead of a checksum."""
     if not record.CRC:
         return
     file.seek(_begin(file, record))

@@ -1,4 +1,4 @@
-"""U-Net, plain: what MONAI's own cannot be made to be."""
+"""A plain U-Net; MONAI's networks cannot be configured to be the same."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class UNet(nn.Module):
         widths: channels of each level, from full resolution to the bottom.
         spatial_dims: 2 or 3.
         norm: after every convolution: None, as published, "instance" or another of MONAI's factory; see `norm_of`.
-        dropout: share of activations that training sets to zero after each ReLU of the bottom level.
+        dropout: share of activations that are set to zero in training, after each ReLU of the bottom level.
 
     Attributes:
-        strides: between the levels.
+        strides: downsampling factors between the levels.
 
     Raises:
-        SegpipeError: less than two levels, or numbers that no network can have.
+        SegpipeError: there are less than two levels, or a number is out of range.
 
     Source: Ronneberger et al., MICCAI 2015, doi 10.1007/978-3-319-24574-4_28; Saood & Hatem, BMC Med. Imaging 21:19,
     2021, doi 10.1186/s12880-020-00529-5.
@@ -53,7 +53,7 @@ class UNet(nn.Module):
             convolutions(spatial_dims, [entry, width, width], norm)
             for entry, width in zip([in_channels, *upper], upper, strict=False)
         )
-        # a last odd voxel is pooled too: the way up is cut to the skip's size
+        # a last odd voxel is pooled too; the decoder cuts its output to the skip's size
         self.pool = Pool["max", spatial_dims](kernel_size=2, stride=2, ceil_mode=True)
         self.bottom = convolutions(spatial_dims, [upper[-1], bottom, bottom], norm, dropout)
         self.enlarge = nn.ModuleList(

@@ -1,4 +1,4 @@
-"""Starting a SegNet's encoder from VGG16 as trained on ImageNet."""
+"""Initialises a SegNet's encoder from VGG16 weights trained on ImageNet."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ def load_vgg16_bn(network: SegNet, path: Path) -> None:
     """Copy the 13 convolutions of torchvision's `vgg16_bn`, with their batch norms, into an encoder of that form.
 
     Args:
-        network: `SegNet` with `stages=VGG16_STAGES` and batch norm, 2D. One with a single input channel takes the first
-            kernel summed over red, green and blue: what VGG16 makes of a grey image given in all three.
+        network: `SegNet` with `stages=VGG16_STAGES` and batch norm, 2D. With one input channel, the first kernel is
+            summed over red, green and blue, which equals VGG16 on a grey image in all three channels.
         path: a local state dict, such as torchvision's `vgg16_bn-6c64b313.pth`; its classifier is not read.
 
     Raises:
-        SegpipeError: the file cannot be read, or its convolutions are not of the encoder's number and shapes; the
-            network is left as it was.
+        SegpipeError: the file cannot be read, or number or shapes of its convolutions differ from the encoder's; the
+            network is then unchanged.
 
     Source: Simonyan & Zisserman, ICLR 2015; Badrinarayanan et al., TPAMI 2017.
     """
     if not path.is_file():
         raise SegpipeError(f"{path}: no such weights of VGG16; name a local file of torchvision's vgg16_bn")
     stored = _modules(_features(path, read_state(path)))
-    own = _modules(network.encoder.state_dict())
-    count, wanted = (sum(map(len, modules.values())) for modules in (stored, own))
-    if [set(tensors) for tensors in stored.values()] != [set(tensors) for tensors in own.values()]:
+    modules_of_network = _modules(network.encoder.state_dict())
+    count, wanted = (sum(map(len, modules.values())) for modules in (stored, modules_of_network))
+    if [set(tensors) for tensors in stored.values()] != [
+        set(tensors) for tensors in modules_of_network.values()
+    ]:
         raise SegpipeError(
             f"{path}: holds {count} tensors of convolutions and batch norms, the encoder {wanted}, or others; give "
             "torchvision's vgg16_bn, and a SegNet of VGG16's stages with batch norm"
         )
     state = {}
-    for (theirs, tensors), (ours, places) in zip(stored.items(), own.items(), strict=True):
+    for (theirs, tensors), (ours, places) in zip(stored.items(), modules_of_network.items(), strict=True):
         for name, place in places.items():
             tensor = tensors[name]
             if tensor.shape[1:2] == (_RGB,) and place.shape[1] == 1:
@@ -60,7 +62,7 @@ def load_vgg16_bn(network: SegNet, path: Path) -> None:
 
 
 def _modules(state: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
-    """Return the tensors by module, and there by name: their order says nothing, a batch norm's four have one shape."""
+    """Return the tensors by module, then by name: the four tensors of a batch norm have one shape."""
     modules: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     for place, tensor in state.items():
         module, _, name = place.rpartition(".")
@@ -70,7 +72,7 @@ def _modules(state: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Ten
 
 
 def _features(path: Path, state: Any) -> dict[str, torch.Tensor]:
-    """Return the tensors of VGG16's convolutional part, `features.<number>.<name>`, by number as the encoder's are."""
+    """Return the tensors of VGG16's convolutional part, `features.<number>.<name>`, sorted by number."""
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise SegpipeError(f"{path}: is not a state_dict; give torchvision's vgg16_bn")
     places = {name: _FEATURE.fullmatch(name) for name in state}

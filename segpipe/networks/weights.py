@@ -1,4 +1,4 @@
-"""Weights on disk, and the sidecar that says what they belong to.
+"""Weights on disk, and the sidecar that records what they were trained for.
 
 A state dict alone fits any network of the same shape, fed with anything. The sidecar, `model.json` beside
 `model.pt` or `model.safetensors`, records what the numbers were trained for. A mismatch is refused rather than
@@ -22,13 +22,13 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256, write_json
 from segpipe.names import require_name
 from segpipe.networks.state_fit import fitting_state, on_disk, require_finite
-from segpipe.networks.weights_files import read_state as read_state  # also for those who load foreign weights
+from segpipe.networks.weights_files import read_state as read_state  # also for foreign weights
 from segpipe.networks.weights_files import write_state
 
 SIDECAR_VERSION = 1
 _OBJECTS = {"type": "array", "items": {"type": "object"}}
 _TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-_SHAPE = {  # of a sidecar
+_SHAPE = {  # JSON schema of a sidecar
     "type": "object",
     "required": ["weights_sha256", "hashes", "transforms", "labels", "version"],
     "additionalProperties": False,
@@ -63,18 +63,18 @@ _SHAPE = {  # of a sidecar
     },
 }
 _RESTORE = "restore the file that was written with the weights"
-_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
-_QUOTED_LENGTH = 500  # of a transform, or of a label table
-_LARGEST_SIDECAR = 2**25  # bytes: names and checksums of 200 000 cases, as many as a manifest may list
+_MESSAGE_LENGTH = 200  # characters of a schema error, which quotes the refused value, possibly the whole file
+_QUOTED_LENGTH = 500  # characters of a transform, or of a label table
+_LARGEST_SIDECAR = 2**25  # bytes: names and checksums of 200 000 cases, the largest number in a manifest
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What weights belong to, in resolved values: never YAML text, paths or devices.
+    """The network, transforms and labels that weights belong to, in resolved values without paths or devices.
 
     Attributes:
         network: hash of the names and shapes of the network's state.
-        transforms: the deterministic transforms, each its class path and arguments.
+        transforms: the deterministic transforms, each as class path and arguments.
         labels: the label table's rows.
     """
 
@@ -89,7 +89,7 @@ class Identity:
         transforms: Sequence[Mapping[str, Any]],
         labels: Sequence[Mapping[str, Any]],
     ) -> Identity:
-        """Describe a network and the resolved transforms and label table round it."""
+        """Return the identity of a network with its resolved transforms and label table."""
         return cls(state_hash(network.state_dict()), transforms, labels)
 
     def hashes(self) -> dict[str, str]:
@@ -103,15 +103,15 @@ class Identity:
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What is written beside weights.
+    """The content of a sidecar.
 
     Attributes:
         weights_sha256: of the weights file.
         hashes: `Identity.hashes`.
-        transforms, labels: the values behind the hashes, so that a refusal can say what differs.
-        training: how the weights were made: cases and their checksums, manifest hash, dataset fingerprint,
-            fold, seed, epoch, program versions.
-        version: of this format.
+        transforms, labels: the values behind the hashes, so that a message can say what differs.
+        training: how the weights were made: cases and their checksums, manifest hash, dataset fingerprint, fold, seed,
+            epoch, program versions.
+        version: version of this format.
     """
 
     weights_sha256: str
@@ -139,17 +139,17 @@ def save_weights(
     training: Mapping[str, Any],
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write a network's state and its sidecar, each atomically; the weights first.
+    """Write a network's state and its sidecar, each atomically; the weights are written first.
 
     Args:
-        path: ends in `.pt`, or in `.safetensors` for that form.
-        network: its `state_dict` is written from the CPU.
+        path: ends in `.pt` or `.safetensors`, which decides the form.
+        network: its `state_dict` is copied to the CPU and written.
         identity: what the weights belong to.
-        training: plain values on how they were made, see `Sidecar`.
-        dtype: of floating-point tensors on disk; None keeps theirs. float16 halves the file.
+        training: plain values about how the weights were made, see `Sidecar`.
+        dtype: number format of floating-point tensors on disk; None: unchanged. float16 halves the file.
 
     Raises:
-        SegpipeError: weights are NaN or infinite, or too large for `dtype`; what lay there stays.
+        SegpipeError: weights are NaN or infinite, or too large for `dtype`; existing files stay.
     """
     state = on_disk(network.state_dict(), dtype)
     require_finite(
@@ -157,7 +157,7 @@ def save_weights(
         state.items(),
         "the training diverged (lower the learning rate), or the numbers do not fit its dtype",
     )
-    # weights without a sidecar only warn; a sidecar of other weights would lie: the old one goes first
+    # remove the old sidecar first: without a sidecar there is a warning, but a wrong sidecar would mislead
     sidecar_path(path).unlink(missing_ok=True)
     write_state(path, state)
     sidecar = Sidecar(
@@ -167,7 +167,7 @@ def save_weights(
 
 
 def read_sidecar(weights: Path) -> Sidecar | None:
-    """Return the sidecar of `weights`, or None where foreign weights have none.
+    """Return the sidecar of `weights`; None for foreign weights without one.
 
     Raises:
         SegpipeError: the sidecar is unreadable, or belongs to other weights.
@@ -194,28 +194,28 @@ def read_sidecar(weights: Path) -> Sidecar | None:
     for row in content["labels"]:
         require_name(row["name"], f"{path}: labels")
     sidecar = Sidecar(**content)
-    found = file_sha256(weights)
-    if found != sidecar.weights_sha256:
+    sha256 = file_sha256(weights)
+    if sha256 != sidecar.weights_sha256:
         raise SegpipeError(
-            f"{weights}: SHA-256 {found[:12]}... but {path.name} was written for "
+            f"{weights}: SHA-256 {sha256[:12]}... but {path.name} was written for "
             f"{sidecar.weights_sha256[:12]}...; copy both files together"
         )
     return sidecar
 
 
 def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Sidecar | None:
-    """Load weights into a network after checking that they are of this network, transforms and labels.
+    """Load weights into a network after checking that they belong to this network, these transforms and labels.
 
     Args:
         network: on any device; floating-point tensors take its dtype.
         path: a state dict saved by `save_weights`, or a foreign one without sidecar, in either form.
-        identity: of the bundle that loads them.
+        identity: identity of the bundle that loads the weights.
 
     Returns:
-        the sidecar; None, after a warning, where there is none.
+        the sidecar; None, after a warning, if there is none.
 
     Raises:
-        SegpipeError: see `read_state`, `fitting_state`, `read_sidecar`; other transforms or labels.
+        SegpipeError: see `read_state`, `fitting_state`, `read_sidecar`; or transforms or labels differ.
     """
     state = fitting_state(path, read_state(path), network)
     sidecar = read_sidecar(path)
@@ -232,12 +232,12 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
 
 
 def load_state(network: torch.nn.Module, path: Path, state: Any) -> None:
-    """Load weights of which nothing is known but their names and shapes.
+    """Load weights without a sidecar; only names and shapes are checked.
 
     Args:
         network: on any device; floating-point tensors take its dtype.
-        path: of the file, for messages.
-        state: what it holds, see `read_state`.
+        path: path of the file, for messages.
+        state: content of the file, see `read_state`.
 
     Raises:
         SegpipeError: see `fitting_state`.
@@ -265,7 +265,7 @@ def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> 
 
 
 def _classes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-    """Return what a label table says of the segmentation; its colours are for pictures."""
+    """Return the part of a label table that changes the segmentation; colours do not."""
     return [(row["index"], row["name"], row["value"]) for row in rows]
 
 

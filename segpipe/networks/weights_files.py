@@ -23,7 +23,7 @@ LARGEST_HEADER = 2**22
 """Bytes of the header of a `.safetensors` file: some 100 a tensor."""
 
 _LENGTH = struct.Struct("<Q")
-_DAMAGED = (  # what torch.load raises on bytes that are no weights
+_DAMAGED = (  # exceptions of torch.load for bytes that are no weights
     *(
         RuntimeError,
         EOFError,
@@ -39,15 +39,15 @@ _DAMAGED = (  # what torch.load raises on bytes that are no weights
 
 
 def weights_file(path: Path) -> Path:
-    """Return a `.pt` file of weights, or the `.safetensors` file of that stem where only that is there.
+    """Return the `.pt` file of weights, or the `.safetensors` file of the same stem if only that exists.
 
-    A bundle's configuration names `models/model.pt`; `models/model.safetensors` takes its place.
+    A bundle's configuration names `models/model.pt`; `models/model.safetensors` may replace it.
 
     Args:
-        path: as it is named.
+        path: the configured path.
 
     Returns:
-        the path of a file of the same stem; `path` where there is neither.
+        the path of an existing file of this stem; `path` if neither exists.
     """
     other = path.with_suffix(SAFETENSORS)
     return other if path.suffix == PYTORCH and not path.exists() and other.is_file() else path
@@ -57,9 +57,9 @@ def write_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     """Write tensors atomically.
 
     Args:
-        path: `.safetensors` is written where it ends so, else PyTorch's form.
-        state: tensors on the CPU, each the whole of its memory. A tensor of two names is written once; a
-            `.safetensors` file lists the names that it leaves out, as `safetensors.torch.save_model` does.
+        path: with the suffix `.safetensors` that form is written, else PyTorch's form.
+        state: tensors on the CPU, each with a memory block of its own size. A tensor with two names is written once; a
+            `.safetensors` file lists the left-out names, as `safetensors.torch.save_model` does.
     """
     if path.suffix != SAFETENSORS:
         write_atomically(path, lambda file: torch.save(dict(state), file))
@@ -68,7 +68,7 @@ def write_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in state.items():
         kept.setdefault(memory_of(tensor), name)
     left_out = {name: kept[memory_of(tensor)] for name, tensor in state.items()}
-    notes = {name: own for name, own in left_out.items() if name != own} | {"format": "pt"}
+    notes = {name: kept_name for name, kept_name in left_out.items() if name != kept_name} | {"format": "pt"}
     with staging_folder(path) as folder:
         safetensors.torch.save_file(
             {name: state[name] for name in kept.values()}, folder / path.name, metadata=notes
@@ -76,15 +76,15 @@ def write_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def read_state(path: Path, largest: int | None = None) -> Any:
-    """Load a file of tensors and plain values, refusing anything that could run code or take memory without end.
+    """Load a file of tensors and plain values; refuse a file that could run code or take unlimited memory.
 
-    The file is looked through first: what it describes must be in it. Then PyTorch's file is read with
+    The file is checked first: everything that it describes must be in it. Then PyTorch reads it with
     `weights_only=True`.
 
     Args:
-        path: of a `.pt` or `.safetensors` file; its first bytes say which.
-        largest: bytes of a file that is read into memory. None maps the file into memory instead, so that a tensor
-            takes memory only once its values are used; a file of PyTorch before 1.6 is read all the same.
+        path: `.pt` or `.safetensors` file; its first bytes decide which form it is.
+        largest: largest number of bytes that are read into memory. None maps the file into memory instead: a tensor
+            takes memory only when its values are used. A file of PyTorch before 1.6 is always read.
 
     Raises:
         SegpipeError: the file is missing, unreadable, cut short, too large, damaged, or holds other things than
@@ -114,7 +114,7 @@ def _read(path: Path, largest: int | None) -> Any:
         start = file.read(_LENGTH.size + 1)
     if start[_LENGTH.size :] == b"{" and _LENGTH.unpack_from(start)[0] <= LARGEST_HEADER:
         return _read_safetensors(path, size, _LENGTH.unpack_from(start)[0])
-    if path.suffix == SAFETENSORS:  # torch.load takes the name's word
+    if path.suffix == SAFETENSORS:  # torch.load would choose the form by the suffix
         raise UnreadWeightsError(
             "is no safetensors file, or one whose header is too long; at most "
             f"{LARGEST_HEADER} bytes are read",
