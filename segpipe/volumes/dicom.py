@@ -1,6 +1,6 @@
-"""One DICOM series from a folder: chosen by its UID, sorted by position, refused where slices do not add up.
+"""Read one DICOM series of a folder: choose it by UID, sort its slices by position, refuse inconsistent slices.
 
-File names do not say where a slice lies; ImagePositionPatient along the slice normal does.
+The position of a slice is its ImagePositionPatient along the slice normal, never its file name.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _EXPORT_AGAIN = "export the series again"
 
 @dataclass(frozen=True)
 class _Shared:
-    """What all slices of a series must share.
+    """A quantity that must be equal in all slices of a series.
 
     Args:
-        quantity: its name in words.
-        tags: the names of its tags.
-        unit: follows its value.
-        text_of: its value in a slice, as text.
-        remedy: what to do where slices differ.
+        quantity: name of the quantity.
+        tags: names of the quantity's tags.
+        unit: text after the value in a message.
+        text_of: returns the value of a slice, as text.
+        remedy: advice for slices that differ.
     """
 
     quantity: str
@@ -77,22 +77,22 @@ _SHARED_BY_CT = _Shared(
 
 @dataclass(frozen=True)
 class _Series:
-    """The slices of one series, sorted, with what they share."""
+    """The sorted slices of one series, with the header of their volume."""
 
     slices: list[DicomSlice]
     header: VolumeHeader
 
 
 def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
-    """Read the one image series of a folder, or the one that `series_uid` names.
+    """Read the only image series of a folder, or the series `series_uid`.
 
-    Slices are sorted along the slice normal (row direction x column direction), so the z axis of the grid
-    points along it. Each slice's own RescaleSlope and RescaleIntercept are applied: integers stay integers
-    where every slope and intercept is whole, and become float32 otherwise. Intensities are what the scanner
-    measured: MONOCHROME1 turns round projection pictures (CR, DX, MG) and never CT, MR or PT.
+    Slices are sorted along the slice normal (row direction x column direction), which is the z axis of the grid. Each
+    slice is scaled by its RescaleSlope and RescaleIntercept: integers stay integers where every slope and intercept is
+    whole, and become float32 otherwise. Intensities are measured values: MONOCHROME1 inverts projection images (CR,
+    DX, MG), never CT, MR or PT.
 
     Args:
-        folder: holds the files of the series, under any names; folders below it are not looked into.
+        folder: contains the files of the series, under any names; folders below it are ignored.
         series_uid: SeriesInstanceUID, needed only where the folder has several image series.
 
     Returns:
@@ -101,7 +101,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
     Raises:
         SegpipeError: no image series or several, gaps, two slices at one place, slices of different size,
             spacing, orientation or encoding, gantry tilt above 0.1 degrees, missing tags, multi-frame or colour
-            files, a file that is cut short.
+            files, a truncated file.
     """
     series = _sorted_series(Path(folder), series_uid)
     require_free_memory(series.header)
@@ -120,7 +120,7 @@ def read_series(folder: str | Path, series_uid: str | None = None) -> Volume:
 
 
 def read_series_header(folder: str | Path, series_uid: str | None = None) -> VolumeHeader:
-    """Do everything that `read_series` does short of reading pixels; same arguments and errors."""
+    """Read and check the headers of a series without its pixels; arguments and errors as `read_series`."""
     return _sorted_series(Path(folder), series_uid).header
 
 
@@ -146,7 +146,7 @@ def _sorted_series(folder: Path, series_uid: str | None) -> _Series:
 
 
 def _refuse_unequal(where: str, slices: Sequence[DicomSlice]) -> None:
-    """Refuse slices that differ from the first in what one series shares."""
+    """Refuse slices that differ from the first one in a quantity of `_SHARED`."""
     for rule in (*_SHARED, *([_SHARED_BY_CT] if slices[0].modality == "CT" else [])):
         texts = [rule.text_of(slice_) for slice_ in slices]
         _refuse_odd(where, slices, rule, texts, [text != texts[0] for text in texts])
@@ -164,7 +164,7 @@ def _refuse_odd(
 
 
 def _common_spacing(where: str, slices: Sequence[DicomSlice]) -> tuple[float, float]:
-    """Return the pixel spacing in mm (x, y) that most slices agree on, after refusing other spacings."""
+    """Refuse slices of different pixel spacing; return the common spacing in mm (x, y)."""
     first = slices[0]
     spacings = np.array([slice_.spacing_xy_mm for slice_ in slices])
     smallest = float(spacings.min())
@@ -179,7 +179,7 @@ def _common_spacing(where: str, slices: Sequence[DicomSlice]) -> tuple[float, fl
 
 
 def _common_axes(where: str, slices: Sequence[DicomSlice]) -> FloatArray:
-    """Return the perpendicular unit vectors along x and y in LPS, (3, 2), after refusing other orientations."""
+    """Refuse slices of different orientation; return the common unit vectors along x and y in LPS, (3, 2)."""
     orientations = np.array([slice_.orientation_lps for slice_ in slices])
     rows, columns = orientations[:, :3], orientations[:, 3:]
     for slice_, row, column in zip(slices, rows, columns, strict=True):
@@ -207,7 +207,7 @@ def _common_axes(where: str, slices: Sequence[DicomSlice]) -> FloatArray:
 
 
 def _middle(values: FloatArray) -> int:
-    """Return which row of (n, k) values has the smallest sum of distances to the others."""
+    """Return the index of the row of (n, k) values with the smallest sum of distances to the other rows."""
     different, inverse = np.unique(values, axis=0, return_inverse=True)
     counts = np.bincount(inverse.reshape(-1))
     sums = [float(counts @ np.abs(different - value).sum(axis=1)) for value in different]

@@ -1,4 +1,4 @@
-"""One DICOM file: its header, where its pixel data lie, and whether the file is whole."""
+"""Read one DICOM file: its header, the position of its pixel data, and whether the file is complete."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _TAGS = (
 )
 _READ_TAGS = [*map(Tag, _TAGS), *_OVERLAY_BIT_POSITIONS]
 _SPARE_TAGS = ("ImageType", "InstanceNumber", "SeriesDescription", "SliceThickness", "SpacingBetweenSlices")
-"""A series can be read without them."""
+"""Optional tags, dropped where they cannot be read."""
 _READING_ERRORS = (
     InvalidDicomError,
     EOFError,
@@ -66,7 +66,7 @@ _READING_ERRORS = (
     TypeError,
     AttributeError,
     RecursionError,
-    NotImplementedError,  # what pydicom raises for a value representation that it does not know
+    NotImplementedError,  # pydicom, for an unknown value representation
     BytesLengthException,
 )
 _MAGIC_AT, _MAGIC = 128, b"DICM"
@@ -75,23 +75,23 @@ _FLOAT_PIXEL_DATA = {(0x7FE0, 0x0008): "FloatPixelData", (0x7FE0, 0x0009): "Doub
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _CHUNK_BYTES = 1 << 20
-_BLOCK_BYTES = 512  # of tapes and archives, which fill the last one with zeros
+_BLOCK_BYTES = 512  # tapes and archives fill their last block with zeros
 _PIXEL_VRS = (b"OB", b"OW", b"UN")
 
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where the pixel data lie in a file.
+    """Position and encoding of the pixel data in a file.
 
     Args:
-        offset: of the first byte of the value; in a deflated file, of the unpacked data set.
-        length: bytes of the value; None where it is encapsulated in fragments.
-        held: bytes of the value that the file really holds; for fragments all that follows `offset`. Of a deflated
-            file, what the header says: what its stream holds shows when it is unpacked.
+        offset: first byte of the value; in a deflated file, counted in the unpacked data set.
+        length: bytes of the value; None where the value is encapsulated in fragments.
+        held: bytes of the value in the file; for fragments all bytes after `offset`. For a deflated file the header's
+            length, since the true length shows only in unpacking.
         is_little_endian: byte order of the pixels.
-        is_implicit: elements are written without their value representation.
-        is_words: the value representation is OW: 8-bit pixels are paired in 16-bit words.
-        is_deflated: the whole data set is packed.
+        is_implicit: True if elements have no value representation.
+        is_words: True if the value representation is OW: 8-bit pixels are paired in 16-bit words.
+        is_deflated: True if the whole data set is compressed.
     """
 
     offset: int
@@ -105,15 +105,15 @@ class PixelElement:
 
 @dataclass(frozen=True)
 class DicomFile:
-    """The header of one DICOM file, and what is wrong with the file.
+    """The header of one DICOM file, with the file's fault, if any.
 
     Args:
         path: the file.
-        header: the few tags that segpipe uses.
-        syntax: how the data set is encoded.
+        header: the tags that segpipe uses.
+        syntax: transfer syntax of the data set.
         pixels: None where the file has no pixel data.
-        overlay_bits: some bits of a pixel hold an overlay.
-        fault: why the file is no whole image, for people; empty where nothing is wrong.
+        overlay_bits: True if some bits of a pixel hold an overlay.
+        fault: message why the file is no complete image; empty for a complete image.
     """
 
     path: Path
@@ -125,13 +125,13 @@ class DicomFile:
 
     @property
     def stated_classes(self) -> tuple[UID, ...]:
-        """The kinds of object that the data set and the file's meta information state, without repetition."""
+        """The SOP classes in the data set and in the file's meta information, without repetition."""
         stated = (self.text("SOPClassUID"), str(self.header.file_meta.get("MediaStorageSOPClassUID") or ""))
         return tuple(UID(kind) for kind in dict.fromkeys(stated) if kind)
 
     @property
     def sop_class(self) -> UID:
-        """The kind of object that the file holds; empty where it does not say."""
+        """The SOP class of the object in the file; empty where the file does not state it."""
         return next(iter(self.stated_classes), UID(""))
 
     def text(self, tag: str) -> str:
@@ -153,7 +153,9 @@ def read_dicom_file(path: Path) -> DicomFile:
             _require_dicom(path, file.read(_MAGIC_AT + len(_MAGIC)), size)
             header, stream = parsed_header(path, file, _READ_TAGS)
             syntax = _transfer_syntax(header)
-            header.file_meta.get("MediaStorageSOPClassUID")  # converted here, where errors are caught
+            header.file_meta.get(
+                "MediaStorageSOPClassUID"
+            )  # converts the value here, where errors are caught
             pixels, fault = _find_pixels(stream, header)
     except _READING_ERRORS as error:
         raise SegpipeError(
@@ -166,10 +168,10 @@ def read_dicom_file(path: Path) -> DicomFile:
 
 
 def read_pixel_bytes(path: Path, pixels: PixelElement) -> bytes:
-    """Read the value of the pixel data element; all that follows its start where it is encapsulated.
+    """Return the value of the pixel data element; for encapsulated pixels all bytes after the element's start.
 
     Raises:
-        SegpipeError: the file cannot be read; or it is deflated, and cut short or followed by what is no element.
+        SegpipeError: the file cannot be read; or it is deflated, and truncated or followed by invalid bytes.
     """
     try:
         with open_regular(path) as file:
@@ -182,7 +184,7 @@ def read_pixel_bytes(path: Path, pixels: PixelElement) -> bytes:
 
 
 def _unpacked_bytes(path: Path, file: BinaryIO, pixels: PixelElement) -> bytes:
-    """Return the pixel data of a deflated file, after a look at what follows them."""
+    """Return the pixel data of a deflated file, after a check of the bytes that follow them."""
     length = pixels.held
     stream = parsed_header(path, file, _READ_TAGS)[1]
     stream.most = pixels.offset + length + LONGEST_TAIL
@@ -205,10 +207,10 @@ def _unpacked_bytes(path: Path, file: BinaryIO, pixels: PixelElement) -> bytes:
 
 
 def stated_class(path: Path) -> UID:
-    """Return the kind of object that the meta information of a file states, without reading the data set.
+    """Return the SOP class in the meta information of a file, without reading the data set.
 
     Returns:
-        MediaStorageSOPClassUID, empty where there is none or it cannot be read.
+        MediaStorageSOPClassUID; empty where it is missing or cannot be read.
     """
     try:
         require_regular(path)
@@ -239,7 +241,7 @@ def _transfer_syntax(header: pydicom.FileDataset) -> UID:
 
 
 def _find_pixels(stream: Any, header: pydicom.FileDataset) -> tuple[PixelElement | None, str]:
-    """Return where the pixel data lie, and what is wrong with the file where they do not follow the header."""
+    """Return the pixel data element, None where it does not follow the header; and the file's fault or empty."""
     implicit, little = map(bool, header.original_encoding)
     start = stream.tell()
     element = stream.read(12)
@@ -271,15 +273,13 @@ def _find_pixels(stream: Any, header: pydicom.FileDataset) -> tuple[PixelElement
         is_words=vr == b"OW",
         is_deflated=is_deflated,
     )
-    if (
-        is_deflated or pixels.held < length or pixels.length is None
-    ):  # a stream's end shows when it is unpacked
+    if is_deflated or pixels.held < length or pixels.length is None:  # unpacking checks the end of a stream
         return pixels, ""
     return pixels, _rest_fault(stream, pixels, size)
 
 
 def _rest_fault(stream: Any, pixels: PixelElement, size: int) -> str:
-    """Say what is wrong with what follows pixels of a stated length, up to `size`; empty where nothing is."""
+    """Return the fault of the bytes between pixels of a stated length and `size`; empty where they are right."""
     end = pixels.offset + pixels.held
     if end == size or not _only_zeros(stream, end, size):
         return trailing_fault(stream, end, size, pixels)
@@ -294,16 +294,16 @@ def _only_zeros(stream: Any, start: int, end: int) -> bool:
 
 
 def trailing_fault(stream: Any, start: int, size: int, pixels: PixelElement) -> str:
-    """Say what is wrong with the bytes after the pixel data: they must be whole elements of higher tags.
+    """Return the fault of the bytes after the pixel data, which must be whole elements of higher tags.
 
     Args:
-        stream: holds the bytes.
-        start: where they begin.
-        size: where they end.
-        pixels: which they follow.
+        stream: contains the bytes.
+        start: position of the first byte.
+        size: position after the last byte.
+        pixels: the pixel data before them.
 
     Returns:
-        A text for people; empty where nothing is wrong.
+        A message; empty where the bytes are right.
     """
     order = "<" if pixels.is_little_endian else ">"
     at = start
@@ -334,7 +334,7 @@ def _trailing(count: int) -> str:
 
 
 def _convert_values(path: Path, header: pydicom.FileDataset) -> None:
-    """Convert every value, which pydicom does when a value is asked for; drop spare tags that cannot be."""
+    """Convert every value, which pydicom does on access; drop optional tags that cannot be converted."""
     for tag in list(header.keys()):
         try:
             header[tag].value  # noqa: B018

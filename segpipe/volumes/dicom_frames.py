@@ -1,4 +1,4 @@
-"""What a compressed frame says of its own size, against its header: a decoder takes the memory that the frame asks for.
+"""Compare the size in a compressed frame with the header, since a decoder allocates memory for the frame's size.
 
 Sources: ITU-T T.81 (JPEG), T.87 (JPEG-LS) and T.800 (JPEG 2000); DICOM PS3.5, annex G (RLE).
 """
@@ -10,34 +10,34 @@ import struct
 
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, RLELossless
 
-from segpipe.volumes.jpeg_segments import jpeg_segments, picture_size
+from segpipe.volumes.jpeg_segments import frame_size, jpeg_segments
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # start of a JPEG 2000 codestream, and of its segment of sizes
 _RLE_HEADER = struct.Struct("<16I")
 _RLE_NOTHING = 128
-_RLE_PADDING = 128  # what a last run may pass the end by
+_RLE_PADDING = 128  # bytes; the last run may exceed the end by these
 
 
 def frame_fault(frame: bytes, syntax: UID, rows: int, columns: int) -> str:
-    """Say how a compressed frame differs from its header in size.
+    """Return how a compressed frame differs in size from its header.
 
     Args:
         frame: the compressed pixels.
-        syntax: how they are compressed: a kind of JPEG, JPEG 2000 or RLE.
-        rows: by the header.
-        columns: by the header.
+        syntax: kind of compression: a kind of JPEG, JPEG 2000 or RLE.
+        rows: Rows of the header.
+        columns: Columns of the header.
 
     Returns:
-        The end of a sentence that begins with the file; empty where nothing is wrong.
+        The end of a sentence that begins with the file; empty where the sizes agree.
     """
     if syntax == RLELossless:
         return _rle_fault(frame, rows * columns)
-    found = _codestream_size(frame) if syntax in (JPEG2000, JPEG2000Lossless) else _jpeg_size(frame)
-    if found is None:
+    size = _codestream_size(frame) if syntax in (JPEG2000, JPEG2000Lossless) else _jpeg_size(frame)
+    if size is None:
         return f"pixels compressed as {syntax.name} do not state their size; export the series again, uncompressed"
-    if found != (rows, columns, 1):
+    if size != (rows, columns, 1):
         return (
-            f"the compressed pixels are {found[0]} x {found[1]} with {found[2]} values each, and Rows x Columns "
+            f"the compressed pixels are {size[0]} x {size[1]} with {size[2]} values each, and Rows x Columns "
             f"{rows} x {columns} with 1; export the series again"
         )
     return ""
@@ -45,7 +45,7 @@ def frame_fault(frame: bytes, syntax: UID, rows: int, columns: int) -> str:
 
 def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
     for marker, body in jpeg_segments(io.BytesIO(frame)):
-        if (size := picture_size(marker, body)) is not None:
+        if (size := frame_size(marker, body)) is not None:
             return size
     return None
 
@@ -60,7 +60,7 @@ def _codestream_size(frame: bytes) -> tuple[int, int, int] | None:
 
 
 def _rle_fault(frame: bytes, pixels: int) -> str:
-    """Say that a segment, which holds one byte of each pixel, unpacks to more; other faults show in unpacking."""
+    """Return the fault of a segment that unpacks to more than one byte a pixel; unpacking finds other faults."""
     if len(frame) < _RLE_HEADER.size:
         return ""
     count, *offsets = _RLE_HEADER.unpack_from(frame)
@@ -76,7 +76,7 @@ def _rle_fault(frame: bytes, pixels: int) -> str:
 
 
 def _rle_bytes(frame: bytes, start: int, end: int, most: int) -> int:
-    """Count what a segment unpacks to, up to a little more than `most`."""
+    """Return the number of bytes that a segment unpacks to; counting stops above `most`."""
     held, at = 0, start
     while at < end and held <= most:
         control = frame[at]

@@ -1,4 +1,4 @@
-"""The DICOM files of a folder: which are images, which are left out, and which make a series."""
+"""Sort the DICOM files of a folder into image series and files that are left out."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from segpipe.volumes.dicom_file import DicomFile, read_dicom_file, stated_class
 from segpipe.volumes.folder_files import why_no_file
 from segpipe.volumes.formats import is_dicom_file
 
-_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # not yet among pydicom's
+_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # missing in pydicom
 _LABEL_CLASSES = frozenset(
     {SegmentationStorage, _LABEL_MAP_SEGMENTATION, SurfaceSegmentationStorage, RTStructureSetStorage}
 )
-_VOLUME_CLASSES = frozenset({EnhancedUSVolumeStorage})  # scans, though their names do not say image
+_VOLUME_CLASSES = frozenset({EnhancedUSVolumeStorage})  # scans without Image in their names
 _CAPTURE_CLASSES = frozenset(
     {
         SecondaryCaptureImageStorage,
@@ -45,11 +45,11 @@ _PLACE = ("ImagePositionPatient", "ImageOrientationPatient")
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A DICOM file that lies beside a series and is none of its slices.
+    """A DICOM file in a series' folder that is not a slice of the series.
 
     Attributes:
         path: the file.
-        reason: what the file is, for people.
+        reason: kind of the file, for messages.
     """
 
     path: Path
@@ -62,8 +62,8 @@ class SeriesFiles:
 
     Attributes:
         uid: SeriesInstanceUID.
-        files: the images that carry it, in the order of file names.
-        left_out: what lies beside them: objects that are no image, screen shots and localisers.
+        files: the images with this UID, in the order of file names.
+        left_out: other files of the folder: objects that are no image, screen shots and localisers.
     """
 
     uid: str
@@ -72,19 +72,19 @@ class SeriesFiles:
 
 
 def series_files(folder: Path, series_uid: str | None = None) -> SeriesFiles:
-    """Choose the one image series of a folder, or the one that `series_uid` names; not of folders below it.
+    """Choose the only image series of a folder, or the series `series_uid`; folders below it are ignored.
 
-    Left out are objects that are no scan (structure sets, segmentations, doses, reports, presentation states), and
-    beside images with a place in the patient also screen shots (secondary captures and colour pictures without
-    place) and localisers. A damaged file is left out only where its kind is certain.
+    Objects that are no scan (structure sets, segmentations, doses, reports, presentation states) are left out. Where
+    the folder has images with a position in the patient, screen shots (secondary captures and colour images without a
+    position) and localisers are left out, too. A damaged file is left out only where its kind is certain.
 
     Args:
-        folder: holds the files, under any names.
+        folder: contains the files, under any names.
         series_uid: SeriesInstanceUID, needed only where the folder has several image series.
 
     Raises:
-        SegpipeError: no image there, several series, no series of that UID, an image without SeriesInstanceUID, or a
-            file that may be a slice and whose header cannot be read.
+        SegpipeError: the folder has no image, several series, or no series of that UID; an image has no
+            SeriesInstanceUID; or the header of a possible slice cannot be read.
     """
     paths = dicom_files(folder)
     if not paths:
@@ -114,7 +114,7 @@ def series_files(folder: Path, series_uid: str | None = None) -> SeriesFiles:
     if series_uid is not None and series_uid not in by_uid:
         raise SegpipeError(f"{folder}: no image series {series_uid} there; choose one of: {_listing(by_uid)}")
     considered = images if series_uid is None else by_uid[series_uid]
-    kept, pictures = _without_pictures(considered)
+    kept, no_slices = _slices_alone(considered)
     remaining = _by_uid(kept)
     if len(remaining) > 1:
         raise SegpipeError(
@@ -122,18 +122,18 @@ def series_files(folder: Path, series_uid: str | None = None) -> SeriesFiles:
             f"(series_uid in YAML) or move them apart: {_listing(remaining)}"
         )
     ((uid, files),) = remaining.items()
-    return SeriesFiles(uid, files, (*(_left_out(file) for file in others), *pictures))
+    return SeriesFiles(uid, files, (*(_left_out(file) for file in others), *no_slices))
 
 
 def left_out_files(folder: Path, series_uid: str | None = None) -> tuple[LeftOut, ...]:
-    """Return the DICOM files of a folder that reading its series leaves out; same arguments and errors."""
+    """Return the DICOM files of a folder that are left out of its series; arguments and errors as `series_files`."""
     return series_files(folder, series_uid).left_out
 
 
 def holds_images(folder: Path) -> bool:
-    """Say whether a folder has a DICOM image directly in it.
+    """Return whether a folder directly contains a DICOM image.
 
-    A damaged file counts, since it may have been one: reading then refuses it.
+    A damaged file counts as an image, so that reading refuses it.
     """
     for path in dicom_files(folder):
         try:
@@ -146,7 +146,7 @@ def holds_images(folder: Path) -> bool:
 
 
 def holds_labels(path: Path) -> bool:
-    """Say whether a DICOM file holds labels or contours: a segmentation or structure set."""
+    """Return whether a DICOM file holds labels or contours: a segmentation or structure set."""
     try:
         file = _read(path)
     except SegpipeError:
@@ -157,11 +157,11 @@ def holds_labels(path: Path) -> bool:
 def dicom_files(folder: Path) -> list[Path]:
     """List the DICOM files directly in a folder, sorted by name, without hidden files and the DICOMDIR index.
 
-    A file that is named as a DICOM file beside it, but for its numbers (IM0002 beside IM0001), counts as one: it may
-    be a slice that was cut short.
+    A file whose name differs from a DICOM file's only in its numbers (IM0002 beside IM0001) counts as DICOM, since it
+    may be a truncated slice.
 
     Raises:
-        SegpipeError: the folder or a file in it cannot be opened; or a file is a link to nothing, a pipe or a device.
+        SegpipeError: the folder or a file in it cannot be opened; or a file is a broken link, a pipe or a device.
     """
     try:
         entries = sorted(folder.iterdir())
@@ -188,7 +188,7 @@ def _pattern(path: Path) -> str:
 
 
 def _read(path: Path) -> DicomFile | LeftOut:
-    """Read a header, or return a damaged file that is certainly no image."""
+    """Read a header; return a damaged file that is certainly no image as `LeftOut`."""
     try:
         return read_dicom_file(path)
     except SegpipeError:
@@ -208,21 +208,21 @@ def _is_image(file: DicomFile) -> bool:
 
 
 def _is_private_object(file: DicomFile, series_of_images: Collection[str]) -> bool:
-    """Say whether a file is of a kind that only its vendor knows, without pixels and in a series of its own."""
+    """Return whether a file has a vendor's private SOP class, no pixels, and a series without images."""
     is_known = not file.sop_class or UID(file.sop_class).name != file.sop_class
     uid = file.text("SeriesInstanceUID")
     return not is_known and "Rows" not in file.header and bool(uid) and uid not in series_of_images
 
 
 def _refuse_without_header(images: Sequence[DicomFile]) -> None:
-    """Refuse an image whose header is not complete: its SeriesInstanceUID may be cut, too."""
+    """Refuse an image with an incomplete header, whose SeriesInstanceUID may be missing, too."""
     for file in images:
         if file.fault and "Rows" not in file.header:
             raise SegpipeError(f"{file.path}: {file.fault}")
 
 
 def _refuse_slices_among(others: Sequence[DicomFile | LeftOut], series_of_images: Collection[str]) -> None:
-    """Refuse what says of itself that it is no image, and by its other tags is a slice of a series."""
+    """Refuse a file whose SOP class is no image but whose other tags are those of a slice of a series."""
     for file in others:
         if not isinstance(file, DicomFile) or file.text("SeriesInstanceUID") not in series_of_images:
             continue
@@ -250,17 +250,17 @@ def _refuse_without_uid(folder: Path, by_uid: dict[str, list[DicomFile]]) -> Non
         )
 
 
-def _without_pictures(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[LeftOut]]:
-    """Part slices from screen shots and localisers, where both are there."""
+def _slices_alone(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[LeftOut]]:
+    """Separate slices from screen shots and localisers; files of one kind only are all kept."""
     kept, left_out = list(files), []
-    for is_2d_format, reason in (
+    for is_no_slice, reason in (
         (_is_screen_shot, "picture without a place in the patient"),
         (_is_localiser, "localiser"),
     ):
-        slices = [file for file in kept if not is_2d_format(file)]
+        slices = [file for file in kept if not is_no_slice(file)]
         if slices and len(slices) < len(kept):
             left_out += [
-                LeftOut(file.path, f"{_describe(file)}: {reason}") for file in kept if is_2d_format(file)
+                LeftOut(file.path, f"{_describe(file)}: {reason}") for file in kept if is_no_slice(file)
             ]
             kept = slices
     return kept, left_out

@@ -1,7 +1,7 @@
-"""The pixels of one slice: stored values as the file means them, then slope and intercept.
+"""Read the pixels of one slice: the stored values, scaled by slope and intercept.
 
-GDCM, which ITK reads DICOM with, inverts MONOCHROME1 and scales by its own rules. So pixels that are not compressed
-are taken from the file, and compressed ones are unpacked from a copy with a plain header.
+GDCM, ITK's DICOM library, inverts MONOCHROME1 and scales by its own rules. So this module reads uncompressed pixels
+from the file directly, and unpacks compressed pixels from a copy with a plain header.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ _JPEG_END = b"\xff\xd9"
 
 
 def read_intensities(slice_: DicomSlice, dtype: np.dtype[Any]) -> VoxelArray:
-    """Read one slice's pixels and scale them by its own slope and intercept.
+    """Read the pixels of a slice and scale them by its slope and intercept.
 
     Args:
-        slice_: its header.
-        dtype: of the intensities; holds all values that the stored bits can give.
+        slice_: header of the slice.
+        dtype: of the intensities; must hold all values that the stored bits can give.
 
     Returns:
         (x, y) of `dtype`.
 
     Raises:
-        SegpipeError: the pixels are cut short, damaged, or hold bits that the header does not explain.
+        SegpipeError: the pixels are truncated, damaged, or hold bits that the header does not explain.
     """
     stored = _unpacked(slice_) if slice_.is_compressed else _native(slice_)
     if slice_.is_inverted:
@@ -72,7 +72,7 @@ def _native(slice_: DicomSlice) -> VoxelArray:
     unused = slice_.bits_allocated - bits
     if not unused:
         return cells
-    values: VoxelArray = (cells << unused) >> unused  # repeats the sign of signed values
+    values: VoxelArray = (cells << unused) >> unused  # extends the sign of signed values
     without_sign = cells & ((1 << bits) - 1)
     other_bits = (cells != values) & (cells != without_sign)
     if other_bits.any() and not slice_.has_overlay_bits:
@@ -101,7 +101,7 @@ def _unpacked(slice_: DicomSlice) -> VoxelArray:
     dataset["PixelData"].VR = "OB"
     dataset["PixelData"].is_undefined_length = True
     try:
-        # pydicom unpacks RLE, of which GDCM misses rows; the rest needs GDCM
+        # pydicom unpacks RLE, since GDCM loses rows; other compressions need GDCM
         array = dataset.pixel_array if slice_.syntax == RLELossless else _unpacked_by_gdcm(dataset)
     except (RuntimeError, ValueError) as error:
         raise SegpipeError(
@@ -130,7 +130,7 @@ def _unpacked_by_gdcm(dataset: pydicom.Dataset) -> VoxelArray:
 
 
 def _fragments(slice_: DicomSlice) -> bytes:
-    """Return the fragments of the compressed pixels as they lie in the file, without the mark of their end."""
+    """Return the fragments of the compressed pixels as in the file, without the sequence's end mark."""
     most = 2 * slice_.pixel_bytes + _MOST_BESIDE
     if slice_.pixels.held > most:
         raise SegpipeError(

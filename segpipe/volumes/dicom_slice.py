@@ -1,4 +1,4 @@
-"""What one DICOM file must say of itself to be a slice: its pixels' meaning and its place in the patient."""
+"""Read the header of one DICOM slice: meaning of its pixels and position in the patient."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _REQUIRED = (
     "PhotometricInterpretation",
 )
 _WIDTHS = (8, 16, 32)
-_NEVER_INVERTED = ("CT", "MR", "PT")  # what they store is a measurement, whatever way it is shown
+_NEVER_INVERTED = ("CT", "MR", "PT")  # their stored values are measurements, in any display
 _PROJECTIONS = ("CR", "DX", "MG")
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -72,29 +72,29 @@ class DicomSlice:
     Args:
         path: the file.
         modality: CT, MR, ...
-        sop_class: kind of object.
+        sop_class: SOP class of the object.
         rows: pixels along y.
         columns: pixels along x.
         spacing_xy_mm: distance between pixel centres along x and along y.
         position_lps: (3,), LPS mm of the first pixel's centre.
-        position_digits_mm: (3,), the last digit in which each coordinate is written, at most 0.1 mm.
+        position_digits_mm: (3,), place value of the last written digit of each coordinate, at most 0.1 mm.
         orientation_lps: (6,), LPS unit vectors along x (a row) and along y (a column).
         frame_of_reference: FrameOfReferenceUID, empty if absent.
         instance_number: InstanceNumber, None if absent or no number.
         thickness_mm: SpacingBetweenSlices, else SliceThickness, else None.
         bits_allocated: 8, 16 or 32.
-        bits_stored: the lowest bits of a pixel, which hold its value.
-        is_signed: whether stored values are two's complement.
-        has_overlay_bits: bits above `bits_stored` hold an overlay.
+        bits_stored: number of the lowest bits of a pixel, which hold its value.
+        is_signed: True if stored values are two's complement.
+        has_overlay_bits: True if bits above `bits_stored` hold an overlay.
         photometric_interpretation: MONOCHROME1 or MONOCHROME2.
-        is_inverted: a projection picture whose low values are bright: stored values are turned round.
-        rescale_tags: those of RescaleSlope and RescaleIntercept that are there, as text.
+        is_inverted: True for a projection image whose low values are bright; reading inverts its stored values.
+        rescale_tags: which of RescaleSlope and RescaleIntercept the file has, as text.
         slope: RescaleSlope, 1 if absent.
         intercept: RescaleIntercept, 0 if absent.
         rescale_type: RescaleType, empty if absent.
         units: Units of a PET, empty if absent.
-        syntax: how pixels are encoded.
-        pixels: where they lie in the file.
+        syntax: transfer syntax of the pixels.
+        pixels: position of the pixels in the file.
     """
 
     path: Path
@@ -131,27 +131,27 @@ class DicomSlice:
 
     @property
     def pixel_bytes(self) -> int:
-        """Bytes of the pixels when they are not compressed."""
+        """Bytes of the uncompressed pixels."""
         return self.rows * self.columns * self.bits_allocated // 8
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the pixels lie in fragments that must be unpacked."""
+        """True if the pixels are in fragments that must be unpacked."""
         return self.pixels.length is None
 
     @property
     def is_hounsfield(self) -> bool:
-        """Whether slope and intercept of a CT give HU: both are there, with RescaleType HU or none."""
+        """True for a CT with slope and intercept, and with RescaleType HU or none: its intensities are HU."""
         is_scaled = self.rescale_tags == " and ".join(_RESCALE)
         return is_scaled and self.modality == "CT" and self.rescale_type in ("", "HU")
 
 
 def dicom_slice(file: DicomFile) -> DicomSlice:
-    """Return what one slice of a series must say of itself.
+    """Check the header of a file and return the slice.
 
     Raises:
-        SegpipeError: the file is cut short, multi-frame, in colour, with a lookup table in place of a slope, in a
-            compression that cannot be unpacked, or its tags are missing, no numbers or contradict each other.
+        SegpipeError: the file is truncated, multi-frame, in colour, has a lookup table instead of a slope or an
+            unsupported compression; or tags are missing, not numeric, or contradict each other.
     """
     if file.fault or file.pixels is None:
         raise SegpipeError(f"{file.path}: {file.fault}")
@@ -165,7 +165,7 @@ def dicom_slice(file: DicomFile) -> DicomSlice:
 
 
 def _refuse_kind(file: DicomFile) -> None:
-    """Refuse what is no image of one frame with one value a pixel."""
+    """Refuse every file that is not an image of one frame with one value a pixel."""
     path, header = file.path, file.header
     frames = _integer(file, "NumberOfFrames", 1)
     if frames > 1 or "Enhanced" in file.sop_class.name:
@@ -239,7 +239,7 @@ def _checked_slice(file: DicomFile, pixels: PixelElement) -> DicomSlice:
 
 
 def _bits(file: DicomFile) -> tuple[int, int]:
-    """Return BitsAllocated and BitsStored, after refusing cells whose value is not in the lowest bits."""
+    """Return BitsAllocated and BitsStored; refuse pixels whose value is not in the lowest bits."""
     allocated = _integer(file, "BitsAllocated")
     stored = _integer(file, "BitsStored", allocated)
     high_bit = _integer(file, "HighBit", stored - 1)
@@ -259,7 +259,7 @@ def _bits(file: DicomFile) -> tuple[int, int]:
 
 
 def _is_inverted(file: DicomFile, modality: str) -> bool:
-    """Decide by meaning whether low values of a picture are high intensities."""
+    """Return whether low stored values are high intensities, by PhotometricInterpretation and modality."""
     photometric = file.text("PhotometricInterpretation")
     if photometric == "MONOCHROME2" or (photometric == "MONOCHROME1" and modality in _NEVER_INVERTED):
         return False
@@ -278,7 +278,7 @@ def _is_inverted(file: DicomFile, modality: str) -> bool:
 
 
 def _check_pixel_element(slice_: DicomSlice) -> None:
-    """Refuse pixel data of another size or packing than the header says."""
+    """Refuse pixel data whose size or packing differs from the header."""
     if slice_.rows < 1 or slice_.columns < 1:
         raise ValueError(f"Rows {slice_.rows}, Columns {slice_.columns}")
     if slice_.is_compressed != (slice_.syntax in _COMPRESSED):
@@ -299,7 +299,7 @@ def _check_pixel_element(slice_: DicomSlice) -> None:
         raise SegpipeError(
             f"{slice_.path}: pixel data truncated: {length} bytes, {what}; export the series again"
         )
-    # padding of a whole row or column would be a size that the header misstates
+    # padding of a whole row or column would mean a wrong size in the header
     if length - needed >= max(2, min(slice_.rows, slice_.columns) * slice_.bits_allocated // 8):
         raise SegpipeError(
             f"{slice_.path}: pixel data too long: {length} bytes, {what}; export the series again"
@@ -353,7 +353,7 @@ def _thickness(file: DicomFile) -> float | None:
     for tag in ("SpacingBetweenSlices", "SliceThickness"):
         try:
             value = abs(_number(file, tag, 0.0))
-        except ValueError:  # several slices do without
+        except ValueError:  # a series of several slices needs no thickness
             continue
         if value > 0:
             return value

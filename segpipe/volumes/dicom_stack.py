@@ -1,7 +1,7 @@
-"""The regular line through the slices of a series: their order, distance and direction.
+"""Fit a regular line through the slices of a series: their order, distance and direction.
 
-Positions in headers are rounded. A line is fitted to all of them by least squares, and each slice is judged by its
-distance from its place on the line through the others.
+Positions in headers are rounded, so the line is a least-squares fit to all positions. Each slice is checked by its
+distance from the line through the other slices.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from segpipe.volumes.dicom_slice import DicomSlice
 from segpipe.volumes.geometry import FloatArray
 
 DEVIATION_SHARE = 0.01
-"""A slice may lie off its place by this share of the slice distance, and in its plane of the pixel spacing."""
+"""Largest deviation of a slice: along the normal a share of the slice distance, in its plane of the pixel spacing."""
 
 LARGEST_DEVIATION_SHARE = 0.099
-"""Rounded positions may be further off, as far as their digits explain and no further than this share."""
+"""Largest deviation that rounded positions may explain, as a share."""
 
 MAX_TILT_DEGREES = 0.1
 """Largest angle between the line through the slice positions and the slice normal."""
 
 _SAME_PLACE_MM = 1e-3
-_GAP_SHARES = (0.5, 1.5)  # of the usual distance: beyond, slices are missing or doubled
-_NUMBERED_SLICES = 4  # fewer numbers than this have no order to break
+_GAP_SHARES = (0.5, 1.5)  # of the usual distance; outside this range slices are missing or doubled
+_NUMBERED_SLICES = 4  # fewer instance numbers are not checked
 
 
 @dataclass(frozen=True)
 class Line:
-    """Where the slices of a regular stack lie.
+    """The positions of the slices of a regular stack.
 
     Args:
         origin_lps: (3,), LPS mm of the first slice's first pixel.
@@ -43,10 +43,10 @@ class Line:
 
 
 def fit_line(where: str, slices: Sequence[DicomSlice], normal: FloatArray, pixel_mm: float) -> Line:
-    """Fit the regular line through the slices, after refusing what is no regular stack.
+    """Refuse slices that are no regular stack, and fit the regular line through them.
 
     Args:
-        where: names the series in messages.
+        where: name of the series, for messages.
         slices: sorted along `normal`.
         normal: (3,), the unit normal of the slices in LPS.
         pixel_mm: the smaller pixel spacing.
@@ -105,15 +105,15 @@ def _refuse_off_line(
     distances_mm: tuple[float, float],
     half_digits: FloatArray,
 ) -> None:
-    """Refuse a slice off its place on the line through the others, along the normal or in its plane.
+    """Refuse a slice that deviates from the line through the other slices, along the normal or in its plane.
 
     Args:
-        where: names the series.
+        where: name of the series.
         slices: sorted along the normal.
         residuals: (slices, 3), mm from the line through all slices.
         normal: (3,).
-        distances_mm: the slice distance, by which the deviation along the normal is judged, and the pixel spacing.
-        half_digits: (3,), how far rounding moves each coordinate, in mm.
+        distances_mm: slice distance, for deviations along the normal, and pixel spacing, for those in the plane.
+        half_digits: (3,), largest rounding error of each coordinate, in mm.
     """
     count = len(slices)
     if count == 2:
@@ -121,7 +121,7 @@ def _refuse_off_line(
     weights = np.arange(count) - (count - 1) / 2
     hat = 1 / count + np.outer(weights, weights) / (weights @ weights)
     leverage = np.diag(hat)
-    # a slice's distance from the line through the others, and what of it rounding cannot make
+    # the distance of a slice from the line through the other slices, and the part that rounding cannot explain
     off = residuals / (1 - leverage)[:, None]
     amplified = 1 + (np.abs(hat).sum(axis=1) - leverage) / (1 - leverage)
     unexplained = np.sign(off) * (np.abs(off) - np.outer(amplified, half_digits)).clip(0)
@@ -150,7 +150,7 @@ def _across(vectors: FloatArray, normal: FloatArray) -> FloatArray:
 
 
 def _refuse_wrapped_numbers(where: str, slices: Sequence[DicomSlice]) -> None:
-    """Refuse a first or last slice whose number continues the other end: its position is wrong, though no gap shows."""
+    """Refuse a first or last slice whose instance number belongs to the other end: its position is wrong."""
     numbers = [slice_.instance_number for slice_ in slices]
     if len(numbers) < _NUMBERED_SLICES or any(number is None for number in numbers):
         return
@@ -174,7 +174,7 @@ def _without_rounded_tilt(
     pixel_mm: float,
     half_digits: FloatArray,
 ) -> FloatArray:
-    """Return the step along the normal where rounding explains the tilt, else as it is; refuse a true tilt."""
+    """Return the step without tilt where rounding explains the tilt, else the step; refuse a true tilt."""
     sideways = step - (step @ normal) * normal
     count = len(slices)
     weights = np.arange(count) - (count - 1) / 2

@@ -1,6 +1,6 @@
-"""The bytes of a DICOM data set, within bounds: headers of some MB, and deflated ones unpacked as far as is asked for.
+"""Read a DICOM data set in bounded memory: limit the size of headers, unpack deflated data sets only as far as needed.
 
-pydicom unpacks a deflated file at once, to whatever the stream holds, and reads a value of any length.
+pydicom unpacks a deflated file at once, to any size, and reads a value of any length.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
 class BoundedReader:
-    """An open file for a parser, which may read `LARGEST_HEADER` bytes in all; what it passes over does not count.
+    """An open file that allows a parser to read `LARGEST_HEADER` bytes in all; skipped bytes do not count.
 
     Args:
-        path: names the file in messages.
-        file: open for reading, at any place.
+        path: of the file, for messages.
+        file: open for reading, at any position.
     """
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
@@ -40,35 +40,35 @@ class BoundedReader:
         self._left = LARGEST_HEADER
 
     def read(self, count: int = -1) -> bytes:
-        """Return the next bytes, all that follow where `count` is negative.
+        """Return the next `count` bytes; all remaining bytes where `count` is negative.
 
         Raises:
-            SegpipeError: more are read than a header has.
+            SegpipeError: the reads exceed `LARGEST_HEADER`.
         """
-        found = self._file.read(min(count, self._left + 1) if count >= 0 else self._left + 1)
-        self._left -= len(found)
+        content = self._file.read(min(count, self._left + 1) if count >= 0 else self._left + 1)
+        self._left -= len(content)
         if self._left < 0:
             raise _too_long(self.name)
-        return found
+        return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to another place, as files do."""
+        """Set the position, as files do, and return it."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._file.tell()
 
 
 class InflatedDataSet:
-    """The unpacked data set of a deflated file, to be read and searched like a file; unpacked as far as is asked for.
+    """The unpacked data set of a deflated file, to be read like a file; unpacked only as far as needed.
 
     Args:
-        path: names the file in messages.
-        packed: open for reading, where the stream begins.
+        path: of the file, for messages.
+        packed: open for reading, at the beginning of the stream.
 
     Attributes:
-        most: bytes that it may be unpacked to; those of a header until the pixel data are asked for.
+        most: largest number of unpacked bytes; `LARGEST_HEADER` until the pixel data are read.
     """
 
     def __init__(self, path: Path, packed: IO[bytes]) -> None:
@@ -82,28 +82,28 @@ class InflatedDataSet:
 
     @property
     def has_ended(self) -> bool:
-        """True once the stream has been unpacked to its own end mark."""
+        """True once the stream has been unpacked to its end mark."""
         return self._unpacker.eof
 
     def read(self, count: int) -> bytes:
         """Return the next bytes; fewer where the stream ends.
 
         Raises:
-            SegpipeError: the place is beyond `most`, and the stream goes on.
+            SegpipeError: the position is beyond `most`, and the stream continues.
             zlib.error: the stream is damaged.
         """
         self._unpack_to(self._place + count)
-        found = bytes(self._unpacked[self._place : self._place + count])
-        self._place += len(found)
-        return found
+        content = bytes(self._unpacked[self._place : self._place + count])
+        self._place += len(content)
+        return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to another place, from the start or from here; beyond the end is allowed."""
+        """Set the position, from the start or relative to the current one; beyond the end is allowed."""
         self._place = offset if whence == io.SEEK_SET else self._place + offset
         return self._place
 
     def tell(self) -> int:
-        """Return the place."""
+        """Return the position."""
         return self._place
 
     def _unpack_to(self, end: int) -> None:
@@ -124,17 +124,16 @@ def parsed_header(path: Path, file: IO[bytes], tags: Sequence[BaseTag]) -> tuple
     """Read some tags of a DICOM file up to its pixel data.
 
     Args:
-        path: names the file in messages.
-        file: open for reading, at any place.
-        tags: those to read.
+        path: of the file, for messages.
+        file: open for reading, at any position.
+        tags: to read.
 
     Returns:
-        The tags, and the stream that holds the data set, standing at the pixel data: the file, or an
-        `InflatedDataSet`.
+        The tags, and the stream with the data set, positioned at the pixel data: the file, or an `InflatedDataSet`.
 
     Raises:
         SegpipeError: the header is larger than `LARGEST_HEADER`.
-        Exception: what pydicom and zlib raise for a damaged file.
+        Exception: the exceptions of pydicom and zlib for a damaged file.
     """
     file.seek(0)
     bounded: Any = BoundedReader(path, file)

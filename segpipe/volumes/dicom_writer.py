@@ -1,4 +1,4 @@
-"""Writing a volume as a minimal DICOM series: for the demo and for tests, not for a hospital archive."""
+"""Write a volume as a minimal DICOM series, for the demo and for tests, not for a hospital archive."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def write_series(
 ) -> list[Path]:
     """Write one uncompressed file a slice, named slice_0000.dcm onwards in the order of z.
 
-    UIDs derive from `series_uid` where one is given, so the same call writes the same bytes.
+    UIDs derive from `series_uid` if it is given, so that the same call writes the same bytes.
 
     Args:
         array_xyz: int16 stored values, shape (x, y, z) equal to `grid.size`.
-        grid: 3D, without shear, and with z along x cross y, as a DICOM series is read; may be oblique.
+        grid: 3D, without shear, and with z along x cross y, as `read_series` returns it; may be oblique.
         folder: made as needed.
         modality: "MR" or "CT".
         series_uid: SeriesInstanceUID; by default a fresh one.
@@ -48,7 +48,7 @@ def write_series(
         The files, in the order of z.
 
     Raises:
-        SegpipeError: shape and grid differ, the grid has no DICOM form, or the modality is another.
+        SegpipeError: shape and grid differ, a DICOM series cannot have this grid, or the modality is not MR or CT.
         TypeError: the array is not int16.
     """
     if array_xyz.dtype != np.int16:

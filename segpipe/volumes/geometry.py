@@ -1,8 +1,7 @@
-"""Where the voxels of a volume lie in the patient: size and one affine, in pure NumPy.
+"""The grid of a volume: position of its voxels in the patient, as size and one affine, in pure NumPy.
 
-Two conventions meet here. NIfTI and MONAI count world axes as RAS (to the Right, Anterior, Superior);
-DICOM and ITK as LPS (Left, Posterior, Superior). Inside segpipe the affine is RAS; LPS is what ITK's and
-DICOM's files hold.
+NIfTI and MONAI use world axes in RAS (to the Right, Anterior, Superior); DICOM and ITK use LPS (Left, Posterior,
+Superior). segpipe's affine is RAS; the files of ITK and DICOM store LPS.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ from segpipe.errors import SegpipeError
 FloatArray = npt.NDArray[np.float64]
 
 GRID_TOLERANCE = 0.01
-"""Two grids are one when sizes are equal and each voxel has two places at most this share of a spacing apart.
+"""Two grids are equal if their sizes are, and if no voxel's two positions differ by more than this share of a spacing.
 
-The spacing is the smallest one of both grids. Headers hold rounded numbers: what the rounding does to a voxel counts,
-not the digits.
+The spacing is the smallest one of both grids. Headers hold rounded numbers, so the displacement of a voxel counts, not
+the digits.
 """
 
 LARGEST_NUMBER = 1e12
-"""No number of a header that says where voxels lie is larger; squares and products of such numbers do not overflow."""
+"""Largest number allowed in the geometry of a header; squares and products of such numbers do not overflow."""
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _PLANE_TOLERANCE = 1e-4  # mm and direction cosines out of the plane of a 2D file
 _SHEAR_TOLERANCE = 1e-4  # cosine between two axes
 _ORTHONORMAL_TOLERANCE = 1e-3  # headers hold cosines of four digits
-_UNIT_TOLERANCE = 1e-4  # of axes that are not perpendicular: what four digits do to a length
+_UNIT_TOLERANCE = 1e-4  # of axes that are not perpendicular: rounding error of a length, with four digits
 _TILT = 0.02  # a cosine: about one degree
 _EXACT = 1e-12
 _SINGULAR_TOLERANCE = 1e-6  # volume of the parallelepiped of the unit axes
@@ -50,18 +49,18 @@ def lps_to_ras(affine_lps: npt.ArrayLike) -> FloatArray:
 
 
 def checked_axes(axes: npt.ArrayLike) -> FloatArray:
-    """Return the axes of a MetaImage or NRRD file as its grid shall have them.
+    """Check the axes of a MetaImage or NRRD file and return the axes of its grid.
 
-    Axes that rounding has bent are made perpendicular (the nearest rotation, by polar decomposition). Axes at another
-    angle stay as they are, where every row and column of their matrix is a unit vector all the same, and no single sign
-    would make them perpendicular.
+    Axes that are perpendicular up to rounding are made perpendicular (the nearest rotation, by polar decomposition).
+    Axes at another angle stay unchanged if every row and column of their matrix is a unit vector, and if no change of a
+    single sign makes them perpendicular.
 
     Args:
         axes: (2, 2) or (3, 3), direction cosines as columns, right- or left-handed.
 
     Raises:
-        SegpipeError: a row or a column is no unit vector, two axes are bent by more than rounding and less than a
-            degree, or one sign is wrong: a damaged number looks so.
+        SegpipeError: a row or a column is no unit vector, two axes deviate by more than rounding and less than a
+            degree, or one sign is wrong; these are signs of a damaged number.
     """
     axes = np.asarray(axes, np.float64)
     lengths = np.linalg.norm(axes, axis=0)
@@ -76,18 +75,18 @@ def checked_axes(axes: npt.ArrayLike) -> FloatArray:
         )
     left, _, right = np.linalg.svd(axes)
     nearest: FloatArray = left @ right
-    # what needs no correction keeps its digits
+    # axes without rounding errors keep their digits
     return axes if np.abs(nearest - axes).max() < _EXACT else nearest
 
 
 def _largest_cosine(axes: FloatArray) -> float:
-    """Return the largest product of two columns, which is their cosine where they are unit vectors."""
+    """Return the largest scalar product of two columns, which is the cosine of unit vectors."""
     products = axes.T @ axes
     return float(np.abs(products - np.diag(np.diag(products))).max())
 
 
 def _one_sign_is_wrong(axes: FloatArray) -> bool:
-    """Say whether another sign of one number makes the axes perpendicular."""
+    """Return whether changing the sign of one number makes the axes perpendicular."""
     for place in np.ndindex(axes.shape):
         mended = axes.copy()
         mended[place] *= -1
@@ -98,10 +97,10 @@ def _one_sign_is_wrong(axes: FloatArray) -> bool:
 
 @dataclass(frozen=True)
 class Grid:
-    """The voxel lattice of a volume: how many voxels, and where each lies.
+    """The voxel lattice of a volume: number and positions of the voxels.
 
-    A 2D grid keeps its place in the patient too: its affine is 4 x 4, and the third column, which no voxel
-    uses, is never compared. Equality is by value and exact; `matches` is equality to a tolerance.
+    A 2D grid has a position in the patient too: its affine is 4 x 4. No voxel uses the third column, so it is never
+    compared. `==` compares exact values; `matches` compares with a tolerance.
 
     Args:
         size: voxels along (x, y) or (x, y, z), each >= 1.
@@ -162,14 +161,14 @@ class Grid:
         origin: Sequence[float],
         direction: npt.ArrayLike,
     ) -> Grid:
-        """Make a grid from what ITK and DICOM store.
+        """Make a grid from the geometry that ITK and DICOM store.
 
         Args:
             size: voxels along (x, y) or (x, y, z).
             spacing: mm along each axis, of the size's length.
-            origin: LPS mm of the first voxel's centre, of the size's length or 3; a 2D one lies at z = 0.
-            direction: unit axes as columns, (2, 2) or (3, 3), or the same row by row in one sequence. A 2
-                x 2 one gets the third axis that makes it right-handed, at 1 mm.
+            origin: LPS mm of the first voxel's centre, of the size's length or 3; two values mean z = 0.
+            direction: unit axes as columns, (2, 2) or (3, 3), or the same values row by row in one sequence. A 2 x 2
+                matrix gets a third axis of 1 mm that makes it right-handed.
 
         Raises:
             SegpipeError: see the class.
@@ -226,27 +225,27 @@ class Grid:
 
     @property
     def is_axial_plane(self) -> bool:
-        """True for a 2D grid that a file without z can hold: axes in the xy plane, origin at z = 0."""
+        """True for a 2D grid that a 2D file can store: axes in the xy plane, origin at z = 0."""
         out_of_plane = [*self.direction_lps[2, :2], self.origin_lps[2]]
         return self.spatial_dims == 2 and bool(np.abs(out_of_plane).max() <= _PLANE_TOLERANCE)
 
     def farthest_mm(self, other: Grid) -> float:
-        """Return the largest distance in mm between a voxel's place on this grid and its place on the other.
+        """Return the largest distance in mm between a voxel's position on this grid and on the other grid.
 
         Args:
-            other: a grid of the same size. The third axis of a 2D grid has no voxel and does not count.
+            other: a grid of the same size. The third axis of a 2D grid does not count.
         """
         return _farthest_mm(self.size, self.affine - other.affine)
 
     def differences(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> list[str]:
-        """Name what keeps the two grids from being one, each with both values and units.
+        """List the differences between two grids, each with both values and units.
 
         Args:
-            other: the grid whose values stand second.
-            tolerance: largest distance allowed between a voxel's two places, as a share of the smallest spacing.
+            other: the grid whose values come second.
+            tolerance: largest distance allowed between a voxel's two positions, as a share of the smallest spacing.
 
         Returns:
-            One text a difference, and last how far apart the farthest voxel lies; empty when the grids are one.
+            One text a difference, and last the largest distance between a voxel's two positions; empty for equal grids.
         """
         dims = self.spatial_dims
         sizes = f"size {self.size} vs {other.size} voxels (x, y, z)"
@@ -279,7 +278,7 @@ class Grid:
         return differing
 
     def matches(self, other: Grid, tolerance: float = GRID_TOLERANCE) -> bool:
-        """Say whether the grids are one; `tolerance` as for `differences`."""
+        """Return whether the grids are equal within `tolerance`, see `differences`."""
         return not self.differences(other, tolerance)
 
     def __str__(self) -> str:
@@ -291,9 +290,9 @@ class Grid:
 
 
 def _farthest_mm(size: Sequence[int], difference: FloatArray) -> float:
-    """Return how far the difference of two affines moves a voxel at most: a corner, since the move is linear.
+    """Return the largest displacement between two affines, which is at a corner since the displacement is linear.
 
-    An axis of one voxel counts as one of two, since its spacing says how thick the voxel is.
+    An axis of one voxel counts as two voxels, since its spacing is the thickness of the voxel.
     """
     corners = np.array(list(product(*((0, max(length - 1, 1)) for length in size))), np.float64)
     moved = corners @ difference[:3, : len(size)].T + difference[:3, 3]

@@ -1,7 +1,7 @@
-"""What a PNG or JPEG file says of its pixels that ITK interprets, or passes over, in its own way.
+"""Check the fields of a PNG or JPEG file that change its pixels and that ITK ignores or interprets differently.
 
-ITK shifts the values of a PNG with significant bits (sBIT). It does not turn a picture as the EXIF orientation asks,
-and viewers do: a mask that was drawn in a viewer then lies across its picture. The table of all fields is
+ITK shifts the values of a PNG with significant bits (sBIT). ITK ignores the EXIF orientation, but viewers turn images
+by it: a mask that was drawn in a viewer then does not fit the stored pixels. The table of all fields is
 docs/reference/file_formats/png_jpeg.md.
 
 Source: Portable Network Graphics, third edition (W3C); ITU-T T.81 (JPEG); Exif 2.32 (CIPA DC-008).
@@ -17,7 +17,7 @@ from typing import IO
 
 from segpipe.errors import SegpipeError
 from segpipe.regular_files import open_regular
-from segpipe.volumes.jpeg_segments import JPEG_APP1, JPEG_END, jpeg_segments, picture_size
+from segpipe.volumes.jpeg_segments import JPEG_APP1, JPEG_END, frame_size, jpeg_segments
 from segpipe.volumes.streams import DEFLATE_MOST
 
 _PNG_START = 8
@@ -27,16 +27,16 @@ _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
 _JPEG_BITS = 8
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # markers of a frame
-_BLOCK = 8  # pixels of a block of a JPEG along each axis, which takes one bit at least
-_LARGEST_CHUNK = 1 << 20  # of those that are looked at
+_BLOCK = 8  # pixels of a JPEG block along each axis; a block takes at least one bit
+_LARGEST_CHUNK = 1 << 20  # bytes; the content of larger chunks is not checked
 _READ_AT_ONCE = 1 << 20
 
 
 def check_png(path: Path) -> None:
-    """Refuse a PNG whose chunks are damaged, or whose values ITK would not give as they are stored.
+    """Refuse a PNG with damaged chunks, or with values that ITK would not return as stored.
 
     Raises:
-        SegpipeError: cut short, a chunk that fails its checksum, transparency with one grey value, a palette,
+        SegpipeError: a truncated file, a chunk with a wrong checksum, transparency with one grey value, a palette,
             significant bits below the bit depth, several frames, or an EXIF orientation other than upright.
     """
     with open_regular(path) as file:
@@ -45,7 +45,7 @@ def check_png(path: Path) -> None:
         file.seek(_PNG_START + 8)
         width, height, depth, color = struct.unpack(">IIBB", file.read(10))
     needed = height * (width * depth * _SAMPLES.get(color, 1) // 8)
-    if needed > DEFLATE_MOST * held:  # before memory is taken for them
+    if needed > DEFLATE_MOST * held:  # before memory is allocated
         raise SegpipeError(
             f"{path}: truncated: {held} bytes cannot unpack to the {width} x {height} pixels of its header; copy the "
             "file again from its source"
@@ -83,10 +83,10 @@ def _check_chunks(path: Path, chunks: Iterator[tuple[bytes, bytes]]) -> None:
 
 
 def check_jpeg(path: Path) -> bool:
-    """Refuse a JPEG that is cut short, or whose values or axes programs read differently.
+    """Refuse a JPEG that is truncated, or whose values or axes programs read differently.
 
     Returns:
-        Whether it is progressive, so that a decoder holds the coefficients of all its pixels.
+        True for a progressive JPEG, whose decoder holds the coefficients of all pixels.
 
     Raises:
         SegpipeError: no end-of-image marker, other than 8 bits, other than 1 or 3 components, or an EXIF orientation
@@ -96,7 +96,7 @@ def check_jpeg(path: Path) -> bool:
     with open_regular(path) as file:
         held = file.seek(0, 2)
         for marker, body in jpeg_segments(file):
-            size = picture_size(marker, body)
+            size = frame_size(marker, body)
             if size is not None and -(-size[0] // _BLOCK) * -(-size[1] // _BLOCK) > 8 * held:
                 raise SegpipeError(
                     f"{path}: truncated: {held} bytes cannot hold a bit for each block of the {size[1]} x {size[0]} "
@@ -117,7 +117,10 @@ def check_jpeg(path: Path) -> bool:
 
 
 def _png_chunks(path: Path, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each chunk's type up to IEND, the checksum compared; and its content, but for large ones and pixels."""
+    """Yield type and content of each chunk up to IEND, after a check of its checksum.
+
+    The content of large chunks and of chunks of pixels is empty.
+    """
     size = file.seek(0, 2)
     position = _PNG_START
     kind = b""
@@ -143,7 +146,7 @@ def _png_chunks(path: Path, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _chunk_content(file: IO[bytes], kind: bytes, length: int) -> tuple[bytes, int]:
-    """Return a chunk's content, empty where it is large or of pixels, and its checksum."""
+    """Return a chunk's content, empty for large chunks and chunks of pixels; and its checksum."""
     kept, checksum, left = b"", zlib.crc32(kind), length
     while left and (part := file.read(min(_READ_AT_ONCE, left))):
         checksum = zlib.crc32(part, checksum)
@@ -163,7 +166,7 @@ def _refuse_turned(path: Path, exif: bytes) -> None:
 
 
 def _orientation(exif: bytes) -> int:
-    """Return the orientation of the first directory of a TIFF block: 1 where it has none, 0 where it is unreadable."""
+    """Return the orientation in the first directory of a TIFF block: 1 where it is missing, 0 where unreadable."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:
         return 0

@@ -1,7 +1,7 @@
-"""Reading MetaImage, NRRD, PNG and JPEG files: headers judged here and by the one ITK class of their format.
+"""Read MetaImage, NRRD, PNG and JPEG files; segpipe and the ITK class of the format both check the header.
 
-ITK reads pictures, and voxels that are written as text. It would take twice the memory of other voxels, and unpack
-compressed ones twice: these are read by `segpipe.volumes.streams`.
+ITK reads 2D image files, and voxels that are written as text. For other voxels ITK would need twice the memory, and
+unpack compressed voxels twice: `segpipe.volumes.streams` reads these.
 """
 
 from __future__ import annotations
@@ -63,18 +63,18 @@ _PIXEL_DTYPES = {
     sitk.sitkVectorFloat32: np.float32,
     sitk.sitkVectorFloat64: np.float64,
 }
-# what ITK warns of on the terminal is either checked here or raised as an error
+# ITK's warnings on the terminal are checked here or raised as errors
 sitk.ProcessObject.GlobalWarningDisplayOff()
 
 
 def read_itk_header(path: Path) -> VolumeHeader:
     """Read grid, channels and dtype of a .mhd, .mha, .nrrd, .png or .jpg file.
 
-    The length of the voxels of an uncompressed .mhd, .mha or .nrrd file is checked too, and all of a .png or .jpg but
-    its compressed pixels.
+    The length of uncompressed voxels of a .mhd, .mha or .nrrd file is checked, too. Of a .png or .jpg file everything
+    except the compressed pixels is checked.
 
     Raises:
-        SegpipeError: not such a file, an unusable header, or a voxel file that is missing, short or too long.
+        SegpipeError: a file of another format, an unusable header, or a voxel file that is missing, short or too long.
     """
     return _read_header(path).header
 
@@ -102,7 +102,7 @@ def read_itk_file(path: Path) -> Volume:
 
 
 def _read_by_itk(path: Path, reader: sitk.ImageFileReader) -> VoxelArray:
-    """Return ITK's voxels, the axes turned to (x, y), (x, y, z) or (x, y, z, t), after one of components."""
+    """Return ITK's voxels in the order (x, y), (x, y, z) or (x, y, z, t), after an axis of components if any."""
     require_regular(path)
     try:
         image = reader.Execute()
@@ -114,7 +114,7 @@ def _read_by_itk(path: Path, reader: sitk.ImageFileReader) -> VoxelArray:
 
 @dataclass(frozen=True)
 class _ItkBuffer:
-    """The voxels of an ITK image for NumPy, whose array then keeps the image alive: a copy would take memory twice."""
+    """The voxels of an ITK image for NumPy without a copy; the array keeps the image alive."""
 
     image: sitk.Image
 
@@ -126,18 +126,18 @@ class _ItkBuffer:
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file whose header was judged, ready to give its voxels."""
+    """An opened file with a checked header, ready to read the voxels."""
 
     header: VolumeHeader
     reader: sitk.ImageFileReader
     metaimage: MetaImageHeader | None
     nrrd: NrrdHeader | None
     is_progressive: bool = False
-    """A JPEG of which a decoder holds the coefficients of all pixels, two bytes a value."""
+    """True for a JPEG whose decoder holds the coefficients of all pixels, two bytes a value."""
 
     @property
     def channels_last(self) -> bool:
-        """True for a 4D file, whose slowest axis holds the channels; an NRRD's are put first as it is read."""
+        """True for a 4D file, whose slowest axis holds the channels; reading an NRRD puts the channels first."""
         in_order = self.nrrd is not None and self.nrrd.is_plain
         return self.reader.GetDimension() == 4 and not in_order
 
@@ -153,7 +153,7 @@ def _read_header(path: Path) -> _Opened:
         nrrd = read_nrrd_header(path)
         require_nrrd_file(nrrd)
     else:
-        is_progressive = _check_picture(path, format_)
+        is_progressive = _check_image_2d_file(path, format_)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(_READERS[format_])
     reader.SetFileName(str(path))
@@ -193,7 +193,7 @@ def _read_header(path: Path) -> _Opened:
 def _lattice(
     metaimage: MetaImageHeader | None, nrrd: NrrdHeader | None, size: Sequence[int]
 ) -> tuple[Grid, ItkGeometry | None]:
-    """Return the grid as the file's own header gives it; a picture's dots per inch say nothing of the patient."""
+    """Return the grid of the file's header; of a 2D image file a grid of unit pixels, since dots per inch are no mm."""
     if metaimage is not None:
         return metaimage.grid(), metaimage.geometry
     if nrrd is not None:
@@ -202,7 +202,7 @@ def _lattice(
 
 
 def _fourth_axis(path: Path, size: Sequence[int], grid: Grid) -> int:
-    """Return the length of a fourth axis, 1 if there is none, having made sure that ITK reads the grid's own axes."""
+    """Check that ITK's first axes are those of the grid; return the length of a fourth axis, 1 if there is none."""
     if tuple(size[: grid.spatial_dims]) != grid.size or len(size) > 4:
         raise SegpipeError(
             f"{path}: ITK reads {tuple(size)} voxels, the header says {grid.size}: this order of axes "
@@ -211,8 +211,8 @@ def _fourth_axis(path: Path, size: Sequence[int], grid: Grid) -> int:
     return int(size[3]) if len(size) == 4 else 1
 
 
-def _check_picture(path: Path, format_: VolumeFormat) -> bool:
-    """Judge all of a picture but its compressed pixels; return whether it is a progressive JPEG."""
+def _check_image_2d_file(path: Path, format_: VolumeFormat) -> bool:
+    """Check a 2D image file except its compressed pixels; return whether it is a progressive JPEG."""
     signature = _SIGNATURES[format_]
     start = read_start(path, len(signature))
     if not start.startswith(signature):

@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 12
 
 
 def jpeg_segments(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield each marker and its segment, to the end-of-image marker; compressed data between two are passed over.
+    """Yield each marker with its segment, up to the end-of-image marker; compressed data between them are skipped.
 
     Args:
         file: open for reading, with the start-of-image marker at its start.
@@ -36,25 +36,25 @@ def jpeg_segments(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         elif marker == JPEG_END:
             yield marker, b""
             return
-        else:  # after a start of scan the search runs on through its data
+        else:  # after a start of scan the search continues through its data
             length = int.from_bytes(head[2:4], "big")
             yield marker, file.read(max(length - 2, 0))
             position += 2 + length
 
 
-def picture_size(marker: int, body: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and values a pixel of a frame's segment; None for segments of other kinds."""
+def frame_size(marker: int, body: bytes) -> tuple[int, int, int] | None:
+    """Return rows, columns and values a pixel from a frame's segment; None for other segments."""
     if marker not in _FRAMES or len(body) < 6:
         return None
     return int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big"), body[5]
 
 
 def _find_marker(file: IO[bytes], position: int) -> int:
-    """Return where the next byte of value 255 stands, -1 where there is none."""
+    """Return the position of the next byte of value 255; -1 where there is none."""
     file.seek(position)
     while chunk := file.read(_CHUNK_BYTES):
-        found = chunk.find(b"\xff")
-        if found >= 0:
-            return position + found
+        index = chunk.find(b"\xff")
+        if index >= 0:
+            return position + index
         position += len(chunk)
     return -1

@@ -1,7 +1,7 @@
-"""Files beside label maps with the names and colours of their values: one for ITK-SNAP, one for 3D Slicer.
+"""Write files beside label maps with the names and colours of the labels: one for ITK-SNAP, one for 3D Slicer.
 
 `labels.label` is ITK-SNAP's label description (Segmentation > Import Label Descriptions), which MRIcroGL reads, too.
-`labels.ctbl` is 3D Slicer's colour table (Add Data). One of each serves all label maps of a folder.
+`labels.ctbl` is 3D Slicer's colour table (Add Data). One pair of files serves all label maps of a folder.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ _MARK = "# Written by segpipe; SHA-256 of the rows below: "
 
 @dataclass(frozen=True)
 class _Format:
-    """How a program keeps the names of labels.
+    """A program's file format for the names of labels.
 
     Attributes:
         program: the name of the program.
-        highest: the largest value that the program can name; it reads no file with a larger or a negative one.
+        highest: the largest value in the format; the program rejects a file with a larger or a negative value.
         header: the lines before the rows.
-        row: writes one class.
-        name: a class's name as the format can hold it.
-        rows: finds value and name in the rows of such a file.
+        row: returns the row of a class.
+        name: returns a class's name in a form that the format allows.
+        rows: pattern of value and name in a row.
     """
 
     program: str
@@ -60,7 +60,7 @@ class _Format:
 
 
 def plain_name(label: Label) -> str:
-    """Return a class's name on one line: a space stands for each run of spaces and characters that do not print."""
+    """Return a class's name on one line; one space replaces each run of spaces and unprintable characters."""
     printed = "".join(letter if letter.isprintable() else " " for letter in label.name)
     return " ".join(printed.split()) or f"label {label.value}"
 
@@ -102,10 +102,10 @@ def label_file_text(name: str, labels: LabelTable) -> str:
 
     Args:
         name: `ITK_SNAP_FILE` or `SLICER_FILE`.
-        labels: the classes; the value that label maps store is the label's number in the file.
+        labels: the classes; the stored value of a class is the label's number in the file.
 
     Returns:
-        The text. A comment names each class whose value the program cannot take.
+        The text. A comment names each class whose value the program does not accept.
     """
     format_ = _FORMATS[name]
     taken = [label for label in labels.labels if 0 <= label.value <= format_.highest]
@@ -123,17 +123,18 @@ def write_label_files(
 ) -> None:
     """Write the names and colours of the labels once for all label maps in a folder.
 
-    A file that has these names already stays, whatever its colours: a viewer may have saved it. A file with other
-    names is replaced only where segpipe wrote it, nobody changed it, and no other label map in the folder needs it.
+    An existing file with these names stays, with any colours, since a viewer may have saved it. A file with other names
+    is replaced only if segpipe wrote it, it is unchanged, and no other label map in the folder needs it.
 
     Args:
         folder: of the label maps; made as needed.
-        labels: the classes of the label maps to come.
-        others: cases whose label maps lie in the folder and stay; None where they are not known.
+        labels: the classes of the next label maps.
+        others: cases whose label maps stay in the folder; None where they are not known.
         overwrite: replace files that segpipe did not write, or that were changed.
 
     Raises:
-        SegpipeError: a file with other names stays and is needed, or is not segpipe's; or a file cannot be written.
+        SegpipeError: a file with other names is needed by other label maps, or was not written by segpipe or was
+            changed; or a file cannot be written.
     """
     texts = {name: label_file_text(name, labels) for name in _FORMATS}
     needed = {
@@ -149,19 +150,19 @@ def write_label_files(
 
 
 def _is_needed(path: Path, text: str, others: Sequence[str] | None, overwrite: bool) -> bool:
-    """Return whether a file is to be written, having made sure that nobody needs what lies there."""
+    """Return whether a file must be written; refuse to replace an existing file that is needed."""
     if not path.exists():
         return True
     try:
-        found = path.read_text(encoding="utf-8", errors="replace")
+        present = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise SegpipeError(f"{path}: cannot be read ({error.strerror}); check the permissions") from error
     rows = _FORMATS[path.name].rows
-    there, wanted = _named(rows, found), _named(rows, text)
+    there, wanted = _named(rows, present), _named(rows, text)
     differing = [value for value in wanted if not _agree(value, there, wanted)]
     if there and not differing:
         return False
-    if not _is_own(found):
+    if not _is_written_by_segpipe(present):
         if overwrite:
             return True
         raise SegpipeError(
@@ -183,12 +184,12 @@ def _named(rows: re.Pattern[str], text: str) -> dict[int, str]:
 
 
 def _agree(value: int, there: Mapping[int, str], wanted: Mapping[int, str]) -> bool:
-    """Return whether both have one name for a value; 0 does not count, which ITK-SNAP names itself."""
+    """Return whether both have one name for a value; True for 0, whose name ITK-SNAP changes."""
     return not value or same_name(there.get(value, "")) == same_name(wanted.get(value, ""))
 
 
 def _difference(there: Mapping[int, str], wanted: Mapping[int, str], differing: Sequence[int]) -> str:
-    """Say how a file and a label table differ, by the first value."""
+    """Return how a file and a label table differ in the first differing value."""
     if not there or not differing:
         return "names no label"
     value = differing[0]
@@ -196,8 +197,8 @@ def _difference(there: Mapping[int, str], wanted: Mapping[int, str], differing: 
     return f"calls the value {value} {named} where the label table calls it {wanted[value]!r}"
 
 
-def _is_own(text: str) -> bool:
-    """Return whether a text is as segpipe wrote it."""
+def _is_written_by_segpipe(text: str) -> bool:
+    """Return whether segpipe wrote a text and nobody changed it, by the SHA-256 in it."""
     _, mark, rest = text.partition(_MARK)
     sha256, _, rows = rest.partition("\n")
     return bool(mark) and sha256 == _sha256(rows)

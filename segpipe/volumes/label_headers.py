@@ -1,8 +1,8 @@
-"""What the header of a label map says of its labels: in NIfTI and in NRRD.
+"""Write names and colours of labels into the header of a label map, in NIfTI and in NRRD.
 
-NIfTI has `intent_code` 1002 (label), `aux_file` (the file of the names, as nifti1.h says of this intent), and the
-header extension of Caret (code 30), from which Connectome Workbench takes names and colours. NRRD has the key/value
-pairs of 3D Slicer's segmentations. MetaImage and PNG have no place for names that a viewer reads.
+NIfTI has `intent_code` 1002 (label), `aux_file` (the file with the names, by nifti1.h for this intent), and the header
+extension of Caret (code 30), from which Connectome Workbench reads names and colours. NRRD has the key/value pairs of
+3D Slicer's segmentations. MetaImage and PNG have no field for names that a viewer reads.
 
 Sources: nifti1.h of the NIfTI-1 standard; VolumeFile and CaretVolumeExtension of Connectome Workbench; "Segmentation
 labelmap file format (.seg.nrrd)" in 3D Slicer's developer guide, and vtkMRMLSegmentationStorageNode.
@@ -26,7 +26,7 @@ _REPRESENTATION = "Binary labelmap"
 
 
 def mark_nifti_labels(header: Any, labels: LabelTable | None) -> None:
-    """Say in a NIfTI header that the voxels are labels, and which.
+    """Mark the voxels as labels in a NIfTI header, with names and colours.
 
     Args:
         header: of nibabel, NIfTI-1 or NIfTI-2.
@@ -59,7 +59,7 @@ def _caret_xml(labels: LabelTable) -> bytes:
 
 
 def check_segments(labels: LabelTable) -> None:
-    """Refuse a label table that 3D Slicer's segmentations cannot hold.
+    """Refuse a label table that 3D Slicer's segmentations cannot represent.
 
     Raises:
         SegpipeError: the background is not stored as 0.
@@ -73,18 +73,19 @@ def check_segments(labels: LabelTable) -> None:
 
 
 def segment_fields(labels: LabelTable, size: tuple[int, ...]) -> dict[str, str]:
-    """Return the key/value pairs by which 3D Slicer shows labels as named and coloured segments.
+    """Return the key/value pairs that make 3D Slicer show labels as named and coloured segments.
 
     Args:
         labels: the classes; the background is no segment.
         size: voxels along each axis.
 
     Returns:
-        The pairs; none for a 2D map and where `check_segments` refuses, since 3D Slicer would show other classes.
+        The pairs; empty for a 2D map, and for a table that `check_segments` refuses, since 3D Slicer would show other
+        classes.
     """
     if len(size) != 3 or labels.labels[0].value != 0:
         return {}
-    # 3D Slicer cuts a layer to the extent of its first segment: a tight one would cut the others off
+    # 3D Slicer cuts a layer to the extent of its first segment: a tight extent would cut off other segments
     extent = " ".join(f"0 {length - 1}" for length in size)
     fields = {
         "Segmentation_ContainedRepresentationNames": f"{_REPRESENTATION}|",
@@ -108,10 +109,10 @@ def segment_fields(labels: LabelTable, size: tuple[int, ...]) -> dict[str, str]:
 
 
 def state_millimetres(path: Path) -> None:
-    """Add to an NRRD file that its space is in mm, a field that ITK does not write.
+    """Add the field `space units` with mm to an NRRD file, since ITK does not write the field.
 
     Args:
-        path: of a file that ITK wrote: the header ends at the first empty line.
+        path: of a file that ITK wrote; its header ends at the first empty line.
     """
     header, end, voxels = path.read_bytes().partition(b"\n\n")
     dims = next(line for line in header.splitlines() if line.startswith(b"space directions:")).count(b"(")

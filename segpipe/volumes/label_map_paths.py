@@ -1,4 +1,4 @@
-"""Where the label map of each scan goes, and which scans cannot have one there."""
+"""Output paths of label maps, and checks for collisions between them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ def output_path(
     output_dir: str | Path,
     format: VolumeFormat | None = None,  # noqa: A002 - the word for it
 ) -> Path:
-    """Return where the label map of a scan goes: its name below `output_dir`, in its own format unless asked.
+    """Return the path of a scan's label map: the scan's name below `output_dir`, in the scan's format by default.
 
-    A JPEG's goes to .png, since JPEG changes labels, and a DICOM series' to .nii.gz.
+    The label map of a JPEG is a .png, since JPEG changes labels; that of a DICOM series is a .nii.gz.
 
     Args:
         scan: from `find_scans`.
-        output_dir: the folder that mirrors the one searched.
-        format: write this format instead.
+        output_dir: the folder that mirrors the searched folder.
+        format: format of the label map; None for the scan's format.
     """
     chosen = (format or scan.format).label_map_format
     return Path(output_dir) / f"{scan.name}{chosen.value}"
 
 
 def clashing_scans(scans: Sequence[Scan]) -> list[RefusedScan]:
-    """Return the scans that share their name with another, so that one label map would replace the other.
+    """Return the scans that share their name with another scan, so that one label map would replace the other.
 
-    Names that differ only in case, or in how accents are composed, are one file on many disks and count as one.
+    Names that differ only in upper and lower case, or in the composition of accents, are one file on many disks and
+    count as equal.
 
     Args:
         scans: of one cohort.
@@ -56,9 +57,9 @@ def check_collisions(
     *,
     kept: Iterable[Path] = (),
 ) -> None:
-    """Refuse scans whose label maps would replace each other or another's scan file.
+    """Refuse scans whose label maps would replace each other or a scan file.
 
-    Names that differ only in case are one file on many disks, and are refused everywhere.
+    Names that differ only in upper and lower case are one file on many disks, and are refused everywhere.
 
     Args:
         scans: from `find_scans`.
@@ -67,7 +68,7 @@ def check_collisions(
         kept: other files that no label map may replace.
 
     Raises:
-        SegpipeError: naming the scans and the file, or an output that is the scan itself.
+        SegpipeError: with the scans and the file.
     """
     owners: dict[str, Scan] = {}
     sources = {os.path.realpath(path).casefold(): path for path in (*kept, *(scan.path for scan in scans))}
@@ -112,11 +113,11 @@ def _written_files(target: Path) -> Iterator[Path]:
 
 
 def refused_scan(scan: Scan, reason: str) -> RefusedScan:
-    """Return a scan as one that is refused, named with its suffix; a series folder's name ends in "/".
+    """Return the refused scan of a scan, with its suffix in the name; a series folder's name ends in "/".
 
     Args:
         scan: from `find_scans`.
-        reason: why it is refused and what to do, without the path.
+        reason: reason of the refusal and remedy, without the path.
     """
     return RefusedScan(scan.path, name_with_suffix(scan), f"{scan.path}: {reason}")
 

@@ -1,4 +1,4 @@
-"""Finding the scans in a folder, and what else lies there."""
+"""Find the scans in a folder, and list its other files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Scan:
     Args:
         path: the file, or the folder of a DICOM series.
         format: its format.
-        name: where it lies below the folder that was searched, with "/" and without suffix; names the case.
+        name: path relative to the searched folder, with "/" and without suffix; the name of the case.
     """
 
     path: Path
@@ -43,13 +43,13 @@ class Scan:
 
 @dataclass(frozen=True)
 class RefusedScan:
-    """A scan that was found and cannot be read.
+    """A scan that cannot be read.
 
     Attributes:
         path: the file, or the folder.
-        name: where it lies below the folder that was searched, with "/" and suffix.
-        reason: why, and what to do, for people.
-        is_unread_format: segpipe does not read its format; else it cannot be opened.
+        name: path relative to the searched folder, with "/" and suffix.
+        reason: message with the reason and the remedy.
+        is_unread_format: True if segpipe does not read the format; False if the scan cannot be opened.
     """
 
     path: Path
@@ -60,13 +60,13 @@ class RefusedScan:
 
 @dataclass(frozen=True)
 class FoundScans:
-    """What a folder holds.
+    """The result of searching a folder for scans.
 
     Attributes:
         scans: sorted by name, then path.
         refused: images in formats that segpipe does not read, and files and folders that cannot be opened.
-        passed_over: where the files that are neither scans nor companions lie below the folder, with "/".
-        why_none: why there is no scan; empty where there is no particular reason.
+        passed_over: ignored files, neither scans nor companions, as paths relative to the folder, with "/".
+        why_none: the reason why the folder has no scan; empty where no reason is known.
     """
 
     scans: tuple[Scan, ...] = ()
@@ -75,7 +75,7 @@ class FoundScans:
     why_none: str = ""
 
     def without_segmentations(self) -> FoundScans:
-        """Return the same with 3D Slicer's segmentations (.seg.nrrd) passed over, for where scans alone are wanted."""
+        """Return the result with 3D Slicer's segmentations (.seg.nrrd) moved from `scans` to `passed_over`."""
         segmentations = [scan for scan in self.scans if scan.format is VolumeFormat.SEG_NRRD]
         if not segmentations:
             return self
@@ -88,7 +88,7 @@ class FoundScans:
 
 
 def passed_over_note(names: Sequence[str]) -> str:
-    """Say which files were passed over, for people.
+    """Return a note on the ignored files.
 
     Args:
         names: of at least one file, see `FoundScans`.
@@ -97,16 +97,16 @@ def passed_over_note(names: Sequence[str]) -> str:
 
 
 def left_out_beside(header: VolumeHeader, series_uid: str | None = None) -> tuple[LeftOut, ...]:
-    """Return the DICOM files in a series' folder that are none of its slices; empty for other formats.
+    """Return the DICOM files in a series' folder that are not slices of the series; empty for other formats.
 
-    The files are read again only where the folder holds more of them than the series has slices.
+    The files are read again only where the folder has more DICOM files than the series has slices.
 
     Args:
         header: of the scan.
-        series_uid: as it was given for the header.
+        series_uid: the UID with which the header was read.
 
     Raises:
-        SegpipeError: the files cannot be read any more.
+        SegpipeError: the files can no longer be read.
     """
     if header.format is not VolumeFormat.DICOM:
         return ()
@@ -116,7 +116,7 @@ def left_out_beside(header: VolumeHeader, series_uid: str | None = None) -> tupl
 
 
 def left_out_note(names: Sequence[str]) -> str:
-    """Say which DICOM files beside slices were left out, for people.
+    """Return a note on the DICOM files beside slices that were left out.
 
     Args:
         names: of at least one file.
@@ -125,49 +125,49 @@ def left_out_note(names: Sequence[str]) -> str:
 
 
 def find_scans(path: str | Path, *, strict: bool = True) -> list[Scan]:
-    """Find every scan in a folder and below it, or take one file as the one scan; see `look_for_scans`.
+    """Return every scan in a folder and below it, or the scan of one file; see `look_for_scans`.
 
     Args:
         path: a folder, or one scan (a file, or a folder with one DICOM series).
-        strict: False passes over files that are neither scans nor companions, and may find none.
+        strict: False ignores files that are neither scans nor companions, and allows an empty result.
 
     Returns:
         Scans sorted by name, then path.
 
     Raises:
-        SegpipeError: the path is missing, or a file or folder in it cannot be opened. Where `strict`, also: it holds
-            no scan, or files that are neither scans nor companions.
+        SegpipeError: the path is missing, or a file or folder in it cannot be opened. With `strict` also: the folder
+            holds no scan, or files that are neither scans nor companions.
     """
     path = Path(path)
     if path.is_file():
         return [_file_scan(path, path.parent, volume_format(path))]
-    found = look_for_scans(path, strict=strict)
-    reasons = [refused.reason for refused in found.refused if not refused.is_unread_format]
+    listing = look_for_scans(path, strict=strict)
+    reasons = [refused.reason for refused in listing.refused if not refused.is_unread_format]
     if reasons:
         raise SegpipeError(shown(reasons, "; "))
-    if not found.scans and strict:
-        raise SegpipeError(f"{path}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}")
-    return list(found.scans)
+    if not listing.scans and strict:
+        raise SegpipeError(f"{path}: no scan there{listing.why_none}; segpipe reads {KNOWN_FORMATS}")
+    return list(listing.scans)
 
 
 def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
-    """Look for scans in a folder and below it, or at one file, and say what else is there.
+    """Search a folder and the folders below it, or one file, for scans; also list refused and ignored files.
 
-    A folder with DICOM images in it is one scan, named after the folder; scans of other formats beside its
-    files are scans of their own. An image in a format that segpipe does not read (.mgz, .hdr with .img, .tif, ...) is
-    a refused scan, and so is a scan file that is a link to nothing, a pipe or a device.
+    A folder with DICOM images is one scan with the name of the folder; files of other formats in this folder are
+    separate scans. An image in a format that segpipe does not read (.mgz, .hdr with .img, .tif, ...) is a refused scan,
+    and so is a scan file that is a broken link, a pipe or a device.
 
-    Companions are not mentioned: hidden files and folders; the voxel files that headers name; DICOM objects that are
-    no image (structure sets, segmentations) and DICOMDIR; documents, tables and settings (.json, .txt, .csv, ...);
-    LICENSE, README, CHANGES, SHA256SUMS; and folders that hold a file `.segpipe-ignore`, such as those of
-    `segpipe predict`'s pictures. All other files are passed over.
+    Companions are not listed: hidden files and folders; the voxel files that headers name; DICOM objects that are no
+    image (structure sets, segmentations) and DICOMDIR; documents, tables and settings (.json, .txt, .csv, ...);
+    LICENSE, README, CHANGES, SHA256SUMS; and folders with a file `.segpipe-ignore`, such as the folders of
+    `segpipe predict`'s overlays. All other files are listed in `passed_over`.
 
     Args:
         path: a folder, or one file.
         strict: refuse files that are neither scans nor companions, and formats that segpipe does not read.
 
     Raises:
-        SegpipeError: there is no such path, or its folder cannot be read; or, where `strict`, as said there.
+        SegpipeError: the path does not exist, or its folder cannot be read; or `strict` refuses a file.
     """
     path = Path(path)
     try:
@@ -178,14 +178,14 @@ def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
         return FoundScans(refused=(RefusedScan(path, path.name, f"{path}: {why_no_file(path)}"),))
     if path.is_dir():
         return _look_in_folder(path, strict=strict)
-    if (found := suffix_format(path)) is not None:
+    if (format_and_suffix := suffix_format(path)) is not None:
         if (closed := _refused_to_open(path, path.parent)) is not None:
             return FoundScans(refused=(closed,))
-        return FoundScans((_file_scan(path, path.parent, found[0]),))
+        return FoundScans((_file_scan(path, path.parent, format_and_suffix[0]),))
     if is_companion(path):
         return FoundScans()
     if strict or (path.is_file() and is_dicom_file(path)):
-        volume_format(path)  # says what is wrong
+        volume_format(path)  # raises the error
     beside = [path] if not os.access(path.parent, os.R_OK) else sorted(path.parent.iterdir())
     unread = [image for image in unread_images(beside) if path in (image.path, *image.voxel_files)]
     return FoundScans(
@@ -224,16 +224,16 @@ def _look_in_folder(path: Path, *, strict: bool) -> FoundScans:
 
 
 def _by_suffix(files: Sequence[Path], top: Path) -> tuple[list[Scan], list[Path], list[RefusedScan]]:
-    """Return the scans by their suffix, files of other suffixes that are no companions, and what is no regular file."""
+    """Return the scans by suffix, the files of other suffixes without companions, and the irregular files."""
     scans, others, refused = [], [], []
     for file in files:
-        found = suffix_format(file)
-        if found is None:
+        format_and_suffix = suffix_format(file)
+        if format_and_suffix is None:
             others.append(file)
         elif (closed := _refused_to_open(file, top)) is not None:
             refused.append(closed)
         else:
-            scans.append(_file_scan(file, top, found[0]))
+            scans.append(_file_scan(file, top, format_and_suffix[0]))
     voxel_files = {
         file for scan in scans if scan.format is VolumeFormat.MHD for file in _voxel_files(scan.path)
     }
@@ -277,7 +277,7 @@ def _series(
 
 
 def find_label_objects(folder: Path) -> list[Path]:
-    """Find the DICOM segmentations and structure sets in a folder and below it, which `find_scans` passes over.
+    """Return the DICOM segmentations and structure sets in a folder and below it, which `find_scans` ignores.
 
     Raises:
         SegpipeError: a folder or file cannot be opened.
@@ -286,25 +286,25 @@ def find_label_objects(folder: Path) -> list[Path]:
 
 
 def _refused_to_open(file: Path, top: Path) -> RefusedScan | None:
-    """Return a file that is no regular one, or cannot be reached, as a refused scan."""
+    """Return a refused scan for an irregular file or one that cannot be reached; None for other files."""
     reason = why_no_file(file)
     return RefusedScan(file, _below(file, top), f"{file}: {reason}") if reason else None
 
 
 def _require_whole(files: Sequence[Path]) -> None:
-    """Refuse a series that would lose a slice: one of its files is a link that leads nowhere, or no file."""
+    """Refuse a series with a file that is a broken link or irregular, since a slice would be missing."""
     for file in files:
         if reason := why_no_file(file):
             raise SegpipeError(f"{file}: {reason}")
 
 
 def _may_be_slice(file: Path) -> bool:
-    """Return whether a file is named as DICOM files often are: IM000001, 1.2.840.10008.7."""
+    """Return whether a file has a name common for DICOM files, such as IM000001 or 1.2.840.10008.7."""
     return not any(map(str.isalpha, file.suffix))
 
 
 def _without_damaged_slices(unknown: Sequence[Path], of_series: Set[Path]) -> list[Path]:
-    """Return the unknown files without those that the reader of their folder's series takes for damaged slices."""
+    """Return the unknown files without the damaged slices of a series in their folder."""
     folders = of_series & {file.parent for file in unknown}
     slices = set(itertools.chain.from_iterable(map(dicom_files, sorted(folders))))
     return [file for file in unknown if file not in slices]
@@ -315,7 +315,7 @@ def _refused_format(image: UnreadImage, top: Path) -> RefusedScan:
 
 
 def _refused_folder(error: OSError, top: Path) -> RefusedScan:
-    """Return a folder that cannot be listed; raise where it is the one to search."""
+    """Return a refused scan for a folder that cannot be listed; raise for the searched folder itself."""
     folder = Path(os.fsdecode(error.filename))
     if folder == top:
         refuse_unreadable(error)
@@ -328,7 +328,7 @@ def _below(file: Path, top: Path) -> str:
 
 
 def _voxel_files(mhd: Path) -> list[str]:
-    """Return the voxel file that a header names; where it is damaged, those that it could have named."""
+    """Return the voxel file that a header names; for a damaged header its possible voxel files."""
     try:
         return [os.path.realpath(read_metaimage_header(mhd).data_path)]
     except SegpipeError:
@@ -341,8 +341,8 @@ def _series_scan(folder: Path, top: Path) -> Scan:
 
 
 def _file_scan(path: Path, top: Path, format_: VolumeFormat) -> Scan:
-    found = suffix_format(path)
-    suffix = found[1] if found else ""
+    format_and_suffix = suffix_format(path)
+    suffix = format_and_suffix[1] if format_and_suffix else ""
     return Scan(path, format_, path.relative_to(top).as_posix().removesuffix(suffix))
 
 
