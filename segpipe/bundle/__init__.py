@@ -1,4 +1,4 @@
-"""What a bundle's YAML calls: everything else composed, and errors turned into the end of the run."""
+"""Objects that a bundle's YAML calls, checks of a bundle, and opening a bundle."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.check_run import check_configuration

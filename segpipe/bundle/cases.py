@@ -1,4 +1,4 @@
-"""Which cases a bundle trains on, validates with or segments, checked before the first of them is used."""
+"""Lists and checks the cases that a bundle trains on, validates with or segments, before the first one is used."""
 
 from __future__ import annotations
 
@@ -53,38 +53,37 @@ _NAMES_SHOWN = 5
 
 
 class TrainingCases:
-    """The two sides of one fold, every file of them read and checked once.
+    """The training and validation cases of one fold; every file is read and checked once.
 
     Args:
         manifest: name of a shipped manifest, or a path.
-        dataset_dir: where the manifest's files lie.
-        fold: the fold that validates, or the name of one of the manifest's splits; "all" trains on every
-            case and validates on none. (Not None: MONAI's run leaves out an override that is None, in silence.)
+        dataset_dir: folder of the manifest's files.
+        fold: the fold that validates, or the name of one of the manifest's splits; "all" trains on every case and
+            validates on none. ("all" instead of None: MONAI's run silently drops an override that is None.)
         labels: the bundle's label table.
         spatial_dims: of the scans, 2 or 3.
-        checksums: compare every file with the manifest's SHA-256; False takes a copy that was compressed again.
-        size: voxels along each axis that every image must have; None where they may differ. For images without a
-            spacing, whose size is all that tells their scale.
-        groups: class of the label table -> the manifest's classes that it unites, such as infected or not; None where
-            the classes are the same.
-        part: what is held out of a named split, validation or test.
+        checksums: compare every file with the manifest's SHA-256; False accepts a recompressed copy.
+        size: voxels along each axis that every image must have; None: any size. For images without spacing, where only
+            the size determines the scale.
+        groups: class of the label table -> the manifest's classes that it merges, such as infected or not; None: the
+            classes are equal.
+        part: held-out part of a named split, validation or test.
 
     Raises:
-        SegpipeError: with one message: no such manifest, another label table, a leak between the sides (a patient,
-            a file, or the same picture in two files), an image of another size, or the findings of
-            `segpipe.dataset.integrity` on the files.
+        SegpipeError: the manifest does not exist; its label table differs; the two sides share a patient, a file or an
+            image content; an image has another size; or `segpipe.dataset.integrity` finds a problem in the files.
 
     Attributes:
-        about: of a named split, whose it is and how many of its cases are here; else empty.
-        train: records for MONAI's datasets, one a training case.
-        validation: the same of the held-out fold, or part of a split.
+        about: for a named split, its source and how many of its cases are present; else empty.
+        train: records for MONAI's datasets, one per training case.
+        validation: records of the held-out fold, or of the part of a split.
         file_values: value that this dataset's label files store -> class name, after `groups`.
-        class_counts: of the training cases' label maps; None where they have none.
-        manifest: that lists the cases, after `groups`.
-        dataset_dir: where its files lie.
-        held_out_cases: the cases of `validation`, as the manifest has them.
-        held_out: validation case -> SHA-256 of what its image shows, see `segpipe.dataset.reports.content_sha256`.
-        provenance: what is kept beside weights trained on them.
+        class_counts: counts over the training cases' label maps; None if they have none.
+        manifest: manifest of the cases, after `groups`.
+        dataset_dir: folder of the files.
+        held_out_cases: the cases of `validation`, in the manifest's form.
+        held_out: validation case -> SHA-256 of its image content, see `segpipe.dataset.reports.content_sha256`.
+        provenance: the data's part of the sidecar of weights that are trained on these cases.
     """
 
     @refusal_ends_run()
@@ -131,10 +130,10 @@ class TrainingCases:
 
 
 def held_out_fold(fold: int | str) -> int | str | None:
-    """Return the fold or split of which a part is held out; None where every case trains.
+    """Return the fold or split that a part is held out of; None if every case trains.
 
     Raises:
-        SegpipeError: neither a number nor a name.
+        SegpipeError: the fold is neither a number nor a name.
     """
     if not isinstance(fold, int | str) or isinstance(fold, bool):
         raise SegpipeError(
@@ -164,12 +163,12 @@ def _require_size(reports: Sequence[CaseReport], size: tuple[int, ...]) -> None:
 
 
 def _contents(reports: Sequence[CaseReport]) -> dict[str, str]:
-    """Return case -> SHA-256 of what its image shows."""
+    """Return case -> SHA-256 of its image content."""
     return {report.case: report.facts.content_sha256 for report in reports if report.facts is not None}
 
 
 def _class_counts(reports: Sequence[CaseReport], labels: LabelTable) -> ClassCounts | None:
-    """Sum up what the check of the cases has counted; the files are not read again."""
+    """Add up the counts from the check of the cases; no file is read again."""
     maps = [report.facts.class_voxels for report in reports if report.facts is not None]
     if not all(maps):
         return None
@@ -180,18 +179,18 @@ def _class_counts(reports: Sequence[CaseReport], labels: LabelTable) -> ClassCou
 def class_weights(
     cases: TrainingCases, weighting: Callable[[ClassCounts], torch.Tensor], power: float = 1.0
 ) -> torch.Tensor:
-    """Weigh the classes by how often they occur in the training cases, and note it in what is kept beside weights.
+    """Return class weights from the training cases, and record them in the cases' provenance.
 
     Args:
-        cases: of the run; their `provenance` gets `class_weights`: counts and weights by class name.
-        weighting: such as `segpipe.losses.median_frequency_weights`.
-        power: of the weights; 0.5 takes their square roots, 0 makes all classes alike.
+        cases: cases of the run; their `provenance` gets `class_weights`: counts and weights by class name.
+        weighting: function of the counts, such as `segpipe.losses.median_frequency_weights`.
+        power: exponent of the weights; 0.5 takes square roots, 0 makes all weights equal.
 
     Returns:
         float32 tensor of shape (C,), by class index.
 
     Raises:
-        SegpipeError: a class has no voxel in the training cases, or these have no label maps.
+        SegpipeError: a class has no voxel in the training cases, or the cases have no label maps.
     """
     counts = cases.class_counts
     if counts is None:
@@ -206,7 +205,7 @@ def class_weights(
 
 
 def _refuse_same_content(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:
-    """Refuse a picture on both sides, be it under another name, compressed again or in another format."""
+    """Refuse an image content on both sides, even under another name, recompressed or in another format."""
     owners = {content: case for case, content in train.items()}
     pairs = [(owners[content], case) for case, content in validation.items() if content in owners]
     if pairs:
@@ -220,12 +219,12 @@ def _refuse_same_content(name: str, train: Mapping[str, str], validation: Mappin
 
 @dataclass(frozen=True)
 class ScanRule:
-    """Which scans a bundle takes.
+    """The kind of scans that a bundle takes.
 
     Attributes:
-        spatial_dims: 2, 3 or both.
-        num_channels: of each.
-        slice_size: pixels along each side that 2D scans must have; None for any.
+        spatial_dims: number of spatial dimensions: 2, 3 or both.
+        num_channels: number of channels of each scan.
+        slice_size: pixels along each side that 2D scans must have; None: any size.
     """
 
     spatial_dims: tuple[int, ...]
@@ -239,10 +238,10 @@ class ScanRule:
         num_channels: int = 1,
         slice_size: Sequence[int] | None = None,
     ) -> ScanRule:
-        """Make the rule of what a configuration says.
+        """Return the rule from the values of a configuration.
 
         Raises:
-            SegpipeError: a slice size that is not two whole numbers.
+            SegpipeError: the slice size is not two whole numbers.
         """
         dims = (spatial_dims,) if isinstance(spatial_dims, int) else tuple(spatial_dims)
         return cls(dims, num_channels, None if slice_size is None else _size(slice_size, 2))
@@ -251,7 +250,7 @@ class ScanRule:
         """Refuse a scan of another kind.
 
         Raises:
-            SegpipeError: naming what it is and what is wanted.
+            SegpipeError: the message has the kind of the scan and the required kind.
         """
         grid = header.grid
         if grid.spatial_dims not in self.spatial_dims or header.num_channels != self.num_channels:
@@ -280,48 +279,46 @@ def inference_cases(
     overwrite: bool = False,
     strict: bool = False,
 ) -> list[dict[str, Any]]:
-    """List the scans of a folder, or one scan, as records, after a look at every header.
+    """Return the scans of a folder, or one scan, as records, after checking every header.
 
-    Files that are neither scans nor companions are passed over, and one printed line names them.
+    Files that are neither scans nor companions are passed over; one log line names them.
 
     Args:
         dataset_dir: a folder of NIfTI, MetaImage, NRRD, PNG or JPEG files and DICOM series folders at any depth, or
             one such file or series.
-        output_dir: where the label maps will go.
-        spatial_dims: of the scans the bundle takes, 2, 3 or both.
-        num_channels: of the scans the bundle takes.
-        slice_size: pixels along each side that 2D scans must have; None for any. They have no spacing, so that size is
-            all that tells their scale.
-        series_uid: which series of a DICOM folder that holds several.
-        overwrite: replace files that lie where the label maps will go. Not by default: such a file may be
-            somebody's scan, beside the folder that was given.
+        output_dir: folder of the label maps.
+        spatial_dims: number of spatial dimensions of the scans that the bundle takes, 2, 3 or both.
+        num_channels: number of channels of the scans that the bundle takes.
+        slice_size: pixels along each side that 2D scans must have; None: any size. 2D images have no spacing, so only
+            the size determines the scale.
+        series_uid: DICOM series to read from folders that hold several.
+        overwrite: replace files at the paths of the label maps. By default they are refused: such a file may be a scan.
         strict: refuse files that are neither scans nor companions.
 
     Returns:
         records `{"case", "image", "output"}`; `output` is the label map's path below `output_dir`.
 
     Raises:
-        SegpipeError: no scan, scans in formats that segpipe does not read, headers that cannot be read or are of
-            another dimension, outputs that collide or exist, or an output folder that is among the scans or
-            cannot be written in.
+        SegpipeError: there is no scan; a scan has an unknown format, an unreadable header or another number of
+            dimensions; outputs collide or exist; or the output folder lies among the scans or is not writable.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    found = look_for_scans(source, strict=strict).without_segmentations()
-    scans = found.scans
-    if not scans and not found.refused:
-        raise SegpipeError(f"{source}: no scan there{found.why_none}; segpipe reads {KNOWN_FORMATS}")
+    matches = look_for_scans(source, strict=strict).without_segmentations()
+    scans = matches.scans
+    if not scans and not matches.refused:
+        raise SegpipeError(f"{source}: no scan there{matches.why_none}; segpipe reads {KNOWN_FORMATS}")
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         raise SegpipeError(
             f"{target}: lies inside the folder of scans {source}, whose next run would take the label maps for scans; "
             "choose another --output_dir"
         )
     check_collisions(scans, target)
-    if found.passed_over:
-        note = f"{passed_over_note(found.passed_over)}; give --cases#strict True to refuse them"
+    if matches.passed_over:
+        note = f"{passed_over_note(matches.passed_over)}; give --cases#strict True to refuse them"
         _logger.warning("%s", printable(note))
     _require_free(scans, target, overwrite=overwrite)
     rule = ScanRule.of(spatial_dims, num_channels, slice_size)
-    refused = [own.reason for own in found.refused]
+    refused = [scan.reason for scan in matches.refused]
     left_out = []
     for scan in scans:
         uid = series_uid if scan.path.is_dir() else None
@@ -333,7 +330,7 @@ def inference_cases(
             refused.append(str(error))
     if refused:
         raise SegpipeError(
-            f"{len(refused)} of {len(scans) + len(found.refused)} scans cannot be segmented:", *refused
+            f"{len(refused)} of {len(scans) + len(matches.refused)} scans cannot be segmented:", *refused
         )
     if left_out:
         _logger.warning("%s", printable(left_out_note(left_out)))
@@ -348,7 +345,7 @@ def inference_cases(
 
 
 def _require_free(scans: Sequence[Scan], target: Path, *, overwrite: bool) -> None:
-    """Refuse outputs that would replace a file, or that could not be written."""
+    """Refuse outputs that would replace a file, or that cannot be written."""
     existing = existing_outputs(scans, target)
     if existing and not overwrite:
         shown = ", ".join(str(file) for file in existing[:_NAMES_SHOWN])
@@ -365,7 +362,7 @@ def _require_free(scans: Sequence[Scan], target: Path, *, overwrite: bool) -> No
 
 
 class RunLoader(CaseLoader):
-    """The loader of a bundle: a case that cannot be loaded ends the process with its one message."""
+    """The data loader of a bundle: a case that cannot be loaded ends MONAI's run with one message."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield batches."""

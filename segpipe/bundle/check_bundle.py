@@ -1,4 +1,4 @@
-"""A bundle's configuration, looked at as a whole before anything of it is run."""
+"""Checks a bundle's configuration as a whole before anything of it runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from segpipe.configuration.references import (
 from segpipe.configuration.values import Values
 from segpipe.errors import SegpipeError
 
-# of MONAI's run, no ids of a configuration
+# arguments of MONAI's run that are not ids of a configuration
 RUN_ARGUMENTS = tuple(
     name
     for name, parameter in inspect.signature(monai.bundle.run).parameters.items()
@@ -44,22 +44,22 @@ _GIVEN_OTHERWISE = ("config_file", "args_file")
 def check_bundle(
     root: Path, files: Sequence[Path], overrides: Mapping[str, Any], *, look_for_files: bool = True
 ) -> list[ConfigFinding]:
-    """Find the mistakes in what `python -m monai.bundle run` would be given.
+    """Find the mistakes in the configuration of a `python -m monai.bundle run`.
 
-    Nothing of the bundle's is run: no expression is evaluated, no component made, no module imported; what its modules
-    hold is told from their text, see `Modules`. Of data, only that the files are there.
+    Nothing of the bundle runs: no expression is evaluated, no component created, no module imported. Modules are parsed
+    instead, see `Modules`. Of data, only the existence of files is checked.
 
     Args:
         root: the bundle's folder.
-        files: of its configuration, see `configuration_files`.
+        files: configuration files, see `configuration_files`.
         overrides: id -> value, and arguments of MONAI's run such as `run_id`.
-        look_for_files: find data, weights and folders that are not there.
+        look_for_files: also find missing data, weights and folders.
 
     Returns:
-        a finding a mistake, in the order of the files.
+        one finding per mistake, in the order of the files.
 
     Raises:
-        SegpipeError: an argument of MONAI's run that is given in another way.
+        SegpipeError: an argument of MONAI's run has a form that MONAI does not take.
     """
     for name in _GIVEN_OTHERWISE:
         if name in overrides:
@@ -71,12 +71,14 @@ def check_bundle(
     configuration = read_configuration(
         root, files, {"bundle_root": str(root.resolve()), **ids}, arguments.get("meta_file")
     )
-    found = list(configuration.findings)
+    findings = list(configuration.findings)
     for path, what in shadowing_modules(root).items():
-        found.append(ConfigFinding("", f"{what}, and would run in its place; rename it, or remove it", path))
+        findings.append(
+            ConfigFinding("", f"{what}, and would run in its place; rename it, or remove it", path)
+        )
     if configuration.is_whole:
-        found += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
-    return _in_order(configuration, found)
+        findings += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
+    return _in_order(configuration, findings)
 
 
 def _all_findings(
@@ -95,7 +97,7 @@ def _all_findings(
         what = f"has no {name}, which MONAI's run would run{hint(nearest(name, settings))}"
         yield ConfigFinding("", what, shown_path(files[0], configuration.root))
     meant = [nearest(name, settings) for name in missing]
-    found = [
+    findings = [
         *changed_text_findings(configuration.written_settings),
         *reference_findings(configuration.values, runs, strict=configuration.is_ours),
         *unresolved_findings(settings),
@@ -107,19 +109,19 @@ def _all_findings(
         *(file_findings(configuration, values, targets) if look_for_files else ()),
     ]
     made = reached(configuration.values, runs)
-    for finding in found:
+    for finding in findings:
         if finding.identifier not in meant and _matters(finding.identifier, configuration, made):
             yield finding
     yield from circular_findings(configuration.values, runs)
     yield from metadata_findings(configuration)
     logging_file = arguments.get("logging_file")
-    if logging_file is not False:  # MONAI reads none then
+    if logging_file is not False:  # with False, MONAI reads no logging.conf
         file = Path(logging_file or files[0].parent / "logging.conf")
         yield from logging_findings(configuration, file, values.of(values.at("output_dir")))
 
 
 def _matters(identifier: str, configuration: Configuration, made: Collection[str]) -> bool:
-    """Whether a mistake is one: in others' bundles there may be anything that no run comes to."""
+    """Return whether a finding counts: in a foreign bundle, only in parts that a run reaches."""
     wholes = accumulate(identifier.split("::"), "{}::{}".format)
     return (
         configuration.is_ours
@@ -130,13 +132,13 @@ def _matters(identifier: str, configuration: Configuration, made: Collection[str
 
 
 def _is_not_run(argument: str, name: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether an id is not there that MONAI needs: what it runs, and whatever else it is told to."""
+    """Return whether MONAI needs an id that is missing: an id that it runs, or that an argument names."""
     return name not in settings and (argument == "run_id" or argument in arguments)
 
 
-def _in_order(configuration: Configuration, found: Sequence[ConfigFinding]) -> list[ConfigFinding]:
+def _in_order(configuration: Configuration, findings: Sequence[ConfigFinding]) -> list[ConfigFinding]:
     placed = []
-    for finding in found:
+    for finding in findings:
         file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
         placed.append(ConfigFinding(finding.identifier, finding.what, file, line))
     order = [COMMAND_LINE, *dict.fromkeys(file for file, _ in configuration.places.values())]

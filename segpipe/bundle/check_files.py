@@ -1,4 +1,4 @@
-"""Files that a run would look for and not find, and metadata that are not what MONAI's schema says."""
+"""Finds files that a run would miss, and metadata that violate MONAI's schema."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from segpipe.labels import LabelTable
 from segpipe.networks import weights_file
 
 _SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
-_MESSAGE_LENGTH = 200  # a schema error quotes what it refuses, which can be the whole file
+_MESSAGE_LENGTH = 200  # characters of a schema error, which quotes the refused value, possibly the whole file
 
 
 def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
-    """Find what MONAI's schema of metadata does not allow; of others' bundles, if they name that schema."""
+    """Find violations of MONAI's metadata schema; foreign bundles are checked only if they name that schema."""
     metadata = configuration.values.get(META) or {}
     if not metadata or not (configuration.is_ours or str(metadata.get("schema", "")).endswith(_SCHEMA.name)):
         return
@@ -52,12 +52,12 @@ def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
 
 
 def logging_findings(configuration: Configuration, file: Path, output_dir: Any) -> Iterator[ConfigFinding]:
-    """Find what a logging.conf does beside printing; and that a bundle of ours has none: MONAI then prints nothing.
+    """Find anything in a logging.conf beside printing; in a bundle of segpipe the file is required: MONAI prints by it.
 
     Args:
         configuration: of the bundle.
-        file: its logging.conf.
-        output_dir: of the runs, or UNKNOWN.
+        file: path of its logging.conf.
+        output_dir: folder of the runs, or UNKNOWN.
     """
     shown_file = shown_path(file, configuration.root)
     if file.is_file():
@@ -69,7 +69,7 @@ def logging_findings(configuration: Configuration, file: Path, output_dir: Any) 
 
 
 def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[ConfigFinding]:
-    """Find the folders and files that are not there, as far as their paths can be told without running anything."""
+    """Find missing folders and files, as far as their paths are known without running anything."""
     known = [
         (TrainingCases, _training_cases),
         (inference_cases, _inference_cases),
@@ -98,7 +98,7 @@ def file_findings(configuration: Configuration, values: Values, targets: Targets
 
 
 class _Arguments:
-    """A component's arguments, with the ids that their values come from."""
+    """The arguments of a component, with the ids of their values."""
 
     def __init__(
         self, identifier: str, component: Mapping[str, Any], root: Path, values: Values, targets: Targets
@@ -109,13 +109,13 @@ class _Arguments:
         self._defaults = inspect.signature(targets.find(component["_target_"])).parameters
 
     def __getitem__(self, name: str) -> Any:
-        """Return what an argument will be, or UNKNOWN."""
+        """Return the value of an argument, or UNKNOWN."""
         if not self.values.has(f"{self.identifier}::{name}"):
             return self._defaults[name].default
         return self.values.of(self.values.at(f"{self.identifier}::{name}"))
 
     def source(self, name: str) -> str:
-        """Return the id that an argument comes from."""
+        """Return the id that an argument refers to."""
         return self.values.written_at(f"{self.identifier}::{name}")[0]
 
 
@@ -166,7 +166,7 @@ def _weights(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
 
 
 def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
-    """Look for the weights that are named, or for the best of the run that is."""
+    """Look for the named weights, or for the best weights of the named run."""
     yield from _weights(identifier, arguments)
     run_folder = arguments.source("run_folder")
     name, output = (

@@ -1,4 +1,4 @@
-"""What MONAI takes from a configuration in silence, or reports in a hundred lines: found before a run begins."""
+"""Finds mistakes that MONAI ignores, or reports in a hundred lines, before a run begins."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from segpipe.monai_run import refusal_ends_run
 
 @refusal_ends_run()
 def check_configuration() -> None:
-    """Refuse what the running configuration says but does not mean; called first in `initialize`.
+    """Refuse a running configuration with mistakes; called first in `initialize`.
 
-    From here on a signal ends MONAI's run with one line, see `watch_setup`.
+    After this call, a signal ends MONAI's run with one line, see `watch_setup`.
 
     Raises:
-        SegpipeError: a value that nothing refers to, usually a misspelt override, with the nearest id; a reference to
-            what is not there; a number (`1e-3`) or a truth value (`false`) that arrives as a string.
+        SegpipeError: a value that nothing refers to, usually a misspelt override (the message has the nearest id); a
+            reference to a missing id; a number (`1e-3`) or truth value (`false`) that is a string.
     """
     watch_setup()
     findings = configuration_findings(running_parser())
@@ -28,6 +28,6 @@ def check_configuration() -> None:
 
 
 def configuration_findings(parser: ConfigParser) -> list[str]:
-    """Return one sentence a mistake, in the order of the configuration."""
-    found = [*reference_findings(parser.get()), *text_findings(merged_configuration(parser))]
-    return [finding.sentence for finding in found]
+    """Return one sentence per mistake, in the order of the configuration."""
+    findings = [*reference_findings(parser.get()), *text_findings(merged_configuration(parser))]
+    return [finding.sentence for finding in findings]

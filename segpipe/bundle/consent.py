@@ -1,4 +1,4 @@
-"""The user's consent to run a bundle: bound to the content of its files, kept in the user's configuration folder."""
+"""The user's consent to run a bundle: tied to the content of its files, stored in the user's configuration folder."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from segpipe.files import json_sha256, write_json
 from segpipe.regular_files import open_regular
 
 UNHASHED = frozenset({"docs", "models", "runs", "predictions", "eval", "output", "outputs"})
-"""Folders of a bundle that hold weights, documents and results: data alone, but for modules in them."""
-_NEVER = frozenset({".git", "__pycache__"})  # neither read nor copied
+"""Folders of a bundle with weights, documents and results: only data, except for modules in them."""
+_NEVER = frozenset({".git", "__pycache__"})  # segpipe neither reads nor copies these folders
 _MOST_FILES = 20_000
 _MOST_BYTES = 2**31
 _BLOCK = 2**20
@@ -32,14 +32,14 @@ _BLOCK = 2**20
 
 @dataclass(frozen=True)
 class Copy:
-    """A bundle's files as they were read once: what is hashed here is what runs.
+    """A copy of a bundle's files, each read once: the hashed bytes are the bytes that run.
 
     Attributes:
-        root: folder that holds a copy of every hashed file of the bundle, at its own path. Folders that are not hashed
-            are links to the bundle's.
+        root: folder with a copy of every hashed file, at its path in the bundle. Folders that are not hashed are links
+            to the bundle's folders.
         sha256: hash of these files and their paths.
         beside: file outside the bundle -> its copy.
-        beside_sha256: file outside the bundle -> its hash.
+        beside_sha256: file outside the bundle -> hash of its copy.
     """
 
     root: Path
@@ -48,7 +48,7 @@ class Copy:
     beside_sha256: Mapping[Path, str]
 
     def file(self, path: Path, bundle: Path) -> Path:
-        """Return the copy of a file of the bundle, or of one outside."""
+        """Return the copy of a file in the bundle, or of one outside."""
         whole = path.resolve()
         if whole in self.beside:
             return self.beside[whole]
@@ -60,15 +60,15 @@ class Copy:
 
 @contextmanager
 def copied(bundle: Path, beside: Sequence[Path] = (), into: Path | None = None) -> Iterator[Copy]:
-    """Copy and hash the files of a bundle that could run, and configuration files outside; each is read once.
+    """Copy and hash the files of a bundle that could run, and configuration files outside; each file is read once.
 
     Args:
-        bundle: its folder.
-        beside: configuration files, of which those outside the bundle are copied, too.
-        into: an empty folder that stays; default: a temporary one that is removed at the end.
+        bundle: the bundle's folder.
+        beside: configuration files; those outside the bundle are copied, too.
+        into: an empty folder that is kept; default: a temporary folder that is removed at the end.
 
     Raises:
-        SegpipeError: a file cannot be read, or is no regular file, or there are too many.
+        SegpipeError: a file cannot be read, is not a regular file, or there are too many files.
     """
     with tempfile.TemporaryDirectory(prefix="segpipe-") as temporary:
         folder = into or Path(temporary)
@@ -94,7 +94,7 @@ def _is_unhashed(path: Path, bundle: Path) -> bool:
 
 
 def _hashed_files(bundle: Path) -> list[Path]:
-    found: list[Path] = []
+    hashed: list[Path] = []
     for folder, folders, files in os.walk(bundle):
         place = Path(folder)
         folders[:] = sorted(set(folders) - _NEVER)
@@ -106,24 +106,24 @@ def _hashed_files(bundle: Path) -> list[Path]:
                     f"{place / name}: is a link to a folder, whose files may change unnoticed; put a copy of the "
                     "folder there"
                 )
-        found += [place / name for name in files if not is_data or name.endswith(MODULE_SUFFIXES)]
-        if len(found) > _MOST_FILES:
+        hashed += [place / name for name in files if not is_data or name.endswith(MODULE_SUFFIXES)]
+        if len(hashed) > _MOST_FILES:
             raise SegpipeError(
                 f"{bundle}: has more than {_MOST_FILES} files beside weights and results; is it a bundle?"
             )
-    return sorted(found)
+    return sorted(hashed)
 
 
 def _holds_data_alone(folder: Path) -> bool:
-    """Whether no module can be imported from a folder of weights or results that lies elsewhere."""
-    found = (path for path, _ in zip(folder.resolve().rglob("*"), range(_MOST_FILES), strict=False))
+    """Return whether no module can be imported from a linked folder of weights or results."""
+    paths = (path for path, _ in zip(folder.resolve().rglob("*"), range(_MOST_FILES), strict=False))
     return not any(
-        path.name.endswith(MODULE_SUFFIXES) or (path.is_symlink() and path.is_dir()) for path in found
+        path.name.endswith(MODULE_SUFFIXES) or (path.is_symlink() and path.is_dir()) for path in paths
     )
 
 
 def _copy(path: Path, copy: Path) -> str:
-    """Copy a file, and return the hash of what was copied."""
+    """Copy a file, and return the hash of the copied bytes."""
     copy.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with _opened(path) as source, copy.open("xb") as target:
@@ -145,18 +145,18 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def consents_file() -> Path:
-    """Return the path of the file that keeps what the user trusts."""
+    """Return the path of the file with the user's consents."""
     return Path(platformdirs.user_config_dir("segpipe", appauthor=False)) / "trusted.json"
 
 
 def is_trusted(copy: Copy) -> bool:
-    """Tell whether the user has trusted exactly these files."""
+    """Return whether the user has trusted exactly these files."""
     known = {entry["sha256"] for entry in _consents()}
     return copy.sha256 in known and known.issuperset(copy.beside_sha256.values())
 
 
 def keep_consent(copy: Copy, bundle: Path) -> Path:
-    """Keep the user's consent to run these files, and return the path of the file that keeps it.
+    """Store the user's consent to run these files; return the path of the file with the consents.
 
     Raises:
         SegpipeError: the file cannot be read or written.
@@ -194,5 +194,5 @@ def _consents() -> list[dict[str, Any]]:
 
 
 def discard(folder: Path) -> None:
-    """Remove the folder of a copy that was to stay."""
+    """Remove the folder of a copy that was kept."""
     shutil.rmtree(folder, ignore_errors=True)

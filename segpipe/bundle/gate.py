@@ -1,4 +1,4 @@
-"""The one gate that a bundle's configuration passes before anything of it runs."""
+"""The gate that every bundle's configuration must pass before anything of it runs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from segpipe.documents import DocumentError
 from segpipe.errors import SegpipeError
 
 MERGED = Path("configs") / "segpipe_merged.yaml"
-"""Path of the merged configuration in the copy of a bundle that the user trusts."""
+"""Path of the merged configuration in the copy of a trusted bundle."""
 _MOST_SHOWN = 12
 _MOST_RESOLUTIONS = 4
 _CONFIGURATIONS = (".json", ".yaml", ".yml")
 _INSTALLED = (".dist-info", ".egg-info")
-_SET_BY_SEGPIPE = "device"  # an override that a configuration without the id ignores
+_SET_BY_SEGPIPE = "device"  # this override is ignored if the configuration lacks the id
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Admitted:
     """A bundle that may run.
 
     Attributes:
-        parser: the configuration with its overrides and metadata; files that it copies from are read already.
-        modules: folder that its own modules are imported from; None where it needs none.
+        parser: the configuration with its overrides and metadata; files that macros copy from are already read.
+        modules: folder that the bundle's modules are imported from; None if it has none.
     """
 
     parser: ConfigParser
@@ -55,35 +55,35 @@ class Admitted:
 def admitted(
     root: Path, files: Sequence[Path], overrides: Mapping[str, Any] | None = None, *, trust: bool = False
 ) -> Iterator[Admitted]:
-    """Let a bundle run that passes the audit, or that the user trusts; its modules can be imported inside the block.
+    """Admit a bundle that passes the audit, or that the user trusts; its modules can be imported inside the block.
 
-    What is judged is what runs: every file is read once. The files of a bundle that needs the user's consent are
-    copied first, and the copies are hashed and run.
+    The judged bytes are the bytes that run: every file is read once. If a bundle needs the user's consent, its files
+    are copied first, and the copies are hashed and run.
 
     Args:
         root: the bundle's folder.
-        files: of its configuration.
-        overrides: id -> value. Values of the user's own are not judged; what they copy from files is.
-        trust: run it whatever the audit finds, this time.
+        files: configuration files.
+        overrides: id -> value. The user's values are not judged; values that they copy from files are.
+        trust: admit the bundle this time, whatever the audit finds.
 
     Raises:
-        SegpipeError: the configuration cannot be read, has no id that is overridden, or may run what segpipe cannot
-            vouch for and the user has not trusted.
+        SegpipeError: the configuration cannot be read, lacks an overridden id, or may run code that segpipe cannot
+            check and the user has not trusted.
     """
     overrides = overrides or {}
     merged = _merged(root, files, overrides)
     _require_known(root, merged)
     parser = _parser(root, merged, root / "configs" / "metadata.json")
-    if not (found := [*_module_problems([root]), *_configuration_problems(root, parser, merged)]):
+    if not (findings := [*_module_problems([root]), *_configuration_problems(root, parser, merged)]):
         yield Admitted(parser, None)
         return
-    with copied(root, [*files, *merged.reached]) as own:
-        if not (trust or is_trusted(own)):
-            raise _refusal(root, files, _placed(root, files, overrides, found))
-        merged = _merged(root, files, overrides, own)
-        parser = _parser(root, merged, own.root / "configs" / "metadata.json")
-        with importing_from(own.root):
-            yield Admitted(parser, own.root if bundle_modules(own.root) else None)
+    with copied(root, [*files, *merged.reached]) as trusted_copy:
+        if not (trust or is_trusted(trusted_copy)):
+            raise _refusal(root, files, _placed(root, files, overrides, findings))
+        merged = _merged(root, files, overrides, trusted_copy)
+        parser = _parser(root, merged, trusted_copy.root / "configs" / "metadata.json")
+        with importing_from(trusted_copy.root):
+            yield Admitted(parser, trusted_copy.root if bundle_modules(trusted_copy.root) else None)
 
 
 def require_admitted(
@@ -94,40 +94,40 @@ def require_admitted(
     logging_file: Path | None,
     trust: bool = False,
 ) -> Path | None:
-    """Let another process train a bundle that passes the audit, or that the user trusts.
+    """Admit a bundle that another process will train; the bundle passes the audit, or the user trusts it.
 
     Args:
         root: the bundle's folder.
-        files: of its configuration, the later overriding the earlier.
+        files: configuration files; a later file overrides an earlier one.
         overrides: id -> value.
-        logging_file: the configuration of logging that the training reads; None for none.
-        trust: run it whatever the audit finds, this time.
+        logging_file: logging.conf of the training; None: no file.
+        trust: admit the bundle this time, whatever the audit finds.
 
     Returns:
-        None for a bundle that passes. Else a new folder with the copy of the bundle's files that the user trusts: its
-        modules, `configs/metadata.json` and `configs/logging.conf`, and the merged configuration with its overrides,
-        see `MERGED`. The process that trains removes the folder.
+        None for a bundle that passes. Else a new folder with a copy of the bundle's trusted files: its modules,
+        `configs/metadata.json` and `configs/logging.conf`, and the merged configuration with its overrides, see
+        `MERGED`. The training process removes the folder.
 
     Raises:
         SegpipeError: as `admitted`.
     """
-    found = audit(root, files, overrides, logging_file=logging_file)
-    if not found:
+    findings = audit(root, files, overrides, logging_file=logging_file)
+    if not findings:
         return None
     folder = Path(tempfile.mkdtemp(prefix="segpipe-"))
     try:
         merged = _merged(root, files, overrides)
-        with copied(root, [*files, *merged.reached], folder) as own:
-            if not (trust or is_trusted(own)):
-                raise _refusal(root, files, found)
-            merged = _merged(root, files, overrides, own)
-            parser = _parser(root, merged, own.root / "configs" / "metadata.json")
-            shadows = shadowing_modules(own.root)
+        with copied(root, [*files, *merged.reached], folder) as trusted_copy:
+            if not (trust or is_trusted(trusted_copy)):
+                raise _refusal(root, files, findings)
+            merged = _merged(root, files, overrides, trusted_copy)
+            parser = _parser(root, merged, trusted_copy.root / "configs" / "metadata.json")
+            shadows = shadowing_modules(trusted_copy.root)
             if shadows:
                 raise SegpipeError(f"{root}: {'; '.join(f'{path} {what}' for path, what in shadows.items())}")
             values = {name: value for name, value in parser.get().items() if name != parser.meta_key}
             text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-            (own.root / MERGED).write_text(text, encoding="utf-8")
+            (trusted_copy.root / MERGED).write_text(text, encoding="utf-8")
     except BaseException:
         discard(folder)
         raise
@@ -141,13 +141,13 @@ def audit(
     *,
     logging_file: Path | None = None,
 ) -> list[ConfigFinding]:
-    """Return what a bundle would run and segpipe cannot vouch for; nothing of it is run.
+    """Return the parts of a bundle that segpipe cannot check and a run would execute; nothing is run.
 
     Args:
         root: the bundle's folder.
-        files: of its configuration, the later overriding the earlier.
+        files: configuration files; a later file overrides an earlier one.
         overrides: id -> value.
-        logging_file: the configuration of logging that a training reads; None for none.
+        logging_file: logging.conf of a training; None: no file.
 
     Raises:
         SegpipeError: the configuration cannot be read.
@@ -155,33 +155,33 @@ def audit(
     merged = _merged(root, files, overrides or {})
     beside, folder = files[0].parent / "metadata.json", files[0].absolute().parent
     parser = _parser(root, merged, beside if beside.is_file() else root / "configs" / "metadata.json")
-    own = [folder] if folder.is_relative_to(root.absolute()) else []  # MONAI's run imports from it, too
-    found = [*_module_problems([root, *own]), *_configuration_problems(root, parser, merged)]
+    inside = [folder] if folder.is_relative_to(root.absolute()) else []  # MONAI's run imports from it, too
+    findings = [*_module_problems([root, *inside]), *_configuration_problems(root, parser, merged)]
     if logging_file is not None and logging_file.is_file():
         for what, line in logging_problems(logging_file, _output_dir(root, parser, merged)):
-            found.append(ConfigFinding("", what, shown_path(logging_file, root), line))
-    return _placed(root, files, overrides or {}, found) if found else []
+            findings.append(ConfigFinding("", what, shown_path(logging_file, root), line))
+    return _placed(root, files, overrides or {}, findings) if findings else []
 
 
 def trust_bundle(root: Path, files: Sequence[Path]) -> Path:
-    """Keep the user's consent to a bundle as it is now, and return the path of the file that keeps it.
+    """Store the user's consent to a bundle in its present state; return the path of the file with the consents.
 
     Args:
         root: the bundle's folder.
-        files: configuration files outside the bundle that may be used with it, and those that name such files.
+        files: configuration files outside the bundle that may be used with it, and files that name such files.
 
     Raises:
         SegpipeError: the bundle's files cannot be read, or the consent cannot be written.
     """
-    own = sorted(path for path in (root / "configs").glob("*") if path.suffix in _CONFIGURATIONS)
-    contents = [content for path in [*files, *own] if (content := _ids(path)) is not None]
+    present = sorted(path for path in (root / "configs").glob("*") if path.suffix in _CONFIGURATIONS)
+    contents = [content for path in [*files, *present] if (content := _ids(path)) is not None]
     reached = [path for content in contents for path in without_file_macros(content).reached]
-    with copied(root, [*files, *reached]) as own_copy:
-        return keep_consent(own_copy, root)
+    with copied(root, [*files, *reached]) as bundle_copy:
+        return keep_consent(bundle_copy, root)
 
 
 def _ids(path: Path) -> dict[str, Any] | None:
-    """Return what a configuration holds; None of another file, since bundles keep lists of data beside theirs."""
+    """Return the content of a configuration; None for another file, such as a list of data in `configs/`."""
     try:
         content = parsed_configuration(path)[1]
     except DocumentError:
@@ -194,23 +194,23 @@ class _Overridden:
     """A configuration with its overrides.
 
     Attributes:
-        values: merged, without macros that copy from files.
+        values: merged, with macros replaced by the content of files.
         overrides: id -> value.
-        own: ids whose values are the user's.
+        user_ids: ids whose values come from the user.
         reached: files that macros copy from.
     """
 
     values: dict[str, Any]
     overrides: dict[str, Any]
-    own: tuple[str, ...]
+    user_ids: tuple[str, ...]
     reached: tuple[Path, ...]
 
 
 def _merged(
-    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], own: Copy | None = None
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], files_copy: Copy | None = None
 ) -> _Overridden:
     def located(path: Path) -> Path:
-        return path if own is None else own.file(path, root)
+        return path if files_copy is None else files_copy.file(path, root)
 
     try:
         merged = merged_files([located(file) for file in files], located)
@@ -232,7 +232,7 @@ def _parser(root: Path, merged: _Overridden, metadata: Path) -> ConfigParser:
     parser.read_config(merged.values)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of names in the metadata that MONAI has given up
+            warnings.simplefilter("ignore")  # about deprecated names in the metadata
             parser.read_meta(read_metadata(metadata))
     except SegpipeError as error:
         raise SegpipeError(f"{root}: its configuration cannot be read: {error}") from error
@@ -247,7 +247,7 @@ def _parser(root: Path, merged: _Overridden, metadata: Path) -> ConfigParser:
 
 
 def _require_known(root: Path, merged: _Overridden) -> None:
-    """Refuse overrides of ids that the configuration has not; nothing would notice them."""
+    """Refuse overrides of ids that the configuration lacks; they would have no effect."""
     parser = ConfigParser(merged.values)
     for name in merged.overrides:
         if name not in parser and name != _SET_BY_SEGPIPE:
@@ -257,27 +257,27 @@ def _require_known(root: Path, merged: _Overridden) -> None:
 
 def _configuration_problems(root: Path, parser: ConfigParser, merged: _Overridden) -> list[ConfigFinding]:
     written = _written(root, merged)
-    read = [Path(path) for path in _texts(_own_values(merged).values())]
-    found: dict[ConfigFinding, None] = {}
+    read = [Path(path) for path in _texts(_user_values(merged).values())]
+    distinct: dict[ConfigFinding, None] = {}
     for resolved in _resolutions(root, parser):
-        problems = configuration_problems(resolved, written, read, [*merged.own, "bundle_root"])
-        found |= dict.fromkeys(problems)
-    return list(found)
+        problems = configuration_problems(resolved, written, read, [*merged.user_ids, "bundle_root"])
+        distinct |= dict.fromkeys(problems)
+    return list(distinct)
 
 
 def _written(root: Path, merged: _Overridden) -> list[Path]:
-    """Return the folders below which a run may write: the bundle's, and those that the user gives."""
-    given = (value for name, value in _own_values(merged).items() if name not in ANYWHERE)
+    """Return the folders that a run may write below: the bundle's folder, and folders that the user gives."""
+    given = (value for name, value in _user_values(merged).items() if name not in ANYWHERE)
     return [root, *map(Path, _texts(given))]
 
 
-def _own_values(merged: _Overridden) -> dict[str, Any]:
+def _user_values(merged: _Overridden) -> dict[str, Any]:
     given = {ReferenceResolver.normalize_id(name): value for name, value in merged.overrides.items()}
-    return {name: value for name, value in given.items() if name in merged.own}
+    return {name: value for name, value in given.items() if name in merged.user_ids}
 
 
 def _output_dir(root: Path, parser: ConfigParser, merged: _Overridden) -> Path | None:
-    """Return the folder of the runs; None where a run may not write there."""
+    """Return the folder of the runs; None if a run may not write there."""
     output_dir = Values(parser.get()).of("@output_dir")
     if not isinstance(output_dir, str):
         return None
@@ -286,9 +286,9 @@ def _output_dir(root: Path, parser: ConfigParser, merged: _Overridden) -> Path |
 
 
 def _resolutions(root: Path, parser: ConfigParser) -> Iterator[dict[str, Any]]:
-    """Yield the configuration with macros and relative ids resolved, as often as that changes it.
+    """Yield the configuration with macros and relative ids resolved, again and again until nothing changes.
 
-    MONAI resolves them once more whenever it begins to make objects: a macro copies texts whose relative ids are
+    MONAI resolves them again each time it begins to make objects: relative ids in a text that a macro copied are
     resolved only then.
     """
     before, resolved = None, ConfigParser(copy.deepcopy(parser.get()))
@@ -314,36 +314,36 @@ def _texts(values: Any) -> Iterator[str]:
 
 
 def _module_problems(folders: Sequence[Path]) -> list[ConfigFinding]:
-    """Find what Python would import from folders, or take for an installed package that others ask for code."""
-    found: dict[Path, ConfigFinding] = {}
+    """Find files in folders that Python would import, or take for an installed package that has plug-ins."""
+    problems: dict[Path, ConfigFinding] = {}
     for folder in folders:
         shadows = shadowing_modules(folder)
         for path in bundle_modules(folder).values():
             what = shadows.get(path.name, "can be imported as code")
-            found[path.resolve()] = ConfigFinding("", what, shown_path(path, folders[0]))
+            problems[path.resolve()] = ConfigFinding("", what, shown_path(path, folders[0]))
         for path in (path for suffix in _INSTALLED for path in sorted(folder.glob(f"*{suffix}"))):
-            found[path.resolve()] = ConfigFinding(
+            problems[path.resolve()] = ConfigFinding(
                 "", "describes an installed package", shown_path(path, folders[0])
             )
-    return list(found.values())
+    return list(problems.values())
 
 
 def _placed(
-    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], found: Sequence[ConfigFinding]
+    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], findings: Sequence[ConfigFinding]
 ) -> list[ConfigFinding]:
-    """Add the file and line to each finding, which only its message needs."""
+    """Add file and line to each finding; only its message needs them."""
     configuration = read_configuration(root, files, overrides)
     placed = []
-    for finding in found:
+    for finding in findings:
         file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
         placed.append(ConfigFinding(finding.identifier, finding.what, file, line))
     return list(dict.fromkeys(placed))
 
 
-def _refusal(root: Path, files: Sequence[Path], found: Sequence[ConfigFinding]) -> SegpipeError:
-    lines = [f"  {finding}" for finding in found[:_MOST_SHOWN]]
-    if len(found) > _MOST_SHOWN:
-        lines.append(f"  and {len(found) - _MOST_SHOWN} more; `segpipe audit` lists all")
+def _refusal(root: Path, files: Sequence[Path], findings: Sequence[ConfigFinding]) -> SegpipeError:
+    lines = [f"  {finding}" for finding in findings[:_MOST_SHOWN]]
+    if len(findings) > _MOST_SHOWN:
+        lines.append(f"  and {len(findings) - _MOST_SHOWN} more; `segpipe audit` lists all")
     beside = [file for file in files if not file.resolve().is_relative_to(root.resolve())]
     command = shlex.join(["segpipe", "trust", str(root), *(f"--config={file}" for file in beside)])
     return SegpipeError(

@@ -1,4 +1,4 @@
-"""A bundle's metadata: data alone, whose texts MONAI must not take for instructions."""
+"""Reads a bundle's metadata as data only: MONAI must not evaluate its texts."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _INSTRUCTIONS = ("$", "%")
 def label_table(
     metadata: str | Path | None = None, rows: Sequence[Mapping[str, Any]] | None = None
 ) -> LabelTable:
-    """Return a bundle's classes as its metadata.json has them, read here, so that MONAI evaluates no class name.
+    """Return a bundle's label table from its metadata.json, read here so that MONAI evaluates no class name.
 
     Args:
         metadata: path of the bundle's metadata.json. A program that has read the metadata itself, as MONAI's run does,
-            needs no file there.
-        rows: of a table that is known, see `LabelTable.from_rows`; bundles planned earlier have them from MONAI.
+            does not need the file.
+        rows: rows of a known table, see `LabelTable.from_rows`; bundles of earlier versions get them from MONAI.
 
     Raises:
-        SegpipeError: no such file, no table that `LabelTable` takes, or another one than the run's metadata has.
+        SegpipeError: the file is missing, `LabelTable` refuses the table, or it differs from the run's metadata.
     """
     if rows is not None:
         return LabelTable.from_rows(rows)
@@ -52,7 +52,7 @@ def label_table(
 
 
 def _classes(table: LabelTable) -> list[tuple[str, int]]:
-    """Return names and values, the names as MONAI leaves them in metadata that it reads."""
+    """Return names and values; names are in the form that MONAI gives them when it reads metadata."""
     return [(ReferenceResolver.normalize_id(label.name), label.value) for label in table.labels]
 
 
@@ -60,10 +60,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata of a bundle.
 
     Args:
-        path: of its metadata.json.
+        path: path of its metadata.json.
 
     Raises:
-        SegpipeError: the file cannot be read, or holds something else than data, see `metadata_problems`.
+        SegpipeError: the file cannot be read, or holds texts that are not data, see `metadata_problems`.
     """
     try:
         content = parse_json(read_document(path, LARGEST_CONFIGURATION))
@@ -79,14 +79,14 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def metadata_problems(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Find texts that are no data: MONAI evaluates `$...` where a configuration refers to it, and replaces `%...`.
+    """Find texts that MONAI does not take as data: it evaluates a text `$...` that is referred to, and replaces `%...`.
 
     Args:
-        metadata: as the file holds it.
+        metadata: content of the file.
 
     Yields:
         the place, with `::` between its parts, and the end of a sentence that begins with it. Names of classes and
-            channels are held to `segpipe.names.name_problem`, other texts only to what MONAI would do with them.
+        channels must pass `segpipe.names.name_problem`; other texts are checked only for MONAI's evaluation.
     """
     for place, text in _texts(metadata):
         problem = name_problem(text) if _is_name(place) else None
@@ -102,7 +102,7 @@ def _is_name(place: tuple[str, ...]) -> bool:
 
 
 def _texts(content: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield every text with its place; of a key its own."""
+    """Yield every text with its place; the place of a key is the key itself."""
     waiting: list[tuple[tuple[str, ...], Any]] = [((), content)]
     while waiting:
         place, value = waiting.pop()

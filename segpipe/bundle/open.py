@@ -1,4 +1,4 @@
-"""A bundle's ids made into objects that segment scans: a segpipe bundle's, or one of the MONAI model zoo's layout."""
+"""Opens a bundle for segmentation: one of segpipe, or one with the MONAI model zoo's layout."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ _WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite"
 _RULES = ("spatial_dims", "num_channels", "slice_size")
 _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
-# what turns voxels, of MONAI's readers
+# transforms that reorder voxels as MONAI's readers do
 _TURNS = ("as_closest_canonical", "affine_lps_to_ras", "reverse_indexing", "swap_ij", "index_order")
 
 
 @dataclass(frozen=True)
 class OpenBundle:
-    """A bundle, ready to segment.
+    """An open bundle, ready to segment.
 
     Attributes:
-        root: its folder.
-        labels: its classes; a foreign bundle's are those of its metadata's `channel_def`.
-        network: on the device, in evaluation mode; of several weights an ensemble.
-        device: they are on.
-        inferer: that turns an image into scores with a network.
-        image_key, pred_key: of its transforms' records.
-        takes: the scans that it is for.
-        load: reads a record's scan.
-        preprocessing: what follows.
-        postprocessing: from scores to a label map, without the step that saves it.
-        configuration: merged, with its overrides, in plain types.
-        metadata: of the bundle.
-        sha256: hash of all that a label map depends on but the scan: configuration, label table, weights, versions,
-            the bundle's own modules.
-        weights, weights_sha256: the files, and their hashes.
-        reference_ranges: of the training cases of these weights; None where there is no file of them.
+        root: the bundle's folder.
+        labels: label table; for a foreign bundle, the classes in its metadata's `channel_def`.
+        network: network on the device, in evaluation mode; an ensemble for several weights.
+        device: device of the network.
+        inferer: computes the scores of an image with a network.
+        image_key, pred_key: keys of image and prediction in the transforms' records.
+        takes: the kind of scans that the bundle takes.
+        load: transform that reads a record's scan.
+        preprocessing: transforms after `load`.
+        postprocessing: transforms from scores to a label map, without the transform that saves it.
+        configuration: merged configuration with its overrides, in plain types.
+        metadata: metadata of the bundle.
+        sha256: hash of everything but the scan that a label map depends on: configuration, label table, weights,
+            versions, the bundle's modules.
+        weights, weights_sha256: the weights files, and their hashes.
+        reference_ranges: reference ranges of these weights; None if there is no such file.
     """
 
     root: Path
@@ -87,14 +87,14 @@ class OpenBundle:
     reference_ranges: ReferenceRanges | None
 
     def read(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
-        """Return a scan, `(C, x, y[, z])`, as the step that loads it gives it; of several files each is a channel."""
-        paths = [str(path)] if isinstance(path, str | Path) else [str(own) for own in path]
+        """Return a scan, `(C, x, y[, z])`, as `load` reads it; each of several files is a channel."""
+        paths = [str(path)] if isinstance(path, str | Path) else [str(file) for file in path]
         image: MetaTensor = self.load({self.image_key: paths})[self.image_key]
         return image
 
 
 class _LoadForeign(LoadVolumed):
-    """Our reader in the place of MONAI's; a picture lies as MONAI's PILReader lays it, with its axes as R and A."""
+    """segpipe's reader in place of MONAI's; a 2D image file gets the axes of MONAI's PILReader, R and A."""
 
     def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
         image = super()._load(paths, is_image=is_image)
@@ -109,17 +109,17 @@ def open_bundle(
     series_uid: str | None = None,
     with_ranges: bool = True,
 ) -> OpenBundle:
-    """Read a bundle's configuration, make its objects and load its weights.
+    """Read a bundle's configuration, create its objects and load its weights.
 
     Args:
-        bundle: its folder, or a source that names weights, configuration and device too.
-        series_uid: which DICOM series of folders that hold several.
-        with_ranges: read the reference ranges of the weights.
+        bundle: the bundle's folder, or a `BundleSource` with weights, configuration and device.
+        series_uid: DICOM series to read from folders that hold several.
+        with_ranges: also read the reference ranges of the weights.
 
     Raises:
-        SegpipeError: not a bundle, or one that could run code and that the user has not trusted; an id is missing or
-            cannot be made, the chain has no step that loads, or the weights are missing, unreadable or of something
-            else.
+        SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; an id is
+            missing or cannot be created; the chain has no step that loads; or the weights are missing, unreadable, or
+            belong to something else.
     """
     source = BundleSource.of(bundle)
     root = Path(source.root).resolve()  # MONAI would evaluate a relative path that begins with $
@@ -210,7 +210,7 @@ def _opened(
 
 
 def _modules(bundle: Admitted) -> dict[str, str]:
-    """Return the bundle's own modules with their hashes."""
+    """Return path -> hash of the bundle's modules."""
     folder = bundle.modules
     if folder is None:
         return {}
@@ -218,10 +218,10 @@ def _modules(bundle: Admitted) -> dict[str, str]:
 
 
 def _made(root: Path, parser: ConfigParser, name: str) -> Any:
-    """Return the object of an id; what it refuses becomes one message."""
+    """Return the object of an id; turn an exception of its creation into one message."""
     try:
         return parser.get_parsed_content(name)
-    except Exception as error:  # a configuration can run any code
+    except Exception as error:  # a configuration can run any code, and raise any exception
         known = segpipe_cause(error)
         if known is not None:
             raise SegpipeError(*known.args) from error
@@ -240,7 +240,7 @@ def _reference_ranges(weights: Sequence[Path], sha256: Sequence[str]) -> Referen
     ranges = ReferenceRanges.read(path)
     if list(ranges.weights_sha256) != list(sha256):
         raise SegpipeError(
-            f"{path}: was made with other weights than {', '.join(str(own) for own in weights)}; write it anew with "
+            f"{path}: was made with other weights than {', '.join(str(file) for file in weights)}; write it anew with "
             "`segpipe reference-ranges`, or remove it"
         )
     return ranges
@@ -258,7 +258,7 @@ def _default_weights(root: Path, parser: ConfigParser) -> list[str | Path]:
 
 
 def _rule(root: Path, parser: ConfigParser) -> ScanRule:
-    """Return which scans a bundle takes: as its `cases` say, or the metadata of one of others."""
+    """Return the kind of scans that a bundle takes, from its `cases`; for a foreign bundle, from its metadata."""
     if _is_ours(parser):
         cases = parser.get("cases", {})
         given = {name: _made(root, parser, f"cases::{name}") for name in _RULES if name in cases}
@@ -275,7 +275,7 @@ def _rule(root: Path, parser: ConfigParser) -> ScanRule:
 
 
 def _foreign_state(state: Any) -> Any:
-    """Return the state that a checkpoint holds under one name, as MONAI's CheckpointSaver writes it."""
+    """Return the network's state in a checkpoint that has it under one key, as MONAI's CheckpointSaver writes it."""
     if isinstance(state, Mapping):
         nested = [value for value in state.values() if isinstance(value, Mapping)]
         for name in ("model", "network", "state_dict"):
@@ -287,7 +287,7 @@ def _foreign_state(state: Any) -> Any:
 
 
 def _foreign_labels(root: Path, metadata: Mapping[str, Any]) -> LabelTable:
-    """Return the classes that MONAI's metadata names; files store their indices."""
+    """Return the label table of MONAI's metadata; files store class indices."""
     try:
         (output,) = metadata["network_data_format"]["outputs"].values()
         names = {int(index): str(name) for index, name in output["channel_def"].items()}
@@ -310,7 +310,7 @@ def _foreign_labels(root: Path, metadata: Mapping[str, Any]) -> LabelTable:
 
 
 def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str, LoadVolumed, Compose]:
-    """Divide a chain into the step that reads the scan, ours in the place of MONAI's, and what follows."""
+    """Split a chain into the step that reads the scan, with segpipe's reader, and the following steps."""
     steps = _steps(root, "preprocessing", chain)
     loads = [step for step in steps if isinstance(step, _LOADS)]
     if len(loads) != 1 or steps[0] is not loads[0] or len(loads[0].keys) != 1:
@@ -323,15 +323,15 @@ def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str,
         if series_uid is not None:
             load.series_uid = series_uid
         return str(key), load, _like(chain, rest)
-    _require_own_order(root, load)
+    _require_file_order(root, load)
     ours = _LoadForeign(key, None, None, series_uid, image_keys=key)
-    # ours gives the channel first, and the file's own dtype
+    # segpipe's reader gives the channel first, and the dtype of the file
     rest = [step for step in rest if not isinstance(step, EnsureChannelFirstd)]
     return str(key), ours, _like(chain, [CastToTyped(key, torch.float32), *rest])
 
 
-def _require_own_order(root: Path, load: LoadImaged) -> None:
-    """Refuse a loader that lays voxels in another order than their file has, for ours does not."""
+def _require_file_order(root: Path, load: LoadImaged) -> None:
+    """Refuse a loader that reorders the voxels of a file; segpipe's reader does not."""
     for reader in load._loader.readers:
         arguments = inspect.signature(type(reader)).parameters
         for name in _TURNS:
@@ -344,7 +344,7 @@ def _require_own_order(root: Path, load: LoadImaged) -> None:
 
 
 def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:
-    """Return the key of the label map, and a chain without the steps that save it."""
+    """Return the key of the label map, and the chain without the steps that save it."""
     steps = _steps(root, "postprocessing", chain)
     saves = [step for step in steps if isinstance(step, _SAVES)]
     keys = {key for save in saves for key in save.keys} or {"pred"}
@@ -357,11 +357,11 @@ def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:
 
 
 def _like(chain: Compose, steps: Sequence[Any]) -> Compose:
-    """Return a chain of other steps that is run as the given one."""
+    """Return a chain of other steps with the settings of the given chain."""
     return Compose(steps, lazy=chain.lazy, overrides=chain.overrides)
 
 
 def _steps(root: Path, name: str, chain: Any) -> list[Any]:
-    if type(chain) is not Compose:  # one that draws its steps by lot is a subclass
+    if type(chain) is not Compose:  # a subclass may apply its steps at random
         raise SegpipeError(f"{root}: its {name} is a {type(chain).__name__}, must be a Compose")
     return list(chain.flatten().transforms)

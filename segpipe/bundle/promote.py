@@ -1,4 +1,4 @@
-"""A run's weights into a bundle's `models/`: the one step that writes there."""
+"""Promotes a run's weights to a bundle's `models/`; no other step writes there."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ def promote(
     safetensors: bool = False,
     trust: bool = False,
 ) -> Path:
-    """Copy a run's weights into a bundle, after checking that they are of its network, transforms and labels.
+    """Copy a run's weights into a bundle, after checking that they fit its network, transforms and labels.
 
     Args:
-        weights: `best.pt` or `last.pt` of a run, or such a file in the other form, with its sidecar.
-        bundle: its folder; `configs/inference.yaml` says what the weights must fit.
-        half: store float16, half the size; inference computes in float32 or bfloat16 from it all the same.
-        replace: overwrite weights that the bundle has, in either form: a bundle has one file.
-        safetensors: write `models/model.safetensors`. segpipe takes it where a configuration names
-            `models/model.pt`; other programs do not.
+        weights: `best.pt` or `last.pt` of a run, or the same in the other form, with its sidecar.
+        bundle: the bundle's folder; its `configs/inference.yaml` defines network, transforms and labels.
+        half: store float16, half the size; inference still computes in float32 or bfloat16.
+        replace: overwrite weights of the bundle, in either form: a bundle has one weights file.
+        safetensors: write `models/model.safetensors`. segpipe takes it if a configuration names `models/model.pt`;
+            other programs do not.
         trust: run the bundle whatever `segpipe audit` finds.
 
     Returns:
-        path of the written `models/model.pt` or `models/model.safetensors`. Ranges of the weights that lay there go
-            with them, see `segpipe.prediction.measured_ranges`.
+        path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges of replaced weights are
+        removed, see `segpipe.prediction.measured_ranges`.
 
     Raises:
-        SegpipeError: not a bundle, or one that could run code and that the user has not trusted; weights without a
-            sidecar or of something else, or weights in the way.
+        SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; the weights
+            have no sidecar or belong to something else; or weights exist already.
     """
     configuration, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
     for path in (configuration, metadata):
@@ -54,10 +54,10 @@ def promote(
     for path in (target, other):
         if path.exists() and not replace:
             raise SegpipeError(f"{path}: the bundle has weights; give --replace to overwrite them")
-    with admitted(bundle.resolve(), [configuration], trust=trust) as own:
-        network = own.parser.get_parsed_content("network_def")
+    with admitted(bundle.resolve(), [configuration], trust=trust) as admitted_bundle:
+        network = admitted_bundle.parser.get_parsed_content("network_def")
         labels = load_label_table(metadata).rows()
-        transforms = resolved_components(own.parser, "deterministic_transforms")
+        transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
     identity = Identity.of(network, transforms, labels)
     sidecar = load_weights(network, weights, identity)
     if sidecar is None:
@@ -66,5 +66,5 @@ def promote(
         )
     ranges_path([target], []).unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
-    other.unlink(missing_ok=True)  # its sidecar is now the new file's
+    other.unlink(missing_ok=True)  # its sidecar now belongs to the new file
     return target

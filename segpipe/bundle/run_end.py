@@ -1,4 +1,4 @@
-"""How a run ends before its time: one message with the remedy and the command that goes on, never a traceback."""
+"""Ends an interrupted run with one message: the reason, the remedy and the command that continues, no traceback."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "Cannot allocate memory
 
 
 def watch_setup() -> None:
-    """Have a signal end MONAI's run with one line before its training begins; elsewhere, signals are left alone."""
+    """From now on a signal ends MONAI's run with one line, until its training begins; other programs are unchanged."""
     if _may_watch() and is_monai_run() and current_watch() is None:
         watch = SignalWatch(lambda name: _say(f"stopped by {name}; the same command begins again"))
         watch.message = "before anything was written; the same command begins again"
@@ -42,7 +42,7 @@ def watch_setup() -> None:
 
 
 def watch_started(run_folder: RunFolder) -> None:
-    """Say from now on how a run goes on that was stopped between the making of its folder and its first step."""
+    """From now on the message of a signal says how to continue the run, which has a folder but no finished step."""
     watch = current_watch()
     if watch is not None:
         command = resume_command(run_folder)
@@ -52,11 +52,11 @@ def watch_started(run_folder: RunFolder) -> None:
 
 @contextmanager
 def ending_in_one_message(engine: Any) -> Iterator[None]:
-    """Run a trainer or an evaluator; save its state and say how to go on where a signal or the machine ends it.
+    """Run a trainer or an evaluator; if a signal or the machine ends it, save the state and say how to continue.
 
     Raises:
-        Stopped: a signal came; the state is saved, and one line is written.
-        SegpipeError: disk, memory, shared memory or a loader worker failed, or the run's folder is gone.
+        Stopped: a signal arrived; the state is saved, and one line is written.
+        SegpipeError: disk, memory, shared memory or a loader worker failed, or the run's folder no longer exists.
     """
     training: TrainingState | None = getattr(engine, "training_state", None)
     run_folder = None if training is None else training.run_folder
@@ -78,23 +78,23 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
         engine.logger.removeFilter(_shortened)
         if run_folder is not None:
             run_folder.release()
-        # in MONAI's run a signal that came still limits how long loader workers may take to end
+        # in MONAI's run the signal still limits the time that loader workers may take to end
         if watch is not None and not (watch.number and is_monai_run() and sys.exc_info()[0]):
             watch.stop()
 
 
 @contextmanager
 def machine_errors(run_folder: RunFolder | None) -> Iterator[None]:
-    """Turn what a machine runs out of into one message.
+    """Turn an error of exhausted memory, disk or processes into one message.
 
     Args:
-        run_folder: of the run; None where it has none yet.
+        run_folder: folder of the run; None if it has none yet.
 
     Raises:
-        SegpipeError: what ran out, and what to do.
+        SegpipeError: the exhausted resource, and what to do.
     """
     hook = threading.excepthook
-    threading.excepthook = lambda found: None if disk_error(found.exc_value) else hook(found)
+    threading.excepthook = lambda caught: None if disk_error(caught.exc_value) else hook(caught)
     try:
         yield
     except Exception as error:
@@ -107,14 +107,14 @@ def machine_errors(run_folder: RunFolder | None) -> Iterator[None]:
 
 
 def _shortened(record: logging.LogRecord) -> bool:
-    """Cut what Ignite logs of an error to its first line: that of a loader process has the whole traceback in it."""
+    """Cut Ignite's log of an error to its first line: the error of a loader process contains a whole traceback."""
     if record.levelno >= logging.ERROR:
         record.msg, record.args = printable(record.getMessage().partition("\n")[0]), ()
     return True
 
 
 def _may_watch() -> bool:
-    """Tell whether this process may end by itself: one of several must wait for its peers, and torchrun for all."""
+    """Return whether this process may end by itself; one of several must wait for the others and torchrun for all."""
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     return alone and threading.current_thread() is threading.main_thread()
 
@@ -135,7 +135,7 @@ def _stop(name: str, training: TrainingState | None, engine: Any, watch: SignalW
 
 
 def _stop_aside(name: str, training: TrainingState | None, engine: Any) -> None:
-    """Do what `_stop` does in the thread of the signals, when the main thread does not come to it."""
+    """Do the same as `_stop` in the thread of the signals, if the main thread is too busy."""
     watch = current_watch()
     if training is None or watch is None:
         _say(f"stopped by {name}; the same command begins again")
@@ -159,7 +159,7 @@ def _say(text: str) -> None:
 
 
 def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
-    """Return what to tell of an error; None where it is a defect or says all itself."""
+    """Return the message for an error; None for a defect, or for an error whose message is complete."""
     if run_folder is not None:
         try:
             run_folder.require_there()
@@ -208,10 +208,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    """Return the first line of what ran out; of the error itself where no text says it."""
+    """Return the first line of the error that names the exhausted resource; else of the error itself."""
     known = (*_SHARED_MEMORY_TEXTS, *_WORKER_TEXTS, *_MEMORY_TEXTS)
-    found = next((one for one in _chain(error) if _is_memory(one) or _has([str(one)], known)), error)
-    return next((line.strip() for line in str(found).splitlines() if line.strip()), type(found).__name__)
+    cause = next((cause for cause in _chain(error) if _is_memory(cause) or _has([str(cause)], known)), error)
+    return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
 
 
 def _has(texts: list[str], parts: tuple[str, ...]) -> bool:
@@ -219,7 +219,7 @@ def _has(texts: list[str], parts: tuple[str, ...]) -> bool:
 
 
 def _in_files(error: BaseException, files: tuple[str, ...]) -> bool:
-    """Tell whether an error of a connection comes from where a loader worker hands its batches over."""
+    """Return whether a connection error comes from the code that passes batches from loader workers."""
     return any(
         isinstance(one, OSError | EOFError) and frame.filename.endswith(files)
         for one in _chain(error)

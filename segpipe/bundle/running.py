@@ -1,4 +1,4 @@
-"""The configuration in which an object stands that MONAI's bundle run makes."""
+"""Access to the configuration of MONAI's bundle run from an object that the run creates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segpipe.monai_internals import parser_on_the_stack
 
 
 def running_parser() -> ConfigParser:
-    """Return the ConfigParser that is resolving the expression from which this is called.
+    """Return the ConfigParser that resolves the calling expression.
 
     Raises:
         SegpipeError: the call does not come from a bundle's configuration.
@@ -28,10 +28,10 @@ def merged_configuration(parser: ConfigParser) -> dict[str, Any]:
 
 
 def resolved_components(parser: ConfigParser, name: str) -> list[dict[str, Any]]:
-    """Return a list of components as class paths with their arguments resolved, in plain types.
+    """Return the components of a list as class paths with resolved arguments, in plain types.
 
     Args:
-        parser: of the bundle.
+        parser: parser of the bundle.
         name: the id of a list of `_target_` components.
 
     Raises:
@@ -53,7 +53,7 @@ def resolved_components(parser: ConfigParser, name: str) -> list[dict[str, Any]]
 
 
 def _plain(value: Any) -> Any:
-    """Turn a resolved argument into JSON's types; anything else by its name (a dtype, a device)."""
+    """Convert a resolved argument to JSON's types; an object such as a dtype or device becomes its name."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What a bundle's `initialize` calls: each refuses with one message where something is wrong."""
+"""Functions that a bundle's `initialize` calls; each refuses with one message if something is wrong."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ _logger = logging.getLogger(__name__)
 
 @refusal_ends_run()
 def check_device(device: torch.device | str, precision: str = "auto") -> None:
-    """Refuse a device that this machine has not, and a precision that does not exist.
+    """Refuse a device that this machine does not have, or an unknown precision.
 
     Args:
         device: cpu, cuda or cuda:N.
         precision: see `segpipe.inference.choose_precision`.
 
     Raises:
-        SegpipeError: with what there is.
+        SegpipeError: the message lists the available values.
     """
     choose_precision(precision, require_device(device))
 
 
 def require_device(device: torch.device | str) -> torch.device:
-    """Return a device, having made sure that this machine has it.
+    """Return a device, after checking that this machine has it.
 
     Args:
         device: cpu, cuda or cuda:N.
 
     Raises:
-        SegpipeError: with what there is.
+        SegpipeError: the message lists the available devices.
     """
     try:
         wanted = torch.device(device)
@@ -65,11 +65,11 @@ def require_device(device: torch.device | str) -> torch.device:
 
 @refusal_ends_run()
 def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
-    """Make the run's folder with the configuration and environment in it, and log where TensorBoard finds it.
+    """Make the run's folder with configuration and environment, and log the path for TensorBoard.
 
     Args:
-        run_folder: of the run.
-        cases: asked for so that they are read and checked before the folder is made.
+        run_folder: folder of the run.
+        cases: cases of the run; as an argument they are read and checked before the folder is made.
     """
     _require_enough_cases(cases)
     with machine_errors(run_folder):
@@ -89,13 +89,13 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
 
 @refusal_ends_run()
 def make(identifiers: Sequence[str]) -> None:
-    """Make components of the running configuration now, before the run leaves a trace; later uses get the same.
+    """Create components of the running configuration before the run writes anything; later uses get the same.
 
     Args:
         identifiers: ids of components.
 
     Raises:
-        SegpipeError: with what a component says of its arguments, in place of MONAI's report on where it was made.
+        SegpipeError: the message of the component about its arguments, instead of MONAI's report.
     """
     parser = running_parser()
     for identifier in identifiers:
@@ -112,13 +112,13 @@ def make(identifiers: Sequence[str]) -> None:
 
 @refusal_ends_run()
 def load_cases(datasets: Sequence[CaseDataset]) -> None:
-    """Load every case with its deterministic transforms, so that one that they refuse ends the run before it begins.
+    """Load every case with its deterministic transforms, so that a refused case ends the run before it begins.
 
     Args:
-        datasets: of training and validation.
+        datasets: datasets of training and validation.
 
     Raises:
-        SegpipeError: naming the case.
+        SegpipeError: the message names the case.
     """
     with machine_errors(None):
         for dataset in datasets:
@@ -131,7 +131,7 @@ def _class_voxels(cases: TrainingCases) -> dict[str, int] | None:
 
 
 def _require_enough_cases(cases: TrainingCases) -> None:
-    """Refuse more processes than cases: one without a case would keep the others waiting for ever."""
+    """Refuse more processes than cases: the others would wait for ever for a process without a case."""
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     for name, records in (("train on", cases.train), ("validate with", cases.validation)):
         if 0 < len(records) < processes:
@@ -148,24 +148,24 @@ def check_sizes(
     counts: Mapping[str, int] | None = None,
     any_size: bool = False,
 ) -> None:
-    """Refuse patches that the network cannot halve as often as it does, and counts below 1.
+    """Refuse patch sizes that the network cannot halve on every level, and counts below 1.
 
     Args:
-        strides: of the network's levels, a number or one an axis each; their product divides the sizes.
-        sizes: id -> voxels along each axis, of patches and windows.
-        counts: id -> a number of epochs, cases and the like.
-        any_size: the network rounds up where it halves, so that only one voxel at its bottom is too few.
+        strides: strides of the network's levels, one number or one per axis; their product must divide the sizes.
+        sizes: id -> voxels along each axis of patches and windows.
+        counts: id -> number of epochs, cases and the like.
+        any_size: the network rounds up when it halves; then only a bottom level of one voxel is too small.
 
     Raises:
-        SegpipeError: with the id, its value, the rule and the nearest sizes that fit.
+        SegpipeError: the message has the id, its value, the rule and the nearest sizes that fit.
     """
     for name, size in sizes.items():
         steps = _steps(strides, len(size))
-        said = steps[0] if len(set(steps)) == 1 else steps
+        by = steps[0] if len(set(steps)) == 1 else steps
         if any_size:
             if min(size) < 1 or not any(length > step for length, step in zip(size, steps, strict=True)):
                 raise SegpipeError(
-                    f"{name} is {list(size)} voxels: the network halves every axis to 1/{said}, where more than one "
+                    f"{name} is {list(size)} voxels: the network halves every axis to 1/{by}, where more than one "
                     f"voxel must be left; use at least {[2 * step for step in steps]}, or a network of fewer levels"
                 )
             continue
@@ -176,8 +176,8 @@ def check_sizes(
             if not any(length >= 2 * step for length, step in zip(fitting, steps, strict=True)):
                 fitting[-1] = 2 * steps[-1]
             raise SegpipeError(
-                f"{name} is {list(size)} voxels: the network halves every axis to 1/{said}, so each must be a "
-                f"multiple of {said}, and one at least {[2 * step for step in steps] if said is steps else 2 * said}; "
+                f"{name} is {list(size)} voxels: the network halves every axis to 1/{by}, so each must be a "
+                f"multiple of {by}, and one at least {[2 * step for step in steps] if by is steps else 2 * by}; "
                 f"use {fitting}"
             )
     for name, count in (counts or {}).items():
@@ -186,21 +186,21 @@ def check_sizes(
 
 
 def _steps(strides: Sequence[int | Sequence[int]], dims: int) -> list[int]:
-    """Return by how much a network halves each axis in all."""
+    """Return the factor by which a network reduces each axis in all."""
     levels = [[level] * dims if isinstance(level, int) else level for level in strides]
     return [math.prod(axis) for axis in zip(*levels, strict=True)]
 
 
 @refusal_ends_run()
 def check_window(window_hu: Sequence[float], intensity: str) -> None:
-    """Refuse a CT window whose ends are reversed, and an unknown kind of intensity, before any file is read.
+    """Refuse a CT window with reversed ends, or an unknown kind of intensity, before any file is read.
 
     Args:
         window_hu: see `segpipe.transforms.CTIntensityd`.
         intensity: see `segpipe.transforms.CTKindd`.
 
     Raises:
-        SegpipeError: with what was given and what can be.
+        SegpipeError: the message has the given and the allowed values.
     """
     check_ends(window_hu)
     check_intensity_kind(intensity)
@@ -208,14 +208,14 @@ def check_window(window_hu: Sequence[float], intensity: str) -> None:
 
 @refusal_ends_run()
 def run_engine(engine: Workflow) -> None:
-    """Run a trainer or an evaluator; what it refuses in the middle is one message.
+    """Run a trainer or an evaluator; turn a refusal in its loop into one message.
 
-    So does a machine that runs out of disk or memory. A signal ends the process, after the state of a training was
-    saved.
+    A machine that runs out of disk or memory also gives one message. A signal ends the process after the state of a
+    training was saved.
 
     Raises:
-        SegpipeError: what was refused, or what the machine ran out of.
-        SystemExit: of a signal, with 128 and its number.
+        SegpipeError: the refusal, or the resource that ran out.
+        SystemExit: a signal arrived; the status is 128 plus its number.
     """
     with ending_in_one_message(engine):
         engine.run()
@@ -223,7 +223,7 @@ def run_engine(engine: Workflow) -> None:
 
 @refusal_ends_run()
 def join_process_group() -> None:
-    """Join the processes that torchrun started: over NCCL where there is CUDA, each on its own card, else Gloo.
+    """Join the processes that torchrun started: over NCCL on CUDA, with one card per process, else over Gloo.
 
     Raises:
         SegpipeError: there are more processes than cards.
@@ -235,23 +235,23 @@ def join_process_group() -> None:
                 f"process {rank} of this machine has no card: there are {count}; start torchrun with "
                 f"--nproc_per_node {count}"
             )
-        # before the first collective, which NCCL would otherwise run on card 0 in every process
+        # before the first collective call; otherwise NCCL runs it on card 0 in every process
         torch.cuda.set_device(rank)
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def leave_process_group() -> None:
-    """Leave the group when every process has come this far.
+    """Leave the process group when every process has come this far.
 
-    One that left earlier would pull the connections from under its peers, one of which may still be writing; and
-    torchrun ends all of them when one ends badly.
+    A process that leaves earlier would close the connections of the others, one of which may still be writing; and
+    torchrun ends all processes if one fails.
     """
     dist.barrier()
     dist.destroy_process_group()
 
 
 def local_device() -> torch.device:
-    """Return this process's own device under torchrun."""
+    """Return the device of this process under torchrun."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -1,4 +1,4 @@
-"""Which bundle is opened, with what weights and configuration, and where it computes."""
+"""Names the bundle to open, its weights and configuration, and the device."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class BundleSource:
-    """A bundle and all that changes what it computes, as a user names it.
+    """A bundle with everything that changes its computation, as a user names it.
 
     Attributes:
         root: the bundle's folder, with `configs/metadata.json` and `configs/inference.yaml` or `.json`.
-        weights: files; several are an ensemble whose scores are averaged. Default: those that the configuration names,
-            or `models/model.pt`.
+        weights: weights files; several are an ensemble whose scores are averaged. Default: the files that the
+            configuration names, or `models/model.pt`.
         configs: configuration files, by name in `configs/` or by path; a later one overrides an earlier one. Default:
             inference.
         overrides: id -> value of the configuration, as on the command line of `monai.bundle run`.
-        device: cpu, cuda or cuda:N, as a text or as torch's object; default: the configuration's.
-        trust: run the bundle whatever `segpipe audit` finds; default: only what the user has trusted.
+        device: cpu, cuda or cuda:N, as a text or torch device; default: the configuration's device.
+        trust: run the bundle whatever `segpipe audit` finds; default: run only a bundle that passes or is trusted.
     """
 
     root: str | Path
@@ -32,10 +32,10 @@ class BundleSource:
 
     @classmethod
     def of(cls, bundle: str | Path | BundleSource) -> BundleSource:
-        """Return the source of a bundle's folder, with nothing changed; a source stays as it is."""
+        """Return a source for a bundle's folder with default values; a source is returned unchanged."""
         return bundle if isinstance(bundle, BundleSource) else cls(bundle)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Id -> value: the overrides, with the device among them."""
+        """Id -> value: the overrides, including the device."""
         return {**self.overrides, **({"device": str(self.device)} if self.device else {})}

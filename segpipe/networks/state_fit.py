@@ -68,8 +68,8 @@ def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str,
     """Return the state of a file in the form that a network takes, after checking that it fits.
 
     A common prefix of all names is removed: `module.` of DataParallel, `_orig_mod.` of `torch.compile`, `model.` of
-        Lightning. If a count of batches is absent or not a number, the network's value is used: inference does not use
-        these counts, and PyTorch before 0.4.1 did not write them.
+    Lightning. If a count of batches is absent or not a number, the network's value is used: inference does not use
+    these counts, and PyTorch before 0.4.1 did not write them.
 
     Args:
         path: of the file, for messages.
@@ -79,9 +79,9 @@ def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str,
     Returns:
         name -> tensor, for every name in the network's `state_dict`.
 
-    SegpipeError: the file holds no state dict; names, shapes or number formats differ; two names of one tensor have
-        different values; or weights are NaN or infinite.
-            values, or NaN or infinite weights.
+    Raises:
+        SegpipeError: the file holds no state dict; names, shapes or number formats differ; two names of one tensor
+            have different values; or weights are NaN or infinite.
     """
     expected = network.state_dict()
     if not isinstance(state, Mapping) or not all(

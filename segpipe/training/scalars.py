@@ -36,7 +36,7 @@ class TrainingScalars:
 
     - `loss/train`; for a loss that records its terms (see `LossTerms`) also `loss_terms/<term>/train`, whose sum it is;
     - `voxel_accuracy/train`. Accuracy and loss are of the augmented patches, computed during training, over all
-    processes;
+      processes;
     - `optimizer/learning_rate`, of the first parameter group at the epoch's last step, and `optimizer/gradient_norm`,
       the mean over the epoch's steps (see `GradientNorm`);
     - `speed/seconds_per_epoch`, without validation and saving, and `speed/samples_per_second` of all processes;
@@ -167,8 +167,8 @@ class ValidationScalars:
     """Logs mean and per-class Dice, accuracy and loss of each validation; attach to the evaluator.
 
     Tags: `dice/mean`, `dice/<class name>`, `voxel_accuracy/validation`; with a loss `loss/validation`, and for a loss
-        that records its terms `loss_terms/<term>/validation`. The step is the training epoch. A class's Dice is its
-        mean over the cases that have the class, NaN if no case has it.
+    that records its terms `loss_terms/<term>/validation`. The step is the training epoch. A class's Dice is its
+    mean over the cases that have the class, NaN if no case has it.
 
     Args:
         run_folder: run folder with the log.
