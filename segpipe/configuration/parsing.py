@@ -55,7 +55,7 @@ def merged_files(files: Sequence[Path], located: Callable[[Path], Path] = Path) 
     """
     parser = ConfigParser({})
     for file in files:
-        for key, value in _own_content(file).items():
+        for key, value in _ids_in(file).items():
             try:
                 merge_kv(parser, key, value)
             except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
@@ -90,7 +90,7 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
         if "::" in path:  # MONAI takes the first part for an id, not for the path
             raise SegpipeError(f"{value}: the path of a file holds no # and no ::; correct the macro")
         if path not in contents:
-            contents[path] = _own_content(located(Path(path)))
+            contents[path] = _ids_in(located(Path(path)))
         parser = ConfigParser(contents[path])
         if name and name not in parser:
             raise SegpipeError(f"{value}: there is no {written(name)} in {path}; correct the macro")
@@ -112,7 +112,7 @@ def _file_macro(value: Any) -> tuple[str, str]:
     return (path, name) if path else ("", "")
 
 
-def _own_content(file: Path) -> dict[str, Any]:
+def _ids_in(file: Path) -> dict[str, Any]:
     try:
         content = parsed_configuration(file)[1]
     except DocumentError as error:

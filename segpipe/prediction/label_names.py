@@ -1,4 +1,4 @@
-"""The names of the labels in a cohort's output folder: one label table a folder."""
+"""Writes the names of the labels into a cohort's output folder: one label table per folder."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def name_labels(
     """Write the files with the names and colours of the labels, before the first label map.
 
     Args:
-        folder: of the outputs.
-        labels: of the bundle.
-        ledger: of the folder.
-        scans: of this run, whose label maps the run replaces.
-        options: of the run.
+        folder: output folder.
+        labels: label table of the bundle.
+        ledger: ledger of the output folder.
+        scans: scans of this run; the run replaces their label maps.
+        options: options of the run.
 
     Raises:
-        SegpipeError: the folder has label maps of other classes, or a file of other names that segpipe may not replace;
-            or the format cannot hold the label table.
+        SegpipeError: the folder has label maps of other classes, or a file with other names that segpipe may not
+            replace; or the format cannot hold the label table.
     """
     if options.format is VolumeFormat.SEG_NRRD:
         check_segments(labels)

@@ -1,1 +1,1 @@
-"""What a bundle would run, looked at without running any of it."""
+"""Judges what a bundle would run, without running any of it."""

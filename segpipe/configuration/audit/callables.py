@@ -17,7 +17,7 @@ from typing import Any
 
 
 class Place(Enum):
-    """Where a path may lie that is given to an argument."""
+    """The place where a path in an argument may lie."""
 
     WRITTEN = "a folder or file that is written"
     READ = "a file that is read, of weights or of labels"
@@ -26,17 +26,17 @@ class Place(Enum):
 
 
 REFUSED = frozenset[str]()
-"""The values of an argument that may not be given at all."""
+"""Marks an argument that may have no value at all."""
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may be given to a callable.
+    """The arguments that may be given to a callable.
 
     Attributes:
-        arguments: name -> a `Place`, or the words that are safe; arguments that are not named take any plain value.
-        only: the arguments that may be given; None: any.
-        is_called: whether what the callable makes may be called in an expression, as in `$@loader(@evaluator)`.
+        arguments: name -> a `Place`, or the safe words; arguments without an entry take any plain value.
+        only: the arguments that may be given; None: any argument.
+        is_called: an expression may call the object that the callable returns, as in `$@loader(@evaluator)`.
     """
 
     arguments: Mapping[str, Place | frozenset[str]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ _METRICS = (
     "key_train_metric",
     "key_val_metric",
     "additional_metrics",
-)  # files bear their names
+)  # they become names of files
 _ENGINE = Allowed({"compile": REFUSED, "compile_kwargs": REFUSED, **dict.fromkeys(_METRICS, Place.NAME)})
 _LOADED_IMAGE = Allowed(
     {"reader": _READERS},
@@ -73,7 +73,7 @@ _SAVED_IMAGE = Allowed(
         "output_postfix": Place.NAME,
         "output_ext": _IMAGES,
         "output_format": _IMAGES,
-        "data_root_dir": frozenset({""}),  # a folder that does not hold the scans leads out of output_dir
+        "data_root_dir": frozenset({""}),  # with another folder than the scans', outputs leave output_dir
         "writer": _WRITERS,
         "output_name_formatter": REFUSED,
         "folder_layout": REFUSED,
@@ -229,7 +229,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
 
 @cache
 def _allowed(name: str) -> list[tuple[Any, Allowed]]:
-    """Return the callables on the list whose name is this one, and what may be given to each."""
+    """Return the callables on the list with this name, and the arguments that may be given to each."""
     return [
         (getattr(importlib.import_module(module), name), callables[name])
         for module, callables in _CALLABLES.items()
@@ -237,15 +237,15 @@ def _allowed(name: str) -> list[tuple[Any, Allowed]]:
     ]
 
 
-def allowed_arguments(found: Any) -> Allowed | None:
-    """Return what may be given to a class or function; None where it is not on the list.
+def allowed_arguments(target: Any) -> Allowed | None:
+    """Return the arguments that may be given to a class or function; None if it is not on the list.
 
     Args:
-        found: the class or function itself, so that every dotted path of it gives the same answer.
+        target: the class or function itself, so that all its dotted paths give the same answer.
     """
-    name = getattr(found, "__name__", None)
+    name = getattr(target, "__name__", None)
     known = _allowed(name) if isinstance(name, str) else []
-    return next((allowed for callable_, allowed in known if callable_ is found), None)
+    return next((allowed for callable_, allowed in known if callable_ is target), None)
 
 
 def listed_callables() -> list[str]:

@@ -1,4 +1,4 @@
-"""Components: what a `_target_` calls, and with which arguments."""
+"""Judges the components of a configuration: the callable of each `_target_`, and its arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segpipe.configuration.values import UNKNOWN, Values
 
 _MODES = ("default", "callable")
 _CHANGING = frozenset({"exists", "isdir", "isfile", "realpath"})
-_MOST_LOOKED_AT = 10_000  # files of a folder that is written
+_MOST_LOOKED_AT = 10_000  # files that are checked in an output folder
 
 
 class Components:
@@ -27,9 +27,9 @@ class Components:
 
     Args:
         settings: the configuration, with macros and relative ids resolved.
-        modules: finds what dotted names stand for.
+        modules: finds the object of a dotted name.
         written: folders below which a run may write; the first is the bundle's.
-        read: folders and files that a run may read, besides.
+        read: further folders and files that a run may read.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Components:
         self._read = [*self._written, *(path.resolve() for path in read)]
 
     def findings(self) -> Iterator[ConfigFinding]:
-        """Find components that are not on the list, and arguments that are not safe."""
+        """Find callables that are not on the list, and arguments that are not safe."""
         for identifier, component in components(self._settings):
             target = component["_target_"]
             allowed = allowed_arguments(self._targets.find(target))
@@ -111,13 +111,13 @@ class Components:
             whole = Path(path).resolve()
             if not any(whole.is_relative_to(folder) for folder in folders):
                 return f"{path} is {place.value}, outside the bundle's folder"
-            is_own = place is Place.WRITTEN and whole.is_relative_to(self._written[0])
-            if is_own and (link := _link_to_elsewhere(whole)) is not None:
+            is_in_bundle = place is Place.WRITTEN and whole.is_relative_to(self._written[0])
+            if is_in_bundle and (link := _link_to_elsewhere(whole)) is not None:
                 return f"it is written, and {link} there is a link to {link.resolve()}"
         return None
 
     def _name_problem(self, value: Any) -> str | None:
-        """Find a name that leads to another folder; of a dictionary its keys are names of files."""
+        """Return why a name leads to another folder; the keys of a dictionary are names of files."""
         if isinstance(value, str) and ReferenceResolver.id_matcher.fullmatch(value):
             _, value = self._values.written_at(value[1:])
         known = list(value) if isinstance(value, Mapping) else [self._values.of(value)]
@@ -128,7 +128,7 @@ class Components:
         return None
 
     def _is_folder_of_weights(self, value: Any) -> bool:
-        """Whether a folder is that of the weights that a run scores, whose own place is judged."""
+        """Return whether a folder is that of the scored weights, whose place is judged by itself."""
         text = value.replace(" ", "") if isinstance(value, str) else ""
         name = text.removeprefix("$@").removesuffix(".folder")
         return text == f"$@{name}.folder" and self._calls(name, "weights_to_score")
@@ -136,12 +136,15 @@ class Components:
     def _calls(self, identifier: str, function: str) -> bool:
         _, component = self._values.written_at(identifier)
         target = component.get("_target_") if isinstance(component, Mapping) else None
-        found = self._targets.find(target)
-        return getattr(found, "__name__", "") == function and allowed_arguments(found) is not None
+        target_object = self._targets.find(target)
+        return (
+            getattr(target_object, "__name__", "") == function
+            and allowed_arguments(target_object) is not None
+        )
 
 
 class _LastingValues(Values):
-    """Values that are the same when the bundle runs: a file that is there now may be gone then."""
+    """Values that stay the same until the bundle runs; a file that exists now may be gone then."""
 
     def _of_node(self, node: ast.expr, depth: int) -> Any:
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _CHANGING:
@@ -150,7 +153,7 @@ class _LastingValues(Values):
 
 
 def _link_to_elsewhere(folder: Path) -> Path | None:
-    """Return a link in a folder that leads out of it: what is written there would be written elsewhere."""
+    """Return a link in a folder that leads out of it: a file written there would be written elsewhere."""
     for number, path in enumerate(folder.rglob("*")):
         if number > _MOST_LOOKED_AT:
             break

@@ -1,4 +1,4 @@
-"""All that a configuration would run and that segpipe cannot vouch for."""
+"""Judges a whole configuration: everything that it would run and that segpipe cannot check."""
 
 from __future__ import annotations
 
@@ -21,33 +21,35 @@ def configuration_problems(
     configuration: Mapping[str, Any],
     written: Sequence[Path],
     read: Sequence[Path] = (),
-    own: Collection[str] = (),
+    user_ids: Collection[str] = (),
 ) -> Iterator[ConfigFinding]:
-    """Find what a configuration would run beyond the list of safe callables and plain expressions.
+    """Find everything that a configuration would run beyond the list of safe callables and plain expressions.
 
     Args:
-        configuration: and its metadata, with macros and relative ids resolved; nothing of it is run.
+        configuration: with its metadata, with macros and relative ids resolved; nothing of it is run.
         written: folders below which a run may write; the first is the bundle's.
-        read: folders and files that a run may read, besides.
-        own: ids that the user has set on the command line, which are not judged.
+        read: further folders and files that a run may read.
+        user_ids: ids that the user sets on the command line, which are not judged.
 
     Yields:
-        a finding for each value.
+        one finding per value.
     """
     modules = Modules()
-    found = [
+    findings = [
         *_key_problems(configuration),
         *_expression_problems(configuration, modules),
         *_text_problems(configuration),
         *Components(configuration, modules, written, read).findings(),
     ]
-    for finding in found:
-        if not any(finding.identifier == name or finding.identifier.startswith(f"{name}::") for name in own):
+    for finding in findings:
+        if not any(
+            finding.identifier == name or finding.identifier.startswith(f"{name}::") for name in user_ids
+        ):
             yield finding
 
 
 def _key_problems(settings: Mapping[str, Any]) -> Iterator[ConfigFinding]:
-    """Find keys that make an id of two contents: which of them MONAI takes is not what stands there."""
+    """Find keys that give an id two values: MONAI may take another value than the visible one."""
     for identifier, value in [("", settings), *contents(settings)]:
         if isinstance(value, dict):
             names = [str(key) for key in value]
@@ -89,5 +91,5 @@ def _text_problems(settings: Mapping[str, Any]) -> Iterator[ConfigFinding]:
 
 
 def _is_metadata(identifier: str) -> bool:
-    """Whether a text describes the bundle: nothing opens an address or a path in it."""
+    """Return whether a text describes the bundle; no program opens an address or a path in it."""
     return identifier.partition("::")[0] == str(ConfigParser.meta_key)

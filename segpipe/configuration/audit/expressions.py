@@ -1,4 +1,4 @@
-"""`$` expressions: the plain subset of Python that a bundle may evaluate without the user's consent."""
+"""Judges `$` expressions: a bundle may evaluate a plain subset of Python without the user's consent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IMPORTED_BY_MONAI = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy":
 _IMPORTS = frozenset(
     {"glob", "ignite", "json", "math", "monai", "numpy", "os", "pathlib", "segpipe", "torch"}
 )
-"""Packages whose modules may be imported; what an expression may use of them is another question."""
+"""Packages whose modules may be imported; another list says what an expression may use of them."""
 
 _CALLS = frozenset(
     {
@@ -44,7 +44,7 @@ _FUNCTIONS = frozenset(
         *("monai.data.utils.no_collation", "segpipe.losses.median_frequency_weights"),
     }
 )
-"""Functions that an expression may hand over without calling them."""
+"""Functions that an expression may pass on without calling them."""
 _BUILTINS = frozenset(
     {
         *("abs", "bool", "dict", "enumerate", "float", "int", "len", "list", "max", "min", "range", "round"),
@@ -63,15 +63,15 @@ _ATTRIBUTES = frozenset(
         *("train", "validation", "test", "shape", "dtype", "device"),
     }
 )
-_BACKENDS = frozenset({"gloo", "nccl"})  # of processes; other arguments can open files and addresses
+_BACKENDS = frozenset({"gloo", "nccl"})  # of process groups; other arguments can open files and addresses
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 _PLAIN_NODES = (
     *(ast.List, ast.Tuple, ast.Dict, ast.Set, ast.Slice, ast.IfExp, ast.BoolOp, ast.Compare, ast.UnaryOp),
     *(ast.comprehension, ast.expr_context, ast.boolop, ast.unaryop, ast.cmpop),
 )
-_VARIABLES = frozenset({"LOCAL_RANK", "RANK", "WORLD_SIZE"})  # of os.environ, which torchrun sets
-_REPLACED = 2  # texts that `str.replace` takes
-_SWITCHES = frozenset({"benchmark", "deterministic", "enabled"})  # of torch.backends.cudnn
+_VARIABLES = frozenset({"LOCAL_RANK", "RANK", "WORLD_SIZE"})  # environment variables that torchrun sets
+_REPLACED = 2  # number of arguments of `str.replace`
+_SWITCHES = frozenset({"benchmark", "deterministic", "enabled"})  # attributes of torch.backends.cudnn
 
 
 class Expressions:
@@ -79,7 +79,7 @@ class Expressions:
 
     Args:
         settings: the configuration, with macros and relative ids resolved.
-        modules: finds what dotted names stand for.
+        modules: finds the object of a dotted name.
     """
 
     def __init__(self, settings: Mapping[str, Any], modules: Modules) -> None:
@@ -99,10 +99,10 @@ class Expressions:
         }
 
     def note_import(self, text: str) -> str | None:
-        """Note the name that an expression imports.
+        """Record the name that an expression imports.
 
         Returns:
-            the end of a sentence where the import is not on the list, or the text is no import; else None.
+            the end of a sentence if the import is not on the list, or the text is not an import; else None.
         """
         try:
             (statement,) = expression_tree(text).body
@@ -110,7 +110,7 @@ class Expressions:
             return f"evaluates {quoted(text)}, which is not one import"
         if not isinstance(statement, ast.Import | ast.ImportFrom):
             return f"evaluates {quoted(text)}, which is not one import"
-        alias = statement.names[0]  # MONAI leaves out the others
+        alias = statement.names[0]  # MONAI ignores the other names
         is_relative, path = False, alias.name
         if isinstance(statement, ast.ImportFrom):
             is_relative, path = bool(statement.level), f"{statement.module}.{alias.name}"
@@ -126,11 +126,11 @@ class Expressions:
         return None
 
     def problems(self, identifier: str, text: str) -> Iterator[str]:
-        """Find what an expression does beyond the plain subset.
+        """Find the parts of an expression that are beyond the plain subset.
 
         Args:
-            identifier: the id that the expression stands at.
-            text: with its leading `$`; no import.
+            identifier: id of the expression.
+            text: the expression with its leading `$`; not an import.
 
         Yields:
             the end of a sentence that begins with the id.
@@ -143,8 +143,8 @@ class Expressions:
         if len(statements) != 1 or not isinstance(statements[0], ast.Expr):
             yield f"evaluates {quoted(text)}, which is more than one expression"
             return
-        found = list(dict.fromkeys(self._of(statements[0].value, identifier, frozenset())))
-        for what in found[:1]:  # one thing that is not plain is enough to ask
+        problems = list(dict.fromkeys(self._of(statements[0].value, identifier, frozenset())))
+        for what in problems[:1]:  # one problem is enough to require consent
             yield f"evaluates {quoted(text)}: {what}"
 
     def _of(self, node: ast.AST, identifier: str, bound: frozenset[str]) -> Iterator[str]:
@@ -211,7 +211,7 @@ class Expressions:
         if any(generator.is_async for generator in node.generators):
             yield "it waits for something"
         first, inner = node.generators[0].iter, bound | names
-        yield from self._of(first, identifier, bound)  # where the names do not stand for the items yet
+        yield from self._of(first, identifier, bound)  # the loop's names are not bound yet here
         yield from self._of(node.elt, identifier, inner)
         for generator in node.generators:
             parts = [generator.target, *generator.ifs, *([] if generator.iter is first else [generator.iter])]
@@ -219,7 +219,7 @@ class Expressions:
                 yield from self._of(part, identifier, inner)
 
     def _of_reference(self, name: str) -> Iterator[str]:
-        """A reference to an import is a module, of which any function can be called like a method."""
+        """Judge a reference: an id with an import is a module, and any function of it can be called like a method."""
         if not self._values.has(name):
             yield f"it refers to @{name.replace('::', '#')}, which is not there"
         elif self._imports.are_at(name):
@@ -234,16 +234,16 @@ class Expressions:
             yield from self._of(node.value, identifier, bound)
 
     def _of_value(self, node: ast.Name | ast.Attribute) -> Iterator[str]:
-        """A name of a module, not called: safe are numbers, data types, and functions of a list."""
+        """Judge a name of a module that is not called: safe are numbers, data types, and functions of a list."""
         dotted = self._dotted(node, frozenset())
         if dotted is None:
             yield f"it uses {ast.unparse(node)}"
             return
-        found = self._modules.find(dotted)
-        is_plain = isinstance(found, torch.dtype | numbers.Number | enum.Enum) or (
-            isinstance(found, type) and issubclass(found, np.generic)
+        named = self._modules.find(dotted)
+        is_plain = isinstance(named, torch.dtype | numbers.Number | enum.Enum) or (
+            isinstance(named, type) and issubclass(named, np.generic)
         )
-        if not (is_plain or dotted in _FUNCTIONS or allowed_arguments(found) == Allowed()):
+        if not (is_plain or dotted in _FUNCTIONS or allowed_arguments(named) == Allowed()):
             yield f"it uses {dotted}"
 
     def _of_call(self, node: ast.Call, identifier: str, bound: frozenset[str]) -> Iterator[str]:
@@ -280,13 +280,13 @@ class Expressions:
             yield f"it calls {quoted(ast.unparse(function))}"
 
     def _is_plain_call(self, node: ast.Call, bound: frozenset[str]) -> bool:
-        """Whether a call has no argument that could do harm."""
+        """Return whether all arguments of a call are harmless."""
         if self._dotted(node.func, bound) == "torch.distributed.init_process_group":
             given = [*node.args, *(word.value for word in node.keywords if word.arg == "backend")]
             plain = all(isinstance(value, ast.Constant) and value.value in _BACKENDS for value in given)
             return plain and len(given) == len(node.args) + len(node.keywords) <= 1
         if isinstance(node.func, ast.Attribute) and node.func.attr == "replace":
-            return len(node.args) == _REPLACED and not node.keywords  # a path's renames a file
+            return len(node.args) == _REPLACED and not node.keywords  # Path.replace, with one, renames a file
         return True
 
     def _may_be_called(self, name: str) -> bool:
@@ -297,7 +297,7 @@ class Expressions:
         return allowed is not None and allowed.is_called
 
     def _is_switch(self, node: ast.Call) -> bool:
-        """Whether a call is `setattr(torch.backends.cudnn, 'benchmark', True)`, which changes speed alone."""
+        """Return whether a call is `setattr(torch.backends.cudnn, 'benchmark', True)`, which only changes speed."""
         match node:
             case ast.Call(
                 func=ast.Name(id="setattr"),
@@ -308,7 +308,7 @@ class Expressions:
         return False
 
     def _dotted(self, node: ast.expr, bound: frozenset[str]) -> str | None:
-        """Return the dotted name of something in an imported module; None of anything else."""
+        """Return the dotted name of an object in an imported module; None for any other expression."""
         parts: list[str] = []
         while isinstance(node, ast.Attribute):
             parts.insert(0, node.attr)
@@ -320,10 +320,10 @@ class Expressions:
 
 
 class Imports:
-    """Tells which ids give a module to what refers to them; each is looked at once, for many may refer to one.
+    """Finds the ids whose references give a module; each id is examined once, since many ids may refer to it.
 
     Args:
-        values: of the configuration.
+        values: values of the configuration.
     """
 
     def __init__(self, values: Values) -> None:
@@ -331,14 +331,14 @@ class Imports:
         self._known: dict[str, bool] = {}
 
     def are_at(self, identifier: str) -> bool:
-        """Whether an id is an import, or holds one."""
+        """Return whether an id is an import, or contains one."""
         if identifier not in self._known:
             self._known[identifier] = holds_import(self._values.at(identifier))
         return self._known[identifier]
 
 
 def holds_import(value: Any) -> bool:
-    """Whether a value of a configuration is an import, or holds one; to refer to it gives the module itself."""
+    """Return whether a value is an import, or contains one; a reference to it gives the module itself."""
     if isinstance(value, str):
         return is_import(value)
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
@@ -346,7 +346,7 @@ def holds_import(value: Any) -> bool:
 
 
 def is_import(text: str) -> bool:
-    """Whether a text is an expression that imports."""
+    """Return whether a text is an expression that imports."""
     if not text.startswith("$") or "import" not in text:
         return False
     try:
@@ -357,7 +357,7 @@ def is_import(text: str) -> bool:
 
 
 def _after_folder(node: ast.expr) -> ast.expr:
-    """Return a text that follows another without its leading `/`, which makes no absolute path there."""
+    """Return a text that follows another one without its leading `/`: there it makes no absolute path."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return ast.Constant(node.value.lstrip("/"))
     return node

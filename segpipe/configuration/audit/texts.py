@@ -1,4 +1,4 @@
-"""Texts in a configuration that name code, an address, or a path outside the run."""
+"""Judges texts in a configuration that name code, an address, or a path outside the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|\b(?i:data|file|javascript):")
 ANYWHERE = ("dataset_dir", "manifest")
-"""Ids of what is read as scans alone, or as a list of them."""
+"""Ids whose values are read only as scans, or as a list of scans."""
 _FILES = frozenset(
     {"csv", "gz", "jpg", "json", "log", "nii", "npy", "npz", "png", "pt", "pth", "tif", "ts", "txt", "yaml"}
 )
@@ -18,11 +18,11 @@ _LONGEST = 80
 
 
 def text_problem(text: str, identifier: str) -> str | None:
-    """Return why a text is no plain value; None where it is one.
+    """Return why a text is not a plain value; None if it is one.
 
     Args:
-        text: of the configuration, or in one of its expressions.
-        identifier: the id that the text stands at.
+        text: text of the configuration, or in one of its expressions.
+        identifier: id of the text.
 
     Returns:
         the end of a sentence that begins with the id.
@@ -44,7 +44,7 @@ def quoted(text: str) -> str:
 
 
 def _is_outside(text: str) -> bool:
-    """Whether a text reads as an absolute path, a home folder, or a way out of a folder."""
+    """Return whether a text reads as an absolute path, a home folder, or a path out of a folder."""
     posix, windows = PurePosixPath(text), PureWindowsPath(text)
     leaves = ".." in windows.parts or bool(windows.anchor) or posix.is_absolute()
     return text.startswith("~") or (leaves and text not in ("/", "\\"))
@@ -54,5 +54,5 @@ def _is_outside(text: str) -> bool:
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # a module that was made without a specification
+    except (ImportError, ValueError):  # a module without a specification
         return True
