@@ -1,9 +1,9 @@
-"""Synthetic chest CT with labels, in HU: what the lung bundles train on and are tried with without a download.
+"""Synthetic chest CT with labels, in HU, to train and test the lung bundles without a download.
 
-Lungs with vessels and airways in a chest with ribs, spine and heart, on a foam pad. Ground-glass, consolidation and
-effusion lie in and behind the lungs, in about the shares of the COVID slices: most pixels are background, effusion is
-absent from most slices. No threshold finds them: foam, edges and denser but healthy lung look like
-ground-glass, vessels and heart like consolidation, muscle like effusion; where a thing lies has to be learnt.
+A phantom has lungs with vessels and airways, in a chest with ribs, spine and heart, on a foam pad. Ground-glass,
+consolidation and effusion are in and behind the lungs, in about the shares of the COVID slices: most pixels are
+background, and most slices have no effusion. A threshold cannot segment them: foam, edges and dense healthy lung look
+like ground-glass, vessels and heart like consolidation, muscle like effusion. A network has to learn positions, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SHARE_WITHOUT_CONSOLIDATION, _SHARE_WITH_EFFUSION = 0.2, 0.3
 
 @dataclass(frozen=True)
 class _Plane:
-    """The voxels' places: coordinates to the left and to the back (mm), and how to make noise on them."""
+    """The positions of the voxels: coordinates to the patient's left, back and head (mm), for shapes and noise."""
 
     left: Floats
     back: Floats
@@ -50,7 +50,7 @@ class _Plane:
     def ellipse(
         self, centre: tuple[float, float], radii: tuple[float, float], scale: Floats | float = 1.0
     ) -> Floats:
-        """Return about how deep each voxel lies in an upright elliptic cylinder (mm, negative outside)."""
+        """Return the approximate depth of each voxel in an upright elliptic cylinder (mm, negative outside)."""
         u, v = (self.left - centre[0]) / radii[0], (self.back - centre[1]) / radii[1]
         return np.asarray((scale - np.sqrt(u * u + v * v)) * min(radii))
 
@@ -62,9 +62,9 @@ def ct_phantom(
 
     Args:
         seed: of the data set, at least 0.
-        index: of the phantom in it, at least 0; neighbours share nothing.
-        size: voxels along each side of a slice, at least 64; a slice is 360 mm wide whatever its size.
-        slices: how many, 8 mm apart.
+        index: of the phantom in the data set, at least 0; phantoms are independent.
+        size: voxels along each side of a slice, at least 64; a slice is always 360 mm wide.
+        slices: number of slices, 8 mm apart.
 
     Returns:
         The image, int16 in HU, and the label map, uint8 with 0 background, 1 ground-glass, 2 consolidation and 3
@@ -99,16 +99,16 @@ def ct_phantom(
 def ct_slice_phantom(
     seed: int, index: int, *, size: int = 512
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], Grid]:
-    """Make one slice as the COVID slices are distributed: 2D, unit pixels, the patient's back to the right.
+    """Make one slice in the form of the published COVID slices: 2D, unit pixels, the patient's back to the right.
 
     Args:
         seed: of the data set, at least 0.
-        index: of the phantom in it, at least 0.
+        index: of the phantom in the data set, at least 0.
         size: pixels along each side, at least 64.
 
     Returns:
-        Image and label map as `ct_phantom` gives them, of shape (size, size), axes to the patient's back and left; and
-        a grid of unit pixels.
+        Image and label map as from `ct_phantom`, of shape (size, size), axes to the patient's back and left; and a grid
+        of unit pixels.
 
     Raises:
         SegpipeError: a number is out of range.
@@ -119,7 +119,10 @@ def ct_slice_phantom(
 
 
 def _anatomy(random: np.random.Generator, plane: _Plane) -> tuple[Floats, Floats, Floats]:
-    """Return HU without lungs, how deep each voxel lies in a lung (mm), and how far behind the lungs' middle."""
+    """Return the chest without lungs (HU), the depth of each voxel in a lung (mm), and its position behind the middle.
+
+    The position is 0 at the lungs' middle and about 1 at their back.
+    """
     grow = random.uniform(0.85, 1.05)
     wobble = 5 * plane.noise(random, 25.0)
     body = plane.ellipse((0, 0), (160 * grow, 112 * grow)) + 0.3 * wobble
@@ -146,7 +149,7 @@ def _anatomy(random: np.random.Generator, plane: _Plane) -> tuple[Floats, Floats
 
 
 def _effusion(random: np.random.Generator, plane: _Plane, lungs: Floats, behind: Floats) -> Floats:
-    """Return how deep each voxel lies in fluid behind one lung (mm, negative outside): a crescent along its back."""
+    """Return the depth of each voxel in a crescent of fluid along the back of one lung (mm, negative outside)."""
     nothing = np.full(plane.shape, -np.inf)
     if random.random() > _SHARE_WITH_EFFUSION:
         return nothing
@@ -157,7 +160,7 @@ def _effusion(random: np.random.Generator, plane: _Plane, lungs: Floats, behind:
 
 
 def _disease(random: np.random.Generator, plane: _Plane, lungs: Floats) -> tuple[Floats, NDArray[np.uint8]]:
-    """Return HU to add within the lungs, and the labels of ground-glass and consolidation."""
+    """Return the HU to add in the lungs, and the labels of ground-glass and consolidation."""
     inside = lungs > 0
     labels = np.zeros(plane.shape, np.uint8)
     added = np.zeros(plane.shape)
@@ -178,7 +181,7 @@ def _disease(random: np.random.Generator, plane: _Plane, lungs: Floats) -> tuple
 
 
 def _quantile(values: Floats, inside: NDArray[np.bool_], share: float) -> float:
-    """Return what the largest `share` of the values inside exceed."""
+    """Return the value that a share of the values inside exceeds; the share is at most 0.85."""
     return float(np.quantile(values[inside], 1 - min(share, 0.85)))
 
 
@@ -191,16 +194,15 @@ def _hounsfield(
     disease: Floats,
 ) -> NDArray[np.int16]:
     """Return the image: lung and fluid in the chest, disease and vessels in the lung, blurred edges, noise."""
-    gravity = (
-        random.uniform(40, 220) * np.clip(plane.back / 80, 0, 1.2) ** 2
-    )  # the lung is denser where one lies on it
+    # the lung is denser at the back of a lying patient
+    gravity = random.uniform(40, 220) * np.clip(plane.back / 80, 0, 1.2) ** 2
     patches = random.uniform(60, 240) * np.clip(plane.noise(random, 22.0) - 0.4, 0, 1.5)  # mosaic, healthy
     parenchyma = np.minimum(_LUNG + gravity + patches + 25 * plane.noise(random, 2.0) + disease, 60)
     deep = np.clip(lungs / 25, 0, 1)
     vessels = (np.abs(plane.noise(random, 6.0)) < 0.03 + 0.09 * deep) & (plane.noise(random, 10.0) > 0.2)
     airways = plane.noise(random, 5.0) > 3.2 - 0.5 * deep
     parenchyma = np.where(vessels, np.maximum(parenchyma, 20), np.where(airways, _AIR + 20, parenchyma))
-    edge = np.clip(lungs / 1.5 + 0.5, 0, 1)  # partial volume: a voxel on a surface holds a bit of both sides
+    edge = np.clip(lungs / 1.5 + 0.5, 0, 1)  # partial volume: a voxel on a surface contains both sides
     image = chest + edge * (parenchyma - chest)
     image = np.where(effusion > 0, _EFFUSION + 10 * plane.noise(random, 4.0), image)
     image = image + random.normal(0, _NOISE_HU, size=plane.shape)

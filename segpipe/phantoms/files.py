@@ -1,4 +1,4 @@
-"""Phantoms on disk: a training set with its manifest, and new scans in several formats to segment."""
+"""Write phantoms to disk: a training set with its manifest, and new scans in several formats to segment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segpipe.volumes import Grid, write_label_map, write_series, write_volume
 
 NUM_FOLDS = 4
 MANIFEST_NAME = "dataset.json"
-_FIRST_SCAN = 1_000_000  # index of the first new scan: none of them is in a training set of the same seed
+_FIRST_SCAN = 1_000_000  # index of the first new scan, beyond every training set of the same seed
 
 Phantom = tuple[NDArray[np.int16], NDArray[np.uint8], Grid]
 Maker = Callable[[int, int], Phantom]  # of seed and index
@@ -30,15 +30,15 @@ Maker = Callable[[int, int], Phantom]  # of seed and index
 
 @dataclass(frozen=True)
 class PhantomKind:
-    """What phantoms show, and which files they are written to.
+    """A kind of phantoms, and the files for them.
 
     Attributes:
         modality: "MRI" or "CT".
-        shows: in words.
+        shows: description of the content.
         labels: stored value -> class name.
-        make: one case of the training set.
-        files: paths of a case's image and label map below the data set's folder, with its name in place of {}.
-        scans: path below the folder of scans -> what makes that scan; a path without suffix is a DICOM series.
+        make: makes one case of the training set.
+        files: paths of a case's image and label map below the data set's folder, with {} for the case's name.
+        scans: path below the folder of scans -> function that makes the scan; a path without suffix is a DICOM series.
     """
 
     modality: str
@@ -65,11 +65,11 @@ MRI = PhantomKind(
 
 
 def ct(size: int = 512, slices: int = 4) -> PhantomKind:
-    """Return the kind that shows lungs on CT: slices to train on, volumes and a slice to segment.
+    """Return the kind of chest CT: slices to train on, volumes and a slice to segment.
 
     Args:
         size: voxels along each side of a slice, at least 64.
-        slices: of each volume.
+        slices: number of slices of each volume.
     """
     volume = partial(ct_phantoms.ct_phantom, size=size, slices=slices)
     one_slice = partial(ct_phantoms.ct_slice_phantom, size=size)
@@ -91,12 +91,12 @@ def ct(size: int = 512, slices: int = 4) -> PhantomKind:
 def write_phantom_dataset(folder: Path, num_cases: int, seed: int, kind: PhantomKind = MRI) -> Path:
     """Write phantoms as a data set to train on.
 
-    Every phantom counts as a patient of its own. The same arguments write the same bytes.
+    Every phantom is a separate patient. The same arguments write the same bytes.
 
     Args:
-        folder: gets the images, the label maps and `dataset.json`; made if missing, otherwise empty.
+        folder: for the images, the label maps and `dataset.json`; must be empty, is made if missing.
         num_cases: at least 4, the number of folds.
-        seed: of all of it, at least 0.
+        seed: of the data set, at least 0.
         kind: `MRI`, in the layout of the Medical Segmentation Decathlon, or `ct()`.
 
     Returns:
@@ -135,21 +135,20 @@ def write_phantom_dataset(folder: Path, num_cases: int, seed: int, kind: Phantom
 def write_phantom_scans(folder: Path, references: Path, seed: int, kind: PhantomKind = MRI) -> list[Path]:
     """Write new phantoms as scans to segment, one a format, and their label maps elsewhere.
 
-    None of them is in a training set of the same seed. Of MRI the spacings differ and two grids are oblique.
+    No scan is in a training set of the same seed. MRI scans have different spacings, and two have oblique grids.
 
     Args:
-        folder: gets `nifti/`, `metaimage/`, `nrrd/` and `dicom/` (one series, a folder of its own).
-        references: gets the label maps under the same relative names, each on its scan's grid, in its scan's
-            format or NIfTI for DICOM. Must not lie in `folder`, where they would count as scans.
-        seed: of all of it, at least 0.
+        folder: for `nifti/`, `metaimage/`, `nrrd/` and `dicom/` (with one series in a folder).
+        references: for the label maps under the same relative names, each on its scan's grid, in its scan's format or
+            NIfTI for DICOM. Must not be in `folder`, where the label maps would count as scans.
+        seed: of the scans, at least 0.
         kind: `MRI` or `ct()`.
 
     Returns:
         The scans' paths: files, and the DICOM series' folder.
 
     Raises:
-        SegpipeError: one of the folders holds files already or lies in the other, or a number is out of
-            range.
+        SegpipeError: one of the folders holds files already, `references` is in `folder`, or a number is out of range.
     """
     if references.absolute().is_relative_to(folder.absolute()):
         raise SegpipeError(

@@ -1,9 +1,9 @@
-"""Synthetic MRI volumes with labels: the embedded default, to train and try everything without a download.
+"""Synthetic MRI volumes with labels: the embedded default, to train and test everything without a download.
 
-A phantom shows one curved, tapered body, as the hippocampus is: a thick head (anterior) and a thinner tail
-(posterior) that meet where the radius falls. Spheres, rods and sheets of the very same intensity lie around
-it in a textured background under a bias field and noise, so that intensity alone cannot find the body: the
-best pair of thresholds stays under Dice 0.6, and a network has to learn the shape.
+A phantom shows one curved, tapered body, similar to the hippocampus: a thick head (anterior) and a thinner tail
+(posterior) that meet where the radius falls. Around the body are spheres, rods and sheets of the same intensity, in a
+textured background with a bias field and noise. Intensity alone cannot segment the body: the best pair of thresholds
+stays under Dice 0.6, and a network has to learn the shape.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _SMALLEST_MM = (31, 40, 24)  # x, y, z; the range of the cropped scans of MSD Ta
 _LARGEST_MM = (43, 59, 47)
 _TISSUE, _FLUID, _BODY = 560.0, 230.0, 400.0  # intensities before gain, bias field and noise
 _NOISE = 22.0
-_GAP_MM = 2.0  # between the body and what resembles it
+_GAP_MM = 2.0  # between the body and the other shapes
 _SHEET_MM = (6, 6, 0.8), (11, 11, 1.2)  # half of a sheet's smallest and largest extent
-_CLUTTER = 1.5  # volume of what resembles the body, in volumes of the body
+_CLUTTER = 1.5  # volume of the other shapes, in volumes of the body
 
 
 def mri_phantom(
@@ -40,21 +40,21 @@ def mri_phantom(
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], Grid]:
     """Make one phantom.
 
-    Phantom `index` of a seed is the same however many others are made; neighbours share nothing.
+    Phantom `index` of a seed does not depend on other phantoms.
 
     Args:
         seed: of the data set, at least 0.
-        index: of the phantom in it, at least 0.
+        index: of the phantom in the data set, at least 0.
         spacing_mm: voxel size along x, y, z; the shapes keep their size in mm.
-        oblique: True for a grid turned against the patient's axes and away from the origin.
+        oblique: True for a grid rotated against the patient's axes and moved away from the origin.
 
     Returns:
         The image, int16 in arbitrary units from 0 to about 1000, and the label map, uint8 with 0 background,
         1 anterior, 2 posterior, both of shape (x, y, z): 31..43 x 40..59 x 24..47 mm; and their grid.
 
     Raises:
-        SegpipeError: a negative seed or index, or a spacing outside 0.25 to 4 mm, where the body would have
-            too many or too few voxels.
+        SegpipeError: a negative seed or index, or a spacing outside 0.25 to 4 mm, which would give the body too many or
+            too few voxels.
     """
     if seed < 0 or index < 0:
         raise SegpipeError(f"phantom: seed and index must be at least 0, are {seed} and {index}")
@@ -82,9 +82,9 @@ def _voxel_centres(size: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Axes
 
 
 def _body(random: np.random.Generator, axes: Axes, size_mm: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return how deep each voxel lies in the body (mm, negative outside), and where along it.
+    """Return the depth of each voxel in the body (mm, negative outside), and its position along the body.
 
-    The second array is negative in the head and positive in the tail.
+    The position is negative in the head and positive in the tail.
     """
     length = (size_mm[1] - 13) * random.uniform(0.78, 0.92)  # both ends lie in the volume
     head, tail = random.uniform(5.6, 6.6), random.uniform(3.9, 4.6)
@@ -114,7 +114,7 @@ def _body(random: np.random.Generator, axes: Axes, size_mm: NDArray[np.int64]) -
 def _clutter(
     random: np.random.Generator, axes: Axes, size_mm: NDArray[np.int64], body_depth: Floats
 ) -> Floats:
-    """Return how deep each voxel lies in a sphere, rod or sheet (mm, negative outside), clear of the body."""
+    """Return the depth of each voxel in a sphere, rod or sheet (mm, negative outside), with a gap to the body."""
     wanted = _CLUTTER * np.count_nonzero(body_depth > 0)
     clear = -body_depth - _GAP_MM
     depth = np.full(body_depth.shape, -np.inf)
@@ -130,7 +130,7 @@ def _clutter(
 
 
 def _turned(axes: Axes, centre: Floats, rotation: Floats) -> Axes:
-    """Return each voxel's three coordinates about a centre along turned axes, each of shape (x, y, z)."""
+    """Return each voxel's three coordinates about a centre along rotated axes, each of shape (x, y, z)."""
     dx, dy, dz = (axis - middle for axis, middle in zip(axes, centre, strict=True))
     u, v, w = (dx * x + dy * y + dz * z for x, y, z in rotation.T)
     return u, v, w
@@ -155,11 +155,11 @@ def _sheet(random: np.random.Generator, points: Axes) -> Floats:
 def _intensities(
     random: np.random.Generator, depth: Floats, spacing_mm: tuple[float, float, float]
 ) -> NDArray[np.int16]:
-    """Return the image of everything that lies deeper than 0, in background, bias field and noise."""
+    """Return the image: voxels of depth above 0 have the body's intensity; with background, bias field and noise."""
     fluid = np.clip((smooth_noise(random, depth.shape, spacing_mm, 3.0) - 0.9) * 3, 0, 1)
     texture = 50 * smooth_noise(random, depth.shape, spacing_mm, 1.5)
     background = _TISSUE + (_FLUID - _TISSUE) * fluid + texture
-    # a voxel on a surface holds a bit of both sides
+    # partial volume: a voxel on a surface contains both sides
     inside = np.clip(depth / np.mean(spacing_mm) + 0.5, 0, 1)
     signal = background + inside * (_BODY - background + 0.3 * texture)
     bias = np.exp(0.13 * smooth_noise(random, depth.shape, spacing_mm, 14.0))
@@ -184,7 +184,7 @@ def _affine(
     spacing_mm: tuple[float, float, float],
     oblique: bool,
 ) -> Floats:
-    """Return voxel index to RAS mm, shape (4, 4): the volume's middle at 0, or turned and moved away."""
+    """Return voxel index to RAS mm, shape (4, 4): the volume's middle at 0, or rotated and moved away."""
     affine = np.eye(4)
     angles = np.deg2rad(random.uniform(5, 25, size=3) * random.choice([-1, 1], size=3))
     offset = random.uniform(-40, 40, size=3)

@@ -1,4 +1,4 @@
-"""Noise of a given scale, which phantoms of every kind are textured with."""
+"""Smooth noise of a given scale, the texture of all phantoms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def smooth_noise(
     """Return noise of mean 0 and standard deviation 1 that changes over about `scale_mm`; it is periodic.
 
     Args:
-        random: where it comes from.
+        random: the source of randomness.
         shape: of the array, any number of axes.
         spacing_mm: between voxels along each axis.
         scale_mm: standard deviation of the Gaussian that white noise is smoothed with.

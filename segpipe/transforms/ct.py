@@ -1,4 +1,4 @@
-"""CT in one of its two kinds, Hounsfield units or 8-bit pictures, to intensities from 0 to 1."""
+"""Scale CT of two kinds, in Hounsfield units or in 8-bit values, to intensities from 0 to 1."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from segpipe.errors import SegpipeError
 
 
 class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Find out which of its two kinds a CT is: 8-bit pictures, or Hounsfield units; `CTIntensityd` goes by it.
+    """Determine the kind of a CT for `CTIntensityd`: 8-bit values, or Hounsfield units.
 
-    What can be neither, or both, is refused: a wrong guess would show the network another tissue. Apart from
-    `CTIntensityd`, because it is a property of a file, and weights remember only what is one of the experiment.
+    An image that fits neither kind, or both, is refused, since a wrong guess would show the network another tissue.
+    The kind is a property of a file, and weights remember only properties of the experiment. So this transform is
+    separate from `CTIntensityd`.
 
     Args:
-        keys: images `(C, *spatial)` as `LoadVolumed` gives them.
-        intensity: "auto" takes uint8 for 8-bit; and for HU a rescaled DICOM series of modality CT, and from a
-            file that is no DICOM signed integers or floats from below 0 over at least 100. "uint8" or "hu" says
-            which it is.
-        kinds: those that the network was trained on; an image of the other is refused.
+        keys: images `(C, *spatial)` from `LoadVolumed`.
+        intensity: "uint8" or "hu" states the kind. "auto" determines it: uint8 voxels are 8-bit. HU are a rescaled
+            DICOM series of modality CT, or signed integers or floats of another format that go from below 0 over a
+            range of at least 100.
+        kinds: kinds that the network was trained on; images of the other kind are refused.
 
     Returns:
-        per key the image as it came, with metadata `ct_kind`, "uint8" or "hu".
+        per key the unchanged image, with metadata `ct_kind`, "uint8" or "hu".
 
     Raises:
-        SegpipeError: another `intensity`, or `kinds` that are none; on the way, a DICOM series of another modality,
-            voxels that fit neither kind or one not trained on, or 8-bit ones outside 0 to 255. Names the file.
+        SegpipeError: at construction, an unknown `intensity` or `kinds`; in a call, a DICOM series of another modality,
+            voxels that fit neither kind or a kind not trained on, or 8-bit voxels outside 0 to 255, with the file.
     """
 
     def __init__(
@@ -85,10 +86,10 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
 
 def check_intensity_kind(intensity: str) -> str:
-    """Return what `CTKindd` takes for `intensity`.
+    """Check a value for `CTKindd`'s `intensity` and return it.
 
     Raises:
-        SegpipeError: it is none of auto, uint8 and hu.
+        SegpipeError: the value is not auto, uint8 or hu.
     """
     if intensity not in _INTENSITIES:
         raise SegpipeError(f"intensity is {intensity!r}; must be one of {', '.join(_INTENSITIES)}")
@@ -97,17 +98,17 @@ def check_intensity_kind(intensity: str) -> str:
 
 _KINDS = {"uint8": "as 8-bit pictures", "hu": "in Hounsfield units"}
 _INTENSITIES = ("auto", *_KINDS)
-_LEAST_RANGE_HU = 100  # from fat to muscle: what spans less is no CT in HU but, say, a z-scored one
+_LEAST_RANGE_HU = 100  # from fat to muscle: a smaller range is no CT in HU but, for example, a z-scored CT
 
 
 class CTIntensityd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Bring CT to intensities from 0 to 1: 8-bit pictures divided by 255, Hounsfield units windowed.
+    """Scale CT to intensities from 0 to 1: 8-bit values divided by 255, Hounsfield units by a window.
 
-    8-bit pictures were windowed by whoever made them.
+    The program that wrote the 8-bit values has already applied a window.
 
     Args:
         keys: images `(C, *spatial)` that `CTKindd` has marked.
-        window_hu: the HU that become 0 and 1, in this order; what lies beyond is clipped.
+        window_hu: the HU that become 0 and 1, in this order; values outside are clipped.
 
     Returns:
         per key a float32 MetaTensor of the same shape, 0 to 1.
@@ -135,7 +136,7 @@ def check_window(window_hu: Sequence[float]) -> tuple[float, float]:
     """Return the two ends of a CT window, in HU.
 
     Raises:
-        SegpipeError: they are not two finite numbers, the first below the second.
+        SegpipeError: the ends are not two finite numbers, the first below the second.
     """
     ends: list[Any] = list(window_hu) if isinstance(window_hu, list | tuple) else [window_hu]
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)

@@ -1,4 +1,4 @@
-"""Files to tensors and back: one strict load, the values that files store to classes, label maps to disk."""
+"""Transforms between files and tensors: load volumes, map stored values to class indices, write label maps."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from segpipe.volumes.label_files import write_label_files
 
 
 class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Read each key's file, or its channels' files, with the one reader of its format.
+    """Read each key's file, or its channels' files, with the only reader of its format.
 
-    MONAI's LoadImage tries its other readers after any exception, so that a scan which ours refused for a
-    reason is read all the same; this transform never does.
+    MONAI's LoadImage tries other readers after any exception, and so reads a scan that segpipe's reader refused. This
+    transform never tries another reader.
 
     Args:
-        keys: of the records; each holds a path or a list of paths, one per channel.
-        spatial_dims: 2 or 3, what the chain takes; None takes both.
-        num_channels: how many channels each key must have in all; None allows any number.
-        series_uid: which DICOM series of a folder that holds several; None refuses such folders.
+        keys: of the records; each is a path or a list of paths, one a channel.
+        spatial_dims: 2 or 3, the dimensions that the chain accepts; None accepts both.
+        num_channels: required number of channels of each key; None allows any number.
+        series_uid: UID of the DICOM series to read, for folders with several; None refuses such folders.
         allow_missing_keys: of MONAI's MapTransform.
-        image_keys: those of the keys that hold intensities; the others are label maps, which may be blank.
+        image_keys: the keys with intensities; other keys are label maps, which may be blank.
 
     Returns:
-        per key a MetaTensor `(C, *spatial)` in the file's own voxel order and dtype, float64 intensities
-        narrowed to float32, with `affine` (voxel to RAS, mm; the first key's where both grids are one) and metadata
-        `filename_or_obj` (of the first channel), `modality` (of a DICOM series; empty where the format does not say)
-        and `is_hounsfield` (the file says so).
+        per key a MetaTensor `(C, *spatial)` in the file's voxel order and dtype, with float64 intensities converted to
+        float32. Its `affine` is voxel to RAS, mm; the first key's affine where the grids are equal. Its metadata are
+        `filename_or_obj` (of the first channel), `modality` (of a DICOM series; else empty) and `is_hounsfield` (True
+        if the file states HU).
 
     Raises:
         SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
@@ -69,9 +69,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             grid = Grid.from_affine(tensor.shape[1:], tensor.affine.numpy())
             if first is None:
                 first = grid
-            elif grid.matches(
-                first
-            ):  # a rounded header would give the label map another shape after resampling
+            # a rounded header would give the label map another shape after resampling
+            elif grid.matches(first):
                 tensor.affine = torch.as_tensor(first.affine, dtype=torch.float64)
             loaded[key] = tensor
         return loaded
@@ -104,7 +103,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
 
 def _series_uid(path: str | Path, series_uid: str | None) -> str | None:
-    """A series is chosen in folders only; a cohort may mix them with files."""
+    """Return `series_uid` for a folder, None for a file, since a cohort may contain both."""
     return series_uid if Path(path).is_dir() else None
 
 
@@ -122,15 +121,15 @@ def require_shape(volume: Volume, spatial_dims: int) -> None:
 
 
 class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Turn the values that a label file stores into class indices 0..C-1.
+    """Map the stored values of a label file to class indices 0..C-1.
 
     Args:
         keys: label maps `(1, *spatial)`.
         labels: the bundle's label table.
-        file_values: stored value of this dataset -> class name; None means the table's own values.
+        file_values: stored value of this data set -> class name; None means the values of the table.
 
     Raises:
-        SegpipeError: a value that no class has; names the file.
+        SegpipeError: a value belongs to no class; with the file.
     """
 
     def __init__(
@@ -156,18 +155,19 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     """Write class indices as a label map of the table's stored values, on the grid of their scan.
 
-    Beside the first label map go the names and colours of the values, see `segpipe.volumes.label_files`.
+    With the first label map, files with the names and colours of the labels are written, see
+    `segpipe.volumes.label_files`.
 
     Args:
-        keys: index maps `(1, *spatial)`, already inverted to the scan's own voxels.
-        output_dir: below which the record's `output` path is written.
+        keys: index maps `(1, *spatial)`, already inverted to the voxels of the scan.
+        output_dir: folder in which the record's `output` path is written.
         labels: the bundle's label table.
-        image_key: the scan, whose metadata names its file.
-        series_uid: the DICOM series that was read, where its folder holds several.
+        image_key: key of the scan, whose metadata names its file.
+        series_uid: UID of the DICOM series, for folders with several.
 
     Raises:
-        RuntimeError: the map does not lie on the scan's grid; the chain before did not invert fully.
-        SegpipeError: the map holds fractions, as scores do, or a class that the table has not; or it cannot
+        RuntimeError: the map is not on the scan's grid, because the chain before did not invert fully.
+        SegpipeError: the map holds fractions, as scores do, or a class that is not in the table; the label map cannot
             be written; or the folder has names of other labels.
     """
 
@@ -187,7 +187,7 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         self._named = False
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Write every key of one record; the record is returned as it came."""
+        """Write every key of one record; return the record unchanged."""
         for key in self.key_iterator(data):
             pred = data[key]
             scan = data[self.image_key].meta["filename_or_obj"]

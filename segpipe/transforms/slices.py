@@ -1,4 +1,4 @@
-"""Slices by themselves: normalised one by one in a volume, and left as they lie where volumes are turned."""
+"""Transforms of slices: normalise each slice by itself, and orient volumes but not 2D slices."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from segpipe.errors import SegpipeError
 
 
 class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Bring what lies on each slice's canvas to mean 0 and standard deviation 1, the canvas itself to 0.
+    """Normalise the content of each slice to mean 0 and standard deviation 1, and set the canvas to 0.
 
-    Slices in a window that nobody published differ in brightness and contrast. The canvas is what is black without a
-    break: round a crop, or outside a scanner's field of view. A neutral canvas leaves the statistics that a network's
-    norm takes over a slice to the body. MONAI's `NormalizeIntensityd` takes a volume as one, and its `nonzero` takes
-    every black voxel for canvas: air, half of it below the window, becomes pepper and salt.
+    Slices with an unknown window differ in brightness and contrast. The canvas is a large black area: around a crop, or
+    outside the scanner's field of view. With a canvas of 0, the statistics of a network's norm layers depend on the
+    body alone. MONAI's `NormalizeIntensityd` normalises a whole volume at once, and its `nonzero` counts every black
+    voxel as canvas: air, of which half is below the window, then becomes black and white noise.
 
     Args:
-        keys: images `(C, x, y)` or `(C, x, y, z)`, 0 to 1, each plane along z a slice of its own.
-        min_std: a smaller standard deviation counts as this one, so that the noise of an empty slice stays small.
-        block: pixels, odd; the canvas is made of squares of this side, their centres in the slice, that are 0
-            as far as they lie in it.
+        keys: images `(C, x, y)` or `(C, x, y, z)`, 0 to 1; each plane along z is normalised separately.
+        min_std: lower bound of the standard deviation, so that the noise of an empty slice stays small.
+        block: pixels, odd; the canvas is the union of squares of this side, with centres in the slice, whose pixels in
+            the slice are all 0.
 
     Returns:
         per key a float32 MetaTensor of the same shape.
 
     Raises:
-        SegpipeError: at construction, when `min_std` is not above 0 or `block` no odd number.
+        SegpipeError: at construction, if `min_std` is not above 0 or `block` is not an odd number.
     """
 
     def __init__(self, keys: KeysCollection, min_std: float = 0.05, block: int = 15) -> None:
@@ -56,7 +56,7 @@ class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         return normalized
 
     def _canvas(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the morphological opening of what is 0, plane by plane; beyond its edge a plane goes on as canvas."""
+        """Return the morphological opening of the zero pixels of each plane; pixels outside the plane count as zero."""
         black = convert_to_numpy(image) == 0
         size = [1, self.block, self.block, 1][: black.ndim]
         blocks = ndimage.minimum_filter(black, size, mode="constant", cval=1)
@@ -64,13 +64,13 @@ class NormalizeSlicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
 
 class OrientVolumesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped
-    """Bring volumes to one orientation, as MONAI's `Orientationd` does; 2D slices stay as their file has them.
+    """Bring volumes to one orientation, as MONAI's `Orientationd` does; 2D slices keep the order of their file.
 
-    What a slice's axes mean, no 2D format says reliably. The inverse puts volumes back.
+    2D formats do not reliably state the meaning of a slice's axes. The inverse restores the volumes' orientation.
 
     Args:
         keys: images `(C, x, y)` or `(C, x, y, z)`.
-        axcodes: where the three axes of a volume are to point, such as "PLS": back, left, head.
+        axcodes: directions of the three axes of a volume, such as "PLS": back, left, head.
         allow_missing_keys: of MONAI's MapTransform.
     """
 

@@ -1,4 +1,4 @@
-"""Bytes on disk to and from a volume on its grid."""
+"""Read and write volumes on their grids: file formats, DICOM series, search for scans."""
 
 from segpipe.volumes.dicom import read_series
 from segpipe.volumes.dicom_writer import write_series

@@ -1,4 +1,4 @@
-"""The first bytes of a file, which say what it is."""
+"""Read the first bytes of a file, which identify its format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def read_start(path: Path, most: int) -> bytes:
 
     Args:
         path: the file.
-        most: bytes that are read; the file may have fewer.
+        most: largest number of bytes to read.
 
     Raises:
-        SegpipeError: it cannot be read, is no regular file, or is empty.
+        SegpipeError: the file cannot be read, is irregular, or is empty.
     """
     try:
         with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""The files below a folder: which are looked at, which are companions of scans, and which cannot be opened."""
+"""List the files below a folder; recognise companions of scans and files that cannot be opened."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _COMPANION_NAMES = frozenset(
     {"license", "licence", "readme", "changes", "dicomdir", "sha256sums", "thumbs.db"}
 )
 IGNORED_MARK = ".segpipe-ignore"
-"""A file of this name says that no scans are to be looked for in its folder and below."""
+"""Name of a file whose folder, with all folders below it, is not searched for scans."""
 
 
 def files_below(top: Path, onerror: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """Yield the files that are not hidden, sorted by folder, following links but entering no folder twice.
+    """Yield the files that are not hidden, sorted by folder; links are followed, but no folder is entered twice.
 
     Args:
         top: the folder to search.
-        onerror: called for a folder that cannot be read; such a folder is an error where nothing is called.
+        onerror: called for a folder that cannot be read; None raises an error instead.
     """
     entered: set[str] = set()
     for folder, folders, names in os.walk(top, followlinks=True, onerror=onerror or refuse_unreadable):
@@ -66,7 +66,7 @@ def refuse_unreadable(error: OSError) -> NoReturn:
 
 
 def why_no_file(file: Path) -> str:
-    """Say why a name in a folder is no file to read; empty where it is one."""
+    """Return why a path is no readable regular file; empty for a readable file."""
     try:
         require_regular(file)
     except SegpipeError:
@@ -79,5 +79,5 @@ def why_no_file(file: Path) -> str:
 
 
 def is_companion(path: Path) -> bool:
-    """Say whether a file is a document, table, setting or index, as often lies beside scans, by its name."""
+    """Return whether a file is a document, table, setting or index that often accompanies scans, by its name."""
     return path.suffix.lower() in _COMPANION_SUFFIXES or path.name.lower() in _COMPANION_NAMES

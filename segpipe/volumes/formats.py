@@ -1,4 +1,4 @@
-"""Which suffix is which file format, and what each format can hold."""
+"""File formats, their suffixes and their properties."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ class VolumeFormat(Enum):
 
     @property
     def is_2d_format(self) -> bool:
-        """True for .png and .jpg: 2D, without a place in the patient."""
+        """True for .png and .jpg: 2D, without a position in the patient."""
         return self in (VolumeFormat.PNG, VolumeFormat.JPEG)
 
     @property
     def label_map_format(self) -> VolumeFormat:
-        """The format that a label map of such a scan is written in.
+        """The format of the label map of such a scan.
 
-        The same one, except where that would change labels (JPEG -> PNG) or is no file (DICOM -> .nii.gz).
+        The scan's format, except where it would change labels (JPEG -> PNG) or is no file (DICOM -> .nii.gz).
         """
         return _LABEL_MAP_FORMATS.get(self, self)
 
 
 _LABEL_MAP_FORMATS = {VolumeFormat.JPEG: VolumeFormat.PNG, VolumeFormat.DICOM: VolumeFormat.NIFTI_GZ}
 
-# the longer of two with one end first: ".seg.nrrd" before ".nrrd"
+# of two suffixes with one end the longer first: ".seg.nrrd" before ".nrrd"
 _SUFFIXES = {
     ".nii.gz": VolumeFormat.NIFTI_GZ,
     ".nii": VolumeFormat.NIFTI,
@@ -74,7 +74,7 @@ _DICOM_FIRST_LENGTH = (
 
 
 def suffix_format(path: Path) -> tuple[VolumeFormat, str] | None:
-    """Return the format of a file name and the suffix as it stands there; None for an unknown suffix."""
+    """Return the format of a file name and the suffix in its spelling; None for an unknown suffix."""
     lower = path.name.lower()
     for suffix, volume_format_ in _SUFFIXES.items():
         if lower.endswith(suffix) and len(lower) > len(suffix):
@@ -83,19 +83,19 @@ def suffix_format(path: Path) -> tuple[VolumeFormat, str] | None:
 
 
 def format_of_suffix(suffix: str) -> VolumeFormat:
-    """Return the format that a suffix such as .nii.gz stands for, with or without its point.
+    """Return the format of a suffix such as .nii.gz, with or without its point.
 
     Raises:
-        SegpipeError: it stands for none.
+        SegpipeError: the suffix is unknown.
     """
-    found = _SUFFIXES.get(f".{suffix.lower().removeprefix('.')}")
-    if found is None:
+    format_ = _SUFFIXES.get(f".{suffix.lower().removeprefix('.')}")
+    if format_ is None:
         raise SegpipeError(f"suffix {suffix!r}: no known format; use one of {', '.join(_SUFFIXES)}")
-    return found
+    return format_
 
 
 def volume_format(path: str | Path) -> VolumeFormat:
-    """Return the format of a scan by its suffix, in any case; a folder is a DICOM series.
+    """Return the format of a scan by its suffix in upper or lower case; a folder is a DICOM series.
 
     Args:
         path: a file, which need not exist, or a folder.
@@ -106,9 +106,9 @@ def volume_format(path: str | Path) -> VolumeFormat:
     path = Path(path)
     if path.is_dir():
         return VolumeFormat.DICOM
-    found = suffix_format(path)
-    if found is not None:
-        return found[0]
+    format_and_suffix = suffix_format(path)
+    if format_and_suffix is not None:
+        return format_and_suffix[0]
     if is_dicom_file(path):
         raise SegpipeError(f"{path}: one file of a DICOM series; give its folder instead: {path.parent}")
     raise SegpipeError(
@@ -117,9 +117,9 @@ def volume_format(path: str | Path) -> VolumeFormat:
 
 
 def is_dicom_file(path: Path) -> bool:
-    """Say whether a file is DICOM: by suffix (.dcm, .ima), by the letters DICM at byte 128, or as a bare data set.
+    """Return whether a file is DICOM: by suffix (.dcm, .ima), by the letters DICM at byte 128, or as a bare data set.
 
-    A bare data set, without preamble, counts where the name has no suffix, or one of digits as UIDs have.
+    A bare data set, without preamble, counts only if the name has no suffix, or a suffix of digits as UIDs have.
 
     Raises:
         SegpipeError: the file cannot be opened.
@@ -140,7 +140,7 @@ def is_dicom_file(path: Path) -> bool:
 
 
 def starts_data_set(start: bytes) -> bool:
-    """Say whether bytes are the start of a DICOM data set without preamble, in little endian.
+    """Return whether bytes are the start of a DICOM data set without preamble, in little endian.
 
     Args:
         start: the first 8 bytes of a file, or more.

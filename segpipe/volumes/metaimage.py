@@ -1,7 +1,7 @@
-"""Whether the voxels that a MetaImage header (.mhd, .mha) announces are all there, and nothing else.
+"""Check that a MetaImage file (.mhd, .mha) holds exactly the voxels of its header, and read binary voxels.
 
-ITK prints to the terminal when the voxel file is short, goes on without a word when its compressed stream is damaged,
-and holds a compressed file in memory beside its voxels. So both are checked here, and binary voxels are read here.
+ITK prints to the terminal when the voxel file is short, ignores a damaged compressed stream, and holds a compressed
+file in memory beside its voxels. So this module checks and reads the voxels.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _REMEDY = "copy the scan again from its source, header and voxel file together"
 
 
 def voxel_file(path: Path) -> Path | None:
-    """Return the file beside a .mhd header that holds its voxels; None for every other scan.
+    """Return the voxel file of a .mhd header; None for every other scan.
 
     Raises:
-        SegpipeError: see `read_metaimage_header`; or the file is missing, no regular file, or elsewhere.
+        SegpipeError: see `read_metaimage_header`; or the file is missing, irregular, or outside the header's folder.
     """
     if path.suffix.lower() != ".mhd":
         return None
@@ -46,10 +46,10 @@ def _require_voxel_file(header: MetaImageHeader) -> None:
 
 
 def check_voxel_file(header: MetaImageHeader) -> None:
-    """Refuse voxel data that is missing, shorter than the header says, or longer by anything but padding.
+    """Refuse voxel data that is missing, shorter than the header says, or longer by more than padding.
 
     Raises:
-        SegpipeError: naming both lengths in bytes; or the voxel file is no regular file, or elsewhere.
+        SegpipeError: with both lengths in bytes; or the voxel file is irregular, or outside the header's folder.
     """
     data = header.data_path
     _require_voxel_file(header)
@@ -68,7 +68,7 @@ def check_voxel_file(header: MetaImageHeader) -> None:
 
 
 def check_metaimage_stream(header: MetaImageHeader) -> None:
-    """Unpack a compressed file's voxels once to check them; does nothing for an uncompressed one.
+    """Unpack a compressed file's voxels once to check them; do nothing for an uncompressed file.
 
     Raises:
         SegpipeError: see `check_stream`.
@@ -80,7 +80,7 @@ def check_metaimage_stream(header: MetaImageHeader) -> None:
 
 
 def metaimage_voxels(header: MetaImageHeader, native: np.dtype[Any]) -> VoxelArray:
-    """Read the binary voxels of a file that `check_voxel_file` let pass.
+    """Read the binary voxels of a file that `check_voxel_file` accepted.
 
     Args:
         header: from `read_metaimage_header`, not `is_text`.

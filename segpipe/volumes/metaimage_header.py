@@ -1,8 +1,8 @@
-"""The text header of a MetaImage file (.mhd, .mha): its grammar, and what each field must hold.
+"""The text header of a MetaImage file (.mhd, .mha): its grammar, and the rules of each field.
 
-MetaIO, ITK's parser, passes over what it does not understand: a key with a wrong letter leaves its default (an identity
-for the axes, 0 for the origin), a number with a stray letter ends the list. So the header is parsed here by the letter,
-and refused where it breaks the grammar. The table of all fields is docs/reference/file_formats/metaimage.md.
+MetaIO, ITK's parser, ignores unknown text: a key with a wrong letter leaves the field's default (an identity for the
+axes, 0 for the origin), a number with a stray letter ends the list. So this module parses the header strictly, and
+refuses a header that breaks the grammar. The table of all fields is docs/reference/file_formats/metaimage.md.
 
 Source: MetaIO's documentation (itk.org/Wiki/MetaIO/Documentation) and metaImage.cxx.
 """
@@ -72,13 +72,13 @@ _KNOWN = frozenset(
         *("Comment", "ObjectSubType", "TransformType", "Name", "ID", "ParentID", "Color", "AcquisitionDate"),
         *("CenterOfRotation", "AnatomicalOrientation", "Modality", "SequenceID", "ElementMin", "ElementMax"),
         *("ElementNBits", "ElementOrigin", "CompressionLevel", "Comments"),
-        # ITK copies a NIfTI's fields into what it saves, and two of them end as `Offset` does
+        # ITK copies a NIfTI's fields into the files that it saves, and two names of them resemble `Offset`
         *nifti1_dtype.names,
     }
 )
 _GEOMETRY = ("TransformMatrix", "Offset", "ElementSpacing")
 _ORIENTATION = re.compile(r"[RLAPISrlapis?]{1,4}|UNDEFINED")
-_NEAR = 0.8  # share of letters that two keys have in common, from which one is taken for a misspelt other
+_NEAR = 0.8  # share of common letters, from which an unknown key counts as a misspelt known key
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+")
 _TRUE, _FALSE = frozenset({"true", "t", "1"}), frozenset({"false", "f", "0"})
@@ -88,14 +88,14 @@ _HEADER_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class MetaImageHeader:
-    """A MetaImage header, judged.
+    """A checked MetaImage header.
 
     Attributes:
         path: the header file.
         fields: every `key = value` line; an alias under its main name.
-        header_bytes: length of the header text; in a .mha the voxels begin there.
+        header_bytes: length of the header text; in a .mha the voxels begin after it.
         sizes: voxels along each axis.
-        geometry: spacing, origin and axes as the header states them, all of the length of `sizes`.
+        geometry: spacing, origin and axes as in the header, all of the length of `sizes`.
     """
 
     path: Path
@@ -106,7 +106,7 @@ class MetaImageHeader:
 
     @property
     def data_path(self) -> Path:
-        """The file with the voxels: the header itself where they are LOCAL."""
+        """The file with the voxels: the header file itself for LOCAL."""
         name = self.fields["ElementDataFile"]
         return self.path if name.upper() == "LOCAL" else self.path.parent / name
 
@@ -117,43 +117,43 @@ class MetaImageHeader:
 
     @property
     def channels(self) -> int:
-        """Values a voxel has."""
+        """Values per voxel."""
         return int(self.fields.get("ElementNumberOfChannels", "1"))
 
     @property
     def is_big_endian(self) -> bool:
-        """True where the first byte of a binary voxel is its highest."""
+        """True if the first byte of a binary voxel is its highest."""
         return self.fields.get("BinaryDataByteOrderMSB", "False").lower() in _TRUE
 
     @property
     def data_offset(self) -> int:
-        """Bytes of the voxel file before its voxels; HeaderSize -1 counts them back from the end."""
-        own = self.header_bytes if self.data_path == self.path else 0
+        """Bytes of the voxel file before its voxels; HeaderSize -1 means that the voxels end the file."""
+        header = self.header_bytes if self.data_path == self.path else 0
         skipped = int(self.fields.get("HeaderSize", "0"))
         if skipped < 0:
             return max(self.data_path.stat().st_size - self.voxel_bytes, 0)
-        return own + skipped
+        return header + skipped
 
     @property
     def stored_bytes(self) -> int:
-        """Bytes that the voxels take in the file; 0 for a compressed stream of unstated length."""
+        """Bytes of the voxels in the file; 0 for a compressed stream of unstated length."""
         return int(self.fields.get("CompressedDataSize", "0")) if self.is_compressed else self.voxel_bytes
 
     @property
     def is_text(self) -> bool:
-        """True where the voxels are written as decimal numbers, whose length says nothing."""
+        """True if the voxels are written as decimal numbers, so that their length cannot be checked."""
         return self.fields.get("BinaryData", "True").lower() in _FALSE
 
     @property
     def is_compressed(self) -> bool:
-        """True where the voxels are one zlib stream."""
+        """True if the voxels are one zlib stream."""
         return self.fields.get("CompressedData", "False").lower() in _TRUE
 
     def grid(self) -> Grid:
         """Return the grid of the first two or three axes, with its axes made perpendicular.
 
         Raises:
-            SegpipeError: the axes are further from perpendicular unit vectors than rounding explains.
+            SegpipeError: the axes deviate from perpendicular unit vectors by more than rounding explains.
         """
         dims = min(len(self.sizes), 3)
         try:
@@ -166,11 +166,11 @@ class MetaImageHeader:
 
 
 def read_metaimage_header(path: Path) -> MetaImageHeader:
-    """Read and judge the header of a .mhd or .mha file.
+    """Read and check the header of a .mhd or .mha file.
 
     Raises:
-        SegpipeError: unreadable, no MetaImage header, a line that breaks the grammar, a key that is all but another's
-            name, a value that its field cannot hold, or voxels spread over several files.
+        SegpipeError: an unreadable file, no MetaImage header, a line that breaks the grammar, a misspelt key, an
+            invalid value of a field, or voxels in several files.
     """
     fields, header_bytes = _parsed(path, read_start(path, _HEADER_LIMIT_BYTES))
     judge = _Judge(path, fields)
@@ -205,7 +205,7 @@ def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
 
 
 def _require_whole_geometry(path: Path, fields: dict[str, str], unknown: list[str]) -> None:
-    """Refuse a header in which damage may have hidden one of the fields that say where the voxels lie."""
+    """Refuse a header without all geometry fields, since damage may have hidden a field."""
     given = [
         key for key in _GEOMETRY if key in fields or (key == "ElementSpacing" and "ElementSize" in fields)
     ]
@@ -222,10 +222,10 @@ def _require_whole_geometry(path: Path, fields: dict[str, str], unknown: list[st
 
 
 def _key_and_value(path: Path, number: int, line: bytes) -> tuple[str, str]:
-    """Return the two sides of a line; the main name of an alias; an empty value of a key that decides nothing."""
-    found = re.fullmatch(rb"\s*([^=:]*[^=:\s])\s*[=:](.*)", line, re.DOTALL)
-    key = found[1].decode("ascii", errors="replace") if found else ""
-    if found is None or not (key.isprintable() and key.isascii()):
+    """Return key and value of a line: the main name for an alias, an empty value for an irrelevant key."""
+    match = re.fullmatch(rb"\s*([^=:]*[^=:\s])\s*[=:](.*)", line, re.DOTALL)
+    key = match[1].decode("ascii", errors="replace") if match else ""
+    if match is None or not (key.isprintable() and key.isascii()):
         shown = line[:40].decode("ascii", errors="backslashreplace")
         raise SegpipeError(
             f"{path}: not a MetaImage header: line {number} is no `key = value` ({shown!r}); export the scan again"
@@ -239,7 +239,7 @@ def _key_and_value(path: Path, number: int, line: bytes) -> tuple[str, str]:
                 f"write {meant} if it is meant, else rename the key"
             )
         return key, ""
-    if key == "AnatomicalOrientation" and not _ORIENTATION.fullmatch(found[2].decode("latin-1").strip()):
+    if key == "AnatomicalOrientation" and not _ORIENTATION.fullmatch(match[2].decode("latin-1").strip()):
         raise SegpipeError(
             f"{path}: line {number}: AnatomicalOrientation is not of the letters R, L, A, P, I, S; the header is "
             "damaged: export the scan again"
@@ -247,7 +247,7 @@ def _key_and_value(path: Path, number: int, line: bytes) -> tuple[str, str]:
     if key not in _DECISIVE:
         return key, ""
     try:
-        value = found[2].decode("utf-8" if key == "ElementDataFile" else "ascii").strip()
+        value = match[2].decode("utf-8" if key == "ElementDataFile" else "ascii").strip()
     except UnicodeDecodeError:
         value = "\0"
     if not value.isprintable():
@@ -270,14 +270,14 @@ def _element_type(fields: dict[str, str]) -> str:
 
 
 class _Judge:
-    """Judges the values of one header; each method one group of fields."""
+    """The checks of one header's values; each method checks a group of fields."""
 
     def __init__(self, path: Path, fields: dict[str, str]) -> None:
         self.path = path
         self.fields = fields
 
     def storage(self) -> None:
-        """Refuse what would change the values of the voxels, or where they are looked for."""
+        """Refuse fields that would change the values or the position of the voxels in the file."""
         for key in ("BinaryData", "BinaryDataByteOrderMSB", "CompressedData"):
             value = self.fields.get(key, "False")
             if value.lower() not in _TRUE | _FALSE:
@@ -337,7 +337,7 @@ class _Judge:
         return tuple(int(length) for length in lengths)
 
     def geometry(self) -> ItkGeometry:
-        """Return spacing, origin and axes; the format's defaults where the header leaves them out."""
+        """Return spacing, origin and axes; the format's defaults for missing fields."""
         dims = int(self.fields["NDims"])
         sizes = self._numbers("ElementSize", dims, [1.0] * dims)
         spacing = self._numbers("ElementSpacing", dims, sizes)

@@ -1,4 +1,4 @@
-"""Whether a volume fits into the memory that is free, before any is taken for it."""
+"""Check that a volume fits into the free memory, before memory is allocated."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from segpipe.volumes.volume import VolumeHeader
 
 
 def require_free_memory(header: VolumeHeader, beside: int = 0) -> None:
-    """Refuse a volume whose voxels need more memory than is free.
+    """Refuse a volume whose voxels need more than the free memory.
 
     Args:
         header: of the volume.
-        beside: bytes that reading takes at the same time.
+        beside: additional bytes that reading needs at the same time.
 
     Raises:
         SegpipeError: with both amounts.

@@ -1,7 +1,7 @@
-"""Reading NIfTI: the header judged here, the voxels read into one array, and nothing left in the file unexplained.
+"""Read NIfTI: check the header, read the voxels into one array, and check the bytes after them.
 
-nibabel takes twice the memory of compressed voxels, and more where the header scales them. So nibabel gives the types
-and the arithmetic, and the voxels are read and scaled here, a part at a time.
+nibabel needs twice the memory for compressed voxels, and more for scaled voxels. So segpipe uses nibabel's types and
+arithmetic, but reads and scales the voxels itself, a part at a time.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _STARTS = (
 
 
 def read_nifti_header(path: Path) -> VolumeHeader:
-    """Read grid, channels and dtype of a .nii or .nii.gz file, and check its length as far as that shows.
+    """Read grid, channels and dtype of a .nii or .nii.gz file, and check its length without unpacking it.
 
     Raises:
-        SegpipeError: no NIfTI, an unusable header, a .nii of another length than its header says, or a .nii.gz that
-            is too short for its voxels.
+        SegpipeError: no NIfTI, an unusable header, a .nii whose length differs from its header, or a .nii.gz that is
+            too short for its voxels.
     """
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
@@ -51,27 +51,29 @@ def read_nifti_header(path: Path) -> VolumeHeader:
 def read_nifti(path: Path) -> Volume:
     """Read a .nii or .nii.gz file; stored integers stay integers unless the header scales them.
 
-    The whole gzip stream is read to its end, since its checksum is the only guard against a flipped bit.
+    The gzip stream is read to its end, since only its checksum detects a flipped bit.
 
     Raises:
         SegpipeError: as `read_nifti_header`, and for truncated or corrupt voxels.
     """
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
-        found = _volume_header(path, header)
+        volume_header = _volume_header(path, header)
         _check_length(path, file, header)
-        is_turned = header.slope is not None and header.stored.itemsize != found.dtype.itemsize
-        require_free_memory(found, beside=header.voxel_bytes if is_turned else 0)
+        is_turned = header.slope is not None and header.stored.itemsize != volume_header.dtype.itemsize
+        require_free_memory(volume_header, beside=header.voxel_bytes if is_turned else 0)
         file.seek(header.data_offset)
         stored = _stored_voxels(path, file, header)
         _check_tail(path, file, header, stored)
-    array = _channels_first(_in_axes(_scaled(native(stored), header, found.dtype), header), found)
-    return Volume(array, found.grid, path, found.format, found.nifti_forms)
+    array = _channels_first(
+        _in_axes(_scaled(native(stored), header, volume_header.dtype), header), volume_header
+    )
+    return Volume(array, volume_header.grid, path, volume_header.format, volume_header.nifti_forms)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open the file, unpacked, for reading; a name that contradicts the content is refused."""
+    """Open the file for reading unpacked bytes; refuse a suffix that contradicts the content."""
     compressed = volume_format(path) is VolumeFormat.NIFTI_GZ
     try:
         start = read_start(path, 4)
@@ -108,11 +110,11 @@ def _cut_short(path: Path, why: str) -> SegpipeError:
 
 
 def _check_length(path: Path, file: IO[bytes], header: NiftiHeader) -> None:
-    """Refuse a file that cannot hold what its header says, or is longer by anything but zeros and not compressed."""
+    """Refuse a file that is too short for its header, or an uncompressed file that is longer by more than zeros."""
     needed = header.data_offset + header.voxel_bytes
     if volume_format(path) is VolumeFormat.NIFTI_GZ:
         held = path.stat().st_size
-        if needed > DEFLATE_MOST * held:  # before memory is taken for them
+        if needed > DEFLATE_MOST * held:  # before memory is allocated
             raise _cut_short(path, f"{held} bytes cannot unpack to the {needed} of its header")
         return
     held = file.seek(0, 2)
@@ -122,7 +124,7 @@ def _check_length(path: Path, file: IO[bytes], header: NiftiHeader) -> None:
 
 
 def _check_tail(path: Path, file: IO[bytes], header: NiftiHeader, stored: VoxelArray) -> None:
-    """Read on to the end of the stream, whose checksum is then compared; only zeros may follow the voxels."""
+    """Read to the end of the stream, which checks its checksum; refuse other bytes than zeros after the voxels."""
     tail = file.read(LONGEST_TAIL + 1)
     last = -(-len(tail) // stored.dtype.itemsize)
     before = stored[stored.size - min(last, stored.size) :].tobytes()
@@ -141,12 +143,12 @@ def _read_dtype(header: NiftiHeader) -> np.dtype[np.generic]:
         return np.dtype(np.uint8)
     if header.slope is None:
         return stored.newbyteorder("=")
-    # the product of 16 stored bits and a slope keeps its meaning in float32; more bits need float64
+    # float32 is exact enough for the product of 16 stored bits and a slope; more bits need float64
     return np.dtype(np.float32 if stored.itemsize <= 2 or stored == np.float32 else np.float64)
 
 
 def _stored_voxels(path: Path, file: IO[bytes], header: NiftiHeader) -> VoxelArray:
-    """Read the voxels as they are stored, flat and in the file's byte order."""
+    """Return the stored voxels, flat and in the file's byte order."""
     stored = np.empty(header.voxel_bytes // header.stored.itemsize, header.stored)
     held = fill(file, stored)
     if held < stored.nbytes:
@@ -155,7 +157,7 @@ def _stored_voxels(path: Path, file: IO[bytes], header: NiftiHeader) -> VoxelArr
 
 
 def _scaled(stored: VoxelArray, header: NiftiHeader, dtype: np.dtype[np.generic]) -> VoxelArray:
-    """Return the values that the header's slope and intercept give, a part at a time, in place where they fit."""
+    """Return the voxels scaled by the header's slope and intercept, a part at a time, in place where possible."""
     if header.slope is None:
         return stored
     values: VoxelArray = (
@@ -170,7 +172,7 @@ def _scaled(stored: VoxelArray, header: NiftiHeader, dtype: np.dtype[np.generic]
 
 
 def _in_axes(flat: VoxelArray, header: NiftiHeader) -> VoxelArray:
-    """Return the values on the axes of the file, the components of a colour on one more at the end."""
+    """Return the values in the shape of the file; the components of a colour are an additional last axis."""
     fields = header.stored.fields
     if not fields:
         return flat.reshape(header.shape, order="F")

@@ -1,4 +1,4 @@
-"""Where a NIfTI's voxels lie: its two affines, sform and qform, and what they must agree on."""
+"""The two affines of a NIfTI header, sform and qform, and the checks that they agree."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from segpipe.volumes.geometry import GRID_TOLERANCE, LARGEST_NUMBER, FloatArray,
 from segpipe.volumes.volume import NiftiForms
 
 _CODES = range(6)
-_SCANNER, _ALIGNED = 1, 2  # an sform to a template (3 to 5) may scale, so that pixdim says something else
-_UNIT_ROUNDING = 3.6e-7  # of a quaternion in float32: three times its epsilon, as nibabel has it
+_SCANNER, _ALIGNED = 1, 2  # an sform to a template (3 to 5) may scale, so that pixdim differs
+_UNIT_ROUNDING = 3.6e-7  # of a quaternion in float32: three times its epsilon, as in nibabel
 _LONGEST_SQUARED = 1 + 1e-5  # of b, c, d rounded to six digits
 _FLOAT32_ROUNDING = 1.2e-7
-_SHEARED_SPACING_ROUNDING = 3e-6  # a sheared sform is believed where pixdim confirms it to float32
+_SHEARED_SPACING_ROUNDING = 3e-6  # a sheared sform is accepted if pixdim confirms it to float32
 
 
 def grid_of_forms(size: Sequence[int], fields: Any) -> tuple[Grid, NiftiForms]:
     """Return the grid of a NIfTI header, and both of its affines.
 
-    The sform decides where its code is above 0, else the qform. Where both are set they must say the same: equal codes
-    the same place of every voxel to `GRID_TOLERANCE`, other codes the same orientation. Voxel sizes in `pixdim` must
-    agree with the sform, since ITK takes them from there.
+    The sform decides if its code is above 0, else the qform. If both are set they must agree: with equal codes in the
+    position of every voxel to `GRID_TOLERANCE`, with different codes in the orientation. Voxel sizes in `pixdim` must
+    agree with the sform, since ITK uses `pixdim`.
 
     Args:
         size: voxels along two or three axes.
         fields: the raw header, a record of nibabel's NIfTI-1 or NIfTI-2 dtype.
 
     Raises:
-        SegpipeError: neither form is set, one that is set is unusable, or the two contradict each other.
+        SegpipeError: neither form is set, a set form is unusable, or the two contradict each other.
     """
     sform_code, qform_code = int(fields["sform_code"]), int(fields["qform_code"])
     for name, code in (("sform_code", sform_code), ("qform_code", qform_code)):
@@ -64,12 +64,12 @@ _GEOMETRY_FIELDS = (
 
 
 def is_unit_quaternion(fields: Mapping[str, Any]) -> bool:
-    """Say whether quatern_b, c and d are those of a rotation to float32, as nibabel demands when it writes."""
+    """Return whether quatern_b, c and d describe a rotation to float32, which nibabel requires in writing."""
     return sum(float(fields[f"quatern_{letter}"]) ** 2 for letter in "bcd") <= 1 + _UNIT_ROUNDING
 
 
 def _spacing(fields: Any, dims: int, *, needed: bool) -> FloatArray:
-    """Return pixdim 1 to 3 in mm; 0 where unset, 1 for the axis that a 2D image has not."""
+    """Return pixdim 1 to 3 in mm; 0 where unset, 1 for the third axis of a 2D image."""
     spacing = np.array(fields["pixdim"][1:4], np.float64)
     if dims == 2 and not spacing[2] > 0:
         spacing[2] = 1.0
@@ -113,7 +113,7 @@ def _sform(fields: Any) -> FloatArray:
 
 
 def _require_agreement(sform: Grid, qform: Grid, sform_code: int, qform_code: int, fields: Any) -> None:
-    """Refuse two affines that put the voxels of one file into different places."""
+    """Refuse two affines that give the voxels of one file different positions."""
     codes = f"sform (code {sform_code}) and qform (code {qform_code})"
     remedy = "programs follow one or the other; copy the right one over the other, or set the wrong one's code to 0"
     if sform_code == qform_code:
@@ -132,7 +132,10 @@ def _require_agreement(sform: Grid, qform: Grid, sform_code: int, qform_code: in
 
 
 def _rounding_mm(qform: Grid, fields: Any) -> float:
-    """Return how far float32 can move the farthest voxel: the real part of a quaternion follows from the others."""
+    """Return the largest displacement of a voxel by float32 rounding, in mm.
+
+    The real part of a quaternion is computed from the other three, so its rounding error is larger.
+    """
     squared = float(sum(float(fields[f"quatern_{letter}"]) ** 2 for letter in "bcd"))
     real = np.sqrt(max(1 - squared, 0.0))
     error = float(min(2 * _FLOAT32_ROUNDING / max(real, 1e-9), np.sqrt(2 * _UNIT_ROUNDING)))
@@ -141,17 +144,17 @@ def _rounding_mm(qform: Grid, fields: Any) -> float:
 
 
 def _require_spacing(grid: Grid, spacing: FloatArray) -> None:
-    """Refuse voxel sizes in pixdim that contradict the sform, where both are set."""
+    """Refuse voxel sizes in pixdim that contradict the sform, if both are set."""
     stated = spacing[: grid.spatial_dims]
     if not (stated > 0).all():
         return
-    own = np.array(grid.spacing_mm)
-    moved_mm = np.abs(own - stated) * np.maximum(np.array(grid.size) - 1, 1)
-    sheared = grid.is_sheared and (np.abs(own / stated - 1) > _SHEARED_SPACING_ROUNDING).any()
-    if moved_mm.max() > GRID_TOLERANCE * min(own.min(), stated.min()) or sheared:
+    spacing_mm = np.array(grid.spacing_mm)
+    moved_mm = np.abs(spacing_mm - stated) * np.maximum(np.array(grid.size) - 1, 1)
+    sheared = grid.is_sheared and (np.abs(spacing_mm / stated - 1) > _SHEARED_SPACING_ROUNDING).any()
+    if moved_mm.max() > GRID_TOLERANCE * min(spacing_mm.min(), stated.min()) or sheared:
         raise SegpipeError(
-            f"sform and pixdim disagree: voxels of {_text(own)} vs {_text(stated)} mm (x, y, z); programs follow one "
-            "or the other; set pixdim to the sform's voxel sizes if these are right"
+            f"sform and pixdim disagree: voxels of {_text(spacing_mm)} vs {_text(stated)} mm (x, y, z); programs "
+            "follow one or the other; set pixdim to the sform's voxel sizes if these are right"
         )
 
 

@@ -1,7 +1,7 @@
-"""The header of a NIfTI file: which fields decide values and geometry, and what each must hold.
+"""The header of a NIfTI file: the fields that decide values and geometry, and the rules of each field.
 
-nibabel and ITK repair some fields in silence and differ in how: `vox_offset` 0, a negative `pixdim`, forms that
-contradict each other. Here the raw fields are read and judged before either sees the file. The table of all fields is
+nibabel and ITK silently repair some fields, in different ways: `vox_offset` 0, a negative `pixdim`, contrary forms.
+So this module reads and checks the raw fields before nibabel or ITK reads the file. The table of all fields is
 docs/reference/file_formats/nifti.md.
 
 Source: nifti1.h and nifti2.h of the NIfTI Data Format Working Group.
@@ -28,7 +28,7 @@ _MAGIC = {348: (344, b"n+1\0"), 540: (4, b"n+2\0\r\n\x1a\n")}
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 _EXTENSION_FLAG_BYTES = 4
 _EXTENSION_STEP = 16
-_LAST_OFFSET = 1 << 28  # which a stream has to be unpacked to
+_LAST_OFFSET = 1 << 28  # bytes; a stream must be unpacked up to the offset
 _REAL_KINDS = "iuf"
 _LONGEST_FLOAT_BYTES = 8
 _MILLIMETRE, _UNKNOWN_UNIT = 2, 0
@@ -37,16 +37,16 @@ _OTHER_UNITS = {1: "metre", 3: "micrometre"}
 
 @dataclass(frozen=True)
 class NiftiHeader:
-    """What a NIfTI header says of its voxels, judged.
+    """A checked NIfTI header.
 
     Attributes:
         shape: voxels along each axis of the file, without trailing axes of length 1 after the third.
-        stored: the dtype of the stored voxels in the file's byte order; a structured one for RGB and RGBA.
+        stored: the dtype of the stored voxels in the file's byte order; a structured dtype for RGB and RGBA.
         data_offset: bytes of the file before the first voxel.
-        slope: factor of the stored values; None where they are not scaled.
-        intercept: what is added after that; 0 where they are not scaled.
+        slope: factor of the stored values; None for unscaled values.
+        intercept: added to slope times value; 0 for unscaled values.
         grid: the voxel lattice.
-        forms: both affines as the file has them.
+        forms: both affines of the file.
     """
 
     shape: tuple[int, ...]
@@ -59,7 +59,7 @@ class NiftiHeader:
 
     @property
     def num_channels(self) -> int:
-        """Values a voxel has: the lengths of the axes after the third, times the components of a colour."""
+        """Values per voxel: the lengths of the axes after the third, times the components of a colour."""
         return int(np.prod(self.shape[3:])) * (len(self.stored.fields) if self.stored.fields else 1)
 
     @property
@@ -74,15 +74,14 @@ class NiftiHeader:
 
 
 def parse_nifti_header(path: Path, file: IO[bytes]) -> NiftiHeader:
-    """Read and judge the header of an open, unpacked NIfTI file.
+    """Read and check the header of an open, unpacked NIfTI file.
 
     Args:
-        path: names the file in messages.
-        file: at its first byte; is left behind the extensions.
+        path: of the file, for messages.
+        file: at its first byte; afterwards behind the extensions.
 
     Raises:
-        SegpipeError: no NIfTI header, one that is cut short, or a field that decides values or geometry and holds
-            what it must not.
+        SegpipeError: no NIfTI header, a truncated header, or an invalid field of values or geometry.
     """
     start = file.read(4)
     sizes = {order: int.from_bytes(start, order) for order in _ORDERS}
@@ -104,7 +103,7 @@ def parse_nifti_header(path: Path, file: IO[bytes]) -> NiftiHeader:
 
 
 class _Judge:
-    """Judges the fields of one header; each method one group of fields."""
+    """The checks of one header's fields; each method checks a group of fields."""
 
     def __init__(self, path: Path, fields: Any, order: Literal["little", "big"]) -> None:
         self.path = path
@@ -127,16 +126,16 @@ class _Judge:
 
     def _magic(self, block: bytes, size: int) -> None:
         at, magic = _MAGIC[size]
-        found = block[at : at + len(magic)]
-        if found == magic:
+        value = block[at : at + len(magic)]
+        if value == magic:
             return
         what = "another value"
-        if found[:3] in (b"ni1", b"ni2"):
+        if value[:3] in (b"ni1", b"ni2"):
             what = "the header of a pair .hdr and .img"
-        elif size == 348 and found == bytes(4):
+        elif size == 348 and value == bytes(4):
             what = "an Analyze 7.5 header, which does not say which side is left"
         raise SegpipeError(
-            f"{self.path}: magic {found!r} is {what}, must be {magic!r} for voxels in the same file; convert the scan "
+            f"{self.path}: magic {value!r} is {what}, must be {magic!r} for voxels in the same file; convert the scan "
             "from its source to one .nii file"
         )
 
@@ -151,9 +150,8 @@ class _Judge:
                     f"{self.path}: dim[{axis}] is {length}: an axis needs at least 1 voxel; export the scan again"
                 )
         stated = tuple(shape)
-        shape = [
-            max(length, 1) for length in shape
-        ]  # niftilib and ITK read length 0 after the third axis as 1
+        # niftilib and ITK read length 0 after the third axis as 1
+        shape = [max(length, 1) for length in shape]
         while len(shape) > 3 and shape[-1] == 1:
             shape.pop()
         long_axes = [length for length in shape[3:] if length > 1]
@@ -199,9 +197,8 @@ class _Judge:
 
     def _scaling(self, stored: np.dtype[Any]) -> tuple[float | None, float]:
         slope, intercept = float(self.fields["scl_slope"]), float(self.fields["scl_inter"])
-        if (
-            stored.fields or slope == 0 or np.isnan(slope)
-        ):  # as the standard says, and as nibabel writes "unset"
+        # the standard defines slope 0 as unscaled; nibabel writes NaN for "unset"
+        if stored.fields or slope == 0 or np.isnan(slope):
             return None, 0.0
         if not (np.isfinite(slope) and np.isfinite(intercept)):
             raise SegpipeError(
@@ -213,7 +210,7 @@ class _Judge:
     def _offset(self, size: int) -> int:
         first = size + _EXTENSION_FLAG_BYTES
         offset = float(self.fields["vox_offset"])
-        if offset == 0:  # some writers leave it; voxels of a single file begin behind the header all the same
+        if offset == 0:  # some writers leave 0; the voxels of a single file begin after the header
             return first
         if not np.isfinite(offset) or offset != round(offset) or offset < first:
             raise SegpipeError(
@@ -228,7 +225,7 @@ class _Judge:
         return int(offset)
 
     def _extensions(self, file: IO[bytes], size: int, offset: int) -> None:
-        """Follow the extensions from one to the next; a chain that does not end before the voxels is refused."""
+        """Check the chain of extensions; refuse a chain that does not end before the voxels."""
         flag = file.read(_EXTENSION_FLAG_BYTES)
         position = size + _EXTENSION_FLAG_BYTES
         while flag[:1] not in (b"", b"\0") and position + 8 <= offset:

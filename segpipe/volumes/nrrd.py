@@ -1,4 +1,4 @@
-"""Whether the voxels that an NRRD header announces are all there, and nothing else, which ITK does not look at."""
+"""Check that an NRRD file holds exactly the voxels of its header, which ITK does not check, and read them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from segpipe.volumes.voxel_files import require_voxel_file
 
 
 def require_nrrd_file(header: NrrdHeader) -> None:
-    """Refuse a header whose voxel file is missing, no regular file, or elsewhere.
+    """Refuse a header whose voxel file is missing, irregular, or outside the header's folder.
 
     Raises:
-        SegpipeError: naming both files.
+        SegpipeError: with both files.
     """
     require_voxel_file(
         header.path, f"data file: {header.data_file}", header.data_path, "copy both files together"
@@ -32,11 +32,11 @@ def require_nrrd_file(header: NrrdHeader) -> None:
 
 
 def check_nrrd_length(header: NrrdHeader, voxel_bytes: int) -> None:
-    """Check the length of raw and of gzipped voxels; does nothing for voxels written as text.
+    """Check the length of raw and of gzipped voxels; do nothing for voxels written as text.
 
     Args:
         header: from `read_nrrd_header`.
-        voxel_bytes: what the voxels take uncompressed.
+        voxel_bytes: bytes of the uncompressed voxels.
 
     Raises:
         SegpipeError: the voxels are too short; see `check_length` for the rest.
@@ -57,11 +57,11 @@ def check_nrrd_length(header: NrrdHeader, voxel_bytes: int) -> None:
 
 
 def check_nrrd_stream(header: NrrdHeader, voxel_bytes: int) -> None:
-    """Unpack gzipped voxels once to check them; does nothing for others.
+    """Unpack gzipped voxels once to check them; do nothing for other voxels.
 
     Args:
         header: from `read_nrrd_header`.
-        voxel_bytes: what the voxels take uncompressed.
+        voxel_bytes: bytes of the uncompressed voxels.
 
     Raises:
         SegpipeError: see `check_stream`.
@@ -71,7 +71,7 @@ def check_nrrd_stream(header: NrrdHeader, voxel_bytes: int) -> None:
 
 
 def nrrd_voxels(header: NrrdHeader, native: np.dtype[Any]) -> VoxelArray:
-    """Read the voxels of a file that `check_nrrd_length` let pass.
+    """Read the voxels of a file that `check_nrrd_length` accepted.
 
     Args:
         header: from `read_nrrd_header`, `is_plain`.

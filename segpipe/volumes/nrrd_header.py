@@ -1,8 +1,7 @@
-"""The text header of an NRRD file: its grammar, and what each field must hold.
+"""The text header of an NRRD file: its grammar, and the rules of each field.
 
-ITK takes a file without a space for left-posterior-superior, and passes over units, stray letters behind a number and
-axes that are not perpendicular. So these are judged here. The table of all fields is
-docs/reference/file_formats/nrrd.md.
+ITK takes a file without a space for left-posterior-superior, and ignores units, stray letters after a number and axes
+that are not perpendicular. So this module checks them. The table of all fields is docs/reference/file_formats/nrrd.md.
 
 Source: the definition of NRRD at teem.sourceforge.net/nrrd/format.html.
 """
@@ -73,16 +72,16 @@ _OTHER_LENGTHS = frozenset(
 
 @dataclass(frozen=True)
 class NrrdHeader:
-    """An NRRD header, judged.
+    """A checked NRRD header.
 
     Attributes:
         path: the file.
         fields: every field in lower case with its value; no key/value pairs.
-        header_bytes: length of the header text; in a file with its own voxels these begin there.
+        header_bytes: length of the header text; in a file without a separate voxel file the voxels begin after it.
         sizes: voxels along each axis, the fastest first.
-        spatial: which of the axes are of space.
+        spatial: positions of the spatial axes.
         grid: of the spatial axes.
-        geometry: the same as numbers of ITK, before rounded axes were made perpendicular.
+        geometry: the grid in ITK's numbers, before rounded axes were made perpendicular.
     """
 
     path: Path
@@ -95,12 +94,12 @@ class NrrdHeader:
 
     @property
     def encoding(self) -> str:
-        """How the voxels are stored: raw, gzip, gz, txt, text, ascii or hex."""
+        """Storage form of the voxels: raw, gzip, gz, txt, text, ascii or hex."""
         return self.fields["encoding"].lower()
 
     @property
     def is_packed(self) -> bool:
-        """True where the voxels are a gzip stream."""
+        """True if the voxels are a gzip stream."""
         return self.encoding in ("gzip", "gz")
 
     @property
@@ -110,29 +109,29 @@ class NrrdHeader:
 
     @property
     def data_path(self) -> Path:
-        """The file with the voxels: the header's own where they follow the header."""
+        """The file with the voxels: the header file where they follow the header."""
         return self.path if self.data_file is None else self.path.parent / self.data_file
 
     @property
     def line_skip(self) -> int:
-        """Lines before the voxels that are passed over."""
+        """Number of lines to skip before the voxels."""
         return int(self.fields.get("line skip", self.fields.get("lineskip", "0")))
 
     @property
     def byte_skip(self) -> int:
-        """Bytes before the voxels, unpacked, that are passed over; -1 counts raw voxels back from the end."""
+        """Number of unpacked bytes to skip before the voxels; -1 means that raw voxels end the file."""
         return int(self.fields.get("byte skip", self.fields.get("byteskip", "0")))
 
     @property
     def is_plain(self) -> bool:
-        """True where the voxels are binary and begin at a known byte, or are a stream of nothing else."""
+        """True if the voxels are binary and begin at a known byte, or are a stream without other bytes."""
         return self.line_skip == 0 and (self.encoding == "raw" or (self.is_packed and self.byte_skip == 0))
 
     def data_offset(self, voxel_bytes: int) -> int:
         """Return the bytes of the voxel file before plain voxels, or before their stream.
 
         Args:
-            voxel_bytes: what all voxels take.
+            voxel_bytes: bytes of all voxels.
         """
         if self.byte_skip < 0:
             return max(self.data_path.stat().st_size - voxel_bytes, 0)
@@ -140,12 +139,12 @@ class NrrdHeader:
 
 
 def read_nrrd_header(path: Path) -> NrrdHeader:
-    """Read and judge the header of an .nrrd file.
+    """Read and check the header of an .nrrd file.
 
     Raises:
-        SegpipeError: unreadable, no NRRD header, a line that breaks the grammar, an encoding that is not read, several
-            voxel files, another unit than mm, a 3D file that does not say which side is left, a time axis, or axes that
-            are not perpendicular.
+        SegpipeError: an unreadable file, no NRRD header, a line that breaks the grammar, an unsupported encoding,
+            several voxel files, another unit than mm, a 3D file without the side of the patient, a time axis, or axes
+            that are not perpendicular.
     """
     fields, header_bytes = _parsed(path, read_start(path, _HEADER_LIMIT_BYTES))
     _judge_storage(path, fields)
@@ -179,7 +178,7 @@ def _parsed(path: Path, start: bytes) -> tuple[dict[str, str], int]:
 
 
 def _field(path: Path, number: int, line: bytes) -> tuple[str, str]:
-    """Return a field's name in lower case and its value; empty names for comments and key/value pairs."""
+    """Return a field's name in lower case and its value; empty texts for comments and key/value pairs."""
     text = line.decode("utf-8", errors="replace").rstrip("\r\n")
     if text.startswith("#") or ":=" in text:
         key = text.lstrip("# ").partition(":")[0].strip().lower()
@@ -239,7 +238,7 @@ def _judge_storage(path: Path, fields: dict[str, str]) -> None:
 
 
 def _judge_units(path: Path, fields: dict[str, str]) -> None:
-    """Refuse another unit than mm, which ITK would take for mm."""
+    """Refuse other units than mm, since ITK would take them for mm."""
     space = [unit.lower() for unit in _QUOTED.findall(fields.get("space units", ""))]
     axes = [unit.lower() for unit in _QUOTED.findall(fields.get("units", ""))]
     odd = [unit for unit in space if unit not in _MM | _UNKNOWN_UNITS]
@@ -252,7 +251,7 @@ def _judge_units(path: Path, fields: dict[str, str]) -> None:
 
 
 def _geometry(path: Path, fields: dict[str, str]) -> tuple[tuple[int, ...], Grid, ItkGeometry]:
-    """Return which axes are of space, the grid, and ITK's numbers of the grid."""
+    """Return the positions of the spatial axes, the grid, and the grid in ITK's numbers."""
     sizes = _sizes(path, fields)
     vectors = _directions(path, fields, len(sizes))
     kinds = fields.get("kinds", "").lower().split() or ["domain"] * len(sizes)
@@ -264,7 +263,7 @@ def _geometry(path: Path, fields: dict[str, str]) -> tuple[tuple[int, ...], Grid
             "as a 3D file"
         )
     if vectors is None:
-        return _plain_picture(path, fields, sizes, kinds)
+        return _plain_2d_geometry(path, fields, sizes, kinds)
     spatial = [axis for axis, vector in enumerate(vectors) if vector is not None]
     odd = [axis for axis in spatial if kinds[axis] not in _SPATIAL_KINDS]
     if len(spatial) == 4:
@@ -296,7 +295,7 @@ def _geometry(path: Path, fields: dict[str, str]) -> tuple[tuple[int, ...], Grid
 def _lattice(
     path: Path, size: list[int], columns: FloatArray, origin: FloatArray
 ) -> tuple[Grid, ItkGeometry]:
-    """Return the grid and ITK's numbers of axes in LPS mm, one a column."""
+    """Return the grid of axes in LPS mm, one a column; and the grid in ITK's numbers."""
     spacing = np.linalg.norm(columns, axis=0)
     if spacing.min() == 0:
         raise SegpipeError(f"{path}: space directions with a vector of length 0; mend the header")
@@ -324,7 +323,7 @@ def _sizes(path: Path, fields: dict[str, str]) -> list[int]:
 
 
 def _directions(path: Path, fields: dict[str, str], axes: int) -> list[FloatArray | None] | None:
-    """Return the vector of each axis, None for one without; None where the file has no space directions."""
+    """Return the vector of each axis, None for an axis without one; None where the file has no space directions."""
     text = fields.get("space directions")
     if text is None:
         return None
@@ -351,7 +350,7 @@ def _vector(path: Path, field: str, text: str) -> FloatArray:
 
 
 def _signs(path: Path, fields: dict[str, str], dims: int) -> FloatArray:
-    """Return what turns the file's space into LPS, axis by axis."""
+    """Return the sign of each axis that turns the file's space into LPS."""
     space = fields.get("space", "").lower()
     if space in _TO_LPS and dims == 3:
         return np.array(_TO_LPS[space])
@@ -364,7 +363,7 @@ def _signs(path: Path, fields: dict[str, str], dims: int) -> FloatArray:
     )
 
 
-def _plain_picture(
+def _plain_2d_geometry(
     path: Path, fields: dict[str, str], sizes: list[int], kinds: list[str]
 ) -> tuple[tuple[int, ...], Grid, ItkGeometry]:
     """Return the grid of a 2D file without space directions: its spacings, or 1 mm."""

@@ -1,4 +1,4 @@
-"""Reading a scan or a label map: one entry, and exactly one reader for each format."""
+"""Read a scan or a label map, with exactly one reader for each format."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from segpipe.volumes.nifti import read_nifti, read_nifti_header
 from segpipe.volumes.volume import Volume, VolumeHeader, check_finite, stack_channels
 
 _MIN_SPACING_MM, _MAX_SPACING_MM = 1e-4, 100.0
-_MAX_EXTENT_MM = {2: 10_000.0, 3: 5_000.0}  # a 2D file may count pixels, 1 mm each, for want of a spacing
+_MAX_EXTENT_MM = {2: 10_000.0, 3: 5_000.0}  # a 2D file without a spacing has pixels of 1 mm
 _MIN_EXTENT_MM = 1.0  # a scan in metres is shorter
 _MAX_ORIGIN_MM = 100_000.0
 _CROP_VOXELS = 16
 
 
 def read_volume(path: str | Path, *, series_uid: str | None = None, check: bool = True) -> Volume:
-    """Read a file, or the DICOM series of a folder, by the one reader of its format.
+    """Read a file, or the DICOM series of a folder, with the only reader of its format.
 
     Args:
         path: .nii, .nii.gz, .mhd, .mha, .nrrd, .png, .jpg or a folder with DICOM files.
-        series_uid: which series to read where a folder has several; only for folders.
+        series_uid: UID of the series to read, where a folder has several; only for folders.
         check: also refuse NaN and infinite voxels.
 
     Returns:
         array (x, y), (x, y, z) or with a leading channel axis, and its grid.
 
     Raises:
-        SegpipeError: the file is missing, no regular file, of no known format, damaged, without a usable grid, or
-            with one of a size that no patient has; or the memory that is free does not hold its voxels.
+        SegpipeError: the file is missing, irregular, of unknown format, damaged, without a usable grid, or larger or
+            smaller than any patient; or the free memory does not suffice for its voxels.
     """
     path, format_ = _existing(path, series_uid)
     try:
@@ -58,10 +58,10 @@ def read_channels(paths: Sequence[str | Path], series_uid: str | None = None) ->
 
     Args:
         paths: at least one, each as `read_volume`.
-        series_uid: which series to read where a folder has several; files among the paths are no series.
+        series_uid: UID of the series to read, where a folder has several; ignored for files.
 
     Returns:
-        The first file's volume with the channels of all.
+        The first file's volume with the channels of all files.
 
     Raises:
         SegpipeError: as `read_volume`, or the files lie on different grids.
@@ -79,9 +79,9 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
         series_uid: as `read_volume`.
 
     Raises:
-        SegpipeError: what `read_volume` refuses, as far as it shows without unpacking voxels: also a
-            missing, short or overlong voxel file of an .mhd, a short .nii, every fault in a DICOM series'
-            headers, a grid of a size that no patient has, and voxels beyond the memory that is free.
+        SegpipeError: as `read_volume`, for faults that show without unpacking voxels: among them a missing, short or
+            too long voxel file of an .mhd, a short .nii, every fault in a DICOM series' headers, a grid larger or
+            smaller than any patient, and too little free memory.
     """
     path, format_ = _existing(path, series_uid)
     if format_ is VolumeFormat.DICOM:
@@ -94,13 +94,13 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
 
 
 def _out_of_memory(path: Path, series_uid: str | None) -> SegpipeError:
-    """Return the refusal of a volume for which memory ran out, though enough seemed to be free."""
+    """Return the error for a volume that exhausted the memory, although enough seemed free."""
     header = read_header(path, series_uid)
     return SegpipeError(f"{too_large(header, header.array_bytes)}, and the memory ran out; {REMEDY}")
 
 
 def _check_extent(path: Path, format_: VolumeFormat, grid: Grid) -> None:
-    """Refuse a grid of a size that no patient has: resampled, it would fill the memory or vanish."""
+    """Refuse a grid larger or smaller than any patient: resampled, it would fill the memory or vanish."""
     if format_.is_2d_format:
         return
     extent_mm = [size * spacing for size, spacing in zip(grid.size, grid.spacing_mm, strict=True)]

@@ -1,7 +1,7 @@
-"""Voxels as they are stored, whole and nothing else: their length, and where they are compressed their checksum.
+"""Read stored voxels, and check their length and, for compressed voxels, their checksum.
 
-ITK looks at neither, and takes memory twice. So the voxels are read here, into the array that is returned. A stream is
-unpacked to one byte past what its header asks for, and no further.
+ITK checks neither, and needs twice the memory. So this module reads the voxels directly into the returned array. A
+stream is unpacked to at most one byte more than its header says.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from segpipe.volumes.volume import VoxelArray
 
 _CHUNK_BYTES = 1 << 20
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32
-_BLOCK_BYTES = 512  # of tapes and archives, which fill the last one with zeros
-_WORD_BYTES = 4  # to which programs pad
+_BLOCK_BYTES = 512  # tapes and archives fill their last block with zeros
+_WORD_BYTES = 4  # programs pad to whole words
 LONGEST_TAIL = 1 << 20
-"""Bytes that may follow the voxels of a file at most, where they are zeros."""
+"""Largest number of zero bytes that may follow the voxels of a file."""
 DEFLATE_MOST = 1032
-"""Times its length that a zlib or gzip stream can unpack to, by its format."""
+"""Largest factor between unpacked and packed length of a zlib or gzip stream, by its format."""
 
 
 def check_length(scan: Path, data: Path, offset: int, voxel_bytes: int, row_bytes: int) -> None:
-    """Refuse an uncompressed voxel file that goes on behind its voxels with anything but padding.
+    """Refuse an uncompressed voxel file with other bytes than padding after its voxels.
 
     Args:
         scan: the file that the user named.
         data: the file with the voxels, often the same; not shorter than the header says.
-        offset: where in `data` the voxels begin, in bytes.
-        voxel_bytes: what they take.
-        row_bytes: what a row of voxels takes.
+        offset: position of the first voxel in `data`, in bytes.
+        voxel_bytes: bytes of all voxels.
+        row_bytes: bytes of a row of voxels.
 
     Raises:
         SegpipeError: see `check_tail`.
@@ -50,18 +50,18 @@ def check_length(scan: Path, data: Path, offset: int, voxel_bytes: int, row_byte
 
 
 def check_tail(scan: Path, before: bytes, tail: bytes, held: int, row_bytes: int) -> None:
-    """Refuse what follows the voxels unless it is padding with zeros.
+    """Refuse bytes after the voxels unless they are padding with zeros.
 
-    Bytes that were inserted further up push the last voxels out behind the end. Where those are zeros, and so are the
-    voxels before them, padding and a shift look alike. Then only whole words are believed to be padding, of less than a
-    row of voxels, or what fills a file up to whole blocks.
+    Bytes that were inserted before or among the voxels push the last voxels beyond the end. If these voxels and the
+    voxels before them are zeros, padding and a shift look alike. Then only two forms count as padding: whole words of
+    less than a row of voxels, and zeros that fill the file up to whole blocks.
 
     Args:
         scan: the file that the user named.
-        before: the last bytes of the voxels, as many as `tail` has if there are so many.
-        tail: what follows the voxels, up to one byte more than `LONGEST_TAIL`.
+        before: the last bytes of the voxels, as many as `tail` has, or all.
+        tail: the bytes after the voxels, at most one byte more than `LONGEST_TAIL`.
         held: bytes of the whole file, unpacked.
-        row_bytes: what a row of voxels takes.
+        row_bytes: bytes of a row of voxels.
 
     Raises:
         SegpipeError: the tail is not of zeros, too long, or may be a shift.
@@ -85,13 +85,13 @@ def check_tail(scan: Path, before: bytes, tail: bytes, held: int, row_bytes: int
 def check_stream(
     scan: Path, data: Path, offset: int, voxel_bytes: int, stored_bytes: int | None = None
 ) -> None:
-    """Unpack a zlib or gzip stream once, in bounded memory, and throw the bytes away.
+    """Unpack a zlib or gzip stream once, in bounded memory, to check it; the bytes are discarded.
 
     Args:
         scan: the file that the user named.
         data: the file with the stream, often the same.
-        offset: where in `data` the stream begins, in bytes.
-        voxel_bytes: what it must unpack to.
+        offset: position of the stream in `data`, in bytes.
+        voxel_bytes: required bytes of the unpacked stream.
         stored_bytes: the stream's length by the header, beyond which ITK does not read; None if not stated.
 
     Raises:
@@ -101,13 +101,13 @@ def check_stream(
 
 
 def check_packed_length(scan: Path, data: Path, packed_bytes: int, voxel_bytes: int) -> None:
-    """Refuse a zlib or gzip stream that is too short for its voxels, before memory is taken for them.
+    """Refuse a zlib or gzip stream that is too short for its voxels, before memory is allocated.
 
     Args:
         scan: the file that the user named.
         data: the file with the stream, often the same.
         packed_bytes: length of the stream.
-        voxel_bytes: what it must unpack to.
+        voxel_bytes: required bytes of the unpacked stream.
 
     Raises:
         SegpipeError: with both lengths.
@@ -122,12 +122,12 @@ def unpacked_voxels(
     """Unpack a zlib or gzip stream into an array, and check it as `check_stream` does.
 
     Args:
-        scan: as `check_stream`, like `data`, `offset` and `stored_bytes`.
-        data: see there.
-        offset: see there.
+        scan: as `check_stream`.
+        data: as `check_stream`.
+        offset: as `check_stream`.
         stored: the dtype of the voxels in the file, with its byte order.
-        count: of the voxels.
-        stored_bytes: see there.
+        count: number of voxels.
+        stored_bytes: as `check_stream`.
 
     Returns:
         (count,) in native byte order.
@@ -145,7 +145,7 @@ def raw_voxels(scan: Path, data: Path, offset: int, stored: np.dtype[Any], count
     """Read voxels that are not compressed; arguments and result as `unpacked_voxels`.
 
     Raises:
-        SegpipeError: the file ends before them.
+        SegpipeError: the file ends before the last voxel.
     """
     array = np.empty(count, stored)
     with open_regular(data) as file:
@@ -157,14 +157,14 @@ def raw_voxels(scan: Path, data: Path, offset: int, stored: np.dtype[Any], count
 
 
 def fill(file: IO[bytes], array: VoxelArray) -> int:
-    """Read from an open file into an array, without a second copy of what is read.
+    """Read from an open file into an array, without a second copy of the voxels.
 
     Args:
-        file: stands at the first voxel.
-        array: flat, of the stored dtype; all of it is filled if the file holds so much.
+        file: positioned at the first voxel.
+        array: flat, of the stored dtype; filled completely if the file is long enough.
 
     Returns:
-        The number of bytes that the file gave.
+        The number of bytes read.
     """
     into, held = array.view(np.uint8).data, 0
     while held < len(into) and (chunk := file.read(min(_CHUNK_BYTES, len(into) - held))):
@@ -174,7 +174,7 @@ def fill(file: IO[bytes], array: VoxelArray) -> int:
 
 
 def native(array: VoxelArray) -> VoxelArray:
-    """Return an array in native byte order, turned round in place where it is not."""
+    """Return an array in native byte order; other arrays are swapped in place."""
     if array.dtype.isnative:
         return array
     return array.byteswap(inplace=True).view(array.dtype.newbyteorder("="))

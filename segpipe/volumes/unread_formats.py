@@ -1,4 +1,4 @@
-"""Image formats that segpipe does not read, known by suffix: such a scan is refused, not overlooked."""
+"""Image formats that segpipe does not read, by suffix, so that such a scan is refused and not overlooked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VOLUMES = {
     ".vti": "a VTK image",
     ".fdf": "a Varian image",
 }
-_PICTURES = {
+_IMAGES_2D = {
     ".tif": "a TIFF picture",
     ".tiff": "a TIFF picture",
     ".bmp": "a bitmap picture",
@@ -55,9 +55,9 @@ class UnreadImage:
     """An image in a format that segpipe does not read.
 
     Attributes:
-        path: the file; of a pair, the header.
-        reason: what it is and what to do, for people.
-        voxel_files: files that hold its voxels.
+        path: the file; for a pair the header.
+        reason: message with the format and the remedy.
+        voxel_files: files with the image's voxels.
     """
 
     path: Path
@@ -66,15 +66,15 @@ class UnreadImage:
 
 
 def unread_images(files: Sequence[Path]) -> list[UnreadImage]:
-    """Find the images in formats that segpipe does not read, by suffix.
+    """Return the images in formats that segpipe does not read, by suffix.
 
-    A header of a pair (.hdr and .img) is an image only where its voxel file is there, too.
+    The header of a pair (.hdr and .img) counts as an image only if its voxel file exists, too.
 
     Args:
-        files: of one or several folders; none of a format that segpipe reads.
+        files: of one or several folders, without files in formats that segpipe reads.
     """
     listed = {(file.parent, file.name.lower()): file for file in files}
-    found = []
+    images = []
     for file in files:
         name = file.name.lower()
         pair = next((suffix for suffix in _PAIRS if _ends(name, suffix)), None)
@@ -84,11 +84,11 @@ def unread_images(files: Sequence[Path]) -> list[UnreadImage]:
             voxels = [listed.get((file.parent, stem + suffix)) for suffix in voxel_suffixes]
             belonging = tuple(voxel_file for voxel_file in voxels if voxel_file is not None)
             if belonging:
-                said = f"{file}: the header of {what}, which segpipe does not read; convert it to .nii.gz or .nrrd"
-                found.append(UnreadImage(file, said, belonging))
+                message = f"{file}: the header of {what}, which segpipe does not read; convert it to .nii.gz or .nrrd"
+                images.append(UnreadImage(file, message, belonging))
         elif (reason := _reason(file)) is not None:
-            found.append(UnreadImage(file, reason, _voxel_files(file, listed)))
-    return found
+            images.append(UnreadImage(file, reason, _voxel_files(file, listed)))
+    return images
 
 
 def _ends(name: str, suffix: str) -> bool:
@@ -96,11 +96,11 @@ def _ends(name: str, suffix: str) -> bool:
 
 
 def _reason(file: Path) -> str | None:
-    """Say what an image of no pair is and what to do; None where the file is no image."""
+    """Return format and remedy of an image that is no pair; None where the file is no image."""
     name = file.name.lower()
     packed = next((suffix for suffix in _PACKED if _ends(name, suffix)), None)
     inner = name.removesuffix(packed or "")
-    for formats, target in ((_VOLUMES, ".nii.gz or .nrrd"), (_PICTURES, ".png")):
+    for formats, target in ((_VOLUMES, ".nii.gz or .nrrd"), (_IMAGES_2D, ".png")):
         for suffix, what in formats.items():
             if _ends(inner, suffix):
                 return f"{file}: {what} ({suffix}), which segpipe does not read; convert it to {target}"
@@ -110,13 +110,13 @@ def _reason(file: Path) -> str | None:
 
 
 def _voxel_files(file: Path, listed: dict[tuple[Path, str], Path]) -> tuple[Path, ...]:
-    """Return the files that a detached NRRD header names, or those beside it that are named like it."""
+    """Return the files that a detached NRRD header names, or else the files beside it with the header's name."""
     if not _ends(file.name.lower(), _DETACHED_NRRD):
         return ()
     named = {os.path.realpath(path) for path in _named_in_nrrd(file)}
-    found = tuple(other for other in listed.values() if os.path.realpath(other) in named)
-    if found:
-        return found
+    matches = tuple(other for other in listed.values() if os.path.realpath(other) in named)
+    if matches:
+        return matches
     stem = file.name.lower().removesuffix(_DETACHED_NRRD)
     beside = (listed.get((file.parent, stem + suffix)) for suffix in _DETACHED_VOXELS)
     return tuple(other for other in beside if other is not None)

@@ -1,4 +1,4 @@
-"""A volume in memory, and what its header alone says."""
+"""A volume in memory, and its header."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from segpipe.volumes.geometry import FloatArray, Grid
 VoxelArray = npt.NDArray[Any]
 
 MAX_INTENSITY = 1e15
-"""Largest magnitude of an intensity: the squares of 10^8 such voxels still add up in float32 (3.4e38)."""
+"""Largest magnitude of an intensity: the sum of the squares of 10^8 such voxels does not overflow float32 (3.4e38)."""
 
 CHANNEL_RULE = "channels lie on different grids"
 
 
 @dataclass(frozen=True)
 class NiftiForms:
-    """The two affines of a NIfTI file, so that a label map carries what its scan carries.
+    """The two affines of a NIfTI file, so that a label map gets the affines of its scan.
 
     Args:
-        sform_code: 0 where the sform is unset.
-        qform_code: 0 where the qform is unset.
-        qform: (4, 4), voxel index to RAS mm; programs that prefer it over the sform see the label map on
-            the scan.
-        stored: the header's own numbers by the names of their fields (srow_x, quatern_b, pixdim and so on).
+        sform_code: 0 for an unset sform.
+        qform_code: 0 for an unset qform.
+        qform: (4, 4), voxel index to RAS mm; needed for programs that prefer the qform to the sform.
+        stored: field name -> stored numbers of the header (srow_x, quatern_b, pixdim and so on).
     """
 
     sform_code: int
@@ -44,9 +43,9 @@ class NiftiForms:
 
 @dataclass(frozen=True)
 class ItkGeometry:
-    """Where a MetaImage or NRRD file says that its voxels lie, number by number, as ITK stores it.
+    """The geometry of a MetaImage or NRRD file, in the numbers that ITK stores.
 
-    A label map in such a format is written with the same numbers, which rounding has made a little oblique at times.
+    A label map in such a format is written with the same numbers, although rounding may make the axes slightly oblique.
 
     Args:
         spacing_mm: along each axis of the file.
@@ -61,14 +60,14 @@ class ItkGeometry:
 
 @dataclass(frozen=True)
 class VolumeHeader:
-    """What a file says of its volume before any voxel is read.
+    """The properties of a volume that its file gives without its voxels.
 
     Args:
         path: the file, or the folder of a DICOM series.
         format: its format.
         grid: the voxel lattice.
-        num_channels: values a voxel has: 1, or the components of colour, vector and 4D files.
-        dtype: of the array that reading gives, native byte order.
+        num_channels: values per voxel: 1, or the components of colour, vector and 4D files.
+        dtype: of the array that reading returns, in native byte order.
         nifti_forms: of a NIfTI file, else None.
         itk_geometry: of a MetaImage or NRRD file, else None.
     """
@@ -83,12 +82,12 @@ class VolumeHeader:
 
     @property
     def num_values(self) -> int:
-        """Values of the array that reading gives."""
+        """Number of values in the array that reading returns."""
         return math.prod(self.grid.size) * self.num_channels
 
     @property
     def array_bytes(self) -> int:
-        """Bytes of the array that reading gives."""
+        """Bytes of the array that reading returns."""
         return self.num_values * self.dtype.itemsize
 
 
@@ -97,15 +96,15 @@ class Volume:
     """Voxels on their grid.
 
     Args:
-        array: (x, y) or (x, y, z); with several channels (C, x, y) or (C, x, y, z). The stored dtype in
-            native byte order, or float where the file asks for scaling.
+        array: (x, y) or (x, y, z); with several channels (C, x, y) or (C, x, y, z). The stored dtype in native byte
+            order, or float for a file with scaling.
         grid: the voxel lattice.
         path: the file, or the folder of the DICOM series.
         format: its format.
         nifti_forms: of a NIfTI file, else None.
         itk_geometry: of a MetaImage or NRRD file, else None.
-        modality: of a DICOM series, such as "CT", else None: other formats do not say.
-        is_hounsfield: whether the file itself says that its intensities are HU; only DICOM can.
+        modality: of a DICOM series, such as "CT"; None for other formats, which do not state it.
+        is_hounsfield: True if the file states that its intensities are HU; only DICOM can.
     """
 
     array: VoxelArray
@@ -119,12 +118,12 @@ class Volume:
 
     @property
     def num_channels(self) -> int:
-        """Values a voxel has: 1 for an array without channel axis."""
+        """Values per voxel: 1 for an array without channel axis."""
         return len(self.channels)
 
     @property
     def channels(self) -> VoxelArray:
-        """The voxels with a leading channel axis, (C, x, y) or (C, x, y, z), also where there is one channel."""
+        """The voxels with a leading channel axis, (C, x, y) or (C, x, y, z), also for one channel."""
         return self.array if self.array.ndim > self.grid.spatial_dims else self.array[None]
 
 
@@ -132,7 +131,7 @@ def check_finite(volume: Volume) -> None:
     """Refuse a volume with NaN or infinite voxels, which a network spreads over its whole window.
 
     Raises:
-        SegpipeError: naming how many there are and the index of the first.
+        SegpipeError: with the number of such voxels and the index of the first.
     """
     if not np.issubdtype(volume.array.dtype, np.inexact):
         return
@@ -149,10 +148,10 @@ def check_finite(volume: Volume) -> None:
 
 
 def check_intensities(volume: Volume) -> None:
-    """Refuse an image that holds nothing, or values that float32 arithmetic cannot: never for label maps.
+    """Refuse a blank image, or values too large for float32 arithmetic; not for label maps.
 
-    A network normalises a blank image to zeros or NaN and answers all the same; so it does where a sum over
-    voxels overflows.
+    Normalisation turns a blank image, or one whose sum over voxels overflows, into zeros or NaN, and a network returns
+    a label map all the same.
 
     Raises:
         SegpipeError: a channel whose voxels are all equal in float32, or a voxel beyond `MAX_INTENSITY`.
@@ -176,15 +175,15 @@ def check_intensities(volume: Volume) -> None:
 
 
 def check_same_grid(first: Volume, other: Volume, rule: str) -> None:
-    """Refuse a volume that does not lie on the grid of another.
+    """Refuse a volume whose grid differs from that of another volume.
 
     Args:
-        first: the volume whose grid counts.
-        other: the one to compare.
-        rule: what is wrong where they differ, for the message.
+        first: the volume with the right grid.
+        other: the volume to compare.
+        rule: text for the message about different grids.
 
     Raises:
-        SegpipeError: naming both files and every difference with both values, the first's first.
+        SegpipeError: with both files and every difference in both values, the value of `first` first.
     """
     differences = first.grid.differences(other.grid)
     if differences:
@@ -196,13 +195,13 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
     """Make one volume of several files of one image, in the order given.
 
     Args:
-        volumes: at least one; a file with several channels gives them all.
+        volumes: at least one; all channels of a volume are used.
 
     Returns:
-        The first volume with the channels of all; without a channel axis where there is one channel.
+        The first volume with the channels of all volumes; a single volume unchanged.
 
     Raises:
-        SegpipeError: they lie on different grids.
+        SegpipeError: the volumes have different grids.
     """
     first = volumes[0]
     for volume in volumes[1:]:
@@ -213,7 +212,7 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
 
 
 def _first_place(volume: Volume, mask: npt.NDArray[np.bool_]) -> str:
-    """Write the index of the first marked voxel with the names of its axes."""
+    """Return the index of the first marked voxel as text, with the names of the axes."""
     if volume.num_channels == 1:
         mask = mask.reshape(volume.grid.size)
     first = tuple(int(index) for index in np.unravel_index(int(np.argmax(mask)), mask.shape))

@@ -1,9 +1,9 @@
-"""The file that a header names for its voxels: a regular file in or below the header's folder.
+"""Check the voxel file that a header names: it must be a regular file in or below the header's folder.
 
-A header comes from others, and its text must not choose which file of this machine is read and drawn. A link is no
-text of a header: whoever made the folder made the link. So two layouts of links are read as well. A header and its
-voxel file may both be links into one store outside the folder. And the link of a voxel file may lead into the store of
-git-annex or DVC of its own data set, which keep small headers as files and large voxel files as links.
+Headers come from other people, and the text of a header must not choose any file of this machine to read. Links are
+safer than text, since the owner of the folder made them. So two layouts of links are allowed. First, header and voxel
+file may both be links into one store outside the folder. Second, a voxel file may be a link into the git-annex or DVC
+store of its data set, since both keep small headers as files and large voxel files as links.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _ANNEX = ("annex", "objects")
 
 
 def require_voxel_file(header: Path, field: str, data: Path, remedy: str) -> None:
-    """Refuse a voxel file that is missing, no regular file, or out of the header's folder.
+    """Refuse a voxel file that is missing, irregular, or outside the header's folder.
 
     Args:
-        header: the file that names it, as the user named that.
-        field: of the header that names it, with its value, for messages.
+        header: the header file, by the path that the user gave.
+        field: field of the header with the voxel file's name, and its value, for messages.
         data: the voxel file; `header` itself where the voxels follow the header.
-        remedy: what to do where it is missing.
+        remedy: advice for a missing file.
 
     Raises:
-        SegpipeError: naming header and voxel file.
+        SegpipeError: with header and voxel file.
     """
     if data == header:
         return
@@ -53,13 +53,13 @@ def require_voxel_file(header: Path, field: str, data: Path, remedy: str) -> Non
 
 
 def _is_linked_from_store(header: Path, data: Path, real: Path, folder: Path) -> bool:
-    """Say whether a voxel file is a link in the header's folder that leads into a store, as the module describes.
+    """Return whether a voxel file is a link in the header's folder into a store, see the module.
 
     Args:
         header: the header.
-        data: the voxel file, as the header names it.
-        real: the same with its links followed.
-        folder: of the header, with its links followed.
+        data: the voxel file, by the name in the header.
+        real: `data` with links followed.
+        folder: of the header, with links followed.
     """
     if not data.is_symlink() or not Path(os.path.realpath(data.parent)).is_relative_to(folder):
         return False
@@ -69,7 +69,7 @@ def _is_linked_from_store(header: Path, data: Path, real: Path, folder: Path) ->
 
 
 def _share_a_store(header: Path, data: Path, folder: Path) -> bool:
-    """Say whether two files lie in one folder that is not around the folder of their links."""
+    """Return whether two files have a common folder that does not contain the folder of their links."""
     try:
         common = os.path.commonpath([header.parent, data.parent])
     except ValueError:  # on two drives of Windows
@@ -78,7 +78,7 @@ def _share_a_store(header: Path, data: Path, folder: Path) -> bool:
 
 
 def _is_in_store_of_data_set(data: Path, folder: Path) -> bool:
-    """Say whether a file lies in the store of git-annex or DVC of a data set that the folder belongs to."""
+    """Return whether a file is in the git-annex or DVC store of the data set that contains the folder."""
     for root in (folder, *folder.parents):
         if data.is_relative_to(root / ".dvc" / "cache"):
             return True

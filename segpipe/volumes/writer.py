@@ -1,7 +1,7 @@
-"""Writing a label map or a scan on its grid: one writer, which picks format and dtype.
+"""Write a label map or a scan on its grid; one writer for all formats chooses format and dtype.
 
-What it writes is whole or not there. (MONAI's SaveImage fixes one suffix for a whole run, writes float32
-unless told, and writes in place.)
+A written file is complete, or it does not exist. (MONAI's SaveImage has one suffix for a whole run, writes float32 by
+default, and writes in place.)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SCAN_DTYPES = (*_LABEL_DTYPES, np.float32)
 _PNG_DTYPES = (np.uint8, np.uint16)
 _NIFTI1_MAX_SIZE = 32767
 _SPARE_BYTES = 2**20
-_UNSET, _SCANNER = 0, 1  # NIfTI's codes of what a form means
+_UNSET, _SCANNER = 0, 1  # NIfTI's codes of a form
 
 
 def write_label_map(
@@ -52,19 +52,18 @@ def write_label_map(
     dtype: npt.DTypeLike | None = None,
     labels: LabelTable | None = None,
 ) -> None:
-    """Write integer labels to the format that the suffix names, on exactly the grid given.
+    """Write integer labels in the format of the suffix, on exactly the given grid.
 
-    The header says that the voxels are labels, and carries names and colours where viewers read them: see
+    The header marks the voxels as labels, and contains names and colours in formats where viewers read them, see
     `segpipe.volumes.label_headers`.
 
     Args:
         array_xyz: integer or bool labels, shape (x, y) or (x, y, z) equal to `grid.size`.
-        grid: where the voxels lie, normally the scan's own `Volume.grid`.
+        grid: of the voxels, normally the scan's `Volume.grid`.
         path: .nii, .nii.gz, .mhd (with a .zraw beside it), .mha, .nrrd, .seg.nrrd or .png; folders are made as
-            needed, and an earlier file is replaced only once the new one is whole.
-        source: the scan that was segmented; where both are NIfTI its form codes and qform are carried over.
-        dtype: of the stored voxels; by default the smallest of uint8, uint16, int16 and int32 that holds
-            the labels.
+            needed, and an existing file is replaced only when the new one is complete.
+        source: the segmented scan; if both are NIfTI, the label map gets the scan's form codes and qform.
+        dtype: of the stored voxels; by default the smallest of uint8, uint16, int16 and int32 that holds the labels.
         labels: names and colours of the values, for viewers; None where they are not known.
 
     Raises:
@@ -88,11 +87,11 @@ def write_label_map(
 
 
 def write_volume(array_xyz: npt.NDArray[Any], grid: Grid, path: str | Path) -> None:
-    """Write intensities, in the array's own dtype, to the format that the suffix names.
+    """Write intensities in the array's dtype and in the format of the suffix.
 
     Args:
         array_xyz: uint8, uint16, int16, int32 or float32, shape (x, y) or (x, y, z) equal to `grid.size`.
-        grid: where the voxels lie.
+        grid: of the voxels.
         path: as `write_label_map`.
 
     Raises:
@@ -128,18 +127,18 @@ def _write(
         image = _nifti_image(array, grid, source)
         if are_labels:
             mark_nifti_labels(image.header, labels)
-        # absolute, since nibabel takes a ~ for the home folder
+        # an absolute path, since nibabel replaces ~ by the home folder
         _replace(path, format_.value, lambda target: nibabel.save(image, target.absolute()))
     else:
         fields = segment_fields(labels, grid.size) if labels is not None and format_.is_nrrd else {}
-        picture = _itk_image(array, grid, format_, geometry)
+        itk_image = _itk_image(array, grid, format_, geometry)
         for key, value in fields.items():
-            picture.SetMetaData(key, value)
-        _replace(path, format_.value, lambda target: _save_itk(picture, target, format_, array.nbytes))
+            itk_image.SetMetaData(key, value)
+        _replace(path, format_.value, lambda target: _save_itk(itk_image, target, format_, array.nbytes))
 
 
 def _save_itk(image: sitk.Image, target: Path, format_: VolumeFormat, num_bytes: int) -> None:
-    """Write through ITK, which on a full disk leaves an empty .mhd or the better part of a .nrrd without a word."""
+    """Write with ITK and check the file, since ITK reports no error on a full disk and leaves an incomplete file."""
     try:
         sitk.WriteImage(image, str(target), True)
         if format_.is_nrrd:
@@ -151,10 +150,10 @@ def _save_itk(image: sitk.Image, target: Path, format_: VolumeFormat, num_bytes:
 
 
 def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
-    """Look through a file that was just written, in memory that does not grow with a volume.
+    """Check a newly written file, in memory that does not grow with the volume.
 
     Raises:
-        SegpipeError: it is damaged.
+        SegpipeError: the file is damaged.
     """
     if format_ is VolumeFormat.PNG:
         read_itk_file(path)
@@ -167,7 +166,7 @@ def _require_whole(path: Path, format_: VolumeFormat, num_bytes: int) -> None:
 
 
 def _require_space(folder: Path, num_bytes: int) -> None:
-    """Raise the OSError of a disk that is read-only, or all but full: others may have made a little room meanwhile."""
+    """Raise the OSError of a read-only or full disk; a few spare bytes are required, too."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(num_bytes + _SPARE_BYTES))
         file.flush()
@@ -202,8 +201,8 @@ def _refuse_what_the_format_cannot_hold(
             f"{path}: a 2D grid ({grid}): segmentations of 3D Slicer have three axes; write .nrrd or .nii.gz"
         )
     if format_ is VolumeFormat.PNG:
-        picture = Grid.from_lps(grid.size[:2], (1.0, 1.0), (0.0, 0.0), np.eye(2))
-        if grid.spatial_dims != 2 or not grid.matches(picture):
+        pixel_grid = Grid.from_lps(grid.size[:2], (1.0, 1.0), (0.0, 0.0), np.eye(2))
+        if grid.spatial_dims != 2 or not grid.matches(pixel_grid):
             raise SegpipeError(
                 f"{path}: a PNG holds 2D pixels without a place in the patient, this is {grid}; write "
                 ".nii.gz or .mhd"
@@ -222,7 +221,7 @@ def _cosines(grid: Grid) -> str:
 def _itk_image(
     array: VoxelArray, grid: Grid, format_: VolumeFormat, geometry: ItkGeometry | None
 ) -> sitk.Image:
-    """Return ITK's image, with the scan's own numbers where it has them, else with those of the grid."""
+    """Return an ITK image with the numbers in `geometry`, or else with the numbers of the grid."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
     dims = grid.spatial_dims
     if format_ is VolumeFormat.PNG:
@@ -254,12 +253,12 @@ def _nifti_image(array: VoxelArray, grid: Grid, source: Volume | VolumeHeader | 
 
 
 def _carry_forms(image: Any, forms: NiftiForms) -> None:
-    """Give a label map both forms of its scan, number by number: each program follows the form it prefers."""
+    """Copy both forms of a scan into its label map, number by number, since programs prefer different forms."""
     image.set_qform(forms.qform, code=forms.qform_code)
     header = image.header
     fields = dict(forms.stored)
     spacing = fields.pop("pixdim")
-    if not is_unit_quaternion(forms.stored):  # nibabel writes no quaternion that it could not read
+    if not is_unit_quaternion(forms.stored):  # nibabel writes only quaternions that it can read
         fields = {name: value for name, value in fields.items() if not name.startswith("quatern")}
     elif spacing[0] != 0:
         header["pixdim"][0] = spacing[0]
@@ -270,8 +269,8 @@ def _carry_forms(image: Any, forms: NiftiForms) -> None:
 
 
 def _replace(path: Path, suffix: str, save: Callable[[Path], object]) -> None:
-    """Save a file, and what the format puts beside it, whole or not at all."""
-    named = path.with_name(f"{path.name[: -len(suffix)]}{suffix}")  # ITK takes lower case only
+    """Save a file, and the format's second file if any, completely or not at all."""
+    named = path.with_name(f"{path.name[: -len(suffix)]}{suffix}")  # ITK accepts only lower case
     try:
         with staging_folder(path) as folder:
             save(folder / named.name)
