@@ -1,4 +1,4 @@
-"""Weights that MONAI's run scores on held-out cases, and what the files of an evaluation say of it."""
+"""Weights that MONAI's run scores on held-out cases, and the record of the evaluation in its files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from segpipe.training import RunFolder
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """What `summary.json` says of an evaluation, as `about`.
+    """The description of an evaluation, `about` in `summary.json`.
 
     Attributes:
         bundle: name of the bundle's folder.
-        bundle_version: of its metadata; None where they have none.
+        bundle_version: version in the bundle's metadata; None without a version.
         manifest: `name` and `sha256` of the manifest.
-        part: of the manifest that is scored, such as "fold 0" or "test of paper".
+        part: scored part of the manifest, such as "fold 0" or "test of paper".
         weights: `TrainingRecord.as_plain` of each file.
         overlap: `TrainOverlap.as_plain` of the cases.
         precision: names of the number formats in which the networks computed.
-        device: that they computed on.
-        warnings: what makes the figures mean less than they seem to.
+        device: device of the networks.
+        warnings: limits of the scores' validity.
         scan_warnings: case -> its differences from the training cases; None where nothing was compared.
     """
 
@@ -65,10 +65,9 @@ class ScoredWeights:
     """Weights that are scored on held-out cases.
 
     Attributes:
-        folder: where the scores go: a folder of their own in the run, or beside all runs if only weights were
-            named.
+        folder: folder of the scores: a new folder in the run, or beside all runs if only weights were named.
         about: `EvaluationRecord.as_plain`.
-        cases: that are scored.
+        cases: cases that are scored.
     """
 
     folder: Path
@@ -84,17 +83,17 @@ def weights_to_score(
     run_folder: RunFolder,
     cases: TrainingCases,
 ) -> ScoredWeights:
-    """Load weights that were trained on none of the cases they are to be scored on, and on none of their patients.
+    """Load weights to score on held-out cases; refuse weights that were trained on these cases or their patients.
 
     Args:
-        network: takes the weights.
-        weights: one file, in a list; None takes the best of `run_folder`.
+        network: network that takes the weights.
+        weights: list of one file; None takes the best weights of `run_folder`.
         identity: of the bundle.
-        run_folder: of the run whose weights are the default.
-        cases: of the fold.
+        run_folder: folder of the run whose weights are the default.
+        cases: held-out cases to score.
 
     Raises:
-        SegpipeError: as `with_weights`; or nothing is held out, or the weights were trained on a held-out case or on
+        SegpipeError: see `with_weights`; or nothing is held out, or the weights were trained on a held-out case or on
             its patient, see `segpipe.bundle.train_overlap`.
     """
     fold, part = cases.provenance["fold"], cases.provenance["part"]

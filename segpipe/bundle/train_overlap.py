@@ -1,13 +1,13 @@
-"""Whether weights were trained on the cases that they are scored on: one rule for every command.
+"""The overlap between the training cases of weights and the cases to score: one rule for every command.
 
 The sidecar of weights has the names and the content hashes of the images that trained, of the images that validated,
 and the name of their manifest; `TrainingRecord` reads it. `TrainOverlap` then judges cases:
 
-- **trained**: the image trained, under whatever name and in whatever format.
-- **patient**: another image of the case's patient trained. The manifest that lists the case must be the one of the
+- **trained**: the image was a training image, under any name and in any format.
+- **patient**: another image of the case's patient was a training image. This judgement needs the manifest of the
   training, since only a manifest knows patients.
 - **chosen**: the epoch of the weights was chosen by the case. Weights of a last epoch were not chosen.
-- **unknown**: the weights have no record of their cases, so that any case can have trained.
+- **unknown**: the weights have no record of their cases, so that any case can be a training case.
 
 | | trained or patient | chosen | unknown |
 |---|---|---|---|
@@ -32,16 +32,16 @@ from segpipe.networks.weights import Sidecar, read_sidecar
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What the sidecar of weights keeps of their training.
+    """The record of a training in the sidecar of its weights.
 
     Attributes:
-        weights: the file.
+        weights: path of the weights file.
         trained: case -> content hash of its image, see `segpipe.dataset.reports.content_sha256`; empty where not known.
-        chosen_by: the same of the cases by which the epoch was chosen.
+        chosen_by: case -> content hash, for the validation cases that chose the epoch.
         manifest: name of the manifest; None where not known.
         fold: fold or split that was held out; None where not known.
-        epoch: of the weights; None where not known.
-        commit: of segpipe; None where not known.
+        epoch: epoch of the weights; None where not known.
+        commit: commit of segpipe; None where not known.
     """
 
     weights: Path
@@ -54,7 +54,7 @@ class TrainingRecord:
 
     @classmethod
     def of(cls, weights: Path, sidecar: Sidecar | None) -> TrainingRecord:
-        """Return the record in a sidecar; nothing is known of weights without one."""
+        """Return the record in a sidecar; an empty record without a sidecar."""
         if sidecar is None:
             return cls(weights)
         training = sidecar.training
@@ -92,13 +92,13 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class TrainOverlap:
-    """What the training of weights has in common with cases; the module has the rule.
+    """The overlap of a training with cases; the module's docstring has the rule.
 
     Attributes:
         total: number of cases.
-        trained: cases whose image trained.
-        patients: other cases of patients that trained.
-        chosen: cases by which the epoch was chosen.
+        trained: cases whose image was a training image.
+        patients: other cases of a training patient.
+        chosen: cases that chose the epoch.
         unknown: names of weights without a record of their cases.
     """
 
@@ -119,9 +119,9 @@ class TrainOverlap:
         """Judge cases.
 
         Args:
-            records: of the weights.
-            manifest: that lists the cases.
-            cases: to be judged.
+            records: training records of the weights.
+            manifest: manifest that lists the cases.
+            cases: cases to judge.
             contents: case -> content hash of its image.
         """
         trained = _cases_in(contents, records, lambda record: record.trained)
@@ -143,7 +143,7 @@ class TrainOverlap:
 
     @property
     def leaks(self) -> str:
-        """Why scores on these cases say nothing of other cases, in words; empty without a known reason."""
+        """Why scores on these cases do not hold for unseen cases, in words; empty without a known reason."""
         if self.trained:
             return (
                 f"the weights were trained on {len(self.trained)} of these {self.total} cases "
@@ -157,15 +157,15 @@ class TrainOverlap:
         return ""
 
     def require_held_out(self, where: str, remedy: str, *, known: bool = False) -> None:
-        """Refuse cases of which an image or a patient trained.
+        """Refuse cases whose image or patient was in the training.
 
         Args:
-            where: begins the message.
-            remedy: ends the message.
-            known: also refuse weights without a record.
+            where: text that begins the message.
+            remedy: text that ends the message.
+            known: whether weights without a record are refused, too.
 
         Raises:
-            SegpipeError: naming such cases.
+            SegpipeError: there are such cases; the message names them.
         """
         if self.leaks:
             raise SegpipeError(f"{where}: {self.leaks}: such scores say nothing of other patients; {remedy}")
@@ -176,7 +176,7 @@ class TrainOverlap:
             )
 
     def warnings(self) -> list[str]:
-        """Return what makes the scores mean less than they seem to."""
+        """Return the limits of the scores' validity, a sentence each."""
         found = []
         if self.leaks:
             found.append(
@@ -205,6 +205,6 @@ def _cases_in(
     records: Iterable[TrainingRecord],
     images_of: Callable[[TrainingRecord], Mapping[str, str]],
 ) -> tuple[str, ...]:
-    """Return the cases whose image is in one of several records."""
+    """Return the cases whose image is in at least one record."""
     known = {content for record in records for content in images_of(record).values()}
     return tuple(sorted(case for case, content in contents.items() if content in known))

@@ -1,4 +1,4 @@
-"""A bundle's weights: what they belong to, and loading them."""
+"""The weights of a bundle: the identity that they must match, and their loading."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def identity(
     labels: LabelTable | Sequence[Mapping[str, Any]],
     transforms: str = "deterministic_transforms",
 ) -> Identity:
-    """Describe what weights of this bundle belong to.
+    """Return the identity of this bundle, which its weights must match.
 
     Args:
         network: the bundle's `network_def`.
-        labels: its label table, or the rows of that.
+        labels: the bundle's label table, or rows of the table.
         transforms: the id under which the configuration lists its deterministic transforms.
     """
     rows = labels.rows() if isinstance(labels, LabelTable) else labels
@@ -45,29 +45,29 @@ def identity(
 def with_weights(
     network: torch.nn.Module, weights: Sequence[str | Path], identity: Identity
 ) -> torch.nn.Module:
-    """Return a bundle's network with its weights; of several, an ensemble whose scores are averaged.
+    """Return a bundle's network with its weights; several files give an ensemble with averaged scores.
 
     Args:
-        network: on its device; of one file it is this very network that is returned.
+        network: network on its device; one file is loaded into this object, which is returned.
         weights: files, see `segpipe.networks.weights_file`.
         identity: of the bundle.
 
     Raises:
-        SegpipeError: a file cannot be read, or is of another network, of other transforms or labels.
+        SegpipeError: a file cannot be read, or belongs to another network, other transforms or other labels.
     """
     return load_members(network, listed_weights(weights), identity, running_parser())
 
 
 @refusal_ends_run()
 def start_from_vgg16(network: SegNet, weights: str | Path | None) -> SegNet:
-    """Return the network with the encoder of VGG16 as trained on ImageNet; as it is where no weights are given.
+    """Return the network with VGG16's encoder weights from ImageNet; unchanged without weights.
 
     Args:
-        network: with VGG16's stages and batch norm.
+        network: network with VGG16's stages and batch norm.
         weights: a local file, see `segpipe.networks.load_vgg16_bn`.
 
     Raises:
-        SegpipeError: the file cannot be read, or is of other shapes.
+        SegpipeError: the file cannot be read, or its tensors have other shapes.
     """
     if weights is not None:
         load_vgg16_bn(network, Path(weights))
@@ -78,7 +78,7 @@ def listed_weights(weights: Sequence[str | Path]) -> list[Path]:
     """Return the files of a list of weights, see `segpipe.networks.weights_file`.
 
     Raises:
-        SegpipeError: no list, or an empty one.
+        SegpipeError: the weights are no list, or an empty list.
     """
     if isinstance(weights, str | Path) or not weights:
         raise SegpipeError(f"weights must be a list of files, is {weights}; write \"['model.pt']\"")
@@ -88,16 +88,16 @@ def listed_weights(weights: Sequence[str | Path]) -> list[Path]:
 def load_members(
     network: torch.nn.Module, paths: Sequence[Path], identity: Identity, parser: ConfigParser
 ) -> torch.nn.Module:
-    """Load weights as `load_checked`, of several into an ensemble of copies.
+    """Load weights with `load_checked`; several files give an ensemble of copies.
 
     Args:
-        network: untrained; takes the weights where there is one file.
-        paths: of the files.
+        network: untrained network; one file is loaded into this object.
+        paths: paths of the weights files.
         identity: of the bundle.
         parser: of the configuration.
 
     Raises:
-        SegpipeError: as `load_checked`.
+        SegpipeError: see `load_checked`.
     """
     members = [network] if len(paths) == 1 else [copy.deepcopy(network) for _ in paths]
     for member, path in zip(members, paths, strict=True):
@@ -108,16 +108,16 @@ def load_members(
 def load_checked(
     network: torch.nn.Module, path: Path, identity: Identity, parser: ConfigParser
 ) -> Sidecar | None:
-    """Load weights as `segpipe.networks.load_weights`, and compare what they were trained with to a configuration.
+    """Load weights with `segpipe.networks.load_weights`, and compare their training with a configuration.
 
     Args:
-        network: takes the weights.
-        path: of the file.
+        network: network that takes the weights.
+        path: path of the weights file.
         identity: of the bundle.
         parser: of the configuration; its `slice_size` and `window_size` count, where it has them.
 
     Raises:
-        SegpipeError: as `segpipe.networks.load_weights`, or the weights are of slices of another size.
+        SegpipeError: see `segpipe.networks.load_weights`; or the weights were trained on slices of another size.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -132,7 +132,7 @@ def load_checked(
 
 
 def _require_same_scale(path: Path, slice_size: Any, parser: ConfigParser) -> None:
-    """Refuse weights of slices of another size than the configuration takes: they saw another scale."""
+    """Refuse weights trained at another slice size than the configuration's: the scale of the images differs."""
     wanted = parser.get("slice_size", None)
     if slice_size is not None and wanted is not None and slice_size != wanted:
         raise SegpipeError(
@@ -146,7 +146,7 @@ _NORMS_OF_A_WINDOW = (torch.nn.InstanceNorm2d, torch.nn.InstanceNorm3d, torch.nn
 
 
 def _compare_window(path: Path, network: torch.nn.Module, validated: Any, parser: ConfigParser) -> None:
-    """Warn where the running window is not the one that validated the weights, and the network minds."""
+    """Warn if the configuration's window differs from the validation's, and the network's output depends on it."""
     if not any(isinstance(module, _NORMS_OF_A_WINDOW) for module in network.modules()):
         return
     window_size = parser.get_parsed_content("window_size") if "window_size" in parser else None
@@ -158,5 +158,5 @@ def _compare_window(path: Path, network: torch.nn.Module, validated: Any, parser
 
 
 def warn(message: str) -> None:
-    """Log a warning on weights."""
+    """Log a warning about weights."""
     _logger.warning("%s", printable(message))

@@ -1,4 +1,4 @@
-"""`segpipe ...`: a module a command group; a command parses, calls one public function and prints.
+"""`segpipe ...`: one module per command group; a command parses, calls one public function and prints.
 
 Commands import what they need when they run, so that `segpipe --help` answers at once.
 """
@@ -30,7 +30,7 @@ EXIT_REFUSED = 2
 
 
 class _MessageGroup(TyperGroup):
-    """Ends with the one message of a SegpipeError; any other exception keeps its traceback."""
+    """A command group that ends with the message of a SegpipeError; other exceptions keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -41,7 +41,7 @@ class _MessageGroup(TyperGroup):
             say(f"segpipe: {first}", *others, err=True)
             raise typer.Exit(EXIT_REFUSED) from None
         except Exception as error:
-            if hasattr(error, "format_message"):  # a wrong argument, which may be the name of a file
+            if hasattr(error, "format_message"):  # a wrong argument, which may be a file name
                 error.message = printable(error.message)  # type: ignore[attr-defined]
             raise
 
@@ -85,6 +85,6 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; the process ends with 0 all done, 1 some cases failed, 2 refused."""
+    """Run the command line; exit status 0: all done, 1: some cases failed, 2: refused."""
     with visible_text():
         app()

@@ -1,4 +1,4 @@
-"""`segpipe audit` and `segpipe trust`: what a bundle would run, and the user's consent to it."""
+"""`segpipe audit` and `segpipe trust`: list the code that a bundle would run, and record the user's consent."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def trust(bundle: Bundle, config: Configs = None) -> None:
 def _audited(
     bundle: Path, config: Sequence[Path], overrides: dict[str, Any]
 ) -> tuple[list[str], list[ConfigFinding]]:
-    """Return which files were audited, and what was found in them."""
+    """Return the audited files, and the findings in them."""
     with collecting_nothing():
         from segpipe.bundle.gate import audit as audit_bundle
         from segpipe.configuration.reading import configuration_files, shown_path

@@ -1,4 +1,4 @@
-"""The options by which commands name a bundle, and the source that they make of it."""
+"""The command-line options that name a bundle, and the bundle source made from them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bundle_source(
     """Return the source that these options name.
 
     Raises:
-        SegpipeError: an override is not ID=VALUE, or no YAML.
+        SegpipeError: an override is not ID=VALUE, or its value is no YAML.
     """
     from segpipe.bundle.source import BundleSource
 

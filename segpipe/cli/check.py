@@ -1,4 +1,4 @@
-"""`segpipe check`: a bundle's configuration before a run."""
+"""`segpipe check`: check a bundle's configuration before a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`segpipe compare`: two models on the same cases."""
+"""`segpipe compare`: compare two models on the same cases."""
 
 from __future__ import annotations
 

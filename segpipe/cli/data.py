@@ -1,4 +1,4 @@
-"""`segpipe data ...`: data fetched, a folder made a manifest, what is wrong with a data set, and its division."""
+"""`segpipe data ...`: fetch, import, check, split and show data sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segpipe.overview import ClassRow, Range
 
 _FINDINGS_SHOWN = 10
-_WIDEST_TABLE = 10  # columns; with more classes each has a row
+_WIDEST_TABLE = 10  # columns; with more classes, each class has a row
 
 app = typer.Typer(
     no_args_is_help=True, help="Fetch data sets, describe them, check them, divide them, look at them."
@@ -121,7 +121,7 @@ def create(
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a place where no manifest can be written, or would replace another file."""
+    """Refuse a path where a manifest cannot be written, or would replace another file."""
     from segpipe.errors import SegpipeError
     from segpipe.files import read_json, require_writable
 
@@ -194,7 +194,7 @@ def check(
 
 
 def _print_findings(findings: Sequence[Finding]) -> None:
-    """Print a table on a terminal, and a line a finding into a file or a pipe."""
+    """Print a table on a terminal, or one line per finding into a file or a pipe."""
     if not sys.stdout.isatty():
         for finding in findings:
             say(f"{finding.severity}: {finding}")

@@ -1,4 +1,4 @@
-"""`segpipe evaluate`: label maps against references, or a bundle on the cases of a manifest."""
+"""`segpipe evaluate`: score label maps against references, or a bundle on the cases of a manifest."""
 
 from __future__ import annotations
 
@@ -318,10 +318,10 @@ def _evaluate_folders(
 
 
 def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Return the scans to draw cases with, by their names; nnU-Net's have the number of the channel behind it.
+    """Return case -> scan to draw it with; nnU-Net's scan names end in the channel number.
 
     Raises:
-        SegpipeError: none of the folder's scans is of a case.
+        SegpipeError: no scan of the folder belongs to a case.
     """
     from segpipe.evaluation.scoring import files_by_name
 

@@ -1,4 +1,4 @@
-"""Ids of a bundle's configuration that the command line overrides, as ID=VALUE."""
+"""Overrides of a bundle's configuration on the command line, as ID=VALUE."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from segpipe.errors import SegpipeError
 
-_MONAIS = ("@", "$", "%")  # what references, expressions and macros begin with; YAML has other uses for these
+_MONAIS = ("@", "$", "%")  # first characters of MONAI's references, expressions and macros
 
 
 def parse_overrides(given: Sequence[str], option: str = "") -> dict[str, Any]:
     """Return id -> value; values are YAML, as in the files.
 
     Args:
-        given: as typed.
-        option: what stands before each, for messages.
+        given: overrides as typed.
+        option: text before each override, for messages.
 
     Raises:
-        SegpipeError: no ID=VALUE, or no YAML.
+        SegpipeError: an override is not ID=VALUE, or its value is no YAML.
     """
     import yaml
 

@@ -1,4 +1,4 @@
-"""`segpipe phantoms ...`: synthetic MRI and CT, to train and try everything without a download."""
+"""`segpipe phantoms ...`: write synthetic MRI and CT, to try every command without a download."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Modality(StrEnum):
-    """What phantoms show."""
+    """Modality of the phantoms."""
 
     MRI = "mri"
     CT = "ct"

@@ -1,4 +1,4 @@
-"""`segpipe plan`: a bundle from a data set."""
+"""`segpipe plan`: plan a bundle for a data set."""
 
 from __future__ import annotations
 

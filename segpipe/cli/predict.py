@@ -1,4 +1,4 @@
-"""`segpipe predict`: scans through a bundle."""
+"""`segpipe predict`: segment scans with a bundle."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def predict(
 
 
 class Progress:
-    """A bar with the time left, on stderr where that is a terminal; failures and changes of plan above it."""
+    """A progress bar with the time left, on stderr if stderr is a terminal; messages appear above the bar."""
 
     def __init__(self, *, quiet: bool) -> None:
         from rich import progress as bars
@@ -166,14 +166,14 @@ class Progress:
         self._bar.stop()
 
     def watch(self, prediction: Prediction, done: int, total: int) -> None:
-        """Move the bar on."""
+        """Move the bar to a case."""
         self._bar.update(
             self._task, description=printable(prediction.case)[-40:], completed=done, total=total
         )
 
     @staticmethod
     def report(message: str) -> None:
-        """Say what is done otherwise than asked, whatever the progress."""
+        """Print a message, such as a deviation from the options."""
         say(f"segpipe: {message}", err=True)
 
 

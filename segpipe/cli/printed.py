@@ -1,4 +1,4 @@
-"""All that commands print: names in it are shown as `segpipe.printable` has them, and no name is read as markup."""
+"""The output of commands: names pass through `segpipe.printable`, and no name is read as markup."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def say(*lines: object, err: bool = False, bold: bool = False) -> None:
     """Print lines.
 
     Args:
-        lines: each stays one line, whatever names it holds.
+        lines: objects to print, one line each, whatever names they contain.
         err: to the standard error stream.
         bold: on a terminal.
     """
@@ -36,11 +36,11 @@ def print_table(
     """Print a table as wide as the terminal.
 
     Args:
-        columns: heads, or rich's columns, whose heads are segpipe's own.
-        rows: a cell is a text, or its lines.
-        title: above the table, to the left.
+        columns: heads, or rich's columns with heads that segpipe wrote.
+        rows: rows of cells; a cell is a text, or a list of lines.
+        title: title above the table, on the left.
         err: to the standard error stream.
-        show_lines: between rows.
+        show_lines: whether lines separate rows.
     """
     from rich.console import Console
     from rich.table import Table

@@ -23,7 +23,7 @@ _REASONS_SHOWN = 20
 
 
 def print_scores(scores: ScoredCases, summary: Summary) -> None:
-    """Print the mean of each class with its interval, and the cases that have no pair."""
+    """Print the mean of each class with its interval, and the cases with only one label map."""
     from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
 
     classes = {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}
@@ -60,7 +60,7 @@ def print_scores(scores: ScoredCases, summary: Summary) -> None:
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """Print what makes the figures mean less than they seem to, to the standard error stream."""
+    """Print warnings on the scores to the standard error stream."""
     for warning in warnings:
         say(f"WARNING: {warning}", err=True, bold=True)
 
@@ -74,7 +74,7 @@ def print_files(output: Path) -> None:
 
 
 def _cell(figure: Figure, form: str) -> list[str]:
-    """Return the lines of a mean, its interval, and how many cases have no finite value."""
+    """Return the lines of a table cell: mean, interval, number of infinite values."""
     own = figure.interval
     lines = [format(own.mean, form) if own.cases else "-"]
     if own.is_known:

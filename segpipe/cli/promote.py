@@ -1,4 +1,4 @@
-"""`segpipe promote`: a run's weights into a bundle."""
+"""`segpipe promote`: copy a run's weights into a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`segpipe reference-ranges`: what is measured of the training cases of a bundle's weights."""
+"""`segpipe reference-ranges`: measure the training cases of a bundle's weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reaches the terminal past segpipe's own printing: tracebacks, and the warnings of libraries about files."""
+"""Safe terminal output of text that segpipe does not print itself: tracebacks, and libraries' warnings about files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def visible_text() -> Iterator[None]:
-    """Show what libraries say as `printable` has it: they quote names and tags of files as they are.
+    """Pass libraries' messages through `printable`: libraries quote names and tags of files unchanged.
 
     A letter that the terminal's encoding lacks becomes an escape, too. A defect of the program keeps its traceback.
 
@@ -28,7 +28,7 @@ def visible_text() -> Iterator[None]:
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    if logging.lastResort is not None:  # prints the warnings of libraries for which nobody set up a log
+    if logging.lastResort is not None:  # prints warnings of libraries without a log handler
         logging.lastResort.setFormatter(PrintableFormatter())
     show = warnings.formatwarning
 
@@ -41,7 +41,7 @@ def visible_text() -> Iterator[None]:
     except Exception as error:
         for part in traceback.format_exception(error):
             for line in part.splitlines():
-                print(printable(line), file=sys.stderr)  # not by typer, which may have failed
+                print(printable(line), file=sys.stderr)  # print, since typer may have failed
         sys.exit(1)
     finally:
         warnings.formatwarning = show

@@ -1,4 +1,4 @@
-"""`segpipe train`: the check of a bundle, then MONAI's own run of it."""
+"""`segpipe train`: check a bundle, then train it with MONAI's run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
         mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
         say(f"segpipe: {mistakes} found, nothing is started", err=True)
         raise typer.Exit(FOUND)
-    given = {name: value for name, value in overrides.items() if value is not None}  # MONAI leaves those out
+    given = {name: value for name, value in overrides.items() if value is not None}  # MONAI ignores None
     logging_file = given.get("logging_file", files[0].parent / "logging.conf")
     copy = require_admitted(
         bundle,
@@ -59,7 +59,7 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
 
 
 def run_command(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> list[str]:
-    """Return the arguments that python runs a bundle with; every path is absolute, so that none begins with `$`.
+    """Return Python's arguments to run a bundle; all paths are absolute, so that none begins with `$`.
 
     Args:
         bundle: its folder.
@@ -78,13 +78,13 @@ def run_command(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any
 def copy_command(
     bundle: Path, copy: Path, arguments: Mapping[str, Any], same_command: Sequence[str]
 ) -> list[str]:
-    """Return the arguments that python runs the copy of a bundle with that the user trusts.
+    """Return Python's arguments to run the copy of a trusted bundle.
 
     Args:
         bundle: its folder.
         copy: from `segpipe.bundle.gate.require_admitted`; overrides stand in its configuration.
-        arguments: of MONAI's run.
-        same_command: that starts this training, for the message of how to go on.
+        arguments: arguments of MONAI's run.
+        same_command: command that starts this training, for the message on resuming.
     """
     from segpipe.bundle.gate import MERGED
 
@@ -105,7 +105,7 @@ def _same_command(
 
 
 def _as_yaml(value: Any) -> str:
-    """Return a value on one line as `ID=VALUE` takes it."""
+    """Return a value as one line of YAML, for `ID=VALUE`."""
     import yaml
 
     text: str = yaml.safe_dump(value, default_flow_style=True, width=math.inf, allow_unicode=True)
@@ -117,7 +117,7 @@ def _options(given: Mapping[str, Any]) -> list[str]:
 
 
 def _as_text(value: Any) -> str:
-    """Return what MONAI's command line reads as a value: bare words where that does, else Python."""
+    """Return a value as text for MONAI's command line: bare words if MONAI reads them back, else Python."""
     from fire.parser import DefaultParseValue
 
     bare = isinstance(value, str) and DefaultParseValue(value) == value

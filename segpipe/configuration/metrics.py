@@ -1,4 +1,4 @@
-"""Metrics that handlers save, log or wait for, and that their engine never computes."""
+"""Check for metrics that handlers save, log or wait for, but their engine never computes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from segpipe.training.metrics import ACCURACY, LOSS
 
 _KEY_METRICS = ("key_val_metric", "key_train_metric", "key_metric")
 _HANDLERS = ("val_handlers", "train_handlers", "handlers")
-_OWN = {ACCURACY, LOSS}  # segpipe's handlers compute these themselves
+_OWN = {ACCURACY, LOSS}  # metrics that segpipe's handlers compute
 _EVERY = "*"
 
 
 def metric_findings(
     configuration: Mapping[str, Any], values: Values, targets: Targets
 ) -> Iterator[ConfigFinding]:
-    """Find the metrics that are used and not there, for every engine whose metrics can be told.
+    """Find metrics that are used but not computed, for every engine whose metrics can be determined.
 
     Args:
         configuration: without the metadata.
@@ -63,12 +63,12 @@ def _is_a(kind: type, found: Any) -> bool:
 def _defined(
     identifier: str, engine: Mapping[str, Any], values: Values, targets: Targets
 ) -> list[str] | None:
-    """Return the names of an engine's metrics, the key metric first; None where they cannot be told."""
+    """Return the names of an engine's metrics, the key metric first; None if they cannot be determined."""
     handlers = _handlers(identifier, values)
     known = ("monai.", "ignite.", "segpipe.")
     if not targets.find(engine["_target_"]).__module__.startswith(known) or handlers is None:
         return None
-    for _, handler in handlers:  # one of others may compute any
+    for _, handler in handlers:  # a handler from elsewhere may compute any metric
         found = targets.find(handler.get("_target_")) if isinstance(handler, dict) else None
         if not str(getattr(found, "__module__", "")).startswith(known):
             return None
@@ -81,7 +81,9 @@ def _defined(
             continue
         if not isinstance(content, dict) or "_target_" in content:
             return None
-        if argument != "additional_metrics" or names:  # without a key metric, MONAI leaves the others out
+        if (
+            argument != "additional_metrics" or names
+        ):  # without a key metric, MONAI ignores additional metrics
             names += [name for name, metric in content.items() if not _is_disabled(metric, values)]
     return names
 
@@ -91,7 +93,7 @@ def _is_disabled(component: Any, values: Values) -> bool:
 
 
 def _handlers(engine: str, values: Values) -> list[tuple[str, Any]] | None:
-    """Return id and content of an engine's handlers; None where they cannot be told."""
+    """Return id and content of an engine's handlers; None if they cannot be determined."""
     for argument in _HANDLERS:
         if values.has(f"{engine}::{argument}") and values.at(f"{engine}::{argument}") is not None:
             listed = values.listed(f"{engine}::{argument}")
@@ -107,7 +109,7 @@ def _unsaved(
     values: Values,
     targets: Targets,
 ) -> Iterator[ConfigFinding]:
-    """Find metrics that a handler is told to save or to follow, and that its engine has not."""
+    """Find metrics that a handler shall save or follow, but its engine does not compute."""
     kind = targets.find(handler["_target_"])
     where = f"of {written(engine)}"
     if _is_a(SaveBest, kind) or (
@@ -133,7 +135,7 @@ def _unsaved(
 def _former_arguments(
     identifier: str, handler: Mapping[str, Any], targets: Targets
 ) -> Iterator[ConfigFinding]:
-    """Find a score table as an earlier segpipe wrote it."""
+    """Find a score table in the form of an earlier segpipe."""
     is_table = _is_a(ScoreTable, targets.find(handler.get("_target_")))
     if is_table and ("metric" in handler or "cases" not in handler):
         place = f"{identifier}::metric" if "metric" in handler else identifier
@@ -161,7 +163,7 @@ def _unread(
     metrics: Mapping[str, list[str] | None],
     values: Values,
 ) -> Iterator[ConfigFinding]:
-    """Find metrics that a handler's expressions read, and that the engine it is attached to has not."""
+    """Find metrics that a handler's expressions read, but its engine does not compute."""
     for part, text in strings(handler, identifier):
         if not text.startswith("$"):
             continue
@@ -179,7 +181,7 @@ def _unread(
 
 
 def _read_metrics(tree: ast.AST) -> Iterator[tuple[str | None, str]]:
-    """Yield the engine, if a reference says which, and the name of each metric that an expression reads."""
+    """Yield engine and name of each metric that an expression reads; the engine is None without a reference."""
     for node in ast.walk(tree):
         match node:
             case ast.Subscript(

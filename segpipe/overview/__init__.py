@@ -1,4 +1,4 @@
-"""A data set at a glance: what is in it in tables, and a sheet of its cases with their label maps."""
+"""The overview of a data set: tables, and a contact sheet of cases with their label maps."""
 
 from segpipe.overview.show import Overview, show_dataset
 from segpipe.overview.summary import ClassRow, DatasetSummary, Range

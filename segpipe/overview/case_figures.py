@@ -1,4 +1,4 @@
-"""One case as a picture with its caption: the slice with most foreground, without and with its label map."""
+"""The card of a case: the slice with most foreground, without and with its label map, and a caption."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from segpipe.pictures import largest_slice, overlay_slice
 from segpipe.volumes import Grid, read_channels, read_volume
 
 _PLANES = ("sagittal", "coronal", "axial")
-_THICK = 1.5  # times the smallest spacing: slices lie across the thickest axis
-_THIN = 3.0  # times shorter than the other two axes: a slab is looked at from above
-_MOST_CHANNELS = 4  # beside each other; more would be too small to see
+_THICK = 1.5  # times the smallest spacing: from here, slices lie across the thickest axis
+_THIN = 3.0  # times shorter than the other two axes: slices of a slab lie across this axis
+_MOST_CHANNELS = 4  # side by side; more channels would be too small to see
 _GAP = 4  # pixels between channels
 
 
 @dataclass(frozen=True)
 class CaseFigure:
-    """What the contact sheet shows of one case.
+    """The card of one case on the contact sheet.
 
     Attributes:
-        case: its id.
-        place: where it belongs, such as "fold 0".
-        classes: of its label map, or of the manifest.
+        case: id of the case.
+        place: part of the data set, such as "fold 0".
+        classes: classes of the label map, or of the manifest.
         size: such as "35 x 51 x 35 voxels".
         spacing: such as "1 x 1 x 1 mm".
-        view: which slice, such as "axial, z = 17"; empty for a picture.
-        remarks: what is odd about it.
-        plain: (height, width, 3), 0 to 255; None where it could not be drawn.
-        tinted: the same with the classes in their colours; None without a label map.
+        view: orientation and index of the slice, such as "axial, z = 17"; empty for a 2D image.
+        remarks: warnings about the case.
+        plain: picture (height, width, 3), 0 to 255; None where the case could not be drawn.
+        tinted: picture of the same slice with the classes in their colours; None without a label map.
     """
 
     case: str
@@ -63,12 +63,12 @@ def make_case_figure(
     """Read one case and draw it.
 
     Args:
-        case: to draw.
-        place: where it belongs.
-        classes: that it has.
-        report: of the case, without errors.
-        dataset_dir: where its files lie.
-        manifest: says which values its label map stores.
+        case: case to draw.
+        place: part of the data set, such as "fold 0".
+        classes: classes of the case.
+        report: report of the case, without errors.
+        dataset_dir: folder of the data set's files.
+        manifest: manifest with the values that label maps store.
         table: the classes and their colours.
     """
     remarks = [finding.message for finding in report.findings]
@@ -96,7 +96,7 @@ def make_case_figure(
 def _draw(
     channels: Sequence[NDArray[Any]], labels: NDArray[np.integer] | None, grid: Grid, table: LabelTable
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, str]:
-    """Draw all channels of a slice beside each other, without and with the label map, and say which slice it is."""
+    """Draw a slice's channels side by side, without and with the label map; return both pictures and the view."""
     if grid.spatial_dims == 2:
         axis, index, view = -1, 0, ""
         spacing_mm: Sequence[float] = grid.spacing_mm
@@ -116,13 +116,13 @@ def _draw(
 
 
 def slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
-    """Return across which axis a volume in RAS order is looked at.
+    """Return the axis across which slices of a volume in RAS order lie.
 
-    The one along which it is coarse, or thin, since its slices were made so; else axial.
+    This is the axis along which the volume is coarse or thin, since its slices were acquired so; else the axial one.
 
     Args:
         size: voxels along x, y, z.
-        spacing_mm: along the same axes.
+        spacing_mm: spacing along the same axes.
     """
     extent = np.asarray(size) * spacing_mm
     if max(spacing_mm) > _THICK * min(spacing_mm):

@@ -1,4 +1,4 @@
-"""Histograms as SVG, to stand inside a page."""
+"""SVG histograms inside a page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MOST_BARS, _WIDEST_BAR = 20, 32
 
 
 def histogram(values: Sequence[float], unit: str) -> Markup:
-    """Draw how often values occur: a bar a value where they are few, else twenty of equal width.
+    """Draw a histogram: one bar per value where distinct values are few, else twenty bars of equal width.
 
     Args:
-        values: one a case.
-        unit: of the values, for what is said of a bar.
+        values: one value per case.
+        unit: unit of the values, for the tooltips of the bars.
     """
     bars = _bars(values)
     most = max(count for *_, count in bars)
@@ -45,7 +45,7 @@ def histogram(values: Sequence[float], unit: str) -> Markup:
 
 
 def _bars(values: Sequence[float]) -> list[tuple[float, float, int]]:
-    """Return first and last value of each bar, and how many values are in it."""
+    """Return first value, last value and number of values of each bar."""
     rounded = np.round(values, 6)
     distinct, counts = np.unique(rounded, return_counts=True)
     if len(distinct) <= 2:
@@ -54,7 +54,7 @@ def _bars(values: Sequence[float]) -> list[tuple[float, float, int]]:
         ]
     whole = bool((distinct == np.round(distinct)).all())
     span = distinct[-1] - distinct[0]
-    if whole:  # bars of whole numbers, all of them equally many
+    if whole:  # each bar covers equally many whole numbers
         width = max(int(np.ceil((span + 1) / _MOST_BARS)), 1)
         edges = np.arange(distinct[0], distinct[-1] + width + 1, width) - 0.5
     else:

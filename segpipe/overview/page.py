@@ -31,11 +31,11 @@ def render_page(
     """Return the page.
 
     Args:
-        manifest: of the data set.
-        summary: its tables.
-        cards: of the cases shown.
-        left_out: sound cases that are not shown.
-        bad: what is wrong with those that cannot be shown.
+        manifest: manifest of the data set.
+        summary: tables of the data set.
+        cards: cards of the cases shown.
+        left_out: number of valid cases that are not shown.
+        bad: findings on the cases that cannot be shown.
         legend: name and colour of each class.
     """
     environment = jinja2.Environment(
@@ -67,7 +67,7 @@ def render_page(
 
 
 def _number(value: float) -> str:
-    """Return a number with its thousands apart, or four digits of it."""
+    """Return a number as text, with separated thousands or four significant digits."""
     if float(value).is_integer():
         return f"{int(value):,}".replace(",", "\u202f")
     return f"{value:.4g}"
@@ -82,7 +82,7 @@ def _css(color: Color) -> str:
 
 
 def _png(picture: NDArray[np.uint8]) -> str:
-    """Return a picture as a data URI; a grey one takes a third of the space."""
+    """Return a picture as a PNG data URI; a grey picture is stored with one channel."""
     grey = bool((picture[..., :1] == picture).all())
     buffer = io.BytesIO()
     Image.fromarray(picture[..., 0] if grey else picture).save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""Which cases are shown: some of every class, of every fold and of the test cases, by lot."""
+"""The random selection of the cases that an overview shows, spread over classes, folds and test cases."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 def spread_choice(
     strata: Mapping[str, tuple[str, frozenset[str]]], number: int, seed: int
 ) -> tuple[list[str], list[str]]:
-    """Choose cases so that every class and every place has its share.
+    """Choose cases evenly over classes and places.
 
-    One after the other, a case comes that has a class of which none was chosen yet; else one whose classes together
-    were chosen least often, of these the one whose place was.
+    The function chooses one case after the other. A case with a class that no chosen case has comes first; then the
+    case whose classes were chosen least often, and among equal cases the case whose place was chosen least often.
 
     Args:
-        strata: case -> its place, such as a fold, and the classes that it has.
-        number: how many to choose at the most.
-        seed: of the lots; the same gives the same cases.
+        strata: case -> its place, such as a fold, and its classes.
+        number: largest number of chosen cases.
+        seed: seed of the random order; equal seeds give equal cases.
 
     Returns:
-        the chosen cases and the others, each in the order of `strata`.
+        The chosen cases and the other cases, each in the order of `strata`.
     """
     names = list(strata)
     lots = dict(zip(names, np.random.default_rng(seed).permutation(len(names)).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The contact sheet as one picture: cards side by side, each with its caption, and a legend above."""
+"""The contact sheet as one picture: cards side by side with captions, and a legend above."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def contact_sheet(
     """Draw the cards in rows.
 
     Args:
-        cards: one a case.
-        title: the first line.
+        cards: one card per case.
+        title: first line of the sheet.
         legend: name and colour of each class.
     """
     font = ImageFont.load_default(_FONT)
@@ -56,7 +56,7 @@ def contact_sheet(
 
 
 def _picture(card: CaseFigure) -> Image.Image:
-    """Return a card's picture, as wide as a column at the most."""
+    """Return a card's picture, at most as wide as a column."""
     drawn = card.tinted if card.tinted is not None else card.plain
     if drawn is None:
         return Image.new("RGB", (_WIDTH, _WIDTH), _CARD)
@@ -66,7 +66,7 @@ def _picture(card: CaseFigure) -> Image.Image:
 
 
 def _fitting(text: str, font: Any, width: int = _WIDTH) -> str:
-    """Return a text in one line, cut to a width in pixels."""
+    """Return one line of text, cut to a width in pixels."""
     text = printable(" ".join(text.split()))
     if font.getlength(text) <= width:
         return text
@@ -78,7 +78,7 @@ def _fitting(text: str, font: Any, width: int = _WIDTH) -> str:
 def _legend_rows(
     legend: Sequence[tuple[str, Color]], font: Any, width: int
 ) -> list[list[tuple[int, str, Color]]]:
-    """Return rows of left edge, name and colour of the classes."""
+    """Return the rows of the legend: left edge in pixels, name and colour of each class."""
     rows: list[list[tuple[int, str, Color]]] = []
     left = width + 1
     for name, color in legend:

@@ -1,4 +1,4 @@
-"""The page of a data set: every case read, summed up in tables, and some of them drawn."""
+"""The page of a data set: reads every case, makes tables, and draws some cases."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ PAGE, SHEET = "index.html", "contact_sheet.png"
 
 @dataclass(frozen=True)
 class Overview:
-    """What was found and written.
+    """The written overview of a data set.
 
     Attributes:
-        summary: the tables.
-        cards: of the cases shown.
-        left_out: sound cases that are not shown.
-        bad: what is wrong with the cases that cannot be shown.
-        page: the HTML file.
-        sheet: the PNG file beside it; None where no case could be drawn.
+        summary: tables of the data set.
+        cards: cards of the cases shown.
+        left_out: number of valid cases that are not shown.
+        bad: findings on the cases that cannot be shown.
+        page: path of the HTML file.
+        sheet: path of the PNG file beside the page; None where no case could be drawn.
     """
 
     summary: DatasetSummary
@@ -52,20 +52,20 @@ def show_dataset(
     seed: int = 0,
     overwrite: bool = False,
 ) -> Overview:
-    """Read a data set and write a page of tables and pictures of it; a bad case is named there and stops nothing.
+    """Read a data set and write a page of tables and pictures; the page names invalid cases.
 
     Args:
-        manifest: of the data set.
-        dataset_dir: where its files lie.
+        manifest: manifest of the data set.
+        dataset_dir: folder of the data set's files.
         output: folder of `index.html` and `contact_sheet.png`.
-        colors: whose colours the classes of label maps have; None for colours that are told apart.
-        cases: how many are drawn at the most, spread over classes and folds.
-        seed: of the lots by which they are chosen.
-        overwrite: replace the page.
+        colors: label table with the colours of the classes; None takes default colours.
+        cases: largest number of drawn cases, spread over classes and folds.
+        seed: seed of the selection of cases.
+        overwrite: whether an existing page is replaced.
 
     Raises:
-        SegpipeError: the page is there already, would lie among the scans or cannot be written, there is no folder
-            `dataset_dir`, or the manifest's labels are not the table's.
+        SegpipeError: the page exists, would lie among the scans or cannot be written, there is no folder
+            `dataset_dir`, or the manifest's labels differ from the table's.
     """
     _require_free(output, dataset_dir, overwrite=overwrite)
     table = manifest.label_table() if colors is None else _colored(manifest, colors)
@@ -95,7 +95,7 @@ def show_dataset(
 
 
 def place_of(manifest: Manifest, case: Case) -> str:
-    """Return where a case belongs: its fold, else its part of the first split that names it, else the list it is in."""
+    """Return the place of a case: its fold, else its part of the first split that names it, else its list."""
     if case.fold is not None:
         return f"fold {case.fold}"
     if any(case.case == other.case for other in manifest.test):
@@ -108,7 +108,7 @@ def place_of(manifest: Manifest, case: Case) -> str:
 
 
 def _colored(manifest: Manifest, colors: LabelTable) -> LabelTable:
-    """Return the manifest's label table in the colours of another of the same classes."""
+    """Return the manifest's label table with the colours of another table of the same classes."""
     check_same_labels(colors, manifest.labels)
     color_of = {same_name(label.name): label.color for label in colors.labels}
     own = manifest.label_table().labels

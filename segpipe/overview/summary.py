@@ -1,4 +1,4 @@
-"""A data set in tables: its parts, its classes and the weights they give, sizes, spacings, intensities."""
+"""The tables of a data set: parts, classes and their weights, sizes, spacings, intensities."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class ClassRow:
     """One class in the training cases.
 
     Attributes:
-        name: of the class.
-        color: in which it is drawn.
-        cases: that have it.
-        voxels: of all label maps together; None where there are no label maps.
-        share: of all voxels, or of all cases where there are no label maps.
-        frequency: what the weight is made from: of the voxels of the label maps that have it, or of all cases.
-        weight: by median frequency balancing; None where a class is in no case.
+        name: name of the class.
+        color: colour of the class in pictures.
+        cases: number of cases that contain the class.
+        voxels: number of the class's voxels in all label maps; None without label maps.
+        share: share of all voxels, or of all cases where there are no label maps.
+        frequency: share that gives the weight: of the voxels of the label maps that contain the class, or of all cases.
+        weight: weight by median frequency balancing; None where no case contains the class.
     """
 
     name: str
@@ -44,12 +44,12 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Range:
-    """What the cases have of one thing.
+    """The values of one measure over the cases.
 
     Attributes:
-        name: such as "size along x" or "T1, mean".
-        unit: such as "mm"; empty for what has none.
-        values: one a case.
+        name: name of the measure, such as "size along x" or "T1, mean".
+        unit: unit, such as "mm"; empty without a unit.
+        values: one value per case.
     """
 
     name: str
@@ -58,20 +58,20 @@ class Range:
 
     @property
     def spread(self) -> tuple[float, float, float]:
-        """Minimum, median and maximum."""
+        """Minimum, median and maximum of the values."""
         return min(self.values), float(np.median(self.values)), max(self.values)
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A data set in tables.
+    """The tables of a data set.
 
     Attributes:
         parts: training, each fold, each part of each split, test.
         classes: by index, with the background where there are label maps.
-        geometry: sizes and spacings of all sound cases.
+        geometry: sizes and spacings of all valid cases.
         intensities: mean and standard deviation of each channel.
-        notes: what a person should know of the tables.
+        notes: remarks for the reader of the tables.
     """
 
     parts: Sequence[Part]
@@ -82,11 +82,11 @@ class DatasetSummary:
 
 
 def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTable) -> DatasetSummary:
-    """Sum up what reading a data set told.
+    """Return the tables of a data set whose files were read.
 
     Args:
-        manifest: of the data set.
-        reports: of its training cases and its test cases, in this order; those with errors count in no class.
+        manifest: manifest of the data set.
+        reports: reports of the training cases, then of the test cases; cases with errors count in no class.
         table: the classes and their colours.
     """
     facts = {r.case: r.facts for r in reports if r.facts is not None and not r.has_errors}
@@ -109,7 +109,7 @@ def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTab
 
 
 def all_sides(manifest: Manifest) -> list[Side]:
-    """Return the cases as a person divides them: all, by fold, by the parts of each split, under test."""
+    """Return the parts of a data set: all training cases, each fold, the parts of each split, the test cases."""
     splits = [side for name in manifest.splits for side in sides_of_split(manifest, name)]
     sides = [Side("training", "train", manifest.training), *sides_of_folds(manifest), *splits]
     return [side for side in (*sides, Side("test", "test", manifest.test)) if side.cases]
@@ -162,7 +162,7 @@ def _class_rows(
 
 
 def class_colors(manifest: Manifest, table: LabelTable) -> tuple[Color, ...]:
-    """Return a colour for each of `class_names`: the table's, but none black where no class is a background."""
+    """Return the table's colour of each of `class_names`; without a background class, no colour is black."""
     if manifest.target == "mask":
         return table.colors[1:]
     return tuple(class_color(position + 1) for position in range(len(class_names(manifest))))

@@ -1,4 +1,4 @@
-"""Several views of one thing in one picture, with a title and a legend."""
+"""A picture of several views, with a title and a legend."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def captioned(
     title: str,
     legend: Sequence[tuple[tuple[int, int, int], str]],
 ) -> NDArray[np.uint8]:
-    """Put pictures below or, where they are no wider than high, beside each other, each under its name.
+    """Arrange pictures in a column, or in a row if they are not wider than high, each under its name.
 
     Args:
         views: name -> picture `(height, width, 3)`, all of one size.
-        title: the first line.
-        legend: lines below, each with its colour, RGB.
+        title: first line of the picture.
+        legend: lines below the views, each with its RGB colour.
 
     Returns:
         `(height, width, 3)`.

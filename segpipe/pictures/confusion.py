@@ -18,16 +18,16 @@ _DARK = 0.55  # share from which text is white
 
 
 def confusion_picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> NDArray[np.uint8]:
-    """Draw which share of each true class was taken for which.
+    """Draw the share of each true class that was predicted as each class.
 
     Args:
         counts: `(C, C)`, voxels of true class (row) and predicted class (column).
-        names: of the C classes.
-        title: the first line.
+        names: names of the C classes.
+        title: first line of the picture.
 
     Returns:
-        `(height, width, 3)`. A row adds up to 100 %; the row of a class without a voxel is empty. With so many classes
-        that numbers no longer fit, colours stand alone.
+        `(height, width, 3)`. A row adds up to 100 %; the row of a class without a voxel is empty. Where numbers do not
+        fit because of many classes, cells have only colours.
     """
     classes = len(names)
     totals = counts.sum(axis=1, keepdims=True)
@@ -84,7 +84,7 @@ def _write_upright(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     color: tuple[int, int, int],
 ) -> None:
-    """Write from below to above."""
+    """Write text upwards."""
     strip = Image.new("RGB", (int(font.getlength(text)) + 2, _FONT_SIZE + 5), _PAPER)
     ImageDraw.Draw(strip).text((0, 0), text, color, font)
     turned = strip.rotate(90, expand=True)

@@ -1,4 +1,4 @@
-"""A scan and a label map as one RGB picture, in the label table's colours, as a radiologist reads planes."""
+"""RGB pictures of a scan and its label map in the label table's colours, in radiological orientation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
 _OPACITY = 0.35
-_LONGEST_SIDE = 320  # pixels of the longest plane's longest side: a small crop can be seen, a thick slab fits
+_LONGEST_SIDE = 320  # pixels of the longest plane's longest side: small crops are enlarged, thick slabs fit
 _GAP = 4  # pixels between planes
-_MOST_SAMPLED = 2 * 10**6  # voxels that the grey window is taken from
+_MOST_SAMPLED = 2 * 10**6  # voxels that the grey window is computed from
 Spacing = tuple[float, float]  # of rows and columns, in mm
 Plane = tuple[NDArray[Any], NDArray[np.integer] | None, Spacing]
 
@@ -23,14 +23,14 @@ Plane = tuple[NDArray[Any], NDArray[np.integer] | None, Spacing]
 def in_ras_order(
     affine: NDArray[np.float64], *arrays: NDArray[Any]
 ) -> tuple[list[NDArray[Any]], list[float]]:
-    """Turn volumes so that x grows to the patient's right, y to the front and z upwards; pictures stay as they are.
+    """Reorient volumes so that x grows to the patient's right, y to the front and z upwards; 2D images stay unchanged.
 
     Args:
-        affine: (4, 4), voxel to RAS mm; of a picture only the spacing counts.
+        affine: (4, 4), voxel to RAS mm; for a 2D image only the spacing is used.
         arrays: `(x, y[, z])`, all on one grid.
 
     Returns:
-        the arrays, and the spacing along their axes, mm.
+        The reoriented arrays, and the spacing along their axes, mm.
     """
     dims = arrays[0].ndim
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)[:dims]
@@ -42,7 +42,7 @@ def in_ras_order(
 
 
 def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
-    """Return the voxel of the foreground that lies nearest its centre of gravity; the middle of an empty map.
+    """Return the foreground voxel nearest the foreground's centre of gravity; the middle voxel of an empty map.
 
     Args:
         label_map: class indices `(x, y[, z])`, 0 the background.
@@ -58,7 +58,7 @@ def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
     nearest, least = (0,) * label_map.ndim, np.inf
     for index in np.flatnonzero(
         sums[0]
-    ):  # plane by plane: a list of all its voxels may be far larger than a map
+    ):  # plane by plane: a list of all foreground voxels may be far larger than the map
         places = np.argwhere(label_map[index])
         distances = np.linalg.norm(places - centre[1:], axis=1)
         distance = np.hypot(distances.min(), index - centre[0])
@@ -68,7 +68,7 @@ def label_centre(label_map: NDArray[np.integer]) -> tuple[int, ...]:
 
 
 def grey_levels(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a scan as a picture shows it, 0 at its 1st percentile and 255 at its 99th: a byte a voxel.
+    """Return a scan as grey levels, one byte per voxel: 0 at the 1st percentile, 255 at the 99th.
 
     Args:
         image: intensities of any shape.
@@ -93,19 +93,19 @@ def overlay_planes(
     centre: Sequence[int],
     spacing_mm: Sequence[float],
 ) -> NDArray[np.uint8]:
-    """Draw a scan's planes through one voxel side by side, axial, coronal, sagittal; a 2D image as it is.
+    """Draw a scan's axial, coronal and sagittal plane through one voxel side by side; a 2D image as one plane.
 
-    Grey runs from the 1st to the 99th percentile of the scan. Classes are tinted, their outlines drawn full.
+    Grey levels span the 1st to the 99th percentile of the scan. Classes are tinted, and their outlines are opaque.
 
     Args:
         image: `(x, y[, z])`, volumes in RAS order: x grows to the patient's right, y to the front, z upwards.
         label_map: class indices of the same shape; None draws the scan alone.
         colors: RGB, 0 to 255, by class index.
-        centre: the voxel the planes go through.
-        spacing_mm: of the voxels; all planes are drawn to one scale.
+        centre: voxel that the planes go through.
+        spacing_mm: spacing of the voxels; all planes have the same scale.
 
     Returns:
-        `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal ones the
+        `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal planes the
         front on the left.
     """
     window = _grey_window(image)
@@ -132,19 +132,19 @@ def overlay_slice(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """Draw one plane of a volume, or a 2D image, without and with its label map, as `overlay_planes` does.
 
-    Grey shows what lies around the classes, or without any the plane: twice the range from the 10th to the 90th
-    percentile, as far as the 1st and the 99th. A little bone or air so leaves more of it to a soft tissue.
+    The grey window comes from the region around the classes, or from the plane without classes: twice the range from
+    the 10th to the 90th percentile, within the 1st and the 99th. So a little bone or air does not darken soft tissue.
 
     Args:
         image: see `overlay_planes`.
         label_map: see `overlay_planes`.
         colors: see `overlay_planes`.
-        spacing_mm: of the voxels, which are drawn as high and wide as they are, the plane's longer side 320 pixels.
-        axis: across which the plane lies: 2 axial, 1 coronal, 0 sagittal; of no meaning for a 2D image.
-        index: of the plane along this axis.
+        spacing_mm: spacing of the voxels, which gives the picture its aspect; the plane's longer side has 320 pixels.
+        axis: axis across the plane: 2 axial, 1 coronal, 0 sagittal; without effect for a 2D image.
+        index: index of the plane along this axis.
 
     Returns:
-        two pictures `(height, width, 3)`; None for the second without a label map.
+        Two pictures `(height, width, 3)`; the second is None without a label map.
     """
     grey, labels, spacing = _plane(image, label_map, spacing_mm, axis, index)
     pixels = np.asarray(spacing) * _LONGEST_SIDE / np.multiply(grey.shape, spacing).max()
@@ -159,7 +159,7 @@ def _narrow_window(plane: NDArray[Any]) -> tuple[float, float]:
 
 
 def _around(labels: NDArray[np.integer]) -> tuple[slice, ...]:
-    """Return the box of the foreground and half as much on each side, a third of the plane at least."""
+    """Return the box of the foreground with a margin of half its size, at least a third of the plane."""
     (box, *_) = ndimage.find_objects((labels > 0).astype(np.uint8)) or [None]
     if box is None:
         return (slice(None),) * labels.ndim
@@ -171,7 +171,7 @@ def _around(labels: NDArray[np.integer]) -> tuple[slice, ...]:
 
 
 def largest_slice(label_map: NDArray[np.integer], axis: int) -> int:
-    """Return the plane across an axis that has most foreground; the middle one of an empty map."""
+    """Return the index of the plane across an axis with most foreground; the middle plane of an empty map."""
     areas = np.count_nonzero(label_map, axis=tuple(j for j in range(label_map.ndim) if j != axis))
     return int(areas.argmax()) if areas.any() else label_map.shape[axis] // 2
 
@@ -197,7 +197,7 @@ def _plane(
 ) -> Plane:
     if image.ndim == 2:
         return image.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0])
-    # rows run from the top: front to back, or up to down; columns from the patient's right, or front
+    # rows go front to back, or up to down; columns start at the patient's right, or at the front
     columns, rows = (other for other in range(3) if other != axis)
     at = (slice(None, None, -1),) * 2
     grey = np.take(image, index, axis=axis).T[at]
@@ -206,7 +206,7 @@ def _plane(
 
 
 def _grey(plane: NDArray[Any], window: tuple[float, float]) -> NDArray[np.floating]:
-    """Return intensities from 0 to 1 in a window."""
+    """Return intensities scaled from a window to 0..1."""
     low, high = window
     levels: NDArray[np.floating] = np.clip((plane - low) / ((high - low) or 1.0), 0, 1)
     return levels
@@ -218,7 +218,7 @@ def _draw(
     colors: Sequence[tuple[int, int, int]],
     pixels: NDArray[np.floating],
 ) -> NDArray[np.uint8]:
-    """Draw one plane whose voxels are so many pixels high and wide."""
+    """Draw one plane with voxels of the given height and width in pixels."""
     shape = tuple(np.round(np.asarray(grey.shape) * pixels).astype(int).clip(min=1))
     enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=bool(pixels.min() < 1))
     rgb = np.repeat(enlarged[..., None], 3, axis=-1)

@@ -1,4 +1,4 @@
-"""A scan with its label map as a picture for people: planes through what was found, a legend, orientation marks."""
+"""The picture of a scan with its label map: planes through the foreground, legend, orientation marks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TEXT, _EDGE = (235, 235, 235), (0, 0, 0)
 _FONT_SIZE = 14
 _MARGIN = 8
 _SWATCH = 12
-_PLANES = (("R", "L"), ("R", "L"), ("A", "P"))  # what lies on the left and right of axial, coronal, sagittal
+_PLANES = (("R", "L"), ("R", "L"), ("A", "P"))  # left and right side of axial, coronal, sagittal
 
 
 def scan_picture(
@@ -27,19 +27,19 @@ def scan_picture(
     legend: Sequence[tuple[str, str]],
     colors: Sequence[tuple[int, int, int]],
 ) -> NDArray[np.uint8]:
-    """Draw a scan and its label map, twice: as it is above, with the classes tinted below.
+    """Draw a scan twice: unchanged above, with the classes of its label map tinted below.
 
     Args:
         image: intensities `(x, y[, z])` in any orientation.
         label_map: class indices of the same shape.
-        affine: (4, 4), voxel to RAS mm; of a 2D image only the spacing counts.
-        title: the first line.
-        legend: of each foreground class its name, and what is said of it.
+        affine: (4, 4), voxel to RAS mm; for a 2D image only the spacing is used.
+        title: first line of the picture.
+        legend: name of each foreground class, and its text in the legend.
         colors: RGB, 0 to 255, by class index.
 
     Returns:
-        `(height, width, 3)`, 0 to 255. Volumes show the axial, coronal and sagittal plane through the labelled voxel
-        nearest the middle of what is labelled, the patient's right on the left.
+        `(height, width, 3)`, 0 to 255. Volumes show the axial, coronal and sagittal plane through the foreground voxel
+        nearest the foreground's centre of gravity, the patient's right on the left.
     """
     volume = image.ndim == 3
     (image, label_map), spacing_mm = in_ras_order(affine, image, label_map)
@@ -78,7 +78,7 @@ def _mark_sides(
     size: Sequence[int],
     spacing_mm: Sequence[float],
 ) -> None:
-    """Write which side of the patient lies at the two sides of each plane of the upper row."""
+    """Write the patient's sides at the left and right of each plane of the upper row."""
     extents = [size[axis] * spacing_mm[axis] for axis in (0, 0, 1)]
     gap = 4
     scale = (plain.shape[1] - 2 * gap) / sum(extents)

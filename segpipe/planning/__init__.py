@@ -1,4 +1,4 @@
-"""From a data set to a bundle: a fingerprint, rules that turn it into numbers with reasons, and the bundle's files."""
+"""Planning of a bundle from a data set: fingerprint, rules that give numbers with reasons, and the bundle's files."""
 
 from __future__ import annotations
 

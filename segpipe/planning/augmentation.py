@@ -1,4 +1,4 @@
-"""Rule 10 of a plan: random changes of training patches, and mirror images."""
+"""Rule 10 of a plan: random augmentation of training patches, and mirroring."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def mirrored_axes(data: Fingerprint, axes: Sequence[int]) -> PlannedValue:
 
     Args:
         data: the fingerprint.
-        axes: of a case, in the order that the network takes them.
+        axes: axes of a case in the network's order.
     """
     present = [one for one in data.classes[1:] if one.cases]
     if any(one.cases < _FEWEST_TO_MIRROR or not one.offsets for one in present):

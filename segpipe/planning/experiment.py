@@ -1,4 +1,4 @@
-"""An experiment: everything that the templates of a bundle's YAML need, from a plan or from a file of numbers."""
+"""An experiment: the content of a bundle's YAML templates, from a plan or from a file of numbers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LITERALS: Mapping[str, PlannedValue] = {
     "norm": PlannedValue("instance", ""),
     "weighting": PlannedValue("$losses.median_frequency_weights", ""),
 }
-"""Values that stand inside the YAML where an experiment has neither an id nor a literal of the same name."""
+"""Values in the YAML where an experiment has neither an id nor a literal of the same name."""
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,26 @@ class Experiment:
         about: comment lines at the top of train.yaml.
         inference_about: comment lines at the top of inference.yaml.
         architecture: class of the network.
-        dims: 2 or 3, of the network.
-        spatial_dims: 2 or 3, of the training cases.
-        num_channels: images of a case.
+        dims: dimensions of the network, 2 or 3.
+        spatial_dims: dimensions of the training cases, 2 or 3.
+        num_channels: number of images of a case.
         intensity: how intensities are normalised.
         run: ids that name manifest, folder and fold.
         numbers: ids of train.yaml; inference.yaml repeats those that it needs.
-        inference_numbers: ids of inference.yaml alone.
-        literals: values that stand where they are used, by the name of the id that they replace.
+        inference_numbers: ids that only inference.yaml has.
+        literals: id -> value that the YAML has in place of a reference to this id.
         axcodes: order of a volume's axes, such as RAS; empty for 2D images.
         mirrors: axes of a patch along which training mirrors it.
-        flips: axes of mirror images whose scores evaluation and inference average.
-        crop: where training patches are drawn.
+        flips: axes along which evaluation and inference mirror the image to average the scores.
+        crop: positions from which training patches are drawn.
         loss: class of the loss.
-        checks: of the configuration, in the order in which a training makes them.
+        checks: checks of the configuration, in the order of a training.
         explicit_defaults: whether the YAML also states arguments that equal a default, or that matter only with several
             channels; must be true for several channels.
-        retains_intensity_statistics: whether a change of gamma keeps mean and deviation.
+        retains_intensity_statistics: whether a change of gamma keeps mean and standard deviation.
         validation_loss: whether TensorBoard shows the loss of validation cases.
-        volumes_by_slice: whether inference also takes volumes, slice by slice, with a network that learnt 2D images.
-        evaluation_inverts: whether evaluation maps scores back to the grid of the file.
+        volumes_by_slice: whether inference also segments volumes slice by slice, with a network trained on 2D images.
+        evaluation_inverts: whether evaluation maps scores back to the file's grid.
     """
 
     about: tuple[str, ...]

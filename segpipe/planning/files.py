@@ -1,4 +1,4 @@
-"""The files of a bundle: YAML from text templates, which keep their comments, metadata and documents."""
+"""The files of a bundle: YAML from text templates with comments, metadata and documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rendered(
 
     Args:
         name: path of the template below `TEMPLATES` or `more_templates`.
-        experiment: of the bundle.
+        experiment: experiment of the bundle.
         further: variables that this template needs beside the experiment's attributes; `overlay` is a mapping from ids
             to the numbers of an overlay.
         more_templates: a second folder of templates.
@@ -94,7 +94,7 @@ def _line(name: str, number: PlannedValue) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as YAML has it, in one line."""
+    """Return a value as one line of YAML."""
     dumped = yaml.safe_dump(value, default_flow_style=True, width=_WIDEST, allow_unicode=True)
     return dumped.removesuffix("\n").removesuffix("...").removesuffix("\n")
 

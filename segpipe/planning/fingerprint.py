@@ -1,4 +1,4 @@
-"""The fingerprint of a data set, from which a plan follows: numbers alone, with the axes of all cases in one order."""
+"""The fingerprint of a data set, from which a plan follows: only numbers, with the axes of all cases in one order."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Channel:
     """Intensities of one channel, in the files' units.
 
     Attributes:
-        modality: of the manifest, such as CT or MRI T1.
+        modality: modality in the manifest, such as CT or MRI T1.
         low, high: the images' 0.5th and 99.5th percentiles, each the median over the cases.
-        foreground_low, foreground_high: the same of the voxels of all classes but the background, the lowest and the
-            highest that all but a twentieth of the cases have.
+        foreground_low, foreground_high: the same percentiles over the foreground voxels of each case: the 5th
+            percentile of the low values and the 95th percentile of the high values over the cases.
     """
 
     modality: str
@@ -45,24 +45,24 @@ class Channel:
 
     @property
     def has_air(self) -> bool:
-        """Whether the intensities can be HU, of which air has far fewer than 0."""
+        """Whether the intensities can be HU: air has far less than 0 HU."""
         return self.low < _AIR_HU
 
     @property
     def fits_eight_bits(self) -> bool:
-        """Whether the intensities can be those of 8-bit images."""
+        """Whether the intensities fit the range of 8-bit images."""
         return self.low >= 0 and self.high <= _EIGHT_BIT
 
 
 @dataclass(frozen=True)
 class Class:
-    """One class.
+    """A class in numbers.
 
     Attributes:
-        share: of the voxels of all label maps.
-        cases: whose label map has it.
-        offsets: of the middle of its voxels from the middle of the image, as a share of the image, along each axis: the
-            mean over the cases, and its standard error. Empty where fewer than two cases have it.
+        share: share of the class in the voxels of all label maps.
+        cases: number of cases whose label map contains the class.
+        offsets: offset of the class's middle from the image's middle, as a share of the image, along each axis: mean
+            over the cases and its standard error. Empty where fewer than two cases contain the class.
     """
 
     share: float
@@ -75,11 +75,11 @@ class Fingerprint:
     """A data set in numbers.
 
     Attributes:
-        patients: how many; a case of an unknown patient counts as one.
+        patients: number of patients; each case of an unknown patient counts as one.
         sizes: voxels of each case, volumes along right, anterior, superior, 2D images along x and y.
-        spacings_mm: along the same axes.
-        channels: one a channel.
-        classes: by index, the background first.
+        spacings_mm: spacing of each case along the same axes.
+        channels: intensities of each channel.
+        classes: classes by index, the background first.
     """
 
     patients: int
@@ -90,25 +90,25 @@ class Fingerprint:
 
     @property
     def cases(self) -> int:
-        """How many."""
+        """Number of cases."""
         return len(self.sizes)
 
     @property
     def spatial_dims(self) -> int:
-        """2 or 3."""
+        """Number of spatial dimensions of the cases, 2 or 3."""
         return len(self.sizes[0])
 
 
 def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: LabelTable) -> Fingerprint:
-    """Sum up training cases.
+    """Return the fingerprint of training cases.
 
     Args:
-        cases: of the manifest, all with label maps.
-        reports: of the same cases, as `segpipe.dataset.require_valid` returns them.
+        cases: training cases of the manifest, all with label maps.
+        reports: reports of the same cases, see `segpipe.dataset.require_valid`.
         labels: the classes, by index.
 
     Raises:
-        SegpipeError: there is no case, or no case has a voxel of any class but the background.
+        SegpipeError: there is no case, or no case has a foreground voxel.
     """
     facts = [report.facts for report in reports if report.facts is not None and not report.has_errors]
     if not facts or len(facts) < len(reports):
@@ -142,7 +142,7 @@ def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: La
 
 
 def _ordered(fact: CaseFacts, values: tuple[_Number, ...]) -> tuple[_Number, ...]:
-    """Return values along a volume's file axes in the order right, anterior, superior."""
+    """Reorder values along a volume's file axes to right, anterior, superior."""
     if len(values) == 2:
         return values
     turn = nibabel.orientations.axcodes2ornt(fact.orientation)
@@ -151,7 +151,7 @@ def _ordered(fact: CaseFacts, values: tuple[_Number, ...]) -> tuple[_Number, ...
 
 
 def _signed(fact: CaseFacts, offsets: tuple[float, ...]) -> tuple[float, ...]:
-    """Return offsets along a volume's axes as those to the right, to the front and up."""
+    """Return offsets along a volume's file axes as offsets to the right, to the front and upwards."""
     if len(offsets) == 2:
         return offsets
     turn = nibabel.orientations.axcodes2ornt(fact.orientation)

@@ -13,7 +13,7 @@ def intensity_numbers(channels: Sequence[Channel]) -> tuple[Intensity, dict[str,
     """Return how intensities are normalised, and for CT the window in HU (rule 3).
 
     Args:
-        channels: of the fingerprint.
+        channels: channels of the fingerprint.
     """
     if not all(channel.is_ct for channel in channels):
         return "z-score", {}

@@ -1,4 +1,4 @@
-"""An estimate of the memory that training holds, before it runs; of a step from a network of meta tensors."""
+"""An estimate of a training's memory before the training; the memory of a step comes from a network of meta tensors."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from segpipe.planning.plans import Architecture
 
 _FLOAT = 4  # bytes
 _COPIES_OF_WEIGHTS = 4  # the weights, their gradients and AdamW's two moments
-_IN_FLIGHT = 3  # copies of the largest activation in the backward pass, beside those kept for gradients
+_IN_FLIGHT = 3  # copies of the largest activation in the backward pass, beside the kept activations
 _SCORES_HELD = 4  # scores, their weights, and two label maps with one channel a class
 PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
 
 
 def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence[int]) -> int:
-    """Return the bytes that a training step holds at its peak: activations for gradients, weights, optimiser state.
+    """Return the peak bytes of a training step: activations for gradients, weights, optimiser state.
 
-    Nothing is computed: tensors on the meta device have shapes and no content.
+    The function computes no values: tensors on the meta device have shapes and no content.
 
     Args:
-        architecture: of the network.
-        batch_size: patches a step.
+        architecture: architecture of the network.
+        batch_size: patches per step.
         patch_size: voxels along each axis.
     """
     kept: dict[int, torch.Tensor] = {}
@@ -53,18 +53,18 @@ def images_bytes(sizes: NDArray[Any], num_channels: int) -> int:
     """Return the bytes of all images and label maps, in float32.
 
     Args:
-        sizes: voxels of each case along each axis, as the network sees them.
-        num_channels: of an image.
+        sizes: voxels of each case along each axis, at the network's spacing.
+        num_channels: channels of an image.
     """
     return int(np.prod(sizes, axis=1).sum() * _FLOAT * (num_channels + 1))
 
 
 def validation_bytes(sizes: NDArray[Any], num_classes: int) -> int:
-    """Return the bytes that scoring the largest case holds.
+    """Return the peak bytes of scoring the largest case.
 
     Args:
-        sizes: as for `images_bytes`.
-        num_classes: with the background.
+        sizes: see `images_bytes`.
+        num_classes: number of classes with the background.
     """
     return int(np.prod(sizes, axis=1).max()) * num_classes * _FLOAT * _SCORES_HELD
 

@@ -15,10 +15,10 @@ from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.plans import NETWORKS, Architecture, Network, PlannedValue, PlanOptions, StepBytes
 
 Array = NDArray[Any]
-CARD_TIMES = 10  # a CUDA card trains on this many times the voxels of a processor
+CARD_TIMES = 10  # a CUDA card trains on this many times a CPU's voxels
 _HALVED_TIMES = 2.0
 _FEWEST_BELOW, _MOST_HALVINGS = 4, 6
-_FEWEST_LEVELS = 3  # that a DynUNet can have
+_FEWEST_LEVELS = 3  # of a DynUNet
 _FIRST_WIDTH, _LAST_WIDTH = {2: 8, 3: 16}, 256
 _MOST_VOXELS = {2: 384 * 384, 3: 96 * 96 * 32}
 _BATCH_VOXELS, _MOST_PATCHES = 2**16, 16
@@ -31,10 +31,10 @@ class FittedPatch:
     """A network with the patch and batch that fit the memory.
 
     Attributes:
-        architecture: of the network.
+        architecture: architecture of the network.
         patch_size: voxels along each axis.
-        batch_size: patches a step.
-        step_bytes: memory that a training step holds at its peak.
+        batch_size: patches per step.
+        step_bytes: peak memory of a training step, bytes.
     """
 
     architecture: Architecture
@@ -51,13 +51,13 @@ def fitted_patch(
     step_bytes: StepBytes,
     free: float,
 ) -> FittedPatch:
-    """Return the largest patch near the median case that fits time and memory, with its network (rules 4 to 6).
+    """Return the largest patch within the median case that fits time and memory, with its network (rules 4 to 6).
 
     Args:
         data: the fingerprint.
-        options: network, memory and card, as the user asks.
+        options: the user's choice of network, memory and card.
         median: voxels of the median case along each axis of the network.
-        spacing: mm along the same axes.
+        spacing: spacing along the same axes, mm.
         step_bytes: see `segpipe.planning.memory.step_bytes`.
         free: bytes that a training step may hold.
 
@@ -105,7 +105,7 @@ def fitted_patch(
 
 
 def _fitted(size: Array, units: Sequence[int]) -> list[int]:
-    """Round down to sizes that the network halves to whole voxels; along one axis it must keep two."""
+    """Round down to sizes that the network halves to whole voxels; at least one axis must keep two voxels."""
     patch = [max(int(n) // unit, 1) * unit for n, unit in zip(size, units, strict=True)]
     if not any(n >= 2 * unit for n, unit in zip(patch, units, strict=True)):
         longest = int(np.argmax(patch))
@@ -114,7 +114,7 @@ def _fitted(size: Array, units: Sequence[int]) -> list[int]:
 
 
 def _cut(size: Array, spacing: Array, units: Sequence[int]) -> Array | None:
-    """Return a patch whose axis of the largest extent is a step smaller; None where every axis is at its smallest."""
+    """Return the patch with its longest axis in mm one step shorter; None if no axis can get shorter."""
     smallest = 2 * _FEWEST_BELOW
     for axis in np.argsort(-size * spacing, kind="stable"):
         step = min(max(units[axis] // 2, 1) * 2, 32)
@@ -126,7 +126,7 @@ def _cut(size: Array, spacing: Array, units: Sequence[int]) -> Array | None:
 
 
 def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) -> Architecture:
-    """Rule 5."""
+    """Return the network for a patch size (rule 5)."""
     if network not in NETWORKS:
         raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
     dims = len(size)
@@ -141,7 +141,7 @@ def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) 
         large = left >= 2 * _FEWEST_BELOW
         halved = near & large
         if name != "DynUNet":
-            halved = np.full(dims, bool(large.all()))  # its pools halve every axis
+            halved = np.full(dims, bool(large.all()))  # the SegNet's pools halve every axis
         if name == "DynUNet" and len(strides) < _FEWEST_LEVELS and not halved.any():
             halved = near
         if len(strides) > _MOST_HALVINGS or not halved.any():
@@ -149,7 +149,7 @@ def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) 
         strides.append(tuple(2 if is_halved else 1 for is_halved in halved))
         left, pitch = np.where(halved, left // 2, left), np.where(halved, 2 * pitch, pitch)
     widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
-    if name == "SegNet":  # its last pool has no level below
+    if name == "SegNet":  # the SegNet's last pool has no level below
         widths = widths[: max(len(strides) - 1, 1)]
     return Architecture(
         name, dims, len(data.channels), len(data.classes), tuple(strides), tuple(kernels), widths
@@ -162,7 +162,7 @@ def window_size(median: Array, patch: PlannedValue, units: Sequence[int]) -> Pla
     Args:
         median: voxels of the median case along each axis of the network.
         patch: the training patch.
-        units: by how much the network halves each axis in all.
+        units: total downsampling of the network along each axis.
     """
     if len(median) == 2:
         whole = [math.ceil(n / unit) * unit for n, unit in zip(median, units, strict=True)]
@@ -172,7 +172,7 @@ def window_size(median: Array, patch: PlannedValue, units: Sequence[int]) -> Pla
 
 
 def window_overlap(median: Array, window: Sequence[int]) -> PlannedValue:
-    """Return the overlap of windows as a share of a window: half, where a volume has few windows."""
+    """Return the overlap of windows as a share of a window: half if a volume has few windows."""
     windows = math.prod(math.ceil(2 * length / size) for length, size in zip(median, window, strict=True))
     if len(window) == 3 and windows <= _FEW_WINDOWS:
         return PlannedValue(0.5, f"{windows} windows a scan at most")
@@ -180,7 +180,7 @@ def window_overlap(median: Array, window: Sequence[int]) -> PlannedValue:
 
 
 def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, PlannedValue]:
-    """Return the ids of a network, as its class takes them."""
+    """Return the ids that the network's class takes."""
     bottom = [size // unit for size, unit in zip(patch, network.units, strict=True)]
     why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: few, so that a step is cheap on a processor"
     if network.name == "UNet":
@@ -206,7 +206,7 @@ def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Pl
 
 
 def _plain(levels: Sequence[Sequence[int]]) -> list[Any]:
-    """Return levels as YAML has them, a number each where all axes are alike."""
+    """Return levels for YAML: one number per level where all axes are equal."""
     if all(len(set(level)) == 1 for level in levels):
         return [level[0] for level in levels]
     return list(map(list, levels))

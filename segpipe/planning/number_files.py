@@ -1,6 +1,6 @@
-"""Files of numbers: what was chosen for a bundle that ships, from which its configuration is rendered.
+"""Files of numbers: the numbers of a shipped bundle, from which its configuration is rendered.
 
-A file of numbers is YAML. A comment behind a value is its reason, and goes with it into the bundle's YAML:
+A file of numbers is YAML. A comment behind a value is its reason, and is copied with the value into the bundle's YAML:
 
     extends: shared/ct_covid.yaml    # a second file; entries of this file replace its entries
     about: [comment lines at the top of train.yaml]
@@ -63,8 +63,8 @@ class Overlay:
     """A file of overrides that belongs to a bundle.
 
     Attributes:
-        about: the words of its first line that differ from bundle to bundle.
-        numbers: ids that it sets beside those of its template.
+        about: the part of the first line that differs between bundles.
+        numbers: ids that the overlay sets beside the ids of its template.
     """
 
     about: str
@@ -78,7 +78,7 @@ class NumberFile:
     Attributes:
         path: of the file.
         experiment: the form and the numbers of the bundle.
-        overlays: by the name of the file without suffix.
+        overlays: overlays by file name without suffix.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class NumberFile:
 
 
 def read_number_file(path: Path) -> NumberFile:
-    """Read a file of numbers, and the one that it extends.
+    """Read a file of numbers, and the file that it extends.
 
     Args:
         path: of the file.
@@ -119,7 +119,7 @@ def read_number_file(path: Path) -> NumberFile:
 
 
 def rendered_configs(numbers: NumberFile) -> dict[str, str]:
-    """Return the text of every file below `configs/` that follows from a file of numbers, by file name."""
+    """Return file name -> text of every file below `configs/` that follows from a file of numbers."""
     folder = numbers.path.parent
     texts = {name: rendered(f"configs/{name}", numbers.experiment) for name in _RENDERED}
     for name, overlay in numbers.overlays.items():
@@ -130,7 +130,7 @@ def rendered_configs(numbers: NumberFile) -> dict[str, str]:
 
 
 def _merged(path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, Group], dict[str, Overlay]]:
-    """Return comment lines, groups of values and overlays of a file together with the one that it extends."""
+    """Return comment lines, groups of values and overlays of a file, merged with the file that it extends."""
     entries = _entries(_mapping_of(path), path)
     about: dict[str, tuple[str, ...]] = {}
     groups: dict[str, Group] = {name: {} for name in _GROUPS}
@@ -157,7 +157,7 @@ def _overlay(node: yaml.Node, path: Path) -> Overlay:
 
 
 def _require_form(form: Group, path: Path) -> None:
-    """Refuse a form with an unknown attribute or value, and one without an attribute that has no default."""
+    """Refuse a form with an unknown attribute or value, or without an attribute that has no default."""
     unknown = set(form) - set(_FORM)
     if unknown:
         raise SegpipeError(

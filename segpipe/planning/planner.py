@@ -1,4 +1,4 @@
-"""A manifest becomes a bundle: its files are checked and summed up, the rules applied, the bundle's files written."""
+"""From a manifest to a bundle: checks the files, makes the fingerprint, applies the rules, writes the bundle."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ _REQUIRED = ("nibabel", "SimpleITK", "pytorch-ignite", "tensorboard")
 
 @dataclass(frozen=True)
 class PlannedBundle:
-    """A bundle that was written.
+    """A written bundle.
 
     Attributes:
-        root: its folder.
-        plan: its numbers, with their reasons.
-        data: what they were made from.
+        root: folder of the bundle.
+        plan: numbers of the bundle, with reasons.
+        data: fingerprint that the plan follows from.
     """
 
     root: Path
@@ -59,20 +59,20 @@ class PlannedBundle:
 def plan_bundle(
     manifest: str | Path, dataset_dir: str | Path, output: str | Path, options: PlanOptions
 ) -> PlannedBundle:
-    """Write the bundle that a data set asks for.
+    """Plan a bundle for a data set and write it.
 
     Args:
         manifest: name of a shipped manifest, or a path.
-        dataset_dir: where its files lie.
-        output: the bundle's folder; must not be there.
-        options: of the user; their `training_share` is replaced by the manifest's.
+        dataset_dir: folder of the manifest's files.
+        output: folder of the bundle; must not exist.
+        options: options of the user; the manifest's share replaces `training_share`.
 
     Returns:
-        what was written.
+        The written bundle.
 
     Raises:
-        SegpipeError: a folder in the way, a path that no configuration can hold (`#`), files that the check refuses, a
-            manifest without label maps, or as `segpipe.planning.rules.plan`.
+        SegpipeError: the output exists, a path has a character that no configuration can hold (`#`), the check refuses
+            files, the manifest has no label maps, or an error of `segpipe.planning.rules.plan`.
     """
     root, folder = Path(output), Path(dataset_dir)
     for path in (root, folder, Path(manifest)):
@@ -124,7 +124,7 @@ def plan_bundle(
 
 
 def _held_out(manifest: Manifest) -> tuple[PlannedValue, float]:
-    """Return which part validates, and the share of the cases that then train."""
+    """Return the part that validates, and the share of the cases that then train."""
     others = "another fold, or all: trains on every case"
     folds = {case.fold for case in manifest.training if case.fold is not None}
     chosen: int | str = min(folds) if len(folds) > 1 else next(iter(manifest.splits), "all")
@@ -138,7 +138,7 @@ def _held_out(manifest: Manifest) -> tuple[PlannedValue, float]:
 def _experiment(
     manifest: Manifest, planned: Plan, labels: LabelTable, run: dict[str, PlannedValue]
 ) -> Experiment:
-    """Return what the YAML's templates need of a plan."""
+    """Return the plan as the experiment that the YAML templates take."""
     network, mirrors = planned.architecture, planned.mirrors
     formats = "NIfTI, MetaImage, NRRD and DICOM series" if planned.is_volume else "formats"
     about = (
@@ -165,7 +165,7 @@ def _experiment(
 
 
 def _in_a_line(text: str) -> str:
-    """Return a text fit for a comment."""
+    """Return a text on one line, for a comment."""
     return " ".join(text.split())
 
 

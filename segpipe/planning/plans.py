@@ -21,7 +21,7 @@ class PlannedValue:
     """A planned value.
 
     Attributes:
-        value: of plain types, as YAML has them.
+        value: value of YAML's types.
         why: the reason in a few words; may be empty for a value of a shipped bundle.
     """
 
@@ -34,10 +34,10 @@ class PlanOptions:
     """The options of a plan.
 
     Attributes:
-        memory_gb: that training may take, the process and cached images included.
-        network: of `NETWORKS`.
-        dims: 2 or 3; None decides by the data.
-        epochs: of training; None decides by the data.
+        memory_gb: memory that training may take, with the process and cached images, GB.
+        network: name in `NETWORKS`.
+        dims: 2 or 3; None lets the data decide.
+        epochs: epochs of training; None lets the data decide.
         cuda: whether a CUDA card trains.
         training_share: share of the cases that train while a fold is held out.
     """
@@ -57,9 +57,9 @@ class Architecture:
     Attributes:
         name: class of the network.
         dims: 2 or 3.
-        num_channels, num_classes: in and out.
-        strides: by how much each level is coarser than the one above, a number an axis; the first level has ones.
-        kernels: of each level, likewise.
+        num_channels, num_classes: input channels and output channels.
+        strides: downsampling of each level against the level above, per axis; the first level has ones.
+        kernels: kernel size of each level, per axis.
         widths: channels of each level.
     """
 
@@ -73,12 +73,12 @@ class Architecture:
 
     @property
     def units(self) -> tuple[int, ...]:
-        """By how much each axis is halved in all."""
+        """Total downsampling along each axis."""
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
 
 
 StepBytes = Callable[[Architecture, int, Sequence[int]], int]
-"""Returns the bytes that a training step holds at its peak, from network, batch size and patch size."""
+"""Returns the peak bytes of a training step, from network, batch size and patch size."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,15 @@ class Plan:
     """A bundle in numbers.
 
     Attributes:
-        architecture: of the network.
+        architecture: architecture of the network.
         dims: 2 or 3.
         intensity: how intensities are normalised.
         axcodes: the order of a volume's axes.
         is_volume: whether the cases are 3D.
         mirrors: axes of a patch along which training mirrors it.
-        crops_by_class: whether patches are drawn round voxels of classes.
+        crops_by_class: whether patches are drawn around voxels of classes.
         numbers: YAML id -> planned number, in the order of the file.
-        peak_gb: of training, predicted.
+        peak_gb: predicted peak memory of training, GB.
         warnings: weaknesses of the plan, a sentence each.
     """
 

@@ -1,4 +1,4 @@
-"""The rules by which a data set's fingerprint becomes the numbers of a bundle, each with its reason.
+"""The rules that turn a data set's fingerprint into the numbers of a bundle, each number with its reason.
 
 In words, with the module of each rule:
 
@@ -62,7 +62,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
 
     Args:
         data: the fingerprint.
-        options: of the user.
+        options: options of the user.
         step_bytes: see `segpipe.planning.memory.step_bytes`.
 
     Raises:
@@ -76,7 +76,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     spacing = target_spacing(data, dims.value, spacings)
     target = np.array(spacing.value or np.ones(len(axes)), float)
     resampled = sizes * spacings / target if spacing.value else sizes
-    if dims.value == 2 and data.spatial_dims == 3:  # slices stay as they are
+    if dims.value == 2 and data.spatial_dims == 3:  # slices keep their spacing
         resampled[:, 2] = sizes[:, 2]
     plane = slice(0, dims.value)
     median = np.maximum(np.median(np.round(resampled), axis=0), 1)[plane]
@@ -104,7 +104,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = fitted.batch_size
     numbers |= schedule_numbers(data, options, architecture)
-    slices = dims.value < data.spatial_dims  # a slice of a volume may have none of its classes
+    slices = dims.value < data.spatial_dims  # a slice may lack classes of its volume
     by_class = slices or any(
         _MOST_OF_CASE * length > size for length, size in zip(median, patch.value, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Rules 1 and 2 of a plan: 2D or 3D, the order of the axes, and the spacing that all scans are resampled to."""
+"""Rules 1 and 2 of a plan: 2D or 3D, the order of the axes, and the common spacing of all scans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def dimensions(data: Fingerprint, asked: int | None) -> PlannedValue:
 
     Args:
         data: the fingerprint.
-        asked: 2 or 3, as the user asks; None: by the data.
+        asked: 2 or 3, the user's choice; None lets the data decide.
 
     Raises:
         SegpipeError: 3 dimensions are asked for, and the cases are 2D images.
@@ -51,7 +51,7 @@ def axis_order(data: Fingerprint, dims: int) -> list[int]:
 
 
 def coarsest(spacing: Array) -> int:
-    """Return the coarsest axis; of several equal ones the last, so that slices are axial by default."""
+    """Return the coarsest axis; the last of several equal axes, so that slices are axial by default."""
     return len(spacing) - 1 - int(np.argmax(np.round(spacing[::-1], 2)))
 
 
@@ -60,7 +60,7 @@ def target_spacing(data: Fingerprint, dims: int, spacings: Array) -> PlannedValu
 
     Args:
         data: the fingerprint.
-        dims: 2 or 3, of the network.
+        dims: dimensions of the network, 2 or 3.
         spacings: mm, of shape (cases, axes), the axes in the order of `axis_order`.
     """
     if data.spatial_dims == 2:

@@ -14,7 +14,7 @@ _FEWEST_A_EPOCH, _VALIDATIONS = 64, 10
 def schedule_numbers(
     data: Fingerprint, options: PlanOptions, network: Architecture
 ) -> dict[str, PlannedValue]:
-    """Return epochs, learning rate and validations (rule 11)."""
+    """Return the numbers of epochs, learning rate and validations (rule 11)."""
     cases = max(round(data.cases * options.training_share), 1)
     repeats = max(_FEWEST_A_EPOCH // cases, 1)
     patches = _PATCHES[network.dims] * (CARD_TIMES if options.cuda else 1)

@@ -11,8 +11,8 @@ def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> li
 
     Args:
         data: the fingerprint.
-        options: of the user.
-        peak_gb: of memory, planned.
+        options: options of the user.
+        peak_gb: planned peak of memory, GB.
     """
     found = []
     if peak_gb > options.memory_gb:

@@ -1,4 +1,4 @@
-"""Ranges of the training cases of a bundle's weights, measured once, so that later scans can be compared with them."""
+"""Measurement of the reference ranges of a bundle's weights on their training cases, to compare later scans with."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def write_reference_ranges(
     checksums: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Segment the cases that made the weights, and write the ranges of their measures beside the weights.
+    """Segment the training cases of weights, and write the ranges of their measures beside the weights.
 
-    These are the cases that trained and those that chose the epoch, see `segpipe.bundle.train_overlap`; of weights
-    without a record, all training cases of the manifest, after a warning. Cases of a test list never count.
+    The cases are the training cases and the cases that chose the epoch, see `segpipe.bundle.train_overlap`. Weights
+    without a record get all training cases of the manifest, after a warning. Cases of a test list never count.
 
     Args:
-        bundle: its folder, or a source that names weights, configuration and device too.
-        manifest: of the data that the weights were trained on: a shipped one's name, or a path.
-        dataset_dir: where its files lie.
-        checksums: compare every file with the manifest's SHA-256.
-        report: called with what the user should know.
+        bundle: folder of the bundle, or a source that also names weights, configuration and device.
+        manifest: manifest of the weights' training data: name of a shipped manifest, or a path.
+        dataset_dir: folder of the manifest's files.
+        checksums: whether every file is compared with the manifest's SHA-256.
+        report: called with each message for the user.
 
     Returns:
-        path of the file.
+        Path of the written file.
 
     Raises:
-        SegpipeError: a bundle, weights or manifest that cannot be used; a case of the training that the manifest has
-            not, or whose image did not train; a file with an error; fewer than five cases; or a folder that cannot
-            be written in.
+        SegpipeError: a bundle, weights or manifest cannot be used; the manifest lacks a training case, or has another
+            image of this name; a file has an error; there are fewer than five cases; or the folder cannot be
+            written in.
     """
     opened = open_bundle(bundle, with_ranges=False)
     target = ranges_path(opened.weights, opened.weights_sha256)
@@ -80,11 +80,11 @@ def write_reference_ranges(
 
 
 def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
-    """Return the measures of a scan and of what a bundle says of it.
+    """Return the measures of a scan and of its segmentation by a bundle.
 
     Args:
-        segmenter: of the bundle.
-        loaded: the scan, as the bundle reads it; transforms may change it.
+        segmenter: segmenter of the bundle.
+        loaded: scan as the bundle loads it; transforms may change the tensor.
     """
     bundle = segmenter.bundle
     grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
@@ -96,7 +96,7 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
 
 
 def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:
-    """Return the cases that have the names of those in the records; all training cases where a record is missing."""
+    """Return the manifest's cases that the records name; all training cases if a record is missing."""
     if not all(record.trained for record in records):
         return list(manifest.training)
     names = {case for record in records for case in (*record.trained, *record.chosen_by)}
@@ -110,7 +110,7 @@ def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Cas
 
 
 def _require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path) -> None:
-    """Refuse cases that have the name of a trained case, and another image."""
+    """Refuse cases that have the name of a training case but another image."""
     made_with = {*overlap.trained, *overlap.chosen}
     other = next((case.case for case in cases if case.case not in made_with), None)
     if other is not None:

@@ -1,4 +1,4 @@
-"""An evaluation, or a comparison of two, as one page that opens in any browser."""
+"""The page of an evaluation, or of a comparison of two models, which opens in any browser."""
 
 from segpipe.report.context import ReportContext, context_rows, program
 from segpipe.report.write import EVALUATION_FILES, require_evaluation_writable, write_report

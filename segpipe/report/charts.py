@@ -1,4 +1,4 @@
-"""Distributions, agreement of volumes and confusion as SVG, to stand inside a page; colours are the page's."""
+"""SVG charts inside a page: distributions, agreement of volumes, two models case by case."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from segpipe.printable import printable, printable_output
 
 _WIDTH = 640
 _ROW, _TOP, _AXIS = 58, 10, 40
-MOST_POINTS = 400  # of a row, so that a page of many cases stays light
-_LIMITS = 1.96  # of agreement, in standard deviations
+MOST_POINTS = 400  # dots in a row, so that a page of many cases stays small
+_LIMITS = 1.96  # limits of agreement, in standard deviations
 _MARGIN = 16
 
 
 @dataclass(frozen=True)
 class Row:
-    """One class's values in a chart.
+    """The values of one class in a chart.
 
     Attributes:
-        name: of the class.
-        color: as CSS has it.
-        values: one a case; what is not finite is left out.
+        name: name of the class.
+        color: CSS colour.
+        values: one value per case; charts leave out values that are not finite.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Row:
 
 
 def distribution(rows: Sequence[Row], unit: str) -> Markup:
-    """Draw every case's value as a dot, a row a class, with quartiles and median.
+    """Draw each case's value as a dot, one row per class, with quartiles and median.
 
     Args:
-        rows: from the top.
-        unit: below the axis.
+        rows: rows from top to bottom.
+        unit: unit below the axis.
     """
     finite = [row.values[np.isfinite(row.values)] for row in rows]
     scale = _Scale.of(np.concatenate(finite) if finite else np.zeros(0), _MARGIN, _WIDTH - _MARGIN)
@@ -70,10 +70,10 @@ def distribution(rows: Sequence[Row], unit: str) -> Markup:
 
 
 def agreement(row: Row, reference: NDArray[np.float64]) -> Markup:
-    """Draw predicted less true volume over the mean of both (Bland & Altman, Lancet 1986).
+    """Draw predicted minus true volume over the mean of both (Bland & Altman, Lancet 1986).
 
     Args:
-        row: predicted less true volume of each case, ml.
+        row: predicted minus true volume of each case, ml.
         reference: true volume of each case, ml.
     """
     kept = np.isfinite(row.values) & np.isfinite(reference)
@@ -100,13 +100,13 @@ def agreement(row: Row, reference: NDArray[np.float64]) -> Markup:
 
 
 def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: Sequence[str]) -> Markup:
-    """Draw one model's value of each case over another's; on the line both are the same.
+    """Draw the second model's value of each case over the first model's, with the line of equal values.
 
     Args:
-        row: values of the second model, such as Dice, drawn upwards.
-        other: values of the first, of the same cases.
-        names: of the first model and the second, with what is drawn.
-        cases: their names, which the pointer shows.
+        row: values of the second model, such as Dice; the vertical axis.
+        other: values of the first model for the same cases; the horizontal axis.
+        names: titles of the horizontal and the vertical axis.
+        cases: names of the cases, as tooltips.
     """
     kept = np.flatnonzero(np.isfinite(row.values) & np.isfinite(other))
     if not kept.size:
@@ -138,10 +138,10 @@ def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: S
 
 
 def limits_in_words(error: NDArray[np.float64]) -> str:
-    """Say the bias and the limits of agreement of volumes.
+    """Return the bias and the limits of agreement of volumes, in words.
 
     Args:
-        error: predicted less true volume of each case, ml; what is not finite is left out.
+        error: predicted minus true volume of each case, ml; values that are not finite are left out.
     """
     kept = error[np.isfinite(error)]
     if kept.size < 2:
@@ -155,7 +155,7 @@ def limits_in_words(error: NDArray[np.float64]) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Values to pixels."""
+    """A linear scale from values to pixels."""
 
     ticks: tuple[float, ...]
     start: float
@@ -163,7 +163,7 @@ class _Scale:
 
     @classmethod
     def of(cls, values: NDArray[np.float64], start: float, end: float) -> _Scale:
-        """Make one that has all values between its first and its last tick, which are round numbers."""
+        """Return a scale whose first and last tick are round numbers around all values."""
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         if high - low < 1e-9 * max(abs(high), 1.0):
             low, high = low - 0.5, high + 0.5
@@ -178,14 +178,14 @@ class _Scale:
 
 
 def _spread(values: NDArray[np.float64]) -> tuple[list[float], list[float]]:
-    """Return where dots lie across their row, -1..1, so that near ones do not hide each other; and their values."""
+    """Return the offset of each dot across its row, -1..1, so that near dots do not overlap; and the dots' values."""
     ordered = np.sort(values)[_chosen(values.size)]
     golden = (np.arange(len(ordered)) * 0.618) % 1
     return (2 * golden - 1).tolist(), ordered.tolist()
 
 
 def _chosen(number: int) -> NDArray[np.intp]:
-    """Return which of many to draw: all, or so many evenly."""
+    """Return the indices of the values to draw: all, or `MOST_POINTS` at even steps."""
     return np.unique(np.linspace(0, number - 1, min(number, MOST_POINTS)).round().astype(np.intp))
 
 

@@ -1,4 +1,4 @@
-"""Two models on the same cases as one HTML file, in the look of an evaluation's."""
+"""The report of a comparison: two models on the same cases, as one HTML file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from segpipe.report.rendering import case_table, css_color, mean_text, render
 COMPARISON_FILE = "comparison.html"
 _OF_CASES = ("dice", "hd95_mm")
 _DICE, _REFERENCE_ML = METRICS.index("dice"), METRICS.index("reference_ml")
-_VOLUME_ROUNDING = 1e-4  # of spacings, by file formats
+_VOLUME_ROUNDING = 1e-4  # file formats round spacings
 _SIZE_OF = Metric("volume_error_percent", "size of the volume error, %", 1)
 _METRICS = tuple(_SIZE_OF if metric.key == _SIZE_OF.key else metric for metric in SHOWN)
 
@@ -33,12 +33,12 @@ def write_comparison(
     """Write `comparison.html` and return its path.
 
     Args:
-        names: of the two models.
-        comparison: of the two.
-        summaries: of each what its `summary.json` has; may be empty.
-        folder: where the page goes.
+        names: names of the two models.
+        comparison: comparison of the two models.
+        summaries: content of each model's `summary.json`; may be empty.
+        folder: folder of the page.
     """
-    told = ReportContext(
+    context = ReportContext(
         lead="Two models on the same cases, case by case.",
         warnings=comparison_warnings(names, comparison, summaries),
         sections=[
@@ -48,19 +48,19 @@ def write_comparison(
         ],
     ).by(program())
     path = folder / COMPARISON_FILE
-    write_text(path, _page(names, comparison, _colors(comparison, summaries), told))
+    write_text(path, _page(names, comparison, _colors(comparison, summaries), context))
     return path
 
 
 def comparison_warnings(
     names: Sequence[str], comparison: Comparison, summaries: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Return what makes two models' figures mean less than they seem to, or not comparable.
+    """Return the limits of the comparison's validity, such as different references.
 
     Args:
-        names: of the two models.
-        comparison: of the two.
-        summaries: of each what its `summary.json` has; may be empty.
+        names: names of the two models.
+        comparison: comparison of the two models.
+        summaries: content of each model's `summary.json`; may be empty.
     """
     abouts = [summary.get("about", {}) for summary in summaries]
     found = [
@@ -88,7 +88,7 @@ def comparison_warnings(
 
 
 def _other_references(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the cases whose true volumes differ, or the hashes of their references where both have one."""
+    """Return the cases whose reference hashes differ, or whose true volumes differ."""
     first, second = (values[:, _REFERENCE_ML, :-1] for values in comparison.values)
     known = np.isfinite(first) & np.isfinite(second)
     unlike = np.any(known & ~np.isclose(first, second, rtol=_VOLUME_ROUNDING, atol=0), axis=1).tolist()
@@ -123,7 +123,7 @@ def _about(about: Mapping[str, Any]) -> Rows:
 
 
 def _colors(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return how each class is drawn; the mean of classes in the page's own colour."""
+    """Return the colour of each class; the mean of classes has the page's text colour."""
     known: Mapping[str, Sequence[int]] = next(
         (summary["colors"] for summary in summaries if "colors" in summary), {}
     )
@@ -133,14 +133,14 @@ def _colors(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> d
 
 
 def _page(
-    names: Sequence[str], comparison: Comparison, colors: Mapping[str, str], told: ReportContext
+    names: Sequence[str], comparison: Comparison, colors: Mapping[str, str], context: ReportContext
 ) -> str:
     classes = list(comparison.differences)
     several = len(classes) > 2
     ordered = [classes[-1], *classes[:-1]] if several else classes[:-1]
     return render(
         "comparison.html",
-        told,
+        context,
         title=f"{names[0]} against {names[1]}",
         names=names,
         cases=comparison.cases,
@@ -165,7 +165,7 @@ def _page(
 
 
 def _rows(comparison: Comparison, name: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row a metric of a class, those without a case left out."""
+    """Return a row for each metric of a class that has a case."""
     rows = []
     for metric in _METRICS:
         difference = comparison.differences[name][metric.key]
@@ -185,7 +185,7 @@ def _rows(comparison: Comparison, name: str, names: Sequence[str]) -> list[dict[
 
 
 def _under(interval: Any, metric: Metric) -> list[str]:
-    """Return what stands below a mean: its interval, and how many cases it is not of."""
+    """Return the lines below a mean: its interval, and the number of cases that the mean leaves out."""
     lines = [metric.span(interval)] if interval.is_known else []
     return lines + ([f"and {interval.infinite} missed"] if interval.infinite else [])
 
@@ -203,7 +203,7 @@ def _chart(comparison: Comparison, position: int, names: Sequence[str], color: s
 
 
 def _cases(comparison: Comparison, names: Sequence[str]) -> Markup:
-    """Return the table of cases: both models' scores and what lies between them, the largest difference first."""
+    """Return the table of cases: both models' scores and their difference, the largest difference first."""
     columns, places = [], []
     for key in _OF_CASES:
         metric = METRIC_OF[key]

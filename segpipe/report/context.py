@@ -1,4 +1,4 @@
-"""What a page tells beside its figures: of data and model, of the program, and what to beware of."""
+"""The texts around a page's figures: warnings, descriptions of data and model, versions of the program."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from segpipe.monai_run import is_monai_run
 from segpipe.provenance import commit, package_versions
 
 Rows = Sequence[tuple[str, str]]
-_PROGRAM = {False: ["segpipe"], True: ["python", "-m", "monai.bundle"]}  # by whether it is MONAI's run
+_PROGRAM = {False: ["segpipe"], True: ["python", "-m", "monai.bundle"]}  # keyed by whether the run is MONAI's
 
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What stands around the figures.
+    """Texts around the figures of a page.
 
     Attributes:
-        lead: the line below the head, a sentence or two.
-        warnings: what makes the figures mean less than they seem to; stands first.
-        sections: head and rows, such as those of a data card.
-        configurations: head and text, folded.
+        lead: one or two sentences below the title.
+        warnings: limits of the figures' validity; the page shows them first.
+        sections: title and rows of each section, such as a data card.
+        configurations: title and text of each folded configuration.
     """
 
     lead: str = "Label maps against references."
@@ -34,17 +34,17 @@ class ReportContext:
     configurations: Sequence[tuple[str, str]] = ()
 
     def by(self, program: Mapping[str, str]) -> ReportContext:
-        """Return the same with what the page was made by."""
+        """Return the context with a section on the program that made the page."""
         return replace(self, sections=(*self.sections, ("Made by", context_rows(program.items()))))
 
 
 def context_rows(rows: Iterable[tuple[str, object]]) -> Rows:
-    """Return the rows that have something to say, as text."""
+    """Return the rows with a value, as text."""
     return [(name, str(text)) for name, text in rows if text not in (None, "", (), [])]
 
 
 def program() -> dict[str, str]:
-    """Return command, time, commit and versions."""
+    """Return the command, time, commit and versions of this run."""
     packages = ", ".join(f"{name} {version}" for name, version in package_versions().items())
     return {
         "command": shlex.join([*_PROGRAM[is_monai_run()], *sys.argv[1:]]),

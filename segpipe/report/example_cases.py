@@ -1,4 +1,4 @@
-"""The worst, the median and the best case, drawn with their reference and with their prediction."""
+"""The worst, the median and the best case, drawn with reference and prediction."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _DICE = METRICS.index("dice")
 
 @dataclass(frozen=True)
 class ExampleCase:
-    """One case.
+    """A drawn case of the report.
 
     Attributes:
         place: worst, median or best.
-        case: its name.
-        said: its scores in words.
+        case: name of the case.
+        scores_in_words: Dice of each class, and missing structures.
         reference: RGB picture `(height, width, 3)` with the reference.
-        prediction: the same planes with the prediction.
-        volumes: to scroll through; None of pictures.
+        prediction: RGB picture of the same planes with the prediction.
+        volumes: volumes for the viewer; None for 2D images.
     """
 
     place: str
     case: str
-    said: str
+    scores_in_words: str
     reference: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
     volumes: Scrolled | None
 
 
 def example_cases(scores: ScoredCases, images: Mapping[str, Path]) -> list[ExampleCase]:
-    """Draw the worst, the median and the best case by the mean Dice of their classes; fewer where there are fewer.
+    """Draw the worst, the median and the best case by mean Dice over classes; fewer if there are fewer cases.
 
     Args:
-        scores: of cases whose label maps are files, see `ScoredCases.pairs`.
-        images: the scan of a case, by its name; a case without one is drawn by its label maps alone.
+        scores: scores of cases whose label maps are files, see `ScoredCases.pairs`.
+        images: case -> file of its scan; without a scan, only the label maps are drawn.
 
     Raises:
-        SegpipeError: a scan cannot be read, or lies on another grid than the case's label map.
+        SegpipeError: a scan cannot be read, or its grid differs from the label map's.
     """
     dice = CaseScores.of(scores).class_means[:, _DICE]
     ranked = [row for row in np.argsort(dice, kind="stable").tolist() if not np.isnan(dice[row])]
@@ -84,12 +84,17 @@ def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | None) -
     centre = label_centre(maps[1] if maps[1].any() else maps[0])
     pictures = [overlay_planes(grey, own, table.colors, centre, spacing_mm) for own in maps]
     return ExampleCase(
-        place, row.case, _said(row, table), reference=pictures[1], prediction=pictures[0], volumes=volumes
+        place,
+        row.case,
+        _scores_in_words(row, table),
+        reference=pictures[1],
+        prediction=pictures[0],
+        volumes=volumes,
     )
 
 
-def _said(row: CaseScore, table: LabelTable) -> str:
-    """Return each class's Dice, and what is missing."""
+def _scores_in_words(row: CaseScore, table: LabelTable) -> str:
+    """Return the Dice of each class, and the structures that are missing."""
     parts = []
     for name, dice, hd95 in zip(
         table.foreground_names, row.metrics.dice.tolist(), row.metrics.hd95_mm.tolist(), strict=True

@@ -1,4 +1,4 @@
-"""How metrics are written for people: titles, digits, which of them are shown."""
+"""The display of metrics on pages: titles, digits, and which metrics are shown."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from segpipe.evaluation.intervals import Interval
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is written.
+    """The display of a metric.
 
     Attributes:
-        key: of `segpipe.evaluation.metrics.METRICS`.
-        title: of its column.
-        digits: after the point.
-        signed: whether a plus is written.
+        key: name in `segpipe.evaluation.metrics.METRICS`.
+        title: title of the column.
+        digits: number of digits after the point.
+        signed: whether positive values have a plus.
     """
 
     key: str
@@ -26,15 +26,15 @@ class Metric:
     signed: bool = False
 
     def text(self, value: float) -> str:
-        """Return a value; a dash for what is none."""
+        """Return a value as text; a dash for a value that is not finite."""
         return f"{value:{'+' if self.signed else ''}.{self.digits}f}" if math.isfinite(value) else "\u2013"
 
     def span(self, interval: Interval) -> str:
-        """Return the ends of an interval that is known."""
+        """Return the ends of a known interval as text."""
         return f"{self.text(interval.low)} to {self.text(interval.high)}"
 
     def column(self, **more: Any) -> dict[str, Any]:
-        """Return what the page's table of cases has to know of it, with or in place of more."""
+        """Return the column's entry for the page's table of cases; `more` adds or replaces entries."""
         return {"title": self.title, "digits": self.digits, "signed": self.signed, **more}
 
 

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs no other and no network."""
+"""The report of an evaluation: one HTML file that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def render_report(
     scores: ScoredCases,
     summary: Summary,
     cards: Sequence[ExampleCase],
-    told: ReportContext,
+    context: ReportContext,
     without_scan: Sequence[str],
 ) -> str:
     """Return the page.
 
     Args:
-        title: its head.
-        scores: of the cases.
-        summary: of the same.
-        cards: cases to draw.
-        told: what stands around the figures.
-        without_scan: cases of which no scan was given, so that the cards show their label maps alone.
+        title: title of the page.
+        scores: scores of the cases.
+        summary: summary of the same cases.
+        cards: example cases to draw.
+        context: texts around the figures.
+        without_scan: cases without a scan, whose cards show only label maps.
     """
     cases = CaseScores.of(scores)
     colors = [css_color(color) for color in scores.table.colors[1:]]
@@ -60,7 +60,7 @@ def render_report(
     )
     return render(
         "page.html",
-        told,
+        context,
         title=title,
         scores=scores,
         knows_patients=scores.knows_patients,
@@ -78,7 +78,7 @@ def render_report(
         volumes=has_volumes,
         distances=has_distances,
         few_patients=FEW_PATIENTS,
-        measurable=has_ml or not has_classes,  # a slice has no millilitres, and without classes no distances
+        measurable=has_ml or not has_classes,  # 2D images have no ml; no class, no distance
         without_scan=without_scan,
         viewer=_viewer(scores.table, cards),
         names=scores.table.names,
@@ -96,7 +96,7 @@ def render_report(
 
 
 def _headline(summary: Summary) -> list[tuple[str, Mapping[str, Figure]]]:
-    """Return up to four classes, and the mean of all where there are several."""
+    """Return the figures of up to four classes, and of the mean of classes where there are several."""
     classes = list(summary.by_class.items())
     return classes[:4] + ([(MEAN_OF_CLASSES, summary.all_classes)] if len(classes) > 1 else [])
 
@@ -112,7 +112,7 @@ def _agreements(cases: CaseScores, colors: Sequence[str]) -> list[dict[str, Any]
     return [
         {
             "title": name,
-            "said": limits_in_words(error[:, position]),
+            "limits": limits_in_words(error[:, position]),
             "drawing": agreement(Row(name, colors[position], error[:, position]), true[:, position]),
         }
         for position, name in enumerate(cases.class_names)
@@ -120,7 +120,7 @@ def _agreements(cases: CaseScores, colors: Sequence[str]) -> list[dict[str, Any]
 
 
 def _shares(counts: NDArray[np.int64]) -> list[float | None]:
-    """Return the shares of a row of the confusion matrix; None where no voxel is of the class."""
+    """Return a row of the confusion matrix as shares; None where the class has no voxel."""
     total = int(counts.sum())
     return [count / total if total else None for count in counts.tolist()]
 
@@ -138,7 +138,7 @@ def _embedded(cases: CaseScores, metrics: Sequence[Metric]) -> Markup:
 
 
 def _viewer(table: LabelTable, cards: Sequence[ExampleCase]) -> dict[str, Any] | None:
-    """Return what scrolls through the cards' volumes; None where there are none."""
+    """Return the content of the viewer that scrolls through the cards' volumes; None without a volume."""
     volumes = [vars(card.volumes) if card.volumes is not None else None for card in cards]
     if not any(volumes):
         return None
@@ -147,14 +147,14 @@ def _viewer(table: LabelTable, cards: Sequence[ExampleCase]) -> dict[str, Any] |
     if "</script" in code.lower():
         raise AssertionError("NiiVue's code cannot stand in a script element")
     return {
-        "code": Markup(code),  # noqa: S704  # not ours to escape
+        "code": Markup(code),  # noqa: S704  # NiiVue's code is not escaped
         "data": embedded_json(content),
         "step": max(own["step"] for own in volumes if own),
     }
 
 
 def _png(picture: NDArray[np.uint8]) -> str:
-    """Return a picture as a data URI."""
+    """Return a picture as a PNG data URI."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

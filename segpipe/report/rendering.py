@@ -1,4 +1,4 @@
-"""What all pages share: the templates, and what they are filled in with."""
+"""The templates of all pages, and the functions that fill them in."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from segpipe.report.context import ReportContext
 from segpipe.report.metrics import Metric
 
 
-def render(template: str, told: ReportContext, **content: Any) -> str:
+def render(template: str, context: ReportContext, **content: Any) -> str:
     """Return a page.
 
     Args:
-        template: its name in this folder.
-        told: what stands around the figures.
-        content: of the template.
+        template: file name of the template in this folder.
+        context: texts around the figures.
+        content: variables of the template.
     """
     return (
         _environment()
         .get_template(template)
         .render(
-            told=told,
+            context=context,
             number=lambda value: f"{value:,}".replace(",", "\u202f"),
             percent=lambda share: f"{100 * share:.2f} %",
             shown=lambda names: shown(names, most=20),
@@ -61,15 +61,15 @@ def case_table(
     values: Sequence[Sequence[Sequence[float]]],
     sorted_by: tuple[int, bool] = (0, False),
 ) -> Markup:
-    """Return what the page's table is made from, as JSON that can stand in a script element.
+    """Return the content of the page's table of cases, as JSON for a script element.
 
     Args:
-        cases: names.
-        patients: whose each is; None where that is not known.
-        classes: one of them is shown at a time, the last at first.
-        columns: see `Metric.column`; one with `size` true is sorted by the size of its values.
-        values: `[class][case][column]`; nan for none.
-        sorted_by: which column of the table at first, the case being 0, and whether downwards.
+        cases: names of the cases.
+        patients: patient of each case; None where the patient is not known.
+        classes: names of the classes; the table shows one class at a time, at first the last.
+        columns: see `Metric.column`; a column with `size` true is sorted by absolute values.
+        values: `[class][case][column]`; nan for a missing value.
+        sorted_by: column that sorts the table at first (0 is the case), and whether in descending order.
     """
     return embedded_json(
         {
@@ -84,13 +84,13 @@ def case_table(
 
 
 def embedded_json(content: Mapping[str, Any]) -> Markup:
-    """Return JSON that can stand in a script element."""
+    """Return JSON that is safe inside a script element."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # no tag can end the element
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704  # without "<" no tag can end the element
 
 
 def css_color(color: Sequence[int]) -> str:
-    """Return red, green and blue as CSS has them."""
+    """Return the CSS text of red, green and blue."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 

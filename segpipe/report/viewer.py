@@ -1,7 +1,7 @@
-"""Volumes that a page can scroll through with NiiVue, small enough to lie within the page.
+"""Volumes that the viewer NiiVue scrolls through, made small enough to be part of the page.
 
-NiiVue 0.69.0 (BSD-2-Clause, https://github.com/niivue/niivue) lies below this folder as its npm package has it, but
-for being compressed.
+This folder has a compressed copy of NiiVue 0.69.0 (BSD-2-Clause, https://github.com/niivue/niivue), unchanged from its
+npm package.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from segpipe.labels import LabelTable
 from segpipe.pictures import grey_levels
 
 NIIVUE = Path(__file__).parent / "niivue" / "niivue.umd.js.gz"
-_MOST_VOXELS = 160**3  # of a volume in the page; a larger one is thinned out
+_MOST_VOXELS = 160**3  # of a volume in the page; larger volumes lose voxels
 
 
 @dataclass(frozen=True)
 class Scrolled:
-    """A case's volumes, each a compressed NIfTI file in base64.
+    """The volumes of a case, each a compressed NIfTI file in base64.
 
     Attributes:
-        image: the scan as grey levels, a byte a voxel.
+        image: the scan as grey levels, one byte per voxel.
         reference: class indices.
         prediction: class indices.
-        step: every which voxel along an axis is there; 1 for all.
+        step: the volumes keep every step-th voxel along each axis; 1 keeps all.
     """
 
     image: str
@@ -48,12 +48,12 @@ def scrolled(
     prediction: NDArray[np.integer],
     affine: NDArray[np.float64],
 ) -> Scrolled:
-    """Make a case's volumes small enough for a page.
+    """Return a case's volumes, made small enough for a page.
 
     Args:
-        image: `(x, y, z)`.
+        image: intensities `(x, y, z)`.
         reference: class indices of the same shape.
-        prediction: likewise.
+        prediction: class indices of the same shape.
         affine: (4, 4), voxel to RAS mm.
     """
     step = 1
@@ -61,7 +61,7 @@ def scrolled(
         step += 1
     thin = (slice(None, None, step),) * 3
     grey = grey_levels(image)
-    if step > 1:  # the mean of a block, and the voxel in its middle
+    if step > 1:  # the image keeps each block's mean, label maps its middle voxel
         grey = ndimage.uniform_filter(grey, step, mode="nearest")
     scaled = affine @ np.diag([step, step, step, 1.0])
     files = [_nifti(own[thin], scaled) for own in (grey, reference, prediction)]
@@ -69,7 +69,7 @@ def scrolled(
 
 
 def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:
-    """Return a label table as NiiVue's colour map takes it; the background is clear."""
+    """Return a label table as NiiVue's colour map; the background is transparent."""
     red, green, blue = (list(own) for own in zip(*table.colors, strict=True))
     opacity = [0, *[255] * (table.num_classes - 1)]
     return {

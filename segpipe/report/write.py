@@ -1,4 +1,4 @@
-"""From scores to the page on disk."""
+"""Write the report of an evaluation to disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVALUATION_FILES = (METRICS_FILE, SUMMARY_FILE, REPORT_FILE)
 
 
 def require_evaluation_writable(folder: Path) -> None:
-    """Refuse a folder in which an evaluation's files cannot be written, before anything is scored.
+    """Refuse a folder in which the evaluation's files cannot be written; called before the scoring.
 
     Raises:
         SegpipeError: see `segpipe.files.require_writable_files`.
@@ -30,23 +30,23 @@ def write_report(
     summary: Summary,
     folder: Path,
     images: Mapping[str, Path],
-    told: ReportContext,
+    context: ReportContext,
     title: str = "Evaluation",
 ) -> None:
     """Write `report.html`.
 
     Args:
-        scores: of the cases.
-        summary: of the same.
-        folder: where the page goes.
-        images: the scan of a case, by its name; of one without, the label maps are drawn alone.
-        told: what stands around the figures.
-        title: of the page.
+        scores: scores of the cases.
+        summary: summary of the same cases.
+        folder: folder of the page.
+        images: case -> file of its scan; without a scan, only the label maps are drawn.
+        context: texts around the figures.
+        title: title of the page.
 
     Raises:
-        SegpipeError: a scan cannot be read, or lies on another grid than its label map.
+        SegpipeError: a scan cannot be read, or its grid differs from the label map's.
     """
     cards = example_cases(scores, images)
     without_scan = [row.case for row in scores.rows if row.case not in images]
-    page = render_report(title, scores, summary, cards, told, without_scan)
+    page = render_report(title, scores, summary, cards, context, without_scan)
     write_text(folder / REPORT_FILE, page)

@@ -22,9 +22,11 @@ def test_worst_median_and_best(scores, evaluated):
         ("Median", "p1_b"),
         ("Best", "p1_a"),
     ]
-    assert best.said == "liver: Dice 1.000, HD95 0.0 mm; </script> <b>tumour: Dice 1.000, HD95 0.0 mm"
-    assert "tumour: Dice 0.000" in worst.said
-    assert "HD95" not in worst.said.split("tumour")[1]
+    assert (
+        best.scores_in_words == "liver: Dice 1.000, HD95 0.0 mm; </script> <b>tumour: Dice 1.000, HD95 0.0 mm"
+    )
+    assert "tumour: Dice 0.000" in worst.scores_in_words
+    assert "HD95" not in worst.scores_in_words.split("tumour")[1]
     np.testing.assert_array_equal(best.reference, best.prediction)
     assert (worst.reference != worst.prediction).any()
 

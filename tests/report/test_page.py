@@ -16,9 +16,9 @@ from segpipe.report.page import render_report
 from segpipe.report.write import write_report
 
 
-def page(scores, summary, cards=(), told=None):
+def page(scores, summary, cards=(), context=None):
     return render_report(
-        "Evaluation", scores, summary, cards, told or ReportContext(), [row.case for row in scores.rows]
+        "Evaluation", scores, summary, cards, context or ReportContext(), [row.case for row in scores.rows]
     )
 
 
@@ -132,13 +132,15 @@ def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):
 
 
 def test_what_was_scored_is_told(scores, summary, tmp_path, evaluated):
-    told = ReportContext(
+    context = ReportContext(
         lead="Of a <network>.",
         sections=[("Data", context_rows([("source", "/data/<labels>"), ("patient", None)]))],
         configurations=[("Configuration", "window: <script>")],
     )
 
-    write_report(scores, summary, tmp_path, files_by_name(evaluated / "images"), told.by({"commit": "abc"}))
+    write_report(
+        scores, summary, tmp_path, files_by_name(evaluated / "images"), context.by({"commit": "abc"})
+    )
 
     text = (tmp_path / "report.html").read_text()
     assert "<dd>/data/&lt;labels&gt;</dd>" in text
@@ -164,7 +166,7 @@ def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
 
 
 def test_warnings_stand_before_the_figures(scores, summary):
-    text = page(scores, summary, told=ReportContext(warnings=["trained on <3> of them"]))
+    text = page(scores, summary, context=ReportContext(warnings=["trained on <3> of them"]))
 
     assert text.index("trained on &lt;3&gt; of them") < text.index("<h2>Scores</h2>")
     assert 'role="alert"' not in page(scores, summary)
