@@ -31,9 +31,9 @@ MANIFEST = Manifest(
     ],
 )
 def test_parts(split, part, name, cases):
-    found = evaluation_split_of(MANIFEST, split, part)
+    chosen = evaluation_split_of(MANIFEST, split, part)
 
-    assert (found.name, "".join(case.case for case in found.cases)) == (name, cases)
+    assert (chosen.name, "".join(case.case for case in chosen.cases)) == (name, cases)
 
 
 def test_a_named_split_says_whose_it_is():

@@ -65,7 +65,7 @@ def test_classes_are_shared_out_evenly(classes, seed):
     folds = patient_folds(make_cases([None] * len(classes)), 4, seed, classes)
 
     for name in set(classes):
-        shares = Counter(fold for fold, own in zip(folds, classes, strict=True) if own == name)
+        shares = Counter(fold for fold, case_class in zip(folds, classes, strict=True) if case_class == name)
         assert max(shares.values()) - min(shares[fold] for fold in range(4)) <= 1
 
 

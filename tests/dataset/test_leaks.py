@@ -1,4 +1,4 @@
-"""What two sides of a division share is found, told once, and told of all."""
+"""Leaks between two sides of a division are reported once, with all their cases."""
 
 from dataclasses import replace
 
@@ -69,13 +69,13 @@ def test_a_leak_is_an_error_wherever_it_is(one, other, message, place, sides):
     a, b, c = replace(case("a"), **one), replace(case("b"), **other), case("c")
     contents = {"a": "x", "b": "x", "c": "y"}
     if place == "folds":
-        found = findings(replace(a, fold=0), replace(b, fold=1), replace(c, fold=1), contents=contents)
+        reported = findings(replace(a, fold=0), replace(b, fold=1), replace(c, fold=1), contents=contents)
     elif place == "split":
-        found = findings(a, b, c, contents=contents, splits={"paper": Split(("a",), ("c",), ("b",))})
+        reported = findings(a, b, c, contents=contents, splits={"paper": Split(("a",), ("c",), ("b",))})
     else:
-        found = findings(a, c, test=[b], contents=contents)
+        reported = findings(a, c, test=[b], contents=contents)
 
-    (finding,) = found
+    (finding,) = reported
     assert (finding.severity, finding.case) == ("error", "b")
     assert finding.message.startswith(message)
     assert sides in finding.message
@@ -89,8 +89,8 @@ def test_cases_that_share_several_things_are_told_once_and_others_by_themselves(
 
     patient, picture = leaks(sides, dict(zip("abcd", "xyxy", strict=True)))
 
-    assert (patient.kind, [own.case for _, own in patient.places]) == ("patient", ["a", "c"])
-    assert (picture.kind, [own.case for _, own in picture.places]) == ("picture", ["b", "d"])
+    assert (patient.kind, [member.case for _, member in patient.places]) == ("patient", ["a", "c"])
+    assert (picture.kind, [member.case for _, member in picture.places]) == ("picture", ["b", "d"])
 
 
 def test_patients_of_one_picture_are_compared_with_each_other():
@@ -124,9 +124,9 @@ def test_findings_grow_with_the_cases_not_with_their_pairs():
     """One picture five hundred times, half of it in another fold; another one of fifty patients."""
     many = [case(f"m{k}", fold=k % 2) for k in range(500)]
     owned = [case(f"o{k}", f"p{k}", 0) for k in range(50)]
-    contents = {own.case: own.case[0] for own in (*many, *owned)}
+    contents = {member.case: member.case[0] for member in (*many, *owned)}
 
-    found = findings(*many, *owned, contents=contents)
+    reported = findings(*many, *owned, contents=contents)
 
-    assert [finding.severity for finding in found] == ["error", "error"]
-    assert all(len(finding.message) < 300 for finding in found)
+    assert [finding.severity for finding in reported] == ["error", "error"]
+    assert all(len(finding.message) < 300 for finding in reported)

@@ -52,11 +52,11 @@ def samples(data, epoch, num_workers=0, order=None):
     size = len(data)
     indices = [epoch * size + case for case in (range(size) if order is None else order)]
     loader = CaseLoader(data, sampler=indices, batch_size=2, num_workers=num_workers)
-    found = {}
+    voxels = {}
     for batch in loader:
         for name, image, drawn in zip(batch["case"], batch["image"], batch["drawn"], strict=True):
-            found[name] = np.concatenate([image.numpy().ravel(), drawn.numpy()])
-    return found
+            voxels[name] = np.concatenate([image.numpy().ravel(), drawn.numpy()])
+    return voxels
 
 
 def assert_same(one, other):
@@ -222,14 +222,14 @@ def test_two_ranks_split_an_epoch(rank):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_shares_count_each_case_once(rank, world_size):
     """DistributedSampler would give a case to two ranks where the ranks do not divide the cases."""
-    found = []
+    indices = []
     for number in range(world_size):
         rank(number, world_size)
         sampler = ShareSampler(dataset())
         assert len(sampler) == len(list(sampler)) > 0
-        found += list(sampler)
+        indices += list(sampler)
 
-    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert sorted(indices) == [0, 1, 2, 3, 4]
 
 
 def test_one_process_validates_in_order():

@@ -28,9 +28,9 @@ def covered(parts, present, number):
     """Return which class every part has."""
     return {
         name
-        for name in {name for own in present for name in own}
+        for name in {name for classes in present for name in classes}
         if all(
-            any(part == k and name in own for part, own in zip(parts, present, strict=True))
+            any(part == k and name in classes for part, classes in zip(parts, present, strict=True))
             for k in range(number)
         )
     }
@@ -70,7 +70,7 @@ def test_folds_have_their_sizes_and_the_classes_their_shares(present, number, se
     sizes = Counter(parts)
     assert set(sizes) == set(range(number))
     assert max(sizes.values()) - min(sizes.values()) <= 1
-    counts = Counter(name for own in present for name in own)
+    counts = Counter(name for classes in present for name in classes)
     alone = {name for name, count in counts.items() if count >= number}
     if alone:
         assert covered(parts, present, number) & alone  # the rarest at least

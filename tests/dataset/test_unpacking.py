@@ -79,9 +79,9 @@ def zipped(name):
 def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
     inner = zipped("b.nii")
 
-    found = names_in(tmp_path / "a", MEMBER + header(b"more.zip", len(inner)) + padded(inner) + END)
+    members = names_in(tmp_path / "a", MEMBER + header(b"more.zip", len(inner)) + padded(inner) + END)
 
-    assert found == [("a.nii", b"scan"), ("more.zip", inner)]
+    assert members == [("a.nii", b"scan"), ("more.zip", inner)]
 
 
 def test_a_zip_of_windows_has_the_same_names(tmp_path):

@@ -40,8 +40,8 @@ def test_scans_have_references_on_their_grids(tmp_path, kind):
     for scan in scans:
         volume, labels = read_volume(scan.path), read_volume(references[scan.name].path)
         assert volume.grid.matches(labels.grid)
-        found = set(labels.array.ravel().tolist())
-        assert found == {0, 1, 2} if kind == "MRI" else {0} < found <= {0, 1, 2, 3}
+        values = set(labels.array.ravel().tolist())
+        assert values == {0, 1, 2} if kind == "MRI" else {0} < values <= {0, 1, 2, 3}
 
 
 def test_used_folder_is_refused(tmp_path):

@@ -256,11 +256,11 @@ def test_links_are_followed_without_going_round(tmp_path, put):
 
 def looked(path) -> tuple[list[str], list[str], list[str]]:
     """Return the names of scans, of refused scans, and of files passed over."""
-    found = look_for_scans(path)
+    listing = look_for_scans(path)
     return (
-        [scan.name for scan in found.scans],
-        [refused.name for refused in found.refused],
-        list(found.passed_over),
+        [scan.name for scan in listing.scans],
+        [refused.name for refused in listing.refused],
+        list(listing.passed_over),
     )
 
 
@@ -373,10 +373,10 @@ def test_folders_and_files_that_the_system_does_not_open_are_refused_alone(tmp_p
     monkeypatch.setattr(os, "scandir", scandir)
     monkeypatch.setattr(scans_module, "is_dicom_file", is_dicom)
 
-    found = look_for_scans(tmp_path)
+    listing = look_for_scans(tmp_path)
 
-    assert [scan.name for scan in found.scans] == ["a", "ct"]
-    assert [refused.reason for refused in found.refused] == [
+    assert [scan.name for scan in listing.scans] == ["a", "ct"]
+    assert [refused.reason for refused in listing.refused] == [
         f"{tmp_path / 'IM3'}: cannot be read (Permission denied); check the permissions",
         f"{tmp_path / 'closed'}: the folder cannot be read (Permission denied); check its permissions",
     ]

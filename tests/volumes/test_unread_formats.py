@@ -9,7 +9,7 @@ from segpipe.volumes.unread_formats import unread_images
 def look(tmp_path):
     """Return a function that writes files, name -> text, and looks for images among them."""
 
-    def found(files):
+    def images_of(files):
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
@@ -22,7 +22,7 @@ def look(tmp_path):
             for image in unread_images(paths)
         }
 
-    return found
+    return images_of
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_other_files_are_no_images(look, name):
     ],
 )
 def test_a_pair_is_one_scan_named_by_its_header(look, header, voxels, what):
-    (found,) = look({header: "x", voxels: "x", "other.img": "x"}).items()
+    (image,) = look({header: "x", voxels: "x", "other.img": "x"}).items()
 
-    assert (found[0], found[1][1]) == (header, [voxels])
-    assert what in found[1][0]
+    assert (image[0], image[1][1]) == (header, [voxels])
+    assert what in image[1][0]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_pair_is_one_scan_named_by_its_header(look, header, voxels, what):
     ],
 )
 def test_the_voxel_files_of_a_detached_nrrd_header_belong_to_it(look, text, files, voxels):
-    found = look({"a.nhdr": text, **dict.fromkeys(files, "x")})
+    images = look({"a.nhdr": text, **dict.fromkeys(files, "x")})
 
-    assert found["a.nhdr"][1] == voxels
-    assert list(found) == ["a.nhdr"]
+    assert images["a.nhdr"][1] == voxels
+    assert list(images) == ["a.nhdr"]

@@ -44,12 +44,14 @@ def test_nibabel_and_simpleitk_see_the_grid_where_segpipe_put_it(tmp_path, label
         write_label_map(labels, grid, tmp_path / "labels.nii")
 
         image = sitk.ReadImage(tmp_path / "labels.nii")
-        seen = Grid.from_lps(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+        grid_of_itk = Grid.from_lps(
+            image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection()
+        )
         loaded = nibabel.load(tmp_path / "labels.nii")
 
         np.testing.assert_allclose(loaded.affine, grid.affine, atol=5e-5)
         np.testing.assert_allclose(loaded.get_qform(), grid.affine, atol=5e-5)
-        np.testing.assert_allclose(seen.affine, loaded.affine, atol=1e-5)
+        np.testing.assert_allclose(grid_of_itk.affine, loaded.affine, atol=1e-5)
         np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, labels)
         np.testing.assert_array_equal(np.asarray(loaded.dataobj), labels)
 

@@ -33,7 +33,7 @@ def test_names_may_be_numbers():
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "reason_part"),
     [
         (
             {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3},
@@ -48,11 +48,11 @@ def test_names_may_be_numbers():
         ),
     ],
 )
-def test_what_a_manifest_cannot_have_is_said_with_the_options_to_type(labels, said):
+def test_what_a_manifest_cannot_have_is_said_with_the_options_to_type(labels, reason_part):
     names, reason = nnunet_labels(labels, WHERE)
 
     assert names is None
-    assert said in reason
+    assert reason_part in reason
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from segpipe.dataset.importing.pairing import pairs_by_words
 from segpipe.errors import SegpipeError
 
 
-def found(*paths, where="set"):
+def paired(*paths, where="set"):
     return pairs_by_words([(path.removesuffix(".nii.gz"), path) for path in paths], where)
 
 
@@ -41,7 +41,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("stems", LAYOUTS.values(), ids=LAYOUTS)
 def test_pairs_of_every_layout(stems):
-    cases = found(*named(*stems))
+    cases = paired(*named(*stems))
 
     expected = named(*stems)
     assert [(case.case, case.images, case.label) for case in cases] == [
@@ -51,7 +51,7 @@ def test_pairs_of_every_layout(stems):
 
 
 def test_channels_are_what_an_images_name_has_more():
-    cases = found(*named("A1/A1_t1", "A1/A1_flair", "A1/A1_seg", "A2/A2_flair", "A2/A2_t1", "A2/A2_seg"))
+    cases = paired(*named("A1/A1_t1", "A1/A1_flair", "A1/A1_seg", "A2/A2_flair", "A2/A2_t1", "A2/A2_seg"))
 
     assert cases == [
         FoundCase("A1", ("A1/A1_flair.nii.gz", "A1/A1_t1.nii.gz"), ("flair", "t1"), "A1/A1_seg.nii.gz"),
@@ -60,7 +60,7 @@ def test_channels_are_what_an_images_name_has_more():
 
 
 def test_images_of_a_test_folder_need_no_label_map():
-    cases = found(
+    cases = paired(
         *named("imagesTr/a_0000", "imagesTr/a_0001", "labelsTr/a", "imagesTs/B_0000", "imagesTs/B_0001")
     )
 
@@ -69,7 +69,7 @@ def test_images_of_a_test_folder_need_no_label_map():
 
 
 def test_a_longer_name_of_its_own_is_no_channel():
-    cases = found(*named("images/a", "images/a_1", "labels/a", "labels/a_1"))
+    cases = paired(*named("images/a", "images/a_1", "labels/a", "labels/a_1"))
 
     assert [(case.images, case.label) for case in cases] == [
         (("images/a.nii.gz",), "labels/a.nii.gz"),
@@ -121,7 +121,7 @@ def test_a_longer_name_of_its_own_is_no_channel():
 )
 def test_what_does_not_pair_is_refused(stems, message):
     with pytest.raises(SegpipeError, match=message):
-        found(*named(*stems))
+        paired(*named(*stems))
 
 
 NAME = st.text(string.ascii_letters + string.digits, min_size=1, max_size=6).filter(
@@ -135,7 +135,7 @@ NAME = st.text(string.ascii_letters + string.digits, min_size=1, max_size=6).fil
 
 @pytest.mark.parametrize("names", [("CT",), ("CT_001", "CT_002")], ids=["one", "two"])
 def test_names_that_begin_as_the_folder_of_images(names):
-    cases = found(
+    cases = paired(
         *named(*(f"{folder}/{name}" for folder in ("CT scans", "Masks of experts") for name in names))
     )
 
@@ -153,7 +153,7 @@ def test_names_that_begin_as_the_folder_of_images(names):
     ids=["lone-number", "lone", "a-patient-of-the-images-name", "of-a-channels-name"],
 )
 def test_an_image_may_be_named_as_its_patient(stems, names, channels):
-    cases = found(*named(*stems))
+    cases = paired(*named(*stems))
 
     assert [case.case for case in cases] == names
     assert {case.channels for case in cases} == {channels}
@@ -162,14 +162,14 @@ def test_an_image_may_be_named_as_its_patient(stems, names, channels):
 
 @given(st.lists(NAME, min_size=1, max_size=8, unique_by=str.lower), st.sampled_from(list(LAYOUTS.values())))
 def test_any_names_pair_in_any_layout(names, layout):
-    """Each image goes with the label map of its own name, and every case is there once."""
+    """Each image goes with the label map of the same name, and every case is there once."""
     image, label = layout[0], layout[1]
     of_case = {
         name: tuple(re.sub(r"\ba(?=[/_ ]|$)|(?<=_)a$", name, stem) for stem in (image, label))
         for name in names
     }
 
-    cases = found(*named(*(stem for pair in of_case.values() for stem in pair)))
+    cases = paired(*named(*(stem for pair in of_case.values() for stem in pair)))
 
     assert {(case.images, case.label) for case in cases} == {
         ((f"{image}.nii.gz",), f"{label}.nii.gz") for image, label in of_case.values()
@@ -179,9 +179,9 @@ def test_any_names_pair_in_any_layout(names, layout):
 
 def test_letters_of_any_alphabet_are_letters():
     with pytest.raises(SegpipeError, match="1 images have no label map: images/Müller"):
-        found(*named("images/Müller", "labels/Möller"))
+        paired(*named("images/Müller", "labels/Möller"))
     assert [
-        case.case for case in found(*named("images/Müller", "labels/Müller", "images/张三", "labels/张三"))
+        case.case for case in paired(*named("images/Müller", "labels/Müller", "images/张三", "labels/张三"))
     ] == [
         "Müller",
         "张三",
@@ -209,14 +209,14 @@ def test_what_was_made_of_an_image_is_no_channel(word):
         with pytest.raises(
             SegpipeError, match=f"images (say {word} beyond|would be the channels)|have no image"
         ):
-            found(*named(*stems))
+            paired(*named(*stems))
 
 
 def test_folders_that_an_id_repeats_are_named_once():
     """As ACDC has it; and a folder that is another word stays."""
     stems = ("p1/p1_f01", "p1/p1_f01_gt", "p1/p1_f12", "p1/p1_f12_gt", "p2/p20_f01", "p2/p20_f01_gt")
 
-    assert [case.case for case in found(*named(*stems))] == ["p1_f01", "p1_f12", "p2_p20_f01"]
+    assert [case.case for case in paired(*named(*stems))] == ["p1_f01", "p1_f12", "p2_p20_f01"]
 
 
 def test_folders_of_any_name_pair_within_each_part():
@@ -229,7 +229,7 @@ def test_folders_of_any_name_pair_within_each_part():
         "X_Test_Input/b",
     )
 
-    cases = found(*named(*stems))
+    cases = paired(*named(*stems))
 
     assert {case.case: (case.images[0], case.label) for case in cases} == {
         "test_a": ("X_Test_Input/a.nii.gz", "Test_GroundTruth/a.nii.gz"),
@@ -242,7 +242,7 @@ def test_a_folder_a_case_of_several_words():
     """As SegTHOR has it."""
     stems = ("Patient_01/Patient_01", "Patient_01/GT", "Patient_02/Patient_02", "Patient_02/GT")
 
-    assert [(case.case, case.label) for case in found(*named(*stems))] == [
+    assert [(case.case, case.label) for case in paired(*named(*stems))] == [
         ("Patient_01", "Patient_01/GT.nii.gz"),
         ("Patient_02", "Patient_02/GT.nii.gz"),
     ]
@@ -251,12 +251,12 @@ def test_a_folder_a_case_of_several_words():
 def test_folders_that_all_have_are_no_part_of_an_id():
     stems = [f"sub-{number}/anat/sub-{number}_{what}" for number in (1, 2) for what in ("T1w", "mask")]
 
-    assert [case.case for case in found(*named(*stems))] == ["sub_1", "sub_2"]
+    assert [case.case for case in paired(*named(*stems))] == ["sub_1", "sub_2"]
 
 
 def test_the_part_stands_in_an_id_where_it_must():
-    distinct = found(*named("train/a", "train_labels/a", "test/b", "test_labels/b"))
-    same = found(*named("train/a", "train_labels/a", "val/a", "val_labels/a"))
+    distinct = paired(*named("train/a", "train_labels/a", "test/b", "test_labels/b"))
+    same = paired(*named("train/a", "train_labels/a", "val/a", "val_labels/a"))
 
     assert [case.case for case in distinct] == ["a", "b"]
     assert [case.case for case in same] == ["train_a", "validation_a"]
@@ -264,7 +264,7 @@ def test_the_part_stands_in_an_id_where_it_must():
 
 @pytest.mark.parametrize(("train", "test"), [("Tr", "Ts"), ("Train", "Test")])
 def test_the_test_set_may_count_from_the_start_again(train, test):
-    cases = found(*named(f"images{train}/a", f"labels{train}/a", f"images{test}/a", f"labels{test}/a"))
+    cases = paired(*named(f"images{train}/a", f"labels{train}/a", f"images{test}/a", f"labels{test}/a"))
 
     assert {(case.images[0], case.label) for case in cases} == {
         (f"images{train}/a.nii.gz", f"labels{train}/a.nii.gz"),
