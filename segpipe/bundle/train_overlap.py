@@ -177,23 +177,23 @@ class TrainOverlap:
 
     def warnings(self) -> list[str]:
         """Return the limits of the scores' validity, a sentence each."""
-        found = []
+        messages = []
         if self.leaks:
-            found.append(
+            messages.append(
                 f"NOT HELD OUT: {self.leaks}. The figures say how well the training was learnt by heart, not how good "
                 "the weights are with other patients."
             )
         if self.unknown:
-            found.append(
+            messages.append(
                 f"Which cases {shown(self.unknown)} was trained on is not known: the cases that are scored may be "
                 "among them."
             )
         if self.chosen:
-            found.append(
+            messages.append(
                 f"The epoch of the weights was chosen by {len(self.chosen)} of these {self.total} cases: the figures "
                 "flatter a little."
             )
-        return found
+        return messages
 
     def as_plain(self) -> dict[str, list[str]]:
         """Return the cases of each judgement, for `summary.json`."""

@@ -22,10 +22,10 @@ def audit(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
 
     Without --config, train.yaml and inference.yaml are looked at, each by itself. Nothing of the bundle's is run.
     """
-    audited, found = _audited(bundle, config or (), parse_overrides(override or ()))
-    for finding in found:
+    audited, findings = _audited(bundle, config or (), parse_overrides(override or ()))
+    for finding in findings:
         say(finding)
-    if found:
+    if findings:
         raise typer.Exit(FOUND)
     say(f"{bundle}: runs nothing but what segpipe knows to be safe, in {', '.join(audited)}")
 
@@ -35,17 +35,17 @@ def trust(bundle: Bundle, config: Configs = None) -> None:
 
     What `segpipe audit` lists is printed first. The hash of the bundle's files is kept in your configuration folder.
     """
-    audited, found = _audited(bundle, config or (), {})
+    audited, findings = _audited(bundle, config or (), {})
     with collecting_nothing():
         from segpipe.bundle.gate import trust_bundle
         from segpipe.configuration.reading import configuration_files
 
-    if not found:
+    if not findings:
         say(
             f"{bundle}: needs no consent: it runs nothing but what segpipe knows to be safe, in {', '.join(audited)}"
         )
         return
-    for finding in found:
+    for finding in findings:
         say(finding)
     kept = trust_bundle(bundle, configuration_files(bundle, config) if config else [])
     say(f"{bundle}: trusted until one of its files changes; kept in {kept}")
@@ -66,11 +66,11 @@ def _audited(
             [name for name in names if (bundle / "configs" / name).is_file()][:1]
             for names in (TRAIN, INFERENCE)
         ]
-        groups = [configuration_files(bundle, own) for own in names if own]
+        groups = [configuration_files(bundle, configs) for configs in names if configs]
         groups = groups or [configuration_files(bundle, (), (*TRAIN, *INFERENCE))]
-    found: dict[ConfigFinding, None] = {}
+    findings: dict[ConfigFinding, None] = {}
     for files in groups:
-        found |= dict.fromkeys(
+        findings |= dict.fromkeys(
             audit_bundle(bundle, files, overrides, logging_file=files[0].parent / "logging.conf")
         )
-    return [shown_path(file, bundle) for files in groups for file in files], list(found)
+    return [shown_path(file, bundle) for files in groups for file in files], list(findings)

@@ -38,13 +38,13 @@ def check(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), (*TRAIN, *INFERENCE))
-    found = check_bundle(bundle, files, overrides)
+    findings = check_bundle(bundle, files, overrides)
     inference = [] if config else [bundle / "configs" / name for name in INFERENCE]
     for file in [file for file in inference if file.is_file() and file not in files][:1]:
-        found += check_bundle(bundle, [file], {}, look_for_files=False)
+        findings += check_bundle(bundle, [file], {}, look_for_files=False)
         files.append(file)
-    for finding in dict.fromkeys(map(str, found)):
+    for finding in dict.fromkeys(map(str, findings)):
         say(finding)
-    if found:
+    if findings:
         raise typer.Exit(FOUND)
     say(f"{bundle}: no mistake found in {', '.join(shown_path(file, bundle) for file in files)}")

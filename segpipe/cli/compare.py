@@ -57,15 +57,15 @@ def compare(
         require_writable_files(output, [COMPARISON_FILE])
     scores = [CaseScores.read(folder) for folder in (first, second)]
     summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
-    found = compare_scores(*scores)
-    for of_class in found.differences.values():
-        for own in metric or _SHOWN:
-            say(of_class[own].in_words(names))
-    for model, cases in zip(names, (found.only_first, found.only_second), strict=True):
+    result = compare_scores(*scores)
+    for of_class in result.differences.values():
+        for metric_name in metric or _SHOWN:
+            say(of_class[metric_name].in_words(names))
+    for model, cases in zip(names, (result.only_first, result.only_second), strict=True):
         if cases:
             are = "is" if len(cases) == 1 else "are"
             say(f"{counted(len(cases), 'case')} of {model} alone {are} left out: {shown(cases)}", err=True)
-    for warning in comparison_warnings(names, found, summaries):
+    for warning in comparison_warnings(names, result, summaries):
         say(f"WARNING: {warning}", err=True, bold=True)
     if output is not None:
-        say(write_comparison(names, found, summaries, output))
+        say(write_comparison(names, result, summaries, output))

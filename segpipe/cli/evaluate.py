@@ -309,8 +309,8 @@ def _evaluate_folders(
         }
         made_by = program()
         rows = context_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
-        told = ReportContext(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
-        write_report(scores, summary, output, scans, told)
+        context = ReportContext(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
+        write_report(scores, summary, output, scans, context)
         write_scores(scores, summary, output, {**about, "warnings": scores.warnings, **made_by})
         print_files(output)
     if scores.without_prediction:
@@ -327,11 +327,11 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
 
     scans = files_by_name(folder, are_scans=True)
     numbered = {case: f"{case}_0000" for case in cases}
-    found = {
+    scan_of = {
         case: scans.get(case, scans.get(name) if name not in numbered else None)
         for case, name in numbered.items()
     }
-    known = {case: path for case, path in found.items() if path is not None}
+    known = {case: path for case, path in scan_of.items() if path is not None}
     if cases and not known:
         raise SegpipeError(
             f"--images {folder}: no scan there is named as a case: {shown(scans, most=3)} against "
@@ -360,7 +360,7 @@ def _evaluate_bundle(
     keep_freed_memory()
     progress = Progress(quiet=False)
     try:
-        found = evaluate_bundle(
+        evaluation = evaluate_bundle(
             bundle,
             manifest,
             output,
@@ -373,10 +373,10 @@ def _evaluate_bundle(
     except KeyboardInterrupt:
         say("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None
-    print_scores(found.scores, found.summary)
-    print_warnings(found.warnings)
+    print_scores(evaluation.scores, evaluation.summary)
+    print_warnings(evaluation.warnings)
     print_files(output)
-    for path in found.card:
+    for path in evaluation.card:
         say(path)
-    if found.scores.without_prediction:
+    if evaluation.scores.without_prediction:
         raise typer.Exit(1)

@@ -30,6 +30,6 @@ def parse_overrides(given: Sequence[str], option: str = "") -> dict[str, Any]:
         try:
             overrides[name] = value if value.startswith(_MONAIS) else yaml.safe_load(value)
         except yaml.YAMLError as error:
-            said = " ".join(str(error).split())
-            raise SegpipeError(f"{option}{text}: {value} is no YAML: {said}") from error
+            reason = " ".join(str(error).split())
+            raise SegpipeError(f"{option}{text}: {value} is no YAML: {reason}") from error
     return overrides

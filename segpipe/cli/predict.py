@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from segpipe.prediction.options import Prediction
 
 Paths = list[Path]
-_MOST_WARNED, _MOST_SAID = 40, 3
+_MOST_WARNED, _MOST_LINES = 40, 3
 
 
 def predict(
@@ -179,8 +179,8 @@ class Progress:
 
 def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     counts = Counter(prediction.outcome.value for prediction in predictions)
-    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    say(f"{len(predictions)} scans: {said}")
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    say(f"{len(predictions)} scans: {outcomes}")
     for prediction in predictions:
         if prediction.outcome == "kept":
             say(f"{prediction.case}: {prediction.reason}")
@@ -201,10 +201,10 @@ def _print_warnings(predictions: Sequence[Prediction]) -> None:
         return
     rows: list[tuple[str, list[str]]] = []
     for case, warnings in warned[:_MOST_WARNED]:
-        said = list(warnings[:_MOST_SAID])
-        if len(warnings) > len(said):
-            said.append(f"and {len(warnings) - len(said)} more")
-        rows.append((case, said))
+        lines = list(warnings[:_MOST_LINES])
+        if len(warnings) > len(lines):
+            lines.append(f"and {len(warnings) - len(lines)} more")
+        rows.append((case, lines))
     print_table(
         [
             Column("case", overflow="fold"),

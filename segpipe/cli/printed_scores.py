@@ -75,10 +75,10 @@ def print_files(output: Path) -> None:
 
 def _cell(figure: Figure, form: str) -> list[str]:
     """Return the lines of a table cell: mean, interval, number of infinite values."""
-    own = figure.interval
-    lines = [format(own.mean, form) if own.cases else "-"]
-    if own.is_known:
-        lines.append(f"{own.low:{form}} to {own.high:{form}}")
-    if own.infinite:
-        lines.append(f"and {own.infinite} infinite")
+    interval = figure.interval
+    lines = [format(interval.mean, form) if interval.cases else "-"]
+    if interval.is_known:
+        lines.append(f"{interval.low:{form}} to {interval.high:{form}}")
+    if interval.infinite:
+        lines.append(f"and {interval.infinite} infinite")
     return lines

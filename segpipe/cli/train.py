@@ -31,11 +31,11 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), TRAIN)
-    found = check_bundle(bundle, files, overrides)
-    for finding in found:
+    findings = check_bundle(bundle, files, overrides)
+    for finding in findings:
         say(finding, err=True)
-    if found:
-        mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+    if findings:
+        mistakes = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
         say(f"segpipe: {mistakes} found, nothing is started", err=True)
         raise typer.Exit(FOUND)
     given = {name: value for name, value in overrides.items() if value is not None}  # MONAI ignores None

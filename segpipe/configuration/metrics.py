@@ -56,8 +56,8 @@ def metric_findings(
             yield from unsaved
 
 
-def _is_a(kind: type, found: Any) -> bool:
-    return inspect.isclass(found) and issubclass(found, kind)
+def _is_a(kind: type, candidate: Any) -> bool:
+    return inspect.isclass(candidate) and issubclass(candidate, kind)
 
 
 def _defined(
@@ -69,8 +69,8 @@ def _defined(
     if not targets.find(engine["_target_"]).__module__.startswith(known) or handlers is None:
         return None
     for _, handler in handlers:  # a handler from elsewhere may compute any metric
-        found = targets.find(handler.get("_target_")) if isinstance(handler, dict) else None
-        if not str(getattr(found, "__module__", "")).startswith(known):
+        target = targets.find(handler.get("_target_")) if isinstance(handler, dict) else None
+        if not str(getattr(target, "__module__", "")).startswith(known):
             return None
     names: list[str] = []
     for argument in (*_KEY_METRICS, "additional_metrics"):

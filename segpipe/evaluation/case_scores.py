@@ -63,12 +63,12 @@ class CaseScores:
         cases, classes = (_numbered(row[key] for row in rows) for key in ("case", "class"))
         patients = {row["case"]: row["patient"] for row in rows}
         values = np.full((len(cases), len(METRICS), len(classes)), np.nan)
-        seen = set()
+        places = set()
         for row in rows:
             place = (cases[row["case"]], classes[row["class"]])
-            seen.add(place)
+            places.add(place)
             values[place[0], :, place[1]] = [_value(row[name], file) for name in METRICS]
-        if not rows or len(seen) != len(rows) or len(seen) != len(cases) * len(classes):
+        if not rows or len(places) != len(rows) or len(places) != len(cases) * len(classes):
             raise SegpipeError(
                 f"{file}: {len(rows)} rows for {len(cases)} cases and {len(classes)} classes; must be one a case and "
                 "class: write it anew with `segpipe evaluate`"

@@ -97,10 +97,10 @@ def one_sided_classes(confusions: Sequence[NDArray[np.int64]], names: Sequence[s
     ]
 
 
-def one_sided_in_words(found: Sequence[OneSided]) -> list[str]:
+def one_sided_in_words(classes: Sequence[OneSided]) -> list[str]:
     """Return a sentence on classes that only references contain, and one on classes that only predictions contain."""
-    missed = [(own.name, own.references) for own in found if own.references]
-    invented = [(own.name, own.predictions) for own in found if own.predictions]
+    missed = [(one_sided.name, one_sided.references) for one_sided in classes if one_sided.references]
+    invented = [(one_sided.name, one_sided.predictions) for one_sided in classes if one_sided.predictions]
     return [
         *_sentence(missed, "reference", "prediction"),
         *_sentence(invented, "prediction", "reference"),
@@ -131,7 +131,7 @@ def require_common_values(
     )
     if not ours or not theirs or ours & theirs:
         return
-    said = " and ".join(
+    sides = " and ".join(
         f"{what} store {_counts(values, mapping)}"
         for what, values, mapping in (
             ("predictions", predicted, prediction_mapping),
@@ -139,7 +139,7 @@ def require_common_values(
         )
     )
     raise SegpipeError(
-        f"predictions and references have no class in common, so that every Dice would be 0: {said}; if both mean the "
+        f"predictions and references have no class in common, so that every Dice would be 0: {sides}; if both mean the "
         f"same classes, {_remedy(predicted, referenced)}; if they mean other ones, give the classes with --labels"
     )
 
@@ -196,21 +196,21 @@ def _mapped(stored: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
     """Return whole numbers with all values of the mapping replaced at once, so that two values may swap."""
     if not mapping:
         return stored
-    found = stored.astype(np.result_type(stored.dtype, *map(np.min_scalar_type, mapping.values())))
+    mapped = stored.astype(np.result_type(stored.dtype, *map(np.min_scalar_type, mapping.values())))
     for old, new in mapping.items():
-        found[stored == old] = new
-    return found
+        mapped[stored == old] = new
+    return mapped
 
 
-def _sentence(found: Sequence[tuple[str, int]], there: str, lacking: str) -> list[str]:
+def _sentence(classes: Sequence[tuple[str, int]], there: str, lacking: str) -> list[str]:
     """Return the sentence on classes that maps of one side contain and no map of the other side contains."""
-    if not found:
+    if not classes:
         return []
-    if len(found) == 1:
-        ((name, count),) = found
+    if len(classes) == 1:
+        ((name, count),) = classes
         return [f"Class {name} is in {counted(count, there)} and in no {lacking}."]
-    named = shown((f"{name} (in {count})" for name, count in found), most=_VALUES_SHOWN)
-    return [f"{len(found)} classes are in {there}s and in no {lacking}: {named}."]
+    named = shown((f"{name} (in {count})" for name, count in classes), most=_VALUES_SHOWN)
+    return [f"{len(classes)} classes are in {there}s and in no {lacking}: {named}."]
 
 
 def _counts(stored: Mapping[int, int], mapping: Mapping[int, int]) -> str:
@@ -218,8 +218,8 @@ def _counts(stored: Mapping[int, int], mapping: Mapping[int, int]) -> str:
     texts = []
     for value, count in sorted(stored.items()):
         taken = mapping.get(value, value)
-        said = f", taken for {taken}" if taken != value else ""
-        texts.append(f"{value} (in {counted(count, 'file')}{said})")
+        replacement = f", taken for {taken}" if taken != value else ""
+        texts.append(f"{value} (in {counted(count, 'file')}{replacement})")
     return shown(texts, most=_VALUES_SHOWN)
 
 

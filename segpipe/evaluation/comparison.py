@@ -51,8 +51,13 @@ class Difference:
 
         A model is better if the interval leaves out 0, the sign-flip test agrees, and `failed` of this model is 0.
         """
-        own = self.interval
-        if not own.is_known or own.low <= 0 <= own.high or self.p_value > _LEVEL or self.failed[self.ahead]:
+        interval = self.interval
+        if (
+            not interval.is_known
+            or interval.low <= 0 <= interval.high
+            or self.p_value > _LEVEL
+            or self.failed[self.ahead]
+        ):
             return None
         return self.ahead
 
@@ -62,36 +67,36 @@ class Difference:
         Args:
             names: of the two models.
         """
-        own, unit = self.interval, _UNITS.get(self.metric, "")
+        interval, unit = self.interval, _UNITS.get(self.metric, "")
         what = f"{_title(self.metric)}, {self.class_name}"
-        if not own.cases:
+        if not interval.cases:
             return f"{what}: no case in which both have a value."
-        whose = counted(own.cases, "case")
-        if own.patients < own.cases:
-            whose += f" of {counted(own.patients, 'patient')}"
-        if not own.is_known:
-            return (
-                f"{what}: {own.mean:+.3g}{unit} for {names[0]}, of {whose}: too few to say how sure that is."
-            )
-        if own.low == own.high == 0:
+        whose = counted(interval.cases, "case")
+        if interval.patients < interval.cases:
+            whose += f" of {counted(interval.patients, 'patient')}"
+        if not interval.is_known:
+            return f"{what}: {interval.mean:+.3g}{unit} for {names[0]}, of {whose}: too few to say how sure that is."
+        if interval.low == interval.high == 0:
             return f"{what}: no difference in {whose}."
-        size = f"{abs(own.mean):.3g}{unit}"
-        ends = sorted((own.low, own.high) if own.mean >= 0 else (-own.high, -own.low))
+        size = f"{abs(interval.mean):.3g}{unit}"
+        ends = sorted(
+            (interval.low, interval.high) if interval.mean >= 0 else (-interval.high, -interval.low)
+        )
         span = f"95 % interval {ends[0]:.3g} to {ends[1]:.3g}, {whose}"
-        higher, lower = names if own.mean >= 0 else tuple(names)[::-1]
-        said = f"{what}: {higher} is {size} above {lower} ({span}): "
+        higher, lower = names if interval.mean >= 0 else tuple(names)[::-1]
+        start = f"{what}: {higher} is {size} above {lower} ({span}): "
         if self.better is not None:
-            return f"{said}{names[self.better]} is better."
+            return f"{start}{names[self.better]} is better."
         failed = self.failed[self.ahead]
         if failed:
             return (
-                f"{said}that leaves out {counted(failed, 'case')} in which {names[self.ahead]} has no value, since it "
+                f"{start}that leaves out {counted(failed, 'case')} in which {names[self.ahead]} has no value, since it "
                 "missed the structure or found one that is not there: neither is called better."
             )
         unsure = ""
-        if not own.low <= 0 <= own.high:
+        if not interval.low <= 0 <= interval.high:
             unsure = f"the interval leaves out 0, but a sign-flip test says p = {self.p_value:.2g}: "
-        return f"{said}{unsure}these cases do not tell the two apart."
+        return f"{start}{unsure}these cases do not tell the two apart."
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,8 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     differences = _by_class(paired_differences(ours, theirs, drawn), names)
     p_values = _by_class(sign_flip_p_values(ours, theirs, drawn), names)
     failures = [
-        _by_class(_failures(own, other, len(names)), names) for own, other in ((ours, theirs), (theirs, ours))
+        _by_class(_failures(scores, other, len(names)), names)
+        for scores, other in ((ours, theirs), (theirs, ours))
     ]
     return Comparison(
         {
@@ -161,16 +167,16 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
                 metric: Difference(
                     metric,
                     name,
-                    own,
+                    interval,
                     p_values[name][metric],
                     (failures[0][name][metric], failures[1][name][metric]),
                 )
-                for metric, own in of_class.items()
+                for metric, interval in of_class.items()
             }
             for name, of_class in differences.items()
         },
-        means=tuple(_by_class(mean_intervals(own, drawn), names) for own in (ours, theirs)),
-        values=tuple(own.reshape(len(cases), len(METRICS), len(names)) for own in (ours, theirs)),
+        means=tuple(_by_class(mean_intervals(scores, drawn), names) for scores in (ours, theirs)),
+        values=tuple(scores.reshape(len(cases), len(METRICS), len(names)) for scores in (ours, theirs)),
         cases=cases,
         patients=drawn if first.patients or second.patients else None,
         only_first=tuple(case for case in first.cases if case not in of_both),
@@ -178,17 +184,17 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     )
 
 
-def _failures(own: NDArray[np.float64], other: NDArray[np.float64], classes: int) -> list[int]:
+def _failures(scores: NDArray[np.float64], other_scores: NDArray[np.float64], classes: int) -> list[int]:
     """Return for each column the number of cases in which the first model failed and the other model has a value."""
     precision = np.repeat([metric == "precision" for metric in METRICS], classes)
-    failed = np.isinf(own) | (np.isnan(own) & precision)
-    return list(map(int, (failed & np.isfinite(other)).sum(axis=0)))
+    failed = np.isinf(scores) | (np.isnan(scores) & precision)
+    return list(map(int, (failed & np.isfinite(other_scores)).sum(axis=0)))
 
 
 def _by_class(columns: Sequence[T], names: Sequence[str]) -> dict[str, dict[str, T]]:
     """Return class -> metric -> the element of `columns`, which are in the order of `_chosen`."""
-    own = iter(columns)
-    by_metric = {metric: {name: next(own) for name in names} for metric in METRICS}
+    elements = iter(columns)
+    by_metric = {metric: {name: next(elements) for name in names} for metric in METRICS}
     return {name: {metric: by_metric[metric][name] for metric in METRICS} for name in names}
 
 

@@ -82,17 +82,17 @@ def mean_intervals(
         raise SegpipeError(
             f"interval: {len(table)} cases and {len(patients)} patients; must be a patient for each case"
         )
-    _, whose = np.unique(np.asarray(patients, str), return_inverse=True)
+    _, patient_of_case = np.unique(np.asarray(patients, str), return_inverse=True)
     finite = np.isfinite(table)
     counts, sums = (
-        np.stack([np.bincount(whose, column) for column in own.T], axis=1).astype(np.float64)
-        for own in (finite, np.where(finite, table, 0.0))
+        np.stack([np.bincount(patient_of_case, column) for column in addends.T], axis=1).astype(np.float64)
+        for addends in (finite, np.where(finite, table, 0.0))
     )
     low, high = np.full((2, table.shape[1]), np.nan)
     for having, columns in _alike(counts > 0):
         if having.sum() > 1:
-            own = np.ix_(np.flatnonzero(having), columns)
-            low[columns], high[columns] = _bca(sums[own], counts[own], confidence, resamples, seed)
+            chosen = np.ix_(np.flatnonzero(having), columns)
+            low[columns], high[columns] = _bca(sums[chosen], counts[chosen], confidence, resamples, seed)
     cases = finite.sum(axis=0)
     means = np.divide(sums.sum(axis=0), cases, out=np.full(len(cases), np.nan), where=cases > 0)
     return [
@@ -153,8 +153,8 @@ def sign_flip_p_values(
     Source: Fisher, The Design of Experiments, 1935; Pitman, Biometrika 29:322, 1938.
     """
     differences = np.nan_to_num(_differences(first, second))
-    _, whose = np.unique(np.asarray(patients, str), return_inverse=True)
-    sums = np.stack([np.bincount(whose, column) for column in differences.T], axis=1)
+    _, patient_of_case = np.unique(np.asarray(patients, str), return_inverse=True)
+    sums = np.stack([np.bincount(patient_of_case, column) for column in differences.T], axis=1)
     observed = np.abs(sums.sum(axis=0)) - 1e-9 * np.abs(sums).sum(
         axis=0
     )  # the order of a sum must not decide
@@ -224,7 +224,7 @@ def _bca(sums: Array, counts: Array, confidence: float, resamples: int, seed: in
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
         shifted = bias + ndtri(tail)
         share = np.where(np.isfinite(bias), ndtr(bias + shifted / (1 - skewness * shifted)), tail)
-        ends.append(np.array([np.quantile(column, own) for column, own in zip(drawn.T, share, strict=True)]))
+        ends.append(np.array([np.quantile(column, q) for column, q in zip(drawn.T, share, strict=True)]))
     return ends[0], ends[1]
 
 

@@ -194,9 +194,12 @@ def class_masks(
         reference: class indices of the same shape.
         num_classes: C, the background (0) included.
     """
-    boxes = zip(*(ndimage.find_objects(own, num_classes - 1) for own in (prediction, reference)), strict=True)
-    for index, own in enumerate(boxes, 1):
-        present = [box for box in own if box is not None]
+    boxes = zip(
+        *(ndimage.find_objects(class_boxes, num_classes - 1) for class_boxes in (prediction, reference)),
+        strict=True,
+    )
+    for index, class_boxes in enumerate(boxes, 1):
+        present = [box for box in class_boxes if box is not None]
         if not present:
             yield (np.zeros((0,) * prediction.ndim, bool),) * 2
             continue

@@ -165,33 +165,35 @@ def _named_files(folder: Path, *, are_scans: bool = False) -> tuple[dict[str, Pa
     passed_over = [str(folder / name) for name in looked.passed_over]
     passed_over += [refused.reason for refused in looked.refused]
     if not looked.scans:
-        said = f"; passed over: {shown(passed_over, '; ')}" if passed_over else ""
-        raise SegpipeError(f"{folder}: no scan there{looked.why_none}; segpipe reads {KNOWN_FORMATS}{said}")
-    found: dict[str, Path] = {}
+        skipped = f"; passed over: {shown(passed_over, '; ')}" if passed_over else ""
+        raise SegpipeError(
+            f"{folder}: no scan there{looked.why_none}; segpipe reads {KNOWN_FORMATS}{skipped}"
+        )
+    files: dict[str, Path] = {}
     for scan in looked.scans:
         name = composed_name(scan.name)
         if are_scans and scan.format is VolumeFormat.SEG_NRRD:
             continue
-        if name in found:
+        if name in files:
             raise SegpipeError(
-                f"{scan.path} and {found[name]} have one name without suffix, {name}; "
+                f"{scan.path} and {files[name]} have one name without suffix, {name}; "
                 "which of them counts? Remove or rename one"
             )
-        found[name] = scan.path
-    return found, passed_over
+        files[name] = scan.path
+    return files, passed_over
 
 
 def _check_grids(pairs: Sequence[Pair]) -> None:
     """Compare the grids in the headers of all pairs, and refuse all pairs with different grids in one message."""
-    found = []
+    messages = []
     for pair in pairs:
         differences = read_header(pair.prediction).grid.differences(read_header(pair.reference).grid)
         if differences:
-            found.append(f"{pair.case}: prediction and reference grids differ: {', '.join(differences)}")
-    if found:
-        what = "it" if len(found) == 1 else f"the {len(found)} of {len(pairs)} cases"
+            messages.append(f"{pair.case}: prediction and reference grids differ: {', '.join(differences)}")
+    if messages:
+        what = "it" if len(messages) == 1 else f"the {len(messages)} of {len(pairs)} cases"
         raise SegpipeError(
-            f"{shown(found, '; ')}; resample {what} onto the reference with nearest neighbour, or find the "
+            f"{shown(messages, '; ')}; resample {what} onto the reference with nearest neighbour, or find the "
             "references that belong to the predictions"
         )
 

@@ -70,8 +70,8 @@ class Figure:
 
     def as_plain(self) -> dict[str, Any]:
         """Return the figure in JSON's types; numbers that are not finite become None."""
-        own = {"median": self.median, **vars(self.interval)}
-        return {name: value if math.isfinite(value) else None for name, value in own.items()}
+        numbers = {"median": self.median, **vars(self.interval)}
+        return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Map
             "voxels": summary.confusion.tolist(),
             "cases": {composed_name(row.case): _pairs(row.metrics.confusion) for row in scores.rows},
         },
-        "classes_of_one_side": [vars(own) for own in scores.one_sided],
+        "classes_of_one_side": [vars(one_sided) for one_sided in scores.one_sided],
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
         "reasons": dict(scores.reasons),

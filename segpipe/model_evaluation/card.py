@@ -18,7 +18,7 @@ from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
 from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import CONFIDENCE, Figure, Summary
 from segpipe.files import write_text
-from segpipe.model_evaluation.description import EvaluatedBy, training_said, weights_plain
+from segpipe.model_evaluation.description import EvaluatedBy, training_in_words, weights_plain
 from segpipe.model_evaluation.options import EvaluateOptions
 from segpipe.report.metrics import METRIC_OF, Metric
 
@@ -85,15 +85,15 @@ def with_entries(text: str, entries: Mapping[str, Any]) -> str:
         entries: key -> plain value.
     """
     for key, value in entries.items():
-        said = json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+        value_text = json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")
         place = _value_span(text, key)
         if place is None:
             end = text.rindex("}")
             before = text[:end].rstrip()
             comma = "" if before.endswith("{") else ","
-            text = f"{before}{comma}\n  {json.dumps(key)}: {said}\n{text[end:]}"
+            text = f"{before}{comma}\n  {json.dumps(key)}: {value_text}\n{text[end:]}"
         else:
-            text = text[: place[0]] + said + text[place[1] :]
+            text = text[: place[0]] + value_text + text[place[1] :]
     return text
 
 
@@ -115,8 +115,8 @@ def _value_span(text: str, wanted: str) -> tuple[int, int] | None:
 
 
 def _after_space(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
 
 def _replaced(readme: Path, section: str) -> str:
@@ -169,8 +169,8 @@ def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
     patients = len({row.patient for row in scores.rows})
     whose = counted(patients, "patient") if scores.knows_patients else "unknown patients"
     lines = [
-        f"{by.said_part[0].upper()}{by.said_part[1:]}: {counted(len(scores.rows), 'case')} of {whose}. Means and, in "
-        f"brackets, their {CONFIDENCE * 100:g} % intervals (bootstrap; {drawn}). Surfaces agree within "
+        f"{by.part_in_words[0].upper()}{by.part_in_words[1:]}: {counted(len(scores.rows), 'case')} of {whose}. "
+        f"Means and, in brackets, their {CONFIDENCE * 100:g} % intervals (bootstrap; {drawn}). Surfaces agree within "
         f"{scores.tolerance_mm:g} mm; a structure that was missed has no finite distance and is in no mean distance."
     ]
     if scores.without_prediction:
@@ -179,7 +179,7 @@ def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
     for weights in weights_plain(by):
         others = "" if _shipped(by, weights) else "; **not the weights in `models/`**"
         hashed = f"Weights `{weights['file']}`, SHA-256 {weights['sha256'][:16]}..."
-        lines.append(f"{hashed}, trained on {training_said(weights)}{others}.")
+        lines.append(f"{hashed}, trained on {training_in_words(weights)}{others}.")
     made_by = f"segpipe {by.program['segpipe']}, commit {by.program['commit']}, {by.program['made'][:10]}."
     return [*lines, *by.warnings, made_by]
 
@@ -198,11 +198,11 @@ def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
 
 
 def _cell(figure: Figure, metric: Metric) -> str:
-    own = figure.interval
-    if not own.cases:
+    interval = figure.interval
+    if not interval.cases:
         return "-"
-    text = metric.text(own.mean) + (f" ({metric.span(own)})" if own.is_known else "")
-    return text + (f", and {own.infinite} missed" if own.infinite else "")
+    text = metric.text(interval.mean) + (f" ({metric.span(interval)})" if interval.is_known else "")
+    return text + (f", and {interval.infinite} missed" if interval.infinite else "")
 
 
 def _eval_metrics(summary: Summary) -> dict[str, float]:
@@ -243,9 +243,9 @@ def _details(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: st
 
 
 def _interval(figure: Figure) -> dict[str, float | int]:
-    own = figure.interval
-    ends = {"low": round(own.low, 4), "high": round(own.high, 4)} if own.is_known else {}
-    return {"mean": round(own.mean, 4), **ends, "cases": own.cases, "infinite": own.infinite}
+    interval = figure.interval
+    ends = {"low": round(interval.low, 4), "high": round(interval.high, 4)} if interval.is_known else {}
+    return {"mean": round(interval.mean, 4), **ends, "cases": interval.cases, "infinite": interval.infinite}
 
 
 def _below(path: Path, folder: Path) -> str:

@@ -51,7 +51,7 @@ class EvaluatedBy:
         return self.opened.root.resolve().name
 
     @property
-    def said_part(self) -> str:
+    def part_in_words(self) -> str:
         """Part of the manifest that was scored, in words."""
         return f"{self.part.name} of the manifest {self.manifest.name}"
 
@@ -59,8 +59,8 @@ class EvaluatedBy:
 def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext]:
     """Return the title of the page, and the texts around its figures."""
     name = str(by.opened.metadata.get("name") or by.bundle_name)
-    told = ReportContext(
-        lead=f"Segmented by the bundle {by.bundle_name}: {by.said_part}, against its reference label maps.",
+    context = ReportContext(
+        lead=f"Segmented by the bundle {by.bundle_name}: {by.part_in_words}, against its reference label maps.",
         warnings=by.warnings,
         sections=[
             ("Data", _data_rows(by, scores)),
@@ -69,7 +69,7 @@ def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext
         ],
         configurations=[("Configuration of the bundle", _configuration(by.opened))],
     )
-    return f"{name}: evaluation", told.by(by.program)
+    return f"{name}: evaluation", context.by(by.program)
 
 
 def about_plain(by: EvaluatedBy) -> dict[str, Any]:
@@ -97,27 +97,29 @@ def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
 
 
 def _data_rows(by: EvaluatedBy, scores: ScoredCases) -> Sequence[tuple[str, str]]:
-    own = by.manifest
+    manifest = by.manifest
     patients = len({row.patient for row in scores.rows})
     return context_rows(
         [
-            ("data set", own.name),
-            ("description", own.description),
-            ("source", own.source),
-            ("reference", own.reference),
-            ("licence", own.licence),
-            ("citation", own.citation),
-            ("modality", ", ".join(own.modality)),
-            ("classes", ", ".join(f"{name} (stored {value})" for value, name in own.labels.items())),
+            ("data set", manifest.name),
+            ("description", manifest.description),
+            ("source", manifest.source),
+            ("reference", manifest.reference),
+            ("licence", manifest.licence),
+            ("citation", manifest.citation),
+            ("modality", ", ".join(manifest.modality)),
+            ("classes", ", ".join(f"{name} (stored {value})" for value, name in manifest.labels.items())),
             ("scored", f"{by.part.name}: {len(scores.rows)} of {len(by.part.cases)} cases"),
             ("split", by.part.about),
             (
                 "patients",
-                f"{patients} of the cases scored" if scores.knows_patients else own.patients or "unknown",
+                f"{patients} of the cases scored"
+                if scores.knows_patients
+                else manifest.patients or "unknown",
             ),
-            ("in the manifest", f"{len(own.training)} training cases, {len(own.test)} test cases"),
-            ("checksums", own.checksums),
-            ("manifest SHA-256", own.sha256),
+            ("in the manifest", f"{len(manifest.training)} training cases, {len(manifest.test)} test cases"),
+            ("checksums", manifest.checksums),
+            ("manifest SHA-256", manifest.sha256),
         ]
     )
 
@@ -132,7 +134,7 @@ def _model_rows(by: EvaluatedBy, name: str) -> Sequence[tuple[str, str]]:
     ]
     for weights in weights_plain(by):
         rows.append(("weights", f"{weights['file']}, SHA-256 {weights['sha256']}"))
-        rows.append(("trained on", training_said(weights)))
+        rows.append(("trained on", training_in_words(weights)))
     rows.append(("computed", f"on {by.opened.device} in {', '.join(by.precisions)}"))
     return context_rows(rows)
 
@@ -149,18 +151,18 @@ def _unlike_training(by: EvaluatedBy, cases: int) -> list[tuple[str, Sequence[tu
     ]
 
 
-def training_said(weights: Mapping[str, Any]) -> str:
+def training_in_words(weights: Mapping[str, Any]) -> str:
     """Return the training record of weights in words, see `weights_plain`."""
     if not weights["cases"]:
         return "not known"
-    said = f"{weights['cases']} cases of {weights['trained_on']}"
+    text = f"{weights['cases']} cases of {weights['trained_on']}"
     if weights["fold"] is not None:
-        said += f", {_held_out_said(weights['fold'])}"
-    said += f", epoch {weights['epoch']}" if weights["epoch"] is not None else ""
-    return said + (f", at commit {weights['commit']}" if weights["commit"] else "")
+        text += f", {_held_out_in_words(weights['fold'])}"
+    text += f", epoch {weights['epoch']}" if weights["epoch"] is not None else ""
+    return text + (f", at commit {weights['commit']}" if weights["commit"] else "")
 
 
-def _held_out_said(fold: int | str) -> str:
+def _held_out_in_words(fold: int | str) -> str:
     """Return the fold or split that was held out, in words."""
     if fold == "all":
         return "none held out"

@@ -146,14 +146,16 @@ def _checked(
     """Check the files of the cases."""
     labelled, reasons = _labelled(manifest, part)
     reports = examine_cases(labelled, folder, manifest, opened.labels, checksums=checksums)
-    for own in reports:
-        errors = [finding for finding in own.findings if finding.severity == "error"]
+    for case_report in reports:
+        errors = [finding for finding in case_report.findings if finding.severity == "error"]
         if errors:
-            reasons[own.case] = "; ".join(f"{finding.file}: {finding.message}" for finding in errors)
+            reasons[case_report.case] = "; ".join(f"{finding.file}: {finding.message}" for finding in errors)
     return _CheckedCases(
         cases=[case for case in labelled if case.case not in reasons],
         contents={
-            own.case: own.facts.content_sha256 for own in reports if own.facts and own.case not in reasons
+            case_report.case: case_report.facts.content_sha256
+            for case_report in reports
+            if case_report.facts and case_report.case not in reasons
         },
         reasons=reasons,
     )
@@ -230,7 +232,7 @@ def _predictions(
 def _scan_warnings(opened: OpenBundle, predictions: Sequence[Prediction]) -> dict[str, Sequence[str]] | None:
     if opened.reference_ranges is None:
         return None
-    return {own.case: own.warnings for own in predictions if own.warnings}
+    return {prediction.case: prediction.warnings for prediction in predictions if prediction.warnings}
 
 
 def _unpredicted(predictions: Mapping[str, Prediction]) -> dict[str, str]:

@@ -107,9 +107,9 @@ def _draw(
         labels = None if labels is None else nibabel.orientations.apply_orientation(labels, turn)
         axis = slice_axis(channels[0].shape, spacing_mm)
         index = largest_slice(labels, axis) if labels is not None else channels[0].shape[axis] // 2
-        own = int(np.flatnonzero(turn[:, 0] == axis)[0])
-        stored = index if turn[own, 1] > 0 else grid.size[own] - 1 - index
-        view = f"{_PLANES[axis]}, {'xyz'[own]} = {stored}"
+        file_axis = int(np.flatnonzero(turn[:, 0] == axis)[0])
+        stored = index if turn[file_axis, 1] > 0 else grid.size[file_axis] - 1 - index
+        view = f"{_PLANES[axis]}, {'xyz'[file_axis]} = {stored}"
     drawn = [overlay_slice(one, labels, table.colors, spacing_mm, axis, index) for one in channels]
     tinted = [picture for _, picture in drawn if picture is not None]
     return _row([plain for plain, _ in drawn]), _row(tinted) if tinted else None, view

@@ -26,20 +26,20 @@ def spread_choice(
     """
     names = list(strata)
     lots = dict(zip(names, np.random.default_rng(seed).permutation(len(names)).tolist(), strict=True))
-    seen: set[str] = set()
-    together: Counter[frozenset[str]] = Counter()
+    covered: set[str] = set()
+    times_chosen: Counter[frozenset[str]] = Counter()
     places: Counter[str] = Counter()
     chosen: set[str] = set()
 
     def turn(name: str) -> tuple[bool, int, int, int]:
-        place, own = strata[name]
-        return own <= seen, together[own], places[place], lots[name]
+        place, classes = strata[name]
+        return classes <= covered, times_chosen[classes], places[place], lots[name]
 
     while len(chosen) < min(number, len(names)):
         name = min((one for one in names if one not in chosen), key=turn)
-        place, own = strata[name]
+        place, classes = strata[name]
         chosen.add(name)
-        seen |= own
-        together[own] += 1
+        covered |= classes
+        times_chosen[classes] += 1
         places[place] += 1
     return [name for name in names if name in chosen], [name for name in names if name not in chosen]

@@ -111,8 +111,8 @@ def _colored(manifest: Manifest, colors: LabelTable) -> LabelTable:
     """Return the manifest's label table with the colours of another table of the same classes."""
     check_same_labels(colors, manifest.labels)
     color_of = {same_name(label.name): label.color for label in colors.labels}
-    own = manifest.label_table().labels
-    return LabelTable(tuple(replace(label, color=color_of[same_name(label.name)]) for label in own))
+    labels = manifest.label_table().labels
+    return LabelTable(tuple(replace(label, color=color_of[same_name(label.name)]) for label in labels))
 
 
 def _cards(

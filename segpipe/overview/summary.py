@@ -180,7 +180,7 @@ def _geometry(facts: Sequence[CaseFacts]) -> list[Range]:
 def _intensities(facts: Sequence[CaseFacts]) -> list[Range]:
     channels = [fact.channels for fact in facts]
     return [
-        Range(f"{own[0].name}, {what}", "", [getattr(channel, key) for channel in own])
-        for own in zip(*channels, strict=True)
+        Range(f"{one_channel[0].name}, {what}", "", [getattr(channel, key) for channel in one_channel])
+        for one_channel in zip(*channels, strict=True)
         for what, key in (("mean", "mean"), ("standard deviation", "std"))
     ]

@@ -47,24 +47,24 @@ def scan_picture(
     plain, tinted = (
         overlay_planes(image, labels, colors, centre, spacing_mm) for labels in (None, label_map)
     )
-    found = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
+    views = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
     font = ImageFont.load_default(_FONT_SIZE)
     line = _FONT_SIZE + 6
     title, rows = printable(title), [printable(f"{name}  {said}") for name, said in legend]
     width = (
-        max([found.width, *(_width(font, text) + _SWATCH + 6 for text in rows), _width(font, title)])
+        max([views.width, *(_width(font, text) + _SWATCH + 6 for text in rows), _width(font, title)])
         + 2 * _MARGIN
     )
-    height = found.height + line * (len(rows) + 1) + 3 * _MARGIN
+    height = views.height + line * (len(rows) + 1) + 3 * _MARGIN
     canvas = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(canvas)
     draw.text((_MARGIN, _MARGIN), title, _TEXT, font)
     top = _MARGIN + line
-    canvas.paste(found, (_MARGIN, top))
+    canvas.paste(views, (_MARGIN, top))
     if volume:
         _mark_sides(draw, plain, top, font, image.shape, spacing_mm)
     for index, text in enumerate(rows, start=1):
-        y = top + found.height + _MARGIN + line * (index - 1)
+        y = top + views.height + _MARGIN + line * (index - 1)
         draw.rectangle([_MARGIN, y + 2, _MARGIN + _SWATCH, y + 2 + _SWATCH], fill=colors[index])
         draw.text((_MARGIN + _SWATCH + 6, y), text, _TEXT, font)
     return np.asarray(canvas)

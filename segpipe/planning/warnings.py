@@ -14,26 +14,26 @@ def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> li
         options: options of the user.
         peak_gb: planned peak of memory, GB.
     """
-    found = []
+    warnings = []
     if peak_gb > options.memory_gb:
-        found.append(
+        warnings.append(
             f"validation holds the scores of a whole case, of the largest about {peak_gb:.1f} GB in all, more than the "
             f"{options.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
             "`segpipe evaluate`"
         )
     if data.patients == 1:
-        found.append(
+        warnings.append(
             "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
             "it learns this one anatomy; use it to try the pipeline, not on other scans"
         )
     elif options.training_share == 1.0:
-        found.append(
+        warnings.append(
             "the manifest has no folds: the plan trains on every case and validates on none; divide them with "
             "`segpipe data split`"
         )
     absent = sum(not one.cases for one in data.classes[1:])
     if absent:
-        found.append(
+        warnings.append(
             f"{absent} of {len(data.classes) - 1} classes are in no label map, and will not be learnt"
         )
     not_hu = [
@@ -42,7 +42,7 @@ def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> li
         if channel.is_ct and not (channel.has_air or channel.fits_eight_bits)
     ]
     if not_hu:
-        found.append(
+        warnings.append(
             "the CT is neither in HU (there is no air) nor in 8 bits, and is z-scored; check what its numbers are"
         )
-    return found
+    return warnings

@@ -56,7 +56,11 @@ def write_reference_ranges(
     records = tuple(map(TrainingRecord.read, opened.weights))
     cases = _cases_of(records, described)
     reports = require_valid(cases, folder, described, described.label_table(), checksums=checksums)
-    contents = {own.case: own.facts.content_sha256 for own in reports if own.facts is not None}
+    contents = {
+        case_report.case: case_report.facts.content_sha256
+        for case_report in reports
+        if case_report.facts is not None
+    }
     overlap = TrainOverlap.of(records, described, cases, contents)
     if overlap.unknown:
         report(
@@ -90,9 +94,9 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
     grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
     by_slices = segmenter.by_slices(grid)
     image, of_scan = segmenter.prepared(loaded, grid)
-    found = segmenter.segment(image, grid, uncertainty=True)
-    volumes = class_volumes(found.labels, bundle.labels.names, grid.spacing_mm)
-    return of_scan.with_result(found.labels, grid, volumes, found.uncertainty, by_slices=by_slices)
+    segmented = segmenter.segment(image, grid, uncertainty=True)
+    volumes = class_volumes(segmented.labels, bundle.labels.names, grid.spacing_mm)
+    return of_scan.with_result(segmented.labels, grid, volumes, segmented.uncertainty, by_slices=by_slices)
 
 
 def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:

@@ -205,11 +205,11 @@ def _drawing(parts: Sequence[Markup], scale: _Scale, height: float, unit: str) -
 
 
 def _element(name: str, text: str = "", *, klass: str, **attributes: float | str) -> Markup:
-    said = Markup("").join(
+    attribute_texts = Markup("").join(
         Markup(' {}="{}"').format(key, f"{value:.1f}" if isinstance(value, float) else value)
         for key, value in {"class": klass, **attributes}.items()
     )
-    return Markup("<{0}{1}>{2}</{0}>").format(name, said, printable_output(text))
+    return Markup("<{0}{1}>{2}</{0}>").format(name, attribute_texts, printable_output(text))
 
 
 def _short(value: float) -> str:

@@ -63,7 +63,7 @@ def comparison_warnings(
         summaries: content of each model's `summary.json`; may be empty.
     """
     abouts = [summary.get("about", {}) for summary in summaries]
-    found = [
+    warnings = [
         f"{name}: {warning}"
         for name, about in zip(names, abouts, strict=True)
         for warning in about.get("warnings", [])
@@ -76,15 +76,17 @@ def comparison_warnings(
         ("were scored by other manifests", [about.get("manifest") for about in abouts]),
     ):
         if None not in values and values[0] != values[1]:
-            said = " and ".join(_said(value) for value in values)
-            found.append(f"Not like with like: the two {what}: {said}. Evaluate both in the same way.")
+            values_in_words = " and ".join(_value_in_words(value) for value in values)
+            warnings.append(
+                f"Not like with like: the two {what}: {values_in_words}. Evaluate both in the same way."
+            )
     others = _other_references(comparison, summaries)
     if others:
-        found.append(
+        warnings.append(
             f"Not like with like: the two were scored against different references in {counted(len(others), 'case')}: "
             f"{shown(others)}. Evaluate both against the same."
         )
-    return found
+    return warnings
 
 
 def _other_references(comparison: Comparison, summaries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -100,13 +102,14 @@ def _other_references(comparison: Comparison, summaries: Sequence[Mapping[str, A
     ]
 
 
-def _said(value: Any) -> str:
+def _value_in_words(value: Any) -> str:
     return f"{value['name']} ({value['sha256'][:12]})" if isinstance(value, dict) else f"{value:g}"
 
 
 def _about(about: Mapping[str, Any]) -> Rows:
     weights = ", ".join(
-        f"{own['file']} (SHA-256 {own['sha256'][:16]}...)" for own in about.get("weights", [])
+        f"{file_record['file']} (SHA-256 {file_record['sha256'][:16]}...)"
+        for file_record in about.get("weights", [])
     )
     manifest = about.get("manifest")
     return context_rows(
@@ -147,8 +150,8 @@ def _page(
         knows_patients=comparison.patients is not None,
         patients=len(set(comparison.patients)) if comparison.patients else None,
         headline=[
-            (name, mean_text(own[ordered[0]]["dice"], METRIC_OF["dice"]))
-            for name, own in zip(names, comparison.means, strict=True)
+            (name, mean_text(means[ordered[0]]["dice"], METRIC_OF["dice"]))
+            for name, means in zip(names, comparison.means, strict=True)
         ],
         headline_class=ordered[0],
         words=[comparison.differences[name]["dice"].in_words(names) for name in ordered],
@@ -169,13 +172,13 @@ def _rows(comparison: Comparison, name: str, names: Sequence[str]) -> list[dict[
     rows = []
     for metric in _METRICS:
         difference = comparison.differences[name][metric.key]
-        means = [own[name][metric.key] for own in comparison.means]
-        if not any(own.cases for own in means):
+        intervals = [means[name][metric.key] for means in comparison.means]
+        if not any(interval.cases for interval in intervals):
             continue
         rows.append(
             {
                 "title": metric.title,
-                "means": [(mean_text(own, metric), _under(own, metric)) for own in means],
+                "means": [(mean_text(interval, metric), _under(interval, metric)) for interval in intervals],
                 "difference": _difference(difference, metric),
                 "cases": difference.interval.cases,
                 "better": "" if difference.better is None else names[difference.better],
@@ -192,8 +195,8 @@ def _under(interval: Any, metric: Metric) -> list[str]:
 
 def _difference(difference: Difference, metric: Metric) -> tuple[str, list[str]]:
     signed = Metric(metric.key, metric.title, metric.digits, signed=True)
-    own = difference.interval
-    return mean_text(own, signed), [signed.span(own)] if own.is_known else []
+    interval = difference.interval
+    return mean_text(interval, signed), [signed.span(interval)] if interval.is_known else []
 
 
 def _chart(comparison: Comparison, position: int, names: Sequence[str], color: str) -> Markup:

@@ -82,7 +82,7 @@ def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | None) -
     volumes = scrolled(grey, maps[1], maps[0], affine) if grey.ndim == 3 else None
     (grey, *maps), spacing_mm = in_ras_order(affine, grey, *maps)
     centre = label_centre(maps[1] if maps[1].any() else maps[0])
-    pictures = [overlay_planes(grey, own, table.colors, centre, spacing_mm) for own in maps]
+    pictures = [overlay_planes(grey, label_map, table.colors, centre, spacing_mm) for label_map in maps]
     return ExampleCase(
         place,
         row.case,

@@ -103,7 +103,7 @@ def _headline(summary: Summary) -> list[tuple[str, Mapping[str, Figure]]]:
 
 def _distribution(cases: CaseScores, key: str, colors: Sequence[str]) -> Markup:
     values = cases.values[:, METRICS.index(key)]
-    rows = [Row(*own) for own in zip(cases.class_names, colors, values.T, strict=True)]
+    rows = [Row(*entry) for entry in zip(cases.class_names, colors, values.T, strict=True)]
     return distribution(rows, METRIC_OF[key].title)
 
 
@@ -149,7 +149,7 @@ def _viewer(table: LabelTable, cards: Sequence[ExampleCase]) -> dict[str, Any] |
     return {
         "code": Markup(code),  # noqa: S704  # NiiVue's code is not escaped
         "data": embedded_json(content),
-        "step": max(own["step"] for own in volumes if own),
+        "step": max(volume["step"] for volume in volumes if volume),
     }
 
 

@@ -64,13 +64,13 @@ def scrolled(
     if step > 1:  # the image keeps each block's mean, label maps its middle voxel
         grey = ndimage.uniform_filter(grey, step, mode="nearest")
     scaled = affine @ np.diag([step, step, step, 1.0])
-    files = [_nifti(own[thin], scaled) for own in (grey, reference, prediction)]
+    files = [_nifti(volume[thin], scaled) for volume in (grey, reference, prediction)]
     return Scrolled(image=files[0], reference=files[1], prediction=files[2], step=step)
 
 
 def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:
     """Return a label table as NiiVue's colour map; the background is transparent."""
-    red, green, blue = (list(own) for own in zip(*table.colors, strict=True))
+    red, green, blue = (list(channel) for channel in zip(*table.colors, strict=True))
     opacity = [0, *[255] * (table.num_classes - 1)]
     return {
         "R": red,
