@@ -225,8 +225,8 @@ def _predictions(
         scans.append(Scan(path, volume_format(path), case.case))
     require_places(scans, folder, how)
     cohort = Cohort(tuple(scans))
-    found = predict_scans(cohort, lambda: opened, folder, how, watch, report) if scans else []
-    return {prediction.case: prediction for prediction in found}
+    predictions = predict_scans(cohort, lambda: opened, folder, how, watch, report) if scans else []
+    return {prediction.case: prediction for prediction in predictions}
 
 
 def _scan_warnings(opened: OpenBundle, predictions: Sequence[Prediction]) -> dict[str, Sequence[str]] | None:

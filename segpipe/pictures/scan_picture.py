@@ -50,7 +50,7 @@ def scan_picture(
     views = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
     font = ImageFont.load_default(_FONT_SIZE)
     line = _FONT_SIZE + 6
-    title, rows = printable(title), [printable(f"{name}  {said}") for name, said in legend]
+    title, rows = printable(title), [printable(f"{name}  {text}") for name, text in legend]
     width = (
         max([views.width, *(_width(font, text) + _SWATCH + 6 for text in rows), _width(font, title)])
         + 2 * _MARGIN

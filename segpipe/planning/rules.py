@@ -9,7 +9,7 @@ In words, with the module of each rule:
    finest, its 10th percentile, so that the sharp scans lose little (Isensee et al., nnU-Net, Nature Methods 18, 2021).
    2D images keep their pixels: the spacing in their formats cannot be relied on.
 3. Intensities (`intensity`). CT in Hounsfield units: the window from the 0.5th to the 99.5th percentile of the
-   foreground (nnU-Net's), clipped, 0 to 1. CT as 8-bit images: slice by slice, since each has a window of its own. All
+   foreground (nnU-Net's), clipped, 0 to 1. CT as 8-bit images: slice by slice, since each has a separate window. All
    else: zero mean and unit variance, scan by scan and channel by channel.
 4. Patch (`network_size`). The median case, each axis rounded down to what the network can halve; where that is more
    voxels than a step may have (`_MOST_VOXELS`) or takes more memory than there is, the axis of the largest extent in mm

@@ -86,10 +86,10 @@ def test_classes_of_one_side_are_counted():
         np.array([[5, 1, 0], [0, 0, 0], [0, 0, 0]]),
     ]
 
-    found = one_sided_classes(confusions, TABLE.names)
+    result = one_sided_classes(confusions, TABLE.names)
 
-    assert found == [OneSided("1", 2, 0), OneSided("2", 0, 1)]
-    assert one_sided_in_words(found) == [
+    assert result == [OneSided("1", 2, 0), OneSided("2", 0, 1)]
+    assert one_sided_in_words(result) == [
         "Class 2 is in 1 reference and in no prediction.",
         "Class 1 is in 2 predictions and in no reference.",
     ]

@@ -25,8 +25,8 @@ def hard():
 
 
 def in_words(metric, first, second, **options):
-    found = compare(scores(metric, first, **options), scores(metric, second, **options))
-    return found.differences["tumour"][metric].in_words(NAMES)
+    result = compare(scores(metric, first, **options), scores(metric, second, **options))
+    return result.differences["tumour"][metric].in_words(NAMES)
 
 
 def test_a_difference_that_shows(hard):
@@ -76,11 +76,11 @@ def test_no_difference(hard):
 def test_patients_are_drawn_with_their_cases(hard):
     options = {"patients": tuple(name for name in "abcd" for _ in range(5))}
     first = scores("dice", hard + np.repeat([0.1, 0.0, 0.05, -0.1], 5), **options)
-    found = compare(first, scores("dice", hard, **options)).differences["tumour"]["dice"]
+    result = compare(first, scores("dice", hard, **options)).differences["tumour"]["dice"]
 
-    assert found.interval.patients == 4
-    assert "20 cases of 4 patients" in found.in_words(NAMES)
-    assert found.better is None
+    assert result.interval.patients == 4
+    assert "20 cases of 4 patients" in result.in_words(NAMES)
+    assert result.better is None
 
 
 def test_one_patient_says_nothing_of_others(hard):
@@ -99,22 +99,22 @@ def test_classes_go_by_name_and_cases_too():
     first = scores("dice", [[1.0, 0.5], [0.2, 0.4]], cases=("x", "y"), class_names=("a", "b"))
     second = scores("dice", [[0.1, 0.3, 0.9], [0.4, 0.9, 0.9]], cases=("y", "x", "z"), class_names=("b", "a"))
 
-    found = compare(first, second)
+    result = compare(first, second)
 
-    means = {name: own["dice"].interval.mean for name, own in found.differences.items()}
+    means = {name: own["dice"].interval.mean for name, own in result.differences.items()}
     # a: 1.0 - 0.9 and 0.5 - 0.4; b: 0.2 - 0.3 and 0.4 - 0.1
     assert means == pytest.approx({"a": 0.1, "b": 0.1, MEAN_OF_CLASSES: 0.1})
-    assert found.differences["b"]["dice"].interval.low < 0
-    assert (found.cases, found.only_first, found.only_second) == (("x", "y"), (), ("z",))
+    assert result.differences["b"]["dice"].interval.low < 0
+    assert (result.cases, result.only_first, result.only_second) == (("x", "y"), (), ("z",))
 
 
 def test_a_missed_structure_is_in_no_mean_distance(hard):
     far = hard.copy()
     far[:5] = np.inf
 
-    found = compare(scores("hd95_mm", far), scores("hd95_mm", hard))
+    result = compare(scores("hd95_mm", far), scores("hd95_mm", hard))
 
-    difference = found.differences["tumour"]["hd95_mm"]
+    difference = result.differences["tumour"]["hd95_mm"]
     assert (difference.interval.cases, difference.failed) == (15, (5, 0))
 
 

@@ -30,11 +30,11 @@ def test_agrees_with_scipy(cases, confidence):
         (values,), np.mean, confidence_level=confidence, n_resamples=20_000, random_state=2, vectorized=True
     ).confidence_interval
 
-    found = one(values, confidence=confidence, resamples=20_000)
+    result = one(values, confidence=confidence, resamples=20_000)
 
     width = expected.high - expected.low
-    assert found.mean == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05 * width)
+    assert result.mean == pytest.approx(values.mean())
+    assert (result.low, result.high) == pytest.approx(tuple(expected), abs=0.05 * width)
 
 
 def test_agrees_with_scipy_by_patient():
@@ -53,11 +53,11 @@ def test_agrees_with_scipy_by_patient():
         vectorized=True,
     ).confidence_interval
 
-    found = one(values, list(map(str, patients)), resamples=20_000)
+    result = one(values, list(map(str, patients)), resamples=20_000)
 
-    assert (found.cases, found.patients) == (sizes.sum(), 30)
+    assert (result.cases, result.patients) == (sizes.sum(), 30)
     width = expected.high - expected.low
-    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.05 * width)
+    assert (result.low, result.high) == pytest.approx(tuple(expected), abs=0.05 * width)
     assert one(values).high - one(values).low < 0.8 * width  # as if all cases were of other patients
 
 
@@ -89,10 +89,10 @@ def test_columns_do_not_disturb_each_other():
 
 
 def test_nan_is_no_case_and_infinity_is_counted_beside():
-    found = one([0.5, np.nan, np.inf, 0.7])
+    result = one([0.5, np.nan, np.inf, 0.7])
 
-    assert found.mean == pytest.approx(0.6)
-    assert (found.cases, found.patients, found.infinite) == (2, 2, 1)
+    assert result.mean == pytest.approx(0.6)
+    assert (result.cases, result.patients, result.infinite) == (2, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -101,34 +101,34 @@ def test_nan_is_no_case_and_infinity_is_counted_beside():
     ids=["one-patient", "one-with-a-value", "nobody"],
 )
 def test_without_two_patients_there_is_no_interval(values, patients, cases):
-    found = one(values, list(patients))
+    result = one(values, list(patients))
 
-    assert not found.is_known
-    assert np.isnan(found.high)
-    assert found.cases == cases
-    np.testing.assert_allclose(found.mean, np.nanmean(values) if cases else np.nan)
+    assert not result.is_known
+    assert np.isnan(result.high)
+    assert result.cases == cases
+    np.testing.assert_allclose(result.mean, np.nanmean(values) if cases else np.nan)
 
 
 def test_values_that_are_all_alike_have_an_interval_of_no_width():
-    found = one([0.5] * 5)
+    result = one([0.5] * 5)
 
-    assert (found.low, found.mean, found.high) == (0.5, 0.5, 0.5)
+    assert (result.low, result.mean, result.high) == (0.5, 0.5, 0.5)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12))
 def test_an_interval_lies_among_the_values(values):
-    found = one(values, resamples=500)
+    result = one(values, resamples=500)
 
-    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+    assert min(values) - 1e-9 <= result.low <= result.high <= max(values) + 1e-9
 
 
 def test_many_cases():
     values = np.random.default_rng(0).random((10_000, 4))
-    found = mean_intervals(values, list(map(str, range(10_000))), resamples=500)
+    result = mean_intervals(values, list(map(str, range(10_000))), resamples=500)
 
     # 0.5 +- 1.96 * 0.2887 / 100
-    for own in found:
+    for own in result:
         assert (own.high - own.low) / 2 == pytest.approx(0.00566, rel=0.2)
 
 
@@ -138,18 +138,18 @@ def test_a_paired_difference_is_narrower_than_two_intervals():
     first, second = hard + 0.02 + random.normal(0, 0.01, 40), hard
     patients = list(map(str, range(40)))
 
-    found = difference(first, second, patients)
+    result = difference(first, second, patients)
 
-    assert found.mean == pytest.approx((first - second).mean())
-    assert 0.015 < found.low < found.high < 0.026
+    assert result.mean == pytest.approx((first - second).mean())
+    assert 0.015 < result.low < result.high < 0.026
     assert one(first).low < one(second).high  # which by themselves say nothing
 
 
 def test_a_case_that_one_model_has_no_value_for_is_left_out():
-    found = difference([0.9, np.inf, 0.8, np.nan], [0.8, 0.5, 0.6, 0.1], list("abcd"))
+    result = difference([0.9, np.inf, 0.8, np.nan], [0.8, 0.5, 0.6, 0.1], list("abcd"))
 
-    assert found.cases == 2
-    assert found.mean == pytest.approx(0.15)
+    assert result.cases == 2
+    assert result.mean == pytest.approx(0.15)
 
 
 def test_other_cases_are_refused():
@@ -164,12 +164,12 @@ def test_sign_flips_agree_with_scipy(cases):
     random = np.random.default_rng(cases)
     first, second = random.normal(0.7, 0.1, (2, cases, 1))
 
-    (found,) = sign_flip_p_values(first, second, list(map(str, range(cases))))
+    (result,) = sign_flip_p_values(first, second, list(map(str, range(cases))))
 
     expected = permutation_test(
         ((first - second).ravel(),), np.mean, permutation_type="samples", n_resamples=9999, rng=1
     ).pvalue
-    assert found == pytest.approx(expected, abs=1e-12 if cases < 13 else 0.02)
+    assert result == pytest.approx(expected, abs=1e-12 if cases < 13 else 0.02)
 
 
 def test_sign_flips_turn_whole_patients():
@@ -191,6 +191,6 @@ def test_chance_alone_is_told_five_times_in_a_hundred_at_most(patients):
     random = np.random.default_rng(patients)
     first, second = random.normal(0.7, 0.1, (2, patients, 600))
 
-    found = np.array(sign_flip_p_values(first, second, list(map(str, range(patients)))))
+    result = np.array(sign_flip_p_values(first, second, list(map(str, range(patients)))))
 
-    assert (found <= 0.05).mean() <= 0.07
+    assert (result <= 0.05).mean() <= 0.07

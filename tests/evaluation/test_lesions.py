@@ -19,10 +19,10 @@ def test_pieces_by_hand():
     prediction = drawn(".......", ".##..#.", ".....#.", "#......")
     # found: the square and the pair; missed: the voxel at the top; made up: the one at the bottom
 
-    found = lesion_counts(prediction, reference)
+    result = lesion_counts(prediction, reference)
 
-    assert found == LesionCounts(found=2, missed=1, false=1)
-    assert found.f1 == pytest.approx(4 / 6)
+    assert result == LesionCounts(found=2, missed=1, false=1)
+    assert result.f1 == pytest.approx(4 / 6)
 
 
 def test_voxels_that_share_a_corner_are_of_one_piece():

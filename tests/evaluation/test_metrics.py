@@ -50,15 +50,15 @@ label_maps = hnp.arrays(np.uint8, (3, 4), elements=st.integers(0, 3))
 
 @given(label_maps, label_maps)
 def test_agrees_with_sets_of_voxels(prediction, reference):
-    found = dice_per_class(prediction, reference, 4)
+    result = dice_per_class(prediction, reference, 4)
 
     for index in (1, 2, 3):
         p = {tuple(place) for place in np.argwhere(prediction == index)}
         r = {tuple(place) for place in np.argwhere(reference == index)}
         if p or r:
-            assert found[index - 1] == pytest.approx(2 * len(p & r) / (len(p) + len(r)))
+            assert result[index - 1] == pytest.approx(2 * len(p & r) / (len(p) + len(r)))
         else:
-            assert np.isnan(found[index - 1])
+            assert np.isnan(result[index - 1])
 
 
 def test_agrees_with_monai():
@@ -82,17 +82,17 @@ def test_agrees_with_monai():
 def test_confusion_by_hand():
     reference, prediction = np.array([[0, 1, 1], [2, 2, 0]]), np.array([[0, 1, 0], [2, 2, 2]])
 
-    found = confusion_matrix(prediction.astype(np.uint8), reference.astype(np.uint8), 3)
+    result = confusion_matrix(prediction.astype(np.uint8), reference.astype(np.uint8), 3)
 
-    np.testing.assert_array_equal(found, [[1, 0, 1], [1, 1, 0], [0, 0, 2]])
+    np.testing.assert_array_equal(result, [[1, 0, 1], [1, 1, 0], [0, 0, 2]])
 
 
 def test_a_confusion_of_many_classes_does_not_overflow():
     last = np.full(3, 255, np.uint8)
 
-    found = confusion_matrix(last, last, 256)
+    result = confusion_matrix(last, last, 256)
 
-    assert found[255, 255] == found.sum() == 3
+    assert result[255, 255] == result.sum() == 3
 
 
 def test_pooled_scores_by_hand():
@@ -147,20 +147,20 @@ def test_a_case_by_hand():
     reference = drawn("11..", "11..", "...2", "....")
     prediction = drawn(".11.", ".11.", "...2", "....")
 
-    found = CaseMetrics.of(prediction, reference, 3, (0.5, 2.0), tolerance_mm=1.0)
+    result = CaseMetrics.of(prediction, reference, 3, (0.5, 2.0), tolerance_mm=1.0)
 
     # class 1: 2 voxels agree of 4 and 4; 10 of the 12 outside stay outside
-    assert found.dice.tolist() == [1 / 2, 1]
-    assert found.iou.tolist() == pytest.approx([2 / 6, 1])
-    assert found.sensitivity.tolist() == found.precision.tolist() == [1 / 2, 1]
-    assert found.specificity.tolist() == pytest.approx([10 / 12, 1])
+    assert result.dice.tolist() == [1 / 2, 1]
+    assert result.iou.tolist() == pytest.approx([2 / 6, 1])
+    assert result.sensitivity.tolist() == result.precision.tolist() == [1 / 2, 1]
+    assert result.specificity.tolist() == pytest.approx([10 / 12, 1])
     # one column lies 2 mm outside, the other on the reference, both ways
-    assert found.hd95_mm.tolist() == pytest.approx([2, 0])
-    assert found.asd_mm.tolist() == [1, 0]
-    assert found.surface_dice.tolist() == [1 / 2, 1]
-    assert found.volume_error_percent.tolist() == [0, 0]
-    assert np.isnan(found.volume_error_ml).all()  # pictures have no volume
-    assert found.lesion_f1.tolist() == [1, 1]
+    assert result.hd95_mm.tolist() == pytest.approx([2, 0])
+    assert result.asd_mm.tolist() == [1, 0]
+    assert result.surface_dice.tolist() == [1 / 2, 1]
+    assert result.volume_error_percent.tolist() == [0, 0]
+    assert np.isnan(result.volume_error_ml).all()  # pictures have no volume
+    assert result.lesion_f1.tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,11 @@ def test_volumes_by_hand(axes_mm):
     reference[0, 0, :2] = 1
     prediction[0, 0, :] = 1
 
-    found = CaseMetrics.of(prediction, reference, 2, axes_mm)
+    result = CaseMetrics.of(prediction, reference, 2, axes_mm)
 
-    assert found.reference_ml.tolist() == pytest.approx([0.2])
-    assert found.volume_error_ml.tolist() == pytest.approx([0.2])
-    assert found.volume_error_percent.tolist() == pytest.approx([100])
+    assert result.reference_ml.tolist() == pytest.approx([0.2])
+    assert result.volume_error_ml.tolist() == pytest.approx([0.2])
+    assert result.volume_error_percent.tolist() == pytest.approx([100])
 
 
 CONVENTIONS = {
@@ -193,9 +193,9 @@ def test_a_class_that_is_missing(name):
     """In the order of `METRICS`."""
     prediction, reference, expected = CONVENTIONS[name]
 
-    found = CaseMetrics.of(drawn(prediction)[..., None], drawn(reference)[..., None], 2, (1.0, 1.0, 1.0))
+    result = CaseMetrics.of(drawn(prediction)[..., None], drawn(reference)[..., None], 2, (1.0, 1.0, 1.0))
 
-    np.testing.assert_allclose([getattr(found, metric)[0] for metric in METRICS], expected)
+    np.testing.assert_allclose([getattr(result, metric)[0] for metric in METRICS], expected)
 
 
 def test_a_class_fares_alike_whatever_lies_beside_it():
@@ -212,7 +212,7 @@ def test_a_class_fares_alike_whatever_lies_beside_it():
 
 @given(label_maps, label_maps)
 def test_agrees_with_true_and_false_positives_and_negatives(prediction, reference):
-    found = CaseMetrics.of(prediction, reference, 4, (1.0, 1.0))
+    result = CaseMetrics.of(prediction, reference, 4, (1.0, 1.0))
 
     for index in (1, 2, 3):
         p, r = prediction == index, reference == index
@@ -225,5 +225,5 @@ def test_agrees_with_true_and_false_positives_and_negatives(prediction, referenc
             "specificity": (tn, tn + fp),
         }
         for name, (part, whole) in expected.items():
-            value = vars(found)[name][index - 1]
+            value = vars(result)[name][index - 1]
             np.testing.assert_allclose(value, part / whole if whole else np.nan, rtol=1e-12)

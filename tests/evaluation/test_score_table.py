@@ -143,11 +143,11 @@ def test_the_affine_of_the_scan_would_give_other_digits(pairs, tmp_path):
 def test_both_folders_can_be_compared(pairs, tmp_path):
     folders = evaluated(pairs, tmp_path / "run"), scored(pairs, tmp_path / "command")
 
-    found = compare(*map(CaseScores.read, folders))
+    result = compare(*map(CaseScores.read, folders))
 
-    assert found.cases == ("a", "b", "c")
-    assert found.patients == ("p1", "p1", "c")
-    assert {own.interval.mean for of in found.differences.values() for own in of.values()} <= {0.0}
+    assert result.cases == ("a", "b", "c")
+    assert result.patients == ("p1", "p1", "c")
+    assert {own.interval.mean for of in result.differences.values() for own in of.values()} <= {0.0}
     assert read_summary(folders[0])["references_sha256"] == read_summary(folders[1])["references_sha256"]
 
 

@@ -42,25 +42,25 @@ MISSED = ([1, 1, 0, 0], [1, 1, 2, 0])  # the tumour
 
 
 def test_means_by_class_and_over_classes():
-    found = summarise(scores(HALF, WHOLE, MISSED))
+    result = summarise(scores(HALF, WHOLE, MISSED))
 
-    liver, tumour = found.by_class["liver, left"], found.by_class["tumour"]
+    liver, tumour = result.by_class["liver, left"], result.by_class["tumour"]
     assert liver["dice"].interval.mean == pytest.approx((1 / 2 + 1 + 1) / 3)
     assert liver["dice"].median == 1
     assert tumour["dice"].interval.mean == pytest.approx(1 / 2)
     assert tumour["dice"].interval.cases == 2
     # each case's classes first: 1/2, 1, 1/2
-    assert found.all_classes["dice"].interval.mean == pytest.approx(2 / 3)
+    assert result.all_classes["dice"].interval.mean == pytest.approx(2 / 3)
 
 
 def test_a_missed_class_has_no_part_in_a_mean_distance_but_is_counted():
-    found = summarise(scores(WHOLE, MISSED, MISSED))
-    hd95 = found.by_class["tumour"]["hd95_mm"]
+    result = summarise(scores(WHOLE, MISSED, MISSED))
+    hd95 = result.by_class["tumour"]["hd95_mm"]
 
     assert hd95.interval.mean == 0
     assert (hd95.interval.cases, hd95.interval.infinite) == (1, 2)
     assert hd95.median == np.inf
-    assert found.all_classes["hd95_mm"].interval.infinite == 2
+    assert result.all_classes["hd95_mm"].interval.infinite == 2
 
 
 def test_cases_of_one_patient_are_drawn_together():
@@ -76,10 +76,10 @@ def test_cases_of_one_patient_are_drawn_together():
 
 
 def test_confusions_add_up():
-    found = summarise(scores(HALF, MISSED))
+    result = summarise(scores(HALF, MISSED))
 
-    assert found.confusion.tolist() == [[2, 1, 0], [1, 3, 0], [1, 0, 0]]
-    assert found.pooled.dice.tolist() == pytest.approx([6 / 8, 0])
+    assert result.confusion.tolist() == [[2, 1, 0], [1, 3, 0], [1, 0, 0]]
+    assert result.pooled.dice.tolist() == pytest.approx([6 / 8, 0])
 
 
 def test_a_class_that_is_nowhere_has_no_figure():

@@ -25,30 +25,30 @@ def test_a_surface_has_an_outside_or_the_images_end_beyond_a_face():
 
 def test_a_voxel_moved_is_its_step_away():
     one, other = drawn("#....", "....."), drawn("...#.", ".....")
-    found = surface_distances(one, other, (1.0, 0.5))
+    result = surface_distances(one, other, (1.0, 0.5))
 
-    assert found.from_prediction.tolist() == found.from_reference.tolist() == [1.5]
-    assert found.hausdorff() == found.average() == 1.5
+    assert result.from_prediction.tolist() == result.from_reference.tolist() == [1.5]
+    assert result.hausdorff() == result.average() == 1.5
 
 
 def test_two_lines_by_hand():
     """Three voxels against one at their end: 0, 1 and 2 mm there, 0 mm back."""
-    found = surface_distances(drawn("###"), drawn("#.."), (5.0, 1.0))
+    result = surface_distances(drawn("###"), drawn("#.."), (5.0, 1.0))
 
-    assert found.from_prediction.tolist() == [0, 1, 2]
-    assert found.from_reference.tolist() == [0]
-    assert found.hausdorff(100) == 2
-    assert found.hausdorff(95) == pytest.approx(1.9)  # 0.95 of the way through 0, 1, 2
-    assert found.average() == pytest.approx(3 / 4)
-    assert [found.dice(tolerance) for tolerance in (0, 0.99, 1, 2)] == [2 / 4, 2 / 4, 3 / 4, 1]
+    assert result.from_prediction.tolist() == [0, 1, 2]
+    assert result.from_reference.tolist() == [0]
+    assert result.hausdorff(100) == 2
+    assert result.hausdorff(95) == pytest.approx(1.9)  # 0.95 of the way through 0, 1, 2
+    assert result.average() == pytest.approx(3 / 4)
+    assert [result.dice(tolerance) for tolerance in (0, 0.99, 1, 2)] == [2 / 4, 2 / 4, 3 / 4, 1]
 
 
 def test_axes_that_are_not_at_right_angles():
     sheared = np.array([[1.0, 0.5], [0.0, 2.0], [0.0, 0.0]])
 
-    found = surface_distances(drawn("#.", ".."), drawn("..", ".#"), sheared)
+    result = surface_distances(drawn("#.", ".."), drawn("..", ".#"), sheared)
 
-    assert found.hausdorff() == pytest.approx(np.hypot(1.5, 2.0))
+    assert result.hausdorff() == pytest.approx(np.hypot(1.5, 2.0))
 
 
 @settings(max_examples=50, deadline=None)
@@ -59,24 +59,24 @@ def test_a_distance_of_the_tolerance_counts_however_the_scan_is_turned(degrees, 
     cube[2:7, 2:6, 2:6] = True
     axes = (Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() * spacing).astype(np.float32)
 
-    found = surface_distances(np.roll(cube, voxels, 0), cube, axes)
+    result = surface_distances(np.roll(cube, voxels, 0), cube, axes)
 
-    assert found.dice(voxels * spacing) == 1
-    assert found.dice(voxels * spacing - 0.01) < 1
+    assert result.dice(voxels * spacing) == 1
+    assert result.dice(voxels * spacing - 0.01) < 1
 
 
 @pytest.mark.parametrize(("one", "other"), [("#", "."), (".", "#")])
 def test_what_is_missing_is_infinitely_far(one, other):
-    found = surface_distances(drawn(one), drawn(other), (1.0, 1.0))
+    result = surface_distances(drawn(one), drawn(other), (1.0, 1.0))
 
-    assert found.hausdorff() == found.average() == np.inf
-    assert found.dice(1e9) == 0
+    assert result.hausdorff() == result.average() == np.inf
+    assert result.dice(1e9) == 0
 
 
 def test_nothing_at_all_has_no_distance():
-    found = surface_distances(drawn("."), drawn("."), (1.0, 1.0))
+    result = surface_distances(drawn("."), drawn("."), (1.0, 1.0))
 
-    assert np.isnan([found.hausdorff(), found.average(), found.dice(1)]).all()
+    assert np.isnan([result.hausdorff(), result.average(), result.dice(1)]).all()
 
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=3, max_side=6))
@@ -88,17 +88,17 @@ def test_agrees_with_every_pair_of_points(data, prediction, spacing):
     reference = data.draw(hnp.arrays(bool, prediction.shape))
     steps = spacing[: prediction.ndim]
 
-    found = surface_distances(prediction, reference, steps)
+    result = surface_distances(prediction, reference, steps)
 
     points = [np.argwhere(surface(mask)) * steps for mask in (prediction, reference)]
     if all(map(len, points)):
         pairs = cdist(*points)
-        np.testing.assert_allclose(found.from_prediction, pairs.min(axis=1), atol=1e-12)
-        np.testing.assert_allclose(found.from_reference, pairs.min(axis=0), atol=1e-12)
+        np.testing.assert_allclose(result.from_prediction, pairs.min(axis=1), atol=1e-12)
+        np.testing.assert_allclose(result.from_reference, pairs.min(axis=0), atol=1e-12)
         ways = [np.percentile(pairs.min(axis=axis), 95) for axis in (0, 1)]
-        assert found.hausdorff() == pytest.approx(max(ways), rel=1e-9)
+        assert result.hausdorff() == pytest.approx(max(ways), rel=1e-9)
         both = [*pairs.min(axis=0), *pairs.min(axis=1)]
-        assert found.average() == pytest.approx(np.mean(both), rel=1e-9)
+        assert result.average() == pytest.approx(np.mean(both), rel=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")  # MONAI's own call

@@ -67,27 +67,27 @@ def test_classes_and_the_weights_they_give():
 
 
 def test_sizes_spacings_and_intensities_are_of_all_sound_cases():
-    found = summary()
+    result = summary()
 
-    spreads = {one.name: one.spread for one in (*found.geometry, *found.intensities)}
+    spreads = {one.name: one.spread for one in (*result.geometry, *result.intensities)}
     assert spreads["size along x"] == (10, 11, 14)
     assert spreads["size along z"] == (5, 5, 7)
     assert spreads["spacing along z"] == (3, 3, 5)
     assert spreads["CT, mean"] == (1, 3, 9)
-    assert len(found.geometry) == 6
+    assert len(result.geometry) == 6
 
 
 def test_a_case_with_errors_counts_as_a_case_and_in_nothing_else():
     broken = CaseReport("b", (Finding("error", "b", "b.nii", "missing"),), None)
 
-    found = summary(reports=[REPORTS[0], broken, *REPORTS[2:]])
+    result = summary(reports=[REPORTS[0], broken, *REPORTS[2:]])
 
-    assert found.parts[0].cases == 3
-    assert found.parts[0].cases_with == {"liver": 2, "tumour": 0}
-    assert found.notes[0] == "1 of 4 cases have errors and count in no class, size or intensity"
+    assert result.parts[0].cases == 3
+    assert result.parts[0].cases_with == {"liver": 2, "tumour": 0}
+    assert result.notes[0] == "1 of 4 cases have errors and count in no class, size or intensity"
     # no weight without a voxel of every class; the note says of which
-    assert [row.weight for row in found.classes] == [None] * 3
-    assert "no training case has a voxel of tumour" in found.notes[1]
+    assert [row.weight for row in result.classes] == [None] * 3
+    assert "no training case has a voxel of tumour" in result.notes[1]
     assert summary(reports=[replace(r, facts=None) for r in REPORTS]).classes == []
 
 
@@ -99,13 +99,13 @@ def test_classes_of_whole_pictures_are_counted_in_cases(target):
     )
     manifest = Manifest("set", ("X-ray",), {0: "none", 1: "fracture"}, cases, target=target)
 
-    found = summary(manifest, [report(case.case, (6, 5), (1.0, 1.0)) for case in cases])
+    result = summary(manifest, [report(case.case, (6, 5), (1.0, 1.0)) for case in cases])
 
-    rows = [(row.name, row.cases, row.voxels, row.share, row.weight) for row in found.classes]
+    rows = [(row.name, row.cases, row.voxels, row.share, row.weight) for row in result.classes]
     assert rows == [
         ("none", 1, None, 0.25, 2.0),
         ("fracture", 3, None, 0.75, pytest.approx(2 / 3, rel=1e-5)),
     ]
-    assert found.parts[0].cases_with == {"none": 1, "fracture": 3}
-    assert len(found.geometry) == 4
-    assert "of 4 of 4 cases the patient is unknown" in found.notes[0]
+    assert result.parts[0].cases_with == {"none": 1, "fracture": 3}
+    assert len(result.geometry) == 4
+    assert "of 4 of 4 cases the patient is unknown" in result.notes[0]

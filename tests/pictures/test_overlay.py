@@ -105,9 +105,9 @@ def test_a_class_has_its_colour_whichever_classes_there_are(index):
 
     picture = draw(np.zeros((32, 32, 32)), label)
 
-    found = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
+    result = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
     tint = tuple(round(0.35 * part) for part in COLORS[index])
-    assert found == {(0, 0, 0), COLORS[index], tint}
+    assert result == {(0, 0, 0), COLORS[index], tint}
 
 
 def test_an_outline_stands_round_the_class_and_a_tint_in_it():

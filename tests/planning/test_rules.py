@@ -41,22 +41,22 @@ def numbers(data, **options):
 
 
 def test_a_small_volume_is_a_patch():
-    found = numbers(fingerprint())
+    values = numbers(fingerprint())
 
-    assert found["patch_size"] == found["window_size"] == [32, 48, 32]
-    assert found["spacing_mm"] == [1.0, 1.0, 1.0]
-    assert found["filters"] == [16, 32, 64, 128]
-    assert found["strides"] == [1, 2, 2, 2]
-    assert found["kernel_size"] == [3, 3, 3, 3]
+    assert values["patch_size"] == values["window_size"] == [32, 48, 32]
+    assert values["spacing_mm"] == [1.0, 1.0, 1.0]
+    assert values["filters"] == [16, 32, 64, 128]
+    assert values["strides"] == [1, 2, 2, 2]
+    assert values["kernel_size"] == [3, 3, 3, 3]
     assert not planned(fingerprint()).crops_by_class
 
 
 def test_a_large_volume_is_cut_into_cubes_in_mm():
-    found = numbers(fingerprint((512, 512, 120), (0.8, 0.8, 2.4), channels=(CT,)))
+    values = numbers(fingerprint((512, 512, 120), (0.8, 0.8, 2.4), channels=(CT,)))
 
-    extents = [n * mm for n, mm in zip(found["patch_size"], (0.8, 0.8, 2.4), strict=True)]
+    extents = [n * mm for n, mm in zip(values["patch_size"], (0.8, 0.8, 2.4), strict=True)]
     assert max(extents) < 1.5 * min(extents)
-    assert math.prod(found["patch_size"]) <= 96 * 96 * 32
+    assert math.prod(values["patch_size"]) <= 96 * 96 * 32
 
 
 def test_a_patch_of_a_part_is_drawn_round_classes():
@@ -64,13 +64,13 @@ def test_a_patch_of_a_part_is_drawn_round_classes():
 
 
 def test_a_coarse_axis_is_halved_later_and_spared_by_kernels_and_turns():
-    found = numbers(fingerprint((256, 256, 40), (0.6, 0.6, 3.0)))
+    values = numbers(fingerprint((256, 256, 40), (0.6, 0.6, 3.0)))
 
-    assert found["strides"][1] == [2, 2, 1]
-    assert found["kernel_size"][0] == [3, 3, 1]
-    assert found["kernel_size"][-1] == [3, 3, 3]
-    assert found["rotation"][:2] == [0.0, 0.0]
-    assert found["scaling"][2] == 0.0
+    assert values["strides"][1] == [2, 2, 1]
+    assert values["kernel_size"][0] == [3, 3, 1]
+    assert values["kernel_size"][-1] == [3, 3, 3]
+    assert values["rotation"][:2] == [0.0, 0.0]
+    assert values["scaling"][2] == 0.0
 
 
 def test_the_coarse_axis_of_some_scans_is_not_that_of_all():
@@ -115,12 +115,12 @@ def test_2d_images_have_no_third_dimension():
 
 
 def test_inference_takes_a_whole_2d_image():
-    found = numbers(fingerprint((512, 512), (1.0, 1.0)))
+    values = numbers(fingerprint((512, 512), (1.0, 1.0)))
 
-    assert "spacing_mm" not in found
-    assert found["patch_size"] == [384, 384]
-    assert found["window_size"] == [512, 512]
-    assert found["widths"] == [8, 16, 32, 64, 128, 256, 256]
+    assert "spacing_mm" not in values
+    assert values["patch_size"] == [384, 384]
+    assert values["window_size"] == [512, 512]
+    assert values["widths"] == [8, 16, 32, 64, 128, 256, 256]
 
 
 def test_many_small_images_make_a_batch():
@@ -156,19 +156,19 @@ def test_ct_that_is_in_no_known_unit_is_warned_of():
 
 
 def test_classes_alike_are_not_weighted():
-    found = numbers(fingerprint(classes=((0.9, 1), (0.06, 1), (0.04, 1))))
+    values = numbers(fingerprint(classes=((0.9, 1), (0.06, 1), (0.04, 1))))
 
-    assert "weight_power" not in found
-    assert found["dice_weight"] == 1.0
-    assert found["batch_dice"] is False
+    assert "weight_power" not in values
+    assert values["dice_weight"] == 1.0
+    assert values["batch_dice"] is False
 
 
 def test_a_rare_class_is_weighted():
-    found = numbers(fingerprint(classes=((0.9, 1), (0.09, 1), (0.01, 0.25))))
+    values = numbers(fingerprint(classes=((0.9, 1), (0.09, 1), (0.01, 0.25))))
 
-    assert found["weight_power"] == 0.5
-    assert found["dice_weight"] == 3.0
-    assert found["batch_dice"] is True
+    assert values["weight_power"] == 0.5
+    assert values["dice_weight"] == 3.0
+    assert values["batch_dice"] is True
 
 
 def test_a_class_that_nobody_has_gets_no_weight_and_a_warning():
@@ -192,11 +192,11 @@ def test_cases_without_folds_are_warned_of():
 
 @pytest.mark.parametrize("cases", [1, 9, 200, 5000])
 def test_trainings_see_as_many_patches_however_many_cases(cases):
-    found = numbers(fingerprint(cases=cases), training_share=1.0)
+    values = numbers(fingerprint(cases=cases), training_share=1.0)
 
-    patches = found["epochs"] * found["patches_per_case"] * cases
+    patches = values["epochs"] * values["patches_per_case"] * cases
     assert 2240 * 0.6 <= patches <= max(2240 * 1.4, cases)
-    assert found["patches_per_case"] * cases >= 64 or cases == 9
+    assert values["patches_per_case"] * cases >= 64 or cases == 9
 
 
 def test_epochs_can_be_asked_for():
@@ -311,13 +311,13 @@ def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, networ
     result = planned(
         fingerprint(tuple(size), tuple(spacing), cases=5), memory_gb=memory, network=network, cuda=cuda
     )
-    found = {name: number.value for name, number in result.numbers.items()}
+    values = {name: number.value for name, number in result.numbers.items()}
 
     units = result.architecture.units
-    assert len(found["patch_size"]) == result.architecture.dims
+    assert len(values["patch_size"]) == result.architecture.dims
     for name in ("patch_size", "window_size"):
-        assert all(n >= unit and n % unit == 0 for n, unit in zip(found[name], units, strict=True)), name
-        assert any(n >= 2 * unit for n, unit in zip(found[name], units, strict=True)), name
+        assert all(n >= unit and n % unit == 0 for n, unit in zip(values[name], units, strict=True)), name
+        assert any(n >= 2 * unit for n, unit in zip(values[name], units, strict=True)), name
     assert result.peak_gb <= memory or "validation holds" in result.warnings[0]
-    assert 1 <= found["batch_size"] <= 16
-    assert found["epochs"] >= found["val_interval"] >= 1
+    assert 1 <= values["batch_size"] <= 16
+    assert values["epochs"] >= values["val_interval"] >= 1

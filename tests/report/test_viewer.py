@@ -26,13 +26,13 @@ def volumes():
 
 def test_small_volumes_are_there_as_they_are(volumes):
     image, reference, prediction = volumes
-    found = scrolled(image, reference, prediction, AFFINE)
+    result = scrolled(image, reference, prediction, AFFINE)
 
-    assert found.step == 1
-    for text, expected in ((found.reference, reference), (found.prediction, prediction)):
+    assert result.step == 1
+    for text, expected in ((result.reference, reference), (result.prediction, prediction)):
         np.testing.assert_array_equal(opened(text).dataobj, expected)
         np.testing.assert_allclose(opened(text).affine, AFFINE, atol=1e-6)
-    grey = np.asarray(opened(found.image).dataobj)
+    grey = np.asarray(opened(result.image).dataobj)
     assert (grey.dtype, grey.min(), grey.max()) == (np.uint8, 0, 255)
     inside = (grey > 0) & (grey < 255)
     assert np.corrcoef(grey[inside], image[inside])[0, 1] > 0.999
@@ -40,14 +40,14 @@ def test_small_volumes_are_there_as_they_are(volumes):
 
 def test_large_volumes_are_thinned_out_where_they_lie(volumes, monkeypatch):
     monkeypatch.setattr("segpipe.report.viewer._MOST_VOXELS", 4 * 3 * 3)
-    found = scrolled(*volumes, AFFINE)
+    result = scrolled(*volumes, AFFINE)
 
-    assert found.step == 2
-    for text in (found.image, found.reference, found.prediction):
+    assert result.step == 2
+    for text in (result.image, result.reference, result.prediction):
         assert opened(text).shape == (4, 3, 3)
-    np.testing.assert_array_equal(opened(found.reference).dataobj, volumes[1][::2, ::2, ::2])
+    np.testing.assert_array_equal(opened(result.reference).dataobj, volumes[1][::2, ::2, ::2])
     # voxel (1, 1, 1) is what (2, 2, 2) was
-    np.testing.assert_allclose(opened(found.image).affine @ [1, 1, 1, 1], AFFINE @ [2, 2, 2, 1], atol=1e-6)
+    np.testing.assert_allclose(opened(result.image).affine @ [1, 1, 1, 1], AFFINE @ [2, 2, 2, 1], atol=1e-6)
 
 
 def test_colours_are_the_tables():
