@@ -1,11 +1,10 @@
 """Transform chains of small bundles, and what a segmentation through them must have."""
 
-from functools import partial
-
 import numpy as np
 
 from segpipe import PredictOptions
 from segpipe import predict as predict_audited
+from segpipe.bundle.source import BundleSource
 
 TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
 
@@ -13,13 +12,15 @@ TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1
 OBLIQUE = np.array([[1.2, -0.5, 0, 3], [0.6, 1.0, 0, 1], [0, 0, -2.2, -4], [0, 0, 0, 1]])
 
 
-predict = partial(predict_audited, trust=True)  # the bundle has modules of its own
-
-
 EXACT = PredictOptions(precision="float32", overlays=False)
 
 
 AFFINES = {"straight": np.diag([1.0, 1, 1, 1]), "turned": TURNED, "oblique": OBLIQUE}
+
+
+def predict(scans, root, output, **arguments):
+    """Predict with a bundle that is trusted: it has modules."""
+    return predict_audited(scans, BundleSource(root, trust=True), output, **arguments)
 
 
 def geometry(*steps):
