@@ -91,7 +91,8 @@ def test_the_first_path_at_the_end_is_a_picture(demo):
     first = re.search(r"^ +(/.*)$", end, re.MULTILINE)[1]
 
     assert first == str(demo.folder / "label_maps/overlays/nifti/phantom_oblique.png")
-    assert Image.open(first).size[0] > 500
+    with Image.open(first) as picture:
+        assert picture.size[0] > 500
 
 
 def test_it_shows_each_epoch_and_the_steps_within(demo):

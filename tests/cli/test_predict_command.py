@@ -336,22 +336,30 @@ def require_whole(folder, clean):
 def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes_it(
     start, finish, tmp_path, count, options
 ):
+    """A quarter of the kills come while it starts, the others after its first word in the ledger."""
     scans = write_scans(tmp_path / "scans", 16)
+    clean_folder = tmp_path / "clean"
     began = time.monotonic()
-    assert finish(scans, *options, folder=tmp_path / "clean")[0] == 0
-    duration = time.monotonic() - began
-    clean = contents(tmp_path / "clean")
+    process = start(scans, *options, folder=clean_folder)
+    wait_for(lambda: ledger(clean_folder), process)
+    at_work = time.monotonic()
+    process.communicate()
+    assert process.returncode == 0
+    seconds = {"starts": at_work - began, "works": time.monotonic() - at_work}
+    clean = contents(clean_folder)
     chance = random.Random(20)
-    # the last tenth may be over before the kill, since no two runs take the same time
-    shares = [0.9 * chance.uniform(part, part + 1) / count for part in range(count)]
+    shares = [chance.uniform(part, part + 1) / count for part in range(count)]
     chance.shuffle(shares)
     left = []
 
     for number, share in enumerate(shares):
         folder = tmp_path / f"out_{number}"
-        for _ in range(10):  # on a less busy machine than in the first run, prediction ends before the kill
-            moment = share * duration
+        phase = "starts" if number < count // 4 else "works"
+        for _ in range(10):  # it may end before the kill
             process = start(scans, *options, folder=folder)
+            if phase == "works":
+                wait_for(lambda folder=folder: ledger(folder), process)
+            moment = 0.9 * share * seconds[phase]
             began = time.monotonic()
             try:
                 process.communicate(timeout=moment)
@@ -359,7 +367,7 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
                 process.kill()
                 process.communicate()
                 break
-            duration = time.monotonic() - began
+            seconds[phase] = time.monotonic() - began
             shutil.rmtree(folder)
         assert process.returncode == -signal.SIGKILL
         if folder.exists():
@@ -367,8 +375,6 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
         before = done(folder)
         written = {file: (folder / file).stat() for entry in before.values() for file in entry["files"]}
         left.append(len(before))
-        if not before and share > 0.5:  # or busier
-            duration *= 1.5
 
         status, stdout, _ = finish(scans, *options, folder=folder)
 

@@ -243,6 +243,7 @@ def test_a_worker_prints_no_traceback(tmp_path):
     script.write_text(
         textwrap.dedent("""
         import sys
+        from importlib.machinery import ModuleSpec
         from monai.transforms import Compose, Lambdad
         from segpipe.dataset.loading import CaseDataset, CaseLoader
         from segpipe.errors import SegpipeError
@@ -252,6 +253,8 @@ def test_a_worker_prints_no_traceback(tmp_path):
             if image == 2:
                 raise SegpipeError("scan.nii.gz: 3 voxels are NaN")
             return image
+
+        __spec__ = ModuleSpec("monai.bundle", None)  # as MONAI's run has it
 
         @refusal_ends_run()
         def main():
