@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from segpipe.printable import printable
+
+ErrorT = TypeVar("ErrorT", bound=BaseException)
 
 
 class SegpipeError(Exception):
@@ -31,6 +34,28 @@ def segpipe_cause(error: BaseException | None) -> SegpipeError | None:
     while error is not None and not isinstance(error, SegpipeError):
         error = error.__cause__
     return error
+
+
+def raised_during(error: BaseException | None, kind: type[ErrorT]) -> ErrorT | None:
+    """Return the error of a kind that `error` is, was raised from or was raised while it was handled; None if none.
+
+    A library that catches every exception turns an interruption into an error of its own: `pydoc.locate`, by which
+    MONAI imports a component, raises ErrorDuringImport.
+    """
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def raise_interruption(error: BaseException) -> None:
+    """Raise the KeyboardInterrupt that a library turned into `error`, if there is one.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C caused the error.
+    """
+    interruption = raised_during(error, KeyboardInterrupt)
+    if interruption is not None:
+        raise interruption from None
 
 
 def shown(names: Iterable[str], between: str = ", ", most: int = 5) -> str:

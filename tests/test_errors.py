@@ -2,7 +2,7 @@
 
 import pytest
 
-from segpipe.errors import SegpipeError, counted, segpipe_cause, shown
+from segpipe.errors import SegpipeError, counted, raise_interruption, raised_during, segpipe_cause, shown
 
 
 def test_the_cause_is_found_behind_what_was_raised_from_it():
@@ -14,6 +14,20 @@ def test_the_cause_is_found_behind_what_was_raised_from_it():
     assert segpipe_cause(refusal) is refusal
     assert segpipe_cause(RuntimeError("a defect")) is None
     assert segpipe_cause(None) is None
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_an_interruption_is_found_behind_an_error_that_replaced_it(explicit):
+    interruption, replacement = KeyboardInterrupt(), RuntimeError("component")
+    setattr(replacement, "__cause__" if explicit else "__context__", interruption)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        raise_interruption(replacement)
+
+    assert raised.value is interruption
+    assert raised.value.__suppress_context__
+    assert raised_during(replacement, SegpipeError) is None
+    raise_interruption(RuntimeError("a defect"))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.weights import load_members
 from segpipe.configuration.reading import configuration_files
-from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
@@ -222,6 +222,7 @@ def _made(root: Path, parser: ConfigParser, name: str) -> Any:
     try:
         return parser.get_parsed_content(name)
     except Exception as error:  # a configuration can run any code, and raise any exception
+        raise_interruption(error)
         known = segpipe_cause(error)
         if known is not None:
             raise SegpipeError(*known.args) from error

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from segpipe.disk import disk_error
-from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.errors import SegpipeError, raised_during, segpipe_cause
 from segpipe.monai_run import is_monai_run
 from segpipe.printable import printable
 from segpipe.training import RunFolder, TrainingState
@@ -71,9 +71,12 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
     try:
         with machine_errors(run_folder):
             yield
-    except Stopped as stopped:
+    except BaseException as error:
+        stopped = raised_during(error, Stopped)
+        if stopped is None:
+            raise
         _stop(stopped.name, training, engine, watch)
-        raise
+        raise stopped from None
     finally:
         engine.logger.removeFilter(_shortened)
         if run_folder is not None:

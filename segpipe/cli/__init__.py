@@ -23,7 +23,7 @@ from segpipe.cli.promote import promote
 from segpipe.cli.reference_ranges import reference_ranges
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.printable import printable
 
 EXIT_REFUSED = 2
@@ -41,6 +41,7 @@ class _MessageGroup(TyperGroup):
             say(f"segpipe: {first}", *others, err=True)
             raise typer.Exit(EXIT_REFUSED) from None
         except Exception as error:
+            raise_interruption(error)
             if hasattr(error, "format_message"):  # a wrong argument, which may be a file name
                 error.message = printable(error.message)  # type: ignore[attr-defined]
             raise

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
 from segpipe.disk import disk_error
-from segpipe.errors import SegpipeError, segpipe_cause
+from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
 from segpipe.files import file_sha256
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures import grey_levels
@@ -159,6 +159,7 @@ class CohortRun:
         try:
             return step(*arguments)
         except Exception as error:  # an error in one scan never stops the others
+            raise_interruption(error)
             if disk_error(error) is not None:
                 raise
             return self._failed(scan, error)

@@ -12,7 +12,7 @@ import numpy as np
 
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.memory import peak_memory_bytes
 from segpipe.prediction.ledger import Ledger
@@ -117,6 +117,7 @@ def _estimated(
         try:
             known.append((_space(header), _cost(scan, segmenter)))
         except Exception as error:  # any error refuses the scan, as in predict
+            raise_interruption(error)
             refused[scan.name] = failure_reason(scan, error)
     total = sum(space for space, _ in known)
     seconds = sum(cost.seconds for _, cost in known) / total if known else math.nan

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
+from segpipe.errors import raised_during
 from segpipe.printable import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,6 +27,7 @@ class Stopped(SystemExit):
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
+        self.number = number
         self.name = signal.Signals(number).name
 
     def __str__(self) -> str:
@@ -68,6 +71,7 @@ class SignalWatch:
         self._handlers: dict[int, Any] = {}
         self._written, self._read = socket.socketpair()
         self._before = -1
+        self._excepthook = sys.excepthook
 
     def start(self) -> None:
         """Begin to handle signals; only the main thread may call this."""
@@ -78,12 +82,14 @@ class SignalWatch:
                 self._handlers[number] = signal.signal(number, self._handle)
         self._written.setblocking(False)
         self._before = signal.set_wakeup_fd(self._written.fileno(), warn_on_full_buffer=False)
+        self._excepthook, sys.excepthook = sys.excepthook, self._end
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def stop(self) -> None:
-        """Restore the earlier signal handlers."""
+        """Restore the earlier signal handlers and `sys.excepthook`."""
         global _watch
         _watch = None
+        sys.excepthook = self._excepthook
         self._ended.set()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -114,6 +120,12 @@ class SignalWatch:
                 line = f"segpipe: stopped by {signal.Signals(number).name} {self.message}"
                 os.write(2, f"{printable(line)}\n".encode())
             raise Stopped(number)
+
+    def _end(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        """End the process with the status of the signal, without a traceback, if the signal caused the error."""
+        if self.number and raised_during(error, Stopped) is not None:
+            raise SystemExit(128 + self.number)
+        self._excepthook(kind, error, traceback)
 
     def _wait(self) -> None:
         """End the process if it does not end by itself in time."""

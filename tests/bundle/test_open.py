@@ -194,6 +194,14 @@ def test_a_module_of_that_name_that_is_imported_already_is_another(zoo_bundle, t
             del sys.modules[name]
 
 
+def test_an_interruption_while_a_component_is_imported_is_no_mistake_of_the_configuration(zoo_bundle):
+    bundle = zoo_bundle()
+    (bundle / "scripts" / "names.py").write_text("raise KeyboardInterrupt\n")
+
+    with pytest.raises(KeyboardInterrupt):
+        open_bundle(bundle)
+
+
 def test_the_search_path_is_as_before(zoo_bundle):
     before = list(sys.path)
     open_bundle(zoo_bundle(name="good"))

@@ -5,14 +5,17 @@ import logging
 import os
 import shlex
 import signal
+import subprocess
+import sys
 import threading
+from pydoc import locate
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 
 from segpipe.bundle import run_engine
-from segpipe.bundle.run_end import machine_errors
+from segpipe.bundle.run_end import ending_in_one_message, machine_errors
 from segpipe.errors import SegpipeError
 from segpipe.training import RunFolder
 from segpipe.training.resume_command import resume_command
@@ -152,6 +155,48 @@ def test_signals_that_a_program_handles_or_ignores_are_left_to_it():
     finally:
         watch.stop()
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def stopping(tmp_path):
+    """Return a folder with a module that sends its process a signal while it is imported."""
+    (tmp_path / "stopping.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    return tmp_path
+
+
+def test_a_stop_that_an_import_turned_into_its_own_error_saves_the_state(stopping, monkeypatch, capfd):
+    monkeypatch.syspath_prepend(stopping)
+    engine = Engine(lambda *_: locate("stopping.Component"))  # as MONAI imports a component
+
+    with pytest.raises(Stopped), ending_in_one_message(engine):
+        engine.run([0])
+
+    assert capfd.readouterr().err == "segpipe: stopped by SIGINT; the same command begins again\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "traceback"),
+    [("locate('stopping.Component')", 128 + signal.SIGINT, False), ("1 / 0", 1, True)],
+    ids=["the signal", "a defect"],
+)
+def test_before_training_only_an_error_that_the_signal_caused_is_quiet(stopping, call, status, traceback):
+    code = (
+        "from pydoc import locate\nfrom segpipe.training.signals import SignalWatch\n"
+        f"watch = SignalWatch(lambda _: None)\nwatch.message = 'too soon'\nwatch.start()\n{call}"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=stopping,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+    assert ended.returncode == status, ended.stderr
+    assert ("Traceback" in ended.stderr) == traceback
+    assert ("segpipe: stopped by SIGINT too soon" in ended.stderr) != traceback
 
 
 def test_a_second_signal_does_not_break_into_the_saving():

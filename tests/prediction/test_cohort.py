@@ -6,6 +6,7 @@ In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has t
 import os
 import re
 import shutil
+from pydoc import locate
 
 import pytest
 from cohort_files import DONE, FAILED, SKIPPED, counted, entries, outcomes, posterior_voxels
@@ -65,6 +66,17 @@ def test_a_failure_in_the_network_is_told_in_a_line_and_in_full_in_the_log(
     monkeypatch.undo()
     assert outcomes(run(scans)) == {DONE: 1, SKIPPED: 2}
     assert contents(out) == clean
+
+
+def test_an_interruption_during_an_import_stops_the_cohort(run, scans, tmp_path, out, monkeypatch):
+    (tmp_path / "stopping.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Segmenter, "segment", lambda *_, **options: locate("stopping.Component"))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(scans)
+
+    assert not [name for name in contents(out) if name.endswith(".nii.gz")]
 
 
 def test_a_failure_while_writing_leaves_nothing_of_the_scan(run, scans, out, monkeypatch):
