@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bundle_runs import append_line
 
-from segpipe.bundle.gate import audit
+from segpipe.admission.gate import audit
 from segpipe.configuration.finding import ConfigFinding
 from segpipe.errors import SegpipeError
 from segpipe.provenance import commit

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.bundle.metadata import read_metadata
+from segpipe.configuration.metadata import read_metadata
 from segpipe.dataset import load_manifest
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.manifest_schema import MOST_CASES

@@ -1,8 +1,8 @@
-"""Objects that a bundle's YAML calls, checks of a bundle, and opening a bundle."""
+"""Objects that a bundle's YAML calls, and opening a bundle."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.check_run import check_configuration
-from segpipe.bundle.metadata import label_table
+from segpipe.bundle.labels import label_table
 from segpipe.bundle.scored_weights import weights_to_score
 from segpipe.bundle.setup import (
     check_device,

@@ -17,9 +17,9 @@ from monai.data import MetaTensor
 from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
 
 from segpipe import __version__
+from segpipe.admission.gate import Admitted, admitted
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check_run import configuration_findings
-from segpipe.bundle.gate import Admitted, admitted
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource

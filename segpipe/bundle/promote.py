@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from segpipe.bundle.gate import admitted
+from segpipe.admission.gate import admitted
 from segpipe.bundle.running import resolved_components
 from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table

@@ -37,7 +37,7 @@ def trust(bundle: Bundle, config: Configs = None) -> None:
     """
     audited, findings = _audited(bundle, config or (), {})
     with collecting_nothing():
-        from segpipe.bundle.gate import trust_bundle
+        from segpipe.admission.gate import trust_bundle
         from segpipe.configuration.reading import configuration_files
 
     if not findings:
@@ -56,7 +56,7 @@ def _audited(
 ) -> tuple[list[str], list[ConfigFinding]]:
     """Return the audited files, and the findings in them."""
     with collecting_nothing():
-        from segpipe.bundle.gate import audit as audit_bundle
+        from segpipe.admission.gate import audit as audit_bundle
         from segpipe.configuration.reading import configuration_files, shown_path
 
     if config:

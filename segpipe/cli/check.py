@@ -33,7 +33,7 @@ def check(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
     bundle's is run: no network is made, no scan read, no module imported.
     """
     with collecting_nothing():
-        from segpipe.bundle.check_bundle import check_bundle
+        from segpipe.bundle_check.check_bundle import check_bundle
         from segpipe.configuration.reading import configuration_files, shown_path
 
     overrides = parse_overrides(override or ())

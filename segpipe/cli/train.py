@@ -25,8 +25,8 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
     That command is printed, and takes this process's place. With torchrun, give it to torchrun yourself.
     """
     with collecting_nothing():
-        from segpipe.bundle.check_bundle import RUN_ARGUMENTS, check_bundle
-        from segpipe.bundle.gate import require_admitted
+        from segpipe.admission.gate import require_admitted
+        from segpipe.bundle_check.check_bundle import RUN_ARGUMENTS, check_bundle
         from segpipe.configuration.reading import configuration_files
 
     overrides = parse_overrides(override or ())
@@ -82,11 +82,11 @@ def copy_command(
 
     Args:
         bundle: its folder.
-        copy: from `segpipe.bundle.gate.require_admitted`; overrides stand in its configuration.
+        copy: from `segpipe.admission.gate.require_admitted`; overrides stand in its configuration.
         arguments: arguments of MONAI's run.
         same_command: command that starts this training, for the message on resuming.
     """
-    from segpipe.bundle.gate import MERGED
+    from segpipe.admission.gate import MERGED
 
     given = {
         "config_file": str(copy / "bundle" / MERGED),

@@ -7,8 +7,8 @@ import pytest
 from tiny_bundle import write_bundle, write_scan
 from typer.testing import CliRunner
 
-from segpipe.bundle.check_bundle import check_bundle
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.cli import app
 from segpipe.configuration.reading import configuration_files
 from segpipe.errors import SegpipeError

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tiny_bundle import write_bundle
 
-from segpipe.bundle.check_bundle import check_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.configuration.modules import (
     NOT_EXAMINED,
     InstalledModule,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.bundle.check_bundle import check_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.configuration.reading import configuration_files
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "mri_hippocampus_unet"

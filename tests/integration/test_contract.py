@@ -18,12 +18,12 @@ import torch
 from jsonschema import Draft201909Validator
 from scipy.ndimage import binary_dilation, binary_erosion
 
-import segpipe.bundle
+import segpipe.bundle_check
 from segpipe.volumes import read_volume, write_volume
 
 pytestmark = pytest.mark.every_bundle
 
-SCHEMA = Path(segpipe.bundle.__file__).with_name("meta_schema_20240725.json")
+SCHEMA = Path(segpipe.bundle_check.__file__).with_name("meta_schema_20240725.json")
 
 
 def inference(bundle, scans, output, weights):

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
-from segpipe.bundle.check_bundle import check_bundle
+from segpipe.admission.gate import audit
 from segpipe.bundle.check_run import configuration_findings
-from segpipe.bundle.gate import audit
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.phantoms.files import ct, write_phantom_dataset

@@ -55,7 +55,7 @@ def test_monais_short_names_are_found(targets, name):
         *("monai.handlers.MLFlowHandler", "monai.transforms.WriteFileMapping", "segpipe.cli.main"),
         *(
             "segpipe.files.write_json",
-            "segpipe.bundle.gate.trust_bundle",
+            "segpipe.admission.gate.trust_bundle",
             "torch.optim.lr_scheduler.LambdaLR",
         ),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segpipe.bundle.gate import admitted, audit, require_admitted
+from segpipe.admission.gate import admitted, audit, require_admitted
 from segpipe.errors import SegpipeError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

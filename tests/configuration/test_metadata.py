@@ -9,9 +9,9 @@ from monai.bundle import ConfigParser
 from refusals import refusal_of
 from tiny_bundle import write_bundle
 
-from segpipe.bundle.check_bundle import check_bundle
-from segpipe.bundle.metadata import metadata_problems, read_metadata
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
+from segpipe.configuration.metadata import metadata_problems, read_metadata
 from segpipe.errors import SegpipeError
 
 PAYLOAD = "$__import__('pathlib').Path('RAN').touch()"

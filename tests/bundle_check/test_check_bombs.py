@@ -7,8 +7,8 @@ import pytest
 import yaml
 from tiny_bundle import write_bundle
 
-from segpipe.bundle.check_bundle import check_bundle
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.configuration.references import circular_findings
 from segpipe.configuration.values import UNKNOWN, Values
 from segpipe.errors import SegpipeError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.bundle import consent
-from segpipe.bundle.gate import MERGED, admitted, require_admitted, trust_bundle
+from segpipe.admission import consent
+from segpipe.admission.gate import MERGED, admitted, require_admitted, trust_bundle
 from segpipe.errors import SegpipeError
 
 CONFIGURATION = "bundle_root: .\nnetwork_def: {_target_: scripts.own.Own}\n"

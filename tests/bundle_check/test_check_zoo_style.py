@@ -5,7 +5,7 @@ import json
 import pytest
 from zoo_style import write_zoo_bundle
 
-from segpipe.bundle.check_bundle import check_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 
 
 @pytest.mark.parametrize(

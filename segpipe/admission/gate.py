@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 
-from segpipe.bundle.consent import Copy, copied, discard, is_trusted, keep_consent
-from segpipe.bundle.metadata import read_metadata
+from segpipe.admission.consent import Copy, copied, discard, is_trusted, keep_consent
 from segpipe.configuration.audit.configuration import configuration_problems
 from segpipe.configuration.audit.texts import ANYWHERE
 from segpipe.configuration.bundle_modules import bundle_modules, importing_from, shadowing_modules
 from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.logging_conf import logging_problems
+from segpipe.configuration.metadata import read_metadata
 from segpipe.configuration.parsing import Merged, merged_files, parsed_configuration, without_file_macros
 from segpipe.configuration.reading import read_configuration, shown_path
 from segpipe.configuration.references import sub_items

@@ -10,7 +10,7 @@ from typing import Any
 
 import monai.bundle
 
-from segpipe.bundle.check_files import file_findings, logging_findings, metadata_findings
+from segpipe.bundle_check.files import file_findings, logging_findings, metadata_findings
 from segpipe.configuration.attributes import attribute_findings
 from segpipe.configuration.bundle_modules import shadowing_modules
 from segpipe.configuration.components import Targets, component_findings

@@ -13,12 +13,12 @@ from jsonschema.exceptions import best_match
 from monai.handlers import CheckpointLoader
 
 from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
-from segpipe.bundle.metadata import metadata_problems
 from segpipe.bundle.scored_weights import weights_to_score
 from segpipe.bundle.weights import start_from_vgg16, with_weights
 from segpipe.configuration.components import Targets, components
 from segpipe.configuration.finding import ConfigFinding
 from segpipe.configuration.logging_conf import logging_problems
+from segpipe.configuration.metadata import metadata_problems
 from segpipe.configuration.reading import META, Configuration, shown_path
 from segpipe.configuration.references import references_in
 from segpipe.configuration.values import UNKNOWN, Values

@@ -2,58 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ReferenceResolver
-
-from segpipe.bundle.running import running_parser
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
-from segpipe.labels import LabelTable, load_label_table
-from segpipe.monai_run import refusal_ends_run
 from segpipe.names import name_problem
 
 _INSTRUCTIONS = ("$", "%")
-
-
-@refusal_ends_run()
-def label_table(
-    metadata: str | Path | None = None, rows: Sequence[Mapping[str, Any]] | None = None
-) -> LabelTable:
-    """Return a bundle's label table from its metadata.json, read here so that MONAI evaluates no class name.
-
-    Args:
-        metadata: path of the bundle's metadata.json. A program that has read the metadata itself, as MONAI's run does,
-            does not need the file.
-        rows: rows of a known table, see `LabelTable.from_rows`; bundles of earlier versions get them from MONAI.
-
-    Raises:
-        SegpipeError: the file is missing, `LabelTable` refuses the table, or it differs from the run's metadata.
-    """
-    if rows is not None:
-        return LabelTable.from_rows(rows)
-    path = Path(metadata or "configs/metadata.json")
-    parser = running_parser()
-    known = parser.get(parser.meta_key, {}).get("label_table")
-    if known is None:
-        return load_label_table(path)
-    of_run = LabelTable.from_rows(known)
-    if not path.is_file():
-        return of_run
-    table = load_label_table(path)
-    if _classes(table) != _classes(of_run):
-        raise SegpipeError(
-            f"{path}: its classes are {', '.join(table.names)}; the metadata that this run has read name "
-            f"{', '.join(of_run.names)}; give --bundle_root the folder of the bundle that runs"
-        )
-    return table
-
-
-def _classes(table: LabelTable) -> list[tuple[str, int]]:
-    """Return names and values; names are in the form that MONAI gives them when it reads metadata."""
-    return [(ReferenceResolver.normalize_id(label.name), label.value) for label in table.labels]
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

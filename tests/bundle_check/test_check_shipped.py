@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from segpipe.bundle.check_bundle import check_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.configuration.reading import configuration_files
 
 BUNDLES = Path(__file__).parents[2] / "bundles"

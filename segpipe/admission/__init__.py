@@ -1,0 +1,1 @@
+"""Which bundles may run: an audit of the configuration, and the user's consent to code."""

@@ -1,0 +1,35 @@
+"""The small bundle of the model zoo's layout, and shipped bundles with mistakes."""
+
+import shutil
+
+import pytest
+from shipped_bundles import BUNDLES, HIPPOCAMPUS
+from zoo_fixtures import by_monai, empty_datasets, opened, random_network, write_scan, zoo_bundle  # noqa: F401 - fixtures
+
+from segpipe.bundle_check.check_bundle import check_bundle
+from segpipe.configuration.reading import configuration_files
+
+
+@pytest.fixture
+def found(empty_datasets, tmp_path):  # noqa: F811 - a fixture
+    """Return a function that copies a bundle, makes replacements in one of its files, and gives what is found."""
+
+    def check(*replacements, name=HIPPOCAMPUS, configs=("train.yaml",), file="train.yaml", **overrides):
+        root = tmp_path / name
+        if not root.exists():
+            shutil.copytree(BUNDLES / name, root)
+        path = root / "configs" / file
+        text = path.read_text()
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new, 1)
+        path.write_text(text)
+        manifest = "hippocampus" if name == HIPPOCAMPUS else "covid_ct_512"
+        given = {
+            "dataset_dir": str(empty_datasets / manifest),
+            "output_dir": str(tmp_path / "runs"),
+            **{key.replace("__", "#"): value for key, value in overrides.items()},
+        }
+        return [str(finding) for finding in check_bundle(root, configuration_files(root, configs), given)]
+
+    return check
