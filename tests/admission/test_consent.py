@@ -42,9 +42,9 @@ def _write_version(root, version):
 def _ran(root, files=(), trust=False, before=lambda: None, **overrides):
     """Return the version that runs."""
     paths = [root / "configs" / "inference.yaml", *files]
-    with admitted(root, paths, overrides, trust=trust) as own:
+    with admitted(root, paths, overrides, trust=trust) as bundle:
         before()
-        return own.parser.get_parsed_content("network_def").version
+        return bundle.parser.get_parsed_content("network_def").version
 
 
 def _refused(root, files=()):

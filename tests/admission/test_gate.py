@@ -47,14 +47,14 @@ def test_shipped_bundles_pass_unasked(bundle, files):
     assert _audit_of_shipped(bundle, files, {}) == []
 
 
-@pytest.mark.parametrize("overrides", OVERRIDES, ids=lambda given: ",".join(given))
+@pytest.mark.parametrize("overrides", OVERRIDES, ids=",".join)
 @pytest.mark.parametrize("file", ["train.yaml", "inference.yaml"])
 def test_shipped_bundles_pass_with_what_users_set(file, overrides):
     name = "mri_hippocampus_unet"
     content = yaml.safe_load((BUNDLES / name / "configs" / file).read_text())
-    given = {identifier: value for identifier, value in overrides.items() if identifier in content}
+    overridden = {identifier: value for identifier, value in overrides.items() if identifier in content}
 
-    assert _audit_of_shipped(name, [file], given) == []
+    assert _audit_of_shipped(name, [file], overridden) == []
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def bundle(tmp_path):
     return write
 
 
-def _found(root, *files, **overrides):
+def _findings(root, *files, **overrides):
     paths = [root / "configs" / name for name in files or ("inference.yaml",)]
     return [
         str(finding)
@@ -88,9 +88,9 @@ def _found(root, *files, **overrides):
 def test_a_bundle_that_passes_runs_from_its_own_folder(bundle):
     root = bundle()
 
-    assert _found(root) == []
-    with admitted(root, [root / "configs" / "inference.yaml"]) as own:
-        assert own.modules is None
+    assert _findings(root) == []
+    with admitted(root, [root / "configs" / "inference.yaml"]) as admission:
+        assert admission.modules is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_bundle_that_passes_runs_from_its_own_folder(bundle):
     ],
 )
 def test_files_that_python_would_import_are_found(bundle, name):
-    assert len(_found(bundle(files={name: ""}))) == 1
+    assert len(_findings(bundle(files={name: ""}))) == 1
 
 
 def test_a_folder_of_modules_behind_a_link_is_found(bundle, tmp_path):
@@ -119,27 +119,27 @@ def test_a_folder_of_modules_behind_a_link_is_found(bundle, tmp_path):
     root = bundle()
     (root / "cucim").symlink_to(tmp_path / "elsewhere")
 
-    assert len(_found(root)) == 1
+    assert len(_findings(root)) == 1
 
 
 def test_the_folder_of_the_first_configuration_is_on_monais_path_too(bundle):
     root = bundle(files={"more-configs/train.yaml": "a: 1\n", "more-configs/cucim.py": ""})
 
-    assert _found(root) == []
-    assert len(_found(root, "../more-configs/train.yaml")) == 1
+    assert _findings(root) == []
+    assert len(_findings(root, "../more-configs/train.yaml")) == 1
 
 
 def test_the_metadata_beside_the_first_configuration_are_those_of_monais_run(bundle):
     evil = json.dumps({"a": {"_target_": "os.system", "command": "true"}})
     root = bundle(files={"fold1/train.yaml": "run: ['@_meta_::a']\n", "fold1/metadata.json": evil})
 
-    assert any("os.system" in what for what in _found(root, "../fold1/train.yaml"))
+    assert any("os.system" in what for what in _findings(root, "../fold1/train.yaml"))
 
 
 def test_metadata_hold_no_components(bundle):
     root = bundle(metadata={"a": {"_target_": "os.system", "command": "true"}}, value="@_meta_::a")
 
-    assert any("_meta_#a calls 'os.system'" in what for what in _found(root))
+    assert any("_meta_#a calls 'os.system'" in what for what in _findings(root))
 
 
 @pytest.mark.parametrize(
@@ -153,34 +153,34 @@ def test_metadata_hold_no_components(bundle):
     ],
 )
 def test_macros_and_relative_ids_are_judged_as_often_as_monai_resolves_them(bundle, changes):
-    assert _found(bundle(**changes))
+    assert _findings(bundle(**changes))
 
 
 @pytest.mark.parametrize("changes", [{"a": ["%a"]}, {"a": "%"}])
 def test_macros_without_end_are_refused(bundle, changes):
     with pytest.raises(SegpipeError, match="without end"):
-        _found(bundle(**changes))
+        _findings(bundle(**changes))
 
 
 def test_what_a_macro_copies_from_a_file_is_judged(bundle, tmp_path):
     (tmp_path / "other.yaml").write_text("a: {_target_: os.system, command: 'true'}\nb: $print(1)\n")
 
-    assert any("os.system" in what for what in _found(bundle(value=f"%{tmp_path}/other.yaml::a")))
+    assert any("os.system" in what for what in _findings(bundle(value=f"%{tmp_path}/other.yaml::a")))
 
 
 def test_an_override_that_copies_from_a_file_is_judged_and_a_value_is_the_users(bundle, tmp_path):
     (tmp_path / "other.yaml").write_text("b: $print(1)\n")
     root = bundle(value=1)
 
-    assert _found(root, value="$print(1)") == []
-    assert _found(root, value=f"%{tmp_path}/other.yaml::b")
+    assert _findings(root, value="$print(1)") == []
+    assert _findings(root, value=f"%{tmp_path}/other.yaml::b")
 
 
 @pytest.mark.parametrize("macro", ["%#other.json", "%##other.json::a", "%a::other.yaml"])
 def test_a_macros_path_holds_no_ids(bundle, macro):
     """MONAI makes `%#other.json` the file `a::other.json`, or `other.json`: another one than was looked at."""
     with pytest.raises(SegpipeError, match="holds no #"):
-        _found(bundle(a={"b": macro}))
+        _findings(bundle(a={"b": macro}))
 
 
 def test_a_folder_of_scans_that_the_user_gives_is_not_written_into(bundle):
@@ -188,14 +188,14 @@ def test_a_folder_of_scans_that_the_user_gives_is_not_written_into(bundle):
     saver = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@dataset_dir", "output_postfix": ""}
     root = bundle(saver=saver)
 
-    assert any("outside the bundle's folder" in what for what in _found(root, dataset_dir="/data/scans"))
+    assert any("outside the bundle's folder" in what for what in _findings(root, dataset_dir="/data/scans"))
 
 
 def test_an_output_folder_that_the_user_gives_is_written_into(bundle, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "link").symlink_to(tmp_path)
 
-    assert _found(bundle(), output_dir=str(tmp_path / "out")) == []
+    assert _findings(bundle(), output_dir=str(tmp_path / "out")) == []
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_logging_is_judged(bundle, lines):
         "args=(sys.stdout,)\n\n[formatter", "\n[formatter"
     )
 
-    assert _found(bundle(files={"configs/logging.conf": whole}))
+    assert _findings(bundle(files={"configs/logging.conf": whole}))
 
 
 @pytest.mark.parametrize("output_dir", ["/", "$@bundle_root + '/' + '.' + '.'"])
@@ -225,14 +225,14 @@ def test_a_bundle_does_not_choose_where_logs_are_appended(bundle, tmp_path, outp
     )
     root = bundle(files={"configs/logging.conf": conf, "configs/train.yaml": f"output_dir: {output_dir}\n"})
 
-    assert _found(root, "train.yaml")
-    assert _found(root, "train.yaml", output_dir=f"{tmp_path}/own") == []
+    assert _findings(root, "train.yaml")
+    assert _findings(root, "train.yaml", output_dir=f"{tmp_path}/own") == []
 
 
 def test_a_nested_override_is_the_users_too(bundle):
     saver = {"_target_": "MetricsSaver", "save_dir": "@output_dir"}
 
-    assert _found(bundle(saver=saver), **{"saver#save_dir": "/data/out"}) == []
+    assert _findings(bundle(saver=saver), **{"saver#save_dir": "/data/out"}) == []
 
 
 def test_a_bundle_that_does_not_pass_runs_nothing_and_names_the_command(bundle, tmp_path, monkeypatch):

@@ -126,10 +126,10 @@ def test_an_expression_finds_the_configuration_it_stands_in():
     )
     parser.get_parsed_content("imports")
 
-    found = parser.get_parsed_content("found")
+    running = parser.get_parsed_content("found")
 
-    assert found is parser
-    assert merged_configuration(found)["value"] == 5
+    assert running is parser
+    assert merged_configuration(running)["value"] == 5
 
 
 def test_outside_a_configuration_there_is_none():

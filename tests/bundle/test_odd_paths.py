@@ -41,11 +41,11 @@ def test_a_bundle_of_any_name_is_opened_and_checked(name, tiny, tmp_path, monkey
     root = Path(name)
 
     opened = open_bundle(root)
-    found = check_bundle(root, configuration_files(root, ["inference.yaml"]), {}, look_for_files=False)
+    findings = check_bundle(root, configuration_files(root, ["inference.yaml"]), {}, look_for_files=False)
 
     assert opened.root == tmp_path / name
     assert opened.weights == (tmp_path / name / "models" / "model.pt",)
-    assert found == []
+    assert findings == []
     assert not Path("RAN").exists()
 
 

@@ -36,7 +36,7 @@ def raise_from(error, cause):
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (FULL, "nothing more can be written there .No space left on device.*make room, and go on by"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded.*make room"),
@@ -68,8 +68,8 @@ def raise_from(error, cause):
         ),
     ],
 )
-def test_what_a_machine_runs_out_of_is_one_message_with_the_way_on(run_folder, error, said):
-    with pytest.raises(SegpipeError, match=f"(?s)^[^\n]*{said}") as refused, machine_errors(run_folder):
+def test_what_a_machine_runs_out_of_is_one_message_with_the_way_on(run_folder, error, message):
+    with pytest.raises(SegpipeError, match=f"(?s)^[^\n]*{message}") as refused, machine_errors(run_folder):
         raise_from(RuntimeError("Failed to instantiate component"), error)
     assert "run_name 'mine'" in str(refused.value)
     assert "resume" in str(refused.value)

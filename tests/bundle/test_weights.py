@@ -51,7 +51,7 @@ def test_a_configuration_that_names_model_pt_takes_the_other_form(bundle, tmp_pa
     monkeypatch.setattr("segpipe.bundle.weights.running_parser", lambda: parser)
     network, identity = (parser.get_parsed_content(name) for name in ("network_def", "identity"))
 
-    found = with_weights(network, [str(tmp_path / "model.pt")], identity)
+    loaded_network = with_weights(network, [str(tmp_path / "model.pt")], identity)
 
     wanted = loaded(bundle, written).state_dict()
-    assert all(torch.equal(tensor, wanted[name]) for name, tensor in found.state_dict().items())
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in loaded_network.state_dict().items())

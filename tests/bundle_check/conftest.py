@@ -11,7 +11,7 @@ from segpipe.configuration.reading import configuration_files
 
 
 @pytest.fixture
-def found(empty_datasets, tmp_path):  # noqa: F811 - a fixture
+def findings_after(empty_datasets, tmp_path):  # noqa: F811 - a fixture
     """Return a function that copies a bundle, makes replacements in one of its files, and gives what is found."""
 
     def check(*replacements, name=HIPPOCAMPUS, configs=("train.yaml",), file="train.yaml", **overrides):
@@ -25,11 +25,14 @@ def found(empty_datasets, tmp_path):  # noqa: F811 - a fixture
             text = text.replace(old, new, 1)
         path.write_text(text)
         manifest = "hippocampus" if name == HIPPOCAMPUS else "covid_ct_512"
-        given = {
+        overrides_of_run = {
             "dataset_dir": str(empty_datasets / manifest),
             "output_dir": str(tmp_path / "runs"),
             **{key.replace("__", "#"): value for key, value in overrides.items()},
         }
-        return [str(finding) for finding in check_bundle(root, configuration_files(root, configs), given)]
+        return [
+            str(finding)
+            for finding in check_bundle(root, configuration_files(root, configs), overrides_of_run)
+        ]
 
     return check

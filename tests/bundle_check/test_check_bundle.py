@@ -55,25 +55,25 @@ OVERRIDES = {
 
 
 @pytest.mark.parametrize("kind", OVERRIDES)
-def test_a_mistaken_override(kind, found):
+def test_a_mistaken_override(kind, findings_after):
     overrides, expected = OVERRIDES[kind]
 
-    (finding,) = found(**{name.replace("#", "__"): value for name, value in overrides.items()})
+    (finding,) = findings_after(**{name.replace("#", "__"): value for name, value in overrides.items()})
 
     assert finding.startswith("command line: ")
     assert expected in finding
 
 
-def test_an_override_may_add_an_argument_that_the_component_takes(found):
-    assert found(optimizer__amsgrad=True) == []
+def test_an_override_may_add_an_argument_that_the_component_takes(findings_after):
+    assert findings_after(optimizer__amsgrad=True) == []
 
 
-def test_an_override_may_disable_a_component(found):
-    assert found(random_transforms__3___disabled_=True) == []
+def test_an_override_may_disable_a_component(findings_after):
+    assert findings_after(random_transforms__3___disabled_=True) == []
 
 
-def test_a_reference_to_nothing_is_one_finding_however_often_it_stands(found):
-    (finding,) = found(("filters: [16", "filtres: [16"))
+def test_a_reference_to_nothing_is_one_finding_however_often_it_stands(findings_after):
+    (finding,) = findings_after(("filters: [16", "filtres: [16"))
 
     assert finding == (
         f"{line_of('  filters:')}: network_def#filters refers to @filters, which is not there; "
@@ -81,28 +81,28 @@ def test_a_reference_to_nothing_is_one_finding_however_often_it_stands(found):
     )
 
 
-def test_an_id_that_nothing_uses(found):
-    (finding,) = found(("patience: 5", "patience: 5\npatiense: 9"))
+def test_an_id_that_nothing_uses(findings_after):
+    (finding,) = findings_after(("patience: 5", "patience: 5\npatiense: 9"))
 
     assert finding.endswith("patiense is used by nothing in this configuration; did you mean patience?")
 
 
-def test_a_misspelt_id_that_monai_would_run(found):
-    (finding,) = found(("\ninitialize:", "\ninitialise:"))
+def test_a_misspelt_id_that_monai_would_run(findings_after):
+    (finding,) = findings_after(("\ninitialize:", "\ninitialise:"))
 
     assert finding == (
         f"{line_of('initialize:')}: initialise is used by nothing in this configuration; did you mean initialize?"
     )
 
 
-def test_nothing_to_run(found):
-    assert found(("\nrun:\n", "\nruns:\n")) == [
+def test_nothing_to_run(findings_after):
+    assert findings_after(("\nrun:\n", "\nruns:\n")) == [
         "configs/train.yaml: has no run, which MONAI's run would run; did you mean runs?"
     ]
 
 
-def test_an_override_file_that_sets_in_what_is_not_there(found):
-    (finding,) = found(
+def test_an_override_file_that_sets_in_what_is_not_there(findings_after):
+    (finding,) = findings_after(
         ("validate#evaluator#network:", "validator#evaluator#network:"),
         configs=("train.yaml", "multi_gpu_train.yaml"),
         file="multi_gpu_train.yaml",
@@ -112,8 +112,8 @@ def test_an_override_file_that_sets_in_what_is_not_there(found):
     assert finding.endswith("; did you mean validate#evaluator?")
 
 
-def test_an_override_file_that_adds_to_what_is_not_there(found):
-    (finding,) = found(
+def test_an_override_file_that_adds_to_what_is_not_there(findings_after):
+    (finding,) = findings_after(
         ("+load_transforms", "+load_transform"),
         configs=("train.yaml", "evaluate.yaml"),
         file="evaluate.yaml",
@@ -127,8 +127,8 @@ def test_an_override_file_that_adds_to_what_is_not_there(found):
     )
 
 
-def test_what_an_override_file_replaces_is_found_in_that_file(found):
-    (finding,) = found(
+def test_what_an_override_file_replaces_is_found_in_that_file(findings_after):
+    (finding,) = findings_after(
         ("factor: 1.0", "faktor: 1.0"), name=LUNG, configs=("train.yaml", "article.yaml"), file="article.yaml"
     )
 
@@ -146,10 +146,10 @@ UNRESOLVED = {
 
 
 @pytest.mark.parametrize("kind", UNRESOLVED)
-def test_an_id_in_a_text_that_monai_leaves_as_it_is(kind, found):
+def test_an_id_in_a_text_that_monai_leaves_as_it_is(kind, findings_after):
     text, expected = UNRESOLVED[kind]
 
-    (finding,) = found(("learning_rate: 0.003", f"learning_rate: {text}"))
+    (finding,) = findings_after(("learning_rate: 0.003", f"learning_rate: {text}"))
 
     assert finding == (
         f"{line_of('learning_rate:')}: learning_rate {expected}: MONAI reads @ in expressions, "
@@ -166,8 +166,8 @@ MACROS = {
 
 
 @pytest.mark.parametrize("macro", MACROS)
-def test_a_macro_of_nothing(macro, found):
-    (finding,) = found(
+def test_a_macro_of_nothing(macro, findings_after):
+    (finding,) = findings_after(
         ("\nlr_scheduler:", f'\noptimizer_2: "{macro}"\n\nlr_scheduler:'),
         ('optimizer: "@optimizer"', 'optimizer: "@optimizer_2"'),
     )
@@ -175,14 +175,14 @@ def test_a_macro_of_nothing(macro, found):
     assert finding == f"{line_of('lr_scheduler:')}: {MACROS[macro]}"
 
 
-def test_a_macro_copies_what_it_names(found):
+def test_a_macro_copies_what_it_names(findings_after):
     changes = [
         ("\nlr_scheduler:", '\noptimizer_2: "%optimizer"\n\nlr_scheduler:'),
         ('optimizer: "@optimizer"', 'optimizer: "@optimizer_2"'),
     ]
 
-    assert found(*changes) == []
-    (finding,) = found(optimizer_2__foreech=True)
+    assert findings_after(*changes) == []
+    (finding,) = findings_after(optimizer_2__foreech=True)
     assert "optimizer_2#foreech" in finding
 
 
@@ -222,10 +222,10 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-def test_a_target_that_is_not_there(kind, found):
+def test_a_target_that_is_not_there(kind, findings_after):
     old, new, expected = TARGETS[kind]
 
-    (finding,) = found((f"_target_: {old}", f"_target_: {new}"))
+    (finding,) = findings_after((f"_target_: {old}", f"_target_: {new}"))
 
     component = {"torch.optim.AdamW": "optimizer", "segpipe.bundle.TrainingCases": "cases"}.get(
         old, "network_def"
@@ -233,17 +233,17 @@ def test_a_target_that_is_not_there(kind, found):
     assert finding == f"{line_of(f'{component}:')}: {component} names {new}: {expected}"
 
 
-def test_a_module_as_target(found):
-    (finding,) = found(("_target_: monai.networks.nets.DynUNet", "_target_: monai.networks.nets"))
+def test_a_module_as_target(findings_after):
+    (finding,) = findings_after(("_target_: monai.networks.nets.DynUNet", "_target_: monai.networks.nets"))
 
     assert finding.endswith("names monai.networks.nets, which is a module, not a class or a function")
 
 
-def test_a_target_in_a_module_that_cannot_be_imported(found, tmp_path):
-    found()
+def test_a_target_in_a_module_that_cannot_be_imported(findings_after, tmp_path):
+    findings_after()
     (tmp_path / HIPPOCAMPUS / "broken.py").write_text("import nowhere_to_be_found\n")
 
-    (finding,) = found(("_target_: monai.networks.nets.DynUNet", "_target_: broken.Net"))
+    (finding,) = findings_after(("_target_: monai.networks.nets.DynUNet", "_target_: broken.Net"))
 
     reason = "ModuleNotFoundError: No module named 'nowhere_to_be_found'"
     assert finding.endswith(f"network_def names broken.Net, which cannot be imported: {reason}")
@@ -274,38 +274,38 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("kind", ARGUMENTS)
-def test_an_argument_that_does_not_bind(kind, found):
+def test_an_argument_that_does_not_bind(kind, findings_after):
     change, expected = ARGUMENTS[kind]
 
-    (finding,) = found(change)
+    (finding,) = findings_after(change)
 
     assert finding.startswith("configs/train.yaml:")
     assert finding.endswith(f": {expected}")
 
 
-def test_what_stands_among_components_and_is_none(found):
-    (finding,) = found(("  - _target_: monai.transforms.RandGaussianNoised\n    keys", "  - keys"))
+def test_what_stands_among_components_and_is_none(findings_after):
+    (finding,) = findings_after(("  - _target_: monai.transforms.RandGaussianNoised\n    keys", "  - keys"))
 
     assert finding.endswith("random_transforms#7 has no _target_, as the others in its list have")
 
 
-def test_what_monais_loader_hands_on_must_be_an_argument_of_torchs(found):
-    assert found(train__dataloader__prefetch_factor=2) == []
+def test_what_monais_loader_hands_on_must_be_an_argument_of_torchs(findings_after):
+    assert findings_after(train__dataloader__prefetch_factor=2) == []
 
-    (finding,) = found(train__dataloader__batchsize=2)
+    (finding,) = findings_after(train__dataloader__batchsize=2)
 
     assert finding == (
         "command line: train#dataloader#batchsize is no argument of segpipe.bundle.RunLoader; did you mean batch_size?"
     )
 
 
-def test_a_callable_need_not_have_all_its_arguments(found):
-    assert found(('  params: "$@network.parameters()"\n', "  _mode_: callable\n")) == []
+def test_a_callable_need_not_have_all_its_arguments(findings_after):
+    assert findings_after(('  params: "$@network.parameters()"\n', "  _mode_: callable\n")) == []
 
 
-def test_a_disabled_component_is_not_looked_at(found):
+def test_a_disabled_component_is_not_looked_at(findings_after):
     assert (
-        found(
+        findings_after(
             ("_target_: monai.transforms.RandGaussianNoised", "_target_: nowhere.Noise\n    _disabled_: true")
         )
         == []
@@ -330,24 +330,26 @@ EXPRESSIONS = {
 
 
 @pytest.mark.parametrize("kind", EXPRESSIONS)
-def test_an_expression_that_cannot_be_evaluated(kind, found):
+def test_an_expression_that_cannot_be_evaluated(kind, findings_after):
     expression, expected = EXPRESSIONS[kind]
 
-    (finding,) = found(('"$len(@train#dataloader)"', f'"{expression}"'))
+    (finding,) = findings_after(('"$len(@train#dataloader)"', f'"{expression}"'))
 
     assert finding == f"{line_of('steps_per_epoch')}: lr_scheduler#steps_per_epoch {expected}"
 
 
-def test_a_module_that_nothing_imports_is_one_finding_however_often_it_is_used(found):
-    (finding,) = found(("  - $import monai.handlers as handlers\n", ""), ("seed: 0", "seed: $handlers.SEED"))
+def test_a_module_that_nothing_imports_is_one_finding_however_often_it_is_used(findings_after):
+    (finding,) = findings_after(
+        ("  - $import monai.handlers as handlers\n", ""), ("seed: 0", "seed: $handlers.SEED")
+    )
 
     assert finding.endswith(
         "seed uses handlers, which is neither imported nor a reference; add `$import handlers` to imports (and 1 more)"
     )
 
 
-def test_a_module_that_cannot_be_imported_is_found_where_it_is_used(found):
-    (finding,) = found(
+def test_a_module_that_cannot_be_imported_is_found_where_it_is_used(findings_after):
+    (finding,) = findings_after(
         ("  - $import torch\n", "  - $import torch\n  - $import tensorbored as board\n"),
         ('"$len(@train#dataloader)"', '"$board.steps"'),
     )
@@ -355,10 +357,10 @@ def test_a_module_that_cannot_be_imported_is_found_where_it_is_used(found):
     assert "lr_scheduler#steps_per_epoch uses board, which cannot be imported: ModuleNotFoundError" in finding
 
 
-def test_nothing_is_evaluated(found, tmp_path):
+def test_nothing_is_evaluated(findings_after, tmp_path):
     trap = f"$open({str(tmp_path / 'trap')!r}, 'w').close()"
 
-    assert found(("seed: 0", f"seed: {json.dumps(trap)}")) == []
+    assert findings_after(("seed: 0", f"seed: {json.dumps(trap)}")) == []
     assert not (tmp_path / "trap").exists()
 
 
@@ -400,39 +402,39 @@ METRICS = {
 
 
 @pytest.mark.parametrize("kind", METRICS)
-def test_a_metric_that_nothing_computes(kind, found):
+def test_a_metric_that_nothing_computes(kind, findings_after):
     change, expected = METRICS[kind]
 
-    (finding,) = found(change)
+    (finding,) = findings_after(change)
 
     assert expected in finding
 
 
-def test_an_engine_that_computes_no_metric_is_one_finding(found):
-    (finding,) = found(('    key_val_metric: "@validate#key_metric"\n', ""))
+def test_an_engine_that_computes_no_metric_is_one_finding(findings_after):
+    (finding,) = findings_after(('    key_val_metric: "@validate#key_metric"\n', ""))
 
     what = "validate#evaluator computes no metric, and validate#handlers#0 is to save or log one (and 1 more)"
     assert finding.startswith("configs/train.yaml:")
     assert finding.endswith(f": {what}")
 
 
-def test_yaml_that_cannot_be_read_is_the_one_finding(found):
-    (finding,) = found(("seed: 0", "seed: [0"))
+def test_yaml_that_cannot_be_read_is_the_one_finding(findings_after):
+    (finding,) = findings_after(("seed: 0", "seed: [0"))
 
     assert finding.startswith("configs/train.yaml:")
     assert "is no YAML: " in finding
 
 
-def test_a_number_without_a_point(found):
-    (finding,) = found(("learning_rate: 0.003", "learning_rate: 3e-3"))
+def test_a_number_without_a_point(findings_after):
+    (finding,) = findings_after(("learning_rate: 0.003", "learning_rate: 3e-3"))
 
     assert finding.startswith(
         f"{line_of('learning_rate:')}: learning_rate is the text '3e-3', not a number; "
     )
 
 
-def test_a_key_that_stands_twice(found):
-    (finding,) = found(("\nseed: 0\n", "\nseed: 0\nepochs: 9\n"))
+def test_a_key_that_stands_twice(findings_after):
+    (finding,) = findings_after(("\nseed: 0\n", "\nseed: 0\nepochs: 9\n"))
 
     place = int(line_of("seed: 0").rpartition(":")[2]) + 1
     assert finding == (
@@ -441,8 +443,8 @@ def test_a_key_that_stands_twice(found):
     )
 
 
-def test_a_key_that_yaml_reads_as_a_truth_value(found):
-    findings = found(("\nseed: 0\n", "\nseed: 0\non: 3\n"))
+def test_a_key_that_yaml_reads_as_a_truth_value(findings_after):
+    findings = findings_after(("\nseed: 0\n", "\nseed: 0\non: 3\n"))
 
     assert any("is read as True, not as text: write it in quotes" in finding for finding in findings)
 
@@ -454,11 +456,11 @@ def test_a_file_that_is_not_there_is_refused_with_the_nearest():
         configuration_files(BUNDLES / LUNG, ["train.yaml", "artcle.yaml"])
 
 
-def test_a_logging_conf_that_writes_a_file(found):
+def test_a_logging_conf_that_writes_a_file(findings_after):
     old = "class=StreamHandler\nlevel=INFO\nformatter=fullFormatter\nargs=(sys.stdout,)"
     new = "class=FileHandler\nlevel=INFO\nformatter=fullFormatter\nargs=('~/.bashrc', 'a')"
 
-    (finding,) = found((old, new), file="logging.conf")
+    (finding,) = findings_after((old, new), file="logging.conf")
 
     assert finding.startswith(
         "configs/logging.conf:14: [handler_consoleHandler] writes to the file '~/.bashrc', outside"

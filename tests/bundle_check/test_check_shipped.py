@@ -39,6 +39,6 @@ def test_what_ships_has_no_mistake(name, stack, empty_datasets, tmp_path):
     if "evaluate" in stack:
         overrides["weights"] = [str(root / "models" / "model.pt")]
 
-    found = check_bundle(root, configuration_files(root, [f"{part}.yaml" for part in stack]), overrides)
+    findings = check_bundle(root, configuration_files(root, [f"{part}.yaml" for part in stack]), overrides)
 
-    assert found == []
+    assert findings == []

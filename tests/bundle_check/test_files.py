@@ -7,43 +7,43 @@ from shipped_bundles import HIPPOCAMPUS, line_of
 from segpipe.dataset import load_manifest
 
 
-def test_a_dataset_folder_that_is_not_there(found, tmp_path):
-    assert found(dataset_dir=str(tmp_path / "none")) == [
+def test_a_dataset_folder_that_is_not_there(findings_after, tmp_path):
+    assert findings_after(dataset_dir=str(tmp_path / "none")) == [
         f"command line: dataset_dir is {tmp_path / 'none'}: there is no such folder; give dataset_dir=DIR"
     ]
 
 
-def test_files_of_the_manifest_that_are_not_there(found, empty_datasets, tmp_path):
+def test_files_of_the_manifest_that_are_not_there(findings_after, empty_datasets, tmp_path):
     shutil.copytree(empty_datasets / "hippocampus", tmp_path / "lacking")
     gone = load_manifest("hippocampus").training[0].files[0]
     (tmp_path / "lacking" / gone).unlink()
 
-    (finding,) = found(dataset_dir=str(tmp_path / "lacking"))
+    (finding,) = findings_after(dataset_dir=str(tmp_path / "lacking"))
 
     assert finding.endswith(f"which lacks 1 of the manifest's 400 files: {gone}")
 
 
-def test_a_manifest_that_is_not_there(found):
-    (finding,) = found(("manifest: hippocampus", "manifest: hipocampus"))
+def test_a_manifest_that_is_not_there(findings_after):
+    (finding,) = findings_after(("manifest: hippocampus", "manifest: hipocampus"))
 
     assert finding.startswith(f"{line_of('manifest:')}: manifest cannot be used: manifest 'hipocampus'")
     assert "did you mean hippocampus?" in finding
 
 
-def test_a_fold_that_the_manifest_has_not(found):
-    (finding,) = found(fold=9)
+def test_a_fold_that_the_manifest_has_not(findings_after):
+    (finding,) = findings_after(fold=9)
 
     assert finding.startswith("command line: fold cannot be used: ")
 
 
-def test_weights_that_are_not_there(found):
-    (finding,) = found(configs=("inference.yaml",), weights=["models/modle.pt"])
+def test_weights_that_are_not_there(findings_after):
+    (finding,) = findings_after(configs=("inference.yaml",), weights=["models/modle.pt"])
 
     assert finding == "command line: weights is models/modle.pt: there is no such file"
 
 
-def test_a_path_that_would_be_right_in_the_bundle(found):
-    (finding,) = found(
+def test_a_path_that_would_be_right_in_the_bundle(findings_after):
+    (finding,) = findings_after(
         ("$@bundle_root + '/models/model.pt'", "models/model.pt"),
         configs=("inference.yaml",),
         file="inference.yaml",
@@ -55,8 +55,8 @@ def test_a_path_that_would_be_right_in_the_bundle(found):
     )
 
 
-def test_weights_named_by_an_expression(found, tmp_path):
-    (finding,) = found(
+def test_weights_named_by_an_expression(findings_after, tmp_path):
+    (finding,) = findings_after(
         ("/models/model.pt", "/models/modle.pt"), configs=("inference.yaml",), file="inference.yaml"
     )
 
@@ -66,11 +66,11 @@ def test_weights_named_by_an_expression(found, tmp_path):
     )
 
 
-def test_nothing_to_score(found, tmp_path):
+def test_nothing_to_score(findings_after, tmp_path):
     evaluation = {"configs": ("train.yaml", "evaluate.yaml")}
 
-    (without_name,) = found(**evaluation)
-    (without_run,) = found(**evaluation, run_name="first")
+    (without_name,) = findings_after(**evaluation)
+    (without_run,) = findings_after(**evaluation, run_name="first")
 
     assert without_name.startswith(
         f"{line_of('run_name:')}: run_name is null, and so is weights: nothing says what to score"
@@ -78,30 +78,32 @@ def test_nothing_to_score(found, tmp_path):
     assert f"run_name is first, and there is no {tmp_path / 'runs' / 'first' / 'best.pt'}" in without_run
 
 
-def test_an_output_folder_below_a_file(found, tmp_path):
+def test_an_output_folder_below_a_file(findings_after, tmp_path):
     (tmp_path / "file").touch()
 
-    (finding,) = found(output_dir=str(tmp_path / "file" / "runs"))
+    (finding,) = findings_after(output_dir=str(tmp_path / "file" / "runs"))
 
     assert finding.startswith("command line: output_dir cannot be used")
 
 
-def test_no_logging_conf(found, tmp_path):
-    found()
+def test_no_logging_conf(findings_after, tmp_path):
+    findings_after()
     (tmp_path / HIPPOCAMPUS / "configs" / "logging.conf").unlink()
 
-    assert found() == ["configs/logging.conf: no such file: MONAI's run would say nothing of its progress"]
+    assert findings_after() == [
+        "configs/logging.conf: no such file: MONAI's run would say nothing of its progress"
+    ]
 
 
-def test_no_metadata(found, tmp_path):
-    found()
+def test_no_metadata(findings_after, tmp_path):
+    findings_after()
     (tmp_path / HIPPOCAMPUS / "configs" / "metadata.json").unlink()
 
-    assert found() == ["configs/metadata.json: no such file: MONAI needs a bundle's metadata"]
+    assert findings_after() == ["configs/metadata.json: no such file: MONAI needs a bundle's metadata"]
 
 
-def test_metadata_that_monais_schema_does_not_allow(found):
-    (finding,) = found(('"num_channels": 1', '"num_channels": "one"'), file="metadata.json")
+def test_metadata_that_monais_schema_does_not_allow(findings_after):
+    (finding,) = findings_after(('"num_channels": 1', '"num_channels": "one"'), file="metadata.json")
 
     assert finding == (
         f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels is "
@@ -109,8 +111,8 @@ def test_metadata_that_monais_schema_does_not_allow(found):
     )
 
 
-def test_a_label_table_that_is_none(found):
-    (finding,) = found(('"index": 1,', '"index": 7,'), file="metadata.json")
+def test_a_label_table_that_is_none(findings_after):
+    (finding,) = findings_after(('"index": 1,', '"index": 7,'), file="metadata.json")
 
     assert finding.startswith(
         f"{line_of('label_table', file='metadata.json')}: _meta_#label_table cannot be used: "

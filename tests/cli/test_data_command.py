@@ -62,8 +62,8 @@ def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
         case.pop("patient", None)
     (tmp_path / "m.json").write_text(json.dumps(content))
 
-    given = (tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--no-checksums")
-    result = check(*given, "--json", tmp_path / "found.json")
+    arguments = (tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--no-checksums")
+    result = check(*arguments, "--json", tmp_path / "found.json")
 
     message = "shows the same picture as phantom_000; remove one of the two"
     assert result.stdout.splitlines() == [
@@ -71,9 +71,9 @@ def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
         "phantoms: 4 cases, 0 errors, 1 warnings",
     ]
     assert result.exit_code == 1
-    found = json.loads((tmp_path / "found.json").read_text())
-    assert (found["manifest"], found["cases"], found["errors"]) == ("phantoms", 4, [])
-    assert found["warnings"] == [
+    findings = json.loads((tmp_path / "found.json").read_text())
+    assert (findings["manifest"], findings["cases"], findings["errors"]) == ("phantoms", 4, [])
+    assert findings["warnings"] == [
         {
             "severity": "warning",
             "case": "phantom_001",
@@ -82,7 +82,7 @@ def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
         }
     ]
     twice.unlink()
-    assert check(*given, "--json", tmp_path / "found.json").exit_code == 2
+    assert check(*arguments, "--json", tmp_path / "found.json").exit_code == 2
     assert len(json.loads((tmp_path / "found.json").read_text())["errors"]) == 1
 
 
@@ -321,9 +321,9 @@ def test_a_manifest_of_classes_is_divided_by_them_with_and_without_its_files(tmp
     manifest = tmp_path / "m.json"
     manifest.write_text(json.dumps({**content, "target": "class", "numTraining": 8, "training": cases}))
 
-    for given in ([], ["--dataset-dir", tmp_path]):
+    for options in ([], ["--dataset-dir", tmp_path]):
         for seed in range(5):
-            result = split(manifest, "--folds", "2", "--seed", seed, *given)
+            result = split(manifest, "--folds", "2", "--seed", seed, *options)
             assert result.exit_code == 0, result.stderr
             assert "stratified" not in result.stdout
             rows = [re.findall(r"\w+", line) for line in result.stdout.splitlines() if "│ fold" in line]
@@ -331,7 +331,7 @@ def test_a_manifest_of_classes_is_divided_by_them_with_and_without_its_files(tmp
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         ([], "give either --folds, or --train with --test or --validation"),
         (["--folds", "2", "--train", "1"], "give either --folds, or --train"),
@@ -343,11 +343,11 @@ def test_a_manifest_of_classes_is_divided_by_them_with_and_without_its_files(tmp
         (["--train", "1", "--test", "1", "--name", "All"], "splits"),
     ],
 )
-def test_splits_that_cannot_be_made_are_refused(phantoms, tmp_path, given, message):
+def test_splits_that_cannot_be_made_are_refused(phantoms, tmp_path, options, message):
     manifest = shutil.copy(phantoms, tmp_path / "m.json")
     before = Path(manifest).read_bytes()
 
-    result = split(manifest, *given)
+    result = split(manifest, *options)
 
     assert result.exit_code == 2
     assert message in result.stderr
@@ -472,7 +472,7 @@ def test_what_the_folder_does_not_say_is_named_where_nobody_can_be_asked(pairs, 
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("options", "message"),
     [
         (["--class", "1"], "--class 1: must be VALUE=NAME"),
         (["--class", "one=tumour"], "--class one=tumour: must be VALUE=NAME"),
@@ -482,15 +482,15 @@ def test_what_the_folder_does_not_say_is_named_where_nobody_can_be_asked(pairs, 
         (["--image", "{case}.nrrd"], "matches none of its 8 scans"),
     ],
 )
-def test_options_that_do_not_fit_are_refused(pairs, tmp_path, given, message):
-    result = create(pairs, "-o", tmp_path / "mine.json", "--modality", "MRI", *given)
+def test_options_that_do_not_fit_are_refused(pairs, tmp_path, options, message):
+    result = create(pairs, "-o", tmp_path / "mine.json", "--modality", "MRI", *options)
 
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 def test_places_where_no_manifest_can_be_are_refused(pairs, tmp_path):
-    told = ["--modality", "MRI", "--class", "0=background", "--class", "1=a", "--class", "2=b", "--overwrite"]
+    flags = ["--modality", "MRI", "--class", "0=background", "--class", "1=a", "--class", "2=b", "--overwrite"]
     other = tmp_path / "dataset.json"
     other.write_text('{"name": "not ours"}')
     scan = next((pairs / "imagesTr").iterdir())
@@ -502,7 +502,7 @@ def test_places_where_no_manifest_can_be_are_refused(pairs, tmp_path):
     ):
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
-        result = create(pairs, "-o", output, *told)
+        result = create(pairs, "-o", output, *flags)
 
         assert result.exit_code == 2
         assert message in result.stderr

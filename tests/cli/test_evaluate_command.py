@@ -301,13 +301,13 @@ def test_a_class_of_one_side_stands_at_the_head(arguments, tmp_path):
 
     result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out")])
 
-    said = "Class 3 is in 1 reference and in no prediction."
-    assert (result.exit_code, result.stderr) == (0, f"WARNING: {said}\n")
+    warning = "Class 3 is in 1 reference and in no prediction."
+    assert (result.exit_code, result.stderr) == (0, f"WARNING: {warning}\n")
     page = (tmp_path / "out" / "report.html").read_text()
-    assert 0 < page.index(said) < page.index("<h2>Scores</h2>")
+    assert 0 < page.index(warning) < page.index("<h2>Scores</h2>")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["classes_of_one_side"] == [{"name": "3", "predictions": 0, "references": 1}]
-    assert summary["about"]["warnings"] == [said]
+    assert summary["about"]["warnings"] == [warning]
 
 
 def test_shifted_values_are_doubted_and_can_be_mapped(arguments, tmp_path):
@@ -333,15 +333,15 @@ def test_predictions_of_background_alone_are_scored(arguments, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("mappings", "message"),
     [
         (["255"], "--reference-value 255: must be STORED=VALUE, two whole numbers, such as 255=1"),
         (["255=tumour"], "--reference-value 255=tumour: must be STORED=VALUE"),
         (["1=1", "1=2"], "--reference-value: 1 is given as 1 and as 2; leave one of them"),
     ],
 )
-def test_mappings_that_are_none(arguments, given, message):
-    result = CliRunner().invoke(app, [*arguments, *(f"--reference-value={text}" for text in given)])
+def test_mappings_that_are_none(arguments, mappings, message):
+    result = CliRunner().invoke(app, [*arguments, *(f"--reference-value={text}" for text in mappings)])
 
     assert result.exit_code == 2
     assert result.stderr.startswith(f"segpipe: {message}")

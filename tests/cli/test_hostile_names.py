@@ -74,8 +74,8 @@ def test_an_evaluation_of_such_names_is_joined_with_another(predicted, tmp_path)
     )
     maps = str(tmp_path / "maps")
     for which in ("one", "two"):
-        given = ["--predictions", maps, "--references", maps, "--output", str(tmp_path / which)]
-        assert CliRunner().invoke(app, ["evaluate", *given]).exit_code == 0
+        options = ["--predictions", maps, "--references", maps, "--output", str(tmp_path / which)]
+        assert CliRunner().invoke(app, ["evaluate", *options]).exit_code == 0
 
     folders = [str(tmp_path / which) for which in ("one", "two")]
     result = CliRunner().invoke(app, ["compare", *folders, "--output", str(tmp_path / "both")])

@@ -56,8 +56,8 @@ def answer(monkeypatch):
     def put(outcome=()):
         calls = []
 
-        def predict(**given):
-            calls.append(given)
+        def predict(**arguments):
+            calls.append(arguments)
             if isinstance(outcome, BaseException):
                 raise outcome
             return list(outcome)
@@ -69,21 +69,21 @@ def answer(monkeypatch):
 
 
 @pytest.fixture
-def given(answer):
+def predict_arguments(answer):
     """Return a function that runs the command, and gives what `predict` was called with."""
 
     def call(*arguments, **scans):
         calls = answer()
         result = run(*arguments, **scans)
         assert (result.exit_code, result.stderr) == (0, "")
-        (arguments_given,) = calls
-        return arguments_given
+        (keywords,) = calls
+        return keywords
 
     return call
 
 
-def test_without_options_all_is_the_bundles(given):
-    arguments = given(scans=["a.nii.gz", "folder"])
+def test_without_options_all_is_the_bundles(predict_arguments):
+    arguments = predict_arguments(scans=["a.nii.gz", "folder"])
 
     assert arguments.pop("watch")
     assert arguments.pop("report")
@@ -95,7 +95,7 @@ def test_without_options_all_is_the_bundles(given):
     }
 
 
-def test_every_option_reaches_the_call(given):
+def test_every_option_reaches_the_call(predict_arguments):
     files = [
         "--weights",
         "w0.pt",
@@ -109,7 +109,9 @@ def test_every_option_reaches_the_call(given):
     how = ["--trust", "--device", "cuda:1", "--precision", "float16", "--batch-size", "3", "--mirror", "2,0"]
     what = ["--skip-empty", "0.05", "--format", "mha", "--series-uid", "1.2.3", "--no-overlays"]
 
-    arguments = given(*files, *how, *what, "--entropy", "--probabilities", "--overwrite", "--jobs", "4", "-q")
+    arguments = predict_arguments(
+        *files, *how, *what, "--entropy", "--probabilities", "--overwrite", "--jobs", "4", "-q"
+    )
 
     assert arguments["bundle"] == BundleSource(
         Path("b"),
@@ -136,14 +138,14 @@ def test_every_option_reaches_the_call(given):
 @pytest.mark.parametrize(
     ("text", "flips"), [("0", (0,)), ("0,1,2", (0, 1, 2)), ("2, 1", (2, 1)), ("none", ())]
 )
-def test_mirror_is_axes_or_none(given, text, flips):
+def test_mirror_is_axes_or_none(predict_arguments, text, flips):
     """None of them is asked for by name, and is not the same as not asking: the bundle may have some."""
-    assert given("--mirror", text)["options"].flips == flips
+    assert predict_arguments("--mirror", text)["options"].flips == flips
 
 
 @pytest.mark.parametrize("suffix", ["nii.gz", ".nii.gz", "NII.GZ"])
-def test_a_format_is_a_suffix(given, suffix):
-    assert given("--format", suffix)["options"].format is VolumeFormat.NIFTI_GZ
+def test_a_format_is_a_suffix(predict_arguments, suffix):
+    assert predict_arguments("--format", suffix)["options"].format is VolumeFormat.NIFTI_GZ
 
 
 @pytest.mark.parametrize(
@@ -163,15 +165,18 @@ def test_a_format_is_a_suffix(given, suffix):
         ("window=$[x for x in @y] # {'a': 1}", "window", "$[x for x in @y] # {'a': 1}"),
     ],
 )
-def test_set_takes_yaml_and_monais_references(given, text, name, value):
-    overrides = given("--set", text)["bundle"].overrides
+def test_set_takes_yaml_and_monais_references(predict_arguments, text, name, value):
+    overrides = predict_arguments("--set", text)["bundle"].overrides
 
     assert overrides == {name: value}
     assert type(overrides[name]) is type(value)
 
 
-def test_set_can_come_several_times_and_the_last_of_an_id_counts(given):
-    assert given("--set", "a=1", "--set", "b=2", "--set", "a=3")["bundle"].overrides == {"a": 3, "b": 2}
+def test_set_can_come_several_times_and_the_last_of_an_id_counts(predict_arguments):
+    assert predict_arguments("--set", "a=1", "--set", "b=2", "--set", "a=3")["bundle"].overrides == {
+        "a": 3,
+        "b": 2,
+    }
 
 
 REFUSED = [
@@ -215,7 +220,7 @@ def test_a_value_that_means_nothing_is_refused_before_anything_is_done(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--batch-size", "0"], "--batch-size"),
         (["--batch-size", "many"], "--batch-size"),
@@ -224,21 +229,21 @@ def test_a_value_that_means_nothing_is_refused_before_anything_is_done(
         (["--mirrors", "0"], "--mirrors"),
     ],
 )
-def test_what_the_command_line_cannot_take_is_a_usage_error(answer, arguments, said):
+def test_what_the_command_line_cannot_take_is_a_usage_error(answer, arguments, message):
     calls = answer()
 
     result = run(*arguments)
 
     assert (result.exit_code, result.stdout, calls) == (2, "", [])
-    assert said in result.stderr
+    assert message in result.stderr
 
 
 @pytest.mark.parametrize("missing", ["a.nii.gz", "--bundle", "--output"])
 def test_scans_bundle_and_output_are_needed(answer, missing):
     calls = answer()
-    given = {"a.nii.gz": ["a.nii.gz"], "--bundle": ["--bundle", "b"], "--output": ["--output", "out"]}
+    required = {"a.nii.gz": ["a.nii.gz"], "--bundle": ["--bundle", "b"], "--output": ["--output", "out"]}
 
-    arguments = [part for name, parts in given.items() if name != missing for part in parts]
+    arguments = [part for name, parts in required.items() if name != missing for part in parts]
     result = CliRunner().invoke(app, ["predict", *arguments])
 
     assert (result.exit_code, calls) == (2, [])
@@ -325,9 +330,9 @@ def test_a_terminal_gets_a_bar_with_the_case_as_it_is_called(monkeypatch):
     result = run()
 
     assert result.exit_code == 0
-    said = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", result.stderr)
-    assert "p1[bold]/a[/b]" in said
-    assert "1/2" in said
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", result.stderr)
+    assert "p1[bold]/a[/b]" in shown
+    assert "1/2" in shown
 
 
 def test_a_refusal_is_one_message_and_2(answer):
@@ -359,16 +364,16 @@ def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypa
         Estimate("e", Path("/scans/e.nii"), "segment", size=(64, 64), seconds=30, peak_bytes=10**9),
     ]
     monkeypatch.setattr(
-        segpipe.prediction.estimate, "estimate", lambda **given: (asked.append(given), rows)[1]
+        segpipe.prediction.estimate, "estimate", lambda **arguments: (asked.append(arguments), rows)[1]
     )
     calls = answer()
 
     result = run("--dry-run", "--mirror", "0", "--set", "a=1")
 
     assert (result.exit_code, result.stderr, calls) == (1, "", [])  # one would fail
-    (given,) = asked
-    assert given["options"] == PredictOptions(flips=(0,))
-    assert given["bundle"].overrides == {"a": 1}
+    (arguments,) = asked
+    assert arguments["options"] == PredictOptions(flips=(0,))
+    assert arguments["bundle"].overrides == {"a": 1}
     assert shown(result.stdout) == [
         "casea[b]cde",
         "whatsegmentskiprefusesegment",

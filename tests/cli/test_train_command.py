@@ -31,10 +31,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def arguments(*given):
+def arguments(*options):
     """Return the command's, with paths below the working directory."""
     data = ("manifest=phantoms/dataset.json", "dataset_dir=phantoms")
-    return ["train", "bundles/tiny", *data, *SMALL, *given]
+    return ["train", "bundles/tiny", *data, *SMALL, *options]
 
 
 def finish(command, folder):

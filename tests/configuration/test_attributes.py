@@ -49,17 +49,17 @@ class Known(Targets):
         return globals()[target]
 
 
-def found(expression, **component):
+def findings(expression, **component):
     settings = {"own": component, "asked": expression}
     return [str(finding) for finding in attribute_findings(settings, Known())]
 
 
 @pytest.mark.parametrize("target", ["Derived", "made"])
 def test_what_a_component_has_not_is_told_with_what_is_near(target):
-    assert found("$@own.provenence", _target_=target) == [
+    assert findings("$@own.provenence", _target_=target) == [
         "asked asks @own, a Derived, for provenence, which it has not; did you mean provenance?"
     ]
-    assert found("$[@own.rum() for _ in '12']", _target_=target) == [
+    assert findings("$[@own.rum() for _ in '12']", _target_=target) == [
         "asked asks @own, a Derived, for rum, which it has not; did you mean run?"
     ]
 
@@ -67,25 +67,25 @@ def test_what_a_component_has_not_is_told_with_what_is_near(target):
 @pytest.mark.parametrize("name", ["run", "provenance", "size", "__class__"])
 def test_what_it_has_is_not(name):
     """Methods, what is set in a method, and what is only declared."""
-    assert found(f"$@own.{name}", _target_="Derived") == []
+    assert findings(f"$@own.{name}", _target_="Derived") == []
 
 
 @pytest.mark.parametrize("target", ["Open", "untold", "misled"])
 def test_of_what_nothing_tells_nothing_is_said(target):
-    assert found("$@own.anything", _target_=target) == []
+    assert findings("$@own.anything", _target_=target) == []
 
 
 def test_a_function_that_is_not_called_is_no_instance():
-    assert found("$@own.keywords", _target_="made", _mode_="partial") == []
+    assert findings("$@own.keywords", _target_="made", _mode_="partial") == []
 
 
 def test_fields_are_attributes():
-    assert found("$@own.value + @own.valu", _target_="Row") == [
+    assert findings("$@own.value + @own.valu", _target_="Row") == [
         "asked asks @own, a Row, for valu, which it has not; did you mean value?"
     ]
 
 
 def test_other_ids_and_broken_expressions_are_left_to_others():
-    assert found("$@nothing.here", _target_="Row") == []
-    assert found("$@own.valu +", _target_="Row") == []
-    assert found("@own.valu", _target_="Row") == []
+    assert findings("$@nothing.here", _target_="Row") == []
+    assert findings("$@own.valu +", _target_="Row") == []
+    assert findings("@own.valu", _target_="Row") == []

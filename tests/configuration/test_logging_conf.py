@@ -34,12 +34,14 @@ format=%(asctime)s %(message)s
 def problems(tmp_path):
     """Return a function that gives what is wrong with a handler or a formatter."""
 
-    def found(handler="class=StreamHandler\nargs=(sys.stdout,)", formatter="", output_dir=tmp_path / "runs"):
+    def problems_with(
+        handler="class=StreamHandler\nargs=(sys.stdout,)", formatter="", output_dir=tmp_path / "runs"
+    ):
         file = tmp_path / "logging.conf"
         file.write_text(CONF.format(handler=handler, formatter=formatter))
         return list(logging_problems(file, output_dir))
 
-    return found
+    return problems_with
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.parts[-3])

@@ -115,7 +115,7 @@ def test_a_bundle_with_such_a_name_is_neither_opened_nor_passed(tmp_path, monkey
 
     with pytest.raises(SegpipeError, match="MONAI reads as an instruction"):
         open_bundle(root)
-    found = check_bundle(root, [root / "configs" / "inference.yaml"], {}, look_for_files=False)
+    findings = check_bundle(root, [root / "configs" / "inference.yaml"], {}, look_for_files=False)
 
-    assert any("MONAI reads as an instruction" in str(finding) for finding in found)
+    assert any("MONAI reads as an instruction" in str(finding) for finding in findings)
     assert not Path("RAN").exists()

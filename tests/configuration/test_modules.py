@@ -140,10 +140,10 @@ def test_what_is_not_there_is_none(path, modules):
     ],
 )
 def test_a_module_that_cannot_be_imported_has_its_reason(path, reason, modules):
-    found = modules.find(path)
+    module = modules.find(path)
 
-    assert isinstance(found, NotImportable)
-    assert re.search(reason, found.reason)
+    assert isinstance(module, NotImportable)
+    assert re.search(reason, module.reason)
 
 
 def test_programs_of_installed_packages_are_not_run(modules):
@@ -161,7 +161,7 @@ def test_names_are_listed_for_what_was_meant(modules):
 
 
 @pytest.fixture
-def found(tmp_path):
+def findings_of_bundle(tmp_path):
     """Return a function that writes modules into a bundle and finds mistakes in its inference.yaml."""
     root = write_bundle(tmp_path / "bundle")
 
@@ -180,43 +180,47 @@ def found(tmp_path):
 @pytest.mark.parametrize(
     "name", ["own.py", "torch.py", "monai/__init__.py", "segpipe/__init__.py", "typing.py"]
 )
-def test_no_module_of_a_bundle_is_run(name, found):
-    said = found(
+def test_no_module_of_a_bundle_is_run(name, findings_of_bundle):
+    findings = findings_of_bundle(
         {name: RUNS}, imports=["$import torch", f"$import {name.partition('/')[0].removesuffix('.py')}"]
     )
 
-    assert all("is named like" in line for line in said)
-    assert bool(said) == (name != "own.py")
+    assert all("is named like" in line for line in findings)
+    assert bool(findings) == (name != "own.py")
 
 
-def test_a_module_that_exits_hides_no_mistake(found):
-    said = found({"quitter.py": "raise SystemExit(0)\n"}, imports=["$import torch", "$import quitter"], zzz=1)
+def test_a_module_that_exits_hides_no_mistake(findings_of_bundle):
+    findings = findings_of_bundle(
+        {"quitter.py": "raise SystemExit(0)\n"}, imports=["$import torch", "$import quitter"], zzz=1
+    )
 
-    assert any("zzz is used by nothing" in line for line in said)
-    assert any("imports quitter, which cannot be imported: its own line 1 ends it" in line for line in said)
+    assert any("zzz is used by nothing" in line for line in findings)
+    assert any(
+        "imports quitter, which cannot be imported: its own line 1 ends it" in line for line in findings
+    )
 
 
-def test_arguments_of_a_bundles_own_class(found):
-    own = {"own_net.py": RUNS + "class Net:\n    def __init__(self, widths): self.shape = widths\n"}
+def test_arguments_of_a_bundles_own_class(findings_of_bundle):
+    module = {"own_net.py": RUNS + "class Net:\n    def __init__(self, widths): self.shape = widths\n"}
 
-    arguments = found(own, network_def={"_target_": "own_net.Net", "widhts": 3})
-    attributes = found(
-        own, network_def={"_target_": "own_net.Net", "widths": 3}, overlap="$@network_def.shap"
+    on_arguments = findings_of_bundle(module, network_def={"_target_": "own_net.Net", "widhts": 3})
+    on_attributes = findings_of_bundle(
+        module, network_def={"_target_": "own_net.Net", "widths": 3}, overlap="$@network_def.shap"
     )
 
     expected = "network_def#widhts is no argument of own_net.Net; did you mean widths?"
-    assert any(line.endswith(expected) for line in arguments)
+    assert any(line.endswith(expected) for line in on_arguments)
     expected = "overlap asks @network_def, a Net, for shap, which it has not; did you mean shape?"
-    assert any(line.endswith(expected) for line in attributes)
+    assert any(line.endswith(expected) for line in on_attributes)
 
 
-def test_the_working_directory_is_not_looked_into(found, tmp_path, monkeypatch):
+def test_the_working_directory_is_not_looked_into(findings_of_bundle, tmp_path, monkeypatch):
     (tmp_path / "beside.py").write_text(RUNS + "class Net: ...\n")
     monkeypatch.chdir(tmp_path)
 
-    said = found(network_def={"_target_": "beside.Net"})
+    findings = findings_of_bundle(network_def={"_target_": "beside.Net"})
 
-    assert any("there is no module beside" in line for line in said)
+    assert any("there is no module beside" in line for line in findings)
     assert not Path("beside.py.RAN").exists()
 
 

@@ -108,7 +108,7 @@ def manifest_of(server, content, name="set.tar.gz", files=FILES, **changes):
     return replace(manifest, **changes)
 
 
-def there(folder):
+def files_below(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
@@ -129,7 +129,7 @@ def test_the_listed_files_come_and_no_others(server, tmp_path, pack, name):
 
     assert fetch(manifest, tmp_path / "set", max_bytes=LIMIT) == 2
 
-    assert there(tmp_path / "set") == FILES
+    assert files_below(tmp_path / "set") == FILES
     asked = len(server.ranges)
     assert fetch(manifest, tmp_path / "set", max_bytes=LIMIT) == 0
     assert len(server.ranges) == asked
@@ -149,7 +149,7 @@ def test_a_file_that_somebody_changed_is_replaced_only_on_demand(server, tmp_pat
     assert (changed.read_bytes(), len(server.ranges)) == (b"corrected", asked)
 
     assert fetch(manifest, tmp_path, max_bytes=LIMIT, overwrite=True) == 1
-    assert there(tmp_path) == FILES
+    assert files_below(tmp_path) == FILES
 
 
 def test_a_file_that_somebody_made_during_the_download_stays(server, tmp_path, monkeypatch):
@@ -186,7 +186,7 @@ def test_a_download_of_before_that_was_changed_comes_again(server, tmp_path):
 
     fetch(manifest, tmp_path, max_bytes=LIMIT)
 
-    assert there(tmp_path) == FILES
+    assert files_below(tmp_path) == FILES
 
 
 def test_single_files_need_no_archive(server, tmp_path):
@@ -199,7 +199,7 @@ def test_single_files_need_no_archive(server, tmp_path):
 
     fetch(Manifest("set", ("CT",), {0: "a", 1: "b"}, (case,), downloads=downloads), tmp_path, max_bytes=LIMIT)
 
-    assert there(tmp_path) == files
+    assert files_below(tmp_path) == files
 
 
 # --- broken off
@@ -217,7 +217,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(server, tmp_path, tells
 
     fetch(manifest, tmp_path, max_bytes=LIMIT)
 
-    assert there(tmp_path) == FILES
+    assert files_below(tmp_path) == FILES
     assert server.ranges == [f"bytes={first}-" for first in range(0, len(content), 30_000)]
 
 
@@ -232,7 +232,7 @@ def test_a_later_call_goes_on_too(server, tmp_path, monkeypatch):
 
     fetch(manifest, tmp_path, max_bytes=LIMIT)
 
-    assert there(tmp_path) == FILES
+    assert files_below(tmp_path) == FILES
     assert server.ranges == ["bytes=0-", "bytes=30000-"]
 
 
@@ -251,7 +251,7 @@ def test_a_later_call_does_not_repeat_a_download_whose_files_are_there(server, t
     assert fetch(manifest, tmp_path, max_bytes=LIMIT) == 1
 
     assert len(server.ranges) == 1  # of the label maps alone
-    assert there(tmp_path) == FILES
+    assert files_below(tmp_path) == FILES
 
 
 def test_a_file_that_was_removed_comes_from_the_same_download_again(server, tmp_path):
@@ -281,7 +281,7 @@ def test_a_server_without_ranges_sends_all_again(server, tmp_path, monkeypatch):
 
     fetch(manifest, tmp_path, max_bytes=LIMIT)
 
-    assert there(tmp_path) == FILES
+    assert files_below(tmp_path) == FILES
 
 
 def test_nobody_answers(tmp_path, monkeypatch):
@@ -313,7 +313,7 @@ def test_other_bytes_than_the_manifest_says_are_not_unpacked(server, tmp_path):
     with pytest.raises(SegpipeError, match=r"SHA-256 is .*nothing of it was unpacked"):
         fetch(manifest, tmp_path, max_bytes=LIMIT)
 
-    assert there(tmp_path) == {}
+    assert files_below(tmp_path) == {}
     server.files["/set.tar.gz"] = tar_of(FILES)
 
 

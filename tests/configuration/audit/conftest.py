@@ -8,12 +8,12 @@ from segpipe.configuration.audit.configuration import configuration_problems
 
 
 @pytest.fixture
-def found(tmp_path):
+def problems_in(tmp_path):
     """Return a function that gives the sentences on a configuration of a bundle in `tmp_path`, its `@bundle_root`."""
 
-    def look(own=(), read=(), /, **configuration):
+    def look(overridden=(), read=(), /, **configuration):
         whole = {"bundle_root": str(tmp_path), **configuration}
-        problems = configuration_problems(whole, [tmp_path], [*map(Path, read)], [*own, "bundle_root"])
-        return [f"{finding.identifier} {finding.what}" for finding in problems]
+        findings = configuration_problems(whole, [tmp_path], [*map(Path, read)], [*overridden, "bundle_root"])
+        return [f"{finding.identifier} {finding.what}" for finding in findings]
 
     return look

@@ -17,12 +17,12 @@ def targets():
 @pytest.mark.parametrize("name", listed_callables())
 def test_each_is_there_under_every_name_that_monai_takes(targets, name):
     """MONAI finds a dotted path by `pydoc.locate`; the path of the module that defines it is another public name."""
-    found = pydoc.locate(name)
+    target = pydoc.locate(name)
 
-    assert callable(found)
-    assert targets.find(name) is found
-    assert targets.find(f"{found.__module__}.{found.__qualname__}") is found
-    assert allowed_arguments(found) is not None
+    assert callable(target)
+    assert targets.find(name) is target
+    assert targets.find(f"{target.__module__}.{target.__qualname__}") is target
+    assert allowed_arguments(target) is not None
 
 
 @pytest.mark.parametrize("name", ["Compose", "LoadImaged", "UNet", "DiceCELoss", "SlidingWindowInferer"])

@@ -7,11 +7,11 @@ NETWORK = {"_target_": "monai.networks.nets.UNet"}
 
 
 @pytest.fixture
-def of(found):
+def of(problems_in):
     """Return a function that gives what is found in a component, which `@bundle_root` and other ids stand beside."""
 
     def look(target, **arguments):
-        return found(
+        return problems_in(
             imports=["$import os"],
             output_dir="$@bundle_root + '/out'",
             network=NETWORK,
@@ -130,44 +130,44 @@ def test_any_other_component_is_found(of, target, arguments):
     assert any(what.startswith("value") for what in of(target, **arguments))
 
 
-def test_a_run_writes_below_the_bundle_or_where_the_user_says(found, tmp_path):
+def test_a_run_writes_below_the_bundle_or_where_the_user_says(problems_in, tmp_path):
     saver = {"_target_": "MetricsSaver", "save_dir": "@output_dir"}
 
-    assert found(saver=saver, output_dir="$@bundle_root + '/out'") == []
-    assert found(["output_dir"], saver=saver, output_dir=str(tmp_path.parent)) != []
+    assert problems_in(saver=saver, output_dir="$@bundle_root + '/out'") == []
+    assert problems_in(["output_dir"], saver=saver, output_dir=str(tmp_path.parent)) != []
 
 
-def test_weights_lie_in_the_bundle_or_where_the_user_says(found, tmp_path):
-    own, other = "$@bundle_root + '/model.pt'", str(tmp_path.parent / "model.pt")
+def test_weights_lie_in_the_bundle_or_where_the_user_says(problems_in, tmp_path):
+    inside, outside = "$@bundle_root + '/model.pt'", str(tmp_path.parent / "model.pt")
     loader = {"_target_": "CheckpointLoader", "load_path": "@weights", "load_dict": {"model": 1}}
 
-    assert found(loader=loader, weights=own) == []
-    assert found(["weights"], [other], loader=loader, weights=other) == []
-    assert found(["weights"], loader=loader, weights=other) != []
+    assert problems_in(loader=loader, weights=inside) == []
+    assert problems_in(["weights"], [outside], loader=loader, weights=outside) == []
+    assert problems_in(["weights"], loader=loader, weights=outside) != []
 
 
-def test_a_folder_that_is_written_has_no_link_to_elsewhere(found, tmp_path):
+def test_a_folder_that_is_written_has_no_link_to_elsewhere(problems_in, tmp_path):
     """A file that is written through a link replaces what the link leads to."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.csv").symlink_to(tmp_path.parent / "victim")
     saver = {"_target_": "MetricsSaver", "save_dir": str(tmp_path / "out")}
 
-    assert any("is a link to" in what for what in found(saver=saver))
+    assert any("is a link to" in what for what in problems_in(saver=saver))
 
 
-def test_a_folder_that_is_a_link_to_elsewhere_is_not_the_bundles(found, tmp_path):
+def test_a_folder_that_is_a_link_to_elsewhere_is_not_the_bundles(problems_in, tmp_path):
     (tmp_path / "out").symlink_to(tmp_path.parent)
     saver = {"_target_": "MetricsSaver", "save_dir": str(tmp_path / "out")}
 
-    assert any("outside the bundle's folder" in what for what in found(saver=saver))
+    assert any("outside the bundle's folder" in what for what in problems_in(saver=saver))
 
 
-def test_a_loader_of_weights_may_be_called(found):
+def test_a_loader_of_weights_may_be_called(problems_in):
     loader = {
         "_target_": "CheckpointLoader",
         "load_path": "$@bundle_root + '/a.pt'",
         "load_dict": {"model": 1},
     }
 
-    assert found(loader=loader, engine=None, run="$@loader(@engine)") == []
-    assert found(loader=DEVICE, engine=None, run="$@loader(@engine)") != []
+    assert problems_in(loader=loader, engine=None, run="$@loader(@engine)") == []
+    assert problems_in(loader=DEVICE, engine=None, run="$@loader(@engine)") != []

@@ -90,11 +90,11 @@ NOT_PLAIN = [
 
 
 @pytest.fixture
-def of_expression(found):
+def of_expression(problems_in):
     """Return a function that gives what is found in one expression, beside ids that it can refer to."""
 
     def look(expression, imports=IMPORTS):
-        return found(
+        return problems_in(
             imports=imports,
             number=1,
             names=["a"],
@@ -140,9 +140,9 @@ def test_any_other_expression_is_found(of_expression, expression):
     ],
 )
 def test_an_import_gives_no_name_another_meaning(of_expression, statement, expression):
-    found = of_expression(expression, [*IMPORTS, statement])
+    problems = of_expression(expression, [*IMPORTS, statement])
 
-    assert any(what.startswith("imports::5 ") for what in found)
+    assert any(what.startswith("imports::5 ") for what in problems)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_a_reference_gives_no_module_and_refers_to_something(of_expression, text
     "value",
     [{0: "$import monai", "0": 1}, {"": {"a": 1}}, {"b::c": "$import monai", "b": {"c": 1}}, {"b#c": 1}],
 )
-def test_keys_make_one_id_each(found, value):
+def test_keys_make_one_id_each(problems_in, value):
     """MONAI finds a content by its id, and the first of two with the same id is the one that runs."""
-    assert any("which is no part of an id" in what for what in found(value=value))
+    assert any("which is no part of an id" in what for what in problems_in(value=value))
 
 
-def test_a_key_that_is_a_number_is_no_id_to_refer_to(found):
-    assert found(value={0: "$import monai.bundle"}) == []
-    assert found(value={0: "$import monai.bundle"}, other="$@value::0.run()")
+def test_a_key_that_is_a_number_is_no_id_to_refer_to(problems_in):
+    assert problems_in(value={0: "$import monai.bundle"}) == []
+    assert problems_in(value={0: "$import monai.bundle"}, other="$@value::0.run()")
 
 
 @pytest.mark.parametrize(
@@ -177,14 +177,17 @@ def test_a_key_that_is_a_number_is_no_id_to_refer_to(found):
         {"a": "%imports"},
     ],
 )
-def test_metadata_are_judged_as_what_refers_to_them_would_make_of_them(found, metadata):
-    assert found(imports=["$import torch"], _meta_=metadata, value="@_meta_::a")
+def test_metadata_are_judged_as_what_refers_to_them_would_make_of_them(problems_in, metadata):
+    assert problems_in(imports=["$import torch"], _meta_=metadata, value="@_meta_::a")
 
 
-def test_metadata_may_name_addresses_and_paths(found):
-    assert found(_meta_={"source": "https://example.org/a", "path": "/data/a", "module": "torch.hub"}) == []
+def test_metadata_may_name_addresses_and_paths(problems_in):
+    assert (
+        problems_in(_meta_={"source": "https://example.org/a", "path": "/data/a", "module": "torch.hub"})
+        == []
+    )
 
 
-def test_what_the_user_has_set_is_the_users(found):
-    assert found(["value"], value="$print(1)") == []
-    assert found(["values"], value="$print(1)")
+def test_what_the_user_has_set_is_the_users(problems_in):
+    assert problems_in(["value"], value="$print(1)") == []
+    assert problems_in(["values"], value="$print(1)")

@@ -11,8 +11,8 @@ import pytest
         *("/etc/passwd", "//a/b", "~/a", "../a", "a/../../b", "C:\\a", "a\\..\\..\\b", "\\\\a\\b"),
     ],
 )
-def test_code_addresses_and_paths_elsewhere_are_found(found, text):
-    (what,) = found(value=["a", {"b": text}])
+def test_code_addresses_and_paths_elsewhere_are_found(problems_in, text):
+    (what,) = problems_in(value=["a", {"b": text}])
 
     assert what.startswith("value::1::b names")
 
@@ -35,17 +35,17 @@ def test_code_addresses_and_paths_elsewhere_are_found(found, text):
         *("Dice: mean over classes", "a..b", ".nii.gz", "a@b.org", "50 %"),
     ],
 )
-def test_plain_texts_need_no_consent(found, text):
-    assert found(value=text) == []
+def test_plain_texts_need_no_consent(problems_in, text):
+    assert problems_in(value=text) == []
 
 
 @pytest.mark.parametrize("name", ["dataset_dir", "manifest"])
-def test_scans_may_lie_anywhere(found, name):
-    assert found(**{name: "/data/scans"}) == []
+def test_scans_may_lie_anywhere(problems_in, name):
+    assert problems_in(**{name: "/data/scans"}) == []
 
 
-def test_a_description_may_say_anything_but_an_expression(found):
+def test_a_description_may_say_anything_but_an_expression(problems_in):
     component = {"_target_": "torch.device", "type": "cpu"}
 
-    assert found(value={**component, "_desc_": "see https://a.b, /data and os.system"}) == []
-    assert found(value={**component, "_desc_": "$print(1)"})
+    assert problems_in(value={**component, "_desc_": "see https://a.b, /data and os.system"}) == []
+    assert problems_in(value={**component, "_desc_": "$print(1)"})

@@ -227,13 +227,13 @@ def test_one_picture_may_hold_all_channels(tmp_path):
 
 def test_a_label_map_of_two_cases_is_refused(nnunet):
     images = [f"imagesTr/a_{channel:04d}.nii.gz" for channel in range(2)]
-    others = [f"imagesTr/b_{channel:04d}.nii.gz" for channel in range(2)]
+    images_of_b = [f"imagesTr/b_{channel:04d}.nii.gz" for channel in range(2)]
     label = "labelsTr/a.nii.gz"
-    listed = {"x": {"images": images, "label": label}, "y": {"images": others, "label": label}}
+    listed = {"x": {"images": images, "label": label}, "y": {"images": images_of_b, "label": label}}
 
     with pytest.raises(SegpipeError, match=r"labelsTr/a.nii.gz is the label map of x and the label map of y"):
         create_manifest(nnunet(dataset=listed))
-    listed["y"] = {"images": [others[0], images[0]], "label": "labelsTr/b.nii.gz"}
+    listed["y"] = {"images": [images_of_b[0], images[0]], "label": "labelsTr/b.nii.gz"}
     with pytest.raises(SegpipeError, match=r"imagesTr/a_0000.nii.gz is the image of x and the image of y"):
         create_manifest(nnunet(dataset=listed))
 
