@@ -65,10 +65,10 @@ def test_a_whole_table_comes_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("table") / "t.csv"
     path.write_text(csv_text(["case", "@value"], rows, ".17g"), encoding="utf-8")
 
-    found = read_csv(path, ["case", "@value"])
+    table = read_csv(path, ["case", "@value"])
 
-    assert [row["case"] for row in found] == [case for case, _ in rows]
-    for row, (_, value) in zip(found, rows, strict=True):
+    assert [row["case"] for row in table] == [case for case, _ in rows]
+    for row, (_, value) in zip(table, rows, strict=True):
         assert (row["@value"] == "") if math.isnan(value) else (float(row["@value"]) == value)
 
 

@@ -25,7 +25,7 @@ def declared():
 
 def imported():
     """Return top-level package -> the files that import it."""
-    found = {}
+    packages = {}
     for path in sorted((ROOT / "segpipe").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -35,10 +35,10 @@ def imported():
             else:
                 continue
             for name in names:
-                found.setdefault(name.partition(".")[0], set()).add(path.relative_to(ROOT).as_posix())
+                packages.setdefault(name.partition(".")[0], set()).add(path.relative_to(ROOT).as_posix())
     return {
         name: files
-        for name, files in found.items()
+        for name, files in packages.items()
         if name != "segpipe" and name not in sys.stdlib_module_names
     }
 

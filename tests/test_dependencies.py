@@ -107,7 +107,7 @@ def script():
 
 @pytest.mark.slow  # searches 270 MB of SimpleITK
 def test_libraries_inside_wheels_state_their_own_versions(script):
-    found = {(library.package, library.name): library.version for library in script.bundled_libraries()}
+    versions = {(library.package, library.name): library.version for library in script.bundled_libraries()}
 
     for package, name in [
         ("simpleitk", "itk"),
@@ -120,8 +120,8 @@ def test_libraries_inside_wheels_state_their_own_versions(script):
         ("pillow", "libpng"),
         ("pillow", "openjpeg"),
     ]:
-        assert found[package, name][0].isdigit(), (package, name)
-    assert ("simpleitk", "libtiff") in found  # states no version, and is listed all the same
+        assert versions[package, name][0].isdigit(), (package, name)
+    assert ("simpleitk", "libtiff") in versions  # states no version, and is listed all the same
 
 
 def test_a_library_is_a_component_of_its_package(script):

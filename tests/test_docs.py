@@ -25,17 +25,17 @@ def root(pytestconfig):
 @pytest.fixture(scope="module")
 def pages(root):
     """Return path -> text of every page, README included."""
-    found = [*(root / name for name in ROOT_PAGES), *root.glob("README.*.md"), *(root / "docs").rglob("*.md")]
-    return {page: page.read_text(encoding="utf-8") for page in found}
+    paths = [*(root / name for name in ROOT_PAGES), *root.glob("README.*.md"), *(root / "docs").rglob("*.md")]
+    return {page: page.read_text(encoding="utf-8") for page in paths}
 
 
 def anchors(text):
     """Return the anchors of a page: of its headings, those that are given, and those of the Python API."""
     text = _FENCE.sub("", text)
-    found = set(re.findall(r"^::: (\S+)", text, re.MULTILINE)) | set(re.findall(r"\{ ?#([\w-]+) ?\}", text))
+    names = set(re.findall(r"^::: (\S+)", text, re.MULTILINE)) | set(re.findall(r"\{ ?#([\w-]+) ?\}", text))
     for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
-        found.add(slugify(re.sub(r"\{.*\}|[`*]", "", heading).strip(), "-"))
-    return found
+        names.add(slugify(re.sub(r"\{.*\}|[`*]", "", heading).strip(), "-"))
+    return names
 
 
 def test_every_link_leads_to_a_file_and_a_heading(pages):
@@ -53,7 +53,7 @@ def test_every_link_leads_to_a_file_and_a_heading(pages):
 
 def commands(pages, program):
     """Return (page, words) of each line of a shell block that runs a program, with continued lines joined."""
-    found = []
+    runs = []
     for page, text in pages.items():
         for language, block in _FENCE.findall(text):
             if language not in ("bash", "sh", "console"):
@@ -61,8 +61,8 @@ def commands(pages, program):
             for line in re.split(r"\n|&&", block.replace("\\\n", " ")):
                 words = [] if "<<" in line else shlex.split(line, comments=True)
                 if words[: len(program)] == program:
-                    found.append((page, words[len(program) :]))
-    return found
+                    runs.append((page, words[len(program) :]))
+    return runs
 
 
 def test_every_command_line_is_one_that_the_program_takes(pages):
@@ -164,7 +164,9 @@ def test_outputs_lists_every_column_and_key(root):
 
     assert rows(page, "### metrics.csv { #metrics-csv }") == ["case", "patient", "class", *METRICS]
     assert rows(page, "### volumes.csv { #volumes-csv }") == list(VOLUMES_COLUMNS)
-    assert rows(page, "### predictions.jsonl { #predictions-jsonl }") == [own.name for own in fields(Entry)]
+    assert rows(page, "### predictions.jsonl { #predictions-jsonl }") == [
+        field.name for field in fields(Entry)
+    ]
 
 
 def test_outputs_lists_every_key_of_a_summary(root, tmp_path):

@@ -106,6 +106,6 @@ def test_the_search_finds_a_command(browser, site):
     browser.execute_script("document.querySelector('#__search').click()")
     browser.find_element("css selector", "input[name=query]").send_keys("reference-ranges")
 
-    found = "[...document.querySelectorAll('.md-search-result__link')].map((own) => own.pathname)"
-    pages = WebDriverWait(browser, 30).until(lambda _: browser.execute_script(f"return {found}"))
+    paths_of_results = "[...document.querySelectorAll('.md-search-result__link')].map((link) => link.pathname)"
+    pages = WebDriverWait(browser, 30).until(lambda _: browser.execute_script(f"return {paths_of_results}"))
     assert "/reference/command_line.html" in pages

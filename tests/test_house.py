@@ -25,8 +25,8 @@ def code_lines(function):
 
 
 def parameters(function):
-    given = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    return [argument.arg for argument in given if argument.arg not in ("self", "cls")]
+    declared = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return [argument.arg for argument in declared if argument.arg not in ("self", "cls")]
 
 
 def is_command(path, function):

@@ -44,10 +44,10 @@ def names():
 
 
 def parser():
-    found = ConfigParser(
+    config_parser = ConfigParser(
         {"a": "$seek()"}, globals={"seek": internals.parser_on_the_stack}
     ).get_parsed_content("a")
-    assert isinstance(found, ConfigParser)
+    assert isinstance(config_parser, ConfigParser)
 
 
 def padding():

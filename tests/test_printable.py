@@ -85,11 +85,11 @@ def test_a_traceback_in_a_log_is_indented():
         except ValueError:
             log.exception("%s: failed", "case_1")
 
-    first, *others = logged(write).splitlines()
+    first, *lines = logged(write).splitlines()
 
     assert first == "ERROR case_1: failed"
-    assert others[-2:] == ["    ValueError: a", "    ERROR case_2: failed"]
-    assert all(line.startswith("    ") for line in others)
+    assert lines[-2:] == ["    ValueError: a", "    ERROR case_2: failed"]
+    assert all(line.startswith("    ") for line in lines)
 
 
 def test_a_page_shows_names_as_they_are_printed_and_keeps_markup():

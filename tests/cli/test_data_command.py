@@ -490,7 +490,17 @@ def test_options_that_do_not_fit_are_refused(pairs, tmp_path, options, message):
 
 
 def test_places_where_no_manifest_can_be_are_refused(pairs, tmp_path):
-    flags = ["--modality", "MRI", "--class", "0=background", "--class", "1=a", "--class", "2=b", "--overwrite"]
+    flags = [
+        "--modality",
+        "MRI",
+        "--class",
+        "0=background",
+        "--class",
+        "1=a",
+        "--class",
+        "2=b",
+        "--overwrite",
+    ]
     other = tmp_path / "dataset.json"
     other.write_text('{"name": "not ours"}')
     scan = next((pairs / "imagesTr").iterdir())

@@ -42,19 +42,19 @@ def out(tmp_path):
 def arguments(bundle, out):
     """Return a function that gives the command's arguments."""
 
-    def given(scans, *options, folder=out):
+    def command(scans, *options, folder=out):
         return ["predict", str(scans), "--bundle", str(bundle), "--output", str(folder), *options]
 
-    return given
+    return command
 
 
 @pytest.fixture
 def invoke(arguments):
     """Return a function that runs the command in this process."""
 
-    def run(*given, **where):
+    def run(*words, **where):
         return CliRunner(env={"COLUMNS": "1000"}).invoke(
-            app, arguments(*given, **where), catch_exceptions=False
+            app, arguments(*words, **where), catch_exceptions=False
         )
 
     return run
@@ -70,9 +70,9 @@ def start(arguments):
     """Return a function that starts the command as a process; what still runs at the end is killed."""
     started = []
 
-    def run(*given, **where):
+    def run(*words, **where):
         process = subprocess.Popen(
-            [SEGPIPE, *arguments(*given, **where)],
+            [SEGPIPE, *arguments(*words, **where)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -92,8 +92,8 @@ def start(arguments):
 def finish(start):
     """Return a function that runs the command as a process, and gives exit status, stdout and stderr."""
 
-    def run(*given, **where):
-        process = start(*given, **where)
+    def run(*words, **where):
+        process = start(*words, **where)
         stdout, stderr = process.communicate(timeout=600)
         return process.returncode, stdout, stderr
 
@@ -207,10 +207,10 @@ def test_scans_whose_outputs_collide_are_status_1_and_the_others_go_on(invoke, s
     assert result.exit_code == 1
     assert result.stdout.startswith("4 scans: 2 done, 2 failed\n")
     rows = [line for line in result.stderr.splitlines() if "scan_000" in line]
-    for row, own, twin in zip(
+    for row, scan, twin in zip(
         rows, (scans / "scan_000.nii.gz", other), (other, scans / "scan_000.nii.gz"), strict=True
     ):
-        assert f"{own}: has the same name without suffix as {twin} (upper" in row
+        assert f"{scan}: has the same name without suffix as {twin} (upper" in row
     assert not (out / "scan_000.nii.gz").exists()
 
 
@@ -518,8 +518,8 @@ def test_a_full_disk_ends_it_with_one_message_and_with_room_it_goes_on(
         f"segpipe: {folder}: nothing more can be written there (No space left on device); what is done stays: make "
         "room, and the same command goes on"
     )
-    said = [line for line in stderr.splitlines() if not line.startswith("MetaImage: ")]  # ITK's own
-    assert (status, stdout, said) == (2, "", [message])
+    messages = [line for line in stderr.splitlines() if not line.startswith("MetaImage: ")]  # ITK's own
+    assert (status, stdout, messages) == (2, "", [message])
     assert 1 <= len(done(folder)) < 12
     require_whole(folder, clean)
 

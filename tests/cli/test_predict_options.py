@@ -205,7 +205,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry"])
-@pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[" ".join(given) for given, _ in REFUSED])
+@pytest.mark.parametrize(
+    ("arguments", "message"), REFUSED, ids=[" ".join(arguments) for arguments, _ in REFUSED]
+)
 def test_a_value_that_means_nothing_is_refused_before_anything_is_done(
     arguments, message, dry_run, tmp_path, monkeypatch
 ):

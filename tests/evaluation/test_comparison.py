@@ -101,7 +101,7 @@ def test_classes_go_by_name_and_cases_too():
 
     result = compare(first, second)
 
-    means = {name: own["dice"].interval.mean for name, own in result.differences.items()}
+    means = {name: by_metric["dice"].interval.mean for name, by_metric in result.differences.items()}
     # a: 1.0 - 0.9 and 0.5 - 0.4; b: 0.2 - 0.3 and 0.4 - 0.1
     assert means == pytest.approx({"a": 0.1, "b": 0.1, MEAN_OF_CLASSES: 0.1})
     assert result.differences["b"]["dice"].interval.low < 0

@@ -18,7 +18,9 @@ def one(values, patients=None, **options):
 
 
 def difference(first, second, patients):
-    (interval,) = paired_differences(*(np.array(own, float)[:, None] for own in (first, second)), patients)
+    (interval,) = paired_differences(
+        *(np.array(values, float)[:, None] for values in (first, second)), patients
+    )
     return interval
 
 
@@ -64,7 +66,10 @@ def test_agrees_with_scipy_by_patient():
 def test_ninety_five_of_a_hundred_intervals_have_the_truth():
     random = np.random.default_rng(5)
     samples = random.normal(0.7, 0.1, (300, 40))
-    hits = [own.low <= 0.7 <= own.high for own in mean_intervals(samples.T, list(map(str, range(40))))]
+    hits = [
+        interval.low <= 0.7 <= interval.high
+        for interval in mean_intervals(samples.T, list(map(str, range(40))))
+    ]
 
     assert 0.91 <= np.mean(hits) <= 0.98
 
@@ -84,8 +89,8 @@ def test_columns_do_not_disturb_each_other():
 
     together = mean_intervals(values, patients)
 
-    for own, column in zip(together, values.T, strict=True):
-        assert vars(own) == pytest.approx(vars(one(column, patients)))
+    for interval, column in zip(together, values.T, strict=True):
+        assert vars(interval) == pytest.approx(vars(one(column, patients)))
 
 
 def test_nan_is_no_case_and_infinity_is_counted_beside():
@@ -128,8 +133,8 @@ def test_many_cases():
     result = mean_intervals(values, list(map(str, range(10_000))), resamples=500)
 
     # 0.5 +- 1.96 * 0.2887 / 100
-    for own in result:
-        assert (own.high - own.low) / 2 == pytest.approx(0.00566, rel=0.2)
+    for interval in result:
+        assert (interval.high - interval.low) / 2 == pytest.approx(0.00566, rel=0.2)
 
 
 def test_a_paired_difference_is_narrower_than_two_intervals():

@@ -130,11 +130,13 @@ def test_pooled_scores_agree_with_ignite(prediction, reference):
         return metric.compute().numpy()
 
     scores = PooledScores.of(confusion_matrix(prediction, reference, 4))
-    there = np.isin([1, 2, 3], reference)
-    either = there | np.isin([1, 2, 3], prediction)
-    np.testing.assert_allclose(scores.dice[either], theirs(DiceCoefficient(counted))[1:][either], atol=1e-12)
+    in_reference = np.isin([1, 2, 3], reference)
+    in_one = in_reference | np.isin([1, 2, 3], prediction)
+    np.testing.assert_allclose(scores.dice[in_one], theirs(DiceCoefficient(counted))[1:][in_one], atol=1e-12)
     np.testing.assert_allclose(
-        scores.sensitivity[there], theirs(cmRecall(counted, average=False))[1:][there], atol=1e-12
+        scores.sensitivity[in_reference],
+        theirs(cmRecall(counted, average=False))[1:][in_reference],
+        atol=1e-12,
     )
     assert scores.accuracy == pytest.approx(float(theirs(cmAccuracy(counted))))
 

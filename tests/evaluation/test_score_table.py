@@ -61,7 +61,7 @@ def pairs(request, tmp_path):
         of_scan, of_reference = (Grid.from_affine(SIZE, affine(0.3, noise)) for noise in (0, 1e-6))
         suffix = ".nii.gz"
         if request.param == "slices":
-            prediction, reference, scan = (own[..., 4] for own in (prediction, reference, scan))
+            prediction, reference, scan = (volume[..., 4] for volume in (prediction, reference, scan))
             scan = (scan * 20 + 100).clip(0, 255).astype(np.uint8)
             of_scan = of_reference = Grid.from_affine(SIZE[:2], np.diag([-1.0, -1.0, 1.0, 1.0]))
             suffix = ".png"
@@ -147,7 +147,11 @@ def test_both_folders_can_be_compared(pairs, tmp_path):
 
     assert result.cases == ("a", "b", "c")
     assert result.patients == ("p1", "p1", "c")
-    assert {own.interval.mean for of in result.differences.values() for own in of.values()} <= {0.0}
+    assert {
+        difference.interval.mean
+        for by_metric in result.differences.values()
+        for difference in by_metric.values()
+    } <= {0.0}
     assert read_summary(folders[0])["references_sha256"] == read_summary(folders[1])["references_sha256"]
 
 

@@ -64,9 +64,9 @@ def test_pictures_have_no_millimetres(tmp_path, suffixes):
     """A resolution in dots per inch says nothing of the patient: no distance rather than one in pixels."""
     labels = np.zeros((8, 6), np.uint8)
     labels[2:5, 1:4] = 85
-    for folder, suffix, own in zip("pr", suffixes, (np.roll(labels, 1, 0), labels), strict=True):
+    for folder, suffix, label_map in zip("pr", suffixes, (np.roll(labels, 1, 0), labels), strict=True):
         write_label_map(
-            own, Grid.from_affine((8, 6), np.diag([-1, -1, 1, 1])), tmp_path / folder / f"a{suffix}"
+            label_map, Grid.from_affine((8, 6), np.diag([-1, -1, 1, 1])), tmp_path / folder / f"a{suffix}"
         )
 
     metrics = score_folder(tmp_path / "p", tmp_path / "r", TABLE).rows[0].metrics
@@ -95,12 +95,12 @@ def test_a_reference_is_the_same_whatever_its_format_axes_and_table(tmp_path):
     swapped = LabelTable((background, replace(second, index=1), replace(first, index=2)))
     renamed = LabelTable((background, replace(first, name="effusion"), replace(second, name="ground-glass")))
 
-    own = hash_of(tmp_path / "as_it_is", TABLE)
+    expected = hash_of(tmp_path / "as_it_is", TABLE)
 
-    assert hash_of(tmp_path / "turned", TABLE) == own
-    assert hash_of(tmp_path / "as_it_is", swapped) == own
-    assert hash_of(tmp_path / "as_it_is", renamed) != own
-    assert hash_of(tmp_path / "moved", TABLE) != own
+    assert hash_of(tmp_path / "turned", TABLE) == expected
+    assert hash_of(tmp_path / "as_it_is", swapped) == expected
+    assert hash_of(tmp_path / "as_it_is", renamed) != expected
+    assert hash_of(tmp_path / "moved", TABLE) != expected
 
 
 def test_patients_by_template(folders):

@@ -99,9 +99,9 @@ def test_a_class_that_is_nowhere_has_no_figure():
 
 
 def test_files(tmp_path):
-    own = scores(HALF, MISSED, patients=["p", "q"])
+    two_cases = scores(HALF, MISSED, patients=["p", "q"])
 
-    write_scores(own, summarise(own), tmp_path, {"made": "by hand"})
+    write_scores(two_cases, summarise(two_cases), tmp_path, {"made": "by hand"})
 
     with (tmp_path / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -133,19 +133,19 @@ def test_files(tmp_path):
 
 def test_hashes_of_references_stand_under_composed_names(tmp_path):
     """As cases do where scores are read again."""
-    own = scores(HALF)
-    own = replace(own, rows=(replace(own.rows[0], case="a\u0308"),))
+    one_case = scores(HALF)
+    one_case = replace(one_case, rows=(replace(one_case.rows[0], case="a\u0308"),))
 
-    write_scores(own, summarise(own), tmp_path, {})
+    write_scores(one_case, summarise(one_case), tmp_path, {})
 
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert list(summary["references_sha256"]) == list(CaseScores.read(tmp_path).cases) == ["\u00e4"]
 
 
 def test_unknown_patients_are_not_made_up(tmp_path):
-    own = scores(HALF, WHOLE)
+    two_cases = scores(HALF, WHOLE)
 
-    write_scores(own, summarise(own), tmp_path, {})
+    write_scores(two_cases, summarise(two_cases), tmp_path, {})
 
     assert json.loads((tmp_path / "summary.json").read_text())["patients"] is None
     assert (tmp_path / "metrics.csv").read_text().splitlines()[1].startswith("c0,,")

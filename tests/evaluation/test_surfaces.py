@@ -109,19 +109,21 @@ def test_agrees_with_monai(data, spacing):
     shape = data.draw(st.tuples(*[st.integers(2, 9)] * 3))
     prediction, reference = (data.draw(hnp.arrays(bool, shape)) for _ in range(2))
     prediction[0, 0, 0] = reference[-1, -1, -1] = True
-    own = surface_distances(prediction, reference, spacing)
+    distances = surface_distances(prediction, reference, spacing)
     tolerance = data.draw(st.floats(0.1, 20.0))
-    given_to_monai = [torch.as_tensor(mask)[None, None].float() for mask in (prediction, reference)]
+    batches = [torch.as_tensor(mask)[None, None].float() for mask in (prediction, reference)]
 
     def by_monai(metric):
-        return float(metric(*given_to_monai, spacing=list(spacing))[0, 0])
+        return float(metric(*batches, spacing=list(spacing))[0, 0])
 
-    both = np.concatenate([own.from_prediction, own.from_reference])
+    both = np.concatenate([distances.from_prediction, distances.from_reference])
     hausdorff = HausdorffDistanceMetric(include_background=True, percentile=95)
     average = SurfaceDistanceMetric(include_background=True, symmetric=True)
     rank_error = len(both) * 2.0**-23  # MONAI finds the percentile's rank in float32, and interpolates by it
-    assert own.hausdorff() == pytest.approx(by_monai(hausdorff), rel=1e-5, abs=1e-5 + rank_error * both.max())
-    assert own.average() == pytest.approx(by_monai(average), rel=1e-5, abs=1e-5)
+    assert distances.hausdorff() == pytest.approx(
+        by_monai(hausdorff), rel=1e-5, abs=1e-5 + rank_error * both.max()
+    )
+    assert distances.average() == pytest.approx(by_monai(average), rel=1e-5, abs=1e-5)
     if np.abs(both - tolerance).min() > 1e-5:
         dice = SurfaceDiceMetric([tolerance], include_background=True)
-        assert own.dice(tolerance) == pytest.approx(by_monai(dice), rel=1e-5, abs=1e-5)
+        assert distances.dice(tolerance) == pytest.approx(by_monai(dice), rel=1e-5, abs=1e-5)

@@ -30,14 +30,14 @@ Expected = Reads | str
 
 def rows(page: str) -> dict[str, str]:
     """Return verdict by field of a page's table."""
-    found: dict[str, str] = {}
+    verdicts: dict[str, str] = {}
     for line in (PAGES / page).read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and cells[1] in VERDICTS:
-            assert cells[0] not in found, f"{cells[0]} stands twice"
-            found[cells[0]] = cells[1]
-    assert found, f"{page} has no table"
-    return found
+            assert cells[0] not in verdicts, f"{cells[0]} stands twice"
+            verdicts[cells[0]] = cells[1]
+    assert verdicts, f"{page} has no table"
+    return verdicts
 
 
 def require_a_case_for_each_row(page: str, cases: dict[str, list[Expected]], original: Reads) -> None:

@@ -40,15 +40,15 @@ def test_float32_is_the_bare_network(network, image):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_metatensor_goes_to_the_network_without_its_metadata(network, image, precision):
-    seen = []
+    window_types = []
 
     def looking(window):
-        seen.append(type(window))
+        window_types.append(type(window))
         return network(window)
 
     scores = PrecisionInferer(SimpleInferer(), precision)(MetaTensor(image), looking)
 
-    assert seen == [torch.Tensor]
+    assert window_types == [torch.Tensor]
     assert torch.equal(scores, PrecisionInferer(SimpleInferer(), precision)(image, network))
 
 
@@ -103,8 +103,10 @@ def flat_network():
     """Return a 2D network that sees 3 x 3 pixels, and counts the windows that it is given."""
     torch.manual_seed(0)
     network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
-    network.seen = []
-    network.register_forward_hook(lambda module, arguments, output: module.seen.append(arguments[0].shape))
+    network.window_shapes = []
+    network.register_forward_hook(
+        lambda module, arguments, output: module.window_shapes.append(arguments[0].shape)
+    )
     return network
 
 
@@ -116,7 +118,7 @@ def test_a_volume_is_segmented_slice_by_slice_in_batches(flat_network):
         alone = [flat_network(volume[..., index]) for index in range(7)]
 
     torch.testing.assert_close(scores, torch.stack(alone, dim=-1))
-    assert [shape[0] for shape in flat_network.seen[:2]] == [4, 3]
+    assert [shape[0] for shape in flat_network.window_shapes[:2]] == [4, 3]
 
 
 def test_a_slice_goes_through_the_same_inferer(flat_network):
@@ -135,7 +137,7 @@ def test_sizes_below_and_above_the_window_are_covered(flat_network, size):
 
     assert scores.shape == (1, 2, *size)
     assert scores.isfinite().all()
-    assert {shape[2:] for shape in flat_network.seen} == {(12, 12)}
+    assert {shape[2:] for shape in flat_network.window_shapes} == {(12, 12)}
 
 
 def test_mirror_images_are_averaged_in_place(network, image):
@@ -160,16 +162,16 @@ def test_no_mirror_images_are_the_bare_network(network, image):
 
 
 def test_windows_are_mirrored_not_the_image(network, image):
-    seen = []
+    window_shapes = []
 
     def looking(window):
-        seen.append(tuple(window.shape))
+        window_shapes.append(tuple(window.shape))
         return network(window)
 
     window = SlidingWindowInferer(roi_size=(8, 8, 8), sw_batch_size=4, overlap=0.5)
     FlipInferer(window, [1])(image, looking)
-    assert {shape[2:] for shape in seen} == {(8, 8, 8)}
-    assert len(seen) % 2 == 0
+    assert {shape[2:] for shape in window_shapes} == {(8, 8, 8)}
+    assert len(window_shapes) % 2 == 0
 
 
 @pytest.mark.parametrize("flips", [[0, 0], [-1], [1.0], ["x"]])

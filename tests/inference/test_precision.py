@@ -199,14 +199,16 @@ def test_the_network_that_is_given_stays_as_it_is(network, image, name):
 
 @torch.no_grad()
 def test_on_a_processor_bfloat16_is_in_the_weights_not_cast_window_by_window(network, image):
-    seen = []
+    dtypes = []
     network[0].register_forward_hook(
-        lambda module, arguments, output: seen.append((module.weight.dtype, arguments[0].dtype, output.dtype))
+        lambda module, arguments, output: dtypes.append(
+            (module.weight.dtype, arguments[0].dtype, output.dtype)
+        )
     )
 
     in_precision(network, "bfloat16")(image)
 
-    assert seen == [(torch.bfloat16,) * 3]
+    assert dtypes == [(torch.bfloat16,) * 3]
 
 
 @torch.no_grad()

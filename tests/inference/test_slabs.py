@@ -50,14 +50,14 @@ def assert_same_notes(ours, theirs):
 
 @pytest.mark.parametrize("mode", ["bilinear", "nearest"])
 @pytest.mark.parametrize("padding", ["border", "zeros"])
-@pytest.mark.parametrize("there", [np.diag([1.0, 1.0, 1.0, 1.0]), oblique(-35)], ids=["straight", "oblique"])
-def test_resampling_in_slabs_gives_monais_voxels_grid_and_notes(mode, padding, there):
+@pytest.mark.parametrize("target", [np.diag([1.0, 1.0, 1.0, 1.0]), oblique(-35)], ids=["straight", "oblique"])
+def test_resampling_in_slabs_gives_monais_voxels_grid_and_notes(mode, padding, target):
     """Also outside the scan, where the padding counts."""
     image, size = scan(affine=oblique(), channels=2), (31, 24, 26)
     settings = {"mode": mode, "padding_mode": padding}
 
-    ours = SlabResample(**settings)(image, there, size)
-    theirs = SpatialResample(**settings)(image, there, size)
+    ours = SlabResample(**settings)(image, target, size)
+    theirs = SpatialResample(**settings)(image, target, size)
 
     torch.testing.assert_close(ours.as_tensor(), theirs.as_tensor(), atol=1e-3, rtol=0)
     assert ours.dtype == theirs.dtype == torch.float32
@@ -105,10 +105,10 @@ def test_a_chain_in_slabs_gives_what_it_gave_and_is_undone_as_it_was(dtype):
 def test_resampling_takes_the_memory_of_slabs_and_monais_that_of_the_volume(monkeypatch):
     """The largest tensor of coordinates counts."""
     grids = []
-    own = torch.nn.functional.affine_grid
+    original = torch.nn.functional.affine_grid
 
     def affine_grid(*arguments, **settings):
-        grids.append(own(*arguments, **settings))
+        grids.append(original(*arguments, **settings))
         return grids[-1]
 
     monkeypatch.setattr(torch.nn.functional, "affine_grid", affine_grid)

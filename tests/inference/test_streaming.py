@@ -150,17 +150,17 @@ class SmallCard:
 
 def test_a_card_out_of_memory_gets_fewer_windows_at_a_time_and_gives_the_same_scores():
     image = torch.randn(1, 16, 12, 12, generator=torch.Generator().manual_seed(1))
-    said = []
+    messages = []
     with torch.no_grad():
         window = SlidingWindow((8, 8, 8), 8, (0.5,) * 3, "gaussian")
         expected = collect(ScoreStream(window, network(), 3).bands(image), (16, 12, 12), 3)
-        stream = ScoreStream(window, SmallCard(2), 3, report=said.append)
+        stream = ScoreStream(window, SmallCard(2), 3, report=messages.append)
         scores = collect(stream.bands(image), (16, 12, 12), 3)
         again = collect(stream.bands(image), (16, 12, 12), 3)
 
     torch.testing.assert_close(scores, expected)
     torch.testing.assert_close(again, expected)
-    assert said == [
+    assert messages == [
         "cpu is out of memory: windows go 4 at a time now",
         "cpu is out of memory: windows go 2 at a time now",
     ]
@@ -176,7 +176,7 @@ def test_no_memory_for_one_window_is_no_secret():
 def test_scores_move_to_the_cpu_where_the_card_is_too_small_for_them():
     image = torch.randn(1, 8, 8, 24, generator=torch.Generator().manual_seed(1)).cuda()
     window = SlidingWindow((8, 8, 8), 1, (0.5,) * 3, "gaussian")
-    model, calls, said = network().cuda(), [], []
+    model, calls, messages = network().cuda(), [], []
 
     def predictor(windows):
         calls.append(len(windows))
@@ -186,7 +186,9 @@ def test_scores_move_to_the_cpu_where_the_card_is_too_small_for_them():
 
     with torch.no_grad():
         expected = collect(ScoreStream(window, model, 3, "cuda").bands(image), (8, 8, 24), 3)
-        scores = collect(ScoreStream(window, predictor, 3, "cuda", said.append).bands(image), (8, 8, 24), 3)
+        scores = collect(
+            ScoreStream(window, predictor, 3, "cuda", messages.append).bands(image), (8, 8, 24), 3
+        )
 
     torch.testing.assert_close(scores, expected)
-    assert said == ["cuda is out of memory: scores are kept on the CPU now"]
+    assert messages == ["cuda is out of memory: scores are kept on the CPU now"]

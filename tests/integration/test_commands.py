@@ -52,9 +52,9 @@ def assert_one_message(done, *expected, status=1):
     # it stands once, not again in a log; and errors of the engine's log say no more than that it follows
     line = next(line for line in done.stderr.splitlines() if line.startswith("segpipe: "))
     assert printed.count(line.removeprefix("segpipe: ")) == 1, printed
-    others = [line for line in done.stderr.splitlines() if not NOT_OURS.search(line)]
-    assert others[0].startswith("segpipe: "), printed
-    assert len(others) <= len(message.splitlines()), printed
+    lines = [line for line in done.stderr.splitlines() if not NOT_OURS.search(line)]
+    assert lines[0].startswith("segpipe: "), printed
+    assert len(lines) <= len(message.splitlines()), printed
 
 
 @pytest.fixture

@@ -271,14 +271,14 @@ def test_train_and_inference_agree(bundle):
     "names", [["train"], ["train", "evaluate"], ["train", "multi_gpu_train"], ["inference"]], ids="+".join
 )
 def test_every_component_is_importable_and_its_arguments_bind(bundle, names):
-    found = 0
+    num_components = 0
     for component in components(bundle.parser(*names).get()):
         target = pydoc.locate(component["_target_"])
         assert callable(target), component["_target_"]
         arguments = {key: None for key in component if not key.startswith("_")}
         inspect.signature(target).bind(**arguments)
-        found += 1
-    assert found > 5
+        num_components += 1
+    assert num_components > 5
 
 
 def components(config):

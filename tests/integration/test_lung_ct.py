@@ -54,7 +54,7 @@ def test_both_are_one_experiment_but_for_the_network(lung, names):
         {"learning_rate", "dropout"} if {"article", "paper"} & set(names) else set()
     )
 
-    own, others = (
+    settings, other_settings = (
         {
             key: value
             for key, value in one.parser(*names).get().items()
@@ -63,8 +63,12 @@ def test_both_are_one_experiment_but_for_the_network(lung, names):
         for one in (lung, other)
     )
 
-    assert own == others
-    assert {"inferer", "handlers"} <= own.keys() or {"loss", "optimizer", "random_transforms"} <= own.keys()
+    assert settings == other_settings
+    assert {"inferer", "handlers"} <= settings.keys() or {
+        "loss",
+        "optimizer",
+        "random_transforms",
+    } <= settings.keys()
     for key in ("label_table", "network_data_format"):
         assert lung.metadata[key] == other.metadata[key]
 
@@ -495,12 +499,13 @@ def test_the_shipped_weights_segment_what_they_learnt(bundle, real_data, tmp_pat
         device="cpu",
     )
 
-    found, drawn = (
+    predicted, drawn = (
         np.stack([sitk.GetArrayFromImage(sitk.ReadImage(part / f"{name}.mhd")) for name in names])
         for part in (tmp_path / "out", folder / "labels")
     )
     dice = [
-        2 * np.sum((found == c) & (drawn == c)) / (np.sum(found == c) + np.sum(drawn == c)) for c in (1, 2)
+        2 * np.sum((predicted == c) & (drawn == c)) / (np.sum(predicted == c) + np.sum(drawn == c))
+        for c in (1, 2)
     ]
     assert dice[0] > SHIPPED_DICE[bundle.root.name][0]
     assert dice[1] > SHIPPED_DICE[bundle.root.name][1]

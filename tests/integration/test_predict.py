@@ -70,15 +70,15 @@ def our_run(bundle, scans, out, weights, options=EXACT, **overrides):
 
 def compare(scans, out, expected, least=LEAST):
     """Compare every label map, voxels and grid; return each scan's share of equal voxels."""
-    shares, found = {}, set()
+    shares, labels = {}, set()
     for scan in find_scans(scans):
         one, other = (read_volume(output_path(scan, folder)) for folder in (out, expected))
         assert one.grid.differences(other.grid) == [], scan.name
         assert one.array.dtype == other.array.dtype, scan.name
         shares[scan.name] = float(np.mean(one.array == other.array))
-        found |= set(np.unique(one.array).tolist())
+        labels |= set(np.unique(one.array).tolist())
     assert min(shares.values()) > least, shares
-    assert len(found) > 1, "nothing but background agrees with anything"
+    assert len(labels) > 1, "nothing but background agrees with anything"
     return shares
 
 
@@ -234,10 +234,10 @@ def test_on_a_volume_as_monais_run(bundle, weights, real_data, tmp_path):
 def test_on_the_grids_of_real_scans_as_monais_run(real_data, tmp_path, files, spacing_mm):
     """A network with random weights, for it is geometry that counts: unequal spacings, resampled and brought back."""
     folder, _, pattern = files.partition("/")
-    found = sorted(real_data(folder).glob(pattern))
+    scan_files = sorted(real_data(folder).glob(pattern))
     scans = tmp_path / "scans"
     scans.mkdir()
-    for number, scan in enumerate(found):
+    for number, scan in enumerate(scan_files):
         (scans / f"{number}{''.join(scan.suffixes)}").symlink_to(scan.resolve())
     settings = {"window_size": [64, 64, 64], "overlap": 0.25, "spacing_mm": spacing_mm}
     small = write_bundle(tmp_path / "small", **settings)
@@ -252,7 +252,7 @@ def test_on_the_grids_of_real_scans_as_monais_run(real_data, tmp_path, files, sp
     )
 
     assert {(prediction.outcome, prediction.reason) for prediction in predictions} == {("done", "")}
-    assert len(compare(scans, tmp_path / "ours", tmp_path / "monais")) == len(found) > 0
+    assert len(compare(scans, tmp_path / "ours", tmp_path / "monais")) == len(scan_files) > 0
 
 
 def tree(folder):

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.realdata
 @pytest.fixture
 def segment(bundle, finished_run, tmp_path):
     """Return a function that segments a folder with the bundle's own weights, or those of the short run."""
-    own = bundle.root / "models" / "model.pt"
-    weights = own if own.is_file() else finished_run / "best.pt"
+    shipped = bundle.root / "models" / "model.pt"
+    weights = shipped if shipped.is_file() else finished_run / "best.pt"
 
     def run(scans, **overrides):
         bundle.run(
@@ -43,20 +43,20 @@ def segment(bundle, finished_run, tmp_path):
 
 def assert_on_their_grids(bundle, scans, out):
     values = {row["value"] for row in bundle.parser("inference")["_meta_"]["label_table"]}
-    found = find_scans(scans)
-    for scan in found:
+    scan_files = find_scans(scans)
+    for scan in scan_files:
         written = read_volume(output_path(scan, out))
         assert written.grid.differences(read_header(scan.path).grid) == [], scan.name
         assert set(np.unique(written.array).tolist()) <= values, scan.name
-    return found
+    return scan_files
 
 
 def test_dicom_series_come_back_on_their_grids(bundle, real_data, segment):
     scans = real_data("hippocampus_dicom")
 
-    found = assert_on_their_grids(bundle, scans, segment(scans))
+    scan_files = assert_on_their_grids(bundle, scans, segment(scans))
 
-    assert [scan.name for scan in found] == ["study1", "study2"]
+    assert [scan.name for scan in scan_files] == ["study1", "study2"]
 
 
 @pytest.mark.slow
@@ -64,9 +64,9 @@ def test_thick_slices_come_back_on_their_grids(bundle, real_data, segment):
     """198 x 202 x 59 voxels of 0.98 x 0.98 x 3.27 mm, and RT structures beside them."""
     scans = real_data("sts_dicom")
 
-    found = assert_on_their_grids(bundle, scans, segment(scans, overlap=0.1))
+    scan_files = assert_on_their_grids(bundle, scans, segment(scans, overlap=0.1))
 
-    assert len(found) == 2
+    assert len(scan_files) == 2
 
 
 def oblique(grid):

@@ -139,20 +139,20 @@ def test_the_same_cases_the_worst_one_and_the_confusion_are_drawn_at_every_valid
 
 @pytest.mark.every_bundle
 def test_classes_configuration_and_environment_are_said_once(bundle, finished_run, log, names):
-    said = {
+    texts = {
         name: [event.tensor_proto.string_val[0].decode() for event in log.Tensors(f"run/{name}/text_summary")]
         for name in ("classes", "configuration", "environment")
     }
 
-    assert {name: len(texts) for name, texts in said.items()} == dict.fromkeys(said, 1)
-    rows = said["classes"][0].splitlines()[-len(names) :]
+    assert {name: len(entries) for name, entries in texts.items()} == dict.fromkeys(texts, 1)
+    rows = texts["classes"][0].splitlines()[-len(names) :]
     assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in names]
-    weighted = not said["classes"][0].startswith("The loss weighs all classes alike")
+    weighted = not texts["classes"][0].startswith("The loss weighs all classes alike")
     assert weighted == (bundle.modality == "CT")
     recorded = (finished_run / "configuration.yaml").read_text()
-    assert yaml.safe_load(said["configuration"][0]) == yaml.safe_load(recorded)
+    assert yaml.safe_load(texts["configuration"][0]) == yaml.safe_load(recorded)
     commit = json.loads((finished_run / "environment.json").read_text())["commit"]
-    assert f"| commit | {commit or '-'} |" in said["environment"][0]
+    assert f"| commit | {commit or '-'} |" in texts["environment"][0]
 
 
 def test_image_reference_and_prediction_are_one_view_of_different_things(bundle, log):
@@ -176,11 +176,11 @@ def test_image_reference_and_prediction_are_one_view_of_different_things(bundle,
 def test_the_reference_has_the_label_tables_colours(bundle, log):
     colours = [tuple(row["color"]) for row in bundle.parser("train")["_meta_"]["label_table"]]
     for case in held_out(bundle):
-        found = set(
+        drawn_colours = set(
             map(tuple, picture(log.Images(f"pictures/{case}/2_reference")[0]).reshape(-1, 3).tolist())
         )
 
-        assert set(colours[1:]) <= found
+        assert set(colours[1:]) <= drawn_colours
 
 
 def test_the_prediction_is_another_at_each_validation(bundle, log):

@@ -20,11 +20,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 DRAWN = "return arguments[0].complete && arguments[0].naturalWidth > 100"
 
 
-def wait_for(what, found, seconds=60):
+def wait_for(what, answer_of, seconds=60):
     """Return the first true answer of `found`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        answer = found()
+        answer = answer_of()
         if answer:
             return answer
         time.sleep(0.2)
@@ -85,14 +85,14 @@ def cards(browser, address, bundle, screenshots):
     for group in browser.find_elements(By.CSS_SELECTOR, "button.group-toolbar"):
         _open(group, lambda: len(browser.find_elements(By.TAG_NAME, "card-view")))
 
-    def found():
+    def cards_by_tag():
         by_tag = {}
         for card in browser.find_elements(By.CSS_SELECTOR, "scalar-card, image-card"):
             by_tag["".join(card.text.split("\n")[:2]).strip()] = card
         return by_tag
 
     def complete():
-        by_tag = found()
+        by_tag = cards_by_tag()
         images = browser.find_elements(By.CSS_SELECTOR, "image-card img")
         return len(images) >= 6 and all(browser.execute_script(DRAWN, i) for i in images) and by_tag
 

@@ -100,9 +100,9 @@ def test_a_class_that_is_absent_has_no_dice(batch_dice, include_background):
     terms = []
     for p, g in groups:
         for index in range(0 if include_background else 1, 3):
-            own, true = p.select(-3, index), g.select(-3, index)
+            predicted, true = p.select(-3, index), g.select(-3, index)
             if true.any():
-                terms.append(1 - 2 * (own * true).sum() / (own.sum() + true.sum()))
+                terms.append(1 - 2 * (predicted * true).sum() / (predicted.sum() + true.sum()))
     torch.testing.assert_close(loss, torch.stack(terms).mean())
 
 

@@ -10,7 +10,7 @@ from segpipe.model_evaluation.card import with_entries
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda own: st.lists(own) | st.dictionaries(st.text(), own),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
     max_leaves=5,
 )
 

@@ -67,8 +67,8 @@ def score(bundle, dataset, tmp_path):
             for name in ("weights", "configs", "overrides", "device")
             if name in options
         }
-        given = EvaluateOptions(**{"split": "0", "precision": "float32", **options})
-        return evaluate(BundleSource(bundle, **named), str(path), tmp_path / "out", given)
+        evaluate_options = EvaluateOptions(**{"split": "0", "precision": "float32", **options})
+        return evaluate(BundleSource(bundle, **named), str(path), tmp_path / "out", evaluate_options)
 
     return run
 
@@ -86,14 +86,14 @@ def picture(dataset, tmp_path, name):
 
 
 def test_cases_are_matched_by_the_manifest_and_values_by_name(score, tmp_path):
-    found = score()
+    evaluation = score()
 
-    assert [(row.case, row.patient) for row in found.scores.rows] == [("a", "p1"), ("b", "p1")]
-    for row, seed in zip(found.scores.rows, (0, 1), strict=True):
+    assert [(row.case, row.patient) for row in evaluation.scores.rows] == [("a", "p1"), ("b", "p1")]
+    for row, seed in zip(evaluation.scores.rows, (0, 1), strict=True):
         predicted = read_volume(tmp_path / "out" / "predictions" / f"{row.case}.nii.gz").array
-        for index, (own, stored) in enumerate(((1, 10), (2, 20))):
-            both = np.sum((predicted == own) & (truth(seed) == stored))
-            total = np.sum(predicted == own) + np.sum(truth(seed) == stored)
+        for index, (label, stored) in enumerate(((1, 10), (2, 20))):
+            both = np.sum((predicted == label) & (truth(seed) == stored))
+            total = np.sum(predicted == label) + np.sum(truth(seed) == stored)
             assert row.metrics.dice[index] == pytest.approx(2 * both / total)
     about = summary_of(tmp_path)["about"]
     assert about["part"] == "fold 0"
@@ -106,7 +106,7 @@ def test_the_page_has_data_card_model_and_configuration(score, tmp_path):
     score()
 
     text = (tmp_path / "out" / "report.html").read_text()
-    for said in (
+    for passage in (
         "<dt>data set</dt><dd>noise</dd>",
         "<dd>background (stored 0), Anterior (stored 10), posterior (stored 20)</dd>",
         "<dd>1 of the cases scored</dd>",
@@ -115,7 +115,7 @@ def test_the_page_has_data_card_model_and_configuration(score, tmp_path):
         "window_size:",
         "<dt>computed</dt><dd>on cpu in float32</dd>",
     ):
-        assert said in text
+        assert passage in text
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,9 @@ def test_the_page_has_data_card_model_and_configuration(score, tmp_path):
     ],
 )
 def test_parts(score, tmp_path, options, name, cases):
-    found = score(**options)
+    evaluation = score(**options)
 
-    assert [row.case for row in found.scores.rows] == cases
+    assert [row.case for row in evaluation.scores.rows] == cases
     assert summary_of(tmp_path)["about"]["part"] == name
 
 
@@ -172,19 +172,19 @@ def test_cases_that_cannot_be_read_checked_or_segmented_are_told_and_in_no_mean(
     write_label_map(np.full(SIZE, 7, np.uint8), GRID, tmp_path / "data/c/truth.mha")
 
     def without_label(manifest):
-        *cases, last = (Case(**{**vars(own), "fold": None}) for own in manifest.training)
+        *cases, last = (Case(**{**vars(case), "fold": None}) for case in manifest.training)
         unlabelled = Case("d", last.images, None)
         training = Case("e", ("e.nii.gz",), "e_truth.nii.gz")
         return with_cases(manifest, training=(training,), test=(*cases, unlabelled), splits={})
 
-    found = score(without_label, split="test")
+    evaluation = score(without_label, split="test")
 
-    assert [row.case for row in found.scores.rows] == ["a"]
-    assert found.scores.without_prediction == ("b", "c", "d")
-    assert "missing below" in found.scores.reasons["b"]
-    assert "holds the value(s) 7" in found.scores.reasons["c"]
-    assert found.scores.reasons["d"] == "the manifest has no label map of it"
-    assert summary_of(tmp_path)["reasons"] == dict(found.scores.reasons)
+    assert [row.case for row in evaluation.scores.rows] == ["a"]
+    assert evaluation.scores.without_prediction == ("b", "c", "d")
+    assert "missing below" in evaluation.scores.reasons["b"]
+    assert "holds the value(s) 7" in evaluation.scores.reasons["c"]
+    assert evaluation.scores.reasons["d"] == "the manifest has no label map of it"
+    assert summary_of(tmp_path)["reasons"] == dict(evaluation.scores.reasons)
 
 
 @pytest.mark.slow
@@ -193,15 +193,15 @@ def test_another_file_than_the_manifests_is_not_scored(score, tmp_path):
         return with_cases(
             manifest,
             training=tuple(
-                Case(**{**vars(own), "sha256": {own.images[0]: "0" * 64} if own.case == "a" else {}})
-                for own in manifest.training
+                Case(**{**vars(case), "sha256": {case.images[0]: "0" * 64} if case.case == "a" else {}})
+                for case in manifest.training
             ),
         )
 
-    found = score(summed)
+    evaluation = score(summed)
 
-    assert [row.case for row in found.scores.rows] == ["b"]
-    assert "SHA-256" in found.scores.reasons["a"]
+    assert [row.case for row in evaluation.scores.rows] == ["b"]
+    assert "SHA-256" in evaluation.scores.reasons["a"]
     assert len(score(summed, checksums=False).scores.rows) == 2
 
 
@@ -217,10 +217,10 @@ def test_a_label_map_that_was_corrected_is_not_the_networks(score, tmp_path):
     score()
     write_label_map(truth(0) // 10, GRID, tmp_path / "out/predictions/a.nii.gz")
 
-    found = score()
+    evaluation = score()
 
-    assert [row.case for row in found.scores.rows] == ["b"]
-    assert "was corrected by hand and is no longer the network's" in found.scores.reasons["a"]
+    assert [row.case for row in evaluation.scores.rows] == ["b"]
+    assert "was corrected by hand and is no longer the network's" in evaluation.scores.reasons["a"]
 
 
 def test_what_is_done_is_not_segmented_again(score, tmp_path):
@@ -238,7 +238,8 @@ def test_what_is_done_is_not_segmented_again(score, tmp_path):
 def test_a_case_of_several_files_is_refused(score):
     def channels(manifest):
         cases = tuple(
-            Case(**{**vars(own), "images": (own.images[0], own.images[0] + "2")}) for own in manifest.training
+            Case(**{**vars(case), "images": (case.images[0], case.images[0] + "2")})
+            for case in manifest.training
         )
         return with_cases(manifest, training=cases, modality=("T1", "T2"))
 
@@ -258,33 +259,33 @@ class TestWhatWasTrainedOn:
         assert warning.startswith("Which cases model.pt was trained on is not known")
 
     def test_held_out(self, score, bundle, dataset, tmp_path):
-        given = self.weights(bundle, tmp_path, cases={"x": "0" * 64}, manifest={"name": "another"})
+        weights = self.weights(bundle, tmp_path, cases={"x": "0" * 64}, manifest={"name": "another"})
 
-        assert score(weights=given).warnings == []
+        assert score(weights=weights).warnings == []
 
     def test_the_picture_under_another_name(self, score, bundle, dataset, tmp_path):
-        given = self.weights(bundle, tmp_path, cases={"z": picture(dataset, tmp_path, "b")})
+        weights = self.weights(bundle, tmp_path, cases={"z": picture(dataset, tmp_path, "b")})
 
-        (warning,) = score(weights=given).warnings
+        (warning,) = score(weights=weights).warnings
 
         assert warning.startswith("NOT HELD OUT: the weights were trained on 1 of these 2 cases (b)")
         assert summary_of(tmp_path)["about"]["warnings"] == [warning]
         assert "NOT HELD OUT" in (tmp_path / "out/report.html").read_text().split("<h2>Scores</h2>")[0]
 
     def test_another_case_of_the_patient(self, score, bundle, tmp_path):
-        given = self.weights(bundle, tmp_path, cases={"a": "0" * 64}, manifest={"name": "noise"})
+        weights = self.weights(bundle, tmp_path, cases={"a": "0" * 64}, manifest={"name": "noise"})
 
         def with_test_of_p1(manifest):
-            a, b, *_ = (Case(**{**vars(own), "fold": None}) for own in manifest.training)
+            a, b, *_ = (Case(**{**vars(case), "fold": None}) for case in manifest.training)
             return with_cases(manifest, training=(a,), test=(b,), splits={})
 
-        (warning,) = score(with_test_of_p1, weights=given, split="test").warnings
+        (warning,) = score(with_test_of_p1, weights=weights, split="test").warnings
 
         assert "trained on other cases of the patients that 1 of these 1 cases are of (b)" in warning
 
     @pytest.mark.slow
     def test_chosen_by_these_cases(self, score, bundle, dataset, tmp_path):
-        given = self.weights(
+        weights = self.weights(
             bundle,
             tmp_path,
             cases={"x": "0" * 64},
@@ -292,14 +293,14 @@ class TestWhatWasTrainedOn:
             validation_cases={"a": picture(dataset, tmp_path, "a")},
         )
 
-        (warning,) = score(weights=given).warnings
+        (warning,) = score(weights=weights).warnings
 
         assert "epoch of the weights was chosen by 1 of these 2 cases" in warning
 
 
 class TestCard:
     @pytest.fixture
-    def own(self, bundle, tmp_path):
+    def bundle_copy(self, bundle, tmp_path):
         """A bundle to write into, with weights that know what they were trained on."""
         copy = tmp_path / "own"
         shutil.copytree(bundle, copy)
@@ -308,14 +309,14 @@ class TestCard:
         write_weights(copy, copy / "models" / "model.pt", 1, cases={"x": "0" * 64}, fold=0, epoch=3)
         return copy
 
-    def test_results_stand_in_the_readme_and_the_metadata(self, score, own, tmp_path):
-        before = (own / "configs" / "metadata.json").read_text()
+    def test_results_stand_in_the_readme_and_the_metadata(self, score, bundle_copy, tmp_path):
+        before = (bundle_copy / "configs" / "metadata.json").read_text()
 
-        found = score(bundle=own, card=True)
+        evaluation = score(bundle=bundle_copy, card=True)
 
-        assert [path.name for path in found.card] == ["README.md", "metadata.json"]
-        text = (own / "docs" / "README.md").read_text()
-        dice = found.summary.by_class["anterior"]["dice"].interval
+        assert [path.name for path in evaluation.card] == ["README.md", "metadata.json"]
+        text = (bundle_copy / "docs" / "README.md").read_text()
+        dice = evaluation.summary.by_class["anterior"]["dice"].interval
         assert text.startswith("# tiny\n\nMore.\n")
         assert f"| anterior | {dice.mean:.3f} " in text
         assert (
@@ -323,7 +324,7 @@ class TestCard:
         )
         assert "--split 0" in text
         assert str(tmp_path) not in text
-        after = (own / "configs" / "metadata.json").read_text()
+        after = (bundle_copy / "configs" / "metadata.json").read_text()
         assert str(tmp_path) not in after
         assert after.startswith(before.rstrip().removesuffix("}").rstrip())
         metadata = json.loads(after)
@@ -332,59 +333,78 @@ class TestCard:
         assert metadata["evaluation"]["weights"][0]["in_models"] is True
 
     @pytest.mark.slow
-    def test_a_second_time_replaces_the_first(self, score, own, tmp_path):
-        score(bundle=own, card=True)
-        once = {path: path.read_text() for path in (own / "docs/README.md", own / "configs/metadata.json")}
-        (own / "docs/README.md").write_text(once[own / "docs/README.md"] + "\n## Where it fails\n")
+    def test_a_second_time_replaces_the_first(self, score, bundle_copy, tmp_path):
+        score(bundle=bundle_copy, card=True)
+        once = {
+            path: path.read_text()
+            for path in (bundle_copy / "docs/README.md", bundle_copy / "configs/metadata.json")
+        }
+        (bundle_copy / "docs/README.md").write_text(
+            once[bundle_copy / "docs/README.md"] + "\n## Where it fails\n"
+        )
 
-        score(bundle=own, card=True)
+        score(bundle=bundle_copy, card=True)
 
-        assert (own / "docs/README.md").read_text() == once[own / "docs/README.md"] + "\n## Where it fails\n"
-        assert (own / "configs/metadata.json").read_text() == once[own / "configs/metadata.json"]
+        assert (bundle_copy / "docs/README.md").read_text() == once[
+            bundle_copy / "docs/README.md"
+        ] + "\n## Where it fails\n"
+        assert (bundle_copy / "configs/metadata.json").read_text() == once[
+            bundle_copy / "configs/metadata.json"
+        ]
 
     @pytest.mark.slow
-    def test_what_was_predicted_before_stays_so(self, score, own, tmp_path):
+    def test_what_was_predicted_before_stays_so(self, score, bundle_copy, tmp_path):
         """Neither weights nor label maps depend on what stands on the card."""
-        score(bundle=own, card=True)
+        score(bundle=bundle_copy, card=True)
         label_map = tmp_path / "out/predictions/a.nii.gz"
         stamp, content = label_map.stat().st_mtime_ns, file_sha256(label_map)
 
-        score(bundle=own)
+        score(bundle=bundle_copy)
 
         assert (label_map.stat().st_mtime_ns, file_sha256(label_map)) == (stamp, content)
 
     @pytest.mark.slow
-    def test_weights_that_are_not_the_bundles_are_said_to_be_others(self, score, own, tmp_path):
-        other = write_weights(own, tmp_path / "runs" / "fold0.pt", 2, cases={"x": "0" * 64})
+    def test_weights_that_are_not_the_bundles_are_said_to_be_others(self, score, bundle_copy, tmp_path):
+        other = write_weights(bundle_copy, tmp_path / "runs" / "fold0.pt", 2, cases={"x": "0" * 64})
 
-        score(bundle=own, card=True, weights=[other])
+        score(bundle=bundle_copy, card=True, weights=[other])
 
-        text = (own / "docs/README.md").read_text()
+        text = (bundle_copy / "docs/README.md").read_text()
         assert "**not the weights in `models/`**" in text
         assert "--weights fold0.pt" in text
 
     @pytest.mark.parametrize(
         ("training", "message"),
         [
-            (lambda own: {"cases": {"a": own}}, "--card: the weights were trained on 1 of these 2 cases"),
-            (lambda own: {}, "--card: which cases model.pt was trained on is not known"),
+            (
+                lambda sha256: {"cases": {"a": sha256}},
+                "--card: the weights were trained on 1 of these 2 cases",
+            ),
+            (lambda sha256: {}, "--card: which cases model.pt was trained on is not known"),
         ],
     )
-    def test_cases_that_were_trained_on_are_refused(self, score, own, dataset, tmp_path, training, message):
-        write_weights(own, own / "models/model.pt", 1, **training(picture(dataset, tmp_path, "a")))
-        before = (own / "configs/metadata.json").read_text()
+    def test_cases_that_were_trained_on_are_refused(
+        self, score, bundle_copy, dataset, tmp_path, training, message
+    ):
+        write_weights(
+            bundle_copy,
+            bundle_copy / "models/model.pt",
+            1,
+            **training(picture(dataset, tmp_path, "a")),
+        )
+        before = (bundle_copy / "configs/metadata.json").read_text()
 
         with pytest.raises(SegpipeError, match=message):
-            score(bundle=own, card=True)
+            score(bundle=bundle_copy, card=True)
 
-        assert (own / "configs/metadata.json").read_text() == before
+        assert (bundle_copy / "configs/metadata.json").read_text() == before
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.slow
-    def test_a_readme_with_half_a_mark_is_refused(self, score, own):
-        score(bundle=own, card=True)
-        readme = own / "docs/README.md"
+    def test_a_readme_with_half_a_mark_is_refused(self, score, bundle_copy):
+        score(bundle=bundle_copy, card=True)
+        readme = bundle_copy / "docs/README.md"
         readme.write_text(readme.read_text().replace("end -->", "-->"))
 
         with pytest.raises(SegpipeError, match="has not one of each of the comments"):
-            score(bundle=own, card=True)
+            score(bundle=bundle_copy, card=True)

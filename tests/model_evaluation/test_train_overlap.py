@@ -108,9 +108,13 @@ def run_of_monai(bundle, manifest, weights, tmp_path):
 
 
 def evaluated(bundle, manifest, weights, tmp_path, **options):
-    given = EvaluateOptions(split="half", part="validation", precision="float32", **options)
+    chosen = EvaluateOptions(split="half", part="validation", precision="float32", **options)
     return evaluate(
-        BundleSource(bundle, weights=[weights]), str(manifest), tmp_path / "out", given, manifest.parent
+        BundleSource(bundle, weights=[weights]),
+        str(manifest),
+        tmp_path / "out",
+        chosen,
+        manifest.parent,
     )
 
 
@@ -140,30 +144,30 @@ def test_monais_run(bundle, manifest, weights, situation, tmp_path, caplog):
 
 
 def test_segpipe_evaluate(bundle, manifest, weights, situation, tmp_path):
-    found = evaluated(bundle, manifest, weights, tmp_path)
+    evaluation = evaluated(bundle, manifest, weights, tmp_path)
 
     about = read_json(tmp_path / "out" / "summary.json")["about"]
-    assert about["warnings"] == list(found.warnings)
-    ours = [text for text in found.warnings if not text.startswith("Class ")]
+    assert about["warnings"] == list(evaluation.warnings)
+    ours = [text for text in evaluation.warnings if not text.startswith("Class ")]
     require_warned_of(situation, ours, about)
 
 
 def test_a_card(bundle, manifest, weights, situation, tmp_path):
-    own = tmp_path / "own"
-    shutil.copytree(bundle, own)
+    bundle_copy = tmp_path / "own"
+    shutil.copytree(bundle, bundle_copy)
     if situation in ("held out", "chosen"):
-        assert evaluated(own, manifest, weights, tmp_path, card=True).card
+        assert evaluated(bundle_copy, manifest, weights, tmp_path, card=True).card
         return
 
     reason = LEAKS.get(situation, "which cases weights.pt was trained on is not known")
     with pytest.raises(SegpipeError) as refusal:
-        evaluated(own, manifest, weights, tmp_path, card=True)
+        evaluated(bundle_copy, manifest, weights, tmp_path, card=True)
     assert str(refusal.value).startswith(f"--card: {reason}")
-    assert not (own / "docs").exists()
+    assert not (bundle_copy / "docs").exists()
 
 
 def test_reference_ranges(bundle, manifest, weights, situation, tmp_path, monkeypatch):
-    measured, told = [], []
+    measured, messages = [], []
     measure = measured_ranges.measured_scan
 
     def recorded(segmenter, loaded):
@@ -173,7 +177,7 @@ def test_reference_ranges(bundle, manifest, weights, situation, tmp_path, monkey
     monkeypatch.setattr(measured_ranges, "measured_scan", recorded)
 
     measured_ranges.write_reference_ranges(
-        BundleSource(bundle, weights=[weights]), manifest, manifest.parent, report=told.append
+        BundleSource(bundle, weights=[weights]), manifest, manifest.parent, report=messages.append
     )
 
     assert (
@@ -186,7 +190,9 @@ def test_reference_ranges(bundle, manifest, weights, situation, tmp_path, monkey
             "unknown": [*NAMES],
         }[situation]
     )
-    warned = [text.startswith("WARNING: which cases weights.pt was trained on is not known") for text in told]
+    warned = [
+        text.startswith("WARNING: which cases weights.pt was trained on is not known") for text in messages
+    ]
     assert any(warned) == (situation == "unknown")
 
 

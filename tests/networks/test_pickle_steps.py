@@ -81,7 +81,7 @@ def test_states_of_optimisers_and_schedules_pass(optimizer):
         torch.optim.lr_scheduler.PolynomialLR(used, 5),
     ]
 
-    follow(io.BytesIO(pickled([used.state_dict(), *(own.state_dict() for own in schedules)])))
+    follow(io.BytesIO(pickled([used.state_dict(), *(schedule.state_dict() for schedule in schedules)])))
 
 
 def test_a_list_of_plain_values_is_returned():
@@ -191,10 +191,10 @@ def test_values_are_counted_as_often_as_they_are_referred_to():
 
 
 def test_a_list_does_not_hold_itself():
-    own = []
-    own.append(own)
+    endless = []
+    endless.append(endless)
 
-    assert "grows after" in refusal(pickled(own))
+    assert "grows after" in refusal(pickled(endless))
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,6 @@ def test_a_newer_protocol_has_its_remedy(protocol):
     file = io.BytesIO()
     torch.save({"a": torch.ones(3)}, file, pickle_protocol=protocol)
 
-    found = refusal(zipfile.ZipFile(file).read("archive/data.pkl"))
+    message = refusal(zipfile.ZipFile(file).read("archive/data.pkl"))
 
-    assert found.endswith("PyTorch's safe loader takes 2; leave pickle_protocol out")
+    assert message.endswith("PyTorch's safe loader takes 2; leave pickle_protocol out")

@@ -40,10 +40,10 @@ def test_floating_point_of_any_width_fits(dtype):
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e5m2])
 def test_other_kinds_of_numbers_do_not(dtype):
-    told = str(dtype).removeprefix("torch.")
+    name = str(dtype).removeprefix("torch.")
 
     assert refusal(state(**{"1_weight": torch.ones(2).to(dtype)})) == (
-        f"model.pt: weights of another network: 1 of 7 tensors differ, first 1.weight: (2,) of {told} in the file, "
+        f"model.pt: weights of another network: 1 of 7 tensors differ, first 1.weight: (2,) of {name} in the file, "
         "(2,) of float32 in the network; use the bundle they were trained with"
     )
 
@@ -53,9 +53,9 @@ def test_an_index_does_not_become_a_fraction():
     network = torch.nn.Module()
     network.register_buffer("index", torch.tensor([2049]))
 
-    found = refusal({"index": torch.tensor([2049]).half()}, network)
+    message = refusal({"index": torch.tensor([2049]).half()}, network)
 
-    assert "(1,) of float16 in the file, (1,) of int64 in the network" in found
+    assert "(1,) of float16 in the file, (1,) of int64 in the network" in message
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_the_prefix_of_a_wrapper_is_left_out(prefix):
 
 
 def test_a_prefix_of_some_names_stays():
-    content = {f"module.{name}" if name == "1.bias" else name: own for name, own in state().items()}
+    content = {f"module.{name}" if name == "1.bias" else name: tensor for name, tensor in state().items()}
 
     assert "2 of 8 tensors differ, first 1.bias: absent in the file" in refusal(content)
 
@@ -111,9 +111,9 @@ def test_a_metatensor_becomes_a_plain_tensor():
 
 
 def test_the_keys_of_a_checkpoint_are_named():
-    found = refusal({"network": state(), "optimizer": {}, "epoch": 3, "scaler": {}})
+    message = refusal({"network": state(), "optimizer": {}, "epoch": 3, "scaler": {}})
 
-    assert found.endswith("; it has the keys network, optimizer, epoch, ...; save network.state_dict()")
+    assert message.endswith("; it has the keys network, optimizer, epoch, ...; save network.state_dict()")
 
 
 def test_a_number_beyond_the_networks_dtype_is_infinite():

@@ -56,13 +56,13 @@ def test_compressed_records_are_refused(saved):
     assert "is compressed, which torch.save does not do; save the state_dict again" in refusal(saved)
 
 
-@pytest.mark.parametrize(("content", "there"), [(b"", "0 bytes"), (bytes(11), "11 bytes"), (None, "absent")])
-def test_a_storage_is_as_long_as_the_pickle_says(saved, content, there):
+@pytest.mark.parametrize(("content", "state"), [(b"", "0 bytes"), (bytes(11), "11 bytes"), (None, "absent")])
+def test_a_storage_is_as_long_as_the_pickle_says(saved, content, state):
     records = records_of(saved)
     del records["data/0"]
     write_archive(saved, records | ({} if content is None else {"data/0": content}))
 
-    assert f"storage 0 has 12 bytes in its pickle and is {there} in the file" in refusal(saved)
+    assert f"storage 0 has 12 bytes in its pickle and is {state} in the file" in refusal(saved)
 
 
 def test_a_storage_of_which_the_pickle_says_more_is_refused(saved):

@@ -15,16 +15,16 @@ def test_an_odd_last_row_is_seen_at_every_level():
     """What changes in the last row and column of 2^n + 1 voxels reaches the bottom: nothing is cut off."""
     torch.manual_seed(0)  # a ReLU may cut the change off
     network = UNet(1, 2, widths=(4, 4, 4))
-    seen = []
-    network.bottom.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0]))
+    inputs = []
+    network.bottom.register_forward_hook(lambda module, arguments, output: inputs.append(arguments[0]))
     image = torch.rand(1, 1, 9, 9)
     changed = image.clone()
     changed[..., -1, -1] += 1
 
     network(image), network(changed)
 
-    assert seen[0].shape[2:] == (3, 3)
-    assert not torch.equal(seen[0][..., 2, 2], seen[1][..., 2, 2])
+    assert inputs[0].shape[2:] == (3, 3)
+    assert not torch.equal(inputs[0][..., 2, 2], inputs[1][..., 2, 2])
 
 
 def test_less_than_two_levels_are_refused():

@@ -44,12 +44,12 @@ def saved(tmp_path):
 
 
 def test_float32_comes_back_bit_for_bit(saved):
-    there = network(seed=1)
+    target = network(seed=1)
 
-    sidecar = load_weights(there, saved, identity())
+    sidecar = load_weights(target, saved, identity())
 
     for name, tensor in network().state_dict().items():
-        assert torch.equal(there.state_dict()[name], tensor), name
+        assert torch.equal(target.state_dict()[name], tensor), name
     assert sidecar.training == TRAINING
 
 
@@ -60,12 +60,12 @@ def test_half_rounds_floats_alone(tmp_path):
 
     stored = torch.load(tmp_path / "half.pt", weights_only=True)
     assert stored["0.weight"].dtype == torch.float16
-    there = network(seed=1)
-    load_weights(there, tmp_path / "half.pt", identity())
+    target = network(seed=1)
+    load_weights(target, tmp_path / "half.pt", identity())
 
-    assert there[1].num_batches_tracked == 100_003
-    assert there[0].weight.dtype == torch.float32
-    assert torch.equal(there[0].weight, source[0].weight.half().float())
+    assert target[1].num_batches_tracked == 100_003
+    assert target[0].weight.dtype == torch.float32
+    assert torch.equal(target[0].weight, source[0].weight.half().float())
 
 
 def dynunet():
@@ -122,13 +122,13 @@ def test_identity_counts_names_and_shapes_not_values():
 
 
 def refused(saved, pattern, of=None, **kwargs):
-    there = of or network(seed=1)
-    before = {name: tensor.clone() for name, tensor in there.state_dict().items()}
+    target = of or network(seed=1)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(SegpipeError, match=pattern) as raised:
-        load_weights(there, saved, identity(there, **kwargs))
+        load_weights(target, saved, identity(target, **kwargs))
     assert str(saved.parent) in str(raised.value)
     assert "\n" not in str(raised.value)
-    for name, tensor in there.state_dict().items():
+    for name, tensor in target.state_dict().items():
         assert torch.equal(tensor, before[name]), "a network is left as it was"
 
 
@@ -272,12 +272,12 @@ def test_a_sidecar_that_cannot_be_read_is_refused(saved, content, pattern):
 
 def test_foreign_weights_load_with_a_warning(tmp_path):
     torch.save(network().state_dict(), tmp_path / "foreign.pt")
-    there = network(seed=1)
+    target = network(seed=1)
 
     with pytest.warns(UserWarning, match=r"foreign.pt has no sidecar \(foreign.json\)"):
-        assert load_weights(there, tmp_path / "foreign.pt", identity()) is None
+        assert load_weights(target, tmp_path / "foreign.pt", identity()) is None
 
-    assert torch.equal(there[0].weight, network()[0].weight)
+    assert torch.equal(target[0].weight, network()[0].weight)
 
 
 def test_a_crash_between_weights_and_sidecar_leaves_no_lying_sidecar(saved, monkeypatch):

@@ -47,14 +47,14 @@ def refusal(path, **kwargs):
 @pytest.mark.parametrize("dtype", [None, torch.float16])
 def test_weights_come_back_with_their_sidecar(tmp_path, form, dtype):
     path = saved(tmp_path / f"model{form}", dtype=dtype)
-    there = dynunet(seed=1)
+    target = dynunet(seed=1)
 
-    sidecar = load_weights(there, path, Identity.of(there, [], []))
+    sidecar = load_weights(target, path, Identity.of(target, [], []))
 
     assert sidecar.training == {"epoch": 3}
-    assert sorted(own.name for own in tmp_path.iterdir()) == ["model.json", f"model{form}"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", f"model{form}"]
     for name, tensor in dynunet().state_dict().items():
-        assert torch.equal(there.state_dict()[name], tensor.to(dtype or tensor.dtype).float()), name
+        assert torch.equal(target.state_dict()[name], tensor.to(dtype or tensor.dtype).float()), name
 
 
 def test_safetensors_stores_a_tensor_of_two_names_once(tmp_path):
@@ -63,16 +63,16 @@ def test_safetensors_stores_a_tensor_of_two_names_once(tmp_path):
     stored = safetensors.torch.load_file(path)
     source = dynunet()
     assert sum(tensor.numel() for tensor in stored.values()) == sum(
-        own.numel() for own in source.parameters()
+        parameter.numel() for parameter in source.parameters()
     )
     assert len(stored) < len(source.state_dict())
 
 
 def test_safetensors_own_functions_read_what_is_written_and_are_read(tmp_path):
     path = saved(tmp_path / "ours.safetensors")
-    there = dynunet(seed=1)
-    safetensors.torch.load_model(there, path)
-    assert torch.equal(there.input_block.conv1.conv.weight, dynunet().input_block.conv1.conv.weight)
+    target = dynunet(seed=1)
+    safetensors.torch.load_model(target, path)
+    assert torch.equal(target.input_block.conv1.conv.weight, dynunet().input_block.conv1.conv.weight)
 
     safetensors.torch.save_model(dynunet(), str(tmp_path / "theirs.safetensors"))
     again = dynunet(seed=1)

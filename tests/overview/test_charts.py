@@ -8,14 +8,14 @@ import pytest
 from segpipe.overview.charts import histogram
 
 
-def said(values, unit="mm"):
+def bars_of(values, unit="mm"):
     """Return what is said of each bar, and its height."""
     drawn = ElementTree.fromstring(histogram(values, unit))
     return [(bar.findtext("title"), float(bar.get("height"))) for bar in drawn.iter("rect")]
 
 
 def test_whole_numbers_have_a_bar_each_with_gaps():
-    assert said([3, 3, 5, 6, 6, 6, 6], "voxels") == [
+    assert bars_of([3, 3, 5, 6, 6, 6, 6], "voxels") == [
         ("3 voxels: 2 cases", 41.0),
         ("4 voxels: 0 cases", 0.0),
         ("5 voxels: 1 case", 20.5),
@@ -24,13 +24,13 @@ def test_whole_numbers_have_a_bar_each_with_gaps():
 
 
 def test_one_value_is_one_bar_and_its_name():
-    assert said([0.9766] * 3) == [("0.9766 mm: 3 cases", 82.0)]
+    assert bars_of([0.9766] * 3) == [("0.9766 mm: 3 cases", 82.0)]
     assert re.findall(">([^<]*)</text>", histogram([0.9766], "mm")) == ["0.9766"]
 
 
 @pytest.mark.parametrize("values", [list(range(31, 431)), [0.1 * k for k in range(400)], [1e5, 2.5, 2.5, -3]])
 def test_every_case_is_in_one_of_twenty_bars(values):
-    bars = said(values, "")
+    bars = bars_of(values, "")
 
     assert 2 < len(bars) <= 21
     assert sum(int(re.search(r": (\d+) case", text)[1]) for text, _ in bars) == len(values)
@@ -41,4 +41,4 @@ def test_every_case_is_in_one_of_twenty_bars(values):
 
 
 def test_a_hair_of_a_millimetre_makes_no_bar_of_its_own():
-    assert len(said([1.0, 1.0 + 1e-9, 1.0 - 1e-9])) == 1
+    assert len(bars_of([1.0, 1.0 + 1e-9, 1.0 - 1e-9])) == 1

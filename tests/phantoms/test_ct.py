@@ -21,8 +21,8 @@ def test_same_seed_and_index_give_the_same_phantom(slices):
     np.testing.assert_array_equal(image, slices[3][0])
     np.testing.assert_array_equal(labels, slices[3][1])
     assert (grid.size, grid.spacing_mm) == ((SIZE, SIZE), (1.0, 1.0))
-    others = [ct_slice_phantom(seed=6, index=3, size=SIZE)[0], *(image for image, _ in slices)]
-    assert len({other.tobytes() for other in others}) == 41
+    images = [ct_slice_phantom(seed=6, index=3, size=SIZE)[0], *(image for image, _ in slices)]
+    assert len({other.tobytes() for other in images}) == 41
 
 
 def test_hounsfield_units_of_what_is_there(slices):

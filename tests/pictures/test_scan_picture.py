@@ -41,8 +41,8 @@ def has(picture, color):
 
 def where(mask):
     """Return the (row, column) of a mask's centre, from 0 to 1."""
-    found = np.argwhere(mask).mean(axis=0) / mask.shape
-    return tuple(found.tolist())
+    centre = np.argwhere(mask).mean(axis=0) / mask.shape
+    return tuple(centre.tolist())
 
 
 def stored(array, affine, order, flipped):
@@ -256,7 +256,7 @@ def test_the_legend_has_a_row_for_each_class_in_its_colour():
 @pytest.mark.parametrize("row", [0, 1])
 def test_what_is_said_of_a_class_stands_in_its_row(row):
     label_map = np.zeros((32, 32, 32), np.uint8)
-    other = [(name, "7.25 ml") if i == row else (name, said) for i, (name, said) in enumerate(LEGEND)]
+    other = [(name, "7.25 ml") if i == row else (name, text) for i, (name, text) in enumerate(LEGEND)]
 
     pictures = [draw(np.zeros(label_map.shape), label_map, legend=legend) for legend in (LEGEND, other)]
 

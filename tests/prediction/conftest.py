@@ -54,6 +54,6 @@ def clean(run, scans, tmp_path):
 
 
 @pytest.fixture
-def clean_by_others(run, scans, tmp_path, weights):
+def clean_with_weights(run, scans, tmp_path, weights):
     run(scans, tmp_path / "clean_by_others", weights=weights)
     return contents(tmp_path / "clean_by_others")

@@ -31,11 +31,11 @@ def test_broken_scans_fail_with_their_reasons_and_the_others_are_as_without_them
     ledger, log = entries(out), (out / "predict.log").read_text()
     for name, (_, reason) in BROKEN.items():
         case = name.partition(".")[0]
-        said = predictions[case].reason
-        assert re.search(reason, said), f"{name}: {said}"
-        assert name in said
-        assert (ledger[case]["state"], ledger[case]["reason"]) == ("failed", said)
-        assert f"ERROR {case}: failed: {said}" in log
+        message = predictions[case].reason
+        assert re.search(reason, message), f"{name}: {message}"
+        assert name in message
+        assert (ledger[case]["state"], ledger[case]["reason"]) == ("failed", message)
+        assert f"ERROR {case}: failed: {message}" in log
         assert predictions[case].label_map is None
     assert "Traceback" not in log
 

@@ -35,12 +35,15 @@ def test_two_scans_of_one_name_fail_alone(run, tmp_path, out, names):
     everything = {"overlays": True, "entropy": True, "probabilities": True}
     predictions = run(sorted({(tmp_path / name).parent for name in names}), **everything)
 
-    failed = [own for own in predictions.values() if own.outcome is FAILED]
+    failed = [prediction for prediction in predictions.values() if prediction.outcome is FAILED]
     assert predictions["other"].outcome is DONE
-    assert {own.scan for own in failed} <= {tmp_path / name for name in names}
-    for own in failed:
-        assert all(str(tmp_path / name) in own.reason for name in names)
-        assert (entries(out)[own.case]["state"], entries(out)[own.case]["reason"]) == ("failed", own.reason)
+    assert {prediction.scan for prediction in failed} <= {tmp_path / name for name in names}
+    for prediction in failed:
+        assert all(str(tmp_path / name) in prediction.reason for name in names)
+        assert (entries(out)[prediction.case]["state"], entries(out)[prediction.case]["reason"]) == (
+            "failed",
+            prediction.reason,
+        )
     assert not [name for name in contents(out) if "scan" in name.lower()]
 
 
@@ -83,16 +86,18 @@ def test_strangers_are_passed_over_with_a_line_and_unread_formats_fail_alone(bun
     for name in ("scan_000.bval", "viewer.exe", "brain.mgz", "pair.hdr", "pair.img"):
         (scans / name).write_text("x")
     (scans / "gone.nii.gz").symlink_to(scans / "nowhere")
-    said = []
+    messages = []
 
     predictions = segpipe.predict(
-        scans, bundle, out, options=PredictOptions(overlays=False), report=said.append
+        scans, bundle, out, options=PredictOptions(overlays=False), report=messages.append
     )
 
     line = "2 files passed over: scan_000.bval, viewer.exe; give --strict to refuse them"
-    assert said == [line]
+    assert messages == [line]
     assert line in (out / "predict.log").read_text()
-    reasons = {own.case: own.reason for own in predictions if own.outcome is FAILED}
+    reasons = {
+        prediction.case: prediction.reason for prediction in predictions if prediction.outcome is FAILED
+    }
     assert list(reasons) == ["brain.mgz", "gone.nii.gz", "pair.hdr"]
     assert "convert it to .nii.gz or .nrrd" in reasons["brain.mgz"]
     assert {case: entry["reason"] for case, entry in entries(out).items() if case in reasons} == reasons
@@ -123,14 +128,14 @@ def test_what_a_shell_makes_of_a_folder_goes_as_the_folder(run, scans, out, clea
 
 def test_a_segmentation_of_3d_slicer_beside_its_scan_is_no_scan(bundle, scans, out, clean):
     (scans / "scan_001.seg.nrrd").write_text("NRRD0004")
-    said = []
+    messages = []
 
     predictions = segpipe.predict(
-        scans, bundle, out, options=PredictOptions(overlays=False), report=said.append
+        scans, bundle, out, options=PredictOptions(overlays=False), report=messages.append
     )
 
-    assert {own.outcome for own in predictions} == {DONE}
-    assert said == ["1 file passed over: scan_001.seg.nrrd; give --strict to refuse them"]
+    assert {prediction.outcome for prediction in predictions} == {DONE}
+    assert messages == ["1 file passed over: scan_001.seg.nrrd; give --strict to refuse them"]
     assert contents(out) == clean
     with pytest.raises(SegpipeError, match=r"no scan there; its \.seg\.nrrd files are segmentations"):
         segpipe.predict(scans / "scan_001.seg.nrrd", bundle, out)
@@ -169,13 +174,13 @@ def test_dicom_files_that_are_no_slices_are_told_in_the_log_and_in_one_line(bund
     for tag in ("Rows", "PixelData", "ImagePositionPatient", "ImageOrientationPatient"):
         del dataset[tag]
     dataset.save_as(tmp_path / "scans" / "ct" / "rt.dcm")
-    said = []
+    messages = []
 
     segpipe.predict(
-        tmp_path / "scans", bundle, out, options=PredictOptions(overlays=False), report=said.append
+        tmp_path / "scans", bundle, out, options=PredictOptions(overlays=False), report=messages.append
     )
 
-    assert said == ["1 DICOM file beside slices left out (no slices): ct/rt.dcm"]
+    assert messages == ["1 DICOM file beside slices left out (no slices): ct/rt.dcm"]
     assert "ct: left out: rt.dcm: " in (out / "predict.log").read_text()
 
 

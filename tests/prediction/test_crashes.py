@@ -112,7 +112,7 @@ def test_wherever_a_run_is_broken_off_nothing_is_half_and_the_next_completes_it(
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_failure_after_the_ledger_said_writing_is_made_good_by_the_next_run(
-    run, scans, out, weights, clean_by_others, monkeypatch, number
+    run, scans, out, weights, clean_with_weights, monkeypatch, number
 ):
     """The overlay or the label map cannot get its name: a failure of this scan, that is no full disk."""
     run(scans)
@@ -131,7 +131,7 @@ def test_a_failure_after_the_ledger_said_writing_is_made_good_by_the_next_run(
     assert outcomes(run(scans, weights=weights, overlays=True)) == {DONE: 1, SKIPPED: 2}
     assert {
         name: content for name, content in contents(out).items() if "overlays" not in name
-    } == clean_by_others
+    } == clean_with_weights
 
 
 @pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nrrd"])
@@ -208,7 +208,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_one_message_and_the_next_go
 
 
 def test_killed_twice_before_the_same_label_map_got_its_name_it_is_still_known(
-    run, scans, out, weights, clean_by_others, monkeypatch
+    run, scans, out, weights, clean_with_weights, monkeypatch
 ):
     """What lies there is of the run before both."""
     run(scans)
@@ -219,7 +219,7 @@ def test_killed_twice_before_the_same_label_map_got_its_name_it_is_still_known(
                 run(scans, weights=weights, flips=flips)
 
     assert outcomes(run(scans, weights=weights)) == {DONE: 3}
-    assert contents(out) == clean_by_others
+    assert contents(out) == clean_with_weights
 
 
 def test_what_a_killed_process_left_aside_is_removed(run, scans, out, clean):

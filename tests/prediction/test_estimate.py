@@ -17,12 +17,12 @@ from segpipe.prediction.estimate import estimate
 def test_a_dry_run_tells_strangers_and_refused_scans(bundle, scans, out):
     for name in ("scan_000.bval", "brain.mgz"):
         (scans / name).write_text("x")
-    said = []
+    messages = []
 
-    rows = estimate(scans, bundle, out, options=PredictOptions(precision="float32"), report=said.append)
+    rows = estimate(scans, bundle, out, options=PredictOptions(precision="float32"), report=messages.append)
 
     assert [row.action for row in rows] == ["refuse", "segment", "segment", "segment"]
-    assert said == ["1 file passed over: scan_000.bval; give --strict to refuse them"]
+    assert messages == ["1 file passed over: scan_000.bval; give --strict to refuse them"]
 
 
 def test_an_estimate_writes_nothing_and_says_what_would_be_done(run, bundle, scans, out):

@@ -160,21 +160,21 @@ def remove_label_maps(out):
 
 @pytest.mark.parametrize("at", [1, 3])
 @pytest.mark.parametrize(
-    ("remove", "said"),
+    ("remove", "message"),
     [
         (remove_folder, "was deleted or moved while segpipe wrote there"),
         (move_folder, "was deleted or moved while segpipe wrote there"),
         (remove_label_maps, r"label maps? that segpipe wrote there did not stay: .*scan_000\.nii\.gz"),
     ],
 )
-def test_outputs_that_are_deleted_while_it_runs_are_an_error(bundle, scans, out, remove, said, at):
+def test_outputs_that_are_deleted_while_it_runs_are_an_error(bundle, scans, out, remove, message, at):
     """After the first of three scans, or after the last; the next run makes all of them again."""
 
     def watch(prediction, number, total):
         if number == at:
             remove(out)
 
-    with pytest.raises(SegpipeError, match=said):
+    with pytest.raises(SegpipeError, match=message):
         segpipe.predict(scans, bundle, out, watch=watch)
 
     segpipe.predict(scans, bundle, out)
@@ -183,13 +183,13 @@ def test_outputs_that_are_deleted_while_it_runs_are_an_error(bundle, scans, out,
 
 def test_whoever_watches_is_told_of_each_scan(bundle, scans, out):
     (scans / "scan_001.nii.gz").write_bytes(b"")
-    seen = []
+    reported = []
 
-    segpipe.predict(scans, bundle, out, watch=lambda *told: seen.append(told))
+    segpipe.predict(scans, bundle, out, watch=lambda *progress: reported.append(progress))
 
-    assert sorted((prediction.case, prediction.outcome) for prediction, _, _ in seen) == [
+    assert sorted((prediction.case, prediction.outcome) for prediction, _, _ in reported) == [
         ("scan_000", DONE),
         ("scan_001", FAILED),
         ("scan_002", DONE),
     ]
-    assert [counts for _, *counts in seen] == [[1, 3], [2, 3], [3, 3]]
+    assert [counts for _, *counts in reported] == [[1, 3], [2, 3], [3, 3]]

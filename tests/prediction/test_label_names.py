@@ -88,21 +88,21 @@ def test_other_classes_are_written_anew_with_all_label_maps(bundle, with_labels,
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"name": "head"}, "scan_000, scan_001 .anterior, posterior., where the bundle has head, posterior"),
         ({"value": 9}, "calls the value 9 nothing where the label table calls it 'anterior'"),
     ],
 )
 def test_other_classes_are_refused_beside_label_maps_that_stay(
-    change, said, overwrite, bundle, with_labels, scans, tmp_path, out
+    change, message, overwrite, bundle, with_labels, scans, tmp_path, out
 ):
     """With the new names the first two label maps would be shown as what they are not."""
     run(scans, bundle, out)
     before = texts(out)
     single = write_scan(tmp_path / "third" / "c.nii.gz", 5)
 
-    with pytest.raises(SegpipeError, match=said):
+    with pytest.raises(SegpipeError, match=message):
         run(single, with_labels(class_1=change), out, overwrite=overwrite)
 
     assert texts(out) == before

@@ -296,9 +296,11 @@ def test_published_files_replace_what_lay_there(tmp_path, staged):
 
     publish(staged, tmp_path / "out", list(staged_files(staged)), last="p1/ct.nii.gz")
 
-    found = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()}
-    assert found == {"overlays/p1/ct.png", "p1/ct.nii.gz", "zz.raw"}
-    for name in found:
+    published = {
+        p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file()
+    }
+    assert published == {"overlays/p1/ct.png", "p1/ct.nii.gz", "zz.raw"}
+    for name in published:
         assert (tmp_path / "out" / name).read_text() == f"content of {name}"
     assert not any(path.is_file() for path in staged.rglob("*"))
 

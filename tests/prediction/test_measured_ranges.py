@@ -61,8 +61,8 @@ def scans(data, tmp_path):
 
 
 def predicted(scans, bundle, out, **options):
-    found = segpipe.predict(scans, bundle, out, options=PredictOptions(overlays=False, **options))
-    return {prediction.case: prediction for prediction in found}
+    predictions = segpipe.predict(scans, bundle, out, options=PredictOptions(overlays=False, **options))
+    return {prediction.case: prediction for prediction in predictions}
 
 
 def test_limits_say_what_the_training_cases_were(whole, data):
@@ -77,22 +77,24 @@ def test_limits_say_what_the_training_cases_were(whole, data):
 
 
 def test_a_scan_unlike_the_training_cases_is_warned_of(whole, scans, tmp_path):
-    found = predicted(scans, whole, tmp_path / "out")
+    predictions = predicted(scans, whole, tmp_path / "out")
 
-    assert found["good"].warnings == ()
-    assert any("voxel spacing along x is 2.5 mm; training cases: 1 mm" in w for w in found["odd"].warnings)
-    assert any(w.startswith("roughness along") for w in found["odd"].warnings)
+    assert predictions["good"].warnings == ()
+    assert any(
+        "voxel spacing along x is 2.5 mm; training cases: 1 mm" in w for w in predictions["odd"].warnings
+    )
+    assert any(w.startswith("roughness along") for w in predictions["odd"].warnings)
 
 
 def test_warnings_stand_in_the_table_and_the_ledger(whole, scans, tmp_path):
-    found = predicted(scans, whole, tmp_path / "out")
+    predictions = predicted(scans, whole, tmp_path / "out")
 
     with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
-        told = {row["case"]: row["warnings"] for row in csv.DictReader(file)}
-    assert told == {"good": "", "odd": "; ".join(found["odd"].warnings)}
+        in_table = {row["case"]: row["warnings"] for row in csv.DictReader(file)}
+    assert in_table == {"good": "", "odd": "; ".join(predictions["odd"].warnings)}
     lines = map(json.loads, (tmp_path / "out" / "predictions.jsonl").read_text().splitlines())
     assert {line["case"]: tuple(line["warnings"]) for line in lines} == {
-        case: prediction.warnings for case, prediction in found.items()
+        case: prediction.warnings for case, prediction in predictions.items()
     }
     assert "odd: voxel spacing" in (tmp_path / "out" / "predict.log").read_text()
 
@@ -119,12 +121,12 @@ def test_without_limits_it_is_said_that_nothing_was_compared(scans, data, tmp_pa
     """And once there are limits the same scans are done again, since what was known of them was less."""
     bundle = write_bundle(tmp_path / "bare")
     before = predicted(scans, bundle, tmp_path / "out")
-    told = (tmp_path / "out" / "volumes.csv").read_text()
+    table = (tmp_path / "out" / "volumes.csv").read_text()
     write_reference_ranges(bundle, data / "dataset.json", data)
     after = predicted(scans, bundle, tmp_path / "out")
 
     assert {prediction.warnings for prediction in before.values()} == {None}
-    assert told.count("not compared with the training cases") == 4
+    assert table.count("not compared with the training cases") == 4
     assert [prediction.outcome for prediction in after.values()] == ["done", "done"]
     assert after["odd"].warnings
 
@@ -146,13 +148,13 @@ def test_a_chain_of_monais_own_is_watched_too(data, scans, tmp_path):
     )
     write_reference_ranges(bundle, data / "dataset.json", data)
 
-    found = predicted(scans, bundle, tmp_path / "out")
+    predictions = predicted(scans, bundle, tmp_path / "out")
 
-    assert "by MONAI's own chain" in found["good"].reason
+    assert "by MONAI's own chain" in predictions["good"].reason
     ranges = read_json(bundle / "models" / "model.reference_ranges.json")["ranges"]
     assert 0 < ranges["uncertainty"][0] <= ranges["uncertainty"][1] <= 1
-    assert found["good"].warnings == ()
-    assert found["odd"].warnings
+    assert predictions["good"].warnings == ()
+    assert predictions["odd"].warnings
 
 
 def test_limits_of_other_weights_are_refused(whole, scans, tmp_path):
@@ -182,13 +184,13 @@ def test_an_ensemble_has_limits_of_its_own(whole, data, scans, tmp_path):
     ]
     path = write_reference_ranges(BundleSource(bundle, weights=weights), data / "dataset.json", data)
 
-    found = segpipe.predict(
+    predictions = segpipe.predict(
         scans, BundleSource(bundle, weights=weights), tmp_path / "out", options=PredictOptions(overlays=False)
     )
 
     assert path.name.startswith("ensemble-")
     assert not (bundle / "models" / "model.reference_ranges.json").exists()
-    assert all(prediction.warnings is not None for prediction in found)
+    assert all(prediction.warnings is not None for prediction in predictions)
 
 
 def content_of(path):

@@ -196,17 +196,17 @@ class TestFromFileToFile:
 
         scans = write_scan(OBLIQUE, name="oblique").parent
         write_scan(TURNED, name="straight")
-        said = []
+        messages = []
 
         predictions = predict(
-            scans, zoo_bundle(diagonal), tmp_path / "out", options=EXACT, report=said.append
+            scans, zoo_bundle(diagonal), tmp_path / "out", options=EXACT, report=messages.append
         )
 
         oblique, straight = predictions
         reason = "it resamples between axes that are not parallel"
         assert oblique.reason == f"by MONAI's own chain: {reason}"
         assert straight.reason == ""
-        assert [message for message in said if "MONAI's own chain" in message] == [
+        assert [message for message in messages if "MONAI's own chain" in message] == [
             f"scans go through MONAI's own chain, which holds all scores in memory: {reason}"
         ]
 
@@ -274,13 +274,13 @@ class TestSeveralNetworksAndMirrorImages:
         scan = write_scan()
         plain, image, grid = opened(zoo_bundle(), scan)
         root = zoo_bundle(mirror, name="mirrored")
-        own, without = opened(root, scan)[0], opened(root, scan, flips=())[0]
+        mirrored, without = opened(root, scan)[0], opened(root, scan, flips=())[0]
 
         expected = plain.segment(image, grid).labels
         assert agreement(without.segment(image, grid).labels, expected) == 1
-        assert agreement(own.segment(image, grid).labels, expected) < 0.99
+        assert agreement(mirrored.segment(image, grid).labels, expected) < 0.99
         again = opened(zoo_bundle(name="again"), scan, flips=(0,))[0]
-        assert agreement(own.segment(image, grid).labels, again.segment(image, grid).labels) == 1
+        assert agreement(mirrored.segment(image, grid).labels, again.segment(image, grid).labels) == 1
 
     def test_an_axis_that_the_network_has_not_is_refused(self, one_window, opened):
         root, scan, _ = one_window

@@ -75,14 +75,14 @@ class TestMonaisChain:
     def test_labels_are_those_of_monais_run_and_the_reason_is_told_once(
         self, zoo_bundle, write_scan, opened, by_monai, change, reason
     ):
-        root, scan, said = zoo_bundle(change), write_scan(OBLIQUE), []
-        segmenter, image, grid = opened(root, scan, report=said.append)
+        root, scan, messages = zoo_bundle(change), write_scan(OBLIQUE), []
+        segmenter, image, grid = opened(root, scan, report=messages.append)
 
         segmentation = segmenter.segment(image, grid)
         again = segmenter.segment(image, grid)
 
         assert reason in segmentation.fallback
-        assert said == [
+        assert messages == [
             f"scans go through MONAI's own chain, which holds all scores in memory: {segmentation.fallback}"
         ]
         assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
@@ -98,15 +98,15 @@ class TestMonaisChain:
 
         root = zoo_bundle(diagonal)
         oblique, straight = write_scan(OBLIQUE, name="a"), write_scan(TURNED, name="b")
-        said = []
-        segmenter, turned, grid = opened(root, oblique, report=said.append)
+        messages = []
+        segmenter, turned, grid = opened(root, oblique, report=messages.append)
         _, image, other_grid = opened(root, straight)
 
         by_the_chain, streamed = segmenter.segment(turned, grid), segmenter.segment(image, other_grid)
 
         assert by_the_chain.fallback == "it resamples between axes that are not parallel"
         require_streamed(streamed)
-        assert len(said) == 1
+        assert len(messages) == 1
         assert agreement(by_the_chain.labels, by_monai(root, oblique)) > 0.999
         assert agreement(streamed.labels, by_monai(root, straight)) > 0.999
 
@@ -194,14 +194,14 @@ class TestAnswersThatMeanSomethingElse:
         def half(inference, _):
             inference["network_def"]["_target_"] = "scripts.networks.HalfTheSize"
 
-        said = []
-        segmenter, image, grid = opened(zoo_bundle(half), write_scan(), report=said.append)
+        messages = []
+        segmenter, image, grid = opened(zoo_bundle(half), write_scan(), report=messages.append)
 
         with pytest.raises(
             SegpipeError, match=r"an image of \(20, 18, 15\) voxels with scores of \(10, 9, 8\)"
         ):
             segmenter.segment(image, grid)
-        assert "answers a window of (16, 16, 16) voxels with (8, 8, 8)" in said[0]
+        assert "answers a window of (16, 16, 16) voxels with (8, 8, 8)" in messages[0]
 
     @pytest.mark.parametrize("flips", [(), (0,)], ids=str)
     def test_two_answers_where_one_is_wanted(self, zoo_bundle, write_scan, opened, flips):

@@ -17,11 +17,11 @@ def lungs(seed=0, size=(60, 40)):
 def test_scale_and_offset_do_not_count():
     image = torch.rand(2, 30, 30, 12, generator=torch.Generator().manual_seed(0))
 
-    own, other = coarse_image(image), coarse_image(5 + 3 * image)
+    coarse, scaled = coarse_image(image), coarse_image(5 + 3 * image)
 
-    assert own.shape == (2, 6, 6, 6)
-    np.testing.assert_allclose(own, other, atol=1e-4)
-    np.testing.assert_allclose(np.square(own).sum(axis=(1, 2, 3)), 1, atol=1e-5)
+    assert coarse.shape == (2, 6, 6, 6)
+    np.testing.assert_allclose(coarse, scaled, atol=1e-4)
+    np.testing.assert_allclose(np.square(coarse).sum(axis=(1, 2, 3)), 1, atol=1e-5)
 
 
 def test_padding_does_not_count():

@@ -170,18 +170,18 @@ def test_what_was_found_does_not_depend_on_how_the_file_lies(axes, ends, by_slic
         Grid.from_affine(labels.shape, affine),
         Grid.from_affine(turned.shape, affine @ inv_ornt_aff(turn, labels.shape)),
     ]
-    seen = image_measures(torch.randn(1, *labels.shape), by_slices=by_slices)
-    seen = replace(seen, axcodes=("R", "A", "S"))
+    of_image = image_measures(torch.randn(1, *labels.shape), by_slices=by_slices)
+    of_image = replace(of_image, axcodes=("R", "A", "S"))
 
-    own, other = (
-        seen.with_result(
-            found, grid, class_volumes(found, NAMES, (2, 3, 4)), 0.25, by_slices=by_slices
+    measures, of_turned = (
+        of_image.with_result(
+            label_array, grid, class_volumes(label_array, NAMES, (2, 3, 4)), 0.25, by_slices=by_slices
         ).values
-        for found, grid in zip((labels, turned), grids, strict=True)
+        for label_array, grid in zip((labels, turned), grids, strict=True)
     )
 
-    assert other == pytest.approx(own)
-    assert own["centre/x"] != pytest.approx(1 - own["centre/x"])
+    assert of_turned == pytest.approx(measures)
+    assert measures["centre/x"] != pytest.approx(1 - measures["centre/x"])
 
 
 def test_what_was_found_slice_by_slice_is_of_the_slice_with_most_of_it():

@@ -69,12 +69,12 @@ def test_no_training_case_ever_lies_outside_the_ranges(values):
     ]
 
     ranges = ReferenceRanges.of(cases, ["abc"], {})
-    warnings = [warning for own in cases for warning in ranges.warnings(own)]
+    warnings = [warning for measures in cases for warning in ranges.warnings(measures)]
     assert not [warning for warning in warnings if "taken together" not in warning]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "warning"),
     [
         ({"spacing__x": 3.0}, "voxel spacing along x is 3 mm; training cases: 1 mm"),
         ({"intensity__median": -900.0}, "median of the intensities is -900; training cases: 100 to 109"),
@@ -90,8 +90,8 @@ def test_no_training_case_ever_lies_outside_the_ranges(values):
         ),
     ],
 )
-def test_what_lies_outside_is_told_with_the_training_cases(ranges, changes, said):
-    assert ranges.warnings(case(**changes)) == [said]
+def test_what_lies_outside_is_told_with_the_training_cases(ranges, changes, warning):
+    assert ranges.warnings(case(**changes)) == [warning]
 
 
 def test_a_picture_unlike_the_others_is_told(ranges):
@@ -214,7 +214,9 @@ def test_measures_that_are_usual_each_and_odd_together_are_told():
     """Each value lies well inside what the others had, but the two always went up and down together."""
     ranges = ReferenceRanges.of([spread_out(seed) for seed in range(80)], ["abc"], {})
     odd = next(
-        own for seed in range(100, 200) if (own := spread_out(seed, tie=False)).values["tone/median"] > 1.5
+        measures
+        for seed in range(100, 200)
+        if (measures := spread_out(seed, tie=False)).values["tone/median"] > 1.5
     )
 
     (warning,) = ranges.warnings(odd)

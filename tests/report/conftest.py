@@ -29,11 +29,11 @@ def evaluated(tmp_path_factory):
         truth = np.zeros(SIZE, np.uint8)
         truth[2:8, 2:8, 2:6] = 1
         truth[4:6, 4:6, 3:5] = 2
-        found = np.where(truth == 2, tumour, truth)
+        predicted = np.where(truth == 2, tumour, truth)
         noise = np.random.default_rng(number).normal(100, 10, SIZE) + 40 * truth
         write_label_map(truth, grid, folder / "references" / f"{name}.nii.gz")
         write_label_map(
-            np.roll(found, shift, 0).astype(np.uint8), grid, folder / "predictions" / f"{name}.nii.gz"
+            np.roll(predicted, shift, 0).astype(np.uint8), grid, folder / "predictions" / f"{name}.nii.gz"
         )
         write_volume(noise.astype(np.int16), grid, folder / "images" / f"{name}.nii.gz")
     return folder

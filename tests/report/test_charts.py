@@ -13,17 +13,17 @@ from segpipe.report.charts import MOST_POINTS, Row, against, agreement, distribu
 
 def drawn(markup, name, klass=None):
     root = ET.fromstring(str(markup))  # our own
-    return [own for own in root.iter(name) if klass is None or own.get("class") == klass]
+    return [element for element in root.iter(name) if klass is None or element.get("class") == klass]
 
 
 def ticks(markup):
-    return [float(own.text) for own in drawn(markup, "text", "middle")[:-1]]
+    return [float(element.text) for element in drawn(markup, "text", "middle")[:-1]]
 
 
 def test_a_dot_a_case_and_the_quartiles_at_their_values():
     chart = distribution([Row("liver", "#123456", np.array([0.2, 0.4, 0.6, np.nan, 0.8, 1.0]))], "Dice")
 
-    dots = sorted(float(own.get("cx")) for own in drawn(chart, "circle"))
+    dots = sorted(float(element.get("cx")) for element in drawn(chart, "circle"))
     assert len(dots) == 5
     np.testing.assert_allclose(np.diff(dots), np.diff(dots)[0], atol=0.11)
     (median,) = drawn(chart, "line", "median")
@@ -31,7 +31,7 @@ def test_a_dot_a_case_and_the_quartiles_at_their_values():
     assert float(median.get("x1")) == pytest.approx(dots[2], abs=0.11)
     assert float(box.get("x")) == pytest.approx(dots[1], abs=0.11)
     assert float(box.get("width")) == pytest.approx(dots[3] - dots[1], abs=0.11)
-    assert {own.get("fill") for own in drawn(chart, "circle")} == {"#123456"}
+    assert {element.get("fill") for element in drawn(chart, "circle")} == {"#123456"}
 
 
 def test_a_class_without_values_is_said():
@@ -39,7 +39,7 @@ def test_a_class_without_values_is_said():
         [Row("a", "#000", np.array([1.0, 2])), Row("b", "#000", np.array([np.nan, np.inf]))], "mm"
     )
 
-    assert [own.text for own in drawn(chart, "text", "faint")] == ["no case has a value"]
+    assert [element.text for element in drawn(chart, "text", "faint")] == ["no case has a value"]
 
 
 def test_many_cases_are_drawn_by_some():
@@ -59,10 +59,10 @@ def test_names_cannot_break_the_page():
 def test_all_dots_lie_between_the_first_and_the_last_of_few_round_ticks(values):
     chart = distribution([Row("a", "#000", np.array(values))], "mm")
 
-    found = ticks(chart)
-    assert 2 <= len(found) <= 9
-    lines = [float(own.get("x1")) for own in drawn(chart, "line", "grid")]
-    dots = [float(own.get("cx")) for own in drawn(chart, "circle")]
+    tick_values = ticks(chart)
+    assert 2 <= len(tick_values) <= 9
+    lines = [float(element.get("x1")) for element in drawn(chart, "line", "grid")]
+    dots = [float(element.get("cx")) for element in drawn(chart, "circle")]
     assert min(lines) - 0.11 <= min(dots)
     assert max(dots) <= max(lines) + 0.11
 
@@ -73,9 +73,9 @@ def test_agreement_draws_error_over_mean():
     chart = agreement(Row("liver", "#000", error), np.array([10.0, 20.0, 30.0]))
 
     (bias,) = drawn(chart, "line", "median")
-    limits = [float(own.get("y1")) for own in drawn(chart, "line", "limit")]
+    limits = [float(element.get("y1")) for element in drawn(chart, "line", "limit")]
     (zero,) = drawn(chart, "line", "zero")
-    dots = [(float(own.get("cx")), float(own.get("cy"))) for own in drawn(chart, "circle")]
+    dots = [(float(element.get("cx")), float(element.get("cy"))) for element in drawn(chart, "circle")]
     unit = float(zero.get("y1")) - float(bias.get("y1"))  # of 2 ml, upwards
     assert unit > 0
     for (_, y), ml in zip(dots, error, strict=True):
@@ -115,7 +115,7 @@ def test_one_models_cases_over_the_others():
     assert float(same.get("cy")) == pytest.approx(start + slope * float(same.get("cx")), abs=0.2)
     assert float(above.get("cy")) < start + slope * float(above.get("cx")) - 10
     assert above.find("title").text == "<i>: 0.500 against 0.900"
-    assert [own.text for own in drawn(chart, "text", "name")] == ["Dice, <b>, upwards"]
+    assert [element.text for element in drawn(chart, "text", "name")] == ["Dice, <b>, upwards"]
 
 
 def test_cases_that_are_all_alike_have_an_axis_from_none_to_all():

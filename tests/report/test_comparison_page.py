@@ -43,9 +43,9 @@ def test_it_is_whole_and_points_nowhere(page):
 def test_means_and_differences_stand_side_by_side(page, comparison):
     row = page.split("</h3>")[2].split("</tr>")[1]
 
-    ours, theirs = (own["liver"]["dice"] for own in comparison.means)
+    ours, theirs = (value["liver"]["dice"] for value in comparison.means)
     between = comparison.differences["liver"]["dice"].interval
-    assert [round(own.mean, 3) for own in (ours, theirs, between)] == [0.633, 0.733, -0.1]
+    assert [round(value.mean, 3) for value in (ours, theirs, between)] == [0.633, 0.733, -0.1]
     assert f"0.633<small>{ours.low:.3f} to {ours.high:.3f}</small>" in row
     assert f"-0.100<small>{between.low:+.3f} to {between.high:+.3f}</small>" in row
     assert "not told apart" in row
@@ -94,8 +94,10 @@ def with_volumes(scores, liver_ml):
 
 def test_other_references_are_told_by_their_volumes_where_there_is_no_hash():
     """In b the second's is smaller; in c the first's is not known, and in d they differ by a header's rounding."""
-    own = scores(np.full((2, 4), 0.5), "abcd")
-    both = compare(with_volumes(own, [3.0, 2.0, np.nan, 1.0]), with_volumes(own, [3.0, 1.9, 1.0, 1.00001]))
+    four_cases = scores(np.full((2, 4), 0.5), "abcd")
+    both = compare(
+        with_volumes(four_cases, [3.0, 2.0, np.nan, 1.0]), with_volumes(four_cases, [3.0, 1.9, 1.0, 1.00001])
+    )
 
     (warning,) = comparison_warnings(NAMES, both, [{}, {}])
 

@@ -17,7 +17,7 @@ def images(evaluated):
 def test_worst_median_and_best(scores, evaluated):
     worst, median, best = example_cases(scores, images(evaluated))
 
-    assert [(own.place, own.case) for own in (worst, median, best)] == [
+    assert [(example.place, example.case) for example in (worst, median, best)] == [
         ("Worst", "p2_a"),
         ("Median", "p1_b"),
         ("Best", "p1_a"),

@@ -88,21 +88,21 @@ def test_without_any_surface_the_files_are_not_blamed(scores):
 
 
 @pytest.mark.parametrize(
-    ("found", "axes_mm", "said"),
+    ("has_surface", "axes_mm", "expected_text"),
     [
         (True, (1.0, 1.0), "Surfaces agree within 1 mm."),
         (True, None, "PNG and JPEG say nothing of millimetres, so that there are no distances."),
         (False, (1.0, 1.0), "No case has a surface, so that there are no distances."),
     ],
 )
-def test_why_slices_have_no_distances(scores, found, axes_mm, said):
+def test_why_slices_have_no_distances(scores, has_surface, axes_mm, expected_text):
     """Only a picture's lack millimetres."""
     reference = np.zeros((3, 3), np.uint8)
-    reference[1, 1] = found
+    reference[1, 1] = has_surface
     metrics = CaseMetrics.of(reference, reference, 3, axes_mm)
     one = replace(scores, rows=(replace(scores.rows[0], metrics=metrics),))
 
-    assert f"counted beside it as missed. {said}</p>" in page(one, summarise(one))
+    assert f"counted beside it as missed. {expected_text}</p>" in page(one, summarise(one))
 
 
 def test_a_class_that_is_nowhere_has_dashes(scores):

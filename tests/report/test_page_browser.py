@@ -51,7 +51,9 @@ def test_a_case_can_be_scrolled_through(opened):
     box = opened.find_element("css selector", ".viewer")
     WebDriverWait(opened, 60).until(lambda _: box.get_attribute("data-ready"))
 
-    assert [own.text for own in box.find_elements("css selector", "[aria-pressed=true]")] == ["prediction"]
+    assert [pressed.text for pressed in box.find_elements("css selector", "[aria-pressed=true]")] == [
+        "prediction"
+    ]
     shown = [box.screenshot_as_png]
     for button in box.find_elements("tag name", "button")[::2]:
         button.click()

@@ -51,19 +51,21 @@ def test_it_is_the_dice_of_the_evaluation():
 def test_an_engines_accuracy_and_loss_are_those_of_what_it_saw(training):
     """Of the trainer and of the evaluator, from their own logits, worked out apart."""
     made = training("metrics", epochs=2, validation_loss=True)
-    seen = {made.trainer: [], made.evaluator: []}
+    iterations = {made.trainer: [], made.evaluator: []}
 
     def keep(engine):
         logits, label = engine.state.output["pred"].detach(), engine.state.output["label"][:, 0].long()
         loss = torch.nn.functional.cross_entropy(logits, label).item()
-        seen[engine].append((engine.state.epoch, loss, (logits.argmax(1) == label).float().mean().item()))
+        iterations[engine].append(
+            (engine.state.epoch, loss, (logits.argmax(1) == label).float().mean().item())
+        )
 
-    for engine in seen:
+    for engine in iterations:
         engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, keep)
     made.run()
 
     for engine, name in ((made.trainer, "train"), (made.evaluator, "validation")):
-        last = [(loss, accuracy) for epoch, loss, accuracy in seen[engine] if epoch == 2]
+        last = [(loss, accuracy) for epoch, loss, accuracy in iterations[engine] if epoch == 2]
         assert len(last) == {"train": 3, "validation": 2}[name]
         loss, accuracy = np.mean(last, axis=0)
         assert engine.state.metrics["loss"] == pytest.approx(loss, rel=1e-5)

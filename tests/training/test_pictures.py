@@ -44,16 +44,16 @@ def test_the_reference_has_the_classes_colours_and_the_image_is_grey(training):
 
 def compared(made):
     """Return a list that fills with each validation's (case, confusion) pairs."""
-    seen = []
+    epochs = []
 
     def look(engine):
         for record, output in zip(engine.state.batch, engine.state.output, strict=True):
             maps = [output[key].argmax(0).numpy() for key in ("pred", "label")]
-            seen[-1].append((record["case"], confusion_matrix(*maps, num_classes=2)))
+            epochs[-1].append((record["case"], confusion_matrix(*maps, num_classes=2)))
 
-    made.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: seen.append([]))
+    made.evaluator.add_event_handler(Events.EPOCH_STARTED, lambda _: epochs.append([]))
     made.evaluator.add_event_handler(Events.ITERATION_COMPLETED, look)
-    return seen
+    return epochs
 
 
 def test_the_worst_case_is_the_one_with_the_lowest_dice_under_its_name(training, monkeypatch):
@@ -63,10 +63,10 @@ def test_the_worst_case_is_the_one_with_the_lowest_dice_under_its_name(training,
         pictures, "captioned", lambda views, title, legend: titles.append(title) or draw(views, title, legend)
     )
     made = training(validation=4, epochs=1)
-    seen = compared(made)
+    epochs = compared(made)
     made.run()
 
-    dice = {case: foreground_dice(confusion).item() for case, confusion in seen[0]}
+    dice = {case: foreground_dice(confusion).item() for case, confusion in epochs[0]}
     worst = min(dice, key=dice.get)
     assert titles[-1] == f"{worst}: Dice {dice[worst]:.3f}"
 
@@ -79,11 +79,11 @@ def test_the_confusion_is_of_all_cases(training, monkeypatch):
         lambda counts, names, title: drawn.append(counts.copy()) or np.zeros((4, 4, 3), np.uint8),
     )
     made = training(validation=3, epochs=2)
-    seen = compared(made)
+    validations = compared(made)
     made.run()
 
     assert len(drawn) == 2
-    for counts, pairs in zip(drawn, seen, strict=True):
+    for counts, pairs in zip(drawn, validations, strict=True):
         np.testing.assert_array_equal(counts, sum(confusion for _, confusion in pairs))
 
 
@@ -105,16 +105,18 @@ def test_where_nothing_was_to_be_found_there_is_no_worst_case():
 
 
 def test_the_worst_case_of_all_processes_is_drawn(monkeypatch):
-    own, other = (_Worst(dice, f"case_{dice}", np.zeros((1, 1, 3), np.uint8)) for dice in (0.5, 0.25))
+    of_this_process, of_another = (
+        _Worst(dice, f"case_{dice}", np.zeros((1, 1, 3), np.uint8)) for dice in (0.5, 0.25)
+    )
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 3)
 
     def gather(into, _):
-        into[:] = [own, None, other]
+        into[:] = [of_this_process, None, of_another]
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
 
-    assert _worst_of_all(own) is other
+    assert _worst_of_all(of_this_process) is of_another
 
 
 def test_maps_are_classes_whether_one_hot_or_not():

@@ -32,10 +32,10 @@ def test_classes_are_listed_with_their_weights(training):
 
 
 def test_a_loss_without_weights_weighs_all_alike(training):
-    said = text(training(epochs=1, class_voxels=VOXELS).run(), "run/classes")
+    note = text(training(epochs=1, class_voxels=VOXELS).run(), "run/classes")
 
-    assert said.startswith("The loss weighs all classes alike.\n\n| class ")
-    assert said.endswith("| ball | 1,000 | 10 % | 1 |")
+    assert note.startswith("The loss weighs all classes alike.\n\n| class ")
+    assert note.endswith("| ball | 1,000 | 10 % | 1 |")
 
 
 def test_configuration_and_environment_are_the_runs(training):
@@ -60,9 +60,9 @@ def test_a_resumed_run_says_what_changed(training):
 
     (event,) = resumed.log().Tensors("run/resumed/text_summary")
     assert event.step == 3
-    said = event.tensor_proto.string_val[0].decode()
-    assert "| num\\_workers | 0 | 1 |" in said
-    assert "seed" not in said
+    note = event.tensor_proto.string_val[0].decode()
+    assert "| num\\_workers | 0 | 1 |" in note
+    assert "seed" not in note
 
 
 def test_hyper_parameters_are_the_plain_numbers_and_words():

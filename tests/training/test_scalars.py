@@ -120,14 +120,14 @@ def test_after_a_resume_everything_is_there_once(training, event, at):
     resumed = training("broken", resume=True)
     first = resumed.folder.training_state.is_file() and torch.load(resumed.folder.training_state)["epoch"] + 1
 
-    found = steps(resumed.run())
+    written = steps(resumed.run())
 
-    assert found.pop("run/resumed/text_summary") == [first]
+    assert written.pop("run/resumed/text_summary") == [first]
     drawn_again = {tag for tag in whole if tag.startswith("pictures") and "prediction" not in tag}
-    assert {tag: found[tag] for tag in found if tag not in drawn_again} == {
+    assert {tag: written[tag] for tag in written if tag not in drawn_again} == {
         tag: whole[tag] for tag in whole if tag not in drawn_again
     }
-    assert all(found[tag] == [1, first] for tag in drawn_again)
+    assert all(written[tag] == [1, first] for tag in drawn_again)
 
 
 def test_a_run_that_dies_in_its_first_epoch_begins_its_log_anew(training):
@@ -135,10 +135,10 @@ def test_a_run_that_dies_in_its_first_epoch_begins_its_log_anew(training):
     anew = training("broken", resume=True)
     assert not anew.folder.tensorboard.exists()
 
-    found = steps(anew.run())
+    written = steps(anew.run())
 
-    assert found == steps(training("whole").run())
-    assert found["run/configuration/text_summary"] == [0]
+    assert written == steps(training("whole").run())
+    assert written["run/configuration/text_summary"] == [0]
 
 
 def test_without_validation_training_is_logged_alone(training):

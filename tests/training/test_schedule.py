@@ -12,12 +12,12 @@ def rates(share, steps):
     """Return the learning rate of each step of a cycle whose peak is 1; the schedule moves on after the last, too."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=share)
-    found = []
+    learning_rates = []
     for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
+        learning_rates.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    return found
+    return learning_rates
 
 
 @pytest.mark.parametrize(("share", "steps"), [(0.2, 5), (0.1, 10), (0.25, 4), (1 / 3, 3)])
@@ -26,11 +26,11 @@ def test_one_warm_up_step_has_the_low_rate(share, steps):
     with pytest.raises(ZeroDivisionError):
         rates(share, steps)
 
-    found = rates(warm_up(share, steps), steps)
+    learning_rates = rates(warm_up(share, steps), steps)
 
-    assert found[0] == pytest.approx(1 / 25)
-    assert found[1] == pytest.approx(max(found), abs=1e-9)
-    assert found[-1] == pytest.approx(1 / 25e4, abs=1e-6)
+    assert learning_rates[0] == pytest.approx(1 / 25)
+    assert learning_rates[1] == pytest.approx(max(learning_rates), abs=1e-9)
+    assert learning_rates[-1] == pytest.approx(1 / 25e4, abs=1e-6)
 
 
 @pytest.mark.parametrize(

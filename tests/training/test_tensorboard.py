@@ -27,11 +27,11 @@ def test_a_picture_of_nothing_but_outlines_is_written(tmp_path, small, length):
     """As an untrained network answers; a picture must not end a training."""
     picture = COLORS[np.random.default_rng(0).integers(len(COLORS), size=(length, length))]
 
-    found = read_back(tmp_path, picture, small=small)
+    read = read_back(tmp_path, picture, small=small)
 
-    assert found.shape == picture.shape
+    assert read.shape == picture.shape
     if not small:
-        np.testing.assert_array_equal(found, picture)
+        np.testing.assert_array_equal(read, picture)
 
 
 def test_a_small_picture_shows_the_same(tmp_path):

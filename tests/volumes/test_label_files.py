@@ -137,8 +137,10 @@ def test_another_label_table_is_written_anew_where_no_label_map_needs_the_old_on
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("others", [["case_3"], None])
-def test_another_label_table_is_refused_where_other_label_maps_need_the_old_one(tmp_path, others, overwrite):
+@pytest.mark.parametrize("other_cases", [["case_3"], None])
+def test_another_label_table_is_refused_where_other_label_maps_need_the_old_one(
+    tmp_path, other_cases, overwrite
+):
     """With the new file their value 1 would be shown as liver."""
     write_label_files(tmp_path, table("lung"))
     before = written(tmp_path)
@@ -146,9 +148,9 @@ def test_another_label_table_is_refused_where_other_label_maps_need_the_old_one(
     with pytest.raises(
         SegpipeError, match="calls the value 1 'lung' where the label table calls it 'liver'"
     ) as refused:
-        write_label_files(tmp_path, table("liver"), others=others, overwrite=overwrite)
+        write_label_files(tmp_path, table("liver"), others=other_cases, overwrite=overwrite)
 
-    assert ("(case_3)" in str(refused.value)) is bool(others)
+    assert ("(case_3)" in str(refused.value)) is bool(other_cases)
     assert written(tmp_path) == before
 
 
