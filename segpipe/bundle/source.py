@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class BundleSource:
     root: str | Path
     weights: Sequence[str | Path] = ()
     configs: Sequence[str | Path] = ()
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] | None = None
     device: object = None
     trust: bool = False
 
@@ -38,4 +38,4 @@ class BundleSource:
     @property
     def settings(self) -> dict[str, Any]:
         """Id -> value: the overrides, including the device."""
-        return {**self.overrides, **({"device": str(self.device)} if self.device else {})}
+        return {**(self.overrides or {}), **({"device": str(self.device)} if self.device else {})}

@@ -40,7 +40,7 @@ def card_command(by: EvaluatedBy, manifest: str, source: BundleSource, options: 
         words += ["--weights", _below(Path(path), by.opened.root)]
     for path in source.configs:
         words += ["--config", _below(Path(path), by.opened.root / "configs")]
-    for key, value in source.overrides.items():
+    for key, value in (source.overrides or {}).items():
         words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     words += ["--device", str(source.device)] if source.device else []
     words += ["--precision", *by.precisions[:1]]

@@ -86,7 +86,7 @@ def test_our_bundles_open(our_bundle, source):
 
 
 def test_the_shipped_weights_open():
-    bundle = open_bundle(BundleSource(HIPPOCAMPUS, device="cpu"))
+    bundle = open_bundle(BundleSource(HIPPOCAMPUS, device="cpu", overrides=None))
 
     assert bundle.labels.names == ("background", "anterior", "posterior")
 
