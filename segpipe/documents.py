@@ -22,6 +22,8 @@ MOST_BRACKETS = 5_000_000
 """Objects and lists of JSON; in memory they take up to a hundred times the bytes of their text."""
 MOST_ITEMS = 20_000
 """Values of a YAML file; an alias counts as all values that it stands for."""
+TEXT_OF_A_VALUE = 20
+"""Characters that count as one more value, so that aliases of a long text do not take unlimited memory."""
 LARGEST_CONFIGURATION = 2**18
 """Bytes of a configuration file of a bundle."""
 LARGEST_DATA = 2**28
@@ -237,7 +239,8 @@ def _refuse_expansion(root: yaml.Node) -> None:
         line = node.start_mark.line + 1
         if parts_done:
             parts = [sizes[id(part)] for part in _parts(node)]
-            size = 1 + sum(count for count, _ in parts)
+            length = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+            size = 1 + length // TEXT_OF_A_VALUE + sum(count for count, _ in parts)
             depth = 1 + max((below for _, below in parts), default=0)
             if size > MOST_ITEMS:
                 raise DocumentError(

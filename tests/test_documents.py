@@ -18,6 +18,7 @@ CHAIN = "a0: &a0 [x]\n" + "".join(f"a{level}: &a{level} [*a{level - 1}]\n" for l
 YAML = {
     "ten lines of aliases": (NINES, "values once its aliases"),
     "aliases of what is merged": (MERGES, "values once its aliases"),
+    "aliases of a long text": (f"a: &a {'x' * 100_000}\nb: [{'*a, ' * 1000}]", "values once its aliases"),
     "an alias of itself": ("a: &a [*a]", "an alias"),
     "a chain of aliases": (CHAIN, "nested too deeply"),
     "brackets": ("a: " + "[" * 100_000, "nested too deeply"),

@@ -17,12 +17,19 @@ from monai.bundle import ConfigParser, ReferenceResolver
 
 from segpipe.admission.consent import Copy, copied, discard, is_trusted, keep_consent
 from segpipe.configuration.audit.configuration import configuration_problems
-from segpipe.configuration.audit.texts import ANYWHERE
+from segpipe.configuration.audit.texts import ANYWHERE, quoted
 from segpipe.configuration.bundle_modules import bundle_modules, importing_from, shadowing_modules
 from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.logging_conf import logging_problems
 from segpipe.configuration.metadata import read_metadata
-from segpipe.configuration.parsing import Merged, merged_files, parsed_configuration, without_file_macros
+from segpipe.configuration.parsing import (
+    WITHOUT_END,
+    Merged,
+    merged_files,
+    parsed_configuration,
+    require_bounded_macros,
+    without_file_macros,
+)
 from segpipe.configuration.reading import read_configuration, shown_path
 from segpipe.configuration.references import sub_items
 from segpipe.configuration.values import Values
@@ -74,7 +81,12 @@ def admitted(
     merged = _merged(root, files, overrides)
     _require_known(root, merged)
     parser = _parser(root, merged, root / "configs" / "metadata.json")
-    if not (findings := [*_module_problems([root]), *_configuration_problems(root, parser, merged)]):
+    findings = [
+        *_module_problems([root]),
+        *_macro_problems(root, files, merged),
+        *_configuration_problems(root, parser, merged),
+    ]
+    if not findings:
         yield Admitted(parser, None)
         return
     with copied(root, [*files, *merged.reached]) as trusted_copy:
@@ -156,7 +168,11 @@ def audit(
     beside, folder = files[0].parent / "metadata.json", files[0].absolute().parent
     parser = _parser(root, merged, beside if beside.is_file() else root / "configs" / "metadata.json")
     inside = [folder] if folder.is_relative_to(root.absolute()) else []  # MONAI's run imports from it, too
-    findings = [*_module_problems([root, *inside]), *_configuration_problems(root, parser, merged)]
+    findings = [
+        *_module_problems([root, *inside]),
+        *_macro_problems(root, files, merged),
+        *_configuration_problems(root, parser, merged),
+    ]
     if logging_file is not None and logging_file.is_file():
         for what, line in logging_problems(logging_file, _output_dir(root, parser, merged)):
             findings.append(ConfigFinding("", what, shown_path(logging_file, root), line))
@@ -198,12 +214,14 @@ class _Overridden:
         overrides: id -> value.
         user_ids: ids whose values come from the user.
         reached: files that macros copy from.
+        reached_by_files: those of them that the files' macros name, not the overrides'.
     """
 
     values: dict[str, Any]
     overrides: dict[str, Any]
     user_ids: tuple[str, ...]
     reached: tuple[Path, ...]
+    reached_by_files: tuple[Path, ...]
 
 
 def _merged(
@@ -224,6 +242,7 @@ def _merged(
         {name: one.values[name] for name, one in given.items()},
         tuple(ReferenceResolver.normalize_id(name) for name, one in given.items() if not one.reached),
         (*merged.reached, *(path for one in given.values() for path in one.reached)),
+        merged.reached,
     )
 
 
@@ -293,6 +312,7 @@ def _resolutions(root: Path, parser: ConfigParser) -> Iterator[dict[str, Any]]:
     """
     before, resolved = None, ConfigParser(copy.deepcopy(parser.get()))
     for _ in range(_MOST_RESOLUTIONS):
+        _require_bounded(root, resolved.get())
         try:
             resolved.resolve_macro_and_relative_ids()
         except (KeyError, ValueError, IndexError, TypeError) as error:
@@ -302,7 +322,14 @@ def _resolutions(root: Path, parser: ConfigParser) -> Iterator[dict[str, Any]]:
             return
         yield after
         before = after
-    raise SegpipeError(f"{root}: macros (%id) copy each other without end; write the values out")
+    raise SegpipeError(f"{root}: {WITHOUT_END}")
+
+
+def _require_bounded(root: Path, values: dict[str, Any]) -> None:
+    try:
+        require_bounded_macros(values)
+    except SegpipeError as error:
+        raise SegpipeError(f"{root}: {error}") from error
 
 
 def _texts(values: Any) -> Iterator[str]:
@@ -311,6 +338,16 @@ def _texts(values: Any) -> Iterator[str]:
             yield value
         elif isinstance(value, list):
             yield from _texts(value)
+
+
+def _macro_problems(root: Path, files: Sequence[Path], merged: _Overridden) -> list[ConfigFinding]:
+    """Find macros that copy from a file outside the bundle, and outside the folders of the configuration files."""
+    folders = [folder.resolve() for folder in (root, *(file.parent for file in files))]
+    return [
+        ConfigFinding("", f"copies from {quoted(str(path))}, a file outside the bundle's folder")
+        for path in merged.reached_by_files
+        if not any(path.resolve().is_relative_to(folder) for folder in folders)
+    ]
 
 
 def _module_problems(folders: Sequence[Path]) -> list[ConfigFinding]:

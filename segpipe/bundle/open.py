@@ -20,12 +20,12 @@ from segpipe import __version__
 from segpipe.admission.gate import Admitted, admitted
 from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check_run import configuration_findings
-from segpipe.bundle.running import merged_configuration
+from segpipe.bundle.running import in_one_message, merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.weights import load_members
 from segpipe.configuration.reading import configuration_files
-from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
+from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
@@ -168,7 +168,9 @@ def _opened(
     device = _device(root, parser)
     paths = [weights_file(Path(path)) for path in weights or _default_weights(root, parser)]
     if ours:
-        network = load_members(untrained, paths, _made(root, parser, "identity"), parser)
+        identity = _made(root, parser, "identity")
+        with in_one_message(root, "network with its weights"):
+            network = load_members(untrained, paths, identity, parser)
     else:
         members = [copy.deepcopy(untrained) for _ in paths]
         for member, path in zip(members, paths, strict=True):
@@ -202,7 +204,7 @@ def _opened(
         postprocessing=postprocessing,
         configuration=configuration,
         metadata=metadata,
-        sha256=json_sha256(json.loads(json.dumps(described, default=str))),
+        sha256=json_sha256(json.loads(json.dumps(described, default=str), parse_constant=str)),
         weights=tuple(paths),
         weights_sha256=hashes,
         reference_ranges=_reference_ranges(paths, hashes) if with_ranges else None,
@@ -219,19 +221,8 @@ def _modules(bundle: Admitted) -> dict[str, str]:
 
 def _made(root: Path, parser: ConfigParser, name: str) -> Any:
     """Return the object of an id; turn an exception of its creation into one message."""
-    try:
+    with in_one_message(root, name):
         return parser.get_parsed_content(name)
-    except Exception as error:  # a configuration can run any code, and raise any exception
-        raise_interruption(error)
-        known = segpipe_cause(error)
-        if known is not None:
-            raise SegpipeError(*known.args) from error
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        reason = f"{type(cause).__name__}: {cause}"
-        first, *others = f"{root}: its {name} cannot be made: {reason}; correct the configuration".split("\n")
-        raise SegpipeError(first, *others) from error
 
 
 def _reference_ranges(weights: Sequence[Path], sha256: Sequence[str]) -> ReferenceRanges | None:

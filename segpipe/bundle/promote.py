@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from segpipe.admission.gate import admitted
-from segpipe.bundle.running import resolved_components
+from segpipe.bundle.running import in_one_message, resolved_components
 from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
@@ -55,9 +55,11 @@ def promote(
         if path.exists() and not replace:
             raise SegpipeError(f"{path}: the bundle has weights; give --replace to overwrite them")
     with admitted(bundle.resolve(), [configuration], trust=trust) as admitted_bundle:
-        network = admitted_bundle.parser.get_parsed_content("network_def")
+        with in_one_message(bundle, "network_def"):
+            network = admitted_bundle.parser.get_parsed_content("network_def")
         labels = load_label_table(metadata).rows()
-        transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
+        with in_one_message(bundle, "deterministic_transforms"):
+            transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
     identity = Identity.of(network, transforms, labels)
     sidecar = load_weights(network, weights, identity)
     if sidecar is None:

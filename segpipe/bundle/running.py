@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
 from segpipe.monai_internals import parser_on_the_stack
 
 
@@ -20,6 +23,32 @@ def running_parser() -> ConfigParser:
     if parser is None:
         raise SegpipeError("this works only inside a bundle's configuration, as `$segpipe.bundle...`")
     return parser
+
+
+@contextmanager
+def in_one_message(root: Path, name: str) -> Iterator[None]:
+    """Turn an exception of the creation of a bundle's object into one message.
+
+    Args:
+        root: the bundle's folder.
+        name: id of the object, or words for it.
+
+    Raises:
+        SegpipeError: the message has the reason.
+    """
+    try:
+        yield
+    except Exception as error:  # a configuration can run any code, and raise any exception
+        raise_interruption(error)
+        known = segpipe_cause(error)
+        if known is not None:
+            raise SegpipeError(*known.args) from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = f"{type(cause).__name__}: {cause}"
+        first, *others = f"{root}: its {name} cannot be made: {reason}; correct the configuration".split("\n")
+        raise SegpipeError(first, *others) from error
 
 
 def merged_configuration(parser: ConfigParser) -> dict[str, Any]:

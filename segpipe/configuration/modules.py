@@ -84,6 +84,7 @@ class InstalledModule(Placeholder):
     """A module that is installed, and is not imported."""
 
 
+_MOST_PARTS = 50  # of a dotted name; Python's own and installed packages have fewer
 NOT_EXAMINED = Placeholder("")
 """Marks an object that exists, or may exist, and is not examined."""
 
@@ -115,6 +116,8 @@ class Modules:
             of the bundle; an `InstalledModule`; `NOT_EXAMINED` if the object exists or may exist and nothing else is
             known; `NotImportable`; None if nothing of this name exists.
         """
+        if path.count(".") > _MOST_PARTS:
+            return None
         if path not in self._results:
             self._results[path] = None  # ends the search in a module that imports itself, in a circle
             self._results[path] = self._find(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 from monai.utils.misc import CheckKeyDuplicatesYamlLoader
 
@@ -18,8 +18,10 @@ from segpipe.configuration.finding import written
 from segpipe.configuration.references import strings
 from segpipe.documents import (
     BYTE_ORDER_MARK,
+    DEEPEST,
     LARGEST_CONFIGURATION,
     MOST_ITEMS,
+    TEXT_OF_A_VALUE,
     DocumentError,
     compose_yaml,
     parse_json,
@@ -28,6 +30,9 @@ from segpipe.documents import (
     refuse_many,
 )
 from segpipe.errors import SegpipeError
+
+WITHOUT_END = "macros (%id) copy each other without end; write the values out"
+_TOO_LARGE = f"copies more than {MOST_ITEMS} values or {DEEPEST} levels in the end; write fewer"
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ def merged_files(files: Sequence[Path], located: Callable[[Path], Path] = Path) 
                     f"{file}: {key!r} cannot be set: {error}; `segpipe check` says more"
                 ) from error
     merged = without_file_macros(parser.get(), located)
-    _refuse_doubling(merged.values)
+    require_bounded_macros(merged.values)
     return merged
 
 
@@ -75,11 +80,14 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
         located: maps the path in a macro to the file to read.
 
     Raises:
-        SegpipeError: the other file cannot be read or lacks the id, or the copied value is a macro itself.
+        SegpipeError: the other file cannot be read or lacks the id, the copied value is a macro itself, or the macros
+            copy too much.
     """
     contents: dict[str, dict[str, Any]] = {}
+    total = 0
 
     def replaced(value: Any) -> Any:
+        nonlocal total
         if isinstance(value, dict):
             return {key: replaced(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -94,6 +102,9 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
         parser = ConfigParser(contents[path])
         if name and name not in parser:
             raise SegpipeError(f"{value}: there is no {written(name)} in {path}; correct the macro")
+        total += size_of(parser[name])
+        if total > MOST_ITEMS:
+            raise SegpipeError(f"{value}: {_TOO_LARGE}")
         copied = copy.deepcopy(parser[name])
         if any(_file_macro(text)[0] for _, text in strings(copied)):
             raise SegpipeError(
@@ -122,33 +133,79 @@ def _ids_in(file: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_doubling(merged: dict[str, Any]) -> None:
-    """Refuse macros that copy macros again and again, until the configuration grows beyond its bound."""
-    parser, sizes = ConfigParser(merged), {}
-    sizes_open: set[str] = set()
+def require_bounded_macros(values: dict[str, Any]) -> None:
+    """Refuse macros that copy too much in the end, copy each other without end, or would become paths of files.
 
-    def size(value: Any) -> int:
-        if isinstance(value, dict | list):
-            return 1 + sum(size(item) for item in (value.values() if isinstance(value, dict) else value))
-        path, name = (
-            ConfigParser.split_path_id(value[1:]) if isinstance(value, str) and value[:1] == "%" else ("", "")
-        )
-        if path or not name or name not in parser or name in sizes_open:
-            return 1
-        if name not in sizes:
-            sizes_open.add(name)
-            sizes[name] = size(parser[name])
-            sizes_open.discard(name)
-        if sizes[name] > MOST_ITEMS:
-            raise SegpipeError(
-                f"%{written(name)}: copies more than {MOST_ITEMS} values in the end; write fewer"
-            )
-        return sizes[name]
+    MONAI makes `%#b` in `a.yaml::b` the macro `%a.yaml::b`, and would read the file `a.yaml`.
 
+    Args:
+        values: content of a configuration, without macros that copy from another file.
+
+    Raises:
+        SegpipeError: the message has the macro or the bound.
+    """
     try:
-        size(merged)
+        absolute = _with_absolute_macros(values, "")
+        _require_bounded(absolute)
     except RecursionError:
         raise SegpipeError("macros (%id) copy each other too often; write the values out") from None
+
+
+def _with_absolute_macros(value: Any, identifier: str) -> Any:
+    """Return a copy with absolute ids in all macros."""
+    if isinstance(value, dict | list):
+        items = ReferenceResolver.iter_subconfigs(identifier, value)
+        made = [(key, _with_absolute_macros(item, part)) for key, part, item in items]
+        return dict(made) if isinstance(value, dict) else [item for _, item in made]
+    if not (isinstance(value, str) and value.startswith("%")):
+        return value
+    try:
+        absolute: str = ConfigParser.resolve_relative_ids(identifier, value)
+    except ValueError as error:
+        raise SegpipeError(f"a macro or a relative id refers to nothing: {error}") from error
+    if _file_macro(absolute)[0]:
+        raise SegpipeError(
+            f"{absolute}: becomes a file's path, since an id is named like a file; rename the id"
+        )
+    return absolute
+
+
+def _require_bounded(values: dict[str, Any]) -> None:
+    parser, known = ConfigParser(values), {}
+    open_names: set[str] = set()
+
+    def measured(value: Any) -> tuple[int, int]:
+        """Return number and levels of the values after all macros are replaced."""
+        if isinstance(value, dict | list):
+            parts = [measured(item) for item in (value.values() if isinstance(value, dict) else value)]
+            return 1 + sum(size for size, _ in parts), 1 + max((levels for _, levels in parts), default=0)
+        if not (isinstance(value, str) and value.startswith("%")):
+            return size_of(value), 1
+        name = ReferenceResolver.normalize_id(value[1:])
+        if name in open_names:
+            raise SegpipeError(f"%{written(name)}: {WITHOUT_END}")
+        if name not in known and name in parser:
+            open_names.add(name)
+            known[name] = measured(parser[name])
+            open_names.discard(name)
+        size, levels = known.get(name, (1, 1))
+        if size > MOST_ITEMS or levels > DEEPEST:
+            raise SegpipeError(f"%{written(name)}: {_TOO_LARGE}")
+        return size, levels
+
+    size, levels = measured(values)
+    if size > MOST_ITEMS or levels > DEEPEST + 2:  # the metadata stand one level deeper than in their file
+        raise SegpipeError(
+            f"with its macros (%id) the configuration has {size} values in {levels} levels; at most {MOST_ITEMS} in "
+            f"{DEEPEST} are read: write fewer"
+        )
+
+
+def size_of(value: Any) -> int:
+    """Return the number of values in a value; a long text counts as many."""
+    if isinstance(value, dict | list):
+        return 1 + sum(map(size_of, value.values() if isinstance(value, dict) else value))
+    return 1 + (len(value) // TEXT_OF_A_VALUE if isinstance(value, str) else 0)
 
 
 def parsed_configuration(file: Path) -> tuple[yaml.Node | None, Any]:

@@ -14,9 +14,9 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 
 from segpipe.configuration.finding import ConfigFinding, hint, nearest, written
-from segpipe.configuration.parsing import parsed_configuration
+from segpipe.configuration.parsing import parsed_configuration, size_of
 from segpipe.configuration.references import READ_BY_MONAI, references_in, sub_items
-from segpipe.documents import DocumentError, NoJsonError
+from segpipe.documents import MOST_ITEMS, DocumentError, NoJsonError
 from segpipe.errors import SegpipeError
 from segpipe.names import require_configurable
 
@@ -35,6 +35,8 @@ class Configuration:
         places: id -> file of the bundle, or the command line, and line.
         findings: mistakes in the files or in the overrides themselves.
         is_whole: every file could be read.
+        contents: path in a macro -> content of that file.
+        copied: number of values that macros have copied.
     """
 
     root: Path
@@ -43,6 +45,8 @@ class Configuration:
     places: dict[str, tuple[str, int]] = field(default_factory=dict)
     findings: list[ConfigFinding] = field(default_factory=list)
     is_whole: bool = True
+    contents: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    copied: int = 0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -316,11 +320,18 @@ def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
         configuration.findings.append(ConfigFinding(identifier, what))
         return None
     if path:
-        content, _ = _content(configuration, Path(path), path)
+        if path not in configuration.contents:
+            configuration.contents[path], _ = _content(configuration, Path(path), path)
+        content = configuration.contents[path]
     parser = ConfigParser(content)
     if name and name not in parser:
         meant = hint(nearest(name, sub_items(content)))
         what = f"copies {written(name)}{f' of {path}' if path else ''}, which is not there{meant}"
+    configuration.copied += size_of(parser[name])
+    if configuration.copied > MOST_ITEMS:
+        raise SegpipeError(
+            f"%{written(text)}: the macros copy more than {MOST_ITEMS} values in the end; write fewer"
+        )
         configuration.findings.append(ConfigFinding(identifier, what))
         return None
     return copy.deepcopy(parser[name])

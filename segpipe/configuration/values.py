@@ -13,7 +13,7 @@ from monai.bundle import ReferenceResolver
 
 UNKNOWN = object()
 REFERENCES = "__references"
-_DEEPEST = 50
+_DEEPEST = 100  # references and parts of expressions inside each other
 _DEEPEST_TREE = 100
 # calls without side effects, which read nothing more than whether a file exists
 HARMLESS: dict[str, Callable[..., Any]] = {
@@ -83,6 +83,7 @@ class Values:
         self._configuration = configuration
         self._known: dict[str, Any] = {}
         self._lists: dict[str, list[tuple[str, Any]] | None] = {}
+        self._open_lists = 0  # lists that are being computed, each a part of the one before
 
     def at(self, identifier: str) -> Any:
         """Return the value of an id as written; None if there is none."""
@@ -140,7 +141,10 @@ class Values:
         """Return id and value of each item of a list, or of a sum of lists; None if the items are not known."""
         if identifier not in self._lists:
             self._lists[identifier] = None  # for a reference to itself, while the list is computed
-            self._lists[identifier] = self._listed(identifier)
+            self._open_lists += 1
+            if self._open_lists <= _DEEPEST:
+                self._lists[identifier] = self._listed(identifier)
+            self._open_lists -= 1
         known = self._lists[identifier]
         return None if known is None else iter(known)
 
@@ -169,36 +173,42 @@ class Values:
         name = reference_of(node)
         if name is not None:
             return self.of(f"@{name}", depth + 1)
+        return self._of_parts(node, depth) if depth <= _DEEPEST else UNKNOWN
+
+    def _of_parts(self, node: ast.expr, depth: int) -> Any:
         match node:
             case ast.Constant(value=value):
                 return value
             case ast.List(elts=items) | ast.Tuple(elts=items):
-                return _applied(lambda *values: list(values), *(self._of_node(item, depth) for item in items))
+                return _applied(
+                    lambda *values: list(values), *(self._of_node(item, depth + 1) for item in items)
+                )
             case ast.JoinedStr(values=parts):
                 return _applied(
-                    lambda *texts: "".join(map(str, texts)), *(self._of_node(part, depth) for part in parts)
+                    lambda *texts: "".join(map(str, texts)),
+                    *(self._of_node(part, depth + 1) for part in parts),
                 )
             case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
-                return self._of_node(value, depth)
+                return self._of_node(value, depth + 1)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return _applied(operator.not_, self._of_node(operand, depth))
+                return _applied(operator.not_, self._of_node(operand, depth + 1))
             case ast.BinOp(left=left, op=how, right=right) if type(how) in _OPERATORS:
                 return _applied(
-                    _OPERATORS[type(how)], self._of_node(left, depth), self._of_node(right, depth)
+                    _OPERATORS[type(how)], self._of_node(left, depth + 1), self._of_node(right, depth + 1)
                 )
             case ast.Call(func=function, args=arguments, keywords=[]):
                 call = HARMLESS.get(ast.unparse(function).removeprefix("os.path.").removeprefix("pathlib."))
                 if call is not None:
-                    return _applied(call, *(self._of_node(argument, depth) for argument in arguments))
+                    return _applied(call, *(self._of_node(argument, depth + 1) for argument in arguments))
         return self._of_choice(node, depth)
 
     def _of_choice(self, node: ast.expr, depth: int) -> Any:
         if not isinstance(node, ast.IfExp):
             return UNKNOWN
-        condition = self._of_node(node.test, depth)
+        condition = self._of_node(node.test, depth + 1)
         if condition is UNKNOWN:
             return UNKNOWN
-        return self._of_node(node.body if condition else node.orelse, depth)
+        return self._of_node(node.body if condition else node.orelse, depth + 1)
 
 
 def _applied(function: Callable[..., Any], *values: Any) -> Any:

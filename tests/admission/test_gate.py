@@ -1,6 +1,7 @@
 """The one gate: which bundles pass it unasked, and what of a bundle's files it looks at."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from segpipe.admission.gate import admitted, audit, require_admitted
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.errors import SegpipeError
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -181,6 +183,63 @@ def test_a_macros_path_holds_no_ids(bundle, macro):
     """MONAI makes `%#other.json` the file `a::other.json`, or `other.json`: another one than was looked at."""
     with pytest.raises(SegpipeError, match="holds no #"):
         _findings(bundle(a={"b": macro}))
+
+
+@pytest.mark.parametrize("levels", [1, 3])
+def test_an_id_named_like_a_file_makes_no_macro_read_it(bundle, tmp_path, levels):
+    """MONAI makes `%#b` below such an id the file's macro, and would wait for ever for this pipe."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    changes = {str(tmp_path / "pipe.yaml"): {"a": "%#b"}}
+    for _ in range(levels - 1):
+        changes = {"c": changes}
+
+    with pytest.raises(SegpipeError, match="named like a file"):
+        _findings(bundle(**changes))
+
+
+GROWING = {
+    "each other": {"a": ["%b"] * 100, "b": ["%a"] * 100},
+    "itself": {"a": ["%a"] * 150},
+    "relative ids": {"a": [1] * 100, "b": ["%##a"] * 100, "c": ["%##b"] * 100, "d": ["%##c"] * 100},
+    "one long list": {"a": [1] * 15_000, "b": ["%a"] * 4000},
+    "one long text": {"a": "x" * 100_000, "b": ["%a"] * 4000},
+    "levels": {"n0": 1, **{f"n{n}": {"x": {"y": f"%n{n - 1}"}} for n in range(1, 200)}},
+    "many levels": {"n0": 1, **{f"n{n}": {"x": f"%n{n - 1}"} for n in range(1, 1500)}},
+}
+
+
+@pytest.mark.parametrize("kind", GROWING)
+def test_macros_take_no_unlimited_memory(bundle, kind):
+    with pytest.raises(
+        SegpipeError, match=r"without end|copies more than|copy each other too often|has [0-9]+ values"
+    ):
+        _findings(bundle(**GROWING[kind]))
+
+
+def test_macros_that_copy_a_file_again_and_again_take_no_unlimited_memory(bundle):
+    root = bundle(files={"configs/long.yaml": f"a: {[1] * 15_000}\n"})
+    path = root / "configs" / "inference.yaml"
+    path.write_text(path.read_text() + f"m: &m '%{root}/configs/long.yaml::a'\nx: [{'*m, ' * 1000}]\n")
+
+    with pytest.raises(SegpipeError, match="copies more than"):
+        _findings(root)
+    with pytest.raises(SegpipeError, match="copy more than"):
+        check_bundle(root, [path], {})
+
+
+def test_a_macro_that_copies_from_outside_the_bundle_is_found(bundle, tmp_path):
+    for folder in (tmp_path, tmp_path / "user"):
+        folder.mkdir(exist_ok=True)
+        (folder / "other.yaml").write_text("a: 1\n")
+    root = bundle(files={"configs/inner.yaml": "a: 1\n"}, value=1)
+    (root / "link.yaml").symlink_to(tmp_path / "other.yaml")
+
+    for path, number in {"configs/inner.yaml": 0, "../other.yaml": 1, "link.yaml": 1}.items():
+        (root / "configs" / "more.yaml").write_text(f"value: '%{root}/{path}::a'\n")
+        assert len(_findings(root, "inference.yaml", "more.yaml")) == number
+    assert _findings(root, value=f"%{tmp_path}/other.yaml::a") == []
+    (tmp_path / "user" / "own.yaml").write_text(f"value: '%{tmp_path}/user/other.yaml::a'\n")
+    assert _findings(root, "inference.yaml", tmp_path / "user" / "own.yaml") == []
 
 
 def test_a_folder_of_scans_that_the_user_gives_is_not_written_into(bundle):

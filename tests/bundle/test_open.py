@@ -12,6 +12,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 from monai.transforms import CastToTyped, Invertd, LoadImaged
+from tiny_bundle import write_bundle
 
 from segpipe.bundle.open import open_bundle as open_audited
 from segpipe.bundle.source import BundleSource
@@ -83,6 +84,19 @@ def test_our_bundles_open(our_bundle, source):
     assert not bundle.network.training
     stored = torch.load(root / "models" / "model.pt", weights_only=True)
     assert all(torch.equal(tensor, stored[name]) for name, tensor in bundle.network.state_dict().items())
+
+
+def test_a_number_of_the_metadata_may_be_infinite(our_bundle):
+    def change(_, metadata):
+        metadata["network_data_format"]["largest"] = float("inf")
+
+    assert len(open_bundle(our_bundle(HIPPOCAMPUS, change)).sha256) == 64
+
+
+def test_a_value_that_the_weights_are_compared_with_and_cannot_be_made(tmp_path):
+    root = write_bundle(tmp_path / "bundle", window_size="$[16][1]")
+
+    refusal(lambda: open_bundle(root), "cannot be made", "list index out of range")
 
 
 def test_the_shipped_weights_open():

@@ -56,3 +56,16 @@ def test_lists_that_are_added_up_keep_the_ids_of_their_items():
 
     assert list(values.listed("copy")) == [("a::0", {"n": 1}), ("c", {"n": 2})]
     assert values.listed("some") is None
+
+
+def test_a_chain_of_deep_expressions_is_unknown():
+    """Each is within the bounds of an expression; together they would exceed Python's recursion limit."""
+    chain = {f"x{n}": f"${'(' * 90}@x{n + 1}{' + 1)' * 90}" for n in range(45)}
+
+    assert Values({**chain, "x45": 1}).of("@x0") is UNKNOWN
+
+
+def test_a_long_chain_of_added_lists_is_unknown():
+    chain = {f"x{n}": f"$@x{n + 1} + @x{n + 1}" for n in range(2000)}
+
+    assert Values({**chain, "x2000": []}).listed("x0") is None

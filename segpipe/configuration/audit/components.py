@@ -83,6 +83,8 @@ class Components:
         if rule is Place.NAME:
             return self._name_problem(value)
         known = self._values.of(value)
+        if rule is Place.WRITTEN and not known:
+            return "it writes into the working directory"
         if rule is Place.ANYWHERE or known is None or known is False:
             return None
         if isinstance(rule, Place):

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|\b(?i:data|file|javascript):")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://|\b(?i:data|file|javascript):")
 ANYWHERE = ("dataset_dir", "manifest")
 """Ids whose values are read only as scans, or as a list of scans."""
 _FILES = frozenset(

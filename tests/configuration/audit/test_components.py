@@ -120,6 +120,9 @@ def test_listed_callables_with_safe_arguments_need_no_consent(of, target, argume
         ("SupervisedEvaluator", {"compile_kwargs": {"backend": "evil"}}),
         ("DenseNet121", {"spatial_dims": 3, "pretrained": "$not False"}),
         ("TensorBoardStatsHandler", {}),
+        ("TensorBoardStatsHandler", {"log_dir": None}),  # as without the argument: ./runs
+        ("SaveImaged", {"keys": "pred", "output_dir": False}),
+        ("os." * 5000 + "system", {}),
         ("TensorBoardStatsHandler", {"log_dir": "@output_dir", "summary_writer": DEVICE}),
         ("StatsHandler", {"key_var_format": "{}"}),
         ("segpipe.bundle.label_table", {"metadata": "metadata.json"}),

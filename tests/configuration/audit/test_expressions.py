@@ -102,7 +102,7 @@ def of_expression(problems_in):
             device="$torch.device('cpu')",
             network={"_target_": "monai.networks.nets.UNet"},
             settings={"module": "$import monai.bundle"},
-            table={"_target_": "segpipe.evaluation.ScoreTable", "folder": None},
+            table={"_target_": "segpipe.evaluation.ScoreTable", "folder": "@bundle_root"},
             value=expression,
         )
 

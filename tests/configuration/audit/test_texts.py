@@ -1,5 +1,7 @@
 """Texts that name code, an address or a path outside the run."""
 
+import time
+
 import pytest
 
 
@@ -49,3 +51,10 @@ def test_a_description_may_say_anything_but_an_expression(problems_in):
 
     assert problems_in(value={**component, "_desc_": "see https://a.b, /data and os.system"}) == []
     assert problems_in(value={**component, "_desc_": "$print(1)"})
+
+
+def test_a_long_text_takes_no_longer_than_others(problems_in):
+    start = time.perf_counter()
+
+    assert problems_in(value="a" * 250_000) == []
+    assert time.perf_counter() - start < 5
