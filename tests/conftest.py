@@ -25,7 +25,7 @@ _CHROMIUM_FLAGS = [
 
 @pytest.fixture(autouse=True)
 def no_handlers_of_closed_streams():
-    """Remove handlers of the root logger that an earlier test's run set up on a stream that is closed by now."""
+    """Remove the root logger's handlers on streams that an earlier test closed."""
     root = logging.getLogger()
     for handler in list(root.handlers):
         if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
@@ -34,7 +34,7 @@ def no_handlers_of_closed_streams():
 
 @pytest.fixture(scope="session")
 def real_data():
-    """Return the folder of a real data set; skip without SEGPIPE_DATA, fail where the set is missing in it."""
+    """Return the folder of a real data set; skip without SEGPIPE_DATA, fail where the data set is missing."""
 
     def folder(name: str) -> Path:
         root = os.environ.get("SEGPIPE_DATA")
@@ -50,7 +50,7 @@ def real_data():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Return a headless Chromium; skip without one, unless SEGPIPE_REQUIRE_BROWSER=1 says that there must be one."""
+    """Return a headless Chromium; skip without one, unless SEGPIPE_REQUIRE_BROWSER=1 requires it."""
     required = os.environ.get("SEGPIPE_REQUIRE_BROWSER") == "1"
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):

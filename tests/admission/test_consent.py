@@ -1,4 +1,4 @@
-"""Consent is bound to content: what was hashed is what runs, and a changed byte asks again."""
+"""A user's consent is bound to content: the hashed files are the files that run, and a changed byte asks again."""
 
 import json
 import os
@@ -17,7 +17,7 @@ CONFIGURATION = "bundle_root: .\nnetwork_def: {_target_: scripts.own.Own}\n"
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path, monkeypatch):
-    """Keep consents in a folder of the test's own, and return the file."""
+    """Keep consents in a folder of the test, and return the file."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return consent.consents_file()
 
@@ -162,7 +162,7 @@ def test_a_file_that_changes_after_it_was_hashed_does_not_run(bundle):
 
 
 def test_compiled_modules_are_not_taken_over(bundle):
-    """Python would run a .pyc that says it belongs to the module of this time and size."""
+    """Python would run a .pyc that claims the module's time and size."""
     trust_bundle(bundle, [])
     (bundle / "scripts" / "__pycache__").mkdir()
     (bundle / "scripts" / "__pycache__" / "own.cpython-311.pyc").write_bytes(b"evil")

@@ -1,4 +1,4 @@
-"""The one gate: which bundles pass it unasked, and what of a bundle's files it looks at."""
+"""The gate admits a bundle without a question or asks for consent; each file that it judges has a test."""
 
 import json
 import os
@@ -180,7 +180,7 @@ def test_an_override_that_copies_from_a_file_is_judged_and_a_value_is_the_users(
 
 @pytest.mark.parametrize("macro", ["%#other.json", "%##other.json::a", "%a::other.yaml"])
 def test_a_macros_path_holds_no_ids(bundle, macro):
-    """MONAI makes `%#other.json` the file `a::other.json`, or `other.json`: another one than was looked at."""
+    """MONAI reads `%#other.json` as the file `a::other.json` or `other.json`, which the audit did not judge."""
     with pytest.raises(SegpipeError, match="holds no #"):
         _findings(bundle(a={"b": macro}))
 
@@ -243,7 +243,7 @@ def test_a_macro_that_copies_from_outside_the_bundle_is_found(bundle, tmp_path):
 
 
 def test_a_folder_of_scans_that_the_user_gives_is_not_written_into(bundle):
-    """Files named like the scans would replace them."""
+    """Output files with the names of the scans would replace the scans."""
     saver = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@dataset_dir", "output_postfix": ""}
     root = bundle(saver=saver)
 

@@ -1,4 +1,4 @@
-"""Which cases a bundle trains on, none of them on both sides, and which scans it segments.
+"""A bundle's training cases are never validation cases, and `inference` lists the scans of a folder.
 
 Nothing on disk is replaced unasked, and what cannot be written is refused before the first scan.
 """
@@ -32,7 +32,7 @@ def scan(tmp_path):
 
 
 def test_a_scan_beside_the_one_segmented_is_not_replaced(tmp_path):
-    """The label map of the series p1/ would be p1.nii.gz, which is the patient's other scan."""
+    """The label map of the series p1/ would be p1.nii.gz, and p1.nii.gz is another scan of the patient."""
     write_series(ARRAY, GRID, tmp_path / "p1")
     write_volume(ARRAY, GRID, tmp_path / "p1.nii.gz")
 
@@ -70,7 +70,7 @@ def test_strangers_are_passed_over_with_one_logged_line(scan, tmp_path, caplog):
 
 
 def test_formats_that_are_not_read_are_refused_with_all_other_reasons(scan, tmp_path):
-    """MONAI's run stops at the first bad scan; so that nothing is done twice, it is told of all of them."""
+    """MONAI's run stops at the first bad scan, so one message lists all bad scans."""
     (scan / "brain.mgz").write_text("x")
     (scan / "gone.nii").symlink_to(tmp_path / "nowhere")
     (scan / "empty.nrrd").touch()
@@ -130,7 +130,7 @@ TABLE = LabelTable.from_rows(
 
 
 def training_cases(folder, images):
-    """Make a manifest of the images (path -> voxels), each a case and a fold of its own, and take fold 0."""
+    """Return the cases of fold 0; the manifest lists each image (path -> voxels) as a case with a fold of its own."""
     cases = []
     for fold, (name, array) in enumerate(images.items()):
         if "." in name:
@@ -145,7 +145,7 @@ def training_cases(folder, images):
 
 
 def test_one_picture_in_two_files_does_not_train_and_validate(tmp_path):
-    """The copy has another name, format, compression and type of voxel, so no checksum is the same."""
+    """The copy has another name, format, compression and voxel type, so the checksums differ."""
     images = {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2, "copy.mha": ARRAY.astype(np.float32)}
 
     message = refusal(tmp_path, images, call=training_cases)
@@ -156,7 +156,7 @@ def test_one_picture_in_two_files_does_not_train_and_validate(tmp_path):
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_picture_that_is_listed_under_test_does_not_train(tmp_path, turned):
-    """In another type of voxel, or stored from right to left and back to front, so no checksum is the same."""
+    """The copy has another voxel type or flipped axes, so the checksums differ."""
     training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})
     turn = np.diag([-1.0, -1, 1, 1])
     grid = Grid.from_affine(GRID.size, GRID.affine @ turn) if turned else GRID
@@ -168,7 +168,10 @@ def test_a_picture_that_is_listed_under_test_does_not_train(tmp_path, turned):
 
     message = refusal(tmp_path / "dataset.json", tmp_path, 0, TABLE, call=TrainingCases)
 
-    assert "the same picture would train and test: case_1 (training) and held (listed under test)" in message
+    assert (
+        "the same image content would train and test: case_1 (training) and held (listed under test)"
+        in message
+    )
 
 
 def test_a_test_case_that_is_elsewhere_does_not_keep_from_training(tmp_path):
@@ -181,7 +184,7 @@ def test_a_test_case_that_is_elsewhere_does_not_keep_from_training(tmp_path):
 
 
 def test_a_series_is_known_by_what_it_shows(tmp_path):
-    """Its folder has no bytes to sum up."""
+    """A series is a folder, and a folder has no checksum."""
     cases = training_cases(tmp_path, {"series": ARRAY, "b.nii.gz": ARRAY * 2})
 
     assert list(cases.held_out) == ["case_0"]

@@ -1,4 +1,4 @@
-"""Mistakes that MONAI takes in silence, on configurations of a few lines."""
+"""MONAI runs these mistakes in a configuration without a message; segpipe refuses them."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A folder's name is a name: whatever it holds, MONAI evaluates none of it, and what it cannot hold is refused."""
+"""MONAI evaluates nothing in a folder's name; segpipe refuses names that MONAI cannot use."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bundles opened: ours and one of the model zoo's layout, and what is refused."""
+"""segpipe opens its bundles and bundles of the model zoo's layout, and refuses all others with a reason."""
 
 import json
 import shutil
@@ -27,13 +27,13 @@ HIPPOCAMPUS = next(path for path in OURS if path.name == "mri_hippocampus_unet")
 
 
 def open_bundle(bundle, **settings):
-    """Open a bundle as a user who trusts it; test_gate.py is about which bundles are opened."""
+    """Open a bundle as a user who trusts it; test_gate.py tests which bundles are admitted."""
     return open_audited(replace(BundleSource.of(bundle), trust=True), **settings)
 
 
 @pytest.fixture
 def our_bundle(tmp_path):
-    """Return a function that copies one of our bundles, with random weights of which nothing is known."""
+    """Return a function that copies a shipped bundle with random weights; the weights have no sidecar."""
 
     def copied(source, change=lambda inference, metadata: None):
         root = tmp_path / source.name
@@ -106,7 +106,7 @@ def test_the_shipped_weights_open():
 
 
 def test_a_bundle_of_the_zoo_opens(zoo_bundle):
-    """Its classes are those of channel_def; its load and save steps are replaced, nothing else."""
+    """The classes come from channel_def; segpipe replaces the load and save steps and nothing else."""
     bundle = open_bundle(zoo_bundle())
 
     assert bundle.labels.names == ("background", "spleen", "liver")
@@ -120,7 +120,7 @@ def test_a_bundle_of_the_zoo_opens(zoo_bundle):
 
 
 def test_its_own_loader_is_undone_by_nothing(zoo_bundle):
-    """What Invertd inverts is the chain in its configuration, which begins with MONAI's loader."""
+    """Invertd inverts the chain of the configuration, and this chain begins with MONAI's loader."""
     bundle = open_bundle(zoo_bundle())
 
     (invert,) = [step for step in bundle.postprocessing.transforms if isinstance(step, Invertd)]
@@ -159,7 +159,7 @@ def test_overrides_go_before_configurations(zoo_bundle):
 
 @pytest.mark.parametrize("wrapped", ["model", "network", "state_dict", "anything"])
 def test_weights_may_lie_under_a_name(zoo_bundle, random_network, wrapped):
-    """As MONAI's CheckpointSaver writes them."""
+    """MONAI's CheckpointSaver writes weights under a name."""
     root, state = zoo_bundle(), random_network(seed=5).state_dict()
     beside = {} if wrapped == "anything" else {"epoch": 7, "optimizer": {"state": {}}}
     torch.save({wrapped: state, **beside}, root / "models" / "model.pt")
@@ -192,7 +192,7 @@ def test_two_bundles_in_one_process_get_their_own_modules(zoo_bundle):
 
 
 def test_a_module_of_that_name_that_is_imported_already_is_another(zoo_bundle, tmp_path, monkeypatch):
-    """As after MONAI's own run of another bundle in the process; it stays what it was for whoever imported it."""
+    """MONAI's run of another bundle leaves such a module in the process; the module stays imported."""
     (tmp_path / "elsewhere" / "scripts").mkdir(parents=True)
     (tmp_path / "elsewhere" / "scripts" / "__init__.py").touch()
     (tmp_path / "elsewhere" / "scripts" / "names.py").write_text("NAME = 'elsewhere'\n")
@@ -237,14 +237,14 @@ def test_a_device_can_be_chosen_where_the_configuration_has_none(zoo_bundle):
 
 
 def test_a_lazy_chain_stays_lazy(zoo_bundle):
-    """Two resamplings one after the other are not the one that MONAI makes of them."""
+    """Two resamplings in sequence give other values than MONAI's single lazy resampling."""
     bundle = open_bundle(zoo_bundle(lambda inference, _: inference["preprocessing"].update(lazy=True)))
 
     assert bundle.preprocessing.lazy is True
 
 
 def test_intensities_are_those_of_monais_loader(zoo_bundle, write_scan):
-    """int16 voxels reach the chain in float32, the channel first."""
+    """int16 voxels reach the chain as float32, with the channel axis first."""
     scan = write_scan()
     bundle = open_bundle(zoo_bundle())
 
@@ -281,7 +281,7 @@ def test_nested_chains_are_flattened(zoo_bundle):
 
 
 class TestHash:
-    """Of all that a label map depends on but the scan."""
+    """The hash covers everything but the scan that a label map depends on."""
 
     def test_it_is_of_what_is_said_not_of_where_it_lies(self, zoo_bundle):
         one, other = zoo_bundle(name="one"), zoo_bundle(name="other")
@@ -500,7 +500,7 @@ class TestRefusals:
         ids=str,
     )
     def test_a_loader_that_turns_voxels(self, zoo_bundle, changes):
-        """Ours does not: where no orientation follows, the network would see the scan turned, in silence."""
+        """segpipe's loader keeps the axes: without an orientation step, the network would get a turned scan."""
         root = zoo_bundle(lambda inference, _: inference["preprocessing"]["transforms"][0].update(changes))
 
         refusal(lambda: open_bundle(root), f"its LoadImaged has {list(changes)[-1]}=", "use Orientationd")

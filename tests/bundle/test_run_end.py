@@ -1,4 +1,4 @@
-"""How a run ends before its time: one message with the remedy, and a training's state saved."""
+"""A run that ends early prints one message with the remedy, and a training saves its state."""
 
 import errno
 import logging
@@ -38,7 +38,7 @@ def raise_from(error, cause):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (FULL, "nothing more can be written there .No space left on device.*make room, and go on by"),
+        (FULL, "cannot be written any more .No space left on device.*free some space, and resume with"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded.*make room"),
         (RuntimeError("unexpected pos 1755648 vs 1755536"), "make room, and go on by"),
         (
@@ -93,7 +93,7 @@ def test_a_folder_that_is_gone_is_why(run_folder, tmp_path):
 
 
 def test_a_thread_that_finds_the_disk_full_prints_no_traceback(run_folder, capsys):
-    """TensorBoard's writes from one; the training meets the error at its next line of the log."""
+    """TensorBoard writes from a thread; the training meets the error at the next line of the log."""
 
     def write():
         raise FULL
@@ -121,7 +121,7 @@ def test_a_signal_ends_an_evaluator_with_one_line(capfd):
         run_engine(Evaluator())
 
     assert ended.value.code == 128 + signal.SIGTERM
-    assert capfd.readouterr().err == "segpipe: stopped by SIGTERM; the same command begins again\n"
+    assert capfd.readouterr().err == "segpipe: stopped by SIGTERM; run the same command to start again\n"
     assert signal.getsignal(signal.SIGTERM) is before
     assert current_watch() is None
 
@@ -145,7 +145,7 @@ def test_the_log_of_an_error_is_one_line(caplog):
 
 
 def test_signals_that_a_program_handles_or_ignores_are_left_to_it():
-    """SIGHUP is ignored in a training that nohup started."""
+    """A training that nohup started ignores SIGHUP."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     watch = SignalWatch(lambda _: None)
     try:
@@ -171,7 +171,7 @@ def test_a_stop_that_an_import_turned_into_its_own_error_saves_the_state(stoppin
     with pytest.raises(Stopped), ending_in_one_message(engine):
         engine.run([0])
 
-    assert capfd.readouterr().err == "segpipe: stopped by SIGINT; the same command begins again\n"
+    assert capfd.readouterr().err == "segpipe: stopped by SIGINT; run the same command to start again\n"
 
 
 @pytest.mark.parametrize(

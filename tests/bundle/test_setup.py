@@ -1,4 +1,4 @@
-"""What a bundle's `initialize` refuses, apart from a bundle."""
+"""A bundle's `initialize` refuses wrong arguments; these tests need no bundle."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A bundle's weights in either form."""
+"""A bundle's weights load from either file format."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_an_ensemble_mixes_the_forms(bundle, tmp_path):
 
 
 def test_a_configuration_that_names_model_pt_takes_the_other_form(bundle, tmp_path, monkeypatch):
-    """`weights` of MONAI's own run is a list of names."""
+    """`weights` of MONAI's run is a list of file names."""
     written = write_weights(bundle, tmp_path / "model.safetensors", 3)
     parser = configuration(bundle)
     monkeypatch.setattr("segpipe.bundle.weights.running_parser", lambda: parser)

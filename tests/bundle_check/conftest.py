@@ -1,4 +1,4 @@
-"""The small bundle of the model zoo's layout, and shipped bundles with mistakes."""
+"""Fixtures: a small bundle in the model zoo's layout, and shipped bundles with mistakes."""
 
 import shutil
 
@@ -12,7 +12,7 @@ from segpipe.configuration.reading import configuration_files
 
 @pytest.fixture
 def findings_after(empty_datasets, tmp_path):  # noqa: F811 - a fixture
-    """Return a function that copies a bundle, makes replacements in one of its files, and gives what is found."""
+    """Return a function that copies a bundle, replaces text in one of its files, and returns the findings."""
 
     def check(*replacements, name=HIPPOCAMPUS, configs=("train.yaml",), file="train.yaml", **overrides):
         root = tmp_path / name

@@ -1,4 +1,4 @@
-"""Configurations that would take memory or time without end are refused within seconds, with one message."""
+"""Configurations that need endless memory or time are refused within seconds, with one message."""
 
 import json
 import time
@@ -17,7 +17,7 @@ LEVELS = 32
 
 
 def chain(form, last):
-    """Return ids of which each names the next, in some form, and the last is a value."""
+    """Return ids in a chain: each id names the next one, and the last id is a value."""
     return {**{f"x{level}": form(f"x{level + 1}") for level in range(LEVELS)}, f"x{LEVELS}": last}
 
 

@@ -1,4 +1,4 @@
-"""Every kind of mistake, made in a bundle that ships, is one finding at its place, with the nearest right name."""
+"""Each kind of mistake in a shipped bundle is one finding, with its place and the nearest correct name."""
 
 import json
 
@@ -36,7 +36,7 @@ OVERRIDES = {
     ),
     "null, which MONAI drops": (
         {"epochs": None},
-        "epochs is given as null, which MONAI's run leaves out in silence; write it into a file of --config",
+        "epochs is given as null, which MONAI's run ignores without a message; write it into a file of --config",
     ),
     "a reference": (
         {"val_interval": "@epoch"},
@@ -108,7 +108,7 @@ def test_an_override_file_that_sets_in_what_is_not_there(findings_after):
         file="multi_gpu_train.yaml",
     )
 
-    assert "validator#evaluator#network is to be set in validator#evaluator, which is not there" in finding
+    assert "validator#evaluator#network sets an item of validator#evaluator, which does not exist" in finding
     assert finding.endswith("; did you mean validate#evaluator?")
 
 
@@ -123,7 +123,8 @@ def test_an_override_file_that_adds_to_what_is_not_there(findings_after):
     place = line_of("+load_transforms", file="evaluate.yaml")
     assert (
         finding
-        == f"{place}: load_transform is to be added to, and is not there; did you mean load_transforms?"
+        == f"{place}: load_transform begins with +, which adds to an id, and this id does not exist; did you mean "
+        "load_transforms?"
     )
 
 
@@ -160,8 +161,8 @@ def test_an_id_in_a_text_that_monai_leaves_as_it_is(kind, findings_after):
 MACROS = {
     "%optimiser": "optimizer_2 copies optimiser, which is not there; did you mean optimizer?",
     "%nowhere.yaml#x": "optimizer_2 copies nowhere.yaml, and there is no such file",
-    "%configs/evaluate.yaml#weights": "optimizer_2 copies configs/evaluate.yaml, and there is no such file "
-    "(it lies in the bundle: macros begin at the working directory)",
+    "%configs/evaluate.yaml#weights": "optimizer_2 copies configs/evaluate.yaml, and there is no such file (the "
+    "file is in the bundle: macros begin at the working directory)",
 }
 
 
@@ -286,7 +287,7 @@ def test_an_argument_that_does_not_bind(kind, findings_after):
 def test_what_stands_among_components_and_is_none(findings_after):
     (finding,) = findings_after(("  - _target_: monai.transforms.RandGaussianNoised\n    keys", "  - keys"))
 
-    assert finding.endswith("random_transforms#7 has no _target_, as the others in its list have")
+    assert finding.endswith("random_transforms#7 has no _target_, but the other items of its list have one")
 
 
 def test_what_monais_loader_hands_on_must_be_an_argument_of_torchs(findings_after):
@@ -367,12 +368,12 @@ def test_nothing_is_evaluated(findings_after, tmp_path):
 METRICS = {
     "a metric of another name": (
         ("metric: val_mean_dice", "metric: val_mean_dize"),
-        "validate#handlers#1#metric names the metric val_mean_dize, which is none of validate#evaluator; "
+        "validate#handlers#1#metric names val_mean_dize, which is no metric of validate#evaluator; "
         "did you mean val_mean_dice?",
     ),
     "the key metric renamed": (
         ("    val_mean_dice:\n", "    val_dice:\n"),
-        "validate#handlers#1#metric names the metric val_mean_dice, which is none of validate#evaluator; "
+        "validate#handlers#1#metric names val_mean_dice, which is no metric of validate#evaluator; "
         "did you mean val_dice?",
     ),
     "a metric that a handler reads": (
@@ -380,7 +381,7 @@ METRICS = {
             "    print_lr: false",
             "    step_transform: \"$lambda _: @validate#evaluator.state.metrics['dice']\"",
         ),
-        "train#handlers#1#step_transform reads the metric dice, which is none of validate#evaluator",
+        "train#handlers#1#step_transform reads dice, which is no metric of validate#evaluator",
     ),
     "the best by a metric that is not there": (
         (
@@ -388,7 +389,7 @@ METRICS = {
             "    - _target_: monai.handlers.CheckpointSaver\n      save_dir: models\n      save_dict: {}\n"
             "      save_key_metric: true\n      key_metric_name: dice\n    - _target_: segpipe.training.SaveBest\n",
         ),
-        "validate#handlers#0#key_metric_name names the metric dice, which is none of validate#evaluator",
+        "validate#handlers#0#key_metric_name names dice, which is no metric of validate#evaluator",
     ),
     "reported and not computed": (
         (
@@ -396,7 +397,7 @@ METRICS = {
             "    - _target_: monai.handlers.MetricsSaver\n      save_dir: models\n"
             "      metrics: [val_mean_dice, val_acc]\n    - _target_: segpipe.training.SaveBest\n",
         ),
-        "validate#handlers#0#metrics names the metric val_acc, which is none of validate#evaluator",
+        "validate#handlers#0#metrics names val_acc, which is no metric of validate#evaluator",
     ),
 }
 
@@ -413,7 +414,7 @@ def test_a_metric_that_nothing_computes(kind, findings_after):
 def test_an_engine_that_computes_no_metric_is_one_finding(findings_after):
     (finding,) = findings_after(('    key_val_metric: "@validate#key_metric"\n', ""))
 
-    what = "validate#evaluator computes no metric, and validate#handlers#0 is to save or log one (and 1 more)"
+    what = "validate#evaluator computes no metric, but validate#handlers#0 saves or logs one (and 1 more)"
     assert finding.startswith("configs/train.yaml:")
     assert finding.endswith(f": {what}")
 

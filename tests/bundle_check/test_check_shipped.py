@@ -1,4 +1,4 @@
-"""What ships has no mistake, in any stack of its files that a user runs."""
+"""Shipped bundles have no finding, in any stack of configuration files that a user runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bundles as others write them: their idioms are no mistakes, their mistakes are found."""
+"""Bundles in the style of the model zoo: idioms are no findings, and mistakes are findings."""
 
 import json
 
@@ -43,7 +43,7 @@ def test_a_mistaken_override_of_a_zoo_bundle(tmp_path):
 
 
 def test_an_evaluation_that_saves_a_metric_which_nothing_computes(tmp_path):
-    """As did one of the zoo's."""
+    """A bundle of the model zoo had this mistake."""
     root = write_zoo_bundle(tmp_path / "spleen")
     evaluate = root / "configs" / "evaluate.json"
     evaluate.write_text(evaluate.read_text().replace('"val_accuracy"', '"val_acc"'))
@@ -51,7 +51,7 @@ def test_an_evaluation_that_saves_a_metric_which_nothing_computes(tmp_path):
     (finding,) = check_bundle(root, [root / "configs" / "train.json", evaluate], {})
 
     assert finding.sentence == (
-        "validate#handlers#1#metrics names the metric val_acc, which is none of validate#evaluator; "
+        "validate#handlers#1#metrics names val_acc, which is no metric of validate#evaluator; "
         "did you mean val_accuracy?"
     )
 
@@ -87,7 +87,7 @@ def test_another_id_is_run_where_it_is_named(tmp_path):
 
 
 def test_json_is_not_read_as_yaml(tmp_path):
-    """To YAML a float needs a point, and tabs are no spaces."""
+    """YAML needs a decimal point in a float, and forbids tabs."""
     root = write_zoo_bundle(
         tmp_path / "spleen", optimizer={"_target_": "torch.optim.Adam", "params": [], "lr": 1e-5}
     )

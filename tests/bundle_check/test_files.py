@@ -1,4 +1,4 @@
-"""Files that a run would look for and not find, and metadata that are not what the schema says."""
+"""Missing files of a run and metadata that break the schema are findings."""
 
 import shutil
 
@@ -50,8 +50,8 @@ def test_a_path_that_would_be_right_in_the_bundle(findings_after):
     )
 
     assert finding.endswith(
-        "weights is models/model.pt: there is no such file; give $@bundle_root + '/...': it lies in the bundle, and "
-        "paths begin at the working directory"
+        "weights is models/model.pt: there is no such file; give $@bundle_root + '/...': the file is in the "
+        "bundle, and paths begin at the working directory"
     )
 
 
@@ -90,9 +90,7 @@ def test_no_logging_conf(findings_after, tmp_path):
     findings_after()
     (tmp_path / HIPPOCAMPUS / "configs" / "logging.conf").unlink()
 
-    assert findings_after() == [
-        "configs/logging.conf: no such file: MONAI's run would say nothing of its progress"
-    ]
+    assert findings_after() == ["configs/logging.conf: no such file: MONAI's run would report no progress"]
 
 
 def test_no_metadata(findings_after, tmp_path):
@@ -106,8 +104,8 @@ def test_metadata_that_monais_schema_does_not_allow(findings_after):
     (finding,) = findings_after(('"num_channels": 1', '"num_channels": "one"'), file="metadata.json")
 
     assert finding == (
-        f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels is "
-        "not as MONAI's schema has it: 'one' is not of type 'integer'"
+        f"{line_of('num_channels', file='metadata.json')}: _meta_#network_data_format#inputs#image#num_channels "
+        "does not match MONAI's schema: 'one' is not of type 'integer'"
     )
 
 

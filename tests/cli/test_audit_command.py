@@ -1,4 +1,4 @@
-"""`segpipe audit` and `segpipe trust`, and the commands that open a bundle, before and after consent."""
+"""`segpipe audit` and `segpipe trust`, and commands that open a bundle before and after consent."""
 
 import pytest
 import yaml
@@ -20,20 +20,20 @@ class Inferer(SlidingWindowInferer):
 
 @pytest.fixture(autouse=True)
 def configuration_folder(tmp_path, monkeypatch):
-    """The user's configuration folder, empty."""
+    """The user's configuration folder; it is empty."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path / "config" / "segpipe"
 
 
 @pytest.fixture
 def mark(tmp_path):
-    """A file that the bundle's own code makes as soon as it runs."""
+    """A file that the bundle's module writes as soon as it runs."""
     return tmp_path / "RAN"
 
 
 @pytest.fixture
 def bundle(tmp_path, mark):
-    """A small bundle with an inferer of its own."""
+    """A small bundle with a module that defines its inferer."""
     root = write_bundle(tmp_path / "bundle")
     (root / "own_inferer.py").write_text(MODULE.format(mark=str(mark)))
     path = root / "configs" / "inference.yaml"
@@ -62,7 +62,7 @@ def run(*arguments):
 def test_a_shipped_bundle_passes_and_needs_no_consent(root, configuration_folder):
     audited, trusted = run("audit", str(root)), run("trust", str(root))
 
-    safe = "runs nothing but what segpipe knows to be safe, in configs/train.yaml, configs/inference.yaml\n"
+    safe = "runs only code that segpipe knows to be safe, in configs/train.yaml, configs/inference.yaml\n"
     assert (audited.exit_code, audited.stdout) == (0, f"{root}: {safe}")
     assert (trusted.exit_code, trusted.stdout) == (0, f"{root}: needs no consent: it {safe}")
     assert not configuration_folder.exists()
@@ -93,7 +93,9 @@ def test_without_consent_nothing_of_it_runs(predict, bundle, mark, options):
 
     assert result.exit_code == 2
     first, *_, command, last = result.stderr.splitlines()
-    assert first.endswith("nothing was run, since this bundle could run code that segpipe cannot vouch for:")
+    assert first.endswith(
+        "nothing was run, since this bundle could run code that segpipe does not know to be safe:"
+    )
     assert command.strip() == f"segpipe trust {bundle}"
     assert last == "or give --trust for this run."
     assert not mark.exists()

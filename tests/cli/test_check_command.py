@@ -1,4 +1,4 @@
-"""`segpipe check`: a line a mistake and exit status 2, or one line and 0."""
+"""`segpipe check` prints one line a mistake and exits with 2, or prints one line and exits with 0."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The frame of the command line: help at once, one message for a refusal, a traceback for a defect."""
+"""The command line shows its help at once, a refusal as one message, and a defect as a traceback."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def test_help_lists_the_commands():
 
 
 def test_help_needs_neither_torch_nor_monai():
-    """What makes help slow is importing them; counting modules does not depend on the machine's load."""
+    """Importing torch and MONAI makes help slow; a count of modules does not depend on the load."""
     heavy = "{'torch', 'monai', 'ignite', 'SimpleITK', 'nibabel', 'numpy', 'matplotlib'}"
     code = f"import segpipe.cli, sys; print({heavy} & set(sys.modules))"
 
@@ -41,7 +41,7 @@ def test_unknown_command_is_a_usage_error():
 
 
 def failing_app(error):
-    """The program's own frame round a command that fails."""
+    """The program's error handling around a command that fails."""
     frame = typer.Typer(cls=app.info.cls, pretty_exceptions_enable=False)
 
     @frame.callback()
@@ -56,7 +56,7 @@ def failing_app(error):
 
 
 def test_a_refusal_has_no_line_of_a_name():
-    """A message may have several lines; a name in it neither begins one nor moves the cursor."""
+    """A message may have several lines; a name in the message neither starts a line nor moves the cursor."""
     error = SegpipeError("2 scans failed:", "a\n16 scans: 16 done\x1b[1A: cut short")
 
     result = CliRunner().invoke(failing_app(error), ["fail"])

@@ -1,4 +1,4 @@
-"""`segpipe compare`"""
+"""`segpipe compare` writes a page and a table of two evaluations, and warns of different references."""
 
 import json
 
@@ -30,8 +30,8 @@ def test_words_and_what_is_left_out(folders):
 
     assert result.exit_code == 0
     assert (
-        "Dice, tumour: unet is 0.1 above segnet (95 % interval 0.1 to 0.1, 3 cases): the interval leaves out 0, but a "
-        "sign-flip test says p = 0.25: these cases do not tell the two apart."
+        "Dice, tumour: unet is 0.1 above segnet (95 % interval 0.1 to 0.1, 3 cases): the interval leaves out 0, "
+        "but a sign-flip test says p = 0.25: these cases do not show which model is better."
     ) in result.stdout.splitlines()
     assert result.stderr == "1 case of segnet alone is left out: d\n"
 
@@ -73,14 +73,14 @@ def test_what_an_evaluation_warned_of_is_said_again(folders, tmp_path):
 
 
 def test_other_references_are_warned_of(folders, tmp_path):
-    """Their volumes may be the same."""
+    """References may differ although their volumes are equal."""
     for name, third in (("unet", "3"), ("segnet", "4")):
         summary = {"references_sha256": {"a": "1", "b": "2", "c": third}, "tolerance_mm": 1.0}
         (tmp_path / name / "summary.json").write_text(json.dumps(summary))
 
     result = CliRunner().invoke(app, ["compare", *folders])
 
-    assert "WARNING: Not like with like: the two were scored against different references in 1 case: c." in (
+    assert "WARNING: Not comparable: the two were scored against different references in 1 case: c." in (
         result.stderr
     )
 

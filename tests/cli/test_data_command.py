@@ -1,4 +1,4 @@
-"""`segpipe data ...`"""
+"""`segpipe data` checks, splits, creates and fetches data sets."""
 
 import json
 import re
@@ -21,7 +21,7 @@ SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, what
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    """A sound data set of four phantoms, for reading only."""
+    """A correct data set of four phantoms; tests only read it."""
     return write_phantom_dataset(tmp_path_factory.mktemp("data") / "set", num_cases=4, seed=1)
 
 
@@ -65,7 +65,7 @@ def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
     arguments = (tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--no-checksums")
     result = check(*arguments, "--json", tmp_path / "found.json")
 
-    message = "shows the same picture as phantom_000; remove one of the two"
+    message = "shows the same image content as phantom_000; remove one of the two"
     assert result.stdout.splitlines() == [
         f"warning: phantom_001: imagesTr/phantom_001.nii.gz: {message}",
         "phantoms: 4 cases, 0 errors, 1 warnings",
@@ -88,7 +88,7 @@ def test_warnings_alone_exit_with_1_and_json_has_all(phantoms, tmp_path):
 
 @pytest.mark.parametrize("place", ["folds", "split", "test"])
 def test_leaks_are_findings_like_others(phantoms, tmp_path, place):
-    """With a file that is missing besides: all is told, in the table and in JSON."""
+    """A file is missing too: the table and the JSON file list all findings."""
     content = json.loads(phantoms.read_text())
     cases = content["training"]
     cases[0]["patient"] = cases[1]["patient"] = "p"
@@ -158,7 +158,7 @@ def test_check_as_a_process(tmp_path):
 
 @pytest.fixture
 def decathlon(tmp_path):
-    """A description of six cases whose files are not there."""
+    """A description of six cases without their files."""
     cases = [{"image": f"i/{k}.nii.gz", "label": f"l/{k}.nii.gz"} for k in range(6)]
     plain = {"name": "x", "modality": {"0": "CT"}, "labels": {"0": "a", "1": "b"}, "training": cases}
     (tmp_path / "dataset.json").write_text(json.dumps(plain))
@@ -193,7 +193,10 @@ def test_the_description_of_others_is_not_written_over(decathlon):
     for name in (decathlon, "hippocampus"):
         result = split(name, "--folds", "3")
         assert result.exit_code == 2
-        assert "is not segpipe's to write into; say where the manifest goes with --output" in result.stderr
+        assert (
+            "segpipe does not change shipped manifests and plain MSD files; give the file to write with --output"
+            in result.stderr
+        )
     assert decathlon.read_bytes() == before
 
 
@@ -239,7 +242,7 @@ def test_the_same_picture_stays_on_one_side(phantoms, tmp_path):
     for seed in range(4):
         result = split(tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--folds", "2", "--seed", seed)
         assert (
-            "note: the same picture in several cases, which stay together: phantom_000 and phantom_003"
+            "note: the same image content in several cases, which stay together: phantom_000 and phantom_003"
             in result.stdout
         )
         folds = {case.case: case.fold for case in load_manifest(tmp_path / "m.json").training}
@@ -247,7 +250,7 @@ def test_the_same_picture_stays_on_one_side(phantoms, tmp_path):
 
 
 def written(path, **changes):
-    """Write the description of six cases again, each with more of its own."""
+    """Write the description of six cases again, with extra keys for each case."""
     content = json.loads((path.parent / "dataset.json").read_text())
     for k, case in enumerate(content["training"]):
         case["case"] = f"c{k}"
@@ -262,7 +265,9 @@ def test_the_same_file_by_checksum_stays_on_one_side_without_the_files(decathlon
 
     for seed in range(5):
         result = split(manifest, "--folds", "3", "--seed", seed)
-        assert "note: the same picture in several cases, which stay together: c1 and c4" in result.stdout
+        assert (
+            "note: the same image content in several cases, which stay together: c1 and c4" in result.stdout
+        )
         folds = {case.case: case.fold for case in load_manifest(manifest).training}
         assert folds["c1"] == folds["c4"]
 
@@ -310,7 +315,7 @@ def test_it_is_said_where_patients_do_not_let_the_numbers_be_had(decathlon, tmp_
 
 
 def test_a_manifest_of_classes_is_divided_by_them_with_and_without_its_files(tmp_path):
-    """Two of eight pictures are ill; by lot both would be in one fold every other time."""
+    """Two of eight images are ill; a random split would put both into one fold half of the time."""
     cases = []
     for k in range(8):
         picture = np.random.default_rng(k).integers(0, 255, (6, 5), np.uint8)
@@ -372,7 +377,7 @@ def test_of_many_classes_each_has_a_row(tmp_path):
 
 
 def test_a_manifest_that_says_where_its_files_lie_needs_no_folder(phantoms, tmp_path):
-    """It is beside them, or notes where they are."""
+    """The manifest lies beside the files, or notes their folder."""
     content = json.loads(phantoms.read_text())
     noted = tmp_path / "m.json"
     noted.write_text(json.dumps({**content, "dataset_dir": str(phantoms.parent)}))
@@ -383,7 +388,7 @@ def test_a_manifest_that_says_where_its_files_lie_needs_no_folder(phantoms, tmp_
     noted.write_text(json.dumps(content))
     for unknown in (check(noted), show(noted, "-o", tmp_path / "two")):
         assert unknown.exit_code == 2
-        assert "where its files lie is not known; say it with --dataset-dir" in unknown.stderr
+        assert "the folder of its files is not known; give it with --dataset-dir" in unknown.stderr
 
 
 # --- show
@@ -431,7 +436,7 @@ def create(*arguments, **how):
 
 @pytest.fixture
 def pairs(phantoms, tmp_path):
-    """The phantoms without their description."""
+    """The phantoms without their manifest."""
     for part in ("imagesTr", "labelsTr"):
         shutil.copytree(phantoms.parent / part, tmp_path / "pairs" / part)
     return tmp_path / "pairs"

@@ -1,4 +1,4 @@
-"""`segpipe evaluate`"""
+"""`segpipe evaluate` scores folders of label maps, or a bundle on a manifest."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ def write(path, values):
 
 @pytest.fixture
 def arguments(tmp_path):
-    """One case with Dice 2/3 for the class of value 1."""
+    """The command's arguments for one case with Dice 2/3 of the class with value 1."""
     write(tmp_path / "p" / "a.nii.gz", [0, 1, 0])
     write(tmp_path / "r" / "a.nii.gz", [0, 1, 1])
     return ["evaluate", "--predictions", str(tmp_path / "p"), "--references", str(tmp_path / "r")]
@@ -68,7 +68,7 @@ def test_means_have_intervals_of_patients(arguments, tmp_path):
     for result in (known, unknown):
         assert "0.783" in result.stdout
     assert "as if each were of another patient" in unknown.stdout
-    assert "(patients are drawn, too narrow of so few)" in known.stdout
+    assert "(patients are drawn; with so few they are too narrow)" in known.stdout
     assert known.stdout.split("Means")[0] != unknown.stdout.split("Means")[0]
 
 
@@ -110,7 +110,7 @@ def test_scans_are_found_by_name_and_nnunets_by_its_number(arguments, tmp_path):
     some = CliRunner().invoke(app, [*arguments, *output])
 
     assert (none.exit_code, none.stdout) == (2, "")
-    assert "no scan there is named as a case: other against a; names are" in none.stderr
+    assert "no scan has the name of a case: other against a; names are" in none.stderr
     assert (numbered.exit_code, numbered.stderr) == (0, "")
     assert some.stderr == f"1 case drawn without a scan, as {tmp_path / 'scans'} has none: b\n"
     assert "Of 1 of 2 cases no scan was given" in (tmp_path / "out" / "report.html").read_text()
@@ -129,7 +129,7 @@ def test_the_scan_of_another_case_is_no_first_channel(arguments, tmp_path):
 
 
 def test_letters_with_accents_are_the_same_however_they_are_composed(arguments, tmp_path):
-    """As a Mac writes them into an archive."""
+    """A Mac writes decomposed letters into an archive."""
     for side, form in (("p", "NFC"), ("r", "NFD")):
         (tmp_path / side / "a.nii.gz").rename(tmp_path / side / f"{unicodedata.normalize(form, 'fä')}.nii.gz")
 
@@ -202,11 +202,11 @@ def test_labels_that_are_none(arguments, tmp_path, text, message):
                 "--images",
                 "i",
             ],
-            "evaluate: --images, --patient cannot stand beside --bundle and --manifest; leave out one or the other",
+            "evaluate: --images, --patient cannot be combined with --bundle and --manifest; leave out one or the other",
         ),
         (
             ["--predictions", "p", "--references", "r", "--card", "--split", "0"],
-            "evaluate: --split, --card cannot stand beside --predictions and --references",
+            "evaluate: --split, --card cannot be combined with --predictions and --references",
         ),
         (
             ["--bundle", "b", "--manifest", "m", "--output", "o", "--group", "infected"],
@@ -225,7 +225,7 @@ def test_options_that_exclude_each_other_are_one_message(arguments, message):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return a bundle, and the manifest of the two cases that its weights were trained on, b without a scan."""
+    """Return a bundle, and the manifest of its two training cases; case b has no scan."""
     folder = tmp_path_factory.mktemp("trained")
     cases = []
     for seed, name in enumerate("ab"):
@@ -291,7 +291,7 @@ def test_two_codings_of_one_class_are_refused_until_the_values_are_mapped(argume
     assert (mapped.exit_code, mapped.stderr) == (0, "")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["classes"]["1"]["dice"]["mean"] == pytest.approx(2 / 3)
-    assert summary["about"]["values of references"] == "255 taken for 1"
+    assert summary["about"]["values of references"] == "255 counted as 1"
 
 
 def test_a_class_of_one_side_stands_at_the_head(arguments, tmp_path):

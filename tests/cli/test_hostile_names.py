@@ -1,4 +1,4 @@
-r"""Names of scans that obey nothing: no escape sequence, forged line, markup or formula leaves a command."""
+r"""No escape sequence, forged line, markup or formula in a scan's name leaves a command."""
 
 import json
 import re
@@ -25,7 +25,7 @@ HIDDEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028]")
 
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory):
-    """The command's result and its output folder; one scan is broken."""
+    """Return the command's result and its output folder; one scan is broken."""
     folder = tmp_path_factory.mktemp("names")
     bundle = write_bundle(folder / "tiny")
     for seed, name in enumerate(NAMES):

@@ -1,4 +1,4 @@
-"""`segpipe phantoms ...`"""
+"""`segpipe phantoms` writes volumes or slices with a manifest."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`segpipe plan`: what it prints, and what it refuses."""
+"""`segpipe plan` prints the planned numbers and refuses wrong arguments."""
 
 import pytest
 from typer.testing import CliRunner

@@ -1,4 +1,4 @@
-"""`segpipe predict` on a cohort: as a real process that is killed, interrupted, doubled, and given a full disk."""
+"""`segpipe predict` on a cohort as a real process: killed, interrupted, started twice, and on a full disk."""
 
 import csv
 import json
@@ -61,13 +61,13 @@ def invoke(arguments):
 
 
 def _hear_interrupts():
-    """Undo what a shell does to what it starts in the background, and tests with it: ignore Ctrl-C."""
+    """Restore Ctrl-C, which a shell makes background processes ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
 def start(arguments):
-    """Return a function that starts the command as a process; what still runs at the end is killed."""
+    """Return a function that starts the command as a process; processes that still run at the end are killed."""
     started = []
 
     def run(*words, **where):
@@ -90,7 +90,7 @@ def start(arguments):
 
 @pytest.fixture
 def finish(start):
-    """Return a function that runs the command as a process, and gives exit status, stdout and stderr."""
+    """Return a function that runs the command as a process, and returns exit status, stdout and stderr."""
 
     def run(*words, **where):
         process = start(*words, **where)
@@ -101,14 +101,14 @@ def finish(start):
 
 
 def ledger(folder):
-    """Return the lines that are whole."""
+    """Return the entries of the ledger's complete lines."""
     path = folder / "predictions.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
 def done(folder):
-    """Return case -> entry of what the ledger calls done."""
+    """Return case -> entry of the cases that are done in the ledger."""
     last = {entry["case"]: entry for entry in ledger(folder)}
     return {case: entry for case, entry in last.items() if entry["state"] == "done"}
 
@@ -128,7 +128,7 @@ def test_all_done_is_status_0_and_a_line(invoke, scans, out):
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout.splitlines() == [
         "3 scans: 3 done",
-        "3 not compared with the training cases; `segpipe reference-ranges` measures what these were",
+        "3 not compared with the training cases; `segpipe reference-ranges` measures these cases",
         f"{out}: label maps, volumes.csv, predictions.jsonl, predict.log",
     ]
     assert invoke(scans, "--no-overlays").stdout.startswith("3 scans: 3 skipped\n")
@@ -315,7 +315,7 @@ def test_of_100_scans_10_are_broken_in_ten_ways_and_the_other_90_are_as_ever(fin
 
 
 def require_whole(folder, clean):
-    """What lies there is what a clean run gives, and what the ledger calls done lies there."""
+    """Every file equals that of a clean run, and every case that the ledger calls done has its files."""
     for name, content in contents(folder).items():
         if not name.startswith(".segpipe-") and name != "volumes.csv":
             assert content == clean[name], f"{name} is half"
@@ -336,7 +336,7 @@ def require_whole(folder, clean):
 def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes_it(
     start, finish, tmp_path, count, options
 ):
-    """A quarter of the kills come while it starts, the others after its first word in the ledger."""
+    """A quarter of the kills come at the start, the others after the first entry in the ledger."""
     scans = write_scans(tmp_path / "scans", 16)
     clean_folder = tmp_path / "clean"
     began = time.monotonic()
@@ -394,7 +394,7 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_still_gets_there(start, finish, tmp_path, out):
-    """In one folder, over the label maps of other weights, as soon as it has written one or two."""
+    """Each run is killed in the same folder, over label maps of other weights, after one or two files."""
     scans = write_scans(tmp_path / "scans", 10)
     old = write_bundle(tmp_path / "old", seed=1)
     assert finish(scans, "--weights", str(old / "models" / "model.pt"))[0] == 0
@@ -459,7 +459,7 @@ def test_interrupted_it_says_so_leaves_whole_files_and_goes_on(start, finish, tm
     assert stdout == ""
     if presses == 1:
         assert process.returncode == 130
-        assert stderr == "segpipe: interrupted; what is done stays, and the same command goes on\n"
+        assert stderr == "segpipe: interrupted; finished cases stay; run the same command to continue\n"
         assert not (out / ".segpipe-staging").exists()
     assert 2 <= len(done(out)) < 12
     require_whole(out, contents(tmp_path / "clean"))
@@ -473,7 +473,7 @@ def test_interrupted_it_says_so_leaves_whole_files_and_goes_on(start, finish, tm
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """Return a function that mounts a disk of a size in kB, or changes how it is mounted."""
+    """Return a function that mounts a disk of a given size in kB, or remounts it with other options."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -515,8 +515,8 @@ def test_a_full_disk_ends_it_with_one_message_and_with_room_it_goes_on(
     status, stdout, stderr = finish(scans, *options, folder=folder)
 
     message = (
-        f"segpipe: {folder}: nothing more can be written there (No space left on device); what is done stays: make "
-        "room, and the same command goes on"
+        f"segpipe: {folder}: cannot be written any more (No space left on device); finished files stay: free "
+        "some space, then run the same command to continue"
     )
     messages = [line for line in stderr.splitlines() if not line.startswith("MetaImage: ")]  # ITK's own
     assert (status, stdout, messages) == (2, "", [message])

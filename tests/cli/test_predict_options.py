@@ -1,4 +1,4 @@
-"""`segpipe predict`: what its options become, which values are refused, and what is said at the end."""
+"""`segpipe predict` turns options into arguments, refuses wrong values, and prints a summary at the end."""
 
 import gc
 import math
@@ -51,7 +51,7 @@ def run(*arguments, scans=("a.nii.gz",)):
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Return a function that puts something in the place of `predict`, and what that was called with."""
+    """Return a function that replaces `predict`, and returns the list of its calls."""
 
     def put(outcome=()):
         calls = []
@@ -70,7 +70,7 @@ def answer(monkeypatch):
 
 @pytest.fixture
 def predict_arguments(answer):
-    """Return a function that runs the command, and gives what `predict` was called with."""
+    """Return a function that runs the command, and returns the arguments of its call of `predict`."""
 
     def call(*arguments, **scans):
         calls = answer()
@@ -139,7 +139,7 @@ def test_every_option_reaches_the_call(predict_arguments):
     ("text", "flips"), [("0", (0,)), ("0,1,2", (0, 1, 2)), ("2, 1", (2, 1)), ("none", ())]
 )
 def test_mirror_is_axes_or_none(predict_arguments, text, flips):
-    """None of them is asked for by name, and is not the same as not asking: the bundle may have some."""
+    """`none` differs from no option: without the option, the bundle's axes apply."""
     assert predict_arguments("--mirror", text)["options"].flips == flips
 
 
@@ -279,20 +279,20 @@ def test_the_end_counts_what_was_done_and_names_what_was_kept(answer):
     assert result.stdout.splitlines() == [
         "4 scans: 2 done, 1 kept, 1 skipped",
         "b: was corrected by hand",
-        "2 not compared with the training cases; `segpipe reference-ranges` measures what these were",
+        "2 not compared with the training cases; `segpipe reference-ranges` measures these cases",
         "out: label maps, volumes.csv, predictions.jsonl, predict.log",
     ]
 
 
 def shown(table):
-    """Return the text of a table's columns, one after the other, without frame and folds."""
+    """Return the text of a table's columns, one after the other, without frame and line breaks."""
     cells = [re.split("[│┃]", line)[1:-1] for line in table.splitlines() if line[:1] in "│┃"]
     return ["".join(part.strip() for part in column) for column in zip(*cells, strict=True)]
 
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_failures_end_with_1_and_stand_whole_in_a_table(answer, quiet):
-    """Paths are longer than a terminal is wide, and hold what a terminal library takes for style or pictures."""
+    """The paths are wider than the terminal, and hold text that rich would read as markup or emoji."""
     case = f"patient[bold]/{'study' * 12}:100:/[/ct]"
     reason = f"/scans/{'deep/' * 30}[red].nii.gz:is-damaged"
     answer([prediction("a", Outcome.DONE), prediction(case, Outcome.FAILED, reason)])
@@ -310,7 +310,7 @@ def test_failures_end_with_1_and_stand_whole_in_a_table(answer, quiet):
 def test_quiet_or_not_what_is_done_otherwise_than_asked_is_said(monkeypatch, quiet):
     def predict(*, report, watch, **_):
         watch(prediction("a[/b]", Outcome.DONE), 1, 2)
-        report("cuda is out of memory: windows go 2 at a time now")
+        report("cuda is out of memory: going on with 2 windows in one batch")
         return []
 
     monkeypatch.setattr(segpipe.prediction.predict, "predict", predict)
@@ -318,7 +318,7 @@ def test_quiet_or_not_what_is_done_otherwise_than_asked_is_said(monkeypatch, qui
     result = run(*(["--quiet"] if quiet else []))
 
     assert result.exit_code == 0
-    assert result.stderr == "segpipe: cuda is out of memory: windows go 2 at a time now\n"
+    assert result.stderr == "segpipe: cuda is out of memory: going on with 2 windows in one batch\n"
 
 
 def test_a_terminal_gets_a_bar_with_the_case_as_it_is_called(monkeypatch):
@@ -352,7 +352,7 @@ def test_an_interruption_says_how_to_go_on_and_ends_as_the_signal_does(answer):
     result = run()
 
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr == "segpipe: interrupted; what is done stays, and the same command goes on\n"
+    assert result.stderr == "segpipe: interrupted; finished cases stay; run the same command to continue\n"
 
 
 def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypatch):
@@ -397,7 +397,7 @@ def test_a_dry_run_says_where_no_time_is_known(monkeypatch):
 
     assert result.exit_code == 0
     assert "seconds?" in shown(result.stdout)
-    assert result.stdout.endswith("1 of 1 scans to segment: in a time that is not known, 1.0 GB at most\n")
+    assert result.stdout.endswith("1 of 1 scans to segment: unknown time, 1.0 GB at most\n")
 
 
 def test_garbage_is_collected_again_after_the_imports(answer):

@@ -1,4 +1,4 @@
-r"""What commands print holds no escape sequence, no forged line and no markup of a name's."""
+r"""The output of commands holds no escape sequence, forged line or markup from a name."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_names_in_a_table_are_text(capsys, monkeypatch, err):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
 def test_any_name_prints_on_any_terminal(encoding):
-    """Bytes that are no UTF-8, and a letter that the encoding has not; click writes UTF-8 in place of ASCII."""
+    """The names have bytes that are no UTF-8, and letters outside the encoding; click writes UTF-8 for ASCII."""
     code = (
         "import os, segpipe.cli as cli; from segpipe.cli.printed import say; "
         "name = os.fsdecode(b'caf\\xff\\xe8\\x85\\xab'); "
@@ -64,7 +64,7 @@ cli.main()
 
 
 def test_what_libraries_say_of_files_is_shown_escaped():
-    """pydicom warns of tags, quoting them; a defect keeps its traceback."""
+    """pydicom quotes tags in its warnings; a defect keeps its traceback."""
     done = subprocess.run([sys.executable, "-c", QUOTING], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -85,7 +85,7 @@ def test_what_libraries_say_of_files_is_shown_escaped():
     ],
 )
 def test_a_wrong_argument_is_shown_escaped(wrong):
-    """The shell may have made it of a file's name."""
+    """A shell may expand a file's name into an argument."""
     result = CliRunner().invoke(app, wrong)
 
     assert result.exit_code == 2

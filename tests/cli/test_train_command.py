@@ -1,4 +1,4 @@
-"""`segpipe train`: nothing is started where the check finds something, else MONAI's own run takes over."""
+"""`segpipe train` starts nothing where the check has a finding; else it starts MONAI's run."""
 
 import shlex
 import shutil
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 
 def arguments(*options):
-    """Return the command's, with paths below the working directory."""
+    """Return the command's arguments, with paths below the working directory."""
     data = ("manifest=phantoms/dataset.json", "dataset_dir=phantoms")
     return ["train", "bundles/tiny", *data, *SMALL, *options]
 
@@ -50,7 +50,7 @@ def test_a_mistake_starts_nothing(folder, monkeypatch):
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [
         "command line: epochz is no id of this configuration; did you mean epochs?",
-        "segpipe: 1 mistake found, nothing is started",
+        "segpipe: 1 mistake found; no training was started",
     ]
 
 
@@ -115,7 +115,7 @@ def test_a_run_that_is_refused_keeps_its_message_and_status(folder):
     done = finish([SEGPIPE, *arguments("run_name=first")], folder)
 
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "exists already, and is no run that can go on; choose another name" in done.stderr
+    assert "exists already, and is no run that can be resumed; choose another name" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""attribute_findings: what expressions ask of components, without making one."""
+"""attribute_findings: attributes that expressions read from components; no component is made."""
 
 from dataclasses import dataclass
 
@@ -43,7 +43,7 @@ def misled() -> "Nowhere":  # noqa: F821
 
 
 class Known(Targets):
-    """Finds what stands here, whatever the module is called while it is tested."""
+    """Resolve every target to a class or function of this file."""
 
     def find(self, target):
         return globals()[target]
@@ -57,16 +57,16 @@ def findings(expression, **component):
 @pytest.mark.parametrize("target", ["Derived", "made"])
 def test_what_a_component_has_not_is_told_with_what_is_near(target):
     assert findings("$@own.provenence", _target_=target) == [
-        "asked asks @own, a Derived, for provenence, which it has not; did you mean provenance?"
+        "asked reads provenence of @own, a Derived, which has no such attribute; did you mean provenance?"
     ]
     assert findings("$[@own.rum() for _ in '12']", _target_=target) == [
-        "asked asks @own, a Derived, for rum, which it has not; did you mean run?"
+        "asked reads rum of @own, a Derived, which has no such attribute; did you mean run?"
     ]
 
 
 @pytest.mark.parametrize("name", ["run", "provenance", "size", "__class__"])
 def test_what_it_has_is_not(name):
-    """Methods, what is set in a method, and what is only declared."""
+    """Methods, attributes that a method sets, and attributes that are only declared."""
     assert findings(f"$@own.{name}", _target_="Derived") == []
 
 
@@ -81,7 +81,7 @@ def test_a_function_that_is_not_called_is_no_instance():
 
 def test_fields_are_attributes():
     assert findings("$@own.value + @own.valu", _target_="Row") == [
-        "asked asks @own, a Row, for valu, which it has not; did you mean value?"
+        "asked reads valu of @own, a Row, which has no such attribute; did you mean value?"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A bundle's modules come after all that is installed, and none may have the name of one that is."""
+"""Installed modules come before a bundle's modules, and a bundle's module may not have the name of one."""
 
 import importlib
 import subprocess

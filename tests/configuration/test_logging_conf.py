@@ -1,4 +1,4 @@
-"""A bundle's logging.conf may print; it may neither write nor send anything elsewhere, nor run code."""
+"""A bundle's logging.conf may print; it may neither write files, send data, nor run code."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ format=%(asctime)s %(message)s
 
 @pytest.fixture
 def problems(tmp_path):
-    """Return a function that gives what is wrong with a handler or a formatter."""
+    """Return a function that lists the problems of a handler or a formatter."""
 
     def problems_with(
         handler="class=StreamHandler\nargs=(sys.stdout,)", formatter="", output_dir=tmp_path / "runs"

@@ -1,4 +1,4 @@
-"""Metadata are data: MONAI evaluates none of their texts, and the classes come from the file itself."""
+"""MONAI evaluates no text of the metadata, and the classes come from the metadata file."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""A bundle's modules are told from their text: none is run, and what they define is held against the configuration."""
+"""A bundle's modules are parsed and never run; the configuration is checked against their definitions."""
 
 import re
 import subprocess
@@ -162,7 +162,7 @@ def test_names_are_listed_for_what_was_meant(modules):
 
 @pytest.fixture
 def findings_of_bundle(tmp_path):
-    """Return a function that writes modules into a bundle and finds mistakes in its inference.yaml."""
+    """Return a function that writes modules into a bundle and lists the findings in its inference.yaml."""
     root = write_bundle(tmp_path / "bundle")
 
     def check(modules=None, **changes):
@@ -210,7 +210,7 @@ def test_arguments_of_a_bundles_own_class(findings_of_bundle):
 
     expected = "network_def#widhts is no argument of own_net.Net; did you mean widths?"
     assert any(line.endswith(expected) for line in on_arguments)
-    expected = "overlap asks @network_def, a Net, for shap, which it has not; did you mean shape?"
+    expected = "overlap reads shap of @network_def, a Net, which has no such attribute; did you mean shape?"
     assert any(line.endswith(expected) for line in on_attributes)
 
 

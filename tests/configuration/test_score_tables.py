@@ -1,4 +1,4 @@
-"""A score table as an earlier segpipe wrote it is a finding, with the lines to write."""
+"""A score table in the form of an earlier segpipe is a finding, with the lines that replace it."""
 
 import shutil
 from pathlib import Path

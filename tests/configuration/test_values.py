@@ -1,4 +1,4 @@
-"""What can be said of a configuration's values without evaluating an expression."""
+"""The value of a configuration's id, as far as it is known without evaluating an expression."""
 
 from pathlib import Path
 

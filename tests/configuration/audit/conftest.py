@@ -1,4 +1,4 @@
-"""A configuration, looked at by the audit; nothing of it is run."""
+"""A fixture that audits a configuration; nothing of the configuration runs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from segpipe.configuration.audit.configuration import configuration_problems
 
 @pytest.fixture
 def problems_in(tmp_path):
-    """Return a function that gives the sentences on a configuration of a bundle in `tmp_path`, its `@bundle_root`."""
+    """Return a function that lists the findings in a configuration of a bundle in `tmp_path`, its `@bundle_root`."""
 
     def look(overridden=(), read=(), /, **configuration):
         whole = {"bundle_root": str(tmp_path), **configuration}

@@ -16,7 +16,7 @@ def targets():
 
 @pytest.mark.parametrize("name", listed_callables())
 def test_each_is_there_under_every_name_that_monai_takes(targets, name):
-    """MONAI finds a dotted path by `pydoc.locate`; the path of the module that defines it is another public name."""
+    """MONAI resolves a dotted path by `pydoc.locate`; the path of the defining module is another public name."""
     target = pydoc.locate(name)
 
     assert callable(target)
@@ -99,7 +99,7 @@ def test_a_target_is_a_text(targets, target):
 
 
 def test_no_name_on_it_is_a_module_as_well():
-    """`pydoc.locate` would prefer the module."""
+    """`pydoc.locate` would resolve the name to the module."""
     for name in listed_callables():
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module(name)

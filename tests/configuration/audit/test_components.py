@@ -1,4 +1,4 @@
-"""Components: what a `_target_` calls, and with which arguments."""
+"""The audit of components: the callable of a `_target_`, and its arguments."""
 
 import pytest
 
@@ -8,7 +8,7 @@ NETWORK = {"_target_": "monai.networks.nets.UNet"}
 
 @pytest.fixture
 def of(problems_in):
-    """Return a function that gives what is found in a component, which `@bundle_root` and other ids stand beside."""
+    """Return a function that lists the findings in one component, beside `@bundle_root` and other ids."""
 
     def look(target, **arguments):
         return problems_in(
@@ -150,7 +150,7 @@ def test_weights_lie_in_the_bundle_or_where_the_user_says(problems_in, tmp_path)
 
 
 def test_a_folder_that_is_written_has_no_link_to_elsewhere(problems_in, tmp_path):
-    """A file that is written through a link replaces what the link leads to."""
+    """Writing to a link replaces the file that the link points to."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "metrics.csv").symlink_to(tmp_path.parent / "victim")
     saver = {"_target_": "MetricsSaver", "save_dir": str(tmp_path / "out")}

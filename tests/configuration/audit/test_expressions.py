@@ -1,4 +1,4 @@
-"""Expressions: the forms that bundles have are plain, and all that could lead elsewhere is not."""
+"""The audit admits the usual forms of expressions, and refuses all that could run other code."""
 
 import pytest
 
@@ -91,7 +91,7 @@ NOT_PLAIN = [
 
 @pytest.fixture
 def of_expression(problems_in):
-    """Return a function that gives what is found in one expression, beside ids that it can refer to."""
+    """Return a function that lists the findings in one expression, beside ids that it can refer to."""
 
     def look(expression, imports=IMPORTS):
         return problems_in(
@@ -159,7 +159,7 @@ def test_a_reference_gives_no_module_and_refers_to_something(of_expression, text
     [{0: "$import monai", "0": 1}, {"": {"a": 1}}, {"b::c": "$import monai", "b": {"c": 1}}, {"b#c": 1}],
 )
 def test_keys_make_one_id_each(problems_in, value):
-    """MONAI finds a content by its id, and the first of two with the same id is the one that runs."""
+    """MONAI resolves an id to the first of two values with this id."""
     assert any("which is no part of an id" in what for what in problems_in(value=value))
 
 

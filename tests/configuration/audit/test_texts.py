@@ -1,4 +1,4 @@
-"""Texts that name code, an address or a path outside the run."""
+"""The audit of texts that name code, an address or a path outside the run."""
 
 import time
 
