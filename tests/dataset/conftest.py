@@ -1,4 +1,4 @@
-"""What tests of reading a folder share."""
+"""Fixtures for tests that read a folder of a data set."""
 
 import pytest
 from made_sets import SIZE, write_set
@@ -6,5 +6,5 @@ from made_sets import SIZE, write_set
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a function that writes images and label maps into a folder, and gives it."""
+    """Return a function that writes images and label maps into a folder, and returns the folder."""
     return lambda images=(), labels=(), size=SIZE: write_set(tmp_path / "set", images, labels, size)

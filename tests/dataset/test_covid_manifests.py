@@ -1,4 +1,4 @@
-"""The shipped COVID manifests name what is there, and are what their script writes."""
+"""The shipped COVID manifests equal the output of their script, and name existing files."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Where a manifest's files lie: as it notes, beside it, below SEGPIPE_DATA, or refused."""
+"""The folder of a manifest's files: noted in the manifest, beside it, below SEGPIPE_DATA, or refused."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ def no_data(monkeypatch):
 
 @pytest.fixture
 def noted(tmp_path):
-    """Return a manifest in a folder of its own, which notes where the files are."""
+    """Return a manifest in a separate folder; the manifest notes the folder of the files."""
     path = write_phantom_dataset(tmp_path / "set", num_cases=4, seed=0)
     manifest = replace(load_manifest(path), dataset_dir=str(tmp_path / "set"))
     path.unlink()
@@ -72,6 +72,7 @@ def test_nothing_known_is_refused_with_what_to_do(noted):
     shutil.rmtree(noted.parents[1] / "set")
 
     with pytest.raises(
-        SegpipeError, match=r"mine\.json: where its files lie is not known, which says .*--dataset-dir"
+        SegpipeError,
+        match=r"mine\.json: the folder of its files is not known, the manifest names .*--dataset-dir",
     ):
         dataset_dir_of(str(noted), load_manifest(noted), None)

@@ -1,4 +1,4 @@
-"""download_file against servers that trickle, lead elsewhere, and answer with nonsense."""
+"""download_file against servers that send slowly, redirect, or answer with malformed data."""
 
 import hashlib
 import socket
@@ -18,7 +18,7 @@ LIMIT = 10**6
 
 @pytest.fixture
 def serve(monkeypatch):
-    """A function that answers every connection by `answer(connection)`, and gives the URL; sleeps are short."""
+    """Return a function that serves `answer(connection)` for every connection and returns the URL; pauses are short."""
     monkeypatch.setattr(downloading, "_PAUSE_S", 0.0)
     monkeypatch.setattr(downloading, "_WINDOW_S", 0.3)
     monkeypatch.setattr(downloading, "_TIMEOUT_S", 5.0)
@@ -76,7 +76,7 @@ def test_a_file_comes(serve, tmp_path):
 
 @pytest.mark.parametrize("fast", [b"", HEAD, HEAD + CONTENT[:1000]], ids=["headers", "body", "later"])
 def test_a_server_that_sends_a_byte_now_and_then_is_too_slow(serve, tmp_path, monkeypatch, fast):
-    """50 bytes a second, in the headers too; what came at once counts in the first window of 0.3 s."""
+    """50 bytes a second, also in headers; bytes that come at once count in the first window of 0.3 s."""
     monkeypatch.setattr(downloading, "_LEAST_BYTES_PER_S", 5000.0)
 
     def answer(connection):
@@ -129,7 +129,9 @@ def test_a_server_that_ends_after_every_byte_is_given_up(serve, tmp_path):
             f"Content-Length: {2000 - have}\r\n\r\ns".encode()
         )
 
-    with pytest.raises(SegpipeError, match="cannot be downloaded: the connection closed before all had come"):
+    with pytest.raises(
+        SegpipeError, match="cannot be downloaded: the connection closed before the end of the file"
+    ):
         get(serve(answer), tmp_path)
 
     assert len(asked) == downloading._ATTEMPTS
@@ -165,7 +167,7 @@ def test_other_protocols_are_not_followed(serve, tmp_path, place, message):
 
 
 def test_the_page_of_a_redirect_is_not_read(serve, tmp_path):
-    """It has no end here; Python's own opener reads it all."""
+    """The page is endless here; Python's opener would read all of it."""
     moved = serve(lambda connection: connection.sendall(HEAD + CONTENT))
 
     def answer(connection):

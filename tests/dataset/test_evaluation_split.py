@@ -1,4 +1,4 @@
-"""Which cases of a manifest are scored."""
+"""The cases of a manifest that an evaluation scores."""
 
 import pytest
 

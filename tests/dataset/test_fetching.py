@@ -1,4 +1,4 @@
-"""fetch against a local server that sends, breaks off, lies, and serves hostile archives."""
+"""fetch against a local server that sends, breaks off, sends wrong bytes, and serves hostile archives."""
 
 import hashlib
 import io
@@ -34,7 +34,7 @@ def sha256(content):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A server of `files`; `break_after` closes a connection after so many bytes, `ranges` are those asked for."""
+    """Serve `files`; `break_after` closes a connection after that many bytes, `ranges` lists the requested ranges."""
     monkeypatch.setattr(downloading, "_PAUSE_S", 0.0)
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,7 +99,7 @@ def zip_of(files, root="Task04/"):
 
 
 def manifest_of(server, content, name="set.tar.gz", files=FILES, **changes):
-    """Serve an archive and return the manifest that names it."""
+    """Serve an archive and return a manifest with its download."""
     server.files[f"/{name}"] = content
     sums = {path: sha256(voxels) for path, voxels in files.items()}
     case = Case("a", ("imagesTr/a.nii",), "labelsTr/a.nii", sha256=sums)
@@ -226,7 +226,7 @@ def test_a_later_call_goes_on_too(server, tmp_path, monkeypatch):
     manifest = manifest_of(server, content)
     server.break_after = 30_000
     monkeypatch.setattr(downloading, "_ATTEMPTS", 0)  # nobody waits
-    with pytest.raises(SegpipeError, match="run the same command again, it goes on from here"):
+    with pytest.raises(SegpipeError, match="run the same command again to continue"):
         fetch(manifest, tmp_path, max_bytes=LIMIT)
     server.break_after = 0
 
@@ -255,7 +255,7 @@ def test_a_later_call_does_not_repeat_a_download_whose_files_are_there(server, t
 
 
 def test_a_file_that_was_removed_comes_from_the_same_download_again(server, tmp_path):
-    """Its archive is unpacked, the next one is not."""
+    """The archive of the missing file is unpacked, the next archive is not."""
     images = zip_of({"imagesTr/a.nii": FILES["imagesTr/a.nii"]})
     first = manifest_of(server, images, "images.zip").downloads[0]
     manifest = manifest_of(server, zip_of({}), "none.zip")

@@ -1,4 +1,4 @@
-"""The fingerprint's figures, worked out by hand."""
+"""The fingerprint's figures equal figures computed by hand."""
 
 import json
 

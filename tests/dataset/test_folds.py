@@ -1,4 +1,4 @@
-"""Folds no patient crosses, whatever the order of the cases; a split that leaks is refused."""
+"""No patient is in two folds, whatever the order of the cases; a split that leaks is refused."""
 
 from collections import Counter
 from dataclasses import replace
@@ -22,7 +22,7 @@ HASH = "ab" * 32
 
 
 def make_cases(patients):
-    """One case per entry; an entry is a patient, or None where that is unknown."""
+    """Return one case per entry; an entry is a patient, or None for an unknown patient."""
     return [Case(f"case{k}", (f"{k}.nii",), f"{k}_seg.nii", patient) for k, patient in enumerate(patients)]
 
 
@@ -61,7 +61,7 @@ def test_folds_divide_patients_evenly_in_any_order(patients, seed, data):
 
 @given(st.lists(st.sampled_from("xyz"), min_size=4, max_size=40), st.integers(0, 99))
 def test_classes_are_shared_out_evenly(classes, seed):
-    """With one case a patient, two folds differ by one case of a class at most."""
+    """With one case a patient, two folds differ by at most one case of a class."""
     folds = patient_folds(make_cases([None] * len(classes)), 4, seed, classes)
 
     for name in set(classes):
@@ -182,7 +182,7 @@ def test_equal_label_maps_are_no_leak():
 
 
 def test_equal_headers_are_no_leak():
-    """Two .mhd headers of one size, each beside its own image.raw, have the same text."""
+    """Two .mhd headers of one size have the same text; each header has its own image.raw."""
     manifest = manifest_of(
         Case("a", ("p1/i.mhd",), "s", fold=0, sha256={"p1/i.mhd": HASH}),
         Case("b", ("p2/i.mhd",), "t", fold=1, sha256={"p2/i.mhd": HASH}),
@@ -287,7 +287,7 @@ def test_what_the_manifest_lists_under_test_must_not_train(fold, shared):
 
 
 def test_known_checksums_keep_one_image_in_one_fold():
-    """Two cases of unknown patients have the same file; one of them shares its patient with a third."""
+    """Two cases of unknown patients have the same file; a third case has the same patient as one of them."""
     a, b = (Case(name, (f"{name}.nii",), "s", sha256={f"{name}.nii": HASH}) for name in "ab")
     cases = [replace(a, patient="p"), b, Case("c", ("c.nii",), "s", "p"), *make_cases([None] * 5)]
 

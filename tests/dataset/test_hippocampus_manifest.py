@@ -1,4 +1,4 @@
-"""The shipped hippocampus manifest names what is there, and is what its script writes."""
+"""The shipped hippocampus manifest equals the output of its script, and names existing files."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Every fault of a file is found in one go, with case, file, rule and remedy."""
+"""One check finds every fault of every file, with case, file, rule and remedy."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ def two_labels(size=SIZE, value=1):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A sound case `a` on disk."""
+    """A correct case `a` on disk."""
     write_volume(ramp(), grid_of(), tmp_path / "a.nii.gz")
     write_label_map(two_labels(), grid_of(), tmp_path / "a_seg.nii.gz")
     return tmp_path
@@ -121,7 +121,7 @@ def test_label_value_of_no_class(folder):
 
 
 def test_values_are_those_of_the_manifest(folder):
-    """The table's own value 1 is unknown to this data set, its 3 is the tumour."""
+    """The label table's value 1 is not in this data set, and its value 3 is the tumour."""
     write_label_map(two_labels(value=3), grid_of(), folder / "a_seg.nii.gz")
 
     assert findings_of(folder, manifest=manifest_of(CASE, labels={0: "background", 3: "tumour"})) == []
@@ -169,7 +169,7 @@ def test_channels_on_different_grids(folder):
     "voxels", [two_labels(), 200 * two_labels(), 1 - two_labels()], ids=["same", "times", "not"]
 )
 def test_a_channel_that_is_the_label_map_is_refused(folder, voxels):
-    """The network would be shown its answer."""
+    """The network would get the reference as input."""
     write_volume(voxels, grid_of(), folder / "tumour.nii.gz")
     case = Case("a", ("a.nii.gz", "tumour.nii.gz"), "a_seg.nii.gz")
 
@@ -180,7 +180,7 @@ def test_a_channel_that_is_the_label_map_is_refused(folder, voxels):
 
 
 def test_an_image_that_is_empty_around_its_classes_is_none(folder):
-    """As brains are whose skull was taken off."""
+    """Skull-stripped brains are empty around the classes."""
     write_volume(ramp() * two_labels(), grid_of(), folder / "a.nii.gz")
 
     assert findings_of(folder) == []
@@ -218,7 +218,7 @@ def test_checksum_of_another_copy(folder):
 
 @pytest.mark.parametrize(("call", "checksums"), [("open", True), ("stat", True), ("stat", False)])
 def test_a_file_that_may_not_be_read_is_a_finding(folder, monkeypatch, call, checksums):
-    """Of the file itself or of its folder; root reads all, so the refusal is made up."""
+    """The file or its folder is unreadable; root reads everything, so the test raises the error itself."""
     case = with_checksums(manifest_of(CASE), folder).training[0]
     place = os if call == "open" else Path
     allowed = getattr(place, call)
@@ -306,7 +306,7 @@ def test_checksums_of_a_missing_file(tmp_path):
 
 @pytest.fixture
 def headers(tmp_path):
-    """The same case as MetaImage: each header has its voxels in a file of their own."""
+    """The same case as MetaImage: each header has a separate file of voxels."""
     write_volume(ramp(), grid_of(), tmp_path / "a.mhd")
     write_label_map(two_labels(), grid_of(), tmp_path / "a_seg.mhd")
     return tmp_path

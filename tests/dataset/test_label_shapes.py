@@ -1,4 +1,4 @@
-"""odd_shapes: planted slips are found, natural shapes are left in peace."""
+"""odd_shapes reports label maps with planted errors, and no natural shapes."""
 
 import time
 
@@ -36,12 +36,12 @@ def test_a_stray_click_is_found(corner):
 
     (message,) = odd(labels)
 
-    assert message.startswith(f"tumour has a part of 1 voxel(s) at {corner}, ")
+    assert message.startswith(f"tumour has a component of 1 voxel(s) at {corner}, ")
     assert "stray click" in message
 
 
 def test_far_is_measured_in_millimetres():
-    """10 planes between a ball 17 voxels across and a click: half its diagonal only where planes are thick."""
+    """10 planes lie between a ball of 17 voxels and a speck: half the ball's diagonal, if planes are thick."""
     labels = ball(size=(40, 40, 60))
     labels[20, 20, 34] = 1
 
@@ -50,7 +50,7 @@ def test_far_is_measured_in_millimetres():
 
 
 def test_thousands_of_specks_are_gone_through_in_a_second():
-    """As a threshold leaves them, and one of them far away."""
+    """A threshold leaves such specks, and one speck lies far away."""
     labels = np.zeros((64, 64, 200), np.uint8)
     labels[::2, ::2, :18:2] = 1  # 9216 voxels that touch no other
     labels[32, 32, 150] = 1
@@ -60,7 +60,9 @@ def test_thousands_of_specks_are_gone_through_in_a_second():
 
     assert time.process_time() - began < 1
     assert not any("stray" in message for message in other_messages)
-    assert far.startswith("tumour has a part of 1 voxel(s) at (32, 32, 150), 133 mm from all else")
+    assert far.startswith(
+        "tumour has a component of 1 voxel(s) at (32, 32, 150), 133 mm from its other voxels"
+    )
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

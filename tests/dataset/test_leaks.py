@@ -1,4 +1,4 @@
-"""Leaks between two sides of a division are reported once, with all their cases."""
+"""A leak between two sides of a split is reported once, with all its cases."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def test_every_fold_that_a_patient_is_in_is_told_in_one_finding():
             "the same image (path or SHA-256 abab",
         ),
         ({}, {"images": ("a.nii",)}, "the same image (path or SHA-256 a.nii) would"),
-        ({}, {}, "the same picture would"),
+        ({}, {}, "the same image content would"),
     ],
 )
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_cases_that_share_several_things_are_told_once_and_others_by_themselves(
 
 
 def test_patients_of_one_picture_are_compared_with_each_other():
-    """The first has no patient; the other two differ."""
+    """The first case has no patient; the other two cases have different patients."""
     finding = only(case("a"), case("b", "p"), case("c", "q"), contents=dict.fromkeys("abc", "x"))
 
     assert (finding.severity, finding.case) == ("error", "c")
     assert finding.message == (
-        "one picture belongs to 2 patients: b of p, c of q; correct the patients, or remove cases"
+        "one image content belongs to 2 patients: b of p, c of q; correct the patients, or remove cases"
     )
 
 
@@ -117,11 +117,11 @@ def test_the_same_picture_on_one_side_is_a_warning():
     )
 
     assert (first.severity, first.case, second.case) == ("warning", "b", "c")
-    assert first.message == "shows the same picture as a; remove one of the two"
+    assert first.message == "shows the same image content as a; remove one of the two"
 
 
 def test_findings_grow_with_the_cases_not_with_their_pairs():
-    """One picture five hundred times, half of it in another fold; another one of fifty patients."""
+    """Five hundred copies of one image, half of them in another fold; and one image of fifty patients."""
     many = [case(f"m{k}", fold=k % 2) for k in range(500)]
     owned = [case(f"o{k}", f"p{k}", 0) for k in range(50)]
     contents = {member.case: member.case[0] for member in (*many, *owned)}

@@ -1,4 +1,4 @@
-"""Cases into batches: what a sample depends on, which cases an epoch has, and how a failure ends."""
+"""Batches of cases: a sample's random numbers, the cases of an epoch, and the end of a failed load."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ RECORDS = [{"case": name, "image": number} for number, name in enumerate(NAMES)]
 
 
 class Number(MapTransform):
-    """A record's number as an image, of which every load is counted."""
+    """Read a record's number as an image, and count the loads."""
 
     def __init__(self, bad=None, error=None):
         super().__init__("image")
@@ -33,7 +33,7 @@ class Number(MapTransform):
 
 
 class Draw(Randomizable, MapTransform):
-    """Keeps a number from each kind of draw that MONAI's transforms make."""
+    """Keep one number of each kind of random draw in MONAI's transforms."""
 
     def __init__(self):
         MapTransform.__init__(self, "image")
@@ -48,7 +48,7 @@ def dataset(seed=0, records=RECORDS, load=None, **kwargs):
 
 
 def samples(data, epoch, num_workers=0, order=None):
-    """Return case -> what was drawn for it, loaded in this order."""
+    """Return case -> its random numbers, loaded in this order."""
     size = len(data)
     indices = [epoch * size + case for case in (range(size) if order is None else order)]
     loader = CaseLoader(data, sampler=indices, batch_size=2, num_workers=num_workers)
@@ -80,7 +80,7 @@ def test_a_sample_is_the_same_in_any_order_and_after_any_other():
 
 
 def test_a_sample_is_the_same_whichever_cases_stand_beside_it():
-    """A fold more or less in the training set changes no other case's augmentation."""
+    """Another fold in the training set does not change a case's augmentation."""
     alone = dataset(records=[RECORDS[2]])
 
     assert_same({"carl": samples(dataset(), epoch=3)["carl"]}, samples(alone, epoch=3))
@@ -153,7 +153,7 @@ def test_a_defect_keeps_its_own_type(cache):
 
 
 def test_the_search_for_a_defects_cause_ends():
-    """An error that was raised from itself would be searched for ever."""
+    """An error that is its own cause would make the search endless."""
 
     @refusal_ends_run()
     def load():
@@ -196,7 +196,7 @@ def test_epochs_have_their_own_order():
 
 @pytest.fixture
 def rank(monkeypatch):
-    """Return a function that makes this process one of several."""
+    """Return a function that makes this process one of several ranks."""
 
     def become(number, world_size):
         monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
@@ -221,7 +221,7 @@ def test_two_ranks_split_an_epoch(rank):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_shares_count_each_case_once(rank, world_size):
-    """DistributedSampler would give a case to two ranks where the ranks do not divide the cases."""
+    """DistributedSampler gives a case to two ranks if the ranks do not divide the cases."""
     indices = []
     for number in range(world_size):
         rank(number, world_size)
@@ -238,7 +238,7 @@ def test_one_process_validates_in_order():
 
 @pytest.mark.slow
 def test_a_worker_prints_no_traceback(tmp_path):
-    """As a real process, where workers write to stderr themselves."""
+    """The training is a real process, whose workers write to stderr."""
     script = tmp_path / "load.py"
     script.write_text(
         textwrap.dedent("""

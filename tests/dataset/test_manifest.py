@@ -1,4 +1,4 @@
-"""A manifest is read whole or refused with the place that is wrong; MONAI and MSD files stay readable."""
+"""A manifest is read completely or refused with the wrong place; MONAI and MSD files stay readable."""
 
 import json
 import re
@@ -33,7 +33,7 @@ GOOD = [
 
 
 def mask_json(**changes):
-    """A valid manifest of two cases, with `changes` on top."""
+    """Return a valid manifest of two cases, with `changes` applied."""
     return {
         "schema_version": 1,
         "name": "two",

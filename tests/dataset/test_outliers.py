@@ -1,4 +1,4 @@
-"""set_findings: what stands apart from its set, and classes that no case has."""
+"""set_findings reports cases unlike the other cases, and classes without a case."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ USUAL = CaseFacts(
 
 
 def set_of(*odd, number=20, **of_cases):
-    """Return cases of the usual kind that vary a little, the last of them changed."""
+    """Return cases of the usual kind with small variations; the last case has `changes`."""
     cases, reports = [], []
     for k in range(number):
         size = tuple(n + k % 3 for n in USUAL.size)
@@ -68,7 +68,7 @@ def test_many_that_differ_in_one_way_are_one_finding():
     (finding,) = set_findings(*set_of(*[{"orientation": "LPS"}] * 6, number=40))
 
     assert finding.message.startswith(
-        "6 of 40 cases stand apart so (case34, case35, case36, case37, case38 and 1 more)"
+        "6 of 40 cases differ in this way (case34, case35, case36, case37, case38 and 1 more)"
     )
 
 

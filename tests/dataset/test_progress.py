@@ -1,4 +1,4 @@
-"""The progress bar goes to a terminal only, and never into what a program prints."""
+"""The progress bar goes to a terminal only, and never into a program's output."""
 
 import sys
 

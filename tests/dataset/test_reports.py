@@ -1,4 +1,4 @@
-"""The same picture has the same content hash, however it is stored; another picture has another."""
+"""An image has one content hash in every storage, and another image has another hash."""
 
 import numpy as np
 import pytest
@@ -32,14 +32,14 @@ def test_format_and_compression_do_not_count(tmp_path, name):
 
 
 def test_a_series_has_a_hash(tmp_path):
-    """Its slices may run the other way; here they do not."""
+    """A series may store its slices in reverse; this series does not."""
     grid = Grid.from_lps(GRID.size, (1, 2, 3), (0, 0, 0), np.eye(3))
 
     assert hash_of(tmp_path, "series", grid=grid) == hash_of(tmp_path, "a.nii", grid=grid)
 
 
 def test_the_order_in_which_axes_are_stored_does_not_count(tmp_path):
-    """Head first or feet first, sagittal or axial: turned to RAS it is one picture."""
+    """Head first or feet first, sagittal or axial: turned to RAS, the images are equal."""
     turned = np.ascontiguousarray(ARRAY[::-1].transpose(2, 0, 1))
     affine = np.array([[0, -1.0, 0, 4], [0, 0, 2.0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])
 
@@ -69,7 +69,7 @@ def test_voxels_size_and_order_count(tmp_path):
 
 
 def test_every_channel_counts(tmp_path):
-    """Two cases may share one channel, as an atlas, and still be two pictures."""
+    """Two cases may share one channel, such as an atlas, and still be different images."""
     for name, factor in (("t1", 1), ("t2", 2), ("other", 3)):
         write_volume(ARRAY * np.int16(factor), GRID, tmp_path / f"{name}.nii")
     files = {"a": ("t1.nii", "t2.nii"), "b": ("t1.nii", "other.nii"), "c": ("t2.nii", "t1.nii")}

@@ -1,4 +1,4 @@
-"""divided: no patient in two parts, the sizes asked for, every class in every part where that can be."""
+"""divided: no patient in two parts, parts of the requested sizes, and every class in every part if possible."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ PATIENTS = st.lists(st.one_of(st.none(), st.sampled_from(["p1", "p2", "p3", "p4"
 
 
 def covered(parts, present, number):
-    """Return which class every part has."""
+    """Return the classes of every part."""
     return {
         name
         for name in {name for classes in present for name in classes}
@@ -91,7 +91,7 @@ def test_no_fold_is_empty_however_many_cases_patients_have(patients, data, seed)
 @example([{"a"}, {"b"}, {"c"}, {"a", "d"}, {"a", "b", "c", "d"}], 0)
 @given(st.lists(CLASSES, min_size=4, max_size=6), st.integers(0, 9))
 def test_as_many_classes_in_both_parts_as_can_be(present, seed):
-    """Against every division there is, but for one class at most: which exchange comes first is by lot."""
+    """Every possible division covers at most one class more; a random draw orders the exchanges."""
     cases = make_cases([None] * len(present))
 
     parts = divided(cases, [1, 1], seed, present)
@@ -106,7 +106,7 @@ def test_as_many_classes_in_both_parts_as_can_be(present, seed):
 
 
 def test_a_rare_class_is_in_every_fold():
-    """Five of a hundred cases have it; numbers alone would put all in one fold every so often."""
+    """Five of a hundred cases have the class; a random division would sometimes put all five into one fold."""
     present = [{"common", "rare"} if k % 20 == 0 else {"common"} for k in range(100)]
 
     for seed in range(20):
@@ -142,13 +142,13 @@ def test_the_same_picture_stays_on_one_side():
 
 
 def test_a_part_has_a_case_however_small_its_share():
-    """Four cases by 1, 1, 3, 1: two thirds of a case, three times, and two."""
+    """Four cases by 1, 1, 3, 1: the shares are two thirds of a case three times, and two cases."""
     assert sorted(divided(make_cases([None] * 4), [1, 1, 3, 1], 0)) == [0, 1, 2, 3]
     assert Counter(divided(make_cases([None] * 12), [97, 1, 2], 0)) == {0: 10, 1: 1, 2: 1}
 
 
 def test_classes_give_way_where_a_part_would_stay_empty():
-    """The rarest class would put the single case into the larger part, and the patient has no other place."""
+    """The rarest class would put the single case into the larger part, and the other part would be empty."""
     cases = make_cases(["p", None, "p"])
 
     assert divided(cases, [1, 2], 0, [set(), {"a"}, {"b"}]) == [1, 0, 1]

@@ -1,4 +1,4 @@
-"""archive_files on archives that name more than they are: nothing takes memory or time without end."""
+"""archive_files on archives with false sizes: nothing takes endless memory or time."""
 
 import bz2
 import gzip
@@ -19,7 +19,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 
 def header(name=b"a", size=0, kind=tarfile.REGTYPE):
-    """A header as tar has it; a negative size in base 256."""
+    """Return a tar header; a negative size is in base 256."""
     member = tarfile.TarInfo(name.decode())
     member.size, member.type = max(size, 0), kind
     block = bytearray(member.tobuf(tarfile.GNU_FORMAT)[-BLOCK:])
@@ -108,7 +108,7 @@ BOMBS = {
 @pytest.mark.parametrize("kind", BOMBS.values(), ids=BOMBS)
 @pytest.mark.parametrize("before", [b"", MEMBER], ids=["first", "later"])
 def test_a_header_takes_no_memory(tmp_path, kind, before):
-    """2 GB are named and 64 MB are there, in 64 kB of gzip: they are not read."""
+    """The header claims 2 GB; 64 MB follow in 64 kB of gzip, and are not read."""
     bomb = gzip.compress(before + header(b"x", 2 * 10**9, kind) + bytes(1 << 26), 1)
     path = tmp_path / "a.tar.gz"
     path.write_bytes(bomb)
@@ -135,7 +135,7 @@ def test_headers_of_all_files_together_are_bounded(tmp_path):
 
 
 def test_a_map_of_holes_is_bounded(tmp_path, monkeypatch):
-    """A sparse file's map lies in its own voxels: a number a line."""
+    """A sparse file stores its map in its data, one number a line."""
     monkeypatch.setattr(unpacking, "_MOST_HEADER_BYTES", 10_000)
     sparse = record("GNU.sparse.major", 1) + record("GNU.sparse.minor", 0) + record("GNU.sparse.name", "a")
     voxels = b"30000\n" + b"0\n" * 60_000
@@ -157,7 +157,7 @@ def test_a_negative_size_in_attributes_does_not_lead_back(tmp_path):
 
 
 def test_headers_count_as_what_is_unpacked(tmp_path):
-    """A million empty files are 512 MB: refused with a bound of 100 kB after 195 of them."""
+    """A million empty files are 512 MB of headers: a bound of 100 kB refuses them after 195 files."""
     with pytest.raises(SegpipeError, match=r"unpacked,: has more than 0\.0001 GB"):
         names_in(tmp_path / "a", gzip.compress(header(b"a") * 1000), max_bytes=10**5)
 

@@ -1,4 +1,4 @@
-"""Scores as `metrics.csv` and back."""
+"""Scores are written to `metrics.csv` and read back."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_patients_that_are_not_known_stay_so(scores, tmp_path):
 
 
 def test_names_are_composed(scores, tmp_path):
-    """As those of files are, so that scores of both kinds have common cases."""
+    """File names are composed too, so that scores of both sources have common cases."""
     apart = CaseScores(("fa\u0308", "b", "c"), ("a\u0308", "a\u0308", "q"), scores.class_names, scores.values)
     (tmp_path / "metrics.csv").write_text(apart.as_csv(), encoding="utf-8")
 

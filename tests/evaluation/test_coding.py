@@ -1,4 +1,4 @@
-"""Which stored values mean the same class in predictions and in references."""
+"""Stored values of predictions and references that mean the same class."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_empty_sides_and_common_classes_are_no_refusal(predicted, referenced):
 def test_a_mapping_makes_classes_common_or_does_not():
     require_common_values(counted(0, 1), counted(0, 255), {}, {255: 1})
     with pytest.raises(
-        SegpipeError, match=r"255 \(in 3 files, taken for 2\); .* add --reference-value 255=1;"
+        SegpipeError, match=r"255 \(in 3 files, counted as 2\); .* add --reference-value 255=1;"
     ):
         require_common_values(counted(0, 1), counted(0, 255), {}, {255: 2})
 
@@ -80,7 +80,7 @@ def test_a_class_that_only_one_side_has_is_no_shift():
 
 
 def test_classes_of_one_side_are_counted():
-    """Class 1 is predicted in both cases and never true, class 2 is true in one and never predicted."""
+    """Class 1 is predicted in both cases and in no reference; class 2 is in one reference and never predicted."""
     confusions = [
         np.array([[5, 1, 0], [0, 0, 0], [2, 0, 0]]),
         np.array([[5, 1, 0], [0, 0, 0], [0, 0, 0]]),

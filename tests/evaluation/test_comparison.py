@@ -1,4 +1,4 @@
-"""Two models on the same cases: which is better, in words."""
+"""A comparison of two models on the same cases states in words which model is better."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ NAMES = ("U-Net", "SegNet")
 
 
 def scores(metric, values, cases=CASES, patients=None, class_names=("tumour",)):
-    """Return scores of which one metric is known; a row a class, or one row."""
+    """Return scores with one known metric: one row a class, or a single row."""
     table = np.full((len(cases), len(METRICS), len(class_names)), np.nan)
     table[:, METRICS.index(metric)] = np.reshape(values, (len(class_names), len(cases))).T
     return CaseScores(tuple(cases), patients, class_names, table)
@@ -66,7 +66,7 @@ def test_a_difference_that_chance_would_make(hard):
     random = np.random.default_rng(3)
     words = in_words("dice", hard + random.normal(0.001, 0.05, 20), hard)
 
-    assert words.endswith("these cases do not tell the two apart.")
+    assert words.endswith("these cases do not show which model is better.")
 
 
 def test_no_difference(hard):
@@ -87,12 +87,12 @@ def test_one_patient_says_nothing_of_others(hard):
     words = in_words("dice", hard + 0.1, hard, patients=("a",) * 20)
 
     assert words == (
-        "Dice, tumour: +0.1 for U-Net, of 20 cases of 1 patient: too few to say how sure that is."
+        "Dice, tumour: +0.1 for U-Net in 20 cases of 1 patient: too few patients for an interval."
     )
 
 
 def test_a_class_that_both_have_nowhere(hard):
-    assert in_words("dice", [np.nan] * 20, hard) == "Dice, tumour: no case in which both have a value."
+    assert in_words("dice", [np.nan] * 20, hard) == "Dice, tumour: no case has a value for both models."
 
 
 def test_classes_go_by_name_and_cases_too():
@@ -120,15 +120,15 @@ def test_a_missed_structure_is_in_no_mean_distance(hard):
 
 @pytest.mark.parametrize("metric", ["hd95_mm", "asd_mm", "precision"])
 def test_who_failed_in_other_cases_is_not_called_better(hard, metric):
-    """Its values are better in all cases in which it has some."""
+    """The model's values are better in all cases that have values."""
     better = hard + 1 if metric == "precision" else hard - 0.2
     better[:3] = np.nan if metric == "precision" else np.inf
 
     words = in_words(metric, better, hard)
     other = in_words(metric, hard, better)
 
-    assert "that leaves out 3 cases in which U-Net has no value" in words
-    assert "that leaves out 3 cases in which SegNet has no value" in other
+    assert "this leaves out 3 cases in which U-Net has no value" in words
+    assert "this leaves out 3 cases in which SegNet has no value" in other
     assert words.endswith(": neither is called better.")
     assert in_words(metric, better[3:], hard[3:], cases=CASES[3:]).endswith("U-Net is better.")
 
@@ -141,12 +141,12 @@ def test_who_failed_may_be_called_worse(hard):
 
 
 def test_few_patients_cannot_tell_two_models_apart(hard):
-    """However narrow the interval: of five, chance gives all differences one sign once in sixteen times."""
+    """Of five patients, chance gives all differences one sign in one of sixteen comparisons."""
     few = [in_words("dice", hard[:n] + 0.1, hard[:n], cases=CASES[:n]) for n in (2, 5, 6)]
 
     assert [words.rpartition(": ")[2] for words in few] == [
-        "these cases do not tell the two apart.",
-        "these cases do not tell the two apart.",
+        "these cases do not show which model is better.",
+        "these cases do not show which model is better.",
         "U-Net is better.",
     ]
     assert "the interval leaves out 0, but a sign-flip test says p = 0.5" in few[0]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against SciPy's, by patient, and where there is nothing to draw from."""
+"""Bootstrap intervals agree with SciPy's, are drawn by patient, and are empty without values."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_agrees_with_scipy(cases, confidence):
 
 
 def test_agrees_with_scipy_by_patient():
-    """Patients with one to five cases are drawn whole."""
+    """A draw takes all one to five cases of a patient."""
     random = np.random.default_rng(3)
     sizes = random.integers(1, 6, 30)
     patients = np.repeat(np.arange(30), sizes)

@@ -1,4 +1,4 @@
-"""Pieces found, missed and made up, on grids drawn by hand."""
+"""Detected, missed and false components, on grids drawn by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Dice and pooled scores against paper and against independent implementations."""
+"""Dice and pooled scores equal values by hand and of independent implementations."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_dice_by_hand():
 
 
 def test_class_in_neither_map_is_nan():
-    """There was nothing to find, and nothing was found: no score, so that no mean is flattered."""
+    """An absent class that was not predicted has no score, so that means are not inflated."""
     np.testing.assert_array_equal(dice_per_class(np.array([0, 1]), np.array([0, 1]), 3), [1, np.nan])
 
 
@@ -192,7 +192,7 @@ CONVENTIONS = {
 
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_a_class_that_is_missing(name):
-    """In the order of `METRICS`."""
+    """Values are in the order of `METRICS`."""
     prediction, reference, expected = CONVENTIONS[name]
 
     result = CaseMetrics.of(drawn(prediction)[..., None], drawn(reference)[..., None], 2, (1.0, 1.0, 1.0))
@@ -201,7 +201,7 @@ def test_a_class_that_is_missing(name):
 
 
 def test_a_class_fares_alike_whatever_lies_beside_it():
-    """Each is measured in a box of its own."""
+    """Each class is measured in its own bounding box."""
     random = np.random.default_rng(3)
     prediction, reference = (random.integers(0, 4, (9, 8, 7)) for _ in range(2))
     together = CaseMetrics.of(prediction, reference, 4, (1.0, 2.0, 3.0))

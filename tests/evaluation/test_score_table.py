@@ -1,4 +1,4 @@
-"""Scores of an evaluator's label maps: the files of `segpipe evaluate`, equal to the last digit."""
+"""An evaluator's scores equal the files of `segpipe evaluate` to the last digit."""
 
 import json
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ SIZE = (11, 12, 9)
 
 
 def affine(angle, noise):
-    """Return an oblique grid of unequal spacing; `noise` is below what counts as another grid."""
+    """Return an oblique affine of unequal spacing; `noise` is below the tolerance of equal grids."""
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     matrix = np.eye(4)
     matrix[:3, :3] = turn @ np.diag([0.7, 0.9, 2.5]) * (1 + noise)
@@ -39,7 +39,7 @@ def affine(angle, noise):
 
 
 def balls(random):
-    """Return a random map of two classes in one piece each."""
+    """Return a random map of two classes, each in one component."""
     voxels = np.indices(SIZE).T
     labels = np.zeros(SIZE, np.uint8)
     for index, radius in ((1, 4), (2, 2)):
@@ -74,7 +74,7 @@ def pairs(request, tmp_path):
 
 
 def one_hot(path, stored):
-    """Return a label map's classes, `(C, ...)`, with the affine of the scan, as a chain of transforms has them."""
+    """Return a label map's one-hot classes, `(C, ...)`, with the scan's affine, as a transform chain returns them."""
     volume = read_volume(path)
     indices = TABLE.to_indices(volume.array, stored)
     channels = np.stack([indices == index for index in range(TABLE.num_classes)]).astype(np.float32)
@@ -82,7 +82,7 @@ def one_hot(path, stored):
 
 
 def evaluated(pairs, folder, order=(0, 1, 2), **options):
-    """Run an evaluator that gives the label maps of files, and return its folder."""
+    """Run an evaluator on label maps from files, and return its output folder."""
     cases = [ReferencedCase(case, PATIENTS[case], scan, reference) for case, scan, _, reference in pairs]
     table = ScoreTable(folder, TABLE, {"part": "fold 0", "warnings": ["one"]}, cases, **options)
 
@@ -98,7 +98,7 @@ def evaluated(pairs, folder, order=(0, 1, 2), **options):
 
 
 def scored(pairs, folder, **options):
-    """Score the same files as `segpipe evaluate` does, and return the folder."""
+    """Score the same files by `segpipe evaluate`, and return the output folder."""
     scores = score_pairs(
         [
             Pair(case, PATIENTS[case] or case, prediction, reference)
@@ -116,7 +116,7 @@ def scored(pairs, folder, **options):
 
 @pytest.mark.parametrize("options", [{}, {"tolerance_mm": 0.5}], ids=["1 mm", "0.5 mm"])
 def test_scores_are_those_of_segpipe_evaluate_to_the_last_digit(pairs, tmp_path, options):
-    """The loaded reference has the affine of the scan; what counts is that of its own file."""
+    """The loaded reference has the scan's affine; the affine of the reference's file decides the score."""
     ours = evaluated(pairs, tmp_path / "run", **options)
     theirs = scored(pairs, tmp_path / "command", **options)
 
@@ -162,7 +162,7 @@ def test_warnings_of_cases_follow_those_of_the_run(pairs, tmp_path):
     assert about["part"] == "fold 0"
     assert about["warnings"] == [
         "one",
-        "Of 1 of 3 cases the patient is not known: each of them counts as a patient of its own.",
+        "The patient of 1 of 3 cases is not known: each of these cases counts as one patient.",
     ]
 
 

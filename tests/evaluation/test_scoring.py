@@ -1,4 +1,4 @@
-"""Who is scored against whom, what is refused, and what stands in metrics.csv."""
+"""Pairs of predictions and references, refused inputs, and the content of metrics.csv."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def write(path, values, spacing=1.0):
 
 @pytest.fixture
 def folders(tmp_path):
-    """Two cases: `a` with Dice 2/3 and 1, and `sub/b` with effusion in neither map."""
+    """Two cases: `a` has Dice 2/3 and 1; `sub/b` has effusion in neither map."""
     predictions, references = tmp_path / "predictions", tmp_path / "references"
     write(predictions / "a.nii.gz", [0, 85, 0, 170])
     write(references / "a.nii.gz", [0, 85, 85, 170])
@@ -48,7 +48,7 @@ def test_rows(folders):
 
 
 def test_millimetres_are_those_of_the_grid(tmp_path):
-    """A voxel is 3 x 1 x 1 mm, and the prediction one voxel too long."""
+    """A voxel is 3 x 1 x 1 mm, and the prediction is one voxel too long."""
     write(tmp_path / "p" / "a.nii.gz", [85, 85, 85, 0], spacing=3.0)
     write(tmp_path / "r" / "a.nii.gz", [85, 85, 0, 0], spacing=3.0)
 
@@ -61,7 +61,7 @@ def test_millimetres_are_those_of_the_grid(tmp_path):
 
 @pytest.mark.parametrize("suffixes", [(".png", ".png"), (".png", ".nii.gz"), (".nii.gz", ".png")])
 def test_pictures_have_no_millimetres(tmp_path, suffixes):
-    """A resolution in dots per inch says nothing of the patient: no distance rather than one in pixels."""
+    """Dots per inch are no measure of the patient, so there is no distance instead of one in pixels."""
     labels = np.zeros((8, 6), np.uint8)
     labels[2:5, 1:4] = 85
     for folder, suffix, label_map in zip("pr", suffixes, (np.roll(labels, 1, 0), labels), strict=True):
@@ -221,7 +221,7 @@ def test_a_segmentation_of_3d_slicer_is_the_label_map_of_its_scan_and_no_scan(tm
 
 
 def test_values_that_rounding_left_a_little_off_are_whole(tmp_path):
-    """As a slope of 1/255 leaves them: 255 * 0.00392157 = 1.0000004."""
+    """A slope of 1/255 leaves such values: 255 * 0.00392157 = 1.0000004."""
     for folder, value in (("p", 1), ("r", 1.0000004)):
         voxels = np.array([0, value, 0], np.float32).reshape(3, 1, 1)
         write_volume(voxels, Grid.from_affine(voxels.shape, np.eye(4)), tmp_path / folder / "a.nii.gz")

@@ -1,4 +1,4 @@
-"""Cases summed up: means over patients, what is missing, the files."""
+"""The summary of cases: means over patients, missing values, and the files."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ TABLE = LabelTable.from_rows(
 
 
 def scores(*cases, patients=None):
-    """Score pairs of label maps that are rows of voxels."""
+    """Score pairs of label maps; each label map is a row of voxels."""
     rows = tuple(
         CaseScore(
             f"c{number}",
@@ -132,7 +132,7 @@ def test_files(tmp_path):
 
 
 def test_hashes_of_references_stand_under_composed_names(tmp_path):
-    """As cases do where scores are read again."""
+    """Names of cases are composed when scores are read."""
     one_case = scores(HALF)
     one_case = replace(one_case, rows=(replace(one_case.rows[0], case="a\u0308"),))
 

@@ -1,4 +1,4 @@
-"""Distances between surfaces, on grids drawn by hand, against every pair of points, and against MONAI."""
+"""Surface distances on grids drawn by hand, against all pairs of points, and against MONAI."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_a_voxel_moved_is_its_step_away():
 
 
 def test_two_lines_by_hand():
-    """Three voxels against one at their end: 0, 1 and 2 mm there, 0 mm back."""
+    """Three voxels against one voxel at their end: 0, 1 and 2 mm one way, 0 mm the other way."""
     result = surface_distances(drawn("###"), drawn("#.."), (5.0, 1.0))
 
     assert result.from_prediction.tolist() == [0, 1, 2]
@@ -54,7 +54,7 @@ def test_axes_that_are_not_at_right_angles():
 @settings(max_examples=50, deadline=None)
 @given(st.tuples(*[st.floats(-180, 180)] * 3), st.sampled_from([0.1, 0.2, 0.7, 1.0]), st.integers(1, 3))
 def test_a_distance_of_the_tolerance_counts_however_the_scan_is_turned(degrees, spacing, voxels):
-    """A file's affine is in float32, which makes the one distance a little more than the tolerance."""
+    """A file's float32 affine makes one distance a little larger than the tolerance."""
     cube = np.zeros((14, 8, 8), bool)
     cube[2:7, 2:6, 2:6] = True
     axes = (Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() * spacing).astype(np.float32)
@@ -105,7 +105,7 @@ def test_agrees_with_every_pair_of_points(data, prediction, spacing):
 @settings(max_examples=20, deadline=None)
 @given(st.data(), spacings)
 def test_agrees_with_monai(data, spacing):
-    """To float32, in which MONAI computes; not at the tolerance itself, nor where a mask is missing: there it warns."""
+    """MONAI computes in float32; the tolerance itself and empty masks, for which MONAI warns, are left out."""
     shape = data.draw(st.tuples(*[st.integers(2, 9)] * 3))
     prediction, reference = (data.draw(hnp.arrays(bool, shape)) for _ in range(2))
     prediction[0, 0, 0] = reference[-1, -1, -1] = True

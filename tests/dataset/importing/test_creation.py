@@ -1,4 +1,4 @@
-"""create_manifest: from a folder in any layout to a manifest that passes the check, or one clear message."""
+"""create_manifest reads a folder in any layout and returns a correct manifest, or raises one clear message."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ def test_cases_without_a_label_map_and_patients_on_both_sides_are_noted(folder):
     notes = create_manifest(top, **KNOWN).notes
 
     assert notes[0] == "1 cases have no label map: they are listed under test, never trained on"
-    assert notes[1] == "of the patients P1 there are cases to train on and to test"
+    assert notes[1] == "the patients P1 have cases both to train on and to test"
 
 
 def test_files_that_cannot_be_read_are_named(folder, monkeypatch):

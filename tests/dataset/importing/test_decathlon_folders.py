@@ -1,4 +1,4 @@
-"""Folders as MSD has them: what their description says and what lies there."""
+"""Folders in MSD's layout: the description is compared with the files."""
 
 import json
 
@@ -91,7 +91,7 @@ def test_labelled_test_cases_of_msd_are_not_trained_on(folder):
 
 
 def test_validation_cases_of_msd_are_kept_apart(folder):
-    """As AMOS has it; those without a label map are no cases to validate with."""
+    """AMOS lists validation cases; cases without a label map cannot validate."""
     top = folder(
         ["imagesTr/a.nii.gz", "imagesVa/b.nii.gz", "imagesVa/c.nii.gz"],
         ["labelsTr/a.nii.gz", "labelsVa/b.nii.gz"],

@@ -1,4 +1,4 @@
-"""How a folder is laid out: its own division, its description, files that are neither."""
+"""A folder's layout: its train and test folders, its description, and files that are neither image nor label map."""
 
 import os
 
@@ -28,7 +28,9 @@ def test_cases_in_a_folder_of_a_test_set_are_not_trained_on(folder, part):
     assert {case.label.split("/")[1] for case in created.manifest.training} == {"a"}
     assert {case.label.split("/")[1] for case in created.manifest.test} == {part}
     assert created.manifest.splits == {}
-    assert created.notes[0] == "2 cases with label maps are of the data set's test: they are never trained on"
+    assert created.notes[0] == (
+        "2 cases with label maps belong to the data set's test part: they are never trained on"
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_one_part_divides_nothing(folder):
     created = create_manifest(folder(["test/images/a.nii.gz"], ["test/masks/a.nii.gz"]), **KNOWN)
 
     assert len(created.manifest.training) == 1
-    assert "every case with a label map is of the part test by its folder" in created.notes[0]
+    assert "the folder puts every case with a label map into the part test" in created.notes[0]
 
 
 def test_a_folder_with_nothing_to_train_on_is_refused(folder):
@@ -132,7 +134,7 @@ def test_names_that_no_manifest_can_hold_are_refused(folder):
     ids=["beside", "apart"],
 )
 def test_series_with_label_maps_of_another_format(tmp_path, series, label):
-    """As they are drawn in 3D Slicer or ITK-SNAP."""
+    """3D Slicer and ITK-SNAP write such label maps."""
     top = tmp_path / "set"
     grid = Grid.from_affine(SIZE, np.diag([-1.0, -1, 1, 1]))
     for number in (1, 2):

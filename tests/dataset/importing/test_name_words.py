@@ -1,4 +1,4 @@
-"""The words of a file's name: which stand for a role, which for a case."""
+"""The words of a file's name: words for a role, and words for a case."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Folders that nothing describes: which formats go together, and what is passed over."""
+"""Folders without a description: formats that belong together, and files that are skipped."""
 
 import shutil
 
@@ -26,7 +26,7 @@ def test_strangers_are_passed_over_and_listed(plain):
     created = create_manifest(plain, **KNOWN)
 
     require_sound(created, plain)
-    (note,) = (note for note in created.notes if "passed over" in note)
+    (note,) = (note for note in created.notes if "skipped" in note)
     for name in ("a.bval", "a.bvec", "viewer.exe", "thumb.xyz"):
         assert f"images/{name}" in note
 
@@ -37,7 +37,7 @@ def test_screen_shots_beside_volumes_are_passed_over(plain):
     created = create_manifest(plain, **KNOWN)
 
     require_sound(created, plain)
-    assert "1 picture beside volumes passed over: images/a.png" in created.notes
+    assert "1 2D image file beside volumes skipped: images/a.png" in created.notes
 
 
 def test_pictures_that_may_be_scans_are_not_passed_over(plain):
@@ -64,7 +64,7 @@ def test_one_name_in_two_formats_is_refused_with_both_paths(plain):
 
 @pytest.mark.parametrize("label", ["{}.seg.nrrd", "{}_mask.mha", "masks/{}.nrrd"])
 def test_label_maps_may_have_another_format_than_images(tmp_path, label):
-    """As 3D Slicer saves segmentations beside a scan, under the scan's name."""
+    """3D Slicer saves segmentations beside a scan, under the scan's name."""
     top = tmp_path / "set"
     for seed, case in enumerate("ab"):
         write_image(top / f"{case}.nii.gz", seed)

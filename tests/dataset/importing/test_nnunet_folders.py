@@ -1,4 +1,4 @@
-"""Folders as nnU-Net has them: what their description says and what lies there."""
+"""Folders in nnU-Net's layout: the description is compared with the files."""
 
 import json
 
@@ -210,7 +210,7 @@ def test_hidden_files_are_passed_over(nnunet):
 
 
 def test_one_picture_may_hold_all_channels(tmp_path):
-    """As nnU-Net's reader of natural images has it: red, green and blue in x_0000.png."""
+    """nnU-Net's reader of natural images has red, green and blue in x_0000.png."""
     top = tmp_path / "set"
     write_labels(top / "labelsTr" / "x.png", size=(5, 6))
     (top / "imagesTr").mkdir()

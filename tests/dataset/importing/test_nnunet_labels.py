@@ -27,7 +27,7 @@ def test_one_value_a_class(labels):
 
 
 def test_names_may_be_numbers():
-    """As nnU-Net has it, name: value."""
+    """nnU-Net writes name: value."""
     assert nnunet_labels({"background": 0, "7": 1}, WHERE) == ({0: "background", 1: "7"}, "")
     assert nnunet_labels({"0": 0, "7": 1}, WHERE) == ({0: "0", 1: "7"}, "")
 

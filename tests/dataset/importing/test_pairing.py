@@ -1,4 +1,4 @@
-"""Which files are one case, by the words in their names."""
+"""The words in file names decide which image and label map are one case."""
 
 import re
 import string
@@ -92,7 +92,7 @@ def test_a_longer_name_of_its_own_is_no_channel():
         (("a", "a_mask", "a_seg"), "a_mask.nii.gz and a_seg.nii.gz are both the label map of one case"),
         (
             ("a/t1", "a/t2", "a/seg", "b/t1", "b/t2", "b/seg", "c/t1", "c/seg"),
-            r"most cases have the channels t1, t2, but that of c/seg.nii.gz has t1 \(1 of 3 differ\)",
+            r"most cases have the channels t1, t2, but the case of c/seg.nii.gz has t1 \(1 of 3 differ\)",
         ),
         (("a/image", "a/scan", "a/seg", "b/image", "b/seg"), r"two images of one channel \(no name\)"),
         (("a_b_c", "a_b_seg", "a_c_seg", "d_seg"), "could belong to a_b_seg.nii.gz or a_c_seg.nii.gz"),
@@ -162,7 +162,7 @@ def test_an_image_may_be_named_as_its_patient(stems, names, channels):
 
 @given(st.lists(NAME, min_size=1, max_size=8, unique_by=str.lower), st.sampled_from(list(LAYOUTS.values())))
 def test_any_names_pair_in_any_layout(names, layout):
-    """Each image goes with the label map of the same name, and every case is there once."""
+    """Each image is paired with the label map of the same name, and every case appears once."""
     image, label = layout[0], layout[1]
     of_case = {
         name: tuple(re.sub(r"\ba(?=[/_ ]|$)|(?<=_)a$", name, stem) for stem in (image, label))
@@ -213,14 +213,14 @@ def test_what_was_made_of_an_image_is_no_channel(word):
 
 
 def test_folders_that_an_id_repeats_are_named_once():
-    """As ACDC has it; and a folder that is another word stays."""
+    """ACDC repeats the folder's name in the file's name; a folder with another name stays in the id."""
     stems = ("p1/p1_f01", "p1/p1_f01_gt", "p1/p1_f12", "p1/p1_f12_gt", "p2/p20_f01", "p2/p20_f01_gt")
 
     assert [case.case for case in paired(*named(*stems))] == ["p1_f01", "p1_f12", "p2_p20_f01"]
 
 
 def test_folders_of_any_name_pair_within_each_part():
-    """As ISIC has it."""
+    """ISIC has folders of this form."""
     stems = (
         "X_Training_Input/a",
         "Training_GroundTruth/a",
@@ -239,7 +239,7 @@ def test_folders_of_any_name_pair_within_each_part():
 
 
 def test_a_folder_a_case_of_several_words():
-    """As SegTHOR has it."""
+    """SegTHOR has folders of this form."""
     stems = ("Patient_01/Patient_01", "Patient_01/GT", "Patient_02/Patient_02", "Patient_02/GT")
 
     assert [(case.case, case.label) for case in paired(*named(*stems))] == [

@@ -1,4 +1,4 @@
-"""Tables that list a data set: which columns say what, and the rows that are refused."""
+"""Tables that list a data set: the meaning of columns, and rows that are refused."""
 
 import pytest
 from made_sets import CLASSES, KNOWN, require_sound
@@ -29,7 +29,7 @@ def test_a_table(folder, between):
 
 
 def test_cells_of_a_users_table_count_as_they_stand(folder):
-    """segpipe's own tables have ' before a formula; here it is of the name, and so is a sign."""
+    """segpipe's tables put ' before a formula; in a user's table, ' and signs belong to the name."""
     top = folder(["'=1.nii.gz", "-2.nii.gz"], ["m1.nii.gz", "m2.nii.gz"])
     (top / "t.csv").write_text("case,image,label\n-3,'=1.nii.gz,m1.nii.gz\n'+4,-2.nii.gz,m2.nii.gz\n")
 
@@ -113,7 +113,7 @@ PAIRS = "s/1.nii.gz,m/1.nii.gz\ns/2.nii.gz,m/2.nii.gz\n"
 
 @pytest.fixture
 def two(folder):
-    """A folder of two cases, whose names do not pair: the table alone says what they are."""
+    """A folder of two cases with names that do not pair, so that only the table pairs them."""
     return folder(["s/1.nii.gz", "s/2.nii.gz"], ["m/1.nii.gz", "m/2.nii.gz"])
 
 
@@ -180,7 +180,7 @@ def test_other_columns_are_named(two):
 
     assert created.manifest.modality == ("CT",)
     assert created.notes[:2] == [
-        "t.csv: not used are the columns image_id, age",
+        "t.csv: these columns are not used: image_id, age",
         "2 scans are not listed in t.csv: m/2.nii.gz, s/2.nii.gz",
     ]
 
@@ -203,7 +203,7 @@ def test_a_column_says_the_split(folder):
 
 @pytest.mark.parametrize("name", ["set", "phase", "Usage"])
 def test_a_column_of_parts_says_the_split_whatever_its_name(two, name):
-    """A case that somebody set aside for the test must not train."""
+    """A test case must not become a training case."""
     (two / "t.csv").write_text(
         f"image,label,{name}\ns/1.nii.gz,m/1.nii.gz,train\ns/2.nii.gz,m/2.nii.gz,test\n"
     )
@@ -218,7 +218,7 @@ def test_a_column_of_one_part_or_of_other_words_says_nothing(two):
     rows = "s/1.nii.gz,m/1.nii.gz,train,train\ns/2.nii.gz,m/2.nii.gz,train,ward\n"
     (two / "t.csv").write_text(f"image,label,one,other\n{rows}")
 
-    assert create_manifest(two, **KNOWN).notes[0] == "t.csv: not used are the columns one, other"
+    assert create_manifest(two, **KNOWN).notes[0] == "t.csv: these columns are not used: one, other"
 
 
 def test_ids_are_names_without_suffix_and_with_folders_where_names_are_alike(folder):
@@ -245,7 +245,7 @@ def test_a_table_of_something_else_is_passed_over_and_said(folder, text):
     assert created.layout == "pairs of files"
     assert (
         created.notes[0]
-        == "not read, since they have no columns image and label that name files: metadata.csv"
+        == "these tables are not read, since they have no columns image and label that name files: metadata.csv"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which files are one case, by templates."""
+"""Templates decide which image and label map are one case."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_channels_are_named_by_what_tells_their_templates_apart(templates, chann
 
 
 def test_the_same_name_in_two_patients_is_two_cases():
-    """Each patient's image goes with that patient's label map, whatever the others' are named."""
+    """Each patient's image is paired with the label map of the same patient."""
     paths = ["p1/img_1.nii", "p1/seg_1.nii", "p2/img_1.nii", "p2/seg_1.nii"]
 
     cases = pairs_by_templates(paths, ["{patient}/img_{case}.nii"], "{patient}/seg_{case}.nii", "set")
