@@ -1,4 +1,4 @@
-"""What the tests of a cohort read of its outputs, and how they correct a label map."""
+"""Readers of a cohort's output files, and a function that corrects a label map."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ LABEL_MAPS = (".nii.gz", ".mhd")
 
 
 class KilledError(BaseException):
-    """Ends a run as a signal would: nothing of segpipe's catches it."""
+    """End a run as a signal would: segpipe catches it nowhere."""
 
 
 def outcomes(predictions):
@@ -24,7 +24,7 @@ def outcomes(predictions):
 
 
 def entries(folder):
-    """Return case -> the ledger's last line of it."""
+    """Return case -> the case's last entry in the ledger."""
     lines = (folder / "predictions.jsonl").read_text().splitlines()
     return {entry["case"]: entry for entry in map(json.loads, lines)}
 
@@ -39,7 +39,7 @@ def correct(path, value=2):
 
 
 def posterior_voxels(folder, case):
-    """Return what volumes.csv says of one class; None where it says nothing of the case."""
+    """Return one class's voxel count in volumes.csv; None if the file has no row for the case."""
     rows = [line.split(",") for line in (folder / "volumes.csv").read_text().splitlines()]
     return next((int(row[2]) for row in rows if row[:2] == [case, "posterior"]), None)
 

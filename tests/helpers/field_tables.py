@@ -18,7 +18,7 @@ VERDICTS = {"used", "checked", "refused", "ignored"}
 
 @dataclass(frozen=True)
 class Reads:
-    """What a changed file must give: voxels and affine."""
+    """The expected voxels and affine of a changed file."""
 
     array: np.ndarray
     affine: np.ndarray
@@ -29,7 +29,7 @@ Expected = Reads | str
 
 
 def rows(page: str) -> dict[str, str]:
-    """Return verdict by field of a page's table."""
+    """Return field -> verdict of a page's table."""
     verdicts: dict[str, str] = {}
     for line in (PAGES / page).read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -41,7 +41,7 @@ def rows(page: str) -> dict[str, str]:
 
 
 def require_a_case_for_each_row(page: str, cases: dict[str, list[Expected]], original: Reads) -> None:
-    """Compare the fields of a page with those of the cases, and what the verdict demands of these."""
+    """Require a test case for every field of a page, with the outcome that the verdict demands."""
     verdicts = rows(page)
     assert cases.keys() == verdicts.keys()
     for field, expected in cases.items():
@@ -58,7 +58,7 @@ def require_a_case_for_each_row(page: str, cases: dict[str, list[Expected]], ori
 
 
 def require(path: Path, expected: Expected, read: Callable[[Path], Volume] = read_volume) -> None:
-    """Read a file and compare it with what it must give."""
+    """Read a file and compare it with the expectation."""
     if isinstance(expected, str):
         with pytest.raises(SegpipeError) as caught:
             read(path)

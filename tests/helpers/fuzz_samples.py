@@ -1,4 +1,4 @@
-"""Small scans of every format for the fuzz: unequal spacings, an oblique direction, noise in every voxel."""
+"""Small scans of every format for fuzzing: unequal spacings, an oblique direction, noise in every voxel."""
 
 from __future__ import annotations
 

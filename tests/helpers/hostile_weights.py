@@ -1,4 +1,4 @@
-"""Files of weights as an attacker would write them."""
+"""Weights files as an attacker would write them."""
 
 import zipfile
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from torch._utils import _rebuild_tensor_v2
 
 
 class Call:
-    """Something whose pickle calls a function."""
+    """An object whose pickle calls a function."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.function = function
@@ -21,13 +21,13 @@ class Call:
 
 
 def tensor_of(storage: torch.Tensor, size: Any, stride: Any, offset: Any = 0, hooks: Any = None) -> Call:
-    """Return what is pickled as a tensor of any size on the storage of another."""
+    """Return an object that pickles as a tensor of any size on the storage of another tensor."""
     hooks = OrderedDict() if hooks is None else hooks
     return Call(_rebuild_tensor_v2, storage._typed_storage(), offset, size, stride, False, hooks)
 
 
 def write_archive(path: Path, records: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
-    """Write a zip archive; of the names each is below `archive/`."""
+    """Write a zip archive; every name gets the prefix `archive/`."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in records.items():
             archive.writestr(f"archive/{name}", content)
@@ -35,6 +35,6 @@ def write_archive(path: Path, records: dict[str, bytes], compression: int = zipf
 
 
 def records_of(path: Path) -> dict[str, bytes]:
-    """Return the records of a file of PyTorch."""
+    """Return the records of a PyTorch file."""
     with zipfile.ZipFile(path) as archive:
         return {name.partition("/")[2]: archive.read(name) for name in archive.namelist() if "/." not in name}

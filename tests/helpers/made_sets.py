@@ -1,4 +1,4 @@
-"""Small data sets that tests of reading a folder write."""
+"""Small data sets for tests that read a folder."""
 
 import json
 
@@ -23,7 +23,7 @@ def write_labels(path, values=(0, 1), size=SIZE):
 
 
 def write_set(top, images=(), labels=(), size=SIZE):
-    """Write images and label maps into a folder, and give it."""
+    """Write images and label maps into a folder, and return the folder."""
     for seed, name in enumerate(images):
         write_image(top / name, seed, size)
     for name in labels:
@@ -32,7 +32,7 @@ def write_set(top, images=(), labels=(), size=SIZE):
 
 
 def write_nnunet(top, remove=(), **changes):
-    """Write an nnU-Net folder of two channels with changes of its description, and give it."""
+    """Write an nnU-Net folder of two channels with a changed description, and return the folder."""
     images = [f"imagesTr/{case}_{channel:04d}.nii.gz" for case in "ab" for channel in range(2)]
     write_set(top, [*images, "imagesTs/c_0000.nii.gz", "imagesTs/c_0001.nii.gz"])
     for case in "ab":
@@ -51,7 +51,7 @@ def write_nnunet(top, remove=(), **changes):
 
 
 def require_sound(created, folder):
-    """The manifest can be written, read again, and its files pass the check."""
+    """Require that the manifest can be written and read, and that its files pass the check."""
     write_manifest(created.manifest, folder.parent / "manifest.json")
     manifest = load_manifest(folder.parent / "manifest.json")
     assert manifest == created.manifest

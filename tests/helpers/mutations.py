@@ -1,4 +1,4 @@
-"""Damaged copies of small scans, and what reading one of them came to: the fuzz of every format.
+"""Damaged copies of small scans, and the outcome of reading them: the fuzzing of every format.
 
 A damaged file must be refused by a SegpipeError, or read as the original. Two kinds of change are counted apart, since
 nobody can notice them: a byte of the voxels where the format has no checksum, and a valid number in the header that is
@@ -65,7 +65,7 @@ class Outcomes:
 
 
 def fuzz(sample: Sample, count: int, seed: int) -> Outcomes:
-    """Damage a sample `count` times, one way each, and read each copy."""
+    """Damage a sample `count` times, one way a copy, and read each copy."""
     outcomes = Outcomes()
     original = read_volume(sample.scan)
     before = sample.damaged.read_bytes()
@@ -103,7 +103,7 @@ def _outcome(sample: Sample, original: Volume, before: bytes, after: bytes, volu
 
 
 def damage(data: bytes, random: np.random.Generator, header_bytes: int | None) -> tuple[bytes, str]:
-    """Return a copy damaged in one of twelve ways, three times in four within the header, and the way in words."""
+    """Return a copy damaged in one of twelve ways, three times in four in the header, and a description of the way."""
     header = len(data) if header_bytes is None else min(header_bytes, len(data))
     where = len(data) if random.random() < 0.25 else header
     at = int(random.integers(max(where, 1)))
@@ -142,7 +142,7 @@ def always(before: bytes, after: bytes, volume: Volume) -> bool:
 
 
 def nibabel_and_itk_agree(before: bytes, after: bytes, volume: Volume) -> bool:
-    """The header holds other valid numbers where two independent readers read what we do, at right angles."""
+    """The header has other valid numbers, and two independent readers read the same values as segpipe."""
     if len(before) != len(after) or volume.grid.is_sheared:
         return False
     image: Any = nibabel.load(volume.path)
@@ -160,7 +160,7 @@ def nibabel_and_itk_agree(before: bytes, after: bytes, volume: Volume) -> bool:
 
 
 def itk_agrees_on_other_numbers(before: bytes, after: bytes, volume: Volume) -> bool:
-    """The header has the same words in the same lines, other numbers, and ITK reads from them what we do."""
+    """The header differs in numbers only, and ITK reads the same values from them as segpipe."""
     return (
         _without_numbers(before) == _without_numbers(after)
         and not volume.grid.is_sheared
@@ -169,7 +169,7 @@ def itk_agrees_on_other_numbers(before: bytes, after: bytes, volume: Volume) -> 
 
 
 def itk_grid(volume: Volume) -> Grid:
-    """Return the grid of a scan's file as ITK reads it; another one where ITK refuses the file."""
+    """Return the grid of a scan's file as ITK reads it; another grid if ITK refuses the file."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(volume.path))
     try:
@@ -185,7 +185,7 @@ def itk_grid(volume: Volume) -> Grid:
 
 
 def _without_numbers(data: bytes) -> bytes:
-    """Return a text header with each of its numbers and values of one word replaced by a mark."""
+    """Return a text header with a mark in place of each number and of each value of one word."""
     metaimage = data.find(b"ElementDataFile")
     end = metaimage if metaimage >= 0 else data.find(b"\n\n")
     text = _NUMBER.sub(b"0", data[:end])

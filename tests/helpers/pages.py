@@ -1,4 +1,4 @@
-"""What every page must be: whole, without a network, with data that its script can read."""
+"""Requirements of every HTML page: complete, without network access, with data for its script."""
 
 import json
 import re
@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 
 class Tags(HTMLParser):
-    """Which tags are open, and what points outside."""
+    """The open tags of a page, and its links to the network."""
 
     def __init__(self):
         super().__init__()
@@ -24,7 +24,7 @@ class Tags(HTMLParser):
 
 
 def require_whole(text):
-    """Refuse a page with a tag that is not closed, or that fetches anything."""
+    """Refuse a page with an unclosed tag or with a request to the network."""
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -33,12 +33,12 @@ def require_whole(text):
 
 
 def table_of(text):
-    """Return what the table of cases is made from."""
+    """Return the data of the page's table of cases."""
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
 
 
 def shown_at(browser, width, scheme):
-    """Show a page as on a screen of some width, light or dark; return how wide it is."""
+    """Show a page on a screen of some width, light or dark; return the page's width."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

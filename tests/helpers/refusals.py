@@ -1,4 +1,4 @@
-"""What a program gets that embeds a bundle: the reason of a refusal, whatever MONAI raised from it."""
+"""The reason of a refusal, as a program gets it that embeds a bundle."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from segpipe.errors import segpipe_cause
 
 
 def refusal_of(call, *arguments, **keywords):
-    """Return the text of the SegpipeError by which a call ends, whether MONAI wrapped it or not."""
+    """Return the text of the SegpipeError that ends a call, also if MONAI wrapped the error."""
     with pytest.raises(Exception) as ended:  # noqa: PT011 - MONAI's parser raises what it likes
         call(*arguments, **keywords)
     cause = segpipe_cause(ended.value)

@@ -1,4 +1,4 @@
-"""Transform chains of small bundles, and what a segmentation through them must have."""
+"""Transform chains of small bundles, and requirements of their segmentations."""
 
 import numpy as np
 
@@ -19,12 +19,12 @@ AFFINES = {"straight": np.diag([1.0, 1, 1, 1]), "turned": TURNED, "oblique": OBL
 
 
 def predict(scans, root, output, **arguments):
-    """Predict with a bundle that is trusted: it has modules."""
+    """Predict with a trusted bundle: the bundle has modules."""
     return predict_audited(scans, BundleSource(root, trust=True), output, **arguments)
 
 
 def geometry(*steps):
-    """Change which steps follow the load: these in place of orientation and spacing."""
+    """Return a change that replaces the orientation and spacing steps after the load."""
 
     def change(inference, _):
         inference["preprocessing"]["transforms"][2:4] = steps
@@ -33,7 +33,7 @@ def geometry(*steps):
 
 
 def ending(*steps):
-    """Change the steps before the save."""
+    """Return a change that replaces the steps before the save."""
 
     def change(inference, _):
         transforms = inference["postprocessing"]["transforms"]
@@ -63,7 +63,7 @@ def agreement(one, other):
 
 
 def require_classes(labels, classes=3):
-    """A map of nothing but background would agree with any other of that kind."""
+    """Require several classes: two maps of background alone would always agree."""
     counts = np.bincount(labels.ravel(), minlength=classes)
     assert counts.min() > 0.02 * counts.sum(), counts
 

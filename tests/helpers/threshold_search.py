@@ -1,4 +1,4 @@
-"""How well the best pair of thresholds answers: what phantoms must be beyond."""
+"""The best Dice of a pair of thresholds: phantoms must be harder than that."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
-"""A bundle whose network is small enough to segment dozens of scans in seconds, and scans for it, broken ones too.
+"""A bundle that segments dozens of scans in seconds, and scans for it, broken scans too.
 
-The hippocampus bundle with few filters, small windows and random weights: what is tested with it is what becomes of
-files, not what is segmented.
+The hippocampus bundle with few filters, small windows and random weights: tests with it are about
+files, not about the segmentation.
 """
 
 import shutil
@@ -33,7 +33,7 @@ NOT_OUTPUTS = {"predictions.jsonl", "predict.log", ".segpipe-lock"}
 
 
 def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """Write the bundle with weights of a seed; `changes` are of its inference.yaml."""
+    """Write the bundle with weights of a seed; `changes` apply to its inference.yaml."""
     shutil.copytree(BUNDLES / "mri_hippocampus_unet" / "configs", folder / "configs")
     path = folder / "configs" / "inference.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **SMALL, **changes}, sort_keys=False))
@@ -42,7 +42,7 @@ def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
 
 
 def write_weights(bundle: Path, path: Path, seed: int, **training: Any) -> Path:
-    """Write random weights that fit the bundle, and the sidecar beside them, which has `training`."""
+    """Write random weights that fit the bundle, and a sidecar with `training`."""
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     parser.read_meta(str(bundle / "configs" / "metadata.json"))
@@ -64,20 +64,20 @@ def noise(size: tuple[int, ...] = SIZE, seed: int = 0) -> np.ndarray:
 
 
 def write_scan(path: Path, seed: int = 0, size: tuple[int, ...] = SIZE) -> Path:
-    """Write a scan of noise, different for every seed; its folder is made."""
+    """Write a scan of noise, different for every seed, and make its folder."""
     write_volume(noise(size, seed), Grid.from_affine(size, np.eye(4)), path)
     return path
 
 
 def write_scans(folder: Path, count: int, suffix: str = ".nii.gz") -> Path:
-    """Write `scan_000` and so on."""
+    """Write `scan_000`, `scan_001` and so on."""
     for index in range(count):
         write_scan(folder / f"scan_{index:03d}{suffix}", index)
     return folder
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of all files below an output folder but the ledger, which has times, the log and the lock."""
+    """Return the bytes of all files of an output folder but the ledger (it has times), the log and the lock."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -139,7 +139,7 @@ BROKEN = {  # name -> what writes it, what the reason says
 
 
 def write_broken(folder: Path, name: str) -> Path:
-    """Write one of `BROKEN`."""
+    """Write one of the scans in `BROKEN`."""
     folder.mkdir(parents=True, exist_ok=True)
     BROKEN[name][0](folder / name)
     return folder / name

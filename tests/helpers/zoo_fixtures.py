@@ -1,4 +1,4 @@
-"""A small bundle of the MONAI model zoo's layout: JSON configurations, a module of its own, a plain state dict."""
+"""A small bundle in the MONAI model zoo's layout: JSON configurations, a module, a plain state dict."""
 
 import json
 import sys
@@ -168,13 +168,13 @@ def _network(dims=3, seed=0, classes=3):
 
 @pytest.fixture(scope="session")
 def random_network():
-    """Return a function that makes the network of `zoo_bundle` with random weights; seed 0 is the bundle's."""
+    """Return a function that builds the network of `zoo_bundle` with random weights; the bundle has seed 0."""
     return _network
 
 
 @pytest.fixture
 def zoo_bundle(tmp_path):
-    """Return a function that writes the bundle and gives its folder.
+    """Return a function that writes the bundle and returns its folder.
 
     `change` gets the two configurations, as the dictionaries that they are.
     """
@@ -204,7 +204,7 @@ def zoo_bundle(tmp_path):
 
 @pytest.fixture
 def write_scan(tmp_path):
-    """Return a function that writes smooth noise from -500 to 500 as a scan of two or three axes and gives its path."""
+    """Return a function that writes smooth noise of -500 to 500 as a 2D or 3D scan and returns its path."""
 
     def write(affine=None, size=(30, 26, 22), name="case", seed=0):
         noise = gaussian_filter(np.random.default_rng(seed).normal(size=size), 2)
@@ -218,7 +218,7 @@ def write_scan(tmp_path):
 
 @pytest.fixture
 def opened():
-    """Return a function that opens a bundle, in float32, and reads a scan for it: segmenter, image, grid."""
+    """Return a function that opens a bundle in float32 and reads a scan: segmenter, image, grid."""
 
     def open_with(root, scan, weights=(), precision="float32", **settings):
         bundle = open_bundle(BundleSource(root, weights=weights, trust=True))
@@ -231,7 +231,7 @@ def opened():
 
 @pytest.fixture
 def by_monai(tmp_path, monkeypatch):
-    """Return a function that gives the label map that MONAI's own run of a bundle writes for a scan."""
+    """Return a function that returns the label map of MONAI's run of a bundle on a scan."""
 
     def run(root, scan, **overrides):
         before = set(sys.modules)
@@ -260,7 +260,7 @@ def by_monai(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def empty_datasets(tmp_path_factory):
-    """Return a folder that has the files of every shipped manifest, all empty."""
+    """Return a folder with the files of every shipped manifest; all files are empty."""
     folder = tmp_path_factory.mktemp("data")
     for name in shipped_manifests():
         for case in load_manifest(name).training:

@@ -1,4 +1,4 @@
-"""A bundle as others write them for MONAI's model zoo: JSON, short names, expressions wherever they help."""
+"""A bundle in the style of MONAI's model zoo: JSON, short names, many expressions."""
 
 import json
 from copy import deepcopy
@@ -233,7 +233,7 @@ class LoudEvaluator(SupervisedEvaluator):
 
 
 def write_zoo_bundle(root: Path, **changes: Any) -> Path:
-    """Write the bundle, with changes of ids in its train.json, and weights that it starts and evaluates from."""
+    """Write the bundle with changes of ids in its train.json, and weights for training and evaluation."""
     for folder in ("configs", "models", "scripts", "data"):
         (root / folder).mkdir(parents=True)
     train = deepcopy(TRAIN) | {"dataset_dir": str(root / "data")} | changes

@@ -1,4 +1,4 @@
-"""keep_freed_memory: the pages of a freed tensor are there for the next one."""
+"""keep_freed_memory keeps the pages of a freed tensor for the next tensor."""
 
 import platform
 import subprocess

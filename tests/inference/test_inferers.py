@@ -1,4 +1,4 @@
-"""Reduced precision and mirror images round the network of any inferer, and a flat network over volumes."""
+"""Reduced precision and mirror flips around the network of any inferer, and a 2D network over volumes."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_a_metatensor_goes_to_the_network_without_its_metadata(network, image, p
 
 
 def test_a_sliding_window_sums_in_float32(network, image):
-    """Each window in bfloat16; the weighted sum of four windows is not rounded again."""
+    """Each window is in bfloat16; the weighted sum of four windows stays in float32."""
     window = SlidingWindowInferer(roi_size=(8, 8, 8), overlap=0.5, mode="constant")
 
     def rounded(patch):
@@ -100,7 +100,7 @@ def test_a_window_more_arguments_reach_the_network(image):
 
 @pytest.fixture
 def flat_network():
-    """Return a 2D network that sees 3 x 3 pixels, and counts the windows that it is given."""
+    """Return a 2D network with a receptive field of 3 x 3 pixels that records the shapes of its windows."""
     torch.manual_seed(0)
     network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
     network.window_shapes = []

@@ -1,4 +1,4 @@
-"""Bands of scores brought back to a scan's voxels, against MONAI's Invertd on the same scores."""
+"""Bands of scores mapped to a scan's voxels, against MONAI's Invertd on the same scores."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def scan(size, affine):
 
 
 def smooth_scores(size, classes=4):
-    """Scores in blobs of a few voxels, as a network gives them."""
+    """Return scores in blobs of a few voxels, similar to a network's."""
     coarse = torch.randn(
         1, classes, *[max(n // 4, 1) for n in size], generator=torch.Generator().manual_seed(3)
     )
@@ -48,7 +48,7 @@ def bands(scores, axis, depth):
 
 
 def by_monai(chain, image, scores, softmax=True):
-    """Return probabilities on the scan's grid, as Invertd gives them."""
+    """Return Invertd's probabilities on the scan's grid."""
     pred = MetaTensor(scores.softmax(0) if softmax else scores, meta=image.meta)
     record = {KEY: image, "pred": pred}
     return Invertd("pred", chain, KEY, nearest_interp=False)(record)["pred"]
@@ -107,7 +107,7 @@ def test_labels_and_probabilities_are_those_of_monai(name, affine, size, axis, d
 
 
 def test_planes_that_the_image_does_not_reach_are_background():
-    """The crop has kept none of the scan's first and last planes along the axis of the bands."""
+    """The crop removed the scan's first and last slices along the axis of the bands."""
     original, chain = scan((15, 3, 3), TURNED), Compose(CHAINS["all"])
     image = chain({KEY: original})[KEY]
     scores = smooth_scores(image.shape[1:])
@@ -121,7 +121,7 @@ def test_planes_that_the_image_does_not_reach_are_background():
 
 
 def test_noise_at_every_voxel_is_interpolated_all_the_same():
-    """Where nothing agrees with its neighbours the short cut is none."""
+    """The shortcut for voxels that agree with their neighbours applies nowhere."""
     original, chain = scan((20, 20, 20), np.eye(4)), Compose(CHAINS["spacing"])
     image = chain({KEY: original})[KEY]
     scores = 5 * torch.randn(3, *image.shape[1:], generator=torch.Generator().manual_seed(0))

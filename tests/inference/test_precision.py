@@ -1,4 +1,4 @@
-"""Which number format a network computes in, by name, by what the device has and by the clock, and its scores."""
+"""The network's number format, by name, by device and by measured time, and the resulting scores."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_an_unknown_precision_is_refused():
     [((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
 )
 def test_auto_on_a_card_is_bfloat16_where_it_computes_in_it(capability, version, dtype):
-    """PyTorch says of older cards that they support bfloat16, which they emulate."""
+    """PyTorch reports bfloat16 support for older cards, which emulate it."""
     capability(*version)
 
     assert choose_precision("auto", CUDA) is dtype
@@ -137,7 +137,7 @@ def test_nothing_is_timed_where_the_processor_has_no_reduced_precision(timed, cl
 
 
 def test_the_first_time_does_not_count_and_the_shortest_of_the_others_does(clock):
-    """A first call compiles and allocates; another process may have slowed down some of the rest."""
+    """The first call compiles and allocates; another process may slow down some of the other calls."""
     takes = iter([0.1, 9.0, 2.0, 3.0, 9.0])
 
     def predictor(windows):
@@ -219,7 +219,7 @@ def test_a_network_without_weights_is_one_too(image):
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_what_is_no_tensor_is_passed_on(image, name):
-    """Deep supervision answers with several maps, which the sliding window refuses by name."""
+    """Deep supervision returns several maps; the sliding window refuses them by name."""
 
     class Several(torch.nn.Module):
         def forward(self, windows):

@@ -32,7 +32,7 @@ def oblique(degrees=20):
 
 
 def notes(image):
-    """What the way back goes by, without the transforms' ids."""
+    """Return the transforms' records for the inversion, without the transforms' ids."""
     return [
         {name: value for name, value in operation.items() if name != "id"}
         for operation in image.applied_operations
@@ -52,7 +52,7 @@ def assert_same_notes(ours, theirs):
 @pytest.mark.parametrize("padding", ["border", "zeros"])
 @pytest.mark.parametrize("target", [np.diag([1.0, 1.0, 1.0, 1.0]), oblique(-35)], ids=["straight", "oblique"])
 def test_resampling_in_slabs_gives_monais_voxels_grid_and_notes(mode, padding, target):
-    """Also outside the scan, where the padding counts."""
+    """The target grid also reaches outside the scan, where padding counts."""
     image, size = scan(affine=oblique(), channels=2), (31, 24, 26)
     settings = {"mode": mode, "padding_mode": padding}
 
@@ -66,7 +66,7 @@ def test_resampling_in_slabs_gives_monais_voxels_grid_and_notes(mode, padding, t
 
 
 def test_a_grid_far_outside_the_scan_takes_its_border():
-    """A slab may need no voxel of the scan at all."""
+    """A slab may need no voxel of the scan."""
     far = np.eye(4)
     far[0, 3] = -500.0
     image = scan(affine=np.eye(4))
@@ -78,7 +78,7 @@ def test_a_grid_far_outside_the_scan_takes_its_border():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_chain_in_slabs_gives_what_it_gave_and_is_undone_as_it_was(dtype):
-    """Sizes are such that the slabs do not divide them."""
+    """The slabs do not divide the sizes."""
 
     def chain():
         return Compose(
@@ -103,7 +103,7 @@ def test_a_chain_in_slabs_gives_what_it_gave_and_is_undone_as_it_was(dtype):
 
 
 def test_resampling_takes_the_memory_of_slabs_and_monais_that_of_the_volume(monkeypatch):
-    """The largest tensor of coordinates counts."""
+    """The size of the largest tensor of coordinates counts."""
     grids = []
     original = torch.nn.functional.affine_grid
 
@@ -125,7 +125,7 @@ def test_resampling_takes_the_memory_of_slabs_and_monais_that_of_the_volume(monk
     ids=["spline", "reflection", "corners", "lazy"],
 )
 def test_what_slabs_cannot_do_stays_monais(change):
-    """A spline takes voxels from afar, a reflection from the other end, corners move with a slab, a lazy step waits."""
+    """Splines need distant voxels, reflection needs the other end, aligned corners move, lazy steps wait."""
     image = scan()
 
     ours = SlabResample(**change)(image, np.eye(4), (20, 15, 20))

@@ -1,4 +1,4 @@
-"""Scores in bands against MONAI's sliding window, and bands brought back against its inverted chain."""
+"""Scores in bands against MONAI's sliding window, and inverted bands against MONAI's inverted chain."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from segpipe.inference.streaming import CannotStreamError, ScoreStream, SlidingW
 
 
 def network(classes=3):
-    """A network whose answer depends on where in its window a voxel lies: padding and window shape count."""
+    """Return a network whose scores depend on a voxel's place in the window, so that padding and window shape count."""
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Conv3d(1, classes, 3, padding=1), torch.nn.Tanh()).eval()
 
@@ -46,7 +46,7 @@ def test_scores_are_those_of_monai(size, roi, overlap, mode, batch):
 @given(size=st.tuples(*[st.integers(1, 9)] * 3), batch=st.integers(1, 4))
 @settings(max_examples=20, deadline=None)
 def test_slices_go_through_in_batches_across_planes(size, batch):
-    """A 2D network over a volume: windows of one plane each, several planes a batch."""
+    """A 2D network segments a volume: each window lies in one slice, and a batch has several slices."""
     torch.manual_seed(0)
     flat = torch.nn.Conv2d(1, 3, 3, padding=1).eval()
     image = torch.randn(1, *size, generator=torch.Generator().manual_seed(1))
@@ -67,7 +67,7 @@ def test_slices_go_through_in_batches_across_planes(size, batch):
 
 
 def test_only_planes_that_windows_still_touch_are_held():
-    """A scan ten times as long needs no more scores."""
+    """A scan ten times as long needs no more memory for scores."""
     held = []
     for length in (32, 320):
         stream = ScoreStream(SlidingWindow((8, 8, 8), 1, (0.5,) * 3, "gaussian"), network(), 3)
@@ -82,7 +82,7 @@ def test_only_planes_that_windows_still_touch_are_held():
 
 
 def test_windows_without_tissue_are_left_out_and_counted():
-    """Windows of 4 along an image of 16 without overlap; tissue lies in the second one only."""
+    """Windows of 4 cover an image of 16 without overlap; only the second has tissue."""
     image, tissue = torch.randn(1, 16, 4, 4), torch.zeros(16, 4, 4, dtype=torch.bool)
     tissue[5] = True
     model = network()
@@ -122,7 +122,7 @@ def test_another_number_of_classes_is_refused():
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_scores_that_are_no_numbers_are_refused(bad):
-    """The arg max would make background of them."""
+    """The arg max of NaN would be background."""
 
     def overflowing(windows):
         scores = torch.zeros(len(windows), 3, *windows.shape[2:])
@@ -136,7 +136,7 @@ def test_scores_that_are_no_numbers_are_refused(bad):
 
 
 class SmallCard:
-    """A predictor whose card holds so many windows at a time, and scores or not."""
+    """A predictor on a card with memory for few windows, and for scores or not."""
 
     def __init__(self, most):
         self.most = most
@@ -161,8 +161,8 @@ def test_a_card_out_of_memory_gets_fewer_windows_at_a_time_and_gives_the_same_sc
     torch.testing.assert_close(scores, expected)
     torch.testing.assert_close(again, expected)
     assert messages == [
-        "cpu is out of memory: windows go 4 at a time now",
-        "cpu is out of memory: windows go 2 at a time now",
+        "cpu is out of memory: going on with 4 windows in one batch",
+        "cpu is out of memory: going on with 2 windows in one batch",
     ]
 
 
@@ -191,4 +191,4 @@ def test_scores_move_to_the_cpu_where_the_card_is_too_small_for_them():
         )
 
     torch.testing.assert_close(scores, expected)
-    assert messages == ["cuda is out of memory: scores are kept on the CPU now"]
+    assert messages == ["cuda is out of memory: going on with the scores on the CPU"]

@@ -1,4 +1,4 @@
-"""Voxels, millilitres and pieces of each class, on maps drawn by hand and against one labelling of the whole."""
+"""Voxels, millilitres and components of each class, on maps drawn by hand and against one labelling of the volume."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from segpipe.inference.volumetry import ClassVolume, class_volumes, count_compon
 
 
 def test_volumes_of_a_map_drawn_by_hand():
-    """Voxels of 2 x 1 x 0.5 mm are 1 mm3 each; two pieces of 2 and 1 voxels, and an absent class."""
+    """Voxels of 2 x 1 x 0.5 mm are 1 mm3 each; one class has components of 2 and 1 voxels, one is absent."""
     label_map = np.zeros((4, 3, 2), np.uint8)
     label_map[0, 0] = 1
     label_map[3, 2, 1] = 1

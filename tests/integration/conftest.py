@@ -1,4 +1,4 @@
-"""A short training of every bundle on phantoms, shared by the tests that look at what it left."""
+"""A short training of every bundle on phantoms, shared by the tests of its outputs."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ SMALL_NETWORKS = {"filters": [8, 16, 32, 64], "widths": [8, 16], "stages": [[8],
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keep the bundles that a test is of: all or those of a modality where it says so, else one."""
+    """Keep a test's bundles: all bundles or those of a modality if the test is marked so, else one bundle."""
     superfluous = [
         item
         for item in items
@@ -64,7 +64,7 @@ def _is_of(item, root):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's folder, with the overrides that point it at phantoms."""
+    """A bundle's folder, with overrides for its phantoms."""
 
     root: Path
     manifest: Path
@@ -80,7 +80,7 @@ class Bundle:
 
     @property
     def kind(self) -> PhantomKind:
-        """What its phantoms show."""
+        """The kind of phantom that the bundle needs."""
         return KINDS[self.modality]
 
     @property
@@ -89,12 +89,12 @@ class Bundle:
 
     @property
     def small_network(self) -> dict[str, Any]:
-        """Overrides that make its network small, by the id that it has."""
+        """Overrides that make the bundle's network small, by the network's id."""
         return {name: value for name, value in SMALL_NETWORKS.items() if name in self.parser("train")}
 
     @property
     def window(self) -> dict[str, Any]:
-        """The override of inference that fits the phantoms."""
+        """The override of inference for the phantoms' window."""
         return {
             name: SMALL[self.modality][name] for name in ("window_size", "slice_size") if SMALL[self.modality]
         }
@@ -114,7 +114,7 @@ class Bundle:
         }
 
     def run(self, *names: str, **overrides: Any) -> None:
-        """Do what `python -m monai.bundle run` does with these files and overrides."""
+        """Do the same as `python -m monai.bundle run` with these files and overrides."""
         monai.bundle.run(config_file=self.files(*names), **overrides)
 
     def train(self, run_name: str, **overrides: Any) -> Path:
@@ -143,7 +143,7 @@ class Bundle:
     ids=lambda bundle: bundle if isinstance(bundle, str) else bundle.name,
 )
 def bundle(request, phantom_dataset, tmp_path_factory):
-    """Return each bundle in turn, on phantoms of what it segments."""
+    """Return each bundle in turn, with phantoms of its modality."""
     if request.param in PLANNED:
         manifest, folder = phantom_dataset("MR"), tmp_path_factory.mktemp("planned")
         planned = plan_bundle(manifest, manifest.parent, folder / request.param, PLANNED[request.param])
@@ -154,7 +154,7 @@ def bundle(request, phantom_dataset, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def phantom_dataset(tmp_path_factory):
-    """Return a function that gives the manifest of eight phantoms in four folds; its folder is the dataset's."""
+    """Return a function that returns the manifest of eight phantoms in four folds; the files lie beside it."""
     made = {}
 
     def manifest(modality):
@@ -170,7 +170,7 @@ def phantom_dataset(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def phantom_scans(bundle, tmp_path_factory):
-    """Return a folder of new phantom scans, one a format, and the folder of their label maps."""
+    """Return a folder of new phantom scans, one for each format, and the folder of their label maps."""
     folder = tmp_path_factory.mktemp("scans")
     write_phantom_scans(folder / "scans", folder / "references", seed=0, kind=bundle.kind)
     return folder / "scans", folder / "references"
@@ -178,7 +178,7 @@ def phantom_scans(bundle, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def models_before(bundle):
-    """Return the content of `models/` before anything ran."""
+    """Return the content of `models/` before the first run."""
     return {path: path.read_bytes() for path in (bundle.root / "models").rglob("*") if path.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""What the bundle's commands say to bad input: one message with case, file, rule and remedy; nothing half-written.
+"""The bundle's commands refuse bad input with one message (case, file, rule, remedy) and write no partial file.
 
 In process, through the functions that the commands call; `test_commands.py` has each command as a real process.
 """
@@ -17,7 +17,7 @@ from refusals import refusal_of
 
 
 def refused(call, *expected):
-    """Assert that `call` is refused with one message that holds every expected part."""
+    """Require that `call` is refused with one message that holds every expected part."""
     message = refusal_of(call)
     for part in expected:
         assert part in message, f"{part!r} is not in: {message}"
@@ -31,7 +31,7 @@ def first_case(bundle):
 
 
 def without_checksums(bundle):
-    """Let a change of a file be found by what it is, not by its checksum."""
+    """Let the check report a change of a file itself, not its checksum."""
     manifest = json.loads(bundle.manifest.read_text())
     for entry in manifest["training"]:
         entry.pop("sha256", None)
@@ -39,7 +39,7 @@ def without_checksums(bundle):
 
 
 def rewrite(path, change):
-    """Replace a NIfTI file's (array, affine) by what `change` makes of them."""
+    """Replace a NIfTI file's (array, affine) by the result of `change`."""
     image = nib.load(path)
     array, affine = change(np.asarray(image.dataobj).copy(), image.affine.copy())
     nib.save(nib.Nifti1Image(array, affine), path)
@@ -291,7 +291,7 @@ def as_mhd(folder, name):
 
 
 def singular(path):
-    """Set a NIfTI header's sform to a plane."""
+    """Make the matrix of a NIfTI header's sform singular."""
     image = nib.load(path)
     header = image.header.copy()
     broken = nib.Nifti1Image(np.asarray(image.dataobj), None, header)

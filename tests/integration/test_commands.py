@@ -1,4 +1,4 @@
-"""Each command with bad input, as a real process: it fails and says why in one message, without traceback."""
+"""Each command on bad input, as a real process, fails with one message and no traceback."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def monai_run(bundle, tmp_path, *names, **overrides):
 
 
 def assert_one_message(done, *expected, status=1):
-    """Assert that the process failed and printed one message that holds every expected part."""
+    """Require that the process failed and printed one message with every expected part."""
     printed = done.stdout + done.stderr
     assert done.returncode == status, printed
     assert "Traceback" not in printed, printed
@@ -59,7 +59,7 @@ def assert_one_message(done, *expected, status=1):
 
 @pytest.fixture
 def scans(tmp_path):
-    """Return a folder with a good scan and one whose voxels are no numbers."""
+    """Return a folder with a good scan and a scan with NaN voxels."""
     image, _, grid = mri_phantom(5, 0)
     write_volume(image, grid, tmp_path / "scans" / "a_good.nii.gz")
     broken = image.astype(np.float32)
@@ -96,7 +96,7 @@ def test_train_with_a_run_that_exists(bundle, finished_run, tmp_path):
 
 @pytest.mark.slow
 def test_resume_a_finished_run(bundle, finished_run, tmp_path):
-    """Refused in the engine's loop, after everything is set up."""
+    """The engine's loop refuses the resume, after the setup."""
     more = {"epochs": 2, "val_interval": 1, "resume": True}
 
     done = monai_run(bundle, tmp_path, "train", **bundle.training, run_name=finished_run.name, **more)

@@ -1,4 +1,4 @@
-"""What every bundle promises: the model zoo's checks, and that its files agree with each other."""
+"""The contract of every bundle: the model zoo's checks, and agreement between the bundle's files."""
 
 import importlib
 import inspect
@@ -105,7 +105,7 @@ def test_exported_network_gives_equal_scores(bundle, finished_run, tmp_path):
 
 @pytest.mark.slow
 def test_training_overfits_one_batch(bundle):
-    """Its network, loss and optimiser can learn two cases by heart."""
+    """The bundle's network, loss and optimiser can overfit two cases."""
     torch.manual_seed(0)
     # the schedule, which is not stepped here, begins at a 25th of its peak
     parser = bundle.parser("train", **{**bundle.training, "batch_size": 2, "learning_rate": 0.025})
@@ -134,7 +134,7 @@ def test_training_overfits_one_batch(bundle):
 
 
 def test_the_seed_alone_decides_with_which_weights_training_begins(bundle):
-    """Whatever was drawn before, and whichever check asks for the network first."""
+    """Earlier random draws and earlier uses of the network do not count."""
 
     def first_weights(seed, drawn):
         torch.manual_seed(drawn)
@@ -155,7 +155,7 @@ def test_the_seed_alone_decides_with_which_weights_training_begins(bundle):
 
 
 def test_label_map_is_the_arg_max_of_the_networks_scores(bundle, tmp_path):
-    """Computed apart: nibabel, NumPy and the bare network, on a scan that one window holds.
+    """The expected label map uses nibabel, NumPy and the bare network, on a scan of one window.
 
     With random weights, the first that answer with more than one class.
     """
@@ -209,7 +209,7 @@ def expected_label_map(bundle, network, voxels, window, flips):
 
 
 def arg_max_in_window(network, image, window, flips):
-    """Pad an image with zeros on both sides to the window, and take the padding off the answers' mean."""
+    """Pad an image with zeros on both sides to the window, and crop the mean of the answers."""
     missing = [wanted - size for wanted, size in zip(window, image.shape, strict=True)]
     before = [half // 2 for half in missing]
     padded = np.pad(image, [(b, m - b) for b, m in zip(before, missing, strict=True)])
@@ -242,7 +242,7 @@ def test_every_format_comes_back_on_its_own_grid(bundle, finished_run, phantom_s
 
 
 def test_train_and_inference_agree(bundle):
-    """The same network and the same deterministic transforms, with every number and name they use.
+    """Training and inference have the same network and the same deterministic transforms, with equal arguments.
 
     So do their overrides: `paper.yaml` and `paper_inference.yaml`.
     """
@@ -310,7 +310,7 @@ def test_models_is_untouched_by_every_run(bundle, finished_run, models_before, t
 
 
 def test_nothing_is_written_into_the_bundle(bundle, finished_run):
-    """A run's files lie below output_dir alone."""
+    """A run writes below output_dir only."""
     assert not (bundle.root / "runs").exists()
     assert finished_run.parent == bundle.output_dir
 
@@ -318,7 +318,7 @@ def test_nothing_is_written_into_the_bundle(bundle, finished_run):
 @pytest.mark.slow
 @pytest.mark.parametrize("from_elsewhere", [False, True], ids=["in the bundle", "from elsewhere"])
 def test_commands_run_as_processes(bundle, phantom_scans, tmp_path, from_elsewhere):
-    """Train, evaluate and infer as a user types them, in the bundle's folder and from another."""
+    """Train, evaluate and infer as a user types the commands, in the bundle's folder and in another folder."""
     root = bundle.root.resolve()
     prefix = f"{root}/" if from_elsewhere else ""
     common = ["--manifest", str(bundle.manifest), "--dataset_dir", str(bundle.manifest.parent)]

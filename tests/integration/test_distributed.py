@@ -1,4 +1,4 @@
-"""Training on two processes, as torchrun starts it: one run, one set of files, every case counted once."""
+"""Training on two processes of torchrun: one run, one set of files, and every case counts once."""
 
 import os
 import re
@@ -111,7 +111,7 @@ def test_every_epoch_is_logged_once(run):
 
 
 def test_validation_counts_every_case_once(bundle, run):
-    """Dice over both processes' cases is what one process finds for the same weights."""
+    """Dice over both processes' cases equals Dice of one process with the same weights."""
     best = read_sidecar(run / "best.pt").training
     overrides = {**bundle.training, **SMALL, "output_dir": str(run.parent), "run_name": run.name}
     bundle.run("train", "evaluate", **overrides)
@@ -129,7 +129,7 @@ def test_validation_counts_every_case_once(bundle, run):
 
 @pytest.mark.every_bundle("CT")
 def test_slices_train_on_two_processes(bundle, tmp_path):
-    """The loss of validation too is over every process's slices, each in its own batch."""
+    """The validation loss covers every process's slices, each slice in a batch of one."""
     done = torchrun(bundle, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -161,7 +161,7 @@ def validation_loss(bundle, overrides, weights):
 
 
 def test_its_weights_segment(bundle, run, phantom_scans, tmp_path):
-    """The state is the network's own, without the wrapper's prefix."""
+    """The saved state is the network's, without the prefix of the wrapper."""
     bundle.run(
         "inference",
         bundle_root=str(bundle.root),
@@ -176,7 +176,7 @@ def test_its_weights_segment(bundle, run, phantom_scans, tmp_path):
 
 
 def test_more_processes_than_cases_to_validate_are_refused(bundle, tmp_path):
-    """One without a case would leave the others waiting for its share of the metric for ever."""
+    """A process without a case would make the other processes wait forever for its share of the metric."""
     done = torchrun(bundle, tmp_path, processes=3)
 
     assert done.returncode != 0
@@ -185,7 +185,7 @@ def test_more_processes_than_cases_to_validate_are_refused(bundle, tmp_path):
 
 
 def test_a_resume_with_another_number_of_processes_is_refused(bundle, run):
-    """Its epochs would have other numbers of steps than the schedule was made for."""
+    """The epochs would have another number of steps than the schedule expects."""
     state = torch.load(run / "training_state.pt", weights_only=True)
     before = state["epoch"]
     torch.save({**state, "epoch": 1}, run / "training_state.pt")

@@ -1,4 +1,4 @@
-"""The bundle on a CUDA card: it trains with mixed precision, and reaches its Dice in the time the issue gives it."""
+"""The bundle on a CUDA card trains in mixed precision and reaches its Dice within the time limit."""
 
 import time
 
@@ -24,7 +24,7 @@ def test_it_trains_in_mixed_precision(bundle, tmp_path):
 
 @pytest.mark.realdata
 def test_hippocampus_reaches_its_dice_in_two_minutes(bundle, real_data, tmp_path):
-    """0.89 on a held-out fold, in under 120 s of training and validation on a data-centre card."""
+    """Dice is 0.89 on a held-out fold, after under 120 s of training and validation on a data-centre card."""
     if bundle.root.name != "mri_hippocampus_unet":
         pytest.skip("another bundle")
     real = {

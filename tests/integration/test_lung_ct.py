@@ -1,4 +1,4 @@
-"""The two bundles for lung CT: one experiment, two networks; and what only they can refuse."""
+"""The two bundles for lung CT are one experiment with two networks; their special refusals are tested here."""
 
 import json
 import re
@@ -32,7 +32,7 @@ LUNG_BUNDLES = [Path(__file__).parents[2] / "bundles" / name for name in PARAMET
 
 @pytest.fixture
 def lung(bundle, tmp_path):
-    """Return a bundle for lung CT, on a copy of its phantoms."""
+    """Return a bundle for lung CT with a copy of its phantoms."""
     shutil.copytree(bundle.manifest.parent, tmp_path / "data")
     return replace(bundle, manifest=tmp_path / "data" / bundle.manifest.name, output_dir=tmp_path / "runs")
 
@@ -48,7 +48,7 @@ def lung(bundle, tmp_path):
     ids="+".join,
 )
 def test_both_are_one_experiment_but_for_the_network(lung, names):
-    """Published trainings differ in what the publications give each network."""
+    """Published trainings also differ in the settings that a publication gives its network."""
     other = replace(lung, root=next(root for root in LUNG_BUNDLES if root != lung.root))
     of_the_network = OF_THE_NETWORK | (
         {"learning_rate", "dropout"} if {"article", "paper"} & set(names) else set()
@@ -75,7 +75,7 @@ def test_both_are_one_experiment_but_for_the_network(lung, names):
 
 @pytest.mark.parametrize("name", ["article", "paper"])
 def test_published_trainings_run(lung, name):
-    """On phantoms, in the paper's network made small."""
+    """The paper's network, made small, trains on phantoms."""
     sizes = {**lung.training, **lung.small_network, "manifest": str(lung.manifest), "fold": 0}
 
     lung.run("train", name, **sizes, run_name=name, epochs=1, val_interval=1)
@@ -121,7 +121,7 @@ def test_published_trainings_are_what_was_published(lung, name, expected):
 
 
 def vgg16_bn(path, first_width=64):
-    """Write what torchvision's file of this name holds of the convolutions, in random numbers."""
+    """Write the convolutions of torchvision's file of this name, with random numbers."""
     state, channels, place = {}, 3, 0
     for stage in VGG16_STAGES:
         for width in stage:
@@ -175,7 +175,7 @@ def test_segnet_starts_from_vgg16(lung, tmp_path):
 
 @pytest.mark.parametrize("part", ["test", "tset"])
 def test_scoring_the_test_part_of_a_split(lung, part):
-    """Whose slices nothing was chosen on; a part that there is not is refused."""
+    """No weights were chosen by the slices of the test part; an unknown part is refused."""
     manifest = load_manifest(lung.manifest)
     names = [case.case for case in manifest.training]
     split = Split(tuple(names[:5]), tuple(names[5:6]), tuple(names[6:]), "made up")
@@ -213,7 +213,7 @@ def test_the_articles_split_says_how_many_slices_are_here(bundle, real_data, tmp
 
 @pytest.mark.slow
 def test_infected_or_not(lung, tmp_path):
-    """Trained, scored and used for inference: one foreground class, which is where any of the three is."""
+    """Training, scoring and inference with one foreground class, the union of the three classes."""
     run_name = "binary"
     lung.run("train", "binary", **lung.training, run_name=run_name, epochs=2, val_interval=1)
     run = lung.output_dir / run_name
@@ -302,7 +302,7 @@ def test_a_slice_of_another_size_is_refused(lung):
 
 
 def test_a_slice_that_could_be_8_bit_or_hu_is_refused_before_the_first_epoch(lung):
-    """Though it is among those that validate, which are read at the end of it."""
+    """The slice is a validation slice, which the training would read at the end of the epoch."""
     _, images = change_manifest(lung)
     held_out = [case.fold for case in load_manifest(lung.manifest).training].index(0)
     volume = read_volume(images[held_out])
@@ -335,7 +335,7 @@ def test_numbers_that_no_network_or_loss_has_are_one_message(lung, override, exp
 
 
 def test_a_network_without_norms_is_had_by_name(lung):
-    """None on the command line would be dropped in silence."""
+    """MONAI ignores None on the command line without a message."""
     parser = lung.parser("train", norm="none")
 
     network = parser.get_parsed_content("network_def")
@@ -356,7 +356,7 @@ def test_a_window_whose_ends_are_reversed_is_refused(lung, names):
 
 @pytest.mark.parametrize("names", [("train",), ("train", "evaluate"), ("inference",)], ids="+".join)
 def test_a_window_of_which_one_pixel_would_be_left_is_refused(lung, names):
-    """Nothing could be normalised there."""
+    """A norm over one pixel is undefined."""
     where = (
         {"bundle_root": str(lung.root)} if names == ("inference",) else {**lung.training, "run_name": "bad"}
     )
@@ -405,7 +405,7 @@ def test_an_rgb_picture_is_refused(lung, finished_run, tmp_path):
 
     message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans"))
 
-    assert "photo.png: 2D with 3 channel(s) where 2D or 3D with 1 wanted" in message
+    assert "photo.png: 2D with 3 channel(s), the bundle takes 2D or 3D with 1" in message
 
 
 def test_intensities_that_can_be_either_kind_are_refused(lung, finished_run, tmp_path):
@@ -422,7 +422,7 @@ def test_intensities_that_can_be_either_kind_are_refused(lung, finished_run, tmp
 
 
 def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_run, tmp_path):
-    """One scan as NIfTI, .mhd and DICOM; and each of its slices alone, laid as the training slices are."""
+    """One scan as NIfTI, .mhd and DICOM; and each slice alone, oriented like the training slices."""
     image, _, grid = lung.kind.scans["nrrd/phantom.nrrd"](7, 0)
     for name in ("a.nii.gz", "b.mhd"):
         write_volume(image, grid, tmp_path / "scans" / name)
@@ -448,7 +448,7 @@ def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
 def test_another_window_than_in_validation_is_warned_of_where_the_norm_minds(lung, norm, capsys):
-    """Batch norm does not, instance norm does."""
+    """Instance norm depends on the window's size, batch norm does not."""
     training = {**lung.training, **lung.small_network, "norm": norm, "run_name": norm}
     lung.run("train", **training, epochs=1)
 
@@ -460,7 +460,7 @@ def test_another_window_than_in_validation_is_warned_of_where_the_norm_minds(lun
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_real_ct_comes_back_on_its_grid(bundle, finished_run, real_data, tmp_path):
-    """Geometry alone: none of these shows a lung."""
+    """The test checks geometry only: none of these scans shows a lung."""
     series = real_data("dicom_seg") / "ct-3slice"
     spleen = next((real_data("spleen") / "imagesTr").glob("*.nii.gz"))
     sarcoma = next(real_data("sts_ct").glob("*/CT_image.nii.gz"))
@@ -482,7 +482,7 @@ def test_real_ct_comes_back_on_its_grid(bundle, finished_run, real_data, tmp_pat
 
 @pytest.mark.realdata
 def test_the_shipped_weights_segment_what_they_learnt(bundle, real_data, tmp_path):
-    """Dice by hand, files read by SimpleITK alone. The slices were trained on: lower says that the weights broke."""
+    """Dice by hand on files read by SimpleITK. The slices are training slices: a lower Dice means broken weights."""
     folder = real_data("covid_ct_512")
     names = [f"slice_{number:03d}" for number in range(1, 82, 10)]
     for name in names:
@@ -513,7 +513,7 @@ def test_the_shipped_weights_segment_what_they_learnt(bundle, real_data, tmp_pat
 
 @pytest.mark.parametrize("axcodes", ["LPS", "RAS", "PSL"])
 def test_a_slice_in_hu_is_measured_as_the_same_in_8_bit(bundle, tmp_path, axcodes):
-    """What a scan is warned of must not depend on how its file stores and lays what the network sees."""
+    """Warnings must not depend on a file's intensity scale and orientation."""
     random = np.random.default_rng(0)
     grey = random.integers(0, 256, (512, 512)).astype(np.uint8)
     low, high = bundle.parser("inference")["window_hu"]

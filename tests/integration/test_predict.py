@@ -1,4 +1,4 @@
-"""segpipe predict against MONAI's run of the same bundle, by its inference.yaml: the same label maps."""
+"""segpipe predict writes the same label maps as MONAI's run of the bundle's inference.yaml."""
 
 import math
 
@@ -22,7 +22,7 @@ LEAST = 0.999  # of the voxels; the others are ties between sums in another orde
 
 @pytest.fixture
 def weights(bundle, request, tmp_path):
-    """Return weights that answer with several classes: trained ones of MRI; random ones of CT, which tell no less."""
+    """Return weights that predict several classes: trained weights for MRI, random weights for CT."""
     if bundle.modality == "MR":
         return request.getfixturevalue("finished_run") / "best.pt"
     return random_weights(bundle, tmp_path / "random.pt")
@@ -83,7 +83,7 @@ def compare(scans, out, expected, least=LEAST):
 
 
 def linked(folder, scans):
-    """Return a folder of its own with these scans in it; a header without its voxel file would be none."""
+    """Return a folder with links to these scans; a header without its voxel file would be no scan."""
     folder.mkdir()
     for scan in scans:
         (folder / scan.name).symlink_to(scan.resolve())
@@ -92,7 +92,7 @@ def linked(folder, scans):
 
 @pytest.mark.every_bundle
 def test_label_maps_are_those_of_monais_run(bundle, weights, phantom_scans, tmp_path):
-    """Of MRI an oblique scan, two of unequal spacing and one in DICOM; of CT volumes and a slice."""
+    """MRI: an oblique scan, two scans of unequal spacing and a DICOM series; CT: volumes and a slice."""
     scans, _ = phantom_scans
 
     predictions = our_run(bundle, scans, tmp_path / "ours", [weights])
@@ -124,7 +124,7 @@ def test_streamed_and_by_monais_chain_are_the_same(bundle, weights, phantom_scan
 @pytest.mark.every_bundle("CT")
 @pytest.mark.slow
 def test_windows_that_overlap_in_slices(bundle, weights, phantom_scans, tmp_path):
-    """A slice, and a volume of three, of 96 pixels in windows of 66 that lie 16 apart: nine a slice."""
+    """A slice and a volume of three slices have 96 pixels; windows of 66, 16 apart, are nine a slice."""
     scans = linked(
         tmp_path / "scans",
         [path for name in ("nrrd", "metaimage") for path in (phantom_scans[0] / name).iterdir()],
@@ -170,7 +170,7 @@ def test_an_ensemble_is_that_of_monais_run(bundle, finished_run, phantom_scans, 
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_on_hippocampi_the_shipped_weights_give_what_monais_run_gives(bundle, real_data, tmp_path):
-    """NIfTI and DICOM; in bfloat16, too, 99.9 % of the voxels."""
+    """NIfTI and DICOM; in bfloat16, 99.9 % of the voxels are equal."""
     nifti = sorted((real_data("hippocampus") / "imagesTr").glob("*.nii.gz"))[::40]
     scans = linked(tmp_path / "scans", [*nifti, *real_data("hippocampus_dicom").iterdir()])
     shipped = [bundle.root / "models" / "model.pt"]
@@ -188,7 +188,7 @@ def test_on_hippocampi_the_shipped_weights_give_what_monais_run_gives(bundle, re
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_on_lungs_as_monais_run(bundle, weights, real_data, tmp_path):
-    """Three slices of 8 bit, with the shipped weights where there are some; and a series of three planes in HU."""
+    """Three 8-bit slices, with the shipped weights if they exist; and a series of three slices in HU."""
     names = [f"slice_{number:03d}{suffix}" for number in (1, 40, 80) for suffix in (".mhd", ".zraw")]
     images = real_data("covid_ct_512") / "images"
     scans = linked(
@@ -208,7 +208,7 @@ def test_on_lungs_as_monais_run(bundle, weights, real_data, tmp_path):
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_on_a_volume_as_monais_run(bundle, weights, real_data, tmp_path):
-    """512 x 512 x 32 voxels of a spleen, a window a slice, mirrored."""
+    """A spleen CT of 512 x 512 x 32 voxels, one window a slice, with mirror flips."""
     (scan,) = (real_data("spleen") / "imagesTr").glob("*.nii.gz")
     scans = linked(tmp_path / "scans", [scan])
     whole = {"slice_size": [512, 512], "window_size": [512, 512]}
@@ -232,7 +232,7 @@ def test_on_a_volume_as_monais_run(bundle, weights, real_data, tmp_path):
     ids=["nrrd", "mha", "thick slices", "512 x 512"],
 )
 def test_on_the_grids_of_real_scans_as_monais_run(real_data, tmp_path, files, spacing_mm):
-    """A network with random weights, for it is geometry that counts: unequal spacings, resampled and brought back."""
+    """The network has random weights, because geometry counts: unequal spacings are resampled and inverted."""
     folder, _, pattern = files.partition("/")
     scan_files = sorted(real_data(folder).glob(pattern))
     scans = tmp_path / "scans"
@@ -263,7 +263,7 @@ def tree(folder):
 
 
 class TestEstimate:
-    """On a bundle whose network is small."""
+    """The estimate of a bundle with a small network."""
 
     @pytest.fixture
     def small(self, tmp_path):
@@ -297,7 +297,7 @@ class TestEstimate:
         }
         assert (rows["a"].reason, rows["a"].size) == ("done before", ())
         assert "empty.nii.gz" in rows["empty"].reason
-        assert "slice.nii.gz: 2D with 1 channel(s) where 3D with 1 wanted" in rows["slice"].reason
+        assert "slice.nii.gz: 2D with 1 channel(s), the bundle takes 3D with 1" in rows["slice"].reason
         assert (rows["c"].reason, rows["c"].size) == ("", (32, 16, 16))
         assert rows["c"].seconds > 0
         assert rows["c"].peak_bytes > 32 * 16 * 16 * 4
@@ -337,7 +337,7 @@ class TestEstimate:
         assert rows["a"].reason == predictions[0].reason
 
     def test_a_bundle_whose_chain_is_monais_has_its_memory_estimated(self, small, cohort, tmp_path):
-        """Scores of all classes before and after inversion; of seconds nothing is known."""
+        """The estimate counts all classes' scores before and after inversion; the time is unknown."""
         path = small / "configs" / "inference.yaml"
         configuration = yaml.safe_load(path.read_text())
         largest = {"_target_": "monai.transforms.KeepLargestConnectedComponentd", "keys": "pred"}
@@ -352,7 +352,7 @@ class TestEstimate:
 
     @pytest.mark.every_bundle("CT")
     def test_a_scan_that_the_chain_refuses_does_not_end_it(self, bundle, weights, tmp_path):
-        """Voxels that may be HU or not are found out only by reading; predict says so then."""
+        """Only reading shows that voxels may or may not be HU; predict refuses the scan then."""
         write_scan(tmp_path / "scans" / "sixteen.mhd", size=(96, 96, 2))
         image, _, grid = bundle.kind.scans["nrrd/phantom.nrrd"](7, 0)
         write_volume(image, grid, tmp_path / "scans" / "good.nii.gz")

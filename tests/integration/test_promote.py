@@ -65,7 +65,7 @@ def test_weights_in_the_way_are_not_overwritten(finished_run, copied):
 
 
 def test_safetensors_stand_in_the_place_of_model_pt(bundle, finished_run, copied, phantom_scans, tmp_path):
-    """The configuration still names model.pt; one form is there at a time."""
+    """The configuration still names model.pt; the folder has one form of weights at a time."""
     promote(finished_run / "best.pt", copied)
     where = {"bundle_root": str(copied), "dataset_dir": str(phantom_scans[0]), "device": "cpu"}
     bundle.run("inference", **where, output_dir=str(tmp_path / "before"))
@@ -114,7 +114,7 @@ def test_command_prints_what_it_wrote_or_one_message(finished_run, copied, tmp_p
 
 
 def test_limits_of_the_weights_that_were_there_go_with_them(finished_run, copied):
-    """They say what other training cases were; predict would refuse them."""
+    """The old reference ranges describe other training cases, so predict would refuse them."""
     stale = copied / "models" / "model.reference_ranges.json"
     promote(finished_run / "best.pt", copied)
     stale.write_text("{}")

@@ -1,4 +1,4 @@
-"""Bundles on scans that scanners made: every format of one scan gives one answer, on the scan's own grid."""
+"""Bundles on scans of real scanners: every format of a scan gives the same label map, on the scan's grid."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.realdata
 
 @pytest.fixture
 def segment(bundle, finished_run, tmp_path):
-    """Return a function that segments a folder with the bundle's own weights, or those of the short run."""
+    """Return a function that segments a folder with the bundle's shipped weights, or with those of the short run."""
     shipped = bundle.root / "models" / "model.pt"
     weights = shipped if shipped.is_file() else finished_run / "best.pt"
 
@@ -61,7 +61,7 @@ def test_dicom_series_come_back_on_their_grids(bundle, real_data, segment):
 
 @pytest.mark.slow
 def test_thick_slices_come_back_on_their_grids(bundle, real_data, segment):
-    """198 x 202 x 59 voxels of 0.98 x 0.98 x 3.27 mm, and RT structures beside them."""
+    """The scans have 198 x 202 x 59 voxels of 0.98 x 0.98 x 3.27 mm, and RT structures beside them."""
     scans = real_data("sts_dicom")
 
     scan_files = assert_on_their_grids(bundle, scans, segment(scans, overlap=0.1))
@@ -70,7 +70,7 @@ def test_thick_slices_come_back_on_their_grids(bundle, real_data, segment):
 
 
 def oblique(grid):
-    """Return the grid turned by about 20 degrees and moved: the voxels see the same anatomy."""
+    """Return the grid turned by about 20 degrees and moved; the anatomy at each voxel stays."""
     turn, sine, cosine = np.eye(4), np.sin(0.35), np.cos(0.35)
     turn[:2, :2] = [[cosine, -sine], [sine, cosine]]
     tilt = np.eye(4)
@@ -92,7 +92,7 @@ def scan(real_data):
 
 
 def test_every_format_of_a_scan_gives_the_same_labels(scan, segment, tmp_path):
-    """The same voxels, straight as NIfTI and oblique in three other formats."""
+    """The same voxels are stored straight as NIfTI and oblique in three other formats."""
     array, grid = scan
     turned = oblique(grid)
     write_volume(array, grid, tmp_path / "scans" / "straight.nii.gz")
@@ -111,7 +111,7 @@ def test_every_format_of_a_scan_gives_the_same_labels(scan, segment, tmp_path):
 
 
 def test_the_shipped_weights_segment_what_they_learnt(bundle, real_data, segment, tmp_path):
-    """Dice by hand, files read by nibabel alone. The cases were trained on: lower says that the weights broke."""
+    """Dice by hand on files read by nibabel. The cases are training cases: a lower Dice means broken weights."""
     if not (bundle.root / "models" / "model.pt").is_file():
         pytest.skip("the bundle ships no weights")
     folder = real_data("hippocampus")
@@ -137,7 +137,7 @@ def test_the_shipped_weights_segment_what_they_learnt(bundle, real_data, segment
 
 @pytest.mark.parametrize("flips", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 def test_the_order_of_voxels_in_a_file_changes_no_label(scan, segment, tmp_path, flips):
-    """A file that counts an axis the other way round holds the same anatomy."""
+    """A file with a reversed axis holds the same anatomy."""
     array, grid = scan
     flipped = np.ascontiguousarray(np.flip(array, flips))
     affine = grid.affine

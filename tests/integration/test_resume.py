@@ -1,4 +1,4 @@
-"""A bundle's own training: repeatable, and the same when it was broken off and resumed."""
+"""A bundle's training is repeatable, and an interrupted and resumed training gives the same weights."""
 
 import os
 import signal
@@ -23,12 +23,12 @@ def assert_equal(one, other):
 
 
 class PowerCut(BaseException):
-    """What no handler catches."""
+    """An exception that no handler catches."""
 
 
 @pytest.fixture(scope="module")
 def whole(bundle, tmp_path_factory):
-    """Return the folder of a run that nothing interrupted, away from the runs of other modules."""
+    """Return the folder of an uninterrupted run, apart from the runs of other modules."""
     return bundle.train("whole", **SMALL, output_dir=str(tmp_path_factory.mktemp("resume")))
 
 
@@ -71,7 +71,7 @@ def test_another_seed_gives_other_weights(bundle, whole):
 
 @pytest.mark.slow
 def test_a_killed_process_is_resumed(bundle, tmp_path):
-    """SIGKILL in the middle of an epoch, as a power cut or the out-of-memory killer ends a run."""
+    """SIGKILL comes in the middle of an epoch, as in a power cut or from the out-of-memory killer."""
 
     def start(run_name, *more):
         overrides = {**bundle.training, **SMALL, "output_dir": tmp_path, "run_name": run_name}

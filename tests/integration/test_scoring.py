@@ -1,4 +1,4 @@
-"""What an evaluation writes of the weights that it scores, and which it refuses."""
+"""The files of an evaluation of weights, and weights that are refused."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def test_scores_say_what_they_are_of(bundle, finished_run, capsys):
     # the best epoch was chosen by this very fold
     assert len(about["overlap"]["chosen"]) == 2
     (warning,) = [text for text in about["warnings"] if not text.startswith("Class")]
-    assert warning.startswith("The epoch of the weights was chosen by 2 of these 2 cases")
+    assert warning.startswith("The epoch of the weights was chosen on 2 of these 2 cases")
     assert warning in capsys.readouterr().out
 
 
@@ -45,7 +45,7 @@ def test_the_last_weights_are_scored_apart_and_without_choice(bundle, finished_r
 
 @pytest.mark.every_bundle
 def test_pooled_scores_are_those_of_the_label_maps(bundle, finished_run, tmp_path):
-    """Against the label maps that inference writes for the same slices or volumes, read and counted apart."""
+    """The expected scores are counted on inference's label maps of the same slices or volumes."""
     bundle.run("train", "evaluate", **{**bundle.training, "run_name": finished_run.name})
     folder = finished_run / "evaluation" / "best-fold0"
     (tmp_path / "scans").mkdir()
@@ -124,7 +124,7 @@ def test_weights_keep_how_they_were_made(finished_run):
 
 @pytest.mark.slow
 def test_a_false_positive_scores_0(copied_dataset):
-    """A case whose reference has no foreground counts against what is found in it."""
+    """A case without foreground in its reference scores 0 for predicted foreground."""
     import nibabel as nib
     import numpy as np
 

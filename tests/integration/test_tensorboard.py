@@ -1,4 +1,4 @@
-"""What TensorBoard reads from a run: every figure at every epoch, as it was computed, and the pictures."""
+"""TensorBoard reads from a run every figure of every epoch, unchanged, and the pictures."""
 
 import io
 import json
@@ -72,7 +72,7 @@ def test_losses_and_seconds_are_sound(log):
 
 
 def test_the_learning_rate_is_the_schedules(bundle, log):
-    """Of each epoch's last step, worked out by the scheduler alone."""
+    """The expected value is the scheduler's at each epoch's last step."""
     parser = bundle.parser("train", **bundle.training, epochs=EPOCHS)
     scheduler, optimizer = parser.get_parsed_content("lr_scheduler"), parser.get_parsed_content("optimizer")
     steps = len(parser.get_parsed_content("train#dataloader"))
@@ -191,7 +191,7 @@ def test_the_prediction_is_another_at_each_validation(bundle, log):
 
 @pytest.mark.every_bundle
 def test_fifty_epochs_stay_below_20_mb(finished_run, log):
-    """Each tag as often as fifty epochs with fifty validations would have it; a third case, as there is one."""
+    """The log repeats each tag for fifty epochs with fifty validations, and has a third case."""
     size = sum(path.stat().st_size for path in (finished_run / "tensorboard").rglob("*") if path.is_file())
     drawn = {
         tag: [len(event.encoded_image_string) for event in log.Images(tag)] for tag in log.Tags()["images"]
@@ -206,12 +206,12 @@ def test_fifty_epochs_stay_below_20_mb(finished_run, log):
 
 
 class PowerCut(BaseException):
-    """What no handler catches."""
+    """An exception that no handler catches."""
 
 
 @pytest.mark.slow
 def test_a_resumed_runs_log_is_that_of_one_run(bundle, monkeypatch):
-    """What was logged after the last saved epoch is hidden: every step once."""
+    """Entries after the last saved epoch are hidden: every step appears once."""
     from segpipe.training import TrainingState
 
     small = {"epochs": 3, "patch_size": [32, 32, 32], "filters": [8, 16, 32, 64]}

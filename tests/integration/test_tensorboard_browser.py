@@ -1,4 +1,4 @@
-"""What a person sees who follows the printed line: TensorBoard on a finished run, in a real browser.
+"""TensorBoard on a finished run in a real browser, opened by the command that the run prints.
 
 Needs a Chromium with its driver; skipped without, unless SEGPIPE_REQUIRE_BROWSER=1 says that there must be
 one. Screenshots go to SEGPIPE_SCREENSHOTS, or a temporary folder.
@@ -21,7 +21,7 @@ DRAWN = "return arguments[0].complete && arguments[0].naturalWidth > 100"
 
 
 def wait_for(what, answer_of, seconds=60):
-    """Return the first true answer of `found`."""
+    """Return the first true value of `answer_of()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = answer_of()
@@ -33,7 +33,7 @@ def wait_for(what, answer_of, seconds=60):
 
 
 def _open(group, count):
-    """Click on a group's head; where that closed it, once more: open and closed heads look alike."""
+    """Click on a group's head; if the click closed the group, click again: open and closed heads look alike."""
     before = count()
     group.click()
     if wait_for("change of a group", lambda: (count() != before) and count()) < before:
@@ -43,7 +43,7 @@ def _open(group, count):
 
 @pytest.fixture(scope="module")
 def address(finished_run, tmp_path_factory):
-    """Return the address of a TensorBoard on the run, started as the run's first lines say."""
+    """Return the address of a TensorBoard that the run's printed command started."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -76,7 +76,7 @@ def screenshots(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cards(browser, address, bundle, screenshots):
-    """Return tag -> card of everything that the page shows, all groups opened."""
+    """Return tag -> card of the page, with all groups opened."""
     from selenium.webdriver.common.by import By
 
     browser.get(f"{address}/?darkMode=false#timeseries")
@@ -181,7 +181,7 @@ def test_the_other_pages_show_what_belongs_there(cards, browser, address, bundle
 
 
 def test_the_run_is_listed_with_its_hyper_parameters_and_its_dice(address, bundle):
-    """What the page of hyper-parameters asks the server for."""
+    """The test requests the same data from the server as the page of hyper-parameters."""
     body = {"startIndex": 0, "sliceSize": 9, "allowedStatuses": ["STATUS_SUCCESS"]}
     request = urllib.request.Request(
         f"{address}/data/plugin/hparams/session_groups",

@@ -1,4 +1,4 @@
-"""A training that a signal ends, as a process: exit status, one line, and the command in it."""
+"""A signal ends a training process with an exit status and one line that holds the command to resume."""
 
 import os
 import re
@@ -39,14 +39,14 @@ def train(bundle, *more):
 
 @pytest.fixture(scope="module")
 def whole(bundle, tmp_path_factory):
-    """Return the folder of a run that nothing disturbed, away from the runs of other modules."""
+    """Return the folder of an uninterrupted run, apart from the runs of other modules."""
     return bundle.train("whole", **SMALL, output_dir=str(tmp_path_factory.mktemp("ends")))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGTERM, 0), (signal.SIGINT, 2)])
 def test_a_signal_ends_a_training_with_the_command_that_goes_on(bundle, whole, number, workers):
-    """Ctrl-C reaches the loader processes, too."""
+    """Ctrl-C also reaches the loader processes."""
     process = train(bundle, f"num_workers={workers}")
     log = ""
     while "Epoch 2/" not in log:
@@ -60,7 +60,7 @@ def test_a_signal_ends_a_training_with_the_command_that_goes_on(bundle, whole, n
     assert process.returncode == 128 + number, log
     assert "Traceback" not in log
     (line,) = (line for line in log.splitlines() if line.startswith("segpipe: "))
-    stopped, command = line.split("; go on by: ")
+    stopped, command = line.split("; resume with: ")
     assert re.fullmatch(rf"segpipe: stopped by {number.name}( in epoch \d+, after batch \d of 6)?", stopped)
     run = next(path for path in bundle.output_dir.iterdir() if f"--run_name={path.name} " in command)
     assert torch.load(run / "training_state.pt", weights_only=True)["epoch"] < SMALL["epochs"]

@@ -1,4 +1,4 @@
-"""Trainings that are killed at random moments, as processes: none is lost, and none ends with other weights."""
+"""Training processes killed at random moments: no run is lost, and every run ends with the same weights."""
 
 import json
 import subprocess

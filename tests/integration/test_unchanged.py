@@ -34,7 +34,7 @@ def rows(path, **columns):
 
 
 def copied(cases, source, target, suffix):
-    """Copy the files of cases; a MetaImage has its voxels beside it."""
+    """Copy the files of cases; a MetaImage header has its voxels beside it."""
     target.mkdir()
     for case in sorted(cases):
         for path in source.glob(f"{case}.*"):
