@@ -21,7 +21,7 @@ def example(spatial=(6, 5), batch=2, seed=0):
 
 
 def soft_dice_loss(logits, target, classes, smooth=1e-5):
-    """By hand: 1 minus the mean over images and classes of 2 |pg| / (|p| + |g|)."""
+    """Return by hand: 1 minus the mean over images and classes of 2 |pg| / (|p| + |g|)."""
     losses = []
     for image, reference in zip(logits.softmax(1), target[:, 0], strict=True):
         for index in classes:
@@ -70,7 +70,7 @@ def test_factors_scale_their_terms():
 
 
 def test_one_dice_over_the_batch_does_not_ask_for_a_class_in_every_image():
-    """Perfect on an image with the class; on one without, a trace of it costs a whole Dice image by image."""
+    """One image has the class and is perfect; in the other image, a small false probability costs a whole Dice per image."""
     target = torch.zeros(2, 1, 4, 4, dtype=torch.int64)
     target[0, 0, :2] = 1
     logits = 20.0 * functional.one_hot(target[:, 0], 2).movedim(-1, 1)
@@ -87,7 +87,7 @@ def test_one_dice_over_the_batch_does_not_ask_for_a_class_in_every_image():
 @pytest.mark.parametrize("batch_dice", [False, True])
 @pytest.mark.parametrize("include_background", [False, True])
 def test_a_class_that_is_absent_has_no_dice(batch_dice, include_background):
-    """Of the classes 0, 1, 2 the first image has 0 and 1, the second 0 alone; nobody has 2."""
+    """Of the classes 0, 1, 2, the first image has 0 and 1, the second has 0, and no image has 2."""
     logits, _ = example()
     target = torch.zeros(2, 1, 6, 5, dtype=torch.int64)
     target[0, 0, :2] = 1

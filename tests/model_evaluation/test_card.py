@@ -1,4 +1,4 @@
-"""Entries set in the text of a JSON object, every other byte as it was."""
+"""Entries are set in the text of a JSON object, and every other byte stays."""
 
 import json
 

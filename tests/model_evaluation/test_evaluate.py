@@ -1,4 +1,4 @@
-"""A bundle on the cases of a manifest: who belongs to whom, what was trained on, what cannot be scored."""
+"""A bundle on a manifest's cases: pairing, overlap with the training cases, and cases without a score."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def truth(seed):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Four cases of three patients in two folds; each file is called as the other cases' are."""
+    """Four cases of three patients in two folds; all cases' files have the same names."""
     cases = []
     for seed, name in enumerate(CASES):
         write_scan(tmp_path / "data" / name / "scan.nii.gz", seed)
@@ -57,7 +57,7 @@ def dataset(tmp_path):
 
 @pytest.fixture
 def score(bundle, dataset, tmp_path):
-    """Return a function that evaluates; `change` gets the manifest."""
+    """Return a function that evaluates the bundle; `change` gets the manifest."""
 
     def run(change=lambda manifest: manifest, bundle=bundle, **options):
         path = tmp_path / "noise.json"
@@ -281,7 +281,7 @@ class TestWhatWasTrainedOn:
 
         (warning,) = score(with_test_of_p1, weights=weights, split="test").warnings
 
-        assert "trained on other cases of the patients that 1 of these 1 cases are of (b)" in warning
+        assert "trained on other cases of the same patients as 1 of these 1 cases (b)" in warning
 
     @pytest.mark.slow
     def test_chosen_by_these_cases(self, score, bundle, dataset, tmp_path):
@@ -295,13 +295,13 @@ class TestWhatWasTrainedOn:
 
         (warning,) = score(weights=weights).warnings
 
-        assert "epoch of the weights was chosen by 1 of these 2 cases" in warning
+        assert "epoch of the weights was chosen on 1 of these 2 cases" in warning
 
 
 class TestCard:
     @pytest.fixture
     def bundle_copy(self, bundle, tmp_path):
-        """A bundle to write into, with weights that know what they were trained on."""
+        """A copy of the bundle for writing; the sidecar of its weights lists the training cases."""
         copy = tmp_path / "own"
         shutil.copytree(bundle, copy)
         (copy / "docs").mkdir()
@@ -354,7 +354,7 @@ class TestCard:
 
     @pytest.mark.slow
     def test_what_was_predicted_before_stays_so(self, score, bundle_copy, tmp_path):
-        """Neither weights nor label maps depend on what stands on the card."""
+        """Neither weights nor label maps depend on the text of the card."""
         score(bundle=bundle_copy, card=True)
         label_map = tmp_path / "out/predictions/a.nii.gz"
         stamp, content = label_map.stat().st_mtime_ns, file_sha256(label_map)
@@ -380,7 +380,7 @@ class TestCard:
                 lambda sha256: {"cases": {"a": sha256}},
                 "--card: the weights were trained on 1 of these 2 cases",
             ),
-            (lambda sha256: {}, "--card: which cases model.pt was trained on is not known"),
+            (lambda sha256: {}, "--card: the training cases of model.pt are not known"),
         ],
     )
     def test_cases_that_were_trained_on_are_refused(

@@ -1,4 +1,4 @@
-"""One rule for leaks: every command judges the same weights and cases alike, and does what the rule says."""
+"""One rule for leaks: every command judges the same weights and cases alike, and refuses or warns by that rule."""
 
 import shutil
 from pathlib import Path
@@ -25,13 +25,13 @@ SCORED, OF_ITS_PATIENT, OTHERS = NAMES[0], NAMES[1], NAMES[2:]
 LABELS = {0: "background", 1: "anterior", 2: "posterior"}
 LEAKS = {
     "trained": f"the weights were trained on 1 of these 1 cases ({SCORED})",
-    "patient": "the weights were trained on other cases of the patients that 1 of these 1 cases are of (c0)",
+    "patient": "the weights were trained on other cases of the same patients as 1 of these 1 cases (c0)",
 }
 WARNINGS = {
     "held out": None,
     "trained": f"NOT HELD OUT: {LEAKS['trained']}. ",
     "patient": f"NOT HELD OUT: {LEAKS['patient']}. ",
-    "chosen": "The epoch of the weights was chosen by 1 of these 1 cases",
+    "chosen": "The epoch of the weights was chosen on 1 of these 1 cases",
     "unknown": "Which cases weights.pt was trained on is not known",
 }
 JUDGED = {
@@ -51,7 +51,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Return a manifest of seven cases; c0 (held out by its split) and c1 (in no part of it) are of one patient."""
+    """Return a manifest of seven cases; c0 (held out by its split) and c1 (outside the split) have one patient."""
     folder = tmp_path_factory.mktemp("data")
     labels = np.zeros(SIZE, np.uint8)
     labels[4:8, 4:8, 4:8], labels[8:10, 4:8, 4:8] = 1, 2
@@ -78,7 +78,7 @@ def situation(request):
 
 @pytest.fixture
 def weights(bundle, manifest, situation, tmp_path):
-    """Return weights whose sidecar makes the situation."""
+    """Return weights with the sidecar of the situation."""
     trained = {"trained": (SCORED, *OTHERS), "patient": (OF_ITS_PATIENT, *OTHERS)}.get(situation, OTHERS)
     training = {"cases": contents(manifest, *trained), "manifest": {"name": "noise"}}
     if situation == "chosen":
@@ -89,7 +89,7 @@ def weights(bundle, manifest, situation, tmp_path):
 
 
 def run_of_monai(bundle, manifest, weights, tmp_path):
-    """Return what evaluate.yaml scores in MONAI's run."""
+    """Return the scores of MONAI's run of evaluate.yaml."""
     parser = ConfigParser()
     parser.read_config([str(bundle / "configs" / f"{name}.yaml") for name in ("train", "evaluate")])
     parser.read_meta(str(bundle / "configs" / "metadata.json"))
@@ -190,9 +190,7 @@ def test_reference_ranges(bundle, manifest, weights, situation, tmp_path, monkey
             "unknown": [*NAMES],
         }[situation]
     )
-    warned = [
-        text.startswith("WARNING: which cases weights.pt was trained on is not known") for text in messages
-    ]
+    warned = [text.startswith("WARNING: the training cases of weights.pt are not known") for text in messages]
     assert any(warned) == (situation == "unknown")
 
 

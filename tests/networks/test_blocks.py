@@ -1,4 +1,4 @@
-"""What the blocks add to MONAI's."""
+"""The blocks' additions to MONAI's blocks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What every network here can do, whatever its architecture."""
+"""The contract of every network of segpipe, whatever its architecture."""
 
 import pytest
 import torch
@@ -133,7 +133,7 @@ def test_impossible_arguments_are_refused(make, arguments, message):
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of PyTorch, about its own exporter
 @pytest.mark.parametrize("size", [(16, 16), (8, 12, 8)], ids=str)
 def test_it_exports_to_onnx_for_any_size(make, size, tmp_path):
-    """The file's answer, by ONNX Runtime, at the size of the export and at an odd one."""
+    """ONNX Runtime gives the network's scores, at the size of the export and at an odd size."""
     onnxruntime = pytest.importorskip("onnxruntime")
     network = make(in_channels=1, out_channels=3, spatial_dims=len(size)).eval()
     free = {0: "batch"} | {axis + 2: f"size_{axis}" for axis in range(len(size))}

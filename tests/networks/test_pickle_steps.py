@@ -1,4 +1,4 @@
-"""A pickle followed step by step: what weights and training states hold passes, all else is refused."""
+"""A pickle is followed step by step: the content of weights and training states passes, all else is refused."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from segpipe.networks.pickle_values import MoreThanTensorsError, PickleError
 
 
 def pickled(value):
-    """Return the bytes in which torch.save describes a value."""
+    """Return the bytes of torch.save for a value."""
     file = io.BytesIO()
     torch.save(value, file)
     return zipfile.ZipFile(file).read("archive/data.pkl")
@@ -126,7 +126,7 @@ def test_other_things_than_tensors_and_plain_values_are_refused(kind, capsys):
 
 
 def test_a_tensor_ends_within_its_storage():
-    """PyTorch would make the storage larger, of one element to 4 TB."""
+    """PyTorch would enlarge the storage, from one element to 4 TB."""
     content = pickled({"weight": tensor_of(torch.ones(1), (10**12,), (1,))})
 
     assert refusal(content) == (
@@ -138,7 +138,7 @@ def test_a_tensor_ends_within_its_storage():
     ("size", "stride", "offset"), [((2, 3), (3, 1), 1), ((2, 2), (5, 1), 0), ((1,), (1,), 6), ((), (), 6)]
 )
 def test_a_tensor_ends_within_its_storage_with_any_stride(size, stride, offset):
-    """Of six elements: 1 + 5 is behind the last, as 5 + 1 and 6 are."""
+    """The storage has six elements: 1 + 5 is past the last one, and so are 5 + 1 and 6."""
     assert "of a storage of 6" in refusal(pickled([tensor_of(torch.ones(6), size, stride, offset)]))
 
 
@@ -184,7 +184,7 @@ def test_steps_are_bounded(monkeypatch):
 
 
 def test_values_are_counted_as_often_as_they_are_referred_to():
-    """Twenty tuples of two, each of the one before, stand for 2**20 values."""
+    """Twenty tuples, each with two references to the one before, expand to 2**20 values."""
     laughs = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(20)) + b"."
 
     assert "500000 values" in refusal(laughs)

@@ -24,7 +24,7 @@ def test_the_papers_network(classes, published):
 
 
 def test_the_original_on_vgg16():
-    """13 convolutions and their mirror image; counted by hand, with biases and batch norms."""
+    """The network has 13 convolutions and their mirror image; biases and batch norms are counted by hand."""
     network = SegNet(3, 11, VGG16_STAGES)
 
     widths = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
@@ -63,7 +63,7 @@ def test_the_gradient_of_unpooling_goes_to_the_maxima():
 
 
 def test_the_decoder_sees_where_maxima_were():
-    """The same pooled values from other places give other logits: the indices are carried, not guessed."""
+    """The same pooled values from other places give other logits: the decoder uses the indices."""
     torch.manual_seed(0)
     network = SegNet(1, 2, ((4,),)).eval()
     features = torch.rand(1, 4, 4, 4)

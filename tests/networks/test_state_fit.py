@@ -1,4 +1,4 @@
-"""A state dict beside its network: what fits, and each way in which it does not."""
+"""A state dict fits its network, or is refused with the difference."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_other_kinds_of_numbers_do_not(dtype):
 
 
 def test_an_index_does_not_become_a_fraction():
-    """float16 has no 2049: a table of indices that was halved is another table."""
+    """float16 has no 2049, so a table of indices in float16 is another table."""
     network = torch.nn.Module()
     network.register_buffer("index", torch.tensor([2049]))
 
@@ -96,7 +96,7 @@ def test_a_prefix_of_some_names_stays():
 
 
 def test_averaged_weights_fit():
-    """AveragedModel adds a prefix, and a counter of its own."""
+    """AveragedModel adds a prefix and a counter."""
     averaged = torch.optim.swa_utils.AveragedModel(network())
     with torch.no_grad():
         averaged.module[0].bias.fill_(7)
@@ -117,7 +117,7 @@ def test_the_keys_of_a_checkpoint_are_named():
 
 
 def test_a_number_beyond_the_networks_dtype_is_infinite():
-    """1e300 fits float64, and is infinite in float32."""
+    """1e300 is finite in float64 and infinite in float32."""
     large = torch.tensor([1.0, 1e300], dtype=torch.float64)
 
     assert "1 of 2 weights in 1.bias are NaN or infinite" in refusal(state(**{"1_bias": large}))
@@ -154,7 +154,7 @@ def test_one_name_of_a_tensor_is_enough():
 
 
 def test_two_names_of_a_tensor_have_one_value():
-    """Which of them would count is chance."""
+    """With two values, the order of loading would decide."""
     source = shared()
     content = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     fitting_state(PATH, content, shared())
@@ -172,7 +172,7 @@ def test_missing_tensors_of_equal_shape_are_not_filled_in():
 
 
 def test_a_tensor_on_disk_is_the_whole_of_its_memory():
-    """A part of a large tensor would bring all of that along; strides of 0 would be refused when read."""
+    """A view would save all of a large tensor; a tensor with strides of 0 would be refused on reading."""
     large = torch.arange(1000.0)
     written = on_disk(
         {"part": large[:3], "repeated": large[:1].expand(4), "turned": large[:4].view(2, 2).T}, None

@@ -1,4 +1,4 @@
-"""PyTorch's files before they are read: what the archive promises is compared with what is in it."""
+"""PyTorch's files are checked before they are read: sizes in the archive are compared with its content."""
 
 import contextlib
 import struct
@@ -34,7 +34,7 @@ def test_what_torch_saves_passes(saved):
 
 
 def test_an_archive_without_checksums_passes(saved):
-    """PyTorch can be set to write 0 in their place, to save time."""
+    """PyTorch has an option to write 0 as checksum, which saves time."""
     torch.serialization.set_crc32_options(False)
     try:
         torch.save({"a": torch.ones(3)}, saved)
@@ -45,12 +45,12 @@ def test_an_archive_without_checksums_passes(saved):
 
 
 def test_an_archive_written_anew_passes(saved):
-    """Other programs write no 64-bit end, and other records beside."""
+    """Other programs write no 64-bit end record, and add other records."""
     check_archive(write_archive(saved, records_of(saved) | {"notes.txt": b"made by hand"}))
 
 
 def test_compressed_records_are_refused(saved):
-    """A gigabyte of zeros is a megabyte then."""
+    """A gigabyte of zeros compresses to a megabyte."""
     write_archive(saved, records_of(saved), zipfile.ZIP_DEFLATED)
 
     assert "is compressed, which torch.save does not do; save the state_dict again" in refusal(saved)
@@ -92,7 +92,7 @@ def test_every_cut_is_found(saved):
 
 @pytest.mark.parametrize("more", [b"\0", b"PK", bytes(70_000)])
 def test_bytes_behind_the_end_are_refused(saved, more):
-    """Programs differ in where they look for the list of records then, and so in what they read."""
+    """Programs look for the list of records in different places, so they would read different records."""
     saved.write_bytes(saved.read_bytes() + more)
 
     refusal(saved)
@@ -107,7 +107,7 @@ def test_bytes_before_the_archive_are_refused(saved):
 
 @pytest.mark.parametrize("second", ["archive/data.pkl", "archive/DATA.PKL", "other/data.pkl"])
 def test_a_second_pickle_is_refused(saved, second):
-    """PyTorch finds names in either case."""
+    """PyTorch looks names up without regard to case."""
     with zipfile.ZipFile(write_archive(saved, records_of(saved)), "a") as archive:
         if second == "archive/data.pkl":
             with pytest.warns(UserWarning, match="Duplicate name"):
@@ -150,7 +150,7 @@ def test_torchscript_is_named(tmp_path):
 
 
 def test_any_changed_byte_of_the_structure_is_read_or_refused(saved):
-    """What passes has its values all the same."""
+    """A changed file that passes still has all its values."""
     content = write_archive(saved, records_of(saved)).read_bytes()
     for place in range(0, len(content), 3):
         saved.write_bytes(content[:place] + bytes([content[place] ^ 0x81]) + content[place + 1 :])
@@ -160,7 +160,7 @@ def test_any_changed_byte_of_the_structure_is_read_or_refused(saved):
 
 @pytest.fixture
 def old(tmp_path):
-    """Return a file as PyTorch before 1.6 wrote it."""
+    """Return a file in the format of PyTorch before 1.6."""
     state = OrderedDict(a=torch.ones(3), b=torch.ones(2, 2))
     torch.save(state, tmp_path / "model.pth", _use_new_zipfile_serialization=False)
     return tmp_path / "model.pth"
@@ -183,7 +183,7 @@ def test_a_file_before_1_6_is_not_cut_short(old):
 
 
 def test_a_storage_before_1_6_is_in_the_file(old):
-    """PyTorch takes the memory that the pickle names, before it looks whether so much is there."""
+    """PyTorch allocates the memory that the pickle names before it checks the file's length."""
     content = old.read_bytes()
     long = content.replace(b"K\x03Ntq", b"J\xff\xff\xff\x7fNtq")
     assert long != content
@@ -193,7 +193,7 @@ def test_a_storage_before_1_6_is_in_the_file(old):
 
 
 def test_storages_before_1_6_are_all_listed(old):
-    """PyTorch leaves the numbers of others as they lie in memory."""
+    """PyTorch leaves the values of unlisted storages uninitialised."""
     content = old.read_bytes()
     key = content[content.rindex(b"(X") + 2 :][4:8]
     old.write_bytes(content[: content.rindex(key)] + b"0000" + content[content.rindex(key) + 4 :])

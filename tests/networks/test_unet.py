@@ -12,7 +12,7 @@ def test_the_papers_network():
 
 
 def test_an_odd_last_row_is_seen_at_every_level():
-    """What changes in the last row and column of 2^n + 1 voxels reaches the bottom: nothing is cut off."""
+    """A change in the last row and column of 2^n + 1 voxels reaches the bottom: no level crops them."""
     torch.manual_seed(0)  # a ReLU may cut the change off
     network = UNet(1, 2, widths=(4, 4, 4))
     inputs = []

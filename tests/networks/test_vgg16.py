@@ -10,7 +10,7 @@ WIDTHS = [width for stage in VGG16_STAGES for width in stage]
 
 @pytest.fixture(scope="module")
 def vgg16():
-    """Return a `vgg16_bn.features` of the form that torchvision gives it, with random numbers in it."""
+    """Return a `vgg16_bn.features` in torchvision's form, with random weights."""
     torch.manual_seed(1)
     layers, channels = [], 3
     for stage in VGG16_STAGES:
@@ -61,7 +61,7 @@ def test_an_rgb_encoder_takes_the_weights_as_they_are(vgg16, weights):
 
 
 def test_a_file_without_batch_counters_is_taken(weights):
-    """torchvision's own has none."""
+    """torchvision's file has no batch counters."""
     state = {k: v for k, v in torch.load(weights).items() if "num_batches_tracked" not in k}
     torch.save(state, weights)
 
@@ -69,7 +69,7 @@ def test_a_file_without_batch_counters_is_taken(weights):
 
 
 def test_the_order_in_a_file_says_nothing(vgg16, weights):
-    """The four tensors of a batch norm have one shape, so that a swap would load."""
+    """The four tensors of a batch norm have one shape, so that swapped tensors would load."""
     state = torch.load(weights)
     torch.save({name: state[name] for name in sorted(state, reverse=True)}, weights)
     network = SegNet(3, 2, VGG16_STAGES)
@@ -101,7 +101,7 @@ def test_weights_of_another_shape_are_refused_and_change_nothing(weights):
 
 def test_another_depth_is_refused(weights):
     with pytest.raises(
-        SegpipeError, match="holds 78 tensors of convolutions and batch norms, the encoder 36"
+        SegpipeError, match="its 78 tensors of convolutions and batch norms are not the encoder's 36"
     ):
         load_vgg16_bn(SegNet(1, 2), weights)
 

@@ -1,4 +1,4 @@
-"""Weights on disk: what comes back, what is kept once, and everything that is refused."""
+"""Weights on disk: they load unchanged, shared tensors are stored once, and wrong files are refused."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def identity(of=None, transforms=TRANSFORMS, labels=LABELS):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Return the path of weights with their sidecar."""
+    """Return the path of weights with a sidecar."""
     path = tmp_path / "run" / "best.pt"
     save_weights(path, network(), identity(), TRAINING)
     return path
@@ -77,7 +77,7 @@ def dynunet():
 
 @pytest.mark.parametrize(("dtype", "width"), [(None, 4), (torch.float16, 2)])
 def test_a_tensor_of_two_names_is_stored_once(tmp_path, dtype, width):
-    """DynUNet has every layer under two names."""
+    """DynUNet lists every layer under two names."""
     source = dynunet()
     save_weights(tmp_path / "model.pt", source, identity(source), {}, dtype)
 
@@ -91,7 +91,7 @@ def test_a_tensor_of_two_names_is_stored_once(tmp_path, dtype, width):
 
 
 def test_a_view_of_a_tensor_is_not_taken_for_it(tmp_path):
-    """A square matrix and its transpose share memory and shape, and are not the same."""
+    """A square matrix and its transpose share memory and shape, and differ."""
     source = torch.nn.Module()
     matrix = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     source.register_buffer("matrix", matrix)
@@ -183,7 +183,7 @@ def test_other_labels_are_refused(saved, key, value):
 
 
 def test_another_colour_is_no_other_label(saved):
-    """Colours are for pictures."""
+    """Colours matter for pictures only."""
     load_weights(network(), saved, identity(labels=[LABELS[0], {**LABELS[1], "color": [1, 2, 3]}]))
 
 
@@ -232,7 +232,7 @@ def test_missing_weights_are_refused(tmp_path):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_that_diverged_are_neither_saved_nor_loaded(saved, value):
-    """The arg max of NaN scores is a label map like any other."""
+    """The arg max of NaN scores would look like a normal label map."""
     diverged, before = network(), saved.read_bytes()
     diverged[2].bias.data[1] = value
 
@@ -281,7 +281,7 @@ def test_foreign_weights_load_with_a_warning(tmp_path):
 
 
 def test_a_crash_between_weights_and_sidecar_leaves_no_lying_sidecar(saved, monkeypatch):
-    """Weights without a sidecar warn; the sidecar of the weights before would vouch for others."""
+    """Weights without a sidecar give a warning; an old sidecar would describe other weights."""
 
     def crash(*_):
         raise KeyboardInterrupt

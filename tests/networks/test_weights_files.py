@@ -1,4 +1,4 @@
-"""The two forms of weights: the same tensors come back from either; hostile files take no memory."""
+"""Both formats of weights give the same tensors; hostile files take no memory."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""make_case_figure: which slice is drawn, how, and what is said of it."""
+"""make_case_figure: the drawn slice, its rendering, and its caption."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ COLORS = [(0, 0, 0), (230, 159, 0), (86, 180, 233)]
 
 
 def card_of(folder, image, label_map=None, affine=None, modality=("CT",), name="a"):
-    """Write a case and make its card."""
+    """Write a case and return its card."""
     affine = np.eye(4) if affine is None else affine
     images = []
     for k, channel in enumerate(image if isinstance(image, list) else [image]):
@@ -32,7 +32,7 @@ def noise(size, seed=0):
 
 
 def share(picture, color):
-    """Return the share of pixels that are tinted in a colour, told by its hue."""
+    """Return the share of pixels in the hue of a colour."""
     grey = picture.astype(int).mean(axis=-1, keepdims=True)
     away = picture - grey
     wanted = np.array(color) - np.mean(color)
@@ -58,7 +58,7 @@ def test_the_slice_with_most_foreground_is_drawn_in_its_colours(tmp_path):
 
 @pytest.mark.parametrize("flip", [1, -1])
 def test_coarse_slices_are_drawn_as_they_were_made_and_as_wide_as_they_are(tmp_path, flip):
-    """Coronal slices of 2 mm stored as the file's z; pixels of 1 x 0.5 mm, so 20 x 20 mm of 20 x 40 voxels."""
+    """Coronal slices of 2 mm lie along the file's z; 20 x 40 pixels of 1 x 0.5 mm are 20 x 20 mm."""
     affine = np.array([[1.0, 0, 0, 0], [0, 0, flip * 2.0, 0], [0, 0.5, 0, 0], [0, 0, 0, 1]])
     labels = np.zeros((20, 40, 9), np.uint8)
     labels[:5, :10, 6] = 3  # left and low: RAS x, z at their low ends

@@ -1,4 +1,4 @@
-"""Histograms: what the bars say is what the values are."""
+"""Histograms: the bars agree with the values."""
 
 import re
 from xml.etree import ElementTree
@@ -9,7 +9,7 @@ from segpipe.overview.charts import histogram
 
 
 def bars_of(values, unit="mm"):
-    """Return what is said of each bar, and its height."""
+    """Return the caption and the height of each bar."""
     drawn = ElementTree.fromstring(histogram(values, unit))
     return [(bar.findtext("title"), float(bar.get("height"))) for bar in drawn.iter("rect")]
 

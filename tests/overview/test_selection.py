@@ -1,4 +1,4 @@
-"""spread_choice: every class, kind and place has its share, the same for the same seed."""
+"""spread_choice: every class, kind and part is represented, and the same seed gives the same choice."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ from segpipe.overview.selection import spread_choice
 
 
 def strata(*rows):
-    """Return strata of so many cases of a place and classes each."""
+    """Return strata with these numbers of cases, of a part and classes each."""
     entries = [(place, frozenset(classes)) for number, place, classes in rows for _ in range(number)]
     return {f"c{k:03d}": entry for k, entry in enumerate(entries)}
 
@@ -21,7 +21,7 @@ def test_a_rare_class_is_shown_whatever_the_lots():
 
 
 def test_kinds_and_places_have_their_shares():
-    """A hundred cases of each of three kinds in four folds, of one kind far more."""
+    """Three kinds have a hundred cases each in four folds; one kind has far more."""
     rows = [
         (100 * (1 + 9 * (kind == "a")), f"fold {fold}", kind) for kind in ("a", "ab", "") for fold in range(4)
     ]

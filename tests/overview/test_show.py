@@ -21,12 +21,12 @@ from segpipe.phantoms.files import write_phantom_dataset
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    """Six phantoms, for reading only."""
+    """Six phantoms; tests only read them."""
     return write_phantom_dataset(tmp_path_factory.mktemp("data") / "set", num_cases=6, seed=1)
 
 
 class Page(html.parser.HTMLParser):
-    """Text and pictures of a page; fails on tags that do not close."""
+    """Texts and pictures of a page; an unclosed tag is an error."""
 
     VOID = frozenset({"meta", "img", "br", "input", "rect", "line"})
 
@@ -61,7 +61,7 @@ def test_the_page_needs_no_other_file_and_shows_what_is_asked(phantoms, tmp_path
     assert len(shown.cards) == 4
     assert len(page.images) == 8  # without and with the label map
     assert {"phantom_000", "phantom_005"} <= {*(card.case for card in shown.cards), *shown.left_out}
-    assert "2 more cases are sound and not shown" in page.texts
+    assert "2 more cases have no errors and are not shown" in page.texts
     assert ", ".join(shown.left_out) in page.texts
     assert not re.search(r"(src|href)=\"(?!data:)", shown.page.read_text())
     assert "http" not in re.sub(r"data:[^\"]*", "", shown.page.read_text().split("</style>")[1])
@@ -83,7 +83,7 @@ def test_the_same_seed_writes_the_same_page(phantoms, tmp_path):
 
 
 def test_names_are_text_wherever_they_stand(phantoms, tmp_path):
-    """In the name of the set, of cases, classes, patients, files and in messages."""
+    """Names of the data set, cases, classes, patients and files, and names in messages."""
     nasty = "<script>alert('&\"x')<!--"
     content = json.loads(phantoms.read_text())
     content["name"] = content["description"] = content["licence"] = nasty
@@ -113,7 +113,7 @@ def test_bad_cases_are_named_and_stop_nothing(phantoms, tmp_path):
     assert len(shown.cards) == 4
     texts = Page(shown.page).texts
     assert {"phantom_002", "labelsTr/phantom_004.nii.gz"} <= set(texts)
-    assert "2 of 6 cases have errors and count in no class, size or intensity" in texts
+    assert "2 of 6 cases have errors and are left out of classes, sizes and intensities" in texts
 
 
 def test_where_no_case_is_sound_the_page_says_so_and_there_is_no_sheet(phantoms, tmp_path):

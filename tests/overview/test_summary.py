@@ -1,4 +1,4 @@
-"""The tables of a data set, with figures worked out by hand."""
+"""The tables of a data set, with figures computed by hand."""
 
 from dataclasses import replace
 
@@ -52,7 +52,7 @@ def test_parts_count_cases_patients_and_classes():
 
 
 def test_classes_and_the_weights_they_give():
-    """Background 210 / 300, liver 80 / 300, tumour 10 / 100 of the one map that has it; the median is the liver's."""
+    """Background 210 / 300, liver 80 / 300, tumour 10 / 100 of its only map; the median is the liver's frequency."""
     rows = summary().classes
 
     assert [(row.name, row.cases, row.voxels) for row in rows] == [
@@ -84,7 +84,7 @@ def test_a_case_with_errors_counts_as_a_case_and_in_nothing_else():
 
     assert result.parts[0].cases == 3
     assert result.parts[0].cases_with == {"liver": 2, "tumour": 0}
-    assert result.notes[0] == "1 of 4 cases have errors and count in no class, size or intensity"
+    assert result.notes[0] == "1 of 4 cases have errors and are left out of classes, sizes and intensities"
     # no weight without a voxel of every class; the note says of which
     assert [row.weight for row in result.classes] == [None] * 3
     assert "no training case has a voxel of tumour" in result.notes[1]
@@ -93,7 +93,7 @@ def test_a_case_with_errors_counts_as_a_case_and_in_nothing_else():
 
 @pytest.mark.parametrize("target", ["class", "findings"])
 def test_classes_of_whole_pictures_are_counted_in_cases(target):
-    """Three of four have a fracture, one of them and the fourth none: frequencies 3/4 and 1/4."""
+    """Three of four images have a fracture, two have none: frequencies 3/4 and 1/4."""
     cases = tuple(
         Case(f"{k}", (f"{k}.png",), classes=(name,)) for k, name in enumerate(["Fracture"] * 3 + ["none"])
     )

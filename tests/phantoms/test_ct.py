@@ -1,4 +1,4 @@
-"""CT phantoms are the same everywhere, as imbalanced as the COVID slices, and cannot be solved by thresholds."""
+"""CT phantoms are reproducible, as imbalanced as the COVID slices, and not solvable by thresholds."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_hounsfield_units_of_what_is_there(slices):
 
 
 def test_classes_are_as_rare_as_in_the_covid_slices(slices):
-    """Theirs: 92.8, 4.6, 2.4 and 0.1 % of the pixels; in 98, 80 and 29 % of the slices."""
+    """COVID slices: 92.8, 4.6, 2.4 and 0.1 % of the pixels; in 98, 80 and 29 % of the slices."""
     voxels = np.array([np.bincount(labels.ravel(), minlength=4) for _, labels in slices])
 
     share, in_slices = voxels.sum(0) / voxels.sum(), (voxels > 0).mean(0)
@@ -53,7 +53,7 @@ def test_classes_are_as_rare_as_in_the_covid_slices(slices):
 
 
 def test_no_pair_of_thresholds_finds_a_class(slices):
-    """Pooled over the phantoms, for each class and for all disease."""
+    """Dice is pooled over the phantoms, for each class and for the union of the disease classes."""
     classes = np.concatenate([labels.ravel() for _, labels in slices])
 
     for wanted in (classes > 0, classes == 1, classes == 2, classes == 3):
@@ -61,7 +61,7 @@ def test_no_pair_of_thresholds_finds_a_class(slices):
 
 
 def test_disease_and_fluid_lie_behind_and_beside_the_heart_not_in_it():
-    """No label in the middle of the chest, and fluid at the back."""
+    """The middle of the chest has no label, and fluid lies at the back."""
     for index in range(12):
         _, labels, _ = ct_phantom(5, index, size=SIZE)
         middle = slice(SIZE // 2 - 2, SIZE // 2 + 2)
@@ -83,7 +83,7 @@ def test_a_volume_lies_in_the_patient():
 
 
 def test_a_slice_has_the_back_to_the_right():
-    """As the COVID slices are distributed."""
+    """The COVID slices are distributed in this orientation."""
     image, labels, _ = ct_slice_phantom(5, 0, size=64)
     volume, volume_labels, _ = ct_phantom(5, 0, size=64)
 

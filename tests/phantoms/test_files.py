@@ -1,4 +1,4 @@
-"""What the generators write is a sound data set, the same again, and scans with references on their grids."""
+"""The generators write a correct and reproducible data set, and scans with references on their grids."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Phantoms are the same everywhere, look like what they say, and cannot be solved by intensity."""
+"""MRI phantoms are reproducible, look as described, and are not solvable by thresholds."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def phantoms():
 
 
 def test_same_seed_and_index_give_the_same_phantom(phantoms):
-    """Whatever was made before: index 3 here is the fourth of eight there."""
+    """Earlier phantoms do not count: index 3 equals the fourth of eight phantoms."""
     image, labels, grid = mri_phantom(seed=5, index=3)
 
     np.testing.assert_array_equal(image, phantoms[3][0])
@@ -50,7 +50,7 @@ def test_head_lies_in_front_of_tail(phantoms):
 
 
 def test_spacing_keeps_the_size_in_mm():
-    """The same body, drawn on a coarser grid: volumes agree to the coarser grid's voxels."""
+    """The same body on a coarser grid: volumes agree to the voxels of the coarser grid."""
     _, fine, fine_grid = mri_phantom(seed=1, index=0)
     _, coarse, coarse_grid = mri_phantom(seed=1, index=0, spacing_mm=(1.0, 1.0, 2.0))
 
@@ -80,7 +80,7 @@ def test_out_of_range_is_refused(arguments, message):
 
 @pytest.mark.parametrize("normalised", [False, True])
 def test_no_pair_of_thresholds_finds_the_body(phantoms, normalised):
-    """Pooled over the phantoms: raw, and with each image standardised.
+    """Dice is pooled over the phantoms: raw, and with each image standardised.
 
     A pair may also answer one class alone, and the best is taken for each class: all stay under 0.6.
     """
@@ -92,7 +92,7 @@ def test_no_pair_of_thresholds_finds_the_body(phantoms, normalised):
 
 
 def test_the_search_for_thresholds_finds_them_where_there_are_any():
-    """Voxels of intensity 3 and 4 are wanted, one of 4 is not: Dice 2 * 3 / (4 + 3)."""
+    """Voxels of intensity 3 and 4 are foreground, another voxel of 4 is not: Dice 2 * 3 / (4 + 3)."""
     intensities = np.array([0, 1, 3, 3, 4, 4, 5])
     wanted = np.array([0, 0, 1, 1, 1, 0, 0], bool)
 

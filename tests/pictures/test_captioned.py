@@ -1,4 +1,4 @@
-"""Where views, title and legend stand."""
+"""The places of views, title and legend in a picture."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A confusion matrix of few and of many classes, as a picture."""
+"""The picture of a confusion matrix with few and with many classes."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def colours(picture):
 
 
 def test_a_row_is_shares_of_its_class():
-    """All of class 0 is found, half of class 1: the colours are full, and half way to it."""
+    """All of class 0 and half of class 1 are predicted correctly: full colour, and half way to it."""
     picture = confusion_picture(np.array([[4, 0], [1, 1]]), ["background", "ball"], "epoch 1")
 
     assert FULL in colours(picture)

@@ -1,4 +1,4 @@
-"""Pictures on hand-drawn volumes: which way up, in which colours, to which scale."""
+"""Pictures of volumes drawn by hand: orientation, colours, scale."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ SIDE = 320  # pixels of the longest side
 
 
 def planes(picture, *widths):
-    """Cut a picture of planes side by side into its planes, of these widths."""
+    """Cut a picture of planes side by side into its planes of these widths."""
     assert picture.shape[1] == sum(widths) + GAP * (len(widths) - 1)
     starts = np.cumsum([0, *[width + GAP for width in widths]])
     return [picture[:, start : start + width] for start, width in zip(starts, widths, strict=False)]
 
 
 def where(plane, mask):
-    """Return the (row, column) of a mask's centre, from 0 to 1."""
+    """Return the (row, column) of a mask's centre, each from 0 to 1."""
     rows, columns = np.nonzero(mask)
     return rows.mean() / plane.shape[0], columns.mean() / plane.shape[1]
 
@@ -78,7 +78,7 @@ def test_the_head_is_at_the_top(landmarks):
 
 
 def test_labels_lie_where_their_image_lies(landmarks):
-    """A label that is the bright block covers it in every plane."""
+    """A label equal to the bright block covers the block in every plane."""
     for axis in range(3):
         image = landmarks(axis)
         picture = draw(image, (image > 0).astype(np.uint8))
@@ -122,7 +122,7 @@ def test_an_outline_stands_round_the_class_and_a_tint_in_it():
 
 
 def test_planes_are_to_one_scale():
-    """20 x 40 voxels of 1 x 2 mm and 10 of 4 mm: 20 x 80 x 40 mm, 4 pixels a mm."""
+    """20 x 40 voxels of 1 x 2 mm and 10 of 4 mm are 20 x 80 x 40 mm, at 4 pixels a mm."""
     picture = draw(np.random.default_rng(0).random((20, 40, 10)), spacing=(1, 2, 4))
 
     axial, coronal, sagittal = planes(picture, 80, 80, 320)
@@ -140,7 +140,7 @@ def test_a_few_thick_slices_of_a_large_scan_make_no_giant_picture():
 
 
 def test_a_2d_image_is_drawn_as_it_lies():
-    """x to the right, y downwards, as in the picture's file; 2 : 1 pixels."""
+    """x points right and y down, as in the image's file; pixels are 2 : 1."""
     image = np.zeros((40, 20), np.float32)
     image[30:, :5] = 1.0
     label = (image > 0).astype(np.uint8) * 2
@@ -168,7 +168,7 @@ def test_a_constant_image_is_black(value):
 
 
 def test_grey_follows_the_scan_not_its_unit():
-    """One bright voxel does not make the rest black, and the range may be small."""
+    """One bright voxel does not make all other voxels black, and the range may be small."""
     image = np.random.default_rng(0).random((32, 32, 32))
     image[0, 0, 0] = 1e6
 
@@ -207,7 +207,7 @@ def test_the_centre_is_the_voxel_of_any_class_that_lies_nearest_the_centre_of_gr
 
 
 def test_a_class_weighs_by_its_voxels_not_by_its_index():
-    """Gravity of one voxel of class 1 at 0 and one of class 9 at 8 lies at 4, where a third one is."""
+    """The centre of one voxel of class 1 at 0 and one of class 9 at 8 is 4, where a third voxel lies."""
     line = np.zeros((9, 1, 1), np.uint8)
     line[[0, 4, 8], 0, 0] = 1, 1, 9
 
@@ -220,7 +220,7 @@ def test_the_centre_of_an_empty_map_is_its_middle():
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8])
 def test_grey_levels_draw_the_same_picture_as_the_scan(dtype):
-    """Rounding to a byte moves a grey value by one at most, and the percentiles of the levels by as much."""
+    """Rounding to a byte moves a grey value by at most one, and the percentiles by the same."""
     scan = np.random.default_rng(0).normal(120, 30, (24, 20, 16)).clip(0, 255).astype(dtype)
     scan[0] = 0
 
@@ -240,7 +240,7 @@ def test_grey_levels_of_a_blank_scan_are_black():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_one_plane_is_that_of_the_three_planes(landmarks, axis):
-    """Where the window is that of the whole: two levels of grey, half and half."""
+    """The grey window is that of the whole volume: two levels of grey, half and half."""
     image = np.zeros((32, 32, 32), np.float32)
     image[(slice(None),) * axis + (slice(16, 32),)] = 1
     image = np.moveaxis(image, axis, (axis + 1) % 3)
@@ -256,7 +256,7 @@ def test_one_plane_is_that_of_the_three_planes(landmarks, axis):
 
 
 def test_grey_is_set_for_what_lies_around_the_classes():
-    """Soft tissue of 0 to 100 HU beside air and bone: they are beyond black and white."""
+    """Soft tissue of 0 to 100 HU sets the window; air and bone beside it are black and white."""
     image = np.full((60, 60), -1000, np.int16)
     image[20:] = np.random.default_rng(0).integers(0, 101, (40, 60))
     image[56:] = 1500

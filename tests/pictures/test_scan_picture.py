@@ -1,4 +1,4 @@
-"""Pictures of hand-drawn scans: whichever way the array lies, what is in which row, legend and marks."""
+"""Pictures of scans drawn by hand: independence of the array's orientation, rows, legend and marks."""
 
 from itertools import permutations, product
 
@@ -21,7 +21,7 @@ def draw(image, label_map, affine=None, title="case_017", legend=LEGEND):
 
 
 def rows(picture, height, width):
-    """Return the upper row, the lower row, and what stands below them."""
+    """Return the upper row, the lower row, and the area below them."""
     lower = TOP + height + MARGIN
     columns = slice(MARGIN, MARGIN + width)
     return (
@@ -40,13 +40,13 @@ def has(picture, color):
 
 
 def where(mask):
-    """Return the (row, column) of a mask's centre, from 0 to 1."""
+    """Return the (row, column) of a mask's centre, each from 0 to 1."""
     centre = np.argwhere(mask).mean(axis=0) / mask.shape
     return tuple(centre.tolist())
 
 
 def stored(array, affine, order, flipped):
-    """Return a volume as another scanner might have stored it, with its axes in another order and direction."""
+    """Return a volume with its axes in another order and direction, as another scanner stores it."""
     turned, columns = array.transpose(order), affine[:, [*order, 3]].copy()
     for axis in flipped:
         turned = np.flip(turned, axis)
@@ -91,7 +91,7 @@ def test_the_picture_is_one_whichever_way_the_array_lies(patient, picture_in_ras
 
 
 def test_the_rows_are_the_planes_through_the_labels_without_and_with_them(patient):
-    """30 x 24 x 24 mm in three planes, 320 pixels for 30 mm; but for the marks at the upper row's sides."""
+    """30 x 24 x 24 mm in three planes, 320 pixels for 30 mm; the upper row also has marks."""
     image, label_map, affine = patient
     spacing = (1, 2, 3)
     centre = (23, 8, 5)  # gravity at (23, 8.5, 5.5): the first of the voxels that are nearest
@@ -105,7 +105,7 @@ def test_the_rows_are_the_planes_through_the_labels_without_and_with_them(patien
 
 
 def test_the_patients_right_is_on_the_left_the_front_and_the_head_at_the_top(patient):
-    """An array in LPS order, as DICOM has it: the label lies at its low x and y, and at high z."""
+    """In an array in LPS order, as in DICOM, the label lies at low x and y, and at high z."""
     label_map = np.zeros((32, 32, 32), np.uint8)
     label_map[3:7, 3:7, 25:29] = 1
 
@@ -144,7 +144,7 @@ def test_a_class_has_its_colour_in_the_lower_row_alone(index):
 
 
 def test_planes_of_unequal_voxels_are_to_one_scale():
-    """20 x 40 voxels of 1 x 2 mm and 10 of 4 mm, stored z, x, y: 20 x 80 x 40 mm, 4 pixels a mm."""
+    """20 x 40 voxels of 1 x 2 mm and 10 of 4 mm, stored as z, x, y, are 20 x 80 x 40 mm, at 4 pixels a mm."""
     image = np.random.default_rng(0).random((20, 40, 10)).astype(np.float32) + 1
     label_map = np.zeros(image.shape, np.uint8)
     label_map[10, 20, 5] = 1
@@ -182,7 +182,7 @@ def test_intensities_of_any_type_give_the_same_picture(patient, dtype):
 
 
 def test_negative_intensities_are_no_large_ones():
-    """Hounsfield units: air is black and bone white."""
+    """In Hounsfield units, air is black and bone is white."""
     image = np.full((32, 32, 32), -1000, np.int16)
     image[:, :, :16] = 1000
 
@@ -195,7 +195,7 @@ def test_negative_intensities_are_no_large_ones():
 
 @pytest.mark.parametrize("spacing", [(1, 1), (1, 2)])
 def test_a_slice_is_drawn_as_it_lies_twice_without_marks(spacing):
-    """x to the right, y downwards, whatever its affine says of the patient."""
+    """x points right and y down, whatever the affine."""
     image = np.random.default_rng(0).random((40, 20)).astype(np.float32)
     label_map = np.zeros(image.shape, np.uint8)
     label_map[30:, :5] = 2
@@ -212,7 +212,7 @@ def test_a_slice_is_drawn_as_it_lies_twice_without_marks(spacing):
 
 
 def letter(text):
-    """Return a letter's pixels, cut to its outline."""
+    """Return a letter's pixels, cropped to its outline."""
     canvas = Image.new("L", (40, 40))
     ImageDraw.Draw(canvas).text(
         (10, 10), text, 235, ImageFont.load_default(14), stroke_width=1, stroke_fill=0
@@ -277,7 +277,7 @@ def test_the_title_stands_above_the_planes():
 
 @pytest.mark.parametrize("where_long", ["title", "legend"])
 def test_long_texts_are_not_cut(where_long):
-    """Whatever stands at their end is seen; the picture grows to hold it."""
+    """The end of a text is visible; the picture grows to hold it."""
     ends = []
     for end in "AB":
         text = "a name that goes on and on " * 8 + end

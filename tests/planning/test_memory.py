@@ -1,4 +1,4 @@
-"""The estimated memory of a training step is the memory that it holds."""
+"""The estimated memory of a training step equals the measured memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Files of numbers: a comment is a reason, a second file can be extended, mistakes are refused by name."""
+"""Files of numbers: a comment is a reason, a second file can extend the first, and mistakes are refused by name."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""plan_bundle: a manifest becomes a bundle whose files are whole, agree, and say why; or one clear message."""
+"""plan_bundle writes a complete bundle with the reason of every number, or raises one clear message."""
 
 import json
 from dataclasses import replace
@@ -22,7 +22,7 @@ SIZE = (24, 20, 18)
 
 
 def write_set(folder, *, channels=1, folds=True, name="mine", classes=None, cases=4):
-    """Write small volumes of noise in which a block is brighter, and return their manifest."""
+    """Write small volumes of noise with a bright block, and return their manifest."""
     grid = Grid.from_affine(SIZE, np.diag([-1.0, -1.0, 1.5, 1.0]))
     listed = []
     for number in range(cases):
@@ -66,7 +66,7 @@ def parser(root, *names):
 
 
 def assert_sound(root):
-    """Every id is used, `segpipe check` finds no mistake, and `segpipe audit` nothing to ask the user for."""
+    """Require that every id is used, that `segpipe check` has no finding, and that `segpipe audit` asks for no consent."""
     for names in (["train"], ["train", "multi_gpu_train"], ["train", "evaluate"], ["inference"]):
         assert configuration_findings(parser(root, *names)) == [], names
         files = [root / "configs" / f"{name}.yaml" for name in names]
@@ -178,7 +178,7 @@ def test_a_split_of_the_manifest_is_taken(tmp_path):
 
 
 def test_cases_that_stand_apart_are_warned_of(tmp_path):
-    """One of four is a CT in HU."""
+    """One of four cases is a CT in HU."""
     path = write_set(tmp_path / "data")
     scan = tmp_path / "data" / "images" / "c2_0.nii.gz"
     volume = read_volume(scan)
@@ -249,7 +249,7 @@ def test_too_little_memory_leaves_nothing(data):
 
 
 def test_axes_are_compared_in_one_order(tmp_path):
-    """Volumes whose files lie in other orders have one median spacing."""
+    """Files with different axis orders have one median spacing."""
     folder = tmp_path / "data"
     data = write_set(folder)
     turned = np.zeros((4, 4))
@@ -274,7 +274,7 @@ def test_axes_are_compared_in_one_order(tmp_path):
 
 
 def test_what_lies_on_one_side_does_so_in_whichever_order_a_file_has_its_axes(tmp_path):
-    """The same patients, half of whose files run from right to left."""
+    """The patients are the same; half of the files run from right to left."""
     folder = tmp_path / "data"
     data = write_set(folder, cases=8)
     to_the_right = Grid.from_affine(SIZE, np.diag([1.0, -1.0, 1.5, 1.0]))

@@ -1,4 +1,4 @@
-"""The configs of every shipped bundle are those that scripts/render_bundles.py makes of its file of numbers."""
+"""The configs of every shipped bundle equal the output of scripts/render_bundles.py for its file of numbers."""
 
 import runpy
 import shutil

@@ -1,4 +1,4 @@
-"""The rules on made-up fingerprints: what decides a number, and that nothing else does."""
+"""The planning rules on invented fingerprints: each number depends on its inputs and on nothing else."""
 
 import math
 from dataclasses import replace
@@ -248,7 +248,7 @@ def test_an_unknown_network_is_refused():
 
 
 def with_offsets(data, *offsets):
-    """Return a fingerprint whose foreground classes have these means of offsets, each with an error of 0.01."""
+    """Return a fingerprint with these mean offsets of foreground classes, each with an error of 0.01."""
     classes = [
         replace(one, offsets=tuple((mean, 0.01) for mean in means))
         for one, means in zip(data.classes[1:], offsets, strict=True)
