@@ -1,4 +1,4 @@
-"""Counts and Dice of two rows of four voxels, by hand."""
+"""Counts and Dice of two rows of four voxels, computed by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-r"""Tables that segpipe writes: safe in a spreadsheet, and every text comes back exactly."""
+r"""segpipe's tables are safe in a spreadsheet, and every text comes back exactly."""
 
 import csv
 import io
@@ -86,7 +86,7 @@ def test_a_table_of_an_earlier_version_is_read(tmp_path):
 
 @pytest.mark.parametrize("first", ["case", "\ufeffcase"])
 def test_a_table_that_excel_saved_is_read(tmp_path, first):
-    """Excel puts a byte order mark in front and ends lines with CR LF; a mark in a name stays."""
+    """Excel writes a byte order mark and ends lines with CR LF; a mark within a name stays."""
     text = csv_text([first, "dice"], [["a", 0.5]])
     (tmp_path / "table.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
 

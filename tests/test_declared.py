@@ -1,4 +1,4 @@
-"""Every package that segpipe imports is declared; and where a system lacks a module of Python's, it still imports."""
+"""Every imported package is declared, and segpipe imports on systems without Unix modules."""
 
 import ast
 import re
@@ -56,7 +56,7 @@ def test_every_imported_package_is_declared():
 
 
 def test_every_declared_package_is_used():
-    """`fire` is used by MONAI's command line alone."""
+    """Only MONAI's command line uses `fire`."""
     owners = metadata.packages_distributions()
     used = {distribution_name(owner) for name in imported() for owner in owners[name]} | {"fire"}
 
@@ -65,7 +65,7 @@ def test_every_declared_package_is_used():
 
 @pytest.mark.slow
 def test_it_imports_where_a_system_lacks_modules_of_unix():
-    """`OS Independent`, as far as an import can show it: each module, with the others' absence acted."""
+    """A check of `OS Independent` by import: each Unix module is made unavailable."""
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in sorted((ROOT / "segpipe").rglob("*.py"))

@@ -1,4 +1,4 @@
-"""scripts/demo.sh from its first phantom to its last score, with the environment that runs these tests."""
+"""scripts/demo.sh from its first phantom to its last score, in the environment of these tests."""
 
 import csv
 import os
@@ -26,7 +26,7 @@ SCANS = [
 
 @dataclass(frozen=True)
 class Demo:
-    """What the script printed, where it wrote, and the bundle's weights folder before and after."""
+    """The script's output, its folder, and the bundle's weights folder before and after."""
 
     printed: str
     folder: Path
@@ -96,7 +96,7 @@ def test_the_first_path_at_the_end_is_a_picture(demo):
 
 
 def test_it_shows_each_epoch_and_the_steps_within(demo):
-    """Which steps have a line depends on how fast the machine is, so the log says which were due."""
+    """The machine's speed decides which steps have a line, so the log states the expected lines."""
     line = re.compile(r"Epoch \d+/5: (?:step \d+/45, \d+ s left|loss \S+, .*)")
 
     shown = line.findall(demo.printed)

@@ -1,4 +1,4 @@
-"""The audit of the pinned packages tells three outcomes apart; the bill of materials has what wheels carry."""
+"""The audit of pinned packages has three outcomes; the bill of materials lists libraries inside wheels."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ FOUND = {
 
 
 def audit(folder, **answers):
-    """Run the script with a pip-audit that gives an answer a service; one without an answer fails."""
+    """Run the script with a pip-audit that returns one answer a service; a service without an answer fails."""
     for service, packages in answers.items():
         (folder / service).write_text(json.dumps({"dependencies": packages, "fixes": []}))
     stub = folder / "pip-audit"
@@ -54,7 +54,7 @@ def test_a_finding_is_named_with_the_version_that_mends_it(tmp_path):
     "answers", [{}, {"pypi": [UNKNOWN]}, {"pypi": []}, {"pypi": [CLEAN, UNKNOWN]}], ids=str
 )
 def test_what_no_database_answers_for_is_not_audited(tmp_path, answers):
-    """pip-audit itself ends with success where it skipped every package."""
+    """pip-audit exits with success if it skipped every package."""
     status, printed = audit(tmp_path, **answers)
 
     assert status == 3
@@ -77,7 +77,7 @@ def test_a_pip_audit_that_is_not_there_is_no_success(tmp_path):
 
 
 def test_a_mirror_without_advisories_is_no_database(tmp_path):
-    """It answers for an old urllib3 that nothing is wrong with it, and would for all packages."""
+    """The mirror reports no advisory for an old urllib3, and would do so for all packages."""
     (tmp_path / "sitecustomize.py").write_text(
         "import io, urllib.request\n"
         "urllib.request.urlopen = lambda url, timeout: io.BytesIO(b'{\"vulnerabilities\": []}')\n"

@@ -1,4 +1,4 @@
-"""The documents agree with the program: links, commands, and every table that lists what the program has."""
+"""The documents agree with the program: links, commands, and the tables of its columns, keys and options."""
 
 import ast
 import importlib.util
@@ -30,7 +30,7 @@ def pages(root):
 
 
 def anchors(text):
-    """Return the anchors of a page: of its headings, those that are given, and those of the Python API."""
+    """Return the anchors of a page: headings, explicit ids, and objects of the Python API."""
     text = _FENCE.sub("", text)
     names = set(re.findall(r"^::: (\S+)", text, re.MULTILINE)) | set(re.findall(r"\{ ?#([\w-]+) ?\}", text))
     for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
@@ -52,7 +52,7 @@ def test_every_link_leads_to_a_file_and_a_heading(pages):
 
 
 def commands(pages, program):
-    """Return (page, words) of each line of a shell block that runs a program, with continued lines joined."""
+    """Return (page, words) of each command line of a program in shell blocks, with continued lines joined."""
     runs = []
     for page, text in pages.items():
         for language, block in _FENCE.findall(text):
@@ -142,7 +142,7 @@ def test_the_python_api_names_what_there_is(root):
 
 
 def named(name):
-    """Return what a dotted name stands for; None where there is no such thing."""
+    """Return the object of a dotted name; None if there is no such object."""
     try:
         return pkgutil.resolve_name(name)
     except (AttributeError, ImportError):
@@ -217,7 +217,7 @@ def test_the_metrics_page_has_the_program_s_table_of_empty_cases(root):
 
 
 def test_the_refusals_page_quotes_what_the_program_says(root):
-    """Of each message, four words that no name or number interrupts stand in the program."""
+    """The program has four successive words of each message, without names or numbers between them."""
     program = "".join(
         part.value
         for file in sorted((root / "segpipe").rglob("*.py"))

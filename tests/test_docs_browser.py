@@ -1,4 +1,4 @@
-"""The built documentation in a browser without a network: whole, styled, with its diagrams, as wide as the screen."""
+"""The built documentation in a browser without a network: complete, styled, with diagrams, as wide as the screen."""
 
 import functools
 import http.server
@@ -106,6 +106,8 @@ def test_the_search_finds_a_command(browser, site):
     browser.execute_script("document.querySelector('#__search').click()")
     browser.find_element("css selector", "input[name=query]").send_keys("reference-ranges")
 
-    paths_of_results = "[...document.querySelectorAll('.md-search-result__link')].map((link) => link.pathname)"
+    paths_of_results = (
+        "[...document.querySelectorAll('.md-search-result__link')].map((link) => link.pathname)"
+    )
     pages = WebDriverWait(browser, 30).until(lambda _: browser.execute_script(f"return {paths_of_results}"))
     assert "/reference/command_line.html" in pages

@@ -1,4 +1,4 @@
-"""A file of somebody's that would take memory or time without end is refused at once, with its reason."""
+"""A document that would take endless memory or time is refused at once, with its reason."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The READMEs stay short, in both languages alike, and their links lead to files."""
+"""The READMEs are short, alike in both languages, and their links lead to files."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def paragraphs(text):
-    """Return the paragraphs of prose as lists of lines; an item of a list is one, tables and code are none."""
+    """Return the paragraphs of prose as lists of lines: a list item is a paragraph, tables and code are not."""
     prose = re.sub(r"^\s*[-*] ", "\n", CODE.sub("", text), flags=re.MULTILINE)
     blocks = [block.splitlines() for block in re.split(r"\n\s*\n", prose) if block.strip()]
     return [
@@ -23,7 +23,7 @@ def paragraphs(text):
 
 
 def commands(text):
-    """Return the lines of all code blocks, without what a comment adds."""
+    """Return the lines of all code blocks, without comments."""
     lines = "\n".join(block.strip("`") for block in CODE.findall(text)).splitlines()
     return [re.split(r"\s{2,}", line)[0].rstrip() for line in lines]
 

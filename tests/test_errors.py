@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read, and the words of its message."""
+"""SegpipeError, the only error for users, and the text of its message."""
 
 import pytest
 

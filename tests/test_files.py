@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and checksums."""
+"""Files are written completely or not at all; checksums."""
 
 import hashlib
 import os
@@ -74,7 +74,7 @@ def test_content_is_on_disk_before_the_name_is(tmp_path, monkeypatch):
 
 
 def test_what_a_killed_process_left_goes_once_it_is_old(tmp_path):
-    """What is new may belong to a process that is still writing."""
+    """A new file may belong to a process that is still writing."""
     path = tmp_path / "state.pt"
     with staging_folder(path) as folder:
         (folder / "state.pt").write_bytes(b"whole")

@@ -1,4 +1,4 @@
-"""The size of files and functions: short enough to be read in one go."""
+"""Size limits of files and functions, so that a reader can take one in at once."""
 
 import ast
 from pathlib import Path
@@ -30,7 +30,7 @@ def parameters(function):
 
 
 def is_command(path, function):
-    """Whether Typer makes a command of it, whose options are its parameters."""
+    """Return whether Typer makes a command of the function, with its parameters as options."""
     annotations = [argument.annotation for argument in function.args.args]
     return path.parent.name == "cli" and any(
         annotation is not None and "typer." in ast.unparse(annotation) for annotation in annotations
@@ -67,7 +67,7 @@ def test_no_function_but_a_command_has_more_than_10_parameters():
 
 
 def test_a_class_name_stands_for_one_class():
-    """Two public classes of one name would have to be told apart by where they are imported from."""
+    """A reader would have to tell two public classes of one name apart by their module."""
     files = {}
     for path in MODULES:
         for node in ast.parse(path.read_text()).body:

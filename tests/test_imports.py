@@ -1,4 +1,4 @@
-"""The rooms depend on each other in one direction, which pyproject.toml says; what is heavy is imported late."""
+"""The rooms depend on each other in one direction, as pyproject.toml states; heavy packages are imported late."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def imported(code):
     ids=["package", "help", "predict help"],
 )
 def test_neither_the_package_nor_help_imports_what_is_heavy(code):
-    """Counting modules does not depend on the machine's load; importing torch and MONAI takes seconds."""
+    """Importing torch and MONAI takes seconds; a count of modules does not depend on the load."""
     assert imported(code) == set()
 
 
@@ -58,7 +58,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_help_takes_less_than_half_a_second():
-    """Of computing: what other processes take of the machine does not count."""
+    """The limit is on CPU time, so that other processes do not count."""
     seconds = []
     for _ in range(3):
         before = os.times()

@@ -1,4 +1,4 @@
-"""What a label table promises: names decide, values are only how files spell them, nothing else gets in."""
+"""Label tables: classes are identified by name, stored values are a file's encoding, and other values are refused."""
 
 import numpy as np
 import pytest
@@ -154,7 +154,7 @@ def test_file_values_of_other_classes_are_refused():
 
 
 def test_several_values_can_be_one_class():
-    """Infected or not: what a data set tells apart, a table may unite."""
+    """A table may unite classes of a data set: infected or not."""
     values = {0: "background", 1: "ground-glass", 2: "effusion", 3: "ground-glass"}
 
     indices = lung_table().to_indices(np.array([3, 1, 0, 2], np.uint8), values)

@@ -1,4 +1,4 @@
-"""The memory that is free: of the machine, or less under a limit."""
+"""Free memory: that of the machine, or less under a limit."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""MONAI's internals are where segpipe looks for them; where one has moved, one sentence says which."""
+"""MONAI's internals are in their expected places; for a missing one, one sentence names it."""
 
 import re
 from pathlib import Path

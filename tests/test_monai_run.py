@@ -1,4 +1,4 @@
-"""How a refusal ends MONAI's own run, and what any other program gets."""
+"""The end of MONAI's run by a refusal, and the error that any other program gets."""
 
 import subprocess
 import sys
@@ -12,12 +12,12 @@ from segpipe.monai_run import RunEnded, is_monai_run, refusal_ends_run
 
 @pytest.fixture
 def monais(monkeypatch):
-    """This process takes itself for MONAI's run."""
+    """Let this process appear as MONAI's run."""
     monkeypatch.setattr(monai_run, "is_monai_run", lambda: True)
 
 
 def wrapped():
-    """Raise as MONAI does: of what a transform refuses."""
+    """Raise an error as MONAI does around a transform's refusal."""
     try:
         raise SegpipeError("case_1: NaN")
     except SegpipeError as error:
@@ -66,7 +66,7 @@ def test_this_process_is_no_run_of_monais():
 
 @pytest.mark.parametrize("module", ["monai.bundle", "monai.bundle.__main__"])
 def test_the_message_is_printed_once_and_the_status_is_1(tmp_path, module):
-    """As a process whose main program has the name of MONAI's."""
+    """The test starts a process whose main program has the name of MONAI's."""
     code = (
         "import sys\n"
         "from importlib.machinery import ModuleSpec\n"

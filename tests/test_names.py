@@ -1,4 +1,4 @@
-"""A name that others chose is data: what would make it an instruction, or hide what it says, is refused."""
+"""Names from users are data: a name that acts as an instruction or hides its text is refused."""
 
 import pytest
 

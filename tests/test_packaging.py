@@ -1,4 +1,4 @@
-"""What an installation from the wheel has, and a checkout must not be needed for."""
+"""The content of an installation from the wheel, which needs no checkout."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import segpipe
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory, pytestconfig):
-    """Return the wheel of this checkout, opened."""
+    """Return the opened wheel of this checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     subprocess.run(command, cwd=pytestconfig.rootpath, check=True, capture_output=True)
@@ -59,7 +59,7 @@ def test_wheel_names_its_licence_and_command(wheel):
 
 @pytest.mark.slow
 def test_installed_wheel_finds_its_manifests(wheel, tmp_path):
-    """Unpacked elsewhere, without the checkout: the shipped manifests and their schema are read."""
+    """The wheel is unpacked elsewhere; the shipped manifests and their schema are read."""
     wheel.extractall(tmp_path / "installed")
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import segpipe\n"

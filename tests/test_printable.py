@@ -1,4 +1,4 @@
-r"""Names that others chose are shown as one line of visible characters, wherever they are shown."""
+r"""Names from users are shown everywhere as one line of visible characters."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""Which commit a result was made by."""
+"""The commit of segpipe that made a result."""
 
 import subprocess
 
@@ -14,7 +14,7 @@ def git(folder, *arguments):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """Return a package in a repository of its own."""
+    """Return a package in a separate repository."""
     package = tmp_path / "repository" / "package"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -33,7 +33,7 @@ def test_the_commit_is_the_checkouts(checkout):
 
 
 def test_a_package_installed_below_a_repository_has_no_commit(checkout):
-    """A virtual environment may lie in the user's own repository, whose commit says nothing of segpipe."""
+    """A virtual environment may lie in the user's repository, whose commit is not segpipe's."""
     installed = checkout / "venv" / "package"
     installed.mkdir(parents=True)
     (installed / "__init__.py").write_text("")

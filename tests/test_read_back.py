@@ -1,4 +1,4 @@
-"""Whatever stands in a file that segpipe reads back, it is read or refused with one message; nothing else happens."""
+"""Every file that segpipe reads back is read or refused with one message, whatever its content."""
 
 import copy
 import json
@@ -95,7 +95,7 @@ def _shortened(value, most=5):
 
 
 class File:
-    """A file that segpipe reads back: where it lies in a folder, what it holds, and what reads it."""
+    """A file that segpipe reads back: its place in a folder, its content, and its reader."""
 
     def __init__(self, name, content, read, write=json.dumps):
         self.name, self.content, self.read, self.write = name, content, read, write
@@ -327,7 +327,7 @@ def test_a_fold_is_a_whole_number_however_it_is_written(tmp_path):
 
 
 def test_a_ledger_names_no_file_outside_of_its_folder(tmp_path):
-    """What a ledger says that segpipe wrote, a later run may remove."""
+    """A later run may remove the files that a ledger lists."""
     for name in ("files", "replaced", "corrected"):
         for place in ("/etc/passwd", "../a.nii", "a/../../b.nii"):
             line = json.dumps({**ledger_line(), name: {place: HASH}})

@@ -1,4 +1,4 @@
-"""Only regular files are opened, also behind links; nothing waits for a pipe."""
+"""Only regular files are opened, also through links; no read waits for a pipe."""
 
 import os
 import socket

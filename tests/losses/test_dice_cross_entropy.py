@@ -70,7 +70,7 @@ def test_factors_scale_their_terms():
 
 
 def test_one_dice_over_the_batch_does_not_ask_for_a_class_in_every_image():
-    """One image has the class and is perfect; in the other image, a small false probability costs a whole Dice per image."""
+    """One image has the class and is perfect; in the other, a small false probability costs a whole Dice per image."""
     target = torch.zeros(2, 1, 4, 4, dtype=torch.int64)
     target[0, 0, :2] = 1
     logits = 20.0 * functional.one_hot(target[:, 0], 2).movedim(-1, 1)

@@ -66,7 +66,7 @@ def parser(root, *names):
 
 
 def assert_sound(root):
-    """Require that every id is used, that `segpipe check` has no finding, and that `segpipe audit` asks for no consent."""
+    """Require that every id is used, and that neither `segpipe check` nor `segpipe audit` has a finding."""
     for names in (["train"], ["train", "multi_gpu_train"], ["train", "evaluate"], ["inference"]):
         assert configuration_findings(parser(root, *names)) == [], names
         files = [root / "configs" / f"{name}.yaml" for name in names]

@@ -1,4 +1,4 @@
-"""The small bundle of the model zoo's layout, and a cohort of small scans through a small bundle."""
+"""Fixtures: a small bundle in the model zoo's layout, and a cohort of small scans through a small bundle."""
 
 import pytest
 from tiny_bundle import contents, write_bundle, write_scans, write_weights
@@ -16,7 +16,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def weights(bundle, tmp_path_factory):
-    """Other weights for the same bundle."""
+    """Return second weights for the same bundle."""
     return [write_weights(bundle, tmp_path_factory.mktemp("weights") / "other.pt", seed=1)]
 
 
@@ -32,7 +32,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def run(bundle, out):
-    """Return a function that predicts, without pictures unless they are asked for, and gives case -> prediction."""
+    """Return a function that predicts and returns case -> prediction; overlays only on request."""
 
     def predict(scans, folder=out, *, weights=(), overrides=None, **options):
         predictions = segpipe.predict(
@@ -48,7 +48,7 @@ def run(bundle, out):
 
 @pytest.fixture
 def clean(run, scans, tmp_path):
-    """Return what a run that nothing happens to gives."""
+    """Return the output files of an undisturbed run."""
     run(scans, tmp_path / "clean")
     return contents(tmp_path / "clean")
 

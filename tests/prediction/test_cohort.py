@@ -1,4 +1,4 @@
-"""Broken scans and failures at every step: each is recorded, and the other scans go on.
+"""Broken scans and failures at every step are recorded, and the other scans continue.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """
@@ -96,7 +96,7 @@ def test_a_failure_while_writing_leaves_nothing_of_the_scan(run, scans, out, mon
 
 
 def test_what_a_failed_scan_wrote_aside_goes_before_the_next(run, scans, out, monkeypatch):
-    """A thousand failures with their probabilities would fill the disk."""
+    """The probabilities of a thousand failed scans would fill the disk."""
     aside = []
 
     def segment(self, *arguments, **options):

@@ -1,4 +1,4 @@
-"""Which files are scans of a cohort, and which are refused.
+"""Files that are scans of a cohort, and files that are refused.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """
@@ -28,7 +28,7 @@ from segpipe.volumes import Grid, write_series
     ],
 )
 def test_two_scans_of_one_name_fail_alone(run, tmp_path, out, names):
-    """They would share a line in volumes.csv and a picture, or even the label map; the third goes on."""
+    """The two would share a row of volumes.csv, a picture or a label map; the third scan continues."""
     for number, name in enumerate((*names, "a/other.nii.gz")):
         write_scan(tmp_path / name, number)
 
@@ -152,7 +152,7 @@ def test_where_no_file_is_a_scan_nothing_begins(run, tmp_path, out, name):
 
 
 def test_strangers_in_a_series_folder_change_nothing(run, tmp_path):
-    """Neither does the series fail, nor is it done again because of them."""
+    """The series neither fails nor is segmented again because of other files in its folder."""
     series = Grid.from_affine((14, 16, 6), np.diag([-1.0, -1.0, 1.0, 1.0]))
     write_series(
         np.random.default_rng(0).integers(0, 99, series.size).astype(np.int16), series, tmp_path / "ct"

@@ -1,4 +1,4 @@
-"""Label maps that were corrected by hand stay.
+"""Label maps that a person corrected stay.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """

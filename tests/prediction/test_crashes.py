@@ -1,4 +1,4 @@
-"""Crashes at every step, a full disk, a second process: nothing is half, and the next run completes it.
+"""Crashes at every step, a full disk, a second process: no file is partial, and the next run completes the outputs.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """
@@ -35,7 +35,7 @@ from segpipe.volumes import VolumeFormat, read_volume
 
 
 def killing(original, number, *, after):
-    """Return a function that ends the run at its call of a number, before or after it does what it does."""
+    """Return a function that kills the run at the n-th call of a function, before or after the call's effect."""
     calls = itertools.count(1)
     lock = threading.Lock()
 
@@ -53,7 +53,7 @@ def killing(original, number, *, after):
 
 
 def require_whole(folder, allowed):
-    """Every label map is one of those allowed, and what the ledger calls done is there."""
+    """Require that every label map is an allowed one, and that every case that the ledger calls done has its files."""
     for path in folder.glob("*"):
         if path.name.endswith(LABEL_MAPS):
             labels = read_volume(path).array
@@ -79,7 +79,7 @@ NIFTI, MHD = VolumeFormat.NIFTI_GZ, VolumeFormat.MHD
 def test_wherever_a_run_is_broken_off_nothing_is_half_and_the_next_completes_it(
     run, tmp_path, weights, monkeypatch, step, least, after, old, new
 ):
-    """Over the outputs of other weights; `kill -9` of a process is in tests/cli."""
+    """The run replaces outputs of other weights; tests/cli kills a real process with `kill -9`."""
     if (step, old, new) == ((Path, "unlink"), NIFTI, NIFTI):
         pytest.skip("nothing is removed")
     scans = write_scans(tmp_path / "scans", 2)
@@ -114,7 +114,7 @@ def test_wherever_a_run_is_broken_off_nothing_is_half_and_the_next_completes_it(
 def test_a_failure_after_the_ledger_said_writing_is_made_good_by_the_next_run(
     run, scans, out, weights, clean_with_weights, monkeypatch, number
 ):
-    """The overlay or the label map cannot get its name: a failure of this scan, that is no full disk."""
+    """The overlay or the label map cannot be renamed: this scan fails, and the disk is not full."""
     run(scans)
 
     def replace(self, target):
@@ -136,7 +136,7 @@ def test_a_failure_after_the_ledger_said_writing_is_made_good_by_the_next_run(
 
 @pytest.mark.parametrize("suffix", [".mhd", ".mha", ".nrrd"])
 def test_a_label_map_that_its_writer_cut_short_is_not_published(run, scans, out, monkeypatch, suffix):
-    """On a full disk ITK may say nothing of what it could not write."""
+    """On a full disk, ITK may write a partial file without an error."""
 
     def write(image, path, compressed):
         original(image, path, compressed)
@@ -196,10 +196,10 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_one_message_and_the_next_go
         with pytest.raises(SegpipeError) as refused:
             run(scans, **options)
 
-    remedy = "make room" if error is FULL else "make it writable"
+    remedy = "free some space" if error is FULL else "make it writable"
     assert str(refused.value) == (
-        f"{out}: nothing more can be written there ({error.strerror}); what is done stays: {remedy}, and the same "
-        "command goes on"
+        f"{out}: cannot be written any more ({error.strerror}); finished files stay: {remedy}, then run the same "
+        "command to continue"
     )
     done = [case for case, entry in entries(out).items() if entry["state"] == "done"]
     assert "scan_000" in done
@@ -210,7 +210,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_one_message_and_the_next_go
 def test_killed_twice_before_the_same_label_map_got_its_name_it_is_still_known(
     run, scans, out, weights, clean_with_weights, monkeypatch
 ):
-    """What lies there is of the run before both."""
+    """The existing label map is from the run before the two kills."""
     run(scans)
     for flips in ((), (0,)):
         with monkeypatch.context() as patch:
@@ -223,7 +223,7 @@ def test_killed_twice_before_the_same_label_map_got_its_name_it_is_still_known(
 
 
 def test_what_a_killed_process_left_aside_is_removed(run, scans, out, clean):
-    """Wherever it was killed: writing a scan's files, or volumes.csv."""
+    """The process was killed while it wrote a scan's files or volumes.csv."""
     for name in (".segpipe-staging/tmp0/scan_000.nii.gz", ".segpipe-0123-tmp1.partial/volumes.csv"):
         (out / name).parent.mkdir(parents=True)
         (out / name).write_text("half")

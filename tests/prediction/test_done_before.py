@@ -1,4 +1,4 @@
-"""What is done is not done again, and what has changed is.
+"""A finished scan is not segmented again, and a changed scan is.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """

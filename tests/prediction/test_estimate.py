@@ -1,4 +1,4 @@
-"""What a dry run says of a cohort.
+"""The estimate of a cohort in a dry run.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """
@@ -50,7 +50,7 @@ def test_an_estimate_writes_nothing_and_says_what_would_be_done(run, bundle, sca
 
 
 def test_an_estimate_refuses_what_it_read_and_cannot_be_segmented(bundle, tmp_path, out):
-    """The sound scan beside it is estimated all the same."""
+    """The good scan beside the refused one is estimated."""
     write_scan(tmp_path / "scans" / "sound.nii.gz")
     write_broken(tmp_path / "scans", "truncated.nii.gz")
 
@@ -75,7 +75,7 @@ def test_of_nothing_that_can_be_read_no_time_is_known(bundle, tmp_path, out):
 
 
 def test_slices_are_estimated_from_slices(bundle, tmp_path, out, monkeypatch):
-    """Square millimetres are no share of a volume's cubic ones."""
+    """The area of a slice in square millimetres is no share of a volume in cubic millimetres."""
     both = tmp_path / "both.yaml"
     both.write_text("+cases:\n  spatial_dims: [2, 3]\n")
 

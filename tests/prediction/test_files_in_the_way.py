@@ -1,4 +1,4 @@
-"""Files of somebody else in the place of an output stay.
+"""Files of other programs in the place of an output stay.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """
@@ -76,7 +76,7 @@ def test_volumes_of_another_program_are_not_replaced(run, scans, out):
 
 
 def test_the_label_map_of_another_scan_of_that_name_stays(run, tmp_path, out):
-    """Two hospitals name their scans alike, and are predicted one after the other into one folder."""
+    """Two hospitals use one name for two scans, and both are predicted into one folder."""
     for number, name in enumerate(["north", "south"]):
         write_scan(tmp_path / name / "scan.nii.gz", number)
     run(tmp_path / "north")

@@ -1,4 +1,4 @@
-"""Scans that are read ahead, outputs, and what a caller is shown while a cohort runs.
+"""Reading ahead, writing in threads, and the progress that a caller receives while a cohort runs.
 
 In process, through `segpipe.predict`; `tests/cli/test_predict_command.py` has the command as a real process.
 """
@@ -36,7 +36,7 @@ def test_jobs_change_no_byte(run, tmp_path, out):
 
 
 def test_a_scan_that_is_there_twice_is_segmented_twice(run, tmp_path, out, monkeypatch):
-    """Same name, same bytes, two folders: while one is being written the other goes through the network."""
+    """Two folders have a scan with the same name and bytes: one is written while the other is segmented."""
     for case in ("a", "b", "c"):
         write_scan(tmp_path / "scans" / case / "scan.nii.gz")
 
@@ -107,7 +107,7 @@ def test_volumes_are_those_of_the_label_maps(run, scans, out):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_one_scan_a_job_is_read_ahead_and_one_waits_to_be_written(run, tmp_path, monkeypatch, jobs):
-    """The disk hangs; the second scan comes out of the network, and there everything waits."""
+    """The disk blocks; after the second scan is segmented, all scans wait."""
     scans = write_scans(tmp_path / "scans", 7)
     loaded, prepared, segmented, goes_on = [], [], [], threading.Event()
 
@@ -168,7 +168,7 @@ def remove_label_maps(out):
     ],
 )
 def test_outputs_that_are_deleted_while_it_runs_are_an_error(bundle, scans, out, remove, message, at):
-    """After the first of three scans, or after the last; the next run makes all of them again."""
+    """The outputs are deleted after the first or the last of three scans; the next run writes all of them again."""
 
     def watch(prediction, number, total):
         if number == at:

@@ -1,4 +1,4 @@
-"""A cohort's output folder has the names of its labels once, and no label map whose labels they are not."""
+"""A cohort's output folder states the names of its labels once, and holds no label map of other classes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_other_classes_are_written_anew_with_all_label_maps(bundle, with_labels,
 def test_other_classes_are_refused_beside_label_maps_that_stay(
     change, message, overwrite, bundle, with_labels, scans, tmp_path, out
 ):
-    """With the new names the first two label maps would be shown as what they are not."""
+    """A viewer would show the first two label maps with wrong class names."""
     run(scans, bundle, out)
     before = texts(out)
     single = write_scan(tmp_path / "third" / "c.nii.gz", 5)

@@ -1,4 +1,4 @@
-"""What a killed process leaves of a ledger, who may write into a folder, and what `volumes.csv` says."""
+"""A ledger after a killed process, the lock of an output folder, and the content of `volumes.csv`."""
 
 import hashlib
 import os
@@ -57,7 +57,7 @@ def test_the_last_entry_of_a_case_counts(tmp_path):
 
 
 def test_wherever_a_process_was_killed_in_a_line_the_next_entry_is_whole(tmp_path):
-    """The file is cut off at many bytes of its second line, before its end among them."""
+    """The file is cut at many bytes of its second line, including the byte before the line's end."""
     ledger = Ledger(tmp_path)
     ledger.append(OTHER)
     first = ledger.path.read_bytes()
@@ -87,7 +87,7 @@ def test_half_of_the_very_first_line_is_no_entry(tmp_path):
 
 
 def test_a_full_disk_that_takes_half_a_line_spoils_no_other(tmp_path):
-    """Another thread may still write its entry after the disk had no room for one."""
+    """Another thread may still write its entry after the disk was full."""
     ledger = Ledger(tmp_path)
     ledger.append(OTHER)
     room = ledger.path.stat().st_size + 20
@@ -146,7 +146,7 @@ def test_entries_of_many_threads_are_all_whole(tmp_path):
 
 
 def test_volumes_of_every_scan_that_has_a_label_map(tmp_path):
-    """By case; a slice has no millilitres; what failed or is only half there is left out, whatever it was before."""
+    """Rows are sorted by case; slices have no millilitres; failed and partial cases have no row."""
     ledger = Ledger(tmp_path)
     tumour, cyst = ClassVolume("tumour", 1234567, 1234.567, 2), ClassVolume("cyst, left", 0, 0.0, 0)
     for case, state, volumes in (
@@ -183,7 +183,7 @@ def test_volumes_of_nothing_are_a_head(tmp_path):
 
 @pytest.fixture
 def other(tmp_path):
-    """Return another process, which tries to take tmp_path/out at every line it is sent, and answers."""
+    """Return a process that tries to lock tmp_path/out at every line of input, and answers."""
     code = (
         "import sys, time, pathlib\n"
         "from segpipe.errors import SegpipeError\n"
@@ -205,7 +205,7 @@ def other(tmp_path):
 
 
 def attempt(process):
-    """Let the other process try, and return its answer."""
+    """Let the other process try to lock the folder, and return its answer."""
     process.stdin.write("\n")
     process.stdin.flush()
     return process.stdout.readline().strip()
@@ -213,7 +213,7 @@ def attempt(process):
 
 @pytest.mark.slow
 def test_a_folder_is_one_processs_until_it_ends_or_is_killed(tmp_path, other):
-    """Neither of two touches what the other writes; what a killed one left is removed."""
+    """Neither process touches the other's files; files of a killed process are removed."""
     folder = tmp_path / "out"
     refusal = f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
     with locked_folder(folder) as staging:
@@ -306,7 +306,7 @@ def test_published_files_replace_what_lay_there(tmp_path, staged):
 
 
 def test_the_file_that_counts_comes_after_all_others(tmp_path, staged):
-    """Where one of the others cannot get its name, the label map is not there."""
+    """If another file cannot be renamed, there is no label map."""
     (tmp_path / "out" / "zz.raw").mkdir(parents=True)
 
     with pytest.raises(OSError, match=r"zz\.raw"):
@@ -318,7 +318,7 @@ def test_the_file_that_counts_comes_after_all_others(tmp_path, staged):
 
 
 def test_an_old_header_never_stands_beside_new_voxels(tmp_path, monkeypatch):
-    """Killed between the two files of a MetaImage, there is none rather than one of two runs."""
+    """After a kill between the two files of a MetaImage, there is no label map rather than one of two runs."""
     staged, out = tmp_path / "staged", tmp_path / "out"
     for folder, content in ((out, "old"), (staged, "new")):
         folder.mkdir()
@@ -341,7 +341,7 @@ def test_an_old_header_never_stands_beside_new_voxels(tmp_path, monkeypatch):
 
 
 def test_the_old_label_map_of_one_file_stands_until_the_new_one_is_there(tmp_path, staged):
-    """Where another file cannot get its name, what lay there before is still whole."""
+    """If another file cannot be renamed, the old label map is still complete."""
     (tmp_path / "out" / "zz.raw").mkdir(parents=True)
     (tmp_path / "out" / "p1").mkdir()
     (tmp_path / "out" / "p1" / "ct.nii.gz").write_text("of an earlier run")

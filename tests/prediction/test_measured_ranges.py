@@ -1,4 +1,4 @@
-"""Training cases measured, and scans held against them: through the tiny bundle, from files to files."""
+"""Training cases are measured and scans compared with them, on files, with the tiny bundle."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(data, tmp_path_factory):
-    """Return a bundle with limits."""
+    """Return a bundle with reference ranges."""
     bundle = write_bundle(tmp_path_factory.mktemp("bundles") / "whole")
     write_reference_ranges(bundle, data / "dataset.json", data)
     return bundle
@@ -52,7 +52,7 @@ def whole(data, tmp_path_factory):
 
 @pytest.fixture
 def scans(data, tmp_path):
-    """Return two scans: one like the training cases, one that is smooth, and of other spacing and intensities."""
+    """Return two scans: one like the training cases, one smooth and with another spacing and other intensities."""
     folder = tmp_path / "scans"
     write_scan(folder / "good.nii.gz", 100)
     ramp = np.linspace(-5000, 9000, np.prod(SIZE)).reshape(SIZE).astype(np.float32)
@@ -118,7 +118,7 @@ def test_label_maps_do_not_depend_on_limits(whole, scans, tmp_path):
 
 
 def test_without_limits_it_is_said_that_nothing_was_compared(scans, data, tmp_path):
-    """And once there are limits the same scans are done again, since what was known of them was less."""
+    """With reference ranges, the same scans are segmented again, since the comparison is new."""
     bundle = write_bundle(tmp_path / "bare")
     before = predicted(scans, bundle, tmp_path / "out")
     table = (tmp_path / "out" / "volumes.csv").read_text()
@@ -132,7 +132,7 @@ def test_without_limits_it_is_said_that_nothing_was_compared(scans, data, tmp_pa
 
 
 def test_a_chain_of_monais_own_is_watched_too(data, scans, tmp_path):
-    """A sliding window that is not segpipe's to stream: its scores are seen all the same."""
+    """segpipe cannot stream this sliding window, but measures its scores."""
     window = {
         "_target_": "monai.inferers.SlidingWindowInfererAdapt",
         "roi_size": "@window_size",
@@ -194,7 +194,7 @@ def test_an_ensemble_has_limits_of_its_own(whole, data, scans, tmp_path):
 
 
 def content_of(path):
-    """Return the content hash of an image, as a sidecar has it."""
+    """Return the content hash of an image in the sidecar's form."""
     facts = examine_cases(
         [Case("a", (path.name,))], path.parent, MANIFEST, MANIFEST.label_table(), progress=False
     )[0].facts
@@ -202,7 +202,7 @@ def content_of(path):
 
 
 def with_training(bundle, **cases):
-    """Let the sidecar say what the weights were trained on."""
+    """Write the training cases of the weights into the sidecar."""
     sidecar = bundle / "models" / "model.json"
     content = read_json(sidecar)
     sidecar.write_text(json.dumps({**content, "training": cases}))
@@ -221,7 +221,7 @@ def test_another_image_of_the_same_name_is_refused(data, tmp_path):
     with_training(bundle, cases={f"case_{number}": "a" for number in range(5)})
 
     with pytest.raises(
-        SegpipeError, match=r"case_0: its image is not the one of this name that .* was trained on"
+        SegpipeError, match=r"case_0: its image is not the image of this name on which .* was trained"
     ):
         write_reference_ranges(bundle, data / "dataset.json", data)
 
@@ -232,7 +232,7 @@ def contents_of(data):
 
 @pytest.mark.parametrize(("validation", "cases"), [({"validation": {"dice": 0.5}}, 6), ({}, 5)])
 def test_only_cases_that_made_the_weights_count(data, tmp_path, validation, cases):
-    """Five trained; the sixth counts if the epoch was chosen by it."""
+    """Five cases are training cases; the sixth counts if it chose the epoch."""
     bundle = write_bundle(tmp_path / "bundle")
     contents = contents_of(data)
     validated = {"case_5": contents.pop("case_5")}
@@ -244,7 +244,7 @@ def test_only_cases_that_made_the_weights_count(data, tmp_path, validation, case
 
 
 def test_the_commands(data, scans, tmp_path):
-    """`segpipe reference-ranges`, then `segpipe predict`: a table of what lies outside, and status 0."""
+    """`segpipe reference-ranges`, then `segpipe predict`, which prints a table of warnings and exits with 0."""
     bundle = write_bundle(tmp_path / "bundle")
     runner = CliRunner()
 

@@ -1,4 +1,4 @@
-"""Segmenter against MONAI: the same label maps as its own run of a bundle, streamed or through its own chain."""
+"""Segmenter against MONAI: label maps equal those of MONAI's run of a bundle, streamed or by MONAI's chain."""
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ class TestStreamed:
         assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
 
     def test_one_segmenter_takes_scan_after_scan(self, zoo_bundle, write_scan, opened):
-        """Nothing of a scan is left for the next one, and the first comes out as it did."""
+        """No state of a scan is left for the next scan, and the first scan gives the same labels again."""
         root = zoo_bundle()
         scans = [write_scan(OBLIQUE, name="a"), write_scan(TURNED, (18, 33, 21), name="b", seed=1)]
         segmenter, first, grid = opened(root, scans[0])
@@ -147,7 +147,7 @@ class TestStreamed:
         assert agreement(labels, segmenter.segment(image, grid).labels) > 0.9999
 
     def test_its_windows_are_counted(self, zoo_bundle, write_scan, opened):
-        """48 voxels in windows of 16 that lie 8 apart are 5 along each axis."""
+        """48 voxels in windows of 16, 8 apart, are 5 windows along each axis."""
         root, scan = zoo_bundle(geometry()), write_scan(size=(48, 48, 16))
         segmenter, image, grid = opened(root, scan)
 
@@ -171,7 +171,7 @@ class TestFromFileToFile:
 
     @pytest.mark.filterwarnings("ignore:axcodes")  # by MONAI's inverse, which knows three axes
     def test_a_picture_lies_as_monai_lays_it(self, zoo_bundle, by_monai, tmp_path):
-        """Its own place would turn it by 180 degrees in front of the network."""
+        """segpipe's orientation of images would turn the image by 180 degrees for the network."""
         turn = {"_target_": "Orientationd", "keys": "image", "axcodes": "RA", "labels": None}
         scan = tmp_path / "scans" / "case.png"
         noise = gaussian_filter(np.random.default_rng(0).normal(size=(45, 38)), 2)
@@ -212,7 +212,7 @@ class TestFromFileToFile:
 
 
 class TestSeveralNetworksAndMirrorImages:
-    """On a scan that is one window and stays on its grid, where the bare networks say what must come out."""
+    """The scan is one window and stays on its grid, so the bare networks give the expected label map."""
 
     size = (16, 16, 16)
 
@@ -301,7 +301,7 @@ class TestSeveralNetworksAndMirrorImages:
 
 
 class TestSkippedWindows:
-    """A scan of 64 voxels along x, of which the first half is air, and a network that takes air for an organ."""
+    """The first half of a scan of 64 voxels along x is air, and the network classifies air as an organ."""
 
     @pytest.fixture
     def half_air(self, zoo_bundle, write_scan, opened, random_network):
@@ -373,7 +373,7 @@ class TestProbabilitiesAndEntropy:
         "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
     )
     def test_labels_do_not_depend_on_them(self, zoo_bundle, write_scan, opened, chain):
-        """Scores that a chain interpolates without softmax are interpolated so when probabilities are wanted, too."""
+        """A chain without softmax interpolates scores, also if probabilities are requested."""
         segmenter, image, grid = opened(zoo_bundle(ending(*chain)), write_scan(OBLIQUE))
 
         with_entropy = segmenter.segment(image, grid, entropy=True).labels
@@ -397,7 +397,7 @@ class TestProbabilitiesAndEntropy:
         "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
     )
     def test_nothing_lies_where_the_image_was_cropped(self, zoo_bundle, write_scan, opened, chain):
-        """Probabilities 0 of all classes, background, and no doubt."""
+        """The result there is background with probability 0 for all classes and zero entropy."""
 
         def crop(inference, metadata):
             geometry({"_target_": "CenterSpatialCropd", "keys": "image", "roi_size": [16, 16, 16]})(
@@ -470,7 +470,7 @@ def test_precision_is_the_bundles_own_unless_asked_for(zoo_bundle, write_scan, o
 
 
 def test_bfloat16_gives_nearly_the_same_labels(zoo_bundle, write_scan, opened):
-    """Of random weights, whose scores lie close together; trained ones are compared elsewhere."""
+    """Scores of random weights lie close together; other tests compare trained weights."""
     root, scan = zoo_bundle(), write_scan(OBLIQUE)
     exact, image, grid = opened(root, scan)
     reduced, _, _ = opened(root, scan, precision="bfloat16")
@@ -489,7 +489,7 @@ def test_the_first_scan_decides_on_auto(zoo_bundle, write_scan, opened):
 
 
 def test_a_foreign_bundle_leaves_what_the_scan_says_of_itself(zoo_bundle, write_scan):
-    """The image that the chain gets knows its file, so that MONAI's own steps can say which it was."""
+    """The chain's image knows its file, so that MONAI's steps can name the file."""
     scan = write_scan()
     bundle = open_bundle(BundleSource(zoo_bundle(), trust=True))
 

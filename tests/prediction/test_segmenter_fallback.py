@@ -1,4 +1,4 @@
-"""Chains that segpipe leaves to MONAI, and answers of networks that mean something else."""
+"""Chains that segpipe leaves to MONAI, and network outputs that cannot be label scores."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def simple(inference, _):
 
 
 def lazy(inference, _):
-    """Two resamplings that MONAI makes one."""
+    """Add a second resampling; MONAI's lazy mode combines the two."""
     inference["preprocessing"]["lazy"] = True
     coarse = {"_target_": "Spacingd", "keys": "image", "pixdim": [4.0, 4.0, 4.0], "mode": "bilinear"}
     inference["preprocessing"]["transforms"].insert(3, coarse)
@@ -91,7 +91,7 @@ class TestMonaisChain:
         assert segmentation.labels.dtype == np.uint8
 
     def test_only_the_scans_that_need_it_take_it(self, zoo_bundle, write_scan, opened, by_monai):
-        """A spacing along the patient's axes turns an oblique scan, which is not undone axis by axis."""
+        """A spacing along the patient's axes turns an oblique scan, and cannot be inverted axis by axis."""
 
         def diagonal(inference, _):
             inference["preprocessing"]["transforms"][3]["diagonal"] = True
@@ -128,7 +128,7 @@ class TestMonaisChain:
     def test_a_chain_that_comes_back_to_other_voxels_of_that_number_is_refused(
         self, zoo_bundle, write_scan, opened
     ):
-        """Turned and not turned back, a cube keeps its size."""
+        """A cube that is turned and not turned back keeps its size."""
 
         def turn(inference, metadata):
             geometry({"_target_": "Orientationd", "keys": "image", "axcodes": "LPI", "labels": None})(
@@ -182,14 +182,14 @@ class TestAnswersThatMeanSomethingElse:
     def test_another_number_of_classes_than_the_table_has(
         self, zoo_bundle, write_scan, opened, chain, scored
     ):
-        """Fewer would end as classes that do exist."""
+        """Fewer scores would become existing classes."""
         segmenter, image, grid = opened(zoo_bundle(ending(*chain), classes=scored), write_scan())
 
         with pytest.raises(SegpipeError, match=f"the network scores {scored} classes, .* label table has 3"):
             segmenter.segment(image, grid)
 
     def test_scores_of_another_size(self, zoo_bundle, write_scan, opened):
-        """MONAI takes them for the first voxels of the image, and its inversion stretches nothing."""
+        """MONAI would assign the scores to the image's first voxels, and its inversion does not resize them."""
 
         def half(inference, _):
             inference["network_def"]["_target_"] = "scripts.networks.HalfTheSize"
@@ -198,7 +198,7 @@ class TestAnswersThatMeanSomethingElse:
         segmenter, image, grid = opened(zoo_bundle(half), write_scan(), report=messages.append)
 
         with pytest.raises(
-            SegpipeError, match=r"an image of \(20, 18, 15\) voxels with scores of \(10, 9, 8\)"
+            SegpipeError, match=r"scores of \(10, 9, 8\) voxels for an image of \(20, 18, 15\)"
         ):
             segmenter.segment(image, grid)
         assert "answers a window of (16, 16, 16) voxels with (8, 8, 8)" in messages[0]
@@ -210,14 +210,14 @@ class TestAnswersThatMeanSomethingElse:
 
         segmenter, image, grid = opened(zoo_bundle(two), write_scan(), flips=flips)
 
-        with pytest.raises(SegpipeError, match="answers with a tuple"):
+        with pytest.raises(SegpipeError, match="returns a tuple"):
             segmenter.segment(image, grid)
 
     @pytest.mark.parametrize(
         "chain", [(SOFTMAX, INVERT, ARG_MAX), (SOFTMAX, ARG_MAX, NEAREST)], ids=["ours", "monai"]
     )
     def test_scores_that_are_no_numbers(self, zoo_bundle, write_scan, opened, chain):
-        """The arg max would make background of them."""
+        """The arg max of NaN would be background."""
         segmenter, image, grid = opened(zoo_bundle(ending(*chain)), write_scan())
         image[0, 8, 8, 8] = torch.nan
 

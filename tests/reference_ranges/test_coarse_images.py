@@ -1,4 +1,4 @@
-"""Coarse pictures, and which way round they lie."""
+"""Coarse images, and their orientation."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from segpipe.reference_ranges.coarse_images import coarse_image, compared, requi
 
 
 def lungs(seed=0, size=(60, 40)):
-    """Return a picture whose axes differ, with a little noise."""
+    """Return an image with distinguishable axes and a little noise."""
     x, y = torch.meshgrid(torch.linspace(0, 1, size[0]), torch.linspace(0, 1, size[1]), indexing="ij")
     noise = torch.randn(size, generator=torch.Generator().manual_seed(seed))
     return (x**2 + 0.5 * torch.sin(3 * y) + 0.05 * noise)[None]
@@ -25,7 +25,7 @@ def test_scale_and_offset_do_not_count():
 
 
 def test_padding_does_not_count():
-    """Wherever a crop lies on its canvas, of whatever value that is."""
+    """A crop may lie anywhere on a canvas of any value."""
     image = lungs()
     canvas = torch.full((1, 200, 150), 7.0)
     canvas[:, 30:90, 100:140] = image

@@ -1,4 +1,4 @@
-"""Numbers of scans made by hand, and of what a network would say of them."""
+"""Measures of scans made by hand, and of a network's predicted scores."""
 
 import math
 from dataclasses import replace
@@ -32,7 +32,7 @@ def test_spacing_and_length_are_along_the_patients_axes():
 
 
 def test_slices_have_a_size_and_no_spacing():
-    """Pictures have none, and of a volume that goes through slice by slice the number of slices says nothing."""
+    """2D images have no spacing; for a volume by slices, the number of slices is no measure."""
     flat, deep = ramp(4, 5), ramp(4, 5, 9)
 
     for voxels, affine in ((flat, np.eye(4)), (deep, np.diag([2, 2, 7, 1]))):
@@ -74,7 +74,7 @@ def test_channels_are_measured_by_themselves():
 
 
 def test_roughness_is_of_second_differences_over_the_spread():
-    """Plus and minus one by turns along x: second differences of 4, a standard deviation of 1; none along y."""
+    """Alternating +1 and -1 along x: second differences of 4, a standard deviation of 1; no differences along y."""
     image = torch.ones(1, 40, 40)
     image[:, ::2] = -1
 
@@ -107,7 +107,7 @@ def test_a_volume_by_slices_has_a_picture_of_each_of_some():
 
 
 def test_uncertainty_is_the_mean_entropy_where_something_is_found():
-    """Of four voxels two are background; the others say 1/2, 1/4, 1/4 of three classes, and one class alone."""
+    """Two of four voxels are background; the others have 1/2, 1/4, 1/4 and a single certain class."""
     probabilities = torch.tensor([[0.9, 0.4, 0.25, 0.0], [0.05, 0.3, 0.5, 1.0], [0.05, 0.3, 0.25, 0.0]])
     scores = probabilities.clamp_min(1e-30).log()
     meter = EntropyMeter()
@@ -161,7 +161,7 @@ def test_what_was_found_in_a_volume():
     st.permutations([("R", "L"), ("A", "P"), ("S", "I")]), st.tuples(*[st.integers(0, 1)] * 3), st.booleans()
 )
 def test_what_was_found_does_not_depend_on_how_the_file_lies(axes, ends, by_slices):
-    """The network saw one picture; the label map of it lies on the file's grid."""
+    """The network gets one orientation; the label map lies on the file's grid."""
     axcodes = tuple(pair[end] for pair, end in zip(axes, ends, strict=True))
     affine, labels = np.diag([2.0, 3, 4, 1]), label_map()
     turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axcodes))

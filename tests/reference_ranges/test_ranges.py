@@ -1,4 +1,4 @@
-"""Ranges of made-up training cases, and what of others lies outside."""
+"""Ranges of invented training cases, and values of other cases outside these ranges."""
 
 import json
 import math
@@ -17,7 +17,7 @@ PICTURE = RAMP / np.sqrt(np.square(RAMP).sum())
 
 
 def case(number=0, picture=PICTURE, **changes):
-    """Return a case like the others; its values differ a little by its number."""
+    """Return a case like the training cases; its values vary a little with its number."""
     values = {
         "spacing/x": 1.0,
         "intensity/median": 100.0 + number,
@@ -82,11 +82,11 @@ def test_no_training_case_ever_lies_outside_the_ranges(values):
         ({"pieces__liver": 30.0}, "number of pieces of liver is 30; training cases: 1"),
         (
             {"uncertainty": 0.7},
-            "uncertainty where something was found (entropy, 0 to 1) is 0.7; training cases: 0.1 to 0.19",
+            "uncertainty where the label map has a class (entropy, 0 to 1) is 0.7; training cases: 0.1 to 0.19",
         ),
         (
             {"centre__x": 0.9},
-            "centre of what was found, along x, as a share of the scan, is 0.9; training cases: 0.5",
+            "centre of all classes along x, as a share of the scan, is 0.9; training cases: 0.5",
         ),
     ],
 )
@@ -118,7 +118,7 @@ def test_nothing_found_is_told_once(ranges):
     values = {"found": 0.0, "volume/liver": 0.0, "pieces/liver": 0.0, "spacing/x": 1.0}
 
     assert ranges.warnings(Measures(values, PICTURE)) == [
-        "nothing was found; in every training case something was"
+        "the label map is empty; in every training case something was"
     ]
 
 
@@ -130,7 +130,7 @@ def test_nothing_found_is_usual_where_training_cases_had_nothing():
 
 
 def test_few_cases_allow_more():
-    """The same range, of five cases and of fifty."""
+    """The values span one range, once for five cases and once for fifty."""
     few, many = (ReferenceRanges.of([case(i % 5) for i in range(number)], ["abc"], {}) for number in (5, 50))
     beyond = case(tone__median=0.48)
 
@@ -143,7 +143,7 @@ def test_too_few_cases_are_refused():
 
 
 def test_what_is_not_known_is_not_compared(ranges):
-    """A thin scan has no roughness along its short axis; a measure that no training case had has no range."""
+    """A thin scan has no roughness along its short axis; a measure without training values has no range."""
     assert ranges.warnings(case(tone__median=float("nan"), area__spleen=7.0)) == []
 
 
@@ -203,7 +203,7 @@ def test_they_lie_beside_the_weights(tmp_path):
 
 
 def spread_out(seed, tie=True):
-    """Return a case whose darkest and brightest go together, unless they are told not to."""
+    """Return a case with correlated darkest and brightest values, unless `tie` is false."""
     random = np.random.default_rng(seed)
     median = float(random.normal())
     other = median + float(random.normal(0, 0.05)) if tie else -median
@@ -211,7 +211,7 @@ def spread_out(seed, tie=True):
 
 
 def test_measures_that_are_usual_each_and_odd_together_are_told():
-    """Each value lies well inside what the others had, but the two always went up and down together."""
+    """Each value is inside the range of the training cases, where the two values were always correlated."""
     ranges = ReferenceRanges.of([spread_out(seed) for seed in range(80)], ["abc"], {})
     odd = next(
         measures
@@ -221,7 +221,7 @@ def test_measures_that_are_usual_each_and_odd_together_are_told():
 
     (warning,) = ranges.warnings(odd)
 
-    assert warning.startswith("each measure is like the training cases', but not all taken together")
+    assert warning.startswith("each measure is like the training cases', but all together are not")
 
 
 def test_few_others_of_the_same_kind_are_odd_together():
@@ -231,7 +231,7 @@ def test_few_others_of_the_same_kind_are_odd_together():
 
 
 def lying(seed, turn=lambda picture: picture):
-    """Return a case whose picture is a ramp along both axes, with noise."""
+    """Return a case whose image is a ramp along both axes, with noise."""
     random = np.random.default_rng(seed)
     noisy = turn(PICTURE + random.normal(0, 0.05, PICTURE.shape).astype(np.float32))
     return case(seed % 5, picture=np.ascontiguousarray(noisy / np.sqrt(np.square(noisy).sum())))

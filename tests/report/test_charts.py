@@ -1,4 +1,4 @@
-"""What is drawn, and where."""
+"""The content of charts, and its places."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -68,7 +68,7 @@ def test_all_dots_lie_between_the_first_and_the_last_of_few_round_ticks(values):
 
 
 def test_agreement_draws_error_over_mean():
-    """True 10, 20, 30 ml, predicted 1, 2 and 3 ml more."""
+    """The references are 10, 20, 30 ml; the predictions are 1, 2 and 3 ml larger."""
     error = np.array([1.0, 2.0, 3.0])
     chart = agreement(Row("liver", "#000", error), np.array([10.0, 20.0, 30.0]))
 
@@ -99,7 +99,7 @@ def test_pictures_have_no_volume():
 
 
 def test_one_models_cases_over_the_others():
-    """On the dashed line both are the same; a case that one has no value of is left out."""
+    """On the dashed line both models are equal; a case with a value of only one model is left out."""
     chart = against(
         Row("", "#123456", np.array([0.4, 0.9, np.nan])),
         np.array([0.4, 0.5, 0.5]),

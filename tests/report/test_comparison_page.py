@@ -1,4 +1,4 @@
-"""The page of two models: one file, with the figures of the comparison."""
+"""The page of a comparison is one file with the figures of the comparison."""
 
 import html
 from dataclasses import replace
@@ -24,7 +24,7 @@ def scores(dice, cases, hd95=1.0, patients=None):
 
 @pytest.fixture
 def comparison():
-    """In b the two differ by .5, in a and c by .1; d is of the second alone."""
+    """The models differ by .5 in case b, and by .1 in a and c; only the second has case d."""
     first = scores([[0.8, 0.2, 0.9], [0.5, 0.5, 0.5]], "abc", patients=("p", "p", "q"))
     second = scores([[0.7, 0.7, 0.8, 0.1], [0.5, 0.5, 0.5, 0.5]], "abcd", hd95=np.inf)
     return compare(first, second)
@@ -48,7 +48,7 @@ def test_means_and_differences_stand_side_by_side(page, comparison):
     assert [round(value.mean, 3) for value in (ours, theirs, between)] == [0.633, 0.733, -0.1]
     assert f"0.633<small>{ours.low:.3f} to {ours.high:.3f}</small>" in row
     assert f"-0.100<small>{between.low:+.3f} to {between.high:+.3f}</small>" in row
-    assert "not told apart" in row
+    assert "no clear difference" in row
     assert "<small>and 3 missed</small>" in page
 
 
@@ -65,7 +65,7 @@ def test_the_largest_difference_comes_first(page):
 
 def test_words_and_what_is_left_out(page, comparison):
     assert comparison.differences["liver"]["dice"].in_words(NAMES) in html.unescape(page)
-    assert "1 case is of &lt;b&gt;SegNet alone and in no figure: d" in page
+    assert "1 case was scored for &lt;b&gt;SegNet only, and left out: d" in page
 
 
 def test_what_makes_figures_mean_less_is_told_first(comparison, tmp_path):
@@ -80,10 +80,12 @@ def test_what_makes_figures_mean_less_is_told_first(comparison, tmp_path):
     warnings = comparison_warnings(NAMES, comparison, summaries)
 
     assert warnings[0] == "U-Net: NOT HELD OUT: x"
-    assert "the two surfaces agree within other distances (mm): 1 and 2" in warnings[1]
-    assert "the two were scored by other manifests: a (111111111111) and a (222222222222)" in warnings[2]
+    assert "the two have different tolerances of the surface Dice (mm): 1 and 2" in warnings[1]
+    assert (
+        "the two were scored with different manifests: a (111111111111) and a (222222222222)" in warnings[2]
+    )
     page = write_comparison(NAMES, comparison, summaries, tmp_path).read_text()
-    assert page.index("NOT HELD OUT: x") < page.index("<h2>In words</h2>")
+    assert page.index("NOT HELD OUT: x") < page.index("<h2>Result in words</h2>")
 
 
 def with_volumes(scores, liver_ml):
@@ -93,7 +95,7 @@ def with_volumes(scores, liver_ml):
 
 
 def test_other_references_are_told_by_their_volumes_where_there_is_no_hash():
-    """In b the second's is smaller; in c the first's is not known, and in d they differ by a header's rounding."""
+    """The second reference of b is smaller; the first of c is unknown; those of d differ by a header's rounding."""
     four_cases = scores(np.full((2, 4), 0.5), "abcd")
     both = compare(
         with_volumes(four_cases, [3.0, 2.0, np.nan, 1.0]), with_volumes(four_cases, [3.0, 1.9, 1.0, 1.00001])

@@ -1,4 +1,4 @@
-"""Which cases are drawn, and how."""
+"""The choice of the example cases, and their drawings."""
 
 from dataclasses import replace
 

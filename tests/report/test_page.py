@@ -1,4 +1,4 @@
-"""The page: one file, whole, with the figures of the files beside it."""
+"""The page is one complete file with the figures of the files beside it."""
 
 from dataclasses import replace
 
@@ -56,7 +56,7 @@ def test_means_intervals_and_what_was_missed_are_told(scores, summary):
 def test_cases_without_a_partner_are_told(scores, summary):
     text = page(replace(scores, without_prediction=("lost",), without_reference=("x", "y")), summary)
 
-    assert "1 reference has no prediction and is in no figure: lost" in text
+    assert "1 reference has no prediction, and no score counts it: lost" in text
     assert "2 predictions have no reference: x, y" in text
 
 
@@ -96,17 +96,17 @@ def test_without_any_surface_the_files_are_not_blamed(scores):
     ],
 )
 def test_why_slices_have_no_distances(scores, has_surface, axes_mm, expected_text):
-    """Only a picture's lack millimetres."""
+    """Only PNG and JPEG lack millimetres."""
     reference = np.zeros((3, 3), np.uint8)
     reference[1, 1] = has_surface
     metrics = CaseMetrics.of(reference, reference, 3, axes_mm)
     one = replace(scores, rows=(replace(scores.rows[0], metrics=metrics),))
 
-    assert f"counted beside it as missed. {expected_text}</p>" in page(one, summarise(one))
+    assert f"the table counts it as missed. {expected_text}</p>" in page(one, summarise(one))
 
 
 def test_a_class_that_is_nowhere_has_dashes(scores):
-    """The other classes have their intervals all the same."""
+    """The other classes still have their intervals."""
     rows = []
     for row in scores.rows:
         changed = {name: getattr(row.metrics, name).copy() for name in METRICS}
@@ -158,8 +158,8 @@ def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
         write_report(scores, summary, tmp_path, {name: images[name] for name in names}, ReportContext())
         return (tmp_path / "report.html").read_text()
 
-    assert "The scans were not given, so that the label maps stand alone." in drawn()
-    assert "Of 2 of 3 cases no scan was given, so that their label maps stand alone: p1_b, p2_a." in drawn(
+    assert "The scans were not given, so only label maps are drawn." in drawn()
+    assert "For 2 of 3 cases no scan was given, so only their label maps are drawn: p1_b, p2_a." in drawn(
         "p1_a"
     )
     assert "stand alone" not in drawn(*images)
@@ -179,5 +179,5 @@ def test_why_a_case_has_no_prediction_is_told(scores, summary):
 
 
 def test_the_program_is_told():
-    """Command, commit and versions."""
+    """The page states command, commit and versions."""
     assert {"command", "commit", "segpipe", "versions"} < set(program())

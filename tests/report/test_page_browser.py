@@ -1,4 +1,4 @@
-"""The page in a browser: its table sorts, finds and changes class; nothing is wider than a phone."""
+"""The page in a browser: its table sorts, searches and changes class; the page fits a phone's width."""
 
 import pytest
 from pages import shown_at
@@ -44,7 +44,7 @@ def test_cases_are_sorted_found_and_shown_by_class(opened):
 
 
 def test_a_case_can_be_scrolled_through(opened):
-    """Planes as in the pictures: the patient's right on the left; one label map at a time."""
+    """The patient's right is on the left, as in the pictures; one label map is visible at a time."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     opened.find_element("css selector", "button.scroll").click()

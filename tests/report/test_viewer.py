@@ -1,4 +1,4 @@
-"""Volumes small enough to lie within a page."""
+"""Volumes that are small enough for embedding in a page."""
 
 import base64
 import gzip
@@ -67,7 +67,7 @@ def test_colours_are_the_tables():
 
 
 def test_niivue_is_that_of_its_package():
-    """Version 0.69.0, dist/niivue.umd.js."""
+    """The file is version 0.69.0, dist/niivue.umd.js."""
     assert hashlib.sha256(niivue().encode()).hexdigest() == (
         "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
     )
