@@ -1,4 +1,4 @@
-"""A training that takes a second: a tiny network with dropout on tiny volumes, with the real handlers."""
+"""A tiny network with dropout on tiny volumes, trained in a second with the real handlers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,7 +47,7 @@ def cross_entropy(scores: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Training:
-    """One run of the tiny training; `run` may be broken off after an epoch."""
+    """One run of the tiny training; `run` may interrupt it after an epoch."""
 
     output_dir: Path
     run_name: str = "run"
@@ -141,7 +141,7 @@ class Training:
         return self
 
     def scalars(self) -> dict[str, dict[int, float]]:
-        """What TensorBoard reads: tag -> epoch -> value."""
+        """Return TensorBoard's values: tag -> epoch -> value."""
         log = self.log()
         return {tag: {event.step: event.value for event in log.Scalars(tag)} for tag in log.Tags()["scalars"]}
 

@@ -1,4 +1,4 @@
-"""Which lines a training logs within an epoch, by a clock that the test moves."""
+"""Lines of progress that a training logs within an epoch, by a clock that the test moves."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from segpipe.training.epoch_progress import EpochProgress
 
 
 class Clock:
-    """Seconds that pass only where the test says so."""
+    """A clock whose seconds pass only when the test says so."""
 
     def __init__(self):
         self.seconds = 0.0
@@ -22,7 +22,7 @@ class Clock:
 
 @pytest.fixture
 def logged(monkeypatch, caplog):
-    """Return a function that runs epochs of steps of some seconds, and returns the lines."""
+    """Return a function that runs epochs of steps of a given duration, and returns the log lines."""
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", clock.read)
 

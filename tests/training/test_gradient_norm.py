@@ -1,4 +1,4 @@
-"""Gradients of 3 and 4: their norm is 5, whatever a GradScaler multiplied them with."""
+"""Gradients of 3 and 4 have a norm of 5, whatever a GradScaler multiplied them by."""
 
 import math
 
@@ -54,7 +54,7 @@ def test_a_reset_begins_anew():
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
 def test_a_scalers_factor_is_taken_out(make):
-    """Of SGD the scaler unscales the gradients itself; a fused optimiser does so in its own kernel."""
+    """The scaler unscales SGD's gradients itself; a fused optimiser unscales them in its kernel."""
     parameters = two_parameters()
     optimizer, scaler = make(parameters), torch.amp.GradScaler("cpu", init_scale=1024.0)
     norm = GradientNorm(optimizer)

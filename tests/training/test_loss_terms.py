@@ -1,4 +1,4 @@
-"""Means of two batches, by hand."""
+"""Means of loss terms over two batches, computed by hand."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Dice by hand, one row of four voxels with two foreground classes; accuracy and loss as engines count them."""
+"""Dice by hand on a row of four voxels with two foreground classes; accuracy and loss of the engines."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_it_is_the_dice_of_the_evaluation():
 
 
 def test_an_engines_accuracy_and_loss_are_those_of_what_it_saw(training):
-    """Of the trainer and of the evaluator, from their own logits, worked out apart."""
+    """The expected values of trainer and evaluator are computed from their own logits."""
     made = training("metrics", epochs=2, validation_loss=True)
     iterations = {made.trainer: [], made.evaluator: []}
 

@@ -1,4 +1,4 @@
-"""What the pictures in a tiny training's log show."""
+"""The content of pictures in a tiny training's log."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what lies in it, and which names and resumes are refused."""
+"""A run's folder: its files, and names and resumes that are refused."""
 
 import errno
 import fcntl
@@ -25,7 +25,7 @@ CONFIGURATION = {"seed": 0, "patch_size": [32, 32], "device": "cpu", "output_dir
 
 
 class PowerCut(BaseException):
-    """What no handler catches."""
+    """An exception that no handler catches."""
 
 
 def test_making_the_object_touches_no_disk(tmp_path):
@@ -55,7 +55,7 @@ def test_a_run_that_exists_is_refused_and_left_alone(tmp_path):
     before = (tmp_path / "a" / "configuration.yaml").stat()
 
     with pytest.raises(
-        SegpipeError, match=r"this run exists; go on with it by --resume True .*, or choose another"
+        SegpipeError, match=r"this run exists; resume it with --resume True .*, or choose another"
     ):
         RunFolder(tmp_path, "a").start({**CONFIGURATION, "seed": 1})
 
@@ -63,7 +63,7 @@ def test_a_run_that_exists_is_refused_and_left_alone(tmp_path):
 
 
 def leave_nothing(folder):
-    """A start was killed before it had written anything."""
+    """A start that was killed before it wrote anything."""
 
 
 def leave_half_a_file(folder):
@@ -103,7 +103,7 @@ def test_a_folder_of_something_else_is_left_alone_by_start_and_resume(tmp_path, 
 
 @pytest.mark.parametrize("moment", ["environment.json", "configuration.yaml", "a"])
 def test_a_start_that_is_cut_off_leaves_no_run(tmp_path, monkeypatch, moment):
-    """Each rename is a moment at which a process may be killed: of a file, or of the folder itself."""
+    """The process is killed at each rename of a file or of the folder."""
 
     rename = Path.rename
 
@@ -123,7 +123,7 @@ def test_a_start_that_is_cut_off_leaves_no_run(tmp_path, monkeypatch, moment):
 
 
 def test_of_two_starts_of_one_name_one_is_refused(tmp_path, monkeypatch):
-    """Both find the name free; the second comes to give its folder the name when the first has done so."""
+    """Both starts see a free name; the second renames its folder after the first."""
     record = RunFolder._record
 
     def start_another(self, folder, suffix=""):
@@ -160,7 +160,7 @@ time.sleep(60)
 
 @pytest.fixture
 def running(tmp_path):
-    """Return a process that holds the folder of a run."""
+    """Return a process that holds a run's folder."""
     RunFolder(tmp_path, "a").start(CONFIGURATION)
     command = [sys.executable, "-c", HOLD, str(tmp_path / "a")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -183,7 +183,7 @@ def test_a_run_that_runs_is_not_resumed_until_its_process_is_gone(tmp_path, runn
 
 
 def test_loader_workers_do_not_hold_the_folder(tmp_path):
-    """They outlive a process that is killed by some seconds."""
+    """Workers outlive a killed process by some seconds."""
     folder = RunFolder(tmp_path, "a")
     folder.start(CONFIGURATION)
     child = os.fork()
@@ -219,7 +219,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["../outside", "/absolute", "a/b", "..", ".", ""])
 def test_a_name_is_one_folders(tmp_path, name):
-    """A run writes below its output folder alone."""
+    """A run writes below its output folder only."""
     with pytest.raises(SegpipeError, match="must be the name of one folder below"):
         RunFolder(tmp_path / "runs", name).start(CONFIGURATION)
 
@@ -227,7 +227,7 @@ def test_a_name_is_one_folders(tmp_path, name):
 
 
 def test_a_name_may_be_a_number(tmp_path):
-    """The command line makes one of `--run_name 7`."""
+    """The command line reads `--run_name 7` as a number."""
     RunFolder(tmp_path, 7).start(CONFIGURATION)
 
     assert (tmp_path / "7" / "configuration.yaml").is_file()

@@ -1,4 +1,4 @@
-"""What is said of a run as text and as hyper-parameters."""
+"""A run's texts and hyper-parameters in the log."""
 
 import pytest
 import torch
@@ -93,7 +93,7 @@ def test_hyper_parameters_are_the_plain_numbers_and_words():
 
 
 def plugin_data(training, tag):
-    """Return what the log says to a plugin, of each time the tag occurs."""
+    """Return the log's data for a plugin, for each entry of the tag."""
     (file,) = training.folder.tensorboard.iterdir()
     return [
         value.metadata.plugin_data.content

@@ -1,4 +1,4 @@
-"""What is read back from the log of a tiny training, epoch by epoch."""
+"""Values read from the log of a tiny training, epoch by epoch."""
 
 import math
 
@@ -31,7 +31,7 @@ FIGURES = {
 
 
 class PowerCut(BaseException):
-    """What no handler catches."""
+    """An exception that no handler catches."""
 
 
 def break_off(training, event, at):
@@ -114,7 +114,7 @@ def test_logging_changes_no_weight(training):
     ("event", "at"), [(Events.ITERATION_COMPLETED, 8), (Events.EPOCH_COMPLETED, 3), (Events.EPOCH_STARTED, 2)]
 )
 def test_after_a_resume_everything_is_there_once(training, event, at):
-    """Broken off in the middle of an epoch, or logged and not saved: what is repeated replaces what was."""
+    """The run ended in the middle of an epoch, or logged and did not save; repeated entries replace the old ones."""
     whole = steps(training("whole").run())
     break_off(training("broken"), event, at)
     resumed = training("broken", resume=True)
@@ -178,7 +178,7 @@ def test_a_class_called_as_another_tag_has_its_own():
 
 
 def test_all_is_in_one_file(training):
-    """Hyper-parameters as their writer has them would make a folder a run."""
+    """The standard writer of hyper-parameters would make a second folder for a run."""
     folder = training().run().folder
 
     (file,) = folder.tensorboard.iterdir()

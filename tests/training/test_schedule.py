@@ -1,4 +1,4 @@
-"""How the learning rate warms up, when a run validates, and when it stops."""
+"""The warm-up of the learning rate, the epochs of validation, and early stopping."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from segpipe.training import Validate, warm_up
 
 
 def rates(share, steps):
-    """Return the learning rate of each step of a cycle whose peak is 1; the schedule moves on after the last, too."""
+    """Return the learning rate of each step of a cycle with a peak of 1; the schedule moves after the last step, too."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=share)
     learning_rates = []
@@ -22,7 +22,7 @@ def rates(share, steps):
 
 @pytest.mark.parametrize(("share", "steps"), [(0.2, 5), (0.1, 10), (0.25, 4), (1 / 3, 3)])
 def test_one_warm_up_step_has_the_low_rate(share, steps):
-    """OneCycleLR divides by share * steps - 1, the number of intervals between warm-up steps: 0 / 0 for one step."""
+    """OneCycleLR divides by share * steps - 1, the intervals between warm-up steps: 0 / 0 for one step."""
     with pytest.raises(ZeroDivisionError):
         rates(share, steps)
 
@@ -46,13 +46,13 @@ def test_two_steps_are_one_up_and_one_down():
 
 
 def test_a_whole_number_is_a_share():
-    """YAML has 0 for 0.0, which OneCycleLR refuses."""
+    """YAML may have 0 for 0.0, and OneCycleLR refuses 0."""
     assert rates(warm_up(0, 5), 5)[0] == pytest.approx(1.0, abs=0.2)
 
 
 @pytest.mark.parametrize("share", [1, 1.0, 1.5, -0.1, float("nan"), "0.2", True, None])
 def test_a_share_that_leaves_no_step_is_refused(share):
-    """At 1 OneCycleLR divides by zero after the last step of the training."""
+    """With a share of 1, OneCycleLR divides by zero after the training's last step."""
     with pytest.raises(SegpipeError) as ended:
         warm_up(share, 10)
     assert "warm_up_share is" in str(ended.value)
@@ -60,7 +60,7 @@ def test_a_share_that_leaves_no_step_is_refused(share):
 
 
 class Evaluator:
-    """Scores epochs as they are written down; keeps MONAI's record of the best."""
+    """An evaluator with fixed scores for the epochs, and MONAI's record of the best score."""
 
     def __init__(self, scores=None, cases=2):
         self.scores = scores or {}
@@ -100,7 +100,7 @@ def test_nothing_is_validated_where_nothing_is_held_out():
 
 
 def test_training_stops_after_so_many_validations_without_a_better_one():
-    """Best at epoch 4; those of 6 and 8 are no better; the two of them are the patience."""
+    """Epoch 4 is best; epochs 6 and 8 are no better, and the patience is two validations."""
     evaluator = Evaluator({2: 0.3, 4: 0.5, 6: 0.5, 8: 0.4})
 
     assert train(evaluator, 20, 2, patience=2) == 8

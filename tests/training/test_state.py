@@ -1,4 +1,4 @@
-"""A run that is broken off ends as one that was not; the same seed gives the same weights."""
+"""An interrupted run ends like an uninterrupted one; the same seed gives the same weights."""
 
 import itertools
 import json
@@ -20,11 +20,11 @@ from segpipe.training.signals import Phase, SignalWatch, Stopped
 
 
 class PowerCut(BaseException):
-    """What no handler catches."""
+    """An exception that no handler catches."""
 
 
 def break_off(training, event, at):
-    """Let a training end in the middle of something."""
+    """Interrupt a training at an event."""
 
     def cut(engine):
         raise PowerCut
@@ -78,7 +78,7 @@ def test_loader_workers_change_no_weights(training):
     ids=str,
 )
 def test_a_broken_off_run_ends_with_the_same_weights(training, event, at):
-    """Dropout, batch norm, AdamW's moments, the schedule, the best score: all go on where they were."""
+    """Dropout, batch norm, AdamW's moments, the schedule and the best score continue after the interruption."""
     whole = training("whole").run()
     break_off(training("broken"), event, at)
 
@@ -101,13 +101,13 @@ def test_a_run_broken_off_twice_ends_with_the_same_weights(training):
 
 
 def on_time(engine, event, at, act):
-    """Have an engine do something when an event happens for the `at`-th time; `once` counts iterations for some."""
+    """Call a function when an engine's event happens for the `at`-th time; `once` counts iterations for some events."""
     times = itertools.count(1)
     engine.add_event_handler(event, lambda _: act() if next(times) == at else None)
 
 
 def stop(training, engine, event, at, number=signal.SIGTERM):
-    """Send this process a signal in the middle of a training, and save as MONAI's run does; say where it was."""
+    """Send this process a signal during a training and save as MONAI's run does; return the step."""
     watch = SignalWatch(lambda _: None)
     on_time(engine, event, at, lambda: os.kill(os.getpid(), number))
     watch.start()
@@ -149,7 +149,7 @@ def stop(training, engine, event, at, number=signal.SIGTERM):
     ids=str,
 )
 def test_a_signal_saves_within_the_epoch(training, event, at, where):
-    """Batch norm, dropout, moments, the schedule and the figures of the epoch go on after the last finished step."""
+    """Batch norm, dropout, moments, the schedule and the epoch's figures continue after the last finished step."""
     whole = training("whole").run()
     stopped = training("stopped")
 
@@ -180,7 +180,7 @@ def test_a_signal_with_loader_workers_saves_within_the_epoch(training):
 
 @pytest.mark.parametrize("epoch", [2, 4])
 def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, epoch):
-    """The validation is made again; its random numbers and the best score are those from before it."""
+    """The validation is repeated, with the random numbers and the best score from before it."""
     whole = training("whole").run()
     stopped = training("stopped")
 
@@ -195,7 +195,7 @@ def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, epoch
 
 
 def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training):
-    """Twelve steps: each run but the last does one of them, and the ends of epochs that fall to it."""
+    """Of twelve steps, each run but the last does one step, and the ends of epochs at this step."""
     whole = training("whole").run().folder
     for step in range(1, 12):
         stopped = training("stopped", resume=step > 1)
@@ -205,7 +205,7 @@ def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training):
 
 
 def test_a_long_step_is_saved_from_before_it(training, monkeypatch):
-    """A signal does not wait for it: the thread that listens writes the copy, while the step goes on."""
+    """The signal does not wait for the step: a thread writes the copy while the step continues."""
     monkeypatch.setattr("segpipe.training.state._LONG_STEP_S", 0.0)
     whole = training("whole").run().folder
     stopped = training("stopped")
@@ -226,7 +226,7 @@ def test_a_long_step_is_saved_from_before_it(training, monkeypatch):
 
 
 def test_the_earlier_state_stays_where_the_new_one_cannot_be_read(training, monkeypatch):
-    """A disk may take a file and give back another."""
+    """A disk may return other bytes than were written."""
     first = training()
     break_off(first, Events.EPOCH_COMPLETED, 2)
     before = first.folder.training_state.read_bytes()
@@ -256,7 +256,7 @@ def test_a_state_of_the_version_before_goes_on(training):
 
 
 def test_nothing_is_written_where_the_folder_was_deleted(training):
-    """A new folder of that name would be no run: neither start nor resume would take it."""
+    """A new folder of this name would be no run: neither a start nor a resume accepts it."""
     deleted = training(logged=False)
     deleted.trainer.add_event_handler(
         Events.ITERATION_COMPLETED(once=5), lambda _: shutil.rmtree(deleted.folder.path)
@@ -279,7 +279,7 @@ def test_a_resume_does_not_repeat_finished_epochs(training):
 
 
 def test_a_worse_validation_after_a_resume_keeps_the_best(training):
-    """A resume that forgot the best score would overwrite best.pt with whatever comes next."""
+    """Without the best score, a resume would overwrite best.pt with the next weights."""
     first = training("broken")
     break_off(first, Events.EPOCH_COMPLETED, 3)
     state = torch.load(first.folder.training_state, weights_only=True)
@@ -331,7 +331,7 @@ def test_a_run_that_stopped_early_is_finished(training):
 
 
 def test_a_run_is_not_resumed_on_other_data(training):
-    """A manifest's name, which the configuration keeps, says nothing of what it lists today."""
+    """The configuration keeps the manifest's name, and not its present content."""
     break_off(training(), Events.EPOCH_COMPLETED, 3)
 
     refused(training(resume=True, provenance={"cases": {"case_0": "cd"}}), "the training cases changed")
@@ -365,7 +365,7 @@ def test_a_state_of_another_network_is_refused(training):
     ],
 )
 def test_a_hostile_state_is_refused(training, content, pattern, monkeypatch):
-    """A run's folder can come from others."""
+    """A run's folder may come from another person."""
     monkeypatch.setattr("segpipe.training.state._LARGEST_BESIDE", 2**20)
     first = training()
     break_off(first, Events.EPOCH_COMPLETED, 3)
@@ -383,7 +383,7 @@ def test_a_cut_state_is_refused(training):
 
 
 def test_a_run_that_diverges_ends_and_keeps_its_last_good_epoch(training):
-    """MONAI would train on, and the arg max of NaN is a label map like any other."""
+    """MONAI would continue, and the arg max of NaN looks like a normal label map."""
     diverging = training()
     diverging.trainer.add_event_handler(
         Events.ITERATION_COMPLETED(once=7), lambda engine: diverging.network[4].bias.data.fill_(float("nan"))
@@ -397,7 +397,7 @@ def test_a_run_that_diverges_ends_and_keeps_its_last_good_epoch(training):
 
 
 def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(training, monkeypatch):
-    """Were the state written first, the run would count as finished beside older weights."""
+    """If the state were written first, the run would count as finished with older weights."""
     whole = training("whole").run().folder
     broken = training("broken")
 
@@ -448,7 +448,7 @@ def test_another_rank_writes_nothing(training, monkeypatch):
 
 
 def test_in_monais_run_a_refusal_is_no_ordinary_exception_in_the_engine(training, monkeypatch):
-    """Ignite would print it with a traceback."""
+    """Ignite would print an ordinary exception with a traceback."""
     training().run()
     monkeypatch.setattr("segpipe.monai_run.is_monai_run", lambda: True)
 

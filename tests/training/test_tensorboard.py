@@ -1,4 +1,4 @@
-"""What is written into a TensorBoard log, read back from it."""
+"""Pictures written to a TensorBoard log and read back."""
 
 import io
 
@@ -24,7 +24,7 @@ def read_back(folder, picture, *, small):
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("length", [64, 512, 1024])
 def test_a_picture_of_nothing_but_outlines_is_written(tmp_path, small, length):
-    """As an untrained network answers; a picture must not end a training."""
+    """An untrained network gives such pictures, which must not end a training."""
     picture = COLORS[np.random.default_rng(0).integers(len(COLORS), size=(length, length))]
 
     read = read_back(tmp_path, picture, small=small)

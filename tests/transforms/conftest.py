@@ -1,4 +1,4 @@
-"""A scan that the transforms are tried on."""
+"""An oblique scan for the tests of transforms."""
 
 import numpy as np
 import pytest

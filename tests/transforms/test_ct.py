@@ -1,4 +1,4 @@
-"""CT in its two kinds: told apart, windowed, refused."""
+"""CT in HU and CT in 8 bit: distinguished, windowed, refused."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_eight_bit_pictures_are_taken_as_they_are():
 
 
 def test_a_ct_series_that_is_not_rescaled_is_refused():
-    """Its stored values are not HU: water is often 1024, and what lies outside the scanner's circle below 0."""
+    """Stored values are not HU: water is often 1024, and values outside the scanner's circle are below 0."""
     for low in (0, -2000):
         with pytest.raises(SegpipeError, match="nor DICOM CT with RescaleSlope and RescaleIntercept"):
             ct_of(np.array([[low, 1024]], np.int32), modality="CT")
@@ -76,7 +76,7 @@ def test_what_can_be_either_kind_is_refused_unless_said(array):
         (
             ["hu"],
             np.array([[0, 200]], np.uint8),
-            r"scan\.nii: is CT as 8-bit pictures; .* in Hounsfield units",
+            r"scan\.nii: is CT as 8-bit images; .* in Hounsfield units",
         ),
         (["uint8"], np.array([[-1000, 300]], np.int16), r"scan\.nii: is CT in Hounsfield units; .* 8-bit"),
     ],

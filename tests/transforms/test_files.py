@@ -1,4 +1,4 @@
-"""One strict load, stored values to classes, label maps to disk."""
+"""The load of files, the mapping of stored values to classes, and the writing of label maps."""
 
 import nibabel as nib
 import numpy as np
@@ -58,7 +58,7 @@ def test_every_format_is_one_volume(tmp_path, array, grid, name):
 
 
 def test_a_file_that_its_reader_refuses_is_read_by_no_other(scan):
-    """nibabel is MONAI's reader of NIfTI; SimpleITK would read this one, MONAI's LoadImage tries it."""
+    """MONAI reads NIfTI by nibabel; its LoadImage would then try SimpleITK, which reads this file."""
     scan.write_bytes(scan.read_bytes()[:-200])
 
     with pytest.raises(SegpipeError, match=r"scan.nii.gz"):
@@ -76,7 +76,7 @@ def test_voxels_that_are_no_numbers_are_refused(tmp_path, grid):
 
 @pytest.mark.parametrize(("value", "dtype"), [(1e300, "f8"), (3e38, "f4"), (-2e15, "f4"), (1 << 60, "i8")])
 def test_values_that_float32_sums_cannot_hold_are_refused(tmp_path, array, value, dtype):
-    """1e300 becomes infinite in float32; the squares of 3e38 do, and a z-score is NaN everywhere."""
+    """1e300 is infinite in float32; so is the square of 3e38, and a z-score becomes NaN everywhere."""
     broken = array.astype(dtype)
     broken[1, 2, 0] = value
     nib.save(nib.Nifti1Image(broken, OBLIQUE, dtype=broken.dtype), tmp_path / "far.nii.gz")
@@ -95,7 +95,7 @@ def test_ordinary_intensities_of_every_modality_pass(tmp_path, array):
 
 @pytest.mark.parametrize("spread", [0.0, 1e-12])
 def test_a_blank_image_is_refused(tmp_path, array, spread):
-    """Also one whose only differences are lost in float32."""
+    """An image whose differences vanish in float32 is refused, too."""
     nib.save(nib.Nifti1Image(7 + spread * array, OBLIQUE), tmp_path / "blank.nii.gz")
 
     with pytest.raises(SegpipeError, match=r"blank.nii.gz: every voxel is 7; a blank image"):
@@ -128,7 +128,7 @@ def test_the_keys_of_images_can_be_named(tmp_path, grid):
 
 
 def test_a_label_map_with_a_rounded_header_lies_on_its_image_exactly(tmp_path, array):
-    """Otherwise resampling could give the two different shapes."""
+    """Different affines could give different shapes after resampling."""
     image = Grid.from_lps(array.shape, (1, 1, 1), (-280.5468, -280.5468, 964.3017), np.eye(3))
     rounded = Grid.from_lps(array.shape, (1, 1, 1), (-280.547, -280.547, 964.302), np.eye(3))
     other = Grid.from_lps(array.shape, (1, 1, 1), (-280.647, -280.547, 964.302), np.eye(3))
@@ -173,9 +173,9 @@ def test_channels_of_one_size_more_are_refused(tmp_path, scan, array):
 def test_another_number_of_channels_is_refused(tmp_path, scan, array):
     nib.save(nib.Nifti1Image(np.stack([array, array], -1), OBLIQUE), tmp_path / "series.nii.gz")
 
-    with pytest.raises(SegpipeError, match=r"series.nii.gz: 2 channels where 1 wanted"):
+    with pytest.raises(SegpipeError, match=r"series.nii.gz: 2 channels, the bundle takes 1"):
         load(tmp_path / "series.nii.gz")
-    with pytest.raises(SegpipeError, match=r"scan.nii.gz: 1 channels where 2 wanted"):
+    with pytest.raises(SegpipeError, match=r"scan.nii.gz: 1 channels, the bundle takes 2"):
         load(scan, num_channels=2)
     assert load(tmp_path / "series.nii.gz", num_channels=None).shape == (2, 5, 4, 3)
 
@@ -183,9 +183,9 @@ def test_another_number_of_channels_is_refused(tmp_path, scan, array):
 def test_another_number_of_dimensions_is_refused(tmp_path, scan):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5), np.uint8)), tmp_path / "slice.png")
 
-    with pytest.raises(SegpipeError, match=r"slice.png: 2D, size \(5, 4\) voxels, where 3D is wanted"):
+    with pytest.raises(SegpipeError, match=r"slice.png: 2D, size \(5, 4\) voxels, the bundle takes 3D"):
         load(tmp_path / "slice.png")
-    with pytest.raises(SegpipeError, match=r"scan.nii.gz: 3D, size \(5, 4, 3\) voxels, where 2D is wanted"):
+    with pytest.raises(SegpipeError, match=r"scan.nii.gz: 3D, size \(5, 4, 3\) voxels, the bundle takes 2D"):
         load(scan, spatial_dims=2)
 
 
@@ -212,7 +212,7 @@ def test_float64_is_narrowed(tmp_path):
     "dtype", [np.uint8, np.uint16, np.int16, np.int32, np.float32, np.float64, np.uint32, np.int64]
 )
 def test_every_dtype_goes_through_a_chain(tmp_path, array, dtype):
-    """MONAI's transforms do not take all of PyTorch's types."""
+    """MONAI's transforms do not support all dtypes of PyTorch."""
     nib.save(nib.Nifti1Image(array.astype(dtype), OBLIQUE, dtype=dtype), tmp_path / "scan.nii.gz")
     chain = Compose(
         [
@@ -234,7 +234,7 @@ def test_a_missing_key_is_refused_unless_allowed(scan):
 
 
 def test_a_series_is_chosen_in_folders_alone(tmp_path, scan, array, grid):
-    """A cohort may mix folders of several series with files."""
+    """A cohort may have folders with several series beside files."""
     write_series(array, grid, tmp_path / "two", series_uid="1.2.3")
     for file in write_series(array + 1, grid, tmp_path / "other", series_uid="1.2.4"):
         file.rename(tmp_path / "two" / f"other_{file.name}")
@@ -251,7 +251,7 @@ def loaded_label(tmp_path, stored):
 
 
 def test_stored_values_become_classes_by_name(tmp_path):
-    """The data set stores 85 for the tail and 170 for the head; the table has head 1, tail 2."""
+    """The data set stores 85 for the tail and 170 for the head; the label table has head 1, tail 2."""
     stored = np.array([0, 85, 170, 85], np.uint8).reshape(4, 1, 1)
     values = {0: "background", 85: "Posterior", 170: "anterior"}
 
@@ -330,7 +330,7 @@ def test_the_scans_nifti_forms_are_carried_over(tmp_path, array):
     ids=["size", "scores", "flipped", "moved"],
 )
 def test_a_map_off_the_scans_grid_is_not_written(scan, tmp_path, pred, pattern):
-    """What a chain that inverts badly would give: labels that lie on other tissue."""
+    """A chain with a wrong inversion would put labels on other tissue."""
     with pytest.raises(RuntimeError, match=pattern):
         save(scan, pred, tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""Slices by themselves, and volumes turned beside them."""
+"""Transforms of slices, and the same transforms on volumes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def normalized(array):
 
 
 def test_a_slice_is_normalised_over_what_lies_on_its_canvas():
-    """Black in the body stays darker than the body; the canvas, round it and beside it, becomes 0."""
+    """Black in the body stays darker than the body; the canvas around it becomes 0."""
     slice_ = np.random.default_rng(0).uniform(0.2, 0.9, (1, 80, 60)).astype(np.float32)
     canvas = np.zeros(slice_.shape, bool)
     canvas[:, :, :20] = canvas[:, 50:65, 30:45] = canvas[:, -8:] = True
@@ -36,7 +36,7 @@ def test_a_slice_is_normalised_over_what_lies_on_its_canvas():
 
 
 def test_air_half_of_it_below_the_window_is_no_canvas():
-    """The canvas would be pepper and salt in it: air is dark throughout, the body bright."""
+    """As canvas, such air would become salt-and-pepper noise; the result is dark air and a bright body."""
     rng = np.random.default_rng(0)
     slice_ = rng.normal(0, 0.02, (1, 200, 200)).clip(0).astype(np.float32)
     slice_[:, 60:140, 60:140] = 0.75

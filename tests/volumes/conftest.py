@@ -1,4 +1,4 @@
-"""Fixtures that the tests of this folder share."""
+"""Fixtures for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def grid() -> Grid:
 
 @pytest.fixture
 def picture_grid() -> Grid:
-    """The grid of a 5 x 4 picture: unit pixels."""
+    """The grid of a 2D image of 5 x 4 unit pixels."""
     return Grid.from_lps((5, 4), (1.0, 1.0), (0.0, 0.0), np.eye(2))
 
 
 @pytest.fixture
 def labels() -> np.ndarray:
-    """Labels 0 to 59, every voxel another, on `grid`."""
+    """Labels 0 to 59, a different one in every voxel, on `grid`."""
     return np.arange(60, dtype=np.int64).reshape(SIZE)

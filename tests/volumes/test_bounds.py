@@ -1,4 +1,4 @@
-"""Files are read within bounds: regular ones, within the memory that is free, and no further than a header asks."""
+"""Files are read within limits: regular files, within free memory, and no further than the header says."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def refusal(path, read=read_volume):
 
 
 def written(folder, suffix):
-    """Write the scan, or a slice of it, in a format."""
+    """Write the scan or one slice of it in a format, and return the path."""
     if suffix == "dicom":
         write_series(SCAN, GRID, folder / "dicom")
         return folder / "dicom"
@@ -57,7 +57,7 @@ def written(folder, suffix):
 
 
 def packed_with_zeros(first, wbits, count=BOMB_BYTES):
-    """Return a stream of some bytes, and zeros after them."""
+    """Return a compressed stream of some bytes followed by zeros."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     chunk = bytes(1 << 20)
     return b"".join(
@@ -66,7 +66,7 @@ def packed_with_zeros(first, wbits, count=BOMB_BYTES):
 
 
 def refused_within(path, limit=TAKEN, read=read_volume):
-    """Return the message, having made sure that the refusal took little memory."""
+    """Return the refusal's message, and require that the refusal took little memory."""
     tracemalloc.start()
     try:
         message = refusal(path, read)
@@ -93,7 +93,7 @@ def test_a_pipe_and_a_link_to_a_device_are_refused_in_every_format(name, read, t
 
 @pytest.mark.parametrize("kind", ["pipe", "link to nothing"])
 def test_a_series_with_a_slice_that_is_no_file_is_refused(kind, tmp_path):
-    """Passed over, the last slice would be missing without a gap."""
+    """If this slice were skipped, the last slice would be missing without a gap."""
     folder = written(tmp_path, "dicom")
     last = sorted(folder.iterdir())[-1]
     last.unlink()
@@ -165,7 +165,7 @@ def test_a_stream_is_not_unpacked_beyond_what_the_header_asks_for(suffix, tmp_pa
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mha", ".nrrd", ".png", ".jpg"])
 def test_a_file_too_short_for_its_header_is_refused_before_memory_is_taken(suffix, tmp_path):
-    """A deflated byte unpacks to 1032 bytes at most; each block of a JPEG takes a bit."""
+    """A deflated byte unpacks to at most 1032 bytes; each block of a JPEG needs a bit."""
     path = written(tmp_path, suffix)
     content = bytearray(path.read_bytes())
     if suffix == ".nii.gz":
@@ -198,7 +198,7 @@ def test_voxels_that_begin_far_behind_the_header_are_not_looked_for(tmp_path):
 
 
 def deflated(folder, **tags):
-    """Write the series deflated; return its first file."""
+    """Write the series deflated, and return its first file."""
     paths = write_series(SCAN, GRID, folder / "dicom")
     for path in paths:
         dataset = pydicom.dcmread(path)
@@ -208,7 +208,7 @@ def deflated(folder, **tags):
 
 
 def with_data_set(path, change):
-    """Change the unpacked data set of a deflated file, and pack it again."""
+    """Change the unpacked data set of a deflated file, and compress it again."""
     meta_bytes = 144 + struct.unpack_from("<I", path.read_bytes(), 140)[0]
     content = path.read_bytes()
     data_set = zlib.decompress(content[meta_bytes:], -15)
@@ -308,7 +308,7 @@ def test_a_frame_of_another_size_than_its_header_is_refused_before_it_is_unpacke
 
 
 def test_rle_that_unpacks_to_more_than_the_pixels_is_refused():
-    """A run of two bytes makes 128: three of them make 384, of 30 pixels and 128 of padding."""
+    """A run of two bytes makes 128: three runs make 384, for 30 pixels and 128 of padding."""
     header = struct.pack("<16I", 1, 64, *[0] * 14)
 
     assert frame_fault(header + bytes([129, 7]), RLELossless, 5, 6) == ""

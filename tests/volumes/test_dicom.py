@@ -1,4 +1,4 @@
-"""A DICOM series is sorted by position, scaled slice by slice, and refused where its slices do not add up."""
+"""A DICOM series is sorted by position, scaled slice by slice, and refused if its slices contradict each other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def edit(path, **tags):
 
 
 def refusal(folder, **kwargs) -> str:
-    """The message of both readers, which must be the same."""
+    """Return the message of both readers, which must be equal."""
     messages = []
     for reader in (read_header, read_volume):
         with pytest.raises(SegpipeError) as caught:

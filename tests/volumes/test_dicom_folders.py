@@ -1,4 +1,4 @@
-"""In a folder of DICOM files each slice counts, strangers are left out by name, and damage is refused by file."""
+"""In a folder of DICOM files, every slice counts, other files are skipped by name, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_missing_series_uid_is_named_with_what_to_do(value, series):
 @pytest.mark.parametrize("suffix", [".dcm", "", ".7"])
 @pytest.mark.parametrize("slice_number", [0, 5])
 def test_a_slice_cut_anywhere_is_never_lost(suffix, slice_number, series):
-    """Cut before byte 132, a file without suffix has no mark of DICOM left: its name is a slice's."""
+    """Cut before byte 132, a file has no DICOM mark; its name still looks like a slice's."""
     for index, path in enumerate(series):
         path.rename(path.with_name(f"IM{index:04d}{suffix}"))
     path = series[0].with_name(f"IM{slice_number:04d}{suffix}")

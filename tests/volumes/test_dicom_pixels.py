@@ -1,4 +1,4 @@
-"""Intensities of a DICOM series are what the file means, whatever its photometric interpretation and encoding."""
+"""Intensities of a DICOM series follow the file's photometric interpretation and encoding."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def series(folder, stored, **tags):
 
 
 def values(dtype, bits):
-    """Stored values of every sign, the smallest and the largest among them."""
+    """Stored values of every sign, with the smallest and the largest value."""
     signed = np.dtype(dtype).kind == "i"
     low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     stored = np.random.default_rng(bits).integers(low, high, SIZE, endpoint=True)
@@ -62,7 +62,7 @@ def values(dtype, bits):
     ],
 )
 def test_monochrome1_turns_projection_pictures_and_never_measurements(modality, dtype, bits, tmp_path):
-    """Projection pictures become smallest + largest - stored, then slope and intercept; CT, MR and PT stay."""
+    """Projection images become smallest + largest - stored, then slope and intercept; CT, MR and PT stay."""
     stored, ends = values(dtype, bits)
     rescale = {"BitsStored": bits, "RescaleSlope": 2, "RescaleIntercept": -1024}
     series(tmp_path, stored, PhotometricInterpretation="MONOCHROME1", Modality=modality, **rescale)

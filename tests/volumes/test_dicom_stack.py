@@ -1,4 +1,4 @@
-"""Slice positions are rounded: a regular line is fitted to them, and true gaps, shifts and tilts stay refused."""
+"""Rounded slice positions are fitted by a regular line; true gaps, shifts and tilts are refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OBLIQUE = Rotation.from_euler("xyz", [23.3, -5.1, 4.4], degrees=True).as_matrix(
 
 
 def series(folder, heights_mm, digits=1, **kwargs):
-    """Write slices at heights along z, positions rounded to some digits, and return the header that is read."""
+    """Write slices at heights along z, with positions rounded to some digits, and return the header as read."""
     return write(folder, [(-100.0, 20.0, height) for height in heights_mm], digits, **kwargs)
 
 
@@ -42,7 +42,7 @@ def refusal(*args, **kwargs) -> str:
 @pytest.mark.parametrize("distance_mm", [0.625, 1.25, 3.27, 4.999, 6.6667])
 @pytest.mark.parametrize("count", [3, 6, 40])
 def test_positions_of_one_decimal_are_read_as_what_they_round(distance_mm, count, tmp_path):
-    """No slice is more than 0.05 mm off; the fit's distance is off by less than 0.1 mm over the stack."""
+    """No slice is more than 0.05 mm off; the fitted distance is off by less than 0.1 mm over the stack."""
     header = series(tmp_path, -133.125 + distance_mm * np.arange(count))
 
     assert abs(header.grid.spacing_mm[2] - distance_mm) * (count - 1) <= 0.1
@@ -51,7 +51,7 @@ def test_positions_of_one_decimal_are_read_as_what_they_round(distance_mm, count
 
 
 def test_each_coordinate_has_its_own_digits(tmp_path):
-    """x and y of six decimals do not make z, which has one, exact."""
+    """Six decimals of x and y do not make z with one decimal exact."""
     positions = [(-123.046875, 20.703125, float(f"{-133.125 + 3.27 * index:.1f}")) for index in range(20)]
 
     assert write(tmp_path, positions, 6).grid.spacing_mm[2] == pytest.approx(3.27, abs=0.005)
@@ -62,7 +62,7 @@ def test_each_coordinate_has_its_own_digits(tmp_path):
 @pytest.mark.parametrize("shifted", [0, 1, -1])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_shift_of_a_tenth_of_the_distance_is_refused(digits, count, shifted, sign, tmp_path):
-    """5 mm apart, one slice 0.5 mm off, wherever it lies."""
+    """Slices are 5 mm apart, and one slice, wherever it lies, is 0.5 mm off."""
     heights = 5.0 * np.arange(count)
     heights[shifted] += sign * 0.5
 
@@ -70,7 +70,7 @@ def test_a_shift_of_a_tenth_of_the_distance_is_refused(digits, count, shifted, s
 
 
 def test_digits_of_one_coordinate_do_not_excuse_another(tmp_path):
-    """x is written to 0.1 mm, y to 0.01 mm: 0.05 mm in y is no rounding."""
+    """x has steps of 0.1 mm and y of 0.01 mm: 0.05 mm in y is no rounding."""
     positions = [(-100.5, 20.25 - 0.05 * (index == 1), 2.5 * index) for index in range(6)]
 
     with pytest.raises(SegpipeError, match=r"slice_0001.dcm lies 0.05 mm off"):
@@ -105,7 +105,7 @@ def test_uneven_distances_are_refused(tmp_path):
 
 
 def test_an_oblique_series_of_four_digits_becomes_a_right_angled_grid(tmp_path):
-    """Cosines of 4 digits are 1e-4 off a right angle and positions of 1 digit 0.05 mm off their line."""
+    """Cosines of 4 digits are 1e-4 off a right angle, and positions of 1 digit 0.05 mm off their line."""
     row, column = np.round(OBLIQUE[:, 0], 4), np.round(OBLIQUE[:, 1], 4)
     normal = np.cross(row, column)
     positions = [np.array([-50.0, 12.3, 7.7]) + 3 * index * normal for index in range(12)]
@@ -137,7 +137,7 @@ def test_orientations_and_spacings_may_differ_by_rounding(tmp_path):
 
 @pytest.mark.parametrize("end", [0, -1])
 def test_an_end_slice_that_jumps_to_the_other_end_leaves_no_gap_and_is_refused(end, tmp_path):
-    """Of slices at 0 to 5 the first says 6, or the last says -1: its InstanceNumber says where it belongs."""
+    """Of slices at 0 to 5, the first has position 6 or the last -1: InstanceNumber shows the true place."""
     heights = np.arange(6.0)
     heights[end] = 6 if end == 0 else -1
 
@@ -147,6 +147,6 @@ def test_an_end_slice_that_jumps_to_the_other_end_leaves_no_gap_and_is_refused(e
 
 
 def test_a_small_tilt_of_a_few_rounded_slices_is_none(tmp_path):
-    """Four slices 1 mm apart of which the last is 0.1 mm to the side: rounding of x to one digit explains it."""
+    """The last of four slices 1 mm apart is 0.1 mm aside: rounding of x to one digit explains this."""
     header = write(tmp_path, [(10.0, 0, 0), (10.0, 0, 1), (10.1, 0, 2), (10.1, 0, 3)], 1)
     assert not header.grid.is_sheared

@@ -1,4 +1,4 @@
-"""Each row of docs/reference/file_formats/dicom.md: tags of all slices, or of one, are changed."""
+"""A test for each row of docs/reference/file_formats/dicom.md: tags of all slices or of one are changed."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ CASES: list[tuple[str, dict[str, object], Expected]] = [
 
 
 def changed(folder, change):
-    """Write the series, and change the tags of all its slices or of the last."""
+    """Write the series, and change the tags of all slices or of the last slice."""
     change = dict(change)
     paths = write_series(ARRAY, GRID, folder, "CT", series_uid="1.2.826.0.1.7")
     if change.pop("single", False):

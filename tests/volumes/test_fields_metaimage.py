@@ -1,4 +1,4 @@
-"""Each row of docs/reference/file_formats/metaimage.md: lines of the text header are changed."""
+"""A test for each row of docs/reference/file_formats/metaimage.md: lines of the text header are changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each row of docs/reference/file_formats/nifti.md: the field is changed in the raw header."""
+"""A test for each row of docs/reference/file_formats/nifti.md: the field is changed in the raw header."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ CASES: list[tuple[str, dict[str, object], Expected]] = [
 
 
 def changed(path, change, kind=nibabel.Nifti1Image, order="<"):
-    """Write the original with these raw fields; nothing but the bytes of the file is known to the reader."""
+    """Write the original file with these raw fields; the reader gets only the bytes of the file."""
     image = kind(ARRAY.astype(f"{order}i2"), AFFINE)
     image.set_sform(AFFINE, 1)
     image.set_qform(AFFINE, 1)

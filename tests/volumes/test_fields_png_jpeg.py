@@ -1,4 +1,4 @@
-"""Each row of docs/reference/file_formats/png_jpeg.md: files are put together chunk by chunk."""
+"""A test for each row of docs/reference/file_formats/png_jpeg.md: files are built chunk by chunk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png(size=(8, 4), depth=8, colour=0, rows=None, extra=b"", end=None) -> bytes:
-    """A PNG of rows from the top, unfiltered."""
+    """Return a PNG with these rows from the top, unfiltered."""
     rows = [GREY[:, y].tobytes() for y in range(4)] if rows is None else rows
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
@@ -44,7 +44,7 @@ def jpeg(mode="L", **options) -> bytes:
 
 
 def shown(data: bytes) -> np.ndarray:
-    """The pixels by Pillow, another decoder than ITK's, as (x, y)."""
+    """Return the pixels by Pillow, another decoder than ITK's, as (x, y)."""
     return np.array(Image.open(io.BytesIO(data))).T
 
 

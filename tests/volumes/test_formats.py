@@ -1,4 +1,4 @@
-"""Formats by the suffix that a user types."""
+"""Formats by the suffix in a user's option."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_what_is_no_suffix_is_refused_listing_those_there_are(suffix):
 
 
 def test_a_segmentation_of_3d_slicer_has_the_name_of_its_scan():
-    """The whole suffix goes: c0.seg.nrrd is the label map of the case c0, not of a case c0.seg."""
+    """The whole suffix is removed: c0.seg.nrrd is the label map of the case c0, not of a case c0.seg."""
     assert suffix_format(Path("c0.seg.nrrd")) == (VolumeFormat.SEG_NRRD, ".seg.nrrd")
     assert suffix_format(Path("C0.SEG.NRRD")) == (VolumeFormat.SEG_NRRD, ".SEG.NRRD")
     assert suffix_format(Path("c0.nrrd")) == (VolumeFormat.NRRD, ".nrrd")

@@ -1,4 +1,4 @@
-"""Thousands of damaged files of each format: refused, or read as the original, and never an exception of another kind.
+"""Thousands of damaged files of each format are refused or read as the original, with no other exception.
 
 `benchmarks/fuzz.py` runs more of them and prints how many came to what.
 """

@@ -1,4 +1,4 @@
-"""Grids: what they hold, how they compare, what they refuse."""
+"""Grids: their content, comparison and refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_itk_stores_comes_back_from_a_grid(turn, spacing, origin):
 
 
 def test_lps_and_ras_differ_in_the_sign_of_x_and_y():
-    """10 mm to the left, 20 mm behind and 30 mm above is (10, 20, 30) in LPS and (-10, -20, 30) in RAS."""
+    """10 mm left, 20 mm behind and 30 mm above is (10, 20, 30) in LPS and (-10, -20, 30) in RAS."""
     grid = Grid.from_lps((2, 2, 2), (1, 1, 1), (10, 20, 30), np.eye(3))
 
     np.testing.assert_array_equal(grid.affine @ [0, 0, 0, 1], [-10, -20, 30, 1])
@@ -91,7 +91,7 @@ def test_grids_match_to_a_hundredth_of_the_smallest_spacing(shift_mm, same):
 
 @pytest.mark.parametrize(("length", "same"), [(11, True), (12, False)])
 def test_a_small_error_of_spacing_adds_up_to_the_farthest_voxel(length, same):
-    """Ten steps of 1.001 mm end 0.01 mm from ten of 1 mm, eleven 0.011 mm."""
+    """Ten steps of 1.001 mm end 0.01 mm from ten steps of 1 mm, and eleven steps 0.011 mm."""
     grid = Grid.from_lps((length, 2, 2), (1, 1, 1), (0, 0, 0), np.eye(3))
     other = Grid.from_lps((length, 2, 2), (1.001 - 1e-9, 1, 1), (0, 0, 0), np.eye(3))
 

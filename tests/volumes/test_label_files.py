@@ -53,7 +53,7 @@ def slicer(text):
 
 
 def test_both_files_give_each_stored_value_its_name_and_colour(tmp_path):
-    """The value that label maps store counts, not the index of the class; the background is not drawn."""
+    """The files list stored values, not class indices; the background is not drawn."""
     write_label_files(tmp_path, table("left lung", "liver", values=(0, 85, 170)))
 
     assert itk_snap((tmp_path / ITK_SNAP_FILE).read_text()) == {
@@ -102,7 +102,7 @@ def test_odd_names_keep_every_line_whole():
 
 
 def test_a_value_that_a_viewer_cannot_take_is_left_out_and_said():
-    """ITK-SNAP takes 16 bits and 3D Slicer 2**15; either refuses a whole file for one row beyond."""
+    """ITK-SNAP takes 16 bits, 3D Slicer 2**15; both refuse a whole file because of one larger value."""
     labels = table("a", "b", "c", values=(0, -1, 40000, 70000))
 
     snap, colors = (label_file_text(name, labels) for name in FILES)
@@ -118,7 +118,7 @@ def written(folder):
 
 
 def test_the_same_names_stay_as_a_viewer_saved_them(tmp_path):
-    """ITK-SNAP saves colours that somebody chose, its own header and a name of its own for 0."""
+    """ITK-SNAP saves the user's colours, another header and another name for 0."""
     write_label_files(tmp_path, table("left lung", "liver"))
     saved = '# saved\n 0 0 0 0 0 0 0 "Clear Label"\n 1 9 9 9 0.5 1 1 "left lung"\n 2 9 9 9 1 1 1 "liver"\n'
     (tmp_path / ITK_SNAP_FILE).write_text(saved)
@@ -141,7 +141,7 @@ def test_another_label_table_is_written_anew_where_no_label_map_needs_the_old_on
 def test_another_label_table_is_refused_where_other_label_maps_need_the_old_one(
     tmp_path, other_cases, overwrite
 ):
-    """With the new file their value 1 would be shown as liver."""
+    """With the new file, a viewer would show value 1 of the other label maps as liver."""
     write_label_files(tmp_path, table("lung"))
     before = written(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The header of a label map says that its voxels are labels, and what they are called; voxels and grid stay."""
+"""A label map's header marks its voxels as labels and names the classes; voxels and grid stay."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OBLIQUE = Grid.from_lps((5, 4, 3), (0.7, 0.8, 2.5), (1.0, -2.0, 300.123), rotati
 
 @pytest.fixture
 def stored():
-    """A label map with both classes."""
+    """Write a label map with both classes."""
     return np.array([0, 85, 170], np.uint8)[np.arange(60).reshape(5, 4, 3) % 3]
 
 
@@ -89,7 +89,7 @@ def test_every_program_reads_the_same_voxels_on_the_same_grid(suffix, tmp_path, 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".seg.nrrd"])
 def test_nrrd_has_the_segments_of_3d_slicer(suffix, tmp_path, stored):
-    """The background is no segment; 3D Slicer cuts all segments to the first extent, so each is the whole grid's."""
+    """The background is no segment; 3D Slicer crops all segments to the first extent, so each is the whole grid."""
     write_label_map(np.where(stored == 170, 170, 0), OBLIQUE, tmp_path / f"a{suffix}", labels=LABELS)
 
     image = sitk.ReadImage(tmp_path / f"a{suffix}")
@@ -142,7 +142,7 @@ def test_a_segmentation_of_3d_slicer_has_three_axes(tmp_path):
 def test_a_background_that_is_not_0_is_refused_as_a_segmentation_and_written_without_segments(
     tmp_path, stored
 ):
-    """3D Slicer would show the background's 1 as no segment, and the class 0 as the background."""
+    """3D Slicer would show the background value 1 as no segment, and class value 0 as the background."""
     labels = LabelTable.from_rows([{**ROWS[0], "value": 1}, {**ROWS[1], "value": 0}])
 
     with pytest.raises(

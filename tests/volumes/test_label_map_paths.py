@@ -1,4 +1,4 @@
-"""Each label map has a place of its own: none replaces a scan or another label map."""
+"""Each label map has its own path: no label map replaces a scan or another label map."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def test_a_label_map_never_replaces_a_scan_that_was_refused(tmp_path):
     ],
 )
 def test_scans_of_one_name_are_refused_alone_each_naming_the_other(first, second, names):
-    """The third goes on: only the two would replace each other's label map or picture."""
+    """The third scan continues: only the two share a label map's or a picture's path."""
     refused = clashing_scans([scan(first), scan("b.nii"), scan(second)])
 
     assert [clash.name for clash in refused] == names

@@ -1,4 +1,4 @@
-"""A label map holds its scan's own numbers, to the digit that its format holds."""
+"""A label map's header has its scan's numbers, to the precision of its format."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_axes_at_another_angle_go_into_no_format_that_lacks_them(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mhd", ".nrrd", ".nii"])
 def test_another_format_holds_the_scans_grid(suffix, tmp_path):
-    """NRRD has no axes apart from spacings: four digits of a cosine move its farthest voxel by a few micrometres."""
+    """NRRD stores axes times spacings: a cosine of four digits moves the farthest voxel by a few micrometres."""
     scan = read_volume(mha(tmp_path / "scan.mha", FOUR_DIGITS))
 
     write_label_map(scan.array, scan.grid, tmp_path / f"labels{suffix}", source=scan)
@@ -94,7 +94,7 @@ def test_a_nifti_keeps_both_forms_number_by_number(sform_code, qform_code, tmp_p
 
 
 def test_a_quaternion_that_is_too_long_by_rounding_is_written_as_a_rotation(tmp_path):
-    """nibabel writes no quaternion that it could not read; the grid is the scan's all the same."""
+    """nibabel writes no quaternion that it could not read; the grid still equals the scan's."""
     image = nibabel.Nifti1Image(LABELS, np.diag([-1.0, -1, 1, 1]))
     image.set_sform(None, 0)
     image.set_qform(np.diag([-1.0, -1, 1, 1]), 1)

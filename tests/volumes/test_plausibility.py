@@ -1,4 +1,4 @@
-"""Headers that can be read and cannot be right: unknown orientation, other units, sizes that no patient has."""
+"""Headers that can be read and must be wrong: unknown orientation, other units, sizes that no patient has."""
 
 import nibabel
 import numpy as np

@@ -1,4 +1,4 @@
-"""Reading files: shapes, types and channels of good ones, one telling message for each kind of bad one."""
+"""Reading files: shapes, dtypes and channels of good files, and one clear message for each kind of bad file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def refusal(path, reader=read_volume) -> str:
 
 
 def agree(path):
-    """Read header and volume, which must say the same."""
+    """Read header and volume, and require that they agree."""
     header, volume = read_header(path), read_volume(path)
     assert (header.grid, header.num_channels, header.dtype, header.format) == (
         volume.grid,
@@ -209,7 +209,7 @@ def test_a_file_cut_short_is_refused(suffix, share, tmp_path, capfd):
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mhd", ".mha", ".nrrd", ".png"])
 def test_a_flipped_bit_in_compressed_voxels_is_never_read_in_silence(suffix, tmp_path):
-    """Every compressed format has a checksum; nibabel and ITK's MetaImage do not look at theirs."""
+    """Every compressed format has a checksum; nibabel and ITK's MetaImage do not check it."""
     if suffix == ".png":
         write_label_map(
             NOISE[:, :, 0] + 1000, Grid.from_lps((16, 14), (1, 1), (0, 0), np.eye(2)), tmp_path / "a.png"
@@ -298,7 +298,7 @@ def test_a_compressed_mha_without_the_length_of_its_stream_is_refused(tmp_path):
 
 
 def test_a_stated_stream_length_that_cuts_the_stream_is_refused(tmp_path):
-    """ITK reads as much as CompressedDataSize says, and goes on in silence when that does not unpack."""
+    """ITK reads CompressedDataSize bytes, and continues without a message if they do not unpack."""
     stream = zlib.compress(NOISE.T.tobytes())
     lines = f"CompressedData = True\nCompressedDataSize = {len(stream) - 50}\nElementDataFile = a.raw"
 

@@ -1,4 +1,4 @@
-"""Reading a scan takes at most 1.5 times its voxels and a little, in a process of its own."""
+"""Reading a scan takes at most 1.5 times the memory of its voxels and a little, in a separate process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_metaimage(path, size):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 @pytest.mark.parametrize(("suffix", "write"), [(".nii.gz", write_nifti), (".mha", write_metaimage)])
 def test_a_label_map_in_float64_is_read_in_the_memory_of_its_voxels(suffix, write, tmp_path):
-    """84 MB: a second copy, or the stream beside its voxels, would be seen."""
+    """The voxels take 84 MB: a second copy, or the stream beside the voxels, would exceed the limit."""
     paths = [tmp_path / f"{name}{suffix}" for name in ("small", "large")]
     for path, size in zip(paths, ((8, 8, 8), (256, 256, 160)), strict=True):
         write(path, size)

@@ -1,4 +1,4 @@
-"""Scans as scanners and archives made them: read as SimpleITK and nibabel do, and written back in place."""
+"""Scans of real scanners and archives are read as SimpleITK and nibabel read them, and written back in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding scans in folders as people have them, and saying what else lies there."""
+"""Scans in folders of any layout, and the report of other files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def put(tmp_path, picture_grid):
 
 
 def write_structure_set(path) -> None:
-    """Write a structure set without contours; its folder is made."""
+    """Write a structure set without contours, and make its folder."""
     path.parent.mkdir(exist_ok=True)
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
@@ -139,7 +139,7 @@ def test_companions_are_passed_over(tmp_path, put):
 
 
 def test_folders_that_say_so_are_passed_over_with_all_below(tmp_path, put):
-    """Neither scans, nor series, nor files of no known kind in them count."""
+    """Scans, series and unknown files in such folders do not count."""
     put("a.nii")
     put("overlays/p1/a.png")
     put("overlays/series")
@@ -255,7 +255,7 @@ def test_links_are_followed_without_going_round(tmp_path, put):
 
 
 def looked(path) -> tuple[list[str], list[str], list[str]]:
-    """Return the names of scans, of refused scans, and of files passed over."""
+    """Return the names of scans, of refused scans, and of skipped files."""
     listing = look_for_scans(path)
     return (
         [scan.name for scan in listing.scans],
@@ -277,7 +277,7 @@ def test_strangers_are_passed_over_and_listed(tmp_path, put):
 
 
 def test_of_a_cd_the_series_are_found(tmp_path, put):
-    """Files without suffix three folders down, the index, and the viewer with its libraries and pages."""
+    """A CD has files without suffix three folders down, an index, and a viewer with libraries and pages."""
     put("DICOM/ST00001/SE00001")
     for index, path in enumerate(sorted((tmp_path / "DICOM/ST00001/SE00001").iterdir())):
         path.rename(path.with_name(f"IM{index:05}"))
@@ -353,7 +353,7 @@ def test_a_folder_that_cannot_be_read_is_refused_alone(tmp_path, put):
 
 
 def test_folders_and_files_that_the_system_does_not_open_are_refused_alone(tmp_path, put, monkeypatch):
-    """As above, for root, whom no permission stops."""
+    """The same as above for root, who may read everything."""
     put("a.nii.gz")
     put("ct")
     (tmp_path / "closed").mkdir()
@@ -387,7 +387,7 @@ def test_folders_and_files_that_the_system_does_not_open_are_refused_alone(tmp_p
 
 
 def test_a_file_named_like_the_slices_beside_it_is_no_stranger(tmp_path, put):
-    """It may be a slice that was cut short: reading the series judges it."""
+    """The file may be a truncated slice: reading the series decides."""
     put("ct")
     for index, path in enumerate(sorted((tmp_path / "ct").iterdir())):
         path.rename(path.with_name(f"IM{index:04}"))
@@ -406,7 +406,7 @@ def test_files_beside_slices_are_told(tmp_path, put):
 
 
 def test_one_file_is_looked_at_like_a_folder(tmp_path, put):
-    """What a shell makes of scans/* goes the same way as the folder."""
+    """A file from a shell's scans/* is treated like the folder."""
     put("a.nii.gz")
     put("ct")
     for name in ("a.bval", "dataset.json", "b.mgz", "c.hdr", "c.img"):

@@ -1,4 +1,4 @@
-"""Images in formats that segpipe does not read: each is one refused scan, with what to do."""
+"""An image in an unsupported format is one refused scan, with a remedy."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from segpipe.volumes.unread_formats import unread_images
 
 @pytest.fixture
 def look(tmp_path):
-    """Return a function that writes files, name -> text, and looks for images among them."""
+    """Return a function that writes files, name -> text, and finds the images among them."""
 
     def images_of(files):
         for name, text in files.items():
@@ -34,8 +34,8 @@ def look(tmp_path):
         ),
         ("a.MNC", "a MINC volume (.mnc), which segpipe does not read; convert it to .nii.gz or .nrrd"),
         ("a.mnc.gz", "a MINC volume (.mnc), which segpipe does not read; convert it to .nii.gz or .nrrd"),
-        ("a.ome.tif", "a TIFF picture (.tif), which segpipe does not read; convert it to .png"),
-        ("a.bmp", "a bitmap picture (.bmp), which segpipe does not read; convert it to .png"),
+        ("a.ome.tif", "a TIFF image (.tif), which segpipe does not read; convert it to .png"),
+        ("a.bmp", "a bitmap image (.bmp), which segpipe does not read; convert it to .png"),
         ("a.nii.zst", "a scan packed as .zst, which segpipe does not read; unpack it"),
         ("a.mha.gz", "a scan packed as .gz, which segpipe does not read; unpack it"),
         ("IM1.dcm.zip", "a scan packed as .zip, which segpipe does not read; unpack it"),

@@ -1,4 +1,4 @@
-"""The voxel file of a header lies in or below the header's folder, and is a regular file."""
+"""A header's voxel file lies in or below the header's folder, and is a regular file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = pytest.mark.parametrize(("name", "text"), [("a.mhd", MHD), ("a.nrrd", 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder for a header, with voxels above it, beside it and below it."""
+    """A folder for a header, with voxels above, beside and below it."""
     below = tmp_path / "scans" / "below"
     below.mkdir(parents=True)
     for place in (tmp_path, tmp_path / "scans", below):
@@ -75,7 +75,7 @@ def test_a_link_out_of_the_folder_is_refused_beside_a_header_that_is_a_file(name
 
 @HEADERS
 def test_header_and_voxel_file_may_be_links_into_one_store(name, text, folder):
-    """As DVC, git-annex and people link a data set; the store names files by their content."""
+    """DVC and git-annex link a data set this way; the store names files by their content."""
     store = folder.parent / "store"
     for key, content in (("ab/12", text.format("link.raw").encode()), ("cd/34", VOXELS.tobytes())):
         (store / key).parent.mkdir(parents=True)

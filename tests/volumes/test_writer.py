@@ -1,4 +1,4 @@
-"""What is written comes back on the same grid, in every program, or is not written at all."""
+"""A written volume is read on the same grid by every program, or is not written at all."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHEARED = np.array([[1, 0.2, 0, 5], [0, 1.5, 0, 6], [0, 0, 2, 7], [0, 0, 0, 1]])
 
 @pytest.fixture
 def no_sync(monkeypatch):
-    """Hundreds of small files need no disk flush each."""
+    """Skip the disk flush of each of hundreds of small files."""
     monkeypatch.setattr("segpipe.files.sync", lambda path: None)
 
 
 @pytest.mark.parametrize("suffix", SPATIAL)
 @pytest.mark.usefixtures("no_sync")
 def test_every_axis_order_straight_and_oblique_comes_back(suffix, tmp_path, labels):
-    """48 orders and signs of axes x 2; text formats hold doubles, NIfTI float32 (origin 712 mm: 3e-5)."""
+    """48 axis orders and signs x 2; text formats store doubles, NIfTI stores float32 (origin 712 mm: 3e-5)."""
     tolerance = 5e-5 if suffix.startswith(".nii") else 1e-9
     for grid in all_grids():
         write_label_map(labels, grid, tmp_path / f"labels{suffix}")
@@ -206,7 +206,7 @@ def test_form_codes_of_the_source_are_carried_over(sform, qform, tmp_path, grid,
 
 
 def test_where_a_scan_has_two_affines_its_label_map_has_the_same_two(tmp_path, grid, labels):
-    """Programs disagree on which of the two to follow; each must still lay the labels on the scan."""
+    """Programs differ in the affine they use; in each program, the labels must lie on the scan."""
     other = grid.affine.copy()
     other[:3, 3] += 12.0
     image = nibabel.Nifti1Image(labels.astype(np.int16), grid.affine)
