@@ -23,21 +23,6 @@ SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, what
 WIDE = {**os.environ, "COLUMNS": "1000"}  # a line of a table is one line
 
 
-@pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
-    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-@pytest.fixture
-def scans(tmp_path):
-    return write_scans(tmp_path / "scans", 3)
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 @pytest.fixture
 def arguments(bundle, out):
     """Return a function that gives the command's arguments."""

@@ -1,6 +1,7 @@
 """Transform chains of small bundles, and requirements of their segmentations."""
 
 import numpy as np
+import pytest
 
 from segpipe import PredictOptions
 from segpipe import predict as predict_audited
@@ -16,6 +17,12 @@ EXACT = PredictOptions(precision="float32", overlays=False)
 
 
 AFFINES = {"straight": np.diag([1.0, 1, 1, 1]), "turned": TURNED, "oblique": OBLIQUE}
+
+
+WARNINGS_OF_MONAI = [
+    pytest.mark.filterwarnings("ignore:.*nvImageCodec"),  # from every LoadImaged
+    pytest.mark.filterwarnings("ignore:inverse has been called but no invertible"),  # chains without geometry
+]
 
 
 def predict(scans, root, output, **arguments):
@@ -42,7 +49,7 @@ def ending(*steps):
     return change
 
 
-SOFTMAX, INVERT, ARG_MAX = 0, 1, 2  # the steps that are there
+SOFTMAX, INVERT, ARG_MAX = 0, 1, 2  # the steps of the bundle
 
 
 LARGEST = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]}

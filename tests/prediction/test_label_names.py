@@ -48,11 +48,6 @@ def scans(tmp_path):
     return write_scans(tmp_path / "scans", 2)
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def run(scans, bundle, folder, **options):
     return segpipe.predict(scans, bundle, folder, options=PredictOptions(**{"overlays": False, **options}))
 

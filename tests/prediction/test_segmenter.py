@@ -15,6 +15,7 @@ from segmenter_chains import (
     OBLIQUE,
     SOFTMAX,
     TURNED,
+    WARNINGS_OF_MONAI,
     agreement,
     ending,
     geometry,
@@ -29,12 +30,7 @@ from segpipe.errors import SegpipeError
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.volumes import Grid, read_volume, write_volume
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*nvImageCodec"),  # said by any LoadImaged of MONAI's
-    pytest.mark.filterwarnings(
-        "ignore:inverse has been called but no invertible"
-    ),  # where nothing moves voxels
-]
+pytestmark = WARNINGS_OF_MONAI
 
 
 class TestStreamed:

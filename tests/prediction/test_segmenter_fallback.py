@@ -11,6 +11,7 @@ from segmenter_chains import (
     OBLIQUE,
     SOFTMAX,
     TURNED,
+    WARNINGS_OF_MONAI,
     agreement,
     ending,
     geometry,
@@ -19,12 +20,7 @@ from segmenter_chains import (
 
 from segpipe.errors import SegpipeError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*nvImageCodec"),  # said by any LoadImaged of MONAI's
-    pytest.mark.filterwarnings(
-        "ignore:inverse has been called but no invertible"
-    ),  # where nothing moves voxels
-]
+pytestmark = WARNINGS_OF_MONAI
 
 
 def first_answer(inference, _):

@@ -9,7 +9,7 @@ from segpipe.training import Validate, warm_up
 
 
 def rates(share, steps):
-    """Return the learning rate of each step of a cycle with a peak of 1; the schedule moves after the last step, too."""
+    """Return the learning rate of each step of a cycle with a peak of 1; the schedule also moves after the last one."""
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=steps, pct_start=share)
     learning_rates = []
