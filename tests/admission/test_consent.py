@@ -147,7 +147,7 @@ def test_a_bundle_is_the_same_under_any_path(bundle, tmp_path, monkeypatch):
     assert _ran(Path()) == _ran(tmp_path / "link") == _ran(bundle) == 1
 
 
-def test_a_mode_is_no_content(bundle):
+def test_file_permissions_are_no_content(bundle):
     trust_bundle(bundle, [])
     (bundle / "scripts" / "own.py").chmod(stat.S_IRWXU)
 
@@ -285,7 +285,7 @@ def test_consents_are_kept_side_by_side(bundle, tmp_path, kept):
         ),
     ],
 )
-def test_a_list_of_consents_that_is_none_is_refused(bundle, kept, text):
+def test_a_malformed_list_of_consents_is_refused(bundle, kept, text):
     kept.parent.mkdir(parents=True)
     kept.write_text(text)
 

@@ -45,7 +45,7 @@ def _audit_of_shipped(bundle, files, overrides):
 
 
 @pytest.mark.parametrize(("bundle", "files"), COMBINATIONS)
-def test_shipped_bundles_pass_unasked(bundle, files):
+def test_shipped_bundles_need_no_consent(bundle, files):
     assert _audit_of_shipped(bundle, files, {}) == []
 
 
@@ -277,7 +277,7 @@ def test_logging_is_judged(bundle, lines):
 
 
 @pytest.mark.parametrize("output_dir", ["/", "$@bundle_root + '/' + '.' + '.'"])
-def test_a_bundle_does_not_choose_where_logs_are_appended(bundle, tmp_path, output_dir):
+def test_a_bundle_may_not_append_logs_outside_the_output_folder(bundle, tmp_path, output_dir):
     conf = (BUNDLES / "mri_hippocampus_unet" / "configs" / "logging.conf").read_text()
     conf = conf.replace("class=StreamHandler", "class=FileHandler").replace(
         "sys.stdout", repr(f"{tmp_path}/own/a.log")

@@ -55,7 +55,7 @@ def test_a_file_that_exists_is_replaced_only_on_request(scan, tmp_path, name):
     assert output.read_bytes() == b"earlier"  # until its label map is there
 
 
-def test_strangers_are_passed_over_with_one_logged_line(scan, tmp_path, caplog):
+def test_other_files_are_skipped_with_one_logged_line(scan, tmp_path, caplog):
     for name in ("deep/a.bval", "viewer.exe"):
         (scan / name).write_text("x")
 
@@ -87,7 +87,7 @@ def test_formats_that_are_not_read_are_refused_with_all_other_reasons(scan, tmp_
     assert "no scan there; segpipe reads" in refusal(tmp_path / "scans" / "deep" / "a.zraw", tmp_path / "out")
 
 
-def test_a_link_that_leads_nowhere_exists(scan, tmp_path):
+def test_a_dangling_link_counts_as_an_existing_file(scan, tmp_path):
     (tmp_path / "out" / "deep").mkdir(parents=True)
     (tmp_path / "out" / "deep" / "a.mhd").symlink_to(tmp_path / "gone")
 
@@ -174,7 +174,7 @@ def test_a_picture_that_is_listed_under_test_does_not_train(tmp_path, turned):
     )
 
 
-def test_a_test_case_that_is_elsewhere_does_not_keep_from_training(tmp_path):
+def test_a_missing_test_case_does_not_prevent_training(tmp_path):
     training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})
     described = json.loads((tmp_path / "dataset.json").read_text())
     described.update(numTest=1, test=[{"case": "held", "patient": "9", "image": "elsewhere.mha"}])
@@ -183,7 +183,7 @@ def test_a_test_case_that_is_elsewhere_does_not_keep_from_training(tmp_path):
     assert len(TrainingCases(tmp_path / "dataset.json", tmp_path, 0, TABLE).train) == 1
 
 
-def test_a_series_is_known_by_what_it_shows(tmp_path):
+def test_a_series_in_training_and_validation_is_recognised_by_its_voxels(tmp_path):
     """A series is a folder, and a folder has no checksum."""
     cases = training_cases(tmp_path, {"series": ARRAY, "b.nii.gz": ARRAY * 2})
 

@@ -132,6 +132,6 @@ def test_an_expression_finds_the_configuration_it_stands_in():
     assert merged_configuration(running)["value"] == 5
 
 
-def test_outside_a_configuration_there_is_none():
+def test_no_parser_is_running_outside_a_configuration():
     with pytest.raises(SegpipeError, match="only inside a bundle's configuration"):
         running_parser()

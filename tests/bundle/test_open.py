@@ -93,7 +93,7 @@ def test_a_number_of_the_metadata_may_be_infinite(our_bundle):
     assert len(open_bundle(our_bundle(HIPPOCAMPUS, change)).sha256) == 64
 
 
-def test_a_value_that_the_weights_are_compared_with_and_cannot_be_made(tmp_path):
+def test_a_window_size_that_cannot_be_evaluated_is_refused(tmp_path):
     root = write_bundle(tmp_path / "bundle", window_size="$[16][1]")
 
     refusal(lambda: open_bundle(root), "cannot be made", "list index out of range")
@@ -119,7 +119,7 @@ def test_a_bundle_of_the_zoo_opens(zoo_bundle):
     assert names == ["Activationsd", "Invertd", "AsDiscreted"]
 
 
-def test_its_own_loader_is_undone_by_nothing(zoo_bundle):
+def test_a_zoo_bundles_loader_is_inverted_by_nothing(zoo_bundle):
     """Invertd inverts the chain of the configuration, and this chain begins with MONAI's loader."""
     bundle = open_bundle(zoo_bundle())
 
@@ -261,7 +261,7 @@ def test_intensities_are_those_of_monais_loader(zoo_bundle, write_scan):
 @pytest.mark.parametrize(
     "changes", [{"reader": "NibabelReader"}, {"image_only": True}, {"ensure_channel_first": True}], ids=str
 )
-def test_what_a_loader_is_told_that_turns_nothing_is_no_matter(zoo_bundle, changes):
+def test_loader_arguments_that_turn_no_voxels_are_accepted(zoo_bundle, changes):
     root = zoo_bundle(lambda inference, _: inference["preprocessing"]["transforms"][0].update(changes))
 
     assert isinstance(open_bundle(root).load, LoadVolumed)
@@ -283,7 +283,7 @@ def test_nested_chains_are_flattened(zoo_bundle):
 class TestHash:
     """The hash covers everything but the scan that a label map depends on."""
 
-    def test_it_is_of_what_is_said_not_of_where_it_lies(self, zoo_bundle):
+    def test_the_hash_depends_on_content_not_on_the_folder(self, zoo_bundle):
         one, other = zoo_bundle(name="one"), zoo_bundle(name="other")
         shutil.copy(one / "scripts" / "names.py", other / "scripts" / "names.py")
 
@@ -296,19 +296,19 @@ class TestHash:
     @pytest.mark.parametrize(
         "overrides", [{"inferer#overlap": 0.25}, {"preprocessing#transforms#4#a_max": 250}], ids=str
     )
-    def test_a_number_changes_it(self, zoo_bundle, overrides):
+    def test_a_changed_number_changes_the_hash(self, zoo_bundle, overrides):
         root = zoo_bundle()
 
         assert open_bundle(BundleSource(root, overrides=overrides)).sha256 != open_bundle(root).sha256
 
-    def test_weights_change_it(self, zoo_bundle, random_network):
+    def test_other_weights_change_the_hash(self, zoo_bundle, random_network):
         root = zoo_bundle()
         before = open_bundle(root).sha256
         torch.save(random_network(seed=1).state_dict(), root / "models" / "model.pt")
 
         assert open_bundle(root).sha256 != before
 
-    def test_a_module_of_the_bundle_changes_it(self, zoo_bundle):
+    def test_a_changed_module_changes_the_hash(self, zoo_bundle):
         root = zoo_bundle()
         before = open_bundle(root).sha256
         with (root / "scripts" / "networks.py").open("a") as file:
@@ -316,7 +316,7 @@ class TestHash:
 
         assert open_bundle(root).sha256 != before
 
-    def test_a_name_of_a_class_changes_it(self, our_bundle):
+    def test_a_renamed_class_changes_the_hash(self, our_bundle):
         root = our_bundle(HIPPOCAMPUS)
         before = open_bundle(BundleSource(root, device="cpu")).sha256
         path = root / "configs" / "metadata.json"
@@ -324,7 +324,7 @@ class TestHash:
 
         assert open_bundle(BundleSource(root, device="cpu")).sha256 != before
 
-    def test_the_chosen_series_changes_it(self, zoo_bundle):
+    def test_another_series_changes_the_hash(self, zoo_bundle):
         root = zoo_bundle()
 
         assert open_bundle(root, series_uid="1.2.3").sha256 != open_bundle(root).sha256
@@ -356,7 +356,7 @@ class TestRefusals:
 
         refusal(lambda: open_bundle(path.parents[1]), "its configuration cannot be read")
 
-    def test_a_yaml_that_is_none(self, zoo_bundle):
+    def test_malformed_yaml(self, zoo_bundle):
         root = zoo_bundle()
         (root / "configs" / "inference.yaml").write_text("a: [1, 2\nb: 3\n")
 
@@ -404,7 +404,7 @@ class TestRefusals:
             "did you mean inferer?",
         )
 
-    def test_a_device_that_is_none(self, zoo_bundle):
+    def test_an_unknown_device(self, zoo_bundle):
         refusal(lambda: open_bundle(BundleSource(zoo_bundle(), device="tpu")), "tpu")
 
     def test_no_weights(self, zoo_bundle):
@@ -550,7 +550,7 @@ class TestRefusals:
 
         refusal(lambda: open_bundle(zoo_bundle(repeat)), "the name spleen stands in more than one row")
 
-    def test_metadata_of_nothing(self, zoo_bundle):
+    def test_empty_metadata(self, zoo_bundle):
         root = zoo_bundle(lambda _, metadata: metadata.clear())
 
         refusal(lambda: open_bundle(root), "metadata.json does not say which classes")

@@ -68,7 +68,7 @@ def raise_from(error, cause):
         ),
     ],
 )
-def test_what_a_machine_runs_out_of_is_one_message_with_the_way_on(run_folder, error, message):
+def test_lack_of_memory_or_disk_space_is_one_message_with_a_remedy(run_folder, error, message):
     with pytest.raises(SegpipeError, match=f"(?s)^[^\n]*{message}") as refused, machine_errors(run_folder):
         raise_from(RuntimeError("Failed to instantiate component"), error)
     assert "run_name 'mine'" in str(refused.value)
@@ -85,7 +85,7 @@ def test_a_refusal_keeps_its_message(run_folder):
         raise SegpipeError("case_1: is broken")
 
 
-def test_a_folder_that_is_gone_is_why(run_folder, tmp_path):
+def test_a_deleted_run_folder_is_named_as_the_cause(run_folder, tmp_path):
     run_folder.path.rename(tmp_path / "elsewhere")
 
     with pytest.raises(SegpipeError, match="was deleted or moved"), machine_errors(run_folder):
@@ -230,7 +230,7 @@ def test_a_second_signal_does_not_break_into_the_saving():
         ),
     ],
 )
-def test_the_command_that_goes_on_is_the_one_that_started(tmp_path, monkeypatch, started, more, expected):
+def test_the_command_to_resume_is_the_command_that_started(tmp_path, monkeypatch, started, more, expected):
     monkeypatch.setattr("segpipe.training.resume_command.is_monai_run", lambda: True)
     monkeypatch.setattr("sys.orig_argv", shlex.split(started))
     folder = RunFolder(tmp_path, "R" if "run_name" in started else None)

@@ -29,7 +29,7 @@ def loaded(bundle, *paths):
     )
 
 
-def test_an_ensemble_mixes_the_forms(bundle, tmp_path):
+def test_an_ensemble_may_mix_pytorch_and_safetensors_files(bundle, tmp_path):
     paths = [
         write_weights(bundle, tmp_path / f"{seed}{form}", seed)
         for seed, form in ((1, ".pt"), (2, ".safetensors"))

@@ -284,13 +284,13 @@ def test_an_argument_that_does_not_bind(kind, findings_after):
     assert finding.endswith(f": {expected}")
 
 
-def test_what_stands_among_components_and_is_none(findings_after):
+def test_an_item_without_target_in_a_list_of_components(findings_after):
     (finding,) = findings_after(("  - _target_: monai.transforms.RandGaussianNoised\n    keys", "  - keys"))
 
     assert finding.endswith("random_transforms#7 has no _target_, but the other items of its list have one")
 
 
-def test_what_monais_loader_hands_on_must_be_an_argument_of_torchs(findings_after):
+def test_monais_loader_accepts_only_arguments_of_torchs_loader(findings_after):
     assert findings_after(train__dataloader__prefetch_factor=2) == []
 
     (finding,) = findings_after(train__dataloader__batchsize=2)

@@ -26,7 +26,7 @@ def _stacks():
 @pytest.mark.parametrize(
     ("name", "stack"), list(_stacks()), ids=lambda value: value if isinstance(value, str) else "+".join(value)
 )
-def test_what_ships_has_no_mistake(name, stack, empty_datasets, tmp_path):
+def test_shipped_bundles_have_no_finding(name, stack, empty_datasets, tmp_path):
     root = BUNDLES / name
     manifest = (
         "hippocampus"

@@ -23,7 +23,7 @@ def test_a_zoo_bundle_that_segpipe_predicts_with_has_no_mistake(zoo_bundle, tmp_
     assert check_bundle(root, [root / "configs" / "inference.json"], {"dataset_dir": str(tmp_path)}) == []
 
 
-def test_a_mistake_in_what_a_zoo_bundle_makes(tmp_path):
+def test_a_mistake_in_a_component_of_a_zoo_bundle(tmp_path):
     root = write_zoo_bundle(tmp_path / "spleen", optimizer="$torch.optim.Adm(@networks.parameters())")
 
     findings = check_bundle(root, [root / "configs" / "train.json"], {})

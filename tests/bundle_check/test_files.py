@@ -109,7 +109,7 @@ def test_metadata_that_monais_schema_does_not_allow(findings_after):
     )
 
 
-def test_a_label_table_that_is_none(findings_after):
+def test_an_invalid_label_table(findings_after):
     (finding,) = findings_after(('"index": 1,', '"index": 7,'), file="metadata.json")
 
     assert finding.startswith(

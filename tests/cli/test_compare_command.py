@@ -99,7 +99,7 @@ def test_other_references_are_warned_of(folders, tmp_path):
         '{"references_sha256": []}',
     ],
 )
-def test_a_summary_that_is_none(folders, tmp_path, text):
+def test_an_invalid_summary_is_refused(folders, tmp_path, text):
     (tmp_path / "segnet" / "summary.json").write_text(text)
 
     result = CliRunner().invoke(app, ["compare", *folders])
@@ -117,7 +117,7 @@ def test_a_summary_that_is_none(folders, tmp_path, text):
         (["--metric", "f1"], "--metric f1: there are dice, iou"),
     ],
 )
-def test_options_that_are_none(folders, arguments, message):
+def test_invalid_options_are_refused(folders, arguments, message):
     result = CliRunner().invoke(app, ["compare", *folders, *arguments])
 
     assert result.exit_code == 2

@@ -187,7 +187,7 @@ def test_folds_as_a_process(decathlon, tmp_path):
     assert decathlon.read_bytes() == before
 
 
-def test_the_description_of_others_is_not_written_over(decathlon):
+def test_a_description_by_another_program_is_not_overwritten(decathlon):
     before = decathlon.read_bytes()
 
     for name in (decathlon, "hippocampus"):
@@ -298,7 +298,7 @@ def test_a_training_case_that_is_among_the_test_cases_is_not_divided(decathlon, 
         (["--train", "9", "--test", "1"], None),
     ],
 )
-def test_it_is_said_what_became_of_shares_that_look_like_numbers_of_cases(decathlon, tmp_path, shares, note):
+def test_shares_that_look_like_numbers_of_cases_are_reported(decathlon, tmp_path, shares, note):
     result = split(decathlon, "--output", tmp_path / "m.json", *shares)
 
     assert result.exit_code == 0
@@ -306,7 +306,7 @@ def test_it_is_said_what_became_of_shares_that_look_like_numbers_of_cases(decath
     assert re.search(note or "", result.stdout)
 
 
-def test_it_is_said_where_patients_do_not_let_the_numbers_be_had(decathlon, tmp_path):
+def test_sizes_that_patients_make_impossible_are_reported(decathlon, tmp_path):
     manifest = written(tmp_path / "m.json", patient=["p", "p", "p", "q", "q", "q"])
 
     assert "note: cases that belong together stay together: 3 train, 3 test\n" in (
@@ -359,7 +359,7 @@ def test_splits_that_cannot_be_made_are_refused(phantoms, tmp_path, options, mes
     assert Path(manifest).read_bytes() == before
 
 
-def test_of_many_classes_each_has_a_row(tmp_path):
+def test_each_of_many_classes_has_a_row(tmp_path):
     labels = {str(k): f"organ{k}" for k in range(12)}
     cases = [{"case": f"c{k}", "image": f"{k}.png", "classes": [labels[str(k // 2)]]} for k in range(24)]
     content = {"schema_version": 1, "name": "x", "modality": {"0": "X-ray"}, "labels": labels}
@@ -468,7 +468,7 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     assert "sha256" not in output.read_text()
 
 
-def test_what_the_folder_does_not_say_is_named_where_nobody_can_be_asked(pairs, tmp_path):
+def test_missing_options_are_named_if_there_is_no_terminal(pairs, tmp_path):
     result = create(pairs, "-o", tmp_path / "mine.json", "--modality", "MRI")
 
     assert result.exit_code == 2

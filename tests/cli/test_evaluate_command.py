@@ -173,7 +173,7 @@ def test_a_reference_without_prediction_is_named_and_exits_with_1(arguments, tmp
         (None, "metadata.json: cannot be read (No such file"),
     ],
 )
-def test_labels_that_are_none(arguments, tmp_path, text, message):
+def test_an_invalid_label_table_is_refused(arguments, tmp_path, text, message):
     if text is not None:
         (tmp_path / "metadata.json").write_text(text)
 
@@ -340,7 +340,7 @@ def test_predictions_of_background_alone_are_scored(arguments, tmp_path):
         (["1=1", "1=2"], "--reference-value: 1 is given as 1 and as 2; leave one of them"),
     ],
 )
-def test_mappings_that_are_none(arguments, mappings, message):
+def test_invalid_mappings_are_refused(arguments, mappings, message):
     result = CliRunner().invoke(app, [*arguments, *(f"--reference-value={text}" for text in mappings)])
 
     assert result.exit_code == 2

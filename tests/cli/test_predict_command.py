@@ -277,7 +277,7 @@ def test_a_folder_in_use_is_status_2(invoke, scans, out):
 
 
 @pytest.mark.slow
-def test_of_100_scans_10_are_broken_in_ten_ways_and_the_other_90_are_as_ever(finish, tmp_path, out):
+def test_ten_broken_scans_of_100_do_not_change_the_other_90(finish, tmp_path, out):
     good = write_scans(tmp_path / "good", 90)
     mixed = shutil.copytree(good, tmp_path / "mixed")
     names = list(BROKEN)[:10]
@@ -378,7 +378,7 @@ def test_killed_at_random_moments_nothing_is_half_and_the_same_command_completes
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_still_gets_there(start, finish, tmp_path, out):
+def test_repeated_kills_do_not_prevent_completion(start, finish, tmp_path, out):
     """Each run is killed in the same folder, over label maps of other weights, after one or two files."""
     scans = write_scans(tmp_path / "scans", 10)
     old = write_bundle(tmp_path / "old", seed=1)

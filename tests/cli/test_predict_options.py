@@ -82,7 +82,7 @@ def predict_arguments(answer):
     return call
 
 
-def test_without_options_all_is_the_bundles(predict_arguments):
+def test_without_options_the_bundles_settings_apply(predict_arguments):
     arguments = predict_arguments(scans=["a.nii.gz", "folder"])
 
     assert arguments.pop("watch")
@@ -307,7 +307,7 @@ def test_failures_end_with_1_and_stand_whole_in_a_table(answer, quiet):
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_quiet_or_not_what_is_done_otherwise_than_asked_is_said(monkeypatch, quiet):
+def test_changes_of_the_requested_settings_are_printed_even_when_quiet(monkeypatch, quiet):
     def predict(*, report, watch, **_):
         watch(prediction("a[/b]", Outcome.DONE), 1, 2)
         report("cuda is out of memory: going on with 2 windows in one batch")

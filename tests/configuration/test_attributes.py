@@ -55,7 +55,7 @@ def findings(expression, **component):
 
 
 @pytest.mark.parametrize("target", ["Derived", "made"])
-def test_what_a_component_has_not_is_told_with_what_is_near(target):
+def test_a_missing_attribute_is_a_finding_with_the_nearest_name(target):
     assert findings("$@own.provenence", _target_=target) == [
         "asked reads provenence of @own, a Derived, which has no such attribute; did you mean provenance?"
     ]
@@ -65,13 +65,13 @@ def test_what_a_component_has_not_is_told_with_what_is_near(target):
 
 
 @pytest.mark.parametrize("name", ["run", "provenance", "size", "__class__"])
-def test_what_it_has_is_not(name):
+def test_an_existing_attribute_is_no_finding(name):
     """Methods, attributes that a method sets, and attributes that are only declared."""
     assert findings(f"$@own.{name}", _target_="Derived") == []
 
 
 @pytest.mark.parametrize("target", ["Open", "untold", "misled"])
-def test_of_what_nothing_tells_nothing_is_said(target):
+def test_a_component_of_unknown_attributes_has_no_finding(target):
     assert findings("$@own.anything", _target_=target) == []
 
 

@@ -33,7 +33,7 @@ def test_a_module_that_would_run_in_anothers_place_is_refused(path, reason, tmp_
         pass
 
 
-def test_what_is_no_module_or_has_a_name_of_its_own_is_not(tmp_path):
+def test_other_files_and_modules_with_unique_names_are_accepted(tmp_path):
     for path in (
         "scripts/net.py",
         "own_net.py",

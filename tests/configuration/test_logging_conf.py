@@ -45,7 +45,7 @@ def problems(tmp_path):
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda path: path.parts[-3])
-def test_those_that_are_shipped_only_print(file):
+def test_shipped_logging_files_only_print(file):
     assert list(logging_problems(file, None)) == []
 
 

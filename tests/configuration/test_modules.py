@@ -99,7 +99,7 @@ def test_arguments_are_those_of_the_text(path, arguments, modules):
 
 
 @pytest.mark.parametrize("path", ["own.decorated", "own.Weird", "own.Loop", "own.SIZE", "starred.anything"])
-def test_what_cannot_be_told_is_not(path, modules):
+def test_an_unknown_signature_is_an_error(path, modules):
     with pytest.raises(ValueError, match=r"."):
         signature_of(modules.find(path))
 
@@ -126,7 +126,7 @@ def test_names_are_found(path, kind, modules):
 
 
 @pytest.mark.parametrize("path", ["own.Nett", "nowhere", "nowhere.at.all", "torch.nothing", "own.", "a b"])
-def test_what_is_not_there_is_none(path, modules):
+def test_an_unknown_path_is_none(path, modules):
     assert modules.find(path) is None
 
 
@@ -152,7 +152,7 @@ def test_programs_of_installed_packages_are_not_run(modules):
     assert "antigravity" not in sys.modules
 
 
-def test_names_are_listed_for_what_was_meant(modules):
+def test_names_are_listed_for_suggestions(modules):
     assert {"Net", "Plain", "shaped", "SIZE"} <= set(names_of(modules.find("own")))
     assert is_module(modules.find("own"))
 

@@ -64,7 +64,7 @@ def test_a_shipped_manifest_is_looked_for_by_its_name(tmp_path, monkeypatch):
     assert known_dataset_dir("hippocampus", load_manifest("hippocampus")) == tmp_path / "hippocampus"
 
 
-def test_what_is_given_counts(noted, tmp_path):
+def test_an_explicit_folder_has_priority(noted, tmp_path):
     assert dataset_dir_of(str(noted), load_manifest(noted), tmp_path) == tmp_path
 
 

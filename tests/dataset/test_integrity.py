@@ -347,7 +347,7 @@ def test_a_voxel_file_of_another_name_is_summed_up(headers):
         with_checksums(manifest_of(case), headers)
 
 
-def test_a_folder_named_by_a_way_up_and_down_is_summed_up(headers):
+def test_checksums_accept_paths_with_parent_folders(headers):
     (headers / "beside").mkdir()
 
     manifest = with_checksums(manifest_of(Case("a", ("a.mhd",), "a_seg.mhd")), headers / "beside" / "..")

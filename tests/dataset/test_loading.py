@@ -274,7 +274,7 @@ def test_a_worker_prints_no_traceback(tmp_path):
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_an_epoch_with_repeats_comes_to_each_case_so_often_with_other_draws():
+def test_an_epoch_with_repeats_draws_each_case_anew_each_time():
     data = dataset()
     sampler = EpochSampler(data, repeats=3)
     sampler.set_epoch(2)

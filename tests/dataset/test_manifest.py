@@ -311,7 +311,7 @@ def test_a_published_split_may_name_cases_that_this_copy_lacks():
         ({"paper": {"train": ["a"]}}, "'validation' is a required property"),
     ],
 )
-def test_a_split_that_cannot_be_meant_is_refused(splits, message):
+def test_an_impossible_split_is_refused(splits, message):
     with pytest.raises(SegpipeError, match=message):
         parse_manifest(mask_json(splits=splits), "m.json")
 
@@ -348,7 +348,7 @@ def test_classes_can_be_united():
         ({"a": ["ground-glass"], "b": ["ground-glass"]}, "ground-glass is in a and in b"),
     ],
 )
-def test_groups_that_cannot_be_meant_are_refused(groups, message):
+def test_impossible_groups_are_refused(groups, message):
     with pytest.raises(SegpipeError, match=message):
         with_groups(parse_manifest(mask_json(labels=LUNG), "m.json"), groups)
 

@@ -72,13 +72,13 @@ def test_many_that_differ_in_one_way_are_one_finding():
     )
 
 
-def test_of_few_cases_nothing_is_said_nor_of_halves():
+def test_few_cases_and_halves_of_a_set_give_no_finding():
     assert set_findings(*set_of({"orientation": "LPS"}, number=7)) == []
     assert set_findings(*set_of(*[{"orientation": "LPS"}] * 10)) == []
 
 
 @pytest.mark.parametrize(("number", "odd"), [(2, 1), (4, 1), (8, 4), (20, 10)])
-def test_two_modalities_or_units_in_one_channel_are_told_of_any_set(number, odd):
+def test_two_modalities_or_units_in_one_channel_are_a_finding_in_any_set(number, odd):
     (finding,) = set_findings(*set_of(*[channel(0.0, 100.0, 900.0)] * odd, number=number))
 
     assert finding.severity == "warning"

@@ -83,7 +83,7 @@ def test_patients_are_drawn_with_their_cases(hard):
     assert result.better is None
 
 
-def test_one_patient_says_nothing_of_others(hard):
+def test_one_patient_gives_no_interval(hard):
     words = in_words("dice", hard + 0.1, hard, patients=("a",) * 20)
 
     assert words == (

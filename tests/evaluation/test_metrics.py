@@ -105,7 +105,7 @@ def test_pooled_scores_by_hand():
     assert scores.background_accuracy == pytest.approx(0.84)
 
 
-def test_what_there_is_nothing_to_divide_by_is_nan():
+def test_a_division_by_zero_is_nan():
     scores = PooledScores.of(np.array([[0, 0, 0], [0, 5, 0], [0, 0, 0]]))
 
     np.testing.assert_array_equal(scores.dice, [1, np.nan])
@@ -200,7 +200,7 @@ def test_a_class_that_is_missing(name):
     np.testing.assert_allclose([getattr(result, metric)[0] for metric in METRICS], expected)
 
 
-def test_a_class_fares_alike_whatever_lies_beside_it():
+def test_a_class_score_does_not_depend_on_other_classes():
     """Each class is measured in its own bounding box."""
     random = np.random.default_rng(3)
     prediction, reference = (random.integers(0, 4, (9, 8, 7)) for _ in range(2))

@@ -167,7 +167,7 @@ def test_a_slice_is_a_volume_of_one_plane():
         ([Spacingd(KEY, (2, 2, 2), align_corners=True)], "align_corners True"),
     ],
 )
-def test_what_it_cannot_undo_is_left_to_monai(steps, reason):
+def test_transforms_without_a_streamed_inverse_are_left_to_monai(steps, reason):
     original = scan((12, 12, 12), np.eye(4))
     image = Compose(steps)({KEY: original})[KEY]
 

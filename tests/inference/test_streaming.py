@@ -166,7 +166,7 @@ def test_a_card_out_of_memory_gets_fewer_windows_at_a_time_and_gives_the_same_sc
     ]
 
 
-def test_no_memory_for_one_window_is_no_secret():
+def test_too_little_memory_for_one_window_is_an_error():
     with pytest.raises(torch.OutOfMemoryError), torch.no_grad():
         list(ScoreStream(SlidingWindow((8, 8, 8), 4), SmallCard(0), 3).bands(torch.zeros(1, 8, 8, 8)))
 

@@ -292,7 +292,7 @@ def components(config):
             yield from components(value)
 
 
-def test_no_logic_stands_in_yaml(bundle):
+def test_yaml_holds_no_logic(bundle):
     for path in (bundle.root / "configs").glob("*.yaml"):
         for line in path.read_text().splitlines():
             expression = line.partition("$")[2]

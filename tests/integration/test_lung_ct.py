@@ -334,7 +334,7 @@ def test_numbers_that_no_network_or_loss_has_are_one_message(lung, override, exp
     assert not (lung.output_dir / "bad").exists()
 
 
-def test_a_network_without_norms_is_had_by_name(lung):
+def test_a_network_without_norms_is_chosen_by_name(lung):
     """MONAI ignores None on the command line without a message."""
     parser = lung.parser("train", norm="none")
 

@@ -187,7 +187,7 @@ def test_on_hippocampi_the_shipped_weights_give_what_monais_run_gives(bundle, re
 @pytest.mark.every_bundle("CT")
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_on_lungs_as_monais_run(bundle, weights, real_data, tmp_path):
+def test_label_maps_of_lungs_are_those_of_monais_run(bundle, weights, real_data, tmp_path):
     """Three 8-bit slices, with the shipped weights if they exist; and a series of three slices in HU."""
     names = [f"slice_{number:03d}{suffix}" for number in (1, 40, 80) for suffix in (".mhd", ".zraw")]
     images = real_data("covid_ct_512") / "images"
@@ -207,7 +207,7 @@ def test_on_lungs_as_monais_run(bundle, weights, real_data, tmp_path):
 @pytest.mark.every_bundle("CT")
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_on_a_volume_as_monais_run(bundle, weights, real_data, tmp_path):
+def test_label_maps_of_a_volume_are_those_of_monais_run(bundle, weights, real_data, tmp_path):
     """A spleen CT of 512 x 512 x 32 voxels, one window a slice, with mirror flips."""
     (scan,) = (real_data("spleen") / "imagesTr").glob("*.nii.gz")
     scans = linked(tmp_path / "scans", [scan])
@@ -231,7 +231,7 @@ def test_on_a_volume_as_monais_run(bundle, weights, real_data, tmp_path):
     ],
     ids=["nrrd", "mha", "thick slices", "512 x 512"],
 )
-def test_on_the_grids_of_real_scans_as_monais_run(real_data, tmp_path, files, spacing_mm):
+def test_label_maps_on_grids_of_real_scans_are_those_of_monais_run(real_data, tmp_path, files, spacing_mm):
     """The network has random weights, because geometry counts: unequal spacings are resampled and inverted."""
     folder, _, pattern = files.partition("/")
     scan_files = sorted(real_data(folder).glob(pattern))

@@ -253,17 +253,17 @@ class TestWhatWasTrainedOn:
     def weights(self, bundle, tmp_path, **training):
         return [write_weights(bundle, tmp_path / "weights" / "run.pt", 1, **training)]
 
-    def test_unknown(self, score):
+    def test_unknown_training_cases_are_a_warning(self, score):
         (warning,) = score().warnings
 
         assert warning.startswith("Which cases model.pt was trained on is not known")
 
-    def test_held_out(self, score, bundle, dataset, tmp_path):
+    def test_held_out_cases_have_no_warning(self, score, bundle, dataset, tmp_path):
         weights = self.weights(bundle, tmp_path, cases={"x": "0" * 64}, manifest={"name": "another"})
 
         assert score(weights=weights).warnings == []
 
-    def test_the_picture_under_another_name(self, score, bundle, dataset, tmp_path):
+    def test_a_training_image_under_another_name_is_a_warning(self, score, bundle, dataset, tmp_path):
         weights = self.weights(bundle, tmp_path, cases={"z": picture(dataset, tmp_path, "b")})
 
         (warning,) = score(weights=weights).warnings
@@ -272,7 +272,7 @@ class TestWhatWasTrainedOn:
         assert summary_of(tmp_path)["about"]["warnings"] == [warning]
         assert "NOT HELD OUT" in (tmp_path / "out/report.html").read_text().split("<h2>Scores</h2>")[0]
 
-    def test_another_case_of_the_patient(self, score, bundle, tmp_path):
+    def test_another_case_of_a_training_patient_is_a_warning(self, score, bundle, tmp_path):
         weights = self.weights(bundle, tmp_path, cases={"a": "0" * 64}, manifest={"name": "noise"})
 
         def with_test_of_p1(manifest):
@@ -284,7 +284,7 @@ class TestWhatWasTrainedOn:
         assert "trained on other cases of the same patients as 1 of these 1 cases (b)" in warning
 
     @pytest.mark.slow
-    def test_chosen_by_these_cases(self, score, bundle, dataset, tmp_path):
+    def test_an_epoch_chosen_by_these_cases_is_a_warning(self, score, bundle, dataset, tmp_path):
         weights = self.weights(
             bundle,
             tmp_path,

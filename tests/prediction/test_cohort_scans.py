@@ -113,7 +113,7 @@ def test_strict_refuses_strangers_before_anything_is_done(run, scans, out):
     assert not out.exists()
 
 
-def test_what_a_shell_makes_of_a_folder_goes_as_the_folder(run, scans, out, clean):
+def test_files_of_a_shell_pattern_are_treated_like_their_folder(run, scans, out, clean):
     (scans / "scan_000.bval").write_text("x")
     (scans / "viewer").mkdir()
     (scans / "gone.nii.gz").symlink_to(scans / "nowhere")
@@ -191,7 +191,7 @@ def test_a_pipe_in_place_of_a_voxel_file_fails_alone(run, tmp_path):
     assert "a.zraw is no regular file" in run(tmp_path / "scans")["a"].reason
 
 
-def test_a_bundle_that_cannot_be_used_costs_nothing_that_was_done(run, scans, out, tmp_path, clean):
+def test_an_unusable_bundle_leaves_earlier_outputs(run, scans, out, tmp_path, clean):
     run(scans)
     without = write_bundle(tmp_path / "without")
     (without / "models" / "model.pt").unlink()

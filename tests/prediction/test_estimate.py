@@ -61,7 +61,7 @@ def test_an_estimate_refuses_what_it_read_and_cannot_be_segmented(bundle, tmp_pa
     assert rows["sound"].seconds > 0
 
 
-def test_of_nothing_that_can_be_read_no_time_is_known(bundle, tmp_path, out):
+def test_without_a_readable_scan_the_time_is_unknown(bundle, tmp_path, out):
     folder = tmp_path / "scans"
     for index in range(6):  # of which five are read, at most
         write_broken(folder, "truncated.nii.gz").rename(folder / f"scan_{index}.nii.gz")

@@ -34,7 +34,7 @@ def test_a_foreign_file_in_a_label_maps_place_is_refused_for_its_scan(run, scans
         ("probabilities/scan_001.npy", {"probabilities": True}),
     ],
 )
-def test_so_is_one_in_the_place_of_what_goes_with_it(run, scans, out, name, options):
+def test_a_foreign_file_in_a_side_files_place_is_refused_for_its_scan(run, scans, out, name, options):
     (out / name).parent.mkdir(parents=True)
     (out / name).write_text("mine")
 
@@ -93,7 +93,7 @@ def test_the_label_map_of_another_scan_of_that_name_stays(run, tmp_path, out):
     assert contents(out) != before
 
 
-def test_so_does_one_in_another_format(run, tmp_path, out):
+def test_another_scans_label_map_in_another_format_stays(run, tmp_path, out):
     write_scan(tmp_path / "north" / "scan.nii.gz", 0)
     write_scan(tmp_path / "south" / "scan.mha", 1)
     run(tmp_path / "north")

@@ -181,7 +181,7 @@ def test_outputs_that_are_deleted_while_it_runs_are_an_error(bundle, scans, out,
     assert len(list(out.glob("scan_*.nii.gz"))) == 3
 
 
-def test_whoever_watches_is_told_of_each_scan(bundle, scans, out):
+def test_the_watch_callback_gets_each_scan(bundle, scans, out):
     (scans / "scan_001.nii.gz").write_bytes(b"")
     reported = []
 

@@ -75,7 +75,9 @@ class TestStreamed:
         ],
         ids=["no geometry", "spacing", "orient, crop, pad", "pad, crop", "no softmax", "gaussian", "reflect"],
     )
-    def test_whatever_the_chain(self, zoo_bundle, write_scan, opened, by_monai, change):
+    def test_labels_of_other_chains_are_those_of_monais_run(
+        self, zoo_bundle, write_scan, opened, by_monai, change
+    ):
         root, scan = zoo_bundle(change), write_scan(OBLIQUE)
         segmenter, image, grid = opened(root, scan)
 
@@ -86,7 +88,9 @@ class TestStreamed:
         assert agreement(segmentation.labels, by_monai(root, scan)) > 0.999
 
     @pytest.mark.parametrize("affine", AFFINES.values(), ids=AFFINES)
-    def test_in_slabs_as_a_large_scan(self, zoo_bundle, write_scan, opened, by_monai, monkeypatch, affine):
+    def test_labels_in_slabs_are_those_of_monais_run(
+        self, zoo_bundle, write_scan, opened, by_monai, monkeypatch, affine
+    ):
         root, scan = zoo_bundle(), write_scan(affine)
         expected = by_monai(root, scan)
         monkeypatch.setattr("segpipe.inference.slabs._SLAB_VOXELS", 2000)
@@ -186,7 +190,7 @@ class TestFromFileToFile:
         assert prediction.reason == ""
         assert agreement(labels, by_monai(root, scan)) > 0.999
 
-    def test_of_each_scan_it_is_known_which_chain_it_went_through(self, zoo_bundle, write_scan, tmp_path):
+    def test_each_prediction_states_the_chain_of_its_scan(self, zoo_bundle, write_scan, tmp_path):
         def diagonal(inference, _):
             inference["preprocessing"]["transforms"][3]["diagonal"] = True
 
@@ -313,7 +317,7 @@ class TestSkippedWindows:
         image[:, 32:] = 0.5 + image[:, 32:] / 2
         return root, scan, segmenter, image, grid
 
-    def test_none_is_skipped_unless_asked_for(self, half_air):
+    def test_no_window_is_skipped_by_default(self, half_air):
         *_, segmenter, image, grid = half_air
 
         segmentation = segmenter.segment(image, grid)
@@ -321,7 +325,7 @@ class TestSkippedWindows:
         assert (segmentation.windows, segmentation.skipped) == (4, 0)
         assert agreement(segmentation.labels, segmenter._by_monai(image, grid, "asked").labels) == 1
 
-    def test_those_of_air_are_background_and_counted(self, half_air, opened):
+    def test_windows_of_air_are_background_and_counted(self, half_air, opened):
         root, scan, segmenter, image, grid = half_air
         skipping, _, _ = opened(root, scan, skip_empty=0.1)
 
@@ -368,7 +372,7 @@ class TestProbabilitiesAndEntropy:
     @pytest.mark.parametrize(
         "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
     )
-    def test_labels_do_not_depend_on_them(self, zoo_bundle, write_scan, opened, chain):
+    def test_labels_do_not_depend_on_requested_probabilities(self, zoo_bundle, write_scan, opened, chain):
         """A chain without softmax interpolates scores, also if probabilities are requested."""
         segmenter, image, grid = opened(zoo_bundle(ending(*chain)), write_scan(OBLIQUE))
 
@@ -392,7 +396,7 @@ class TestProbabilitiesAndEntropy:
     @pytest.mark.parametrize(
         "chain", [(SOFTMAX, INVERT, ARG_MAX), (INVERT, ARG_MAX)], ids=["softmax", "none"]
     )
-    def test_nothing_lies_where_the_image_was_cropped(self, zoo_bundle, write_scan, opened, chain):
+    def test_cropped_voxels_are_certain_background(self, zoo_bundle, write_scan, opened, chain):
         """The result there is background with probability 0 for all classes and zero entropy."""
 
         def crop(inference, metadata):
@@ -412,7 +416,7 @@ class TestProbabilitiesAndEntropy:
         assert not segmentation.entropy[..., outside].any()
         np.testing.assert_allclose(probabilities[..., 4:20].astype(np.float32).sum(0), 1, atol=3e-3)
 
-    def test_of_slices_they_have_two_axes(self, zoo_bundle, write_scan, opened):
+    def test_probabilities_of_slices_have_two_axes(self, zoo_bundle, write_scan, opened):
         segmenter, image, grid = opened(zoo_bundle(dims=2), write_scan(size=(40, 30)))
         probabilities = np.full((3, 40, 30), np.nan, np.float16)
 
@@ -423,7 +427,7 @@ class TestProbabilitiesAndEntropy:
         assert agreement(segmentation.labels, probabilities.argmax(0)) > 0.99  # float16 makes ties
 
     @pytest.mark.parametrize("entropy", [True, False])
-    def test_they_are_refused_where_the_chain_is_monais(self, zoo_bundle, write_scan, opened, entropy):
+    def test_probabilities_are_refused_with_monais_chain(self, zoo_bundle, write_scan, opened, entropy):
         segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, LARGEST)), write_scan())
         probabilities = None if entropy else np.zeros((3, *grid.size), np.float16)
 
@@ -435,7 +439,7 @@ class TestProbabilitiesAndEntropy:
 
 
 class TestCost:
-    def test_windows_are_those_that_segmenting_takes(self, zoo_bundle, write_scan, opened):
+    def test_the_estimated_windows_are_those_of_the_segmentation(self, zoo_bundle, write_scan, opened):
         segmenter, image, grid = opened(zoo_bundle(), write_scan(OBLIQUE))
 
         windows, seconds, held = segmenter.cost(image)
@@ -444,7 +448,7 @@ class TestCost:
         assert 0 < seconds < 60
         assert held > 0
 
-    def test_monais_chain_has_none_that_is_known(self, zoo_bundle, write_scan, opened):
+    def test_the_windows_of_monais_chain_are_unknown(self, zoo_bundle, write_scan, opened):
         segmenter, image, _ = opened(zoo_bundle(ending(SOFTMAX, ARG_MAX, NEAREST)), write_scan())
 
         with pytest.raises(CannotStreamError):

@@ -86,7 +86,7 @@ class TestMonaisChain:
         assert segmentation.labels.any()
         assert segmentation.labels.dtype == np.uint8
 
-    def test_only_the_scans_that_need_it_take_it(self, zoo_bundle, write_scan, opened, by_monai):
+    def test_only_scans_that_need_monais_chain_use_it(self, zoo_bundle, write_scan, opened, by_monai):
         """A spacing along the patient's axes turns an oblique scan, and cannot be inverted axis by axis."""
 
         def diagonal(inference, _):

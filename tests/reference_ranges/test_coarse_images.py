@@ -37,7 +37,7 @@ def test_a_blank_image_has_a_picture():
     assert not coarse_image(torch.ones(1, 20, 20)).any()
 
 
-def test_how_it_lies_is_seen():
+def test_the_orientation_of_an_image_is_recognised():
     mean = np.mean([coarse_image(lungs(seed)) for seed in range(5)], axis=0)
 
     upright, mirrored, turned = (
@@ -76,6 +76,6 @@ def test_of_slices_the_median_counts():
 
 
 @pytest.mark.parametrize("shape", [(), (12, 12), (1, 6, 6), (1, 12, 6), (1, 12, 12, 12), (0, 12, 12)])
-def test_what_is_no_mean_of_pictures(shape):
+def test_an_invalid_mean_image_is_refused(shape):
     with pytest.raises(ValueError, match="its coarse image is not one"):
         require_coarse_image(np.zeros(shape, np.float32))

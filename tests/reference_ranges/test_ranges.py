@@ -104,7 +104,7 @@ def test_a_picture_unlike_the_others_is_told(ranges):
 
 
 @pytest.mark.parametrize("changes", [{"uncertainty": 0.0}, {"pieces__liver": 0.0}, {"spacing__x": 1.05}])
-def test_surer_fewer_and_a_little_more_are_no_finding(ranges, changes):
+def test_lower_uncertainty_fewer_pieces_and_slight_excess_give_no_warning(ranges, changes):
     assert ranges.warnings(case(**changes)) == []
 
 
@@ -193,7 +193,7 @@ def test_a_file_that_is_none_of_ours_is_refused(ranges, tmp_path, change, why):
     assert str(refused.value).endswith("write it anew with `segpipe reference-ranges`")
 
 
-def test_they_lie_beside_the_weights(tmp_path):
+def test_reference_ranges_lie_beside_the_weights(tmp_path):
     one, other = tmp_path / "best.pt", tmp_path / "other.pt"
 
     assert ranges_path([one], ["a"]) == tmp_path / "best.reference_ranges.json"
@@ -250,7 +250,7 @@ def test_a_case_that_lies_upside_down_is_told():
     assert 0 < ranges.ranges["facing/mirrored along x"][0] < ranges.ranges["facing/mirrored along x"][1]
 
 
-def test_a_case_that_faces_less_surely_than_the_training_cases_lies_the_right_way_still():
+def test_a_case_with_a_less_certain_orientation_gives_no_warning():
     ranges = ReferenceRanges.of([lying(seed) for seed in range(30)], ["abc"], {})
     sure, _ = ranges.ranges["facing/mirrored along x"]
     dull = lying(100, lambda picture: picture + 0.8 * np.abs(picture))
@@ -265,7 +265,7 @@ def test_a_scan_of_other_dimensions_is_told(ranges):
     assert ranges.warnings(odd) == ["it has other dimensions or channels than the training cases"]
 
 
-def test_training_cases_that_lie_either_way_do_not_tell_which_is_right():
+def test_training_cases_of_both_orientations_give_no_range_of_orientation():
     cases = [lying(seed, lambda p, seed=seed: p[:, :, :: 1 - 2 * (seed % 2)]) for seed in range(30)]
 
     ranges = ReferenceRanges.of(cases, ["abc"], {})

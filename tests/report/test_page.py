@@ -74,7 +74,7 @@ def test_few_patients_have_intervals_that_are_too_narrow(scores):
     assert "too narrow" not in page(many, summarise(many))
 
 
-def test_without_any_surface_the_files_are_not_blamed(scores):
+def test_a_case_without_a_surface_does_not_blame_the_file_format(scores):
     rows = []
     for row in scores.rows:
         values = np.full_like(row.metrics.surface_dice, np.nan)

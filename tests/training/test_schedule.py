@@ -36,7 +36,7 @@ def test_one_warm_up_step_has_the_low_rate(share, steps):
 @pytest.mark.parametrize(
     ("share", "steps"), [(0.2, 4), (0.2, 6), (0.3, 10), (0.0, 7), (0.2, 1), (0.99, 8), (1 / 49, 49)]
 )
-def test_any_other_warm_up_is_as_it_was(share, steps):
+def test_other_warm_up_shares_stay_unchanged(share, steps):
     assert warm_up(share, steps) == share
     assert len(rates(warm_up(share, steps), steps)) == steps
 

@@ -168,7 +168,7 @@ def test_two_series_are_refused_with_their_uids_and_one_can_be_chosen(series, gr
     assert "no image series 1.2.3 there; choose one of" in refusal(folder, series_uid="1.2.3")
 
 
-def test_what_is_wrong_with_another_series_does_not_matter(series, grid):
+def test_faults_of_another_series_do_not_matter(series, grid):
     folder = series[0].parent
     for path in write_series(SCAN, grid, folder / "new", series_uid=OTHER_UID):
         edit(path, ImagePositionPatient=None, NumberOfFrames=7)

@@ -74,7 +74,7 @@ def test_sizes_that_no_patient_has_are_refused(reader, size, spacing, rule, suff
     assert "check the units" in message
 
 
-def test_so_is_a_series(tmp_path):
+def test_series_sizes_that_no_patient_has_are_refused(tmp_path):
     grid = Grid.from_lps(SIZE, (1.0, 1.0, 150.0), (0.0, 0.0, 0.0), np.eye(3))
     write_series(ARRAY, grid, tmp_path / "series")
 

@@ -60,7 +60,7 @@ def test_monais_short_names_are_found(targets, name):
         ),
     ],
 )
-def test_others_are_not_on_it(targets, path):
+def test_other_callables_are_not_on_the_list(targets, path):
     assert allowed_arguments(targets.find(path)) is None
 
 

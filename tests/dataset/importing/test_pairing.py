@@ -204,7 +204,7 @@ def test_letters_of_any_alphabet_are_letters():
         "qc",
     ],
 )
-def test_what_was_made_of_an_image_is_no_channel(word):
+def test_an_image_derived_from_another_is_no_channel(word):
     for stems in (("a", f"a_{word}", "a_mask"), (f"a_{word}", "a_mask"), ("a_t1", f"a_{word}", "a_mask")):
         with pytest.raises(
             SegpipeError, match=f"images (say {word} beyond|would be the channels)|have no image"
