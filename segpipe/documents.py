@@ -78,6 +78,8 @@ def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
             content = file.read(largest + 1)
     except SegpipeError as error:
         raise DocumentError(NO_REGULAR_FILE) from error
+    except ValueError as error:  # see `segpipe.regular_files.is_possible`
+        raise DocumentError("cannot be read: no file can have this path; correct it") from error
     except OSError as error:
         raise DocumentError(
             f"cannot be read ({error.strerror}); check the path and the permissions"

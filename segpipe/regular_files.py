@@ -47,6 +47,17 @@ def require_regular(path: Path) -> None:
     _judge(path, path.stat().st_mode)
 
 
+def is_possible(path: str | Path) -> bool:
+    """Return whether a file could have this path: not if it is too long, or holds a character that no name can have."""
+    try:
+        os.lstat(path)
+    except ValueError:
+        return False
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
+    return True
+
+
 def is_irregular(path: Path) -> bool:
     """Return whether a path is a pipe, a socket or a device; links are followed.
 

@@ -35,6 +35,7 @@ from segpipe.configuration.references import sub_items
 from segpipe.configuration.values import Values
 from segpipe.documents import DocumentError
 from segpipe.errors import SegpipeError
+from segpipe.regular_files import is_possible
 
 MERGED = Path("configs") / "segpipe_merged.yaml"
 """Path of the merged configuration in the copy of a trusted bundle."""
@@ -298,7 +299,7 @@ def _user_values(merged: _Overridden) -> dict[str, Any]:
 def _output_dir(root: Path, parser: ConfigParser, merged: _Overridden) -> Path | None:
     """Return the folder of the runs; None if a run may not write there."""
     output_dir = Values(parser.get()).of("@output_dir")
-    if not isinstance(output_dir, str):
+    if not isinstance(output_dir, str) or not is_possible(output_dir):
         return None
     whole = Path(output_dir).resolve()
     return whole if any(whole.is_relative_to(path.resolve()) for path in _written(root, merged)) else None

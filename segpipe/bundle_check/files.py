@@ -27,6 +27,7 @@ from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
 from segpipe.networks import weights_file
+from segpipe.regular_files import is_possible
 
 _SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 _MESSAGE_LENGTH = 200  # characters of a schema error, which quotes the refused value, possibly the whole file
@@ -195,4 +196,4 @@ def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:
 
 
 def _is_path(value: Any) -> bool:
-    return value is not UNKNOWN and isinstance(value, str | Path)
+    return value is not UNKNOWN and isinstance(value, str | Path) and is_possible(value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, read_document
+from segpipe.regular_files import is_possible
 
 _STREAMS = {"sys.stdout", "sys.stderr"}
 _QUIET = {"StreamHandler", "NullHandler"}
@@ -84,7 +85,7 @@ def _file_problems(args: Any, kwargs: Any, output_dir: Path | None) -> Iterator[
     named = kwargs.get("filename") if isinstance(kwargs, dict) and "filename" in kwargs else None
     if named is None and isinstance(args, tuple | list) and args:
         named = args[0]
-    if isinstance(named, str) and output_dir is not None:
+    if isinstance(named, str) and output_dir is not None and is_possible(named):
         path = Path(named).absolute().resolve()
         # the bundle may set its output folder itself: logging only appends to log files there
         if path.is_relative_to(output_dir.absolute().resolve()) and path.suffix == ".log":

@@ -14,6 +14,7 @@ import inspect
 import pkgutil
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -166,8 +167,8 @@ class Modules:
                 return getattr(whole, name)
         except Exception as error:  # a lazy attribute whose package is not installed
             return NotImportable(f"{type(error).__name__}: {error}")
-        inner = pkgutil.iter_modules(getattr(whole, "__path__", ()))
-        return _imported(f"{whole.__name__}.{name}") if any(module.name == name for module in inner) else None
+        inner = _inner_names(tuple(getattr(whole, "__path__", ())))
+        return _imported(f"{whole.__name__}.{name}") if name in inner else None
 
     def _part_of_parsed(self, whole: ParsedModule, name: str) -> Any:
         defined = whole.defined(name)
@@ -217,14 +218,19 @@ class Modules:
         return (name,) if name.partition(".")[0] in self._bundle_modules else ()
 
 
+@cache
+def _inner_names(paths: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of the modules in the folders of an installed package."""
+    return frozenset(module.name for module in pkgutil.iter_modules(paths))
+
+
 def names_of(whole: Any) -> list[str]:
     """Return the public names in a module or class, to suggest one of them."""
     if isinstance(whole, ParsedModule):
         return sorted(name for name in whole.names if not name.startswith("_"))
     if isinstance(whole, Placeholder):
         return []
-    paths = getattr(whole, "__path__", None)
-    inner = [module.name for module in pkgutil.iter_modules(paths)] if paths else []
+    inner = _inner_names(tuple(getattr(whole, "__path__", ())))
     return sorted({*inner, *(name for name in dir(whole) if not name.startswith("_"))})
 
 

@@ -31,6 +31,10 @@ from segpipe.documents import (
 )
 from segpipe.errors import SegpipeError
 
+LONGEST_MACRO = 4096
+"""Characters of a macro, as of a path; MONAI's look for a path in it takes time with the square of its length."""
+MISSING = object()
+"""Marks an id that does not exist."""
 WITHOUT_END = "macros (%id) copy each other without end; write the values out"
 _TOO_LARGE = f"copies more than {MOST_ITEMS} values or {DEEPEST} levels in the end; write fewer"
 
@@ -61,8 +65,11 @@ def merged_files(files: Sequence[Path], located: Callable[[Path], Path] = Path) 
     parser = ConfigParser({})
     for file in files:
         for key, value in _ids_in(file).items():
+            is_new = (
+                isinstance(key, str) and key.startswith("+") and value_at(parser.get(), key[1:]) is MISSING
+            )
             try:
-                merge_kv(parser, key, value)
+                merge_kv(parser, key[1:] if is_new else key, value)
             except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
                 raise SegpipeError(
                     f"{file}: {key!r} cannot be set: {error}; `segpipe check` says more"
@@ -100,7 +107,7 @@ def without_file_macros(values: dict[str, Any], located: Callable[[Path], Path] 
         if path not in contents:
             contents[path] = _ids_in(located(Path(path)))
         parser = ConfigParser(contents[path])
-        if name and name not in parser:
+        if value_at(parser.get(), name) is MISSING:
             raise SegpipeError(f"{value}: there is no {written(name)} in {path}; correct the macro")
         total += size_of(parser[name])
         if total > MOST_ITEMS:
@@ -119,6 +126,10 @@ def _file_macro(value: Any) -> tuple[str, str]:
     """Return the file and the id that a macro copies from; two empty texts for any other value."""
     if not (isinstance(value, str) and value.startswith("%")):
         return "", ""
+    if len(value) > LONGEST_MACRO:
+        raise SegpipeError(
+            f"{value[:40]}...: is a macro of {len(value)} characters; it may have {LONGEST_MACRO}"
+        )
     path, name = ConfigParser.split_path_id(value[1:])
     return (path, name) if path else ("", "")
 
@@ -171,7 +182,7 @@ def _with_absolute_macros(value: Any, identifier: str) -> Any:
 
 
 def _require_bounded(values: dict[str, Any]) -> None:
-    parser, known = ConfigParser(values), {}
+    known: dict[str, tuple[int, int]] = {}
     open_names: set[str] = set()
 
     def measured(value: Any) -> tuple[int, int]:
@@ -184,9 +195,9 @@ def _require_bounded(values: dict[str, Any]) -> None:
         name = ReferenceResolver.normalize_id(value[1:])
         if name in open_names:
             raise SegpipeError(f"%{written(name)}: {WITHOUT_END}")
-        if name not in known and name in parser:
+        if name not in known and (copied := value_at(values, name)) is not MISSING:
             open_names.add(name)
-            known[name] = measured(parser[name])
+            known[name] = measured(copied)
             open_names.discard(name)
         size, levels = known.get(name, (1, 1))
         if size > MOST_ITEMS or levels > DEEPEST:
@@ -199,6 +210,25 @@ def _require_bounded(values: dict[str, Any]) -> None:
             f"with its macros (%id) the configuration has {size} values in {levels} levels; at most {MOST_ITEMS} in "
             f"{DEEPEST} are read: write fewer"
         )
+
+
+def value_at(values: Any, identifier: str) -> Any:
+    """Return the value of an id as MONAI's parser finds it, or MISSING.
+
+    MONAI compares a missing id with every known one, letter by letter, which takes minutes for thousands of ids.
+    """
+    value = values
+    for part in ReferenceResolver.split_id(identifier) if identifier else ():
+        if isinstance(value, dict) and part.strip() in value:
+            value = value[part.strip()]
+        elif isinstance(value, list):
+            try:
+                value = value[int(part)]
+            except (ValueError, IndexError):
+                return MISSING
+        else:
+            return MISSING
+    return value
 
 
 def size_of(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 
 from segpipe.configuration.finding import ConfigFinding, hint, nearest, written
-from segpipe.configuration.parsing import parsed_configuration, size_of
+from segpipe.configuration.parsing import LONGEST_MACRO, MISSING, parsed_configuration, size_of, value_at
 from segpipe.configuration.references import READ_BY_MONAI, references_in, sub_items
 from segpipe.documents import MOST_ITEMS, DocumentError, NoJsonError
 from segpipe.errors import SegpipeError
@@ -147,14 +148,16 @@ def _merge(configuration: Configuration, parser: ConfigParser, file: Path) -> No
             continue
         name = ReferenceResolver.normalize_id(key.removeprefix("+"))
         line = lines.get(key, 0)
-        before = parser.get(name)
-        if key.startswith("+") and name not in parser:
+        before = value_at(parser.get(), name)
+        if key.startswith("+") and before is MISSING:
             meant = nearest(name, sub_items(parser.get()))
             what = f"is to be added to, and is not there{hint(meant)}"
             configuration.findings.append(ConfigFinding(name, what, shown, line))
             continue
         offset = len(before) if key.startswith("+") and isinstance(before, list) else 0
         try:
+            if value_at(parser.get(), name.rpartition("::")[0]) is MISSING:
+                raise KeyError(name)
             merge_kv(parser, key, value)
         except (KeyError, IndexError, ValueError):
             what = _no_place(name, parser) if not key.startswith("+") else "cannot be added to: another type"
@@ -310,11 +313,16 @@ def _resolved(value: Any, identifier: str, configuration: Configuration) -> Any:
     return _macro(text[1:], identifier, configuration) if text.startswith("%") else text
 
 
+    if len(text) > LONGEST_MACRO:
+        configuration.findings.append(
+            ConfigFinding(identifier, f"is a macro of {len(text)} characters; it may have {LONGEST_MACRO}")
+        )
+        return None
 def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
     """Return a copy of the value that a macro names: an id here, or another file, or an id in it."""
     path, name = ConfigParser.split_path_id(text)
     content: Any = configuration.values
-    if path and not Path(path).is_file():
+    if path and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file refuses long paths
         below = " (it lies in the bundle: macros begin at the working directory)"
         what = f"copies {path}, and there is no such file{below if (configuration.root / path).is_file() else ''}"
         configuration.findings.append(ConfigFinding(identifier, what))
@@ -323,15 +331,15 @@ def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
         if path not in configuration.contents:
             configuration.contents[path], _ = _content(configuration, Path(path), path)
         content = configuration.contents[path]
-    parser = ConfigParser(content)
-    if name and name not in parser:
+    copied = value_at(content, name)
+    if copied is MISSING:
         meant = hint(nearest(name, sub_items(content)))
         what = f"copies {written(name)}{f' of {path}' if path else ''}, which is not there{meant}"
-    configuration.copied += size_of(parser[name])
+        configuration.findings.append(ConfigFinding(identifier, what))
+        return None
+    configuration.copied += size_of(copied)
     if configuration.copied > MOST_ITEMS:
         raise SegpipeError(
             f"%{written(text)}: the macros copy more than {MOST_ITEMS} values in the end; write fewer"
         )
-        configuration.findings.append(ConfigFinding(identifier, what))
-        return None
-    return copy.deepcopy(parser[name])
+    return copy.deepcopy(copied)

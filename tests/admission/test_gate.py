@@ -197,6 +197,39 @@ def test_an_id_named_like_a_file_makes_no_macro_read_it(bundle, tmp_path, levels
         _findings(bundle(**changes))
 
 
+@pytest.mark.parametrize("macro", ["%" + ":" * 200_000, "%" + ".json" * 40_000])
+def test_a_long_macro_is_refused_at_once(bundle, macro):
+    """MONAI's look for a path in it takes hours."""
+    with pytest.raises(SegpipeError, match="characters"):
+        _findings(bundle(value=macro))
+
+
+IMPOSSIBLE = pytest.mark.parametrize(
+    "name", ["a\0b", "a\ud800b", "a" * 5000], ids=["null", "surrogate", "long"]
+)
+
+
+@IMPOSSIBLE
+def test_a_macro_whose_path_no_file_can_have_gives_one_message(bundle, name):
+    root = bundle()
+    path = root / "configs" / "inference.yaml"
+    path.write_text(path.read_text() + yaml.safe_dump({"value": f"%{name}.yaml::a"}))
+
+    with pytest.raises(SegpipeError, match="cannot be read"):
+        _findings(root)
+    assert check_bundle(root, [path], {})
+
+
+@IMPOSSIBLE
+def test_a_folder_whose_path_no_file_can_have_is_found(bundle, name):
+    root = bundle()
+    path = root / "configs" / "inference.yaml"
+    saver = {"_target_": "SaveImaged", "keys": "pred", "output_dir": name}
+    path.write_text(path.read_text() + yaml.safe_dump({"saver": saver}))
+
+    assert any("output_dir" in what for what in _findings(root))
+
+
 GROWING = {
     "each other": {"a": ["%b"] * 100, "b": ["%a"] * 100},
     "itself": {"a": ["%a"] * 150},

@@ -128,3 +128,17 @@ def test_an_expression_nested_without_end_is_a_finding(text, bundle):
     (finding,) = check_bundle(bundle, [file], {}, look_for_files=False)
 
     assert "overlap is no Python expression" in str(finding)
+
+
+def test_thousands_of_new_ids_and_missing_attributes_take_no_longer_than_others(bundle):
+    """MONAI would compare every new id with all others, letter by letter."""
+    file = change(
+        bundle,
+        **{f"{'k' * 30}{number}": number for number in range(600)},
+        x=[f"$torch.a{n}" for n in range(50)],
+    )
+    start = time.perf_counter()
+
+    check_bundle(bundle, [file], {})
+
+    assert time.perf_counter() - start < 15

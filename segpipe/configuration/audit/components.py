@@ -16,6 +16,7 @@ from segpipe.configuration.components import Targets, components
 from segpipe.configuration.finding import ConfigFinding
 from segpipe.configuration.modules import Modules
 from segpipe.configuration.values import UNKNOWN, Values
+from segpipe.regular_files import is_possible
 
 _MODES = ("default", "callable")
 _CHANGING = frozenset({"exists", "isdir", "isfile", "realpath"})
@@ -110,6 +111,8 @@ class Components:
         for path in known if isinstance(known, list) else [known]:
             if not isinstance(path, str | Path):
                 return f"the path of {place.value} is no text"
+            if not is_possible(path):
+                return f"the path of {place.value} is none that a file can have"
             whole = Path(path).resolve()
             if not any(whole.is_relative_to(folder) for folder in folders):
                 return f"{path} is {place.value}, outside the bundle's folder"
