@@ -63,7 +63,7 @@ def kept_outputs(folder: Path) -> Iterator[Callable[[Iterable[Path]], None]]:
     def require(files: Iterable[Path]) -> None:
         if folder_stamp(folder) != stamp:
             raise SegpipeError(
-                f"{folder}: was deleted or moved while segpipe wrote there, with all that was done; run the same "
+                f"{folder}: was deleted or moved while segpipe wrote there, with all finished files; run the same "
                 "command again"
             )
         gone = [file.name for file in files if not os.path.lexists(file)]
@@ -82,10 +82,10 @@ def kept_outputs(folder: Path) -> Iterator[Callable[[Iterable[Path]], None]]:
 
 def _disk_message(folder: Path, error: Exception) -> str:
     known = disk_error(error)
-    remedy = "make it writable" if known is not None and known.errno == errno.EROFS else "make room"
+    remedy = "make it writable" if known is not None and known.errno == errno.EROFS else "free some space"
     return (
-        f"{folder}: nothing more can be written there ({known.strerror if known else error}); what is done stays: "
-        f"{remedy}, and the same command goes on"
+        f"{folder}: cannot be written any more ({known.strerror if known else error}); finished files stay: "
+        f"{remedy}, then run the same command to continue"
     )
 
 

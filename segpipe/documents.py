@@ -85,7 +85,7 @@ def read_document(path: Path, largest: int = LARGEST_DATA) -> str:
             f"cannot be read ({error.strerror}); check the path and the permissions"
         ) from error
     if len(content) > largest:
-        raise DocumentError(f"is larger than {largest} bytes, too large for what it is; give another file")
+        raise DocumentError(f"is larger than {largest} bytes, the limit for such a file; give another file")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:

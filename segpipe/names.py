@@ -45,7 +45,7 @@ def require_configurable(path: Path) -> None:
     part = next((part for part in whole.parts if "#" in part or "::" in part), None)
     if part is not None:
         raise SegpipeError(
-            f"{whole}: MONAI turns # into ::, so {part!r} cannot stand in a path; rename it, or move what it holds"
+            f"{whole}: MONAI turns # into ::, so {part!r} cannot stand in a path; rename it, or move its content"
         )
 
 

@@ -385,7 +385,7 @@ def _refusal(root: Path, files: Sequence[Path], findings: Sequence[ConfigFinding
     beside = [file for file in files if not file.resolve().is_relative_to(root.resolve())]
     command = shlex.join(["segpipe", "trust", str(root), *(f"--config={file}" for file in beside)])
     return SegpipeError(
-        f"{root}: nothing was run, since this bundle could run code that segpipe cannot vouch for:",
+        f"{root}: nothing was run, since this bundle could run code that segpipe does not know to be safe:",
         *lines,
         "Read these places. If you trust the bundle, allow it until one of its files changes:",
         f"  {command}",

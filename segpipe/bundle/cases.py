@@ -156,9 +156,9 @@ def _require_size(reports: Sequence[CaseReport], size: tuple[int, ...]) -> None:
     others = [r for r in reports if r.facts is not None and r.facts.size != size]
     if others and others[0].facts is not None:
         raise SegpipeError(
-            f"{others[0].case}: is {others[0].facts.size} voxels where {size} is wanted (x, y); of {len(reports)} "
-            f"cases {len(others)} are of another size: without a spacing, size is scale; resample them, or train with "
-            "the slice_size that all have"
+            f"{others[0].case}: has size {others[0].facts.size} voxels, slice_size is {size} (x, y); {len(others)} "
+            f"of {len(reports)} cases have another size. A 2D image has no spacing, so its size is its scale; "
+            "resample these images, or train with the slice_size that all images have"
         )
 
 
@@ -212,7 +212,7 @@ def _refuse_same_content(name: str, train: Mapping[str, str], validation: Mappin
         shown = ", ".join(f"{trained} and {held_out}" for trained, held_out in pairs[:_NAMES_SHOWN])
         more = f" and {len(pairs) - _NAMES_SHOWN} more pairs" if len(pairs) > _NAMES_SHOWN else ""
         raise SegpipeError(
-            f"{name}: {len(pairs)} picture(s) would train and validate, the images have the same voxels: "
+            f"{name}: {len(pairs)} image(s) would both train and validate, the voxels of each pair are equal: "
             f"{shown}{more}; remove one case of each pair, or put both into one fold"
         )
 
@@ -256,15 +256,14 @@ class ScanRule:
         if grid.spatial_dims not in self.spatial_dims or header.num_channels != self.num_channels:
             either = " or ".join(f"{dims}D" for dims in self.spatial_dims)
             raise SegpipeError(
-                f"{header.path}: {grid.spatial_dims}D with {header.num_channels} channel(s) where "
-                f"{either} with {self.num_channels} wanted; give one file a scan, or "
-                "choose another bundle"
+                f"{header.path}: {grid.spatial_dims}D with {header.num_channels} channel(s), the bundle takes "
+                f"{either} with {self.num_channels}; give one file a scan, or choose another bundle"
             )
         if self.slice_size is not None and grid.spatial_dims == 2 and grid.size != self.slice_size:
             raise SegpipeError(
-                f"{header.path}: a slice of {grid.size} pixels where {self.slice_size} is wanted (x, y): without "
-                "a spacing, size is scale; resample it, or use weights and a --slice_size (segpipe predict: --set "
-                "slice_size=[...]) that fit"
+                f"{header.path}: a slice of {grid.size} pixels, slice_size is {self.slice_size} (x, y). A 2D image "
+                "has no spacing, so its size is its scale; resample the image, or use weights and a --slice_size "
+                "(segpipe predict: --set slice_size=[...]) that fit"
             )
 
 
@@ -356,7 +355,9 @@ def _require_free(scans: Sequence[Scan], target: Path, *, overwrite: bool) -> No
         )
     for file in existing:
         if file.is_dir():
-            raise SegpipeError(f"{file}: a folder stands where a label map goes; choose another --output_dir")
+            raise SegpipeError(
+                f"{file}: a folder has the name of the label map to write; choose another --output_dir"
+            )
     for folder in sorted({output_path(scan, target).parent for scan in scans}):
         require_writable(folder)
 

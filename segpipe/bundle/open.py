@@ -307,8 +307,8 @@ def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str,
     loads = [step for step in steps if isinstance(step, _LOADS)]
     if len(loads) != 1 or steps[0] is not loads[0] or len(loads[0].keys) != 1:
         raise SegpipeError(
-            f"{root}: its preprocessing must begin with the one step that loads one image (LoadVolumed or LoadImaged), "
-            f"has {len(loads)}; segpipe predict reads scans with its own"
+            f"{root}: its preprocessing must begin with one step that loads one image (LoadVolumed or LoadImaged), "
+            f"and has {len(loads)} such steps; segpipe predict replaces this step by its own reader"
         )
     load, (key,), rest = loads[0], loads[0].keys, steps[1:]
     if isinstance(load, LoadVolumed):
@@ -329,9 +329,9 @@ def _require_file_order(root: Path, load: LoadImaged) -> None:
         for name in _TURNS:
             if name in arguments and getattr(reader, name, None) != arguments[name].default:
                 raise SegpipeError(
-                    f"{root}: its LoadImaged has {name}={getattr(reader, name, None)}, which lays voxels in another "
-                    "order than their file has; segpipe predict reads scans with its own: use Orientationd, which can "
-                    "be undone"
+                    f"{root}: its LoadImaged has {name}={getattr(reader, name, None)}, which changes the order of "
+                    "the file's voxels; segpipe predict replaces this step by its own reader: use Orientationd "
+                    "instead, which segpipe can invert"
                 )
 
 
@@ -342,8 +342,8 @@ def _postprocessing(root: Path, chain: Any) -> tuple[str, Compose]:
     keys = {key for save in saves for key in save.keys} or {"pred"}
     if len(keys) != 1 or any(step not in saves for step in steps[steps.index(saves[0]) :] if saves):
         raise SegpipeError(
-            f"{root}: its postprocessing must end with what saves one label map (SaveLabelMapd or SaveImaged), which "
-            "segpipe predict does itself"
+            f"{root}: its postprocessing must end with one step that saves the label map (SaveLabelMapd or "
+            "SaveImaged), which segpipe predict replaces by its own writer"
         )
     return str(keys.pop()), _like(chain, [step for step in steps if step not in saves])
 

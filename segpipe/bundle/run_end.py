@@ -36,8 +36,8 @@ _MEMORY_TEXTS = ("DefaultCPUAllocator", "out of memory", "Cannot allocate memory
 def watch_setup() -> None:
     """From now on a signal ends MONAI's run with one line, until its training begins; other programs are unchanged."""
     if _may_watch() and is_monai_run() and current_watch() is None:
-        watch = SignalWatch(lambda name: _say(f"stopped by {name}; the same command begins again"))
-        watch.message = "before anything was written; the same command begins again"
+        watch = SignalWatch(lambda name: _say(f"stopped by {name}; run the same command to start again"))
+        watch.message = "before anything was written; run the same command to start again"
         watch.start()
 
 
@@ -46,8 +46,10 @@ def watch_started(run_folder: RunFolder) -> None:
     watch = current_watch()
     if watch is not None:
         command = resume_command(run_folder)
-        watch.message = f"before its first step; go on by: {command}"
-        watch.on_timeout = lambda name: _say(f"stopped by {name} before its first step; go on by: {command}")
+        watch.message = f"before its first step; resume with: {command}"
+        watch.on_timeout = lambda name: _say(
+            f"stopped by {name} before its first step; resume with: {command}"
+        )
 
 
 @contextmanager
@@ -124,7 +126,7 @@ def _may_watch() -> bool:
 
 def _stop(name: str, training: TrainingState | None, engine: Any, watch: SignalWatch | None) -> None:
     if training is None:
-        _say(f"stopped by {name}; the same command begins again")
+        _say(f"stopped by {name}; run the same command to start again")
         return
     if watch is not None:
         watch.phase = Phase.SAVING
@@ -141,20 +143,20 @@ def _stop_aside(name: str, training: TrainingState | None, engine: Any) -> None:
     """Do the same as `_stop` in the thread of the signals, if the main thread is too busy."""
     watch = current_watch()
     if training is None or watch is None:
-        _say(f"stopped by {name}; the same command begins again")
+        _say(f"stopped by {name}; run the same command to start again")
         return
     where = training.position
     saved = training.save_aside(engine, watch.phase)
     lost = (
         ""
         if saved or not where
-        else " (a step took too long to wait for, what was done since the last state is lost)"
+        else " (a step took too long, so the work since the last saved state is lost)"
     )
     _say(_stopped(name, where + lost, training.run_folder))
 
 
 def _stopped(name: str, where: str, run_folder: RunFolder) -> str:
-    return f"stopped by {name}{where}; go on by: {resume_command(run_folder)}"
+    return f"stopped by {name}{where}; resume with: {resume_command(run_folder)}"
 
 
 def _say(text: str) -> None:
@@ -176,23 +178,23 @@ def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
     if _has(texts, _SHARED_MEMORY_TEXTS) or (disk is not None and _shared_memory_is_full(run_folder)):
         return (
             f"loader processes have too little shared memory ({first}); enlarge {_SHARED_MEMORY} (docker: "
-            f"--shm-size=4g), or go on without them by: {_go_on(run_folder, num_workers=0)}"
+            f"--shm-size=4g), or resume without them with: {_go_on(run_folder, num_workers=0)}"
         )
     if disk is not None or _has(texts, _FULL_DISK_TEXTS):
         where = "the disk" if run_folder is None else run_folder.path
         reason = "No space left on device" if disk is None else disk.strerror
         return (
-            f"{where}: nothing more can be written there ({reason}); what is saved stays: make room, and go on by: "
+            f"{where}: cannot be written any more ({reason}); saved files stay: free some space, and resume with: "
             f"{_go_on(run_folder)}"
         )
     if _has(texts, _WORKER_TEXTS) or _in_files(error, _WORKER_FILES):
         return (
-            f"a loader process ended ({first}), mostly since memory ran out; free some, or go on without loader "
-            f"processes by: {_go_on(run_folder, num_workers=0)}"
+            f"a loader process ended ({first}), most likely because memory ran out; free some memory, or resume "
+            f"without loader processes with: {_go_on(run_folder, num_workers=0)}"
         )
     if any(map(_is_memory, _chain(error))) or _has(texts, _MEMORY_TEXTS):
         return (
-            f"memory ran out ({first}); end other programs, and go on by: {_go_on(run_folder)}; a smaller "
+            f"memory ran out ({first}); end other programs, and resume with: {_go_on(run_folder)}; a smaller "
             "batch_size or patch_size needs less, in a new run"
         )
     return None

@@ -98,7 +98,11 @@ def weights_to_score(
     """
     fold, part = cases.provenance["fold"], cases.provenance["part"]
     if not cases.held_out:
-        why = "every case trains" if fold == "all" else f"nothing of its part {part} is here ({cases.about})"
+        why = (
+            "every case trains"
+            if fold == "all"
+            else f"the data have no case of its part {part} ({cases.about})"
+        )
         raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
     path = run_folder.best if weights is None else _only(weights)
     parser = running_parser()
@@ -148,7 +152,7 @@ def _precision(parser: ConfigParser) -> list[str]:
 def _held_out_name(fold: int | str, part: str) -> str:
     name = f"fold{fold}"
     if "/" in name or "\\" in name:
-        raise SegpipeError(f"fold is {fold!r}: a folder bears its name; rename the split")
+        raise SegpipeError(f"fold is {fold!r}, and a folder gets this name; rename the split")
     return name if part == "validation" else f"{name}-{part}"
 
 
@@ -156,6 +160,6 @@ def _only(weights: Sequence[str | Path]) -> Path:
     paths = listed_weights(weights)
     if len(paths) != 1:
         raise SegpipeError(
-            f"weights name {len(paths)} files; scores on held-out cases are of one: give one file"
+            f"weights lists {len(paths)} files; an evaluation on held-out cases scores one weights file: give one"
         )
     return paths[0]

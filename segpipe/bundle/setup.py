@@ -105,7 +105,7 @@ def make(identifiers: Sequence[str]) -> None:
             cause = error.__cause__
             if isinstance(cause, TypeError | ValueError):
                 raise SegpipeError(
-                    f"{identifier} cannot be made: {str(cause).strip()}; correct what it is given"
+                    f"{identifier} cannot be made: {str(cause).strip()}; correct its arguments"
                 ) from error
             raise
 
@@ -232,7 +232,7 @@ def join_process_group() -> None:
         rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if rank >= count:
             raise SegpipeError(
-                f"process {rank} of this machine has no card: there are {count}; start torchrun with "
+                f"process {rank} of this machine has no card: the machine has {count}; start torchrun with "
                 f"--nproc_per_node {count}"
             )
         # before the first collective call; otherwise NCCL runs it on card 0 in every process

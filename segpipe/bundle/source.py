@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class BundleSource:
     root: str | Path
     weights: Sequence[str | Path] = ()
     configs: Sequence[str | Path] = ()
-    overrides: Mapping[str, Any] | None = None
+    overrides: Mapping[str, Any] | None = field(default_factory=dict)
     device: object = None
     trust: bool = False
 

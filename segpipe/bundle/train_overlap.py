@@ -151,8 +151,8 @@ class TrainOverlap:
             )
         if self.patients:
             return (
-                f"the weights were trained on other cases of the patients that {len(self.patients)} of these "
-                f"{self.total} cases are of ({shown(self.patients, most=3)})"
+                f"the weights were trained on other cases of the same patients as {len(self.patients)} of these "
+                f"{self.total} cases ({shown(self.patients, most=3)})"
             )
         return ""
 
@@ -168,11 +168,11 @@ class TrainOverlap:
             SegpipeError: there are such cases; the message names them.
         """
         if self.leaks:
-            raise SegpipeError(f"{where}: {self.leaks}: such scores say nothing of other patients; {remedy}")
+            raise SegpipeError(f"{where}: {self.leaks}: such scores say nothing about new patients; {remedy}")
         if known and self.unknown:
             raise SegpipeError(
-                f"{where}: which cases {shown(self.unknown)} was trained on is not known, so these may be among them; "
-                "give weights with the sidecar that segpipe writes beside them"
+                f"{where}: the training cases of {shown(self.unknown)} are not known, so the scored cases may be "
+                "among them; give weights with the sidecar that segpipe writes beside them"
             )
 
     def warnings(self) -> list[str]:
@@ -180,18 +180,17 @@ class TrainOverlap:
         messages = []
         if self.leaks:
             messages.append(
-                f"NOT HELD OUT: {self.leaks}. The figures say how well the training was learnt by heart, not how good "
-                "the weights are with other patients."
+                f"NOT HELD OUT: {self.leaks}. The scores show how well the network remembers its training, not how "
+                "well it segments new patients."
             )
         if self.unknown:
             messages.append(
-                f"Which cases {shown(self.unknown)} was trained on is not known: the cases that are scored may be "
-                "among them."
+                f"The training cases of {shown(self.unknown)} are not known: the scored cases may be among them."
             )
         if self.chosen:
             messages.append(
-                f"The epoch of the weights was chosen by {len(self.chosen)} of these {self.total} cases: the figures "
-                "flatter a little."
+                f"The epoch of the weights was chosen on {len(self.chosen)} of these {self.total} cases: the scores "
+                "are slightly too good."
             )
         return messages
 

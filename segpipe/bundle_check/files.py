@@ -49,7 +49,7 @@ def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
     for error in validator.iter_errors(metadata):
         innermost = best_match([error]) or error
         path = "::".join([META, *map(str, innermost.absolute_path)])
-        yield ConfigFinding(path, f"is not as MONAI's schema has it: {innermost.message[:_MESSAGE_LENGTH]}")
+        yield ConfigFinding(path, f"does not match MONAI's schema: {innermost.message[:_MESSAGE_LENGTH]}")
 
 
 def logging_findings(configuration: Configuration, file: Path, output_dir: Any) -> Iterator[ConfigFinding]:
@@ -66,7 +66,7 @@ def logging_findings(configuration: Configuration, file: Path, output_dir: Any) 
         for what, line in logging_problems(file, folder):
             yield ConfigFinding("", what, shown_file, line)
     elif configuration.is_ours:
-        yield ConfigFinding("", "no such file: MONAI's run would say nothing of its progress", shown_file)
+        yield ConfigFinding("", "no such file: MONAI's run would report no progress", shown_file)
 
 
 def file_findings(configuration: Configuration, values: Values, targets: Targets) -> Iterator[ConfigFinding]:
@@ -176,7 +176,10 @@ def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[ConfigFi
     if arguments["weights"] is not None or not _is_path(output):
         return
     if name is None:
-        what = "is null, and so is weights: nothing says what to score; give run_name=NAME or weights=[FILE]"
+        what = (
+            "is null, and weights is null too: there are no weights to score; give run_name=NAME or "
+            "weights=[FILE]"
+        )
         yield ConfigFinding(arguments.values.written_at(f"{run_folder}::run_name")[0], what)
     elif isinstance(name, str) and not (best := Path(output) / name / "best.pt").is_file():
         what = f"is {name}, and there is no {best}; train first, or give weights=[FILE]"
@@ -191,7 +194,7 @@ def _checkpoint(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
 
 def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:
     if not Path(path).is_absolute() and (root / path).exists():
-        remedy = "$@bundle_root + '/...': it lies in the bundle, and paths begin at the working directory"
+        remedy = "$@bundle_root + '/...': the file is in the bundle, and paths begin at the working directory"
     return f"is {path}: there is no such {kind}{f'; give {remedy}' if remedy else ''}"
 
 

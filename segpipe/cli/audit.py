@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def audit(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
-    """List what a bundle would run and segpipe cannot vouch for: exit status 2 and a line each, or 0 and one line.
+    """List a bundle's code that segpipe does not know to be safe: exit status 2 and a line each, or 0 and one line.
 
     Without --config, train.yaml and inference.yaml are looked at, each by itself. Nothing of the bundle's is run.
     """
@@ -27,7 +27,7 @@ def audit(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
         say(finding)
     if findings:
         raise typer.Exit(FOUND)
-    say(f"{bundle}: runs nothing but what segpipe knows to be safe, in {', '.join(audited)}")
+    say(f"{bundle}: runs only code that segpipe knows to be safe, in {', '.join(audited)}")
 
 
 def trust(bundle: Bundle, config: Configs = None) -> None:
@@ -42,7 +42,7 @@ def trust(bundle: Bundle, config: Configs = None) -> None:
 
     if not findings:
         say(
-            f"{bundle}: needs no consent: it runs nothing but what segpipe knows to be safe, in {', '.join(audited)}"
+            f"{bundle}: needs no consent: it runs only code that segpipe knows to be safe, in {', '.join(audited)}"
         )
         return
     for finding in findings:

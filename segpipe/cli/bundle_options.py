@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from segpipe.bundle.source import BundleSource
 
 Weights = Annotated[
-    list[Path] | None, typer.Option(metavar="FILE", help="Several are an ensemble; default: the bundle's.")
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE", help="Weights file; several files are an ensemble. Default: the bundle's weights."
+    ),
 ]
 InferenceConfig = Annotated[
     list[Path] | None,
-    typer.Option(metavar="FILE", help="Of configs/; the later override. Default: inference."),
+    typer.Option(
+        metavar="FILE", help="File of configs/; later files override earlier ones. Default: inference."
+    ),
 ]
 Override = Annotated[
     list[str] | None,

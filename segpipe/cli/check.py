@@ -18,7 +18,9 @@ Overrides = Annotated[
 ]
 Configs = Annotated[
     list[Path] | None,
-    typer.Option(metavar="FILE", help="Of configs/; the later override the earlier. Default: train.yaml."),
+    typer.Option(
+        metavar="FILE", help="File of configs/; later files override earlier ones. Default: train.yaml."
+    ),
 ]
 FOUND = 2
 TRAIN, INFERENCE = (
@@ -27,7 +29,7 @@ TRAIN, INFERENCE = (
 
 
 def check(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
-    """Say what is wrong with a bundle before it is run: exit status 2 and a line a mistake, or 0 and one line.
+    """List a bundle's mistakes before a run: exit status 2 and a line for each mistake, or 0 and one line.
 
     Without --config, inference.yaml is looked at, too, but not whether its files are there. Nothing of the
     bundle's is run: no network is made, no scan read, no module imported.

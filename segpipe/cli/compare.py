@@ -17,12 +17,12 @@ def compare(
         Path, typer.Argument(metavar="FIRST", help="Folder that `segpipe evaluate` wrote for a model.")
     ],
     second: Annotated[
-        Path, typer.Argument(metavar="SECOND", help="Folder of another model, of the same cases.")
+        Path, typer.Argument(metavar="SECOND", help="Folder of the other model, with the same cases.")
     ],
     name: Annotated[
         list[str] | None,
         typer.Option(
-            "--name", metavar="NAME", help="Of a model; once for each. Default: the folders' names."
+            "--name", metavar="NAME", help="Name of a model; give one for each. Default: the folders' names."
         ),
     ] = None,
     metric: Annotated[
@@ -33,10 +33,10 @@ def compare(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where comparison.html goes, a page of it all; default: nowhere."),
+        typer.Option(metavar="DIR", help="Folder for comparison.html. Default: no page is written."),
     ] = None,
 ) -> None:
-    """Say in words what lies between two models, case by case, and how sure that is."""
+    """Compare two models case by case: mean differences in words, each with its 95 % interval."""
     from segpipe.errors import SegpipeError, counted, shown
     from segpipe.evaluation.case_scores import CaseScores
     from segpipe.evaluation.comparison import compare as compare_scores

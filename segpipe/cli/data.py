@@ -27,7 +27,10 @@ app = typer.Typer(
 
 DatasetDirOption = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where the manifest's paths begin; default: where it says."),
+    typer.Option(
+        metavar="DIR",
+        help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
+    ),
 ]
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
@@ -37,17 +40,19 @@ ManifestArgument = Annotated[
 @app.command()
 def fetch(
     manifest: ManifestArgument,
-    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where its files go.")],
-    max_gb: Annotated[float, typer.Option(help="That a download, or what it unpacks to, may have.")] = 50.0,
-    max_hours: Annotated[float, typer.Option(help="That a download may take before it is run again.")] = 72.0,
+    dataset_dir: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+    max_gb: Annotated[
+        float, typer.Option(help="Largest size of a download, packed or unpacked, in GB.")
+    ] = 50.0,
+    max_hours: Annotated[float, typer.Option(help="Longest time of a download, in hours.")] = 72.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that differ from the manifest's checksums.")
     ] = False,
 ) -> None:
-    """Download a data set whose manifest names its files by URL and SHA-256; run again, it goes on.
+    """Download a data set whose manifest names its files by URL and SHA-256; run again to continue.
 
-    For manifests of your own. The shipped ones name no download: get each data set from the source that its manifest
-    names; `segpipe data check` compares the files with the manifest's checksums.
+    For your own manifests. The shipped manifests name no download: get each data set from the source that its manifest
+    names. `segpipe data check` compares the files with the checksums of the manifest.
     """
     from segpipe.dataset import fetch as fetch_files
     from segpipe.dataset import load_manifest
@@ -61,35 +66,45 @@ def fetch(
 
 @app.command()
 def create(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the scans and label maps.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the scans and label maps.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUTPUT.JSON", help="Manifest to write.")],
     image: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEMPLATE", help="Such as 'images/{case}_t1.nii.gz'; once a channel."),
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Paths of the images, such as 'images/{case}_t1.nii.gz'; one template for each channel.",
+        ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="TEMPLATE", help="Such as 'masks/{case}.nii.gz'.")
+        str | None,
+        typer.Option(metavar="TEMPLATE", help="Paths of the label maps, such as 'masks/{case}.nii.gz'."),
     ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Columns image (image_t1, ...), label; if known case, patient, split."
+            metavar="FILE",
+            help="Table with the columns image (image_t1, ...) and label; optional: case, patient, split.",
         ),
     ] = None,
     patient: Annotated[
-        str | None, typer.Option(metavar="TEMPLATE", help="Of case ids, such as '{patient}_*'.")
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE", help="Pattern that reads the patient from the case id, such as '{patient}_*'."
+        ),
     ] = None,
     modality: Annotated[
         list[str] | None, typer.Option(help="CT, MRI, ...: one for all channels, or one each.")
     ] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="VALUE=NAME", help="What a label's value means.")
+        list[str] | None, typer.Option("--class", metavar="VALUE=NAME", help="Class name of a stored value.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the data set; default: the folder's.")] = None,
-    checksums: Annotated[bool, typer.Option(help="Note every file's SHA-256.")] = True,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the data set. Default: the folder's name.")
+    ] = None,
+    checksums: Annotated[bool, typer.Option(help="Write every file's SHA-256 into the manifest.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
 ) -> None:
-    """Write a manifest of a folder: MSD, nnU-Net, a table, or pairs of files told by their names."""
+    """Write a manifest of a folder: MSD, nnU-Net, a table, or files that pair by their names."""
     from segpipe.dataset import create_manifest, write_manifest
 
     _require_free(output, overwrite)
@@ -167,7 +182,7 @@ def check(
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the findings there, too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the findings to this file, too.")
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
@@ -213,18 +228,22 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 def split(
     manifest: ManifestArgument,
     dataset_dir: DatasetDirOption = None,
-    folds: Annotated[int | None, typer.Option(help="How many, for cross-validation.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Number of folds, for cross-validation.")] = None,
     train: Annotated[int | None, typer.Option(min=1, help="Share, or number of cases, to train on.")] = None,
-    validation: Annotated[int, typer.Option(min=0, help="Share to validate with.")] = 0,
-    test: Annotated[int, typer.Option(min=0, help="Share to score once in the end.")] = 0,
-    name: Annotated[str, typer.Option(help="Of the split that --train makes.")] = "holdout",
+    validation: Annotated[int, typer.Option(min=0, help="Share, or number of cases, to validate with.")] = 0,
+    test: Annotated[
+        int, typer.Option(min=0, help="Share, or number of cases, to score once at the end.")
+    ] = 0,
+    name: Annotated[str, typer.Option(help="Name of the split that --train makes.")] = "holdout",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same division.")] = 0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUTPUT.JSON", help="Default: the manifest itself."),
+        typer.Option(
+            "--output", "-o", metavar="OUTPUT.JSON", help="Manifest to write. Default: replace MANIFEST."
+        ),
     ] = None,
 ) -> None:
-    """Divide cases into folds, or once: no patient on two sides, every class on each where that can be."""
+    """Divide cases into folds or one split: no patient on two sides, every class on each side if possible."""
     from segpipe.dataset import (
         divide_manifest,
         is_plain_decathlon,
@@ -239,7 +258,8 @@ def split(
     target = output or Path(manifest)
     if output is None and (not target.is_file() or is_plain_decathlon(target)):
         raise SegpipeError(
-            f"{manifest}: is not segpipe's to write into; say where the manifest goes with --output"
+            f"{manifest}: segpipe does not change shipped or plain MSD manifests; give the file to write "
+            "with --output"
         )
     require_writable_file(target)
     shares = None if train is None else {"train": train, "validation": validation, "test": test}
@@ -268,10 +288,11 @@ def _print_parts(parts: Sequence[Part]) -> None:
 def show(
     manifest: ManifestArgument,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="OUTDIR", help="Of index.html and contact_sheet.png.")
+        Path,
+        typer.Option("--output", "-o", metavar="OUTDIR", help="Folder for index.html and contact_sheet.png."),
     ],
     dataset_dir: DatasetDirOption = None,
-    cases: Annotated[int, typer.Option(min=1, max=500, help="Drawn at the most.")] = 24,
+    cases: Annotated[int, typer.Option(min=1, max=500, help="Largest number of cases to draw.")] = 24,
     labels: Annotated[
         Path | None,
         typer.Option(metavar="METADATA.JSON", help="A bundle's label table, for its colours."),

@@ -33,7 +33,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="METADATA.JSON",
-            help="A bundle's label table, of the values of both folders; default: a class for every value.",
+            help="A bundle's label table for the values in both folders. Default: every value is a class.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,
@@ -57,7 +57,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of the scans, by the same names, for the report's pictures.",
+            help="Folder of the scans, with the same names, to draw in the report.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,
@@ -65,7 +65,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="TEMPLATE",
-            help="Whose a case is, such as '{patient}_*'; default: each case is a patient of its own.",
+            help="Pattern that reads the patient from the case id, such as '{patient}_*'. Default: each case "
+            "counts as a patient.",
             rich_help_panel=_FOLDERS,
         ),
     ] = None,
@@ -84,7 +85,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where the manifest's paths begin; default: where it says.",
+            help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
@@ -92,7 +93,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SPLIT",
-            help="test (the manifest's list; the default), a fold's number, a named split, or train.",
+            help="Cases to score: test (the manifest's list; the default), a fold's number, a named split, or "
+            "train.",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
@@ -100,7 +102,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="PART",
-            help="Of a named split: validation or test; default: test where it has one.",
+            help="Part of a named split: validation or test. Default: test if the split has one.",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
@@ -108,21 +110,23 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME=CLASS,CLASS",
-            help="A class of the bundle that unites some of the manifest's.",
+            help="A class of the bundle that joins several classes of the manifest.",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FILE", help="Several are an ensemble; default: the bundle's.", rich_help_panel=_BUNDLE
+            metavar="FILE",
+            help="Weights file; several files are an ensemble. Default: the bundle's weights.",
+            rich_help_panel=_BUNDLE,
         ),
     ] = None,
     config: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Of configs/; the later override. Default: inference.",
+            help="File of configs/; later files override earlier ones. Default: inference.",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
@@ -157,7 +161,9 @@ def evaluate(
     no_checksums: Annotated[
         bool,
         typer.Option(
-            "--no-checksums", help="Take files that differ from the manifest's.", rich_help_panel=_BUNDLE
+            "--no-checksums",
+            help="Accept files that differ from the manifest's checksums.",
+            rich_help_panel=_BUNDLE,
         ),
     ] = False,
     card: Annotated[
@@ -171,18 +177,19 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where metrics.csv, summary.json and report.html go; default: nowhere."
+            metavar="DIR",
+            help="Folder for metrics.csv, summary.json and report.html. Default: no file is written.",
         ),
     ] = None,
     tolerance_mm: Annotated[
         float,
-        typer.Option(metavar="MM", help="How far surfaces may lie apart and agree, for the surface Dice."),
+        typer.Option(metavar="MM", help="Distance within which surfaces agree, for the surface Dice."),
     ] = 1.0,
 ) -> None:
     """Score label maps, with intervals over patients; exit status 1 if a reference has no prediction.
 
-    Either two folders (--predictions, --references), or a bundle on the cases of a manifest (--bundle, --manifest,
-    --output), which are segmented first; run again, that goes on.
+    Give two folders (--predictions, --references), or a bundle and a manifest (--bundle, --manifest, --output). With a
+    bundle, the cases are segmented first; after an interruption run the same command again to continue.
     """
     folders = {
         "--predictions": predictions,
@@ -241,7 +248,7 @@ def _refuse_others(ours: str, others: Mapping[str, object]) -> None:
     given = [name for name, value in others.items() if value]
     if given:
         raise SegpipeError(
-            f"evaluate: {', '.join(given)} cannot stand beside {ours}; leave out one or the other"
+            f"evaluate: {', '.join(given)} cannot be combined with {ours}; leave out one or the other"
         )
 
 
@@ -303,7 +310,7 @@ def _evaluate_folders(
     if output is not None:
         about = {"predictions": str(predictions), "references": str(references), "patient": patient}
         about |= {
-            f"values of {side}": ", ".join(f"{old} taken for {new}" for old, new in mapping.items())
+            f"values of {side}": ", ".join(f"{old} counted as {new}" for old, new in mapping.items())
             for side, mapping in zip(("predictions", "references"), mappings.values(), strict=True)
             if mapping
         }
@@ -334,7 +341,7 @@ def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
     known = {case: path for case, path in scan_of.items() if path is not None}
     if cases and not known:
         raise SegpipeError(
-            f"--images {folder}: no scan there is named as a case: {shown(scans, most=3)} against "
+            f"--images {folder}: no scan has the name of a case: {shown(scans, most=3)} against "
             f"{shown(cases, most=3)}; names are paths below the folders without suffix"
         )
     lacking = [case for case in cases if case not in known]
@@ -371,7 +378,7 @@ def _evaluate_bundle(
             predicting=progress,
         )
     except KeyboardInterrupt:
-        say("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
+        say("segpipe: interrupted; finished cases stay; run the same command to continue", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None
     print_scores(evaluation.scores, evaluation.summary)
     print_warnings(evaluation.warnings)

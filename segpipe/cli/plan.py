@@ -17,19 +17,27 @@ def plan(
     manifest: Annotated[
         str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUNDLE", help="Folder to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="BUNDLE", help="Folder of the new bundle.")
+    ],
     dataset_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the manifest's paths begin; default: as the manifest notes."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
+        ),
     ] = None,
     network: Annotated[str, typer.Option(help="unet or segnet.")] = "unet",
-    memory: Annotated[str, typer.Option(metavar="8GB", help="That training may take.")] = "8GB",
+    memory: Annotated[str, typer.Option(metavar="8GB", help="Memory that training may take.")] = "8GB",
     dims: Annotated[
-        int | None, typer.Option(min=2, max=3, help="2: slice by slice; default: by the data.")
+        int | None,
+        typer.Option(min=2, max=3, help="2: slice by slice; 3: volumes. Default: chosen from the data."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of training; default: by the data.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Epochs of the training. Default: chosen from the data.")
+    ] = None,
     cuda: Annotated[
-        bool | None, typer.Option(help="Whether a CUDA card trains; default: whether there is one.")
+        bool | None, typer.Option(help="Plan for a CUDA card. Default: if this machine has one.")
     ] = None,
 ) -> None:
     """Write a bundle whose numbers come from the data, each with its reason: read it, edit it, run it with MONAI."""

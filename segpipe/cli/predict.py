@@ -31,11 +31,11 @@ def predict(
         Paths,
         typer.Argument(
             metavar="SCANS...",
-            help="Files, DICOM folders, folders of them; other files in them are passed over.",
+            help="Files, DICOM folders, and folders of both; other files in them are skipped.",
         ),
     ],
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Where label maps go.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
     weights: Weights = None,
     config: InferenceConfig = None,
     override: Override = None,
@@ -45,7 +45,7 @@ def predict(
         str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
     ] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Windows at a time; default: the bundle's.")
+        int | None, typer.Option(min=1, help="Windows in one batch; default: the bundle's.")
     ] = None,
     mirror: Annotated[
         str | None,
@@ -62,35 +62,40 @@ def predict(
         typer.Option(
             "--format",
             metavar="SUFFIX",
-            help="Of label maps: nii.gz, nrrd, mha, ...; seg.nrrd for segments in 3D Slicer. Default: each scan's own.",
+            help="Format of the label maps: nii.gz, nrrd, mha, ...; seg.nrrd for segments in 3D Slicer. Default: "
+            "the scan's format.",
         ),
     ] = None,
     series_uid: Annotated[
-        str | None, typer.Option(help="Which series of a DICOM folder with several.")
+        str | None, typer.Option(help="Series to read in a DICOM folder that holds several.")
     ] = None,
     overlays: Annotated[bool, typer.Option(help="Draw each scan with its label map.")] = True,
     entropy: Annotated[
-        bool, typer.Option("--entropy", help="Write how unsure the network is, per voxel.")
+        bool, typer.Option("--entropy", help="Write the entropy of each voxel: 0 is certain, 1 is uniform.")
     ] = False,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the probabilities of all classes, as .npy.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that are not segpipe's, or were changed.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace files that segpipe did not write, or that somebody changed."
+        ),
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse files that are no scans; default: list and pass over."),
+        typer.Option("--strict", help="Refuse files that are no scans; default: list and skip them."),
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Scans that are read and prepared ahead.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of scans to read and prepare ahead.")] = 1,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and take; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="List each scan with its action, time and memory; write nothing."),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="No progress and no table; failures alone.")
+        bool, typer.Option("--quiet", "-q", help="Print failures only: no progress, no table.")
     ] = False,
 ) -> None:
-    """Segment scans; exit status 1 if some failed, or would. After a crash run it again: what is done is skipped."""
+    """Segment scans; exit status 1 if some fail. After a crash run the command again: finished scans are skipped."""
     with collecting_nothing():
         from segpipe.inference.heap import keep_freed_memory
         from segpipe.prediction.estimate import estimate
@@ -128,7 +133,7 @@ def predict(
         try:
             predictions = predict_scans(**arguments, watch=progress.watch, report=progress.report)
         except KeyboardInterrupt:
-            say("segpipe: interrupted; what is done stays, and the same command goes on", err=True)
+            say("segpipe: interrupted; finished scans stay; run the same command to continue", err=True)
             raise typer.Exit(128 + signal.SIGINT) from None
     failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
     if not quiet:
@@ -188,7 +193,7 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
     if unknown:
         say(
-            f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures what these were"
+            f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures these cases"
         )
     say(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
 
@@ -208,10 +213,10 @@ def _print_warnings(predictions: Sequence[Prediction]) -> None:
     print_table(
         [
             Column("case", overflow="fold"),
-            Column("what lies outside the training cases, the farthest first", overflow="fold"),
+            Column("values outside the range of the training cases, the farthest first", overflow="fold"),
         ],
         rows,
-        title=f"{len(warned)} with warnings: look at these label maps before you use them",
+        title=f"{len(warned)} scans with warnings: look at these label maps before you use them",
         err=True,
         show_lines=True,
     )
@@ -249,7 +254,7 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
     segmented = [row for row in rows if row.action == "segment"]
     minutes = sum(row.seconds for row in segmented) / 60
     gigabytes = max((row.peak_bytes for row in segmented), default=0) / 1e9
-    takes = "in a time that is not known" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
+    takes = "unknown time" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
     say(f"{len(segmented)} of {len(rows)} scans to segment: {takes}, {gigabytes:.1f} GB at most")
 
 

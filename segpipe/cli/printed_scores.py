@@ -41,14 +41,14 @@ def print_scores(scores: ScoredCases, summary: Summary) -> None:
         show_lines=True,
     )
     if summary.all_classes["dice"].interval.is_known:
-        drawn = "patients" if scores.knows_patients else "cases, as if each were of another patient,"
-        narrow = ", too narrow of so few" if summary.all_classes["dice"].interval.is_narrow else ""
-        say(f"Means, and their 95 % intervals ({drawn} are drawn{narrow}); n: cases with a Dice")
+        drawn = "patients" if scores.knows_patients else "cases, each counted as one patient,"
+        narrow = "; with so few they are too narrow" if summary.all_classes["dice"].interval.is_narrow else ""
+        say(f"Means, and their 95 % intervals ({drawn} are drawn{narrow}); n: cases that have a Dice")
     else:
-        say("Means, of too few patients for an interval; n: cases with a Dice")
+        say("Means; too few patients for an interval; n: cases that have a Dice")
     if scores.passed_over:
         number = counted(len(scores.passed_over), "file")
-        say(f"{number} passed over, no label map: {shown(scores.passed_over)}", err=True)
+        say(f"{number} skipped, not a label map: {shown(scores.passed_over)}", err=True)
     for case in scores.without_reference:
         say(f"no reference for the prediction {case}", err=True)
     for case in scores.without_prediction[:_REASONS_SHOWN]:

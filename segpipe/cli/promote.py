@@ -14,14 +14,14 @@ from segpipe.cli.printed import say
 def promote(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="best.pt or last.pt of a run.")],
     bundle: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
-    half: Annotated[bool, typer.Option(help="Store float16, half the size.")] = True,
-    replace: Annotated[bool, typer.Option(help="Overwrite weights that the bundle has.")] = False,
+    half: Annotated[bool, typer.Option(help="Store float16 numbers, half the file size.")] = True,
+    replace: Annotated[bool, typer.Option(help="Replace the bundle's weights.")] = False,
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write models/model.safetensors in place of model.pt.")
     ] = False,
     trust: Trust = False,
 ) -> None:
-    """Copy a run's weights into a bundle's models/, once they are shown to fit it."""
+    """Copy a run's weights into a bundle's models/, after checking that they fit the bundle."""
     from segpipe.bundle.promote import promote as promote_weights
 
     written = promote_weights(

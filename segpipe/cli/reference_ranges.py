@@ -15,11 +15,14 @@ from segpipe.cli.printed import say
 def reference_ranges(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
     manifest: Annotated[
-        str, typer.Option(metavar="MANIFEST", help="Of the data that the weights were trained on.")
+        str, typer.Option(metavar="MANIFEST", help="Manifest of the data that the weights were trained on.")
     ],
     dataset_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the manifest's paths begin; default: as the manifest notes."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
+        ),
     ] = None,
     weights: Weights = None,
     config: InferenceConfig = None,
@@ -28,7 +31,7 @@ def reference_ranges(
     trust: Trust = False,
     checksums: Annotated[bool, typer.Option(help="Compare every file with the manifest's SHA-256.")] = True,
 ) -> None:
-    """Measure the training cases, so that `segpipe predict` can warn of scans and results that are unlike them."""
+    """Measure the training cases, so that `segpipe predict` can warn of scans and results that differ from them."""
     with collecting_nothing():
         from segpipe.dataset import dataset_dir_of, load_manifest
         from segpipe.prediction.measured_ranges import write_reference_ranges

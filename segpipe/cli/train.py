@@ -20,9 +20,9 @@ from segpipe.cli.printed import say
 
 
 def train(bundle: Bundle, override: Overrides = None, config: Configs = None, trust: Trust = False) -> None:
-    """Check a bundle as `segpipe check` does, and if it is sound train it with `python -m monai.bundle run`.
+    """Check a bundle as `segpipe check` does. If no mistake is found, train it with `python -m monai.bundle run`.
 
-    That command is printed, and takes this process's place. With torchrun, give it to torchrun yourself.
+    segpipe prints that command and runs it in its place. To use torchrun, give the printed command to torchrun.
     """
     with collecting_nothing():
         from segpipe.admission.gate import require_admitted
@@ -36,7 +36,7 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
         say(finding, err=True)
     if findings:
         mistakes = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
-        say(f"segpipe: {mistakes} found, nothing is started", err=True)
+        say(f"segpipe: {mistakes} found; no training was started", err=True)
         raise typer.Exit(FOUND)
     given = {name: value for name, value in overrides.items() if value is not None}  # MONAI ignores None
     logging_file = given.get("logging_file", files[0].parent / "logging.conf")

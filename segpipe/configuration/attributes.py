@@ -41,7 +41,8 @@ def attribute_findings(settings: Mapping[str, Any], targets: Targets) -> Iterato
             if made is not None and not _can_have(made, node.attr):
                 meant = nearest(node.attr, _names_of(made))
                 what = (
-                    f"asks @{named.replace('::', '#')}, a {made.__name__}, for {node.attr}, which it has not"
+                    f"reads {node.attr} of @{named.replace('::', '#')}, a {made.__name__}, which has no such "
+                    "attribute"
                 )
                 yield ConfigFinding(identifier, f"{what}{hint(meant)}")
 

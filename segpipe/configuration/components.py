@@ -126,7 +126,8 @@ def _without_target(configuration: Mapping[str, Any]) -> Iterator[ConfigFinding]
             for position, item in enumerate(value):
                 if isinstance(item, dict) and "_target_" not in item:
                     yield ConfigFinding(
-                        f"{identifier}::{position}", "has no _target_, as the others in its list have"
+                        f"{identifier}::{position}",
+                        "has no _target_, but the other items of its list have one",
                     )
 
 
@@ -174,7 +175,9 @@ def _unbound(
         and parameter.name not in {*given, *meant}
     ]
     if wanted and mode != "callable":
-        yield ConfigFinding(identifier, f"lacks what {component['_target_']} needs: {', '.join(wanted)}")
+        yield ConfigFinding(
+            identifier, f"lacks arguments that {component['_target_']} needs: {', '.join(wanted)}"
+        )
 
 
 def _is_known_loader(target: Any) -> bool:

@@ -48,7 +48,10 @@ def metadata_problems(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for place, text in _texts(metadata):
         problem = name_problem(text) if _is_name(place) else None
         if problem is None and text.startswith(_INSTRUCTIONS):
-            problem = f"begins with {text[0]}, which MONAI reads as an instruction; metadata are data alone: rewrite it"
+            problem = (
+                f"begins with {text[0]}, which MONAI reads as an instruction; metadata must be plain values: "
+                "rewrite it"
+            )
         if problem is not None:
             yield "::".join(place), f"is {text!r}: it {problem}"
 

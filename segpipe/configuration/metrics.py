@@ -50,7 +50,7 @@ def metric_findings(
         if unsaved and not defined:
             users = [written(finding.identifier) for finding in unsaved]
             yield ConfigFinding(
-                engine, f"computes no metric, and {users[0]} is to save or log one{and_more(users)}"
+                engine, f"computes no metric, but {users[0]} saves or logs one{and_more(users)}"
             )
         else:
             yield from unsaved
@@ -118,7 +118,9 @@ def _unsaved(
         and handler.get("key_metric_name") is None
     ):
         if not defined:
-            yield ConfigFinding(identifier, f"saves by the key metric {where}, which has none")
+            yield ConfigFinding(
+                identifier, f"saves the best weights by the key metric {where}, which has no key metric"
+            )
         return
     for argument in _named_by(kind):
         names = values.of(handler.get(argument, _default(kind, argument)))
@@ -128,7 +130,7 @@ def _unsaved(
             if (name == _EVERY and not defined) or (name != _EVERY and name not in known):
                 yield ConfigFinding(
                     place,
-                    f"names the metric {name}, which is none {where}{hint(nearest(str(name), defined))}",
+                    f"names {name}, which is no metric {where}{hint(nearest(str(name), defined))}",
                 )
 
 
@@ -176,7 +178,7 @@ def _unread(
             if defined is not None and name not in {*defined, *_OWN}:
                 where = written(whose or engine)
                 yield ConfigFinding(
-                    part, f"reads the metric {name}, which is none of {where}{hint(nearest(name, defined))}"
+                    part, f"reads {name}, which is no metric of {where}{hint(nearest(name, defined))}"
                 )
 
 

@@ -151,7 +151,7 @@ def _merge(configuration: Configuration, parser: ConfigParser, file: Path) -> No
         before = value_at(parser.get(), name)
         if key.startswith("+") and before is MISSING:
             meant = nearest(name, sub_items(parser.get()))
-            what = f"is to be added to, and is not there{hint(meant)}"
+            what = f"begins with +, which adds to an id, and this id does not exist{hint(meant)}"
             configuration.findings.append(ConfigFinding(name, what, shown, line))
             continue
         offset = len(before) if key.startswith("+") and isinstance(before, list) else 0
@@ -183,7 +183,7 @@ def _note_places(
 
 def _no_place(name: str, parser: ConfigParser) -> str:
     parent = name.rpartition("::")[0]
-    return f"is to be set in {written(parent)}, which is not there{hint(nearest(parent, sub_items(parser.get())))}"
+    return f"sets an item of {written(parent)}, which does not exist{hint(nearest(parent, sub_items(parser.get())))}"
 
 
 def shown_path(file: Path, root: Path) -> str:
@@ -259,9 +259,7 @@ def _override(configuration: Configuration, parser: ConfigParser, name: str, val
         return
     if value is None:  # MONAI drops such an override
         if parser.get(name) is not None:
-            what = (
-                "is given as null, which MONAI's run leaves out in silence; write it into a file of --config"
-            )
+            what = "is given as null, which MONAI's run ignores without a message; write it into a file of --config"
             note(ConfigFinding(name, what, COMMAND_LINE))
         return
     try:
@@ -313,17 +311,17 @@ def _resolved(value: Any, identifier: str, configuration: Configuration) -> Any:
     return _macro(text[1:], identifier, configuration) if text.startswith("%") else text
 
 
+def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
+    """Return a copy of the value that a macro names: an id here, or another file, or an id in it."""
     if len(text) > LONGEST_MACRO:
         configuration.findings.append(
             ConfigFinding(identifier, f"is a macro of {len(text)} characters; it may have {LONGEST_MACRO}")
         )
         return None
-def _macro(text: str, identifier: str, configuration: Configuration) -> Any:
-    """Return a copy of the value that a macro names: an id here, or another file, or an id in it."""
     path, name = ConfigParser.split_path_id(text)
     content: Any = configuration.values
     if path and not os.path.isfile(path):  # noqa: PTH113 - Path.is_file refuses long paths
-        below = " (it lies in the bundle: macros begin at the working directory)"
+        below = " (the file is in the bundle: macros begin at the working directory)"
         what = f"copies {path}, and there is no such file{below if (configuration.root / path).is_file() else ''}"
         configuration.findings.append(ConfigFinding(identifier, what))
         return None

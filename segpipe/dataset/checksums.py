@@ -26,7 +26,10 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
             if (dataset_dir / path).is_dir():
                 continue
             if not (dataset_dir / path).is_file():
-                raise SegpipeError(f"{case.case}: {path} is no file below {dataset_dir}; nothing to sum up")
+                raise SegpipeError(
+                    f"{case.case}: {path} is no file below {dataset_dir}, so it has no checksum; "
+                    "fetch it or correct the path"
+                )
             checksums[path] = file_sha256(dataset_dir / path)
             voxels = voxel_file(dataset_dir / path)
             if voxels is not None:
@@ -46,6 +49,7 @@ def _name_below(voxels: Path, dataset_dir: Path, case: Case) -> str:
     below = voxels.is_relative_to(dataset_dir) and ".." not in voxels.relative_to(dataset_dir).parts
     if not below or not voxels.is_file():
         raise SegpipeError(
-            f"{case.case}: the voxel file {voxels} is missing or not below {dataset_dir}; nothing to sum up"
+            f"{case.case}: the voxel file {voxels} is missing or not below {dataset_dir}, so it has no checksum; "
+            "fetch it or correct the header"
         )
     return voxels.relative_to(dataset_dir).as_posix()

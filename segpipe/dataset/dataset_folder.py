@@ -44,9 +44,9 @@ def dataset_dir_of(name_or_path: str, manifest: Manifest, given: Path | None) ->
     """
     folder = known_dataset_dir(name_or_path, manifest) if given is None else given
     if folder is None:
-        noted = f", which says {manifest.dataset_dir}" if manifest.dataset_dir else ""
+        noted = f", the manifest names {manifest.dataset_dir}" if manifest.dataset_dir else ""
         raise SegpipeError(
-            f"{name_or_path}: where its files lie is not known{noted}; say it with --dataset-dir, or set "
-            f"{DATA_VARIABLE} to the folder that holds the data sets, each under its manifest's name"
+            f"{name_or_path}: the folder of its files is not known{noted}; give it with --dataset-dir, or set "
+            f"{DATA_VARIABLE} to the folder that holds the data sets, each in a folder with its manifest's name"
         )
     return folder

@@ -66,13 +66,13 @@ def download_file(download: Download, target: Path, *, max_bytes: int, max_hours
             except _UNFINISHED as error:
                 done, reason = False, str(getattr(error, "reason", error) or type(error).__name__)
             else:
-                reason = "the connection closed before all had come"
+                reason = "the connection closed before the end of the file"
             if done:
                 break
             little = 0 if _size(partial) - before >= _LEAST_BYTES_PER_S * _WINDOW_S else little + 1
             if little >= _ATTEMPTS:
                 raise SegpipeError(
-                    f"{download.url}: cannot be downloaded: {reason}; run the same command again, it goes on from here"
+                    f"{download.url}: cannot be downloaded: {reason}; run the same command again to continue"
                 )
             time.sleep(_PAUSE_S * little)
     sync(partial)
@@ -81,7 +81,7 @@ def download_file(download: Download, target: Path, *, max_bytes: int, max_hours
         partial.unlink()
         raise SegpipeError(
             f"{download.url}: SHA-256 is {digest[:12]}..., the manifest says {download.sha256[:12]}...: the server "
-            "sends something else, or it was changed on the way; nothing of it was unpacked"
+            "sends another file, or the file was changed on the way; nothing was unpacked"
         )
     partial.replace(target)
 
@@ -125,8 +125,8 @@ class _Pace:
         now = time.monotonic()
         if now > self._end:
             raise SegpipeError(
-                f"{self._url}: takes longer than {self._max_hours:g} h; run the same command again, it goes on from "
-                "here, or allow more with --max-hours"
+                f"{self._url}: takes longer than {self._max_hours:g} h; run the same command again to continue, or "
+                "allow more with --max-hours"
             )
         if self._since is None:
             self._since = now
@@ -136,7 +136,7 @@ class _Pace:
             if rate < _LEAST_BYTES_PER_S:
                 raise SegpipeError(
                     f"{self._url}: the server sends {rate:.3g} bytes a second, must be at least "
-                    f"{_LEAST_BYTES_PER_S:g}; run the same command again later, it goes on from here"
+                    f"{_LEAST_BYTES_PER_S:g}; run the same command again later to continue"
                 )
             self._since, self._bytes = now, 0
 
@@ -210,8 +210,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         fp.close()  # otherwise urllib reads the page of the redirect, of any length
         if urlsplit(newurl).scheme not in ("http", "https"):
             raise SegpipeError(
-                f"{req.full_url}: the server leads to {newurl}, must be http or https; look whether the data set has "
-                "moved"
+                f"{req.full_url}: the server redirects to {newurl}, must be http or https; check whether the data "
+                "set has moved"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -228,7 +228,7 @@ def _receive(url: str, partial: Path, max_bytes: int, pace: _Pace, grow: Advance
         if error.code >= http.client.INTERNAL_SERVER_ERROR or error.code in _BUSY:
             raise
         raise SegpipeError(
-            f"{url}: the server answers {error.code} {error.reason}; look whether the data set has moved"
+            f"{url}: the server answers {error.code} {error.reason}; check whether the data set has moved"
         ) from error
     with response:
         resumed = response.status == http.client.PARTIAL_CONTENT
@@ -270,7 +270,8 @@ def _require_space(url: str, size: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if size > free:
         raise SegpipeError(
-            f"{url}: {size / 1e9:.3g} GB are to come, {free / 1e9:.3g} GB are free in {folder}; choose another folder"
+            f"{url}: {size / 1e9:.3g} GB are still to be downloaded, {free / 1e9:.3g} GB are free in {folder}; "
+            "choose another folder"
         )
 
 

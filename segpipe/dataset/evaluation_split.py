@@ -46,7 +46,7 @@ def evaluation_split_of(manifest: Manifest, split: str, part: str | None = None)
     else:
         if part is not None:
             raise SegpipeError(
-                f"--part {part} asked for of {split}, which is no named split of {manifest.name}; leave it out"
+                f"--part {part} is given, but {split} is no named split of {manifest.name}; leave --part out"
             )
         name, about = split, ""
         if split == TEST:

@@ -115,8 +115,8 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
             digest = file_sha256(file) if file.is_file() else expected
         if digest != expected:
             message = (
-                f"SHA-256 is {digest[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or "
-                "give --no-checksums (checksums: false in YAML) if this copy is meant"
+                f"SHA-256 is {digest[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or give "
+                "--no-checksums (checksums: false in YAML) to use this copy anyway"
             )
             findings.append(Finding("error", case.case, path, message))
     return findings

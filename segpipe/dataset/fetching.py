@@ -77,7 +77,7 @@ def fetch(
     if missing:
         raise SegpipeError(
             f"{manifest.name}: {len(missing)} files of the manifest are in none of its downloads: "
-            f"{shown(sorted(missing))}; the manifest is of another copy"
+            f"{shown(sorted(missing))}; the manifest describes another copy of the data"
         )
     shutil.rmtree(folder / DOWNLOADS, ignore_errors=True)
     return count
@@ -105,8 +105,9 @@ def _require_unchanged(folder: Path, missing: list[str]) -> None:
     changed = [path for path in missing if os.path.lexists(folder / path) and not (folder / path).is_dir()]
     if changed:
         raise SegpipeError(
-            f"{folder}: {counted(len(changed), 'file')} there with another checksum than the manifest's, changed since "
-            f"or of another copy: {shown(changed)}; move away what you want to keep, and add --overwrite to replace it"
+            f"{folder}: {counted(len(changed), 'file')} there with another checksum than the manifest's, changed "
+            f"later or from another copy: {shown(changed)}; move away the files that you want to keep, and add "
+            "--overwrite to replace the rest"
         )
 
 
@@ -159,8 +160,8 @@ def _write(path: Path, content: IO[bytes], sha256: str, url: str, max_bytes: int
                 file.write(chunk)
         if sha256 and digest.hexdigest() != sha256:
             raise SegpipeError(
-                f"{url}: its {path.name} has SHA-256 {digest.hexdigest()[:12]}..., the manifest says {sha256[:12]}...; "
-                "the manifest is of another copy"
+                f"{url}: its {path.name} has SHA-256 {digest.hexdigest()[:12]}..., the manifest says "
+                f"{sha256[:12]}...; the manifest describes another copy of the data"
             )
         sync(aside)
         aside.replace(path)

@@ -30,8 +30,8 @@ def dataset_fingerprint(reports: Sequence[CaseReport]) -> dict[str, Any]:
     facts = [report.facts for report in reports if report.facts is not None and not report.has_errors]
     if not facts or len(facts) < len(reports):
         raise SegpipeError(
-            f"fingerprint: {len(reports) - len(facts)} of {len(reports)} cases have errors, must be none; mend "
-            "what the check found first"
+            f"fingerprint: {len(reports) - len(facts)} of {len(reports)} cases have errors, must be none; correct "
+            "the findings of `segpipe data check` first"
         )
     return {
         "cases": len(facts),

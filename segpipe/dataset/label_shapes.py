@@ -67,8 +67,8 @@ def _far_parts(
         if gap > _FAR * across[part]:
             place = tuple(int(begin + at) for begin, at in zip(first, ends[part, :, 0], strict=True))
             messages.append(
-                f"{name} has a part of {sizes[part]} voxel(s) at {place}, {gap:.0f} mm from all else of it, which "
-                f"measures {across[part]:.0f} mm across; a stray click? remove it, if it is none"
+                f"{name} has a component of {sizes[part]} voxel(s) at {place}, {gap:.0f} mm from its other voxels, "
+                f"which measure {across[part]:.0f} mm across; remove it if it is a stray click"
             )
     return messages
 
@@ -100,6 +100,6 @@ def _left_out(mask: NDArray[np.bool_], name: str, first: Sequence[int]) -> list[
                 planes = " and ".join(str(first[axis] + plane) for plane in range(gap.start, gap.stop))
                 messages.append(
                     f"{name} is missing in plane {planes} along {'xyz'[axis]}, and has {areas[gap.start - 1]} and "
-                    f"{areas[gap.stop]} voxels in the planes beside; a slice left out? draw it"
+                    f"{areas[gap.stop]} voxels in the planes beside; draw the slice if it was forgotten"
                 )
     return messages

@@ -19,7 +19,7 @@ _KINDS = ("patient", "image", "picture")  # the first kind is reported, where ca
 _TEXTS: dict[Kind, tuple[str, str]] = {
     "patient": ("patient {}", "put all cases of a patient on one side"),
     "image": ("the same image (path or SHA-256 {})", "remove all but one of these cases"),
-    "picture": ("the same picture", "remove all but one of these cases"),
+    "picture": ("the same image content", "remove all but one of these cases"),
 }
 
 
@@ -166,11 +166,14 @@ def _same_content(
         if len(owners) > 1:
             owned = sorted(owners.values(), key=group.index)
             named = shown(f"{case.case} of {case.patient}" for case in owned)
-            message = f"one picture belongs to {len(owned)} patients: {named}; correct the patients, or remove cases"
+            message = (
+                f"one image content belongs to {len(owned)} patients: {named}; correct the patients, or "
+                "remove cases"
+            )
             yield Finding("error", owned[1].case, owned[1].images[0], message)
         elif all(len({sides.get(case.case) for case in group} - {None}) < 2 for sides in side_of):
             for case in group[1:]:
-                message = f"shows the same picture as {group[0].case}; remove one of the two"
+                message = f"shows the same image content as {group[0].case}; remove one of the two"
                 yield Finding("warning", case.case, case.images[0], message)
 
 

@@ -16,7 +16,7 @@ from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name
 
 _NOT_STRATIFIED = (
-    "not stratified: where the files lie is not known (--dataset-dir), so a part may lack a class"
+    "not stratified: the folder of the files is not known (--dataset-dir), so a part may lack a class"
 )
 _WHOLES = (10, 100)  # sums of shares in tenths and in per cent
 
@@ -189,4 +189,6 @@ def _kept_together(cases: Sequence[Case], contents: Sequence[str] | None) -> lis
     same = [
         shown((cases[position].case for position in group), " and ") for group in groups if len(group) > 1
     ]
-    return [f"the same picture in several cases, which stay together: {shown(same, '; ')}"] if same else []
+    return (
+        [f"several cases have the same image content and stay together: {shown(same, '; ')}"] if same else []
+    )

@@ -81,8 +81,8 @@ def _mixed_units(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
             f"{len(cases)} look as if they are {unit} ({_named(cases)})" for unit, cases in kinds.items()
         )
         message = (
-            f"{channel.name}: two modalities or units in one channel: {groups}; make a set, or a channel, of each, or "
-            "bring all to one unit"
+            f"{channel.name}: two modalities or units in one channel: {groups}; make a data set or a channel of "
+            "each, or convert all to one unit"
         )
         findings.append(_finding(min(kinds.values(), key=len)[0], message))
     return findings
@@ -154,7 +154,10 @@ def _together(odd: Sequence[tuple[Case, str]], number: int) -> list[Finding]:
     if len(odd) <= _REPORTED_ALONE:
         return [_finding(case, f"{message}; {advice}") for case, message in odd]
     cases = shown(case.case for case, _ in odd)
-    message = f"{len(odd)} of {number} cases stand apart so ({cases}): {odd[0][1]}; {advice}, and that of the others"
+    message = (
+        f"{len(odd)} of {number} cases differ in this way ({cases}): {odd[0][1]}; {advice}, and check the "
+        "other cases"
+    )
     return [_finding(odd[0][0], message)]
 
 

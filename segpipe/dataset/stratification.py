@@ -55,8 +55,8 @@ def divided(
     require_distinct(cases)
     if len(shares) < 2 or min(shares) < 1:
         raise SegpipeError(
-            f"split: asked for are {len(shares)} part(s) or fold(s) with the shares {list(shares)}; needs two or more, "
-            "each of 1 at least"
+            f"split: {len(shares)} part(s) or fold(s) are asked for, with the shares {list(shares)}; needs two or "
+            "more, each of 1 at least"
         )
     groups = groups_of_cases(cases, contents)
     if len(groups) < len(shares):
@@ -81,8 +81,9 @@ def divided(
             break
     else:
         raise SegpipeError(
-            f"split: a part would stay empty: {len(cases)} cases in parts of {', '.join(map(str, sizes))}, but up to "
-            f"{max(map(len, groups))} cases of one patient or picture stay together; give the small parts more"
+            f"split: a part would stay empty: {len(cases)} cases in parts of {', '.join(map(str, sizes))}, but up "
+            f"to {max(map(len, groups))} cases of one patient or image content stay together; give the small parts "
+            "more"
         )
     part_of = [0] * len(cases)
     for group, part in zip(groups, deal.part_of, strict=True):

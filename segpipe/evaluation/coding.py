@@ -218,7 +218,7 @@ def _counts(stored: Mapping[int, int], mapping: Mapping[int, int]) -> str:
     texts = []
     for value, count in sorted(stored.items()):
         taken = mapping.get(value, value)
-        replacement = f", taken for {taken}" if taken != value else ""
+        replacement = f", counted as {taken}" if taken != value else ""
         texts.append(f"{value} (in {counted(count, 'file')}{replacement})")
     return shown(texts, most=_VALUES_SHOWN)
 

@@ -70,12 +70,12 @@ class Difference:
         interval, unit = self.interval, _UNITS.get(self.metric, "")
         what = f"{_title(self.metric)}, {self.class_name}"
         if not interval.cases:
-            return f"{what}: no case in which both have a value."
+            return f"{what}: no case has a value for both models."
         whose = counted(interval.cases, "case")
         if interval.patients < interval.cases:
             whose += f" of {counted(interval.patients, 'patient')}"
         if not interval.is_known:
-            return f"{what}: {interval.mean:+.3g}{unit} for {names[0]}, of {whose}: too few to say how sure that is."
+            return f"{what}: {interval.mean:+.3g}{unit} for {names[0]} in {whose}: too few patients for an interval."
         if interval.low == interval.high == 0:
             return f"{what}: no difference in {whose}."
         size = f"{abs(interval.mean):.3g}{unit}"
@@ -90,13 +90,14 @@ class Difference:
         failed = self.failed[self.ahead]
         if failed:
             return (
-                f"{start}that leaves out {counted(failed, 'case')} in which {names[self.ahead]} has no value, since it "
-                "missed the structure or found one that is not there: neither is called better."
+                f"{start}this leaves out {counted(failed, 'case')} in which {names[self.ahead]} has no value, "
+                "because it missed the structure or predicted one that the reference lacks: neither is called "
+                "better."
             )
         unsure = ""
         if not interval.low <= 0 <= interval.high:
             unsure = f"the interval leaves out 0, but a sign-flip test says p = {self.p_value:.2g}: "
-        return f"{start}{unsure}these cases do not tell the two apart."
+        return f"{start}{unsure}these cases do not show which model is better."
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     cases = tuple(case for case in first.cases if case in of_both)
     if not cases:
         raise SegpipeError(
-            f"comparison: no case is scored of both: {shown(first.cases, most=3)} against "
+            f"comparison: no case was scored for both models: {shown(first.cases, most=3)} against "
             f"{shown(second.cases, most=3)}"
         )
     (ours, patients), (theirs, others) = (
@@ -151,7 +152,7 @@ def compare(first: CaseScores, second: CaseScores) -> Comparison:
     if first.patients and second.patients and patients != others:
         case = next(case for case, a, b in zip(cases, patients, others, strict=True) if a != b)
         raise SegpipeError(
-            f"comparison: {case} is of different patients in the two; score both with one --patient"
+            f"comparison: {case} has different patients in the two evaluations; score both with one --patient"
         )
     drawn = patients if first.patients else others
     names = (*first.class_names, MEAN_OF_CLASSES)

@@ -122,8 +122,8 @@ class ScoreTable:
         missing = sorted(self.cases.keys() - {row.case for row in rows})
         if missing or len(rows) != len(self.cases):
             raise SegpipeError(
-                f"{self.folder}: {len(rows)} label maps were scored for {len(self.cases)} cases; an evaluation runs in "
-                "one process and comes to every case once"
+                f"{self.folder}: {len(rows)} label maps were scored for {len(self.cases)} cases; an evaluation runs "
+                "in one process and scores every case once"
             )
         patients = [case.patient for case in self.cases.values()]
         scores = ScoredCases(

@@ -116,8 +116,8 @@ def patient_warnings(patients: Sequence[str | None]) -> list[str]:
     unknown = sum(patient is None for patient in patients)
     if 0 < unknown < len(patients):
         return [
-            f"Of {unknown} of {len(patients)} cases the patient is not known: each of them counts as a patient of its "
-            "own."
+            f"The patient of {unknown} of {len(patients)} cases is not known: each of these cases counts as one "
+            "patient."
         ]
     return []
 

@@ -170,8 +170,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
     problem = best_match(Draft202012Validator(_SCHEMA).iter_errors(content))
     if problem is not None:
         raise SegpipeError(
-            f"{path}: is no summary of ours ({problem.json_path}: {problem.message[:_SHOWN]}); write it anew "
-            "with `segpipe evaluate`"
+            f"{path}: is no summary that segpipe wrote ({problem.json_path}: {problem.message[:_SHOWN]}); write it "
+            "anew with `segpipe evaluate`"
         )
     return content
 

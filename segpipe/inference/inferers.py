@@ -84,8 +84,8 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             total = network(window, *network_args, **network_kwargs)
             if not isinstance(total, torch.Tensor):
                 raise SegpipeError(
-                    f"--mirror (flips in YAML) is {list(self.flips)}, but the network answers with a "
-                    f"{type(total).__name__}, of which there is no mean; leave it out"
+                    f"--mirror (flips in YAML) is {list(self.flips)}, but the network returns a "
+                    f"{type(total).__name__}, which has no mean; leave --mirror out"
                 )
             for count in range(1, len(self.flips) + 1):
                 for chosen in combinations(self.flips, count):

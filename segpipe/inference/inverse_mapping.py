@@ -168,7 +168,7 @@ class _Lattice:
             ours != tuple(size)
             or np.abs(np.linalg.solve(affine, self.affine @ corners) - corners).max() > _CLOSE
         ):
-            raise CannotStreamError("its transforms, undone, do not lead back to the scan's grid")
+            raise CannotStreamError("the inverse of its transforms does not give the scan's grid")
 
     def _crop(self, first: Sequence[int], size: Sequence[int]) -> None:
         self.axes = [

@@ -196,7 +196,7 @@ class ScoreStream:
                 if self._batch_size > 1:
                     self._batch_size //= 2
                     self.report(
-                        f"{self.device} is out of memory: windows go {self._batch_size} at a time now"
+                        f"{self.device} is out of memory: going on with {self._batch_size} windows in one batch"
                     )
                 elif self._scores_device.type != "cpu":
                     self._scores_to_cpu()
@@ -212,7 +212,7 @@ class ScoreStream:
 
     def _scores_to_cpu(self) -> None:
         self._scores_device = torch.device("cpu")
-        self.report(f"{self.device} is out of memory: scores are kept on the CPU now")
+        self.report(f"{self.device} is out of memory: going on with the scores on the CPU")
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
     ]
     if scores.without_prediction:
         left_out = f"{len(scores.without_prediction)} of {len(by.part.cases)} cases"
-        lines.append(f"In no figure: {left_out}, which could not be scored; summary.json says why.")
+        lines.append(f"Not in these figures: {left_out}, which could not be scored; summary.json says why.")
     for weights in weights_plain(by):
         others = "" if _shipped(by, weights) else "; **not the weights in `models/`**"
         hashed = f"Weights `{weights['file']}`, SHA-256 {weights['sha256'][:16]}..."

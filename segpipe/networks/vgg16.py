@@ -42,7 +42,7 @@ def load_vgg16_bn(network: SegNet, path: Path) -> None:
         set(tensors) for tensors in modules_of_network.values()
     ]:
         raise SegpipeError(
-            f"{path}: holds {count} tensors of convolutions and batch norms, the encoder {wanted}, or others; give "
+            f"{path}: its {count} tensors of convolutions and batch norms are not the encoder's {wanted}; give "
             "torchvision's vgg16_bn, and a SegNet of VGG16's stages with batch norm"
         )
     state = {}

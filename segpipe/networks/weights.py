@@ -221,8 +221,8 @@ def load_weights(network: torch.nn.Module, path: Path, identity: Identity) -> Si
     sidecar = read_sidecar(path)
     if sidecar is None:
         warnings.warn(
-            f"{path} has no sidecar ({sidecar_path(path).name}): that these weights belong to this bundle's "
-            "transforms and labels is not checked",
+            f"{path} has no sidecar ({sidecar_path(path).name}): segpipe cannot check that these weights belong to "
+            "this bundle's transforms and labels",
             stacklevel=2,
         )
     else:

@@ -95,14 +95,14 @@ def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTab
     bad = len(reports) - len(facts)
     if bad:
         notes = [
-            f"{bad} of {len(reports)} cases have errors and count in no class, size or intensity",
+            f"{bad} of {len(reports)} cases have errors and are left out of classes, sizes and intensities",
             *notes,
         ]
     unknown = sum(case.patient is None for case in (*manifest.training, *manifest.test))
     if unknown:
         notes = [
             *notes,
-            f"of {unknown} of {len(reports)} cases the patient is unknown: each counts as one of its own",
+            f"the patient of {unknown} of {len(reports)} cases is unknown: each of these cases counts as one patient",
         ]
     sound = list(facts.values())
     return DatasetSummary(_parts(manifest, facts), rows, _geometry(sound), _intensities(sound), notes)

@@ -167,7 +167,9 @@ def window_size(median: Array, patch: PlannedValue, units: Sequence[int]) -> Pla
     if len(median) == 2:
         whole = [math.ceil(n / unit) * unit for n, unit in zip(median, units, strict=True)]
         if math.prod(whole) <= _WINDOW_TIMES * math.prod(patch.value):
-            return PlannedValue(whole, "the median image: normalisation within a window depends on it")
+            return PlannedValue(
+                whole, "size of the median image: normalisation within a window depends on it"
+            )
     return PlannedValue(patch.value, "as the patch: instance norm counts the padding of a larger one")
 
 
@@ -185,15 +187,15 @@ def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Pl
     why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: few, so that a step is cheap on a processor"
     if network.name == "UNet":
         return {
-            "widths": PlannedValue(list(network.widths), f"{why}; {bottom} voxels at the bottom"),
-            "dropout": PlannedValue(0.2, "of the bottom level; as in our bundles of slices"),
+            "widths": PlannedValue(list(network.widths), f"{why}; {bottom} voxels at the coarsest level"),
+            "dropout": PlannedValue(0.2, "at the coarsest level; as in the shipped bundles of slices"),
         }
     if network.name == "SegNet":
         return {
             "stages": PlannedValue(
-                [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the bottom"
+                [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the coarsest level"
             ),
-            "dropout": PlannedValue(0.2, "of the deepest stage; as in our bundles of slices"),
+            "dropout": PlannedValue(0.2, "at the deepest stage; as in the shipped bundles of slices"),
         }
     coarse = "1 across an axis that is more than twice as coarse as the finest"
     kernels, strides = _plain(network.kernels), _plain(network.strides)

@@ -102,7 +102,7 @@ def plan_bundle(
             str(path.resolve()) if path.is_file() else str(manifest),
             "a manifest that comes with segpipe, or the path of one",
         ),
-        "dataset_dir": PlannedValue(str(folder.resolve()), "where the manifest's files lie"),
+        "dataset_dir": PlannedValue(str(folder.resolve()), "folder in which the manifest's paths begin"),
         "fold": fold,
     }
     experiment = _experiment(described, planned, labels, run)
@@ -131,7 +131,7 @@ def _held_out(manifest: Manifest) -> tuple[PlannedValue, float]:
     if chosen == "all":
         return PlannedValue("all", "trains on every case and validates on none"), 1.0
     train, validation = training_split(manifest, chosen)
-    why = f"validates on this part, {len(validation)} cases, trains on the others; or {others}"
+    why = f"validates on this part, {len(validation)} cases, trains on the rest; or {others}"
     return PlannedValue(chosen, why), len(train) / len(manifest.training)
 
 

@@ -23,12 +23,14 @@ def schedule_numbers(
     peak = 3.0e-3 if network.name == "DynUNet" else 1.0e-3
     return {
         "epochs": PlannedValue(
-            epochs, f"as asked for: {total}" if options.epochs else f"{total}, as in our bundles"
+            epochs, f"as asked for: {total}" if options.epochs else f"{total}, as in the shipped bundles"
         ),
-        "patches_per_case": PlannedValue(repeats, f"an epoch, which so has {cases * repeats}"),
-        "learning_rate": PlannedValue(peak, "the peak of one cycle; as in our bundles with this network"),
-        "warm_up_share": PlannedValue(0.2, "of all steps"),
-        "weight_decay": PlannedValue(1.0e-4, "AdamW's; as in our bundles"),
+        "patches_per_case": PlannedValue(repeats, f"in an epoch, {cases * repeats} patches in all"),
+        "learning_rate": PlannedValue(
+            peak, "the peak of one cycle; as in the shipped bundles with this network"
+        ),
+        "warm_up_share": PlannedValue(0.2, "share of all steps"),
+        "weight_decay": PlannedValue(1.0e-4, "AdamW's; as in the shipped bundles"),
         "val_interval": PlannedValue(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),
         "patience": PlannedValue(0, "0: a cycle is of use only when it ends"),
     }
@@ -52,7 +54,7 @@ def loss_numbers(data: Fingerprint, *, by_class: bool) -> dict[str, PlannedValue
         if rarest < 0.5
         else PlannedValue(
             1.0,
-            f"of the Dice loss beside the cross-entropy; the rarest class is in {rarest:.0%} of the cases",
+            f"weight of the Dice loss beside the cross-entropy; the rarest class is in {rarest:.0%} of the cases",
         ),
         "batch_dice": PlannedValue(
             lacking, "a patch may lack a class" if lacking else "every patch has every class"
@@ -61,6 +63,6 @@ def loss_numbers(data: Fingerprint, *, by_class: bool) -> dict[str, PlannedValue
     if max(shares) > _COMMON_TIMES * min(shares) and len(present) == len(data.classes) - 1:
         times = max(shares) / min(shares)
         numbers["weight_power"] = PlannedValue(
-            0.5, f"of the class weights: one class has {times:.0f} times another's voxels"
+            0.5, f"exponent of the class weights: one class has {times:.0f} times another's voxels"
         )
     return numbers

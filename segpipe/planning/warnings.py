@@ -17,14 +17,14 @@ def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> li
     warnings = []
     if peak_gb > options.memory_gb:
         warnings.append(
-            f"validation holds the scores of a whole case, of the largest about {peak_gb:.1f} GB in all, more than the "
-            f"{options.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
+            f"validation holds all scores of a case, and the largest case needs about {peak_gb:.1f} GB, more than "
+            f"the {options.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
             "`segpipe evaluate`"
         )
     if data.patients == 1:
         warnings.append(
-            "all cases are of one patient: nothing can be held out, so no Dice will say how good the network is, and "
-            "it learns this one anatomy; use it to try the pipeline, not on other scans"
+            "all cases are of one patient: nothing can be held out, so no Dice can show how good the network is, "
+            "and the network learns one anatomy only; use it to try the pipeline, not on other scans"
         )
     elif options.training_share == 1.0:
         warnings.append(

@@ -171,7 +171,7 @@ class CohortRun:
         if before is None:
             before = Entry(scan.name, State.FAILED, scan_place(scan))
         elif (self.folder / label_map_name(scan, self.options)).exists():
-            reason += " (the label map that lies there is not of this run)"
+            reason += " (the label map in its place is from an earlier run)"
         if not isinstance(known, OtherScanError):  # else the ledger's entry is of another scan, and stays
             self.ledger.append(
                 replace(before, state=State.FAILED, reason=reason, volumes=(), finished=_now())

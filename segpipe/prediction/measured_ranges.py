@@ -64,7 +64,7 @@ def write_reference_ranges(
     overlap = TrainOverlap.of(records, described, cases, contents)
     if overlap.unknown:
         report(
-            f"WARNING: which cases {shown(overlap.unknown)} was trained on is not known: all {len(cases)} training "
+            f"WARNING: the training cases of {shown(overlap.unknown)} are not known: all {len(cases)} training "
             f"cases of {described.name} are measured"
         )
     else:
@@ -119,6 +119,6 @@ def _require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path
     other = next((case.case for case in cases if case.case not in made_with), None)
     if other is not None:
         raise SegpipeError(
-            f"{other}: its image is not the one of this name that {weights} was trained on; give the --manifest and "
-            "--dataset-dir of its training"
+            f"{other}: its image is not the image of this name on which {weights} was trained; give the --manifest "
+            "and --dataset-dir of its training"
         )

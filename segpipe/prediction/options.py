@@ -234,7 +234,9 @@ def _with_places(scans: Sequence[Scan]) -> Cohort:
     for scan in scans:
         side = scan.name.split("/")[0]
         if side.casefold() in SIDE_FOLDERS:
-            reason = f"its label map would lie in {side}, where segpipe puts pictures and the like; rename the folder"
+            reason = (
+                f"its label map would lie in {side}, a folder of segpipe's other outputs; rename the folder"
+            )
             refused.setdefault(scan.path, refused_scan(scan, reason))
     free = (scan for scan in scans if scan.path not in refused)
     return Cohort(tuple(sorted(free, key=lambda scan: scan.name)), tuple(refused.values()))

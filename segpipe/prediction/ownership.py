@@ -103,8 +103,8 @@ def _refuse_other_files(
     foreign = [file for file in (*outputs, *sides) if file not in {name, *there, *ours}]
     if foreign:
         raise SegpipeError(
-            f"{folder / foreign[0]}: lies where segpipe writes for {scan.path}, and was not written by segpipe; choose "
-            "another --output, or add --overwrite to replace it"
+            f"{folder / foreign[0]}: has the path of an output for {scan.path}, and was not written by segpipe; "
+            "choose another --output, or add --overwrite to replace it"
         )
     for file in ours:
         path = folder / file
@@ -112,8 +112,9 @@ def _refuse_other_files(
             continue
         if not _is_ours(file, file_sha256(path), before):
             raise SegpipeError(
-                f"{path}: is the label map of {scan.path} in another format, and was changed since segpipe wrote it; "
-                "choose its --format or another --output, or add --overwrite to have one of the network beside it"
+                f"{path}: is the label map of {scan.path} in another format, and was changed since segpipe wrote "
+                "it; choose its --format or another --output, or add --overwrite to write the network's label map "
+                "beside it"
             )
 
 

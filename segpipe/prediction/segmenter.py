@@ -321,13 +321,13 @@ def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:
     """Refuse scores from which MONAI's chain would make a wrong label map, or fail without a clear message."""
     if not isinstance(scores, torch.Tensor):
         raise SegpipeError(
-            f"the bundle's inferer answers with a {type(scores).__name__}, must be with one tensor of scores; choose "
-            "one of its network's answers in an inferer of the bundle"
+            f"the bundle's inferer returns a {type(scores).__name__}, must be one tensor of scores; select one of "
+            "the network's outputs in the bundle's inferer"
         )
     if scores.shape[2:] != images.shape[2:]:
         raise SegpipeError(
-            f"the bundle's inferer answers an image of {tuple(images.shape[2:])} voxels with scores of "
-            f"{tuple(scores.shape[2:])}, which would be taken for the image's own voxels; resize them in the network"
+            f"the bundle's inferer returns scores of {tuple(scores.shape[2:])} voxels for an image of "
+            f"{tuple(images.shape[2:])} voxels; must be equal: resize the scores in the network"
         )
     require_classes(scores, classes)
     require_numbers(scores)

@@ -33,7 +33,9 @@ def make_side_folders(folder: Path, options: PredictOptions) -> None:
             with suppress(FileExistsError):
                 (folder / name).mkdir()
             if not (folder / name).is_dir():
-                raise SegpipeError(f"{folder / name}: a file stands where segpipe puts {name}; rename it")
+                raise SegpipeError(
+                    f"{folder / name}: a file has the name of segpipe's folder {name}; rename it"
+                )
             (folder / name / IGNORED_MARK).touch()
 
 

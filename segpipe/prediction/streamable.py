@@ -53,7 +53,7 @@ def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[Sl
     if type(inferer) is not SlidingWindowInferer:
         raise CannotStreamError(f"its inferer is a {type(inferer).__name__}")
     if inferer.with_coord:
-        raise CannotStreamError("its network is told where a window lies")
+        raise CannotStreamError("its network takes the position of a window as input")
     dims = 2 if flat else 3
     roi, overlap, sigma = (
         tuple(ensure_tuple_rep(value, dims))
@@ -82,7 +82,7 @@ def _activates(postprocessing: Compose) -> bool:
         )
     invert, discrete = steps
     if invert.nearest_interp != (False,) or invert.post_func != (None,):
-        raise CannotStreamError("its Invertd takes the nearest scores, or a function of its own")
+        raise CannotStreamError("its Invertd sets nearest_interp or post_func")
     if (discrete.argmax, discrete.to_onehot, discrete.threshold, discrete.rounding) != (
         (True,),
         [None],

@@ -99,12 +99,12 @@ class Mahalanobis:
         precision = np.array([row.split() for row in content["precision"]], float)
         places = len(names) + coarse[0] * math.prod(length // _TIMES for length in coarse[1:])
         if not (places,) == mean.shape == spread.shape == precision.shape[:1] == precision.shape[1:]:
-            raise ValueError("its measures taken together are not of one number")
+            raise ValueError("its values for the Mahalanobis distance differ in number")
         usual = float(content["usual"])
         if not (np.isfinite(mean).all() and np.isfinite(precision).all() and (spread > 0).all()):
-            raise ValueError("its measures taken together hold what is no number")
+            raise ValueError("its values for the Mahalanobis distance are not all finite numbers")
         if not 0 < usual < math.inf:
-            raise ValueError(f"what is usual of its measures taken together is {usual:g}")
+            raise ValueError(f"its usual Mahalanobis distance is {usual:g}")
         return cls(names, mean, spread, precision, usual)
 
 

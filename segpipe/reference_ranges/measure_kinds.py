@@ -74,13 +74,13 @@ MEASURE_KINDS: Mapping[str, MeasureKind] = {
         "likeness to the training cases, less that when {of},", "", 0.02, margin=0.0, enough=0.0, high=False
     ),
     "uncertainty": MeasureKind(
-        "uncertainty where something was found (entropy, 0 to 1)", "", 0.03, low=False
+        "uncertainty where the label map has a class (entropy, 0 to 1)", "", 0.03, low=False
     ),
     "volume": MeasureKind("volume of {of}", " ml", 0.05, _magnitude),
     "area": MeasureKind("area of {of}", " pixels", 0.2, _magnitude),
     "pieces": MeasureKind("number of pieces of {of}", "", 0.7, _magnitude, low=False),
-    "centre": MeasureKind("centre of what was found, along {of}, as a share of the scan,", "", 0.05),
-    HAS_FOREGROUND: MeasureKind("nothing was found", "", 0.0, high=False),
+    "centre": MeasureKind("centre of all classes along {of}, as a share of the scan,", "", 0.05),
+    HAS_FOREGROUND: MeasureKind("the label map is empty", "", 0.0, high=False),
 }
 
 

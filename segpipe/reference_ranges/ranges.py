@@ -103,7 +103,7 @@ class ReferenceRanges:
         always = HAS_FOREGROUND in self.ranges and self.ranges[HAS_FOREGROUND][0] > 0
         if always and not values.get(HAS_FOREGROUND, 1.0):
             values = {name: value for name, value in values.items() if not _of_result(name)}
-            first = ["nothing was found; in every training case something was"]
+            first = ["the label map is empty; no label map of a training case was"]
         else:
             first = []
         outside = []
@@ -120,8 +120,8 @@ class ReferenceRanges:
         if ordered or distance <= self.mahalanobis.usual:
             return ordered
         return [
-            f"each measure is like the training cases', but not all taken together: they lie {distance:.3g} off; up to "
-            f"{self.mahalanobis.usual:.3g} is usual"
+            "each measure is like the training cases', but all together are not: their Mahalanobis distance is "
+            f"{distance:.3g}; up to {self.mahalanobis.usual:.3g} is usual"
         ]
 
     def _beyond(self, kind: MeasureKind, value: float, lowest: float, highest: float) -> float:

@@ -110,7 +110,7 @@ def against(row: Row, other: NDArray[np.float64], names: Sequence[str], cases: S
     """
     kept = np.flatnonzero(np.isfinite(row.values) & np.isfinite(other))
     if not kept.size:
-        return Markup('<p class="faint">No case has a value of both.</p>')
+        return Markup('<p class="faint">No case has a value for both models.</p>')
     both = np.concatenate([row.values[kept], other[kept]])
     if np.ptp(both) == 0:
         both = np.append(both, (0, 1))

@@ -70,21 +70,21 @@ def comparison_warnings(
     ]
     for what, values in (
         (
-            "surfaces agree within other distances (mm)",
+            "have different tolerances of the surface Dice (mm)",
             [summary.get("tolerance_mm") for summary in summaries],
         ),
-        ("were scored by other manifests", [about.get("manifest") for about in abouts]),
+        ("were scored with different manifests", [about.get("manifest") for about in abouts]),
     ):
         if None not in values and values[0] != values[1]:
             values_in_words = " and ".join(_value_in_words(value) for value in values)
             warnings.append(
-                f"Not like with like: the two {what}: {values_in_words}. Evaluate both in the same way."
+                f"Not comparable: the two {what}: {values_in_words}. Evaluate both in the same way."
             )
     others = _other_references(comparison, summaries)
     if others:
         warnings.append(
-            f"Not like with like: the two were scored against different references in {counted(len(others), 'case')}: "
-            f"{shown(others)}. Evaluate both against the same."
+            f"Not comparable: the two were scored against different references in {counted(len(others), 'case')}: "
+            f"{shown(others)}. Evaluate both against the same references."
         )
     return warnings
 

@@ -134,7 +134,7 @@ class ValidationPictures:
         writer = self.run_folder.writer(from_epoch=epoch - 1)
         if worst is not None:
             add_picture(writer, "validation/worst_case", worst.picture, epoch, small=True)
-        title = f"What each class was taken for, epoch {epoch}"
+        title = f"Share of each true class predicted as each class, epoch {epoch}"
         picture = confusion_picture(confusion, self.labels.names, title)
         add_drawing(writer, "validation/confusion", picture, epoch)
         writer.flush()

@@ -90,8 +90,8 @@ class RunFolder:
             raise SegpipeError(f"the run has no name; give {_NAME_TYPED}")
         if Path(self._run_name).name != self._run_name or self._run_name in ("", ".."):
             raise SegpipeError(
-                f"run_name is {self._run_name!r}, must be the name of one folder below {self.output_dir}; "
-                "choose the place by --output_dir (segpipe train: output_dir=DIR)"
+                f"run_name is {self._run_name!r}, must be the name of one folder below {self.output_dir}; choose "
+                "the folder above it with --output_dir (segpipe train: output_dir=DIR)"
             )
         return self.output_dir / self._run_name
 
@@ -230,11 +230,11 @@ class RunFolder:
     def _exists(self) -> SegpipeError:
         if (self.path / _CONFIGURATION).is_file():
             return SegpipeError(
-                f"{self.path}: this run exists; go on with it by --resume True (segpipe train: resume=true), or choose "
-                f"another name with {_NAME_TYPED}"
+                f"{self.path}: this run exists; resume it with --resume True (segpipe train: resume=true), or "
+                f"choose another name with {_NAME_TYPED}"
             )
         return SegpipeError(
-            f"{self.path}: exists already, and is no run that can go on; choose another name with {_NAME_TYPED}"
+            f"{self.path}: exists already, and is no run that can be resumed; choose another name with {_NAME_TYPED}"
         )
 
     def _remove_remains(self) -> None:
@@ -298,8 +298,8 @@ class RunFolder:
         if self._stamp is not None and folder_stamp(self.path) != self._stamp:
             raise SegpipeError(
                 f"{self.path}: the run's folder was deleted or moved while its training ran, so that nothing can be "
-                "saved; move it back and go on by --resume True (segpipe train: resume=true), or start again with "
-                f"another {_NAME_TYPED}"
+                "saved; move it back and resume with --resume True (segpipe train: resume=true), or start again "
+                f"with another {_NAME_TYPED}"
             )
 
     def discard_log(self) -> None:

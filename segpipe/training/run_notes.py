@@ -99,7 +99,7 @@ def _changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
     ]
     if not rows:
         return "Resumed with the same configuration, in the same environment."
-    return "Resumed; since the start of the run changed:\n\n" + _table(("", "then", "now"), rows)
+    return "Resumed. Changes since the start of the run:\n\n" + _table(("", "then", "now"), rows)
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -55,7 +55,7 @@ class CTKindd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             if kind not in self.kinds:
                 raise SegpipeError(
                     f"{marked[key].meta['filename_or_obj']}: is CT {_KINDS[kind]}; this bundle was made for CT "
-                    f"{_KINDS[self.kinds[0]]}: give such a scan"
+                    f"{_KINDS[self.kinds[0]]}: give a scan of this kind"
                 )
             marked[key].meta["ct_kind"] = kind
         return marked
@@ -96,7 +96,7 @@ def check_intensity_kind(intensity: str) -> str:
     return intensity
 
 
-_KINDS = {"uint8": "as 8-bit pictures", "hu": "in Hounsfield units"}
+_KINDS = {"uint8": "as 8-bit images", "hu": "in Hounsfield units"}
 _INTENSITIES = ("auto", *_KINDS)
 _LEAST_RANGE_HU = 100  # from fat to muscle: a smaller range is no CT in HU but, for example, a z-scored CT
 

@@ -83,8 +83,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         if self.num_channels is not None and volume.num_channels != self.num_channels:
             names = ", ".join(str(path) for path in paths)
             raise SegpipeError(
-                f"{names}: {volume.num_channels} channels where {self.num_channels} wanted (a "
-                f"{dims}D scan, not a {dims + 1}D or coloured one); split the file and choose its channels"
+                f"{names}: {volume.num_channels} channels, the bundle takes {self.num_channels} (a {dims}D scan, "
+                f"not a {dims + 1}D or coloured one); split the file and choose its channels"
             )
         stacked = np.ascontiguousarray(volume.channels)
         if is_image:
@@ -115,8 +115,8 @@ def require_shape(volume: Volume, spatial_dims: int) -> None:
     """
     if volume.grid.spatial_dims != spatial_dims:
         raise SegpipeError(
-            f"{volume.path}: {volume.grid.spatial_dims}D, size {volume.grid.size} voxels, where "
-            f"{spatial_dims}D is wanted; use a bundle for it, or a file that holds one volume"
+            f"{volume.path}: {volume.grid.spatial_dims}D, size {volume.grid.size} voxels, the bundle takes "
+            f"{spatial_dims}D; use a bundle for {volume.grid.spatial_dims}D, or a file that holds one volume"
         )
 
 

@@ -254,7 +254,7 @@ def _slices_alone(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[Lef
     """Separate slices from screen shots and localisers; files of one kind only are all kept."""
     kept, left_out = list(files), []
     for is_no_slice, reason in (
-        (_is_screen_shot, "picture without a place in the patient"),
+        (_is_screen_shot, "image without a place in the patient"),
         (_is_localiser, "localiser"),
     ):
         slices = [file for file in kept if not is_no_slice(file)]

@@ -189,7 +189,7 @@ def _refuse_kind(file: DicomFile) -> None:
     if missing:
         raise SegpipeError(
             f"{path}: tags {', '.join(missing)} missing, so its pixels or its place in the patient are unknown; "
-            "export the series again, or convert a plain picture to PNG"
+            "export the series again, or convert a plain 2D image to PNG"
         )
     if file.syntax not in (*_NATIVE, *_COMPRESSED):
         raise SegpipeError(

@@ -59,22 +59,22 @@ def _check_chunks(path: Path, chunks: Iterator[tuple[bytes, bytes]]) -> None:
             depth, color = body[8], body[9]
             if color == _GREY_ALPHA:
                 raise SegpipeError(
-                    f"{path}: grey values with transparency (PNG colour type 4): must be grey or RGB; save the picture "
-                    "without transparency"
+                    f"{path}: grey values with transparency (PNG colour type 4): must be grey or RGB; save the "
+                    "image without transparency"
                 )
         elif kind == b"PLTE" and color == _PALETTE:
             raise SegpipeError(
-                f"{path}: colours from a palette (PNG colour type 3): the pixels are numbers of colours, not values; "
-                "save a label map's numbers as a grey PNG, a picture as RGB"
+                f"{path}: colours from a palette (PNG colour type 3): the pixels are numbers of colours, not "
+                "values; save a label map's numbers as a grey PNG, an image as RGB"
             )
         elif kind == b"tRNS" and color == _GREY:
             raise SegpipeError(
-                f"{path}: one grey value is transparent (PNG chunk tRNS); save the picture without transparency"
+                f"{path}: one grey value is transparent (PNG chunk tRNS); save the image without transparency"
             )
         elif kind == b"sBIT" and any(bits != depth for bits in body[: _SAMPLES.get(color, 1)]):
             raise SegpipeError(
-                f"{path}: {body[0]} of {depth} bits are significant (PNG chunk sBIT): some programs shift the values "
-                "by the difference and others do not; save the picture without sBIT"
+                f"{path}: {body[0]} of {depth} bits are significant (PNG chunk sBIT): some programs shift the "
+                "values by the difference and others do not; save the image without sBIT"
             )
         elif kind == b"acTL":
             raise SegpipeError(f"{path}: several frames (animated PNG); save one frame")
@@ -104,8 +104,8 @@ def check_jpeg(path: Path) -> bool:
                 )
             if size is not None and (body[0] != _JPEG_BITS or size[2] not in (1, 3)):
                 raise SegpipeError(
-                    f"{path}: JPEG of {body[0]} bits with {size[2]} components: must be 8 bits, grey or RGB; save the "
-                    "picture as PNG"
+                    f"{path}: JPEG of {body[0]} bits with {size[2]} components: must be 8 bits, grey or RGB; save "
+                    "the image as PNG"
                 )
             if marker == JPEG_APP1 and body.startswith(b"Exif\0\0"):
                 _refuse_turned(path, body[6:])
@@ -140,7 +140,7 @@ def _png_chunks(path: Path, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
                 f"{path}: corrupt: a chunk fails its checksum at byte {position}; copy the file again from its source"
             )
         if position == _PNG_START and (kind, length) != (b"IHDR", 13):
-            raise SegpipeError(f"{path}: not a PNG file: its first chunk is no IHDR; save the picture again")
+            raise SegpipeError(f"{path}: not a PNG file: its first chunk is no IHDR; save the image again")
         yield kind, body
         position += 12 + length
 
@@ -160,8 +160,8 @@ def _refuse_turned(path: Path, exif: bytes) -> None:
     orientation = _orientation(exif)
     if orientation != _UPRIGHT:
         raise SegpipeError(
-            f"{path}: EXIF orientation {orientation}: viewers show the picture turned or mirrored, so a mask drawn "
-            "there does not lie on the stored pixels; save the picture upright (orientation 1), and check its mask"
+            f"{path}: EXIF orientation {orientation}: viewers show the image turned or mirrored, so a mask drawn "
+            "there does not lie on the stored pixels; save the image upright (orientation 1), and check its mask"
         )
 
 

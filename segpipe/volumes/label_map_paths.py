@@ -124,7 +124,7 @@ def refused_scan(scan: Scan, reason: str) -> RefusedScan:
 
 def _clash(scan: Scan, other: Scan) -> RefusedScan:
     reason = (
-        f"has the same name without suffix as {other.path} (upper and lower case count as the same), so one label map "
-        "or picture would replace the other; rename one, or predict them into two output folders"
+        f"has the same name without suffix as {other.path} (upper and lower case count as the same), so one label "
+        "map or overlay would replace the other; rename one, or predict them into two output folders"
     )
     return refused_scan(scan, reason)

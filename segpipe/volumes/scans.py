@@ -214,7 +214,7 @@ def _look_in_folder(path: Path, *, strict: bool) -> FoundScans:
     refused += [*closed, *unreadable, *broken, *(_refused_format(image, path) for image in images)]
     why_none = "; its DICOM files are no images" if certain else ""
     if (path / IGNORED_MARK).exists():
-        why_none = f": its file {IGNORED_MARK} says that none is to be looked for"
+        why_none = f": its file {IGNORED_MARK} marks it as a folder without scans"
     return FoundScans(
         tuple(sorted([*scans, *series], key=lambda scan: (scan.name, str(scan.path)))),
         tuple(sorted(refused, key=lambda scan: scan.name)),

@@ -83,7 +83,7 @@ def test_a_case_without_a_surface_does_not_blame_the_file_format(scores):
 
     text = page(empty, summarise(empty))
 
-    assert "No case has a surface, so that there are no distances." in text
+    assert "No case has a surface, so there are no distances." in text
     assert "say nothing of millimetres" not in text
 
 
@@ -91,8 +91,8 @@ def test_a_case_without_a_surface_does_not_blame_the_file_format(scores):
     ("has_surface", "axes_mm", "expected_text"),
     [
         (True, (1.0, 1.0), "Surfaces agree within 1 mm."),
-        (True, None, "PNG and JPEG say nothing of millimetres, so that there are no distances."),
-        (False, (1.0, 1.0), "No case has a surface, so that there are no distances."),
+        (True, None, "PNG and JPEG have no spacing in mm, so there are no distances."),
+        (False, (1.0, 1.0), "No case has a surface, so there are no distances."),
     ],
 )
 def test_why_slices_have_no_distances(scores, has_surface, axes_mm, expected_text):
@@ -162,7 +162,7 @@ def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
     assert "For 2 of 3 cases no scan was given, so only their label maps are drawn: p1_b, p2_a." in drawn(
         "p1_a"
     )
-    assert "stand alone" not in drawn(*images)
+    assert "no scan was given" not in drawn(*images)
 
 
 def test_warnings_stand_before_the_figures(scores, summary):

@@ -106,7 +106,7 @@ class Components:
     def _place_problem(self, known: Any, value: Any, place: Place) -> str | None:
         if known is UNKNOWN:
             scored = place is Place.WRITTEN and self._is_folder_of_weights(value)
-            return None if scored else f"the path of {place.value} cannot be told without running the bundle"
+            return None if scored else f"the path of {place.value} is not known without running the bundle"
         folders = self._written if place is Place.WRITTEN else self._read
         for path in known if isinstance(known, list) else [known]:
             if not isinstance(path, str | Path):
@@ -127,7 +127,7 @@ class Components:
             _, value = self._values.written_at(value[1:])
         known = list(value) if isinstance(value, Mapping) else [self._values.of(value)]
         if any(name is UNKNOWN or isinstance(name, list) for name in known) or "_target_" in known:
-            return "the name of a file that is written cannot be told without running the bundle"
+            return "the name of a file that is written is not known without running the bundle"
         if any("/" in str(name) or "\\" in str(name) or ".." in str(name) for name in known):
             return "the name of a file that is written leads to another folder"
         return None

@@ -256,7 +256,7 @@ class Expressions:
         if not self._is_switch(node):
             yield from self._of_called(node.func, identifier, bound)
             if not self._is_plain_call(node, bound):
-                yield f"it calls {ast.unparse(node.func)} with more than it needs"
+                yield f"it calls {ast.unparse(node.func)} with more arguments than it needs"
             for argument in given:
                 yield from self._of(argument, identifier, bound)
 

@@ -152,7 +152,7 @@ def _classes(
     if nameless:
         options = " ".join(f"--class '{value}={name}'" for value, name in known.items())
         raise SegpipeError(
-            f"{folder}: its label maps store {_counted(nameless)}, too, which no class has; name every value: "
+            f"{folder}: its label maps store {_counted(nameless)}, too, which no class names; name every value: "
             f"{options} {_class_options(nameless)}, or correct the files"
         )
     known = {value: name.strip() for value, name in known.items()}
@@ -169,8 +169,8 @@ def _require_background(named: Mapping[int, str], folder: Path) -> None:
     """Refuse classes without a background, since the first class would count as background and never be learned."""
     if 0 not in named and "background" not in map(same_name, named.values()):
         raise SegpipeError(
-            f"{folder}: none of its classes ({', '.join(named.values())}) is the background; name the value of what is "
-            "none of them, such as --class 0=background"
+            f"{folder}: none of its classes ({', '.join(named.values())}) is the background; name the background's "
+            "value, such as --class 0=background"
         )
 
 
@@ -192,17 +192,17 @@ def _notes(layout: Layout, manifest: Manifest) -> list[str]:
     shared = {case.patient for case in manifest.training} & {case.patient for case in manifest.test} - {None}
     if shared:
         notes.append(
-            f"of the patients {shown(sorted(map(str, shared)))} there are cases to train on and to test"
+            f"the patients {shown(sorted(map(str, shared)))} have cases both to train on and to test"
         )
     held_out = sum(case.label is not None for case in manifest.test)
     if held_out:
         notes.append(
-            f"{held_out} cases with label maps are of the data set's test: they are never trained on"
+            f"{held_out} cases with label maps belong to the data set's test part: they are never trained on"
         )
     if any(case.patient is None for case in manifest.training):
         notes.append(
-            "of some cases it is unknown whose they are, so each counts as a patient of its own: if they share one, "
-            "say so with --patient, or it may train and validate"
+            "the patient of some cases is unknown, so each of them counts as one patient: if cases share a "
+            "patient, give --patient, or this patient may both train and validate"
         )
     return notes
 
@@ -221,8 +221,8 @@ def _require_same_channels(cases: Sequence[FoundCase], folder: Path) -> None:
     if len(counts) > 1:
         few = min(cases, key=lambda case: len(case.images))
         raise SegpipeError(
-            f"{folder}: {few.case} has {len(few.images)} image files, others have {max(counts)}; every case needs the "
-            "same channels"
+            f"{folder}: {few.case} has {len(few.images)} image files, other cases have {max(counts)}; every case "
+            "needs the same channels"
         )
 
 

@@ -52,7 +52,7 @@ def cases_of_decathlon(folder: Path, content: Mapping[str, Any]) -> Layout:
             "label",
         }
     if extra:
-        notes.append(f"{where.name}: not taken over is what it says as {shown(sorted(extra))}")
+        notes.append(f"{where.name}: these keys are not taken over: {shown(sorted(extra))}")
     texts = {name: getattr(manifest, name) for name in _TEXTS if getattr(manifest, name)}
     return Layout("MSD", cases, manifest.labels, manifest.modality, manifest.name, texts, notes)
 

@@ -121,7 +121,7 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
     labelled = {part for part, case in zip(parts, cases, strict=True) if case.label is not None}
     if len(labelled) == 1 and not any(case.part for case in cases):
         (shared,) = labelled
-        note = f"every case with a label map is of the part {shared} by its folder; all are taken to train on"
+        note = f"the folder puts every case with a label map into the part {shared}; all are used to train on"
         cases_of_one_part = [
             replace(case, part="" if case.label is not None else part)
             for case, part in zip(cases, parts, strict=True)
@@ -129,8 +129,8 @@ def with_parts(cases: Sequence[FoundCase], where: str) -> tuple[list[FoundCase],
         return cases_of_one_part, [note] if shared in ("validation", "test") else []
     if labelled and labelled <= {"validation", "test"}:
         raise SegpipeError(
-            f"{where}: every case with a label map is for {' or '.join(sorted(labelled))}, none to train on; give the "
-            "folder or the table that holds those, too, or say with --image and --label which they are"
+            f"{where}: every case with a label map is for {' or '.join(sorted(labelled))}, none to train on; give a "
+            "folder or table that also holds training cases, or name their files with --image and --label"
         )
     return [replace(case, part=part) for part, case in zip(parts, cases, strict=True)], []
 

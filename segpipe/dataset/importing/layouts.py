@@ -96,7 +96,7 @@ def _described(folder: Path, path: Path) -> Layout:
     if "schema_version" in content:
         raise SegpipeError(
             f"{path}: is a manifest of segpipe already; use it as it is (segpipe data check {path} --dataset-dir "
-            f"{folder}), or move it away to have another made"
+            f"{folder}), or move it away to make a new one"
         )
     if "channel_names" in content:
         return cases_of_nnunet(folder, content)

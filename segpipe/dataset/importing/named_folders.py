@@ -57,7 +57,7 @@ def cases_by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
         except SegpipeError:
             _require_one_format(listing.scans, folder)
         names = shown(path_of[scan] for scan in flat)
-        return cases, [*notes, f"{counted(len(flat), 'picture')} beside volumes passed over: {names}"]
+        return cases, [*notes, f"{counted(len(flat), '2D image file')} beside volumes skipped: {names}"]
     try:
         return _cases(listing.scans, path_of, folder), notes
     except SegpipeError as error:
@@ -133,6 +133,6 @@ def _require_one_format(scans: Sequence[Scan], folder: Path) -> None:
         formats = ", ".join(f"{count} {family}" for family, count in counts)
         strays = [scan.name for scan, family in zip(scans, families, strict=True) if family == counts[-1][0]]
         raise SegpipeError(
-            f"{folder}: holds scans of several formats, {formats}: {shown(strays)}; convert them, move what is of "
-            "another set away, or say which files are which with --image and --label"
+            f"{folder}: holds scans of several formats, {formats}: {shown(strays)}; convert them, move away the "
+            "files of another data set, or say which files are which with --image and --label"
         )

@@ -138,7 +138,8 @@ def _folder_cases(
         if strays:
             problems.append(f"{len(strays)} labels without images: {shown(strays)}")
         raise SegpipeError(
-            f"{folder}: {images} and {labels} have {'; '.join(problems)}; add the partners, or move what has none away"
+            f"{folder}: {images} and {labels} have {'; '.join(problems)}; add the missing partners, or move away "
+            "the files without a partner"
         )
     taken = {path for of_case in files.values() for path in of_case.values()}
     taken |= {label_of[case] for case in files if case in label_of}
@@ -162,8 +163,8 @@ def _channel_files(folder: Path, bare: Path, file_of: Mapping[int, Path], channe
     ):
         return tuple(_below(file_of[number], folder) for number in sorted(file_of))
     raise SegpipeError(
-        f"{bare}: has the channels {sorted(file_of)}, dataset.json names {channels}; add what is missing, or "
-        "move away what is too much"
+        f"{bare}: has the channels {sorted(file_of)}, dataset.json names {channels}; add the missing channels, or "
+        "move away the extra files"
     )
 
 

@@ -55,9 +55,9 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
         what = "none is a label map" if not labels else "every one is a label map"
         if not labels and all(says_label(str(PurePosixPath(file.path).parent)) for file in files):
             raise SegpipeError(
-                f"{where}: all {len(files)} scans lie in a folder of label maps, and no image beside it "
-                f"({shown(file.path for file in files)}); give the folder that has both, or say which are which with "
-                "--image and --label"
+                f"{where}: all {len(files)} scans lie in a folder of label maps, and there is no image beside it "
+                f"({shown(file.path for file in files)}); give the folder that has both, or say which are which "
+                "with --image and --label"
             )
         raise SegpipeError(
             f"{where}: of {len(files)} scans {what} by its name or folder (words such as mask, label, seg): "
@@ -140,8 +140,9 @@ def _require_partners(images: Sequence[NamedFile], labels: Sequence[NamedFile], 
             else ""
         )
         raise SegpipeError(
-            f"{where}: {'; '.join(parts)}; {many}name partners alike (case_image, case_mask), move what has none away "
-            "(images without label maps into a folder imagesTs), or say which are which with --image and --label"
+            f"{where}: {'; '.join(parts)}; {many}name partners alike (case_image, case_mask), move away the files "
+            "without a partner (images without label maps into a folder imagesTs), or say which are which with "
+            "--image and --label"
         )
 
 
@@ -180,9 +181,9 @@ def _channels(channels_of: Mapping[str, Sequence[tuple[str, ...]]], where: str) 
     odd = [label for label, channels in sets.items() if channels != common]
     if odd:
         raise SegpipeError(
-            f"{where}: most cases have the channels {_listed(common)}, but that of {odd[0]} has "
+            f"{where}: most cases have the channels {_listed(common)}, but the case of {odd[0]} has "
             f"{_listed(sets[odd[0]])} ({len(odd)} of {len(sets)} differ); every case needs the same channels: add "
-            "what is missing, or choose with --image"
+            "the missing files, or choose with --image"
         )
     return list(common)
 
@@ -195,13 +196,14 @@ def _require_channel_names(channels: Sequence[tuple[str, ...]], images: Sequence
     if list(channels) == numbers or not (odd or (() in channels and len(channels) > 1)):
         return
     what = (
-        f"say {shown(odd)} beyond their label map's, which is no channel's name (nnU-Net's are 0000, 0001, ...)"
+        f"have {shown(odd)} in addition to their label map's name, which is no channel's name (nnU-Net's are 0000, "
+        "0001, ...)"
         if odd
         else f"would be the channels {_listed(channels)}, and one has no name"
     )
     raise SegpipeError(
-        f"{where}: the names of images {what}: {shown(images)}; move away what is no image to train on, or say which "
-        "are the channels with one --image each, and the label maps with --label"
+        f"{where}: the names of images {what}: {shown(images)}; move away files that are no training images, or say "
+        "which are the channels with one --image each, and the label maps with --label"
     )
 
 
@@ -270,7 +272,7 @@ def _unlabelled(
     if odd:
         raise SegpipeError(
             f"{where}: {len(odd)} cases without label maps have other channels than {_listed(channels)}: "
-            f"{shown(odd)}; add what is missing, or choose with --image"
+            f"{shown(odd)}; add the missing files, or choose with --image"
         )
     names = tuple(map("_".join, channels))
     return [

@@ -77,7 +77,9 @@ def table_in(folder: Path) -> tuple[Path | None, list[str]]:
         )
     others = [path.name for path in files if path not in tables]
     notes = (
-        [f"not read, since they have no columns image and label that name files: {shown(others)}"]
+        [
+            f"these tables are not read, since they have no columns image and label that name files: {shown(others)}"
+        ]
         if others
         else []
     )
@@ -109,7 +111,7 @@ def cases_of_table(folder: Path, path: Path) -> Layout:
     cases, notes = with_parts(_with_distinct_names(cases, "case" in columns.roles), str(path))
     ignored = [columns.names[position] for position in columns.others if columns.names[position]]
     if ignored:
-        notes.append(f"{path.name}: not used are the columns {shown(ignored)}")
+        notes.append(f"{path.name}: these columns are not used: {shown(ignored)}")
     notes += unlisted(folder, cases, [""], path.name)
     return Layout(f"the table {path.name}", cases, notes=notes)
 

@@ -96,7 +96,8 @@ def template_pattern(template: str) -> re.Pattern[str]:
         )
     if "}{" in template:
         raise SegpipeError(
-            f"template {template!r}: where one name ends and the next begins cannot be told; needs text between them"
+            f"template {template!r}: segpipe cannot know where one name ends and the next begins; write some text "
+            "between them"
         )
     pattern, end, named = "", 0, set()
     for match in _PLACEHOLDER.finditer(template):
@@ -177,7 +178,7 @@ def _matches(
         if case in files_of[what]:
             raise SegpipeError(
                 f"{where}: {files_of[what][case][0]} and {path} are both case {case} by {templates[what]}; make the "
-                "template tell them apart"
+                "template distinguish them"
             )
         files_of[what][case] = (path, groups.get("patient"))
     for what, template in templates.items():
