@@ -257,7 +257,7 @@ ARGUMENTS = {
     ),
     "missing": (
         ('  strides: "@strides"\n  upsample', "  upsample"),
-        "network_def lacks what monai.networks.nets.DynUNet needs: strides",
+        "network_def lacks arguments that monai.networks.nets.DynUNet needs: strides",
     ),
     "a key of MONAI's": (
         ("  fused: true", "  _disable_: true"),

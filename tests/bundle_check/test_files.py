@@ -73,7 +73,7 @@ def test_nothing_to_score(findings_after, tmp_path):
     (without_run,) = findings_after(**evaluation, run_name="first")
 
     assert without_name.startswith(
-        f"{line_of('run_name:')}: run_name is null, and so is weights: nothing says what to score"
+        f"{line_of('run_name:')}: run_name is null, and weights is null too: there are no weights to score"
     )
     assert f"run_name is first, and there is no {tmp_path / 'runs' / 'first' / 'best.pt'}" in without_run
 

@@ -180,7 +180,7 @@ def test_folds_as_a_process(decathlon, tmp_path):
 
     rows = [re.findall(r"\w+", line) for line in result.stdout.splitlines() if "│ fold" in line]
     assert rows == [["fold", str(fold), "2", "2"] for fold in range(3)]
-    assert "note: not stratified: where the files lie is not known (--dataset-dir)" in result.stdout
+    assert "note: not stratified: the folder of the files is not known (--dataset-dir)" in result.stdout
     assert "note: some patients are unknown" in result.stdout
     folds = [case.fold for case in load_manifest(tmp_path / "m.json").training]
     assert sorted(folds) == [0, 0, 1, 1, 2, 2]
@@ -194,7 +194,7 @@ def test_a_description_by_another_program_is_not_overwritten(decathlon):
         result = split(name, "--folds", "3")
         assert result.exit_code == 2
         assert (
-            "segpipe does not change shipped manifests and plain MSD files; give the file to write with --output"
+            "segpipe does not change shipped or plain MSD manifests; give the file to write with --output"
             in result.stderr
         )
     assert decathlon.read_bytes() == before
@@ -242,7 +242,7 @@ def test_the_same_picture_stays_on_one_side(phantoms, tmp_path):
     for seed in range(4):
         result = split(tmp_path / "m.json", "--dataset-dir", tmp_path / "set", "--folds", "2", "--seed", seed)
         assert (
-            "note: the same image content in several cases, which stay together: phantom_000 and phantom_003"
+            "note: several cases have the same image content and stay together: phantom_000 and phantom_003"
             in result.stdout
         )
         folds = {case.case: case.fold for case in load_manifest(tmp_path / "m.json").training}
@@ -266,7 +266,7 @@ def test_the_same_file_by_checksum_stays_on_one_side_without_the_files(decathlon
     for seed in range(5):
         result = split(manifest, "--folds", "3", "--seed", seed)
         assert (
-            "note: the same image content in several cases, which stay together: c1 and c4" in result.stdout
+            "note: several cases have the same image content and stay together: c1 and c4" in result.stdout
         )
         folds = {case.case: case.fold for case in load_manifest(manifest).training}
         assert folds["c1"] == folds["c4"]
@@ -302,7 +302,7 @@ def test_shares_that_look_like_numbers_of_cases_are_reported(decathlon, tmp_path
     result = split(decathlon, "--output", tmp_path / "m.json", *shares)
 
     assert result.exit_code == 0
-    assert ("shares" in result.stdout) == (note is not None)
+    assert ("taken as shares" in result.stdout) == (note is not None)
     assert re.search(note or "", result.stdout)
 
 
@@ -464,7 +464,7 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     )
     assert output.read_bytes() == written
     result = create(pairs, "-o", output, "--modality", "MRI", *names, "--overwrite", "--no-checksums")
-    assert "note: of some cases it is unknown whose they are" in result.stdout
+    assert "of them counts as one patient: if cases share a patient, give --patient" in result.stdout
     assert "sha256" not in output.read_text()
 
 

@@ -67,7 +67,7 @@ def test_means_have_intervals_of_patients(arguments, tmp_path):
     # 2/3 and 1, then 4/5 and 2/3
     for result in (known, unknown):
         assert "0.783" in result.stdout
-    assert "as if each were of another patient" in unknown.stdout
+    assert "each counted as one patient" in unknown.stdout
     assert "(patients are drawn; with so few they are too narrow)" in known.stdout
     assert known.stdout.split("Means")[0] != unknown.stdout.split("Means")[0]
 
@@ -113,7 +113,7 @@ def test_scans_are_found_by_name_and_nnunets_by_its_number(arguments, tmp_path):
     assert "no scan has the name of a case: other against a; names are" in none.stderr
     assert (numbered.exit_code, numbered.stderr) == (0, "")
     assert some.stderr == f"1 case drawn without a scan, as {tmp_path / 'scans'} has none: b\n"
-    assert "Of 1 of 2 cases no scan was given" in (tmp_path / "out" / "report.html").read_text()
+    assert "For 1 of 2 cases no scan was given" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_the_scan_of_another_case_is_no_first_channel(arguments, tmp_path):
@@ -149,7 +149,7 @@ def test_two_references_have_two_hashes(arguments, tmp_path):
 
 
 def test_one_case_has_no_interval(arguments):
-    assert "Means, of too few patients for an interval;" in CliRunner().invoke(app, arguments).stdout
+    assert "Means; too few patients for an interval;" in CliRunner().invoke(app, arguments).stdout
 
 
 def test_a_reference_without_prediction_is_named_and_exits_with_1(arguments, tmp_path):

@@ -444,7 +444,7 @@ def test_interrupted_it_says_so_leaves_whole_files_and_goes_on(start, finish, tm
     assert stdout == ""
     if presses == 1:
         assert process.returncode == 130
-        assert stderr == "segpipe: interrupted; finished cases stay; run the same command to continue\n"
+        assert stderr == "segpipe: interrupted; finished scans stay; run the same command to continue\n"
         assert not (out / ".segpipe-staging").exists()
     assert 2 <= len(done(out)) < 12
     require_whole(out, contents(tmp_path / "clean"))

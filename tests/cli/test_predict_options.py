@@ -352,7 +352,7 @@ def test_an_interruption_says_how_to_go_on_and_ends_as_the_signal_does(answer):
     result = run()
 
     assert (result.exit_code, result.stdout) == (130, "")
-    assert result.stderr == "segpipe: interrupted; finished cases stay; run the same command to continue\n"
+    assert result.stderr == "segpipe: interrupted; finished scans stay; run the same command to continue\n"
 
 
 def test_a_dry_run_asks_for_an_estimate_with_the_same_arguments(answer, monkeypatch):
