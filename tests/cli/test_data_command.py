@@ -265,9 +265,7 @@ def test_the_same_file_by_checksum_stays_on_one_side_without_the_files(decathlon
 
     for seed in range(5):
         result = split(manifest, "--folds", "3", "--seed", seed)
-        assert (
-            "note: several cases have the same image content and stay together: c1 and c4" in result.stdout
-        )
+        assert "note: several cases have the same image content and stay together: c1 and c4" in result.stdout
         folds = {case.case: case.fold for case in load_manifest(manifest).training}
         assert folds["c1"] == folds["c4"]
 

@@ -153,7 +153,7 @@ def test_a_busy_server_is_asked_again(serve, tmp_path, status):
     ("place", "message"),
     [
         ("file:///etc/passwd", "the server answers 302"),
-        ("ftp://127.0.0.1/a", "leads to ftp://127.0.0.1/a, must be http or https"),
+        ("ftp://127.0.0.1/a", "redirects to ftp://127.0.0.1/a, must be http or https"),
         ("data:,scan", "the server answers 302"),
     ],
 )
@@ -192,5 +192,5 @@ def test_a_length_that_is_none_counts_as_unknown(serve, tmp_path, length):
 def test_what_a_server_says_is_shown_escaped(serve, tmp_path):
     answer = b"HTTP/1.1 404 Gone\x1b[2K\x9b\r\nContent-Length: 0\r\n\r\n"
 
-    with pytest.raises(SegpipeError, match=r"the server answers 404 Gone\\x1b\[2K\\x9b; look"):
+    with pytest.raises(SegpipeError, match=r"the server answers 404 Gone\\x1b\[2K\\x9b; check"):
         get(serve(lambda connection: connection.sendall(answer)), tmp_path)

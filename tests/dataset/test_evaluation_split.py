@@ -49,7 +49,7 @@ def test_a_named_split_says_whose_it_is():
         ("paper", "train", "part is 'train'"),
         ("two", "test", "the split two has no part test"),
         ("lost", None, "no case of test of lost is listed .split lost"),
-        ("test", "test", "part test asked for of test, which is no named split"),
+        ("test", "test", "--part test is given, but test is no named split of set"),
     ],
 )
 def test_what_is_not_there(split, part, message):

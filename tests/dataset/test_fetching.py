@@ -310,7 +310,7 @@ def test_other_bytes_than_the_manifest_says_are_not_unpacked(server, tmp_path):
     manifest = manifest_of(server, tar_of(FILES))
     server.files["/set.tar.gz"] = tar_of({**FILES, "imagesTr/a.nii": b"poisoned"})
 
-    with pytest.raises(SegpipeError, match=r"SHA-256 is .*nothing of it was unpacked"):
+    with pytest.raises(SegpipeError, match=r"SHA-256 is .*nothing was unpacked"):
         fetch(manifest, tmp_path, max_bytes=LIMIT)
 
     assert files_below(tmp_path) == {}
@@ -320,7 +320,7 @@ def test_other_bytes_than_the_manifest_says_are_not_unpacked(server, tmp_path):
 def test_a_file_that_differs_from_its_own_checksum_gets_no_name(server, tmp_path):
     manifest = manifest_of(server, tar_of({**FILES, "labelsTr/a.nii": b"others"}))
 
-    with pytest.raises(SegpipeError, match=r"its a.nii has SHA-256 .* the manifest is of another copy"):
+    with pytest.raises(SegpipeError, match=r"its a.nii has SHA-256 .* the manifest describes another copy"):
         fetch(manifest, tmp_path, max_bytes=LIMIT)
 
     assert not (tmp_path / "labelsTr" / "a.nii").exists()

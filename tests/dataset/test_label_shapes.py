@@ -46,7 +46,7 @@ def test_far_is_measured_in_millimetres():
     labels[20, 20, 34] = 1
 
     assert odd(labels, (1.0, 1.0, 0.2)) == []
-    assert "50 mm from all else of it" in odd(labels, (1.0, 1.0, 5.0))[0]
+    assert "50 mm from its other voxels" in odd(labels, (1.0, 1.0, 5.0))[0]
 
 
 def test_thousands_of_specks_are_gone_through_in_a_second():

@@ -160,7 +160,11 @@ def test_classes_give_way_where_a_part_would_stay_empty():
         (["p"] * 5 + ["q"] * 5, [8, 2], "10 cases in parts of 8, 2, but up to 5 cases of one patient"),
         (["p"] * 5 + ["q"] * 4 + [None], [8, 1, 1], "a part would stay empty: 10 cases in parts of 8, 1, 1"),
         (["p", "p", "p"], [1, 1], "2 parts asked for 1 patients"),
-        ([None, None], [1], r"1 part\(s\) or fold\(s\) with the shares \[1\]; needs two or more"),
+        (
+            [None, None],
+            [1],
+            r"1 part\(s\) or fold\(s\) are asked for, with the shares \[1\]; needs two or more",
+        ),
         ([None, None], [1, 0], "each of 1 at least"),
     ],
 )

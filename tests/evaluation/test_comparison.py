@@ -155,7 +155,9 @@ def test_few_patients_cannot_tell_two_models_apart(hard):
 def test_what_cannot_be_compared(hard):
     with pytest.raises(SegpipeError, match="classes are tumour of one model and liver of the other"):
         compare(scores("dice", hard), scores("dice", hard, class_names=("liver",)))
-    with pytest.raises(SegpipeError, match="no case is scored of both: c0, c1, c2 and 17 more against d0"):
+    with pytest.raises(
+        SegpipeError, match="no case was scored for both models: c0, c1, c2 and 17 more against d0"
+    ):
         compare(scores("dice", hard), scores("dice", [1.0], cases=("d0",)))
     with pytest.raises(SegpipeError, match="c1 is of different patients in the two"):
         compare(

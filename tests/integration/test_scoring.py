@@ -97,7 +97,7 @@ def test_weights_that_say_nothing_of_their_cases_are_scored_with_a_warning(
 
     score(bundle, finished_run, weights=[str(tmp_path / "foreign.pt")])
 
-    assert "Which cases foreign.pt was trained on is not known" in capsys.readouterr().out
+    assert "The training cases of foreign.pt are not known" in capsys.readouterr().out
 
 
 def test_another_window_than_in_validation_is_warned_of(bundle, finished_run, capsys):

@@ -143,7 +143,7 @@ def test_parts(score, tmp_path, options, name, cases):
         ),
         ({"split": "7"}, "there is no fold 7; the manifest has 0, 1"),
         ({"split": "article"}, "there is no split 'article'"),
-        ({"split": "0", "part": "test"}, "part test asked for of 0, which is no named split"),
+        ({"split": "0", "part": "test"}, "--part test is given, but 0 is no named split of noise"),
         (
             {"groups": {"any": ["nothing"]}},
             r"--group \(groups in YAML\): nothing are not among the manifest's classes",
@@ -256,7 +256,7 @@ class TestWhatWasTrainedOn:
     def test_unknown_training_cases_are_a_warning(self, score):
         (warning,) = score().warnings
 
-        assert warning.startswith("Which cases model.pt was trained on is not known")
+        assert warning.startswith("The training cases of model.pt are not known")
 
     def test_held_out_cases_have_no_warning(self, score, bundle, dataset, tmp_path):
         weights = self.weights(bundle, tmp_path, cases={"x": "0" * 64}, manifest={"name": "another"})

@@ -32,7 +32,7 @@ WARNINGS = {
     "trained": f"NOT HELD OUT: {LEAKS['trained']}. ",
     "patient": f"NOT HELD OUT: {LEAKS['patient']}. ",
     "chosen": "The epoch of the weights was chosen on 1 of these 1 cases",
-    "unknown": "Which cases weights.pt was trained on is not known",
+    "unknown": "The training cases of weights.pt are not known",
 }
 JUDGED = {
     "held out": None,
@@ -131,7 +131,9 @@ def test_monais_run(bundle, manifest, weights, situation, tmp_path, caplog):
         with pytest.raises(RuntimeError) as refusal:
             run_of_monai(bundle, manifest, weights, tmp_path)
         message = str(segpipe_cause(refusal.value))
-        assert message.startswith(f"{weights}: {LEAKS[situation]}: such scores say nothing of other patients")
+        assert message.startswith(
+            f"{weights}: {LEAKS[situation]}: such scores say nothing about new patients"
+        )
         assert message.endswith("give the --fold that its run held out")
         return
 
@@ -159,7 +161,7 @@ def test_a_card(bundle, manifest, weights, situation, tmp_path):
         assert evaluated(bundle_copy, manifest, weights, tmp_path, card=True).card
         return
 
-    reason = LEAKS.get(situation, "which cases weights.pt was trained on is not known")
+    reason = LEAKS.get(situation, "the training cases of weights.pt are not known")
     with pytest.raises(SegpipeError) as refusal:
         evaluated(bundle_copy, manifest, weights, tmp_path, card=True)
     assert str(refusal.value).startswith(f"--card: {reason}")

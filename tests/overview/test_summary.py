@@ -108,4 +108,4 @@ def test_classes_of_whole_pictures_are_counted_in_cases(target):
     ]
     assert result.parts[0].cases_with == {"none": 1, "fracture": 3}
     assert len(result.geometry) == 4
-    assert "of 4 of 4 cases the patient is unknown" in result.notes[0]
+    assert "the patient of 4 of 4 cases is unknown" in result.notes[0]

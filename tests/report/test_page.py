@@ -50,7 +50,7 @@ def test_means_intervals_and_what_was_missed_are_told(scores, summary):
     dice = summary.by_class["liver"]["dice"].interval
     assert f"{dice.mean:.3f}<small>{dice.low:.3f} to {dice.high:.3f}</small>" in text
     assert "<small>and 1 missed</small>" in text
-    assert "patients are drawn with all their cases" in text
+    assert "Patients are drawn with all their cases" in text
 
 
 def test_cases_without_a_partner_are_told(scores, summary):
@@ -63,14 +63,14 @@ def test_cases_without_a_partner_are_told(scores, summary):
 def test_one_case_has_no_interval(scores):
     one = replace(scores, rows=scores.rows[:1])
 
-    assert "there are too few for one" in page(one, summarise(one))
+    assert "there are too few for an interval" in page(one, summarise(one))
 
 
 def test_few_patients_have_intervals_that_are_too_narrow(scores):
     several = [replace(row, patient=f"{number}") for number, row in enumerate(scores.rows * 4)]
     many = replace(scores, rows=tuple(several))
 
-    assert "of fewer than 10 patients they are too narrow" in page(scores, summarise(scores))
+    assert "with fewer than 10 patients the intervals are too narrow" in page(scores, summarise(scores))
     assert "too narrow" not in page(many, summarise(many))
 
 
@@ -120,7 +120,7 @@ def test_a_class_that_is_nowhere_has_dashes(scores):
     require_whole(text)
     assert "liver</td>\n<td>\u2013</td>" in text
     assert "no case has a value" in text
-    assert "there are too few for one" not in text
+    assert "there are too few for an interval" not in text
 
 
 def test_ten_thousand_cases_stay_in_a_few_megabytes(scores):

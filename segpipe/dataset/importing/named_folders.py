@@ -71,7 +71,7 @@ def _notes(listing: FoundScans) -> list[str]:
     notes = []
     if listing.passed_over:
         notes.append(
-            f"{counted(len(listing.passed_over), 'file')} passed over, no scan: {shown(listing.passed_over)}"
+            f"{counted(len(listing.passed_over), 'file')} skipped, no scan: {shown(listing.passed_over)}"
         )
     if listing.refused:
         reasons = shown((refused.reason for refused in listing.refused), "; ")

@@ -215,7 +215,7 @@ def _notes_on_files(files: Sequence[Path], taken: Container[Path], folder: Path,
             f"well: {shown(other)}"
         )
     if passed:
-        notes.append(f"{counted(len(passed), 'scan')} of no case passed over: {shown(passed)}")
+        notes.append(f"{counted(len(passed), 'scan')} of no case skipped: {shown(passed)}")
     return notes
 
 

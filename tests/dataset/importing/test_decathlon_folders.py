@@ -112,4 +112,4 @@ def test_what_is_not_taken_over_from_an_msd_file_is_said(folder):
     entry = {"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz", "fold": 0}
     write_msd(top, training=[entry], holdout=[])
 
-    assert create_manifest(top).notes[0] == "dataset.json: not taken over is what it says as fold, holdout"
+    assert create_manifest(top).notes[0] == "dataset.json: these keys are not taken over: fold, holdout"

@@ -88,7 +88,7 @@ def test_labelled_test_cases_are_not_trained_on(nnunet):
     require_sound(created, top)
     assert [case.case for case in created.manifest.training] == ["a", "b"]
     assert [(case.case, case.label) for case in created.manifest.test] == [("c", "labelsTs/c.nii.gz")]
-    assert "1 cases with label maps are of the data set's test" in created.notes[0]
+    assert "1 cases with label maps belong to the data set's test part" in created.notes[0]
 
 
 def test_a_test_set_may_count_from_the_start_again(nnunet):
@@ -139,7 +139,7 @@ def test_strangers_and_second_formats_are_passed_over(nnunet):
 
     require_sound(created, top)
     assert created.notes[0] == (
-        "4 scans of no case passed over: imagesTr/a_0000.nii, imagesTr/preview.png, labelsTr/a.nrrd, labelsTr/views.png"
+        "4 scans of no case skipped: imagesTr/a_0000.nii, imagesTr/preview.png, labelsTr/a.nrrd, labelsTr/views.png"
     )
 
 
@@ -246,7 +246,7 @@ def test_label_maps_that_are_not_what_the_description_says_are_refused(nnunet):
     held = images.read_bytes()
     images.write_bytes(labels.read_bytes())
     labels.write_bytes(held)
-    with pytest.raises(SegpipeError, match="too, which no class has"):
+    with pytest.raises(SegpipeError, match="too, which no class names"):
         create_manifest(top)
 
 

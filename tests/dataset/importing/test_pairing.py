@@ -82,7 +82,10 @@ def test_a_longer_name_of_its_own_is_no_channel():
     [
         (("a", "b"), "of 2 scans none is a label map by its name or folder"),
         (("x/a_mask", "x/b_mask"), "every one is a label map"),
-        (("labels/a", "labels/b"), "all 2 scans lie in a folder of label maps, and no image beside it"),
+        (
+            ("labels/a", "labels/b"),
+            "all 2 scans lie in a folder of label maps, and there is no image beside it",
+        ),
         (("images/a", "images/b", "masks/a"), "1 images have no label map: images/b.nii.gz"),
         (("images/a", "masks/a", "masks/b"), "1 label maps have no image: masks/b.nii.gz"),
         (
@@ -98,15 +101,18 @@ def test_a_longer_name_of_its_own_is_no_channel():
         (("a_b_c", "a_b_seg", "a_c_seg", "d_seg"), "could belong to a_b_seg.nii.gz or a_c_seg.nii.gz"),
         (("a", "a_mask", "a_mask2"), "1 label maps have no image: a_mask2.nii.gz"),
         (("a", "a_mask", "a_seg1", "b", "b_mask"), "1 label maps have no image: a_seg1.nii.gz"),
-        (("a_1", "a_2", "a_mask"), "images say 1, 2 beyond their label map's, which is no channel's name"),
-        (("a_0001", "a_0002", "a_mask"), "images say 0001, 0002 beyond"),
-        (("a_1", "a_mask"), "images say 1 beyond"),
-        (("a_visit1", "a_visit2", "a_mask"), "images say visit1, visit2 beyond"),
+        (
+            ("a_1", "a_2", "a_mask"),
+            "the names of images have 1, 2 in addition to their label map's, which is no channel's name",
+        ),
+        (("a_0001", "a_0002", "a_mask"), "images have 0001, 0002 in addition"),
+        (("a_1", "a_mask"), "images have 1 in addition"),
+        (("a_visit1", "a_visit2", "a_mask"), "images have visit1, visit2 in addition"),
         (
             ("a", "a_post", "a_mask"),
             r"would be the channels \(one without a name\), post, and one has no name",
         ),
-        (("a_t1", "a_t2", "a_brainmask", "a_seg"), "images say brainmask beyond"),
+        (("a_t1", "a_t2", "a_brainmask", "a_seg"), "images have brainmask in addition"),
         (("overlays/a", "masks/a", "overlays/b", "masks/b"), "2 images have no label map: overlays/a"),
         (
             ("imagesTr/a", "labelsTr/a", "imagesTs/q-1", "imagesTs/q_1"),
@@ -207,7 +213,7 @@ def test_letters_of_any_alphabet_are_letters():
 def test_an_image_derived_from_another_is_no_channel(word):
     for stems in (("a", f"a_{word}", "a_mask"), (f"a_{word}", "a_mask"), ("a_t1", f"a_{word}", "a_mask")):
         with pytest.raises(
-            SegpipeError, match=f"images (say {word} beyond|would be the channels)|have no image"
+            SegpipeError, match=f"images (have {word} in addition|would be the channels)|have no image"
         ):
             paired(*named(*stems))
 

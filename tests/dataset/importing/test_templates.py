@@ -83,7 +83,7 @@ def test_images_alone_have_templates_too():
         ),
         (["{case}.nii"], "{case}_m.nii", r"1 files are missing: b has no label map \(\{case\}_m.nii\)"),
         (["*.nii"], None, r"must have \{case\} or \{patient\}"),
-        (["{patient}{case}.nii"], None, "where one name ends and the next begins cannot be told"),
+        (["{patient}{case}.nii"], None, "cannot know where one name ends and the next begins"),
         (["{scan}.nii"], None, r"must have \{case\} or \{patient\} .* and no other braces"),
         (["{case}*.nii"], None, "are both case a by"),
     ],
