@@ -159,7 +159,7 @@ def test_what_cannot_be_compared(hard):
         SegpipeError, match="no case was scored for both models: c0, c1, c2 and 17 more against d0"
     ):
         compare(scores("dice", hard), scores("dice", [1.0], cases=("d0",)))
-    with pytest.raises(SegpipeError, match="c1 is of different patients in the two"):
+    with pytest.raises(SegpipeError, match="c1 has different patients in the two"):
         compare(
             scores("dice", hard, patients=CASES),
             scores("dice", hard, patients=("c0", "other", *CASES[2:])),

@@ -103,7 +103,7 @@ def test_a_longer_name_of_its_own_is_no_channel():
         (("a", "a_mask", "a_seg1", "b", "b_mask"), "1 label maps have no image: a_seg1.nii.gz"),
         (
             ("a_1", "a_2", "a_mask"),
-            "the names of images have 1, 2 in addition to their label map's, which is no channel's name",
+            "the names of images have 1, 2 in addition to their label map's name, which is no channel's",
         ),
         (("a_0001", "a_0002", "a_mask"), "images have 0001, 0002 in addition"),
         (("a_1", "a_mask"), "images have 1 in addition"),
