@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from segpipe.errors import SegpipeError, counted, shown
+from segpipe.errors import SegpipeError, counted, exception_chain, shown
 from segpipe.files import folder_stamp
 from segpipe.printable import PrintableFormatter
 
@@ -18,10 +18,9 @@ _FULL_OR_READ_ONLY = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 def disk_error(error: BaseException | None) -> OSError | None:
     """Return the OSError of a full or read-only disk that an exception is, or was raised from; else None."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL_OR_READ_ONLY:
-            return error
-        error = error.__cause__ or error.__context__
+    for cause in exception_chain(error):
+        if isinstance(cause, OSError) and cause.errno in _FULL_OR_READ_ONLY:
+            return cause
     return None
 
 

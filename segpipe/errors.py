@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from segpipe.printable import printable
@@ -29,11 +29,26 @@ class SegpipeError(Exception):
         return "\n".join(self.args)
 
 
+def exception_chain(error: BaseException | None, contexts: bool = True) -> Iterator[BaseException]:
+    """Return an exception and the exceptions that it was raised from, each once.
+
+    Python makes the chain of an exception that is raised twice a circle.
+
+    Args:
+        error: the last exception; None for an empty chain.
+        contexts: whether to follow `__context__` where `__cause__` is None.
+    """
+    passed: set[int] = set()
+    while error is not None and id(error) not in passed:
+        yield error
+        passed.add(id(error))
+        error = error.__cause__ or (error.__context__ if contexts else None)
+
+
 def segpipe_cause(error: BaseException | None) -> SegpipeError | None:
     """Return the SegpipeError that `error` is, or was raised from; None if there is none."""
-    while error is not None and not isinstance(error, SegpipeError):
-        error = error.__cause__
-    return error
+    chain = exception_chain(error, contexts=False)
+    return next((cause for cause in chain if isinstance(cause, SegpipeError)), None)
 
 
 def raised_during(error: BaseException | None, kind: type[ErrorT]) -> ErrorT | None:
@@ -42,9 +57,7 @@ def raised_during(error: BaseException | None, kind: type[ErrorT]) -> ErrorT | N
     A library that catches every exception turns an interruption into an error of its own: `pydoc.locate`, by which
     MONAI imports a component, raises ErrorDuringImport.
     """
-    while error is not None and not isinstance(error, kind):
-        error = error.__cause__ or error.__context__
-    return error
+    return next((cause for cause in exception_chain(error) if isinstance(cause, kind)), None)
 
 
 def raise_interruption(error: BaseException) -> None:

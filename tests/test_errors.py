@@ -2,7 +2,16 @@
 
 import pytest
 
-from segpipe.errors import SegpipeError, counted, raise_interruption, raised_during, segpipe_cause, shown
+from segpipe.disk import disk_error
+from segpipe.errors import (
+    SegpipeError,
+    counted,
+    exception_chain,
+    raise_interruption,
+    raised_during,
+    segpipe_cause,
+    shown,
+)
 
 
 def test_the_cause_is_found_behind_what_was_raised_from_it():
@@ -28,6 +37,18 @@ def test_an_interruption_is_found_behind_an_error_that_replaced_it(explicit):
     assert raised.value.__suppress_context__
     assert raised_during(replacement, SegpipeError) is None
     raise_interruption(RuntimeError("a defect"))
+
+
+def test_a_circular_chain_ends():
+    """Whoever raises one exception object twice, each time while the other is handled, makes a circle."""
+    first, second = OSError("disk"), RuntimeError("writer")
+    first.__context__, second.__cause__ = second, first
+
+    assert list(exception_chain(first)) == [first, second]
+    assert raised_during(first, KeyboardInterrupt) is None
+    assert segpipe_cause(second) is None
+    assert disk_error(first) is None
+    raise_interruption(first)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from segpipe.disk import disk_error
-from segpipe.errors import SegpipeError, raised_during, segpipe_cause
+from segpipe.errors import SegpipeError, exception_chain, raised_during, segpipe_cause
 from segpipe.monai_run import is_monai_run
 from segpipe.printable import printable
 from segpipe.training import RunFolder, TrainingState
@@ -173,7 +173,7 @@ def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
     disk = disk_error(error)
     if segpipe_cause(error) is not None and disk is None:
         return None
-    texts = [str(one) for one in _chain(error)]
+    texts = [str(one) for one in exception_chain(error)]
     first = _first_line(error)
     if _has(texts, _SHARED_MEMORY_TEXTS) or (disk is not None and _shared_memory_is_full(run_folder)):
         return (
@@ -192,7 +192,7 @@ def _message(error: BaseException, run_folder: RunFolder | None) -> str | None:
             f"a loader process ended ({first}), most likely because memory ran out; free some memory, or resume "
             f"without loader processes with: {_go_on(run_folder, num_workers=0)}"
         )
-    if any(map(_is_memory, _chain(error))) or _has(texts, _MEMORY_TEXTS):
+    if any(map(_is_memory, exception_chain(error))) or _has(texts, _MEMORY_TEXTS):
         return (
             f"memory ran out ({first}); end other programs, and resume with: {_go_on(run_folder)}; a smaller "
             "batch_size or patch_size needs less, in a new run"
@@ -206,16 +206,12 @@ def _go_on(run_folder: RunFolder | None, **more: object) -> str:
     return resume_command(run_folder, **more)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def _first_line(error: BaseException) -> str:
     """Return the first line of the error that names the exhausted resource; else of the error itself."""
     known = (*_SHARED_MEMORY_TEXTS, *_WORKER_TEXTS, *_MEMORY_TEXTS)
-    cause = next((cause for cause in _chain(error) if _is_memory(cause) or _has([str(cause)], known)), error)
+    cause = next(
+        (cause for cause in exception_chain(error) if _is_memory(cause) or _has([str(cause)], known)), error
+    )
     return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
 
 
@@ -227,7 +223,7 @@ def _in_files(error: BaseException, files: tuple[str, ...]) -> bool:
     """Return whether a connection error comes from the code that passes batches from loader workers."""
     return any(
         isinstance(one, OSError | EOFError) and frame.filename.endswith(files)
-        for one in _chain(error)
+        for one in exception_chain(error)
         for frame in traceback.extract_tb(one.__traceback__)
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
+from segpipe.errors import SegpipeError, exception_chain, raise_interruption, segpipe_cause
 from segpipe.monai_internals import parser_on_the_stack
 
 
@@ -43,9 +43,7 @@ def in_one_message(root: Path, name: str) -> Iterator[None]:
         known = segpipe_cause(error)
         if known is not None:
             raise SegpipeError(*known.args) from error
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
+        *_, cause = exception_chain(error, contexts=False)
         reason = f"{type(cause).__name__}: {cause}"
         first, *others = f"{root}: its {name} cannot be made: {reason}; correct the configuration".split("\n")
         raise SegpipeError(first, *others) from error
