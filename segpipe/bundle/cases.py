@@ -38,11 +38,11 @@ from segpipe.volumes import (
     VolumeHeader,
     check_collisions,
     existing_outputs,
+    ignored_files_note,
     left_out_beside,
     left_out_note,
     look_for_scans,
     output_path,
-    passed_over_note,
     read_header,
 )
 from segpipe.volumes.formats import KNOWN_FORMATS
@@ -280,7 +280,7 @@ def inference_cases(
 ) -> list[dict[str, Any]]:
     """Return the scans of a folder, or one scan, as records, after checking every header.
 
-    Files that are neither scans nor companions are passed over; one log line names them.
+    Files that are neither scans nor companions are ignored; one log line names them.
 
     Args:
         dataset_dir: a folder of NIfTI, MetaImage, NRRD, PNG or JPEG files and DICOM series folders at any depth, or
@@ -312,8 +312,8 @@ def inference_cases(
             "choose another --output_dir"
         )
     check_collisions(scans, target)
-    if matches.passed_over:
-        note = f"{passed_over_note(matches.passed_over)}; give --cases#strict True to refuse them"
+    if matches.ignored_files:
+        note = f"{ignored_files_note(matches.ignored_files)}; give --cases#strict True to refuse them"
         _logger.warning("%s", printable(note))
     _require_free(scans, target, overwrite=overwrite)
     rule = ScanRule.of(spatial_dims, num_channels, slice_size)

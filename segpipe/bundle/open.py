@@ -25,7 +25,7 @@ from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.weights import load_members
 from segpipe.configuration.reading import configuration_files
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, counted
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
@@ -308,7 +308,7 @@ def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str,
     if len(loads) != 1 or steps[0] is not loads[0] or len(loads[0].keys) != 1:
         raise SegpipeError(
             f"{root}: its preprocessing must begin with one step that loads one image (LoadVolumed or LoadImaged), "
-            f"and has {len(loads)} such steps; segpipe predict replaces this step by its own reader"
+            f"and has {counted(len(loads), 'such step')}; segpipe predict replaces this step by its own reader"
         )
     load, (key,), rest = loads[0], loads[0].keys, steps[1:]
     if isinstance(load, LoadVolumed):

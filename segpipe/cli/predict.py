@@ -13,7 +13,7 @@ import typer
 from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import print_table, say
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, counted
 from segpipe.printable import printable
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def predict(
         Paths,
         typer.Argument(
             metavar="SCANS...",
-            help="Files, DICOM folders, and folders of both; other files in them are skipped.",
+            help="Files, DICOM folders, and folders of both; other files in them are ignored.",
         ),
     ],
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
@@ -84,7 +84,7 @@ def predict(
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse files that are no scans; default: list and skip them."),
+        typer.Option("--strict", help="Refuse files that are no scans; default: list and ignore them."),
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Number of scans to read and prepare ahead.")] = 1,
     dry_run: Annotated[
@@ -216,7 +216,7 @@ def _print_warnings(predictions: Sequence[Prediction]) -> None:
             Column("values outside the range of the training cases, the farthest first", overflow="fold"),
         ],
         rows,
-        title=f"{len(warned)} scans with warnings: look at these label maps before you use them",
+        title=f"{counted(len(warned), 'scan')} with warnings: look at these label maps before you use them",
         err=True,
         show_lines=True,
     )

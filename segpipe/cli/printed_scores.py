@@ -46,9 +46,9 @@ def print_scores(scores: ScoredCases, summary: Summary) -> None:
         say(f"Means, and their 95 % intervals ({drawn} are drawn{narrow}); n: cases that have a Dice")
     else:
         say("Means; too few patients for an interval; n: cases that have a Dice")
-    if scores.passed_over:
-        number = counted(len(scores.passed_over), "file")
-        say(f"{number} skipped, not a label map: {shown(scores.passed_over)}", err=True)
+    if scores.ignored_files:
+        number = counted(len(scores.ignored_files), "file")
+        say(f"{number} ignored, not a label map: {shown(scores.ignored_files)}", err=True)
     for case in scores.without_reference:
         say(f"no reference for the prediction {case}", err=True)
     for case in scores.without_prediction[:_REASONS_SHOWN]:

@@ -22,48 +22,14 @@ from typing import Any
 from segpipe.configuration.bundle_modules import bundle_modules
 from segpipe.configuration.parsed import ParsedClass, ParsedFunction, ParsedModule, Placeholder
 
-IMPORTED = frozenset(
-    {
-        *(
-            "SimpleITK",
-            "ignite",
-            "monai",
-            "nibabel",
-            "numpy",
-            "scipy",
-            "segpipe",
-            "skimage",
-            "torch",
-            "builtins",
-        ),
-        *(
-            "collections",
-            "copy",
-            "datetime",
-            "functools",
-            "glob",
-            "itertools",
-            "json",
-            "logging",
-            "math",
-            "numbers",
-        ),
-        *(
-            "operator",
-            "os",
-            "pathlib",
-            "random",
-            "re",
-            "shutil",
-            "string",
-            "sys",
-            "tempfile",
-            "time",
-            "typing",
-        ),
-        "warnings",
-    }
-)
+# fmt: off
+IMPORTED = frozenset({
+    "SimpleITK", "ignite", "monai", "nibabel", "numpy", "scipy", "segpipe", "skimage", "torch",
+    "builtins", "collections", "copy", "datetime", "functools", "glob", "itertools", "json",
+    "logging", "math", "numbers", "operator", "os", "pathlib", "random", "re", "shutil", "string",
+    "sys", "tempfile", "time", "typing", "warnings",
+})
+# fmt: on
 """Packages that are imported to look up names; their import has no side effects."""
 
 

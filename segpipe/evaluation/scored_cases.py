@@ -66,7 +66,7 @@ class ScoredCases:
         knows_patients: False where each case counts as a separate patient.
         reasons: case -> why it has no prediction, where the reason is known.
         doubt: why predictions and references may store different values for the same class; empty without such a sign.
-        passed_over: files beside the label maps that segpipe does not read, in words.
+        ignored_files: files beside the label maps that segpipe does not read, in words.
         pairs: case -> the two files; empty where the label maps are in no files.
     """
 
@@ -78,7 +78,7 @@ class ScoredCases:
     knows_patients: bool
     reasons: Mapping[str, str] = field(default_factory=dict)
     doubt: str = ""
-    passed_over: tuple[str, ...] = ()
+    ignored_files: tuple[str, ...] = ()
     pairs: Mapping[str, Pair] = field(default_factory=dict)
 
     @property

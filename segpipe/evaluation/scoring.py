@@ -87,7 +87,7 @@ def score_folder(
         tolerance_mm=tolerance_mm,
         knows_patients=patient is not None,
         doubt=doubt,
-        passed_over=(*strangers, *more),
+        ignored_files=(*strangers, *more),
         pairs={pair.case: pair for pair in pairs},
     )
 
@@ -162,12 +162,12 @@ def _named_files(folder: Path, *, are_scans: bool = False) -> tuple[dict[str, Pa
     closed = [refused.reason for refused in looked.refused if not refused.is_unread_format]
     if closed:
         raise SegpipeError(shown(closed, "; "))
-    passed_over = [str(folder / name) for name in looked.passed_over]
-    passed_over += [refused.reason for refused in looked.refused]
+    ignored_files = [str(folder / name) for name in looked.ignored_files]
+    ignored_files += [refused.reason for refused in looked.refused]
     if not looked.scans:
-        skipped = f"; passed over: {shown(passed_over, '; ')}" if passed_over else ""
+        ignored = f"; ignored: {shown(ignored_files, '; ')}" if ignored_files else ""
         raise SegpipeError(
-            f"{folder}: no scan there{looked.why_none}; segpipe reads {KNOWN_FORMATS}{skipped}"
+            f"{folder}: no scan there{looked.why_none}; segpipe reads {KNOWN_FORMATS}{ignored}"
         )
     files: dict[str, Path] = {}
     for scan in looked.scans:
@@ -180,7 +180,7 @@ def _named_files(folder: Path, *, are_scans: bool = False) -> tuple[dict[str, Pa
                 "which of them counts? Remove or rename one"
             )
         files[name] = scan.path
-    return files, passed_over
+    return files, ignored_files
 
 
 def _check_grids(pairs: Sequence[Pair]) -> None:

@@ -148,7 +148,7 @@ def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Map
         "without_prediction": list(scores.without_prediction),
         "without_reference": list(scores.without_reference),
         "reasons": dict(scores.reasons),
-        "passed_over": list(scores.passed_over),
+        "ignored_files": list(scores.ignored_files),
         "references_sha256": {
             composed_name(row.case): row.reference_sha256[:_HEX_DIGITS] for row in scores.rows
         },

@@ -61,7 +61,7 @@ def estimate(
     window of each is timed. The cost of the others is proportional to the space that they fill. An error that only
     reading a whole scan reveals is therefore known for these few scans alone.
 
-    Args: as `predict`; `report` receives a message with the names of the files that are passed over.
+    Args: as `predict`; `report` receives a message with the names of the files that are ignored.
 
     Raises:
         SegpipeError: as `predict`, before it begins.
@@ -70,8 +70,8 @@ def estimate(
     options.check()
     folder = Path(output)
     cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
-    if cohort.passed_over and report is not None:
-        report(cohort.passed_over_note)
+    if cohort.ignored_files and report is not None:
+        report(cohort.ignored_files_note)
     opened = open_bundle(bundle, series_uid=options.series_uid)
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)

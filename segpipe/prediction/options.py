@@ -25,9 +25,9 @@ from segpipe.volumes import (
     VolumeHeader,
     check_collisions,
     clashing_scans,
+    ignored_files_note,
     look_for_scans,
     output_path,
-    passed_over_note,
     read_header,
     refused_scan,
     voxel_file,
@@ -159,19 +159,19 @@ class Cohort:
     Attributes:
         scans: sorted by name; the outputs of all can be written.
         refused: scans that are refused one by one, with their reasons.
-        passed_over: names of the files that are neither scans nor companions.
+        ignored_files: names of the files that are neither scans nor companions.
     """
 
     scans: tuple[Scan, ...]
     refused: tuple[RefusedScan, ...] = ()
-    passed_over: tuple[str, ...] = ()
+    ignored_files: tuple[str, ...] = ()
 
     @property
-    def passed_over_note(self) -> str:
-        """A sentence about the files that are passed over; empty if there is none."""
-        if not self.passed_over:
+    def ignored_files_note(self) -> str:
+        """A sentence about the files that are ignored; empty if there is none."""
+        if not self.ignored_files:
             return ""
-        return f"{passed_over_note(self.passed_over)}; give --strict to refuse them"
+        return f"{ignored_files_note(self.ignored_files)}; give --strict to refuse them"
 
 
 def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> Cohort:
@@ -190,7 +190,7 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
         raise SegpipeError("no scans were named")
     scans: dict[str, Scan] = {}
     refused: dict[Path, RefusedScan] = {}
-    passed_over: list[str] = []
+    ignored_files: list[str] = []
     empty: dict[Path, str] = {}
     for path in map(Path, paths):
         inside = path.is_dir() and folder.resolve().is_relative_to(path.resolve())
@@ -203,7 +203,7 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
         for scan in matches.scans:
             scans.setdefault(scan_place(scan), scan)
         refused |= {scan.path: scan for scan in matches.refused}
-        passed_over += matches.passed_over
+        ignored_files += matches.ignored_files
         if not matches.scans and not matches.refused:
             empty[path] = f"{path}: no scan there{matches.why_none}; segpipe reads {KNOWN_FORMATS}"
     if not scans and not refused:
@@ -213,7 +213,7 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
     cohort = _with_places(list(scans.values()))
     others = (*cohort.refused, *refused.values())
     check_collisions(cohort.scans, folder, options.format, kept=[scan.path for scan in others])
-    return replace(cohort, refused=others, passed_over=tuple(passed_over))
+    return replace(cohort, refused=others, ignored_files=tuple(ignored_files))
 
 
 def require_places(scans: Sequence[Scan], folder: Path, options: PredictOptions) -> None:

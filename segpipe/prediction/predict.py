@@ -36,7 +36,7 @@ def predict(
     Beside the label maps the output folder gets `volumes.csv` (case, label, voxels, millilitres, components),
     `predictions.jsonl` (the outcome of each scan; a later call skips finished scans), `predict.log`, and pictures in
     `overlays/`. A scan that cannot be read or segmented is recorded with the reason, and the next scan follows. Files
-    that are no scans are passed over and listed, unless `options.strict` refuses them.
+    that are no scans are ignored and listed, unless `options.strict` refuses them.
 
     Args:
         scans: files, folders of DICOM series, or folders that hold any of them at any depth.
@@ -110,10 +110,10 @@ def predict_scans(
         run = CohortRun(bundle, options, folder, staging, ledger, log, tell)
         total = len(cohort.scans) + len(cohort.refused)
         log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
-        for name in cohort.passed_over:
-            log.info("passed over: %s", name)
-        if cohort.passed_over:
-            tell(cohort.passed_over_note)
+        for name in cohort.ignored_files:
+            log.info("ignored: %s", name)
+        if cohort.ignored_files:
+            tell(cohort.ignored_files_note)
         predictions = []
         with closing(run.go(cohort.scans)) as going:
             for prediction in chain((_refused(scan, ledger, log) for scan in cohort.refused), going):

@@ -220,7 +220,7 @@ class _Judge:
         if offset > _LAST_OFFSET:
             raise SegpipeError(
                 f"{self.path}: vox_offset {offset:g}: extensions of {offset - size:g} bytes before the voxels, at most "
-                f"{_LAST_OFFSET} are passed over; save the scan without its extensions"
+                f"{_LAST_OFFSET} are ignored; save the scan without its extensions"
             )
         return int(offset)
 

@@ -65,35 +65,35 @@ class FoundScans:
     Attributes:
         scans: sorted by name, then path.
         refused: images in formats that segpipe does not read, and files and folders that cannot be opened.
-        passed_over: ignored files, neither scans nor companions, as paths relative to the folder, with "/".
+        ignored_files: files that are neither scans nor companions, as paths relative to the folder, with "/".
         why_none: the reason why the folder has no scan; empty where no reason is known.
     """
 
     scans: tuple[Scan, ...] = ()
     refused: tuple[RefusedScan, ...] = ()
-    passed_over: tuple[str, ...] = ()
+    ignored_files: tuple[str, ...] = ()
     why_none: str = ""
 
     def without_segmentations(self) -> FoundScans:
-        """Return the result with 3D Slicer's segmentations (.seg.nrrd) moved from `scans` to `passed_over`."""
+        """Return the result with 3D Slicer's segmentations (.seg.nrrd) moved from `scans` to `ignored_files`."""
         segmentations = [scan for scan in self.scans if scan.format is VolumeFormat.SEG_NRRD]
         if not segmentations:
             return self
         return replace(
             self,
             scans=tuple(scan for scan in self.scans if scan not in segmentations),
-            passed_over=(*self.passed_over, *(name_with_suffix(scan) for scan in segmentations)),
+            ignored_files=(*self.ignored_files, *(name_with_suffix(scan) for scan in segmentations)),
             why_none="; its .seg.nrrd files are segmentations, no scans",
         )
 
 
-def passed_over_note(names: Sequence[str]) -> str:
+def ignored_files_note(names: Sequence[str]) -> str:
     """Return a note on the ignored files.
 
     Args:
         names: of at least one file, see `FoundScans`.
     """
-    return f"{counted(len(names), 'file')} passed over: {shown(names, most=_NAMES_SHOWN)}"
+    return f"{counted(len(names), 'file')} ignored: {shown(names, most=_NAMES_SHOWN)}"
 
 
 def left_out_beside(header: VolumeHeader, series_uid: str | None = None) -> tuple[LeftOut, ...]:
@@ -160,7 +160,7 @@ def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
     Companions are not listed: hidden files and folders; the voxel files that headers name; DICOM objects that are no
     image (structure sets, segmentations) and DICOMDIR; documents, tables and settings (.json, .txt, .csv, ...);
     LICENSE, README, CHANGES, SHA256SUMS; and folders with a file `.segpipe-ignore`, such as the folders of
-    `segpipe predict`'s overlays. All other files are listed in `passed_over`.
+    `segpipe predict`'s overlays. All other files are listed in `ignored_files`.
 
     Args:
         path: a folder, or one file.
@@ -190,7 +190,7 @@ def look_for_scans(path: str | Path, *, strict: bool = False) -> FoundScans:
     unread = [image for image in unread_images(beside) if path in (image.path, *image.voxel_files)]
     return FoundScans(
         refused=tuple(_refused_format(image, path.parent) for image in unread),
-        passed_over=() if unread else (path.name,),
+        ignored_files=() if unread else (path.name,),
     )
 
 

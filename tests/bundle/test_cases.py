@@ -62,7 +62,7 @@ def test_other_files_are_skipped_with_one_logged_line(scan, tmp_path, caplog):
     assert len(inference_cases(scan, tmp_path / "out")) == 1
     (record,) = caplog.records
     assert record.getMessage() == (
-        "2 files passed over: viewer.exe, deep/a.bval; give --cases#strict True to refuse them"
+        "2 files ignored: viewer.exe, deep/a.bval; give --cases#strict True to refuse them"
     )
     assert "2 files are neither scans nor known companions: viewer.exe" in refusal(
         scan, tmp_path / "out", strict=True
@@ -97,7 +97,9 @@ def test_a_dangling_link_counts_as_an_existing_file(scan, tmp_path):
 def test_no_folder_is_replaced(scan, tmp_path):
     (tmp_path / "out" / "deep" / "a.mhd").mkdir(parents=True)
 
-    assert "a folder stands" in refusal(scan, tmp_path / "out", overwrite=True)
+    assert "a folder has the name of the label map to write" in refusal(
+        scan, tmp_path / "out", overwrite=True
+    )
 
 
 @pytest.mark.parametrize("file", ["out", "out/deep"])
@@ -150,7 +152,7 @@ def test_one_picture_in_two_files_does_not_train_and_validate(tmp_path):
 
     message = refusal(tmp_path, images, call=training_cases)
 
-    assert "1 picture(s) would train and validate" in message
+    assert "1 image(s) would both train and validate" in message
     assert "case_2 and case_0" in message
 
 

@@ -485,9 +485,7 @@ class TestRefusals:
     def test_preprocessing_that_does_not_begin_with_one_load(self, zoo_bundle, change):
         root = zoo_bundle(lambda inference, _: change(inference["preprocessing"]["transforms"]))
 
-        refusal(
-            lambda: open_bundle(root), "its preprocessing must begin with the one step that loads one image"
-        )
+        refusal(lambda: open_bundle(root), "its preprocessing must begin with one step that loads one image")
 
     @pytest.mark.parametrize(
         "changes",
@@ -511,7 +509,7 @@ class TestRefusals:
 
         refusal(
             lambda: open_bundle(zoo_bundle(go_on)),
-            "its postprocessing must end with what saves one label map",
+            "its postprocessing must end with one step that saves the label map",
         )
 
     def test_postprocessing_that_saves_two_maps(self, zoo_bundle):
@@ -519,7 +517,7 @@ class TestRefusals:
             steps = inference["postprocessing"]["transforms"]
             steps.append({**steps[-1], "keys": "image"})
 
-        refusal(lambda: open_bundle(zoo_bundle(save_more)), "must end with what saves one label map")
+        refusal(lambda: open_bundle(zoo_bundle(save_more)), "must end with one step that saves the label map")
 
     @pytest.mark.parametrize("name", ["preprocessing", "postprocessing"])
     @pytest.mark.parametrize("target", ["RandomOrder", "OneOf"])

@@ -39,8 +39,8 @@ def raise_from(error, cause):
     ("error", "message"),
     [
         (FULL, "cannot be written any more .No space left on device.*free some space, and resume with"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded.*make room"),
-        (RuntimeError("unexpected pos 1755648 vs 1755536"), "make room, and go on by"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "Disk quota exceeded.*free some space"),
+        (RuntimeError("unexpected pos 1755648 vs 1755536"), "free some space, and resume with"),
         (
             RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
             "loader process ended.*num_workers 0",

@@ -203,7 +203,7 @@ def test_strangers_are_a_line_and_status_0(invoke, scans, out):
     for name in ("dwi.bval", "VIEWER.EXE", "autorun.inf"):
         (scans / name).write_text("x")
 
-    line = "segpipe: 3 files passed over: VIEWER.EXE, autorun.inf, dwi.bval; give --strict to refuse them\n"
+    line = "segpipe: 3 files ignored: VIEWER.EXE, autorun.inf, dwi.bval; give --strict to refuse them\n"
     assert invoke(scans, "--no-overlays", "--dry-run").stderr == line
     result = invoke(scans, "--no-overlays")
 

@@ -194,7 +194,7 @@ def test_two_files_of_one_name(folders):
         score_folder(predictions, references, TABLE)
 
 
-def test_other_files_are_passed_over_and_listed(folders):
+def test_other_files_are_ignored_and_listed(folders):
     predictions, references = folders
     for file in (predictions / "a.npz", predictions / "plans.json", references / "sub" / "b.bval"):
         file.write_bytes(b"x")
@@ -202,7 +202,7 @@ def test_other_files_are_passed_over_and_listed(folders):
     scores = score_folder(predictions, references, TABLE)
 
     assert len(scores.rows) == 2
-    assert scores.passed_over == (str(predictions / "a.npz"), str(references / "sub" / "b.bval"))
+    assert scores.ignored_files == (str(predictions / "a.npz"), str(references / "sub" / "b.bval"))
 
 
 def test_a_segmentation_of_3d_slicer_is_the_label_map_of_its_scan_and_no_scan(tmp_path):

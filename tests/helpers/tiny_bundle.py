@@ -127,9 +127,12 @@ BROKEN = {  # name -> what writes it, what the reason says
     "blank.nii.gz": (_nifti(np.zeros(SIZE, np.int16), np.eye(4)), "blank"),
     "channels.nii.gz": (
         _nifti(noise((*SIZE, 2)), np.eye(4)),
-        r"3D with 2 channel\(s\) where 3D with 1 wanted",
+        r"3D with 2 channel\(s\), the bundle takes 3D with 1",
     ),
-    "slice.nii.gz": (_nifti(noise(SIZE[:2]), np.eye(4)), r"2D with 1 channel\(s\) where 3D with 1 wanted"),
+    "slice.nii.gz": (
+        _nifti(noise(SIZE[:2]), np.eye(4)),
+        r"2D with 1 channel\(s\), the bundle takes 3D with 1",
+    ),
     "nowhere.nii.gz": (_nifti(noise(), None), "which side is left is unknown"),
     "singular.nii.gz": (_singular, r"spacing \(1, 1, 0\) mm"),
     "voxels.mhd": (_without_voxels, r"voxels\.mhd: .*voxels\.zraw"),

@@ -178,11 +178,11 @@ def test_transforms_without_a_streamed_inverse_are_left_to_monai(steps, reason):
 def test_a_grid_that_changed_without_a_trace_is_noticed():
     original = scan((12, 12, 12), np.eye(4))
 
-    with pytest.raises(CannotStreamError, match="do not lead back"):
+    with pytest.raises(CannotStreamError, match="does not give the scan's grid"):
         InverseMapping.of(
             MetaTensor(original.as_tensor()[:, 1:], affine=original.affine), (12, 12, 12), np.eye(4)
         )
-    with pytest.raises(CannotStreamError, match="do not lead back"):
+    with pytest.raises(CannotStreamError, match="does not give the scan's grid"):
         InverseMapping.of(original, (12, 12, 12), TURNED)
 
 

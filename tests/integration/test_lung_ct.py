@@ -298,7 +298,7 @@ def test_a_slice_of_another_size_is_refused(lung):
 
     message = refusal_of(lambda: lung.train("bad"))
 
-    assert "is (80, 96) voxels where (96, 96) is wanted" in message
+    assert "has size (80, 96) voxels, slice_size is (96, 96)" in message
 
 
 def test_a_slice_that_could_be_8_bit_or_hu_is_refused_before_the_first_epoch(lung):
@@ -393,7 +393,7 @@ def test_slices_of_another_size_are_not_segmented(lung, finished_run, tmp_path):
     write_volume(np.ascontiguousarray(image[:80]), flat, tmp_path / "scans" / "cut.mhd")
 
     message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans"))
-    assert "a slice of (80, 96) pixels where (96, 96) is wanted" in message
+    assert "a slice of (80, 96) pixels, slice_size is (96, 96)" in message
 
     message = refusal_of(lambda: infer(lung, finished_run, tmp_path / "scans", slice_size=[80, 96]))
     assert "was trained on slices of [96, 96] pixels, slice_size is [80, 96]" in message

@@ -351,7 +351,7 @@ def test_a_long_sidecar_is_not_read(saved):
     """A list of empty lists takes twenty times its bytes in memory."""
     saved.with_suffix(".json").write_text("[" + "[]," * 12_000_000 + "[]]")
 
-    refused(saved, r"is larger than 33554432 bytes, too large for what it is; .*; restore the file")
+    refused(saved, r"it is larger than 33554432 bytes, the limit for such a file; .*; restore the file")
 
 
 def test_a_message_quotes_the_beginning_of_what_differs(saved):

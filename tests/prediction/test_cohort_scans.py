@@ -82,7 +82,7 @@ def test_scans_in_a_folder_for_pictures_fail_alone(run, scans, folder):
     assert "rename the folder" in predictions[f"{folder}/a.nii.gz"].reason
 
 
-def test_strangers_are_passed_over_with_a_line_and_unread_formats_fail_alone(bundle, scans, out, clean):
+def test_strangers_are_ignored_with_a_line_and_unread_formats_fail_alone(bundle, scans, out, clean):
     for name in ("scan_000.bval", "viewer.exe", "brain.mgz", "pair.hdr", "pair.img"):
         (scans / name).write_text("x")
     (scans / "gone.nii.gz").symlink_to(scans / "nowhere")
@@ -92,7 +92,7 @@ def test_strangers_are_passed_over_with_a_line_and_unread_formats_fail_alone(bun
         scans, bundle, out, options=PredictOptions(overlays=False), report=messages.append
     )
 
-    line = "2 files passed over: scan_000.bval, viewer.exe; give --strict to refuse them"
+    line = "2 files ignored: scan_000.bval, viewer.exe; give --strict to refuse them"
     assert messages == [line]
     assert line in (out / "predict.log").read_text()
     reasons = {
@@ -135,7 +135,7 @@ def test_a_segmentation_of_3d_slicer_beside_its_scan_is_no_scan(bundle, scans, o
     )
 
     assert {prediction.outcome for prediction in predictions} == {DONE}
-    assert messages == ["1 file passed over: scan_001.seg.nrrd; give --strict to refuse them"]
+    assert messages == ["1 file ignored: scan_001.seg.nrrd; give --strict to refuse them"]
     assert contents(out) == clean
     with pytest.raises(SegpipeError, match=r"no scan there; its \.seg\.nrrd files are segmentations"):
         segpipe.predict(scans / "scan_001.seg.nrrd", bundle, out)

@@ -119,7 +119,7 @@ def test_a_scan_that_changed_and_fails_leaves_the_old_label_map_and_says_so(run,
     predictions = run(scans)
 
     assert predictions["scan_001"].outcome is FAILED
-    assert "the label map that lies there is" in predictions["scan_001"].reason
+    assert "the label map in its place is" in predictions["scan_001"].reason
     assert (out / "scan_001.nii.gz").read_bytes() == clean["scan_001.nii.gz"]
     assert posterior_voxels(out, "scan_001") is None
 

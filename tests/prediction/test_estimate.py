@@ -22,7 +22,7 @@ def test_a_dry_run_tells_strangers_and_refused_scans(bundle, scans, out):
     rows = estimate(scans, bundle, out, options=PredictOptions(precision="float32"), report=messages.append)
 
     assert [row.action for row in rows] == ["refuse", "segment", "segment", "segment"]
-    assert messages == ["1 file passed over: scan_000.bval; give --strict to refuse them"]
+    assert messages == ["1 file ignored: scan_000.bval; give --strict to refuse them"]
 
 
 def test_an_estimate_writes_nothing_and_says_what_would_be_done(run, bundle, scans, out):

@@ -267,7 +267,7 @@ def test_the_commands(data, scans, tmp_path):
         str(bundle / "models" / "model.reference_ranges.json"),
     )
     assert result.exit_code == 0
-    assert "1 with warnings: look at these label maps before you use them" in result.stderr
+    assert "1 scan with warnings: look at these label maps before you use them" in result.stderr
     assert re.search(r"and \d+ more", result.stderr)
     assert "not compared" not in result.stdout
 

@@ -53,7 +53,7 @@ FALLBACKS = {
         ending(SOFTMAX, INVERT, ARG_MAX, LARGEST),
         "its postprocessing is Invertd, AsDiscreted, KeepLargestConnectedComponentd, not Invertd, AsDiscreted",
     ),
-    "nearest scores": (ending(SOFTMAX, NEAREST, ARG_MAX), "its Invertd takes the nearest scores"),
+    "nearest scores": (ending(SOFTMAX, NEAREST, ARG_MAX), "its Invertd sets nearest_interp or post_func"),
     "sigmoid": (
         ending({"_target_": "Activationsd", "keys": "pred", "sigmoid": True}, INVERT, ARG_MAX),
         "its activation is not the softmax",

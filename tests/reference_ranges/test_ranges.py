@@ -118,7 +118,7 @@ def test_nothing_found_is_told_once(ranges):
     values = {"found": 0.0, "volume/liver": 0.0, "pieces/liver": 0.0, "spacing/x": 1.0}
 
     assert ranges.warnings(Measures(values, PICTURE)) == [
-        "the label map is empty; in every training case something was"
+        "the label map is empty; no label map of a training case was"
     ]
 
 
@@ -172,11 +172,11 @@ def test_limits_come_back_as_they_were(ranges, tmp_path):
         ({"cases": 0}, "it is of 0 cases"),
         ({"coarse_image": 0}, "its coarse image is not one"),
         ({"coarse_image": [[math.inf] * 12] * 12}, "its coarse image is not one"),
-        ({"mahalanobis": {"names": []}}, "not of one number"),
+        ({"mahalanobis": {"names": []}}, "differ in number"),
         ({"mahalanobis": {"names": ["colour"]}}, "no measure is colour"),
-        ({"mahalanobis": {"mean": "1 2"}}, "not of one number"),
-        ({"mahalanobis": {"usual": math.nan}}, "taken together is nan"),
-        ({"mahalanobis": {"spread": " ".join(["0"] * 43)}}, "hold what is no number"),
+        ({"mahalanobis": {"mean": "1 2"}}, "differ in number"),
+        ({"mahalanobis": {"usual": math.nan}}, "Mahalanobis distance is nan"),
+        ({"mahalanobis": {"spread": " ".join(["0"] * 43)}}, "are not all finite numbers"),
     ],
 )
 def test_a_file_that_is_none_of_ours_is_refused(ranges, tmp_path, change, why):

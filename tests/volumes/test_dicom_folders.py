@@ -68,7 +68,7 @@ def test_a_screen_shot_beside_a_series_is_left_out(uid, colour, series):
     np.testing.assert_array_equal(read_series(series[0].parent).array, SCAN)
     (left_out,) = left_out_files(series[0].parent)
     assert left_out.path == shot
-    assert "Secondary Capture Image Storage (OT): picture without a place" in left_out.reason
+    assert "Secondary Capture Image Storage (OT): image without a place in the patient" in left_out.reason
 
 
 def test_a_screen_shot_alone_is_refused_with_what_to_do(series):

@@ -112,7 +112,7 @@ def test_a_file_and_a_series_folder_are_scans_by_themselves(tmp_path, put):
     assert names(tmp_path / "patient") == [("patient", "DICOM")]
 
 
-def test_companions_are_passed_over(tmp_path, put):
+def test_companions_are_ignored(tmp_path, put):
     put("a.mhd")
     put("ct")
     for name in (
@@ -138,7 +138,7 @@ def test_companions_are_passed_over(tmp_path, put):
     assert names(tmp_path) == [("a", "MHD"), ("ct", "DICOM")]
 
 
-def test_folders_that_say_so_are_passed_over_with_all_below(tmp_path, put):
+def test_folders_that_say_so_are_ignored_with_all_below(tmp_path, put):
     """Scans, series and unknown files in such folders do not count."""
     put("a.nii")
     put("overlays/p1/a.png")
@@ -151,12 +151,12 @@ def test_folders_that_say_so_are_passed_over_with_all_below(tmp_path, put):
     assert names(tmp_path / "overlays" / "p1" / "a.png") == [("a", "PNG")]
 
 
-def test_a_folder_in_which_all_is_passed_over_has_no_scan(tmp_path, put):
+def test_a_folder_in_which_all_is_ignored_has_no_scan(tmp_path, put):
     put("a.nii")
     (tmp_path / ".segpipe-ignore").touch()
 
     with pytest.raises(
-        SegpipeError, match=r"no scan there: its file \.segpipe-ignore says that none is to be"
+        SegpipeError, match=r"no scan there: its file \.segpipe-ignore marks it as a folder without scans"
     ):
         find_scans(tmp_path)
 
@@ -202,7 +202,7 @@ def test_a_missing_and_an_empty_folder_are_refused(name, tmp_path):
         find_scans(tmp_path / name)
 
 
-def test_unknown_files_are_passed_over_where_that_is_asked_for(tmp_path, put):
+def test_unknown_files_are_ignored_where_that_is_asked_for(tmp_path, put):
     (tmp_path / "notes.cfg").write_text("x")
     assert find_scans(tmp_path, strict=False) == []
     put("a.nii.gz")
@@ -260,11 +260,11 @@ def looked(path) -> tuple[list[str], list[str], list[str]]:
     return (
         [scan.name for scan in listing.scans],
         [refused.name for refused in listing.refused],
-        list(listing.passed_over),
+        list(listing.ignored_files),
     )
 
 
-def test_strangers_are_passed_over_and_listed(tmp_path, put):
+def test_strangers_are_ignored_and_listed(tmp_path, put):
     put("p1/dwi.nii.gz")
     strangers = ["p1/dwi.bval", "p1/dwi.bvec", "p1/export.nfo", "p1/old.zip", "p1/scan.nii.gz~", "p1/study"]
     for name in strangers:
@@ -301,9 +301,9 @@ def test_images_in_formats_that_are_not_read_are_refused_alone(tmp_path, put):
     for name in ("brain.mgz", "b.nhdr", "b.raw.gz", "c.hdr", "c.img", "d.TIFF", "e.nii.zst"):
         (tmp_path / name).write_text("x")
 
-    names, refused, passed_over = looked(tmp_path)
+    names, refused, ignored_files = looked(tmp_path)
 
-    assert (names, passed_over) == (["a"], [])
+    assert (names, ignored_files) == (["a"], [])
     assert refused == ["b.nhdr", "brain.mgz", "c.hdr", "d.TIFF", "e.nii.zst"]
     assert [scan.name for scan in find_scans(tmp_path, strict=False)] == ["a"]
     with pytest.raises(SegpipeError, match="7 files are neither"):

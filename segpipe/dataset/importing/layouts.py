@@ -72,9 +72,9 @@ def _recognised(folder: Path, images: Sequence[str], label: str | None, table: P
     listed, others = table_in(folder)
     if listed is not None:
         return cases_of_table(folder, listed)
-    paired, passed_over = _by_names(folder)
+    paired, ignored_files = _by_names(folder)
     cases, notes = with_parts(paired, str(folder))
-    return Layout("pairs of files", cases, notes=[*notes, *others, *passed_over])
+    return Layout("pairs of files", cases, notes=[*notes, *others, *ignored_files])
 
 
 def _by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:

@@ -69,9 +69,9 @@ def cases_by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
 
 def _notes(listing: FoundScans) -> list[str]:
     notes = []
-    if listing.passed_over:
+    if listing.ignored_files:
         notes.append(
-            f"{counted(len(listing.passed_over), 'file')} skipped, no scan: {shown(listing.passed_over)}"
+            f"{counted(len(listing.ignored_files), 'file')} ignored, no scan: {shown(listing.ignored_files)}"
         )
     if listing.refused:
         reasons = shown((refused.reason for refused in listing.refused), "; ")

@@ -103,7 +103,7 @@ def test_descriptions_that_are_none_are_refused(folder, content, message):
     ).manifest.training
 
 
-def test_a_description_one_folder_below_is_not_passed_over(folder):
+def test_a_description_one_folder_below_is_not_ignored(folder):
     top = folder(["Task1/imagesTr/a.nii.gz"], ["Task1/labelsTr/a.nii.gz"])
     (top / "Task1" / "dataset.json").write_text("{}")
 

@@ -19,19 +19,19 @@ def plain(tmp_path):
     return top
 
 
-def test_strangers_are_passed_over_and_listed(plain):
+def test_strangers_are_ignored_and_listed(plain):
     for name in ("a.bval", "a.bvec", "a.json", "viewer.exe", "thumb.xyz"):
         (plain / "images" / name).write_bytes(b"x")
 
     created = create_manifest(plain, **KNOWN)
 
     require_sound(created, plain)
-    (note,) = (note for note in created.notes if "skipped" in note)
+    (note,) = (note for note in created.notes if "ignored" in note)
     for name in ("a.bval", "a.bvec", "viewer.exe", "thumb.xyz"):
         assert f"images/{name}" in note
 
 
-def test_screen_shots_beside_volumes_are_passed_over(plain):
+def test_screen_shots_beside_volumes_are_ignored(plain):
     (plain / "images" / "a.png").write_bytes(b"x")
 
     created = create_manifest(plain, **KNOWN)
@@ -40,7 +40,7 @@ def test_screen_shots_beside_volumes_are_passed_over(plain):
     assert "1 2D image file beside volumes skipped: images/a.png" in created.notes
 
 
-def test_pictures_that_may_be_scans_are_not_passed_over(plain):
+def test_pictures_that_may_be_scans_are_not_ignored(plain):
     shutil.move(plain / "images" / "b.nii.gz", plain / "images" / "b.png")
     with pytest.raises(SegpipeError, match=r"several formats, 3 NIfTI, 1 PNG or JPEG: images/b; convert"):
         create_manifest(plain, **KNOWN)

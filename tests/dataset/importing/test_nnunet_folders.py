@@ -128,7 +128,7 @@ def test_scans_of_another_ending_than_the_descriptions_are_taken_and_named(nnune
     )
 
 
-def test_strangers_and_second_formats_are_passed_over(nnunet):
+def test_strangers_and_second_formats_are_ignored(nnunet):
     top = nnunet()
     for name in ("imagesTr/preview.png", "imagesTr/a_0000.nii", "labelsTr/a.nrrd", "labelsTr/views.png"):
         (top / name).write_bytes(b"x")
@@ -201,7 +201,7 @@ def test_names_that_are_none_are_not_taken_over(nnunet):
     assert create_manifest(nnunet(name=None, licence=["CC"])).manifest.name == "set"
 
 
-def test_hidden_files_are_passed_over(nnunet):
+def test_hidden_files_are_ignored(nnunet):
     top = nnunet()
     for name in ("imagesTr/._a_0000.nii.gz", "labelsTr/._a.nii.gz", "imagesTr/.DS_Store"):
         (top / name).write_bytes(b"x")

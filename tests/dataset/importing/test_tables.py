@@ -236,7 +236,7 @@ def test_ids_are_names_without_suffix_and_with_folders_where_names_are_alike(fol
 
 
 @pytest.mark.parametrize("text", ["case,label\na,benign\n", "image,label\na,benign\n", "image,label\n"])
-def test_a_table_of_something_else_is_passed_over_and_said(folder, text):
+def test_a_table_of_something_else_is_ignored_and_said(folder, text):
     top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
     (top / "metadata.csv").write_text(text)
 
@@ -249,7 +249,7 @@ def test_a_table_of_something_else_is_passed_over_and_said(folder, text):
     )
 
 
-def test_a_damaged_table_is_not_passed_over(folder):
+def test_a_damaged_table_is_not_ignored(folder):
     top = folder(["a.nii.gz"], ["a_mask.nii.gz"])
     (top / "cases.csv").write_text('image,label,patient\n"a.nii.gz,a_mask.nii.gz,P1\n')
 
