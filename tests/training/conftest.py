@@ -153,6 +153,12 @@ class Training:
         return log
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """Return a finished tiny training that ran without an interruption; tests only read it."""
+    return Training(tmp_path_factory.mktemp("whole"), "whole").run()
+
+
 @pytest.fixture
 def training(tmp_path):
     """Return a function that sets a tiny training up below `tmp_path`."""

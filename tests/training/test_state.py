@@ -48,38 +48,37 @@ def differ(one, other):
     return any(not torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_same_seed_gives_the_same_weights(training):
-    one, other = training("one").run().folder, training("other").run().folder
+def test_the_same_seed_gives_the_same_weights(training, whole):
+    other = training("other").run()
 
-    assert_equal(weights(one), weights(other))
-    assert_equal(weights(one, "best.pt"), weights(other, "best.pt"))
-
-
-def test_another_seed_gives_other_weights(training):
-    one, other = training("one").run().folder, training("other", seed=1).run().folder
-
-    assert differ(weights(one), weights(other))
+    assert_equal(weights(whole.folder), weights(other.folder))
+    assert_equal(weights(whole.folder, "best.pt"), weights(other.folder, "best.pt"))
 
 
-def test_loader_workers_change_no_weights(training):
-    one, other = training("one").run().folder, training("other", num_workers=2).run().folder
+def test_another_seed_gives_other_weights(training, whole):
+    other = training("other", seed=1).run()
 
-    assert_equal(weights(one), weights(other))
+    assert differ(weights(whole.folder), weights(other.folder))
+
+
+def test_loader_workers_change_no_weights(training, whole):
+    other = training("other", num_workers=2).run()
+
+    assert_equal(weights(whole.folder), weights(other.folder))
 
 
 @pytest.mark.parametrize(
     ("event", "at"),
     [
         (Events.ITERATION_COMPLETED, 8),  # three iterations an epoch: in the middle of the third
-        (Events.EPOCH_STARTED, 2),
         (Events.EPOCH_COMPLETED, 3),
-        (Events.ITERATION_STARTED, 12),
+        pytest.param(Events.EPOCH_STARTED, 2, marks=pytest.mark.slow),
+        pytest.param(Events.ITERATION_STARTED, 12, marks=pytest.mark.slow),
     ],
     ids=str,
 )
-def test_a_broken_off_run_ends_with_the_same_weights(training, event, at):
+def test_a_broken_off_run_ends_with_the_same_weights(training, whole, event, at):
     """Dropout, batch norm, AdamW's moments, the schedule and the best score continue after the interruption."""
-    whole = training("whole").run()
     break_off(training("broken"), event, at)
 
     resumed = training("broken", resume=True).run()
@@ -90,14 +89,13 @@ def test_a_broken_off_run_ends_with_the_same_weights(training, event, at):
     assert resumed.evaluator.state.best_metric_epoch == whole.evaluator.state.best_metric_epoch
 
 
-def test_a_run_broken_off_twice_ends_with_the_same_weights(training):
-    whole = training("whole").run().folder
+def test_a_run_broken_off_twice_ends_with_the_same_weights(training, whole):
     break_off(training("broken"), Events.ITERATION_COMPLETED, 5)
     break_off(training("broken", resume=True), Events.EPOCH_COMPLETED, 3)
 
     resumed = training("broken", resume=True).run().folder
 
-    assert_equal(weights(whole), weights(resumed))
+    assert_equal(weights(whole.folder), weights(resumed))
 
 
 def on_time(engine, event, at, act):
@@ -148,9 +146,8 @@ def stop(training, engine, event, at, number=signal.SIGTERM):
     ],
     ids=str,
 )
-def test_a_signal_saves_within_the_epoch(training, event, at, where):
+def test_a_signal_saves_within_the_epoch(training, whole, event, at, where):
     """Batch norm, dropout, moments, the schedule and the epoch's figures continue after the last finished step."""
-    whole = training("whole").run()
     stopped = training("stopped")
 
     assert stop(stopped, stopped.trainer, event, at) == where
@@ -169,19 +166,17 @@ def test_a_signal_saves_within_the_epoch(training, event, at, where):
     assert logged["dice/mean"] == expected["dice/mean"]
 
 
-def test_a_signal_with_loader_workers_saves_within_the_epoch(training):
-    whole = training("whole").run().folder
+def test_a_signal_with_loader_workers_saves_within_the_epoch(training, whole):
     stopped = training("stopped", num_workers=2)
 
     assert stop(stopped, stopped.trainer, Events.GET_BATCH_STARTED, 8) == " in epoch 3, after batch 1 of 3"
 
-    assert_equal(weights(whole), weights(training("stopped", resume=True, num_workers=2).run().folder))
+    assert_equal(weights(whole.folder), weights(training("stopped", resume=True, num_workers=2).run().folder))
 
 
-@pytest.mark.parametrize("epoch", [2, 4])
-def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, epoch):
+@pytest.mark.parametrize("epoch", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, whole, epoch):
     """The validation is repeated, with the random numbers and the best score from before it."""
-    whole = training("whole").run()
     stopped = training("stopped")
 
     where = stop(stopped, stopped.evaluator, Events.ITERATION_COMPLETED, 1 + (epoch - 1) * 2)
@@ -194,20 +189,18 @@ def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, epoch
     assert resumed.scalars()["loss/train"] == pytest.approx(whole.scalars()["loss/train"])
 
 
-def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training):
+def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training, whole):
     """Of twelve steps, each run but the last does one step, and the ends of epochs at this step."""
-    whole = training("whole").run().folder
     for step in range(1, 12):
         stopped = training("stopped", resume=step > 1)
         stop(stopped, stopped.trainer, Events.ITERATION_STARTED, 1)
 
-    assert_equal(weights(whole), weights(training("stopped", resume=True).run().folder))
+    assert_equal(weights(whole.folder), weights(training("stopped", resume=True).run().folder))
 
 
-def test_a_long_step_is_saved_from_before_it(training, monkeypatch):
+def test_a_long_step_is_saved_from_before_it(training, whole, monkeypatch):
     """The signal does not wait for the step: a thread writes the copy while the step continues."""
     monkeypatch.setattr("segpipe.training.state._LONG_STEP_S", 0.0)
-    whole = training("whole").run().folder
     stopped = training("stopped")
 
     def write_aside():
@@ -222,7 +215,7 @@ def test_a_long_step_is_saved_from_before_it(training, monkeypatch):
     watch.stop()
     assert torch.load(stopped.folder.training_state, weights_only=True)["batches"] == 1
 
-    assert_equal(weights(whole), weights(training("stopped", resume=True).run().folder))
+    assert_equal(weights(whole.folder), weights(training("stopped", resume=True).run().folder))
 
 
 def test_the_earlier_state_stays_where_the_new_one_cannot_be_read(training, monkeypatch):
@@ -243,8 +236,7 @@ def test_the_earlier_state_stays_where_the_new_one_cannot_be_read(training, monk
     assert first.folder.training_state.read_bytes() == before
 
 
-def test_a_state_of_the_version_before_goes_on(training):
-    whole = training("whole").run().folder
+def test_a_state_of_the_version_before_goes_on(training, whole):
     first = training("old")
     break_off(first, Events.ITERATION_COMPLETED, 8)
     state = torch.load(first.folder.training_state, weights_only=True)
@@ -252,7 +244,7 @@ def test_a_state_of_the_version_before_goes_on(training):
     del state["batches"], state["figures"]
     torch.save(state, first.folder.training_state)
 
-    assert_equal(weights(whole), weights(training("old", resume=True).run().folder))
+    assert_equal(weights(whole.folder), weights(training("old", resume=True).run().folder))
 
 
 def test_nothing_is_written_where_the_folder_was_deleted(training):
@@ -396,9 +388,8 @@ def test_a_run_that_diverges_ends_and_keeps_its_last_good_epoch(training):
         assert all(tensor.isfinite().all() for tensor in weights(diverging.folder, name).values())
 
 
-def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(training, monkeypatch):
+def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(training, whole, monkeypatch):
     """If the state were written first, the run would count as finished with older weights."""
-    whole = training("whole").run().folder
     broken = training("broken")
 
     def cut(path, *_):
@@ -417,7 +408,7 @@ def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(tr
 
     resumed = training("broken", resume=True).run().folder
 
-    assert_equal(weights(whole), weights(resumed))
+    assert_equal(weights(whole.folder), weights(resumed))
 
 
 def test_nothing_but_the_runs_own_files_is_left(training):
