@@ -176,8 +176,10 @@ def test_a_stop_that_an_import_turned_into_its_own_error_saves_the_state(stoppin
 
 @pytest.mark.parametrize(
     ("call", "status", "traceback"),
-    [("locate('stopping.Component')", 128 + signal.SIGINT, False), ("1 / 0", 1, True)],
-    ids=["the signal", "a defect"],
+    [
+        pytest.param("locate('stopping.Component')", 128 + signal.SIGINT, False, id="the signal"),
+        pytest.param("1 / 0", 1, True, id="a defect", marks=pytest.mark.slow),
+    ],
 )
 def test_before_training_only_an_error_that_the_signal_caused_is_quiet(stopping, call, status, traceback):
     code = (

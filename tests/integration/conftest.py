@@ -3,7 +3,7 @@
 import json
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -142,14 +142,25 @@ class Bundle:
     params=[*BUNDLES, *(pytest.param(name, marks=pytest.mark.slow) for name in PLANNED)],
     ids=lambda bundle: bundle if isinstance(bundle, str) else bundle.name,
 )
-def bundle(request, phantom_dataset, tmp_path_factory):
+def bundle(request, prepared_bundle):
     """Return each bundle in turn, with phantoms of its modality."""
-    if request.param in PLANNED:
-        manifest, folder = phantom_dataset("MR"), tmp_path_factory.mktemp("planned")
-        planned = plan_bundle(manifest, manifest.parent, folder / request.param, PLANNED[request.param])
-        return Bundle(planned.root, manifest, folder / "runs")
-    described = Bundle(request.param, Path(), Path())
-    return Bundle(request.param, phantom_dataset(described.modality), tmp_path_factory.mktemp("runs"))
+    return prepared_bundle(request.param)
+
+
+@pytest.fixture(scope="session")
+def prepared_bundle(phantom_dataset, tmp_path_factory):
+    """Return a function that returns a bundle, the same one for each module of tests."""
+
+    @cache
+    def prepare(name: str | Path) -> Bundle:
+        if name in PLANNED:
+            manifest, folder = phantom_dataset("MR"), tmp_path_factory.mktemp("planned")
+            planned = plan_bundle(manifest, manifest.parent, folder / name, PLANNED[name])
+            return Bundle(planned.root, manifest, folder / "runs")
+        described = Bundle(name, Path(), Path())
+        return Bundle(name, phantom_dataset(described.modality), tmp_path_factory.mktemp("runs"))
+
+    return prepare
 
 
 @pytest.fixture(scope="session")
@@ -176,16 +187,23 @@ def phantom_scans(bundle, tmp_path_factory):
     return folder / "scans", folder / "references"
 
 
+@cache
+def _models(root: Path) -> dict[Path, bytes]:
+    """Return the content of `models/` at the first call."""
+    return {path: path.read_bytes() for path in (root / "models").rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="session")
 def models_before(bundle):
     """Return the content of `models/` before the first run."""
-    return {path: path.read_bytes() for path in (bundle.root / "models").rglob("*") if path.is_file()}
+    return _models(bundle.root)
 
 
 @pytest.fixture(scope="session")
 def finished_run(bundle, models_before):
-    """Return the folder of a two-epoch training."""
-    return bundle.train("finished")
+    """Return the folder of a two-epoch training, the same one for each module of tests."""
+    folder = bundle.output_dir / "finished"
+    return folder if folder.is_dir() else bundle.train("finished")
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ def test_a_run_broken_off_after_two_epochs_ends_with_the_same_weights(bundle, wh
     assert_equal(weights(whole, "best.pt"), weights(resumed, "best.pt"))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(bundle, whole):
     again = bundle.train("again", **SMALL, num_workers=2)
 
