@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import segpipe
+from segpipe.bundle.scan_rule import ScanRule, whole_size
 from segpipe.dataset import (
     CaseReport,
     Side,
@@ -25,6 +25,7 @@ from segpipe.dataset import (
     training_split,
     with_groups,
 )
+from segpipe.dataset.importing.channel_files import look_for_cases
 from segpipe.dataset.loading import CaseLoader
 from segpipe.errors import SegpipeError
 from segpipe.files import require_writable
@@ -34,16 +35,13 @@ from segpipe.monai_run import refusal_ends_run
 from segpipe.printable import printable
 from segpipe.volumes import (
     Scan,
-    Volume,
-    VolumeHeader,
     check_collisions,
     existing_outputs,
     ignored_files_note,
     left_out_beside,
     left_out_note,
-    look_for_scans,
     output_path,
-    read_header,
+    read_channel_headers,
 )
 from segpipe.volumes.formats import KNOWN_FORMATS
 
@@ -109,7 +107,7 @@ class TrainingCases:
             [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
         )
         if size is not None:
-            _require_size(reports, _size(size, spatial_dims))
+            _require_size(reports, whole_size(size, spatial_dims))
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.labels
@@ -141,15 +139,6 @@ def held_out_fold(fold: int | str) -> int | str | None:
             "every case"
         )
     return None if fold == "all" else fold
-
-
-def _size(size: Sequence[int], spatial_dims: int) -> tuple[int, ...]:
-    whole = isinstance(size, list | tuple) and all(isinstance(n, int) and n > 0 for n in size)
-    if not whole or len(size) != spatial_dims:
-        raise SegpipeError(
-            f"slice_size is {size!r}; must be {spatial_dims} whole numbers, such as [512, 512]"
-        )
-    return tuple(size)
 
 
 def _require_size(reports: Sequence[CaseReport], size: tuple[int, ...]) -> None:
@@ -217,56 +206,6 @@ def _refuse_same_content(name: str, train: Mapping[str, str], validation: Mappin
         )
 
 
-@dataclass(frozen=True)
-class ScanRule:
-    """The kind of scans that a bundle takes.
-
-    Attributes:
-        spatial_dims: number of spatial dimensions: 2, 3 or both.
-        num_channels: number of channels of each scan.
-        slice_size: pixels along each side that 2D scans must have; None: any size.
-    """
-
-    spatial_dims: tuple[int, ...]
-    num_channels: int
-    slice_size: tuple[int, ...] | None
-
-    @classmethod
-    def of(
-        cls,
-        spatial_dims: int | Sequence[int] = 3,
-        num_channels: int = 1,
-        slice_size: Sequence[int] | None = None,
-    ) -> ScanRule:
-        """Return the rule from the values of a configuration.
-
-        Raises:
-            SegpipeError: the slice size is not two whole numbers.
-        """
-        dims = (spatial_dims,) if isinstance(spatial_dims, int) else tuple(spatial_dims)
-        return cls(dims, num_channels, None if slice_size is None else _size(slice_size, 2))
-
-    def check(self, header: VolumeHeader | Volume) -> None:
-        """Refuse a scan of another kind.
-
-        Raises:
-            SegpipeError: the message has the kind of the scan and the required kind.
-        """
-        grid = header.grid
-        if grid.spatial_dims not in self.spatial_dims or header.num_channels != self.num_channels:
-            either = " or ".join(f"{dims}D" for dims in self.spatial_dims)
-            raise SegpipeError(
-                f"{header.path}: {grid.spatial_dims}D with {header.num_channels} channel(s), the bundle takes "
-                f"{either} with {self.num_channels}; give one file a scan, or choose another bundle"
-            )
-        if self.slice_size is not None and grid.spatial_dims == 2 and grid.size != self.slice_size:
-            raise SegpipeError(
-                f"{header.path}: a slice of {grid.size} pixels, slice_size is {self.slice_size} (x, y). A 2D image "
-                "has no spacing, so its size is its scale; resample the image, or use weights and a --slice_size "
-                "(segpipe predict: --set slice_size=[...]) that fit"
-            )
-
-
 @refusal_ends_run()
 def inference_cases(
     dataset_dir: str | Path,
@@ -277,6 +216,8 @@ def inference_cases(
     series_uid: str | None = None,
     overwrite: bool = False,
     strict: bool = False,
+    channels: Sequence[Mapping[str, Any]] | None = None,
+    channel_order: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the scans of a folder, or one scan, as records, after checking every header.
 
@@ -284,7 +225,8 @@ def inference_cases(
 
     Args:
         dataset_dir: a folder of NIfTI, MetaImage, NRRD, PNG or JPEG files and DICOM series folders at any depth, or
-            one such file or series.
+            one such file or series; or a table or manifest, see
+            `segpipe.dataset.importing.channel_files.look_for_cases`.
         output_dir: folder of the label maps.
         spatial_dims: number of spatial dimensions of the scans that the bundle takes, 2, 3 or both.
         num_channels: number of channels of the scans that the bundle takes.
@@ -293,16 +235,20 @@ def inference_cases(
         series_uid: DICOM series to read from folders that hold several.
         overwrite: replace files at the paths of the label maps. By default they are refused: such a file may be a scan.
         strict: refuse files that are neither scans nor companions.
+        channels: names of the channels in order, each with the template of its files, see `ScanChannel`.
+        channel_order: names of the channels in the order of a file that holds all; None: not known.
 
     Returns:
-        records `{"case", "image", "output"}`; `output` is the label map's path below `output_dir`.
+        records `{"case", "image", "output"}`; `image` is a path, or a list with one path a channel; `output` is the
+        label map's path below `output_dir`.
 
     Raises:
         SegpipeError: there is no scan; a scan has an unknown format, an unreadable header or another number of
             dimensions; outputs collide or exist; or the output folder lies among the scans or is not writable.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    matches = look_for_scans(source, strict=strict).without_segmentations()
+    rule = ScanRule.of(spatial_dims, num_channels, slice_size, channels, channel_order)
+    matches = look_for_cases(source, rule.channels, strict=strict)
     scans = matches.scans
     if not scans and not matches.refused:
         raise SegpipeError(f"{source}: no scan there{matches.why_none}; segpipe reads {KNOWN_FORMATS}")
@@ -316,14 +262,13 @@ def inference_cases(
         note = f"{ignored_files_note(matches.ignored_files)}; give --cases#strict True to refuse them"
         _logger.warning("%s", printable(note))
     _require_free(scans, target, overwrite=overwrite)
-    rule = ScanRule.of(spatial_dims, num_channels, slice_size)
     refused = [scan.reason for scan in matches.refused]
     left_out = []
     for scan in scans:
         uid = series_uid if scan.path.is_dir() else None
         try:
-            header = read_header(scan.path, series_uid=uid)
-            rule.check(header)
+            header = read_channel_headers(scan.files, series_uid)
+            rule.check(header, len(scan.files))
             left_out += [f"{scan.name}/{file.path.name}" for file in left_out_beside(header, uid)]
         except SegpipeError as error:
             refused.append(str(error))
@@ -336,7 +281,7 @@ def inference_cases(
     return [
         {
             "case": scan.name,
-            "image": str(scan.path),
+            "image": list(map(str, scan.files)) if scan.further else str(scan.path),
             "output": str(output_path(scan, target).relative_to(target)),
         }
         for scan in scans

@@ -18,9 +18,9 @@ from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImag
 
 from segpipe import __version__
 from segpipe.admission.gate import Admitted, admitted
-from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.check_run import configuration_findings
 from segpipe.bundle.running import in_one_message, merged_configuration
+from segpipe.bundle.scan_rule import ScanRule
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.weights import load_members
@@ -38,7 +38,7 @@ from segpipe.volumes import volume_format
 NEEDED = ("network_def", "inferer", "preprocessing", "postprocessing")
 _CONFIGURATIONS = ("inference.yaml", "inference.yml", "inference.json")
 _WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite", "weights")
-_RULES = ("spatial_dims", "num_channels", "slice_size")
+_RULES = ("spatial_dims", "num_channels", "slice_size", "channels", "channel_order")
 _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
 # transforms that reorder voxels as MONAI's readers do

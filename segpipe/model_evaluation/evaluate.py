@@ -200,12 +200,6 @@ def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], di
             f"{manifest.name}: none of the {len(part.cases)} cases of {part.name} has a label map to score against; "
             "give another split"
         )
-    several = [case for case in labelled if len(case.images) > 1]
-    if several:
-        raise SegpipeError(
-            f"{several[0].case}: has {len(several[0].images)} image files, one a channel; segpipe predict takes one "
-            "file a scan: merge the channels into one file"
-        )
     return labelled, reasons
 
 
@@ -221,11 +215,11 @@ def _predictions(
     """Segment the cases and return the outcome of each."""
     scans = []
     for case in cases:
-        path = dataset_dir / case.images[0]
-        scans.append(Scan(path, volume_format(path), case.case))
+        first, *further = (dataset_dir / image for image in case.images)
+        scans.append(Scan(first, volume_format(first), case.case, tuple(further)))
     require_places(scans, folder, how)
     cohort = Cohort(tuple(scans))
-    predictions = predict_scans(cohort, lambda: opened, folder, how, watch, report) if scans else []
+    predictions = predict_scans(cohort, opened, folder, how, watch, report) if scans else []
     return {prediction.case: prediction for prediction in predictions}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from segpipe.dataset.importing.channel_files import ScanChannel
 from segpipe.planning.plans import Intensity, Network, PlannedValue
 
 Loss = Literal["DiceCrossEntropy", "DiceCELoss"]
@@ -52,6 +53,7 @@ class Experiment:
         retains_intensity_statistics: whether a change of gamma keeps mean and standard deviation.
         validation_loss: whether TensorBoard shows the loss of validation cases.
         volumes_by_slice: whether inference also segments volumes slice by slice, with a network trained on 2D images.
+        channels: names of the channels, and of their files; empty for one channel whose files have any name.
         evaluation_inverts: whether evaluation maps scores back to the file's grid.
     """
 
@@ -76,4 +78,5 @@ class Experiment:
     retains_intensity_statistics: bool = True
     validation_loss: bool = False
     volumes_by_slice: bool = False
+    channels: tuple[ScanChannel, ...] = ()
     evaluation_inverts: bool = True

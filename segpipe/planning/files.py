@@ -78,6 +78,7 @@ def rendered(
         shared=[number for number in experiment.numbers if number in _INFERENCE_IDS],
         line=lambda number: _line(number, ids[number]),
         value=lambda number: _text(ids[number].value),
+        text=_text,
         entry=entry,
     )
 
@@ -95,7 +96,9 @@ def _line(name: str, number: PlannedValue) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as one line of YAML."""
-    dumped = yaml.safe_dump(value, default_flow_style=True, width=_WIDEST, allow_unicode=True)
+    dumped = yaml.safe_dump(
+        value, default_flow_style=True, width=_WIDEST, allow_unicode=True, sort_keys=False
+    )
     return dumped.removesuffix("\n").removesuffix("...").removesuffix("\n")
 
 

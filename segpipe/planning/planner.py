@@ -15,6 +15,7 @@ import torch
 
 from segpipe import __version__
 from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings, training_split
+from segpipe.dataset.importing.channel_files import planned_channels
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
@@ -154,6 +155,7 @@ def _experiment(
         dims=network.dims,
         spatial_dims=3 if planned.is_volume else 2,
         num_channels=network.num_channels,
+        channels=planned_channels(manifest),
         intensity=planned.intensity,
         run=run,
         numbers=planned.numbers,

@@ -205,7 +205,7 @@ class CohortRun:
         for file in left_out_beside(header, series_uid):
             self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
             self.left_out.append(f"{scan.name}/{file.path.name}")
-        loaded = self.bundle.read(scan.path)
+        loaded = self.bundle.read(scan.files)
         if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         # some MONAI transforms change their input in place
@@ -257,7 +257,7 @@ class CohortRun:
         """Draw the overlay again from the corrected label map; a crash leaves no overlay rather than the old one."""
         staged = Path(tempfile.mkdtemp(dir=self.staging))
         with _removed_on_failure(staged):
-            grey = grey_levels(self.bundle.read(scan.path).as_tensor()[0].numpy())
+            grey = grey_levels(self.bundle.read(scan.files).as_tensor()[0].numpy())
             write_overlay(staged / picture, scan.name, grid, grey, labels, kept.volumes, self.bundle.labels)
             files = staged_files(staged)
             (self.folder / picture).unlink()

@@ -69,10 +69,11 @@ def estimate(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
+    opened = open_bundle(bundle, series_uid=options.series_uid)
+    paths = [scans] if isinstance(scans, str | Path) else scans
+    cohort = cohort_scans(paths, folder, options, opened.takes.channels)
     if cohort.ignored_files and report is not None:
         report(cohort.ignored_files_note)
-    opened = open_bundle(bundle, series_uid=options.series_uid)
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
     settled = [Estimate(refused.name, refused.path, "refuse", refused.reason) for refused in cohort.refused]
@@ -141,7 +142,7 @@ def _estimated(
 def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
     """Read one scan and time one window."""
     bundle, since = segmenter.bundle, time.perf_counter()
-    loaded = bundle.read(scan.path)
+    loaded = bundle.read(scan.files)
     scan_bytes = loaded.nbytes + 3 * loaded[0].numel()
     voxels = loaded[0].numel()
     image = segmenter.prepare(loaded)

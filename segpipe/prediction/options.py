@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from segpipe.bundle.cases import ScanRule
 from segpipe.bundle.open import OpenBundle
+from segpipe.bundle.scan_rule import ScanRule
+from segpipe.dataset.importing.channel_files import ScanChannel, look_for_cases
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
@@ -26,9 +27,8 @@ from segpipe.volumes import (
     check_collisions,
     clashing_scans,
     ignored_files_note,
-    look_for_scans,
     output_path,
-    read_header,
+    read_channel_headers,
     refused_scan,
     voxel_file,
 )
@@ -174,13 +174,19 @@ class Cohort:
         return f"{ignored_files_note(self.ignored_files)}; give --strict to refuse them"
 
 
-def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> Cohort:
+def cohort_scans(
+    paths: Sequence[str | Path],
+    folder: Path,
+    options: PredictOptions,
+    channels: Sequence[ScanChannel] = (),
+) -> Cohort:
     """Find all scans, and separate those that can be segmented from those that are refused.
 
     Args:
         paths: as `predict` takes them.
         folder: output folder.
         options: `format` and `strict` are used.
+        channels: of the bundle; files of one case are one scan.
 
     Raises:
         SegpipeError: a path does not exist, or there is no scan at all; a label map would replace a scan; the output
@@ -199,7 +205,7 @@ def cohort_scans(paths: Sequence[str | Path], folder: Path, options: PredictOpti
                 f"{folder}: lies inside the folder of scans {path}, whose next run would take the label maps for "
                 "scans; choose another --output"
             )
-        matches = look_for_scans(path, strict=options.strict).without_segmentations()
+        matches = look_for_cases(path, channels, strict=options.strict)
         for scan in matches.scans:
             scans.setdefault(scan_place(scan), scan)
         refused |= {scan.path: scan for scan in matches.refused}
@@ -271,13 +277,13 @@ def scan_header(scan: Scan, takes: ScanRule, options: PredictOptions) -> VolumeH
     Raises:
         SegpipeError: the header cannot be read, or the bundle takes scans of another kind.
     """
-    header = read_header(scan.path, options.series_uid if scan.path.is_dir() else None)
-    takes.check(header)
+    header = read_channel_headers(scan.files, options.series_uid)
+    takes.check(header, len(scan.files))
     return header
 
 
 def scan_sha256(scan: Scan) -> str:
-    """Return a hash of a scan's files: the file itself, header and voxel file, or the DICOM files of its folder.
+    """Return a hash of a scan's files: each file, header and voxel file, or the DICOM files of a folder.
 
     Raises:
         SegpipeError: a file cannot be read.
@@ -314,7 +320,11 @@ def _reading(scan: Scan) -> Iterator[None]:
 
 
 def _files(scan: Scan) -> list[Path]:
-    if scan.path.is_dir():
-        return dicom_files(scan.path)
-    beside = voxel_file(scan.path)
-    return [scan.path] if beside is None else [scan.path, beside]
+    return [file for path in scan.files for file in _files_of(path)]
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return dicom_files(path)
+    beside = voxel_file(path)
+    return [path] if beside is None else [path, beside]

@@ -39,7 +39,9 @@ def predict(
     that are no scans are ignored and listed, unless `options.strict` refuses them.
 
     Args:
-        scans: files, folders of DICOM series, or folders that hold any of them at any depth.
+        scans: files, folders of DICOM series, or folders that hold any of them at any depth; tables with a column
+            image, or one for each channel; segpipe manifests. Where the bundle knows how the files of its channels are
+            named, files of one case are one scan.
         bundle: the bundle's folder, or a `BundleSource` with weights, configuration and device; any MONAI segmentation
             bundle with the ids network_def, inferer, preprocessing and postprocessing.
         output: output folder; outputs keep their path below the input folder.
@@ -59,20 +61,15 @@ def predict(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    cohort = cohort_scans([scans] if isinstance(scans, str | Path) else scans, folder, options)
-    return predict_scans(
-        cohort,
-        lambda: open_bundle(bundle, series_uid=options.series_uid),
-        folder,
-        options,
-        watch,
-        report,
-    )
+    opened = open_bundle(bundle, series_uid=options.series_uid)
+    paths = [scans] if isinstance(scans, str | Path) else scans
+    cohort = cohort_scans(paths, folder, options, opened.takes.channels)
+    return predict_scans(cohort, opened, folder, options, watch, report)
 
 
 def predict_scans(
     cohort: Cohort,
-    opened: Callable[[], OpenBundle],
+    bundle: OpenBundle,
     folder: Path,
     options: PredictOptions,
     watch: Callable[[Prediction, int, int], None] | None = None,
@@ -82,7 +79,7 @@ def predict_scans(
 
     Args:
         cohort: the outputs of its scans can all be written, see `require_places`.
-        opened: opens the bundle; called once the output folder is locked.
+        bundle: the bundle.
         folder: output folder.
         options: already checked with `PredictOptions.check`.
         watch: see `predict`.
@@ -100,7 +97,6 @@ def predict_scans(
     ):
         ledger = Ledger(folder)
         refuse_foreign_volumes(folder, ledger)
-        bundle = opened()
 
         def tell(message: str) -> None:
             log.info(message)

@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
+from segpipe.dataset.importing.channel_files import order_of, scan_channels
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable, whole_numbers
 from segpipe.volumes import Grid, Volume, check_intensities, read_channels, read_header, write_label_map
@@ -32,6 +33,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         series_uid: UID of the DICOM series to read, for folders with several; None refuses such folders.
         allow_missing_keys: of MONAI's MapTransform.
         image_keys: the keys with intensities; other keys are label maps, which may be blank.
+        channels: names of the channels in the network's order, see `ScanChannel`; None: not named.
+        channel_order: names of the channels in the order of a file that holds all; None: the network's order.
 
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's voxel order and dtype, with float64 intensities converted to
@@ -53,8 +56,11 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         series_uid: str | None = None,
         allow_missing_keys: bool = False,
         image_keys: KeysCollection = "image",
+        channels: Sequence[Mapping[str, Any]] | None = None,
+        channel_order: Sequence[str] | None = None,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.order = order_of(scan_channels(channels), channel_order)
         self.image_keys = ensure_tuple(image_keys)
         self.spatial_dims = spatial_dims
         self.num_channels = num_channels
@@ -87,6 +93,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
                 f"not a {dims + 1}D or coloured one); split the file and choose its channels"
             )
         stacked = np.ascontiguousarray(volume.channels)
+        if is_image and self.order is not None and len(paths) == 1:
+            stacked = stacked[list(self.order)]
         if is_image:
             check_intensities(volume)
             if stacked.dtype == np.float64:

@@ -13,7 +13,7 @@ from segpipe.volumes.label_map_paths import (
     refused_scan,
 )
 from segpipe.volumes.metaimage import voxel_file
-from segpipe.volumes.reading import read_channels, read_header, read_volume
+from segpipe.volumes.reading import read_channel_headers, read_channels, read_header, read_volume
 from segpipe.volumes.scans import (
     FoundScans,
     RefusedScan,
@@ -66,6 +66,7 @@ __all__ = [
     "lps_to_ras",
     "output_path",
     "ras_to_lps",
+    "read_channel_headers",
     "read_channels",
     "read_header",
     "read_series",

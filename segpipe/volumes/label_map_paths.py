@@ -71,7 +71,10 @@ def check_collisions(
         SegpipeError: with the scans and the file.
     """
     owners: dict[str, Scan] = {}
-    sources = {os.path.realpath(path).casefold(): path for path in (*kept, *(scan.path for scan in scans))}
+    sources = {
+        os.path.realpath(path).casefold(): path
+        for path in (*kept, *(path for scan in scans for path in scan.files))
+    }
     for scan in scans:
         target = output_path(scan, output_dir, format)
         for written in _written_files(target):

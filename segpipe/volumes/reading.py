@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from segpipe.volumes.geometry import Grid
 from segpipe.volumes.itk_files import read_itk_file, read_itk_header
 from segpipe.volumes.needed_memory import REMEDY, require_free_memory, too_large
 from segpipe.volumes.nifti import read_nifti, read_nifti_header
-from segpipe.volumes.volume import Volume, VolumeHeader, check_finite, stack_channels
+from segpipe.volumes.volume import (
+    CHANNEL_RULE,
+    Volume,
+    VolumeHeader,
+    check_finite,
+    check_same_grid,
+    stack_channels,
+)
 
 _MIN_SPACING_MM, _MAX_SPACING_MM = 1e-4, 100.0
 _MAX_EXTENT_MM = {2: 10_000.0, 3: 5_000.0}  # a 2D file without a spacing has pixels of 1 mm
@@ -91,6 +99,22 @@ def read_header(path: str | Path, series_uid: str | None = None) -> VolumeHeader
     _check_extent(path, format_, header.grid)
     require_free_memory(header)
     return header
+
+
+def read_channel_headers(paths: Sequence[str | Path], series_uid: str | None = None) -> VolumeHeader:
+    """Read the headers of one image's files: grid, format and dtype of the first file, and the channels of all.
+
+    Args:
+        paths: as `read_channels`.
+        series_uid: as `read_channels`.
+
+    Raises:
+        SegpipeError: as `read_header`, or the files lie on different grids.
+    """
+    headers = [read_header(path, series_uid if Path(path).is_dir() else None) for path in paths]
+    for header in headers[1:]:
+        check_same_grid(headers[0], header, CHANNEL_RULE)
+    return replace(headers[0], num_channels=sum(header.num_channels for header in headers))
 
 
 def _out_of_memory(path: Path, series_uid: str | None) -> SegpipeError:

@@ -31,14 +31,21 @@ class Scan:
     """One scan to read.
 
     Args:
-        path: the file, or the folder of a DICOM series.
+        path: the file, or the folder of a DICOM series; of several files that of the first channel.
         format: its format.
         name: path relative to the searched folder, with "/" and without suffix; the name of the case.
+        further: the files of the second and later channels, if each channel has a file.
     """
 
     path: Path
     format: VolumeFormat
     name: str
+    further: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, or one file a channel in the network's order."""
+        return (self.path, *self.further)
 
 
 @dataclass(frozen=True)

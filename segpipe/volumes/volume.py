@@ -174,7 +174,7 @@ def check_intensities(volume: Volume) -> None:
             )
 
 
-def check_same_grid(first: Volume, other: Volume, rule: str) -> None:
+def check_same_grid(first: Volume | VolumeHeader, other: Volume | VolumeHeader, rule: str) -> None:
     """Refuse a volume whose grid differs from that of another volume.
 
     Args:

@@ -116,6 +116,41 @@ def cases_of_table(folder: Path, path: Path) -> Layout:
     return Layout(f"the table {path.name}", cases, notes=notes)
 
 
+def images_in_table(path: Path) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the cases of a table of images, in the order of its lines.
+
+    Args:
+        path: as `cases_of_table`; the column label is not needed.
+
+    Returns:
+        For each line the case's name, by default the name of the first image, and for each image column the channel's
+        name and the path as the table has it.
+
+    Raises:
+        SegpipeError: as `cases_of_table`; or two lines have one case.
+    """
+    rows = _rows(_text(path), path)
+    columns = _columns(rows, path.parent, path, needs_label=False)
+    cases: dict[str, list[tuple[str, str]]] = {}
+    for number, row in rows[1:]:
+        if not any(row):
+            continue
+        where = f"{path}: line {number}"
+        _require_row(row, columns, where)
+        images = [(channel, _field(row, position)) for position, channel in columns.images.items()]
+        case = _field(row, columns.roles.get("case")) or name_of(images[0][1])
+        _require_case_id(case, where)
+        if case in cases:
+            raise SegpipeError(
+                f"{where}: the case {case} is there twice; give each its own name in a column case"
+            )
+        cases[case] = images
+    if not cases:
+        raise SegpipeError(f"{path}: lists no case")
+    _require_no_more_scans(rows[1:], columns, path)
+    return list(cases.items())
+
+
 def _lists_scans(path: Path, folder: Path) -> bool:
     """Return whether a table has the columns, and at least one row names a scan as image or no row can be read."""
     try:
@@ -173,7 +208,9 @@ def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _columns(rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path) -> _Columns:
+def _columns(
+    rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path, *, needs_label: bool = True
+) -> _Columns:
     names = rows[0][1] if rows else []
     repeated = [name for name, count in Counter(name.lower() for name in names if name).items() if count > 1]
     if repeated:
@@ -184,10 +221,11 @@ def _columns(rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path
         position: _channel(name) for position, name in enumerate(names) if role_of[position] is None
     }
     images = {position: channel for position, channel in channel_of.items() if channel is not None}
-    if not images or "label" not in roles:
+    if not images or (needs_label and "label" not in roles):
+        further = "and label, and may have case, patient and split" if needs_label else "and may have case"
         raise SegpipeError(
             f"{path}: has the columns {', '.join(names) or 'none'}; must have image (or image_t1, image_flair and so "
-            "on, one a channel) and label, and may have case, patient and split"
+            f"on, one a channel) {further}"
         )
     # image_id and image_width name no files; if no column names existing files, the files are missing
     images = {at: channel for at, channel in images.items() if _holds_scans(rows, at, folder)} or images
@@ -237,18 +275,12 @@ def _channel(name: str) -> str | None:
 
 
 def _case(row: Sequence[str], columns: _Columns, folder: Path, where: str) -> FoundCase:
-    if len(row) > len(columns.names):
-        raise SegpipeError(f"{where} has more fields than the header; quote what has commas in it")
+    _require_row(row, columns, where)
     images = [_field(row, position) for position in columns.images]
-    if not all(images):
-        raise SegpipeError(f"{where} names no image; fill it in, or remove the line")
     label, case, patient, part = (
         _field(row, columns.roles.get(role)) for role in ("label", "case", "patient", "part")
     )
-    if case.startswith(".") or set("/\\") & set(case):
-        raise SegpipeError(
-            f"{where}: the case id {case!r} must be usable as a file name: without / and no . in front"
-        )
+    _require_case_id(case, where)
     return FoundCase(
         case,
         tuple(path_below(folder, image, where) for image in images),
@@ -257,6 +289,21 @@ def _case(row: Sequence[str], columns: _Columns, folder: Path, where: str) -> Fo
         patient if patient.lower() not in _UNKNOWN else None,
         _part(part, where) if "part" in columns.roles else "",
     )
+
+
+def _require_row(row: Sequence[str], columns: _Columns, where: str) -> None:
+    """Refuse a row with more fields than the header, or without an image."""
+    if len(row) > len(columns.names):
+        raise SegpipeError(f"{where} has more fields than the header; quote what has commas in it")
+    if not all(_field(row, position) for position in columns.images):
+        raise SegpipeError(f"{where} names no image; fill it in, or remove the line")
+
+
+def _require_case_id(case: str, where: str) -> None:
+    if case.startswith(".") or set("/\\") & set(case):
+        raise SegpipeError(
+            f"{where}: the case id {case!r} must be usable as a file name: without / and no . in front"
+        )
 
 
 def _field(row: Sequence[str], position: int | None) -> str:
