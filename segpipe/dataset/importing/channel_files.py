@@ -176,7 +176,8 @@ def _template(cases: Sequence[Case], position: int, num_folders: int) -> str | N
             | {f"{text[:place]}{{case}}{text[place + end :]}" for place in places}
         )
     common = set.intersection(*choices)
-    return max(common, key=lambda text: text.count("{case}"), default=None)
+    usable = sorted(text for text in common if "}{" not in text)
+    return min(usable, key=lambda text: text.count("{case}"), default=None)
 
 
 def _tells_all_cases(cases: Sequence[Case], channels: Sequence[ScanChannel]) -> bool:
@@ -222,7 +223,9 @@ def _grouped(
             wanted = ", ".join(f"{channel.name} ({channel.files})" for channel in missing)
             refused.append(
                 RefusedScan(
-                    first.path, case, f"{case}: has no file of the channel {wanted}; add it beside {first.path}"
+                    first.path,
+                    case,
+                    f"{case}: has no file of the channel {wanted}; add it beside {first.path}",
                 )
             )
         else:

@@ -228,7 +228,12 @@ def _columns(
             f"on, one a channel) {further}"
         )
     # image_id and image_width name no files; if no column names existing files, the files are missing
-    images = {at: channel for at, channel in images.items() if _holds_scans(rows, at, folder)} or images
+    is_empty = {at: not any(_field(row, at) for _, row in rows[1:]) for at in images}
+    images = {
+        at: channel
+        for at, channel in images.items()
+        if _holds_scans(rows, at, folder) or (is_empty[at] and not needs_label)
+    } or images
     what = [f"the channel {images[at]}" if at in images else role_of[at] for at in range(len(names))]
     for at, meaning in enumerate(what):
         if meaning is not None and meaning in what[:at]:
