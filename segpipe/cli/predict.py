@@ -31,7 +31,8 @@ def predict(
         Paths,
         typer.Argument(
             metavar="SCANS...",
-            help="Files, DICOM folders, and folders of both; other files in them are ignored.",
+            help="Files, DICOM folders, and folders of both; other files in them are ignored. Also tables (.csv) with a "
+            "column image, or one for each channel, and manifests.",
         ),
     ],
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],

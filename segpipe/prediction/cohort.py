@@ -369,7 +369,7 @@ class CohortRun:
         grid, result = segmented.header.grid, segmented.segmentation
         by_slices = self.segmenter.by_slices(grid)
         measures = measures.with_result(result.labels, grid, volumes, result.uncertainty, by_slices=by_slices)
-        return tuple(ranges.warnings(measures))
+        return tuple(ranges.warnings(measures, [channel.name for channel in self.bundle.takes.channels]))
 
     def _remove_replaced(self, entry: Entry) -> None:
         """Remove files of an earlier run under other names, such as a label map in another format."""

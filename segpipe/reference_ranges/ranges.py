@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,10 @@ _FORMER_NAMES = {"picture": "coarse_image", "together": "mahalanobis"}  # of ver
 _FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
 _FEWEST_TO_TELL = 20  # with fewer cases a common orientation may be chance
 _SHOWN = 200  # characters of a reason in a message; a reason may quote the file
+_OF_CHANNEL = re.compile(r"(.*), channel (\d+)")
+_MOST_ORDERED = 5  # channels whose orders are all tried
+_FEWEST_OUTSIDE = 4  # measures of channels outside their ranges, before another order is tried
+_FAR_FEWER = 0.25  # of them may be outside in the right order
 _FEW = 10  # with this many cases the margin is twice as wide
 
 
@@ -95,8 +102,15 @@ class ReferenceRanges:
             ranges, coarse, Mahalanobis.of(measured), len(measured), tuple(weights_sha256), dict(about)
         )
 
-    def warnings(self, measured: Measures) -> list[str]:
-        """Return a warning for each measure outside its range, the farthest first, or for the Mahalanobis distance."""
+    def warnings(self, measured: Measures, channels: Sequence[str] = ()) -> list[str]:
+        """Return a warning for each measure outside its range, the farthest first, or for the Mahalanobis distance.
+
+        Channels whose measures lie inside the ranges in another order are reported first.
+
+        Args:
+            measured: of the scan and its label map.
+            channels: names of the channels, for the texts; empty: their numbers.
+        """
         if measured.coarse_images.shape[1:] != self.coarse_image.shape:
             return ["it has other dimensions or channels than the training cases"]
         values = measured.values | compared(measured.coarse_images, self.coarse_image)
@@ -106,15 +120,15 @@ class ReferenceRanges:
             first = ["the label map is empty; no label map of a training case was"]
         else:
             first = []
+        first += self._swapped(values, channels)
         outside = []
         for name, value in values.items():
-            if name not in self.ranges or name == HAS_FOREGROUND or not math.isfinite(value):
-                continue
-            key, _, of = name.partition("/")
-            lowest, highest = self.ranges[name]
-            far = self._beyond(MEASURE_KINDS[key], value, lowest, highest)
+            far = self._outside(name, value)
             if far > 0:
-                outside.append((far, MEASURE_KINDS[key].message(of, value, lowest, highest)))
+                key, _, of = name.partition("/")
+                outside.append(
+                    (far, MEASURE_KINDS[key].message(_named(of, channels), value, *self.ranges[name]))
+                )
         ordered = first + [text for _, text in sorted(outside, key=lambda pair: -pair[0])]
         distance = self.mahalanobis.distance(measured)
         if ordered or distance <= self.mahalanobis.usual:
@@ -122,6 +136,43 @@ class ReferenceRanges:
         return [
             "each measure is like the training cases', but all together are not: their Mahalanobis distance is "
             f"{distance:.3g}; up to {self.mahalanobis.usual:.3g} is usual"
+        ]
+
+    def _outside(self, name: str, value: float) -> float:
+        """Return how far a measure lies outside its range; 0 or less: inside, or not compared."""
+        if name not in self.ranges or name == HAS_FOREGROUND or not math.isfinite(value):
+            return 0.0
+        return self._beyond(MEASURE_KINDS[name.partition("/")[0]], value, *self.ranges[name])
+
+    def _swapped(self, values: Mapping[str, float], channels: Sequence[str]) -> list[str]:
+        """Return a warning if the channels' measures fit the ranges much better in another order."""
+        of_channel: dict[int, dict[str, float]] = defaultdict(dict)
+        for name, value in values.items():
+            if match := _OF_CHANNEL.fullmatch(name):
+                of_channel[int(match[2])][match[1]] = value
+        stored = tuple(sorted(of_channel))
+        if not 1 < len(stored) <= _MOST_ORDERED:
+            return []
+
+        def number_outside(order: Sequence[int]) -> int:
+            return sum(
+                self._outside(f"{name}, channel {channel}", value) > 0
+                for channel, source in zip(stored, order, strict=True)
+                for name, value in of_channel[source].items()
+            )
+
+        outside = number_outside(stored)
+        fewest, best = min((number_outside(order), order) for order in itertools.permutations(stored))
+        if outside < _FEWEST_OUTSIDE or fewest > outside * _FAR_FEWER:
+            return []
+        right = [stored[best.index(source)] for source in stored]  # the channel that each stored image is
+        as_given, as_trained = (
+            ", ".join(channels[at] if channels else f"channel {at}" for at in order)
+            for order in (stored, right)
+        )
+        return [
+            f"its channels look swapped: taken as {as_given}, {outside} of their measures lie outside the range of the "
+            f"training cases; taken as {as_trained}, {fewest}"
         ]
 
     def _beyond(self, kind: MeasureKind, value: float, lowest: float, highest: float) -> float:
@@ -210,6 +261,12 @@ def present_ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) 
 def _tells_which_way(more: Sequence[float]) -> bool:
     """Return whether nearly all training cases are most like the others in their stored orientation."""
     return len(more) >= _FEWEST_TO_TELL and float(np.percentile(more, _FEW_OTHERWISE)) > 0
+
+
+def _named(of: str, channels: Sequence[str]) -> str:
+    """Return what a measure is of, with the channel's name in place of its number."""
+    text, mark, number = of.rpartition(", channel ")
+    return f"{text}{mark}{channels[int(number)]}" if mark and int(number) < len(channels) else of
 
 
 def _of_result(name: str) -> bool:

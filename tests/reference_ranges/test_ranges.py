@@ -271,3 +271,45 @@ def test_training_cases_of_both_orientations_give_no_range_of_orientation():
     ranges = ReferenceRanges.of(cases, ["abc"], {})
 
     assert not [name for name in ranges.ranges if name == "facing/mirrored along x"]
+
+
+class TestSwappedChannels:
+    @staticmethod
+    def channels(medians, number=0):
+        """Return a case with the medians of its channels."""
+        values = {
+            f"{kind}, channel {channel}": factor * (median + number)
+            for channel, median in enumerate(medians)
+            for kind, factor in (
+                ("intensity/median", 1),
+                ("intensity/99.5th percentile", 2),
+                ("tone/median", 1e-3),
+                ("ends/lowest", 1e-4),
+            )
+        }
+        picture = np.concatenate([PICTURE] * len(medians), axis=1)
+        return Measures({"spacing/x": 1.0, "found": 1.0, **values}, picture)
+
+    def ranges(self, medians):
+        return ReferenceRanges.of([self.channels(medians, number) for number in range(10)], ["abc"], {})
+
+    def test_two_swapped_channels_are_the_first_warning(self):
+        first, *others = self.ranges((100, 900)).warnings(self.channels((900, 100), 3), ["FLAIR", "T1c"])
+
+        assert first == (
+            "its channels look swapped: taken as FLAIR, T1c, 8 of their measures lie outside the range of the training "
+            "cases; taken as T1c, FLAIR, 0"
+        )
+        assert any("channel FLAIR" in text for text in others)
+
+    def test_of_three_in_a_circle_each_gets_its_right_name(self):
+        (first, *_) = self.ranges((100, 500, 900)).warnings(self.channels((500, 900, 100)), ["A", "B", "C"])
+
+        assert "taken as A, B, C" in first
+        assert "taken as B, C, A" in first
+
+    def test_the_right_order_and_an_odd_scan_give_no_such_warning(self):
+        ranges = self.ranges((100, 900))
+
+        assert not ranges.warnings(self.channels((100, 900), 3))
+        assert not [text for text in ranges.warnings(self.channels((5000, 7000))) if "swapped" in text]
