@@ -12,6 +12,7 @@ import torch.distributed as dist
 from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.next_commands import next_commands
 from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.dataset.loading import CaseDataset
@@ -211,7 +212,7 @@ def run_engine(engine: Workflow) -> None:
     """Run a trainer or an evaluator; turn a refusal in its loop into one message.
 
     A machine that runs out of disk or memory also gives one message. A signal ends the process after the state of a
-    training was saved.
+    training was saved. After a training, the log has the commands that evaluate, use and keep its weights.
 
     Raises:
         SegpipeError: the refusal, or the resource that ran out.
@@ -219,6 +220,11 @@ def run_engine(engine: Workflow) -> None:
     """
     with ending_in_one_message(engine):
         engine.run()
+    training = getattr(engine, "training_state", None)
+    if training is not None and is_main_process():
+        run = training.run_folder
+        for command in next_commands(run.path, run.configuration):
+            engine.logger.info("next: %s", command)
 
 
 @refusal_ends_run()

@@ -33,7 +33,9 @@ def compare(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for comparison.html. Default: no page is written."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for comparison.html. Default: no page is written."
+        ),
     ] = None,
 ) -> None:
     """Compare two models case by case: mean differences in words, each with its 95 % interval."""

@@ -177,6 +177,8 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option(
+            "--output",
+            "-o",
             metavar="DIR",
             help="Folder for metrics.csv, summary.json and report.html. Default: no file is written.",
         ),

@@ -31,12 +31,12 @@ def predict(
         Paths,
         typer.Argument(
             metavar="SCANS...",
-            help="Files, DICOM folders, and folders of both; other files in them are ignored. Also tables (.csv) with a "
-            "column image, or one for each channel, and manifests.",
+            help="Files, DICOM folders, and folders of both; other files in them are ignored. Also tables (.csv) with "
+            "a column image, or one for each channel, and manifests.",
         ),
     ],
     bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the label maps.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the label maps.")],
     weights: Weights = None,
     config: InferenceConfig = None,
     override: Override = None,
@@ -186,7 +186,7 @@ class Progress:
 def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     counts = Counter(prediction.outcome.value for prediction in predictions)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    say(f"{len(predictions)} scans: {outcomes}")
+    say(f"{counted(len(predictions), 'scan')}: {outcomes}")
     for prediction in predictions:
         if prediction.outcome == "kept":
             say(f"{prediction.case}: {prediction.reason}")
@@ -196,7 +196,8 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
         say(
             f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures these cases"
         )
-    say(f"{output}: label maps, volumes.csv, predictions.jsonl, predict.log")
+    maps = "label maps, volumes.csv, " if any(prediction.label_map for prediction in predictions) else ""
+    say(f"{output}: {maps}predictions.jsonl, predict.log")
 
 
 def _print_warnings(predictions: Sequence[Prediction]) -> None:

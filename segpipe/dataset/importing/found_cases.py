@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes import Scan, find_scans
 from segpipe.volumes.formats import suffix_format
 
@@ -283,7 +283,10 @@ def unlisted(folder: Path, cases: Iterable[FoundCase], parts: Sequence[str], des
     """
     listed = {file for case in cases for file in case.files}
     extra = [path for path in _scans_in(folder, parts) if path not in listed]
-    return [f"{len(extra)} scans are not listed in {description}: {shown(extra)}"] if extra else []
+    if not extra:
+        return []
+    are = "is" if len(extra) == 1 else "are"
+    return [f"{counted(len(extra), 'scan')} {are} not listed in {description}: {shown(extra)}"]
 
 
 def _scans_in(folder: Path, parts: Sequence[str]) -> Iterator[str]:

@@ -43,7 +43,7 @@ def test_an_msd_file_may_pass_over_scans_and_says_so(folder):
     }
     (top / "dataset.json").write_text(json.dumps(content))
 
-    assert "1 scans are not listed in dataset.json: imagesTr/b.nii.gz" in create_manifest(top).notes[0]
+    assert "1 scan is not listed in dataset.json: imagesTr/b.nii.gz" in create_manifest(top).notes[0]
 
     (top / "imagesTr" / "a.nii.gz").unlink()
     with pytest.raises(SegpipeError, match=r"1 of the files that it names are not there: imagesTr/a.nii.gz"):

@@ -1,0 +1,46 @@
+"""The commands that follow a finished training."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
+    """Return the commands that score a run's weights on held-out cases, segment scans, and keep the weights.
+
+    Args:
+        run: folder of the run.
+        configuration: of the run; `bundle_root`, `manifest`, `dataset_dir` and `fold` are used.
+
+    Returns:
+        Lines for a shell in the working directory; SCANS stands for the user's scans. Empty if the configuration does
+        not name its bundle.
+    """
+    root = configuration.get("bundle_root")
+    if not isinstance(root, str) or root.startswith("$"):
+        return []
+    weights = next((run / name for name in ("best.pt", "last.pt") if (run / name).is_file()), run / "last.pt")
+    bundle = ["--bundle", _short(root), "--weights", _short(weights)]
+    commands = []
+    manifest, dataset_dir, fold = (
+        str(configuration.get(name, "$")) for name in ("manifest", "dataset_dir", "fold")
+    )
+    if fold != "all" and not any(text.startswith("$") for text in (manifest, dataset_dir, fold)):
+        of_data = ["--manifest", _short(manifest), "--dataset-dir", _short(dataset_dir), "--split", fold]
+        output = ["--output", _short(run / "held_out")]
+        commands.append(shlex.join(["segpipe", "evaluate", *bundle, *of_data, *output]))
+    commands.append(f"segpipe predict SCANS {shlex.join(bundle)} --output LABEL_MAPS")
+    commands.append(shlex.join(["segpipe", "promote", _short(weights), "--bundle", _short(root)]))
+    return commands
+
+
+def _short(path: str | Path) -> str:
+    """Return a path below the working directory relative to it; other paths and names of manifests as they are."""
+    if not Path(path).is_absolute():
+        return str(path)
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
