@@ -26,6 +26,8 @@ from segpipe.training.signals import Phase, SignalWatch, Stopped, current_watch
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where PyTorch's loader workers leave their batches
 _LITTLE_BYTES = 64e6
+_EVALUATOR = "ignite.engine.engine.SupervisedEvaluator"  # logger of the validations within a training
+_NOT_RESUMED = "Engine run resuming from iteration 0, epoch 0 "  # Ignite's words for a new run
 _FULL_DISK_TEXTS = ("PytorchStreamWriter failed", "unexpected pos", "No space left on device")
 _SHARED_MEMORY_TEXTS = ("shared memory", "(shm)", "</torch_", "Bus error")
 _WORKER_TEXTS = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
@@ -69,7 +71,9 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
     if watch is not None:
         watch.message = ""
         watch.on_timeout = lambda name: _stop_aside(name, training, engine)
-    engine.logger.addFilter(_shortened)
+    loggers = {engine.logger, logging.getLogger(_EVALUATOR)}
+    for logger in loggers:
+        logger.addFilter(_readable)
     try:
         with machine_errors(run_folder):
             yield
@@ -80,7 +84,8 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
         _stop(stopped.name, training, engine, watch)
         raise stopped from None
     finally:
-        engine.logger.removeFilter(_shortened)
+        for logger in loggers:
+            logger.removeFilter(_readable)
         if run_folder is not None:
             run_folder.release()
         # in MONAI's run the signal still limits the time that loader workers may take to end
@@ -111,11 +116,14 @@ def machine_errors(run_folder: RunFolder | None) -> Iterator[None]:
         threading.excepthook = hook
 
 
-def _shortened(record: logging.LogRecord) -> bool:
-    """Cut Ignite's log of an error to its first line: the error of a loader process contains a whole traceback."""
+def _readable(record: logging.LogRecord) -> bool:
+    """Cut Ignite's log of an error to its first line, and drop its line that a new run is "resuming".
+
+    The error of a loader process contains a whole traceback.
+    """
     if record.levelno >= logging.ERROR:
         record.msg, record.args = printable(record.getMessage().partition("\n")[0]), ()
-    return True
+    return not record.getMessage().startswith(_NOT_RESUMED)
 
 
 def _may_watch() -> bool:

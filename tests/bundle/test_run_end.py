@@ -239,3 +239,17 @@ def test_the_command_to_resume_is_the_command_that_started(tmp_path, monkeypatch
     folder._run_name = "R"
 
     assert resume_command(folder, **more) == expected
+
+
+def test_a_new_run_does_not_log_that_it_resumes(caplog):
+    engine = Engine(lambda _engine, _batch: None)
+
+    with caplog.at_level(logging.INFO, logger=engine.logger.name):
+        with ending_in_one_message(engine):
+            engine.run([1], max_epochs=1)
+        engine.state.max_epochs = None
+        engine.run([1], max_epochs=1)
+
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("resuming from iteration 0" in message for message in messages) == 1
+    assert sum("Engine run finished" in message for message in messages) == 2
