@@ -18,6 +18,7 @@ from segpipe.configuration.expressions import expression_findings
 from segpipe.configuration.finding import ConfigFinding, hint, nearest
 from segpipe.configuration.metrics import metric_findings
 from segpipe.configuration.modules import Modules
+from segpipe.configuration.numbers import number_findings
 from segpipe.configuration.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
 from segpipe.configuration.references import (
     changed_text_findings,
@@ -106,6 +107,7 @@ def _all_findings(
         *component_findings(settings, values, targets),
         *attribute_findings(settings, targets),
         *metric_findings(settings, values, targets),
+        *(number_findings(values) if configuration.is_ours else ()),
         *(file_findings(configuration, values, targets) if look_for_files else ()),
     ]
     made = reached(configuration.values, runs)
