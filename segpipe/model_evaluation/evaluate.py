@@ -20,6 +20,7 @@ from segpipe.dataset import (
     load_manifest,
     with_groups,
 )
+from segpipe.dataset.importing.channel_files import case_files
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.scored_cases import Pair, ScoredCases, patient_warnings, require_tolerance
 from segpipe.evaluation.scoring import score_pairs
@@ -90,7 +91,8 @@ def evaluate(
             known=True,
         )
     with predicting or nullcontext():
-        predictions = _predictions(opened, checked.cases, folder, output / PREDICTIONS, how, watch, report)
+        scans = [_scan(case, described, folder, opened) for case in checked.cases]
+        predictions = _predictions(opened, scans, output / PREDICTIONS, how, watch, report)
     scores = _scores(described, part, folder, checked, predictions, opened.labels, options.tolerance_mm)
     summary = summarise(scores)
     ledger = Ledger(output / PREDICTIONS).entries
@@ -203,20 +205,20 @@ def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], di
     return labelled, reasons
 
 
+def _scan(case: Case, manifest: Manifest, folder: Path, opened: OpenBundle) -> Scan:
+    first, *further = case_files(case, manifest, folder, opened.takes.channels)
+    return Scan(first, volume_format(first), case.case, tuple(further))
+
+
 def _predictions(
     opened: OpenBundle,
-    cases: Sequence[Case],
-    dataset_dir: Path,
+    scans: Sequence[Scan],
     folder: Path,
     how: PredictOptions,
     watch: Callable[[Prediction, int, int], None] | None,
     report: Callable[[str], None] | None,
 ) -> dict[str, Prediction]:
     """Segment the cases and return the outcome of each."""
-    scans = []
-    for case in cases:
-        first, *further = (dataset_dir / image for image in case.images)
-        scans.append(Scan(first, volume_format(first), case.case, tuple(further)))
     require_places(scans, folder, how)
     cohort = Cohort(tuple(scans))
     predictions = predict_scans(cohort, opened, folder, how, watch, report) if scans else []

@@ -41,6 +41,24 @@ def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
     return folder
 
 
+CHANNELS = [{"name": "FLAIR", "files": "{case}_flair"}, {"name": "T1c", "files": "{case}_t1c"}]
+
+
+def write_two_channel_bundle(folder: Path) -> Path:
+    """Write the bundle for scans of two channels, `CHANNELS`."""
+    content = yaml.safe_load((BUNDLES / "mri_hippocampus_unet" / "configs" / "inference.yaml").read_text())
+    more = {"num_channels": 2, "channels": "@channels", "channel_order": "@channel_order"}
+    load, *others = content["load_transforms"]
+    return write_bundle(
+        folder,
+        channels=CHANNELS,
+        channel_order=None,
+        cases={**content["cases"], **more},
+        network_def={**content["network_def"], "in_channels": 2},
+        load_transforms=[{**load, **more}, *others],
+    )
+
+
 def write_weights(bundle: Path, path: Path, seed: int, **training: Any) -> Path:
     """Write random weights that fit the bundle, and a sidecar with `training`."""
     parser = ConfigParser()

@@ -5,8 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from tiny_bundle import SIZE, write_bundle, write_scan, write_weights
+from tiny_bundle import SIZE, write_bundle, write_scan, write_two_channel_bundle, write_weights
 
+import segpipe
 from segpipe.bundle.source import BundleSource
 from segpipe.dataset import Case, Manifest, Split, write_manifest
 from segpipe.dataset.reports import content_sha256
@@ -235,18 +236,51 @@ def test_what_is_done_is_not_segmented_again(score, tmp_path):
     ]
 
 
-def test_a_case_of_several_files_is_refused(score):
+@pytest.mark.parametrize("modality", [("FLAIR", "T1c"), ("T1c", "FLAIR")])
+def test_channels_of_a_case_are_matched_by_name(score, tmp_path_factory, tmp_path, modality):
+    two_channels = write_two_channel_bundle(tmp_path_factory.mktemp("two") / "bundle")
+    for seed, name in enumerate(CASES):
+        write_scan(tmp_path / "data" / name / "second.nii.gz", 10 + seed)
+    names = ("scan", "second") if modality[0] == "FLAIR" else ("second", "scan")
+
+    def channels(manifest):
+        images = {
+            case.case: tuple(f"{case.case}/{name}.nii.gz" for name in names) for case in manifest.training
+        }
+        cases = tuple(Case(**{**vars(case), "images": images[case.case]}) for case in manifest.training)
+        return with_cases(manifest, training=cases, modality=modality)
+
+    evaluation = score(channels, bundle=two_channels)
+
+    apart = tmp_path / "apart"
+    for channel, name in (("flair", "scan"), ("t1c", "second")):
+        apart.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "data" / "a" / f"{name}.nii.gz", apart / f"a_{channel}.nii.gz")
+    segpipe.predict(apart, two_channels, tmp_path / "by_folder")
+    predicted, expected = (
+        read_volume(path).array
+        for path in (tmp_path / "out" / "predictions" / "a.nii.gz", tmp_path / "by_folder" / "a.nii.gz")
+    )
+    assert [row.case for row in evaluation.scores.rows] == ["a", "b"]
+    assert np.array_equal(predicted, expected)
+
+
+def test_a_manifest_of_other_channels_is_refused(score, tmp_path_factory, tmp_path):
+    two_channels = write_two_channel_bundle(tmp_path_factory.mktemp("two") / "bundle")
+
     def channels(manifest):
         cases = tuple(
-            Case(**{**vars(case), "images": (case.images[0], case.images[0] + "2")})
+            Case(**{**vars(case), "images": (case.images[0], f"{case.case}/second.nii.gz")})
             for case in manifest.training
         )
-        return with_cases(manifest, training=cases, modality=("T1", "T2"))
+        return with_cases(manifest, training=cases, modality=("T2", "PD"))
 
+    for name in CASES:
+        write_scan(tmp_path / "data" / name / "second.nii.gz", 5)
     with pytest.raises(
-        SegpipeError, match="a: has 2 image files, one a channel; segpipe predict takes one file a scan"
+        SegpipeError, match="noise: modality T2, PD must name each channel of the bundle once: FLAIR, T1c"
     ):
-        score(channels)
+        score(channels, bundle=two_channels)
 
 
 class TestWhatWasTrainedOn:

@@ -5,8 +5,7 @@ import shutil
 import nibabel
 import numpy as np
 import pytest
-import yaml
-from tiny_bundle import BUNDLES, SIZE, noise, write_bundle
+from tiny_bundle import CHANNELS, SIZE, noise, write_two_channel_bundle
 
 import segpipe
 from segpipe import PredictOptions
@@ -17,23 +16,13 @@ from segpipe.prediction.estimate import estimate
 from segpipe.prediction.options import Outcome
 from segpipe.volumes import Grid, read_volume, write_volume
 
-CHANNELS = [{"name": "FLAIR", "files": "{case}_flair"}, {"name": "T1c", "files": "{case}_t1c"}]
 GRID = Grid.from_affine(SIZE, np.eye(4))
 
 
 @pytest.fixture(scope="module")
 def two_channels(tmp_path_factory):
     """Return a tiny bundle of two channels."""
-    content = yaml.safe_load((BUNDLES / "mri_hippocampus_unet" / "configs" / "inference.yaml").read_text())
-    more = {"num_channels": 2, "channels": "@channels", "channel_order": "@channel_order"}
-    return write_bundle(
-        tmp_path_factory.mktemp("two") / "bundle",
-        channels=CHANNELS,
-        channel_order=None,
-        cases={**content["cases"], **more},
-        network_def={**content["network_def"], "in_channels": 2},
-        load_transforms=[{**content["load_transforms"][0], **more}, *content["load_transforms"][1:]],
-    )
+    return write_two_channel_bundle(tmp_path_factory.mktemp("two") / "bundle")
 
 
 @pytest.fixture

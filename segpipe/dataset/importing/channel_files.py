@@ -250,7 +250,7 @@ def _of_table(path: Path, channels: Sequence[ScanChannel]) -> FoundScans:
     """Return the scans that a table lists; paths begin in the table's folder."""
     rows = images_in_table(path)
     names = [name for name, _ in rows[0][1]]
-    order = _positions(names, channels, f"{path}: the columns")
+    order = [0] if len(names) == 1 else channel_positions(names, channels, f"{path}: the columns")
     return _listed(
         [(case, [path.parent / images[position][1] for position in order]) for case, images in rows]
     )
@@ -260,14 +260,34 @@ def _of_manifest(path: Path, channels: Sequence[ScanChannel]) -> FoundScans:
     """Return all scans of a manifest, test cases too."""
     manifest = load_manifest(path)
     folder = Path(manifest.dataset_dir or path.parent)
-    order = list(range(manifest.num_channels))
-    if channels:
-        order = _positions(manifest.modality, channels, f"{path}: modality")
-    listed = []
-    for case in (*manifest.training, *manifest.test):
-        images = [folder / image for image in case.images]
-        listed.append((case.case, [images[at] for at in order] if len(images) > 1 else images))
-    return _listed(listed)
+    cases = [*manifest.training, *manifest.test]
+    return _listed([(case.case, case_files(case, manifest, folder, channels)) for case in cases])
+
+
+def case_files(case: Case, manifest: Manifest, folder: Path, channels: Sequence[ScanChannel]) -> list[Path]:
+    """Return the image files of a manifest's case in the order of a bundle's channels.
+
+    Args:
+        case: of the manifest.
+        manifest: its `modality` names the channels.
+        folder: of the manifest's files.
+        channels: of the bundle; empty: the manifest's order is kept.
+
+    Raises:
+        SegpipeError: the manifest does not name each channel of the bundle once; or one file holds all channels, and
+            the manifest has them in another order.
+    """
+    files = [folder / image for image in case.images]
+    if not channels:
+        return files
+    order = channel_positions(manifest.modality, channels, f"{manifest.name}: modality")
+    if len(files) == 1 and order != sorted(order):
+        raise SegpipeError(
+            f"{manifest.name}: its files hold the channels {', '.join(manifest.modality)}, the bundle takes "
+            f"{', '.join(channel.name for channel in channels)}; give the order in the files as channel_order "
+            f"(--set channel_order=[...]), with the files in place of the manifest"
+        )
+    return [files[at] for at in order] if len(files) > 1 else files
 
 
 def _listed(cases: Sequence[tuple[str, Sequence[Path]]]) -> FoundScans:
@@ -285,28 +305,36 @@ def _listed(cases: Sequence[tuple[str, Sequence[Path]]]) -> FoundScans:
     return FoundScans(tuple(sorted(scans, key=lambda scan: scan.name)), tuple(refused))
 
 
-def _positions(names: Sequence[str], channels: Sequence[ScanChannel], where: str) -> list[int]:
-    """Return the position of each channel among names; a name may leave out words that no other channel has."""
-    if len(channels) <= 1 or len(names) == 1:
+def channel_positions(names: Sequence[str], channels: Sequence[ScanChannel], where: str) -> list[int]:
+    """Return the position of each channel among names; a name may leave out words that no other channel has.
+
+    Args:
+        names: of a table's columns, or of a manifest's modalities.
+        channels: of the network; with one channel or none, the order of the names is kept.
+        where: source of the names, for the message.
+
+    Raises:
+        SegpipeError: the names do not name each channel once.
+    """
+    if len(channels) <= 1 or list(names) == [channel.name for channel in channels]:
         return list(range(len(names)))
     words = [set(_lower_words(name)) for name in names]
     positions = []
     for channel in channels:
         wanted = set(_lower_words(channel.name))
         equal = [at for at, given in enumerate(words) if given == wanted]
-        fitting = equal or [at for at, given in enumerate(words) if given and given <= wanted]
-        if len(fitting) != 1:
-            listed = ", ".join(channel.name for channel in channels)
-            raise SegpipeError(
-                f"{where} {', '.join(names)} must name each channel of the bundle once: {listed}; correct the names"
-            )
-        positions += fitting
-    if len(set(positions)) != len(positions) or len(positions) != len(names):
+        positions.append(equal or [at for at, given in enumerate(words) if given and given <= wanted])
+    chosen = [at for places in positions for at in places]
+    if (
+        any(len(places) != 1 for places in positions)
+        or len(set(chosen)) != len(chosen)
+        or len(chosen) != len(names)
+    ):
         listed = ", ".join(channel.name for channel in channels)
         raise SegpipeError(
             f"{where} {', '.join(names)} must name each channel of the bundle once: {listed}; correct the names"
         )
-    return positions
+    return chosen
 
 
 def _lower_words(name: str) -> list[str]:

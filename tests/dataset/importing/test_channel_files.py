@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from segpipe.dataset import Manifest
 from segpipe.dataset.importing.channel_files import (
     ScanChannel,
+    case_files,
     look_for_cases,
     order_of,
     planned_channels,
@@ -280,6 +281,17 @@ def test_a_manifest_lists_its_cases_in_the_networks_order(put):
     listing = look_for_cases(top / "set.json", NUMBERED)
 
     assert files(listing, top) == {"a": ["fl/a.nii.gz", "t1/a.nii.gz"], "b": ["fl/b.nii.gz", "t1/b.nii.gz"]}
+
+
+def test_a_manifest_of_files_with_all_channels_in_another_order_is_refused():
+    described = manifest({"a": ["a.nii.gz"]}, ("T1c", "FLAIR"))
+    (case,) = described.training
+
+    with pytest.raises(
+        SegpipeError, match="its files hold the channels T1c, FLAIR, the bundle takes FLAIR, T1c; give"
+    ):
+        case_files(case, described, Path(), NUMBERED)
+    assert case_files(case, described, Path("top"), NUMBERED[::-1]) == [Path("top/a.nii.gz")]
 
 
 def test_a_path_that_is_not_there_is_refused():
