@@ -23,6 +23,7 @@ class _Rule:
         is_whole: only whole numbers.
         is_open: the lowest value is no longer allowed.
         for_axes: a list with a number for each axis.
+        may_be_null: an axis may have null, such as the slice axis of a network that takes slices.
     """
 
     text: str
@@ -31,9 +32,12 @@ class _Rule:
     is_whole: bool = False
     is_open: bool = False
     for_axes: bool = False
+    may_be_null: bool = False
 
     def allows(self, value: Any) -> bool:
         """Return whether one number is in the range."""
+        if value is None:
+            return self.may_be_null
         if isinstance(value, bool) or not isinstance(value, int if self.is_whole else int | float):
             return False
         return (self.lowest < value if self.is_open else self.lowest <= value) and value <= self.highest
@@ -52,7 +56,9 @@ _RULES: Mapping[str, _Rule] = {
     "overlap": _Rule("a number of at least 0 and below 1", 0, math.nextafter(1, 0)),
     "dropout": _Rule("a number of at least 0 and below 1", 0, math.nextafter(1, 0)),
     **dict.fromkeys(("patch_size", "window_size", "slice_size"), _SIZE),
-    "spacing_mm": _Rule("a number above 0 for each axis", 0, 1e4, is_open=True, for_axes=True),
+    "spacing_mm": _Rule(
+        "a number above 0, or null, for each axis", 0, 1e4, is_open=True, for_axes=True, may_be_null=True
+    ),
 }
 
 

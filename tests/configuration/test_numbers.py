@@ -36,8 +36,12 @@ def sentences(**values):
             [64, 64, 0],
             "patch_size is [64, 64, 0], must be a whole number of at least 1 for each axis",
         ),
-        ("spacing_mm", [1, 1, 0], "spacing_mm is [1, 1, 0], must be a number above 0 for each axis"),
-        ("spacing_mm", [], "spacing_mm is [], must be a number above 0 for each axis"),
+        (
+            "spacing_mm",
+            [1, 1, 0],
+            "spacing_mm is [1, 1, 0], must be a number above 0, or null, for each axis",
+        ),
+        ("spacing_mm", [], "spacing_mm is [], must be a number above 0, or null, for each axis"),
     ],
 )
 def test_a_number_out_of_range_is_found(name, value, sentence):
@@ -53,6 +57,7 @@ def test_a_number_out_of_range_is_found(name, value, sentence):
         ("overlap", 0),
         ("patch_size", [64, 64, 64]),
         ("slice_size", None),
+        ("spacing_mm", [1.0, 1.0, None]),  # a network of slices
         ("epochs", "$10 * @other"),
         ("spacing_mm", "@elsewhere"),
         ("unknown", -3),

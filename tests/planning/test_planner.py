@@ -9,8 +9,10 @@ import pytest
 import yaml
 from monai.bundle import ConfigParser
 
+import segpipe
 from segpipe.admission.gate import audit
 from segpipe.bundle.check_run import configuration_findings
+from segpipe.bundle.source import BundleSource
 from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
@@ -159,6 +161,32 @@ def test_it_trains_and_its_weights_segment(channels, options, tmp_path):
     assert (bundle.root / "runs" / "a" / "best.pt").is_file()
     tables = [path.read_text() for path in (bundle.root / "runs" / "a").rglob("*.csv")]
     assert any("block" in table for table in tables)
+    scans, weights = manifest.parent / "images", [f"{root}/runs/a/best.pt"]
+    config = f"{root}/configs/inference.yaml"
+    given = {
+        "dataset_dir": str(scans),
+        "output_dir": str(tmp_path / "monai"),
+        "weights": weights,
+        "device": "cpu",
+    }
+    monai.bundle.run(config_file=config, bundle_root=root, **given)
+    predictions = segpipe.predict(scans, BundleSource(root, weights=weights, device="cpu"), tmp_path / "ours")
+    assert [prediction.case for prediction in predictions] == ["c0", "c1", "c2", "c3"]
+    for prediction in predictions:
+        by_monai = read_volume(tmp_path / "monai" / f"{prediction.case}.nii.gz")
+        assert np.array_equal(read_volume(prediction.label_map).array, by_monai.array)
+
+
+def test_it_names_its_channels_and_their_files(tmp_path):
+    root = planned(write_set(tmp_path / "data", channels=2)).root
+
+    inference = yaml.safe_load((root / "configs" / "inference.yaml").read_text())
+    assert inference["channels"] == [
+        {"name": "MRI 0", "files": "{case}_0"},
+        {"name": "MRI 1", "files": "{case}_1"},
+    ]
+    assert inference["channel_order"] is None
+    assert "MRI 0 (`{case}_0`), MRI 1 (`{case}_1`)" in (root / "docs" / "README.md").read_text()
 
 
 def test_without_folds_it_trains_on_all(tmp_path):
