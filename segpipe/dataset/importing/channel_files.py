@@ -21,6 +21,7 @@ from segpipe.volumes.formats import suffix_format
 
 _TABLES = (".csv", ".tsv")
 _MANIFESTS = (".json",)
+_LONGEST, _MOST_STARS = 200, 2  # of a template: with many stars, a long name takes a very long time to match
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ def scan_channels(rows: Iterable[Mapping[str, Any]] | None) -> tuple[ScanChannel
     if without and len(without) < len(channels):
         raise SegpipeError(f"channels: {shown(without)} has no files, but others have; give all or none")
     for channel in channels:
+        if len(channel.files or "") > _LONGEST or (channel.files or "").count("*") > _MOST_STARS:
+            raise SegpipeError(
+                f"channels: files of {channel.name} may have {_LONGEST} characters and {_MOST_STARS} stars (*) at most"
+            )
         if channel.files is not None and set(channel.pattern.groupindex) != {"case"}:
             raise SegpipeError(f"channels: files {channel.files!r} must have {{case}} and no other braces")
     return tuple(channels)

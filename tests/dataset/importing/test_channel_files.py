@@ -125,6 +125,8 @@ def test_the_longest_template_names_a_files_channel(put):
         ([{"name": "T1", "files": "{case}_0"}, {"name": "T2", "files": "{case}_0"}], "two have the files"),
         ([{"name": "T1", "files": "{case}_0"}, {"name": "T2"}], "T2 has no files, but others have"),
         ([{"name": "T1", "files": "image"}], "must have {case}"),
+        ([{"name": "T1", "files": "*a*a*a{case}"}], "may have 200 characters and 2 stars"),
+        ([{"name": "T1", "files": "a" * 300 + "{case}"}], "may have 200 characters and 2 stars"),
         ([{"name": "T1", "files": "{patient}/{case}"}], "must have {case} and no other braces"),
     ],
 )
