@@ -183,7 +183,7 @@ def check_sizes(
             )
     for name, count in (counts or {}).items():
         if not isinstance(count, int) or count < 1:
-            raise SegpipeError(f"{name} is {count!r}, must be a whole number from 1 on")
+            raise SegpipeError(f"{name} is {count!r}, must be a whole number of at least 1")
 
 
 def _steps(strides: Sequence[int | Sequence[int]], dims: int) -> list[int]:

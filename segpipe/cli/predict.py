@@ -196,7 +196,7 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
         say(
             f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures these cases"
         )
-    maps = "label maps, volumes.csv, " if any(prediction.label_map for prediction in predictions) else ""
+    maps = "label maps, volumes.csv, " if any(one.outcome != "failed" for one in predictions) else ""
     say(f"{output}: {maps}predictions.jsonl, predict.log")
 
 

@@ -198,7 +198,7 @@ def test_a_misspelt_override_of_inference_is_refused(bundle, finished_run, scan)
     [
         ({"patch_size": [30, 30, 30]}, ["patch_size is [30, 30, 30]", "multiple of 8", "[32, 32, 32]"]),
         ({"window_size": [8, 8, 8]}, ["window_size", "at least 16", "[8, 8, 16]"]),
-        ({"batch_size": 0}, ["batch_size is 0", "from 1 on"]),
+        ({"batch_size": 0}, ["batch_size is 0", "at least 1"]),
         ({"val_interval": 0}, ["val_interval is 0"]),
         ({"precision": "fp16"}, ["'fp16'", "bfloat16"]),
         ({"device": "mps"}, ["mps", "cpu"]),

@@ -319,7 +319,7 @@ def test_a_slice_that_could_be_8_bit_or_hu_is_refused_before_the_first_epoch(lun
     [
         ({"widths": [16], "stages": []}, r"(widths are \[16\]|stages are \[\]); needs at least"),
         ({"widths": 64, "stages": [64, 64]}, r"(widths are 64|stages are \[64, 64\]); needs at least"),
-        ({"dropout": 2}, "network_def cannot be made: dropout probability has to be between 0 and 1"),
+        ({"dropout": 2}, "dropout is 2, must be a number of at least 0 and below 1"),
         ({"norm": "bach"}, "(?s)network_def cannot be made: .*did you mean 'BATCH'"),
         ({"dice_weight": -1}, "dice_weight is -1"),
     ],
