@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.dataset.importing.found_cases import name_of, words_of
-from segpipe.dataset.importing.tables import images_in_table
+from segpipe.dataset.importing.tables import has_image_column, images_in_table
 from segpipe.dataset.importing.templates import template_pattern
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.manifest_files import load_manifest
 from segpipe.errors import SegpipeError, shown
+from segpipe.files import read_json
 from segpipe.volumes import FoundScans, RefusedScan, Scan, look_for_scans, volume_format
 from segpipe.volumes.formats import suffix_format
 
@@ -144,6 +145,7 @@ def look_for_cases(path: str | Path, channels: Sequence[ScanChannel], *, strict:
     Args:
         path: a folder or file, see `segpipe.volumes.look_for_scans`; a CSV with the columns image (or image_t1,
             image_flair and so on, one a channel) and, if known, case; or a segpipe manifest (.json).
+            Other tables and JSON files hold no scans: such files lie beside scans in many data sets.
         channels: of the network. Without `files` only tables and manifests bring files of one case together.
         strict: see `segpipe.volumes.look_for_scans`.
 
@@ -154,8 +156,15 @@ def look_for_cases(path: str | Path, channels: Sequence[ScanChannel], *, strict:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix in _TABLES and path.is_file():
+        if not has_image_column(path):
+            return FoundScans(
+                why_none="; a table needs a column image, or one for each channel, such as image_t1"
+            )
         return _of_table(path, channels)
     if suffix in _MANIFESTS and path.is_file():
+        reason = _why_no_manifest(path)
+        if reason:
+            return FoundScans(why_none=f"; it is not a manifest of segpipe ({reason})")
         return _of_manifest(path, channels)
     listing = look_for_scans(path, strict=strict).without_segmentations()
     if not channels or channels[0].files is None:
@@ -173,7 +182,7 @@ def _template(cases: Sequence[Case], position: int, num_folders: int) -> str | N
         *folders, _ = case.images[position].split("/")
         text = "/".join([*folders[max(len(folders) - num_folders, 0) :], name_of(case.images[position])])
         places = [match.start() for match in re.finditer(re.escape(case.case), text)]
-        if not places or set(text) & set("{}*"):
+        if not places or set(text) & set("{}*#") or "::" in text:  # MONAI turns # into :: in every text
             return None
         end = len(case.case)
         choices.append(
@@ -249,6 +258,16 @@ def _case_of(scan: Scan, channel: ScanChannel) -> str:
     if match is None:
         return ""
     return "/".join([*above[: max(len(above) - depth, 0)], match["case"]])
+
+
+def _why_no_manifest(path: Path) -> str:
+    """Return why a JSON file lists no cases; empty for a manifest."""
+    try:
+        content = read_json(path)
+    except SegpipeError as error:
+        return str(error).removeprefix(f"{path}: ")
+    lists_cases = isinstance(content, dict) and {"training", "modality"} <= set(content)
+    return "" if lists_cases else "it has no modality and training"
 
 
 def _of_table(path: Path, channels: Sequence[ScanChannel]) -> FoundScans:

@@ -151,6 +151,19 @@ def images_in_table(path: Path) -> list[tuple[str, list[tuple[str, str]]]]:
     return list(cases.items())
 
 
+def has_image_column(path: Path) -> bool:
+    """Return whether the first line of a table names a column of images; False if it cannot be read.
+
+    Args:
+        path: of a CSV.
+    """
+    try:
+        names = next((names for _, names in _rows(_text(path).partition("\n")[0], path)), [])
+    except SegpipeError:
+        return False
+    return any(_channel(name) is not None for name in names)
+
+
 def _lists_scans(path: Path, folder: Path) -> bool:
     """Return whether a table has the columns, and at least one row names a scan as image or no row can be read."""
     try:

@@ -257,7 +257,6 @@ class TestTables:
             ("case,image_flair,image_t1c\na,1.nii.gz\n", "line 2 names no image"),
             ("case,image_flair,image_t1c\n../a,1.nii.gz,2.nii.gz\n", "must be usable as a file name"),
             ("case,image_flair,image_t1c\n", "lists no case"),
-            ("case,flair\na,1.nii.gz\n", "must have image"),
         ],
     )
     def test_odd_tables_are_refused(self, put, text, message):
@@ -266,6 +265,26 @@ class TestTables:
 
         with pytest.raises(SegpipeError, match=re.escape(message)):
             look_for_cases(top / "list.csv", NAMED)
+
+    def test_other_tables_and_json_files_hold_no_scans(self, put):
+        """A shell that expands scans/* gives participants.csv and the sidecars of BIDS, too."""
+        top = put("1.nii.gz")
+        (top / "participants.csv").write_text("participant,age\na,40\n")
+        (top / "1.json").write_text('{"EchoTime": 0.1}')
+
+        for name, reason in (
+            ("participants.csv", "needs a column image"),
+            ("1.json", "not a manifest of segpipe"),
+        ):
+            listing = look_for_cases(top / name, NAMED)
+            assert not listing.scans
+            assert reason in listing.why_none
+
+    def test_a_damaged_json_file_is_refused(self, put):
+        (put("1.nii.gz") / "1.json").write_text("{")
+
+        with pytest.raises(SegpipeError, match=r"1\.json: manifest is no JSON"):
+            look_for_cases(put() / "1.json", NAMED)
 
     def test_a_table_of_one_column_lists_files_that_hold_all_channels(self, put):
         top = put("1.nii.gz", "2.nii.gz")
