@@ -14,12 +14,18 @@ import torch
 
 from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.scan_rule import ScanRule
-from segpipe.dataset.importing.channel_files import ScanChannel, look_for_cases
+from segpipe.dataset.importing.channel_files import (
+    ScanChannel,
+    look_for_cases,
+    may_list_cases,
+    with_channels,
+)
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.volumes import (
+    FoundScans,
     RefusedScan,
     Scan,
     VolumeFormat,
@@ -198,6 +204,8 @@ def cohort_scans(
     refused: dict[Path, RefusedScan] = {}
     ignored_files: list[str] = []
     empty: dict[Path, str] = {}
+    has_files = any(channel.files for channel in channels)
+    files: dict[str, Scan] = {}  # the user names each; a case's files are joined once all are known
     for path in map(Path, paths):
         inside = path.is_dir() and folder.resolve().is_relative_to(path.resolve())
         if inside:
@@ -205,13 +213,19 @@ def cohort_scans(
                 f"{folder}: lies inside the folder of scans {path}, whose next run would take the label maps for "
                 "scans; choose another --output"
             )
-        matches = look_for_cases(path, channels, strict=options.strict)
+        is_one_file = has_files and path.is_file() and not may_list_cases(path)
+        matches = look_for_cases(path, () if is_one_file else channels, strict=options.strict)
         for scan in matches.scans:
-            scans.setdefault(scan_place(scan), scan)
+            (files if is_one_file else scans).setdefault(scan_place(scan), scan)
         refused |= {scan.path: scan for scan in matches.refused}
         ignored_files += matches.ignored_files
         if not matches.scans and not matches.refused:
             empty[path] = f"{path}: no scan there{matches.why_none}; segpipe reads {KNOWN_FORMATS}"
+    joined = with_channels(FoundScans(tuple(files.values())), channels)
+    scans = {
+        scan_place(scan): scan for scan in joined.scans
+    } | scans  # a folder's name for a scan is the longer
+    refused |= {scan.path: scan for scan in joined.refused}
     if not scans and not refused:
         raise SegpipeError(next(iter(empty.values())))
     folders = {path: reason for path, reason in empty.items() if path.is_dir()}

@@ -73,6 +73,24 @@ def test_a_merged_file_in_a_stated_order_gives_the_same_label_map(predict, scans
     assert not np.array_equal(labels(apart["a"]), labels(wrong["a"]))
 
 
+def test_files_that_are_named_one_by_one_are_joined(predict, scans):
+    """A shell that expands scans/* names each file, and the sidecars beside them."""
+    (scans / "a_flair.json").write_text('{"EchoTime": 0.1}')
+    expected = predict(scans)
+
+    named = predict(sorted(scans.iterdir()), "named")
+
+    assert set(named) == {"a", "b"}
+    for case, done in named.items():
+        assert np.array_equal(labels(done), labels(expected[case]))
+
+
+def test_a_file_that_is_named_without_its_other_channel_fails(predict, scans):
+    (failed,) = predict([scans / "a_flair.nii.gz"]).values()
+
+    assert "a: has no file of the channel T1c" in failed.reason
+
+
 def test_a_merged_file_of_unknown_order_fails(predict, scans, tmp_path):
     (failed,) = predict(merged(tmp_path, (0, 1))).values()
 

@@ -166,11 +166,27 @@ def look_for_cases(path: str | Path, channels: Sequence[ScanChannel], *, strict:
         if reason:
             return FoundScans(why_none=f"; it is not a manifest of segpipe ({reason})")
         return _of_manifest(path, channels)
-    listing = look_for_scans(path, strict=strict).without_segmentations()
+    return with_channels(look_for_scans(path, strict=strict).without_segmentations(), channels)
+
+
+def may_list_cases(path: Path) -> bool:
+    """Return whether a file may be a table or a manifest, by its suffix."""
+    return path.suffix.lower() in (*_TABLES, *_MANIFESTS) and path.is_file()
+
+
+def with_channels(listing: FoundScans, channels: Sequence[ScanChannel]) -> FoundScans:
+    """Return a listing in which the files of one case are one scan; a case without a channel, or with two, is refused.
+
+    Args:
+        listing: of files with any number of channels; scans of several files stay as they are.
+        channels: of the network; without `files` nothing changes.
+    """
     if not channels or channels[0].files is None:
         return listing
-    scans, refused = _grouped(listing.scans, channels)
-    return replace(listing, scans=scans, refused=(*listing.refused, *refused))
+    single = [scan for scan in listing.scans if not scan.further]
+    scans, refused = _grouped(single, channels)
+    several = tuple(scan for scan in listing.scans if scan.further)
+    return replace(listing, scans=(*several, *scans), refused=(*listing.refused, *refused))
 
 
 def _template(cases: Sequence[Case], position: int, num_folders: int) -> str | None:
