@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from segpipe.errors import SegpipeError
 
 
 def confusion_matrix(
-    pred_indices: NDArray[Any], ref_indices: NDArray[Any], num_classes: int
+    pred_indices: NDArray[Any],
+    ref_indices: NDArray[Any],
+    num_classes: int,
+    ignored_index: int | None = None,
 ) -> NDArray[np.int64]:
     """Count the voxels of every pair of true and predicted class.
 
@@ -19,6 +23,8 @@ def confusion_matrix(
         pred_indices: predicted class of each voxel, integers 0..num_classes - 1, any shape.
         ref_indices: true class of each voxel, of the same shape.
         num_classes: C, the background (0) included.
+        ignored_index: index in the reference of voxels that nobody looked at, which are not counted; None: every voxel
+            is counted.
 
     Returns:
         Shape (C, C): voxels of true class (row) and predicted class (column).
@@ -31,6 +37,9 @@ def confusion_matrix(
             f"scores: prediction and reference have the shapes {pred_indices.shape} and {ref_indices.shape}; "
             "both must lie on one grid"
         )
+    if ignored_index is not None and (ref_indices == ignored_index).any():
+        counted = ref_indices != ignored_index
+        pred_indices, ref_indices = pred_indices[counted], ref_indices[counted]
     for name, indices in (("prediction", pred_indices), ("reference", ref_indices)):
         if indices.size and not (indices.min() >= 0 and indices.max() < num_classes):
             raise SegpipeError(
@@ -45,16 +54,41 @@ def confusion_matrix(
     return counts.reshape(num_classes, num_classes)
 
 
-def foreground_dice(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the Dice coefficient 2 |P and R| / (|P| + |R|) of each foreground class.
+def target_counts(
+    confusion: NDArray[np.int64], targets: Sequence[Sequence[int]] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the voxels of each target in both maps, in the reference and in the prediction.
 
     Args:
         confusion: `(C, C)` from `confusion_matrix`, or a sum of such matrices.
+        targets: class indices of each target, which may overlap; None: each class from 1 on.
 
     Returns:
-        Shape (C-1,), each 0..1; nan for a class that neither map has.
+        three arrays of shape (targets,).
     """
-    agreed = 2.0 * confusion.diagonal()[1:]
-    both = (confusion.sum(axis=0) + confusion.sum(axis=1))[1:]
+    if targets is None:
+        targets = [[index] for index in range(1, len(confusion))]
+    counts = [
+        (confusion[np.ix_(held, held)].sum(), confusion[held].sum(), confusion[:, held].sum())
+        for held in map(list, targets)
+    ]
+    agreed, true, predicted = np.array(counts, np.int64).reshape(-1, 3).T
+    return agreed, true, predicted
+
+
+def foreground_dice(
+    confusion: NDArray[np.int64], targets: Sequence[Sequence[int]] | None = None
+) -> NDArray[np.float64]:
+    """Return the Dice coefficient 2 |P and R| / (|P| + |R|) of each target.
+
+    Args:
+        confusion: `(C, C)` from `confusion_matrix`, or a sum of such matrices.
+        targets: class indices of each target; None: each class from 1 on.
+
+    Returns:
+        Shape (targets,), each 0..1; nan for a target that neither map has.
+    """
+    shared, true, predicted = target_counts(confusion, targets)
+    agreed, both = 2.0 * shared, true + predicted
     dice: NDArray[np.float64] = np.divide(agreed, both, out=np.full(len(agreed), np.nan), where=both > 0)
     return dice

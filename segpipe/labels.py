@@ -3,12 +3,15 @@
 Inside the program classes are 0..C-1 and exclude each other. Files may store any integers; only a `LabelTable`
 converts between the two. Names identify classes: they are kept as written, and compared without regard to case, since
 copies of one data set differ in case ("Anterior", "anterior").
+
+A table may have regions, unions of classes that overlap (`segpipe.regions`), and a value that means that nobody looked
+at a voxel: such a voxel counts in no loss, no score and no class weight, and no network predicts the value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.names import require_name
+from segpipe.regions import NamedRegion, Region, require_color, resolved_regions
+from segpipe.stored_values import looked_up, smallest_unsigned, unknown_values_message, whole_numbers
 
 _COLORS = (  # Okabe and Ito: distinguishable with colour blindness
     (230, 159, 0),
@@ -29,11 +34,9 @@ _COLORS = (  # Okabe and Ito: distinguishable with colour blindness
     (204, 121, 167),
 )
 _ROW_KEYS = ("index", "name", "color", "value")
-_LONGEST_TABLE = 2**16  # entries of a lookup table by stored value; a larger range is searched instead
-ROUNDING = 1e-3
-"""A stored label may lie this far from a whole number: a file's slope and intercept round."""
+IGNORE = "ignore"
+"""Name, as nnU-Net's, that a data set gives a stored value where nobody looked; it is no class."""
 _LARGEST_VALUE = 2**63
-_VALUES_SHOWN = 10  # in a message; an image given as a label map can hold thousands of values
 
 
 def class_color(index: int) -> tuple[int, int, int]:
@@ -71,12 +74,20 @@ class Label:
 class LabelTable:
     """The classes of one bundle, in the order of their index; `labels[0]` is the background.
 
+    Attributes:
+        labels: the classes.
+        regions: unions of classes that the network scores instead of the classes, in the order in which they are
+            written; empty: it scores the classes.
+        ignore_value: stored value of voxels that nobody looked at; None: there is none.
+
     Raises:
         SegpipeError: on construction: there are fewer than two rows, indices are not 0, 1, 2, ..., a name or a stored
-            value is repeated, or `segpipe.names.name_problem` refuses a name.
+            value is repeated, `segpipe.names.name_problem` refuses a name, or the value to ignore is a class's.
     """
 
     labels: tuple[Label, ...]
+    regions: tuple[Region, ...] = ()
+    ignore_value: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
@@ -93,6 +104,17 @@ class LabelTable:
             require_name(label.name, f"label table: row {label.index}")
         _refuse_repeats("name", [same_name(label.name) for label in self.labels])
         _refuse_repeats("value", [label.value for label in self.labels])
+        if IGNORE in (same_name(label.name) for label in self.labels):
+            raise SegpipeError(
+                f"label table: {IGNORE} is no class: it names the value of voxels that nobody looked at; give it as "
+                "ignore_value, or rename the class"
+            )
+        if self.ignore_value in self.values:
+            raise SegpipeError(
+                f"label table: ignore_value is {self.ignore_value}, the value of "
+                f"{self.names[self.values.index(self.ignore_value)]}; give voxels that nobody looked at another value"
+            )
+        _refuse_repeats("name", [same_name(region.name) for region in self.regions])
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> LabelTable:
@@ -107,6 +129,50 @@ class LabelTable:
         if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
             raise SegpipeError(f"label table: is {rows!r:.80}, must be a list of rows")
         return cls(tuple(_label_from_row(position, row) for position, row in enumerate(rows)))
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> LabelTable:
+        """Build the table from a bundle's metadata: `label_table`, and where it has them `regions` and `ignore_value`.
+
+        Raises:
+            KeyError: the metadata has no `label_table`.
+            SegpipeError: see `from_rows` and `with_regions`; or the value to ignore is no whole number.
+        """
+        table = cls.from_rows(metadata["label_table"])
+        ignored = metadata.get("ignore_value")
+        if ignored is not None and not _is_int(ignored):
+            raise SegpipeError(f"ignore_value is {ignored!r:.80}, must be a whole number")
+        rows = metadata.get("regions") or []
+        if not isinstance(rows, list):
+            raise SegpipeError(f"regions: is {rows!r:.80}, must be a list of rows")
+        regions = [NamedRegion.from_json(position, row) for position, row in enumerate(rows)]
+        return replace(table, ignore_value=ignored).with_regions(regions)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return the entries of a bundle's metadata that hold the table, see `from_metadata`."""
+        entries: dict[str, Any] = {"label_table": self.rows()}
+        if self.regions:
+            entries["regions"] = [
+                NamedRegion(
+                    region.name,
+                    tuple(self.names[index] for index in region.classes),
+                    self.names[region.written],
+                    region.color,
+                ).to_json()
+                for region in self.regions
+            ]
+        if self.ignore_value is not None:
+            entries["ignore_value"] = self.ignore_value
+        return entries
+
+    def with_regions(self, named: Sequence[NamedRegion]) -> LabelTable:
+        """Return the table with regions, in the order in which they are written.
+
+        Raises:
+            SegpipeError: a region has a class that the table lacks, the background or a class twice, a name that
+                `segpipe.names.name_problem` refuses, or an order in which classes are lost, see `resolved_regions`.
+        """
+        return replace(self, regions=resolved_regions(named, self.names, self.colors))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the table in the form of `from_rows`: plain JSON types."""
@@ -131,6 +197,43 @@ class LabelTable:
         return self.names[1:]
 
     @property
+    def targets(self) -> tuple[Region, ...]:
+        """What is segmented, scored and measured: the regions, or each foreground class by itself."""
+        return self.regions or tuple(
+            Region(label.name, (label.index,), label.index, label.color) for label in self.labels[1:]
+        )
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets."""
+        return tuple(target.name for target in self.targets)
+
+    @property
+    def target_classes(self) -> tuple[tuple[int, ...], ...]:
+        """The class indices of each target."""
+        return tuple(target.classes for target in self.targets)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the network's output channels: the regions, or the C classes with the background."""
+        return tuple(region.name for region in self.regions) or self.names
+
+    @property
+    def ignored_index(self) -> int:
+        """Index C, one past the last class, of voxels that nobody looked at."""
+        return self.num_classes
+
+    @property
+    def needs_index_maps(self) -> bool:
+        """Whether one-hot maps cannot hold the table: regions overlap, or nobody looked at some voxels."""
+        return bool(self.regions) or self.ignore_value is not None
+
+    @property
+    def drawn_colors(self) -> tuple[tuple[int, int, int], ...]:
+        """The C colours, and a grey for voxels that nobody looked at."""
+        return (*self.colors, (128, 128, 128))
+
+    @property
     def colors(self) -> tuple[tuple[int, int, int], ...]:
         """The C colours (red, green, blue, each 0..255), by index."""
         return tuple(label.color for label in self.labels)
@@ -151,7 +254,8 @@ class LabelTable:
                 values than the table's, or with several values for one class; None: the table's values.
 
         Returns:
-            Array of the same shape with values 0..C-1, of the smallest unsigned type that holds C-1.
+            Array of the same shape with values 0..C-1, of the smallest unsigned type that holds C-1; and C where nobody
+            looked, if the table or `file_values` has a value for that.
 
         Raises:
             SegpipeError: the map holds a value of no class, or a value that is not whole, or `file_values` does not
@@ -161,16 +265,17 @@ class LabelTable:
         values = sorted(index_of)
         whole = whole_numbers(stored)
         if whole.size and not (values[0] <= whole.min() and whole.max() <= values[-1]):
-            raise SegpipeError(_unknown_values_message(whole[~np.isin(whole, values)], values))
-        classes = np.array([index_of[value] for value in values], _unsigned_for(self.num_classes))
+            raise SegpipeError(unknown_values_message(whole[~np.isin(whole, values)], values))
+        unknown = self.ignored_index + 1
+        classes = np.array([index_of[value] for value in values], smallest_unsigned(unknown))
         indices = np.empty(whole.shape, classes.dtype)
         for plane, into in zip(np.atleast_2d(whole), np.atleast_2d(indices), strict=True):
             # plane by plane: NumPy needs eight bytes per voxel to index with
-            into[...] = _looked_up(plane, values, classes, otherwise=self.num_classes)
-        known = indices < self.num_classes
+            into[...] = looked_up(plane, values, classes, otherwise=unknown)
+        known = indices < unknown
         if not known.all():
-            raise SegpipeError(_unknown_values_message(whole[~known], values))
-        return indices.astype(_unsigned_for(self.num_classes - 1), copy=False)
+            raise SegpipeError(unknown_values_message(whole[~known], values))
+        return indices.astype(smallest_unsigned(max(self.num_classes - 1, *index_of.values())), copy=False)
 
     def to_values(self, indices: NDArray[Any]) -> NDArray[np.integer[Any]]:
         """Convert class indices into the integers that a file stores.
@@ -203,9 +308,10 @@ class LabelTable:
 
     def _index_of_value(self, file_values: Mapping[int, str] | None) -> dict[int, int]:
         if file_values is None:
-            return {value: index for index, value in enumerate(self.values)}
+            values = (*self.values, *([] if self.ignore_value is None else [self.ignore_value]))
+            return {value: index for index, value in enumerate(values)}
         _require_same_names(self.names, tuple(file_values.values()))
-        indices = {same_name(name): index for index, name in enumerate(self.names)}
+        indices = {same_name(name): index for index, name in enumerate((*self.names, IGNORE))}
         return {value: indices[same_name(name)] for value, name in file_values.items()}
 
 
@@ -219,8 +325,7 @@ def load_label_table(path: Path) -> LabelTable:
         SegpipeError: the file is missing or is not JSON, has no label table, or has one that `LabelTable` refuses.
     """
     try:
-        rows = parse_json(read_document(path))["label_table"]
-        return LabelTable.from_rows(rows)
+        return LabelTable.from_metadata(parse_json(read_document(path)))
     except DocumentError as error:
         raise SegpipeError(f"{path}: {error.reason}") from error
     except (KeyError, TypeError) as error:
@@ -234,36 +339,6 @@ def load_label_table(path: Path) -> LabelTable:
 def same_name(name: str) -> str:
     """Return a class name for comparison: without case and surrounding space."""
     return name.strip().casefold()
-
-
-def whole_numbers(stored: NDArray[Any]) -> NDArray[Any]:
-    """Return a label map's values as whole numbers; refuse values that are not whole.
-
-    Args:
-        stored: array of any shape; integers, or floats that hold integers up to `ROUNDING`, as a file's slope leaves
-            them (255 times 0.00392157 is 1.0000004).
-
-    Returns:
-        The array itself if every value is whole already, else its rounded values in the same dtype.
-
-    Raises:
-        SegpipeError: the map holds fractions, NaN, infinite values, or values that are not numbers.
-    """
-    if stored.dtype.kind in "iub":
-        return stored
-    if stored.dtype.kind != "f":
-        raise SegpipeError(f"label map holds {stored.dtype} values; needs whole numbers")
-    rounded = np.round(stored)
-    with np.errstate(invalid="ignore"):  # infinity minus infinity
-        off = np.abs(stored - rounded)
-    broken = ~(off <= ROUNDING)
-    if broken.any():
-        raise SegpipeError(
-            f"label map holds values that are not whole numbers ({_shown(stored[broken])}) in "
-            f"{np.count_nonzero(broken)} voxel(s); probabilities or an interpolated map are no label map: "
-            "resample label maps with nearest neighbour"
-        )
-    return rounded if off.any() else stored
 
 
 def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> None:
@@ -283,7 +358,7 @@ def check_same_labels(table: LabelTable, manifest_labels: Mapping[int, str]) -> 
 
 def _require_same_names(table_names: tuple[str, ...], file_names: tuple[str, ...]) -> None:
     in_files = ", ".join(dict.fromkeys(file_names))
-    if set(map(same_name, table_names)) != set(map(same_name, file_names)):
+    if set(map(same_name, table_names)) != set(map(same_name, file_names)) - {IGNORE}:
         raise SegpipeError(
             f"labels differ: the bundle's label table has {', '.join(table_names)}; the data set's manifest "
             f"has {in_files}; correct the names in the manifest, or label_table in the bundle's "
@@ -308,15 +383,7 @@ def _label_from_row(position: int, row: Mapping[str, Any]) -> Label:
         )
     if abs(value) >= _LARGEST_VALUE:
         raise SegpipeError(f"{where} ({name}): value is {value}, which no label map can store; use 0 to 255")
-    if (
-        not isinstance(color, list | tuple)
-        or len(color) != 3
-        or not all(_is_int(part) and 0 <= part <= 255 for part in color)
-    ):
-        raise SegpipeError(
-            f"{where} ({name}): color must be three whole numbers 0 to 255 (red, green, blue), is {color!r}"
-        )
-    return Label(index, name, (color[0], color[1], color[2]), value)
+    return Label(index, name, require_color(color, f"{where} ({name})"), value)
 
 
 def _is_int(value: object) -> bool:
@@ -330,35 +397,3 @@ def _refuse_repeats(what: str, entries: list[Any]) -> None:
             f"label table: the {what} {', '.join(map(str, repeated))} stands in more than one row; "
             f"every class needs a {what} of its own"
         )
-
-
-def _looked_up(
-    stored: NDArray[Any], values: Sequence[int], classes: NDArray[np.unsignedinteger[Any]], otherwise: int
-) -> NDArray[np.unsignedinteger[Any]]:
-    """Return the class of each stored value; all lie between the first and the last of the ascending `values`."""
-    if values[-1] - values[0] < _LONGEST_TABLE:
-        table = np.full(values[-1] - values[0] + 1, otherwise, classes.dtype)
-        table[np.subtract(values, values[0])] = classes
-        classes_of_stored: NDArray[np.unsignedinteger[Any]] = table[
-            np.subtract(stored, values[0], dtype=np.intp, casting="unsafe")
-        ]
-        return classes_of_stored
-    position = np.searchsorted(values, stored)
-    return np.where(np.asarray(values)[position] == stored, classes[position], classes.dtype.type(otherwise))
-
-
-def _unknown_values_message(unknown: NDArray[Any], allowed: list[int]) -> str:
-    return (
-        f"label map holds the value(s) {_shown(unknown)} in {unknown.size} voxel(s); allowed are "
-        f"{', '.join(map(str, allowed))}; correct the file, or the labels of the manifest or label table"
-    )
-
-
-def _shown(values: NDArray[Any]) -> str:
-    distinct = np.unique(values)
-    more = f" and {len(distinct) - _VALUES_SHOWN} more" if len(distinct) > _VALUES_SHOWN else ""
-    return ", ".join(str(value.item()) for value in distinct[:_VALUES_SHOWN]) + more
-
-
-def _unsigned_for(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
-    return np.min_scalar_type(largest)

@@ -32,10 +32,10 @@ def label_table(
         return LabelTable.from_rows(rows)
     path = Path(metadata or "configs/metadata.json")
     parser = running_parser()
-    known = parser.get(parser.meta_key, {}).get("label_table")
-    if known is None:
+    known = parser.get(parser.meta_key, {})
+    if known.get("label_table") is None:
         return load_label_table(path)
-    of_run = LabelTable.from_rows(known)
+    of_run = LabelTable.from_metadata(known)
     if not path.is_file():
         return of_run
     table = load_label_table(path)
@@ -47,6 +47,27 @@ def label_table(
     return table
 
 
-def _classes(table: LabelTable) -> list[tuple[str, int]]:
+def identity_rows(table: LabelTable) -> list[dict[str, Any]]:
+    """Return the rows that weights remember: the classes, then the regions with the value that each is written as."""
+    regions = [
+        {
+            "index": table.num_classes + place,
+            "name": region.name,
+            "value": table.values[region.written],
+            "classes": list(region.classes),
+        }
+        for place, region in enumerate(table.regions)
+    ]
+    return [*table.rows(), *regions]
+
+
+def _classes(
+    table: LabelTable,
+) -> tuple[list[tuple[str, int]], list[tuple[str, tuple[int, ...], int]], int | None]:
     """Return names and values; names are in the form that MONAI gives them when it reads metadata."""
-    return [(ReferenceResolver.normalize_id(label.name), label.value) for label in table.labels]
+    known = ReferenceResolver.normalize_id
+    return (
+        [(known(label.name), label.value) for label in table.labels],
+        [(known(region.name), region.classes, region.written) for region in table.regions],
+        table.ignore_value,
+    )

@@ -19,6 +19,7 @@ from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImag
 from segpipe import __version__
 from segpipe.admission.gate import Admitted, admitted
 from segpipe.bundle.check_run import configuration_findings
+from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.running import in_one_message, merged_configuration
 from segpipe.bundle.scan_rule import ScanRule
 from segpipe.bundle.setup import require_device
@@ -184,7 +185,7 @@ def _opened(
     described = {
         "configuration": {name: value for name, value in configuration.items() if name not in _WHERE_ONLY},
         "metadata": metadata.get("network_data_format"),
-        "labels": labels.rows(),
+        "labels": identity_rows(labels),
         "weights": list(hashes),
         "modules": _modules(bundle),
         "series_uid": series_uid,

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from segpipe.admission.gate import admitted
+from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.running import in_one_message, resolved_components
 from segpipe.errors import SegpipeError
 from segpipe.labels import load_label_table
@@ -57,7 +58,7 @@ def promote(
     with admitted(bundle.resolve(), [configuration], trust=trust) as admitted_bundle:
         with in_one_message(bundle, "network_def"):
             network = admitted_bundle.parser.get_parsed_content("network_def")
-        labels = load_label_table(metadata).rows()
+        labels = identity_rows(load_label_table(metadata))
         with in_one_message(bundle, "deterministic_transforms"):
             transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
     identity = Identity.of(network, transforms, labels)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.running import resolved_components, running_parser
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
@@ -37,7 +38,7 @@ def identity(
         labels: the bundle's label table, or rows of the table.
         transforms: the id under which the configuration lists its deterministic transforms.
     """
-    rows = labels.rows() if isinstance(labels, LabelTable) else labels
+    rows = identity_rows(labels) if isinstance(labels, LabelTable) else labels
     return Identity.of(network, resolved_components(running_parser(), transforms), rows)
 
 

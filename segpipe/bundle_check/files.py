@@ -40,7 +40,7 @@ def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
         return
     if configuration.is_ours:
         try:
-            LabelTable.from_rows(metadata["label_table"])
+            LabelTable.from_metadata(metadata)
         except SegpipeError as refusal:
             yield ConfigFinding(f"{META}::label_table", f"cannot be used: {refusal}")
     for place, what in metadata_problems(metadata):

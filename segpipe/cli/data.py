@@ -17,6 +17,8 @@ from segpipe.printable import printable
 if TYPE_CHECKING:
     from segpipe.dataset import Finding, Part
     from segpipe.overview import ClassRow, Range
+    from segpipe.regions import NamedRegion
+
 
 _FINDINGS_SHOWN = 10
 _WIDEST_TABLE = 10  # columns; with more classes, each class has a row
@@ -96,7 +98,19 @@ def create(
         list[str] | None, typer.Option(help="CT, MRI, ...: one for all channels, or one each.")
     ] = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", metavar="VALUE=NAME", help="Class name of a stored value.")
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="VALUE=NAME",
+            help="Class name of a stored value; the name ignore: nobody looked at these voxels.",
+        ),
+    ] = None,
+    region: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=CLASS,CLASS",
+            help="Union of classes (names or values) that a network learns as one; regions may overlap.",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the data set. Default: the folder's name.")
@@ -115,6 +129,7 @@ def create(
         table=csv,
         name=name,
         labels=_class_names(classes or ()),
+        regions=_named_regions(region or ()),
         modality=modality or (),
         patient=patient,
         checksums=checksums,
@@ -131,6 +146,9 @@ def create(
     )
     say(f"channels: {', '.join(content.modality)}")
     say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
+    if content.regions:
+        held = [f"{one.name} ({', '.join(one.classes)})" for one in content.regions]
+        say(f"regions: {'; '.join(held)}")
     for note in created.notes:
         say(f"note: {note}")
 
@@ -155,6 +173,22 @@ def _require_free(output: Path, overwrite: bool) -> None:
 
 def _ask(question: str, default: str) -> str:
     return str(typer.prompt(printable(question), default=default or None))
+
+
+def _named_regions(given: Sequence[str]) -> list[NamedRegion]:
+    from segpipe.errors import SegpipeError
+    from segpipe.regions import NamedRegion
+
+    regions = []
+    for text in given:
+        name, _, classes = text.partition("=")
+        held = tuple(one.strip() for one in classes.split(",") if one.strip())
+        if not name.strip() or not held:
+            raise SegpipeError(
+                f"--region {text}: must be NAME=CLASS,CLASS, such as --region 'whole tumour=oedema,core'"
+            )
+        regions.append(NamedRegion(name.strip(), held))
+    return regions
 
 
 def _class_names(given: Sequence[str]) -> dict[int, str] | None:

@@ -317,7 +317,7 @@ def _evaluate_folders(
             if mapping
         }
         made_by = program()
-        rows = context_rows({**about, "classes": ", ".join(scores.table.foreground_names)}.items())
+        rows = context_rows({**about, "classes": ", ".join(scores.table.target_names)}.items())
         context = ReportContext(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
         write_report(scores, summary, output, scans, context)
         write_scores(scores, summary, output, {**about, "warnings": scores.warnings, **made_by})

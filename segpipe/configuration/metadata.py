@@ -57,7 +57,7 @@ def metadata_problems(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _is_name(place: tuple[str, ...]) -> bool:
-    in_table = place[0] == "label_table" and place[-1] == "name"
+    in_table = place[0] in {"label_table", "regions"} and place[-1] == "name"
     return in_table or (len(place) > 1 and place[-2] == "channel_def")
 
 

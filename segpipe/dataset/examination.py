@@ -44,8 +44,15 @@ def examine_case(
         offsets: Mapping[str, tuple[float, ...]] = {}
         if case.label is not None:
             indices = _label_indices(case.label, dataset_dir, images[0], manifest, table)
-            counts = np.bincount(indices.ravel(), minlength=table.num_classes)
+            counts = np.bincount(indices.ravel(), minlength=table.num_classes + 1)[: table.num_classes]
+            indices = np.where(indices == table.ignored_index, 0, indices)
             class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
+            if not counts.any():
+                message = (
+                    "nobody looked at any voxel of the label map (all have the value to ignore): nothing can be "
+                    "learned or scored; label a part of it, or remove the case"
+                )
+                findings.append(Finding("error", case.case, case.label, message))
             channels = _with_foreground(channels, images, indices > 0)
             _refuse_label_maps(case, images, indices, manifest)
             offsets = {
@@ -56,7 +63,7 @@ def examine_case(
             if shapes:
                 odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
                 findings += [Finding("warning", case.case, case.label, message) for message in odd]
-            if not any(class_voxels[name] for name in table.foreground_names):
+            if counts.any() and not any(class_voxels[name] for name in table.foreground_names):
                 message = "the label map holds background only; check that it belongs to this image"
                 findings.append(Finding("warning", case.case, case.label, message))
         findings += [

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256
-from segpipe.labels import Label, LabelTable, class_color, same_name
+from segpipe.labels import IGNORE, Label, LabelTable, class_color, same_name
+from segpipe.regions import NamedRegion
 
 Target = Literal["mask", "class", "findings"]
 
@@ -88,6 +89,7 @@ class Manifest:
         name: short name of the data set.
         modality: one text a channel, in the order of the channels.
         labels: stored value -> class name, in the order of the values. Names are distinct in a file; see `with_groups`.
+            The name `ignore` is no class: nobody looked at voxels of that value.
         target: kind of label of a case: a label map ("mask"), one class, or any number of findings.
         training: the labelled cases.
         test: further cases, labelled or not; never trained on.
@@ -100,6 +102,8 @@ class Manifest:
         checksums: the copy of the files from which the checksums were taken.
         splits: name -> division of the cases, beside the folds.
         downloads: sources of the files.
+        regions: unions of classes that a network learns instead of the classes, in the order in which a label map is
+            written, see `segpipe.regions`.
         dataset_dir: absolute path of the files on this machine; empty where it is not known. The JSON file has a path
             relative to its folder. `sha256` ignores this path.
     """
@@ -119,6 +123,7 @@ class Manifest:
     checksums: str = ""
     splits: Mapping[str, Split] = field(default_factory=dict, hash=False)
     downloads: tuple[Download, ...] = ()
+    regions: tuple[NamedRegion, ...] = ()
     dataset_dir: str = ""
 
     @property
@@ -130,13 +135,20 @@ class Manifest:
         """Return the labels as a label table, to check files without a bundle.
 
         The background is the class named background, else the class of value 0, else that of the smallest value.
+
+        Raises:
+            SegpipeError: the regions do not fit the classes, see `LabelTable.with_regions`.
         """
+        ignored = [value for value, name in self.labels.items() if same_name(name) == IGNORE]
         order = sorted(
-            self.labels.items(), key=lambda row: (same_name(row[1]) != "background", row[0] != 0, row[0])
+            (row for row in self.labels.items() if row[0] not in ignored),
+            key=lambda row: (same_name(row[1]) != "background", row[0] != 0, row[0]),
         )
-        return LabelTable(
-            tuple(Label(index, name, class_color(index), value) for index, (value, name) in enumerate(order))
+        classes = LabelTable(
+            tuple(Label(index, name, class_color(index), value) for index, (value, name) in enumerate(order)),
+            ignore_value=next(iter(ignored), None),
         )
+        return classes.with_regions(self.regions)
 
     @property
     def sha256(self) -> str:
@@ -151,6 +163,7 @@ class Manifest:
             **{key: getattr(self, key) for key in TEXTS if getattr(self, key)},
             "modality": {str(channel): text for channel, text in enumerate(self.modality)},
             "labels": {str(value): name for value, name in self.labels.items()},
+            **({"regions": [region.to_json() for region in self.regions]} if self.regions else {}),
             "target": self.target,
             "numTraining": len(self.training),
             "training": [_case_to_json(case) for case in self.training],

@@ -32,6 +32,15 @@ def _check_labels(manifest: Manifest, where: str) -> None:
         raise SegpipeError(
             f"{where}: $.labels: {name!r} stands under two values; every class needs a name of its own"
         )
+    if manifest.target == "mask":
+        try:
+            manifest.label_table()
+        except SegpipeError as error:
+            raise SegpipeError(f"{where}: {error}") from error
+    elif manifest.regions:
+        raise SegpipeError(
+            f"{where}: $.regions: only label maps have regions, the target is {manifest.target}"
+        )
 
 
 def _check_cases(manifest: Manifest, where: str) -> None:

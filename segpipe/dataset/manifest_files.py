@@ -19,6 +19,7 @@ from segpipe.dataset.manifest_checks import check_consistency
 from segpipe.dataset.manifest_schema import require_schema
 from segpipe.errors import SegpipeError
 from segpipe.files import read_json, write_text
+from segpipe.regions import NamedRegion
 
 
 def load_manifest(name_or_path: str | Path) -> Manifest:
@@ -97,6 +98,9 @@ def parse_manifest(content: Any, where: str) -> Manifest:
         target=content.get("target", "mask"),
         splits={name: _split_from_json(entry) for name, entry in content.get("splits", {}).items()},
         downloads=tuple(Download(**entry) for entry in content.get("downloads", [])),
+        regions=tuple(
+            NamedRegion.from_json(position, row) for position, row in enumerate(content.get("regions", []))
+        ),
         dataset_dir=content.get("dataset_dir", ""),
         **{key: content.get(key, "") for key in TEXTS},
     )

@@ -42,7 +42,7 @@ class CaseScores:
         return cls(
             cases=tuple(row.case for row in scores.rows),
             patients=tuple(row.patient for row in scores.rows) if scores.knows_patients else None,
-            class_names=scores.table.foreground_names,
+            class_names=scores.table.target_names,
             values=np.array([[getattr(row.metrics, name) for name in METRICS] for row in scores.rows]),
         )
 

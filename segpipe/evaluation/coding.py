@@ -7,14 +7,15 @@ Without a label table, segpipe knows only the stored values, and two codings of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError, counted, shown
-from segpipe.labels import LabelTable, whole_numbers
+from segpipe.labels import LabelTable
+from segpipe.stored_values import whole_numbers
 
 PREDICTION_OPTION, REFERENCE_OPTION = "--prediction-value", "--reference-value"
 _VALUES_SHOWN = 10
@@ -42,14 +43,18 @@ class Coding:
         Raises:
             SegpipeError: a value is no whole number, or belongs to no class.
         """
-        return self._indices(stored, None, self.prediction_mapping, PREDICTION_OPTION)
+        classes = replace(self.table, ignore_value=None)  # nothing predicts that nobody looked
+        return self._indices(classes, stored, None, self.prediction_mapping, PREDICTION_OPTION)
 
     def reference_indices(self, stored: NDArray[Any]) -> NDArray[np.unsignedinteger[Any]]:
-        """Return the class of each voxel of a reference, as `prediction_indices`."""
-        return self._indices(stored, self.reference_values, self.reference_mapping, REFERENCE_OPTION)
+        """Return the class of each voxel of a reference, as `prediction_indices`; C where nobody looked."""
+        return self._indices(
+            self.table, stored, self.reference_values, self.reference_mapping, REFERENCE_OPTION
+        )
 
     def _indices(
         self,
+        table: LabelTable,
         stored: NDArray[Any],
         file_values: Mapping[int, str] | None,
         mapping: Mapping[int, int],
@@ -57,7 +62,7 @@ class Coding:
     ) -> NDArray[np.unsignedinteger[Any]]:
         values = _mapped(whole_numbers(stored), mapping)
         try:
-            return self.table.to_indices(values, file_values)
+            return table.to_indices(values, file_values)
         except SegpipeError as error:
             if self.reference_values is not None:  # a manifest names the values, without an option
                 raise

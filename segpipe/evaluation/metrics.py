@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from segpipe.confusion import confusion_matrix, foreground_dice
+from segpipe.confusion import confusion_matrix, foreground_dice, target_counts
 from segpipe.evaluation.lesions import lesion_counts
 from segpipe.evaluation.surfaces import surface_distances
 
@@ -59,10 +59,13 @@ def dice_per_class(
 class PooledScores:
     """Scores over the voxels of all label maps together, as if they were one label map.
 
+    Targets are the foreground classes, or regions that overlap.
+
     Attributes:
-        dice: (C-1,), one per foreground class, 0..1; nan for a class in no prediction and no reference.
-        sensitivity: (C-1,), share of the class's voxels that are predicted so; nan for a class in no reference.
-        specificity: (C-1,), share of all other voxels that are not predicted as the class; nan without other voxels.
+        dice: (targets,), 0..1; nan for a target in no prediction and no reference.
+        sensitivity: (targets,), share of the target's voxels that are predicted so; nan for a target in no reference.
+        specificity: (targets,), share of all other voxels that are not predicted as the target; nan without such
+            voxels.
         accuracy: share of all voxels whose class is right; nan without a voxel.
         background_accuracy: accuracy of a prediction that is background everywhere.
     """
@@ -74,17 +77,22 @@ class PooledScores:
     background_accuracy: float
 
     @classmethod
-    def of(cls, confusion: NDArray[np.int64]) -> PooledScores:
-        """Return the scores of a confusion matrix, or of a sum of several, `(C, C)` as `confusion_matrix` returns."""
-        agreed, true, predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    def of(cls, confusion: NDArray[np.int64], targets: Sequence[Sequence[int]] | None = None) -> PooledScores:
+        """Return the scores of a confusion matrix, or of a sum of several.
+
+        Args:
+            confusion: `(C, C)` as `confusion_matrix` returns.
+            targets: class indices of each target; None: each class from 1 on.
+        """
+        agreed, true, predicted = target_counts(confusion, targets)
         total = confusion.sum()
         neither = total - true - predicted + agreed
         return cls(
-            dice=foreground_dice(confusion),
-            sensitivity=_ratio(agreed, true)[1:],
-            specificity=_ratio(neither, total - true)[1:],
-            accuracy=float(_ratio(agreed.sum(), total)),
-            background_accuracy=float(_ratio(true[0], total)),
+            dice=foreground_dice(confusion, targets),
+            sensitivity=_ratio(agreed, true),
+            specificity=_ratio(neither, total - true),
+            accuracy=float(_ratio(confusion.trace(), total)),
+            background_accuracy=float(_ratio(confusion[0].sum(), total)),
         )
 
     def as_plain(self, names: Sequence[str]) -> dict[str, Any]:
@@ -99,7 +107,11 @@ class PooledScores:
 
 @dataclass(frozen=True)
 class CaseMetrics:
-    """Scores of one case, each `(C-1,)`, one per foreground class; the module's table has the missing classes.
+    """Scores of one case, each `(targets,)`; the module's table has the missing classes.
+
+    Targets are the foreground classes, or regions that overlap. Where nobody looked at a part of the voxels, the scores
+    of the overlap (Dice to specificity) are of the other voxels, and the scores of surfaces, volumes and lesions are
+    nan, since they need the whole structure.
 
     Attributes:
         confusion: `(C, C)`, see `confusion_matrix`.
@@ -139,29 +151,33 @@ class CaseMetrics:
         num_classes: int,
         axes_mm: ArrayLike | None,
         tolerance_mm: float = 1.0,
+        targets: Sequence[Sequence[int]] | None = None,
     ) -> CaseMetrics:
         """Score a case.
 
         Args:
             pred_indices: predicted class of each voxel, integers 0..num_classes - 1, `(x, y)` or `(x, y, z)`.
-            ref_indices: true class of each voxel, of the same shape.
+            ref_indices: true class of each voxel, of the same shape; C where nobody looked.
             num_classes: C, the background (0) included.
             axes_mm: step from a voxel to the next along each axis, see `surface_distances`; None where not known.
             tolerance_mm: largest distance at which two surfaces count as agreeing.
+            targets: class indices of each target; None: each class from 1 on.
 
         Raises:
             SegpipeError: shapes differ, or an index is no class.
         """
-        confusion = confusion_matrix(pred_indices, ref_indices, num_classes)
-        overlap = PooledScores.of(confusion)
-        agreed, true, predicted = (
-            counts[1:] for counts in (confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
-        )
+        confusion = confusion_matrix(pred_indices, ref_indices, num_classes, ignored_index=num_classes)
+        overlap = PooledScores.of(confusion, targets)
+        agreed, true, predicted = target_counts(confusion, targets)
         excess = (predicted - true).astype(np.float64)
-        apart, lesions = [], []
-        for prediction, reference in class_masks(pred_indices, ref_indices, num_classes):
-            apart.append(_apart(prediction, reference, axes_mm, tolerance_mm))
-            lesions.append(lesion_counts(prediction, reference).f1)
+        is_whole = int(confusion.sum()) == ref_indices.size
+        if is_whole:
+            apart, lesions = [], []
+            for prediction, reference in class_masks(pred_indices, ref_indices, num_classes, targets):
+                apart.append(_apart(prediction, reference, axes_mm, tolerance_mm))
+                lesions.append(lesion_counts(prediction, reference).f1)
+        else:
+            apart, lesions, axes_mm = [(np.nan,) * 3] * len(true), [np.nan] * len(true), None
         hd95, average, within = np.array(apart).reshape(-1, 3).T
         return cls(
             confusion=confusion,
@@ -175,7 +191,7 @@ class CaseMetrics:
             surface_dice=within,
             reference_ml=true.astype(np.float64) * _voxel_ml(axes_mm),
             volume_error_ml=excess * _voxel_ml(axes_mm),
-            volume_error_percent=100 * _ratio(excess, true),
+            volume_error_percent=100 * _ratio(excess, true) if is_whole else np.full(len(true), np.nan),
             lesion_f1=np.array(lesions),
         )
 
@@ -185,21 +201,24 @@ METRICS = tuple(field.name for field in fields(CaseMetrics) if field.name != "co
 
 
 def class_masks(
-    prediction: NDArray[Any], reference: NDArray[Any], num_classes: int
+    prediction: NDArray[Any],
+    reference: NDArray[Any],
+    num_classes: int,
+    targets: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Yield both masks of each foreground class, cropped to the smallest box around both.
+    """Yield both masks of each target, cropped to the smallest box around both.
 
     Args:
         prediction: class indices `(x, y)` or `(x, y, z)`.
         reference: class indices of the same shape.
         num_classes: C, the background (0) included.
+        targets: class indices of each target; None: each class from 1 on.
     """
-    boxes = zip(
-        *(ndimage.find_objects(class_boxes, num_classes - 1) for class_boxes in (prediction, reference)),
-        strict=True,
-    )
-    for index, class_boxes in enumerate(boxes, 1):
-        present = [box for box in class_boxes if box is not None]
+    boxes = [
+        ndimage.find_objects(label_map, num_classes - 1) for label_map in (prediction, reference)
+    ]  # of the classes from 1 on
+    for held in targets or [[index] for index in range(1, num_classes)]:
+        present = [of_map[index - 1] for of_map in boxes for index in held if of_map[index - 1] is not None]
         if not present:
             yield (np.zeros((0,) * prediction.ndim, bool),) * 2
             continue
@@ -207,7 +226,12 @@ def class_masks(
             slice(min(span.start for span in spans), max(span.stop for span in spans))
             for spans in zip(*present, strict=True)
         )
-        yield prediction[box] == index, reference[box] == index
+        yield _inside(prediction[box], held), _inside(reference[box], held)
+
+
+def _inside(indices: NDArray[Any], held: Sequence[int]) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = indices == held[0] if len(held) == 1 else np.isin(indices, held)
+    return inside
 
 
 def _apart(

@@ -23,6 +23,7 @@ from segpipe.evaluation.scored_cases import (
 from segpipe.evaluation.summary import summarise, write_scores
 from segpipe.labels import LabelTable
 from segpipe.monai_run import refusal_ends_run
+from segpipe.transforms.class_maps import class_map
 from segpipe.volumes import read_header
 
 FORMER_ARGUMENTS = (
@@ -100,7 +101,7 @@ class ScoreTable:
     def _collect(self, engine: Evaluator) -> None:
         for record, output in zip(engine.state.batch, engine.state.output, strict=True):
             case = self.cases[str(record["case"])]
-            prediction, reference = (output[key].argmax(dim=0).cpu().numpy() for key in ("pred", "label"))
+            prediction, reference = (class_map(output[key]) for key in ("pred", "label"))
             grid = read_header(case.reference).grid  # the loaded label map can have the scan's affine
             files = (case.scan, case.reference)
             self._rows.append(
@@ -137,7 +138,7 @@ class ScoreTable:
         summary = summarise(scores)
         warnings = [*self.about.get("warnings", ()), *patient_warnings(patients), *scores.warnings]
         write_scores(scores, summary, self.folder, {**self.about, "warnings": warnings})
-        names = self.labels.foreground_names
+        names = self.labels.target_names
         means = [summary.by_class[name]["dice"].interval.mean for name in names]
         engine.logger.info(
             f"Dice over {len(rows)} cases, mean: {_listed(names, means)}; voxels pooled: "

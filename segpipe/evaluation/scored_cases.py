@@ -138,7 +138,7 @@ def case_score(
         case: name of the case.
         patient: patient of the case; None where the patient is not known.
         prediction: class of each voxel, 0..C-1, `(x, y)` or `(x, y, z)`.
-        reference: class of each voxel, 0..C-1, of the same shape.
+        reference: class of each voxel, 0..C-1, or C where nobody looked, of the same shape.
         table: the classes.
         grid: grid of the reference file.
         files: the case's scan or prediction, and its reference. 2D image files (PNG, JPEG) have no spacing: a case with
@@ -150,7 +150,9 @@ def case_score(
     """
     is_2d_format = any(volume_format(path).is_2d_format for path in files)
     axes_mm = None if is_2d_format else grid.affine[:3, : len(grid.size)]
-    metrics = CaseMetrics.of(prediction, reference, table.num_classes, axes_mm, tolerance_mm)
+    metrics = CaseMetrics.of(
+        prediction, reference, table.num_classes, axes_mm, tolerance_mm, table.target_classes
+    )
     return CaseScore(case, patient or case, metrics, _labels_sha256(reference, table, grid))
 
 
@@ -162,8 +164,8 @@ def _labels_sha256(indices: NDArray[np.integer[Any]], table: LabelTable, grid: G
     (turned,), _ = in_ras_order(grid.affine, indices)
     alphabetical = sorted(table.foreground_names)
     places = np.array(
-        [0, *(1 + alphabetical.index(name) for name in table.foreground_names)],
-        np.min_scalar_type(table.num_classes - 1),
+        [0, *(1 + alphabetical.index(name) for name in table.foreground_names), table.ignored_index],
+        np.min_scalar_type(int(indices.max(initial=table.num_classes - 1))),
     )
     hashed = hashlib.sha256(str(turned.shape).encode())
     for plane in turned:  # NumPy's indexing takes eight bytes a voxel

@@ -106,10 +106,10 @@ def summarise(scores: ScoredCases) -> Summary:
     return Summary(
         by_class={
             name: dict(zip(METRICS, of_metric[:, position], strict=True))
-            for position, name in enumerate(scores.table.foreground_names)
+            for position, name in enumerate(scores.table.target_names)
         },
         all_classes=dict(zip(METRICS, of_metric[:, -1], strict=True)),
-        pooled=PooledScores.of(confusion),
+        pooled=PooledScores.of(confusion, scores.table.target_classes),
         confusion=confusion,
     )
 
@@ -127,6 +127,8 @@ def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Map
         about: what was scored and by what, in plain types.
     """
     write_text(folder / METRICS_FILE, CaseScores.of(scores).as_csv())
+    colors = {label.name: list(label.color) for label in scores.table.labels}
+    colors |= {target.name: list(target.color) for target in scores.table.targets}
     content = {
         "about": dict(about),
         "cases": len(scores.rows),
@@ -138,7 +140,7 @@ def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Map
             for name, figures in summary.by_class.items()
         },
         "all_classes": {metric: figure.as_plain() for metric, figure in summary.all_classes.items()},
-        "pooled": summary.pooled.as_plain(scores.table.foreground_names),
+        "pooled": summary.pooled.as_plain(scores.table.target_names),
         "confusion": {
             "names": list(scores.table.names),
             "voxels": summary.confusion.tolist(),
@@ -152,7 +154,7 @@ def write_scores(scores: ScoredCases, summary: Summary, folder: Path, about: Map
         "references_sha256": {
             composed_name(row.case): row.reference_sha256[:_HEX_DIGITS] for row in scores.rows
         },
-        "colors": {label.name: list(label.color) for label in scores.table.labels},
+        "colors": colors,
     }
     write_json(folder / SUMMARY_FILE, content)
 

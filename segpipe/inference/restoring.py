@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from segpipe.inference.decisions import ArgMax, Decision
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import Band
 
@@ -22,7 +23,7 @@ class RestoredPlane:
         axis: axis of the scan that the plane is perpendicular to.
         index: index of the plane along this axis.
         labels: class indices `(the two other axes in their order)`, uint8, or int16 for more than 255 classes.
-        probabilities: float32 `(classes, the same)`, with sum 1, or 0 outside the image; None if not asked for.
+        probabilities: float32 `(outputs, the same)`, 0 outside the image; of classes with sum 1. None if not asked for.
     """
 
     axis: int
@@ -32,9 +33,13 @@ class RestoredPlane:
 
 
 def restored_planes(
-    bands: Iterable[Band], mapping: InverseMapping, *, softmax: bool = True, probabilities: bool = False
+    bands: Iterable[Band],
+    mapping: InverseMapping,
+    decision: Decision | None = None,
+    *,
+    probabilities: bool = False,
 ) -> Iterator[RestoredPlane]:
-    """Interpolate bands of scores at the scan's voxels, then take the arg max.
+    """Interpolate bands of scores at the scan's voxels, then decide on each voxel's class.
 
     If all voxels around a scan's voxel have one class, the scan's voxel has it too, whatever the weights. Scores are
     therefore interpolated at borders only, unless probabilities are asked for.
@@ -42,7 +47,7 @@ def restored_planes(
     Args:
         bands: of a `ScoreStream`; each is used before the next is requested.
         mapping: inverse mapping of the scored image.
-        softmax: scores become probabilities before they are interpolated, as in the bundle's chain.
+        decision: how scores become probabilities and classes, as in the bundle's chain; None: `ArgMax()`.
         probabilities: also yield probabilities.
 
     Yields:
@@ -51,17 +56,19 @@ def restored_planes(
     restorer: _Restorer | None = None
     for band in bands:
         if restorer is None:
-            restorer = _Restorer(band, mapping, softmax=softmax, probabilities=probabilities)
+            restorer = _Restorer(band, mapping, decision or ArgMax(), probabilities=probabilities)
         yield from restorer.planes(band)
 
 
 class _Restorer:
     """Holds the state between two bands: unfinished planes of the scan, and the image planes that these need."""
 
-    def __init__(self, band: Band, mapping: InverseMapping, *, softmax: bool, probabilities: bool) -> None:
-        self.softmax = softmax
+    def __init__(
+        self, band: Band, mapping: InverseMapping, decision: Decision, *, probabilities: bool
+    ) -> None:
+        self.decision = decision
         self.probabilities = probabilities
-        self.classes = band.scores.shape[1]
+        self.outputs = band.scores.shape[1]
         self.along = next(i for i, axis in enumerate(mapping.axes) if axis.axis == band.axis)
         rows, columns = (axis for i, axis in enumerate(mapping.axes) if i != self.along)
         self.transposed = rows.axis > columns.axis
@@ -82,10 +89,10 @@ class _Restorer:
     def planes(self, band: Band) -> Iterator[RestoredPlane]:
         """Yield the planes that a band, with the image planes held before, can finish."""
         stop = band.first + len(band.scores)
-        labels = arg_max(band.scores, dim=1)
+        labels = self.decision.classes(band.scores)
         for index in range(band.first, stop):
             place = index - band.first
-            self.held[index] = _Plane(band.scores[place], labels[place], self.transposed, self.softmax)
+            self.held[index] = _Plane(band.scores[place], labels[place], self.transposed, self.decision)
         while self.done < len(self.order) and self.last[self.done] < stop:
             yield self._restored(int(self.order[self.done]))
             self.done += 1
@@ -109,7 +116,8 @@ class _Restorer:
         ]
         if self.probabilities:
             interpolated = self._interpolated(ends)
-            return RestoredPlane(self.along, index, arg_max(interpolated, dim=0), interpolated)
+            labels = self.decision.classes_of_interpolated(interpolated)
+            return RestoredPlane(self.along, index, labels, self.decision.probabilities(interpolated))
         return RestoredPlane(self.along, index, self._labels(ends), None)
 
     def _labels(self, ends: Sequence[tuple[_Plane, float]]) -> torch.Tensor:
@@ -127,15 +135,16 @@ class _Restorer:
         labels[:, self.columns.absent] = 0
         rows, columns = torch.nonzero(labels == mixed, as_tuple=True)
         if len(rows) > labels.numel() // _DENSE_SHARE:
-            return arg_max(self._interpolated(ends), dim=0)
+            return self.decision.classes_of_interpolated(self._interpolated(ends))
         if len(rows):
-            labels[rows, columns] = arg_max(self._interpolated_at(ends, rows, columns), dim=0)
+            at_borders = self._interpolated_at(ends, rows, columns)
+            labels[rows, columns] = self.decision.classes_of_interpolated(at_borders)
         return labels
 
     def _interpolated(self, ends: Sequence[tuple[_Plane, float]]) -> torch.Tensor:
-        """Return the scores of a whole plane of the scan, `(classes, rows, columns)`."""
+        """Return the values of a whole plane of the scan, `(outputs, rows, columns)`."""
         if not ends:
-            return torch.zeros((self.classes, len(self.rows.lower), len(self.columns.lower)))
+            return torch.zeros((self.outputs, len(self.rows.lower), len(self.columns.lower)))
         scores = ends[0][0].activated() * ends[0][1]
         for plane, weight in ends[1:]:
             scores.add_(plane.activated(), alpha=weight)
@@ -148,16 +157,14 @@ class _Restorer:
     def _interpolated_at(
         self, ends: Sequence[tuple[_Plane, float]], rows: torch.Tensor, columns: torch.Tensor
     ) -> torch.Tensor:
-        """Return the scores at some places of a plane of the scan, `(classes, places)`."""
+        """Return the values at some places of a plane of the scan, `(outputs, places)`."""
         total: torch.Tensor | float = 0.0
         for plane, weight in ends:
             for row, row_weight in zip((self.rows.lower, self.rows.upper), self.rows.weights, strict=True):
                 for column, column_weight in zip(
                     (self.columns.lower, self.columns.upper), self.columns.weights, strict=True
                 ):
-                    scores = plane.scores[:, row[rows], column[columns]]
-                    if self.softmax:
-                        scores = scores.softmax(0)
+                    scores = self.decision.activated(plane.scores[:, row[rows], column[columns]])
                     total = total + scores * (weight * row_weight[rows] * column_weight[columns])
         return torch.as_tensor(total)
 
@@ -183,44 +190,24 @@ class _AxisTensors:
 
 
 class _Plane:
-    """One plane of the image: scores `(classes, rows, columns)` and the class of each voxel, on the scan's axes."""
+    """One plane of the image: scores `(outputs, rows, columns)` and the class of each voxel, on the scan's axes."""
 
-    def __init__(self, scores: torch.Tensor, labels: torch.Tensor, transposed: bool, softmax: bool) -> None:
+    def __init__(
+        self, scores: torch.Tensor, labels: torch.Tensor, transposed: bool, decision: Decision
+    ) -> None:
         self.scores = scores.transpose(1, 2) if transposed else scores
         self.labels = labels.T if transposed else labels
-        self.softmax = softmax
+        self.decision = decision
         self._activated: torch.Tensor | None = None
         self._is_copy = False
 
     def activated(self) -> torch.Tensor:
         """Return the values to interpolate: probabilities, or the scores themselves."""
         if self._activated is None:
-            self._activated = self.scores.softmax(0) if self.softmax else self.scores
+            self._activated = self.decision.activated(self.scores)
         return self._activated
 
     def keep(self) -> None:
         """Copy the scores out of the band."""
         if not self._is_copy:
             self.scores, self.labels, self._is_copy = self.scores.clone(), self.labels.clone(), True
-
-
-def arg_max(scores: torch.Tensor, dim: int) -> torch.Tensor:
-    """Return the class with the highest score, the first of equals: `torch.argmax`, faster along a strided axis.
-
-    Args:
-        scores: of any shape.
-        dim: dimension of the classes.
-
-    Returns:
-        class indices without `dim`; uint8, or int16 for 255 classes or more, so that the largest value is never a
-        class.
-    """
-    classes = scores.unbind(dim)
-    best = classes[0].clone()
-    labels = torch.zeros(
-        best.shape, dtype=torch.uint8 if len(classes) < 255 else torch.int16, device=best.device
-    )
-    for index, others in enumerate(classes[1:], start=1):
-        labels.masked_fill_(others > best, index)
-        torch.maximum(best, others, out=best)
-    return labels

@@ -11,15 +11,17 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from segpipe.labels import LabelTable
+
 _SLAB_VOXELS = 2**24  # voxels that are labelled at a time: 64 MB of int32
 
 
 @dataclass(frozen=True)
 class ClassVolume:
-    """Volume and pieces of a class in a label map.
+    """Volume and pieces of a class, or of a region of several classes, in a label map.
 
     Attributes:
-        label: name of the class.
+        label: name of the class or region.
         voxels: number of voxels.
         millilitres: volume; None for a slice, which has no volume.
         components: number of pieces; voxels that share a face, an edge or a corner are in one piece.
@@ -32,36 +34,45 @@ class ClassVolume:
 
 
 def class_volumes(
-    label_map: NDArray[np.integer], names: Sequence[str], spacing_mm: Sequence[float]
+    label_map: NDArray[np.integer], table: LabelTable, spacing_mm: Sequence[float]
 ) -> list[ClassVolume]:
-    """Measure each foreground class of a label map.
+    """Measure each target of a label map: each foreground class, or each region.
 
     Args:
         label_map: class indices `(x, y)` or `(x, y, z)`; 0 is the background.
-        names: of all classes, by index.
+        table: the classes and regions.
         spacing_mm: of the voxels along each axis.
     """
+    classes = table.num_classes
     # plane by plane: bincount needs eight bytes per voxel
-    counts = np.sum([np.bincount(plane.ravel(), minlength=len(names)) for plane in label_map], axis=0)
+    counts = np.sum([np.bincount(plane.ravel(), minlength=classes) for plane in label_map], axis=0)
     millilitres = float(np.prod(spacing_mm)) / 1000 if label_map.ndim == 3 else None
-    boxes = ndimage.find_objects(label_map, len(names) - 1)
-    return [
-        ClassVolume(
-            names[index],
-            int(counts[index]),
-            None if millilitres is None else int(counts[index]) * millilitres,
-            count_components(label_map[boxes[index - 1]], index) if counts[index] else 0,
+    boxes = ndimage.find_objects(label_map, classes - 1)
+    volumes = []
+    for target in table.targets:
+        voxels = int(counts[list(target.classes)].sum())
+        spans = [boxes[index - 1] for index in target.classes if boxes[index - 1] is not None]
+        box = tuple(
+            slice(min(span.start for span in along), max(span.stop for span in along))
+            for along in zip(*spans, strict=True)
         )
-        for index in range(1, len(names))
-    ]
+        volumes.append(
+            ClassVolume(
+                target.name,
+                voxels,
+                None if millilitres is None else voxels * millilitres,
+                count_components(label_map[box], target.classes) if voxels else 0,
+            )
+        )
+    return volumes
 
 
-def count_components(label_map: NDArray[np.integer], index: int) -> int:
-    """Count the pieces of a class, in memory that does not grow with the label map.
+def count_components(label_map: NDArray[np.integer], held: Sequence[int]) -> int:
+    """Count the pieces of a class or region, in memory that does not grow with the label map.
 
     Args:
         label_map: class indices, 2D or 3D.
-        index: index of the class.
+        held: indices of the classes.
 
     Returns:
         number of pieces, in which every voxel shares a face, an edge or a corner with another voxel.
@@ -73,7 +84,7 @@ def count_components(label_map: NDArray[np.integer], index: int) -> int:
     pairs: list[NDArray[np.integer]] = []
     total, last = 0, np.zeros(planes.shape[1:], np.int64)
     for first in range(0, len(planes), step):
-        pieces, number = ndimage.label(planes[first : first + step] == index, neighbours)
+        pieces, number = ndimage.label(np.isin(planes[first : first + step], held), neighbours)
         here = np.where(pieces[0] > 0, pieces[0].astype(np.int64) + total, 0)
         pairs.append(_touching(last, here))
         last = np.where(pieces[-1] > 0, pieces[-1].astype(np.int64) + total, 0)

@@ -7,10 +7,12 @@ from segpipe.losses.class_weights import (
     median_frequency_weights,
 )
 from segpipe.losses.dice_cross_entropy import DiceCrossEntropy
+from segpipe.losses.regions import RegionDiceCrossEntropy
 
 __all__ = [
     "ClassCounts",
     "DiceCrossEntropy",
+    "RegionDiceCrossEntropy",
     "effective_number_weights",
     "inverse_frequency_weights",
     "median_frequency_weights",

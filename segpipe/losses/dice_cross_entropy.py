@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
+from segpipe.losses.regions import mean_of_present
 
 
 class DiceCrossEntropy(nn.Module):
@@ -100,12 +101,8 @@ class DiceCrossEntropy(nn.Module):
             probabilities, reference = probabilities * counted[:, None], reference * counted[:, None]
         # one value per class, or per image and class
         dice: torch.Tensor = self.dice(probabilities, reference)
-        present = torch.ones_like(dice)
-        if self.skip_absent:
-            voxels = reference[:, 0 if self.dice.include_background else 1 :].flatten(2).sum(dim=2)
-            present = ((voxels.sum(dim=0) if self.dice.batch else voxels) > 0).to(dice).view_as(dice)
-        loss: torch.Tensor = (dice * present).sum() / present.sum().clamp(min=1)
-        return loss
+        with_dice = reference[:, 0 if self.dice.include_background else 1 :]
+        return mean_of_present(dice, with_dice, self.dice.batch, self.skip_absent)
 
     def _cross_entropy(
         self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None

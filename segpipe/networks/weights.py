@@ -75,7 +75,7 @@ class Identity:
     Attributes:
         network: hash of the names and shapes of the network's state.
         transforms: the deterministic transforms, each as class path and arguments.
-        labels: the label table's rows.
+        labels: the label table's rows; a row of a region has `classes`, too.
     """
 
     network: str
@@ -266,7 +266,7 @@ def _require_same_identity(path: Path, sidecar: Sidecar, identity: Identity) -> 
 
 def _classes(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
     """Return the part of a label table that changes the segmentation; colours do not."""
-    return [(row["index"], row["name"], row["value"]) for row in rows]
+    return [(row["index"], row["name"], row["value"], row.get("classes")) for row in rows]
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -24,7 +24,7 @@ def scan_picture(
     label_map: NDArray[np.integer],
     affine: NDArray[np.float64],
     title: str,
-    legend: Sequence[tuple[str, str]],
+    legend: Sequence[tuple[str, str, tuple[int, int, int]]],
     colors: Sequence[tuple[int, int, int]],
 ) -> NDArray[np.uint8]:
     """Draw a scan twice: unchanged above, with the classes of its label map tinted below.
@@ -34,7 +34,7 @@ def scan_picture(
         label_map: class indices of the same shape.
         affine: (4, 4), voxel to RAS mm; for a 2D image only the spacing is used.
         title: first line of the picture.
-        legend: name of each foreground class, and its text in the legend.
+        legend: name of each foreground class or region, its text in the legend, and its colour.
         colors: RGB, 0 to 255, by class index.
 
     Returns:
@@ -50,7 +50,7 @@ def scan_picture(
     views = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
     font = ImageFont.load_default(_FONT_SIZE)
     line = _FONT_SIZE + 6
-    title, rows = printable(title), [printable(f"{name}  {text}") for name, text in legend]
+    title, rows = printable(title), [printable(f"{name}  {text}") for name, text, _ in legend]
     width = (
         max([views.width, *(_width(font, text) + _SWATCH + 6 for text in rows), _width(font, title)])
         + 2 * _MARGIN
@@ -63,9 +63,9 @@ def scan_picture(
     canvas.paste(views, (_MARGIN, top))
     if volume:
         _mark_sides(draw, plain, top, font, image.shape, spacing_mm)
-    for index, text in enumerate(rows, start=1):
-        y = top + views.height + _MARGIN + line * (index - 1)
-        draw.rectangle([_MARGIN, y + 2, _MARGIN + _SWATCH, y + 2 + _SWATCH], fill=colors[index])
+    for index, (text, (_, _, color)) in enumerate(zip(rows, legend, strict=True)):
+        y = top + views.height + _MARGIN + line * index
+        draw.rectangle([_MARGIN, y + 2, _MARGIN + _SWATCH, y + 2 + _SWATCH], fill=color)
         draw.text((_MARGIN + _SWATCH + 6, y), text, _TEXT, font)
     return np.asarray(canvas)
 

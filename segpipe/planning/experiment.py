@@ -54,6 +54,8 @@ class Experiment:
         validation_loss: whether TensorBoard shows the loss of validation cases.
         volumes_by_slice: whether inference also segments volumes slice by slice, with a network trained on 2D images.
         channels: names of the channels, and of their files; empty for one channel whose files have any name.
+        by_region: whether the network scores regions that overlap, a sigmoid each, instead of classes.
+        ignores: whether label maps have voxels that nobody looked at.
         evaluation_inverts: whether evaluation maps scores back to the file's grid.
     """
 
@@ -79,4 +81,6 @@ class Experiment:
     validation_loss: bool = False
     volumes_by_slice: bool = False
     channels: tuple[ScanChannel, ...] = ()
+    by_region: bool = False
+    ignores: bool = False
     evaluation_inverts: bool = True

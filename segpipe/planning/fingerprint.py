@@ -80,6 +80,7 @@ class Fingerprint:
         spacings_mm: spacing of each case along the same axes.
         channels: intensities of each channel.
         classes: classes by index, the background first.
+        regions: number of regions that the network scores instead of the classes; 0: it scores the classes.
     """
 
     patients: int
@@ -87,6 +88,12 @@ class Fingerprint:
     spacings_mm: tuple[tuple[float, ...], ...]
     channels: tuple[Channel, ...]
     classes: tuple[Class, ...]
+    regions: int = 0
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of output channels of the network."""
+        return self.regions or len(self.classes)
 
     @property
     def cases(self) -> int:
@@ -138,6 +145,7 @@ def fingerprint(cases: Sequence[Case], reports: Sequence[CaseReport], labels: La
         spacings_mm=tuple(_ordered(fact, fact.spacing_mm) for fact in facts),
         channels=tuple(_channel(facts, position) for position in range(len(facts[0].channels))),
         classes=classes,
+        regions=len(labels.regions),
     )
 
 

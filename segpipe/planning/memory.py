@@ -64,7 +64,7 @@ def validation_bytes(sizes: NDArray[Any], num_classes: int) -> int:
 
     Args:
         sizes: see `images_bytes`.
-        num_classes: number of classes with the background.
+        num_classes: number of the network's outputs: classes with the background, or regions.
     """
     return int(np.prod(sizes, axis=1).max()) * num_classes * _FLOAT * _SCORES_HELD
 

@@ -152,7 +152,7 @@ def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) 
     if name == "SegNet":  # the SegNet's last pool has no level below
         widths = widths[: max(len(strides) - 1, 1)]
     return Architecture(
-        name, dims, len(data.channels), len(data.classes), tuple(strides), tuple(kernels), widths
+        name, dims, len(data.channels), data.num_outputs, tuple(strides), tuple(kernels), widths
     )
 
 

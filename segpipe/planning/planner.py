@@ -110,7 +110,7 @@ def plan_bundle(
     further = {
         "name": _in_a_line(described.name),
         "described": described,
-        "classes_text": _in_a_line(", ".join(labels.foreground_names)),
+        "classes_text": _in_a_line(", ".join(labels.target_names)),
         "modality_text": _in_a_line(", ".join(described.modality)),
         "labels": labels,
         "warnings": planned.warnings,
@@ -143,7 +143,7 @@ def _experiment(
     network, mirrors = planned.architecture, planned.mirrors
     formats = "NIfTI, MetaImage, NRRD and DICOM series" if planned.is_volume else "formats"
     about = (
-        f"Trains a network that segments {', '.join(labels.foreground_names)} on {', '.join(manifest.modality)}.",
+        f"Trains a network that segments {', '.join(labels.target_names)} on {', '.join(manifest.modality)}.",
         "Written by `segpipe plan`, which gives a reason for every number. Change what you know better.",
         f"In {network.dims}D: {planned.dims.why}. Training is planned to peak at {planned.peak_gb:.1f} GB of memory.",
         *(f"WARNING: {warning}" for warning in planned.warnings),
@@ -163,6 +163,8 @@ def _experiment(
         mirrors=mirrors,
         flips=mirrors.value if "flips" in planned.numbers else [],
         crop="by class, indices cached" if planned.crops_by_class else "anywhere",
+        by_region=bool(labels.regions),
+        ignores=labels.ignore_value is not None,
     )
 
 
@@ -173,7 +175,7 @@ def _in_a_line(text: str) -> str:
 
 def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str, Any]:
     network = planned.architecture
-    classes = {str(row.index): row.name for row in labels.labels}
+    outputs = {str(channel): name for channel, name in enumerate(labels.output_names)}
     shape = planned.numbers["window_size"].value
     packages = {name: importlib.metadata.version(name) for name in _REQUIRED}
     return {
@@ -187,17 +189,17 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
         "supported_apps": {},
         "name": manifest.name,
         "task": "segmentation",
-        "description": f"Segments {', '.join(labels.foreground_names)} on {', '.join(manifest.modality)}",
+        "description": f"Segments {', '.join(labels.target_names)} on {', '.join(manifest.modality)}",
         "authors": "not filled in",
         "copyright": "not filled in",
         "data_source": manifest.source or "not filled in",
         "data_type": "not filled in",
         "image_classes": f"{network.num_channels} channel(s): {', '.join(manifest.modality)}",
         "label_classes": ", ".join(f"{row.value} {row.name}" for row in labels.labels),
-        "pred_classes": f"{len(classes)} channels: {', '.join(classes.values())}",
+        "pred_classes": f"{len(outputs)} channels: {', '.join(outputs.values())}",
         "intended_use": "Research only. Not a medical device, not for diagnosis.",
         "references": [text for text in (manifest.citation, manifest.reference) if text],
-        "label_table": labels.rows(),
+        **labels.to_metadata(),
         "network_data_format": {
             "inputs": {
                 "image": {
@@ -218,12 +220,12 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
                 "pred": {
                     "type": "image",
                     "format": "segmentation",
-                    "num_channels": len(classes),
+                    "num_channels": len(outputs),
                     "spatial_shape": shape,
                     "dtype": "float32",
                     "value_range": [-100, 100],
                     "is_patch_data": True,
-                    "channel_def": classes,
+                    "channel_def": outputs,
                 }
             },
         },

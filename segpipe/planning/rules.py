@@ -114,7 +114,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     numbers["cache"] = PlannedValue(
         cached, memory if cached else f"{memory} would be too much; each is read again every epoch"
     )
-    scored = validation_bytes(resampled, len(data.classes)) if options.training_share < 1 else 0
+    scored = validation_bytes(resampled, data.num_outputs) if options.training_share < 1 else 0
     peak = PROCESS_BYTES + (cache_bytes if cached else 0) + max(fitted.step_bytes, scored)
     return Plan(
         architecture=architecture,

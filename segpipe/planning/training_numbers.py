@@ -60,7 +60,8 @@ def loss_numbers(data: Fingerprint, *, by_class: bool) -> dict[str, PlannedValue
             lacking, "a patch may lack a class" if lacking else "every patch has every class"
         ),
     }
-    if max(shares) > _COMMON_TIMES * min(shares) and len(present) == len(data.classes) - 1:
+    is_weighted = max(shares) > _COMMON_TIMES * min(shares) and len(present) == len(data.classes) - 1
+    if is_weighted and not data.regions:
         times = max(shares) / min(shares)
         numbers["weight_power"] = PlannedValue(
             0.5, f"exponent of the class weights: one class has {times:.0f} times another's voxels"

@@ -229,10 +229,10 @@ class CohortRun:
                 f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
             )
         try:
-            labels = self.bundle.labels.to_indices(changed.array)
+            labels = replace(self.bundle.labels, ignore_value=None).to_indices(changed.array)
         except SegpipeError as error:
             raise SegpipeError(f"{path}: was changed since segpipe wrote it: {error}") from error
-        volumes = class_volumes(labels, self.bundle.labels.names, header.grid.spacing_mm)
+        volumes = class_volumes(labels, self.bundle.labels, header.grid.spacing_mm)
         reason = "its label map was corrected by hand and stays; --overwrite replaces it"
         kept = replace(
             before,
@@ -276,7 +276,7 @@ class CohortRun:
         with _removed_on_failure(staged):
             probabilities = None
             if self.options.probabilities:
-                shape = (self.bundle.labels.num_classes, *prepared.header.grid.size)
+                shape = (len(self.bundle.labels.output_names), *prepared.header.grid.size)
                 probabilities = array_on_disk(staged / side_file(PROBABILITIES, scan), shape)
             segmentation = self.segmenter.segment(
                 prepared.image,
@@ -312,7 +312,7 @@ class CohortRun:
         name = label_map_name(scan, self.options)
         stored = labels.to_values(segmentation.labels)
         write_label_map(stored, grid, staged / name, source=segmented.header, labels=labels)
-        volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm)
+        volumes = class_volumes(segmentation.labels, labels, grid.spacing_mm)
         if segmented.grey is not None:
             picture = staged / side_file(OVERLAYS, scan)
             write_overlay(picture, scan.name, grid, segmented.grey, segmentation.labels, volumes, labels)
@@ -368,7 +368,14 @@ class CohortRun:
             return None
         grid, result = segmented.header.grid, segmented.segmentation
         by_slices = self.segmenter.by_slices(grid)
-        measures = measures.with_result(result.labels, grid, volumes, result.uncertainty, by_slices=by_slices)
+        measures = measures.with_result(
+            result.labels,
+            grid,
+            volumes,
+            result.uncertainty,
+            by_slices=by_slices,
+            targets=self.bundle.labels.target_classes,
+        )
         return tuple(ranges.warnings(measures, [channel.name for channel in self.bundle.takes.channels]))
 
     def _remove_replaced(self, entry: Entry) -> None:

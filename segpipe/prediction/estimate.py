@@ -151,7 +151,7 @@ def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
     try:
         _, network, held = segmenter.cost(image)
     except CannotStreamError:  # MONAI's chain holds all scores twice, before and after inversion
-        scores = 4 * len(bundle.labels.names) * (image[0].numel() + voxels)
+        scores = 4 * len(bundle.labels.output_names) * (image[0].numel() + voxels)
         return _Cost(math.nan, 2 * scan_bytes + 2 * scores)
     return _Cost(reading + network, 2 * scan_bytes + held)  # twice: the next scan is read ahead
 

@@ -38,12 +38,13 @@ def name_labels(
         for case, entry in ledger.entries.items()
         if case not in replaced and any((folder / file).is_file() for file in entry.files)
     }
-    unlike = [case for case, names in others.items() if names - set(map(same_name, labels.names))]
+    ours = set(map(same_name, (*labels.names, *labels.target_names)))
+    unlike = [case for case, names in others.items() if names - ours]
     if unlike:
         there = ", ".join(sorted(others[unlike[0]]))
         raise SegpipeError(
             f"{folder}: has label maps of other classes: {shown(unlike)} ({there}), where the bundle has "
-            f"{', '.join(labels.foreground_names)}; choose another --output, since the names of labels hold for the "
+            f"{', '.join(labels.target_names)}; choose another --output, since the names of labels hold for the "
             "whole folder"
         )
     write_label_files(folder, labels, others=list(others), overwrite=options.overwrite)

@@ -95,8 +95,15 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
     by_slices = segmenter.by_slices(grid)
     image, of_scan = segmenter.prepared(loaded, grid)
     segmented = segmenter.segment(image, grid, uncertainty=True)
-    volumes = class_volumes(segmented.labels, bundle.labels.names, grid.spacing_mm)
-    return of_scan.with_result(segmented.labels, grid, volumes, segmented.uncertainty, by_slices=by_slices)
+    volumes = class_volumes(segmented.labels, bundle.labels, grid.spacing_mm)
+    return of_scan.with_result(
+        segmented.labels,
+        grid,
+        volumes,
+        segmented.uncertainty,
+        by_slices=by_slices,
+        targets=bundle.labels.target_classes,
+    )
 
 
 def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:

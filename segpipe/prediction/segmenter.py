@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
+from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import in_precision, measured_precision, seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
@@ -28,9 +29,10 @@ from segpipe.inference.streaming import (
     require_classes,
     require_numbers,
 )
-from segpipe.labels import whole_numbers
+from segpipe.labels import LabelTable
 from segpipe.prediction.streamable import StreamPlan
 from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, scan_measures
+from segpipe.stored_values import whole_numbers
 from segpipe.transforms import CTIntensityd
 from segpipe.volumes import Grid
 
@@ -162,7 +164,7 @@ class Segmenter:
                 probabilities are asked for and only MONAI's own chain can segment the scan.
         """
         wanted = entropy or probabilities is not None
-        meter = EntropyMeter() if uncertainty else None
+        meter = EntropyMeter(decision_of(self.bundle.labels)) if uncertainty else None
         with torch.inference_mode():
             try:
                 plan = self._plan(image.ndim - 1)
@@ -181,13 +183,11 @@ class Segmenter:
             planes = restored_planes(
                 scored if meter is None else meter.bands(scored),
                 way,
-                softmax=plan.softmax,
+                plan.decision,
                 probabilities=wanted,
             )
-            if wanted and not plan.softmax:
-                planes = map(_activated, planes)
             labels, entropies = _collected(
-                planes, grid.size, len(self.bundle.labels.names), entropy, probabilities
+                planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
             )
             return Segmentation(
                 labels,
@@ -216,7 +216,9 @@ class Segmenter:
         return windows, windows * seconds, stream.held_bytes(size)
 
     def _plan(self, spatial_dims: int) -> StreamPlan:
-        return StreamPlan.of(self._inferer, self.bundle.postprocessing, spatial_dims, self.batch_size)
+        return StreamPlan.of(
+            self._inferer, self.bundle.postprocessing, self.bundle.labels, spatial_dims, self.batch_size
+        )
 
     def _stream(self, plan: StreamPlan, image: MetaTensor) -> ScoreStream:
         if self.precision == "auto":
@@ -225,9 +227,9 @@ class Segmenter:
             example = example.squeeze(-1) if plan.flat else example
             self.precision = measured_precision(self.bundle.network, example)
         if plan not in self._streams:
-            classes = len(self.bundle.labels.names)
+            outputs = len(self.bundle.labels.output_names)
             self._streams[plan] = ScoreStream(
-                plan.window, self._predictor(plan.flat), classes, self.bundle.device, self.report
+                plan.window, self._predictor(plan.flat), outputs, self.bundle.device, self.report
             )
         return self._streams[plan]
 
@@ -260,8 +262,8 @@ class Segmenter:
         precise = PrecisionInferer(FlipInferer(self._inferer, self.flips), self.precision)
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
-        _require_scores_of(batch, scores, len(self.bundle.labels.names))
-        if meter is not None and len(scores[0]) > 1:
+        _require_scores_of(batch, scores, len(self.bundle.labels.output_names))
+        if meter is not None:
             meter.add(scores[0])
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
@@ -283,38 +285,25 @@ _SLICE_DIMS = 3  # channel, x, y
 def _collected(
     planes: Iterable[RestoredPlane],
     size: Sequence[int],
-    classes: int,
-    entropy: bool,
+    table: LabelTable,
+    entropy_of: Decision | None,
     probabilities: NDArray[np.float16] | None,
 ) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32] | None]:
     """Collect planes into whole arrays; a slice is a volume with one plane until the end."""
     volume = (*size, *[1] * (3 - len(size)))
-    labels = np.zeros(volume, np.uint8 if classes < 255 else np.int16)
-    entropies = np.zeros(volume, np.float32) if entropy else None
-    scores = None if probabilities is None else probabilities.reshape((classes, *volume))
+    labels = np.zeros(volume, np.uint8 if table.num_classes < 255 else np.int16)
+    entropies = None if entropy_of is None else np.zeros(volume, np.float32)
+    scores = None if probabilities is None else probabilities.reshape((len(table.output_names), *volume))
     for plane in planes:
         np.moveaxis(labels, plane.axis, 0)[plane.index] = plane.labels.cpu().numpy()
         if plane.probabilities is None:
             continue
-        if entropies is not None:
-            np.moveaxis(entropies, plane.axis, 0)[plane.index] = _entropy(plane.probabilities)
+        if entropies is not None and entropy_of is not None:
+            shares = entropy_of.entropy(plane.probabilities).clamp(0, 1)
+            np.moveaxis(entropies, plane.axis, 0)[plane.index] = shares.cpu().numpy()
         if scores is not None:
             np.moveaxis(scores, plane.axis + 1, 0)[plane.index] = plane.probabilities.cpu().numpy()
     return labels.reshape(size), None if entropies is None else entropies.reshape(size)
-
-
-def _activated(plane: RestoredPlane) -> RestoredPlane:
-    """Return a plane with the softmax of its interpolated scores; voxels outside the image stay 0."""
-    if plane.probabilities is None:
-        return plane
-    scores = plane.probabilities
-    return replace(plane, probabilities=scores.softmax(0) * scores.any(dim=0))
-
-
-def _entropy(probabilities: torch.Tensor) -> NDArray[np.float32]:
-    entropy = torch.special.entr(probabilities).sum(0) / np.log(len(probabilities))
-    share: NDArray[np.float32] = entropy.clamp(0, 1).cpu().numpy()
-    return share
 
 
 def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:

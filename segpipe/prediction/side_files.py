@@ -66,15 +66,16 @@ def write_overlay(
         grid: of the scan.
         grey: the scan's first channel, `(x, y[, z])`.
         labels: class indices `(x, y[, z])`.
-        volumes: one per foreground class, for the legend.
+        volumes: one per foreground class or region, for the legend.
         table: names and colours of the classes.
     """
     legend = [
         (
             volume.label,
             f"{volume.voxels} px" if volume.millilitres is None else f"{volume.millilitres:.3g} ml",
+            target.color,
         )
-        for volume in volumes
+        for volume, target in zip(volumes, table.targets, strict=True)
     ]
     picture = scan_picture(grey, labels, grid.affine, name, legend, table.colors)
     path.parent.mkdir(parents=True, exist_ok=True)

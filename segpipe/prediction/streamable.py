@@ -10,7 +10,10 @@ from monai.transforms import Activationsd, AsDiscreted, Compose, EnsureTyped, In
 from monai.utils import ensure_tuple_rep
 
 from segpipe.inference import SliceInferer
+from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.streaming import CannotStreamError, SlidingWindow
+from segpipe.labels import LabelTable
+from segpipe.transforms import RegionsToClassesd
 
 
 @dataclass(frozen=True)
@@ -20,29 +23,35 @@ class StreamPlan:
     Attributes:
         window: positions, size and blending of the windows.
         flat: the network takes 2D slices.
-        softmax: the scores become probabilities before they are interpolated.
+        decision: how the scores become probabilities and classes.
     """
 
     window: SlidingWindow
     flat: bool
-    softmax: bool
+    decision: Decision
 
     @classmethod
     def of(
-        cls, inferer: Any, postprocessing: Compose, spatial_dims: int, batch_size: int | None
+        cls,
+        inferer: Any,
+        postprocessing: Compose,
+        labels: LabelTable,
+        spatial_dims: int,
+        batch_size: int | None,
     ) -> StreamPlan:
         """Return the plan of a bundle's inferer and postprocessing.
 
         Args:
             inferer: of the bundle, without the wrappers for precision and mirror images.
             postprocessing: of the bundle.
+            labels: label table of the bundle.
             spatial_dims: of the scan, 2 or 3.
             batch_size: windows per batch; None: the inferer's number.
 
         Raises:
             CannotStreamError: segpipe cannot do the same as this inferer or postprocessing.
         """
-        return cls(*_window(inferer, spatial_dims, batch_size), _activates(postprocessing))
+        return cls(*_window(inferer, spatial_dims, batch_size), _decision(postprocessing, labels))
 
 
 def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:
@@ -67,22 +76,34 @@ def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[Sl
     return SlidingWindow(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
 
 
-def _activates(postprocessing: Compose) -> bool:
-    """Return whether the softmax precedes the interpolation; refuse a postprocessing that cannot be streamed."""
+def _decision(postprocessing: Compose, labels: LabelTable) -> Decision:
+    """Return how the postprocessing decides on classes; refuse a postprocessing that cannot be streamed."""
     steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
-    softmax = bool(steps) and isinstance(steps[0], Activationsd)
-    if softmax:
+    wanted = "sigmoid" if labels.regions else "softmax"
+    activates = bool(steps) and isinstance(steps[0], Activationsd)
+    if activates:
         first = steps.pop(0)
-        if first.softmax != (True,) or any(first.sigmoid) or any(first.other) or first.converter.kwargs:
-            raise CannotStreamError("its activation is not the softmax")
+        others = {"sigmoid", "softmax"} - {wanted}
+        if (
+            getattr(first, wanted) != (True,)
+            or any(any(getattr(first, other)) for other in others)
+            or any(first.other)
+            or first.converter.kwargs
+        ):
+            raise CannotStreamError(f"its activation is not the {wanted}")
     names = [type(step).__name__ for step in steps]
-    if [type(step) for step in steps] != [Invertd, AsDiscreted]:
+    last = RegionsToClassesd if labels.regions else AsDiscreted
+    if [type(step) for step in steps] != [Invertd, last]:
         raise CannotStreamError(
-            f"its postprocessing is {', '.join(names) or 'empty'}, not Invertd, AsDiscreted"
+            f"its postprocessing is {', '.join(names) or 'empty'}, not Invertd, {last.__name__}"
         )
     invert, discrete = steps
     if invert.nearest_interp != (False,) or invert.post_func != (None,):
         raise CannotStreamError("its Invertd sets nearest_interp or post_func")
+    if labels.regions:
+        if not activates:
+            raise CannotStreamError("it has no sigmoid before Invertd")
+        return decision_of(labels)
     if (discrete.argmax, discrete.to_onehot, discrete.threshold, discrete.rounding) != (
         (True,),
         [None],
@@ -90,4 +111,4 @@ def _activates(postprocessing: Compose) -> bool:
         (None,),
     ):
         raise CannotStreamError("its AsDiscreted does more than the arg max")
-    return softmax
+    return decision_of(labels, softmax=activates)

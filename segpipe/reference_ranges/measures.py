@@ -11,6 +11,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segpipe.inference.decisions import ArgMax, Decision
 from segpipe.inference.streaming import Band
 from segpipe.inference.volumetry import ClassVolume, count_components
 from segpipe.reference_ranges.coarse_images import coarse_image
@@ -47,6 +48,7 @@ class Measures:
         uncertainty: float | None,
         *,
         by_slices: bool,
+        targets: Sequence[Sequence[int]] | None = None,
     ) -> Measures:
         """Return the measures with those of the network's result, turned to the axes of the preprocessed image.
 
@@ -56,11 +58,12 @@ class Measures:
             volumes: one per foreground class.
             uncertainty: see `result_measures`.
             by_slices: see `result_measures`.
+            targets: see `result_measures`.
         """
         if self.axcodes is not None:
             turn = ornt_transform(io_orientation(grid.affine), axcodes2ornt(self.axcodes))
             labels = apply_orientation(labels, turn)
-        results = result_measures(labels, volumes, uncertainty, by_slices=by_slices)
+        results = result_measures(labels, volumes, uncertainty, by_slices=by_slices, targets=targets)
         return replace(self, values=self.values | results)
 
 
@@ -69,10 +72,12 @@ class EntropyMeter:
     """The mean entropy of a network's scores over foreground voxels, summed while the scores arrive.
 
     Attributes:
+        decision: how scores become probabilities and classes.
         total: sum of the entropies of all foreground voxels, each from 0 (certain) to 1 (uniform over classes).
         voxels: number of these voxels.
     """
 
+    decision: Decision = field(default_factory=ArgMax)
     total: float = 0.0
     voxels: int = field(default=0)
 
@@ -84,13 +89,14 @@ class EntropyMeter:
             yield band
 
     def add(self, scores: torch.Tensor) -> None:
-        """Add the entropies of scores `(classes, ...)`."""
-        is_foreground = scores.argmax(dim=0) > 0
+        """Add the entropies of scores `(outputs, ...)`."""
+        is_foreground = self.decision.classes(scores[None])[0] > 0
         number = int(is_foreground.sum())
         if number:
-            probabilities = scores[:, is_foreground].float().softmax(dim=0)
-            entropies = torch.special.entr(probabilities).sum() / np.log(len(scores))
-            self.total += float(entropies)
+            probabilities = self.decision.probabilities(
+                self.decision.activated(scores[:, is_foreground].float())
+            )
+            self.total += float(self.decision.entropy(probabilities).sum())
             self.voxels += number
 
     @property
@@ -161,20 +167,23 @@ def result_measures(
     uncertainty: float | None,
     *,
     by_slices: bool,
+    targets: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, float]:
     """Measure the network's result.
 
     Args:
         labels: class indices `(x, y[, z])`, on the axes of the preprocessed image.
-        volumes: one per foreground class.
+        volumes: one per foreground class or region.
         uncertainty: mean entropy of foreground voxels, 0 to 1; None if there are none.
         by_slices: the network took slices: a class's area and pieces are those of the slice with most of it.
+        targets: class indices of each of the volumes; None: each class from 1 on.
     """
     boxes = ndimage.find_objects((labels > 0).astype(np.uint8))
     values = {"found": float(bool(boxes))}
-    for index, volume in enumerate(volumes, start=1):
+    held_by = targets or [[index] for index in range(1, len(volumes) + 1)]
+    for held, volume in zip(held_by, volumes, strict=True):
         if by_slices or volume.millilitres is None:
-            area, pieces = _largest_section(labels, index)
+            area, pieces = _largest_section(labels, held)
             values[f"area/{volume.label}"] = float(area)
         else:
             pieces = volume.components
@@ -190,12 +199,12 @@ def result_measures(
     return values
 
 
-def _largest_section(labels: NDArray[np.integer], index: int) -> tuple[int, int]:
-    """Return pixels and pieces of a class in the slice with most pixels of it."""
+def _largest_section(labels: NDArray[np.integer], held: Sequence[int]) -> tuple[int, int]:
+    """Return pixels and pieces of a class or region in the slice with most pixels of it."""
     planes = labels if labels.ndim == 3 else labels[..., None]
-    areas = [int(np.count_nonzero(planes[..., z] == index)) for z in range(planes.shape[-1])]
+    areas = [int(np.count_nonzero(np.isin(planes[..., z], held))) for z in range(planes.shape[-1])]
     most = int(np.argmax(areas))
-    return areas[most], count_components(np.ascontiguousarray(planes[..., most]), index) if areas[most] else 0
+    return areas[most], count_components(np.ascontiguousarray(planes[..., most]), held) if areas[most] else 0
 
 
 def _some(length: int) -> list[int]:

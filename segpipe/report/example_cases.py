@@ -81,8 +81,9 @@ def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | None) -
     affine = reference.grid.affine
     volumes = scrolled(grey, maps[1], maps[0], affine) if grey.ndim == 3 else None
     (grey, *maps), spacing_mm = in_ras_order(affine, grey, *maps)
-    centre = label_centre(maps[1] if maps[1].any() else maps[0])
-    pictures = [overlay_planes(grey, label_map, table.colors, centre, spacing_mm) for label_map in maps]
+    labelled = np.where(maps[1] == table.ignored_index, 0, maps[1])
+    centre = label_centre(labelled if labelled.any() else maps[0])
+    pictures = [overlay_planes(grey, label_map, table.drawn_colors, centre, spacing_mm) for label_map in maps]
     return ExampleCase(
         place,
         row.case,
@@ -97,7 +98,7 @@ def _scores_in_words(row: CaseScore, table: LabelTable) -> str:
     """Return the Dice of each class, and the structures that are missing."""
     parts = []
     for name, dice, hd95 in zip(
-        table.foreground_names, row.metrics.dice.tolist(), row.metrics.hd95_mm.tolist(), strict=True
+        table.target_names, row.metrics.dice.tolist(), row.metrics.hd95_mm.tolist(), strict=True
     ):
         if np.isnan(dice):
             continue

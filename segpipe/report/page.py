@@ -51,7 +51,7 @@ def render_report(
         without_scan: cases without a scan, whose cards show only label maps.
     """
     cases = CaseScores.of(scores)
-    colors = [css_color(color) for color in scores.table.colors[1:]]
+    colors = [css_color(target.color) for target in scores.table.targets]
     rows = [*zip(summary.by_class.items(), colors, strict=True), ((MEAN_OF_CLASSES, summary.all_classes), "")]
     has_volumes = bool(np.isfinite(cases.values[:, METRICS.index("volume_error_ml")]).any())
     has_classes, has_ml, has_distances = (
@@ -74,7 +74,7 @@ def render_report(
         ],
         most_points=MOST_POINTS,
         cards=cards,
-        legend=list(zip(scores.table.foreground_names, colors, strict=True)),
+        legend=[(label.name, css_color(label.color)) for label in scores.table.labels[1:]],
         volumes=has_volumes,
         distances=has_distances,
         few_patients=FEW_PATIENTS,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segpipe.labels import LabelTable
+from segpipe.labels import IGNORE, LabelTable
 from segpipe.pictures import grey_levels
 
 NIIVUE = Path(__file__).parent / "niivue" / "niivue.umd.js.gz"
@@ -69,16 +69,16 @@ def scrolled(
 
 
 def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:
-    """Return a label table as NiiVue's colour map; the background is transparent."""
-    red, green, blue = (list(channel) for channel in zip(*table.colors, strict=True))
-    opacity = [0, *[255] * (table.num_classes - 1)]
+    """Return a label table as NiiVue's colour map; the background is transparent, what nobody looked at is grey."""
+    red, green, blue = (list(channel) for channel in zip(*table.drawn_colors, strict=True))
+    opacity = [0, *[255] * table.num_classes]
     return {
         "R": red,
         "G": green,
         "B": blue,
         "A": opacity,
-        "I": list(range(table.num_classes)),
-        "labels": list(table.names),
+        "I": list(range(table.ignored_index + 1)),
+        "labels": [*table.names, IGNORE],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ignite.distributed as idist
@@ -12,38 +13,60 @@ from ignite.metrics import Accuracy, Average, Loss, Metric
 from ignite.metrics.metric import MetricUsage
 from monai.engines import IterationEvents, Workflow
 from monai.metrics import DiceMetric
+from monai.networks import one_hot
 from monai.utils import convert_to_tensor
+
+from segpipe.labels import LabelTable
+from segpipe.transforms.class_maps import regions_to_classes
 
 ACCURACY, LOSS = "accuracy", "loss"  # the names in an engine's metrics
 
 
 class PresentDice(DiceMetric):  # type: ignore[misc]  # MONAI is untyped
-    """Dice of each foreground class; 0 if only the prediction has the class, NaN if neither map has it.
+    """Dice of each foreground class or region; 0 if only the prediction has it, NaN if neither map has it.
 
     MONAI's default is NaN whenever the reference lacks the class, which hides every false positive; with
     `ignore_empty=False` it is 1 if neither map has the class, which raises the mean. The definition is that of
     `segpipe.evaluation.dice_per_class`.
+
+    Args:
+        labels: label table with the regions, and with the voxels that nobody looked at, which are not counted; needed
+            for maps of class indices. None takes one-hot maps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labels: LabelTable | None = None) -> None:
         super().__init__(include_background=False, reduction="mean", ignore_empty=False)
+        self.labels = labels
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return `(B, C-1)` for one-hot maps `(B, C, *spatial)`."""
+        """Return `(B, targets)` for maps of class indices `(B, 1, *spatial)` or one-hot maps `(B, C, *spatial)`."""
+        if self.labels is not None:
+            counted = y != self.labels.ignored_index
+            y_pred, y = (_with_background(indices, counted, self.labels) for indices in (y_pred, y))
         dice: torch.Tensor = super()._compute_tensor(y_pred, y)
         spatial = tuple(range(2, y.ndim))
         nothing_to_find = (y_pred[:, 1:].sum(spatial) + y[:, 1:].sum(spatial)) == 0
         return dice.masked_fill(nothing_to_find.to(dice.device), float("nan"))
 
 
-def attach_accuracy(engine: Workflow) -> Metric:
+def _with_background(indices: torch.Tensor, counted: torch.Tensor, labels: LabelTable) -> torch.Tensor:
+    """Return masks `(B, 1 + targets, *spatial)` of class indices `(B, 1, *spatial)`; 0 where a voxel is not counted."""
+    held = [torch.tensor(classes, device=indices.device) for classes in ((0,), *labels.target_classes)]
+    return torch.cat([torch.isin(indices, classes) & counted for classes in held], dim=1).float()
+
+
+def attach_accuracy(engine: Workflow, labels: LabelTable | None = None) -> Metric:
     """Add `accuracy` to an engine's metrics: the share of an epoch's voxels with the right class, 0..1.
 
     Logits and labels are those of the network's input: in training, augmented patches, before the optimiser's step. All
     processes count. If most voxels are background, the accuracy says little.
+
+    Args:
+        engine: trainer or evaluator.
+        labels: label table, where it has regions or voxels that nobody looked at, which are not counted.
     """
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.FORWARD_COMPLETED)
-    accuracy = Accuracy(_logits_and_classes, device=idist.device())
+    accuracy = Accuracy(partial(_scores_and_classes, labels=labels), device=idist.device())
     accuracy.attach(engine, ACCURACY, usage)
     return accuracy
 
@@ -79,6 +102,16 @@ def _logits_and_labels(output: Mapping[str, Any]) -> tuple[torch.Tensor, torch.T
     return logits, labels
 
 
-def _logits_and_classes(output: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    logits, labels = _logits_and_labels(output)
-    return logits, labels[:, 0].long()
+def _scores_and_classes(
+    output: Mapping[str, Any], labels: LabelTable | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return scores of the classes, `(B, C, *spatial)` or `(voxels, C)`, and the true classes without the score's C."""
+    scores, reference = _logits_and_labels(output)
+    classes = reference[:, 0].long()
+    if labels is None:
+        return scores, classes
+    if labels.regions:
+        predicted = regions_to_classes(scores > 0, labels).long()
+        scores = one_hot(predicted[:, None], labels.num_classes)
+    counted = classes != labels.ignored_index
+    return scores.movedim(1, -1)[counted], classes[counted]

@@ -12,7 +12,6 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines import Evaluator
-from monai.utils import convert_to_tensor
 from numpy.typing import NDArray
 
 from segpipe.confusion import confusion_matrix, foreground_dice
@@ -20,6 +19,7 @@ from segpipe.labels import LabelTable
 from segpipe.pictures import captioned, confusion_picture, label_centre, overlay_planes
 from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.tensorboard import add_drawing, add_picture
+from segpipe.transforms.class_maps import class_map
 
 _VIEWS = ("image", "reference", "prediction")
 
@@ -78,14 +78,21 @@ class ValidationPictures:
 
     def _look(self, engine: Evaluator) -> None:
         for record, output in zip(engine.state.batch, engine.state.output, strict=True):
-            maps = {"reference": _class_map(output["label"]), "prediction": _class_map(output["pred"])}
-            confusion = confusion_matrix(maps["prediction"], maps["reference"], self.labels.num_classes)
+            maps = {"reference": class_map(output["label"]), "prediction": class_map(output["pred"])}
+            confusion = confusion_matrix(
+                maps["prediction"],
+                maps["reference"],
+                self.labels.num_classes,
+                ignored_index=self.labels.ignored_index,
+            )
             self._confusion += confusion
             case = str(record["case"])
             if self._num_cases_shown < self.num_cases and is_main_process():
                 self._draw_always(case, output["image"], maps, engine.state.epoch)
             self._num_cases_shown += 1
-            self._keep_worst(case, output["image"], maps, foreground_dice(confusion))
+            self._keep_worst(
+                case, output["image"], maps, foreground_dice(confusion, self.labels.target_classes)
+            )
 
     def _draw_always(self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], epoch: int) -> None:
         names = ("prediction",) if case in self._drawn else _VIEWS
@@ -104,8 +111,8 @@ class ValidationPictures:
         if self._worst is not None and mean >= self._worst.dice:
             return
         legend = [
-            (label.color, f"{label.name}  " + ("-" if np.isnan(value) else f"{value:.3f}"))
-            for label, value in zip(self.labels.labels[1:], dice, strict=True)
+            (target.color, f"{target.name}  " + ("-" if np.isnan(value) else f"{value:.3f}"))
+            for target, value in zip(self.labels.targets, dice, strict=True)
         ]
         picture = captioned(self._views(image, maps, _VIEWS[1:]), f"{case}: Dice {mean:.3f}", legend)
         self._worst = _Worst(mean, case, picture)
@@ -116,9 +123,10 @@ class ValidationPictures:
         """Return one picture per view of a case, without and with its label maps."""
         channel = image[self.image_channel].float().cpu().numpy()
         spacing = image.pixdim.tolist()
-        centre = label_centre(maps["reference"])
+        ignored = maps["reference"] == self.labels.ignored_index
+        centre = label_centre(np.where(ignored, 0, maps["reference"]))
         return {
-            name: overlay_planes(channel, maps.get(name), self.labels.colors, centre, spacing)
+            name: overlay_planes(channel, maps.get(name), self.labels.drawn_colors, centre, spacing)
             for name in names
         }
 
@@ -147,14 +155,3 @@ def _worst_of_all(worst: _Worst | None) -> _Worst | None:
         gathered = [None] * dist.get_world_size()
         dist.all_gather_object(gathered, worst)
     return min((worst for worst in gathered if worst is not None), key=lambda worst: worst.dice, default=None)
-
-
-def _class_map(scores: torch.Tensor) -> NDArray[Any]:
-    """Return class indices `(*spatial)`, a byte each, of a one-hot or index map `(C, *spatial)`."""
-    scores = convert_to_tensor(scores, track_meta=False)
-    if len(scores) == 1:
-        return np.asarray(scores[0].to(torch.uint8).cpu())
-    indices = torch.empty(scores.shape[1:], dtype=torch.uint8, device=scores.device)
-    for place, plane in zip(indices, scores.unbind(1), strict=True):
-        place.copy_(plane.argmax(dim=0))  # plane by plane: argmax needs eight bytes per voxel
-    return np.asarray(indices.cpu())

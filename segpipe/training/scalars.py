@@ -47,11 +47,15 @@ class TrainingScalars:
     Args:
         run_folder: run folder with the log.
         optimizer: optimiser of the trainer.
+        labels: label table, where it has regions or voxels that nobody looked at; the accuracy leaves these out.
     """
 
-    def __init__(self, run_folder: RunFolder, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, run_folder: RunFolder, optimizer: torch.optim.Optimizer, labels: LabelTable | None = None
+    ) -> None:
         self.run_folder = run_folder
         self.optimizer = optimizer
+        self.labels = labels
         self._gradient_norm = GradientNorm(optimizer)
         self._terms = LossTerms()
         self._samples = 0
@@ -92,7 +96,7 @@ class TrainingScalars:
         """Attach to the trainer; do so before the handler that steps the learning rate."""
         engine.scalars = self
         EpochProgress().attach(engine)
-        self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: attach_accuracy(engine)}
+        self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: attach_accuracy(engine, self.labels)}
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._count)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
@@ -193,7 +197,7 @@ class ValidationScalars:
 
     def attach(self, engine: Evaluator) -> None:
         """Attach to the evaluator."""
-        attach_accuracy(engine)
+        attach_accuracy(engine, self.labels if self.labels.needs_index_maps else None)
         if self.loss is not None:
             attach_validation_loss(engine, self.loss)
             engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._terms.reset())
@@ -223,7 +227,7 @@ class ValidationScalars:
             writer.add_scalar(tag, value, epoch)
         writer.flush()
         of_classes = ", ".join(
-            f"{name} {dice:.4f}" for name, dice in zip(self.labels.foreground_names, per_class, strict=True)
+            f"{name} {dice:.4f}" for name, dice in zip(self.labels.target_names, per_class, strict=True)
         )
         engine.logger.info(f"Epoch {epoch}: validation Dice {mean:.4f} ({of_classes})")
 

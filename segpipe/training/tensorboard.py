@@ -88,11 +88,11 @@ def add_end(writer: SummaryWriter, epoch: int) -> None:
 
 
 def dice_tags(labels: LabelTable) -> list[str]:
-    """Return the tag of each foreground class's Dice: `dice/<name>`, with the class index if the tag is taken."""
+    """Return the tag of each target's Dice: `dice/<name>`, with the number of the target if the tag is taken."""
     taken, tags = {"dice/mean"}, []
-    for label in labels.labels[1:]:
-        tag = f"dice/{label.name}"
-        tags.append(f"{tag} ({label.index})" if tag in taken else tag)
+    for number, name in enumerate(labels.target_names, 1):
+        tag = f"dice/{name}"
+        tags.append(f"{tag} ({number})" if tag in taken else tag)
         taken.add(tag)
     return tags
 

@@ -1,5 +1,6 @@
 """Dictionary transforms that MONAI lacks."""
 
+from segpipe.transforms.class_maps import RegionsToClassesd
 from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
 from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
 from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
@@ -11,6 +12,7 @@ __all__ = [
     "LoadVolumed",
     "NormalizeSlicesd",
     "OrientVolumesd",
+    "RegionsToClassesd",
     "SaveLabelMapd",
     "check_intensity_kind",
     "check_window",

@@ -19,8 +19,9 @@ from monai.transforms import (
     SpatialPadd,
 )
 
+from segpipe.inference.decisions import ArgMax, arg_max
 from segpipe.inference.inverse_mapping import InverseMapping
-from segpipe.inference.restoring import arg_max, restored_planes
+from segpipe.inference.restoring import restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError
 
 KEY = "image"
@@ -132,16 +133,17 @@ def test_noise_at_every_voxel_is_interpolated_all_the_same():
     assert (labels == expected.argmax(0)).float().mean() > 0.9999
 
 
-def test_scores_are_interpolated_as_they_are_without_softmax():
+def test_softmax_follows_the_interpolation_where_the_chain_has_none_before():
     original, chain = scan((20, 20, 20), np.eye(4)), Compose(CHAINS["spacing"])
     image = chain({KEY: original})[KEY]
     scores = smooth_scores(image.shape[1:])
 
-    _, interpolated = restored(image, scores, original, 0, 4, softmax=False, probabilities=True)
-
-    np.testing.assert_allclose(
-        interpolated, by_monai(chain, image, scores, softmax=False).as_tensor(), atol=2e-4
+    _, interpolated = restored(
+        image, scores, original, 0, 4, decision=ArgMax(softmax=False), probabilities=True
     )
+
+    expected = by_monai(chain, image, scores, softmax=False).as_tensor().softmax(0)
+    np.testing.assert_allclose(interpolated, expected, atol=2e-4)
 
 
 def test_a_slice_is_a_volume_of_one_plane():

@@ -10,7 +10,7 @@ from segpipe.pictures import overlay_planes
 from segpipe.pictures.scan_picture import scan_picture
 
 COLORS = [(0, 0, 0), (230, 159, 0), (86, 180, 233)]
-LEGEND = [("tumour", "1.5 ml"), ("cyst", "0 ml")]
+LEGEND = [("tumour", "1.5 ml", COLORS[1]), ("cyst", "0 ml", COLORS[2])]
 MARGIN, LINE, GAP, SIDE = 8, 20, 4, 320  # pixels
 TOP = MARGIN + LINE  # of the upper row, below the title
 
@@ -256,7 +256,7 @@ def test_the_legend_has_a_row_for_each_class_in_its_colour():
 @pytest.mark.parametrize("row", [0, 1])
 def test_what_is_said_of_a_class_stands_in_its_row(row):
     label_map = np.zeros((32, 32, 32), np.uint8)
-    other = [(name, "7.25 ml") if i == row else (name, text) for i, (name, text) in enumerate(LEGEND)]
+    other = [(name, "7.25 ml" if i == row else text, color) for i, (name, text, color) in enumerate(LEGEND)]
 
     pictures = [draw(np.zeros(label_map.shape), label_map, legend=legend) for legend in (LEGEND, other)]
 
@@ -281,7 +281,9 @@ def test_long_texts_are_not_cut(where_long):
     ends = []
     for end in "AB":
         text = "a name that goes on and on " * 8 + end
-        title, legend = (text, LEGEND) if where_long == "title" else ("x", [(text, "1 ml"), LEGEND[1]])
+        title, legend = (
+            (text, LEGEND) if where_long == "title" else ("x", [(text, "1 ml", COLORS[1]), LEGEND[1]])
+        )
         ends.append(draw(np.zeros((16, 16)), np.zeros((16, 16), np.uint8), title=title, legend=legend))
 
     assert ends[0].shape[1] > SIDE + 2 * MARGIN

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from label_tables import table
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from segpipe.inference.streaming import Band
@@ -137,7 +138,7 @@ def label_map():
 
 def test_what_was_found_in_a_volume():
     labels = label_map()
-    volumes = class_volumes(labels, NAMES, (10, 10, 10))
+    volumes = class_volumes(labels, table(*NAMES), (10, 10, 10))
 
     values = result_measures(labels, volumes, 0.25, by_slices=False)
 
@@ -175,7 +176,7 @@ def test_what_was_found_does_not_depend_on_how_the_file_lies(axes, ends, by_slic
 
     measures, of_turned = (
         of_image.with_result(
-            label_array, grid, class_volumes(label_array, NAMES, (2, 3, 4)), 0.25, by_slices=by_slices
+            label_array, grid, class_volumes(label_array, table(*NAMES), (2, 3, 4)), 0.25, by_slices=by_slices
         ).values
         for label_array, grid in zip((labels, turned), grids, strict=True)
     )
@@ -186,7 +187,7 @@ def test_what_was_found_does_not_depend_on_how_the_file_lies(axes, ends, by_slic
 
 def test_what_was_found_slice_by_slice_is_of_the_slice_with_most_of_it():
     labels = label_map()
-    volumes = class_volumes(labels, NAMES, (10, 10, 10))
+    volumes = class_volumes(labels, table(*NAMES), (10, 10, 10))
 
     values = result_measures(labels, volumes, 0.25, by_slices=True)
 
@@ -198,6 +199,6 @@ def test_what_was_found_slice_by_slice_is_of_the_slice_with_most_of_it():
 def test_nothing_found_has_no_centre():
     labels = np.zeros((4, 4), np.uint8)
 
-    values = result_measures(labels, class_volumes(labels, NAMES, (1, 1)), None, by_slices=True)
+    values = result_measures(labels, class_volumes(labels, table(*NAMES), (1, 1)), None, by_slices=True)
 
     assert values == {"found": 0, "area/liver": 0, "pieces/liver": 0, "area/tumour": 0, "pieces/tumour": 0}

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,9 @@ from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.dataset.manifest_files import parse_manifest
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, shown
-from segpipe.labels import same_name, whole_numbers
+from segpipe.labels import same_name
+from segpipe.regions import NamedRegion
+from segpipe.stored_values import whole_numbers
 from segpipe.volumes import read_header, read_volume, volume_format
 
 _MOST_THREADS = 4  # each thread holds a label map in memory
@@ -54,6 +56,7 @@ def create_manifest(
     table: str | Path | None = None,
     name: str | None = None,
     labels: Mapping[int, str] | None = None,
+    regions: Sequence[NamedRegion] = (),
     modality: Sequence[str] = (),
     patient: str | None = None,
     checksums: bool = True,
@@ -69,6 +72,8 @@ def create_manifest(
         name: of the data set; default: from the folder's description, or the folder's name.
         labels: stored value -> class name, for every value in the label maps; default: from the folder's description,
             else the user is asked. Every label map is read for its values; only the first one with a description.
+        regions: unions of classes that overlap; default: from the folder's description, if `labels` are, too. A region
+            stands before the regions inside it.
         modality: one text a channel, or one for all, such as CT or MRI; default: from the folder's description.
         patient: template of the case ids, such as `{patient}_*`; default: patients from the table or the templates,
             else unknown.
@@ -102,6 +107,7 @@ def create_manifest(
         name=name or layout.name or folder.resolve().name,
         modality=texts,
         labels=dict(sorted(named.items())),
+        regions=tuple(_chosen_regions(regions, named) if regions or labels else layout.regions),
         training=tuple(_case(case, patients) for case in training),
         test=tuple(_case(case, patients) for case in test),
         description=layout.texts.get("description", ""),
@@ -116,6 +122,16 @@ def create_manifest(
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))
     return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+
+
+def _chosen_regions(regions: Sequence[NamedRegion], named: Mapping[int, str]) -> list[NamedRegion]:
+    """Return regions whose classes may be given by value; those with most classes are written first."""
+    names = set(map(same_name, named.values()))
+    name_of = {str(value): name for value, name in named.items() if same_name(str(value)) not in names}
+    by_name = [
+        replace(region, classes=tuple(name_of.get(one, one) for one in region.classes)) for region in regions
+    ]
+    return sorted(by_name, key=lambda region: -len(region.classes))
 
 
 def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
@@ -136,8 +152,6 @@ def _classes(
 
     Every label map is read; only the first one where the folder's description names the classes.
     """
-    if layout.no_labels and not given:
-        raise SegpipeError(layout.no_labels)
     known = dict(given or layout.labels or {})
     read = labelled if given or not known else labelled[:1]
     values = _label_values(read, folder)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from segpipe.errors import SegpipeError, counted, shown
+from segpipe.regions import NamedRegion
 from segpipe.volumes import Scan, find_scans
 from segpipe.volumes.formats import suffix_format
 
@@ -61,11 +62,11 @@ class Layout:
         what: name of the layout, for messages.
         cases: in the order of the folder.
         labels: stored value -> class name; None where unknown.
-        no_labels: why a manifest cannot express the classes that the folder names; empty where the manifest can.
         modality: one text a channel; None where unknown.
         name: of the data set; empty where unknown.
         texts: further entries of a manifest, such as its licence.
         notes: remarks on the folder for the user.
+        regions: unions of classes, in the order in which they are written.
     """
 
     what: str
@@ -75,7 +76,7 @@ class Layout:
     name: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    no_labels: str = ""
+    regions: Sequence[NamedRegion] = ()
 
 
 def words_of(text: str) -> list[str]:

@@ -42,7 +42,7 @@ def cases_of_nnunet(folder: Path, content: Mapping[str, Any]) -> Layout:
     ending = content.get("file_ending")
     if not isinstance(ending, str) or not re.fullmatch(r"\.[\w.]+", ending):
         raise SegpipeError(f"{where}: file_ending must be a text such as .nii.gz, is {ending!r}; correct it")
-    labels, no_labels = nnunet_labels(content.get("labels"), where)
+    named = nnunet_labels(content.get("labels"), where, content.get("regions_class_order"))
     listed = content.get("dataset")
     cases, notes = _folder_cases(folder, "Ts", ending, len(modality))
     if listed:
@@ -62,7 +62,7 @@ def cases_of_nnunet(folder: Path, content: Mapping[str, Any]) -> Layout:
         notes.append(f"{where} says numTraining {expected}, {labelled} cases with label maps are there")
     texts = {key: content[key] for key in ("name", *_TEXTS) if isinstance(content.get(key), str)}
     name = texts.pop("name", "")
-    return Layout("nnU-Net", cases, labels, modality, name, texts, notes, no_labels)
+    return Layout("nnU-Net", cases, named.names, modality, name, texts, notes, named.regions)
 
 
 def _channels(names: Any, where: Path) -> tuple[str, ...]:
