@@ -17,7 +17,15 @@ class Decision(Protocol):
 
     Scores lie between voxels of the network's grid and those of the scan. If all scores around a voxel of the scan have
     one class, the voxel has it too, whatever the weights of the interpolation.
+
+    Attributes:
+        compares_with_threshold: the class depends on the size of a value, which is smaller where a voxel lies partly
+            outside the image.
     """
+
+    @property
+    def compares_with_threshold(self) -> bool:
+        """Whether the class depends on the size of a value."""
 
     def activated(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the values that are interpolated, of scores `(outputs, ...)`."""
@@ -41,9 +49,11 @@ class ArgMax:
 
     Attributes:
         softmax: scores become probabilities before they are interpolated; else the scores are interpolated.
+        compares_with_threshold: see `Decision`.
     """
 
     softmax: bool = True
+    compares_with_threshold: bool = False
 
     def activated(self, scores: torch.Tensor) -> torch.Tensor:
         """Return probabilities, or the scores themselves."""
@@ -73,9 +83,11 @@ class Thresholds:
 
     Attributes:
         labels: label table with the regions.
+        compares_with_threshold: see `Decision`.
     """
 
     labels: LabelTable
+    compares_with_threshold: bool = True
 
     def activated(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the probability of each region."""

@@ -12,6 +12,7 @@ from segpipe.inference.decisions import ArgMax, Decision
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import Band
 
+_WHOLE = 1 - 1e-5  # sum of weights below which a voxel lies partly outside the image
 _DENSE_SHARE = 8  # if more than one in this many voxels of a plane needs interpolation, all are interpolated
 
 
@@ -131,6 +132,11 @@ class _Restorer:
         for axis, taken in ((0, self.rows), (1, self.columns)):
             lower, upper = (labels.index_select(axis, at) for at in (taken.lower, taken.upper))
             labels = torch.where(lower == upper, lower, mixed)
+        if self.decision.compares_with_threshold:
+            if sum(weight for _, weight in ends) < _WHOLE:
+                labels.fill_(mixed)
+            labels[self.rows.partial] = mixed
+            labels[:, self.columns.partial] = mixed
         labels[self.rows.absent] = 0
         labels[:, self.columns.absent] = 0
         rows, columns = torch.nonzero(labels == mixed, as_tuple=True)
@@ -177,6 +183,7 @@ class _AxisTensors:
     upper: torch.Tensor
     weights: tuple[torch.Tensor, torch.Tensor]
     absent: torch.Tensor
+    partial: torch.Tensor
     weighted: bool
 
     @classmethod
@@ -186,7 +193,10 @@ class _AxisTensors:
             for part in (axis.lower, axis.upper, axis.lower_weight, axis.upper_weight)
         )
         weighted = axis.interpolates or bool((axis.lower_weight != 1).any())
-        return cls(lower, upper, (lower_weight, upper_weight), lower_weight + upper_weight == 0, weighted)
+        whole = lower_weight + upper_weight
+        return cls(
+            lower, upper, (lower_weight, upper_weight), whole == 0, (whole > 0) & (whole < _WHOLE), weighted
+        )
 
 
 class _Plane:

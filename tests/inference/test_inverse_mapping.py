@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from label_tables import brain_tumours
 from monai.data import MetaTensor
 from monai.transforms import (
     CenterSpatialCropd,
@@ -19,10 +20,11 @@ from monai.transforms import (
     SpatialPadd,
 )
 
-from segpipe.inference.decisions import ArgMax, arg_max
+from segpipe.inference.decisions import ArgMax, Thresholds, arg_max
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.restoring import restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError
+from segpipe.transforms import RegionsToClassesd
 
 KEY = "image"
 TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
@@ -208,3 +210,34 @@ def test_arg_max_is_that_of_torch(classes):
 
 def test_of_equal_scores_the_first_class_wins():
     assert arg_max(torch.ones(4, 2), dim=0).tolist() == [0, 0]
+
+
+REGION_CHAINS = {name: CHAINS[name] for name in ("orientation", "spacing", "all")}
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+@pytest.mark.parametrize("chain", REGION_CHAINS.values(), ids=REGION_CHAINS)
+def test_regions_are_those_of_monais_chain(chain, depth):
+    """The sigmoid, the inverse and the threshold of a bundle's chain, plane by plane."""
+    labels, original, steps = brain_tumours(), scan((20, 18, 16), TURNED), Compose(chain)
+    image = steps({KEY: original})[KEY]
+    scores = smooth_scores(image.shape[1:], classes=3)
+    decision = Thresholds(labels)
+
+    classes, none = restored(image, scores, original, 1, depth, decision=decision)
+    again, probabilities = restored(image, scores, original, 1, depth, decision=decision, probabilities=True)
+
+    record = {KEY: image, "pred": MetaTensor(scores.sigmoid(), meta=image.meta)}
+    pred = Invertd("pred", steps, KEY, nearest_interp=False)(record)
+    expected = RegionsToClassesd("pred", labels)(pred)["pred"][0]
+    assert torch.isnan(none).all()
+    assert torch.equal(classes, again)
+    assert (classes == expected).float().mean() > 0.9995
+    np.testing.assert_allclose(probabilities, pred["pred"].as_tensor(), atol=2e-4)
+
+
+def test_entropy_of_regions_by_hand():
+    """Two certain answers and one that may be either: one third of the largest entropy."""
+    entropy = Thresholds(brain_tumours()).entropy(torch.tensor([[1.0], [0.0], [0.5]]))
+
+    np.testing.assert_allclose(entropy, [1 / 3], atol=1e-6)

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from label_tables import brain_tumours, table
 from monai.engines import IterationEvents
 from torch.nn.functional import one_hot
 
+from segpipe.confusion import confusion_matrix, foreground_dice
 from segpipe.evaluation import dice_per_class
 from segpipe.training import PresentDice
+from segpipe.training.metrics import _scores_and_classes
 
 
 def dice(pred, reference):
@@ -73,3 +76,45 @@ def test_an_engines_accuracy_and_loss_are_those_of_what_it_saw(training):
         logged = made.scalars()
         assert logged[f"loss/{name}"][2] == pytest.approx(loss, rel=1e-5)
         assert logged[f"voxel_accuracy/{name}"][2] == pytest.approx(accuracy, rel=1e-5)
+
+
+def test_maps_of_class_indices_are_scored_by_region():
+    labels = brain_tumours()
+    prediction, reference = torch.tensor([[0, 2, 3, 3]]), torch.tensor([[0, 2, 1, 3]])
+
+    scored = PresentDice(labels)._compute_tensor(prediction[:, None], reference[:, None])
+
+    expected = foreground_dice(
+        confusion_matrix(prediction.numpy(), reference.numpy(), 4), labels.target_classes
+    )
+    np.testing.assert_allclose(scored[0], expected)
+    np.testing.assert_allclose(expected, [1, 1, 2 / 3])
+
+
+def test_voxels_that_nobody_looked_at_count_in_no_dice():
+    labels = table("background", "tumour", ignore=9)
+
+    scored = PresentDice(labels)._compute_tensor(
+        torch.tensor([[[1, 1, 1, 0]]]), torch.tensor([[[1, 2, 2, 1]]])
+    )
+
+    np.testing.assert_allclose(scored, [[2 / 3]])
+
+
+def test_voxels_that_nobody_looked_at_count_in_no_accuracy():
+    logits = torch.tensor([[[4.0, 0, 0, 0], [0, 4, 4, 4]]])
+    output = {"pred": logits, "label": torch.tensor([[[0, 1, 0, 2]]])}
+
+    scores, classes = _scores_and_classes(output, table("background", "tumour", ignore=9))
+
+    assert classes.tolist() == [0, 1, 0]
+    assert scores.argmax(1).tolist() == [0, 1, 1]
+
+
+def test_the_accuracy_of_regions_is_that_of_the_classes_that_they_write():
+    """Whole tumour and core, but no enhancing tumour: necrosis."""
+    output = {"pred": torch.tensor([[[1.0], [1.0], [-1.0]]]), "label": torch.tensor([[[1]]])}
+
+    scores, classes = _scores_and_classes(output, brain_tumours())
+
+    assert scores.argmax(1).tolist() == classes.tolist() == [1]

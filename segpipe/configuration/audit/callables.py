@@ -110,7 +110,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     "segpipe.inference": dict.fromkeys(
         ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
     ),
-    "segpipe.losses": dict.fromkeys(("DiceCrossEntropy",), _PLAIN),
+    "segpipe.losses": dict.fromkeys(("DiceCrossEntropy", "RegionDiceCrossEntropy"), _PLAIN),
     "segpipe.networks": dict.fromkeys(("SegNet", "UNet"), _PLAIN),
     "segpipe.training": {
         **dict.fromkeys(
@@ -124,7 +124,10 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     },
     "segpipe.transforms": {
         **dict.fromkeys(
-            ("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd", "OrientVolumesd"),
+            (
+                *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
+                *("OrientVolumesd", "RegionsToClassesd"),
+            ),
             _PLAIN,
         ),
         "SaveLabelMapd": Allowed({"output_dir": Place.WRITTEN}),

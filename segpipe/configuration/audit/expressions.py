@@ -59,7 +59,8 @@ _METHODS = frozenset(
 )
 _ATTRIBUTES = frozenset(
     {
-        *("about", "cases", "file_values", "folder", "num_classes", "provenance", "strides"),
+        *("about", "cases", "file_values", "folder", "ignored_index", "num_classes", "output_names"),
+        *("provenance", "strides", "target_classes"),
         *("train", "validation", "test", "shape", "dtype", "device"),
     }
 )

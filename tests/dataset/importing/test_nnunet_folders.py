@@ -7,8 +7,9 @@ import pytest
 import SimpleITK as sitk
 from made_sets import require_sound, write_image, write_labels, write_nnunet
 
-from segpipe.dataset import create_manifest
+from segpipe.dataset import create_manifest, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
+from segpipe.regions import NamedRegion
 
 
 @pytest.fixture
@@ -185,16 +186,52 @@ def test_segmentations_of_3d_slicer_are_paired_with_their_images(tmp_path):
     assert not any("seg.nrrd" in note for note in created.notes)
 
 
-def test_regions_are_refused_until_the_values_are_named(nnunet):
+def test_regions_and_their_order_are_taken_over(nnunet, tmp_path):
+    top = nnunet(labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])
+
+    created = create_manifest(top).manifest
+    write_manifest(created, tmp_path / "set.json")
+    read = load_manifest(tmp_path / "set.json")
+
+    assert read.labels == {0: "background", 1: "label 1", 2: "core"}
+    assert [(region.name, region.classes, region.written) for region in read.label_table().regions] == [
+        ("whole", (1, 2), 1),
+        ("core", (2,), 2),
+    ]
+    assert read.sha256 == created.sha256
+
+
+def test_own_names_of_values_replace_the_regions(nnunet):
     top = nnunet(labels={"background": 0, "whole": [1, 2], "core": 2})
 
-    with pytest.raises(
-        SegpipeError, match=r"whole is \[1, 2\]\. A region .* --class '1=NAME' --class '2=core'"
-    ):
-        create_manifest(top)
-    named = create_manifest(top, labels={0: "background", 1: "edema", 2: "core"})
+    named = create_manifest(top, labels={0: "background", 1: "edema", 2: "core"}).manifest
 
-    assert named.manifest.labels == {0: "background", 1: "edema", 2: "core"}
+    assert named.labels == {0: "background", 1: "edema", 2: "core"}
+    assert named.regions == ()
+
+
+def test_own_regions_name_classes_or_values_and_the_largest_is_written_first(nnunet):
+    top = nnunet()
+    classes = {0: "background", 1: "edema", 2: "core"}
+    regions = [NamedRegion("middle", ("core",)), NamedRegion("whole", ("1", "2"))]
+
+    created = create_manifest(top, labels=classes, regions=regions).manifest
+
+    assert created.regions == (NamedRegion("whole", ("edema", "core")), NamedRegion("middle", ("core",)))
+
+
+def test_the_value_to_ignore_is_no_class(nnunet):
+    created = create_manifest(nnunet(labels={"background": 0, "tumour": 1, "ignore": 2})).manifest
+
+    assert created.label_table().names == ("background", "tumour")
+    assert created.label_table().ignore_value == 2
+
+
+def test_a_region_of_an_unknown_class_is_refused(nnunet):
+    with pytest.raises(
+        SegpipeError, match="regions: whole has the class lung, which is unknown; the classes are"
+    ):
+        create_manifest(nnunet(), regions=[NamedRegion("whole", ("lung",))])
 
 
 def test_names_that_are_none_are_not_taken_over(nnunet):
