@@ -215,7 +215,7 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
                 write_label_files(self.output_dir, self.labels)
                 self._named = True
             path = self.output_dir / data["output"]
-            if ".." in path.parts or not path.is_relative_to(self.output_dir):
+            if ".." in Path(data["output"]).parts or not path.is_relative_to(self.output_dir):
                 raise SegpipeError(
                     f"{scan}: its label map would be written to {path}, outside {self.output_dir}; correct the "
                     "record's output"
