@@ -15,7 +15,7 @@ from segpipe.cli.printed import print_table, say
 from segpipe.printable import printable
 
 if TYPE_CHECKING:
-    from segpipe.dataset import Finding, Part
+    from segpipe.dataset import Finding, Manifest, Part
     from segpipe.overview import ClassRow, Range
 
 _FINDINGS_SHOWN = 10
@@ -93,8 +93,23 @@ def create(
         ),
     ] = None,
     modality: Annotated[
-        list[str] | None, typer.Option(help="CT, MRI, ...: one for all channels, or one each.")
+        list[str] | None, typer.Option(help="CT, MRI, microscopy, ...: one for all channels, or one each.")
     ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Channel or modality to use, where the folder's names tell several; once for each, in order.",
+        ),
+    ] = None,
+    merge_masks: Annotated[
+        bool,
+        typer.Option(
+            "--merge-masks",
+            help="One mask for each class (TotalSegmentator): write one label map for each case into merged_labels "
+            "in FOLDER.",
+        ),
+    ] = False,
     classes: Annotated[
         list[str] | None, typer.Option("--class", metavar="VALUE=NAME", help="Class name of a stored value.")
     ] = None,
@@ -104,7 +119,7 @@ def create(
     checksums: Annotated[bool, typer.Option(help="Write every file's SHA-256 into the manifest.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
 ) -> None:
-    """Write a manifest of a folder: MSD, nnU-Net, a table, or files that pair by their names."""
+    """Write a manifest of a folder: MSD, nnU-Net, a public data set, a table, or files that pair by their names."""
     from segpipe.dataset import create_manifest, write_manifest
 
     _require_free(output, overwrite)
@@ -117,6 +132,8 @@ def create(
         labels=_class_names(classes or ()),
         modality=modality or (),
         patient=patient,
+        channels=channel or (),
+        merge_masks=merge_masks,
         checksums=checksums,
         ask=_ask if sys.stdin.isatty() else None,
     )
@@ -127,12 +144,26 @@ def create(
     say(
         f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
         f"({sum(case.label is not None for case in content.test)} with label maps), "
-        f"{len(patients) or 'unknown'} patients"
+        f"{len(patients) or 'unknown'} patients{f' (from {created.patients_from})' if patients else ''}"
     )
     say(f"channels: {', '.join(content.modality)}")
     say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
+    _say_examples(content)
     for note in created.notes:
         say(f"note: {note}")
+    for warning in created.warnings:
+        say(f"warning: {warning}")
+
+
+def _say_examples(manifest: Manifest) -> None:
+    """Print the files of the first, the middle and the last case, so that a wrong pairing is seen."""
+    cases = manifest.training
+    for position in sorted({0, len(cases) // 2, len(cases) - 1}):
+        case = cases[position]
+        say(
+            f"example: case {case.case}, patient {case.patient or 'unknown'}, image {' + '.join(case.images)}, label "
+            f"{case.label}"
+        )
 
 
 def _require_free(output: Path, overwrite: bool) -> None:

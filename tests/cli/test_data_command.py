@@ -449,9 +449,13 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"{pairs}: pairs of files",
-        f"{output}: 4 cases to train on, 0 to test (0 with label maps), 4 patients",
+        f"{output}: 4 cases to train on, 0 to test (0 with label maps), 4 patients (from the template {{patient}})",
         "channels: MRI",
         "classes: 0 background, 1 anterior, 2 posterior",
+        *(
+            f"example: case {name}, patient {name}, image imagesTr/{name}.nii.gz, label labelsTr/{name}.nii.gz"
+            for name in ("phantom_000", "phantom_002", "phantom_003")
+        ),
     ]
     assert check(output, "--dataset-dir", pairs).exit_code == 0
     written = output.read_bytes()

@@ -62,6 +62,9 @@ class Layout:
         cases: in the order of the folder.
         labels: stored value -> class name; None where unknown.
         no_labels: why a manifest cannot express the classes that the folder names; empty where the manifest can.
+        patients_from: what tells the patients, for messages; empty where unknown.
+        classes_may_be_absent: True if `labels` are those of a public data set: every label map is read, and classes
+            that no label map stores are left out.
         modality: one text a channel; None where unknown.
         name: of the data set; empty where unknown.
         texts: further entries of a manifest, such as its licence.
@@ -76,6 +79,8 @@ class Layout:
     texts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     no_labels: str = ""
+    patients_from: str = ""
+    classes_may_be_absent: bool = False
 
 
 def words_of(text: str) -> list[str]:
@@ -84,8 +89,8 @@ def words_of(text: str) -> list[str]:
 
 
 def part_named(text: str) -> DatasetPart:
-    """Return the part that a word names, such as "val" or "imagesTs"; empty for any other word."""
-    match = _PART_WORD.fullmatch(text.lower())
+    """Return the part that a word names, such as "val", "imagesTs" or "01training"; empty for any other word."""
+    match = _PART_WORD.fullmatch(text.lower().lstrip("0123456789"))
     return _PARTS[match.group(1) or match.group(2)] if match else ""
 
 
