@@ -267,6 +267,13 @@ def split(
     ] = 0,
     name: Annotated[str, typer.Option(help="Name of the split that --train makes.")] = "holdout",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same division.")] = 0,
+    ignore_folders: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-folders",
+            help="Where patients are unknown: let a split divide the scans of one folder.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -295,7 +302,15 @@ def split(
     require_writable_file(target)
     shares = None if train is None else {"train": train, "validation": validation, "test": test}
     folder = dataset_dir or known_dataset_dir(manifest, content)
-    division = divide_manifest(content, folder, num_folds=folds, shares=shares, name=name, seed=seed)
+    division = divide_manifest(
+        content,
+        folder,
+        num_folds=folds,
+        shares=shares,
+        name=name,
+        seed=seed,
+        keep_folders=not ignore_folders,
+    )
     write_manifest(division.manifest, target)
     _print_parts(division.parts)
     for note in division.notes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from segpipe.dataset.importing.channel_choice import is_modality
-from segpipe.dataset.importing.found_cases import name_of, part_named, words_of
+from segpipe.dataset.importing.found_cases import name_of, part_of
 from segpipe.dataset.importing.name_words import is_role_word, name_words
 
 
@@ -28,13 +28,21 @@ def folder_patients(images: Mapping[str, str]) -> dict[str, str]:
     if not levels:
         return {}
     chosen = next((level for level in levels if _repeats(list(parts_of.values()), level)), levels[-1])
-    above: dict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for parts in parts_of.values():
-        above[parts[chosen]].add(parts[:chosen])
+    names = {case: _name(parts[: chosen + 1]) for case, parts in parts_of.items()}
+    whole: dict[str, set[str]] = defaultdict(set)
+    for case, name in names.items():
+        whole[parts_of[case][chosen]].add(name)
     return {
-        case: "_".join(parts[: chosen + 1]) if len(above[parts[chosen]]) > 1 else parts[chosen]
-        for case, parts in parts_of.items()
+        case: name if len(whole[parts_of[case][chosen]]) > 1 else parts_of[case][chosen]
+        for case, name in names.items()
     }
+
+
+def _name(folders: Sequence[str]) -> str:
+    """Return the name of a patient from its folder and those above; p1 is one patient in CT/p1 and PET/p1."""
+    *above, last = folders
+    kept = [folder for folder in above if not _is_no_patient(folder) or part_of([folder])]
+    return "_".join([*kept, last])
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -50,7 +58,7 @@ def _divides(names: Sequence[str]) -> bool:
 
 def _is_no_patient(name: str) -> bool:
     words = [word for word in name_words(name) if not is_role_word(word)]
-    return not words or is_modality("_".join(words)) or any(map(part_named, words_of(name)))
+    return not words or is_modality("_".join(words)) or bool(part_of([name]))
 
 
 def _repeats(parts_of: Sequence[tuple[str, ...]], level: int) -> bool:

@@ -20,6 +20,7 @@ from segpipe.dataset.importing.found_cases import (
 from segpipe.dataset.importing.known_layouts import known_layout
 from segpipe.dataset.importing.named_folders import cases_by_names
 from segpipe.dataset.importing.nnunet_folders import cases_of_nnunet
+from segpipe.dataset.importing.slicer_segments import segment_classes
 from segpipe.dataset.importing.tables import cases_of_table, table_in
 from segpipe.dataset.importing.templates import pairs_by_templates
 from segpipe.errors import SegpipeError, shown
@@ -111,7 +112,16 @@ def _named_layout(
     paired, ignored_files = cases_by_names(folder)
     paired, chosen = one_set(paired, folder, channels)
     cases, notes = with_parts(paired, str(folder))
-    return Layout("pairs of files", cases, notes=[*chosen, *notes, *others, *ignored_files])
+    segments = segment_classes([case.label for case in cases if case.label is not None], folder)
+    return Layout(
+        "pairs of files"
+        if segments is None
+        else "pairs of files, label maps of 3D Slicer with names of segments",
+        cases,
+        segments,
+        notes=[*chosen, *notes, *others, *ignored_files],
+        classes_may_be_absent=True,
+    )
 
 
 def _require_no_description_below(folder: Path) -> None:
