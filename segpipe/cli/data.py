@@ -121,6 +121,7 @@ def create(
 ) -> None:
     """Write a manifest of a folder: MSD, nnU-Net, a public data set, a table, or files that pair by their names."""
     from segpipe.dataset import create_manifest, write_manifest
+    from segpipe.errors import counted
 
     _require_free(output, overwrite)
     created = create_manifest(
@@ -144,7 +145,11 @@ def create(
     say(
         f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
         f"({sum(case.label is not None for case in content.test)} with label maps), "
-        f"{len(patients) or 'unknown'} patients{f' (from {created.patients_from})' if patients else ''}"
+        + (
+            f"{counted(len(patients), 'patient')} (from {created.patients_from})"
+            if patients
+            else "unknown patients"
+        )
     )
     say(f"channels: {', '.join(content.modality)}")
     say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +31,13 @@ _RESONANCE = (
     "SWI",
 )
 _RELAXATION = ("T1", "T1C", "T1CE", "T1GD", "T1N", "T1W", "T2", "T2F", "T2STAR", "T2W")
+_FAMILIES = {  # without short words, such as US and PT, that are often something else
+    **dict.fromkeys(("CT", "CTA", "CBCT", "CECT", "HRCT", "LDCT", "NCCT"), "CT"),
+    **dict.fromkeys(
+        ("MR", "MRI", "MRA", "FLAIR", "T1", "T1W", "T1C", "T1CE", "T2", "T2W", "DWI", "ADC"), "MRI"
+    ),
+    **dict.fromkeys(("PET", "FDG", "SUV"), "PET"),
+}
 _OTHERS = ("FDG", "NM", "OCT", "PET", "PT", "SPECT", "SUV", "US")
 MODALITY_WORDS = frozenset((*_RAYS, *_RESONANCE, *_RELAXATION, *_OTHERS))
 """Words in capitals that name a modality or a sequence of MRI."""
@@ -40,6 +47,30 @@ def is_modality(name: str) -> bool:
     """Return whether every word of a channel's name names a modality, such as `CT` or `MR_T1`."""
     words = words_of(name)
     return bool(words) and all(word.upper() in MODALITY_WORDS for word in words)
+
+
+def modality_warnings(images: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Return a warning if the names of all images say another modality than the user.
+
+    Args:
+        images: paths below the data set's folder.
+        given: the texts of `--modality`.
+    """
+    named = {_families(words_of(image)) for image in images}
+    said = _families(word for text in given for word in words_of(text))
+    if len(named) != 1 or not said:
+        return []
+    (families,) = named
+    if len(families) != 1 or families & said:
+        return []
+    return [
+        f"the names of the images say {', '.join(families)}, such as {images[0]}, but --modality is "
+        f"{', '.join(given)}; correct one"
+    ]
+
+
+def _families(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(_FAMILIES[word.upper()] for word in words if word.upper() in _FAMILIES)
 
 
 def with_chosen_channels(cases: Sequence[FoundCase], wanted: Sequence[str], where: str) -> list[FoundCase]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.dataset.checksums import with_checksums
-from segpipe.dataset.importing.channel_choice import is_modality
+from segpipe.dataset.importing.channel_choice import is_modality, modality_warnings
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.patients import UNKNOWN_PATIENTS, known_patients
@@ -132,7 +132,12 @@ def create_manifest(
     notes = [*_notes(layout, manifest), *patients.notes]
     if layout.classes_may_be_absent and absent and not labels:
         notes.append(f"no label map stores {shown(absent)}: left out")
-    warnings = [*patients.warnings, *background_warnings(named, stored, len(labelled))]
+    images = [image for case in layout.cases for image in case.images]
+    warnings = [
+        *modality_warnings(images, modality),
+        *patients.warnings,
+        *background_warnings(named, stored, len(labelled)),
+    ]
     return CreatedManifest(manifest, layout.what, notes, warnings, patients.source)
 
 

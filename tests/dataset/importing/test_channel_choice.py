@@ -4,6 +4,7 @@ import pytest
 from made_sets import CLASSES, require_sound, write_image, write_labels
 
 from segpipe.dataset import create_manifest
+from segpipe.dataset.importing.channel_choice import modality_warnings
 from segpipe.errors import SegpipeError
 
 MODALITIES = ("CT", "MR_T1", "PET")
@@ -114,3 +115,24 @@ def test_pictures_are_not_asked_to_be_ct_or_mri(folder):
         SegpipeError, match="does not say what the images are; add --modality microscopy, or X-ray"
     ):
         create_manifest(top, labels=CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "says"),
+    [
+        (["STS_1/CT_image.nii.gz", "STS_2/CT_image.nii.gz"], ["MRI"], "say CT, such as STS_1/CT_image"),
+        (["a_t1.nii.gz", "a_flair.nii.gz"], ["CT"], "say MRI, such as a_t1.nii.gz, but --modality is CT"),
+        (["STS_1/CT_image.nii.gz"], ["CT"], None),
+        (["STS_1/CT_image.nii.gz"], ["contrast-enhanced CT"], None),
+        (["STS_1/CT_image.nii.gz"], ["photograph"], None),
+        (["CT/a.nii.gz", "PET/a.nii.gz"], ["MRI"], None),
+        (["US_001.nii.gz"], ["MRI"], None),
+        (["a.nii.gz"], ["MRI"], None),
+        (["STS_1/CT_image.nii.gz"], [], None),
+    ],
+)
+def test_a_modality_that_the_names_contradict_is_said(images, given, says):
+    warnings = modality_warnings(images, given)
+
+    assert (warnings != []) == (says is not None)
+    assert all(says in warning for warning in warnings)
