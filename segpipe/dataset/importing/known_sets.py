@@ -89,9 +89,9 @@ KNOWN_SETS = (
     KnownSet(
         "ISLES 2022",
         {
-            "DWI": "{above}[rawdata/]{patient}/{session}/[*/]{patient}_{session}_dwi",
-            "ADC": "{above}[rawdata/]{patient}/{session}/[*/]{patient}_{session}_adc",
-            "FLAIR": "{above}[rawdata/]{patient}/{session}/[*/]{patient}_{session}_flair",
+            "DWI": "{above}[(rawdata|raw_data)/]{patient}/{session}/[*/]{patient}_{session}_dwi",
+            "ADC": "{above}[(rawdata|raw_data)/]{patient}/{session}/[*/]{patient}_{session}_adc",
+            "FLAIR": "{above}[(rawdata|raw_data)/]{patient}/{session}/[*/]{patient}_{session}_flair",
         },
         ("{above}derivatives/{patient}/{session}/[*/]{patient}_{session}_msk",),
         {
