@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from segpipe.dataset.importing.channel_choice import is_modality
 from segpipe.dataset.importing.found_cases import name_of, part_of
+from segpipe.dataset.importing.modality_names import is_modality
 from segpipe.dataset.importing.name_words import is_role_word, name_words
 
 

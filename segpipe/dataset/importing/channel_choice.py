@@ -3,74 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from segpipe.dataset.importing.found_cases import FoundCase, words_of
+from segpipe.dataset.importing.modality_names import MODALITY_WORDS, says_modality
 from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes import read_header, read_volume
-
-_RAYS = ("CBCT", "CECT", "CR", "CT", "CTA", "CTP", "DX", "HRCT", "LDCT", "MG", "NCCT", "XRAY")
-_RESONANCE = (
-    "ADC",
-    "BOLD",
-    "DCE",
-    "DIXON",
-    "DTI",
-    "DWI",
-    "FLAIR",
-    "MR",
-    "MRA",
-    "MRI",
-    "PD",
-    "PDW",
-    "STIR",
-    "SWI",
-)
-_RELAXATION = ("T1", "T1C", "T1CE", "T1GD", "T1N", "T1W", "T2", "T2F", "T2STAR", "T2W")
-_FAMILIES = {  # without short words, such as US and PT, that are often something else
-    **dict.fromkeys(("CT", "CTA", "CBCT", "CECT", "HRCT", "LDCT", "NCCT"), "CT"),
-    **dict.fromkeys(
-        ("MR", "MRI", "MRA", "FLAIR", "T1", "T1W", "T1C", "T1CE", "T2", "T2W", "DWI", "ADC"), "MRI"
-    ),
-    **dict.fromkeys(("PET", "FDG", "SUV"), "PET"),
-}
-_OTHERS = ("FDG", "NM", "OCT", "PET", "PT", "SPECT", "SUV", "US")
-MODALITY_WORDS = frozenset((*_RAYS, *_RESONANCE, *_RELAXATION, *_OTHERS))
-"""Words in capitals that name a modality or a sequence of MRI."""
-
-
-def is_modality(name: str) -> bool:
-    """Return whether every word of a channel's name names a modality, such as `CT` or `MR_T1`."""
-    words = words_of(name)
-    return bool(words) and all(word.upper() in MODALITY_WORDS for word in words)
-
-
-def modality_warnings(images: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Return a warning if the names of all images say another modality than the user.
-
-    Args:
-        images: paths below the data set's folder.
-        given: the texts of `--modality`.
-    """
-    named = {_families(words_of(image)) for image in images}
-    said = _families(word for text in given for word in words_of(text))
-    if len(named) != 1 or not said:
-        return []
-    (families,) = named
-    if len(families) != 1 or families & said:
-        return []
-    return [
-        f"the names of the images say {', '.join(families)}, such as {images[0]}, but --modality is "
-        f"{', '.join(given)}; correct one"
-    ]
-
-
-def _families(words: Iterable[str]) -> frozenset[str]:
-    return frozenset(_FAMILIES[word.upper()] for word in words if word.upper() in _FAMILIES)
 
 
 def with_chosen_channels(cases: Sequence[FoundCase], wanted: Sequence[str], where: str) -> list[FoundCase]:
@@ -78,7 +20,8 @@ def with_chosen_channels(cases: Sequence[FoundCase], wanted: Sequence[str], wher
 
     Args:
         cases: with one image file for each channel.
-        wanted: names of channels; upper and lower case, `_` and space count as equal.
+        wanted: names of channels; upper and lower case, `_` and space count as equal. The only channel of a case may
+            also be named by the path of its image.
         where: the folder, for messages.
 
     Raises:
@@ -88,6 +31,8 @@ def with_chosen_channels(cases: Sequence[FoundCase], wanted: Sequence[str], wher
     chosen = []
     for case in cases:
         images = dict(zip(map(_key, case.channels), case.images, strict=False))
+        if list(images) == [""] and len(keys) == 1 and says_modality(case.images[0], wanted[0]):
+            images = {keys[0]: case.images[0]}
         missing = [name for name, key in zip(wanted, keys, strict=True) if key not in images]
         if missing:
             raise SegpipeError(

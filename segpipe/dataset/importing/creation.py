@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segpipe.dataset.checksums import with_checksums
-from segpipe.dataset.importing.channel_choice import is_modality, modality_warnings
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.layouts import read_layout
+from segpipe.dataset.importing.modality_names import is_modality, modality_warnings
 from segpipe.dataset.importing.patients import UNKNOWN_PATIENTS, known_patients
 from segpipe.dataset.importing.stored_values import StoredValues, background_warnings, stored_values
 from segpipe.dataset.manifest import Case, Manifest, Split

@@ -109,7 +109,7 @@ def _named_layout(
     layout = known_layout(folder, scans, channels=channels, classes=classes, merge_masks=merge_masks)
     if layout is not None:
         return replace(layout, notes=[*layout.notes, *others])
-    paired, ignored_files = cases_by_names(folder)
+    paired, ignored_files = cases_by_names(folder, channels)
     paired, chosen = one_set(paired, folder, channels)
     cases, notes = with_parts(paired, str(folder))
     segments = segment_classes([case.label for case in cases if case.label is not None], folder)

@@ -4,7 +4,7 @@ import pytest
 from made_sets import CLASSES, require_sound, write_image, write_labels
 
 from segpipe.dataset import create_manifest
-from segpipe.dataset.importing.channel_choice import modality_warnings
+from segpipe.dataset.importing.modality_names import modality_warnings, of_modalities
 from segpipe.errors import SegpipeError
 
 MODALITIES = ("CT", "MR_T1", "PET")
@@ -61,7 +61,7 @@ def test_modalities_on_other_grids_are_sets_of_their_own(folder, name):
     assert [(case.case, case.images[0]) for case in created.manifest.training] == [
         (f"STS_00{patient}", name.format(patient, "MR_T1", "image")) for patient in (1, 2)
     ]
-    assert "only MR_T1 is used, not CT, PET" in created.notes
+    assert any("8 scans of other modalities ignored: " in note for note in created.notes)
     with pytest.raises(
         SegpipeError, match="--channel US: the folder has no such modality, it has CT, MR_T1, PET"
     ):
@@ -96,7 +96,7 @@ def test_channels_of_one_label_map_must_be_on_one_grid(folder):
     created = create_manifest(top, labels=CLASSES, channels=["CT"])
     require_sound(created, top)
     assert created.manifest.modality == ("CT",)
-    with pytest.raises(SegpipeError, match="--channel MR: p1 has no such channel, it has ct, pet"):
+    with pytest.raises(SegpipeError, match="--channel MR: the folder has no such modality, it has CT, PET"):
         create_manifest(top, labels=CLASSES, channels=["MR"])
 
 
@@ -136,3 +136,49 @@ def test_a_modality_that_the_names_contradict_is_said(images, given, says):
 
     assert (warnings != []) == (says is not None)
     assert all(says in warning for warning in warnings)
+
+
+def test_one_modality_may_be_chosen_where_only_that_one_has_label_maps(folder):
+    top = folder(["p1/CT_image.nii.gz", "p2/CT_image.nii.gz"], ["p1/CT_mask.nii.gz", "p2/CT_mask.nii.gz"])
+    write_image(top / "p1" / "PET_image.nii.gz", size=(3, 3, 3))
+
+    with pytest.raises(SegpipeError, match=r"1 images have no label map: p1/PET_image\.nii\.gz"):
+        create_manifest(top, labels=CLASSES)
+    created = create_manifest(top, labels=CLASSES, channels=["CT"])
+
+    require_sound(created, top)
+    assert created.manifest.modality == ("CT",)
+    assert [case.case for case in created.manifest.training] == ["p1", "p2"]
+    assert "1 scan of other modalities ignored: p1/PET_image.nii.gz" in created.notes
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "kept"),
+    [
+        (["a_CT", "a_PET", "a_mask"], ["ct"], [True, False, True]),
+        (["a_CT", "a_MR_T1", "a_MR_T2"], ["MR T1"], [False, True, False]),
+        (["PT_1/CT", "PT_1/mask"], ["CT"], [True, True]),
+        (["a_post", "a_CT"], ["post"], [True, True]),
+    ],
+)
+def test_names_of_other_modalities(names, wanted, kept):
+    assert of_modalities(names, wanted, "set") == kept
+
+
+def test_short_names_of_modalities_are_chosen_by_cases(folder):
+    """US and PT may also be initials of patients, so that their scans are paired before one is chosen."""
+    top = sarcoma(folder, NAMES["flat"], {"US": (6, 5, 4), "PT": (7, 5, 4)})
+
+    created = create_manifest(top, labels=CLASSES, channels=["US"])
+
+    assert created.manifest.modality == ("US",)
+    assert "only US is used, not PT" in created.notes
+
+
+def test_a_part_of_several_names_chooses_none(folder):
+    top = sarcoma(folder, NAMES["flat"], {"MR_T1": (6, 5, 4), "MR_T2": (7, 5, 4)})
+
+    with pytest.raises(
+        SegpipeError, match="--channel MR: the folder has no such modality, it has MR_T1, MR_T2"
+    ):
+        create_manifest(top, labels=CLASSES, channels=["MR"])
