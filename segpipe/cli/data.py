@@ -89,7 +89,9 @@ def create(
     patient: Annotated[
         str | None,
         typer.Option(
-            metavar="TEMPLATE", help="Pattern that reads the patient from the case id, such as '{patient}_*'."
+            metavar="TEMPLATE",
+            help="Pattern that reads the patient from the case id, such as 'STS_{patient}_*'; {patient} takes as few "
+            "characters as fit. Default: the folder, if scans lie in several.",
         ),
     ] = None,
     modality: Annotated[

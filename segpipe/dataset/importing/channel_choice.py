@@ -93,7 +93,7 @@ def usable_channels(cases: Sequence[FoundCase], folder: Path) -> tuple[list[Foun
     left_out = [case.case for case in cases if case not in complete]
     if left_out:
         notes.append(
-            f"{counted(len(left_out), 'case')} without a label map left out, without {', '.join(usable)}: "
+            f"{counted(len(left_out), 'case')} without a label map and without {', '.join(usable)} left out: "
             f"{shown(left_out)}"
         )
     return with_chosen_channels(complete, usable, str(folder)), notes

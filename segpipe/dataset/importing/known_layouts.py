@@ -233,5 +233,5 @@ def _ignored_notes(known: KnownSet, scans: Sequence[tuple[Scan, str]], used: set
         rest = [(name, path) for name, path in rest if path not in found]
     if rest:
         paths = sorted(path for _, path in rest)
-        notes.append(f"{counted(len(rest), 'scan')} ignored, no file of {known.name}: {shown(paths)}")
+        notes.append(f"{counted(len(rest), 'scan')} ignored: {shown(paths)}")
     return notes

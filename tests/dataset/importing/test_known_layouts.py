@@ -225,6 +225,34 @@ def test_a_channel_on_another_grid_is_left_out_and_said(folder):
     assert create_manifest(top, channels=["adc"]).manifest.modality == ("adc",)
 
 
+def test_channels_that_some_cases_lack_are_left_out_and_said(folder):
+    images = [
+        "sub-1/anat/sub-1_T1w",
+        "sub-1/anat/sub-1_FLAIR",
+        "sub-2/anat/sub-2_T1w",
+        "sub-3/anat/sub-3_FLAIR",
+    ]
+    labels = [f"derivatives/x/sub-{k}/anat/sub-{k}_dseg" for k in (1, 2)]
+    top = folder([f"{path}.nii.gz" for path in images], [f"{path}.nii.gz" for path in labels])
+
+    created = create_manifest(top, labels=CLASSES)
+
+    require_sound(created, top)
+    assert (created.manifest.modality, len(created.manifest.training), created.manifest.test) == (
+        ("T1w",),
+        2,
+        (),
+    )
+    said = " ".join(created.notes)
+    assert (
+        "channels left out: FLAIR is missing in 1 of 2 cases (sub-2); --channel NAME chooses others" in said
+    )
+    assert "1 case without a label map and without T1w left out: sub-3" in said
+    assert "2 scans ignored: sub-1/anat/sub-1_FLAIR.nii.gz, sub-3/anat" in said
+    with pytest.raises(SegpipeError, match="--channel FLAIR: sub-2 has no such channel, it has T1w; correct"):
+        create_manifest(top, labels=CLASSES, channels=["FLAIR"])
+
+
 def test_a_set_without_a_channel_on_the_grid_of_the_label_map_is_refused(folder):
     top = folder([], ["derivatives/x/sub-1/anat/sub-1_dseg.nii.gz"])
     write_image(top / "sub-1/anat/sub-1_T1w.nii.gz", size=(9, 9, 9))
