@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
+from segpipe.label_values import looked_up, smallest_unsigned, unknown_values_message, whole_numbers
 from segpipe.names import require_name
 from segpipe.regions import NamedRegion, Region, require_color, resolved_regions
-from segpipe.stored_values import looked_up, smallest_unsigned, unknown_values_message, whole_numbers
 
 _COLORS = (  # Okabe and Ito: distinguishable with colour blindness
     (230, 159, 0),

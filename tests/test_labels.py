@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from segpipe.errors import SegpipeError
+from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable, check_same_labels, class_color
-from segpipe.stored_values import whole_numbers
 
 
 def row(index, name, value, color=(0, 0, 0)):

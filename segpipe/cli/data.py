@@ -15,7 +15,7 @@ from segpipe.cli.printed import print_table, say
 from segpipe.printable import printable
 
 if TYPE_CHECKING:
-    from segpipe.dataset import Finding, Part
+    from segpipe.dataset import Finding, Manifest, Part
     from segpipe.overview import ClassRow, Range
     from segpipe.regions import NamedRegion
 
@@ -91,12 +91,29 @@ def create(
     patient: Annotated[
         str | None,
         typer.Option(
-            metavar="TEMPLATE", help="Pattern that reads the patient from the case id, such as '{patient}_*'."
+            metavar="TEMPLATE",
+            help="Pattern that reads the patient from the case id, such as 'STS_{patient}_*'; {patient} takes as few "
+            "characters as fit. Default: the folder, if scans lie in several.",
         ),
     ] = None,
     modality: Annotated[
-        list[str] | None, typer.Option(help="CT, MRI, ...: one for all channels, or one each.")
+        list[str] | None, typer.Option(help="CT, MRI, microscopy, ...: one for all channels, or one each.")
     ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Channel or modality to use, where the folder's names tell several; once for each, in order.",
+        ),
+    ] = None,
+    merge_masks: Annotated[
+        bool,
+        typer.Option(
+            "--merge-masks",
+            help="One mask for each class (TotalSegmentator): write one label map for each case into merged_labels "
+            "in FOLDER.",
+        ),
+    ] = False,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -118,8 +135,9 @@ def create(
     checksums: Annotated[bool, typer.Option(help="Write every file's SHA-256 into the manifest.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
 ) -> None:
-    """Write a manifest of a folder: MSD, nnU-Net, a table, or files that pair by their names."""
+    """Write a manifest of a folder: MSD, nnU-Net, a public data set, a table, or files that pair by their names."""
     from segpipe.dataset import create_manifest, write_manifest
+    from segpipe.errors import counted
 
     _require_free(output, overwrite)
     created = create_manifest(
@@ -132,6 +150,8 @@ def create(
         regions=_named_regions(region or ()),
         modality=modality or (),
         patient=patient,
+        channels=channel or (),
+        merge_masks=merge_masks,
         checksums=checksums,
         ask=_ask if sys.stdin.isatty() else None,
     )
@@ -142,15 +162,33 @@ def create(
     say(
         f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
         f"({sum(case.label is not None for case in content.test)} with label maps), "
-        f"{len(patients) or 'unknown'} patients"
+        + (
+            f"{counted(len(patients), 'patient')} (from {created.patients_from})"
+            if patients
+            else "unknown patients"
+        )
     )
     say(f"channels: {', '.join(content.modality)}")
     say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
     if content.regions:
         held = [f"{one.name} ({', '.join(one.classes)})" for one in content.regions]
         say(f"regions: {'; '.join(held)}")
+    _say_examples(content)
     for note in created.notes:
         say(f"note: {note}")
+    for warning in created.warnings:
+        say(f"warning: {warning}")
+
+
+def _say_examples(manifest: Manifest) -> None:
+    """Print the files of the first, the middle and the last case, so that a wrong pairing is seen."""
+    cases = manifest.training
+    for position in sorted({0, len(cases) // 2, len(cases) - 1}):
+        case = cases[position]
+        say(
+            f"example: case {case.case}, patient {case.patient or 'unknown'}, image {' + '.join(case.images)}, label "
+            f"{case.label}"
+        )
 
 
 def _require_free(output: Path, overwrite: bool) -> None:
@@ -270,6 +308,13 @@ def split(
     ] = 0,
     name: Annotated[str, typer.Option(help="Name of the split that --train makes.")] = "holdout",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same division.")] = 0,
+    ignore_folders: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-folders",
+            help="Where patients are unknown: let a split divide the scans of one folder.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -298,7 +343,15 @@ def split(
     require_writable_file(target)
     shares = None if train is None else {"train": train, "validation": validation, "test": test}
     folder = dataset_dir or known_dataset_dir(manifest, content)
-    division = divide_manifest(content, folder, num_folds=folds, shares=shares, name=name, seed=seed)
+    division = divide_manifest(
+        content,
+        folder,
+        num_folds=folds,
+        shares=shares,
+        name=name,
+        seed=seed,
+        keep_folders=not ignore_folders,
+    )
     write_manifest(division.manifest, target)
     _print_parts(division.parts)
     for note in division.notes:

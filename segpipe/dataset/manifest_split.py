@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segpipe.dataset.folder_patients import folder_patients
 from segpipe.dataset.folds import with_folds, with_split
 from segpipe.dataset.integrity import content_hashes_of_tests, require_valid
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_folds, sides_of_split
@@ -61,6 +62,7 @@ def divide_manifest(
     shares: Mapping[str, int] | None = None,
     name: str = "holdout",
     seed: int = 0,
+    keep_folders: bool = True,
 ) -> Division:
     """Divide a manifest's training cases into folds or into one split; patients and image contents are not divided.
 
@@ -74,15 +76,30 @@ def divide_manifest(
             training cases.
         name: of the split by `shares`.
         seed: the same seed gives the same division.
+        keep_folders: if the manifest has no patient at all, keep the cases of a folder together, see
+            `segpipe.dataset.folder_patients`.
 
     Raises:
-        SegpipeError: both or none of folds and shares are given, the manifest has the split already, a training case
-            is also a test case, or as `require_valid` and `segpipe.dataset.stratification.divided`.
+        SegpipeError: both or none of folds and shares are given, the manifest has the split already, a training case is
+            also a test case, there are more parts than folders to keep together, or as `require_valid` and
+            `segpipe.dataset.stratification.divided`.
     """
     if (num_folds is None) == (shares is None):
         raise SegpipeError("split: give either --folds, or --train with --test or --validation")
     if shares is not None and name in manifest.splits:
         raise SegpipeError(f"{manifest.name}: has a split {name} already; choose another --name")
+    given = manifest
+    folders = _folders(manifest) if keep_folders else {}
+    parts_asked = num_folds or sum(map(bool, (shares or {}).values()))
+    if folders:
+        if len(set(folders.values())) < parts_asked:
+            raise SegpipeError(
+                f"{manifest.name}: {parts_asked} parts asked for, but patients are unknown and the cases lie in "
+                f"{len(set(folders.values()))} folders, which stay together; make fewer parts, give patients in the "
+                "manifest, or let a split divide folders with --ignore-folders"
+            )
+        training = tuple(replace(case, patient=folders[case.case]) for case in manifest.training)
+        manifest = replace(manifest, training=training)
     present, contents = _classes_and_contents(manifest, dataset_dir)
     tested = content_hashes_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
     notes = [] if present is not None else [_NOT_STRATIFIED]
@@ -108,9 +125,32 @@ def divide_manifest(
     lacking = sorted({name for part in parts for name, count in part.cases_with.items() if not count})
     if lacking:
         notes.append(f"too few patients have {shown(lacking)} for every part to have one")
-    if any(case.patient is None for case in manifest.training):
+    if folders:
+        notes.append(
+            f"patients are unknown: the cases of each of {len(set(folders.values()))} folders stay together "
+            "(--ignore-folders lets a split divide folders)"
+        )
+        training = tuple(
+            replace(case, patient=before.patient)
+            for case, before in zip(divided.training, given.training, strict=True)
+        )
+        divided = replace(divided, training=training)
+    elif any(case.patient is None for case in manifest.training):
         notes.append("some patients are unknown: each of their cases counts as a patient of its own")
     return Division(divided, parts, notes)
+
+
+def _folders(manifest: Manifest) -> dict[str, str]:
+    """Return case -> folder where no patient is known and folders have several cases; else an empty dict.
+
+    Folders of other targets than label maps are often classes.
+    """
+    if manifest.target != "mask" or any(
+        case.patient is not None for case in (*manifest.training, *manifest.test)
+    ):
+        return {}
+    folders = folder_patients({case.case: case.images[0] for case in manifest.training})
+    return folders if len(set(folders.values())) < len(folders) else {}
 
 
 def class_names(manifest: Manifest) -> tuple[str, ...]:

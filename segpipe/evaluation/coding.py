@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError, counted, shown
+from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
-from segpipe.stored_values import whole_numbers
 
 PREDICTION_OPTION, REFERENCE_OPTION = "--prediction-value", "--reference-value"
 _VALUES_SHOWN = 10

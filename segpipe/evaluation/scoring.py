@@ -25,8 +25,8 @@ from segpipe.evaluation.coding import (
 )
 from segpipe.evaluation.scored_cases import CaseScore, Pair, ScoredCases, case_score, require_tolerance
 from segpipe.files import composed_name
+from segpipe.label_values import whole_numbers
 from segpipe.labels import Label, LabelTable, class_color
-from segpipe.stored_values import whole_numbers
 from segpipe.volumes import Volume, VolumeFormat, look_for_scans, read_header, read_volume
 from segpipe.volumes.formats import KNOWN_FORMATS
 

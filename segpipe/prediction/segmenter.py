@@ -29,10 +29,10 @@ from segpipe.inference.streaming import (
     require_classes,
     require_numbers,
 )
+from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
 from segpipe.prediction.streamable import StreamPlan
 from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, scan_measures
-from segpipe.stored_values import whole_numbers
 from segpipe.transforms import CTIntensityd
 from segpipe.volumes import Grid
 

@@ -15,8 +15,8 @@ from monai.utils import ensure_tuple
 
 from segpipe.dataset.importing.channel_files import order_of, scan_channels
 from segpipe.errors import SegpipeError
+from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
-from segpipe.stored_values import whole_numbers
 from segpipe.volumes import Grid, Volume, check_intensities, read_channels, read_header, write_label_map
 from segpipe.volumes.label_files import write_label_files
 

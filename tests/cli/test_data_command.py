@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_sets import write_image, write_labels
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -449,9 +450,13 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"{pairs}: pairs of files",
-        f"{output}: 4 cases to train on, 0 to test (0 with label maps), 4 patients",
+        f"{output}: 4 cases to train on, 0 to test (0 with label maps), 4 patients (from the template {{patient}})",
         "channels: MRI",
         "classes: 0 background, 1 anterior, 2 posterior",
+        *(
+            f"example: case {name}, patient {name}, image imagesTr/{name}.nii.gz, label labelsTr/{name}.nii.gz"
+            for name in ("phantom_000", "phantom_002", "phantom_003")
+        ),
     ]
     assert check(output, "--dataset-dir", pairs).exit_code == 0
     written = output.read_bytes()
@@ -520,3 +525,58 @@ def test_places_where_no_manifest_can_be_are_refused(pairs, tmp_path):
         assert result.exit_code == 2
         assert message in result.stderr
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_was_recognised_is_printed_with_examples_and_warnings(tmp_path):
+    top = tmp_path / "set"
+    for case in ("patient001", "patient002"):
+        write_image(top / case / f"{case}_frame01.nii.gz", seed=int(case[-1]))
+        write_labels(top / case / f"{case}_frame01_gt.nii.gz", (0, 1, 1))
+
+    result = create(top, "-o", tmp_path / "mine.json", "--channel", "MRI")
+
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        f"{top}: recognised by its names as ACDC",
+        f"{tmp_path / 'mine.json'}: 2 cases to train on, 0 to test (0 with label maps), "
+        "2 patients (from the folder of the scan)",
+        "channels: MRI",
+        "classes: 0 background, 1 right ventricle",
+        *(
+            f"example: case {case}_frame01, patient {case}, image {case}/{case}_frame01.nii.gz, "
+            f"label {case}/{case}_frame01_gt.nii.gz"
+            for case in ("patient001", "patient002")
+        ),
+        "note: no label map stores 2 myocardium, 3 left ventricle: left out",
+        "warning: the value 0 is the background and covers 33.3 % of the label maps, right ventricle 66.7 %. The "
+        "background gets no score. To score it, give its class a name and name another class background: "
+        "--class 0=NAME --class 1=background",
+    ]
+
+
+def test_masks_are_merged_if_the_option_says_so(tmp_path):
+    top = tmp_path / "set"
+    write_image(top / "s0000" / "ct.nii.gz")
+    for name, values in (("liver", (0, 0, 1)), ("spleen", (0, 1, 0))):
+        write_labels(top / "s0000" / "segmentations" / f"{name}.nii.gz", values)
+
+    refused = create(top, "-o", tmp_path / "mine.json")
+    result = create(top, "-o", tmp_path / "mine.json", "--merge-masks")
+
+    assert (refused.exit_code, "add --merge-masks to write them to" in refused.stderr) == (2, True)
+    assert (result.exit_code, check(tmp_path / "mine.json").exit_code) == (0, 0)
+    assert "classes: 0 background, 1 liver, 2 spleen" in result.stdout
+
+
+def test_a_split_divides_folders_only_if_the_option_says_so(decathlon, tmp_path):
+    manifest = written(tmp_path / "m.json", image=[f"p{k // 3}/v{k % 3}.nii.gz" for k in range(6)])
+
+    refused = split(manifest, "--folds", "3")
+    told = split(manifest, "--folds", "3", "--ignore-folders")
+    kept = split(manifest, "--folds", "2")
+
+    assert (refused.exit_code, "which stay together" in refused.stderr) == (2, True)
+    assert told.exit_code == 0
+    assert "note: patients are unknown: the cases of each of 2 folders stay together" in kept.stdout
+    folds = [case.fold for case in load_manifest(manifest).training]
+    assert len(set(folds[:3])) == len(set(folds[3:])) == 1 != len(set(folds))

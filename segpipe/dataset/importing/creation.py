@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.layouts import read_layout
-from segpipe.dataset.importing.templates import patients_by_template
+from segpipe.dataset.importing.modality_names import is_modality, modality_warnings
+from segpipe.dataset.importing.patients import UNKNOWN_PATIENTS, known_patients
+from segpipe.dataset.importing.stored_values import StoredValues, background_warnings, stored_values
 from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.dataset.manifest_files import parse_manifest
-from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name
 from segpipe.regions import NamedRegion
-from segpipe.stored_values import whole_numbers
-from segpipe.volumes import read_header, read_volume, volume_format
+from segpipe.volumes import read_header, volume_format
 
-_MOST_THREADS = 4  # each thread holds a label map in memory
-_MOST_VALUES = 256  # of a label map; a file with more values holds intensities
 _VALUES_SHOWN = 16
 _OWN_SPLIT = "folder"
 
@@ -41,11 +34,15 @@ class CreatedManifest:
         manifest: without folds.
         layout: name of the folder's layout, for messages.
         notes: remarks for the user.
+        warnings: what is probably wrong.
+        patients_from: what tells the patients; empty where they are unknown.
     """
 
     manifest: Manifest
     layout: str
     notes: Sequence[str]
+    warnings: Sequence[str] = ()
+    patients_from: str = ""
 
 
 def create_manifest(
@@ -59,6 +56,8 @@ def create_manifest(
     regions: Sequence[NamedRegion] = (),
     modality: Sequence[str] = (),
     patient: str | None = None,
+    channels: Sequence[str] = (),
+    merge_masks: bool = False,
     checksums: bool = True,
     ask: Ask | None = None,
 ) -> CreatedManifest:
@@ -72,11 +71,14 @@ def create_manifest(
         name: of the data set; default: from the folder's description, or the folder's name.
         labels: stored value -> class name, for every value in the label maps; default: from the folder's description,
             else the user is asked. Every label map is read for its values; only the first one with a description.
-        regions: unions of classes that overlap; default: from the folder's description, if `labels` are, too. A region
-            stands before the regions inside it.
-        modality: one text a channel, or one for all, such as CT or MRI; default: from the folder's description.
+        regions: unions of classes that overlap; default: from the folder's description, if `labels` are, too. Those
+            with most classes are written first.
+        modality: one text a channel, or one for all, such as CT or MRI; default: from the folder's description, or from
+            names of channels that are modalities.
         patient: template of the case ids, such as `{patient}_*`; default: patients from the table or the templates,
-            else unknown.
+            else from folders, see `segpipe.dataset.importing.patients`, else unknown.
+        channels: names of the channels to use, in this order, where names tell the channels; empty for all.
+        merge_masks: where a public data set has one mask for each class, write one label map for each case.
         checksums: add every file's SHA-256; a DICOM series has none.
         ask: asks the user for missing information; None refuses instead.
 
@@ -85,7 +87,17 @@ def create_manifest(
             value has no class; the template `patient` does not match every case.
     """
     folder = Path(folder)
-    layout = read_layout(folder, images=images, label=label, table=None if table is None else Path(table))
+    layout = read_layout(
+        folder,
+        images=images,
+        label=label,
+        table=None if table is None else Path(table),
+        channels=channels,
+        classes=labels,
+        merge_masks=merge_masks,
+    )
+    if merge_masks and layout.labels:
+        labels = None  # of the masks, and merged as such
     labelled = [case for case in layout.cases if case.label is not None]
     if not labelled:
         raise SegpipeError(
@@ -94,13 +106,13 @@ def create_manifest(
         )
     _require_same_channels(layout.cases, folder)
     _refuse_jpeg(labelled, folder)
-    patients = _patients(layout.cases, patient)
+    patients = known_patients(layout, patient)
     if layout.modality is not None and not modality:
         texts = layout.modality
     else:
-        texts = _modality(modality, _channels(labelled[0], folder), folder, ask)
-    named = _classes(labels, layout, labelled, folder, ask)
-    unknown = not any(patients.values())
+        texts = _modality(modality, labelled[0], folder, ask)
+    stored = stored_values(_labels_to_read(labels, layout, labelled), folder)
+    named = _classes(labels, layout, stored, labelled, folder, ask)
     training = [case for case in labelled if case.part != "test"]
     test = [case for case in layout.cases if case.label is None or case.part == "test"]
     manifest = Manifest(
@@ -108,20 +120,30 @@ def create_manifest(
         modality=texts,
         labels=dict(sorted(named.items())),
         regions=tuple(_chosen_regions(regions, named) if regions or labels else layout.regions),
-        training=tuple(_case(case, patients) for case in training),
-        test=tuple(_case(case, patients) for case in test),
+        training=tuple(_case(case, patients.of_case) for case in training),
+        test=tuple(_case(case, patients.of_case) for case in test),
         description=layout.texts.get("description", ""),
         reference=layout.texts.get("reference", ""),
         licence=layout.texts.get("licence", ""),
         dataset_dir=str(folder.resolve()),
-        patients="unknown: every case counts as a patient of its own" if unknown else "",
+        patients=f"from {patients.source}" if patients.source else UNKNOWN_PATIENTS,
         splits=_splits(training),
     )
     require_text([manifest.name, *manifest.modality, *manifest.labels.values(), *layout.texts.values()])
     if checksums:
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))
-    return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+    absent = [f"{value} {name}" for value, name in (layout.labels or {}).items() if value not in named]
+    notes = [*_notes(layout, manifest), *patients.notes]
+    if layout.classes_may_be_absent and absent and not labels:
+        notes.append(f"no label map stores {shown(absent)}: left out")
+    images = [image for case in layout.cases for image in case.images]
+    warnings = [
+        *modality_warnings(images, modality),
+        *patients.warnings,
+        *background_warnings(named, stored, len(labelled)),
+    ]
+    return CreatedManifest(manifest, layout.what, notes, warnings, patients.source)
 
 
 def _chosen_regions(regions: Sequence[NamedRegion], named: Mapping[int, str]) -> list[NamedRegion]:
@@ -141,27 +163,34 @@ def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
     return {_OWN_SPLIT: Split(train, validation, about="as the folder has it")} if validation else {}
 
 
+def _labels_to_read(
+    given: Mapping[int, str] | None, layout: Layout, labelled: Sequence[FoundCase]
+) -> list[str]:
+    """Return the label maps to read for their values: all, or only the first where the folder names the classes."""
+    paths = [str(case.label) for case in labelled]
+    return paths if given or not layout.labels or layout.classes_may_be_absent else paths[:1]
+
+
 def _classes(
     given: Mapping[int, str] | None,
     layout: Layout,
+    stored: StoredValues,
     labelled: Sequence[FoundCase],
     folder: Path,
     ask: Ask | None,
 ) -> dict[int, str]:
-    """Return stored value -> class name, and check that the label maps hold no other values.
-
-    Every label map is read; only the first one where the folder's description names the classes.
-    """
+    """Return stored value -> class name, and check that the label maps hold no other values."""
     known = dict(given or layout.labels or {})
-    read = labelled if given or not known else labelled[:1]
-    values = _label_values(read, folder)
-    if len(values) == 1 and len(read) == len(labelled):
+    values = stored.maps
+    if len(values) == 1 and stored.files == len(labelled):
         raise SegpipeError(
-            f"{folder}: all {len(read)} label maps hold the one value {', '.join(map(str, values))}; there is nothing "
-            "to segment: check which files are the label maps"
+            f"{folder}: all {stored.files} label maps hold the one value {', '.join(map(str, values))}; there is "
+            "nothing to segment: check which files are the label maps"
         )
     if not known:
-        known = _named_values(values, folder, ask)
+        known = _named_values(stored, folder, ask)
+    elif layout.classes_may_be_absent and not given:
+        known = {value: name for value, name in known.items() if value in values or value == 0}
     nameless = {value: count for value, count in values.items() if value not in known}
     if nameless:
         options = " ".join(f"--class '{value}={name}'" for value, name in known.items())
@@ -240,34 +269,26 @@ def _require_same_channels(cases: Sequence[FoundCase], folder: Path) -> None:
         )
 
 
-def _channels(case: FoundCase, folder: Path) -> tuple[str, ...]:
-    """Return the names of a case's channels; one file may hold all channels."""
-    if len(case.images) > 1:
-        return case.channels
-    return case.channels * read_header(folder / case.images[0]).num_channels
-
-
-def _patients(cases: Sequence[FoundCase], template: str | None) -> Mapping[str, str | None]:
-    if template is None:
-        return {case.case: case.patient for case in cases}
-    return patients_by_template([case.case for case in cases], template)
-
-
-def _modality(
-    given: Sequence[str], channels: Sequence[str], folder: Path, ask: Ask | None
-) -> tuple[str, ...]:
+def _modality(given: Sequence[str], case: FoundCase, folder: Path, ask: Ask | None) -> tuple[str, ...]:
     """Return one text a channel; one text for several channels gets the channels' names or numbers."""
+    channels = case.channels
+    if len(case.images) == 1:  # one file may hold all channels
+        channels *= read_header(folder / case.images[0]).num_channels
+    if not given and all(map(is_modality, channels)) and len(set(channels)) == len(channels):
+        return tuple(name.upper().replace("_", " ") for name in channels)
     if not given:
         names = ", ".join(name for name in channels if name)
         which = (
             f"{len(channels)} channels{f' ({names})' if names else ''}" if len(channels) > 1 else "the images"
         )
+        is_2d = volume_format(folder / case.images[0]).is_2d_format
+        first, second = ("microscopy", "X-ray") if is_2d else ("CT", "MRI")
         if ask is None:
             raise SegpipeError(
-                f"{folder}: does not say what {which} are; add --modality CT, or MRI, or what else they are (one for "
-                "all, or one a channel)"
+                f"{folder}: does not say what {which} are; add --modality {first}, or {second}, or what else they are "
+                "(one for all, or one a channel)"
             )
-        given = [ask(f"What are {which}? (CT, MRI, ...)", "")]
+        given = [ask(f"What are {which}? ({first}, {second}, ...)", "")]
     if not all(text.strip() for text in given):
         raise SegpipeError("--modality is empty; say what the images are, such as CT or MRI")
     if len(given) == 1 and len(channels) > 1:
@@ -281,53 +302,18 @@ def _modality(
     return tuple(given)
 
 
-def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
-    """Return stored value -> number of label maps that contain it."""
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        values_of_maps = list(
-            with_progress(
-                pool.map(lambda case: _values(folder / str(case.label)), cases),
-                "Reading label maps",
-                total=len(cases),
-            )
-        )
-    counts = Counter(value for values in values_of_maps for value in values)
-    return dict(sorted(counts.items()))
-
-
-def _values(path: Path) -> list[int]:
-    volume = read_volume(path)
-    if volume.num_channels != 1:
-        remedy = (
-            "save its colours as one channel with a class value a pixel, no palette"
-            if volume_format(path).is_2d_format
-            else "merge its maps into one with a class value a voxel"
-        )
-        raise SegpipeError(
-            f"{path}: has {volume.num_channels} channels, a label map has one; {remedy}, or say which files are the "
-            "label maps with --image and --label"
-        )
-    try:
-        values = np.unique(whole_numbers(volume.array))
-    except SegpipeError as error:
-        raise SegpipeError(f"{path}: {error}") from error
-    if len(values) > _MOST_VALUES:
-        raise SegpipeError(
-            f"{path}: holds {len(values)} values, more than a label map has; say which files are the label maps with "
-            "--image and --label"
-        )
-    return [int(value) for value in values]
-
-
-def _named_values(values: Mapping[int, int], folder: Path, ask: Ask | None) -> dict[int, str]:
+def _named_values(stored: StoredValues, folder: Path, ask: Ask | None) -> dict[int, str]:
+    values = stored.maps
     if ask is None:
         raise SegpipeError(
             f"{folder}: does not say what its labels mean; its label maps store {_counted(values)}: add "
             f"{_class_options(values)}"
         )
+    largest = max(stored.voxels.values())
     return {
         value: ask(
-            f"What is the value {value}, stored in {count} label maps?", "background" if value == 0 else ""
+            f"What is the value {value}, stored in {count} label maps and {stored.share(value):.3g} % of all voxels?",
+            "background" if value == 0 and stored.voxels[value] == largest else "",
         )
         for value, count in values.items()
     }

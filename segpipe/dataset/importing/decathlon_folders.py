@@ -54,7 +54,10 @@ def cases_of_decathlon(folder: Path, content: Mapping[str, Any]) -> Layout:
     if extra:
         notes.append(f"{where.name}: these keys are not taken over: {shown(sorted(extra))}")
     texts = {name: getattr(manifest, name) for name in _TEXTS if getattr(manifest, name)}
-    return Layout("MSD", cases, manifest.labels, manifest.modality, manifest.name, texts, notes)
+    listed_files = {image for case in (*manifest.training, *manifest.test) for image in case.images}
+    is_numbered = any(image not in listed_files for case in cases for image in case.images)
+    what = "nnU-Net, first version" if is_numbered else "MSD"
+    return Layout(what, cases, manifest.labels, manifest.modality, manifest.name, texts, notes)
 
 
 def _is_labelled(entry: Any) -> bool:

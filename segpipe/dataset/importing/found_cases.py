@@ -62,6 +62,9 @@ class Layout:
         what: name of the layout, for messages.
         cases: in the order of the folder.
         labels: stored value -> class name; None where unknown.
+        patients_from: what tells the patients, for messages; empty where unknown.
+        classes_may_be_absent: True if `labels` are those of a public data set: every label map is read, and classes
+            that no label map stores are left out.
         modality: one text a channel; None where unknown.
         name: of the data set; empty where unknown.
         texts: further entries of a manifest, such as its licence.
@@ -77,6 +80,8 @@ class Layout:
     texts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     regions: Sequence[NamedRegion] = ()
+    patients_from: str = ""
+    classes_may_be_absent: bool = False
 
 
 def words_of(text: str) -> list[str]:
@@ -85,8 +90,8 @@ def words_of(text: str) -> list[str]:
 
 
 def part_named(text: str) -> DatasetPart:
-    """Return the part that a word names, such as "val" or "imagesTs"; empty for any other word."""
-    match = _PART_WORD.fullmatch(text.lower())
+    """Return the part that a word names, such as "val", "imagesTs" or "01training"; empty for any other word."""
+    match = _PART_WORD.fullmatch(text.lower().lstrip("0123456789"))
     return _PARTS[match.group(1) or match.group(2)] if match else ""
 
 

@@ -1,4 +1,4 @@
-"""Recognise the layout of a data set's folder: MSD, nnU-Net, a CSV, templates, or names alone."""
+"""Recognise the layout of a data set's folder: MSD, nnU-Net, a CSV, templates, a public data set, or names alone."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from segpipe.dataset.importing.channel_choice import one_set
 from segpipe.dataset.importing.decathlon_folders import cases_of_decathlon
 from segpipe.dataset.importing.found_cases import (
-    FoundCase,
     Layout,
     crossed_names,
     listed_scans,
@@ -17,8 +17,10 @@ from segpipe.dataset.importing.found_cases import (
     with_own_ids,
     with_parts,
 )
+from segpipe.dataset.importing.known_layouts import known_layout
 from segpipe.dataset.importing.named_folders import cases_by_names
 from segpipe.dataset.importing.nnunet_folders import cases_of_nnunet
+from segpipe.dataset.importing.slicer_segments import segment_classes
 from segpipe.dataset.importing.tables import cases_of_table, table_in
 from segpipe.dataset.importing.templates import pairs_by_templates
 from segpipe.errors import SegpipeError, shown
@@ -28,12 +30,20 @@ _DESCRIPTION = "dataset.json"
 
 
 def read_layout(
-    folder: Path, *, images: Sequence[str] = (), label: str | None = None, table: Path | None = None
+    folder: Path,
+    *,
+    images: Sequence[str] = (),
+    label: str | None = None,
+    table: Path | None = None,
+    channels: Sequence[str] = (),
+    classes: Mapping[int, str] | None = None,
+    merge_masks: bool = False,
 ) -> Layout:
     """Recognise the layout of a folder, and list its cases.
 
     The first source that exists counts: the table or the templates; a `dataset.json` of the Medical Segmentation
-    Decathlon or of nnU-Net; the only CSV in the folder with the columns; the names of files and folders.
+    Decathlon or of nnU-Net; the only CSV in the folder with the columns; the names of a public data set; the names of
+    files and folders.
 
     Args:
         folder: of the data set.
@@ -41,6 +51,9 @@ def read_layout(
         label: template of the label maps.
         table: a CSV with the columns image (or several that begin with image, one a channel), label and, if known,
             case, patient and split; its paths are relative to the folder.
+        channels: names of the channels to use, in this order, where names tell the channels; empty for all.
+        classes: stored value -> class name; where a public data set has one mask for each class, the masks to merge.
+        merge_masks: write one label map for each case that has one mask for each class.
 
     Raises:
         SegpipeError: the folder is missing or empty; a table or description cannot be read or names missing files;
@@ -53,39 +66,71 @@ def read_layout(
     if table is not None and images:
         raise SegpipeError("--csv and --image are given: the table says already which files are which")
     require_text([str(folder)])
-    layout = _recognised(folder, images, label, table)
+    layout = _described_layout(folder, images, label, table)
+    if layout is not None and channels:
+        raise SegpipeError(
+            f"{folder}: --channel chooses channels by the names of files, but {layout.what} says which files are the "
+            "channels; leave --channel out, or give one --image for each channel"
+        )
+    if layout is None:
+        layout = _named_layout(folder, channels, classes, merge_masks=merge_masks)
     require_text(file for case in layout.cases for file in case.files)
     require_own_files(layout.cases, str(folder))
     notes = [*layout.notes, *crossed_names(layout.cases)]
     return replace(layout, cases=with_own_ids(layout.cases, str(folder)), notes=notes)
 
 
-def _recognised(folder: Path, images: Sequence[str], label: str | None, table: Path | None) -> Layout:
+def _described_layout(
+    folder: Path, images: Sequence[str], label: str | None, table: Path | None
+) -> Layout | None:
+    """Return the layout that templates, a table or a description tell; None where only names tell it."""
     if table is not None:
         return cases_of_table(folder, table)
     if images:
         paths = [path for _, path in listed_scans(folder, strict=False)]
         cases, notes = with_parts(pairs_by_templates(paths, images, label, str(folder)), str(folder))
-        return Layout("templates", cases, notes=notes)
+        known = any(case.patient for case in cases)
+        return Layout(
+            "templates", cases, notes=notes, patients_from="{patient} of the templates" if known else ""
+        )
     if (folder / _DESCRIPTION).is_file():
         return _described(folder, folder / _DESCRIPTION)
-    listed, others = table_in(folder)
-    if listed is not None:
-        return cases_of_table(folder, listed)
-    paired, ignored_files = _by_names(folder)
+    listed, _ = table_in(folder)
+    return None if listed is None else cases_of_table(folder, listed)
+
+
+def _named_layout(
+    folder: Path, channels: Sequence[str], classes: Mapping[int, str] | None, *, merge_masks: bool
+) -> Layout:
+    """Return the layout that the names of files and folders tell."""
+    _require_no_description_below(folder)
+    _, others = table_in(folder)
+    scans = listed_scans(folder, strict=False)
+    layout = known_layout(folder, scans, channels=channels, classes=classes, merge_masks=merge_masks)
+    if layout is not None:
+        return replace(layout, notes=[*layout.notes, *others])
+    paired, ignored_files = cases_by_names(folder, channels)
+    paired, chosen = one_set(paired, folder, channels)
     cases, notes = with_parts(paired, str(folder))
-    return Layout("pairs of files", cases, notes=[*notes, *others, *ignored_files])
+    segments = segment_classes([case.label for case in cases if case.label is not None], folder)
+    return Layout(
+        "pairs of files"
+        if segments is None
+        else "pairs of files, label maps of 3D Slicer with names of segments",
+        cases,
+        segments,
+        notes=[*chosen, *notes, *others, *ignored_files],
+        classes_may_be_absent=True,
+    )
 
 
-def _by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
-    """Return the cases of a folder without a description, and notes."""
+def _require_no_description_below(folder: Path) -> None:
     below = sorted(path.parent for path in folder.glob(f"*/{_DESCRIPTION}"))
     if below:
         raise SegpipeError(
             f"{folder}: {shown(map(str, below))} has a {_DESCRIPTION}, so the data set begins there; give that folder, "
             "or say which files are which with --image and --label"
         )
-    return cases_by_names(folder)
 
 
 def _described(folder: Path, path: Path) -> Layout:

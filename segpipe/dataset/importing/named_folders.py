@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from segpipe.dataset.importing.found_cases import FoundCase, require_text
+from segpipe.dataset.importing.modality_names import of_modalities
 from segpipe.dataset.importing.name_words import says_label
 from segpipe.dataset.importing.pairing import pairs_by_words
 from segpipe.errors import SegpipeError, counted, shown
@@ -27,11 +29,15 @@ _FAMILIES = {
 }
 
 
-def cases_by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
+def cases_by_names(folder: Path, modalities: Sequence[str] = ()) -> tuple[list[FoundCase], list[str]]:
     """Pair the images and label maps of a folder by their names; return the cases, and notes on ignored files.
 
     All images have one format, and all label maps have one format, which may be another. 2D image files beside volumes,
     such as screen shots, are ignored where the volumes alone make cases and no 2D image is a label map by its name.
+
+    Args:
+        folder: of the data set.
+        modalities: such as CT; scans whose names say other modalities are ignored. Empty for all.
 
     Raises:
         SegpipeError: the folder holds no scan, a file that cannot be opened, a scan in two formats, formats that do
@@ -47,6 +53,13 @@ def cases_by_names(folder: Path) -> tuple[list[FoundCase], list[str]]:
         raise SegpipeError(
             f"{folder}: no scan there{listing.why_none}; segpipe reads {KNOWN_FORMATS}{appendix}"
         )
+    if modalities:
+        kept = of_modalities([scan.name for scan in listing.scans], modalities, str(folder))
+        others = [scan for scan, is_kept in zip(listing.scans, kept, strict=True) if not is_kept]
+        if others:
+            paths = shown(scan.path.relative_to(folder).as_posix() for scan in others)
+            notes.append(f"{counted(len(others), 'scan')} of other modalities ignored: {paths}")
+        listing = replace(listing, scans=tuple(scan for scan in listing.scans if scan not in others))
     path_of = {scan: scan.path.relative_to(folder).as_posix() for scan in listing.scans}
     require_text(path_of.values())
     flat = [scan for scan in listing.scans if scan.format.is_2d_format]

@@ -25,8 +25,8 @@ def test_pairs_of_files(folder):
     assert dict(manifest.labels) == CLASSES
     assert [case.case for case in manifest.training] == ["p1", "p2"]
     assert all(len(case.sha256) == 2 for case in manifest.training)
-    assert "unknown" in manifest.patients
-    assert any("--patient" in note for note in created.notes)
+    assert [case.patient for case in manifest.training] == ["p1", "p2"]
+    assert manifest.patients == "from the folder of the scan"
 
 
 def test_pictures(folder):
@@ -116,7 +116,7 @@ def test_classes_and_channels_are_asked_for(folder):
     require_sound(created, top)
     assert dict(created.manifest.labels) == {0: "background", 85: "glass", 170: "fluid"}
     assert created.manifest.modality == ("CT",)
-    assert ("What is the value 0, stored in 2 label maps?", "background") in asked
+    assert ("What is the value 0, stored in 2 label maps and 50 % of all voxels?", "background") in asked
 
 
 def test_with_nobody_to_ask_the_options_are_named(folder):

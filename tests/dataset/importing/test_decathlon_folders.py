@@ -65,7 +65,9 @@ def test_the_first_nnunet_named_one_file_a_case_and_had_one_a_channel(folder):
     created = create_manifest(top)
 
     require_sound(created, top)
+    assert created.layout == "nnU-Net, first version"
     assert created.manifest.training[0].images == tuple(images)
+    assert "the value 0 (no) counts as the background" in created.warnings[0]
 
 
 def write_msd(top, **changes):

@@ -24,7 +24,7 @@ def test_a_table(folder, between):
     assert created.layout == "the table cases.csv"
     assert [(case.case, case.patient) for case in created.manifest.training] == [("x1", "P 1"), ("x2", "P 1")]
     assert [case.case for case in created.manifest.test] == ["x3"]
-    assert created.manifest.patients == ""
+    assert created.manifest.patients == "from the table cases.csv"
     assert create_manifest(top, table=top / "cases.csv", **KNOWN).manifest == created.manifest
 
 
