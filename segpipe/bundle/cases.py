@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,12 @@ class TrainingCases:
         groups: class of the label table -> the manifest's classes that it merges, such as infected or not; None: the
             classes are equal.
         part: held-out part of a named split, validation or test.
+        resample_channels: whether the bundle brings channels on other grids onto the first channel's grid.
 
     Raises:
-        SegpipeError: the manifest does not exist; its label table differs; the two sides share a patient, a file or an
-            image content; an image has another size; or `segpipe.dataset.integrity` finds a problem in the files.
+        SegpipeError: the manifest does not exist; it resamples channels and the bundle does not; its label table
+            differs; the two sides share a patient, a file or an image content; an image has another size; or
+            `segpipe.dataset.integrity` finds a problem in the files.
 
     Attributes:
         about: for a named split, its source and how many of its cases are present; else empty.
@@ -96,15 +99,27 @@ class TrainingCases:
         size: Sequence[int] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         part: str = "validation",
+        resample_channels: bool = False,
     ) -> None:
         described = with_groups(load_manifest(manifest), groups or {})
+        if described.resample_channels and described.num_channels > 1 and not resample_channels:
+            raise SegpipeError(
+                f"{described.name}: its channels are resampled onto the first one's grid (resample_channels), and the "
+                "bundle does not do so; plan the bundle again, or set resample_channels in train.yaml and "
+                "inference.yaml to true"
+            )
         folder = Path(dataset_dir)
         held_out = held_out_fold(fold)
         train, validation = training_split(described, held_out, part)
         self.manifest, self.dataset_dir, self.held_out_cases = described, folder, tuple(validation)
         self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
         reports = require_valid(
-            [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
+            [*train, *validation],
+            folder,
+            replace(described, resample_channels=resample_channels),
+            labels,
+            spatial_dims,
+            checksums=checksums,
         )
         if size is not None:
             _require_size(reports, whole_size(size, spatial_dims))
@@ -218,6 +233,7 @@ def inference_cases(
     strict: bool = False,
     channels: Sequence[Mapping[str, Any]] | None = None,
     channel_order: Sequence[str] | None = None,
+    resample_channels: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the scans of a folder, or one scan, as records, after checking every header.
 
@@ -237,17 +253,18 @@ def inference_cases(
         strict: refuse files that are neither scans nor companions.
         channels: names of the channels in order, each with the template of its files, see `ScanChannel`.
         channel_order: names of the channels in the order of a file that holds all; None: not known.
+        resample_channels: bring channels on other grids onto the first channel's grid.
 
     Returns:
         records `{"case", "image", "output"}`; `image` is a path, or a list with one path a channel; `output` is the
-        label map's path below `output_dir`.
+        label map's path below `output_dir`. A time frame of a manifest has its number, from 1, as `frame`.
 
     Raises:
         SegpipeError: there is no scan; a scan has an unknown format, an unreadable header or another number of
             dimensions; outputs collide or exist; or the output folder lies among the scans or is not writable.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    rule = ScanRule.of(spatial_dims, num_channels, slice_size, channels, channel_order)
+    rule = ScanRule.of(spatial_dims, num_channels, slice_size, channels, channel_order, resample_channels)
     matches = look_for_cases(source, rule.channels, strict=strict)
     scans = matches.scans
     if not scans and not matches.refused:
@@ -267,7 +284,7 @@ def inference_cases(
     for scan in scans:
         uid = series_uid if scan.path.is_dir() else None
         try:
-            header = read_channel_headers(scan.files, series_uid)
+            header = read_channel_headers(scan.files, series_uid, frame=scan.frame, resample=rule.resamples)
             rule.check(header, len(scan.files))
             left_out += [f"{scan.name}/{file.path.name}" for file in left_out_beside(header, uid)]
         except SegpipeError as error:
@@ -283,6 +300,7 @@ def inference_cases(
             "case": scan.name,
             "image": list(map(str, scan.files)) if scan.further else str(scan.path),
             "output": str(output_path(scan, target).relative_to(target)),
+            **({} if scan.frame is None else {"frame": scan.frame}),
         }
         for scan in scans
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -101,6 +101,20 @@ def create(
     name: Annotated[
         str | None, typer.Option(help="Name of the data set. Default: the folder's name.")
     ] = None,
+    resample_channels: Annotated[
+        bool,
+        typer.Option(
+            "--resample-channels",
+            help="Bring channels of a case on other grids onto the first channel's grid, in every use of the manifest.",
+        ),
+    ] = False,
+    frames: Annotated[
+        bool,
+        typer.Option(
+            "--frames",
+            help="Take 4D images frame by frame: each labelled time frame is a case. {frame} in --label is its number.",
+        ),
+    ] = False,
     checksums: Annotated[bool, typer.Option(help="Write every file's SHA-256 into the manifest.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
 ) -> None:
@@ -119,6 +133,8 @@ def create(
         patient=patient,
         checksums=checksums,
         ask=_ask if sys.stdin.isatty() else None,
+        resample_channels=resample_channels,
+        frames=frames,
     )
     write_manifest(created.manifest, output)
     content = created.manifest
@@ -181,16 +197,25 @@ def check(
         typer.Option(metavar="METADATA.JSON", help="A bundle's label table; default: the manifest's labels."),
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
+    resample_channels: Annotated[
+        bool,
+        typer.Option(
+            "--resample-channels",
+            help="Check the channels as resampled, also where the manifest does not say so.",
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings to this file, too.")
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
     from segpipe.dataset import check_cases, dataset_dir_of, load_manifest
+    from segpipe.dataset.resampled_channels import resampling_note
     from segpipe.files import require_writable_file, write_json
     from segpipe.labels import load_label_table
 
-    content = load_manifest(manifest)
+    listed = load_manifest(manifest)
+    content = replace(listed, resample_channels=listed.resample_channels or resample_channels)
     table = load_label_table(labels) if labels else content.label_table()
     if json_file is not None:
         require_writable_file(json_file)
@@ -203,6 +228,12 @@ def check(
         rows = {"errors": list(map(asdict, errors)), "warnings": list(map(asdict, warnings))}
         write_json(json_file, {"manifest": content.name, "cases": len(cases), **rows})
     _print_findings([*errors, *warnings])
+    if content.resample_channels:
+        say(f"note: {resampling_note(content, folder, strict=False)}")
+    if content.resample_channels and not listed.resample_channels:
+        say(
+            "note: the manifest does not say so; create it with --resample-channels to train with such channels"
+        )
     say(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
     if findings:
         raise typer.Exit(2 if errors else 1)

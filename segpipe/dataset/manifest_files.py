@@ -98,6 +98,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
         splits={name: _split_from_json(entry) for name, entry in content.get("splits", {}).items()},
         downloads=tuple(Download(**entry) for entry in content.get("downloads", [])),
         dataset_dir=content.get("dataset_dir", ""),
+        resample_channels=content.get("resample_channels", False),
         **{key: content.get(key, "") for key in TEXTS},
     )
     for count, cases in (("numTraining", manifest.training), ("numTest", manifest.test)):
@@ -146,6 +147,7 @@ def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
         fold=int(entry["fold"]) if "fold" in entry else None,  # 1.0 is an integer in JSON Schema
         classes=tuple(entry.get("classes", ())),
         sha256={_plain_path(path): digest for path, digest in entry.get("sha256", {}).items()},
+        frame=int(entry["frame"]) if "frame" in entry else None,
     )
 
 

@@ -23,16 +23,21 @@ class ClassVolume:
         voxels: number of voxels.
         millilitres: volume; None for a slice, which has no volume.
         components: number of pieces; voxels that share a face, an edge or a corner are in one piece.
+        frame: number of the time frame, from 1; None for scans without time frames.
     """
 
     label: str
     voxels: int
     millilitres: float | None
     components: int
+    frame: int | None = None
 
 
 def class_volumes(
-    label_map: NDArray[np.integer], names: Sequence[str], spacing_mm: Sequence[float]
+    label_map: NDArray[np.integer],
+    names: Sequence[str],
+    spacing_mm: Sequence[float],
+    frame: int | None = None,
 ) -> list[ClassVolume]:
     """Measure each foreground class of a label map.
 
@@ -40,6 +45,7 @@ def class_volumes(
         label_map: class indices `(x, y)` or `(x, y, z)`; 0 is the background.
         names: of all classes, by index.
         spacing_mm: of the voxels along each axis.
+        frame: number of the label map's time frame, from 1.
     """
     # plane by plane: bincount needs eight bytes per voxel
     counts = np.sum([np.bincount(plane.ravel(), minlength=len(names)) for plane in label_map], axis=0)
@@ -51,6 +57,7 @@ def class_volumes(
             int(counts[index]),
             None if millilitres is None else int(counts[index]) * millilitres,
             count_components(label_map[boxes[index - 1]], index) if counts[index] else 0,
+            frame,
         )
         for index in range(1, len(names))
     ]

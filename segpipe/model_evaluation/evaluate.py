@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.bundle.open import OpenBundle, open_bundle
@@ -147,6 +147,7 @@ def _checked(
 ) -> _CheckedCases:
     """Check the files of the cases."""
     labelled, reasons = _labelled(manifest, part)
+    manifest = replace(manifest, resample_channels=manifest.resample_channels or opened.takes.resamples)
     reports = examine_cases(labelled, folder, manifest, opened.labels, checksums=checksums)
     for case_report in reports:
         errors = [finding for finding in case_report.findings if finding.severity == "error"]
@@ -207,7 +208,7 @@ def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], di
 
 def _scan(case: Case, manifest: Manifest, folder: Path, opened: OpenBundle) -> Scan:
     first, *further = case_files(case, manifest, folder, opened.takes.channels)
-    return Scan(first, volume_format(first), case.case, tuple(further))
+    return Scan(first, volume_format(first), case.case, tuple(further), case.frame)
 
 
 def _predictions(

@@ -15,7 +15,7 @@ from segpipe.dataset import Case, CaseReport, Manifest
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.pictures import largest_slice, overlay_slice
-from segpipe.volumes import Grid, read_channels, read_volume
+from segpipe.volumes import Grid, label_frame, read_channels, read_volume
 
 _PLANES = ("sagittal", "coronal", "axial")
 _THICK = 1.5  # times the smallest spacing: from here, slices lie across the thickest axis
@@ -80,10 +80,13 @@ def make_case_figure(
         spacing = f"{_times(report.facts.spacing_mm)} mm"
     plain = tinted = None
     try:
-        image = read_channels([dataset_dir / path for path in case.images])
+        files = [dataset_dir / path for path in case.images]
+        image = read_channels(files, frame=case.frame, resample=manifest.resample_channels)
         labels = None
         if case.label is not None:
-            labels = table.to_indices(read_volume(dataset_dir / case.label).array, manifest.labels)
+            path = dataset_dir / case.label
+            label_map = read_volume(path, frame=label_frame(path, case.frame, files))
+            labels = table.to_indices(label_map.array, manifest.labels)
         channels = list(image.channels)[:_MOST_CHANNELS]
         if len(channels) < image.num_channels:
             remarks.append(f"{len(channels)} of {image.num_channels} channels are shown")

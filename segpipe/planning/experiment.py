@@ -54,6 +54,7 @@ class Experiment:
         validation_loss: whether TensorBoard shows the loss of validation cases.
         volumes_by_slice: whether inference also segments volumes slice by slice, with a network trained on 2D images.
         channels: names of the channels, and of their files; empty for one channel whose files have any name.
+        resample_channels: whether channels on other grids are brought onto the first channel's grid.
         evaluation_inverts: whether evaluation maps scores back to the file's grid.
     """
 
@@ -79,4 +80,5 @@ class Experiment:
     validation_loss: bool = False
     volumes_by_slice: bool = False
     channels: tuple[ScanChannel, ...] = ()
+    resample_channels: bool = False
     evaluation_inverts: bool = True

@@ -33,7 +33,7 @@ def predict(
 ) -> list[Prediction]:
     """Segment scans with a bundle; each label map has the grid of its scan.
 
-    Beside the label maps the output folder gets `volumes.csv` (case, label, voxels, millilitres, components),
+    Beside the label maps the output folder gets `volumes.csv` (a row for each class of a scan, or time frame),
     `predictions.jsonl` (the outcome of each scan; a later call skips finished scans), `predict.log`, and pictures in
     `overlays/`. A scan that cannot be read or segmented is recorded with the reason, and the next scan follows. Files
     that are no scans are ignored and listed, unless `options.strict` refuses them.
@@ -61,7 +61,7 @@ def predict(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    opened = open_bundle(bundle, series_uid=options.series_uid)
+    opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
     return predict_scans(cohort, opened, folder, options, watch, report)
@@ -110,6 +110,8 @@ def predict_scans(
             log.info("ignored: %s", name)
         if cohort.ignored_files:
             tell(cohort.ignored_files_note)
+        for note in cohort.notes:
+            tell(note)
         predictions = []
         with closing(run.go(cohort.scans)) as going:
             for prediction in chain((_refused(scan, ledger, log) for scan in cohort.refused), going):

@@ -15,12 +15,14 @@ from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.templates import patients_by_template
+from segpipe.dataset.importing.time_frames import fourth_axis_note, has_frame_number, with_time_frames
 from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.dataset.manifest_files import parse_manifest
 from segpipe.dataset.progress import with_progress
+from segpipe.dataset.resampled_channels import resampling_note
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name, whole_numbers
-from segpipe.volumes import read_header, read_volume, volume_format
+from segpipe.volumes import label_frame, read_header, read_volume, volume_format
 
 _MOST_THREADS = 4  # each thread holds a label map in memory
 _MOST_VALUES = 256  # of a label map; a file with more values holds intensities
@@ -58,6 +60,8 @@ def create_manifest(
     patient: str | None = None,
     checksums: bool = True,
     ask: Ask | None = None,
+    resample_channels: bool = False,
+    frames: bool = False,
 ) -> CreatedManifest:
     """Describe a folder of scans and label maps.
 
@@ -74,13 +78,23 @@ def create_manifest(
             else unknown.
         checksums: add every file's SHA-256; a DICOM series has none.
         ask: asks the user for missing information; None refuses instead.
+        resample_channels: bring channels of a case on other grids onto the first channel's grid, in every use of the
+            manifest.
+        frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
 
     Raises:
         SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
-            value has no class; the template `patient` does not match every case.
+            value has no class; the template `patient` does not match every case; a channel cannot be resampled; or an
+            error of `with_time_frames`.
     """
     folder = Path(folder)
-    layout = read_layout(folder, images=images, label=label, table=None if table is None else Path(table))
+    listed = None if table is None else Path(table)
+    by_frame = has_frame_number(label)
+    if by_frame and not (frames and images):
+        raise SegpipeError(f"--label {label!r}: {{frame}} needs --frames, and --image for the 4D images")
+    layout = read_layout(folder, images=images, label=None if by_frame else label, table=listed)
+    if frames:
+        layout = with_time_frames(layout, folder, label)
     labelled = [case for case in layout.cases if case.label is not None]
     if not labelled:
         raise SegpipeError(
@@ -110,12 +124,18 @@ def create_manifest(
         dataset_dir=str(folder.resolve()),
         patients="unknown: every case counts as a patient of its own" if unknown else "",
         splits=_splits(training),
+        resample_channels=resample_channels,
     )
     require_text([manifest.name, *manifest.modality, *manifest.labels.values(), *layout.texts.values()])
     if checksums:
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))
-    return CreatedManifest(manifest, layout.what, _notes(layout, manifest))
+    notes = _notes(layout, manifest)
+    if not frames:
+        notes += fourth_axis_note(labelled, folder)
+    if resample_channels:
+        notes.append(resampling_note(manifest, folder))
+    return CreatedManifest(manifest, layout.what, notes)
 
 
 def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
@@ -175,7 +195,7 @@ def _require_background(named: Mapping[int, str], folder: Path) -> None:
 
 
 def _case(case: FoundCase, patients: Mapping[str, str | None]) -> Case:
-    return Case(case.case, case.images, case.label, patients[case.case])
+    return Case(case.case, case.images, case.label, patients[case.case], frame=case.frame)
 
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
@@ -230,7 +250,7 @@ def _channels(case: FoundCase, folder: Path) -> tuple[str, ...]:
     """Return the names of a case's channels; one file may hold all channels."""
     if len(case.images) > 1:
         return case.channels
-    return case.channels * read_header(folder / case.images[0]).num_channels
+    return case.channels * read_header(folder / case.images[0], frame=case.frame).num_channels
 
 
 def _patients(cases: Sequence[FoundCase], template: str | None) -> Mapping[str, str | None]:
@@ -272,7 +292,7 @@ def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         values_of_maps = list(
             with_progress(
-                pool.map(lambda case: _values(folder / str(case.label)), cases),
+                pool.map(lambda case: _values(case, folder), cases),
                 "Reading label maps",
                 total=len(cases),
             )
@@ -281,13 +301,14 @@ def _label_values(cases: Sequence[FoundCase], folder: Path) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def _values(path: Path) -> list[int]:
-    volume = read_volume(path)
+def _values(case: FoundCase, folder: Path) -> list[int]:
+    path = folder / str(case.label)
+    volume = read_volume(path, frame=label_frame(path, case.frame, [folder / name for name in case.images]))
     if volume.num_channels != 1:
         remedy = (
             "save its colours as one channel with a class value a pixel, no palette"
             if volume_format(path).is_2d_format
-            else "merge its maps into one with a class value a voxel"
+            else "merge its maps into one with a class value a voxel (add --frames if its fourth axis is time)"
         )
         raise SegpipeError(
             f"{path}: has {volume.num_channels} channels, a label map has one; {remedy}, or say which files are the "
