@@ -257,7 +257,7 @@ class CohortRun:
             frame = 1 if scan.is_series else scan.frame
             volumes = [volume for volume in kept.volumes if volume.frame == frame]
             grey = grey_levels(self.bundle.read(scan.files, frame).as_tensor()[0].numpy())
-            title, table = picture_title(scan), self.bundle.labels
+            title, table = picture_title(scan, self.bundle.takes), self.bundle.labels
             write_overlay(staged / picture, title, grid, grey, labels, volumes, table)
             files = staged_files(staged)
             (self.folder / picture).unlink()

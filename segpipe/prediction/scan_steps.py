@@ -12,6 +12,8 @@ import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
+from segpipe.bundle.open import OpenBundle
+from segpipe.bundle.scan_rule import ScanRule
 from segpipe.errors import SegpipeError
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.labels import LabelTable
@@ -109,7 +111,7 @@ def stage_scan(
     stored = labels.to_values(segmentation.labels)
     write_label_map(stored, grid, staged / label_map_name(scan, options), source=header, labels=labels)
     volumes = class_volumes(segmentation.labels, labels.names, grid.spacing_mm, scan.frame)
-    _draw(staged, scan, grid, prepared.grey, segmentation.labels, volumes, labels)
+    _draw(staged, scan, grid, prepared.grey, segmentation.labels, volumes, segmenter.bundle)
     if segmentation.entropy is not None:
         write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
     warnings = _warnings(segmenter, prepared.measures, grid, segmentation, volumes, scan.frame)
@@ -144,7 +146,7 @@ def stage_series(
             )
             stored[..., frame - 1] = labels.to_values(segmentation.labels)
             of_frame = class_volumes(segmentation.labels, labels.names, grid.spacing_mm, frame)
-            _draw(staged, scan, grid, prepared.grey, segmentation.labels, of_frame, labels)
+            _draw(staged, scan, grid, prepared.grey, segmentation.labels, of_frame, segmenter.bundle)
             outside = _warnings(segmenter, prepared.measures, grid, segmentation, of_frame, frame)
             compared, fallback = outside is not None, segmentation.fallback
             volumes += of_frame
@@ -177,9 +179,12 @@ def corrected_maps(
         yield (frame if several else scan.frame), changed.grid, indices
 
 
-def picture_title(scan: Scan) -> str:
-    """Return the title of a scan's overlay: of a series, the picture shows the first frame."""
-    return f"{scan.name}, frame 1" if scan.is_series else scan.name
+def picture_title(scan: Scan, takes: ScanRule) -> str:
+    """Return the title of a scan's overlay, which shows the first channel, and of a series the first frame."""
+    parts = [scan.name, *(["frame 1"] if scan.is_series else [])]
+    if takes.num_channels > 1:
+        parts.append(takes.channels[0].name if takes.channels else "channel 1")
+    return ", ".join(parts)
 
 
 def _draw(
@@ -189,11 +194,12 @@ def _draw(
     grey: NDArray[np.uint8] | None,
     labels: NDArray[np.integer[Any]],
     volumes: Sequence[ClassVolume],
-    table: LabelTable,
+    bundle: OpenBundle,
 ) -> None:
     if grey is not None:
         picture = staged / side_file(OVERLAYS, scan)
-        write_overlay(picture, picture_title(scan), grid, grey, labels, volumes, table)
+        title = picture_title(scan, bundle.takes)
+        write_overlay(picture, title, grid, grey, labels, volumes, bundle.labels)
 
 
 def _warnings(
