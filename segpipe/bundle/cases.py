@@ -81,6 +81,7 @@ class TrainingCases:
         file_values: value that this dataset's label files store -> class name, after `groups`.
         class_counts: counts over the training cases' label maps; None if they have none.
         manifest: manifest of the cases, after `groups`.
+        channel_names: names of the channels.
         dataset_dir: folder of the files.
         held_out_cases: the cases of `validation`, in the manifest's form.
         held_out: validation case -> SHA-256 of its image content, see `segpipe.dataset.reports.content_sha256`.
@@ -123,6 +124,7 @@ class TrainingCases:
         )
         if size is not None:
             _require_size(reports, whole_size(size, spatial_dims))
+        self.channel_names = described.modality
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.labels

@@ -59,7 +59,7 @@ _METHODS = frozenset(
 )
 _ATTRIBUTES = frozenset(
     {
-        *("about", "cases", "file_values", "folder", "num_classes", "provenance", "strides"),
+        *("about", "cases", "channel_names", "file_values", "folder", "num_classes", "provenance", "strides"),
         *("train", "validation", "test", "shape", "dtype", "device"),
     }
 )
