@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 import segpipe
-from segpipe.bundle.scan_rule import ScanRule, whole_size
+from segpipe.bundle.scan_rule import ChannelRule, ScanRule, whole_size
 from segpipe.dataset import (
     CaseReport,
     Side,
@@ -233,9 +233,7 @@ def inference_cases(
     series_uid: str | None = None,
     overwrite: bool = False,
     strict: bool = False,
-    channels: Sequence[Mapping[str, Any]] | None = None,
-    channel_order: Sequence[str] | None = None,
-    resample_channels: bool = False,
+    **channel_rule: Unpack[ChannelRule],
 ) -> list[dict[str, Any]]:
     """Return the scans of a folder, or one scan, as records, after checking every header.
 
@@ -253,9 +251,7 @@ def inference_cases(
         series_uid: DICOM series to read from folders that hold several.
         overwrite: replace files at the paths of the label maps. By default they are refused: such a file may be a scan.
         strict: refuse files that are neither scans nor companions.
-        channels: names of the channels in order, each with the template of its files, see `ScanChannel`.
-        channel_order: names of the channels in the order of a file that holds all; None: not known.
-        resample_channels: bring channels on other grids onto the first channel's grid.
+        **channel_rule: channels, channel_order and resample_channels, see `segpipe.bundle.scan_rule.ChannelRule`.
 
     Returns:
         records `{"case", "image", "output"}`; `image` is a path, or a list with one path a channel; `output` is the
@@ -266,7 +262,7 @@ def inference_cases(
             dimensions; outputs collide or exist; or the output folder lies among the scans or is not writable.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    rule = ScanRule.of(spatial_dims, num_channels, slice_size, channels, channel_order, resample_channels)
+    rule = ScanRule.of(spatial_dims, num_channels, slice_size, **channel_rule)
     matches = look_for_cases(source, rule.channels, strict=strict)
     scans = matches.scans
     if not scans and not matches.refused:

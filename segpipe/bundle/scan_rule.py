@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from segpipe.dataset.importing.channel_files import ScanChannel, order_of, scan_channels
 from segpipe.errors import SegpipeError, shown
 from segpipe.volumes import Volume, VolumeHeader
+
+
+class ChannelRule(TypedDict, total=False):
+    """The channels of the scans that a bundle takes, as a configuration states them.
+
+    Attributes:
+        channels: names of the channels in order, each with the template of its files, see `ScanChannel`.
+        channel_order: names of the channels in the order of a file that holds all; None: not known.
+        resample_channels: bring channels on other grids onto the first channel's grid.
+    """
+
+    channels: Sequence[Mapping[str, Any]] | None
+    channel_order: Sequence[str] | None
+    resample_channels: bool
 
 
 @dataclass(frozen=True)

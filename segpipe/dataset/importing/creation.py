@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -31,6 +32,19 @@ _OWN_SPLIT = "folder"
 
 Ask = Callable[[str, str], str]
 """Function that asks the user: takes the question and the default answer, returns the answer."""
+
+
+class ImageReading(TypedDict, total=False):
+    """How the images of a folder are read.
+
+    Attributes:
+        resample_channels: bring channels of a case on other grids onto the first channel's grid, in every use of the
+            manifest.
+        frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
+    """
+
+    resample_channels: bool
+    frames: bool
 
 
 @dataclass(frozen=True)
@@ -60,8 +74,7 @@ def create_manifest(
     patient: str | None = None,
     checksums: bool = True,
     ask: Ask | None = None,
-    resample_channels: bool = False,
-    frames: bool = False,
+    **reading: Unpack[ImageReading],
 ) -> CreatedManifest:
     """Describe a folder of scans and label maps.
 
@@ -78,9 +91,7 @@ def create_manifest(
             else unknown.
         checksums: add every file's SHA-256; a DICOM series has none.
         ask: asks the user for missing information; None refuses instead.
-        resample_channels: bring channels of a case on other grids onto the first channel's grid, in every use of the
-            manifest.
-        frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
+        **reading: resample_channels and frames, see `ImageReading`.
 
     Raises:
         SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
@@ -88,6 +99,7 @@ def create_manifest(
             error of `with_time_frames`.
     """
     folder = Path(folder)
+    frames, resample_channels = reading.get("frames", False), reading.get("resample_channels", False)
     listed = None if table is None else Path(table)
     by_frame = has_frame_number(label)
     if by_frame and not (frames and images):
