@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 import segpipe
-from segpipe.bundle.scan_rule import ScanRule, whole_size
+from segpipe.bundle.scan_rule import ChannelRule, ScanRule, whole_size
 from segpipe.dataset import (
     CaseReport,
     Side,
@@ -66,10 +67,12 @@ class TrainingCases:
         groups: class of the label table -> the manifest's classes that it merges, such as infected or not; None: the
             classes are equal.
         part: held-out part of a named split, validation or test.
+        resample_channels: whether the bundle brings channels on other grids onto the first channel's grid.
 
     Raises:
-        SegpipeError: the manifest does not exist; its label table differs; the two sides share a patient, a file or an
-            image content; an image has another size; or `segpipe.dataset.integrity` finds a problem in the files.
+        SegpipeError: the manifest does not exist; it resamples channels and the bundle does not; its label table
+            differs; the two sides share a patient, a file or an image content; an image has another size; or
+            `segpipe.dataset.integrity` finds a problem in the files.
 
     Attributes:
         about: for a named split, its source and how many of its cases are present; else empty.
@@ -78,6 +81,7 @@ class TrainingCases:
         file_values: value that this dataset's label files store -> class name, after `groups`.
         class_counts: counts over the training cases' label maps; None if they have none.
         manifest: manifest of the cases, after `groups`.
+        channel_names: names of the channels.
         dataset_dir: folder of the files.
         held_out_cases: the cases of `validation`, in the manifest's form.
         held_out: validation case -> SHA-256 of its image content, see `segpipe.dataset.reports.content_sha256`.
@@ -96,18 +100,31 @@ class TrainingCases:
         size: Sequence[int] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         part: str = "validation",
+        resample_channels: bool = False,
     ) -> None:
         described = with_groups(load_manifest(manifest), groups or {})
+        if described.resample_channels and described.num_channels > 1 and not resample_channels:
+            raise SegpipeError(
+                f"{described.name}: its channels are resampled onto the first one's grid (resample_channels), and the "
+                "bundle does not do so; plan the bundle again, or set resample_channels in train.yaml and "
+                "inference.yaml to true"
+            )
         folder = Path(dataset_dir)
         held_out = held_out_fold(fold)
         train, validation = training_split(described, held_out, part)
         self.manifest, self.dataset_dir, self.held_out_cases = described, folder, tuple(validation)
         self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
         reports = require_valid(
-            [*train, *validation], folder, described, labels, spatial_dims, checksums=checksums
+            [*train, *validation],
+            folder,
+            replace(described, resample_channels=resample_channels),
+            labels,
+            spatial_dims,
+            checksums=checksums,
         )
         if size is not None:
             _require_size(reports, whole_size(size, spatial_dims))
+        self.channel_names = described.modality
         self.train = training_records(train, folder)
         self.validation = training_records(validation, folder)
         self.file_values = described.labels
@@ -216,8 +233,7 @@ def inference_cases(
     series_uid: str | None = None,
     overwrite: bool = False,
     strict: bool = False,
-    channels: Sequence[Mapping[str, Any]] | None = None,
-    channel_order: Sequence[str] | None = None,
+    **channel_rule: Unpack[ChannelRule],
 ) -> list[dict[str, Any]]:
     """Return the scans of a folder, or one scan, as records, after checking every header.
 
@@ -235,19 +251,18 @@ def inference_cases(
         series_uid: DICOM series to read from folders that hold several.
         overwrite: replace files at the paths of the label maps. By default they are refused: such a file may be a scan.
         strict: refuse files that are neither scans nor companions.
-        channels: names of the channels in order, each with the template of its files, see `ScanChannel`.
-        channel_order: names of the channels in the order of a file that holds all; None: not known.
+        **channel_rule: channels, channel_order and resample_channels, see `segpipe.bundle.scan_rule.ChannelRule`.
 
     Returns:
         records `{"case", "image", "output"}`; `image` is a path, or a list with one path a channel; `output` is the
-        label map's path below `output_dir`.
+        label map's path below `output_dir`. A time frame of a manifest has its number, from 1, as `frame`.
 
     Raises:
         SegpipeError: there is no scan; a scan has an unknown format, an unreadable header or another number of
             dimensions; outputs collide or exist; or the output folder lies among the scans or is not writable.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    rule = ScanRule.of(spatial_dims, num_channels, slice_size, channels, channel_order)
+    rule = ScanRule.of(spatial_dims, num_channels, slice_size, **channel_rule)
     matches = look_for_cases(source, rule.channels, strict=strict)
     scans = matches.scans
     if not scans and not matches.refused:
@@ -267,7 +282,7 @@ def inference_cases(
     for scan in scans:
         uid = series_uid if scan.path.is_dir() else None
         try:
-            header = read_channel_headers(scan.files, series_uid)
+            header = read_channel_headers(scan.files, series_uid, frame=scan.frame, resample=rule.resamples)
             rule.check(header, len(scan.files))
             left_out += [f"{scan.name}/{file.path.name}" for file in left_out_beside(header, uid)]
         except SegpipeError as error:
@@ -283,6 +298,7 @@ def inference_cases(
             "case": scan.name,
             "image": list(map(str, scan.files)) if scan.further else str(scan.path),
             "output": str(output_path(scan, target).relative_to(target)),
+            **({} if scan.frame is None else {"frame": scan.frame}),
         }
         for scan in scans
     ]

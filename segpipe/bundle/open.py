@@ -7,7 +7,7 @@ import importlib.metadata
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from segpipe.volumes import volume_format
 NEEDED = ("network_def", "inferer", "preprocessing", "postprocessing")
 _CONFIGURATIONS = ("inference.yaml", "inference.yml", "inference.json")
 _WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite", "weights")
-_RULES = ("spatial_dims", "num_channels", "slice_size", "channels", "channel_order")
+_RULES = ("spatial_dims", "num_channels", "slice_size", "channels", "channel_order", "resample_channels")
 _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
 # transforms that reorder voxels as MONAI's readers do
@@ -87,18 +87,23 @@ class OpenBundle:
     weights_sha256: tuple[str, ...]
     reference_ranges: ReferenceRanges | None
 
-    def read(self, path: str | Path | Sequence[str | Path]) -> MetaTensor:
-        """Return a scan, `(C, x, y[, z])`, as `load` reads it; each of several files is a channel."""
+    def read(self, path: str | Path | Sequence[str | Path], frame: int | None = None) -> MetaTensor:
+        """Return a scan, `(C, x, y[, z])`, as `load` reads it; each of several files is a channel.
+
+        Args:
+            path: of the scan, or one path a channel.
+            frame: number of the time frame to read, from 1; None for scans without time frames.
+        """
         paths = [str(path)] if isinstance(path, str | Path) else [str(file) for file in path]
-        image: MetaTensor = self.load({self.image_key: paths})[self.image_key]
+        image: MetaTensor = self.load({self.image_key: paths, "frame": frame})[self.image_key]
         return image
 
 
 class _LoadForeign(LoadVolumed):
     """segpipe's reader in place of MONAI's; a 2D image file gets the axes of MONAI's PILReader, R and A."""
 
-    def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
-        image = super()._load(paths, is_image=is_image)
+    def _load(self, paths: Sequence[str | Path], *, is_image: bool, frame: int | None = None) -> MetaTensor:
+        image = super()._load(paths, is_image=is_image, frame=frame)
         if volume_format(paths[0]).is_2d_format:
             image.affine = torch.eye(4, dtype=torch.float64)
         return image
@@ -109,6 +114,7 @@ def open_bundle(
     *,
     series_uid: str | None = None,
     with_ranges: bool = True,
+    resample_channels: bool = False,
 ) -> OpenBundle:
     """Read a bundle's configuration, create its objects and load its weights.
 
@@ -116,6 +122,7 @@ def open_bundle(
         bundle: the bundle's folder, or a `BundleSource` with weights, configuration and device.
         series_uid: DICOM series to read from folders that hold several.
         with_ranges: also read the reference ranges of the weights.
+        resample_channels: bring channels on other grids onto the first channel's grid, also where the bundle does not.
 
     Raises:
         SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; an id is
@@ -127,7 +134,11 @@ def open_bundle(
     files = _configuration_files(root, source.configs)
     with admitted(root, files, source.settings, trust=source.trust) as admission:
         _require_needed(root, admission.parser)
-        return _opened(root, admission, source.weights, series_uid, with_ranges=with_ranges)
+        opened = _opened(root, admission, source.weights, series_uid, with_ranges=with_ranges)
+    if not resample_channels:
+        return opened
+    opened.load.resample_channels = True
+    return replace(opened, takes=replace(opened.takes, resamples=True))
 
 
 def _configuration_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from segpipe.dataset.importing.channel_files import ScanChannel, order_of, scan_channels
 from segpipe.errors import SegpipeError, shown
 from segpipe.volumes import Volume, VolumeHeader
+
+
+class ChannelRule(TypedDict, total=False):
+    """The channels of the scans that a bundle takes, as a configuration states them.
+
+    Attributes:
+        channels: names of the channels in order, each with the template of its files, see `ScanChannel`.
+        channel_order: names of the channels in the order of a file that holds all; None: not known.
+        resample_channels: bring channels on other grids onto the first channel's grid.
+    """
+
+    channels: Sequence[Mapping[str, Any]] | None
+    channel_order: Sequence[str] | None
+    resample_channels: bool
 
 
 @dataclass(frozen=True)
@@ -22,6 +36,7 @@ class ScanRule:
         channels: names of the channels in order, and of their files; empty where the bundle does not name them.
         order: positions of the channels in a file that holds all; None: not known if each channel has files, else as
             in `channels`.
+        resamples: whether channels on other grids are brought onto the first channel's grid.
     """
 
     spatial_dims: tuple[int, ...]
@@ -29,6 +44,7 @@ class ScanRule:
     slice_size: tuple[int, ...] | None
     channels: tuple[ScanChannel, ...] = ()
     order: tuple[int, ...] | None = None
+    resamples: bool = False
 
     @classmethod
     def of(
@@ -38,6 +54,7 @@ class ScanRule:
         slice_size: Sequence[int] | None = None,
         channels: Sequence[Mapping[str, Any]] | None = None,
         channel_order: Sequence[str] | None = None,
+        resample_channels: bool = False,
     ) -> ScanRule:
         """Return the rule from the values of a configuration.
 
@@ -51,7 +68,7 @@ class ScanRule:
             raise SegpipeError(
                 f"channels names {len(named)}, num_channels is {num_channels}; name each channel once"
             )
-        return cls(dims, num_channels, size, named, order_of(named, channel_order))
+        return cls(dims, num_channels, size, named, order_of(named, channel_order), resample_channels)
 
     def check(self, header: VolumeHeader | Volume, num_files: int = 1) -> None:
         """Refuse a scan of another kind.
@@ -75,7 +92,7 @@ class ScanRule:
             either = " or ".join(f"{dims}D" for dims in self.spatial_dims)
             raise SegpipeError(
                 f"{header.path}: {grid.spatial_dims}D with {header.num_channels} channel(s), the bundle takes "
-                f"{either} with {self.num_channels}; give one file a scan, or choose another bundle"
+                f"{either} with {self.num_channels}; {_remedy(header, self.num_channels)}"
             )
         if num_files == 1 < self.num_channels and self.order is None and any(c.files for c in self.channels):
             raise SegpipeError(
@@ -88,6 +105,14 @@ class ScanRule:
                 "has no spacing, so its size is its scale; resample the image, or use weights and a --slice_size "
                 "(segpipe predict: --set slice_size=[...]) that fit"
             )
+
+
+def _remedy(header: VolumeHeader | Volume, num_channels: int) -> str:
+    """Return the remedy for a scan of another kind; a fourth axis may be time."""
+    frames = header.num_frames if isinstance(header, VolumeHeader) else 1
+    if frames > 1 and header.num_channels == frames * num_channels:
+        return f"if its {frames} volumes are time frames, add --frames all, ed or a number (segpipe predict)"
+    return "give one file a scan, or choose another bundle"
 
 
 def whole_size(size: Sequence[int], spatial_dims: int) -> tuple[int, ...]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segpipe.cli.data_create import create
 from segpipe.cli.printed import print_table, say
-from segpipe.printable import printable
 
 if TYPE_CHECKING:
-    from segpipe.dataset import Finding, Manifest, Part
+    from segpipe.dataset import Finding, Part
     from segpipe.overview import ClassRow, Range
-    from segpipe.regions import NamedRegion
 
 
 _FINDINGS_SHOWN = 10
@@ -66,182 +64,7 @@ def fetch(
     say(f"{dataset_dir}: {written} files written" if written else f"{dataset_dir}: all is there")
 
 
-@app.command()
-def create(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the scans and label maps.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUTPUT.JSON", help="Manifest to write.")],
-    image: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="Paths of the images, such as 'images/{case}_t1.nii.gz'; one template for each channel.",
-        ),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(metavar="TEMPLATE", help="Paths of the label maps, such as 'masks/{case}.nii.gz'."),
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Table with the columns image (image_t1, ...) and label; optional: case, patient, split.",
-        ),
-    ] = None,
-    patient: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TEMPLATE",
-            help="Pattern that reads the patient from the case id, such as 'STS_{patient}_*'; {patient} takes as few "
-            "characters as fit. Default: the folder, if scans lie in several.",
-        ),
-    ] = None,
-    modality: Annotated[
-        list[str] | None, typer.Option(help="CT, MRI, microscopy, ...: one for all channels, or one each.")
-    ] = None,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Channel or modality to use, where the folder's names tell several; once for each, in order.",
-        ),
-    ] = None,
-    merge_masks: Annotated[
-        bool,
-        typer.Option(
-            "--merge-masks",
-            help="One mask for each class (TotalSegmentator): write one label map for each case into merged_labels "
-            "in FOLDER.",
-        ),
-    ] = False,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class",
-            metavar="VALUE=NAME",
-            help="Class name of a stored value; the name ignore: nobody looked at these voxels.",
-        ),
-    ] = None,
-    region: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=CLASS,CLASS",
-            help="Union of classes (names or values) that a network learns as one; regions may overlap.",
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the data set. Default: the folder's name.")
-    ] = None,
-    checksums: Annotated[bool, typer.Option(help="Write every file's SHA-256 into the manifest.")] = True,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
-) -> None:
-    """Write a manifest of a folder: MSD, nnU-Net, a public data set, a table, or files that pair by their names."""
-    from segpipe.dataset import create_manifest, write_manifest
-    from segpipe.errors import counted
-
-    _require_free(output, overwrite)
-    created = create_manifest(
-        folder,
-        images=image or (),
-        label=label,
-        table=csv,
-        name=name,
-        labels=_class_names(classes or ()),
-        regions=_named_regions(region or ()),
-        modality=modality or (),
-        patient=patient,
-        channels=channel or (),
-        merge_masks=merge_masks,
-        checksums=checksums,
-        ask=_ask if sys.stdin.isatty() else None,
-    )
-    write_manifest(created.manifest, output)
-    content = created.manifest
-    patients = {case.patient for case in content.training} - {None}
-    say(f"{folder}: {created.layout}")
-    say(
-        f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
-        f"({sum(case.label is not None for case in content.test)} with label maps), "
-        + (
-            f"{counted(len(patients), 'patient')} (from {created.patients_from})"
-            if patients
-            else "unknown patients"
-        )
-    )
-    say(f"channels: {', '.join(content.modality)}")
-    say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
-    if content.regions:
-        held = [f"{one.name} ({', '.join(one.classes)})" for one in content.regions]
-        say(f"regions: {'; '.join(held)}")
-    _say_examples(content)
-    for note in created.notes:
-        say(f"note: {note}")
-    for warning in created.warnings:
-        say(f"warning: {warning}")
-
-
-def _say_examples(manifest: Manifest) -> None:
-    """Print the files of the first, the middle and the last case, so that a wrong pairing is seen."""
-    cases = manifest.training
-    for position in sorted({0, len(cases) // 2, len(cases) - 1}):
-        case = cases[position]
-        say(
-            f"example: case {case.case}, patient {case.patient or 'unknown'}, image {' + '.join(case.images)}, label "
-            f"{case.label}"
-        )
-
-
-def _require_free(output: Path, overwrite: bool) -> None:
-    """Refuse a path where a manifest cannot be written, or would replace another file."""
-    from segpipe.errors import SegpipeError
-    from segpipe.files import read_json, require_writable
-
-    if output.is_dir():
-        raise SegpipeError(f"{output}: is a folder; name the file, such as {output / 'manifest.json'}")
-    if output.exists() and not overwrite:
-        raise SegpipeError(f"{output}: exists already; choose another --output, or add --overwrite")
-    if output.exists():
-        content = read_json(output, "what --overwrite would replace")
-        if not isinstance(content, dict) or "schema_version" not in content:
-            raise SegpipeError(
-                f"{output}: is no manifest of segpipe, so --overwrite does not replace it; choose another --output"
-            )
-    require_writable(output.parent)
-
-
-def _ask(question: str, default: str) -> str:
-    return str(typer.prompt(printable(question), default=default or None))
-
-
-def _named_regions(given: Sequence[str]) -> list[NamedRegion]:
-    from segpipe.errors import SegpipeError
-    from segpipe.regions import NamedRegion
-
-    regions = []
-    for text in given:
-        name, _, classes = text.partition("=")
-        held = tuple(one.strip() for one in classes.split(",") if one.strip())
-        if not name.strip() or not held:
-            raise SegpipeError(
-                f"--region {text}: must be NAME=CLASS,CLASS, such as --region 'whole tumour=oedema,core'"
-            )
-        regions.append(NamedRegion(name.strip(), held))
-    return regions
-
-
-def _class_names(given: Sequence[str]) -> dict[int, str] | None:
-    from segpipe.errors import SegpipeError
-
-    names: dict[int, str] = {}
-    for text in given:
-        stored, _, name = text.partition("=")
-        value = int(stored) if re.fullmatch(r"\s*-?[0-9]+\s*", stored) else None
-        if value is None or not name.strip():
-            raise SegpipeError(f"--class {text}: must be VALUE=NAME, such as --class 1=tumour")
-        if value in names:
-            raise SegpipeError(f"--class: the value {value} is named twice; leave one")
-        names[value] = name.strip()
-    return names or None
+app.command()(create)
 
 
 @app.command()
@@ -253,16 +76,25 @@ def check(
         typer.Option(metavar="METADATA.JSON", help="A bundle's label table; default: the manifest's labels."),
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
+    resample_channels: Annotated[
+        bool,
+        typer.Option(
+            "--resample-channels",
+            help="Check the channels as resampled, also where the manifest does not say so.",
+        ),
+    ] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings to this file, too.")
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
     from segpipe.dataset import check_cases, dataset_dir_of, load_manifest
+    from segpipe.dataset.resampled_channels import resampling_note
     from segpipe.files import require_writable_file, write_json
     from segpipe.labels import load_label_table
 
-    content = load_manifest(manifest)
+    listed = load_manifest(manifest)
+    content = replace(listed, resample_channels=listed.resample_channels or resample_channels)
     table = load_label_table(labels) if labels else content.label_table()
     if json_file is not None:
         require_writable_file(json_file)
@@ -275,6 +107,12 @@ def check(
         rows = {"errors": list(map(asdict, errors)), "warnings": list(map(asdict, warnings))}
         write_json(json_file, {"manifest": content.name, "cases": len(cases), **rows})
     _print_findings([*errors, *warnings])
+    if content.resample_channels:
+        say(f"note: {resampling_note(content, folder, strict=False)}")
+    if content.resample_channels and not listed.resample_channels:
+        say(
+            "note: the manifest does not say so; create it with --resample-channels to train with such channels"
+        )
     say(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
     if findings:
         raise typer.Exit(2 if errors else 1)

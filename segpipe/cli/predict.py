@@ -77,12 +77,30 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the probabilities of all classes, as .npy.")
     ] = False,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Also write a mask of each region; for bundles with regions.")
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
             "--overwrite", help="Replace files that segpipe did not write, or that somebody changed."
         ),
     ] = False,
+    resample_channels: Annotated[
+        bool,
+        typer.Option(
+            "--resample-channels",
+            help="Bring channels of a case on other grids onto the first channel's grid, by linear interpolation.",
+        ),
+    ] = False,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|ed|N",
+            help="Time frames of 4D NIfTI scans: all, into a 4D label map; ed, end-diastole by Info.cfg; or a number "
+            "from 1.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Refuse files that are no scans; default: list and ignore them."),
@@ -118,9 +136,12 @@ def predict(
             overlays=overlays,
             entropy=entropy,
             probabilities=probabilities,
+            regions=regions,
             overwrite=overwrite,
             jobs=jobs,
             strict=strict,
+            resample_channels=resample_channels,
+            frames=frames,
         ),
     }
     if dry_run:
@@ -190,6 +211,13 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
     for prediction in predictions:
         if prediction.outcome == "kept":
             say(f"{prediction.case}: {prediction.reason}")
+    resampled = [one for one in predictions if one.resampled]
+    if resampled:
+        first = resampled[0]
+        say(
+            f"{counted(len(resampled), 'scan')} with channels resampled onto the first channel's grid, such as "
+            f"{first.case} ({'; '.join(first.resampled)}); see volumes.csv"
+        )
     _print_warnings(predictions)
     unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
     if unknown:

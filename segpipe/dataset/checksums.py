@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from segpipe.dataset.manifest import Case, Manifest
@@ -19,6 +20,7 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
     Raises:
         SegpipeError: a file is missing or cannot be read.
     """
+    sha256_of = cache(file_sha256)  # several cases can be time frames of one file
 
     def summed(case: Case) -> Case:
         checksums = {}
@@ -30,11 +32,11 @@ def with_checksums(manifest: Manifest, dataset_dir: Path) -> Manifest:
                     f"{case.case}: {path} is no file below {dataset_dir}, so it has no checksum; "
                     "fetch it or correct the path"
                 )
-            checksums[path] = file_sha256(dataset_dir / path)
+            checksums[path] = sha256_of(dataset_dir / path)
             voxels = voxel_file(dataset_dir / path)
             if voxels is not None:
                 name = _name_below(voxels, dataset_dir, case)
-                checksums[name] = file_sha256(voxels)
+                checksums[name] = sha256_of(voxels)
         return replace(case, sha256=checksums)
 
     return replace(

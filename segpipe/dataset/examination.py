@@ -26,7 +26,17 @@ from segpipe.dataset.reports import (
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.labels import LabelTable
-from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume
+from segpipe.volumes import (
+    CHANNEL_REMEDY,
+    CHANNEL_RULE,
+    Volume,
+    check_intensities,
+    check_same_grid,
+    label_frame,
+    read_channel_headers,
+    read_volume,
+    resampled_volumes,
+)
 
 
 def examine_case(
@@ -38,12 +48,15 @@ def examine_case(
     try:
         if checksums:
             findings.extend(_checksum_findings(case, dataset_dir))
-        images = [_read(dataset_dir, path) for path in case.images]
+        images = _images(case, dataset_dir)
+        content = content_sha256(images)
+        if manifest.resample_channels:
+            images = _on_one_grid(case, images)
         channels = _channels(case, images, manifest)
         class_voxels: Mapping[str, int] = {}
         offsets: Mapping[str, tuple[float, ...]] = {}
         if case.label is not None:
-            indices = _label_indices(case.label, dataset_dir, images[0], manifest, table)
+            indices = _label_indices(case, dataset_dir, images[0], manifest, table)
             counts = np.bincount(indices.ravel(), minlength=table.num_classes + 1)[: table.num_classes]
             indices = np.where(indices == table.ignored_index, 0, indices)
             class_voxels = {name: int(count) for name, count in zip(table.names, counts, strict=True)}
@@ -75,7 +88,7 @@ def examine_case(
             grid.spacing_mm,
             channels,
             class_voxels,
-            content_sha256(images),
+            content,
             "".join(nibabel.aff2axcodes(grid.affine))[: grid.spatial_dims],
             offsets,
         )
@@ -87,7 +100,7 @@ def examine_case(
 def shown_by(case: Case, dataset_dir: Path) -> str | None:
     """Return the hash of a case's image content, see `content_sha256`; None where a file is missing or damaged."""
     try:
-        return content_sha256([_read(dataset_dir, path) for path in case.images])
+        return content_sha256(_images(case, dataset_dir))
     except _RejectedError:
         return None
 
@@ -129,23 +142,39 @@ def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
     return findings
 
 
-def _read(dataset_dir: Path, path: str) -> Volume:
+def _images(case: Case, dataset_dir: Path) -> list[Volume]:
+    """Read the files of a case's image as they are stored, each on its own grid."""
+    images = [_read(dataset_dir, path, case.frame) for path in case.images]
+    if case.frame is not None and len(case.images) > 1:
+        with _rejecting(case.images[0]):
+            read_channel_headers(
+                [dataset_dir / path for path in case.images], frame=case.frame, resample=True
+            )
+    return images
+
+
+def _read(dataset_dir: Path, path: str, frame: int | None = None) -> Volume:
     with _rejecting(path):
         if not (dataset_dir / path).exists():
             raise SegpipeError(f"missing below {dataset_dir}; fetch it, or remove the case from the manifest")
-        return read_volume(dataset_dir / path)
+        return read_volume(dataset_dir / path, frame=frame)
+
+
+def _on_one_grid(case: Case, images: Sequence[Volume]) -> list[Volume]:
+    with _rejecting(case.images[0]):
+        return resampled_volumes(images)
 
 
 def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[ChannelFacts, ...]:
     for path, image in zip(case.images[1:], images[1:], strict=True):
-        _require_same_grid(images[0], path, image, CHANNEL_RULE)
+        _require_same_grid(images[0], path, image, CHANNEL_RULE, CHANNEL_REMEDY)
     num_channels = sum(image.num_channels for image in images)
     if num_channels != manifest.num_channels:
         raise _RejectedError(
             case.images[0],
             f"the image has {num_channels} channel(s) (size {images[0].grid.size}), modality names "
             f"{manifest.num_channels} ({', '.join(manifest.modality)}); split the file, or correct modality "
-            "in the manifest",
+            f"in the manifest{_frames_remedy(images, manifest)}",
         )
     facts: list[ChannelFacts] = []
     for path, image in zip(case.images, images, strict=True):
@@ -159,6 +188,13 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
                 )
             )
     return tuple(facts)
+
+
+def _frames_remedy(images: Sequence[Volume], manifest: Manifest) -> str:
+    """Return the remedy for a file whose fourth axis may be time; empty for other files."""
+    if len(images) != manifest.num_channels or not all(image.format.is_nifti for image in images):
+        return ""
+    return "; if the fourth axis is time, create the manifest with --frames"
 
 
 def _refuse_label_maps(
@@ -209,9 +245,12 @@ def _offset(mask: NDArray[np.bool_]) -> tuple[float, ...]:
 
 
 def _label_indices(
-    path: str, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
+    case: Case, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
 ) -> NDArray[np.integer[Any]]:
-    label = _read(dataset_dir, path)
+    path = str(case.label)
+    with _rejecting(path):
+        frame = label_frame(dataset_dir / path, case.frame, [dataset_dir / name for name in case.images])
+    label = _read(dataset_dir, path, frame)
     if label.num_channels != 1:
         raise _RejectedError(
             path,
@@ -222,8 +261,8 @@ def _label_indices(
         return table.to_indices(label.array, manifest.labels)
 
 
-def _require_same_grid(volume: Volume, other_path: str, other: Volume, rule: str) -> None:
+def _require_same_grid(volume: Volume, other_path: str, other: Volume, rule: str, remedy: str = "") -> None:
     try:
-        check_same_grid(volume, other, rule)
+        check_same_grid(volume, other, rule, remedy)
     except SegpipeError as error:
         raise _RejectedError(other_path, f"{error} or correct the manifest row") from error

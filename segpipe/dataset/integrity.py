@@ -145,7 +145,7 @@ def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dic
 
     Returns:
         One dict a case: `case` (its id), `image` (absolute path, or a list of paths, one a channel) and, where the
-            case has a label map, `label` (absolute path).
+            case has a label map, `label` (absolute path), and of 4D files `frame` (number of the time frame, from 1).
     """
     folder = Path(dataset_dir).absolute()
     records: list[dict[str, Any]] = []
@@ -154,6 +154,8 @@ def training_records(cases: Sequence[Case], dataset_dir: str | Path) -> list[dic
         record: dict[str, Any] = {"case": case.case, "image": images[0] if len(images) == 1 else images}
         if case.label is not None:
             record["label"] = str(folder / case.label)
+        if case.frame is not None:
+            record["frame"] = case.frame
         records.append(record)
     return records
 

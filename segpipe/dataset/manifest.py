@@ -31,6 +31,8 @@ class Case:
         classes: for target "class" the one class name, for "findings" any number of them.
         sha256: path -> hexadecimal SHA-256 of that file, or of a voxel file in or below the folder of a .mhd header;
             empty where no checksum is known.
+        frame: number of the time frame of 4D files, from 1; None for other files. A label map with one frame is of
+            this frame.
     """
 
     case: str
@@ -40,6 +42,7 @@ class Case:
     fold: int | None = None
     classes: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
+    frame: int | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -106,6 +109,7 @@ class Manifest:
             written, see `segpipe.regions`.
         dataset_dir: absolute path of the files on this machine; empty where it is not known. The JSON file has a path
             relative to its folder. `sha256` ignores this path.
+        resample_channels: bring channels of a case on other grids onto the grid of its first channel.
     """
 
     name: str
@@ -125,6 +129,7 @@ class Manifest:
     downloads: tuple[Download, ...] = ()
     regions: tuple[NamedRegion, ...] = ()
     dataset_dir: str = ""
+    resample_channels: bool = False
 
     @property
     def num_channels(self) -> int:
@@ -170,6 +175,8 @@ class Manifest:
             "numTest": len(self.test),
             "test": [_case_to_json(case) for case in self.test],
         }
+        if self.resample_channels:
+            content["resample_channels"] = True
         if self.splits:
             content["splits"] = {name: _split_to_json(split) for name, split in self.splits.items()}
         if self.downloads:
@@ -219,6 +226,8 @@ def _case_to_json(case: Case) -> dict[str, Any]:
     entry: dict[str, Any] = {"case": case.case, "patient": case.patient, "image": list(case.images)}
     if case.label is not None:
         entry["label"] = case.label
+    if case.frame is not None:
+        entry["frame"] = case.frame
     if case.classes:
         entry["classes"] = list(case.classes)
     if case.fold is not None:

@@ -21,6 +21,7 @@ def check_consistency(manifest: Manifest, where: str) -> None:
         SegpipeError: see `segpipe.dataset.manifest_files.parse_manifest`.
     """
     _check_labels(manifest, where)
+    _check_channels(manifest, where)
     _check_cases(manifest, where)
     _check_splits(manifest, where)
 
@@ -40,6 +41,16 @@ def _check_labels(manifest: Manifest, where: str) -> None:
     elif manifest.regions:
         raise SegpipeError(
             f"{where}: $.regions: only label maps have regions, the target is {manifest.target}"
+        )
+
+
+def _check_channels(manifest: Manifest, where: str) -> None:
+    counts = Counter(name.casefold() for name in manifest.modality)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise SegpipeError(
+            f"{where}: $.modality: {count} channels are named {name!r}; every channel needs a name of its own (segpipe "
+            "data create: one --modality for each)"
         )
 
 

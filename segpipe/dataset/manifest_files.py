@@ -102,6 +102,7 @@ def parse_manifest(content: Any, where: str) -> Manifest:
             NamedRegion.from_json(position, row) for position, row in enumerate(content.get("regions", []))
         ),
         dataset_dir=content.get("dataset_dir", ""),
+        resample_channels=content.get("resample_channels", False),
         **{key: content.get(key, "") for key in TEXTS},
     )
     for count, cases in (("numTraining", manifest.training), ("numTest", manifest.test)):
@@ -150,6 +151,7 @@ def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
         fold=int(entry["fold"]) if "fold" in entry else None,  # 1.0 is an integer in JSON Schema
         classes=tuple(entry.get("classes", ())),
         sha256={_plain_path(path): digest for path, digest in entry.get("sha256", {}).items()},
+        frame=int(entry["frame"]) if "frame" in entry else None,
     )
 
 

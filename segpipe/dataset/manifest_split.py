@@ -223,11 +223,18 @@ def _notes_on_sizes(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]
     ]
 
 
+def _are_frames(cases: Sequence[Case]) -> bool:
+    """Return whether cases are different time frames of one image."""
+    return len({case.images for case in cases}) == 1 and len({case.frame for case in cases}) == len(cases)
+
+
 def _kept_together(cases: Sequence[Case], contents: Sequence[str] | None) -> list[str]:
     """Return a note on cases with the same image, by path, by the manifest's checksums or by image content."""
     groups = groups_of_cases([replace(case, patient=None) for case in cases], contents)
     same = [
-        shown((cases[position].case for position in group), " and ") for group in groups if len(group) > 1
+        shown((cases[position].case for position in group), " and ")
+        for group in groups
+        if len(group) > 1 and not _are_frames([cases[position] for position in group])
     ]
     return (
         [f"several cases have the same image content and stay together: {shown(same, '; ')}"] if same else []

@@ -45,12 +45,14 @@ class Pair:
         patient: patient of the case; the case's name where the patient is not known.
         prediction: file of the predicted label map.
         reference: file or folder of the reference label map.
+        frame: number of the time frame of the case in a 4D reference, from 1; None for other references.
     """
 
     case: str
     patient: str
     prediction: Path
     reference: Path
+    frame: int | None = None
 
 
 @dataclass(frozen=True)

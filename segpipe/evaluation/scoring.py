@@ -188,7 +188,8 @@ def _check_grids(pairs: Sequence[Pair]) -> None:
     """Compare the grids in the headers of all pairs, and refuse all pairs with different grids in one message."""
     messages = []
     for pair in pairs:
-        differences = read_header(pair.prediction).grid.differences(read_header(pair.reference).grid)
+        reference = read_header(pair.reference, frame=pair.frame)
+        differences = read_header(pair.prediction).grid.differences(reference.grid)
         if differences:
             messages.append(f"{pair.case}: prediction and reference grids differ: {', '.join(differences)}")
     if messages:
@@ -200,7 +201,7 @@ def _check_grids(pairs: Sequence[Pair]) -> None:
 
 
 def _pair_score(pair: Pair, coding: Coding, tolerance_mm: float) -> CaseScore:
-    predicted, referenced = _read_labels(pair.prediction), _read_labels(pair.reference)
+    predicted, referenced = _read_labels(pair.prediction), _read_labels(pair.reference, pair.frame)
     with _naming(pair.prediction):
         prediction = coding.prediction_indices(predicted.array)
     with _naming(pair.reference):
@@ -210,8 +211,8 @@ def _pair_score(pair: Pair, coding: Coding, tolerance_mm: float) -> CaseScore:
     return case_score(pair.case, pair.patient, prediction, reference, coding.table, grid, files, tolerance_mm)
 
 
-def _read_labels(path: Path) -> Volume:
-    volume = read_volume(path)
+def _read_labels(path: Path, frame: int | None = None) -> Volume:
+    volume = read_volume(path, frame=frame)
     if volume.num_channels != 1:
         raise SegpipeError(
             f"{path}: has {volume.num_channels} channels; a label map has 1, a class value a voxel"

@@ -25,16 +25,21 @@ class ClassVolume:
         voxels: number of voxels.
         millilitres: volume; None for a slice, which has no volume.
         components: number of pieces; voxels that share a face, an edge or a corner are in one piece.
+        frame: number of the time frame, from 1; None for scans without time frames.
     """
 
     label: str
     voxels: int
     millilitres: float | None
     components: int
+    frame: int | None = None
 
 
 def class_volumes(
-    label_map: NDArray[np.integer], table: LabelTable, spacing_mm: Sequence[float]
+    label_map: NDArray[np.integer],
+    table: LabelTable,
+    spacing_mm: Sequence[float],
+    frame: int | None = None,
 ) -> list[ClassVolume]:
     """Measure each target of a label map: each foreground class, or each region.
 
@@ -42,6 +47,7 @@ def class_volumes(
         label_map: class indices `(x, y)` or `(x, y, z)`; 0 is the background.
         table: the classes and regions.
         spacing_mm: of the voxels along each axis.
+        frame: number of the label map's time frame, from 1.
     """
     classes = table.num_classes
     # plane by plane: bincount needs eight bytes per voxel
@@ -62,6 +68,7 @@ def class_volumes(
                 voxels,
                 None if millilitres is None else voxels * millilitres,
                 count_components(label_map[box], target.classes) if voxels else 0,
+                frame,
             )
         )
     return volumes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.bundle.open import OpenBundle, open_bundle
@@ -32,8 +32,8 @@ from segpipe.model_evaluation.options import EvaluateOptions, Evaluation
 from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, require_places
 from segpipe.prediction.predict import predict_scans
-from segpipe.report import program, require_evaluation_writable, write_report
-from segpipe.volumes import Scan, volume_format
+from segpipe.report import DrawnScan, program, require_evaluation_writable, write_report
+from segpipe.volumes import Scan, label_frame, volume_format
 
 PREDICTIONS = "predictions"
 
@@ -107,7 +107,7 @@ def evaluate(
         scan_warnings=_scan_warnings(opened, [predictions[case] for case in scores.pairs]),
         program=program(),
     )
-    images = {case.case: folder / case.images[0] for case in checked.cases}
+    images = {case.case: _drawn_scan(case, described, folder) for case in checked.cases}
     title, context = context_of(by, scores)
     write_report(scores, summary, output, images, context, title)
     write_scores(scores, summary, output, about_plain(by))
@@ -147,6 +147,7 @@ def _checked(
 ) -> _CheckedCases:
     """Check the files of the cases."""
     labelled, reasons = _labelled(manifest, part)
+    manifest = replace(manifest, resample_channels=manifest.resample_channels or opened.takes.resamples)
     reports = examine_cases(labelled, folder, manifest, opened.labels, checksums=checksums)
     for case_report in reports:
         errors = [finding for finding in case_report.findings if finding.severity == "error"]
@@ -175,7 +176,7 @@ def _scores(
     """Score the predictions against the references."""
     reasons = {**checked.reasons, **_unpredicted(predictions)}
     pairs = [
-        Pair(case.case, case.patient or case.case, path, folder / str(case.label))
+        Pair(case.case, case.patient or case.case, path, folder / str(case.label), _label_frame(case, folder))
         for case in checked.cases
         if case.case not in reasons and (path := predictions[case.case].label_map) is not None
     ]
@@ -207,7 +208,16 @@ def _labelled(manifest: Manifest, part: EvaluationSplit) -> tuple[list[Case], di
 
 def _scan(case: Case, manifest: Manifest, folder: Path, opened: OpenBundle) -> Scan:
     first, *further = case_files(case, manifest, folder, opened.takes.channels)
-    return Scan(first, volume_format(first), case.case, tuple(further))
+    return Scan(first, volume_format(first), case.case, tuple(further), case.frame)
+
+
+def _label_frame(case: Case, folder: Path) -> int | None:
+    """Return the number of a case's time frame in its reference; None for a reference of one frame."""
+    return label_frame(folder / str(case.label), case.frame, [folder / name for name in case.images])
+
+
+def _drawn_scan(case: Case, manifest: Manifest, folder: Path) -> DrawnScan:
+    return DrawnScan(tuple(folder / name for name in case.images), manifest.modality, case.frame)
 
 
 def _predictions(

@@ -15,7 +15,7 @@ from segpipe.dataset import Case, CaseReport, Manifest
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.pictures import largest_slice, overlay_slice
-from segpipe.volumes import Grid, read_channels, read_volume
+from segpipe.volumes import Grid, label_frame, read_channels, read_volume
 
 _PLANES = ("sagittal", "coronal", "axial")
 _THICK = 1.5  # times the smallest spacing: from here, slices lie across the thickest axis
@@ -38,6 +38,7 @@ class CaseFigure:
         remarks: warnings about the case.
         plain: picture (height, width, 3), 0 to 255; None where the case could not be drawn.
         tinted: picture of the same slice with the classes in their colours; None without a label map.
+        channels: names of the channels in the picture, from left to right; empty for one channel.
     """
 
     case: str
@@ -49,6 +50,7 @@ class CaseFigure:
     remarks: Sequence[str]
     plain: NDArray[np.uint8] | None
     tinted: NDArray[np.uint8] | None
+    channels: Sequence[str] = ()
 
 
 def make_case_figure(
@@ -79,18 +81,24 @@ def make_case_figure(
         size = f"{_times(report.facts.size)} voxels"
         spacing = f"{_times(report.facts.spacing_mm)} mm"
     plain = tinted = None
+    names: Sequence[str] = ()
     try:
-        image = read_channels([dataset_dir / path for path in case.images])
+        files = [dataset_dir / path for path in case.images]
+        image = read_channels(files, frame=case.frame, resample=manifest.resample_channels)
         labels = None
         if case.label is not None:
-            labels = table.to_indices(read_volume(dataset_dir / case.label).array, manifest.labels)
+            path = dataset_dir / case.label
+            label_map = read_volume(path, frame=label_frame(path, case.frame, files))
+            labels = table.to_indices(label_map.array, manifest.labels)
         channels = list(image.channels)[:_MOST_CHANNELS]
+        if image.num_channels == manifest.num_channels > 1:
+            names = manifest.modality[: len(channels)]
         if len(channels) < image.num_channels:
             remarks.append(f"{len(channels)} of {image.num_channels} channels are shown")
         plain, tinted, view = _draw(channels, labels, image.grid, table)
     except SegpipeError as error:
         remarks.append(str(error))
-    return CaseFigure(case.case, place, classes, size, spacing, view, remarks, plain, tinted)
+    return CaseFigure(case.case, place, classes, size, spacing, view, remarks, plain, tinted, names)
 
 
 def _draw(

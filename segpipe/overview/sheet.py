@@ -50,7 +50,8 @@ def contact_sheet(
         draw.rectangle([left, upper, left + _WIDTH - 1, upper + height - 1], fill=_CARD)
         canvas.paste(picture, (left + (_WIDTH - picture.width) // 2, upper + (height - picture.height) // 2))
         draw.text((left, upper + height + 2), _fitting(f"{card.case}  ({card.place})", font), _TEXT, font)
-        caption = ", ".join(part for part in (card.size, card.spacing, card.view) if part)
+        parts = (card.size, card.spacing, card.view, " | ".join(card.channels))
+        caption = ", ".join(part for part in parts if part)
         draw.text((left, upper + height + 2 + _LINE), _fitting(caption, font), _FAINT, font)
     return canvas
 

@@ -56,6 +56,7 @@ class Experiment:
         channels: names of the channels, and of their files; empty for one channel whose files have any name.
         by_region: whether the network scores regions that overlap, a sigmoid each, instead of classes.
         ignores: whether label maps have voxels that nobody looked at.
+        resample_channels: whether channels on other grids are brought onto the first channel's grid.
         evaluation_inverts: whether evaluation maps scores back to the file's grid.
     """
 
@@ -83,4 +84,5 @@ class Experiment:
     channels: tuple[ScanChannel, ...] = ()
     by_region: bool = False
     ignores: bool = False
+    resample_channels: bool = False
     evaluation_inverts: bool = True

@@ -156,6 +156,7 @@ def _experiment(
         spatial_dims=3 if planned.is_volume else 2,
         num_channels=network.num_channels,
         channels=planned_channels(manifest),
+        resample_channels=manifest.resample_channels,
         intensity=planned.intensity,
         run=run,
         numbers=planned.numbers,

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
@@ -28,7 +27,6 @@ from segpipe.pictures import grey_levels
 from segpipe.prediction.label_names import name_labels
 from segpipe.prediction.ledger import Entry, Ledger, State, publish, staged_files
 from segpipe.prediction.options import (
-    ENTROPY,
     OVERLAYS,
     PROBABILITIES,
     Outcome,
@@ -37,6 +35,7 @@ from segpipe.prediction.options import (
     failure_reason,
     label_map_name,
     require_text,
+    resampled_channels,
     scan_header,
     scan_place,
     scan_sha256,
@@ -44,18 +43,23 @@ from segpipe.prediction.options import (
     stamps,
 )
 from segpipe.prediction.ownership import OtherScanError, ToDo, label_map_hashes, to_do, written_files
+from segpipe.prediction.scan_steps import (
+    PreparedImage,
+    Staged,
+    corrected_maps,
+    picture_title,
+    prepare_image,
+    stage_scan,
+    stage_series,
+)
 from segpipe.prediction.segmenter import Segmentation, Segmenter
 from segpipe.prediction.side_files import array_on_disk, make_side_folders, write_overlay
-from segpipe.reference_ranges import Measures
 from segpipe.volumes import (
     Grid,
     Scan,
     VolumeHeader,
     left_out_beside,
     read_header,
-    read_volume,
-    write_label_map,
-    write_volume,
 )
 
 _VOLUMES_EVERY_S = 5.0
@@ -68,23 +72,18 @@ class _Prepared:
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
-    grid: Grid  # of the voxels as read: a foreign bundle reads a 2D image file as MONAI does
-    grey: NDArray[np.uint8] | None  # first channel as grey levels, for the overlay
-    image: MetaTensor
-    measures: Measures | None
+    image: PreparedImage | None  # None for a series, whose frames are read one by one
     seconds: float
 
 
 @dataclass(frozen=True)
 class _Segmented:
-    """A scan whose files wait to be written."""
+    """A scan whose files wait to be written; those of a series lie in the staging folder."""
 
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
-    grey: NDArray[np.uint8] | None
-    segmentation: Segmentation
-    measures: Measures | None
+    result: tuple[PreparedImage, Segmentation] | Staged
     staged: Path
     seconds: float
 
@@ -195,9 +194,8 @@ class CohortRun:
         if before is not None and todo is ToDo.NOTHING:
             outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
             path = self.folder / label_map_name(scan, self.options)
-            return Prediction(
-                scan.name, outcome, scan.path, path, 0.0, before.reason, before.volumes, before.warnings
-            )
+            known = before.reason, before.volumes, before.warnings, before.resampled
+            return Prediction(scan.name, outcome, scan.path, path, 0.0, *known)
         if before is not None and todo is ToDo.KEEP:
             return self._keep(scan, before)
         series_uid = self.options.series_uid if scan.path.is_dir() else None
@@ -205,34 +203,33 @@ class CohortRun:
         for file in left_out_beside(header, series_uid):
             self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
             self.left_out.append(f"{scan.name}/{file.path.name}")
-        loaded = self.bundle.read(scan.files)
+        image = None
+        if not scan.is_series:
+            image = prepare_image(self.segmenter, scan, scan.frame, overlays=self.options.overlays)
         if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
-        # some MONAI transforms change their input in place
-        grey = grey_levels(loaded.as_tensor()[0].numpy()) if self.options.overlays else None
-        grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
-        measures = None
-        if self.bundle.reference_ranges is None:
-            image = self.segmenter.prepare(loaded)
-        else:
-            image, measures = self.segmenter.prepared(loaded, grid)
-        return _Prepared(scan, sha256, header, grid, grey, image, measures, time.perf_counter() - since)
+        return _Prepared(scan, sha256, header, image, time.perf_counter() - since)
 
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Keep a label map that was corrected by hand, and measure its volumes again."""
         name = label_map_name(scan, self.options)
         path = self.folder / name
-        changed = read_volume(path)
-        header = read_header(scan.path, self.options.series_uid if scan.path.is_dir() else None)
-        if not changed.grid.matches(header.grid):
+        first_frame = 1 if scan.is_series else scan.frame
+        series_uid = self.options.series_uid if scan.path.is_dir() else None
+        header = read_header(scan.path, series_uid, first_frame)
+        first: NDArray[np.integer[Any]] | None = None
+        volumes: list[ClassVolume] = []
+        for frame, grid, labels in corrected_maps(path, scan, self.bundle.labels):
+            if not grid.matches(header.grid):
+                raise SegpipeError(
+                    f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
+                )
+            first = labels if first is None else first
+            volumes += class_volumes(labels, self.bundle.labels, header.grid.spacing_mm, frame)
+        if scan.is_series and len(volumes) != header.num_frames * len(self.bundle.labels.targets):
             raise SegpipeError(
-                f"{path}: was changed since segpipe wrote it, and lies on another grid than {scan.path}"
+                f"{path}: was changed since segpipe wrote it, and has not the {header.num_frames} frames of {scan.path}"
             )
-        try:
-            labels = replace(self.bundle.labels, ignore_value=None).to_indices(changed.array)
-        except SegpipeError as error:
-            raise SegpipeError(f"{path}: was changed since segpipe wrote it: {error}") from error
-        volumes = class_volumes(labels, self.bundle.labels, header.grid.spacing_mm)
         reason = "its label map was corrected by hand and stays; --overwrite replaces it"
         kept = replace(
             before,
@@ -244,8 +241,8 @@ class CohortRun:
             finished=_now(),
         )
         picture = side_file(OVERLAYS, scan)
-        if picture in written_files(self.folder, before):
-            self._redraw(kept, scan, header.grid, labels, picture)
+        if first is not None and picture in written_files(self.folder, before):
+            self._redraw(kept, scan, header.grid, first, picture)
         else:
             self.ledger.append(kept)
         self.log.info("%s: %s", scan.name, reason)
@@ -257,8 +254,11 @@ class CohortRun:
         """Draw the overlay again from the corrected label map; a crash leaves no overlay rather than the old one."""
         staged = Path(tempfile.mkdtemp(dir=self.staging))
         with _removed_on_failure(staged):
-            grey = grey_levels(self.bundle.read(scan.files).as_tensor()[0].numpy())
-            write_overlay(staged / picture, scan.name, grid, grey, labels, kept.volumes, self.bundle.labels)
+            frame = 1 if scan.is_series else scan.frame
+            volumes = [volume for volume in kept.volumes if volume.frame == frame]
+            grey = grey_levels(self.bundle.read(scan.files, frame).as_tensor()[0].numpy())
+            title, table = picture_title(scan, self.bundle.takes), self.bundle.labels
+            write_overlay(staged / picture, title, grid, grey, labels, volumes, table)
             files = staged_files(staged)
             (self.folder / picture).unlink()
             self.ledger.append(replace(kept, files={**kept.files, **files}))
@@ -273,32 +273,33 @@ class CohortRun:
         since = time.perf_counter()
         scan = prepared.scan
         staged = Path(tempfile.mkdtemp(dir=self.staging))
+        result: tuple[PreparedImage, Segmentation] | Staged
         with _removed_on_failure(staged):
-            probabilities = None
-            if self.options.probabilities:
-                shape = (len(self.bundle.labels.output_names), *prepared.header.grid.size)
-                probabilities = array_on_disk(staged / side_file(PROBABILITIES, scan), shape)
-            segmentation = self.segmenter.segment(
-                prepared.image,
-                prepared.grid,
-                entropy=self.options.entropy,
-                probabilities=probabilities,
-                uncertainty=prepared.measures is not None,
-            )
+            if prepared.image is None:
+                result = stage_series(self.segmenter, scan, prepared.header, staged, self.options)
+            else:
+                result = prepared.image, self._segmented(prepared, prepared.image, staged)
+        seconds = prepared.seconds + time.perf_counter() - since
+        return _Segmented(scan, prepared.scan_sha256, prepared.header, result, staged, seconds)
+
+    def _segmented(self, prepared: _Prepared, image: PreparedImage, staged: Path) -> Segmentation:
+        probabilities = None
+        if self.options.probabilities:
+            shape = (len(self.bundle.labels.output_names), *prepared.header.grid.size)
+            probabilities = array_on_disk(staged / side_file(PROBABILITIES, prepared.scan), shape)
+        segmentation = self.segmenter.segment(
+            image.image,
+            image.grid,
+            entropy=self.options.entropy,
+            probabilities=probabilities,
+            uncertainty=image.measures is not None,
+        )
         if segmentation.skipped:
             skipped, windows = segmentation.skipped, segmentation.windows
-            self.log.info("%s: %d of %d windows without tissue left out", scan.name, skipped, windows)
-        seconds = prepared.seconds + time.perf_counter() - since
-        return _Segmented(
-            scan,
-            prepared.scan_sha256,
-            prepared.header,
-            prepared.grey,
-            segmentation,
-            prepared.measures,
-            staged,
-            seconds,
-        )
+            self.log.info(
+                "%s: %d of %d windows without tissue left out", prepared.scan.name, skipped, windows
+            )
+        return segmentation
 
     def _write(self, segmented: _Segmented) -> Prediction:
         """Write all files of a scan to the staging folder, record them in the ledger, then rename them into place."""
@@ -307,17 +308,10 @@ class CohortRun:
 
     def _written(self, segmented: _Segmented) -> Prediction:
         since = time.perf_counter()
-        scan, grid, staged = segmented.scan, segmented.header.grid, segmented.staged
-        segmentation, labels = segmented.segmentation, self.bundle.labels
+        scan, staged, result = segmented.scan, segmented.staged, segmented.result
         name = label_map_name(scan, self.options)
-        stored = labels.to_values(segmentation.labels)
-        write_label_map(stored, grid, staged / name, source=segmented.header, labels=labels)
-        volumes = class_volumes(segmentation.labels, labels, grid.spacing_mm)
-        if segmented.grey is not None:
-            picture = staged / side_file(OVERLAYS, scan)
-            write_overlay(picture, scan.name, grid, segmented.grey, segmentation.labels, volumes, labels)
-        if segmentation.entropy is not None:
-            write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
+        if not isinstance(result, Staged):
+            result = stage_scan(self.segmenter, scan, segmented.header, *result, staged, self.options)
         files = staged_files(staged)
         before = self.ledger.entries.get(scan.name)
         todo = to_do(scan, segmented.scan_sha256, self.folder, self.ledger, self.options, self.recipe)
@@ -333,12 +327,13 @@ class CohortRun:
             recipe=self.recipe,
             precision=self.segmenter.precision,
             seconds=round(seconds, 3),
-            reason="" if segmentation.fallback is None else f"by MONAI's own chain: {segmentation.fallback}",
+            reason="" if result.fallback is None else f"by MONAI's own chain: {result.fallback}",
             files=files,
             replaced={} if before is None else written_files(self.folder, before),
-            volumes=volumes,
-            warnings=self._warnings(segmented, volumes),
+            volumes=result.volumes,
+            warnings=result.warnings,
             finished=_now(),
+            resampled=resampled_channels(segmented.header, self.bundle.takes),
         )
         self.ledger.append(entry)
         publish(staged, self.folder, list(files), last=name)
@@ -358,25 +353,10 @@ class CohortRun:
             self.folder / name,
             seconds,
             entry.reason,
-            volumes,
+            result.volumes,
             entry.warnings,
+            entry.resampled,
         )
-
-    def _warnings(self, segmented: _Segmented, volumes: Sequence[ClassVolume]) -> tuple[str, ...] | None:
-        ranges, measures = self.bundle.reference_ranges, segmented.measures
-        if ranges is None or measures is None:
-            return None
-        grid, result = segmented.header.grid, segmented.segmentation
-        by_slices = self.segmenter.by_slices(grid)
-        measures = measures.with_result(
-            result.labels,
-            grid,
-            volumes,
-            result.uncertainty,
-            by_slices=by_slices,
-            targets=self.bundle.labels.target_classes,
-        )
-        return tuple(ranges.warnings(measures, [channel.name for channel in self.bundle.takes.channels]))
 
     def _remove_replaced(self, entry: Entry) -> None:
         """Remove files of an earlier run under other names, such as a label map in another format."""

@@ -69,11 +69,12 @@ def estimate(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    opened = open_bundle(bundle, series_uid=options.series_uid)
+    opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
-    if cohort.ignored_files and report is not None:
-        report(cohort.ignored_files_note)
+    if report is not None:
+        for note in (*([cohort.ignored_files_note] if cohort.ignored_files else []), *cohort.notes):
+            report(note)
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
     settled = [Estimate(refused.name, refused.path, "refuse", refused.reason) for refused in cohort.refused]
@@ -132,7 +133,7 @@ def _estimated(
             scan.path,
             "segment",
             size=header.grid.size,
-            seconds=seconds * _space(header),
+            seconds=seconds * _space(header) * (header.num_frames if scan.is_series else 1),
             peak_bytes=int(base + most * _space(header)),
         )
         for scan, header in waiting
@@ -142,7 +143,7 @@ def _estimated(
 def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
     """Read one scan and time one window."""
     bundle, since = segmenter.bundle, time.perf_counter()
-    loaded = bundle.read(scan.files)
+    loaded = bundle.read(scan.files, 1 if scan.is_series else scan.frame)
     scan_bytes = loaded.nbytes + 3 * loaded[0].numel()
     voxels = loaded[0].numel()
     image = segmenter.prepare(loaded)

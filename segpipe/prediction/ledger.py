@@ -25,7 +25,10 @@ from segpipe.training.run_lock import LOCK_FILE, WITHOUT_LOCKS
 
 LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
-VOLUMES_COLUMNS = ("case", "label", "voxels", "millilitres", "components", "warnings")
+VOLUMES_COLUMNS = (
+    *("case", "label", "voxels", "millilitres", "components", "warnings"),
+    *("frame", "resampled_channels"),
+)
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
@@ -62,6 +65,8 @@ class Entry:
         volumes: one per foreground class.
         warnings: measures of the scan or its label map outside the reference ranges; None if they were not compared.
         finished: time of the entry, in UTC, ISO 8601.
+        resampled: the channels that were brought onto the first channel's grid, each with the share of the first
+            channel's voxels that it covers.
     """
 
     case: str
@@ -78,6 +83,7 @@ class Entry:
     volumes: Sequence[ClassVolume] = ()
     warnings: Sequence[str] | None = None
     finished: str = ""
+    resampled: Sequence[str] = ()
 
 
 class Ledger:
@@ -127,7 +133,7 @@ class Ledger:
             self.entries[entry.case] = entry
 
     def write_volumes(self) -> None:
-        """Write `volumes.csv`: one row for each class of every scan that has a label map."""
+        """Write `volumes.csv`: one row for each class of every scan, or time frame, that has a label map."""
         known = [
             (case, entry)
             for case, entry in sorted(dict(self.entries).items())
@@ -140,12 +146,29 @@ class Ledger:
                 volume.voxels,
                 volume.millilitres,
                 volume.components,
-                NOT_COMPARED if entry.warnings is None else "; ".join(entry.warnings),
+                NOT_COMPARED
+                if entry.warnings is None
+                else "; ".join(_of_frame(entry.warnings, volume.frame)),
+                "" if volume.frame is None else volume.frame,
+                "; ".join(entry.resampled),
             ]
             for case, entry in known
             for volume in entry.volumes
         )
         write_text(self.path.with_name(VOLUMES_FILE), csv_text(VOLUMES_COLUMNS, rows, ".6g"))
+
+
+def frame_mark(frame: int) -> str:
+    """Return the beginning of a warning about one time frame."""
+    return f"frame {frame}: "
+
+
+def _of_frame(warnings: Sequence[str], frame: int | None) -> list[str]:
+    """Return the warnings about a time frame without their mark; all warnings of a scan without frames."""
+    if frame is None:
+        return list(warnings)
+    mark = frame_mark(frame)
+    return [warning.removeprefix(mark) for warning in warnings if warning.startswith(mark)]
 
 
 def _cut_broken_line(descriptor: int, path: Path) -> None:
@@ -166,6 +189,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         "state": State(row["state"]),
         "volumes": volumes,
         "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
+        "resampled": tuple(row.get("resampled", ())),
     }
     entry = Entry(**{**row, **typed})
     for name in _TEXTS:
@@ -173,10 +197,14 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     _require("seconds", entry.seconds, int, float)
     for warning in entry.warnings or ():
         _require("warnings", warning, str)
+    for channel in entry.resampled:
+        _require("resampled", channel, str)
     for volume in volumes:
         _require("label", volume.label, str)
         _require("voxels", volume.voxels, int)
         _require("components", volume.components, int)
+        if volume.frame is not None:
+            _require("frame", volume.frame, int)
         if volume.millilitres is not None:
             _require("millilitres", volume.millilitres, int, float)
     for name in ("files", "replaced", "corrected"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from monai.data import MetaTensor
@@ -55,7 +56,8 @@ def write_reference_ranges(
     described, folder = load_manifest(manifest), Path(dataset_dir)
     records = tuple(map(TrainingRecord.read, opened.weights))
     cases = _cases_of(records, described)
-    reports = require_valid(cases, folder, described, described.label_table(), checksums=checksums)
+    examined = replace(described, resample_channels=described.resample_channels or opened.takes.resamples)
+    reports = require_valid(cases, folder, examined, described.label_table(), checksums=checksums)
     contents = {
         case_report.case: case_report.facts.content_sha256
         for case_report in reports
@@ -71,7 +73,7 @@ def write_reference_ranges(
         _require_trained(overlap, cases, opened.weights[0])
     segmenter = Segmenter(opened, report=report)
     measured = [
-        measured_scan(segmenter, opened.read([folder / name for name in case.images]))
+        measured_scan(segmenter, opened.read([folder / name for name in case.images], case.frame))
         for case in with_progress(cases, "measuring")
     ]
     about = {

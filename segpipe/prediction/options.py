@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
 from segpipe.inference.volumetry import ClassVolume
+from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
     FoundScans,
     RefusedScan,
@@ -41,8 +43,8 @@ from segpipe.volumes import (
 from segpipe.volumes.dicom_headers import dicom_files
 from segpipe.volumes.formats import KNOWN_FORMATS
 
-OVERLAYS, ENTROPY, PROBABILITIES = "overlays", "entropy", "probabilities"
-SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES)
+OVERLAYS, ENTROPY, PROBABILITIES, REGIONS = "overlays", "entropy", "probabilities", "regions"
+SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES, REGIONS)
 _SIDE_SUFFIXES = {OVERLAYS: ".png", ENTROPY: ".nii.gz", PROBABILITIES: ".npy"}
 
 
@@ -59,10 +61,14 @@ class PredictOptions:
         series_uid: DICOM series to read from folders that hold several.
         overlays: write a picture of each scan with its label map.
         entropy: write the entropy of the class probabilities, voxel by voxel.
-        probabilities: write the probabilities of all classes.
+        probabilities: write the probabilities of all classes or regions.
+        regions: also write a mask of each region, for bundles with regions.
         overwrite: replace files that segpipe did not write, or that were changed since.
         jobs: number of scans that are read and preprocessed ahead.
         strict: refuse files that are neither scans nor companions of scans, before any scan is segmented.
+        resample_channels: bring channels on other grids onto the first channel's grid, also where the bundle does not.
+        frames: the time frames of 4D scans: "all", "ed" (end-diastole) or the number of one, from 1; None: the fourth
+            axis of a file holds channels.
     """
 
     precision: str = "auto"
@@ -74,9 +80,12 @@ class PredictOptions:
     overlays: bool = True
     entropy: bool = False
     probabilities: bool = False
+    regions: bool = False
     overwrite: bool = False
     jobs: int = 1
     strict: bool = False
+    resample_channels: bool = False
+    frames: str | None = None
 
     def check(self) -> None:
         """Refuse values out of range.
@@ -95,11 +104,24 @@ class PredictOptions:
             )
         if self.format in (VolumeFormat.DICOM, VolumeFormat.JPEG):
             raise SegpipeError(f"--format is {self.format.name}: label maps are not written in it")
+        if self.frames is not None:
+            require_frames(self.frames)
+        if self.frames == ALL and (self.entropy or self.probabilities):
+            raise SegpipeError(
+                "--entropy and --probabilities are written for one time frame at a time; give --frames a number"
+            )
+        if self.frames == ALL and self.format is not None and not self.format.is_nifti:
+            raise SegpipeError(
+                f"--frames all: label maps of all frames are written as 4D NIfTI, and --format is {self.format.value}; "
+                "leave it out, or give --frames a number"
+            )
 
     def recipe(self, bundle: OpenBundle) -> str:
         """Return a hash of everything but the scan that the outputs depend on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
-        del how["strict"]
+        if not self.regions:
+            del how["regions"]  # an earlier segpipe had no such option: its label maps stay valid
+        del how["strict"], how["frames"]  # a frame has its own case, a series its own file
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         return json_sha256(
             {
@@ -135,6 +157,7 @@ class Prediction:
         reason: why the scan failed, or a note for the user.
         volumes: one per foreground class.
         warnings: measures of the scan or its label map outside the reference ranges; None if they were not compared.
+        resampled: the channels that were brought onto the first channel's grid, with the share that each covers.
     """
 
     case: str
@@ -145,12 +168,19 @@ class Prediction:
     reason: str = ""
     volumes: Sequence[ClassVolume] = ()
     warnings: Sequence[str] | None = None
+    resampled: Sequence[str] = ()
 
 
 def failure_reason(scan: Scan, error: Exception) -> str:
     """Return the message for a user: that of a SegpipeError; of any other error path, type and text."""
     known = segpipe_cause(error)
     return str(known) if known else f"{scan.path}: {type(error).__name__}: {error}"
+
+
+def region_file(region: str, scan: Scan, options: PredictOptions) -> str:
+    """Return the path of a region's mask below the output folder; in the region's name, `/` and the like become `_`."""
+    name = re.sub(r"[^\w .()+-]", "_", region)
+    return f"{REGIONS}/{name}/{label_map_name(scan, options)}"
 
 
 def label_map_name(scan: Scan, options: PredictOptions) -> str:
@@ -166,11 +196,13 @@ class Cohort:
         scans: sorted by name; the outputs of all can be written.
         refused: scans that are refused one by one, with their reasons.
         ignored_files: names of the files that are neither scans nor companions.
+        notes: for each end-diastolic frame the file that states its number.
     """
 
     scans: tuple[Scan, ...]
     refused: tuple[RefusedScan, ...] = ()
     ignored_files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def ignored_files_note(self) -> str:
@@ -191,7 +223,7 @@ def cohort_scans(
     Args:
         paths: as `predict` takes them.
         folder: output folder.
-        options: `format` and `strict` are used.
+        options: `format`, `strict` and `frames` are used.
         channels: of the bundle; files of one case are one scan.
 
     Raises:
@@ -200,12 +232,14 @@ def cohort_scans(
     """
     if not paths:
         raise SegpipeError("no scans were named")
-    scans: dict[str, Scan] = {}
+    scans: dict[tuple[str, int | None], Scan] = {}
     refused: dict[Path, RefusedScan] = {}
     ignored_files: list[str] = []
     empty: dict[Path, str] = {}
     has_files = any(channel.files for channel in channels)
-    files: dict[str, Scan] = {}  # the user names each; a case's files are joined once all are known
+    files: dict[
+        tuple[str, int | None], Scan
+    ] = {}  # the user names each; a case's files are joined once all are known
     for path in map(Path, paths):
         inside = path.is_dir() and folder.resolve().is_relative_to(path.resolve())
         if inside:
@@ -216,24 +250,28 @@ def cohort_scans(
         is_one_file = has_files and path.is_file() and not may_list_cases(path)
         matches = look_for_cases(path, () if is_one_file else channels, strict=options.strict)
         for scan in matches.scans:
-            (files if is_one_file else scans).setdefault(scan_place(scan), scan)
+            (files if is_one_file else scans).setdefault(_key(scan), scan)
         refused |= {scan.path: scan for scan in matches.refused}
         ignored_files += matches.ignored_files
         if not matches.scans and not matches.refused:
             empty[path] = f"{path}: no scan there{matches.why_none}; segpipe reads {KNOWN_FORMATS}"
     joined = with_channels(FoundScans(tuple(files.values())), channels)
-    scans = {
-        scan_place(scan): scan for scan in joined.scans
-    } | scans  # a folder's name for a scan is the longer
+    scans = {_key(scan): scan for scan in joined.scans} | scans  # a folder's name for a scan is the longer
     refused |= {scan.path: scan for scan in joined.refused}
     if not scans and not refused:
         raise SegpipeError(next(iter(empty.values())))
     folders = {path: reason for path, reason in empty.items() if path.is_dir()}
     refused |= {path: RefusedScan(path, f"{path.name}/", reason) for path, reason in folders.items()}
-    cohort = _with_places(list(scans.values()))
+    listed = list(scans.values())
+    notes: tuple[str, ...] = ()
+    if options.frames is not None:
+        chosen = choose_frames(listed, options.frames)
+        listed, notes = list(chosen.scans), chosen.notes
+        refused |= {scan.path: scan for scan in chosen.refused}
+    cohort = _with_places(listed)
     others = (*cohort.refused, *refused.values())
     check_collisions(cohort.scans, folder, options.format, kept=[scan.path for scan in others])
-    return replace(cohort, refused=others, ignored_files=tuple(ignored_files))
+    return replace(cohort, refused=others, ignored_files=tuple(ignored_files), notes=notes)
 
 
 def require_places(scans: Sequence[Scan], folder: Path, options: PredictOptions) -> None:
@@ -272,6 +310,11 @@ def scan_place(scan: Scan) -> str:
     return str(scan.path.parent.resolve() / scan.path.name)
 
 
+def _key(scan: Scan) -> tuple[str, int | None]:
+    """Return what identifies a scan among the scans of a cohort: its place and its time frame."""
+    return scan_place(scan), scan.frame
+
+
 def require_text(scan: Scan) -> None:
     """Refuse a scan whose name cannot be written to volumes.csv.
 
@@ -291,9 +334,22 @@ def scan_header(scan: Scan, takes: ScanRule, options: PredictOptions) -> VolumeH
     Raises:
         SegpipeError: the header cannot be read, or the bundle takes scans of another kind.
     """
-    header = read_channel_headers(scan.files, options.series_uid)
+    frame = 1 if scan.is_series else scan.frame
+    header = read_channel_headers(scan.files, options.series_uid, frame=frame, resample=takes.resamples)
     takes.check(header, len(scan.files))
     return header
+
+
+def resampled_channels(header: VolumeHeader, takes: ScanRule) -> tuple[str, ...]:
+    """Return the channels that are brought onto the first channel's grid, each with the share that it covers.
+
+    Args:
+        header: of a scan, with all its files.
+        takes: the kind of scans that the bundle takes, with the names of the channels.
+    """
+    names = [channel.name for channel in takes.channels]
+    is_named = len(names) == takes.num_channels
+    return tuple(one.note(names[one.position] if is_named else "") for one in header.resampled)
 
 
 def scan_sha256(scan: Scan) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.disk import disk_errors, kept_outputs, log_to
+from segpipe.errors import SegpipeError
 from segpipe.files import require_writable
 from segpipe.prediction.cohort import CohortRun
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
@@ -33,7 +34,7 @@ def predict(
 ) -> list[Prediction]:
     """Segment scans with a bundle; each label map has the grid of its scan.
 
-    Beside the label maps the output folder gets `volumes.csv` (case, label, voxels, millilitres, components),
+    Beside the label maps the output folder gets `volumes.csv` (a row for each class of a scan, or time frame),
     `predictions.jsonl` (the outcome of each scan; a later call skips finished scans), `predict.log`, and pictures in
     `overlays/`. A scan that cannot be read or segmented is recorded with the reason, and the next scan follows. Files
     that are no scans are ignored and listed, unless `options.strict` refuses them.
@@ -61,7 +62,7 @@ def predict(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    opened = open_bundle(bundle, series_uid=options.series_uid)
+    opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
     return predict_scans(cohort, opened, folder, options, watch, report)
@@ -88,6 +89,10 @@ def predict_scans(
     Raises:
         SegpipeError: as `predict`.
     """
+    if options.regions and not bundle.labels.regions:
+        raise SegpipeError(
+            f"{bundle.root}: has no regions, so there are no masks of regions to write; leave out --regions"
+        )
     require_writable(folder)
     with (
         disk_errors(folder),
@@ -110,6 +115,8 @@ def predict_scans(
             log.info("ignored: %s", name)
         if cohort.ignored_files:
             tell(cohort.ignored_files_note)
+        for note in cohort.notes:
+            tell(note)
         predictions = []
         with closing(run.go(cohort.scans)) as going:
             for prediction in chain((_refused(scan, ledger, log) for scan in cohort.refused), going):

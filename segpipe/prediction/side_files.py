@@ -27,7 +27,9 @@ def make_side_folders(folder: Path, options: PredictOptions) -> None:
         SegpipeError: a file has the name of such a folder.
     """
     for name, wanted in zip(
-        SIDE_FOLDERS, (options.overlays, options.entropy, options.probabilities), strict=True
+        SIDE_FOLDERS,
+        (options.overlays, options.entropy, options.probabilities, options.regions),
+        strict=True,
     ):
         if wanted:
             with suppress(FileExistsError):

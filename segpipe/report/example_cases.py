@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,26 @@ from segpipe.evaluation.scored_cases import CaseScore, ScoredCases
 from segpipe.labels import LabelTable
 from segpipe.pictures import in_ras_order, label_centre, overlay_planes
 from segpipe.report.viewer import Scrolled, scrolled
-from segpipe.volumes import check_same_grid, read_volume
+from segpipe.volumes import check_same_grid, read_channels, read_volume
 
+MOST_CHANNELS = 4
+"""Largest number of channels that the viewer shows, since each makes the page larger."""
 _DICE = METRICS.index("dice")
+
+
+@dataclass(frozen=True)
+class DrawnScan:
+    """The scan of a case, to draw it.
+
+    Attributes:
+        files: one file, or one file a channel.
+        channels: name of each channel.
+        frame: number of the time frame of 4D files, from 1; None for other files.
+    """
+
+    files: tuple[Path, ...]
+    channels: tuple[str, ...] = ()
+    frame: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class ExampleCase:
         reference: RGB picture `(height, width, 3)` with the reference.
         prediction: RGB picture of the same planes with the prediction.
         volumes: volumes for the viewer; None for 2D images.
+        channels: names of the scan's channels where there are several; the pictures show the first one, the viewer all.
     """
 
     place: str
@@ -40,14 +58,15 @@ class ExampleCase:
     reference: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
     volumes: Scrolled | None
+    channels: tuple[str, ...] = ()
 
 
-def example_cases(scores: ScoredCases, images: Mapping[str, Path]) -> list[ExampleCase]:
+def example_cases(scores: ScoredCases, images: Mapping[str, Path | DrawnScan]) -> list[ExampleCase]:
     """Draw the worst, the median and the best case by mean Dice over classes; fewer if there are fewer cases.
 
     Args:
         scores: scores of cases whose label maps are files, see `ScoredCases.pairs`.
-        images: case -> file of its scan; without a scan, only the label maps are drawn.
+        images: case -> its scan, or the only file of it; without a scan, only the label maps are drawn.
 
     Raises:
         SegpipeError: a scan cannot be read, or its grid differs from the label map's.
@@ -65,21 +84,24 @@ def example_cases(scores: ScoredCases, images: Mapping[str, Path]) -> list[Examp
     return cards
 
 
-def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | None) -> ExampleCase:
+def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | DrawnScan | None) -> ExampleCase:
     pair = scores.pairs[row.case]
-    reference, table = read_volume(pair.reference), scores.table
+    reference, table = read_volume(pair.reference, frame=pair.frame), scores.table
     maps = [
         scores.coding.prediction_indices(read_volume(pair.prediction).array),
         scores.coding.reference_indices(reference.array),
     ]
-    if image is None:
-        grey: NDArray[Any] = np.zeros(reference.grid.size, np.float32)
-    else:
-        scan = read_volume(image)
+    channels: list[NDArray[Any]] = [np.zeros(reference.grid.size, np.float32)]
+    names: tuple[str, ...] = ()
+    if image is not None:
+        drawn = image if isinstance(image, DrawnScan) else DrawnScan((image,))
+        scan = read_channels(drawn.files, frame=drawn.frame, resample=len(drawn.files) > 1)
         check_same_grid(reference, scan, "the scan lies on another grid than the reference")
-        grey = next(iter(scan.channels))
-    affine = reference.grid.affine
-    volumes = scrolled(grey, maps[1], maps[0], affine) if grey.ndim == 3 else None
+        channels = list(scan.channels)
+        names = _names_of(channels, drawn)
+    affine, grey = reference.grid.affine, channels[0]
+    shown = channels[:MOST_CHANNELS]
+    volumes = scrolled(shown, maps[1], maps[0], affine) if grey.ndim == 3 else None
     (grey, *maps), spacing_mm = in_ras_order(affine, grey, *maps)
     labelled = np.where(maps[1] == table.ignored_index, 0, maps[1])
     centre = label_centre(labelled if labelled.any() else maps[0])
@@ -91,7 +113,17 @@ def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | None) -
         reference=pictures[1],
         prediction=pictures[0],
         volumes=volumes,
+        channels=names[:MOST_CHANNELS],
     )
+
+
+def _names_of(channels: Sequence[NDArray[Any]], scan: DrawnScan) -> tuple[str, ...]:
+    """Return the names of several channels, by default their numbers; empty for one channel."""
+    if len(channels) == 1:
+        return ()
+    if len(scan.channels) == len(channels):
+        return scan.channels
+    return tuple(f"channel {number}" for number in range(1, len(channels) + 1))
 
 
 def _scores_in_words(row: CaseScore, table: LabelTable) -> str:

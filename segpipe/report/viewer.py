@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +34,18 @@ class Scrolled:
         reference: class indices.
         prediction: class indices.
         step: the volumes keep every step-th voxel along each axis; 1 keeps all.
+        others: the scan's further channels as grey levels.
     """
 
     image: str
     reference: str
     prediction: str
     step: int
+    others: tuple[str, ...] = ()
 
 
 def scrolled(
-    image: NDArray[Any],
+    channels: Sequence[NDArray[Any]],
     reference: NDArray[np.integer],
     prediction: NDArray[np.integer],
     affine: NDArray[np.float64],
@@ -51,21 +53,22 @@ def scrolled(
     """Return a case's volumes, made small enough for a page.
 
     Args:
-        image: intensities `(x, y, z)`.
+        channels: intensities `(x, y, z)` of each channel that the viewer shows.
         reference: class indices of the same shape.
         prediction: class indices of the same shape.
         affine: (4, 4), voxel to RAS mm.
     """
     step = 1
-    while np.prod([-(-length // step) for length in image.shape]) > _MOST_VOXELS:
+    while np.prod([-(-length // step) for length in reference.shape]) > _MOST_VOXELS:
         step += 1
     thin = (slice(None, None, step),) * 3
-    grey = grey_levels(image)
+    greys = [grey_levels(channel) for channel in channels]
     if step > 1:  # the image keeps each block's mean, label maps its middle voxel
-        grey = ndimage.uniform_filter(grey, step, mode="nearest")
+        greys = [ndimage.uniform_filter(grey, step, mode="nearest") for grey in greys]
     scaled = affine @ np.diag([step, step, step, 1.0])
-    files = [_nifti(volume[thin], scaled) for volume in (grey, reference, prediction)]
-    return Scrolled(image=files[0], reference=files[1], prediction=files[2], step=step)
+    images = [_nifti(grey[thin], scaled) for grey in greys]
+    files = [_nifti(volume[thin], scaled) for volume in (reference, prediction)]
+    return Scrolled(images[0], files[0], files[1], step, tuple(images[1:]))
 
 
 def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:

@@ -10,7 +10,7 @@ from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import SUMMARY_FILE, Summary
 from segpipe.files import require_writable_files, write_text
 from segpipe.report.context import ReportContext
-from segpipe.report.example_cases import example_cases
+from segpipe.report.example_cases import DrawnScan, example_cases
 from segpipe.report.page import REPORT_FILE, render_report
 
 EVALUATION_FILES = (METRICS_FILE, SUMMARY_FILE, REPORT_FILE)
@@ -29,7 +29,7 @@ def write_report(
     scores: ScoredCases,
     summary: Summary,
     folder: Path,
-    images: Mapping[str, Path],
+    images: Mapping[str, Path | DrawnScan],
     context: ReportContext,
     title: str = "Evaluation",
 ) -> None:
@@ -39,7 +39,7 @@ def write_report(
         scores: scores of the cases.
         summary: summary of the same cases.
         folder: folder of the page.
-        images: case -> file of its scan; without a scan, only the label maps are drawn.
+        images: case -> its scan, or the only file of it; without a scan, only the label maps are drawn.
         context: texts around the figures.
         title: title of the page.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.tensorboard import add_drawing, add_picture
 from segpipe.transforms.class_maps import class_map
 
+_MOST_CHANNELS = 4
 _VIEWS = ("image", "reference", "prediction")
 
 
@@ -40,6 +42,7 @@ class ValidationPictures:
 
     - `pictures/<case>/1_image` and `2_reference` of the first cases, drawn once since they do not change, and
       `3_prediction` at every validation;
+    - where there are several channels, `1_image_<channel>` of each in place of `1_image`, at most four;
     - `validation/worst_case`, reference and prediction of the case with the lowest mean Dice, with its name;
     - `validation/confusion`, for each true class the share of voxels with each predicted class, over all cases.
 
@@ -50,16 +53,23 @@ class ValidationPictures:
         run_folder: run folder with the log.
         labels: names and colours of the classes.
         num_cases: number of cases that are drawn at every validation.
-        image_channel: index of the channel that is drawn.
+        image_channel: index of the channel on which label maps are drawn.
+        channels: names of the channels; needed for several.
     """
 
     def __init__(
-        self, run_folder: RunFolder, labels: LabelTable, num_cases: int = 3, image_channel: int = 0
+        self,
+        run_folder: RunFolder,
+        labels: LabelTable,
+        num_cases: int = 3,
+        image_channel: int = 0,
+        channels: Sequence[str] = (),
     ) -> None:
         self.run_folder = run_folder
         self.labels = labels
         self.num_cases = num_cases
         self.image_channel = image_channel
+        self.channels = tuple(channels) if len(channels) > 1 else ()
         self._num_cases_shown = 0
         self._drawn: set[str] = set()
         self._worst: _Worst | None = None
@@ -95,9 +105,14 @@ class ValidationPictures:
             )
 
     def _draw_always(self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], epoch: int) -> None:
-        names = ("prediction",) if case in self._drawn else _VIEWS
-        self._drawn.add(case)
+        names: tuple[str, ...] = ("prediction",) if case in self._drawn else _VIEWS
         writer = self.run_folder.writer(from_epoch=epoch - 1)
+        if self.channels and case not in self._drawn:
+            names = _VIEWS[1:]
+            for number, channel in enumerate(self.channels[:_MOST_CHANNELS]):
+                picture = self._views(image, maps, ("image",), number)["image"]
+                add_picture(writer, f"pictures/{case}/1_image_{channel}", picture, epoch, small=False)
+        self._drawn.add(case)
         for name, picture in self._views(image, maps, names).items():
             tag = f"pictures/{case}/{_VIEWS.index(name) + 1}_{name}"
             add_picture(writer, tag, picture, epoch, small=name == "prediction")
@@ -114,14 +129,20 @@ class ValidationPictures:
             (target.color, f"{target.name}  " + ("-" if np.isnan(value) else f"{value:.3f}"))
             for target, value in zip(self.labels.targets, dice, strict=True)
         ]
-        picture = captioned(self._views(image, maps, _VIEWS[1:]), f"{case}: Dice {mean:.3f}", legend)
+        shown = f" on {self.channels[self.image_channel]}" if self.channels else ""
+        picture = captioned(self._views(image, maps, _VIEWS[1:]), f"{case}{shown}: Dice {mean:.3f}", legend)
         self._worst = _Worst(mean, case, picture)
 
     def _views(
-        self, image: MetaTensor, maps: dict[str, NDArray[Any]], names: tuple[str, ...]
+        self,
+        image: MetaTensor,
+        maps: dict[str, NDArray[Any]],
+        names: tuple[str, ...],
+        image_channel: int | None = None,
     ) -> dict[str, NDArray[np.uint8]]:
         """Return one picture per view of a case, without and with its label maps."""
-        channel = image[self.image_channel].float().cpu().numpy()
+        number = self.image_channel if image_channel is None else image_channel
+        channel = image[number].float().cpu().numpy()
         spacing = image.pixdim.tolist()
         ignored = maps["reference"] == self.labels.ignored_index
         centre = label_centre(np.where(ignored, 0, maps["reference"]))

@@ -17,7 +17,15 @@ from segpipe.dataset.importing.channel_files import order_of, scan_channels
 from segpipe.errors import SegpipeError
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
-from segpipe.volumes import Grid, Volume, check_intensities, read_channels, read_header, write_label_map
+from segpipe.volumes import (
+    Grid,
+    Volume,
+    check_intensities,
+    num_frames,
+    read_channels,
+    read_header,
+    write_label_map,
+)
 from segpipe.volumes.label_files import write_label_files
 
 
@@ -36,6 +44,11 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         image_keys: the keys with intensities; other keys are label maps, which may be blank.
         channels: names of the channels in the network's order, see `ScanChannel`; None: not named.
         channel_order: names of the channels in the order of a file that holds all; None: the network's order.
+        resample_channels: bring channels on other grids onto the first channel's grid, see
+            `segpipe.volumes.resampling`; False refuses such channels.
+
+    A record's `frame` is the number of the time frame to read from 4D files, from 1; without it, the fourth axis of a
+    file holds channels. A label map with one frame is of the record's frame.
 
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's voxel order and dtype, with float64 intensities converted to
@@ -45,7 +58,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     Raises:
         SegpipeError: an unreadable file, NaN or infinite voxels, another number of dimensions or channels,
-            channels on different grids, or an image that is blank or holds magnitudes beyond
+            channels on different grids, no such frame, or an image that is blank or holds magnitudes beyond
             `segpipe.volumes.MAX_INTENSITY`.
     """
 
@@ -59,8 +72,10 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         image_keys: KeysCollection = "image",
         channels: Sequence[Mapping[str, Any]] | None = None,
         channel_order: Sequence[str] | None = None,
+        resample_channels: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.resample_channels = resample_channels
         self.order = order_of(scan_channels(channels), channel_order)
         self.image_keys = ensure_tuple(image_keys)
         self.spatial_dims = spatial_dims
@@ -72,7 +87,10 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         loaded = dict(data)
         first: Grid | None = None
         for key in self.key_iterator(loaded):
-            tensor = self._load(ensure_tuple(loaded[key]), is_image=key in self.image_keys)
+            paths, frame = ensure_tuple(loaded[key]), loaded.get("frame")
+            if frame is not None and key not in self.image_keys and num_frames(paths[0]) == 1:
+                frame = None
+            tensor = self._load(paths, is_image=key in self.image_keys, frame=frame)
             grid = Grid.from_affine(tensor.shape[1:], tensor.affine.numpy())
             if first is None:
                 first = grid
@@ -82,8 +100,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             loaded[key] = tensor
         return loaded
 
-    def _load(self, paths: Sequence[str | Path], *, is_image: bool) -> MetaTensor:
-        volume = read_channels(paths, self.series_uid)
+    def _load(self, paths: Sequence[str | Path], *, is_image: bool, frame: int | None = None) -> MetaTensor:
+        volume = read_channels(paths, self.series_uid, frame=frame, resample=self.resample_channels)
         if self.spatial_dims is not None:
             require_shape(volume, self.spatial_dims)
         dims = volume.grid.spatial_dims
@@ -91,7 +109,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             names = ", ".join(str(path) for path in paths)
             raise SegpipeError(
                 f"{names}: {volume.num_channels} channels, the bundle takes {self.num_channels} (a {dims}D scan, "
-                f"not a {dims + 1}D or coloured one); split the file and choose its channels"
+                f"not a {dims + 1}D or coloured one); split the file and choose its channels, or read time frames with "
+                "--frames"
             )
         stacked = np.ascontiguousarray(volume.channels)
         if is_image and self.order is not None and len(paths) == 1:

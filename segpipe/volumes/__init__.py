@@ -13,7 +13,15 @@ from segpipe.volumes.label_map_paths import (
     refused_scan,
 )
 from segpipe.volumes.metaimage import voxel_file
-from segpipe.volumes.reading import read_channel_headers, read_channels, read_header, read_volume
+from segpipe.volumes.reading import (
+    label_frame,
+    num_frames,
+    read_channel_headers,
+    read_channels,
+    read_header,
+    read_volume,
+)
+from segpipe.volumes.resampling import resampled_volumes
 from segpipe.volumes.scans import (
     FoundScans,
     RefusedScan,
@@ -26,9 +34,11 @@ from segpipe.volumes.scans import (
     look_for_scans,
 )
 from segpipe.volumes.volume import (
+    CHANNEL_REMEDY,
     CHANNEL_RULE,
     MAX_INTENSITY,
     NiftiForms,
+    ResampledFile,
     Volume,
     VolumeHeader,
     check_finite,
@@ -36,9 +46,10 @@ from segpipe.volumes.volume import (
     check_same_grid,
     stack_channels,
 )
-from segpipe.volumes.writer import write_label_map, write_volume
+from segpipe.volumes.writer import write_label_frames, write_label_map, write_volume
 
 __all__ = [
+    "CHANNEL_REMEDY",
     "CHANNEL_RULE",
     "GRID_TOLERANCE",
     "IGNORED_MARK",
@@ -47,6 +58,7 @@ __all__ = [
     "Grid",
     "NiftiForms",
     "RefusedScan",
+    "ResampledFile",
     "Scan",
     "Volume",
     "VolumeFormat",
@@ -60,10 +72,12 @@ __all__ = [
     "find_label_objects",
     "find_scans",
     "ignored_files_note",
+    "label_frame",
     "left_out_beside",
     "left_out_note",
     "look_for_scans",
     "lps_to_ras",
+    "num_frames",
     "output_path",
     "ras_to_lps",
     "read_channel_headers",
@@ -72,9 +86,11 @@ __all__ = [
     "read_series",
     "read_volume",
     "refused_scan",
+    "resampled_volumes",
     "stack_channels",
     "volume_format",
     "voxel_file",
+    "write_label_frames",
     "write_label_map",
     "write_series",
     "write_volume",

@@ -10,6 +10,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
 
@@ -35,36 +36,50 @@ _STARTS = (
 )  # 348 and 540 in both byte orders
 
 
-def read_nifti_header(path: Path) -> VolumeHeader:
+def read_nifti_header(path: Path, frame: int | None = None) -> VolumeHeader:
     """Read grid, channels and dtype of a .nii or .nii.gz file, and check its length without unpacking it.
+
+    Args:
+        path: of the file.
+        frame: number of the time frame to describe, from 1; None: the fourth axis holds channels.
 
     Raises:
         SegpipeError: no NIfTI, an unusable header, a .nii whose length differs from its header, or a .nii.gz that is
-            too short for its voxels.
+            too short for its voxels; or the file has no such frame.
     """
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
         _check_length(path, file, header)
-        return _volume_header(path, header)
+        return _volume_header(path, header, frame)
 
 
-def read_nifti(path: Path) -> Volume:
+def read_nifti(path: Path, frame: int | None = None) -> Volume:
     """Read a .nii or .nii.gz file; stored integers stay integers unless the header scales them.
 
     The gzip stream is read to its end, since only its checksum detects a flipped bit.
+
+    Args:
+        path: of the file.
+        frame: number of the time frame to read, from 1; only its voxels are held in memory. None: all voxels.
 
     Raises:
         SegpipeError: as `read_nifti_header`, and for truncated or corrupt voxels.
     """
     with _opened(path) as file:
         header = parse_nifti_header(path, file)
-        volume_header = _volume_header(path, header)
+        volume_header = _volume_header(path, header, frame)
         _check_length(path, file, header)
+        wanted = header if frame is None else replace(header, shape=header.shape[:3])
         is_turned = header.slope is not None and header.stored.itemsize != volume_header.dtype.itemsize
-        require_free_memory(volume_header, beside=header.voxel_bytes if is_turned else 0)
-        file.seek(header.data_offset)
-        stored = _stored_voxels(path, file, header)
-        _check_tail(path, file, header, stored)
+        require_free_memory(volume_header, beside=wanted.voxel_bytes if is_turned else 0)
+        skipped = 0 if frame is None else (frame - 1) * wanted.voxel_bytes
+        file.seek(header.data_offset + skipped)
+        stored = _stored_voxels(path, file, wanted)
+        before: VoxelArray = stored
+        if skipped + stored.nbytes < header.voxel_bytes:
+            before = _last_frame(path, file, header, wanted)
+        _check_tail(path, file, header, before)
+    header = wanted
     array = _channels_first(
         _in_axes(_scaled(native(stored), header, volume_header.dtype), header), volume_header
     )
@@ -131,10 +146,38 @@ def _check_tail(path: Path, file: IO[bytes], header: NiftiHeader, stored: VoxelA
     check_tail(path, before, tail, header.data_offset + header.voxel_bytes + len(tail), header.row_bytes)
 
 
-def _volume_header(path: Path, header: NiftiHeader) -> VolumeHeader:
+def _last_frame(path: Path, file: IO[bytes], header: NiftiHeader, frame: NiftiHeader) -> VoxelArray:
+    """Return the voxels of the last time frame, before which the file must be positioned."""
+    file.seek(header.data_offset + header.voxel_bytes - frame.voxel_bytes)
+    return _stored_voxels(path, file, frame)
+
+
+def _volume_header(path: Path, header: NiftiHeader, frame: int | None) -> VolumeHeader:
+    num_channels = header.num_channels
+    if frame is not None:
+        _require_frame(path, header, frame)
+        num_channels = 1
     return VolumeHeader(
-        path, volume_format(path), header.grid, header.num_channels, _read_dtype(header), header.forms
+        path,
+        volume_format(path),
+        header.grid,
+        num_channels,
+        _read_dtype(header),
+        header.forms,
+        num_frames=header.num_frames,
     )
+
+
+def _require_frame(path: Path, header: NiftiHeader, frame: int) -> None:
+    if header.grid.spatial_dims != 3 or header.num_channels != header.num_frames:
+        raise SegpipeError(
+            f"{path}: shape {header.shape} with {header.num_channels} values a voxel; time frames are read from the "
+            "fourth axis of a file (x, y, z, time) without colours: leave out --frames, or save the file so"
+        )
+    if not 1 <= frame <= header.num_frames:
+        raise SegpipeError(
+            f"{path}: has no frame {frame}: its frames are 1 to {header.num_frames}; give a number among these"
+        )
 
 
 def _read_dtype(header: NiftiHeader) -> np.dtype[np.generic]:

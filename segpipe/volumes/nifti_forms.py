@@ -54,9 +54,15 @@ def grid_of_forms(size: Sequence[int], fields: Any) -> tuple[Grid, NiftiForms]:
     if sform is not None and sform_code in (_SCANNER, _ALIGNED):
         _require_spacing(grid, spacing)
     stored = {name: fields[name].copy() for name in _GEOMETRY_FIELDS}
-    return grid, NiftiForms(sform_code, qform_code, grid.affine if qform is None else qform, stored)
+    unit = int(fields["xyzt_units"]) & _TIME_BITS
+    time_unit = _TIME_UNITS.get(unit, "unknown")
+    return grid, NiftiForms(
+        sform_code, qform_code, grid.affine if qform is None else qform, stored, time_unit
+    )
 
 
+_TIME_BITS = 0b111000  # of xyzt_units
+_TIME_UNITS = {8: "sec", 16: "msec", 24: "usec"}
 _GEOMETRY_FIELDS = (
     *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z", "pixdim"),

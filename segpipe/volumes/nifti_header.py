@@ -47,6 +47,7 @@ class NiftiHeader:
         intercept: added to slope times value; 0 for unscaled values.
         grid: the voxel lattice.
         forms: both affines of the file.
+        num_frames: length of the fourth axis, which may be time; 1 for files without one and for colours.
     """
 
     shape: tuple[int, ...]
@@ -56,6 +57,7 @@ class NiftiHeader:
     intercept: float
     grid: Grid
     forms: NiftiForms
+    num_frames: int = 1
 
     @property
     def num_channels(self) -> int:
@@ -122,7 +124,8 @@ class _Judge:
             grid, forms = grid_of_forms(shape[:3], self.fields)
         except SegpipeError as error:
             raise SegpipeError(f"{self.path}: {error}") from None
-        return NiftiHeader(shape, stored, offset, slope, intercept, grid, forms)
+        fourth = int(self.fields["dim"][4]) if int(self.fields["dim"][0]) > 3 and not stored.fields else 1
+        return NiftiHeader(shape, stored, offset, slope, intercept, grid, forms, max(fourth, 1))
 
     def _magic(self, block: bytes, size: int) -> None:
         at, magic = _MAGIC[size]

@@ -35,12 +35,16 @@ class Scan:
         format: its format.
         name: path relative to the searched folder, with "/" and without suffix; the name of the case.
         further: the files of the second and later channels, if each channel has a file.
+        frame: number of the time frame of 4D files, from 1; None for the whole file.
+        is_series: True for a scan whose time frames, all of them, are read one by one.
     """
 
     path: Path
     format: VolumeFormat
     name: str
     further: tuple[Path, ...] = ()
+    frame: int | None = None
+    is_series: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -22,6 +22,7 @@ MAX_INTENSITY = 1e15
 """Largest magnitude of an intensity: the sum of the squares of 10^8 such voxels does not overflow float32 (3.4e38)."""
 
 CHANNEL_RULE = "channels lie on different grids"
+CHANNEL_REMEDY = ", or add --resample-channels (resample_channels: true in a bundle's YAML)"
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class NiftiForms:
         qform_code: 0 for an unset qform.
         qform: (4, 4), voxel index to RAS mm; needed for programs that prefer the qform to the sform.
         stored: field name -> stored numbers of the header (srow_x, quatern_b, pixdim and so on).
+        time_unit: name of the fourth axis' unit, such as "msec"; its spacing is number 4 of pixdim.
     """
 
     sform_code: int
     qform_code: int
     qform: FloatArray
     stored: Mapping[str, npt.NDArray[Any]]
+    time_unit: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,25 @@ class ItkGeometry:
 
 
 @dataclass(frozen=True)
+class ResampledFile:
+    """A file of a case that is brought onto the grid of the case's first file.
+
+    Attributes:
+        position: of the file among the files of the case, from 1, since the first file stays as it is.
+        path: of the file.
+        covered: share of the first file's voxels that lie inside this file, 0 to 1.
+    """
+
+    position: int
+    path: Path
+    covered: float
+
+    def note(self, name: str = "") -> str:
+        """Return name and share as text, such as "FLAIR covers 96 %"; the default name is the file's."""
+        return f"{name or self.path.name} covers {100 * self.covered:.0f} %"
+
+
+@dataclass(frozen=True)
 class VolumeHeader:
     """The properties of a volume that its file gives without its voxels.
 
@@ -70,6 +92,8 @@ class VolumeHeader:
         dtype: of the array that reading returns, in native byte order.
         nifti_forms: of a NIfTI file, else None.
         itk_geometry: of a MetaImage or NRRD file, else None.
+        num_frames: length of the fourth axis of a NIfTI file, which may be time; 1 for other files.
+        resampled: the files of the image that are brought onto the first file's grid.
     """
 
     path: Path
@@ -79,6 +103,8 @@ class VolumeHeader:
     dtype: np.dtype[Any]
     nifti_forms: NiftiForms | None = None
     itk_geometry: ItkGeometry | None = None
+    num_frames: int = 1
+    resampled: tuple[ResampledFile, ...] = ()
 
     @property
     def num_values(self) -> int:
@@ -105,6 +131,7 @@ class Volume:
         itk_geometry: of a MetaImage or NRRD file, else None.
         modality: of a DICOM series, such as "CT"; None for other formats, which do not state it.
         is_hounsfield: True if the file states that its intensities are HU; only DICOM can.
+        resampled: the files of the image that were brought onto the first file's grid.
     """
 
     array: VoxelArray
@@ -115,6 +142,7 @@ class Volume:
     itk_geometry: ItkGeometry | None = None
     modality: str | None = None
     is_hounsfield: bool = False
+    resampled: tuple[ResampledFile, ...] = ()
 
     @property
     def num_channels(self) -> int:
@@ -174,13 +202,16 @@ def check_intensities(volume: Volume) -> None:
             )
 
 
-def check_same_grid(first: Volume | VolumeHeader, other: Volume | VolumeHeader, rule: str) -> None:
+def check_same_grid(
+    first: Volume | VolumeHeader, other: Volume | VolumeHeader, rule: str, remedy: str = ""
+) -> None:
     """Refuse a volume whose grid differs from that of another volume.
 
     Args:
         first: the volume with the right grid.
         other: the volume to compare.
         rule: text for the message about different grids.
+        remedy: a second remedy for the message, beside resampling the file.
 
     Raises:
         SegpipeError: with both files and every difference in both values, the value of `first` first.
@@ -188,7 +219,9 @@ def check_same_grid(first: Volume | VolumeHeader, other: Volume | VolumeHeader, 
     differences = first.grid.differences(other.grid)
     if differences:
         name, target = distinct_names(other.path, first.path)
-        raise SegpipeError(f"{other.path}: {rule}: {', '.join(differences)}; resample {name} onto {target}")
+        raise SegpipeError(
+            f"{other.path}: {rule}: {', '.join(differences)}; resample {name} onto {target}{remedy}"
+        )
 
 
 def stack_channels(volumes: Sequence[Volume]) -> Volume:
@@ -205,7 +238,7 @@ def stack_channels(volumes: Sequence[Volume]) -> Volume:
     """
     first = volumes[0]
     for volume in volumes[1:]:
-        check_same_grid(first, volume, CHANNEL_RULE)
+        check_same_grid(first, volume, CHANNEL_RULE, CHANNEL_REMEDY)
     if len(volumes) == 1:
         return first
     return replace(first, array=np.concatenate([volume.channels for volume in volumes]))

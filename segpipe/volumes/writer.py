@@ -86,6 +86,42 @@ def write_label_map(
     _write(array, grid, path, source=source, are_labels=True, labels=labels)
 
 
+def write_label_frames(
+    array_xyzt: npt.NDArray[Any],
+    grid: Grid,
+    path: str | Path,
+    *,
+    source: VolumeHeader,
+    labels: LabelTable | None = None,
+) -> None:
+    """Write the label maps of a series of time frames as one 4D NIfTI file, with the scan's grid and time spacing.
+
+    Args:
+        array_xyzt: integer labels, shape (x, y, z, frames), with the first three equal to `grid.size`; stored in this
+            dtype.
+        grid: of every frame.
+        path: .nii or .nii.gz.
+        source: header of the scan, a NIfTI file; the label maps get its form codes, qform and time spacing.
+        labels: names and colours of the values, for viewers; None where they are not known.
+
+    Raises:
+        SegpipeError: the format is not NIfTI, shape and grid differ, or the file cannot be written.
+    """
+    path, forms = Path(path), source.nifti_forms
+    format_ = volume_format(path)
+    if not format_.is_nifti or forms is None:
+        raise SegpipeError(f"{path}: label maps of time frames are written as NIfTI only; write .nii.gz")
+    if array_xyzt.shape[:-1] != grid.size:
+        raise SegpipeError(
+            f"{path}: frames of shape {array_xyzt.shape[:-1]} on a grid of size {grid.size} voxels: must be equal"
+        )
+    image = _nifti_image(array_xyzt, grid, source)
+    image.header.set_xyzt_units("mm", forms.time_unit)
+    image.header["pixdim"][4] = forms.stored["pixdim"][4]
+    mark_nifti_labels(image.header, labels)
+    _replace(path, format_.value, lambda target: nibabel.save(image, target.absolute()))
+
+
 def write_volume(array_xyz: npt.NDArray[Any], grid: Grid, path: str | Path) -> None:
     """Write intensities in the array's dtype and in the format of the suffix.
 

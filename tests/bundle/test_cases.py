@@ -197,7 +197,8 @@ def test_no_image_is_read_twice(tmp_path, monkeypatch):
     read = []
     original = segpipe.dataset.examination.read_volume
     monkeypatch.setattr(
-        "segpipe.dataset.examination.read_volume", lambda path: (read.append(path.name), original(path))[1]
+        "segpipe.dataset.examination.read_volume",
+        lambda path, frame=None: (read.append(path.name), original(path, frame=frame))[1],
     )
 
     training_cases(tmp_path, {"a.nii.gz": ARRAY, "b.nii.gz": ARRAY * 2})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cine_files import write_patient
 from made_sets import write_image, write_labels
 from PIL import Image
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from segpipe.cli import app
 from segpipe.dataset import load_manifest
 from segpipe.phantoms.files import write_phantom_dataset
+from segpipe.volumes import Grid, write_label_map, write_volume
 
 SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 
@@ -469,6 +471,44 @@ def test_a_folder_becomes_a_manifest_that_passes_the_check(phantoms, pairs, tmp_
     result = create(pairs, "-o", output, "--modality", "MRI", *names, "--overwrite", "--no-checksums")
     assert "of them counts as one patient: if cases share a patient, give --patient" in result.stdout
     assert "sha256" not in output.read_text()
+
+
+def test_a_cine_series_frame_by_frame(tmp_path):
+    for seed, name in enumerate(("p0", "p1")):
+        write_patient(tmp_path / "cine", name, seed=seed)
+    templates = ["--image", "{case}/{case}_4d.nii.gz", "--label", "{case}/{case}_4d_gt.nii.gz"]
+    known = ["--modality", "MRI", "--class", "0=background", "--class", "1=ventricle"]
+
+    result = create(tmp_path / "cine", "-o", tmp_path / "m.json", "--frames", *templates, *known)
+
+    assert result.exit_code == 0
+    assert "4 cases to train on, 0 to test (0 with label maps), 2 patients" in result.stdout
+    assert "note: 4 labelled time frames of 2 series, a case each" in result.stdout
+    assert check(tmp_path / "m.json").exit_code == 0
+
+
+def test_channels_on_other_grids_need_the_option(tmp_path):
+    for name, spacing in (("t1", 1.0), ("flair", 1.5)):
+        size = (8, 8, 8)
+        grid = Grid.from_affine(size, np.diag([-spacing, -spacing, spacing, 1]))
+        array = np.random.default_rng(0).integers(0, 99, size).astype(np.int16)
+        write_volume(array, grid, tmp_path / "set" / f"a_{name}.nii.gz")
+    labels = np.zeros(size, np.uint8)
+    labels[2:4, 2:4, 2:4] = 1
+    write_label_map(labels, Grid.from_affine(size, np.diag([-1.0, -1, 1, 1])), tmp_path / "set/a_gt.nii.gz")
+    arguments = [tmp_path / "set", "-o", tmp_path / "m.json", "--label", "{case}_gt.nii.gz", "--overwrite"]
+    arguments += ["--image", "{case}_t1.nii.gz", "--image", "{case}_flair.nii.gz", "--modality", "T1"]
+    arguments += ["--modality", "FLAIR", "--class", "0=background", "--class", "1=tumour"]
+
+    assert create(*arguments).exit_code == 0
+    refused, asked = check(tmp_path / "m.json"), check(tmp_path / "m.json", "--resample-channels")
+    assert (refused.exit_code, asked.exit_code) == (2, 0)
+    assert "add --resample-channels" in refused.stdout
+    assert "note: the manifest does not say so; create it with --resample-channels" in asked.stdout
+    result = create(*arguments, "--resample-channels")
+    note = "note: 1 of 1 case have channels on another grid than T1 (FLAIR in 1)"
+    assert note in result.stdout
+    assert note in check(tmp_path / "m.json").stdout
 
 
 def test_missing_options_are_named_if_there_is_no_terminal(pairs, tmp_path):

@@ -101,6 +101,7 @@ def test_channels_stand_side_by_side_four_at_the_most(tmp_path):
     assert not np.array_equal(two.plain[:, :320], two.plain[:, 324:])
     assert six.plain.shape == (320, 4 * 320 + 3 * 4, 3)
     assert six.remarks == ["4 of 6 channels are shown"]
+    assert (two.channels, six.channels) == (("T1", "T2"), ("a", "b", "c", "d"))
 
 
 def test_a_file_that_vanished_since_is_said_on_its_card(tmp_path):

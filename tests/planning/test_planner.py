@@ -178,7 +178,9 @@ def test_it_trains_and_its_weights_segment(channels, options, tmp_path):
 
 
 def test_it_names_its_channels_and_their_files(tmp_path):
-    root = planned(write_set(tmp_path / "data", channels=2)).root
+    manifest = write_set(tmp_path / "data", channels=2)
+    manifest.write_text(manifest.read_text().replace('"labels"', '"resample_channels": true,\n "labels"', 1))
+    root = planned(manifest).root
 
     inference = yaml.safe_load((root / "configs" / "inference.yaml").read_text())
     assert inference["channels"] == [
@@ -186,6 +188,10 @@ def test_it_names_its_channels_and_their_files(tmp_path):
         {"name": "MRI 1", "files": "{case}_1"},
     ]
     assert inference["channel_order"] is None
+    train = yaml.safe_load((root / "configs" / "train.yaml").read_text())
+    assert inference["resample_channels"] is train["resample_channels"] is True
+    parts = (train["cases"], train["load_transforms"][0], inference["cases"], inference["load_transforms"][0])
+    assert [part["resample_channels"] for part in parts] == ["@resample_channels"] * 4
     assert "MRI 0 (`{case}_0`), MRI 1 (`{case}_1`)" in (root / "docs" / "README.md").read_text()
 
 

@@ -29,9 +29,9 @@ def two_channels(tmp_path_factory):
 def predict(two_channels, tmp_path):
     """Return a function that segments scans into a folder and returns case -> prediction."""
 
-    def run(scans, folder="out", **overrides):
+    def run(scans, folder="out", resample=False, **overrides):
         source = BundleSource(two_channels, overrides=overrides)
-        options = PredictOptions(overlays=False)
+        options = PredictOptions(overlays=False, resample_channels=resample)
         return {
             done.case: done for done in segpipe.predict(scans, source, tmp_path / folder, options=options)
         }
@@ -131,6 +131,31 @@ def test_a_case_without_a_channel_or_on_two_grids_fails_alone(predict, scans):
     assert "b: has no file of the channel T1c ({case}_t1c)" in outcomes["b"].reason
     assert "c_t1c.nii.gz" in outcomes["c"].reason
     assert "origin" in outcomes["c"].reason
+    assert "add --resample-channels" in outcomes["c"].reason
+
+
+def test_channels_on_other_grids_are_resampled_when_asked(predict, scans, tmp_path):
+    """On a grid of twice the size round the first one, every second voxel is the first one's."""
+    around = np.repeat(np.repeat(np.repeat(noise(seed=1), 2, 0), 2, 1), 2, 2)
+    affine = np.diag([0.5, 0.5, 0.5, 1])
+    affine[:3, 3] = -0.25
+    fine = np.zeros_like(around)
+    fine[...] = around
+    write_volume(fine, Grid.from_affine(fine.shape, affine), scans / "a_t1c.nii.gz")
+
+    refused, resampled = predict(scans), predict(scans, resample=True)
+
+    assert [done.outcome for done in refused.values()] == [Outcome.FAILED, Outcome.DONE]
+    assert [done.outcome for done in resampled.values()] == [Outcome.DONE, Outcome.DONE]
+    assert {case: list(done.resampled) for case, done in resampled.items()} == {
+        "a": ["T1c covers 100 %"],
+        "b": [],
+    }
+    rows = (tmp_path / "out" / "volumes.csv").read_text().splitlines()
+    assert [row.endswith(",T1c covers 100 %") for row in rows[1:]] == [True, True, False, False]
+    write_volume(noise(seed=1), GRID, scans / "a_t1c.nii.gz")  # what the blocks of equal voxels are of
+    same = predict(scans, "same")
+    assert np.array_equal(labels(resampled["a"]), labels(same["a"]))
 
 
 def test_a_changed_second_channel_is_segmented_again(predict, scans):

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import nibabel
 import numpy as np
 import pytest
+from cine_files import save_4d
 
 from segpipe.errors import SegpipeError
-from segpipe.report.example_cases import example_cases
-from segpipe.volumes import Grid, write_volume
+from segpipe.report.context import ReportContext
+from segpipe.report.example_cases import DrawnScan, example_cases
+from segpipe.report.write import write_report
+from segpipe.volumes import Grid, read_volume, write_volume
 
 
 def images(evaluated):
@@ -37,6 +41,39 @@ def test_without_scans_the_label_maps_stand_on_black(scores, evaluated):
     assert worst.reference.shape == with_scan.reference.shape
     assert (worst.reference == 0).mean() > 0.5
     assert (with_scan.reference == 0).mean() < 0.5
+
+
+def test_the_first_of_several_channels_is_drawn_and_all_are_named(scores, summary, evaluated, tmp_path):
+    first = images(evaluated)["p2_a"]
+    volume = read_volume(first)
+    write_volume(500 - volume.array, volume.grid, tmp_path / "second.nii.gz")
+    drawn = DrawnScan((first, tmp_path / "second.nii.gz"), ("T1", "FLAIR"))
+
+    worst, alone = (example_cases(scores, {"p2_a": scan})[0] for scan in (drawn, first))
+
+    np.testing.assert_array_equal(worst.reference, alone.reference)
+    assert (worst.channels, alone.channels) == (("T1", "FLAIR"), ())
+    assert worst.volumes.image == alone.volumes.image
+    assert len(worst.volumes.others) == 1
+    write_report(scores, summary, tmp_path, {"p2_a": drawn}, ReportContext())
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("channel shown: T1") == 1
+    assert '<button data-channel="1">FLAIR</button>' in page
+
+
+def test_a_time_frame_is_drawn_with_its_reference(scores, evaluated, tmp_path):
+    """The frame of a 4D scan and of a 4D reference gives the same card as the volumes."""
+    image, pair = images(evaluated)["p2_a"], scores.pairs["p2_a"]
+    paths = []
+    for name, path in (("scan", image), ("reference", pair.reference)):
+        source = nibabel.load(path)
+        frames = np.stack([np.zeros(source.shape, source.get_data_dtype()), source.dataobj], axis=-1)
+        paths.append(save_4d(tmp_path / f"{name}.nii.gz", frames, source.affine))
+    in_4d = replace(scores, pairs={**scores.pairs, "p2_a": replace(pair, reference=paths[1], frame=2)})
+
+    worst = example_cases(in_4d, {"p2_a": DrawnScan((paths[0],), ("MRI",), 2)})[0]
+
+    np.testing.assert_array_equal(worst.reference, example_cases(scores, {"p2_a": image})[0].reference)
 
 
 def test_few_cases_are_drawn_once(scores):

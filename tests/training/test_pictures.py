@@ -1,14 +1,16 @@
 """The content of pictures in a tiny training's log."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from ignite.engine import Events
+from monai.data import MetaTensor
 from PIL import Image
 
 from segpipe.confusion import confusion_matrix, foreground_dice
-from segpipe.labels import class_color
+from segpipe.labels import LabelTable, class_color
 from segpipe.training import pictures
 from segpipe.training.pictures import _class_map, _Worst, _worst_of_all
 
@@ -40,6 +42,27 @@ def test_the_reference_has_the_classes_colours_and_the_image_is_grey(training):
 
     assert np.ptp(image, axis=-1).max() == 0
     assert (reference == class_color(1)).all(axis=-1).any()
+
+
+def test_each_of_several_channels_is_drawn_under_its_name(monkeypatch):
+    tags = []
+    monkeypatch.setattr(pictures, "add_picture", lambda writer, tag, *_, **__: tags.append(tag))
+    table = LabelTable.from_rows(
+        {"index": index, "name": name, "color": class_color(index), "value": index}
+        for index, name in enumerate(("background", "tumour"))
+    )
+    drawing = pictures.ValidationPictures(
+        SimpleNamespace(writer=lambda from_epoch: None), table, channels=("T1", "FLAIR")
+    )
+    maps = dict.fromkeys(("reference", "prediction"), np.ones((4, 4, 4), np.uint8))
+
+    for epoch in (1, 2):
+        drawing._draw_always("a", MetaTensor(torch.rand(2, 4, 4, 4)), maps, epoch)
+
+    assert [tag.removeprefix("pictures/a/") for tag in tags] == [
+        *("1_image_T1", "1_image_FLAIR", "2_reference", "3_prediction"),
+        "3_prediction",
+    ]
 
 
 def compared(made):

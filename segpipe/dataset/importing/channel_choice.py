@@ -115,12 +115,12 @@ def require_one_grid(cases: Sequence[FoundCase], folder: Path) -> None:
             if difference:
                 raise SegpipeError(
                     f"{folder}: {case.case}: {difference}; choose the channels of one grid with --channel "
-                    f"{case.channels[0]}, or resample the others onto it"
+                    f"{case.channels[0]}, or add --resample-channels"
                 )
 
 
 def one_set(
-    cases: Sequence[FoundCase], folder: Path, wanted: Sequence[str]
+    cases: Sequence[FoundCase], folder: Path, wanted: Sequence[str], *, resample_channels: bool = False
 ) -> tuple[list[FoundCase], list[str]]:
     """Return the cases of one data set where a folder has several modalities of a patient, and notes.
 
@@ -132,6 +132,7 @@ def one_set(
         cases: as their names pair them.
         folder: of the data set.
         wanted: names of the channels to use; empty for all.
+        resample_channels: channels may be on other grids than the first.
 
     Raises:
         SegpipeError: the modalities cannot be one case and none is chosen; or a wanted channel is missing.
@@ -150,7 +151,8 @@ def one_set(
     )
     if not is_split:
         chosen = with_chosen_channels(cases, wanted, str(folder)) if wanted else list(cases)
-        require_one_grid(chosen, folder)
+        if not resample_channels:
+            require_one_grid(chosen, folder)
         return chosen, []
     counts = {
         name: sum(name in group for group in groups.values()) for name in sorted(set(modality_of.values()))

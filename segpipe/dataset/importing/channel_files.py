@@ -123,7 +123,7 @@ def planned_channels(manifest: Manifest) -> tuple[ScanChannel, ...]:
     Returns:
         One a channel. Empty for one channel whose files have the name of their case: nothing has to be known.
     """
-    cases = [*manifest.training, *manifest.test]
+    cases = _of_files([*manifest.training, *manifest.test])
     for num_folders in range(3):
         templates = [_template(cases, position, num_folders) for position in range(len(cases[0].images))]
         channels = tuple(
@@ -187,6 +187,17 @@ def with_channels(listing: FoundScans, channels: Sequence[ScanChannel]) -> Found
     scans, refused = _grouped(single, channels)
     several = tuple(scan for scan in listing.scans if scan.further)
     return replace(listing, scans=(*several, *scans), refused=(*listing.refused, *refused))
+
+
+def _of_files(cases: Sequence[Case]) -> list[Case]:
+    """Return the cases, with one case for all time frames of an image, named without its frame."""
+    of_images = {
+        case.images: case
+        if case.frame is None
+        else replace(case, case=case.case.removesuffix(f"_frame{case.frame:02d}"))
+        for case in cases
+    }
+    return list(of_images.values())
 
 
 def _template(cases: Sequence[Case], position: int, num_folders: int) -> str | None:
@@ -301,7 +312,10 @@ def _of_manifest(path: Path, channels: Sequence[ScanChannel]) -> FoundScans:
     manifest = load_manifest(path)
     folder = Path(manifest.dataset_dir or path.parent)
     cases = [*manifest.training, *manifest.test]
-    return _listed([(case.case, case_files(case, manifest, folder, channels)) for case in cases])
+    return _listed(
+        [(case.case, case_files(case, manifest, folder, channels)) for case in cases],
+        [case.frame for case in cases],
+    )
 
 
 def case_files(case: Case, manifest: Manifest, folder: Path, channels: Sequence[ScanChannel]) -> list[Path]:
@@ -330,16 +344,18 @@ def case_files(case: Case, manifest: Manifest, folder: Path, channels: Sequence[
     return [files[at] for at in order] if len(files) > 1 else files
 
 
-def _listed(cases: Sequence[tuple[str, Sequence[Path]]]) -> FoundScans:
+def _listed(
+    cases: Sequence[tuple[str, Sequence[Path]]], frames: Sequence[int | None] | None = None
+) -> FoundScans:
     """Return listed cases as scans; a missing file, or a file of an unknown format, refuses its case."""
     scans, refused = [], []
-    for case, paths in cases:
+    for (case, paths), frame in zip(cases, frames or [None] * len(cases), strict=True):
         try:
             absent = [path for path in paths if not path.exists()]
             if absent:
                 raise SegpipeError(f"{absent[0]}: no such file or folder; correct the path in the list")
             formats = [volume_format(path) for path in paths]
-            scans.append(Scan(paths[0], formats[0], case, tuple(paths[1:])))
+            scans.append(Scan(paths[0], formats[0], case, tuple(paths[1:]), frame))
         except SegpipeError as error:
             refused.append(RefusedScan(paths[0], case, str(error)))
     return FoundScans(tuple(sorted(scans, key=lambda scan: scan.name)), tuple(refused))

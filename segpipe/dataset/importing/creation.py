@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
@@ -12,8 +13,10 @@ from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.modality_names import is_modality, modality_warnings
 from segpipe.dataset.importing.patients import UNKNOWN_PATIENTS, known_patients
 from segpipe.dataset.importing.stored_values import StoredValues, background_warnings, stored_values
+from segpipe.dataset.importing.time_frames import fourth_axis_note, has_frame_number, with_time_frames
 from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.dataset.manifest_files import parse_manifest
+from segpipe.dataset.resampled_channels import resampling_note
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import same_name
 from segpipe.regions import NamedRegion
@@ -24,6 +27,19 @@ _OWN_SPLIT = "folder"
 
 Ask = Callable[[str, str], str]
 """Function that asks the user: takes the question and the default answer, returns the answer."""
+
+
+class ImageReading(TypedDict, total=False):
+    """How the images of a folder are read.
+
+    Attributes:
+        resample_channels: bring channels of a case on other grids onto the first channel's grid, in every use of the
+            manifest.
+        frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
+    """
+
+    resample_channels: bool
+    frames: bool
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,7 @@ def create_manifest(
     merge_masks: bool = False,
     checksums: bool = True,
     ask: Ask | None = None,
+    **reading: Unpack[ImageReading],
 ) -> CreatedManifest:
     """Describe a folder of scans and label maps.
 
@@ -81,21 +98,30 @@ def create_manifest(
         merge_masks: where a public data set has one mask for each class, write one label map for each case.
         checksums: add every file's SHA-256; a DICOM series has none.
         ask: asks the user for missing information; None refuses instead.
+        **reading: resample_channels and frames, see `ImageReading`.
 
     Raises:
         SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
-            value has no class; the template `patient` does not match every case.
+            value has no class; the template `patient` does not match every case; a channel cannot be resampled; or an
+            error of `with_time_frames`.
     """
     folder = Path(folder)
+    frames, resample_channels = reading.get("frames", False), reading.get("resample_channels", False)
+    by_frame = has_frame_number(label)
+    if by_frame and not (frames and images):
+        raise SegpipeError(f"--label {label!r}: {{frame}} needs --frames, and --image for the 4D images")
     layout = read_layout(
         folder,
         images=images,
-        label=label,
+        label=None if by_frame else label,
         table=None if table is None else Path(table),
         channels=channels,
         classes=labels,
         merge_masks=merge_masks,
+        resample_channels=resample_channels,
     )
+    if frames:
+        layout = with_time_frames(layout, folder, label)
     if merge_masks and layout.labels:
         labels = None  # of the masks, and merged as such
     labelled = [case for case in layout.cases if case.label is not None]
@@ -128,6 +154,7 @@ def create_manifest(
         dataset_dir=str(folder.resolve()),
         patients=f"from {patients.source}" if patients.source else UNKNOWN_PATIENTS,
         splits=_splits(training),
+        resample_channels=resample_channels,
     )
     require_text([manifest.name, *manifest.modality, *manifest.labels.values(), *layout.texts.values()])
     if checksums:
@@ -137,9 +164,13 @@ def create_manifest(
     notes = [*_notes(layout, manifest), *patients.notes]
     if layout.classes_may_be_absent and absent and not labels:
         notes.append(f"no label map stores {shown(absent)}: left out")
-    images = [image for case in layout.cases for image in case.images]
+    if not frames:
+        notes += fourth_axis_note(labelled, folder)
+    if resample_channels:
+        notes.append(resampling_note(manifest, folder))
+    files = [image for case in layout.cases for image in case.images]
     warnings = [
-        *modality_warnings(images, modality),
+        *modality_warnings(files, modality),
         *patients.warnings,
         *background_warnings(named, stored, len(labelled)),
     ]
@@ -165,10 +196,9 @@ def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
 
 def _labels_to_read(
     given: Mapping[int, str] | None, layout: Layout, labelled: Sequence[FoundCase]
-) -> list[str]:
-    """Return the label maps to read for their values: all, or only the first where the folder names the classes."""
-    paths = [str(case.label) for case in labelled]
-    return paths if given or not layout.labels or layout.classes_may_be_absent else paths[:1]
+) -> Sequence[FoundCase]:
+    """Return the cases whose values are read: all, or only the first where the folder names the classes."""
+    return labelled if given or not layout.labels or layout.classes_may_be_absent else labelled[:1]
 
 
 def _classes(
@@ -218,7 +248,7 @@ def _require_background(named: Mapping[int, str], folder: Path) -> None:
 
 
 def _case(case: FoundCase, patients: Mapping[str, str | None]) -> Case:
-    return Case(case.case, case.images, case.label, patients[case.case])
+    return Case(case.case, case.images, case.label, patients[case.case], frame=case.frame)
 
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
@@ -273,7 +303,7 @@ def _modality(given: Sequence[str], case: FoundCase, folder: Path, ask: Ask | No
     """Return one text a channel; one text for several channels gets the channels' names or numbers."""
     channels = case.channels
     if len(case.images) == 1:  # one file may hold all channels
-        channels *= read_header(folder / case.images[0]).num_channels
+        channels *= read_header(folder / case.images[0], frame=case.frame).num_channels
     if not given and all(map(is_modality, channels)) and len(set(channels)) == len(channels):
         return tuple(name.upper().replace("_", " ") for name in channels)
     if not given:

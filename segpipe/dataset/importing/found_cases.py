@@ -39,6 +39,7 @@ class FoundCase:
         label: path of the label map; None where the case has none.
         patient: id of the patient; None where unknown.
         part: part of the data set's division; empty where unknown.
+        frame: number of the time frame of 4D files, from 1; None for other files.
     """
 
     case: str
@@ -47,6 +48,7 @@ class FoundCase:
     label: str | None = None
     patient: str | None = None
     part: DatasetPart = ""
+    frame: int | None = None
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ def known_layout(
     channels: Sequence[str] = (),
     classes: Mapping[int, str] | None = None,
     merge_masks: bool = False,
+    resample_channels: bool = False,
 ) -> Layout | None:
     """Return the layout of a folder with the names of a public data set; None for other folders.
 
@@ -57,6 +58,7 @@ def known_layout(
         channels: names of the channels to use, in this order; empty for all.
         classes: stored value -> class name, where a set has one mask for each class: the masks to merge.
         merge_masks: write one label map for each case that has one mask for each class.
+        resample_channels: channels may be on other grids than the label map.
 
     Raises:
         SegpipeError: two files are one channel or the label map of one case; a case lacks a channel; no channel is on
@@ -66,7 +68,14 @@ def known_layout(
         files = _files(known, scans, str(folder))
         if any(case.images and (case.label or case.masks) for case in files.values()):
             return _layout(
-                known, list(files.values()), folder, scans, channels, classes, merge_masks=merge_masks
+                known,
+                list(files.values()),
+                folder,
+                scans,
+                channels,
+                classes,
+                merge_masks=merge_masks,
+                resample_channels=resample_channels,
             )
     return None
 
@@ -142,6 +151,7 @@ def _layout(
     classes: Mapping[int, str] | None,
     *,
     merge_masks: bool,
+    resample_channels: bool,
 ) -> Layout:
     where = str(folder)
     files = _with_own_ids(files)
@@ -171,7 +181,7 @@ def _layout(
     notes: list[str] = []
     if channels:
         cases = with_chosen_channels(cases, channels, where)
-    elif not known.same_channels:
+    elif not known.same_channels and not resample_channels:
         cases, notes = usable_channels(cases, folder)
     cases, part_notes = with_parts(cases, where)
     used = {path for case in cases for path in case.files}

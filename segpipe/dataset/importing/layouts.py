@@ -38,6 +38,7 @@ def read_layout(
     channels: Sequence[str] = (),
     classes: Mapping[int, str] | None = None,
     merge_masks: bool = False,
+    resample_channels: bool = False,
 ) -> Layout:
     """Recognise the layout of a folder, and list its cases.
 
@@ -54,6 +55,7 @@ def read_layout(
         channels: names of the channels to use, in this order, where names tell the channels; empty for all.
         classes: stored value -> class name; where a public data set has one mask for each class, the masks to merge.
         merge_masks: write one label map for each case that has one mask for each class.
+        resample_channels: channels may be on other grids than the first.
 
     Raises:
         SegpipeError: the folder is missing or empty; a table or description cannot be read or names missing files;
@@ -73,7 +75,9 @@ def read_layout(
             "channels; leave --channel out, or give one --image for each channel"
         )
     if layout is None:
-        layout = _named_layout(folder, channels, classes, merge_masks=merge_masks)
+        layout = _named_layout(
+            folder, channels, classes, merge_masks=merge_masks, resample_channels=resample_channels
+        )
     require_text(file for case in layout.cases for file in case.files)
     require_own_files(layout.cases, str(folder))
     notes = [*layout.notes, *crossed_names(layout.cases)]
@@ -100,17 +104,29 @@ def _described_layout(
 
 
 def _named_layout(
-    folder: Path, channels: Sequence[str], classes: Mapping[int, str] | None, *, merge_masks: bool
+    folder: Path,
+    channels: Sequence[str],
+    classes: Mapping[int, str] | None,
+    *,
+    merge_masks: bool,
+    resample_channels: bool,
 ) -> Layout:
     """Return the layout that the names of files and folders tell."""
     _require_no_description_below(folder)
     _, others = table_in(folder)
     scans = listed_scans(folder, strict=False)
-    layout = known_layout(folder, scans, channels=channels, classes=classes, merge_masks=merge_masks)
+    layout = known_layout(
+        folder,
+        scans,
+        channels=channels,
+        classes=classes,
+        merge_masks=merge_masks,
+        resample_channels=resample_channels,
+    )
     if layout is not None:
         return replace(layout, notes=[*layout.notes, *others])
     paired, ignored_files = cases_by_names(folder, channels)
-    paired, chosen = one_set(paired, folder, channels)
+    paired, chosen = one_set(paired, folder, channels, resample_channels=resample_channels)
     cases, notes = with_parts(paired, str(folder))
     segments = segment_classes([case.label for case in cases if case.label is not None], folder)
     return Layout(

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segpipe.dataset.importing.found_cases import FoundCase
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
 from segpipe.label_values import whole_numbers
 from segpipe.labels import same_name
-from segpipe.volumes import read_volume, volume_format
+from segpipe.volumes import label_frame, read_volume, volume_format
 
 _MOST_THREADS = 4  # each thread holds a label map in memory
 _MOST_VALUES = 256  # of a label map; a file with more values holds intensities
@@ -40,11 +41,11 @@ class StoredValues:
         return 100 * self.voxels[value] / sum(self.voxels.values())
 
 
-def stored_values(paths: Sequence[str], folder: Path) -> StoredValues:
+def stored_values(cases: Sequence[FoundCase], folder: Path) -> StoredValues:
     """Read label maps for their values.
 
     Args:
-        paths: of label maps below `folder`.
+        cases: with label maps.
         folder: of the data set.
 
     Raises:
@@ -53,16 +54,16 @@ def stored_values(paths: Sequence[str], folder: Path) -> StoredValues:
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
         counts = list(
             with_progress(
-                pool.map(lambda path: _voxels_of(folder / path), paths),
+                pool.map(lambda case: _voxels_of(case, folder), cases),
                 "Reading label maps",
-                total=len(paths),
+                total=len(cases),
             )
         )
     maps = Counter(value for of_map in counts for value in of_map)
     voxels: Counter[int] = Counter()
     for of_map in counts:
         voxels.update(of_map)
-    return StoredValues(len(paths), dict(sorted(maps.items())), dict(sorted(voxels.items())))
+    return StoredValues(len(cases), dict(sorted(maps.items())), dict(sorted(voxels.items())))
 
 
 def background_warnings(classes: Mapping[int, str], stored: StoredValues, files: int) -> list[str]:
@@ -101,14 +102,15 @@ def background_warnings(classes: Mapping[int, str], stored: StoredValues, files:
     ]
 
 
-def _voxels_of(path: Path) -> dict[int, int]:
+def _voxels_of(case: FoundCase, folder: Path) -> dict[int, int]:
     """Return value -> number of voxels of a label map."""
-    volume = read_volume(path)
+    path = folder / str(case.label)
+    volume = read_volume(path, frame=label_frame(path, case.frame, [folder / name for name in case.images]))
     if volume.num_channels != 1:
         remedy = (
             "save its colours as one channel with a class value a pixel, no palette"
             if volume_format(path).is_2d_format
-            else "merge its maps into one with a class value a voxel"
+            else "merge its maps into one with a class value a voxel (add --frames if its fourth axis is time)"
         )
         raise SegpipeError(
             f"{path}: has {volume.num_channels} channels, a label map has one; {remedy}, or say which files are the "

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from segpipe.dataset.importing.found_cases import FoundCase, name_of, part_of, words_of
 from segpipe.errors import SegpipeError, shown
 
+FRAME = "{frame}"
+"""Stands for the number of a time frame in the template of label maps."""
+_FRAME_MARK = "segpipeframenumber"
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
@@ -57,6 +60,56 @@ def pairs_by_templates(
         label_map = paths_of.pop("label map", None)
         cases.append(FoundCase(case, tuple(paths_of.values()), channels, label_map, patient))
     return cases
+
+
+def frames_by_template(
+    paths: Iterable[str], label: str, cases: Iterable[str], where: str
+) -> dict[str, dict[int, str]]:
+    """Return case -> number of its time frame -> path of the frame's label map.
+
+    Args:
+        paths: relative to the folder, with suffixes and forward slashes.
+        label: template of the label maps with `{frame}` in place of the frame's number, from 1, such as
+            `{case}_frame{frame}_gt.nii.gz`.
+        cases: ids of the cases with images.
+        where: the folder, for messages.
+
+    Raises:
+        SegpipeError: as `template_pattern`; the template matches no label map of a case; two files are of one frame; or
+            a frame's number is 0.
+    """
+    before, _, after = _plain(label).partition(FRAME)
+    if FRAME in after or before.endswith("}") or after.startswith("{"):
+        raise SegpipeError(
+            f"template {label!r}: must have {FRAME} once, with some text between it and other names"
+        )
+    # of the literal text that stands for the number of a frame, only digits remain
+    pattern = re.compile(
+        template_pattern(f"{before}{_FRAME_MARK}{after}").pattern.replace(
+            _FRAME_MARK, "(?P<frame>[0-9]{1,6})"
+        )
+    )
+    known, maps = set(cases), defaultdict[str, dict[int, str]](dict)
+    for path in sorted(paths):
+        match = pattern.fullmatch(path)
+        groups = match.groupdict() if match else {}
+        case = _case_id(groups.get("patient"), groups.get("case"))
+        if case not in known:
+            continue
+        frame = int(groups["frame"])
+        if frame == 0:
+            raise SegpipeError(f"{where}: {path} is of frame 0; frames are counted from 1: rename the files")
+        if frame in maps[case]:
+            raise SegpipeError(
+                f"{where}: {maps[case][frame]} and {path} are both frame {frame} of {case}; remove one"
+            )
+        maps[case][frame] = path
+    if not maps:
+        raise SegpipeError(
+            f"{where}: {label} matches no label map of its {len(known)} cases, such as {shown(sorted(known), most=3)}; "
+            "correct the template, which begins in that folder"
+        )
+    return dict(maps)
 
 
 def patients_by_template(cases: Sequence[str], template: str) -> dict[str, str]:
