@@ -46,7 +46,7 @@ def predict(
         str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
     ] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Windows in one batch; default: the bundle's.")
+        int | None, typer.Option(min=1, metavar="N", help="Windows in one batch; default: the bundle's.")
     ] = None,
     mirror: Annotated[
         str | None,
@@ -105,7 +105,9 @@ def predict(
         bool,
         typer.Option("--strict", help="Refuse files that are no scans; default: list and ignore them."),
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of scans to read and prepare ahead.")] = 1,
+    jobs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of scans to read and prepare ahead.")
+    ] = 1,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List each scan with its action, time and memory; write nothing."),

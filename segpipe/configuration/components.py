@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 from monai.bundle import ComponentLocator, ConfigComponent, ReferenceResolver
 from monai.utils import CompInitMode
@@ -156,6 +156,10 @@ def _unbound(
     if takes_any and _is_known_loader(target):  # further arguments go to torch's DataLoader
         named += list(inspect.signature(DataLoader).parameters)
         takes_any = False
+    typed = _typed_keywords(target) if takes_any else ()
+    if typed:
+        named += typed
+        takes_any = False
     given = [key for key in component if key not in _SPECIAL and not _is_left_out(component[key], values)]
     meant = set()
     for key in given:
@@ -178,6 +182,14 @@ def _unbound(
         yield ConfigFinding(
             identifier, f"lacks arguments that {component['_target_']} needs: {', '.join(wanted)}"
         )
+
+
+def _typed_keywords(target: Any) -> tuple[str, ...]:
+    """Return the names of a segpipe function's keywords where a TypedDict lists them; empty for other functions."""
+    if not str(getattr(target, "__module__", "")).startswith("segpipe.") or not inspect.isfunction(target):
+        return ()
+    keywords = [hint for hint in get_type_hints(target).values() if get_origin(hint) is Unpack]
+    return tuple(name for hint in keywords for name in get_args(hint)[0].__annotations__)
 
 
 def _is_known_loader(target: Any) -> bool:

@@ -300,6 +300,20 @@ def test_monais_loader_accepts_only_arguments_of_torchs_loader(findings_after):
     )
 
 
+def test_keywords_that_a_typed_dict_lists_are_the_only_ones(findings_after):
+    how = {"configs": ("inference.yaml",), "file": "inference.yaml"}
+
+    right, wrong = (
+        set(findings_after(**how, **{f"cases__{name}": True}))
+        for name in ("resample_channels", "resample_chanels")
+    )
+
+    assert wrong - right == {
+        "command line: cases#resample_chanels is no argument of segpipe.bundle.inference_cases; did you mean "
+        "resample_channels?"
+    }
+
+
 def test_a_callable_need_not_have_all_its_arguments(findings_after):
     assert findings_after(('  params: "$@network.parameters()"\n', "  _mode_: callable\n")) == []
 

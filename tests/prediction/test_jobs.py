@@ -18,7 +18,7 @@ from tiny_bundle import contents, write_scan, write_scans
 import segpipe
 from segpipe.errors import SegpipeError
 from segpipe.phantoms.files import write_phantom_scans
-from segpipe.prediction import cohort as steps
+from segpipe.prediction import scan_steps as steps
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.transforms import LoadVolumed
 from segpipe.volumes import read_header, read_volume

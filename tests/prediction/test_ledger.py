@@ -15,6 +15,7 @@ from segpipe.errors import SegpipeError
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
 
+HEAD = "case,label,voxels,millilitres,components,warnings,frame,resampled_channels"
 DONE = Entry(
     case="p1/ct",
     state=State.DONE,
@@ -165,20 +166,35 @@ def test_volumes_of_every_scan_that_has_a_label_map(tmp_path):
     Ledger(tmp_path).write_volumes()
 
     assert (tmp_path / "volumes.csv").read_text() == (
-        "case,label,voxels,millilitres,components,warnings\n"
-        'again,"cyst, left",0,0,0,\n'
-        '"p,1/ct",tumour,3,0.003,1,\n'
-        '"p,1/ct","cyst, left",0,0,0,\n'
-        'slice,tumour,40,,5,"too large; odd, too"\n'
-        "z,tumour,1234567,1234.57,2,not compared with the training cases\n"
-        'z,"cyst, left",0,0,0,not compared with the training cases\n'
+        f"{HEAD}\n"
+        'again,"cyst, left",0,0,0,,,\n'
+        '"p,1/ct",tumour,3,0.003,1,,,\n'
+        '"p,1/ct","cyst, left",0,0,0,,,\n'
+        'slice,tumour,40,,5,"too large; odd, too",,\n'
+        "z,tumour,1234567,1234.57,2,not compared with the training cases,,\n"
+        'z,"cyst, left",0,0,0,not compared with the training cases,,\n'
     )
 
 
 def test_volumes_of_nothing_are_a_head(tmp_path):
     Ledger(tmp_path).write_volumes()
 
-    assert (tmp_path / "volumes.csv").read_text() == "case,label,voxels,millilitres,components,warnings\n"
+    assert (tmp_path / "volumes.csv").read_text() == f"{HEAD}\n"
+
+
+def test_volumes_of_time_frames_and_resampled_channels(tmp_path):
+    volumes = [ClassVolume("LV", 10 * frame, 1.5, 1, frame) for frame in (1, 2)]
+    warnings = ("frame 2: LV smaller", "frame 2: image noisier")
+    entry = Entry("cine", State.DONE, "/scans/cine.nii", volumes=volumes, warnings=warnings)
+    Ledger(tmp_path).append(replace(entry, resampled=("T2 covers 96 %", "FLAIR covers 80 %")))
+
+    Ledger(tmp_path).write_volumes()
+
+    assert (tmp_path / "volumes.csv").read_text() == (
+        f"{HEAD}\n"
+        "cine,LV,10,1.5,1,,1,T2 covers 96 %; FLAIR covers 80 %\n"
+        "cine,LV,20,1.5,1,LV smaller; image noisier,2,T2 covers 96 %; FLAIR covers 80 %\n"
+    )
 
 
 @pytest.fixture
