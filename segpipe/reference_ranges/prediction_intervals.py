@@ -48,7 +48,7 @@ class PredictionIntervals:
             chance: chance that at least one measure of a new patient's scan lies outside, if measures are normal.
             least: `(measures,)`, half the width that an interval has for many patients whose values are all equal.
         """
-        _, patient_of = np.unique(np.asarray(patients), return_inverse=True)
+        _, patient_of = np.unique(np.asarray(list(patients)), return_inverse=True)
         known = ~np.isnan(table)
         scans_of = np.stack(
             [np.bincount(patient_of, weights=column) for column in known.T.astype(float)], axis=1
@@ -90,7 +90,7 @@ def widening(
     Returns:
         at least 1. With fewer than `1 / chance` patients no patient may lie outside.
     """
-    names = np.asarray(patients)
+    names = np.asarray(list(patients))
     farthest = []
     for patient in np.unique(names):
         others = names != patient
