@@ -134,6 +134,11 @@ def measured_all(given: argparse.Namespace) -> dict[str, Any]:
         return opened.read([given.dataset_dir / image for image in cases[name].images])
 
     held_out = sorted(sidecar.training["validation_cases"])
+    content = {
+        "trained": [measured(segmenter, read(name)) for name in sorted(sidecar.training["cases"])],
+        "good": [measured(segmenter, read(name)) for name in held_out],
+        "fold": sidecar.training["fold"],
+    }
     random = np.random.default_rng(0)
     faults: dict[str, list[Measures | None]] = {}
     for name in held_out[: given.faults_on]:
@@ -145,12 +150,7 @@ def measured_all(given: argparse.Namespace) -> dict[str, Any]:
             faults.setdefault(fault, []).append(found)
         for fault, distorted in RESULT_FAULTS.items():
             faults.setdefault(fault, []).append(measured(segmenter, read(name), distorted))
-    content = {
-        "trained": [measured(segmenter, read(name)) for name in sorted(sidecar.training["cases"])],
-        "good": [measured(segmenter, read(name)) for name in held_out],
-        "faults": faults,
-        "fold": sidecar.training["fold"],
-    }
+    content["faults"] = faults
     given.cache.write_bytes(pickle.dumps(content))
     return content
 
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--dataset-dir", type=Path, required=True)
     parser.add_argument("--other", type=Path, nargs="+", required=True, help="Scans of another body part.")
     parser.add_argument("--cache", type=Path, required=True, help="File of the measures.")
-    parser.add_argument("--faults-on", type=int, default=20, help="Held-out scans that get every fault.")
+    parser.add_argument("--faults-on", type=int, default=10, help="Held-out scans that get every fault.")
     parser.add_argument("--patients", type=int, nargs="+", default=[10, 20, 50, 160])
     parser.add_argument("--subsets", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
