@@ -62,10 +62,11 @@ class Mahalanobis:
         places = np.linspace(0, len(unique) - 1, min(len(unique), _LEFT_OUT)).round().astype(int)
         logs, left_out = [], []
         for patient in unique[places]:
-            rest = standard[names_of != patient]
-            centre, precision = rest.mean(axis=0), _precision(rest)
-            for row in standard[names_of == patient]:
-                logs.append(math.log(max(_distance(row, centre, precision), _SAME)))
+            rest = table[names_of != patient]
+            of_rest = _mean_and_spread(rest)
+            precision = _precision(_standard(rest, *of_rest))
+            for row in _standard(table[names_of == patient], *of_rest):
+                logs.append(math.log(max(_distance(row, precision), _SAME)))
                 left_out.append(str(patient))
         interval = PredictionIntervals.of(np.array(logs)[:, None], left_out, 2 * chance, np.zeros(1))
         return cls(
@@ -79,7 +80,7 @@ class Mahalanobis:
     def distance(self, measured: Measures) -> float:
         """Return the Mahalanobis distance of a scan; a typical training case has about 1."""
         row = _standard(_row(measured, self.names)[None], self.mean, self.spread)[0]
-        return _distance(row, np.zeros_like(row), self.precision)
+        return _distance(row, self.precision)
 
     def plain(self) -> dict[str, Any]:
         """Return the distribution in JSON's types; each row of the matrix is one text, which keeps the file short."""
@@ -154,9 +155,8 @@ def _precision(standard: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(shrunk), np.float64)
 
 
-def _distance(row: NDArray[np.float64], mean: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    off = row - mean
-    return math.sqrt(max(float(off @ precision @ off), 0.0) / len(row))
+def _distance(row: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
+    return math.sqrt(max(float(row @ precision @ row), 0.0) / len(row))
 
 
 def _text(values: NDArray[np.float64]) -> str:

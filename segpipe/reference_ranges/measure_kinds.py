@@ -60,13 +60,13 @@ class MeasureKind:
 
 MEASURE_KINDS: Mapping[str, MeasureKind] = {
     "spacing": MeasureKind("the header's voxel spacing along {of}", " mm", math.log(1.1), _ratio),
-    "extent": MeasureKind("length along {of}", " mm", math.log(1.1), _ratio),
+    "extent": MeasureKind("length along {of}", " mm", math.log(1.2), _ratio),
     "size": MeasureKind("size along {of}", " pixels", math.log(1.1), _ratio),
-    "normalised": MeasureKind("{of} of the intensities, as the bundle normalises them,", "", 0.1, _magnitude),
+    "normalised": MeasureKind("{of} of the intensities, as the bundle normalises them,", "", 0.2, _magnitude),
     "scaled": MeasureKind("{of} of the intensities, as the bundle scales them to 0 to 1,", "", 0.05),
-    "tone": MeasureKind("place of the {of} between the darkest and the brightest", "", 0.05),
+    "tone": MeasureKind("place of the {of} between the darkest and the brightest", "", 0.1),
     "ends": MeasureKind("share of voxels at the {of} intensity", "", 0.02),
-    "roughness": MeasureKind("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
+    "roughness": MeasureKind("roughness along {of} (more: noise; less: smoothed)", "", 0.4, _ratio),
     LIKENESS: MeasureKind("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
     FACING: MeasureKind(
         "likeness to the training cases, less that when {of},", "", 0.02, enough=0.0, high=False

@@ -26,8 +26,9 @@ _logger = logging.getLogger(__name__)
 RANGES_SUFFIX = ".reference_ranges.json"
 _FORMER_SUFFIX = ".limits.json"  # of version 1 of the file
 _VERSION = 3
-_CHANCE_OF_MEASURES = 0.02  # that a measure of a new patient's good scan lies outside
-_CHANCE_OF_DISTANCE = 0.01  # that its Mahalanobis distance does
+_CHANCE_OF_MEASURES = 0.01  # that a measure of a new patient's good scan lies outside
+_CHANCE_OF_DISTANCE = 0.002  # that its Mahalanobis distance does
+FEWEST_FOR_DISTANCE = 20  # patients; of fewer, the correlations of measures and image say too little
 _SHOWN = 200  # characters of a reason in a message; a reason may quote the file
 
 
@@ -43,7 +44,7 @@ class ReferenceRanges:
         ranges: measure -> its lowest and highest value in the training cases, for messages.
         limits: measure -> the lowest and highest value that counts as usual, on the scale of the measure's kind.
         coarse_image: `(C, 12, 12)` or `(C, 6, 6, 6)`, mean coarse image of the training cases.
-        mahalanobis: distribution of all measures taken together.
+        mahalanobis: distribution of all measures taken together; None for fewer than 20 patients.
         cases: number of training cases.
         patients: number of their patients.
         weights_sha256: hashes of the weights files whose results were measured.
@@ -53,7 +54,7 @@ class ReferenceRanges:
     ranges: Mapping[str, tuple[float, float]]
     limits: Mapping[str, tuple[float, float]]
     coarse_image: NDArray[np.float32]
-    mahalanobis: Mahalanobis
+    mahalanobis: Mahalanobis | None
     cases: int
     patients: int
     weights_sha256: tuple[str, ...]
@@ -97,7 +98,9 @@ class ReferenceRanges:
             ranges,
             limits,
             coarse,
-            Mahalanobis.of(measured, whose, _CHANCE_OF_DISTANCE),
+            Mahalanobis.of(measured, whose, _CHANCE_OF_DISTANCE)
+            if len(set(whose)) >= FEWEST_FOR_DISTANCE
+            else None,
             len(measured),
             len(set(whose)),
             tuple(weights_sha256),
@@ -135,9 +138,11 @@ class ReferenceRanges:
                 of = _named(name.partition("/")[2], channels)
                 outside.append((far, kind_of(name).message(of, value, *self.ranges[name])))
         ordered = first + [text for _, text in sorted(outside, key=lambda pair: -pair[0])]
-        distance = self.mahalanobis.distance(measured)
-        if ordered or distance <= self.mahalanobis.usual:
+        if ordered or self.mahalanobis is None:
             return ordered
+        distance = self.mahalanobis.distance(measured)
+        if distance <= self.mahalanobis.usual:
+            return []
         return [
             "each measure is like the training cases', but all together are not: their Mahalanobis distance is "
             f"{distance:.3g}; up to {self.mahalanobis.usual:.3g} is usual"
@@ -176,7 +181,7 @@ class ReferenceRanges:
             "ranges": _plain_ends(self.ranges),
             "limits": _plain_ends(self.limits),
             "coarse_image": np.round(self.coarse_image.astype(float), 4).tolist(),
-            "mahalanobis": self.mahalanobis.plain(),
+            "mahalanobis": None if self.mahalanobis is None else self.mahalanobis.plain(),
         }
 
     @classmethod
@@ -211,7 +216,9 @@ class ReferenceRanges:
                 ranges,
                 limits,
                 coarse,
-                Mahalanobis.of_plain(content["mahalanobis"], coarse.shape),
+                None
+                if content["mahalanobis"] is None
+                else Mahalanobis.of_plain(content["mahalanobis"], coarse.shape),
                 cases,
                 patients,
                 tuple(map(str, content["weights_sha256"])),

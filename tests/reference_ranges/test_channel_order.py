@@ -22,8 +22,8 @@ def scan(first, second):
 def test_the_distances_by_hand():
     """As given each measure lies 0.5 from the middle, 1.25 half widths; swapped 0.1, a quarter: five times nearer."""
     assert swapped_channels(scan(0.7, 0.3), LIMITS, ["T1", "T2"]) == [
-        "its channels look swapped: taken as T1, T2, their measures lie 5 times as far from the training cases' as taken "
-        "as T2, T1"
+        "its channels look swapped: taken as T1, T2, their measures lie 5 times as far from the training cases' as "
+        "taken as T2, T1"
     ]
 
 
