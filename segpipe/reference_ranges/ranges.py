@@ -28,7 +28,7 @@ _FORMER_SUFFIX = ".limits.json"  # of version 1 of the file
 _VERSION = 3
 _CHANCE_OF_MEASURES = 0.01  # that a measure of a new patient's good scan lies outside
 _CHANCE_OF_DISTANCE = 0.002  # that its Mahalanobis distance does
-FEWEST_FOR_DISTANCE = 20  # patients; of fewer, the correlations of measures and image say too little
+FEWEST_FOR_DISTANCE = 30  # patients; of fewer, the correlations of measures and image say too little
 _SHOWN = 200  # characters of a reason in a message; a reason may quote the file
 
 
@@ -44,7 +44,7 @@ class ReferenceRanges:
         ranges: measure -> its lowest and highest value in the training cases, for messages.
         limits: measure -> the lowest and highest value that counts as usual, on the scale of the measure's kind.
         coarse_image: `(C, 12, 12)` or `(C, 6, 6, 6)`, mean coarse image of the training cases.
-        mahalanobis: distribution of all measures taken together; None for fewer than 20 patients.
+        mahalanobis: distribution of all measures taken together; None for fewer than 30 patients.
         cases: number of training cases.
         patients: number of their patients.
         weights_sha256: hashes of the weights files whose results were measured.

@@ -40,7 +40,7 @@ def case(number=0, picture=PICTURE, **changes):
 
 @pytest.fixture
 def ranges():
-    return ReferenceRanges.of([case(number % 10) for number in range(20)], ["abc"], {"segpipe": "1"})
+    return ReferenceRanges.of([case(number % 10) for number in range(30)], ["abc"], {"segpipe": "1"})
 
 
 def test_a_file_of_version_1_is_not_used_and_the_log_says_so(tmp_path, caplog):
@@ -181,7 +181,7 @@ def test_limits_come_back_as_they_were(ranges, tmp_path):
 
     read = ReferenceRanges.read(path)
 
-    assert (read.cases, read.weights_sha256, read.about) == (20, ("abc",), {"segpipe": "1"})
+    assert (read.cases, read.weights_sha256, read.about) == (30, ("abc",), {"segpipe": "1"})
     assert read.sha256 == ranges.sha256
     odd = case(spacing__x=2.0, picture=-PICTURE)
     assert read.warnings(odd) == ranges.warnings(odd) != []
@@ -197,8 +197,8 @@ def test_limits_come_back_as_they_were(ranges, tmp_path):
         ({"ranges": {"spacing/x": [1]}}, "not enough values"),
         ({"ranges": {"spacing/x": [2, 1]}}, "spacing/x is from 2 to 1"),
         ({"ranges": {"spacing/x": [1, math.nan]}}, "spacing/x is from 1 to nan"),
-        ({"cases": None}, "it is of None cases of 20 patients"),
-        ({"patients": 4}, "it is of 20 cases of 4 patients"),
+        ({"cases": None}, "it is of None cases of 30 patients"),
+        ({"patients": 4}, "it is of 30 cases of 4 patients"),
         ({"limits": {"colour/x": [0, 1]}}, "no measure is colour/x"),
         ({"limits": {"spacing/x": [1, 1]}}, "the limits of spacing/x are equal"),
         ({"limits": {"area/liver": [1, 2]}}, "area/liver has limits and no range"),
@@ -256,8 +256,8 @@ def test_measures_that_are_usual_each_and_odd_together_are_told():
     assert warning.startswith("each measure is like the training cases', but all together are not")
 
 
-def test_fewer_than_twenty_patients_give_no_mahalanobis_distance(tmp_path):
-    ranges = ReferenceRanges.of([spread_out(seed) for seed in range(19)], ["abc"], {})
+def test_fewer_than_thirty_patients_give_no_mahalanobis_distance(tmp_path):
+    ranges = ReferenceRanges.of([spread_out(seed) for seed in range(29)], ["abc"], {})
 
     assert ranges.mahalanobis is None
     assert ReferenceRanges.read(written(ranges, tmp_path)).mahalanobis is None
