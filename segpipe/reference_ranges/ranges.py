@@ -17,7 +17,7 @@ from segpipe.files import json_sha256, read_json, write_json
 from segpipe.reference_ranges.channel_order import swapped_channels
 from segpipe.reference_ranges.coarse_images import compared, require_coarse_image
 from segpipe.reference_ranges.mahalanobis import Mahalanobis
-from segpipe.reference_ranges.measure_kinds import HAS_FOREGROUND, kind_of, require_measure
+from segpipe.reference_ranges.measure_kinds import FACING, HAS_FOREGROUND, kind_of, require_measure
 from segpipe.reference_ranges.measures import Measures
 from segpipe.reference_ranges.prediction_intervals import FEWEST_PATIENTS, PredictionIntervals, widening
 from segpipe.reference_ranges.wrong_header import wrong_spacing
@@ -29,6 +29,8 @@ _VERSION = 3
 _CHANCE_OF_MEASURES = 0.01  # that a measure of a new patient's good scan lies outside
 _CHANCE_OF_DISTANCE = 0.002  # that its Mahalanobis distance does
 FEWEST_FOR_DISTANCE = 30  # patients; of fewer, the correlations of measures and image say too little
+_FEWEST_TO_TELL = 50  # patients that may show by their number which way up is right
+_OTHERWISE = 0.02  # share of the training cases that may then be more like the others when mirrored or turned
 _SHOWN = 200  # characters of a reason in a message; a reason may quote the file
 
 
@@ -289,7 +291,13 @@ def _limits(
     ends = zip(
         compared_names, (intervals.centre - half).tolist(), (intervals.centre + half).tolist(), strict=True
     )
-    return {name: (low, high) for name, low, high in ends if math.isfinite(low)}
+    limits = {name: (low, high) for name, low, high in ends if math.isfinite(low)}
+    for place, (name, kind) in enumerate(zip(compared_names, kinds, strict=True)):
+        otherwise = (table[:, place] < -kind.slack).mean()
+        if name.startswith(FACING) and len(set(patients)) >= _FEWEST_TO_TELL and otherwise <= _OTHERWISE:
+            low, high = limits[name]
+            limits[name] = (max(low, -kind.slack), high)
+    return limits
 
 
 def _mean_of_others(means: NDArray[np.float32], patients: Sequence[str], patient: str) -> NDArray[np.float32]:

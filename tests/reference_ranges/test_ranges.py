@@ -289,6 +289,24 @@ def test_a_case_that_lies_upside_down_is_told():
     assert 0 < ranges.ranges["facing/mirrored along x"][0] < ranges.ranges["facing/mirrored along x"][1]
 
 
+@pytest.mark.parametrize(("patients", "others", "told"), [(60, 1, True), (60, 3, False), (40, 0, False)])
+def test_many_patients_that_agree_tell_which_way_up_is_right(patients, others, told):
+    """The likeness to the mirrored image varies much: only by the number of cases that agree it tells anything."""
+
+    def upright(seed, sign=1.0):
+        ends = np.linspace(-1, 1, 12)[:, None] * sign * np.random.default_rng(seed).uniform(0.2, 1)
+        noisy = (ends**2 + 0.2 * ends + np.zeros((12, 12)))[None, None].astype(np.float32)
+        noisy -= noisy.mean()
+        return case(seed % 5, picture=noisy / np.sqrt(np.square(noisy).sum()))
+
+    ranges = ReferenceRanges.of(
+        [upright(seed, 1.0 if seed >= others else -1.0) for seed in range(patients)], ["abc"], {}
+    )
+    low, _ = ranges.limits["facing/mirrored along x"]
+
+    assert (low >= -0.02) == told
+
+
 def test_a_case_with_a_less_certain_orientation_gives_no_warning():
     ranges = ReferenceRanges.of([lying(seed) for seed in range(30)], ["abc"], {})
     sure, _ = ranges.ranges["facing/mirrored along x"]
