@@ -146,7 +146,7 @@ def test_fifty_scans_of_five_patients_allow_as_much_as_five():
 
 
 def test_the_limits_of_one_measure_by_hand():
-    """Mean 0.445, sum of squares 0.00825, less than the allowance; left-out values are inside, and nothing is widened."""
+    """Mean 0.445, sum of squares 0.00825, below the allowance; left-out values are inside: nothing is widened."""
     ranges = ReferenceRanges.of([case(number) for number in range(10)], ["abc"], {})
     measures = len(ranges.limits)
 
