@@ -23,22 +23,27 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
     root = configuration.get("bundle_root")
     if not isinstance(root, str) or root.startswith("$"):
         return []
-    weights = next((run / name for name in ("best.pt", "last.pt") if (run / name).is_file()), run / "last.pt")
-    bundle = ["--bundle", _short(root), "--weights", _short(weights)]
+    weights = weights_of(run)
+    bundle = ["--bundle", short(root), "--weights", short(weights)]
     commands = []
     manifest, dataset_dir, fold = (
         str(configuration.get(name, "$")) for name in ("manifest", "dataset_dir", "fold")
     )
     if fold != "all" and not any(text.startswith("$") for text in (manifest, dataset_dir, fold)):
-        of_data = ["--manifest", _short(manifest), "--dataset-dir", _short(dataset_dir), "--split", fold]
-        output = ["--output", _short(run / "held_out")]
+        of_data = ["--manifest", short(manifest), "--dataset-dir", short(dataset_dir), "--split", fold]
+        output = ["--output", short(run / "held_out")]
         commands.append(shlex.join(["segpipe", "evaluate", *bundle, *of_data, *output]))
     commands.append(f"segpipe predict SCANS {shlex.join(bundle)} --output LABEL_MAPS")
-    commands.append(shlex.join(["segpipe", "promote", _short(weights), "--bundle", _short(root)]))
+    commands.append(shlex.join(["segpipe", "promote", short(weights), "--bundle", short(root)]))
     return commands
 
 
-def _short(path: str | Path) -> str:
+def weights_of(run: Path) -> Path:
+    """Return the weights of a finished run: of its best epoch, else of its last."""
+    return next((run / name for name in ("best.pt", "last.pt") if (run / name).is_file()), run / "last.pt")
+
+
+def short(path: str | Path) -> str:
     """Return a path below the working directory relative to it; other paths and names of manifests as they are."""
     if not Path(path).is_absolute():
         return str(path)

@@ -6,6 +6,7 @@ import copy
 import importlib.metadata
 import inspect
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
 from segpipe.networks import Ensemble, weights_file
 from segpipe.networks.weights import load_state, read_state
-from segpipe.reference_ranges import ReferenceRanges, present_ranges_path
+from segpipe.reference_ranges import EarlierVersionError, ReferenceRanges, present_ranges_path
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
 
@@ -44,6 +45,7 @@ _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
 # transforms that reorder voxels as MONAI's readers do
 _TURNS = ("as_closest_canonical", "affine_lps_to_ras", "reverse_indexing", "swap_ij", "index_order")
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,11 @@ def _reference_ranges(weights: Sequence[Path], sha256: Sequence[str]) -> Referen
     path = present_ranges_path(weights, sha256)
     if path is None:
         return None
-    ranges = ReferenceRanges.read(path)
+    try:
+        ranges = ReferenceRanges.read(path)
+    except EarlierVersionError as error:
+        _logger.warning(f"{error}; until then scans are not compared with the training cases")
+        return None
     if list(ranges.weights_sha256) != list(sha256):
         raise SegpipeError(
             f"{path}: was made with other weights than {', '.join(str(file) for file in weights)}; write it anew with "

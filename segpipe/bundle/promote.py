@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 import torch
@@ -10,10 +12,13 @@ from segpipe.admission.gate import admitted
 from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.running import in_one_message, resolved_components
 from segpipe.errors import SegpipeError
+from segpipe.files import file_sha256
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
 from segpipe.networks.weights_files import PYTORCH, SAFETENSORS
-from segpipe.reference_ranges import ranges_path
+from segpipe.reference_ranges import EarlierVersionError, ReferenceRanges, present_ranges_path, ranges_path
+
+_logger = logging.getLogger(__name__)
 
 
 def promote(
@@ -37,8 +42,8 @@ def promote(
         trust: run the bundle whatever `segpipe audit` finds.
 
     Returns:
-        path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges of replaced weights are
-        removed, see `segpipe.prediction.measured_ranges`.
+        path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges beside the run's weights are
+        copied beside it; those of replaced weights are removed.
 
     Raises:
         SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; the weights
@@ -67,7 +72,28 @@ def promote(
         raise SegpipeError(
             f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
         )
+    ranges = _ranges_of(weights)
     ranges_path([target], []).unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
+    if ranges is not None:
+        measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
+        ranges = replace_fields(
+            ranges, weights_sha256=(file_sha256(target),), about={**ranges.about, **measured_with}
+        )
+        ranges.write(ranges_path([target], []))
     other.unlink(missing_ok=True)  # its sidecar now belongs to the new file
     return target
+
+
+def _ranges_of(weights: Path) -> ReferenceRanges | None:
+    """Return the reference ranges beside a run's weights; None if there are none, or if they are of other weights."""
+    sha256 = file_sha256(weights)
+    path = present_ranges_path([weights], [sha256])
+    if path is None:
+        return None
+    try:
+        ranges = ReferenceRanges.read(path)
+    except EarlierVersionError as error:
+        _logger.warning(str(error))
+        return None
+    return ranges if ranges.weights_sha256 == (sha256,) else None

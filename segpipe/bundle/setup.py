@@ -14,11 +14,12 @@ from monai.engines import Workflow
 from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.next_commands import next_commands
 from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
+from segpipe.bundle.run_ranges import forget_ranges, measure_run
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError
 from segpipe.inference import choose_precision
-from segpipe.monai_run import refusal_ends_run
+from segpipe.monai_run import is_monai_run, refusal_ends_run
 from segpipe.printable import printable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
@@ -208,21 +209,29 @@ def check_window(window_hu: Sequence[float], intensity: str) -> None:
 
 
 @refusal_ends_run()
-def run_engine(engine: Workflow) -> None:
+def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
     """Run a trainer or an evaluator; turn a refusal in its loop into one message.
 
     A machine that runs out of disk or memory also gives one message. A signal ends the process after the state of a
     training was saved. After a training, the log has the commands that evaluate, use and keep its weights.
 
+    Args:
+        engine: trainer or evaluator.
+        reference_ranges: after a training in MONAI's run, measure the reference ranges of its weights.
+
     Raises:
         SegpipeError: the refusal, or the resource that ran out.
         SystemExit: a signal arrived; the status is 128 plus its number.
     """
-    with ending_in_one_message(engine):
-        engine.run()
     training = getattr(engine, "training_state", None)
     if training is not None and is_main_process():
+        forget_ranges(training.run_folder.path)
+    with ending_in_one_message(engine):
+        engine.run()
+    if training is not None and is_main_process():
         run = training.run_folder
+        if reference_ranges and is_monai_run():
+            measure_run(run.path, run.configuration, engine.logger.info)
         for command in next_commands(run.path, run.configuration):
             engine.logger.info("next: %s", command)
 

@@ -23,11 +23,15 @@ def promote(
 ) -> None:
     """Copy a run's weights into a bundle's models/, after checking that they fit the bundle."""
     from segpipe.bundle.promote import promote as promote_weights
+    from segpipe.reference_ranges import ranges_path
 
     written = promote_weights(
         weights, bundle, half=half, replace=replace, safetensors=safetensors, trust=trust
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if ranges_path([written], []).is_file():
+        say(f"{ranges_path([written], [])}: the reference ranges of the run's weights")
+        return
     say(
         f"`segpipe reference-ranges {bundle} --manifest ...` measures its training cases, so that predict can warn"
     )

@@ -29,6 +29,10 @@ def reference_ranges(
     override: Override = None,
     device: Device = None,
     trust: Trust = False,
+    most_patients: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=5, help="Measure the cases of at most N patients. Default: of all."),
+    ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare every file with the manifest's SHA-256.")] = True,
 ) -> None:
     """Measure the training cases, so that `segpipe predict` can warn of scans and results that differ from them."""
@@ -41,6 +45,7 @@ def reference_ranges(
         manifest,
         dataset_dir_of(manifest, load_manifest(manifest), dataset_dir),
         checksums=checksums,
+        most_patients=most_patients,
         report=lambda message: say(f"segpipe: {message}", err=True),
     )
     say(written)

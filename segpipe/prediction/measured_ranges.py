@@ -18,7 +18,7 @@ from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.inference.volumetry import class_volumes
 from segpipe.prediction.segmenter import Segmenter
-from segpipe.reference_ranges import Measures, ReferenceRanges, ranges_path
+from segpipe.reference_ranges import Measures, ReferenceRanges, ranges_path, require_enough_patients
 from segpipe.volumes import Grid
 
 
@@ -28,6 +28,7 @@ def write_reference_ranges(
     dataset_dir: str | Path,
     *,
     checksums: bool = True,
+    most_patients: int | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Segment the training cases of weights, and write the ranges of their measures beside the weights.
@@ -40,6 +41,7 @@ def write_reference_ranges(
         manifest: manifest of the weights' training data: name of a shipped manifest, or a path.
         dataset_dir: folder of the manifest's files.
         checksums: whether every file is compared with the manifest's SHA-256.
+        most_patients: measure the cases of at most this many patients, evenly from the manifest; None: of all.
         report: called with each message for the user.
 
     Returns:
@@ -47,15 +49,22 @@ def write_reference_ranges(
 
     Raises:
         SegpipeError: a bundle, weights or manifest cannot be used; the manifest lacks a training case, or has another
-            image of this name; a file has an error; there are fewer than five cases; or the folder cannot be
-            written in.
+            image of this name; a file has an error; there are fewer than five patients, which is said before any
+            scan is read; or the folder cannot be written in.
     """
     opened = open_bundle(bundle, with_ranges=False)
     target = ranges_path(opened.weights, opened.weights_sha256)
     require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
     records = tuple(map(TrainingRecord.read, opened.weights))
-    cases = _cases_of(records, described)
+    cases = _of_some_patients(_cases_of(records, described), most_patients)
+    patients = [_patient(case) for case in cases]
+    require_enough_patients(len(set(patients)), len(cases))
+    if unknown := sum(case.patient is None for case in cases):
+        report(
+            f"WARNING: the patient of {unknown} of {len(cases)} training cases is not known: each counts as a patient "
+            "of its own, so the ranges are too narrow if some are of one patient"
+        )
     examined = replace(described, resample_channels=described.resample_channels or opened.takes.resamples)
     reports = require_valid(cases, folder, examined, described.label_table(), checksums=checksums)
     contents = {
@@ -81,7 +90,7 @@ def write_reference_ranges(
         "manifest": {"name": described.name, "sha256": described.sha256},
         "precision": segmenter.precision,
     }
-    ReferenceRanges.of(measured, opened.weights_sha256, about).write(target)
+    ReferenceRanges.of(measured, opened.weights_sha256, about, patients).write(target)
     return target
 
 
@@ -120,6 +129,20 @@ def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Cas
             f"{len(names)} are missing); give the --manifest of its training"
         )
     return [case for case in manifest.training if case.case in names]
+
+
+def _of_some_patients(cases: Sequence[Case], most: int | None) -> list[Case]:
+    """Return the cases of at most so many patients, evenly chosen in the order of the cases."""
+    patients = list(dict.fromkeys(map(_patient, cases)))
+    if most is None or len(patients) <= most:
+        return list(cases)
+    chosen = {patients[place * len(patients) // most] for place in range(most)}
+    return [case for case in cases if _patient(case) in chosen]
+
+
+def _patient(case: Case) -> str:
+    """Return the patient of a case; a name of its own if the patient is not known."""
+    return f"case {case.case}" if case.patient is None else f"patient {case.patient}"
 
 
 def _require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path) -> None:

@@ -131,7 +131,7 @@ class Segmenter:
             voxels = scaled[key].as_tensor().numpy()
             of_scan = scan_measures(voxels, grid, by_slices=by_slices, scaled=scale > 0)
             image = steps(scaled, start=scale)[key]
-        of_image = image_measures(image.as_tensor(), by_slices=by_slices)
+        of_image = image_measures(image.as_tensor(), by_slices=by_slices, scaled=scale > 0)
         lying = aff2axcodes(image.affine) if image.ndim > _SLICE_DIMS else None
         return image, replace(of_image, values=of_scan | of_image.values, axcodes=lying)
 

@@ -7,16 +7,25 @@ from segpipe.reference_ranges.measures import (
     result_measures,
     scan_measures,
 )
-from segpipe.reference_ranges.ranges import RANGES_SUFFIX, ReferenceRanges, present_ranges_path, ranges_path
+from segpipe.reference_ranges.ranges import (
+    RANGES_SUFFIX,
+    EarlierVersionError,
+    ReferenceRanges,
+    present_ranges_path,
+    ranges_path,
+    require_enough_patients,
+)
 
 __all__ = [
     "RANGES_SUFFIX",
+    "EarlierVersionError",
     "EntropyMeter",
     "Measures",
     "ReferenceRanges",
     "image_measures",
     "present_ranges_path",
     "ranges_path",
+    "require_enough_patients",
     "result_measures",
     "scan_measures",
 ]

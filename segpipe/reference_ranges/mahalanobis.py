@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.reference_ranges.measure_kinds import HAS_FOREGROUND, MEASURE_KINDS, require_measure
+from segpipe.reference_ranges.measure_kinds import HAS_FOREGROUND, kind_of, require_measure
 from segpipe.reference_ranges.measures import Measures
+from segpipe.reference_ranges.prediction_intervals import PredictionIntervals
 
 _SHRINKAGE = 0.5  # of the correlations
-_USUAL = 2.5  # standard deviations of the log distance above its mean
-_FEW = 10  # with this many cases the limit lies 1.4 times as far above the mean
-_LEFT_OUT = 100  # cases whose distance is measured, each by a distribution without it
+_LEFT_OUT = 100  # patients whose distance is measured, each by a distribution without the patient
 _SAME = 1e-6  # spread below which all cases share a value
 _TIMES = 2  # the coarse image is halved along each axis, or its blocks would outweigh the other measures
 
@@ -43,11 +42,14 @@ class Mahalanobis:
     usual: float
 
     @classmethod
-    def of(cls, measured: Sequence[Measures]) -> Mahalanobis:
-        """Estimate the distribution from training cases; a case's distance uses the distribution of the other cases.
+    def of(cls, measured: Sequence[Measures], patients: Sequence[str], chance: float) -> Mahalanobis:
+        """Estimate the distribution; a case's distance uses the distribution of the other patients' cases.
 
         Args:
             measured: the measures of each training case.
+            patients: patient of each training case.
+            chance: chance that the distance of a new patient's scan is larger than usual; the logarithms of the
+                distances count as normal.
         """
         names = tuple(
             dict.fromkeys(name for case in measured for name in case.values if name != HAS_FOREGROUND)
@@ -55,21 +57,30 @@ class Mahalanobis:
         table = np.stack([_row(case, names) for case in measured])
         mean, spread = _mean_and_spread(table)
         standard = _standard(table, mean, spread)
-        chosen = np.unique(np.linspace(0, len(table) - 1, min(len(table), _LEFT_OUT)).round().astype(int))
-        others = (np.delete(standard, row, axis=0) for row in chosen)
-        logs = np.log(
-            [
-                max(_distance(standard[row], rest.mean(axis=0), _precision(rest)), _SAME)
-                for row, rest in zip(chosen, others, strict=True)
-            ]
+        names_of = np.asarray(patients)
+        unique = np.unique(names_of)
+        places = np.linspace(0, len(unique) - 1, min(len(unique), _LEFT_OUT)).round().astype(int)
+        logs, left_out = [], []
+        for patient in unique[places]:
+            rest = table[names_of != patient]
+            of_rest = _mean_and_spread(rest)
+            precision = _precision(_standard(rest, *of_rest))
+            for row in _standard(table[names_of == patient], *of_rest):
+                logs.append(math.log(max(_distance(row, precision), _SAME)))
+                left_out.append(str(patient))
+        interval = PredictionIntervals.of(np.array(logs)[:, None], left_out, 2 * chance, np.zeros(1))
+        return cls(
+            names,
+            mean,
+            spread,
+            _precision(standard),
+            math.exp(float(interval.centre[0] + interval.half_width[0])),
         )
-        above = _USUAL * math.sqrt(1 + _FEW / len(measured)) * float(logs.std())
-        return cls(names, mean, spread, _precision(standard), math.exp(float(logs.mean()) + above))
 
     def distance(self, measured: Measures) -> float:
         """Return the Mahalanobis distance of a scan; a typical training case has about 1."""
         row = _standard(_row(measured, self.names)[None], self.mean, self.spread)[0]
-        return _distance(row, np.zeros_like(row), self.precision)
+        return _distance(row, self.precision)
 
     def plain(self) -> dict[str, Any]:
         """Return the distribution in JSON's types; each row of the matrix is one text, which keeps the file short."""
@@ -111,7 +122,7 @@ class Mahalanobis:
 def _row(measured: Measures, names: Sequence[str]) -> NDArray[np.float64]:
     """Return the measures on the scales of their kinds, NaN if unknown, followed by the coarse image's blocks."""
     values = [
-        MEASURE_KINDS[name.partition("/")[0]].scale(value)
+        kind_of(name).scale(value)
         if math.isfinite(value := measured.values.get(name, math.nan))
         else math.nan
         for name in names
@@ -144,9 +155,8 @@ def _precision(standard: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(shrunk), np.float64)
 
 
-def _distance(row: NDArray[np.float64], mean: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
-    off = row - mean
-    return math.sqrt(max(float(off @ precision @ off), 0.0) / len(row))
+def _distance(row: NDArray[np.float64], precision: NDArray[np.float64]) -> float:
+    return math.sqrt(max(float(row @ precision @ row), 0.0) / len(row))
 
 
 def _text(values: NDArray[np.float64]) -> str:

@@ -1,4 +1,4 @@
-"""The measure kinds: name, scale of comparison, and how far beyond the training cases a value may lie."""
+"""The measure kinds: name, scale of comparison, and how far a value may lie from those of equal training cases."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ class MeasureKind:
     Attributes:
         title: name of the measure in a message; `{of}` stands for the part after the slash, such as an axis.
         unit: unit in a message.
-        slack: distance beyond the training cases that is always allowed, on the kind's scale.
-        margin: distance that is allowed, as a share of the training cases' range; larger for few cases.
+        slack: distance that is allowed where all of many training cases have one value, on the kind's scale.
         scale: transform before values are compared: identity, logarithm (ratios) or order of magnitude.
         low: warn about values below the range.
         enough: values of at least this are never too low.
@@ -42,7 +41,6 @@ class MeasureKind:
     unit: str
     slack: float
     scale: Callable[[float], float] = _linear
-    margin: float = 0.25
     low: bool = True
     enough: float = math.inf
     high: bool = True
@@ -61,17 +59,17 @@ class MeasureKind:
 
 
 MEASURE_KINDS: Mapping[str, MeasureKind] = {
-    "spacing": MeasureKind("voxel spacing along {of}", " mm", math.log(1.1), _ratio),
-    "extent": MeasureKind("length along {of}", " mm", math.log(1.1), _ratio),
+    "spacing": MeasureKind("the header's voxel spacing along {of}", " mm", math.log(1.1), _ratio),
+    "extent": MeasureKind("length along {of}", " mm", math.log(1.2), _ratio),
     "size": MeasureKind("size along {of}", " pixels", math.log(1.1), _ratio),
-    "intensity": MeasureKind("{of} of the intensities", "", 0.2, _magnitude),
+    "normalised": MeasureKind("{of} of the intensities, as the bundle normalises them,", "", 0.2, _magnitude),
     "scaled": MeasureKind("{of} of the intensities, as the bundle scales them to 0 to 1,", "", 0.05),
-    "tone": MeasureKind("place of the {of} between the darkest and the brightest", "", 0.05),
+    "tone": MeasureKind("place of the {of} between the darkest and the brightest", "", 0.1),
     "ends": MeasureKind("share of voxels at the {of} intensity", "", 0.02),
-    "roughness": MeasureKind("roughness along {of} (more: noise; less: smoothed)", "", 0.2, _ratio),
+    "roughness": MeasureKind("roughness along {of} (more: noise; less: smoothed)", "", 0.4, _ratio),
     LIKENESS: MeasureKind("likeness to the mean of the training cases (1: the same)", "", 0.1, high=False),
     FACING: MeasureKind(
-        "likeness to the training cases, less that when {of},", "", 0.02, margin=0.0, enough=0.0, high=False
+        "likeness to the training cases, less that when {of},", "", 0.02, enough=0.0, high=False
     ),
     "uncertainty": MeasureKind(
         "uncertainty where the label map has a class (entropy, 0 to 1)", "", 0.03, low=False
@@ -82,6 +80,11 @@ MEASURE_KINDS: Mapping[str, MeasureKind] = {
     "centre": MeasureKind("centre of all classes along {of}, as a share of the scan,", "", 0.05),
     HAS_FOREGROUND: MeasureKind("the label map is empty", "", 0.0, high=False),
 }
+
+
+def kind_of(name: str) -> MeasureKind:
+    """Return the kind of a measure, such as of `spacing/x`."""
+    return MEASURE_KINDS[name.partition("/")[0]]
 
 
 def require_measure(name: str) -> None:

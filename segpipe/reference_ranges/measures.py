@@ -18,6 +18,7 @@ from segpipe.reference_ranges.coarse_images import coarse_image
 from segpipe.volumes import Grid
 
 _AXES = "xyz"
+_ACROSS = 2  # place of S in R, A, S: across the slices
 _LOW, _HIGH = 0.5, 99.5
 _PERCENTILES = {"0.5th percentile": _LOW, "median": 50.0, "99.5th percentile": _HIGH}
 _TONES = {"5th percentile": 5.0, "25th percentile": 25.0, "median": 50.0, "75th percentile": 75.0}
@@ -113,40 +114,43 @@ def scan_measures(
     Args:
         voxels: `(C, x, y[, z])`, as stored, or from 0 to 1 if `scaled`.
         grid: grid of the voxels.
-        by_slices: the network takes slices; spacing and number of slices then do not matter.
-        scaled: the bundle has brought the intensities to one scale, as for CT in HU or 8 bit.
+        by_slices: the network takes slices; spacing across the slices and their number then do not matter.
+        scaled: the bundle has brought the intensities to one absolute scale, as for CT in HU or 8 bit. The
+            percentiles of other intensities are not measured here: a scanner's gain is no fault.
 
     Returns:
-        spacing and length in mm along R, A and S, unless `by_slices`; for each channel, percentiles of the
-        intensities, their place between the lowest and the highest, and the shares of voxels at these two.
+        spacing and length in mm along R, A and S, of slices of a volume along R and A, of 2D images none; for each
+        channel, percentiles of the intensities if `scaled`, their place between the lowest and the highest, and the
+        shares of voxels at these two.
     """
     values: dict[str, float] = {}
-    if not by_slices:
+    if grid.spatial_dims > 2:
         order = np.abs(grid.affine[:3, :3]).argmax(axis=0)  # for an oblique axis, the nearest of R, A, S
         for axis, length, spacing in zip(order, grid.size, grid.spacing_mm, strict=True):
-            values[f"spacing/{_AXES[axis]}"] = spacing
-            values[f"extent/{_AXES[axis]}"] = length * spacing
+            if axis != _ACROSS or not by_slices:
+                values[f"spacing/{_AXES[axis]}"] = spacing
+                values[f"extent/{_AXES[axis]}"] = length * spacing
     for channel, intensities in enumerate(voxels):
-        flat = intensities.ravel()
-        sample = flat[:: max(flat.size // _MOST_VOXELS, 1)].astype(np.float64)
-        of = f", channel {channel}" if len(voxels) > 1 else ""
+        sample, of = _sampled(intensities), _of_channel(channel, len(voxels))
         shares = [*_PERCENTILES.values(), *_TONES.values()]
         at = dict(zip(shares, np.percentile(sample, shares).tolist(), strict=True))
         low, span = at[_LOW], (at[_HIGH] - at[_LOW]) or 1.0
-        kind = "scaled" if scaled else "intensity"
-        values |= {f"{kind}/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
+        if scaled:
+            values |= {f"scaled/{name}{of}": at[share] for name, share in _PERCENTILES.items()}
         values |= {f"tone/{name}{of}": (at[share] - low) / span for name, share in _TONES.items()}
         values[f"ends/lowest{of}"] = float((sample == sample.min()).mean())
         values[f"ends/highest{of}"] = float((sample == sample.max()).mean())
     return values
 
 
-def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
-    """Measure a preprocessed image: roughness along each axis, size of slices, and coarse images.
+def image_measures(image: torch.Tensor, *, by_slices: bool, scaled: bool = False) -> Measures:
+    """Measure a preprocessed image: intensities, roughness along each axis, size of slices, and coarse images.
 
     Args:
         image: float `(C, x, y[, z])`, on the bundle's spacing and scale.
         by_slices: the network takes the image slice by slice.
+        scaled: `scan_measures` has measured the percentiles of the intensities; else they are measured here, after the
+            bundle's own normalisation.
     """
     pixels = image.detach().float().cpu()
     planes = (
@@ -154,6 +158,10 @@ def image_measures(image: torch.Tensor, *, by_slices: bool) -> Measures:
     )
     rough = np.median([_roughness(plane) for plane in planes], axis=0)
     values = {f"roughness/{axis}": float(value) for axis, value in zip(_AXES, rough.tolist(), strict=False)}
+    for channel, intensities in enumerate([] if scaled else pixels.numpy()):
+        at = np.percentile(_sampled(intensities), list(_PERCENTILES.values())).tolist()
+        of = _of_channel(channel, len(pixels))
+        values |= {f"normalised/{name}{of}": value for name, value in zip(_PERCENTILES, at, strict=True)}
     if by_slices:
         values |= {
             f"size/{axis}": float(length) for axis, length in zip("xy", pixels.shape[1:], strict=False)
@@ -205,6 +213,17 @@ def _largest_section(labels: NDArray[np.integer], held: Sequence[int]) -> tuple[
     areas = [int(np.count_nonzero(np.isin(planes[..., z], held))) for z in range(planes.shape[-1])]
     most = int(np.argmax(areas))
     return areas[most], count_components(np.ascontiguousarray(planes[..., most]), held) if areas[most] else 0
+
+
+def _sampled(intensities: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return a channel's voxels, of a large one every so many."""
+    flat = intensities.ravel()
+    return flat[:: max(flat.size // _MOST_VOXELS, 1)].astype(np.float64)
+
+
+def _of_channel(channel: int, channels: int) -> str:
+    """Return the end of the name of a channel's measure; empty if there is one channel."""
+    return f", channel {channel}" if channels > 1 else ""
 
 
 def _some(length: int) -> list[int]:

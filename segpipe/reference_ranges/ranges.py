@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
-import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,31 +14,28 @@ from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
+from segpipe.reference_ranges.channel_order import swapped_channels
 from segpipe.reference_ranges.coarse_images import compared, require_coarse_image
 from segpipe.reference_ranges.mahalanobis import Mahalanobis
-from segpipe.reference_ranges.measure_kinds import (
-    FACING,
-    HAS_FOREGROUND,
-    MEASURE_KINDS,
-    MeasureKind,
-    require_measure,
-)
+from segpipe.reference_ranges.measure_kinds import FACING, HAS_FOREGROUND, kind_of, require_measure
 from segpipe.reference_ranges.measures import Measures
+from segpipe.reference_ranges.prediction_intervals import FEWEST_PATIENTS, PredictionIntervals, widening
+from segpipe.reference_ranges.wrong_header import wrong_spacing
 
 _logger = logging.getLogger(__name__)
 RANGES_SUFFIX = ".reference_ranges.json"
 _FORMER_SUFFIX = ".limits.json"  # of version 1 of the file
-FEWEST_CASES = 5
-_VERSION = 2
-_FORMER_NAMES = {"picture": "coarse_image", "together": "mahalanobis"}  # of version 1 of the file
-_FEW_OTHERWISE = 5  # percent of the training cases that may be more like the others when mirrored or turned
-_FEWEST_TO_TELL = 20  # with fewer cases a common orientation may be chance
+_VERSION = 3
+_CHANCE_OF_MEASURES = 0.01  # that a measure of a new patient's good scan lies outside
+_CHANCE_OF_DISTANCE = 0.002  # that its Mahalanobis distance does
+FEWEST_FOR_DISTANCE = 30  # patients; of fewer, the correlations of measures and image say too little
+_FEWEST_TO_TELL = 50  # patients that may show by their number which way up is right
+_OTHERWISE = 0.02  # share of the training cases that may then be more like the others when mirrored or turned
 _SHOWN = 200  # characters of a reason in a message; a reason may quote the file
-_OF_CHANNEL = re.compile(r"(.*), channel (\d+)")
-_MOST_ORDERED = 5  # channels whose orders are all tried
-_FEWEST_OUTSIDE = 4  # measures of channels outside their ranges, before another order is tried
-_FAR_FEWER = 0.25  # of them may be outside in the right order
-_FEW = 10  # with this many cases the margin is twice as wide
+
+
+class EarlierVersionError(SegpipeError):
+    """Ranges of an earlier version: too narrow for few patients, so that no scan is compared with them."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +43,32 @@ class ReferenceRanges:
     """Reference ranges of the training cases of some weights.
 
     Attributes:
-        ranges: measure -> its lowest and highest value in the training cases.
+        ranges: measure -> its lowest and highest value in the training cases, for messages.
+        limits: measure -> the lowest and highest value that counts as usual, on the scale of the measure's kind.
         coarse_image: `(C, 12, 12)` or `(C, 6, 6, 6)`, mean coarse image of the training cases.
-        mahalanobis: distribution of all measures taken together.
+        mahalanobis: distribution of all measures taken together; None for fewer than 30 patients.
         cases: number of training cases.
+        patients: number of their patients.
         weights_sha256: hashes of the weights files whose results were measured.
         about: how the ranges were made, in plain types.
     """
 
     ranges: Mapping[str, tuple[float, float]]
+    limits: Mapping[str, tuple[float, float]]
     coarse_image: NDArray[np.float32]
-    mahalanobis: Mahalanobis
+    mahalanobis: Mahalanobis | None
     cases: int
+    patients: int
     weights_sha256: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, measured: Sequence[Measures], weights_sha256: Sequence[str], about: Mapping[str, Any]
+        cls,
+        measured: Sequence[Measures],
+        weights_sha256: Sequence[str],
+        about: Mapping[str, Any],
+        patients: Sequence[str] | None = None,
     ) -> ReferenceRanges:
         """Return the reference ranges of training cases.
 
@@ -74,32 +76,37 @@ class ReferenceRanges:
             measured: the measures of each training case.
             weights_sha256: hashes of the weights files.
             about: how the ranges were made, in plain types.
+            patients: patient of each training case; None: every case is of a patient of its own.
 
         Raises:
-            SegpipeError: fewer than five cases.
+            SegpipeError: fewer than five patients.
         """
-        if len(measured) < FEWEST_CASES:
-            raise SegpipeError(
-                f"reference ranges: {len(measured)} training cases; fewer than {FEWEST_CASES} do not "
-                "show what is usual"
-            )
+        whose = list(map(str, range(len(measured)))) if patients is None else list(patients)
+        require_enough_patients(len(set(whose)), len(measured))
         means = np.stack([case.coarse_images.mean(axis=0) for case in measured])
         coarse: NDArray[np.float32] = means.mean(axis=0)
         complete = [
-            case.values
-            | compared(case.coarse_images, coarse - mean / len(means))  # with the mean of the other cases
-            for case, mean in zip(measured, means, strict=True)
+            case.values | compared(case.coarse_images, _mean_of_others(means, whose, patient))
+            for case, patient in zip(measured, whose, strict=True)
         ]
-        names = dict.fromkeys(name for values in complete for name in values)
+        names = list(dict.fromkeys(name for values in complete for name in values))
+        limits = _limits(names, complete, whose)
         ranges = {}
         for name in names:
             known = [values[name] for values in complete if math.isfinite(values.get(name, math.nan))]
-            if name.startswith(FACING):
-                known = known if _tells_which_way(known) else []
-            if known:
+            if known and (name in limits or name == HAS_FOREGROUND):
                 ranges[name] = (min(known), max(known))
         return cls(
-            ranges, coarse, Mahalanobis.of(measured), len(measured), tuple(weights_sha256), dict(about)
+            ranges,
+            limits,
+            coarse,
+            Mahalanobis.of(measured, whose, _CHANCE_OF_DISTANCE)
+            if len(set(whose)) >= FEWEST_FOR_DISTANCE
+            else None,
+            len(measured),
+            len(set(whose)),
+            tuple(weights_sha256),
+            dict(about),
         )
 
     def warnings(self, measured: Measures, channels: Sequence[str] = ()) -> list[str]:
@@ -120,69 +127,42 @@ class ReferenceRanges:
             first = ["the label map is empty; no label map of a training case was"]
         else:
             first = []
-        first += self._swapped(values, channels)
+        first += swapped_channels(values, self.limits, channels)
+        header = wrong_spacing(values, self.ranges, lambda name: self._side(name, values.get(name, math.nan)))
+        if header is not None:
+            text, explained = header
+            first.append(text)
+            values = {name: value for name, value in values.items() if name not in explained}
         outside = []
         for name, value in values.items():
-            far = self._outside(name, value)
+            far = abs(self._beyond(name, value))
             if far > 0:
-                key, _, of = name.partition("/")
-                outside.append(
-                    (far, MEASURE_KINDS[key].message(_named(of, channels), value, *self.ranges[name]))
-                )
+                of = _named(name.partition("/")[2], channels)
+                outside.append((far, kind_of(name).message(of, value, *self.ranges[name])))
         ordered = first + [text for _, text in sorted(outside, key=lambda pair: -pair[0])]
-        distance = self.mahalanobis.distance(measured)
-        if ordered or distance <= self.mahalanobis.usual:
+        if ordered or self.mahalanobis is None:
             return ordered
+        distance = self.mahalanobis.distance(measured)
+        if distance <= self.mahalanobis.usual:
+            return []
         return [
             "each measure is like the training cases', but all together are not: their Mahalanobis distance is "
             f"{distance:.3g}; up to {self.mahalanobis.usual:.3g} is usual"
         ]
 
-    def _outside(self, name: str, value: float) -> float:
-        """Return how far a measure lies outside its range; 0 or less: inside, or not compared."""
-        if name not in self.ranges or name == HAS_FOREGROUND or not math.isfinite(value):
+    def _beyond(self, name: str, value: float) -> float:
+        """Return how far a measure lies above (positive) or below its limits, in their half width; 0: inside."""
+        if name not in self.limits or not math.isfinite(value):
             return 0.0
-        return self._beyond(MEASURE_KINDS[name.partition("/")[0]], value, *self.ranges[name])
+        kind, (low, high) = kind_of(name), self.limits[name]
+        half, place = (high - low) / 2, kind.scale(value)
+        if kind.high and place > high:
+            return (place - high) / half
+        lowest = min(low, kind.enough)
+        return (place - lowest) / half if kind.low and place < lowest else 0.0
 
-    def _swapped(self, values: Mapping[str, float], channels: Sequence[str]) -> list[str]:
-        """Return a warning if the channels' measures fit the ranges much better in another order."""
-        of_channel: dict[int, dict[str, float]] = defaultdict(dict)
-        for name, value in values.items():
-            if match := _OF_CHANNEL.fullmatch(name):
-                of_channel[int(match[2])][match[1]] = value
-        stored = tuple(sorted(of_channel))
-        if not 1 < len(stored) <= _MOST_ORDERED:
-            return []
-
-        def number_outside(order: Sequence[int]) -> int:
-            return sum(
-                self._outside(f"{name}, channel {channel}", value) > 0
-                for channel, source in zip(stored, order, strict=True)
-                for name, value in of_channel[source].items()
-            )
-
-        outside = number_outside(stored)
-        fewest, best = min((number_outside(order), order) for order in itertools.permutations(stored))
-        if outside < _FEWEST_OUTSIDE or fewest > outside * _FAR_FEWER:
-            return []
-        right = [stored[best.index(source)] for source in stored]  # the channel that each stored image is
-        as_given, as_trained = (
-            ", ".join(channels[at] if channels else f"channel {at}" for at in order)
-            for order in (stored, right)
-        )
-        return [
-            f"its channels look swapped: taken as {as_given}, {outside} of their measures lie outside the range of the "
-            f"training cases; taken as {as_trained}, {fewest}"
-        ]
-
-    def _beyond(self, kind: MeasureKind, value: float, lowest: float, highest: float) -> float:
-        """Return how far a value lies outside the range, in widths of the margin; 0 or less: inside."""
-        low, high, place = (kind.scale(number) for number in (lowest, highest, value))
-        margin = max((high - low) * kind.margin * (1 + _FEW / self.cases), kind.slack)
-        low = min(low, kind.enough)
-        below = (low - place) / margin - 1 if kind.low else -1.0
-        above = (place - high) / margin - 1 if kind.high else -1.0
-        return max(below, above)
+    def _side(self, name: str, value: float) -> int:
+        return int(np.sign(self._beyond(name, value)))
 
     @property
     def sha256(self) -> str:
@@ -197,11 +177,13 @@ class ReferenceRanges:
         return {
             "version": _VERSION,
             "cases": self.cases,
+            "patients": self.patients,
             "weights_sha256": list(self.weights_sha256),
             "about": dict(self.about),
-            "ranges": {name: [float(f"{end:.6g}") for end in ends] for name, ends in self.ranges.items()},
+            "ranges": _plain_ends(self.ranges),
+            "limits": _plain_ends(self.limits),
             "coarse_image": np.round(self.coarse_image.astype(float), 4).tolist(),
-            "mahalanobis": self.mahalanobis.plain(),
+            "mahalanobis": None if self.mahalanobis is None else self.mahalanobis.plain(),
         }
 
     @classmethod
@@ -209,28 +191,38 @@ class ReferenceRanges:
         """Read the ranges.
 
         Raises:
+            EarlierVersionError: an earlier version of segpipe wrote the file.
             SegpipeError: the file cannot be read, or segpipe did not write it.
         """
         content = read_json(path, "reference ranges")
         try:
-            if content["version"] == 1:
-                content = {_FORMER_NAMES.get(name, name): value for name, value in content.items()}
-            elif content["version"] != _VERSION:
-                raise ValueError(f"version {content['version']}, must be {_VERSION}")
-            ranges = {str(name): (float(low), float(high)) for name, (low, high) in content["ranges"].items()}
-            for name, (low, high) in ranges.items():
-                require_measure(name)
-                if not -math.inf < low <= high < math.inf:
-                    raise ValueError(f"{name} is from {low:g} to {high:g}")
+            version = content["version"]
+            if version in range(1, _VERSION):
+                raise EarlierVersionError(
+                    f"{path}: an earlier version wrote these reference ranges, which are too narrow for few patients; "
+                    "write them anew with `segpipe reference-ranges`"
+                )
+            if version != _VERSION:
+                raise ValueError(f"version {version}, must be {_VERSION}")
+            ranges, limits = _read_ends(content["ranges"]), _read_ends(content["limits"])
+            if missing := sorted(limits.keys() - ranges.keys()):
+                raise ValueError(f"{missing[0]} has limits and no range")
+            if flat := next((name for name, (low, high) in limits.items() if low == high), None):
+                raise ValueError(f"the limits of {flat} are equal")
             with np.errstate(over="ignore"):  # an infinite value is refused
                 coarse = require_coarse_image(np.asarray(content["coarse_image"], np.float32))
-            if not isinstance(content["cases"], int) or content["cases"] < FEWEST_CASES:
-                raise ValueError(f"it is of {content['cases']} cases")
+            cases, patients = content["cases"], content["patients"]
+            if not all(isinstance(number, int) for number in (cases, patients)) or patients < FEWEST_PATIENTS:
+                raise ValueError(f"it is of {cases} cases of {patients} patients")
             return cls(
                 ranges,
+                limits,
                 coarse,
-                Mahalanobis.of_plain(content["mahalanobis"], coarse.shape),
-                content["cases"],
+                None
+                if content["mahalanobis"] is None
+                else Mahalanobis.of_plain(content["mahalanobis"], coarse.shape),
+                cases,
+                patients,
                 tuple(map(str, content["weights_sha256"])),
                 dict(content["about"]),
             )
@@ -241,6 +233,23 @@ class ReferenceRanges:
             ) from None
 
 
+def require_enough_patients(patients: int, cases: int) -> None:
+    """Refuse training cases of so few patients that they do not show what is usual.
+
+    Args:
+        patients: number of patients.
+        cases: number of their cases.
+
+    Raises:
+        SegpipeError: fewer than five patients.
+    """
+    if patients < FEWEST_PATIENTS:
+        raise SegpipeError(
+            f"reference ranges: {cases} training cases of {patients} patient{'s' * (patients != 1)}; fewer than "
+            f"{FEWEST_PATIENTS} patients do not show what is usual: scans are not compared with the training cases"
+        )
+
+
 def ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
     """Return the path of the reference ranges: beside the weights; for an ensemble beside its first file."""
     if len(weights) == 1:
@@ -249,18 +258,66 @@ def ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path:
 
 
 def present_ranges_path(weights: Sequence[Path], weights_sha256: Sequence[str]) -> Path | None:
-    """Return the path of the reference ranges if the file exists; log a warning if it has the name of version 1."""
+    """Return the path of the reference ranges if the file exists; log a warning if only one of version 1 does."""
     path = ranges_path(weights, weights_sha256)
     former = path.with_name(path.name.removesuffix(RANGES_SUFFIX) + _FORMER_SUFFIX)
     if not path.is_file() and former.is_file():
-        _logger.warning(f"{former}: has the name of an earlier version; rename it to {path.name}")
-        return former
+        _logger.warning(
+            f"{former}: an earlier version wrote it, and scans are not compared with it; write {path.name} with "
+            "`segpipe reference-ranges`"
+        )
     return path if path.is_file() else None
 
 
-def _tells_which_way(more: Sequence[float]) -> bool:
-    """Return whether nearly all training cases are most like the others in their stored orientation."""
-    return len(more) >= _FEWEST_TO_TELL and float(np.percentile(more, _FEW_OTHERWISE)) > 0
+def _limits(
+    names: Sequence[str], cases: Sequence[Mapping[str, float]], patients: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """Return the limits of each measure that enough patients have, on the scale of its kind."""
+    compared_names = [name for name in names if name != HAS_FOREGROUND]
+    kinds = [kind_of(name) for name in compared_names]
+    table = np.array(
+        [
+            [
+                kind.scale(value) if math.isfinite(value := values.get(name, math.nan)) else math.nan
+                for name, kind in zip(compared_names, kinds, strict=True)
+            ]
+            for values in cases
+        ]
+    )
+    least = np.array([kind.slack for kind in kinds])
+    sides = np.array([[kind.low for kind in kinds], [kind.high for kind in kinds]])
+    intervals = PredictionIntervals.of(table, patients, _CHANCE_OF_MEASURES, least)
+    half = intervals.half_width * widening(table, patients, _CHANCE_OF_MEASURES, least, sides)
+    ends = zip(
+        compared_names, (intervals.centre - half).tolist(), (intervals.centre + half).tolist(), strict=True
+    )
+    limits = {name: (low, high) for name, low, high in ends if math.isfinite(low)}
+    for place, (name, kind) in enumerate(zip(compared_names, kinds, strict=True)):
+        otherwise = (table[:, place] < -kind.slack).mean()
+        if name.startswith(FACING) and len(set(patients)) >= _FEWEST_TO_TELL and otherwise <= _OTHERWISE:
+            low, high = limits[name]
+            limits[name] = (max(low, -kind.slack), high)
+    return limits
+
+
+def _mean_of_others(means: NDArray[np.float32], patients: Sequence[str], patient: str) -> NDArray[np.float32]:
+    """Return the mean coarse image of the cases of other patients."""
+    others: NDArray[np.float32] = means[np.asarray(patients) != patient].mean(axis=0)
+    return others
+
+
+def _plain_ends(ends_of: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {name: [float(f"{end:.6g}") for end in ends] for name, ends in ends_of.items()}
+
+
+def _read_ends(content: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """Return ranges or limits from JSON's types; a ValueError says what is wrong with them."""
+    ends_of = {str(name): (float(low), float(high)) for name, (low, high) in content.items()}
+    for name, (low, high) in ends_of.items():
+        require_measure(name)
+        if not -math.inf < low <= high < math.inf:
+            raise ValueError(f"{name} is from {low:g} to {high:g}")
+    return ends_of
 
 
 def _named(of: str, channels: Sequence[str]) -> str:

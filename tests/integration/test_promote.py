@@ -122,3 +122,31 @@ def test_limits_of_the_weights_that_were_there_go_with_them(finished_run, copied
     promote(finished_run / "best.pt", copied, replace=True)
 
     assert not stale.exists()
+
+
+def test_limits_of_the_run_go_with_the_weights(bundle, finished_run, copied, tmp_path):
+    """The bundle's weights are those of the run, rounded to float16, so the ranges name the new file."""
+    for name in ("best.pt", "best.json"):
+        shutil.copy(finished_run / name, tmp_path / name)
+    content = json.loads((bundle.root / "models" / "model.reference_ranges.json").read_text())
+    content["weights_sha256"] = [file_sha256(tmp_path / "best.pt")]
+    (tmp_path / "best.reference_ranges.json").write_text(json.dumps(content))
+
+    target = promote(tmp_path / "best.pt", copied)
+
+    carried = json.loads((copied / "models" / "model.reference_ranges.json").read_text())
+    assert carried["weights_sha256"] == [file_sha256(target)]
+    assert carried["about"]["measured_with_weights"] == content["weights_sha256"]
+    assert carried["limits"] == content["limits"]
+
+
+def test_limits_of_other_weights_do_not_go_with_them(bundle, finished_run, copied, tmp_path):
+    for name in ("best.pt", "best.json"):
+        shutil.copy(finished_run / name, tmp_path / name)
+    shutil.copy(
+        bundle.root / "models" / "model.reference_ranges.json", tmp_path / "best.reference_ranges.json"
+    )
+
+    promote(tmp_path / "best.pt", copied)
+
+    assert not (copied / "models" / "model.reference_ranges.json").exists()

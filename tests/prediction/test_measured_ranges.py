@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from typer.testing import CliRunner
 import segpipe
 from segpipe.bundle.source import BundleSource
 from segpipe.cli import app
-from segpipe.dataset import Case, Manifest, examine_cases, write_manifest
+from segpipe.dataset import Case, Manifest, examine_cases, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.files import read_json
 from segpipe.model_evaluation.evaluate import evaluate
 from segpipe.model_evaluation.options import EvaluateOptions
+from segpipe.prediction import measured_ranges
 from segpipe.prediction.measured_ranges import write_reference_ranges
 from segpipe.prediction.options import PredictOptions
 from segpipe.volumes import Grid, write_label_map, write_volume
@@ -69,11 +71,14 @@ def test_limits_say_what_the_training_cases_were(whole, data):
     content = read_json(whole / "models" / "model.reference_ranges.json")
 
     assert content["cases"] == CASES
+    assert content["patients"] == CASES
     assert content["ranges"]["spacing/x"] == [1, 1]
     assert content["ranges"]["extent/z"] == [SIZE[2], SIZE[2]]
     assert content["about"]["manifest"]["name"] == "noise"
-    medians = [np.median(noise(seed=number)) for number in range(CASES)]
-    assert content["ranges"]["intensity/median"] == pytest.approx([min(medians), max(medians)])
+    scans = [noise(seed=number) for number in range(CASES)]
+    medians = [np.median(scan - scan.mean()) / scan.std() for scan in scans]
+    assert content["ranges"]["normalised/median"] == pytest.approx([min(medians), max(medians)], abs=1e-4)
+    assert not [name for name in content["ranges"] if name.startswith(("intensity", "scaled"))]
 
 
 def test_a_scan_unlike_the_training_cases_is_warned_of(whole, scans, tmp_path):
@@ -81,7 +86,8 @@ def test_a_scan_unlike_the_training_cases_is_warned_of(whole, scans, tmp_path):
 
     assert predictions["good"].warnings == ()
     assert any(
-        "voxel spacing along x is 2.5 mm; training cases: 1 mm" in w for w in predictions["odd"].warnings
+        "voxel spacing in its header looks wrong: along x it is 2.5 mm" in w
+        for w in predictions["odd"].warnings
     )
     assert any(w.startswith("roughness along") for w in predictions["odd"].warnings)
 
@@ -96,7 +102,7 @@ def test_warnings_stand_in_the_table_and_the_ledger(whole, scans, tmp_path):
     assert {line["case"]: tuple(line["warnings"]) for line in lines} == {
         case: prediction.warnings for case, prediction in predictions.items()
     }
-    assert "odd: voxel spacing" in (tmp_path / "out" / "predict.log").read_text()
+    assert "odd: the voxel spacing" in (tmp_path / "out" / "predict.log").read_text()
 
 
 def test_what_was_done_keeps_its_warnings(whole, scans, tmp_path):
@@ -243,6 +249,106 @@ def test_only_cases_that_made_the_weights_count(data, tmp_path, validation, case
     assert read_json(path)["cases"] == cases
 
 
+def with_patients(data, patients, folder):
+    """Write the manifest with these patients of its cases, and return its path."""
+    manifest = load_manifest(data / "dataset.json")
+    cases = [
+        replace(case, patient=patient) for case, patient in zip(manifest.training, patients, strict=True)
+    ]
+    write_manifest(replace(manifest, training=tuple(cases)), folder / "patients.json")
+    return folder / "patients.json"
+
+
+@pytest.mark.parametrize(
+    ("patients", "counted"), [("aabbcd", "6 training cases of 4 patients"), ("a" * 6, "of 1 ")]
+)
+def test_too_few_patients_are_refused_before_a_scan_is_read(data, tmp_path, patients, counted):
+    """The folder of the scans does not even exist."""
+    bundle = write_bundle(tmp_path / "bundle")
+
+    with pytest.raises(SegpipeError, match=f"{counted}.*fewer than 5 patients do not show what is usual"):
+        write_reference_ranges(bundle, with_patients(data, patients, tmp_path), tmp_path / "nowhere")
+
+    assert not (bundle / "models" / "model.reference_ranges.json").exists()
+
+
+def test_patients_are_counted_and_unknown_ones_are_said(data, tmp_path):
+    bundle, messages = write_bundle(tmp_path / "bundle"), []
+
+    path = write_reference_ranges(
+        bundle, with_patients(data, ["a", "a", "b", "c", None, None], tmp_path), data, report=messages.append
+    )
+
+    assert (read_json(path)["cases"], read_json(path)["patients"]) == (6, 5)
+    assert any(
+        "the patient of 2 of 6 training cases is not known: each counts as" in text for text in messages
+    )
+
+
+def test_some_patients_are_chosen_evenly(data, tmp_path, monkeypatch):
+    bundle, read = write_bundle(tmp_path / "bundle"), []
+    measure = measured_ranges.measured_scan
+    monkeypatch.setattr(
+        measured_ranges, "measured_scan", lambda by, scan: read.append(scan) or measure(by, scan)
+    )
+
+    path = write_reference_ranges(bundle, data / "dataset.json", data, most_patients=5)
+
+    names = [re.sub(r".*/|\.nii\.gz", "", scan.meta["filename_or_obj"]) for scan in read]
+    assert names == ["case_0", "case_1", "case_2", "case_3", "case_4"]
+    assert read_json(path)["patients"] == 5
+
+
+def test_ranges_of_an_earlier_version_are_not_used_and_the_log_says_so(whole, scans, tmp_path, caplog):
+    bundle = write_bundle(tmp_path / "bundle")
+    content = read_json(whole / "models" / "model.reference_ranges.json")
+    (bundle / "models" / "model.reference_ranges.json").write_text(json.dumps({**content, "version": 2}))
+
+    predictions = predicted(scans, bundle, tmp_path / "out")
+
+    assert {prediction.warnings for prediction in predictions.values()} == {None}
+    assert "write them anew with `segpipe reference-ranges`; until then scans are not compared" in caplog.text
+
+
+def test_another_gain_of_the_scanner_is_no_fault(whole, tmp_path):
+    write_volume(17 * noise(seed=100), Grid.from_affine(SIZE, np.eye(4)), tmp_path / "scans" / "gain.nii.gz")
+
+    assert predicted(tmp_path / "scans", whole, tmp_path / "out")["gain"].warnings == ()
+
+
+@pytest.mark.parametrize("factor", [3, 1 / 3])
+def test_a_header_whose_spacing_is_wrong_is_called_that(whole, tmp_path, factor):
+    affine = np.diag([factor, factor, factor, 1])
+    write_volume(noise(seed=100), Grid.from_affine(SIZE, affine), tmp_path / "scans" / "wrong.nii.gz")
+
+    (first, *others) = predicted(tmp_path / "scans", whole, tmp_path / "out")["wrong"].warnings
+
+    spacings, lengths = (", ".join(f"{factor * n:.3g}" for n in numbers) for numbers in ((1, 1, 1), SIZE))
+    assert first == (
+        f"the voxel spacing in its header looks wrong: along x, y, z it is {spacings} mm, which makes the scan "
+        f"{lengths} mm long; training cases: 1, 1, 1 mm, and 14, 16, 12 mm long; correct the header, since "
+        "volumes in ml are wrong, too"
+    )
+    assert not [text for text in others if "spacing" in text or "length" in text]
+
+
+def test_thick_slices_are_no_wrong_header(whole, tmp_path):
+    """A third of the slices, three times as far apart: the length is the usual one."""
+    write_volume(
+        noise(seed=100)[:, :, ::3],
+        Grid.from_affine((14, 16, 4), np.diag([1, 1, 3, 1])),
+        tmp_path / "scans" / "thick.nii.gz",
+    )
+
+    warnings = predicted(tmp_path / "scans", whole, tmp_path / "out")["thick"].warnings
+
+    assert any(
+        text.startswith("the header's voxel spacing along z is 3 mm; training cases: 1 mm")
+        for text in warnings
+    )
+    assert not [text for text in warnings if "looks wrong" in text]
+
+
 def test_the_commands(data, scans, tmp_path):
     """`segpipe reference-ranges`, then `segpipe predict`, which prints a table of warnings and exits with 0."""
     bundle = write_bundle(tmp_path / "bundle")
@@ -290,4 +396,6 @@ def test_an_evaluation_names_the_scans_that_are_unlike(whole, scans, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<h2>Unlike the training cases</h2>" in page
     assert "<dt>warned of</dt><dd>1 of 2 cases</dd>" in page
-    assert re.search(r"<dt>odd</dt><dd>[^<]*voxel spacing along x is 2.5 mm", page)
+    assert re.search(
+        r"<dt>odd</dt><dd>[^<]*voxel spacing in its header looks wrong: along x it is 2.5 mm", page
+    )

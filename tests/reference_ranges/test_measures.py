@@ -32,8 +32,8 @@ def test_spacing_and_length_are_along_the_patients_axes():
     assert [values[f"extent/{axis}"] for axis in "xyz"] == [18, 8, 5]
 
 
-def test_slices_have_a_size_and_no_spacing():
-    """2D images have no spacing; for a volume by slices, the number of slices is no measure."""
+def test_slices_have_a_size_and_no_spacing_across():
+    """2D images have no spacing; for a volume by slices, the number and distance of slices is no measure."""
     flat, deep = ramp(4, 5), ramp(4, 5, 9)
 
     for voxels, affine in ((flat, np.eye(4)), (deep, np.diag([2, 2, 7, 1]))):
@@ -44,16 +44,18 @@ def test_slices_have_a_size_and_no_spacing():
             "size/x": 4,
             "size/y": 5,
         }
-        assert not [name for name in values if name.startswith(("spacing", "extent"))]
+        geometry = {name: value for name, value in values.items() if name.startswith(("spacing", "extent"))}
+        of_deep = {"spacing/x": 2, "spacing/y": 2, "extent/x": 8, "extent/y": 10}
+        assert geometry == (of_deep if voxels is deep else {})
 
 
 def test_intensities_and_tones_of_a_channel():
     voxels = np.concatenate([np.zeros(50), np.full(25, 500.0), np.full(25, 1000.0)]).reshape(1, 10, 10)
 
-    values = scan_measures(voxels, Grid.from_affine((10, 10), np.eye(4)), by_slices=True)
+    values = scan_measures(voxels, Grid.from_affine((10, 10), np.eye(4)), by_slices=True, scaled=True)
 
-    assert values["intensity/0.5th percentile"] == 0
-    assert values["intensity/99.5th percentile"] == 1000
+    assert values["scaled/0.5th percentile"] == 0
+    assert values["scaled/99.5th percentile"] == 1000
     assert values["tone/25th percentile"] == 0
     assert 0.5 <= values["tone/75th percentile"] <= 1
     assert (values["ends/lowest"], values["ends/highest"]) == (0.5, 0.25)
@@ -68,10 +70,32 @@ def test_a_blank_channel_has_measures():
 
 def test_channels_are_measured_by_themselves():
     grid = Grid.from_affine((4, 5), np.eye(4))
-    values = scan_measures(np.concatenate([ramp(4, 5), 100 + ramp(4, 5)]), grid, by_slices=True)
+    both = np.concatenate([ramp(4, 5), 100 + ramp(4, 5)])
+    values = scan_measures(both, grid, by_slices=True, scaled=True)
+    of_image = image_measures(torch.as_tensor(both), by_slices=True).values
 
-    medians = [values[f"intensity/median, channel {channel}"] for channel in (0, 1)]
-    assert medians[1] - medians[0] == pytest.approx(100)
+    for kind, measured in (("scaled", values), ("normalised", of_image)):
+        medians = [measured[f"{kind}/median, channel {channel}"] for channel in (0, 1)]
+        assert medians[1] - medians[0] == pytest.approx(100)
+
+
+def test_intensities_are_measured_once_before_or_after_the_normalisation():
+    """CT on its absolute scale, as stored; other intensities only as the bundle normalises them."""
+    grid = Grid.from_affine((4, 5), np.eye(4))
+
+    for scaled, kind in ((True, "scaled"), (False, "normalised")):
+        values = scan_measures(ramp(4, 5), grid, by_slices=True, scaled=scaled)
+        values |= image_measures(torch.as_tensor(ramp(4, 5)), by_slices=True, scaled=scaled).values
+        assert [name for name in values if name.endswith("/0.5th percentile")] == [f"{kind}/0.5th percentile"]
+
+
+def test_a_scanners_gain_changes_no_measure():
+    """As stored, a scan of another gain and offset has the same tones and ends."""
+    voxels, grid = ramp(6, 7, 8), Grid.from_affine((6, 7, 8), np.eye(4))
+
+    usual, other = (scan_measures(own, grid, by_slices=False) for own in (voxels, 17 * voxels + 1000))
+
+    assert other == pytest.approx(usual)
 
 
 def test_roughness_is_of_second_differences_over_the_spread():
@@ -91,8 +115,9 @@ def test_roughness_knows_noise_from_smoothness():
 
     rough, even = (image_measures(image, by_slices=False).values for image in (noise, smooth))
 
-    assert set(rough) == {"roughness/x", "roughness/y", "roughness/z"}
-    assert all(rough[axis] > 2 * even[axis] for axis in rough)
+    axes = [name for name in rough if name.startswith("roughness")]
+    assert axes == ["roughness/x", "roughness/y", "roughness/z"]
+    assert all(rough[axis] > 2 * even[axis] for axis in axes)
 
 
 def test_an_axis_of_two_voxels_has_no_roughness():
