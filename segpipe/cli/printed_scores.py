@@ -32,7 +32,10 @@ def print_scores(scores: ScoredCases, summary: Summary) -> None:
         [
             [
                 name,
-                *(_cell(figures[metric], form) for metric, (_, form) in _SHOWN.items()),
+                *(
+                    _cell(figures[metric], form, figures["dice"].interval.cases)
+                    for metric, (_, form) in _SHOWN.items()
+                ),
                 str(figures["dice"].interval.cases),
             ]
             for name, figures in classes.items()
@@ -73,12 +76,11 @@ def print_files(output: Path) -> None:
         say(output / name)
 
 
-def _cell(figure: Figure, form: str) -> list[str]:
-    """Return the lines of a table cell: mean, interval, number of infinite values."""
+def _cell(figure: Figure, form: str, cases: int) -> list[str]:
+    """Return the lines of a table cell: mean, interval, and the number of cases where it is not `cases`."""
     interval = figure.interval
     lines = [format(interval.mean, form) if interval.cases else "-"]
     if interval.is_known:
         lines.append(f"{interval.low:{form}} to {interval.high:{form}}")
-    if interval.infinite:
-        lines.append(f"and {interval.infinite} infinite")
-    return lines
+    fewer = figure.cases_in_words(cases)
+    return [*lines, fewer] if fewer else lines
