@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.cli.printed import print_table, say
-from segpipe.errors import counted, shown
+from segpipe.errors import counted
 
 if TYPE_CHECKING:
     from segpipe.evaluation.scored_cases import ScoredCases
@@ -24,17 +24,20 @@ _REASONS_SHOWN = 20
 
 def print_scores(scores: ScoredCases, summary: Summary) -> None:
     """Print the mean of each class with its interval, and the cases with only one label map."""
-    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
+    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
+    from segpipe.evaluation.metrics import DISTANCES
 
+    cases = CaseScores.of(scores)
+    columns = {key: display for key, display in _SHOWN.items() if key not in DISTANCES or cases.has(key)}
     classes = {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}
     print_table(
-        ["class", *(title for title, _ in _SHOWN.values()), "n"],
+        ["class", *(title for title, _ in columns.values()), "n"],
         [
             [
                 name,
                 *(
                     _cell(figures[metric], form, figures["dice"].interval.cases)
-                    for metric, (_, form) in _SHOWN.items()
+                    for metric, (_, form) in columns.items()
                 ),
                 str(figures["dice"].interval.cases),
             ]

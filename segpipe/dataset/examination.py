@@ -26,7 +26,14 @@ from segpipe.dataset.reports import (
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.labels import LabelTable
-from segpipe.volumes import CHANNEL_RULE, Volume, check_intensities, check_same_grid, read_volume
+from segpipe.volumes import (
+    CHANNEL_RULE,
+    Volume,
+    check_intensities,
+    check_same_grid,
+    read_volume,
+    volume_format,
+)
 
 
 def examine_case(
@@ -39,6 +46,7 @@ def examine_case(
         if checksums:
             findings.extend(_checksum_findings(case, dataset_dir))
         images = [_read(dataset_dir, path) for path in case.images]
+        has_spacing = not any(volume_format(dataset_dir / path).is_2d_format for path in case.images)
         channels = _channels(case, images, manifest)
         class_voxels: Mapping[str, int] = {}
         offsets: Mapping[str, tuple[float, ...]] = {}
@@ -54,7 +62,8 @@ def examine_case(
                 if index and class_voxels[name]
             }
             if shapes:
-                odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
+                unit = "mm" if has_spacing else "pixels"
+                odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm, unit)
                 findings += [Finding("warning", case.case, case.label, message) for message in odd]
             if not any(class_voxels[name] for name in table.foreground_names):
                 message = "the label map holds background only; check that it belongs to this image"
@@ -71,6 +80,7 @@ def examine_case(
             content_sha256(images),
             "".join(nibabel.aff2axcodes(grid.affine))[: grid.spatial_dims],
             offsets,
+            has_spacing,
         )
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))

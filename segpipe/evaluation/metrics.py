@@ -187,6 +187,8 @@ class CaseMetrics:
 
 METRICS = tuple(field.name for field in fields(CaseMetrics) if field.name != "confusion")
 """Names of the scores in `CaseMetrics`."""
+DISTANCES = ("hd95_mm", "asd_mm", "surface_dice")
+"""The scores that need a spacing."""
 
 
 def class_masks(

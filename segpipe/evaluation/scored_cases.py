@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.coding import Coding, OneSided, one_sided_classes, one_sided_in_words
 from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.labels import LabelTable
@@ -118,7 +118,7 @@ def flattering_in_words(rows: Sequence[CaseScore], names: Sequence[str]) -> list
         if len(predicted) == 1 and not np.array_equal(predicted, true):
             constant.setdefault(names[predicted[0]], []).append(row.case)
     sentences = [
-        f"{len(cases)} of {len(rows)} predictions {'is' if len(cases) == 1 else 'are'} {name} everywhere: "
+        f"{len(cases)} of {counted(len(rows), 'prediction')} {'is' if len(cases) == 1 else 'are'} {name} everywhere: "
         f"{shown(cases, most=3)}. The scores of such a label map show how common the class is, not what a network "
         "finds."
         for name, cases in constant.items()

@@ -44,16 +44,16 @@ def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence
             network = made(architecture)
             image = torch.empty(batch_size, architecture.num_channels, *patch_size)
             label = torch.empty(batch_size, 1, *patch_size)
-        DiceCrossEntropy()(network(image), label).backward()  # type: ignore[no-untyped-call]
+        DiceCrossEntropy()(network(image), label).backward()
     moments = _MOMENTS * _FLOAT * sum(parameter.numel() for parameter in network.parameters())
     return int(live.peak + _HEAP_TIMES * moments + _FIRST_STEP_BYTES)
 
 
-class _LiveTensors(TorchDispatchMode):
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mode is untyped
     """Adds up the bytes of the tensors that are alive; `peak` is the largest sum, with the heap's gaps."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0.0
         self._live = 0.0
         self._held: dict[int, float] = {}

@@ -25,6 +25,7 @@ _DICE, _REFERENCE_ML = METRICS.index("dice"), METRICS.index("reference_ml")
 _VOLUME_ROUNDING = 1e-4  # file formats round spacings
 _SIZE_OF = Metric("volume_error_percent", "size of the volume error, %", 1)
 _METRICS = tuple(_SIZE_OF if metric.key == _SIZE_OF.key else metric for metric in SHOWN)
+_KEYS = tuple(metric.key for metric in _METRICS)
 
 
 def write_comparison(
@@ -172,9 +173,7 @@ def _page(
     )
 
 
-def comparison_rows(
-    comparison: Comparison, name: str, keys: Sequence[str] = tuple(metric.key for metric in _METRICS)
-) -> list[dict[str, Any]]:
+def comparison_rows(comparison: Comparison, name: str, keys: Sequence[str] = _KEYS) -> list[dict[str, Any]]:
     """Return a row for each metric of a class that has a case.
 
     Args:
