@@ -89,7 +89,9 @@ def _print_comparison(result: Comparison, names: Sequence[str], metrics: Sequenc
         sentences += [one.in_words(names) for one in chosen if one.differs]
     heads = ["class", "metric", *names, f"{names[0]} minus {names[1]}", "cases", f"{names[0]} is"]
     print_table(heads, rows, title=f"{counted(len(result.cases), 'case')} scored for both", show_lines=True)
-    say("Means over the cases with a value for both models, and 95 % intervals (bootstrap)")
+    say(
+        "Means, and below them 95 % intervals (bootstrap); the difference is over cases in which both have a value"
+    )
     if sentences:
         say(*sentences)
     else:

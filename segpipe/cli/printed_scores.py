@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.cli.printed import print_table, say
-from segpipe.errors import counted
+from segpipe.errors import counted, shown
 
 if TYPE_CHECKING:
     from segpipe.evaluation.scored_cases import ScoredCases
