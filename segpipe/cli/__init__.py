@@ -5,6 +5,7 @@ Commands import what they need when they run, so that `segpipe --help` answers a
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ from segpipe.cli.reference_ranges import reference_ranges
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
 from segpipe.errors import SegpipeError, raise_interruption
-from segpipe.printable import printable
+from segpipe.printable import PrintableFormatter, printable
 
 EXIT_REFUSED = 2
 
@@ -88,4 +89,15 @@ def _options(
 def main() -> None:
     """Run the command line; exit status 0: all done, 1: some cases failed, 2: refused."""
     with visible_text():
+        _print_progress()
         app()
+
+
+def _print_progress() -> None:
+    """Print the lines of `segpipe.dataset.progress` on stderr where no progress bar is shown."""
+    logger = logging.getLogger("segpipe.dataset.progress")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segpipe.cli.printed import say
+from segpipe.cli.printed import print_table, say
+
+if TYPE_CHECKING:
+    from segpipe.evaluation.comparison import Comparison
 
 _SHOWN = ("dice", "hd95_mm", "surface_dice", "volume_error_percent", "lesion_f1")
 
@@ -38,7 +42,7 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare two models case by case: mean differences in words, each with its 95 % interval."""
+    """Compare two models case by case: means and differences with 95 % intervals, and in words what differs."""
     from segpipe.errors import SegpipeError, counted, shown
     from segpipe.evaluation.case_scores import CaseScores
     from segpipe.evaluation.comparison import compare as compare_scores
@@ -60,9 +64,7 @@ def compare(
     scores = [CaseScores.read(folder) for folder in (first, second)]
     summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
     result = compare_scores(*scores)
-    for of_class in result.differences.values():
-        for metric_name in metric or _SHOWN:
-            say(of_class[metric_name].in_words(names))
+    _print_comparison(result, names, metric or _SHOWN)
     for model, cases in zip(names, (result.only_first, result.only_second), strict=True):
         if cases:
             are = "is" if len(cases) == 1 else "are"
@@ -71,3 +73,26 @@ def compare(
         say(f"WARNING: {warning}", err=True, bold=True)
     if output is not None:
         say(write_comparison(names, result, summaries, output))
+
+
+def _print_comparison(result: Comparison, names: Sequence[str], metrics: Sequence[str]) -> None:
+    """Print a row for each class and metric that a case has, and a sentence for each difference."""
+    from segpipe.errors import counted
+    from segpipe.report.comparison import comparison_rows
+
+    rows, sentences = [], []
+    for class_name, of_class in result.differences.items():
+        for row in comparison_rows(result, class_name, metrics):
+            texts = [[text, *under] for text, under in (*row["means"], row["difference"])]
+            rows.append([class_name, row["title"], *texts, str(row["cases"]), row["direction"]])
+        chosen = [of_class[name] for name in metrics]
+        sentences += [one.in_words(names) for one in chosen if one.differs]
+    heads = ["class", "metric", *names, f"{names[0]} minus {names[1]}", "cases", f"{names[0]} is"]
+    print_table(heads, rows, title=f"{counted(len(result.cases), 'case')} scored for both", show_lines=True)
+    say(
+        "Means, and below them 95 % intervals (bootstrap); the difference is over cases in which both have a value"
+    )
+    if sentences:
+        say(*sentences)
+    else:
+        say("No difference has an interval that leaves out 0")

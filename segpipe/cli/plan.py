@@ -28,7 +28,9 @@ def plan(
         ),
     ] = None,
     network: Annotated[str, typer.Option(help="unet or segnet.")] = "unet",
-    memory: Annotated[str, typer.Option(metavar="8GB", help="Memory that training may take.")] = "8GB",
+    memory: Annotated[
+        str, typer.Option(metavar="8GB", help="Memory that training may take; what exceeds it is refused.")
+    ] = "8GB",
     dims: Annotated[
         int | None,
         typer.Option(min=2, max=3, help="2: slice by slice; 3: volumes. Default: chosen from the data."),
@@ -36,6 +38,9 @@ def plan(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the training. Default: chosen from the data.")
     ] = None,
+    no_validation: Annotated[
+        bool, typer.Option("--no-validation", help="Train on every case, and validate on none.")
+    ] = False,
     cuda: Annotated[
         bool | None, typer.Option(help="Plan for a CUDA card. Default: if this machine has one.")
     ] = None,
@@ -52,6 +57,7 @@ def plan(
         dims=dims,
         epochs=epochs,
         cuda=torch.cuda.is_available() if cuda is None else cuda,
+        validate=not no_validation,
     )
     folder = dataset_dir_of(manifest, load_manifest(manifest), dataset_dir)
     planned = plan_bundle(manifest, folder, output, wishes)

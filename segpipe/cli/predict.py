@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -168,7 +169,7 @@ def predict(
 
 
 class Progress:
-    """A progress bar with the time left, on stderr if stderr is a terminal; messages appear above the bar."""
+    """A progress bar with the time left on stderr, messages above it; elsewhere than on a terminal a line a minute."""
 
     def __init__(self, *, quiet: bool) -> None:
         from rich import progress as bars
@@ -185,6 +186,8 @@ class Progress:
             disable=quiet or not console.is_terminal,
         )
         self._task: Any = None
+        self._is_quiet = quiet
+        self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -195,7 +198,13 @@ class Progress:
         self._bar.stop()
 
     def watch(self, prediction: Prediction, done: int, total: int) -> None:
-        """Move the bar to a case."""
+        """Move the bar to a case, or print a line."""
+        from segpipe.dataset.progress import SECONDS_BETWEEN_LINES, line_of
+
+        now = time.monotonic()
+        if self._bar.disable and not self._is_quiet and now - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = now
+            say(line_of("Segmenting", max(done, 1), total, now - self._began), err=True)
         self._bar.update(
             self._task, description=printable(prediction.case)[-40:], completed=done, total=total
         )

@@ -24,15 +24,21 @@ _REASONS_SHOWN = 20
 
 def print_scores(scores: ScoredCases, summary: Summary) -> None:
     """Print the mean of each class with its interval, and the cases with only one label map."""
-    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES
+    from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
+    from segpipe.evaluation.metrics import DISTANCES
 
+    cases = CaseScores.of(scores)
+    columns = {key: display for key, display in _SHOWN.items() if key not in DISTANCES or cases.has(key)}
     classes = {**summary.by_class, MEAN_OF_CLASSES: summary.all_classes}
     print_table(
-        ["class", *(title for title, _ in _SHOWN.values()), "n"],
+        ["class", *(title for title, _ in columns.values()), "n"],
         [
             [
                 name,
-                *(_cell(figures[metric], form) for metric, (_, form) in _SHOWN.items()),
+                *(
+                    _cell(figures[metric], form, figures["dice"].interval.cases)
+                    for metric, (_, form) in columns.items()
+                ),
                 str(figures["dice"].interval.cases),
             ]
             for name, figures in classes.items()
@@ -73,12 +79,11 @@ def print_files(output: Path) -> None:
         say(output / name)
 
 
-def _cell(figure: Figure, form: str) -> list[str]:
-    """Return the lines of a table cell: mean, interval, number of infinite values."""
+def _cell(figure: Figure, form: str, cases: int) -> list[str]:
+    """Return the lines of a table cell: mean, interval, and the number of cases where it is not `cases`."""
     interval = figure.interval
     lines = [format(interval.mean, form) if interval.cases else "-"]
     if interval.is_known:
         lines.append(f"{interval.low:{form}} to {interval.high:{form}}")
-    if interval.infinite:
-        lines.append(f"and {interval.infinite} infinite")
-    return lines
+    fewer = figure.cases_in_words(cases)
+    return [*lines, fewer] if fewer else lines

@@ -36,6 +36,7 @@ from segpipe.volumes import (
     read_channel_headers,
     read_volume,
     resampled_volumes,
+    volume_format,
 )
 
 
@@ -52,6 +53,7 @@ def examine_case(
         content = content_sha256(images)
         if manifest.resample_channels:
             images = _on_one_grid(case, images)
+        has_spacing = not any(volume_format(dataset_dir / path).is_2d_format for path in case.images)
         channels = _channels(case, images, manifest)
         class_voxels: Mapping[str, int] = {}
         offsets: Mapping[str, tuple[float, ...]] = {}
@@ -74,7 +76,8 @@ def examine_case(
                 if index and class_voxels[name]
             }
             if shapes:
-                odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm)
+                unit = "mm" if has_spacing else "pixels"
+                odd = odd_shapes(indices, table.names, images[0].grid.spacing_mm, unit)
                 findings += [Finding("warning", case.case, case.label, message) for message in odd]
             if counts.any() and not any(class_voxels[name] for name in table.foreground_names):
                 message = "the label map holds background only; check that it belongs to this image"
@@ -91,6 +94,7 @@ def examine_case(
             content,
             "".join(nibabel.aff2axcodes(grid.affine))[: grid.spatial_dims],
             offsets,
+            has_spacing,
         )
     except _RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))

@@ -19,14 +19,15 @@ _FEWEST_PLANES = 5
 
 
 def odd_shapes(
-    indices: NDArray[np.integer[Any]], names: Sequence[str], spacing_mm: Sequence[float]
+    indices: NDArray[np.integer[Any]], names: Sequence[str], spacing: Sequence[float], unit: str = "mm"
 ) -> list[str]:
     """Return descriptions of suspicious shapes in a label map.
 
     Args:
         indices: class indices `(x, y)` or `(x, y, z)`, 0 the background.
         names: of the classes, by index.
-        spacing_mm: along the same axes.
+        spacing: along the same axes, in `unit`.
+        unit: "mm", or "pixels" for files without a spacing.
 
     Returns:
         one sentence for each suspicious shape, with its class and its position in voxels.
@@ -39,13 +40,13 @@ def odd_shapes(
         if mask.sum() < _FEW_VOXELS:
             continue
         first = [int(part.start) for part in box]
-        messages += _far_parts(mask, names[index], first, np.asarray(spacing_mm))
+        messages += _far_parts(mask, names[index], first, np.asarray(spacing), unit)
         messages += _left_out(mask, names[index], first)
     return messages
 
 
 def _far_parts(
-    mask: NDArray[np.bool_], name: str, first: Sequence[int], spacing_mm: NDArray[np.float64]
+    mask: NDArray[np.bool_], name: str, first: Sequence[int], spacing: NDArray[np.float64], unit: str
 ) -> list[str]:
     parts, number = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim))
     if number == 1:
@@ -53,9 +54,9 @@ def _far_parts(
     sizes = np.bincount(parts.ravel())[1:]
     boxes = ndimage.find_objects(parts)
     ends = np.array([[(side.start, side.stop) for side in box] for box in boxes], float)  # (parts, axes, 2)
-    across = _diagonals_of_others(ends, spacing_mm)
+    across = _diagonals_of_others(ends, spacing)
     # a box is never farther away than its centre, so few of thousands of parts need a comparison with all others
-    centres = ends.mean(axis=2) * spacing_mm
+    centres = ends.mean(axis=2) * spacing
     nearest = cKDTree(centres).query(centres, k=2)[0][:, 1]
     messages = []
     for part in np.flatnonzero((sizes <= _SMALL * sizes.sum()) & (nearest > _FAR * across)):
@@ -63,12 +64,12 @@ def _far_parts(
         between = np.maximum(
             np.maximum(others[:, :, 0] - ends[part, :, 1], ends[part, :, 0] - others[:, :, 1]), 0
         )
-        gap = np.linalg.norm(between * spacing_mm, axis=1).min()
+        gap = np.linalg.norm(between * spacing, axis=1).min()
         if gap > _FAR * across[part]:
             place = tuple(int(begin + at) for begin, at in zip(first, ends[part, :, 0], strict=True))
             messages.append(
-                f"{name} has a component of {sizes[part]} voxel(s) at {place}, {gap:.0f} mm from its other voxels, "
-                f"which measure {across[part]:.0f} mm across; remove it if it is a stray click"
+                f"{name} has a component of {sizes[part]} voxel(s) at {place}, {gap:.0f} {unit} from its other voxels, "
+                f"which measure {across[part]:.0f} {unit} across; remove it if it is a stray click"
             )
     return messages
 

@@ -50,10 +50,11 @@ def _apart(pairs: Sequence[tuple[Case, CaseFacts]]) -> list[Finding]:
     facts = [case_facts for _, case_facts in pairs]
     spacings = [sorted(case.spacing_mm) for case in facts]
     extents = [sorted(n * mm for n, mm in zip(case.size, case.spacing_mm, strict=True)) for case in facts]
+    has_mm = any(case.has_spacing for case in facts)
     findings = [
         *_by_majority(pairs, "is oriented", [case.orientation for case in facts]),
-        *_by_size(pairs, "spacing", spacings),
-        *_by_size(pairs, "extent", extents),
+        *_by_size(pairs, "spacing", spacings, "mm"),
+        *_by_size(pairs, *(("extent", extents, "mm") if has_mm else ("size", extents, "pixels"))),
     ]
     for position, channel in enumerate(facts[0].channels):
         findings += _by_majority(pairs, f"{channel.name}: looks as if it is", _units(facts, position))
@@ -113,13 +114,13 @@ def _robust(values: FloatArray) -> FloatArray:
 
 
 def _by_size(
-    pairs: Sequence[tuple[Case, CaseFacts]], name: str, values: Sequence[Sequence[float]]
+    pairs: Sequence[tuple[Case, CaseFacts]], name: str, values: Sequence[Sequence[float]], unit: str
 ) -> list[Finding]:
     sizes = np.array(values)
     logs = np.log(sizes)
     median = np.median(sizes, axis=0)
     odd = (_robust(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_TIMES))
-    reference = f"mm (axes sorted), the set's median {_listed(median)} mm"
+    reference = f"{unit} (axes sorted), the set's median {_listed(median)} {unit}"
     return _together(
         [
             (case, f"its {name} is {_listed(row)} {reference}")

@@ -60,13 +60,14 @@ class CaseFacts:
 
     Attributes:
         size: voxels along (x, y) or (x, y, z).
-        spacing_mm: along the same axes.
+        spacing_mm: along the same axes; 1 where the file has no spacing.
         channels: one a channel.
         class_voxels: class name -> number of voxels, in the order of the class indices; empty without a label map.
         content_sha256: hash of the image content, see `content_sha256`.
         orientation: of the image's axes, such as RAS.
         class_offsets: class name -> distance from the image's middle to the middle of the class along each axis, as a
             share of the image, -0.5 to 0.5; for the foreground classes in the label map.
+        has_spacing: False for 2D image files (PNG, JPEG), whose lengths are known in pixels only.
     """
 
     size: tuple[int, ...]
@@ -76,6 +77,7 @@ class CaseFacts:
     content_sha256: str
     orientation: str = ""
     class_offsets: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    has_spacing: bool = True
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,10 @@ class CaseScores:
         """Units that the bootstrap draws: the patients, or the cases where patients are not known."""
         return self.patients or self.cases
 
+    def has(self, metric: str) -> bool:
+        """Return whether any case has a value of a metric, infinite values included."""
+        return not np.isnan(self.values[:, METRICS.index(metric)]).all()
+
     @property
     def class_means(self) -> NDArray[np.float64]:
         """Mean over the classes for which a case has a value, `(cases, metrics)`; nan without a value."""

@@ -51,15 +51,22 @@ class Difference:
 
         A model is better if the interval leaves out 0, the sign-flip test agrees, and `failed` of this model is 0.
         """
-        interval = self.interval
-        if (
-            not interval.is_known
-            or interval.low <= 0 <= interval.high
-            or self.p_value > _LEVEL
-            or self.failed[self.ahead]
-        ):
+        if not self.differs or self.p_value > _LEVEL or self.failed[self.ahead]:
             return None
         return self.ahead
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference is known and leaves out 0."""
+        interval = self.interval
+        return interval.is_known and not interval.low <= 0 <= interval.high
+
+    @property
+    def direction(self) -> str:
+        """The first model against the second: "better", "worse", "no clear difference"; empty without a case."""
+        if not self.interval.cases:
+            return ""
+        return {0: "better", 1: "worse", None: "no clear difference"}[self.better]
 
     def in_words(self, names: Sequence[str]) -> str:
         """Return a sentence.
@@ -95,7 +102,7 @@ class Difference:
                 "better."
             )
         unsure = ""
-        if not interval.low <= 0 <= interval.high:
+        if self.differs:
             unsure = f"the interval leaves out 0, but a sign-flip test says p = {self.p_value:.2g}: "
         return f"{start}{unsure}these cases do not show which model is better."
 

@@ -26,6 +26,11 @@ class LesionCounts:
     false: int
 
     @property
+    def in_reference(self) -> int:
+        """Pieces of the reference."""
+        return self.found + self.missed
+
+    @property
     def f1(self) -> float:
         """2 found / (2 found + missed + false), 0..1; nan where neither mask has a piece.
 

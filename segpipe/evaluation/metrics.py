@@ -13,6 +13,9 @@ Every part of segpipe gives these values where a class is missing:
 | volume_error_ml | any | below 0 | above 0 | 0 |
 | volume_error_percent | any | -100 | nan | nan |
 
+lesion_f1 is nan, too, where the reference of a class is one component that fills the picture, such as the membranes of
+a microscopy image: a single predicted voxel would find it.
+
 Maps without a spacing (PNG, JPEG) have no distances, no surface Dice and no volumes: these scores are always nan.
 
 Means leave out nan, since neither map contains the class. Specificity is nan where the class fills the reference.
@@ -29,8 +32,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from segpipe.confusion import confusion_matrix, foreground_dice, target_counts
-from segpipe.evaluation.lesions import lesion_counts
+from segpipe.evaluation.lesions import LesionCounts, lesion_counts
 from segpipe.evaluation.surfaces import surface_distances
+
+_FILLED_SHARE = 0.9  # of each axis: a component as long as this is no lesion, it fills the picture
 
 
 def dice_per_class(
@@ -126,7 +131,7 @@ class CaseMetrics:
         reference_ml: |R| in ml; nan for 2D image files, which have no volume.
         volume_error_ml: |P| - |R| in ml; nan for 2D image files.
         volume_error_percent: 100 (|P| - |R|) / |R|.
-        lesion_f1: see `LesionCounts.f1`.
+        lesion_f1: see `LesionCounts.f1`; nan where the reference is one component that fills the picture.
     """
 
     confusion: NDArray[np.int64]
@@ -175,7 +180,7 @@ class CaseMetrics:
             apart, lesions = [], []
             for prediction, reference in class_masks(pred_indices, ref_indices, num_classes, targets):
                 apart.append(_apart(prediction, reference, axes_mm, tolerance_mm))
-                lesions.append(lesion_counts(prediction, reference).f1)
+                lesions.append(_lesion_f1(lesion_counts(prediction, reference), reference, ref_indices.shape))
         else:
             apart, lesions, axes_mm = [(np.nan,) * 3] * len(true), [np.nan] * len(true), None
         hd95, average, within = np.array(apart).reshape(-1, 3).T
@@ -198,6 +203,8 @@ class CaseMetrics:
 
 METRICS = tuple(field.name for field in fields(CaseMetrics) if field.name != "confusion")
 """Names of the scores in `CaseMetrics`."""
+DISTANCES = ("hd95_mm", "asd_mm", "surface_dice")
+"""The scores that need a spacing."""
 
 
 def class_masks(
@@ -245,6 +252,16 @@ def _apart(
         return (float("nan"),) * 3
     distances = surface_distances(prediction, reference, axes_mm)
     return distances.hausdorff(95), distances.average(), distances.dice(tolerance_mm)
+
+
+def _lesion_f1(counts: LesionCounts, reference: NDArray[np.bool_], shape: tuple[int, ...]) -> float:
+    """Return the lesion F1 of a class; nan where one component of the reference spans the picture along every axis."""
+    if counts.in_reference == 1:
+        (box,) = ndimage.find_objects(reference.view(np.uint8))
+        spans = zip(box, shape, strict=True)
+        if all(span.stop - span.start >= _FILLED_SHARE * length for span, length in spans):
+            return float("nan")
+    return counts.f1
 
 
 def _voxel_ml(axes_mm: ArrayLike | None) -> float:

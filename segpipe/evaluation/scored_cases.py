@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.coding import Coding, OneSided, one_sided_classes, one_sided_in_words
 from segpipe.evaluation.metrics import CaseMetrics
 from segpipe.labels import LabelTable
@@ -28,12 +28,14 @@ class CaseScore:
         patient: patient of the case; the case's name where the patient is not known.
         metrics: scores of the case.
         reference_sha256: hash of the classes and the size of the reference.
+        prediction_sha256: the same hash of the prediction.
     """
 
     case: str
     patient: str
     metrics: CaseMetrics
     reference_sha256: str
+    prediction_sha256: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,42 @@ class ScoredCases:
     @property
     def warnings(self) -> list[str]:
         """Sentences about the classes that a reader needs before the scores."""
-        return [*one_sided_in_words(self.one_sided), *([self.doubt] if self.doubt else [])]
+        return [
+            *flattering_in_words(self.rows, self.table.names),
+            *one_sided_in_words(self.one_sided),
+            *([self.doubt] if self.doubt else []),
+        ]
+
+
+def flattering_in_words(rows: Sequence[CaseScore], names: Sequence[str]) -> list[str]:
+    """Return sentences on predictions whose scores say nothing of the scans: one class everywhere, or all maps equal.
+
+    A prediction that is one class everywhere is not named where its reference is the same.
+
+    Args:
+        rows: scores of the cases.
+        names: names of the classes, by index.
+    """
+    constant: dict[str, list[str]] = {}
+    for row in rows:
+        predicted, true = (np.flatnonzero(row.metrics.confusion.any(axis=axis)) for axis in (0, 1))
+        if len(predicted) == 1 and not np.array_equal(predicted, true):
+            constant.setdefault(names[predicted[0]], []).append(row.case)
+    sentences = [
+        f"{len(cases)} of {counted(len(rows), 'prediction')} {'is' if len(cases) == 1 else 'are'} {name} everywhere: "
+        f"{shown(cases, most=3)}. The scores of such a label map show how common the class is, not what a network "
+        "finds."
+        for name, cases in constant.items()
+    ]
+    predictions, references = (
+        {getattr(row, side) for row in rows} for side in ("prediction_sha256", "reference_sha256")
+    )
+    if len(predictions) == 1 and len(references) > 1:
+        sentences.append(
+            f"The predictions of all {len(rows)} cases are equal, and their references are not: the predictions do not "
+            "follow the scans. Check that every file is the prediction of its own scan."
+        )
+    return sentences
 
 
 def require_tolerance(tolerance_mm: float) -> None:
@@ -155,7 +192,8 @@ def case_score(
     metrics = CaseMetrics.of(
         prediction, reference, table.num_classes, axes_mm, tolerance_mm, table.target_classes
     )
-    return CaseScore(case, patient or case, metrics, _labels_sha256(reference, table, grid))
+    hashes = [_labels_sha256(indices, table, grid) for indices in (reference, prediction)]
+    return CaseScore(case, patient or case, metrics, *hashes)
 
 
 def _labels_sha256(indices: NDArray[np.integer[Any]], table: LabelTable, grid: Grid) -> str:

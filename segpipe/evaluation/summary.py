@@ -68,6 +68,17 @@ class Figure:
     interval: Interval
     median: float
 
+    def cases_in_words(self, cases: int) -> str:
+        """Return how many cases the mean is of, such as "17 of 20 cases"; empty where it is of all, or of none.
+
+        Args:
+            cases: number of cases in which a label map contains the class: the cases of the Dice.
+        """
+        number = self.interval.cases
+        if number == cases or not (number or self.interval.infinite):
+            return ""
+        return f"{number} of {cases} cases"
+
     def as_plain(self) -> dict[str, Any]:
         """Return the figure in JSON's types; numbers that are not finite become None."""
         numbers = {"median": self.median, **vars(self.interval)}

@@ -142,7 +142,7 @@ def _section(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: st
         f"| class | {' | '.join(metric.title for metric in metrics)} | cases |",
         f"|---|{'---|' * len(metrics)}---|",
         *(
-            f"| {name} | {' | '.join(_cell(figures[metric.key], metric) for metric in metrics)} | "
+            f"| {name} | {' | '.join(_cell(figures, metric) for metric in metrics)} | "
             f"{figures['dice'].interval.cases} |"
             for name, figures in rows
         ),
@@ -197,12 +197,14 @@ def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
     )
 
 
-def _cell(figure: Figure, metric: Metric) -> str:
+def _cell(figures: Mapping[str, Figure], metric: Metric) -> str:
+    figure = figures[metric.key]
     interval = figure.interval
     if not interval.cases:
         return "-"
     text = metric.text(interval.mean) + (f" ({metric.span(interval)})" if interval.is_known else "")
-    return text + (f", and {interval.infinite} missed" if interval.infinite else "")
+    fewer = figure.cases_in_words(figures["dice"].interval.cases)
+    return text + (f", {fewer}" if fewer else "")
 
 
 def _eval_metrics(summary: Summary) -> dict[str, float]:

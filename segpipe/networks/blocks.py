@@ -64,20 +64,24 @@ def norm_of(norm: str | None, channels: int) -> str | tuple[str, dict[str, int]]
 
 
 class MaxPool(nn.Module):
-    """Max-pools by 2 along each axis, and returns the positions of the maxima.
+    """Max-pools, and returns the positions of the maxima.
 
-    On an odd axis the last voxel gets a window of its own, so that no voxel is left out.
+    Where a window exceeds the image, it ends with the image, so that no voxel is left out.
 
     Args:
         spatial_dims: 2 or 3.
+        stride: voxels of a window along each axis; one number for all axes.
     """
 
-    def __init__(self, spatial_dims: int) -> None:
+    def __init__(self, spatial_dims: int, stride: int | Sequence[int] = 2) -> None:
         super().__init__()
-        self.pool = Pool["max", spatial_dims](kernel_size=2, stride=2, ceil_mode=True, return_indices=True)
+        window = stride if isinstance(stride, int) else tuple(stride)
+        self.pool = Pool["max", spatial_dims](
+            kernel_size=window, stride=window, ceil_mode=True, return_indices=True
+        )
 
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the maxima, of half the size (rounded up), and their flat positions in each channel, int64."""
+        """Return the maxima, of the size over the stride (rounded up), and their flat positions in a channel, int64."""
         pooled, indices = self.pool(features)
         return pooled, indices
 
@@ -92,7 +96,7 @@ class MaxUnpool(nn.Module):
         """Return `(B, C, *spatial)` with the spatial shape of `like`.
 
         Args:
-            pooled: `(B, C, *half)`.
+            pooled: `(B, C, *pooled size)`.
             indices: positions from `MaxPool`, of the same shape.
             like: the input of the pooling, or any tensor of its spatial shape, `(B, any, *spatial)`.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.layers.utils import get_norm_layer
@@ -18,7 +19,7 @@ VGG16_STAGES = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 class SegNet(nn.Module):
     """An encoder and a decoder that share only the positions of the maxima.
 
-    Each stage of the encoder is a chain of convolutions and a max-pool by 2. The decoder's stages mirror the encoder's:
+    Each stage of the encoder is a chain of convolutions and a max-pool. The decoder's stages mirror the encoder's:
     they unpool with the encoder's positions and convolve. There are no skip connections and no learnt upsampling.
 
     Args:
@@ -32,12 +33,15 @@ class SegNet(nn.Module):
         norm_last: whether the last convolution, whose outputs are the logits, is normalised too. Saood & Hatem's
             is, the original is not.
         dropout: share of activations that are set to zero in training, after each ReLU of the encoder's deepest stage.
+        strides: downsampling factor of each stage's pool, 1 or more: a number, or a number an axis. An axis of 1 is
+            not pooled, such as the axis across thick slices. None, the default, pools by 2 along each axis, as
+            published. The state has the same names and shapes for all strides.
 
     Attributes:
         strides: downsampling factors of the stages.
 
     Raises:
-        SegpipeError: there is no stage, a stage is empty, or a number is out of range.
+        SegpipeError: there is no stage, a stage is empty, a number is out of range, or there is no stride a stage.
 
     Source: Badrinarayanan et al., TPAMI 2017, doi 10.1109/TPAMI.2016.2644615; Saood & Hatem, BMC Med. Imaging 21:19,
     2021, doi 10.1186/s12880-020-00529-5.
@@ -52,6 +56,7 @@ class SegNet(nn.Module):
         norm: str | None = "batch",
         norm_last: bool = False,
         dropout: float = 0.0,
+        strides: Sequence[int | Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         listed = isinstance(stages, Sequence) and all(isinstance(stage, Sequence) for stage in stages)
@@ -62,7 +67,7 @@ class SegNet(nn.Module):
         check_architecture(
             "SegNet", spatial_dims, [w for stage in stages for w in stage], 1, in_channels, out_channels
         )
-        self.strides = [2] * len(stages)
+        self.strides = [2] * len(stages) if strides is None else _checked(strides, len(stages), spatial_dims)
         entries = [in_channels, *(stage[-1] for stage in stages[:-1])]
         drops = [0.0] * (len(stages) - 1) + [dropout]
         self.encoder = nn.ModuleList(
@@ -79,7 +84,7 @@ class SegNet(nn.Module):
         last_norm = norm_of(norm, out_channels) if norm_last else None
         if last_norm is not None:
             self.logits.append(get_norm_layer(last_norm, spatial_dims, out_channels))
-        self.pool = MaxPool(spatial_dims)
+        self.pools = nn.ModuleList(MaxPool(spatial_dims, stride) for stride in self.strides)
         self.unpool = MaxUnpool()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -87,12 +92,30 @@ class SegNet(nn.Module):
         features = image
         unpooled: list[torch.Tensor] = []
         places: list[torch.Tensor] = []
-        for stage in self.encoder:
+        for stage, pool in zip(self.encoder, self.pools):  # noqa: B905  # what TorchScript has
             features = stage(features)
             unpooled.append(features)
-            features, indices = self.pool(features)
+            features, indices = pool(features)
             places.append(indices)
         for stage in self.decoder:
             features = stage(self.unpool(features, places.pop(), unpooled.pop()))
         logits: torch.Tensor = self.logits(self.unpool(features, places.pop(), unpooled.pop()))
         return logits
+
+
+def _checked(strides: Any, stages: int, spatial_dims: int) -> list[int | Sequence[int]]:
+    """Return the strides as a list; refuse strides that do not fit the stages."""
+    listed = list(strides) if isinstance(strides, list | tuple) else []
+    axes = [[stride] * spatial_dims if isinstance(stride, int) else stride for stride in listed]
+    fits = len(listed) == stages and all(
+        isinstance(stride, list | tuple)
+        and len(stride) == spatial_dims
+        and all(isinstance(one, int) and one >= 1 for one in stride)
+        for stride in axes
+    )
+    if not fits:
+        raise SegpipeError(
+            f"SegNet: strides are {strides}; needs {stages}, one a stage, each a whole number of at least 1 or "
+            f"{spatial_dims} of them"
+        )
+    return listed

@@ -33,7 +33,7 @@ class CaseFigure:
         place: part of the data set, such as "fold 0".
         classes: classes of the label map, or of the manifest.
         size: such as "35 x 51 x 35 voxels".
-        spacing: such as "1 x 1 x 1 mm".
+        spacing: such as "1 x 1 x 1 mm"; empty for 2D image files, which have none.
         view: orientation and index of the slice, such as "axial, z = 17"; empty for a 2D image.
         remarks: warnings about the case.
         plain: picture (height, width, 3), 0 to 255; None where the case could not be drawn.
@@ -78,8 +78,8 @@ def make_case_figure(
         remarks.append("no label map")
     size = spacing = view = ""
     if report.facts is not None:
-        size = f"{_times(report.facts.size)} voxels"
-        spacing = f"{_times(report.facts.spacing_mm)} mm"
+        size = f"{_times(report.facts.size)} {'pixels' if len(report.facts.size) == 2 else 'voxels'}"
+        spacing = f"{_times(report.facts.spacing_mm)} mm" if report.facts.has_spacing else ""
     plain = tinted = None
     names: Sequence[str] = ()
     try:

@@ -170,9 +170,14 @@ def class_colors(manifest: Manifest, table: LabelTable) -> tuple[Color, ...]:
 
 def _geometry(facts: Sequence[CaseFacts]) -> list[Range]:
     dims = max((len(fact.size) for fact in facts), default=0)
-    return [
-        Range(f"{what} along {_AXES[axis]}", unit, [getattr(fact, key)[axis] for fact in facts])
-        for what, key, unit in (("size", "size", "voxels"), ("spacing", "spacing_mm", "mm"))
+    unit = "pixels" if dims == 2 else "voxels"
+    sizes = [
+        Range(f"size along {_AXES[axis]}", unit, [fact.size[axis] for fact in facts]) for axis in range(dims)
+    ]
+    if not all(fact.has_spacing for fact in facts):  # PNG and JPEG have pixels, and no mm
+        return sizes
+    return sizes + [
+        Range(f"spacing along {_AXES[axis]}", "mm", [fact.spacing_mm[axis] for fact in facts])
         for axis in range(dims)
     ]
 

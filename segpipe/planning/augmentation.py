@@ -35,7 +35,7 @@ def augmentation_numbers(spacing: NDArray[Any], intensity: Intensity) -> dict[st
         scaling = PlannedValue([0.15] * 3, "each axis by up to this part")
     if intensity == "z-score":
         contrast, shift, gamma, noise = 0.25, 0.3, [0.7, 1.5], 0.15
-        why = "MRI intensities have no fixed scale"
+        why = "these intensities have no fixed scale"
     else:
         contrast, shift, gamma, noise = 0.1, 0.1, [0.85, 1.2], 0.1
         why = "CT intensities are densities"

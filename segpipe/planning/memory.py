@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,43 +11,83 @@ import torch
 from monai.networks.nets import DynUNet
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 from segpipe.losses import DiceCrossEntropy
 from segpipe.networks import SegNet, UNet
 from segpipe.planning.plans import Architecture
 
 _FLOAT = 4  # bytes
-_COPIES_OF_WEIGHTS = 4  # the weights, their gradients and AdamW's two moments
-_IN_FLIGHT = 3  # copies of the largest activation in the backward pass, beside the kept activations
+_MOMENTS = 2  # AdamW's copies of the weights
+_LARGEST_IN_HEAP = 32 << 20  # bytes; glibc maps a larger block by itself, and gives it back when it is freed
+_HEAP_TIMES = 1.45  # a heap of such blocks over the blocks in it; benchmarks/plan_memory.py
+_FIRST_STEP_BYTES = 30e6  # of code that the first step loads and compiles
 _SCORES_HELD = 4  # scores, their weights, and two label maps with one channel a class
-PROCESS_BYTES = 0.7e9  # of Python with torch and MONAI, before the first image
+PROCESS_BYTES = 0.58e9  # of Python with torch, MONAI and TensorBoard, before the first image
 
 
 def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence[int]) -> int:
-    """Return the peak bytes of a training step: activations for gradients, weights, optimiser state.
+    """Return the peak bytes of a training step: weights, optimiser state, activations and gradients.
 
-    The function computes no values: tensors on the meta device have shapes and no content.
+    The step runs on tensors of the meta device, which have shapes and no content: no value is computed. The peak is the
+    largest sum of the tensors alive at one time; a convolution also holds a copy of its largest tensor in the layout of
+    its own. Blocks of the C library's heap count with the heap's gaps.
 
     Args:
         architecture: architecture of the network.
         batch_size: patches per step.
         patch_size: voxels along each axis.
     """
-    kept: dict[int, torch.Tensor] = {}
+    with _LiveTensors() as live:
+        with torch.device("meta"):
+            network = made(architecture)
+            image = torch.empty(batch_size, architecture.num_channels, *patch_size)
+            label = torch.empty(batch_size, 1, *patch_size)
+        DiceCrossEntropy()(network(image), label).backward()
+    moments = _MOMENTS * _FLOAT * sum(parameter.numel() for parameter in network.parameters())
+    return int(live.peak + _HEAP_TIMES * moments + _FIRST_STEP_BYTES)
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
-        return tensor
 
-    with torch.device("meta"):
-        network = made(architecture)
-        image = torch.empty(batch_size, architecture.num_channels, *patch_size)
-        label = torch.empty(batch_size, 1, *patch_size)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        DiceCrossEntropy()(network(image), label)
-    weights = {parameter.untyped_storage()._cdata: parameter.numel() for parameter in network.parameters()}
-    held = [tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in weights]
-    return sum(held) + _IN_FLIGHT * max(held) + _COPIES_OF_WEIGHTS * _FLOAT * sum(weights.values())
+class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mode is untyped
+    """Adds up the bytes of the tensors that are alive; `peak` is the largest sum, with the heap's gaps."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0.0
+        self._live = 0.0
+        self._held: dict[int, float] = {}
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        sizes = [0.0]
+        for tensor in tree_iter((args, result)):
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            size = _in_memory(storage.nbytes())
+            sizes.append(size)
+            if storage._cdata not in self._held:
+                self._held[storage._cdata] = size
+                self._live += size
+                weakref.finalize(storage, self._freed, storage._cdata)
+        copied = max(sizes) if "convolution" in str(func) else 0.0
+        self.peak = max(self.peak, self._live + copied)
+        return result
+
+    def _freed(self, storage: int) -> None:
+        self._live -= self._held.pop(storage)
+
+
+def _in_memory(size: int) -> float:
+    """Return what a block takes from the system, bytes."""
+    return size * (_HEAP_TIMES if size < _LARGEST_IN_HEAP else 1.0)
 
 
 def images_bytes(sizes: NDArray[Any], num_channels: int) -> int:
@@ -86,4 +127,4 @@ def made(architecture: Architecture) -> nn.Module:
     if architecture.name == "UNet":
         return UNet(num_channels, num_classes, architecture.widths, dims, "instance")
     stages = [(width, width) for width in architecture.widths]
-    return SegNet(num_channels, num_classes, stages, dims, "instance")
+    return SegNet(num_channels, num_classes, stages, dims, "instance", strides=architecture.strides[1:])

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 CARD_TIMES = 10  # a CUDA card trains on this many times a CPU's voxels
 _HALVED_TIMES = 2.0
 _FEWEST_BELOW, _MOST_HALVINGS = 4, 6
-_FEWEST_LEVELS = 3  # of a DynUNet
+_FEWEST_LEVELS = {"DynUNet": 3, "UNet": 2, "SegNet": 2}  # the SegNet's last pool makes its second level
 _FIRST_WIDTH, _LAST_WIDTH = {2: 8, 3: 16}, 256
 _MOST_VOXELS = {2: 384 * 384, 3: 96 * 96 * 32}
 _BATCH_VOXELS, _MOST_PATCHES = 2**16, 16
@@ -140,17 +140,17 @@ def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) 
         kernels.append(tuple(3 if is_across else 1 for is_across in across))
         large = left >= 2 * _FEWEST_BELOW
         halved = near & large
-        if name != "DynUNet":
-            halved = np.full(dims, bool(large.all()))  # the SegNet's pools halve every axis
-        if name == "DynUNet" and len(strides) < _FEWEST_LEVELS and not halved.any():
-            halved = near
+        if name == "UNet":
+            halved = np.full(dims, bool(large.all()))  # its pools halve every axis
+        if len(strides) < _FEWEST_LEVELS[name] and not halved.any():
+            halved = near if name != "UNet" else np.full(dims, True)
         if len(strides) > _MOST_HALVINGS or not halved.any():
             break
         strides.append(tuple(2 if is_halved else 1 for is_halved in halved))
         left, pitch = np.where(halved, left // 2, left), np.where(halved, 2 * pitch, pitch)
     widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
     if name == "SegNet":  # the SegNet's last pool has no level below
-        widths = widths[: max(len(strides) - 1, 1)]
+        widths = widths[:-1]
     return Architecture(
         name, dims, len(data.channels), data.num_outputs, tuple(strides), tuple(kernels), widths
     )
@@ -191,12 +191,15 @@ def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Pl
             "dropout": PlannedValue(0.2, "at the coarsest level; as in the shipped bundles of slices"),
         }
     if network.name == "SegNet":
-        return {
-            "stages": PlannedValue(
-                [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the coarsest level"
-            ),
-            "dropout": PlannedValue(0.2, "at the deepest stage; as in the shipped bundles of slices"),
-        }
+        stages = PlannedValue(
+            [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the coarsest level"
+        )
+        dropout = PlannedValue(0.2, "at the deepest stage; as in the shipped bundles of slices")
+        pools = _plain(network.strides[1:])
+        if set(map(str, pools)) == {"2"}:  # the SegNet's default
+            return {"stages": stages, "dropout": dropout}
+        pooled = "of each stage's pool; 1 along an axis that is coarse, or short; kernels have 3 voxels along each axis"
+        return {"stages": stages, "strides": PlannedValue(pools, pooled), "dropout": dropout}
     coarse = "1 across an axis that is more than twice as coarse as the finest"
     kernels, strides = _plain(network.kernels), _plain(network.strides)
     return {

@@ -88,7 +88,7 @@ def plan_bundle(
     labels = described.label_table()
     reports = require_valid(described.training, folder, described, labels)
     data = fingerprint(described.training, reports, labels)
-    fold, share = _held_out(described)
+    fold, share = _held_out(described, options)
     planned = plan(data, replace(options, training_share=share), step_bytes)
     apart = set_findings(described.training, reports)
     if apart:
@@ -124,12 +124,12 @@ def plan_bundle(
     return PlannedBundle(root, planned, data)
 
 
-def _held_out(manifest: Manifest) -> tuple[PlannedValue, float]:
+def _held_out(manifest: Manifest, options: PlanOptions) -> tuple[PlannedValue, float]:
     """Return the part that validates, and the share of the cases that then train."""
     others = "another fold, or all: trains on every case"
     folds = {case.fold for case in manifest.training if case.fold is not None}
     chosen: int | str = min(folds) if len(folds) > 1 else next(iter(manifest.splits), "all")
-    if chosen == "all":
+    if chosen == "all" or not options.validate:
         return PlannedValue("all", "trains on every case and validates on none"), 1.0
     train, validation = training_split(manifest, chosen)
     why = f"validates on this part, {len(validation)} cases, trains on the rest; or {others}"

@@ -40,6 +40,7 @@ class PlanOptions:
         epochs: epochs of training; None lets the data decide.
         cuda: whether a CUDA card trains.
         training_share: share of the cases that train while a fold is held out.
+        validate: whether a fold is held out, if the manifest has folds or splits.
     """
 
     memory_gb: float = 8.0
@@ -48,6 +49,7 @@ class PlanOptions:
     epochs: int | None = None
     cuda: bool = False
     training_share: float = 1.0
+    validate: bool = True
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ In words, with the module of each rule:
    voxels than a step may have (`_MOST_VOXELS`) or takes more memory than there is, the axis of the largest extent in mm
    is cut until it fits, so that the patch becomes a cube in mm (nnU-Net's, on the median shape).
 5. Network (`network_size`). An axis is halved while it keeps 4 voxels and is no more than twice as fine as the finest
-   (nnU-Net's), at most 6 times; kernels leave out an axis that is not halved yet for its coarseness. Channels double
-   from level to level, from 16 in 3D and 8 in 2D, up to 256, as in the bundles that are shipped: few, so that a step is
-   cheap on a processor.
+   (nnU-Net's), at most 6 times; a 3D U-Net's kernels leave out an axis that is not halved yet for its coarseness, a
+   SegNet's do not. A U-Net of slices halves both axes or none. Channels double from level to level, from 16 in 3D and
+   8 in 2D, up to 256, as in the bundles that are shipped: few, so that a step is cheap on a processor.
 6. Batch (`network_size`). As many patches as make 65,536 voxels, from 1 to 16: both of our best bundles are so.
 7. Window of inference (`network_size`). As the patch in 3D, since instance norm counts a window's padding; the whole
    image in 2D where it has at most twice the patch's pixels.
@@ -41,8 +41,12 @@ Each number carries its reason into the YAML. The rules take numbers alone: no n
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segpipe.errors import SegpipeError
 from segpipe.planning.augmentation import augmentation_numbers, mirrored_axes
 from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.intensity import intensity_numbers
@@ -67,7 +71,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
 
     Raises:
         SegpipeError: options that the data exclude: a 3D network for 2D images, or less memory than the smallest patch
-            needs.
+            or the validation of the largest case needs.
     """
     dims = dimensions(data, options.dims)
     axes = axis_order(data, dims.value)
@@ -115,7 +119,10 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
         cached, memory if cached else f"{memory} would be too much; each is read again every epoch"
     )
     scored = validation_bytes(resampled, data.num_outputs) if options.training_share < 1 else 0
-    peak = PROCESS_BYTES + (cache_bytes if cached else 0) + max(fitted.step_bytes, scored)
+    beside = PROCESS_BYTES + (cache_bytes if cached else 0)
+    if beside + scored > budget:
+        _refuse_validation(options, resampled, data.num_outputs, beside + scored)
+    peak = beside + max(fitted.step_bytes, scored)
     return Plan(
         architecture=architecture,
         dims=dims,
@@ -126,5 +133,18 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
         crops_by_class=by_class,
         numbers=numbers,
         peak_gb=peak / 1e9,
-        warnings=tuple(plan_warnings(data, options, peak / 1e9)),
+        warnings=tuple(plan_warnings(data, options, architecture, patch.value)),
+    )
+
+
+def _refuse_validation(
+    options: PlanOptions, sizes: NDArray[np.float64], num_classes: int, needed: float
+) -> None:
+    """Refuse a plan whose validation takes more memory than was given."""
+    largest = sizes[int(np.argmax(np.prod(sizes, axis=1)))]
+    text = " x ".join(f"{length:.0f}" for length in largest)
+    raise SegpipeError(
+        f"plan: {options.memory_gb:g} GB of memory are too few: validation holds the scores of a whole case, and the "
+        f"largest case, {text} voxels with {num_classes} classes, takes about {needed / 1e9:.1f} GB; give --memory "
+        f"{math.ceil(needed / 1e8) / 10:g}GB or more, or --no-validation to train on every case"
     )

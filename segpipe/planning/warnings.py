@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from segpipe.planning.fingerprint import Fingerprint
-from segpipe.planning.plans import PlanOptions
+from segpipe.planning.plans import Architecture, PlanOptions
+
+_MOST_BELOW = (
+    16  # voxels along an axis of the coarsest level: more, and the network sees a small part of the patch
+)
 
 
-def plan_warnings(data: Fingerprint, options: PlanOptions, peak_gb: float) -> list[str]:
+def plan_warnings(
+    data: Fingerprint, options: PlanOptions, network: Architecture, patch: Sequence[int]
+) -> list[str]:
     """Return a sentence for each weakness.
 
     Args:
         data: the fingerprint.
         options: options of the user.
-        peak_gb: planned peak of memory, GB.
+        network: the network.
+        patch: voxels of a training patch along each axis.
     """
     warnings = []
-    if peak_gb > options.memory_gb:
+    below = [size // unit for size, unit in zip(patch, network.units, strict=True)]
+    if max(below) > _MOST_BELOW:
         warnings.append(
-            f"validation holds all scores of a case, and the largest case needs about {peak_gb:.1f} GB, more than "
-            f"the {options.memory_gb:g} GB given: train with fold all, then score with `segpipe predict` and "
-            "`segpipe evaluate`"
+            f"the network's coarsest level still has {' x '.join(map(str, below))} voxels, so the network sees only a "
+            "small part of a patch around each voxel: the images are too narrow along one axis to halve them more "
+            "often"
         )
     if data.patients == 1:
         warnings.append(
             "all cases are of one patient: nothing can be held out, so no Dice can show how good the network is, "
             "and the network learns one anatomy only; use it to try the pipeline, not on other scans"
+        )
+    elif not options.validate:
+        warnings.append(
+            "the plan trains on every case and validates on none, as asked for: only cases outside the manifest can "
+            "show how good the network is"
         )
     elif options.training_share == 1.0:
         warnings.append(

@@ -25,6 +25,7 @@ _DICE, _REFERENCE_ML = METRICS.index("dice"), METRICS.index("reference_ml")
 _VOLUME_ROUNDING = 1e-4  # file formats round spacings
 _SIZE_OF = Metric("volume_error_percent", "size of the volume error, %", 1)
 _METRICS = tuple(_SIZE_OF if metric.key == _SIZE_OF.key else metric for metric in SHOWN)
+_KEYS = tuple(metric.key for metric in _METRICS)
 
 
 def write_comparison(
@@ -154,8 +155,13 @@ def _page(
             for name, means in zip(names, comparison.means, strict=True)
         ],
         headline_class=ordered[0],
-        words=[comparison.differences[name]["dice"].in_words(names) for name in ordered],
-        groups=[(name, colors[name], _rows(comparison, name, names)) for name in ordered],
+        words=[
+            comparison.differences[name][metric.key].in_words(names)
+            for name in ordered
+            for metric in _METRICS
+            if comparison.differences[name][metric.key].differs
+        ],
+        groups=[(name, colors[name], comparison_rows(comparison, name)) for name in ordered],
         charts=[(name, _chart(comparison, classes.index(name), names, colors[name])) for name in ordered],
         most_points=MOST_POINTS,
         left_out=[
@@ -167,10 +173,20 @@ def _page(
     )
 
 
-def _rows(comparison: Comparison, name: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a row for each metric of a class that has a case."""
+def comparison_rows(comparison: Comparison, name: str, keys: Sequence[str] = _KEYS) -> list[dict[str, Any]]:
+    """Return a row for each metric of a class that has a case.
+
+    Args:
+        comparison: comparison of the two models.
+        name: name of the class.
+        keys: names of the metrics, in `segpipe.evaluation.metrics.METRICS`.
+
+    Returns:
+        `title` of the metric, `means` of both models and their `difference` as text with further lines, number of
+        `cases`, `direction` of the first model.
+    """
     rows = []
-    for metric in _METRICS:
+    for metric in map(_displayed, keys):
         difference = comparison.differences[name][metric.key]
         intervals = [means[name][metric.key] for means in comparison.means]
         if not any(interval.cases for interval in intervals):
@@ -181,16 +197,23 @@ def _rows(comparison: Comparison, name: str, names: Sequence[str]) -> list[dict[
                 "means": [(mean_text(interval, metric), _under(interval, metric)) for interval in intervals],
                 "difference": _difference(difference, metric),
                 "cases": difference.interval.cases,
-                "better": "" if difference.better is None else names[difference.better],
+                "direction": difference.direction,
             }
         )
     return rows
 
 
+def _displayed(key: str) -> Metric:
+    """Return the display of a metric; one that no page shows has its name as title."""
+    known = {metric.key: metric for metric in (*METRIC_OF.values(), *_METRICS)}
+    return known.get(key, Metric(key, key, 3))
+
+
 def _under(interval: Any, metric: Metric) -> list[str]:
-    """Return the lines below a mean: its interval, and the number of cases that the mean leaves out."""
+    """Return the lines below a mean: its interval, and the number of cases where it leaves out missed structures."""
     lines = [metric.span(interval)] if interval.is_known else []
-    return lines + ([f"and {interval.infinite} missed"] if interval.infinite else [])
+    scored = interval.cases + interval.infinite
+    return lines + ([f"{interval.cases} of {scored} cases"] if interval.infinite else [])
 
 
 def _difference(difference: Difference, metric: Metric) -> tuple[str, list[str]]:

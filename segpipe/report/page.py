@@ -14,7 +14,7 @@ from PIL import Image
 
 from segpipe.evaluation.case_scores import MEAN_OF_CLASSES, CaseScores
 from segpipe.evaluation.intervals import FEW_PATIENTS
-from segpipe.evaluation.metrics import METRICS
+from segpipe.evaluation.metrics import DISTANCES, METRICS
 from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import Figure, Summary
 from segpipe.labels import LabelTable
@@ -54,10 +54,8 @@ def render_report(
     colors = [css_color(target.color) for target in scores.table.targets]
     rows = [*zip(summary.by_class.items(), colors, strict=True), ((MEAN_OF_CLASSES, summary.all_classes), "")]
     has_volumes = bool(np.isfinite(cases.values[:, METRICS.index("volume_error_ml")]).any())
-    has_classes, has_ml, has_distances = (
-        not np.isnan(cases.values[:, METRICS.index(key)]).all()
-        for key in ("dice", "reference_ml", "surface_dice")
-    )
+    has_classes, has_ml, has_distances = map(cases.has, ("dice", "reference_ml", "surface_dice"))
+    shown = [metric for metric in SHOWN if has_distances or metric.key not in DISTANCES]
     return render(
         "page.html",
         context,
@@ -67,10 +65,12 @@ def render_report(
         reasons=list(scores.reasons.items())[:_REASONS_SHOWN],
         patients=len(set(cases.patients)) if cases.patients else None,
         headline=_headline(summary),
-        metrics=SHOWN,
+        metrics=shown,
         table=[{"name": name, "figures": figures, "color": color} for (name, figures), color in rows],
         charts=[
-            {"title": METRIC_OF[key].title, "drawing": _distribution(cases, key, colors)} for key in _CHARTED
+            {"title": METRIC_OF[key].title, "drawing": _distribution(cases, key, colors)}
+            for key in _CHARTED
+            if has_distances or key not in DISTANCES
         ],
         most_points=MOST_POINTS,
         cards=cards,
@@ -88,7 +88,7 @@ def render_report(
         ],
         pooled=summary.pooled,
         agreements=_agreements(cases, colors) if has_volumes else [],
-        data=_embedded(cases, (*SHOWN, *(OF_VOLUMES if has_volumes else ()))),
+        data=_embedded(cases, (*shown, *(OF_VOLUMES if has_volumes else ()))),
         mean=lambda figure, key: mean_text(figure.interval, METRIC_OF[key]),
         span=lambda figure, key: METRIC_OF[key].span(figure.interval),
         png=_png,

@@ -25,6 +25,42 @@ def folders(tmp_path):
     return first, write(tmp_path / "segnet", [0.7, 0.6, 0.8, 0.1], "abcd")
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def rows_of(output):
+    """Return the cells of the table's lines."""
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in output.splitlines() if "│" in line]
+
+
+def test_a_table_has_the_direction_in_a_column(tmp_path):
+    """The first model is worse in all eight cases."""
+    random = np.random.default_rng(0)
+    good = random.uniform(0.6, 0.9, 8)
+    folders = write(tmp_path / "unet", good - 0.2, "abcdefgh"), write(tmp_path / "segnet", good, "abcdefgh")
+
+    result = CliRunner().invoke(app, ["compare", *folders, "--metric", "dice"])
+
+    tumour, mean = (row for row in rows_of(result.stdout) if row[1] == "Dice")
+    assert tumour[0] == "tumour"
+    assert tumour[2:4] == [f"{np.mean(good) - 0.2:.3f}", f"{np.mean(good):.3f}"]
+    assert tumour[4:] == ["-0.200", "8", "worse"]
+    assert mean[0] == "mean of classes"
+    assert "unet is" in result.stdout
+
+
+def test_equal_models_get_no_words(tmp_path):
+    folders = [write(tmp_path / name, [0.8, 0.7, 0.9], "abc") for name in ("unet", "segnet")]
+
+    result = CliRunner().invoke(app, ["compare", *folders])
+
+    assert result.stdout.splitlines()[-1] == "No difference has an interval that leaves out 0"
+    assert "no clear difference" in result.stdout
+    assert "HD95" not in result.stdout  # no case has one
+
+
 def test_words_and_what_is_left_out(folders):
     result = CliRunner().invoke(app, ["compare", *folders])
 
@@ -41,7 +77,7 @@ def test_names_and_metrics(folders):
 
     result = CliRunner().invoke(app, arguments)
 
-    assert [line.split(" is ")[0] for line in result.stdout.splitlines()] == [
+    assert [line.split(" is ")[0] for line in result.stdout.splitlines() if line.startswith("Dice")] == [
         "Dice, tumour: U-Net",
         "Dice, mean of classes: U-Net",
     ]

@@ -297,7 +297,7 @@ def test_two_codings_of_one_class_are_refused_until_the_values_are_mapped(argume
 def test_a_class_of_one_side_stands_at_the_head(arguments, tmp_path):
     for number in (3, 1):
         write(tmp_path / "r" / f"b{number}.nii.gz", [0, 1, number])
-        write(tmp_path / "p" / f"b{number}.nii.gz", [0, 1, 0])
+        write(tmp_path / "p" / f"b{number}.nii.gz", [0, 1, 0] if number == 3 else [0, 1, 1])
 
     result = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "out")])
 
@@ -329,7 +329,9 @@ def test_predictions_of_background_alone_are_scored(arguments, tmp_path):
     result = CliRunner().invoke(app, arguments)
 
     assert result.exit_code == 0
-    assert result.stderr == "WARNING: Class 1 is in 1 reference and in no prediction.\n"
+    one_class, one_side = result.stderr.splitlines()
+    assert one_class.startswith("WARNING: 1 of 1 prediction is background everywhere: a.")
+    assert one_side == "WARNING: Class 1 is in 1 reference and in no prediction."
 
 
 @pytest.mark.parametrize(
@@ -352,3 +354,22 @@ def test_as_a_process(arguments):
 
     assert "0.667" in result.stdout
     assert result.stderr == ""
+
+
+def test_png_has_no_columns_of_millimetres(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "150")
+    for folder in ("p", "r"):
+        labels = np.zeros((8, 6), np.uint8)
+        labels[2:5, 1:4] = 1
+        path = tmp_path / folder / "a.png"
+        write_label_map(labels, Grid.from_affine((8, 6), np.diag([-1, -1, 1, 1])), path)
+    arguments = ["--predictions", str(tmp_path / "p"), "--references", str(tmp_path / "r")]
+
+    result = CliRunner().invoke(app, ["evaluate", *arguments, "--output", str(tmp_path / "scores")])
+
+    assert result.exit_code == 0
+    assert "Dice" in result.stdout
+    assert "mm" not in result.stdout.replace("summary", "")
+    page = (tmp_path / "scores" / "report.html").read_text()
+    assert "<th>HD95, mm</th>" not in page
+    assert "PNG and JPEG have no spacing in mm" in page

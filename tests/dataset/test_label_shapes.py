@@ -29,6 +29,16 @@ def test_natural_shapes_are_left_in_peace():
         assert odd(labels, (1.0,) * labels.ndim) == []
 
 
+def test_files_without_a_spacing_are_measured_in_pixels():
+    labels = ball()[:, :, 15]
+    labels[0, 0] = 1
+
+    (message,) = odd_shapes(labels, NAMES, (1.0, 1.0), "pixels")
+
+    assert " pixels from its other voxels" in message
+    assert "mm" not in message
+
+
 @pytest.mark.parametrize("corner", [(0, 0, 0), (39, 39, 29)])
 def test_a_stray_click_is_found(corner):
     labels = ball()

@@ -106,3 +106,16 @@ def test_a_class_that_no_label_map_holds():
     assert str(finding) == (
         "all cases: labels: no label map holds cyst; remove the class, or find the cases that have it"
     )
+
+
+def test_images_without_a_spacing_are_compared_in_pixels():
+    cases, reports = set_of({"size": (40, 50, 300)})
+    reports = [
+        replace(report, facts=replace(report.facts, has_spacing=False, spacing_mm=(1.0, 1.0, 1.0)))
+        for report in reports
+    ]
+
+    (finding,) = set_findings(cases, reports)
+
+    assert "its size is 40 x 50 x 300 pixels (axes sorted), the set's median" in finding.message
+    assert "mm" not in finding.message

@@ -186,7 +186,7 @@ CONVENTIONS = {
     "missed": ("....", "11..", [0, 0, 0, np.nan, 1, np.inf, np.inf, 0, 0.002, -0.002, -100, 0]),
     "invented": ("11..", "....", [0, 0, np.nan, 0, 0.5, np.inf, np.inf, 0, 0, 0.002, np.nan, 0]),
     "neither": ("....", "....", [np.nan] * 4 + [1] + [np.nan] * 3 + [0, 0, np.nan, np.nan]),
-    "everywhere": ("1111", "1111", [1, 1, 1, 1, np.nan, 0, 0, 1, 0.004, 0, 0, 1]),
+    "everywhere": ("1111", "1111", [1, 1, 1, 1, np.nan, 0, 0, 1, 0.004, 0, 0, np.nan]),
 }
 
 
@@ -209,7 +209,7 @@ def test_a_class_score_does_not_depend_on_other_classes():
     for index in (1, 2, 3):
         alone = CaseMetrics.of(prediction == index, reference == index, 2, (1.0, 2.0, 3.0))
         for name in METRICS:
-            assert getattr(alone, name)[0] == getattr(together, name)[index - 1], name
+            np.testing.assert_equal(getattr(alone, name)[0], getattr(together, name)[index - 1], name)
 
 
 @given(label_maps, label_maps)
@@ -277,3 +277,25 @@ def test_pooled_scores_of_regions_by_hand():
     np.testing.assert_allclose(pooled.dice, [2 * 7 / (9 + 7), 2 * 4 / (6 + 5)])
     np.testing.assert_allclose(pooled.specificity, [1, 12 / 13])
     assert pooled.accuracy == 15 / 19
+
+
+def test_a_class_that_fills_the_picture_has_no_lesions():
+    """A frame round the picture is one component: one predicted voxel would find it, and F1 would be 1."""
+    frame = np.ones((10, 10), int)
+    frame[1:-1, 1:-1] = 0
+    blob = np.zeros((10, 10), int)
+    blob[2:5, 2:5] = 1
+    touching = np.zeros((10, 10), int)
+    touching[0, 0] = 1
+
+    assert np.isnan(CaseMetrics.of(touching, frame, 2, None).lesion_f1[0])
+    assert np.isnan(CaseMetrics.of(0 * frame, frame, 2, None).lesion_f1[0])  # missed
+    assert CaseMetrics.of(frame, blob, 2, None).lesion_f1[0] == 0  # found none, and one is false
+    assert CaseMetrics.of(blob, blob, 2, None).lesion_f1[0] == 1
+
+
+def test_two_lesions_that_span_the_picture_together_are_counted():
+    two = np.zeros((10, 10), int)
+    two[0, 0] = two[-1, -1] = 1
+
+    assert CaseMetrics.of(two, two, 2, None).lesion_f1[0] == 1

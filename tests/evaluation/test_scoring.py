@@ -268,3 +268,35 @@ def test_background_everywhere_needs_a_table(tmp_path):
 
     with pytest.raises(SegpipeError, match=r"background \(0\) only; give the label table"):
         score_folder(tmp_path / "p", tmp_path / "r")
+
+
+def test_predictions_of_one_class_are_warned_of(folders):
+    """`a` is ground-glass everywhere; the empty `c` has an empty reference, which is right."""
+    predictions, references = folders
+    write(predictions / "a.nii.gz", [85, 85, 85, 85])
+    write(predictions / "c.nii.gz", [0, 0])
+    write(references / "c.nii.gz", [0, 0])
+
+    first, *_ = score_folder(predictions, references, TABLE).warnings
+
+    assert first.startswith(
+        "1 of 3 predictions is ground-glass everywhere: a. The scores of such a label map show"
+    )
+
+
+def test_equal_predictions_of_different_references_are_warned_of(tmp_path):
+    for case, reference in (("a", [0, 85, 85]), ("b", [85, 85, 0]), ("c", [85, 0, 85])):
+        write(tmp_path / "p" / f"{case}.nii.gz", [0, 85, 85])
+        write(tmp_path / "r" / f"{case}.nii.gz", reference)
+
+    (warning,) = score_folder(tmp_path / "p", tmp_path / "r", TABLE).warnings
+
+    assert warning.startswith("The predictions of all 3 cases are equal, and their references are not")
+
+
+def test_equal_predictions_of_equal_references_are_right(tmp_path):
+    for case in "ab":
+        write(tmp_path / "p" / f"{case}.nii.gz", [0, 85, 85, 170])
+        write(tmp_path / "r" / f"{case}.nii.gz", [0, 85, 85, 170])
+
+    assert score_folder(tmp_path / "p", tmp_path / "r", TABLE).warnings == []

@@ -30,6 +30,7 @@ def scores(*cases, patients=None):
                 *(np.array(classes).reshape(-1, 1, 1) for classes in case), TABLE.num_classes, (1.0, 1.0, 1.0)
             ),
             "abc" * 20,
+            "abc" * 20,
         )
         for number, case in enumerate(cases)
     )
@@ -58,6 +59,8 @@ def test_a_missed_class_has_no_part_in_a_mean_distance_but_is_counted():
     hd95 = result.by_class["tumour"]["hd95_mm"]
 
     assert hd95.interval.mean == 0
+    assert hd95.cases_in_words(3) == "1 of 3 cases"
+    assert result.by_class["tumour"]["dice"].cases_in_words(3) == ""
     assert (hd95.interval.cases, hd95.interval.infinite) == (1, 2)
     assert hd95.median == np.inf
     assert result.all_classes["hd95_mm"].interval.infinite == 2

@@ -69,11 +69,11 @@ def test_the_decoder_sees_where_maxima_were():
     features = torch.rand(1, 4, 4, 4)
 
     def decoded(features):
-        pooled, indices = network.pool(features)
+        pooled, indices = network.pools[0](features)
         return network.logits(network.unpool(pooled, indices, features))
 
     mirrored_in_windows = features.unflatten(3, (2, 2)).flip(4).flatten(3)
-    assert torch.equal(network.pool(features)[0], network.pool(mirrored_in_windows)[0])
+    assert torch.equal(network.pools[0](features)[0], network.pools[0](mirrored_in_windows)[0])
     assert not torch.allclose(decoded(features), decoded(mirrored_in_windows))
 
 
@@ -81,3 +81,50 @@ def test_the_decoder_sees_where_maxima_were():
 def test_empty_stages_are_refused(stages):
     with pytest.raises(SegpipeError, match="needs at least one, each a list with a width a convolution"):
         SegNet(1, 2, stages)
+
+
+THICK = ((2, 2, 1), (2, 2, 2))
+
+
+def test_pools_leave_out_an_axis_of_stride_1():
+    torch.manual_seed(0)
+    network = SegNet(1, 3, ((4,), (6,)), spatial_dims=3, strides=THICK).eval()
+    seen = []
+    for pool in network.pools:
+        pool.register_forward_hook(lambda module, arguments, output: seen.append(tuple(output[0].shape[2:])))
+
+    logits = network(torch.rand(1, 1, 13, 12, 5))
+
+    assert seen == [(7, 6, 5), (4, 3, 3)]  # an odd voxel is pooled too
+    assert logits.shape == (1, 3, 13, 12, 5)
+    assert network.strides == list(THICK)
+
+
+def test_strides_change_neither_names_nor_shapes_of_the_state():
+    """Weights of a network of cubes fit a network of thick slices, and the default pools by 2."""
+    cubes, thick = (SegNet(1, 2, ((4,), (6,)), 3, strides=strides).eval() for strides in (None, THICK))
+
+    thick.load_state_dict(cubes.state_dict())
+
+    image = torch.rand(1, 1, 8, 8, 4)
+    twos = SegNet(1, 2, ((4,), (6,)), 3, strides=[2, [2, 2, 2]]).eval()
+    twos.load_state_dict(cubes.state_dict())
+    assert torch.equal(twos(image), cubes(image))
+    assert not torch.equal(thick(image), cubes(image))
+
+
+def test_thick_slices_train_and_script():
+    network = SegNet(1, 2, ((4,), (6,)), 3, strides=THICK)
+
+    network(torch.rand(1, 1, 8, 8, 4)).square().mean().backward()
+    network.eval()
+    image = torch.rand(1, 1, 9, 7, 5)
+
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    torch.testing.assert_close(torch.jit.script(network)(image), network(image))
+
+
+@pytest.mark.parametrize("strides", [[2], [2, 0], [2, [2, 2]], [2, "2"], [2, 1.5], 2], ids=str)
+def test_strides_that_do_not_fit_are_refused(strides):
+    with pytest.raises(SegpipeError, match="needs 2, one a stage, each a whole number of at least 1 or 3"):
+        SegNet(1, 2, ((4,), (6,)), 3, strides=strides)

@@ -36,7 +36,7 @@ def weights(vgg16, tmp_path):
 
 def encoded(network, image):
     for stage in network.encoder:
-        image, _ = network.pool(stage(image))
+        image, _ = network.pools[0](stage(image))
     return image
 
 

@@ -109,3 +109,16 @@ def test_classes_of_whole_pictures_are_counted_in_cases(target):
     assert result.parts[0].cases_with == {"none": 1, "fracture": 3}
     assert len(result.geometry) == 4
     assert "the patient of 4 of 4 cases is unknown" in result.notes[0]
+
+
+def test_images_without_a_spacing_have_pixels_and_no_millimetres():
+    reports = [
+        replace(
+            one, facts=replace(one.facts, size=one.facts.size[:2], spacing_mm=(1.0, 1.0), has_spacing=False)
+        )
+        for one in REPORTS
+    ]
+
+    rows = [(row.name, row.unit) for row in summary(reports=reports).geometry]
+
+    assert rows == [("size along x", "pixels"), ("size along y", "pixels")]

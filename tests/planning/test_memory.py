@@ -7,76 +7,91 @@ from pathlib import Path
 import pytest
 import torch
 
-from segpipe.losses import DiceCrossEntropy
+from segpipe.planning import memory
 from segpipe.planning.memory import made, step_bytes
 from segpipe.planning.plans import Architecture
 
 VOLUMES = Architecture(
     "DynUNet", 3, 1, 3, ((1, 1, 1), (2, 2, 1), (2, 2, 2)), ((3, 3, 1), (3, 3, 3), (3, 3, 3)), (8, 16, 32)
 )
-SLICES = Architecture("UNet", 2, 2, 4, ((1, 1), (2, 2), (2, 2)), ((3, 3),) * 3, (8, 16, 32))
-STAGES = Architecture("SegNet", 2, 1, 2, ((1, 1), (2, 2), (2, 2)), ((3, 3),) * 3, (8, 16))
-
-
-@pytest.mark.parametrize(
-    ("architecture", "patch"),
-    [(VOLUMES, (32, 32, 16)), (SLICES, (64, 64)), (STAGES, (64, 64))],
-    ids=lambda v: str(v)[:20],
+STAGES = Architecture(
+    "SegNet", 3, 1, 3, ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2)), ((3, 3, 3),) * 4, (16, 32, 64)
 )
-def test_activations_are_those_that_torch_keeps(architecture, patch):
-    network = made(architecture)
-    kept = {}
-
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
-        return tensor
-
-    image, label = torch.randn(2, architecture.num_channels, *patch), torch.zeros(2, 1, *patch)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = DiceCrossEntropy()(network(image), label)
-    weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-    activations = sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
-    loss.backward()
-
-    estimate = step_bytes(architecture, 2, patch)
-    parameters = sum(parameter.numel() for parameter in network.parameters()) * 4
-    largest = max(storage.nbytes() for storage in kept.values())
-    assert estimate == pytest.approx(activations + 3 * largest + 4 * parameters, rel=0.02)
+MEGABYTE = 2**20
 
 
-def test_twice_the_batch_holds_twice_the_activations():
-    weights = 16 * sum(parameter.numel() for parameter in made(VOLUMES).parameters())
+def test_the_peak_is_the_largest_sum_of_living_tensors():
+    """Two tensors of 4 MB live at once, then a third of 8 MB with one of them: 12 MB, times the heap's gaps."""
+    with memory._LiveTensors() as live:
+        first = torch.empty(MEGABYTE, device="meta")
+        second = first + 1
+        del first
+        third = torch.cat([second, second])
+        del second, third
+        torch.empty(MEGABYTE, device="meta")
 
-    one, two = (step_bytes(VOLUMES, batch, (32, 32, 16)) - weights for batch in (1, 2))
+    assert live.peak == pytest.approx(memory._HEAP_TIMES * 12 * MEGABYTE)
 
-    assert two == pytest.approx(2 * one, rel=0.01)
+
+def test_large_blocks_have_no_gaps():
+    with memory._LiveTensors() as live:
+        torch.empty(16 * MEGABYTE, device="meta")
+
+    assert live.peak == 64 * MEGABYTE
+
+
+def test_a_view_is_counted_once():
+    with memory._LiveTensors() as live:
+        one = torch.empty(MEGABYTE, device="meta")
+        views = [one.reshape(-1, 2), one[:10]]
+
+    assert len(views) == 2
+    assert live.peak == pytest.approx(memory._HEAP_TIMES * 4 * MEGABYTE)
+
+
+@pytest.mark.parametrize("architecture", [VOLUMES, STAGES], ids=lambda one: one.name)
+def test_twice_the_batch_holds_twice_the_activations(architecture):
+    parameters = sum(parameter.numel() for parameter in made(architecture).parameters())
+    beside = memory._FIRST_STEP_BYTES + memory._HEAP_TIMES * 4 * 4 * parameters
+
+    one, two = (step_bytes(architecture, batch, (64, 64, 32)) - beside for batch in (1, 2))
+
+    assert two == pytest.approx(2 * one, rel=0.03)
+
+
+def test_the_planned_segnet_pools_as_its_architecture():
+    assert made(STAGES).strides == [(2, 2, 1), (2, 2, 2), (2, 2, 2)]
 
 
 STEP = """
+import monai.bundle
+import segpipe.bundle, segpipe.training
 import torch
 from pathlib import Path
 from segpipe.losses import DiceCrossEntropy
 from segpipe.planning.memory import made
 from tests_architecture import architecture
+def peak():
+    status = Path("/proc/self/status").read_text()  # getrusage counts what the parent held, too
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+before = peak()
 network = made(architecture)
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-def step(patch):
-    image, label = torch.randn(2, 1, *patch), torch.zeros(2, 1, *patch)
+for _ in range(2):
+    image, label = torch.randn(1, 1, 64, 64, 48), torch.zeros(1, 1, 64, 64, 48)
     optimizer.zero_grad()
     DiceCrossEntropy()(network(image), label).backward()
     optimizer.step()
-    status = Path("/proc/self/status").read_text()  # getrusage counts what the parent held, too
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-print(step((16, 16, 16)), max(step((80, 80, 80)) for _ in range(2)))
+print(before, peak())
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux what a process held")
-def test_a_process_grows_by_the_estimate(tmp_path):
-    large = Architecture("DynUNet", 3, 1, 3, ((1,) * 3, (2,) * 3, (2,) * 3), ((3,) * 3,) * 3, (16, 32, 64))
+def test_a_process_peaks_within_a_tenth_of_the_plan(tmp_path):
+    """The SegNet's step had the larger error once; benchmarks/plan_memory.py measures other networks and sizes."""
     (tmp_path / "tests_architecture.py").write_text(
-        f"from segpipe.planning.plans import Architecture\narchitecture = {large!r}\n"
+        f"from segpipe.planning.plans import Architecture\narchitecture = {STAGES!r}\n"
     )
 
     done = subprocess.run(
@@ -84,4 +99,4 @@ def test_a_process_grows_by_the_estimate(tmp_path):
     )
 
     before, peak = map(int, done.stdout.split())
-    assert peak - before == pytest.approx(step_bytes(large, 2, (80, 80, 80)), rel=0.2)
+    assert peak == pytest.approx(before + step_bytes(STAGES, 1, (64, 64, 48)), rel=0.1)

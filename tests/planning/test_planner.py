@@ -23,9 +23,9 @@ from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 SIZE = (24, 20, 18)
 
 
-def write_set(folder, *, channels=1, folds=True, name="mine", classes=None, cases=4):
+def write_set(folder, *, channels=1, folds=True, name="mine", classes=None, cases=4, thickness=1.5):
     """Write small volumes of noise with a bright block, and return their manifest."""
-    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1.0, 1.5, 1.0]))
+    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1.0, thickness, 1.0]))
     listed = []
     for number in range(cases):
         random = np.random.default_rng(number)
@@ -92,6 +92,23 @@ def test_its_files_are_sound(channels, folds, options, tmp_path):
     bundle = planned(write_set(tmp_path / "data", channels=channels, folds=folds), **options)
 
     assert_sound(bundle.root)
+
+
+def test_a_segnet_of_thick_slices_is_sound(tmp_path):
+    bundle = planned(write_set(tmp_path / "data", thickness=4.0), network="segnet")
+
+    assert_sound(bundle.root)
+    network = parser(bundle.root, "train").get_parsed_content("network_def")
+    assert network.strides == bundle.plan.numbers["strides"].value
+    assert network.strides[0] == [2, 2, 1]
+    assert parser(bundle.root, "inference")["strides"] == network.strides
+
+
+def test_no_validation_trains_on_every_case(data):
+    bundle = planned(data, validate=False)
+
+    assert parser(bundle.root, "train")["fold"] == "all"
+    assert any("validates on none, as asked for" in warning for warning in bundle.plan.warnings)
 
 
 @pytest.mark.parametrize("network", ["unet", "segnet"])

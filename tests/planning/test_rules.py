@@ -73,6 +73,34 @@ def test_a_coarse_axis_is_halved_later_and_spared_by_kernels_and_turns():
     assert values["scaling"][2] == 0.0
 
 
+def test_a_segnets_pools_spare_a_coarse_axis_too():
+    """Soft-tissue CT: 85 x 86 x 5 voxels were left at the coarsest level when each pool halved every axis or none."""
+    result = planned(fingerprint((170, 172, 57), (0.98, 0.98, 3.27)), network="segnet")
+    values = {name: number.value for name, number in result.numbers.items()}
+
+    assert values["strides"][0] == [2, 2, 1]
+    assert [2, 2, 2] in values["strides"]
+    assert len(values["strides"]) == len(values["stages"])
+    coarsest = [
+        size // unit for size, unit in zip(values["patch_size"], result.architecture.units, strict=True)
+    ]
+    assert max(coarsest) <= 12
+    assert "kernels have 3 voxels along each axis" in result.numbers["strides"].why
+    assert not result.warnings
+
+
+def test_a_segnet_of_cubes_has_the_strides_of_its_class():
+    assert "strides" not in numbers(fingerprint(), network="segnet")
+    assert "strides" not in numbers(fingerprint((512, 512), (1.0, 1.0)), network="segnet")
+
+
+def test_images_too_narrow_to_be_halved_are_warned_of():
+    result = planned(fingerprint((400, 9), (1.0, 1.0)))
+
+    assert "coarsest level still has" in result.warnings[0]
+    assert len(result.numbers["widths"].value) >= 2  # the network can be made
+
+
 def test_the_coarse_axis_of_some_scans_is_not_that_of_all():
     spacings = ((1.0, 1.0, 2.0),) * 4 + ((1.0, 1.0, 5.0),) * 6
     data = replace(fingerprint((128, 128, 40), cases=10), spacings_mm=spacings)
@@ -228,17 +256,21 @@ def test_images_that_do_not_fit_are_read_again():
     assert numbers(data, memory_gb=200.0)["cache"] is True
 
 
-def test_validation_that_holds_more_than_is_given_is_warned_of():
+def test_validation_that_holds_more_than_is_given_is_refused_with_a_way_out():
     data = fingerprint((512, 512, 400), channels=(CT,), classes=((0.9, 1), *[(0.01, 1)] * 10))
-    result = planned(data, memory_gb=8.0)
 
-    assert result.peak_gb > 8.0
-    assert "score with `segpipe predict` and `segpipe evaluate`" in result.warnings[0]
-    assert planned(data, memory_gb=8.0, training_share=1.0).peak_gb < 8.0
+    # 512 * 512 * 400 voxels of 11 classes, 4 bytes each, held 4 times: 18.5 GB, and the process
+    message = r"512 x 512 x 400 voxels with 11 classes, takes about 19\.0 GB; give --memory 19\.1GB"
+    with pytest.raises(SegpipeError, match=message):
+        planned(data, memory_gb=8.0)
+    assert planned(data, memory_gb=19.1).peak_gb <= 19.1
+    without = planned(data, memory_gb=8.0, training_share=1.0, validate=False)
+    assert without.peak_gb < 8.0
+    assert "validates on none, as asked for" in without.warnings[0]
 
 
 def test_too_little_memory_is_refused_with_what_it_takes():
-    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.8GB or more"):
+    with pytest.raises(SegpipeError, match=r"even a patch of 8 x 8 x 8 voxels.*give --memory 0\.6GB or more"):
         planned(fingerprint((200, 200, 200)), memory_gb=0.5)
 
 
@@ -309,7 +341,11 @@ def test_every_number_says_why():
 def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, network, cuda):
     spacing = [data.draw(st.floats(0.3, 10.0)) for _ in size]
     result = planned(
-        fingerprint(tuple(size), tuple(spacing), cases=5), memory_gb=memory, network=network, cuda=cuda
+        fingerprint(tuple(size), tuple(spacing), cases=5),
+        memory_gb=memory,
+        network=network,
+        cuda=cuda,
+        training_share=1.0,
     )
     values = {name: number.value for name, number in result.numbers.items()}
 
@@ -318,6 +354,6 @@ def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, networ
     for name in ("patch_size", "window_size"):
         assert all(n >= unit and n % unit == 0 for n, unit in zip(values[name], units, strict=True)), name
         assert any(n >= 2 * unit for n, unit in zip(values[name], units, strict=True)), name
-    assert result.peak_gb <= memory or "validation holds" in result.warnings[0]
+    assert result.peak_gb <= memory
     assert 1 <= values["batch_size"] <= 16
     assert values["epochs"] >= values["val_interval"] >= 1
