@@ -110,6 +110,7 @@ class Bundle:
             "dataset_dir": str(self.manifest.parent),
             "output_dir": str(self.output_dir),
             "device": "cpu",
+            "reference_ranges": False,  # they cost a process of their own
             **SMALL[self.modality],
         }
 

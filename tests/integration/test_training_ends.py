@@ -10,6 +10,8 @@ import sys
 import pytest
 import torch
 
+from segpipe.reference_ranges import ReferenceRanges
+
 SMALL = {
     "epochs": 16,
     "val_interval": 16,
@@ -70,3 +72,29 @@ def test_a_signal_ends_a_training_with_the_command_that_goes_on(bundle, whole, n
     assert resumed.returncode == 0, resumed.stderr
     one, other = (torch.load(path / "last.pt", weights_only=True) for path in (whole, run))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_a_training_measures_the_ranges_of_its_weights(bundle, tmp_path):
+    """The network is the bundle's own, as in inference.yaml; the patches are small."""
+    small = (
+        "filters=[16,32,64,128]",
+        "kernel_size=[3,3,3,3]",
+        "strides=[1,2,2,2]",
+        "upsample_kernel_size=[2,2,2]",
+    )
+    short = (
+        "epochs=1",
+        "val_interval=1",
+        "run_name=ranges",
+        f"output_dir={tmp_path}",
+        "reference_ranges=true",
+    )
+
+    process = train(bundle, *small, *short)
+    log = process.communicate(timeout=300)[0]
+
+    assert process.returncode == 0, log
+    assert re.search(r"Reference ranges: .*best.reference_ranges.json, measured in \d+ s\n", log), log
+    assert log.index("Reference ranges: ") < log.index("next: segpipe predict")
+    assert ReferenceRanges.read(tmp_path / "ranges" / "best.reference_ranges.json").patients >= 5
