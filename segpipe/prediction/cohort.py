@@ -45,6 +45,7 @@ from segpipe.prediction.options import (
 from segpipe.prediction.ownership import OtherScanError, ToDo, label_map_hashes, to_do, written_files
 from segpipe.prediction.scan_steps import (
     PreparedImage,
+    SegmentedScan,
     Staged,
     corrected_maps,
     picture_title,
@@ -52,7 +53,7 @@ from segpipe.prediction.scan_steps import (
     stage_scan,
     stage_series,
 )
-from segpipe.prediction.segmenter import Segmentation, Segmenter
+from segpipe.prediction.segmenter import Segmenter
 from segpipe.prediction.side_files import array_on_disk, make_side_folders, write_overlay
 from segpipe.volumes import (
     Grid,
@@ -83,7 +84,7 @@ class _Segmented:
     scan: Scan
     scan_sha256: str
     header: VolumeHeader
-    result: tuple[PreparedImage, Segmentation] | Staged
+    result: SegmentedScan | Staged
     staged: Path
     seconds: float
 
@@ -273,16 +274,16 @@ class CohortRun:
         since = time.perf_counter()
         scan = prepared.scan
         staged = Path(tempfile.mkdtemp(dir=self.staging))
-        result: tuple[PreparedImage, Segmentation] | Staged
+        result: SegmentedScan | Staged
         with _removed_on_failure(staged):
             if prepared.image is None:
                 result = stage_series(self.segmenter, scan, prepared.header, staged, self.options)
             else:
-                result = prepared.image, self._segmented(prepared, prepared.image, staged)
+                result = self._segmented(prepared, prepared.image, staged)
         seconds = prepared.seconds + time.perf_counter() - since
         return _Segmented(scan, prepared.scan_sha256, prepared.header, result, staged, seconds)
 
-    def _segmented(self, prepared: _Prepared, image: PreparedImage, staged: Path) -> Segmentation:
+    def _segmented(self, prepared: _Prepared, image: PreparedImage, staged: Path) -> SegmentedScan:
         probabilities = None
         if self.options.probabilities:
             shape = (len(self.bundle.labels.output_names), *prepared.header.grid.size)
@@ -299,7 +300,7 @@ class CohortRun:
             self.log.info(
                 "%s: %d of %d windows without tissue left out", prepared.scan.name, skipped, windows
             )
-        return segmentation
+        return SegmentedScan(segmentation, image.grey, image.measures)
 
     def _write(self, segmented: _Segmented) -> Prediction:
         """Write all files of a scan to the staging folder, record them in the ledger, then rename them into place."""
@@ -311,7 +312,7 @@ class CohortRun:
         scan, staged, result = segmented.scan, segmented.staged, segmented.result
         name = label_map_name(scan, self.options)
         if not isinstance(result, Staged):
-            result = stage_scan(self.segmenter, scan, segmented.header, *result, staged, self.options)
+            result = stage_scan(self.segmenter, scan, segmented.header, result, staged, self.options)
         files = staged_files(staged)
         before = self.ledger.entries.get(scan.name)
         todo = to_do(scan, segmented.scan_sha256, self.folder, self.ledger, self.options, self.recipe)

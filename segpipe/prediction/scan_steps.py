@@ -61,6 +61,21 @@ class PreparedImage:
 
 
 @dataclass(frozen=True)
+class SegmentedScan:
+    """A segmented scan without its preprocessed image, whose memory is free for the next scan.
+
+    Attributes:
+        segmentation: of the scan.
+        grey: see `PreparedImage`.
+        measures: see `PreparedImage`.
+    """
+
+    segmentation: Segmentation
+    grey: NDArray[np.uint8] | None
+    measures: Measures | None
+
+
+@dataclass(frozen=True)
 class Staged:
     """What is known of a scan whose files lie in the staging folder.
 
@@ -99,8 +114,7 @@ def stage_scan(
     segmenter: Segmenter,
     scan: Scan,
     header: VolumeHeader,
-    prepared: PreparedImage,
-    segmentation: Segmentation,
+    result: SegmentedScan,
     staged: Path,
     options: PredictOptions,
 ) -> Staged:
@@ -110,23 +124,22 @@ def stage_scan(
         segmenter: of the run.
         scan: of the cohort.
         header: of the scan.
-        prepared: the scan.
-        segmentation: of the scan.
+        result: of the network.
         staged: folder of the scan in the staging folder.
         options: of the run.
     """
-    grid, labels = header.grid, segmenter.bundle.labels
+    grid, labels, segmentation = header.grid, segmenter.bundle.labels, result.segmentation
     stored = labels.to_values(segmentation.labels)
     write_label_map(stored, grid, staged / label_map_name(scan, options), source=header, labels=labels)
     volumes = class_volumes(segmentation.labels, labels, grid.spacing_mm, scan.frame)
-    _draw(staged, scan, grid, prepared.grey, segmentation.labels, volumes, segmenter.bundle)
+    _draw(staged, scan, grid, result.grey, segmentation.labels, volumes, segmenter.bundle)
     for region in labels.regions if options.regions else ():
         inside = np.isin(segmentation.labels, region.classes).astype(np.uint8)
         mask = staged / region_file(region.name, scan, options)
         write_label_map(inside, grid, mask, source=header, labels=mask_table(region))
     if segmentation.entropy is not None:
         write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
-    warnings = _warnings(segmenter, prepared.measures, grid, segmentation, volumes, scan.frame)
+    warnings = _warnings(segmenter, result.measures, grid, segmentation, volumes, scan.frame)
     return Staged(volumes, warnings, segmentation.fallback)
 
 

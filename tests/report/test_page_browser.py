@@ -5,7 +5,9 @@ from pages import shown_at
 
 from segpipe.evaluation.scoring import files_by_name
 from segpipe.report.context import ReportContext
+from segpipe.report.example_cases import DrawnScan
 from segpipe.report.write import write_report
+from segpipe.volumes import read_volume, write_volume
 
 pytestmark = pytest.mark.browser
 
@@ -61,6 +63,29 @@ def test_a_case_can_be_scrolled_through(opened):
     assert len(set(shown)) == 3
     fetched = opened.execute_script("return performance.getEntriesByType('resource').map((own) => own.name)")
     assert [address for address in fetched if not address.startswith(("data:", "blob:"))] == []
+
+
+def test_each_channel_of_a_scan_can_be_shown(browser, scores, summary, evaluated, tmp_path):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    first = evaluated / "images" / "p2_a.nii.gz"
+    volume = read_volume(first)
+    write_volume(500 - volume.array, volume.grid, tmp_path / "second.nii.gz")
+    drawn = DrawnScan((first, tmp_path / "second.nii.gz"), ("T1", "FLAIR"))
+    write_report(scores, summary, tmp_path, {"p2_a": drawn}, ReportContext())
+    browser.get(f"file://{tmp_path}/report.html")
+    browser.find_element("css selector", "button.scroll").click()
+    box = browser.find_element("css selector", ".viewer")
+    WebDriverWait(browser, 60).until(lambda _: box.get_attribute("data-ready"))
+
+    shown = {}
+    for name in ("scan alone", "FLAIR", "T1", "prediction", "FLAIR"):
+        box.find_element("xpath", f".//button[text()='{name}']").click()
+        pressed = [one.text for one in box.find_elements("css selector", "[aria-pressed=true]")]
+        shown[tuple(pressed)] = box.find_element("tag name", "canvas").screenshot_as_png
+
+    assert len(shown) == len(set(shown.values())) == 4
+    assert ("prediction", "FLAIR") in shown
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
