@@ -5,7 +5,7 @@
 
 Plans are made for invented fingerprints. For each plan a fresh process makes the network, the loss and the optimiser of
 the bundle and trains three batches of noise. Measured is the peak of the process's resident memory (Linux: VmHWM);
-planned is the plan's memory of the process with its step. Loaded images and validation are left out.
+planned is this code's estimate of the process with its step. Loaded images and validation are left out.
 """
 
 from __future__ import annotations
@@ -93,14 +93,12 @@ def measured(data: str, network: str) -> dict[str, Any]:
     values = {name: number.value for name, number in of_plan.numbers.items()}
     command = [sys.executable, __file__, "--train", data, network]
     before, after = map(int, subprocess.check_output(command, text=True).split()[-2:])
-    step = step_bytes(of_plan.architecture, values["batch_size"], values["patch_size"])
     return {
         "data": data,
         "network": of_plan.architecture.name,
         "patch": values["patch_size"],
         "batch": values["batch_size"],
         "process_gb": round(before / 1e9, 3),
-        "planned_gb": round((PROCESS_BYTES + step) / 1e9, 3),
         "measured_gb": round(after / 1e9, 3),
         "threads": torch.get_num_threads(),
         "machine": f"{processor_name()}, {platform.system()}, torch {torch.__version__}",
@@ -131,6 +129,8 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     for line in read_lines(RESULTS):
+        architecture = planned(line["data"], line["asked"]).architecture
+        line["planned_gb"] = (PROCESS_BYTES + step_bytes(architecture, line["batch"], line["patch"])) / 1e9
         ratio = line["measured_gb"] / line["planned_gb"]
         patch = " x ".join(map(str, line["patch"]))
         found = " | ".join(f"{line[name]:.2f}" for name in ("process_gb", "planned_gb", "measured_gb"))

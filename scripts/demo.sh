@@ -44,7 +44,7 @@ fi
 
 # Run the training with its output in a log. Each epoch shows its line; a terminal shows the steps within it, too.
 train() {
-    if ! "$@" 2>&1 </dev/null | tee training.log | while IFS= read -r line; do
+    if ! TTY_COMPATIBLE=1 "$@" 2>&1 </dev/null | tee training.log | while IFS= read -r line; do
         text=${line##* INFO }
         if [[ $line =~ 'INFO Epoch '[0-9]+/[0-9]+': step' ]]; then
             if [[ -n $again ]]; then printf '%s      %s' "$again" "$text"; else printf '      %s\n' "$text"; fi

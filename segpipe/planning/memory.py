@@ -21,7 +21,11 @@ from segpipe.planning.plans import Architecture
 _FLOAT = 4  # bytes
 _MOMENTS = 2  # AdamW's copies of the weights
 _LARGEST_IN_HEAP = 32 << 20  # bytes; glibc maps a larger block by itself, and gives it back when it is freed
-_HEAP_TIMES = 1.45  # a heap of such blocks over the blocks in it; benchmarks/plan_memory.py
+_HEAP_TIMES = {
+    "UNet": 1.45,
+    "DynUNet": 1.45,
+    "SegNet": 1.55,
+}  # a heap over its blocks; benchmarks/plan_memory.py
 _FIRST_STEP_BYTES = 30e6  # of code that the first step loads and compiles
 _SCORES_HELD = 4  # scores, their weights, and two label maps with one channel a class
 PROCESS_BYTES = 0.58e9  # of Python with torch, MONAI and TensorBoard, before the first image
@@ -39,22 +43,28 @@ def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence
         batch_size: patches per step.
         patch_size: voxels along each axis.
     """
-    with _LiveTensors() as live:
+    times = _HEAP_TIMES[architecture.name]
+    with _LiveTensors(times) as live:
         with torch.device("meta"):
             network = made(architecture)
             image = torch.empty(batch_size, architecture.num_channels, *patch_size)
             label = torch.empty(batch_size, 1, *patch_size)
         DiceCrossEntropy()(network(image), label).backward()
     moments = _MOMENTS * _FLOAT * sum(parameter.numel() for parameter in network.parameters())
-    return int(live.peak + _HEAP_TIMES * moments + _FIRST_STEP_BYTES)
+    return int(live.peak + times * moments + _FIRST_STEP_BYTES)
 
 
 class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's mode is untyped
-    """Adds up the bytes of the tensors that are alive; `peak` is the largest sum, with the heap's gaps."""
+    """Adds up the bytes of the tensors that are alive; `peak` is the largest sum, with the heap's gaps.
 
-    def __init__(self) -> None:
+    Args:
+        heap_times: the heap's size over the blocks in it.
+    """
+
+    def __init__(self, heap_times: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0.0
+        self._heap_times = heap_times
         self._live = 0.0
         self._held: dict[int, float] = {}
 
@@ -71,7 +81,7 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
             if not isinstance(tensor, torch.Tensor):
                 continue
             storage = tensor.untyped_storage()
-            size = _in_memory(storage.nbytes())
+            size = storage.nbytes() * (self._heap_times if storage.nbytes() < _LARGEST_IN_HEAP else 1.0)
             sizes.append(size)
             if storage._cdata not in self._held:
                 self._held[storage._cdata] = size
@@ -83,11 +93,6 @@ class _LiveTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def _freed(self, storage: int) -> None:
         self._live -= self._held.pop(storage)
-
-
-def _in_memory(size: int) -> float:
-    """Return what a block takes from the system, bytes."""
-    return size * (_HEAP_TIMES if size < _LARGEST_IN_HEAP else 1.0)
 
 
 def images_bytes(sizes: NDArray[Any], num_channels: int) -> int:

@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from monai.utils import convert_to_tensor
+from rich.console import Console
 
 from segpipe.dataset.progress import SECONDS_BETWEEN_LINES, time_in_words
 from segpipe.training.run_folder import is_main_process
@@ -22,9 +23,10 @@ class EpochProgress:
     """Logs the step, the mean loss so far and the remaining time of the epoch; attach to the trainer.
 
     On a terminal a line appears after a tenth of the epoch's steps, but not within 3 s of the line before; and after
-    60 s in any case. In a log file a line appears every 60 s at most. The last step has none: the epoch's own line
-    follows it. After the first steps of a run a line estimates the time of the training. The loss is summed on its
-    device and read for a line only, so that the training computes the same and a card waits for a line alone.
+    60 s in any case. In a log file a line appears every 60 s at most; TTY_COMPATIBLE=1 in the environment, which rich
+    reads, makes a pipe count as a terminal. The last step has none: the epoch's own line follows it. After the first
+    steps of a run a line estimates the time of the training. The loss is summed on its device and read for a line only,
+    so that the training computes the same and a card waits for a line alone.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class EpochProgress:
         self._logged = (0, 0.0)
         self._second_step = (0, 0.0)
         self._estimated = False
+        self._is_terminal = False
         self._loss: torch.Tensor | float = 0.0
 
     def attach(self, engine: Engine) -> None:
@@ -43,6 +46,7 @@ class EpochProgress:
     def _begin(self, engine: Engine) -> None:
         """Start the clock, also in the middle of an epoch that a resumed run continues."""
         self._began = self._logged = (_steps_done(engine), time.perf_counter())
+        self._is_terminal = Console(file=sys.stdout).is_terminal
         self._loss = 0.0
 
     def _log(self, engine: Engine) -> None:
@@ -52,7 +56,7 @@ class EpochProgress:
         self._estimate(engine, step, now)
         since = now - self._logged[1]
         tenth = step - self._logged[0] >= SHARE_OF_EPOCH * length and since >= SHORTEST_SECONDS
-        if step == length or not ((tenth and sys.stdout.isatty()) or since >= SECONDS_BETWEEN_LINES):
+        if step == length or not ((tenth and self._is_terminal) or since >= SECONDS_BETWEEN_LINES):
             return
         self._logged = (step, now)
         done = step - self._began[0]
