@@ -118,10 +118,8 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     numbers["cache"] = PlannedValue(
         cached, memory if cached else f"{memory} would be too much; each is read again every epoch"
     )
-    scored = validation_bytes(resampled, data.num_outputs) if options.training_share < 1 else 0
     beside = PROCESS_BYTES + (cache_bytes if cached else 0)
-    if beside + scored > budget:
-        _refuse_validation(options, resampled, data.num_outputs, beside + scored)
+    scored = _scored_bytes(options, resampled, data.num_outputs, beside)
     peak = beside + max(fitted.step_bytes, scored)
     return Plan(
         architecture=architecture,
@@ -137,10 +135,12 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     )
 
 
-def _refuse_validation(
-    options: PlanOptions, sizes: NDArray[np.float64], num_classes: int, needed: float
-) -> None:
-    """Refuse a plan whose validation takes more memory than was given."""
+def _scored_bytes(options: PlanOptions, sizes: NDArray[np.float64], num_classes: int, beside: float) -> int:
+    """Return the bytes of validation; refuse a validation that takes more memory than was given."""
+    scored = validation_bytes(sizes, num_classes) if options.training_share < 1 else 0
+    needed = beside + scored
+    if needed <= options.memory_gb * 1e9:
+        return scored
     largest = sizes[int(np.argmax(np.prod(sizes, axis=1)))]
     text = " x ".join(f"{length:.0f}" for length in largest)
     raise SegpipeError(
