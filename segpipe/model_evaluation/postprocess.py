@@ -165,11 +165,6 @@ def _held_out(source: BundleSource, split: str | None, manifest: Manifest) -> tu
         SegpipeError: no split is given, and the weights have no record of one, or held out no case, or different ones.
     """
     opened = open_bundle(source, with_ranges=False)
-    if "label_table" not in opened.metadata:
-        raise SegpipeError(
-            f"{opened.root}: its metadata.json has no label_table, so it is not a bundle of segpipe; segpipe "
-            "postprocess writes into bundles that segpipe planned or ships"
-        )
     if split is not None:
         return split, "validation" if split in manifest.splits else None
     records = [TrainingRecord.read(path) for path in opened.weights]
