@@ -14,7 +14,7 @@ from monai.transforms import FillHolesd, KeepLargestConnectedComponentd, MapTran
 from numpy.typing import NDArray
 
 from segpipe.confusion import confusion_matrix, foreground_dice
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.comparison import Difference
 from segpipe.evaluation.intervals import paired_differences, sign_flip_p_values
 from segpipe.labels import LabelTable
@@ -28,6 +28,7 @@ ORDER = (HOLES, SMALL, LARGEST)
 
 _KEY = "pred"
 _PIECE_QUANTILES = (0.0, 0.05, 0.25)  # of the pieces of the references
+_SHARES = (0.1, 0.5)  # of the smallest structure of a reference; no larger volume is tried
 _DIGITS = 3  # of a volume that is tried
 
 
@@ -114,12 +115,12 @@ class Trial:
         if not self.changed:
             return "no: changes no case"
         if self.emptied:
-            return f"no: empties the class in {shown(self.emptied, most=3)}"
+            return f"no: empties the class in {counted(len(self.emptied), 'case')}"
         if self.harmed:
             return f"no: lowers {shown(self.harmed)}"
         if not self.difference.interval.is_known:
             return "no: too few patients for an interval"
-        return "no: another volume gains more" if self.gains else "no: no gain shown"
+        return "no: another volume is kept" if self.gains else "no: no gain shown"
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,9 @@ def choose_steps(
     Kinds of steps are tried in the `ORDER`, each on the label maps that the kept steps before leave. A step changes
     only its own class and the background, so the classes of a kind are tried side by side. A step is kept where the
     Dice of its class gains: the paired interval over patients lies above 0, and the sign-flip test agrees. Of several
-    volumes that gain, the one with the largest mean gain is kept. A class that is in neither map counts as Dice 1, so
-    that the removal of a false structure is a gain. No step is kept that leaves a prediction without a class that its
-    reference has.
+    volumes that gain, the one with the largest mean gain is kept, or the smallest of equal ones. A class that is in
+    neither map counts as Dice 1, so that the removal of a false structure is a gain. No step is kept that leaves a
+    prediction without a class that its reference has.
 
     Args:
         cases: returns the cases anew at each call; one case is in memory at a time.
@@ -238,11 +239,18 @@ class _Sizes:
         return found
 
     def volumes(self, index: int) -> list[float]:
-        """Return the volumes that are tried: quantiles of the references' pieces, and half the smallest structure."""
+        """Return the volumes that are tried: quantiles of the references' pieces, and shares of the smallest structure.
+
+        None is above half the smallest structure, so that a small but true structure of a new patient stays.
+        """
         if not self.pieces[index]:
             return []
-        sizes = [*np.quantile(self.pieces[index], _PIECE_QUANTILES).tolist(), min(self.structures[index]) / 2]
-        rounded = {float(f"{size:.{_DIGITS}g}") for size in sizes}
+        smallest = min(self.structures[index])
+        sizes = np.quantile(self.pieces[index], _PIECE_QUANTILES).tolist()
+        sizes = [size for size in sizes if size <= _SHARES[-1] * smallest]
+        rounded = {
+            float(f"{size:.{_DIGITS}g}") for size in [*sizes, *(share * smallest for share in _SHARES)]
+        }
         return sorted(size for size in rounded if size > min(self.voxels))
 
 

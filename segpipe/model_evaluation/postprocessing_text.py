@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from segpipe.documents import DocumentError, compose_yaml, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import write_text
 from segpipe.labels import LabelTable
@@ -74,7 +75,8 @@ class PostprocessingTexts:
         lines = text.splitlines(keepends=True)
         if line and not lines[line - 1].endswith("\n"):
             lines[line - 1] += "\n"
-        return "".join([*lines[:line], *(f"{' ' * indent}{new}\n" for new in block), *lines[line:]])
+        ending = "\r\n" if "\r\n" in text else "\n"
+        return "".join([*lines[:line], *(f"{' ' * indent}{new}{ending}" for new in block), *lines[line:]])
 
     def _place(self, name: str) -> tuple[int, int, bool]:
         """Return the line before which steps go, their indent, and whether the map is one-hot there."""
@@ -135,15 +137,15 @@ def _discreted(argument: str) -> list[str]:
 
 
 def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
+    if not path.exists():
         raise SegpipeError(
             f"{path}: no such file; segpipe postprocess writes into {INFERENCE} and {EVALUATE} of a bundle that "
             "segpipe planned or ships"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SegpipeError(f"{path}: cannot be read: {error}") from error
+        )
+    try:
+        return read_document(path)
+    except DocumentError as error:
+        raise SegpipeError(f"{path}: {error}") from error
 
 
 def _without_steps(path: Path, text: str) -> str:
@@ -170,9 +172,9 @@ def _without_steps(path: Path, text: str) -> str:
 def _transforms(path: Path, text: str, identifier: str) -> yaml.SequenceNode:
     """Return the list of transforms of a Compose."""
     try:
-        node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise SegpipeError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+        node: Any = compose_yaml(text)
+    except DocumentError as error:
+        raise SegpipeError(f"{path}: {error}") from error
     for key in (identifier, "transforms"):
         entries = node.value if isinstance(node, yaml.MappingNode) else []
         node = next((value for name, value in entries if name.value == key), None)

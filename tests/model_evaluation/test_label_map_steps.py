@@ -142,7 +142,7 @@ def test_a_step_that_empties_a_class_is_not_kept_even_if_the_mean_gains():
         if trial.step.kind == SMALL and trial.step.index == 2
     }
     assert small[20.0].emptied == ("case_0",)
-    assert small[20.0].reason == "no: empties the class in case_0"
+    assert small[20.0].reason == "no: empties the class in 1 case"
     assert kept(choice) == [(LARGEST, 2)]
 
 
@@ -175,12 +175,12 @@ def test_removing_a_structure_that_the_reference_lacks_is_a_gain():
 
 def test_two_patients_are_too_few():
     """Bootstrap intervals of two patients are above 0; the sign-flip test does not agree."""
-    choice = choose_steps(cases(far_piece, count=2), TABLE)
+    of_two, of_one = (choose_steps(cases(far_piece, count=count), TABLE, volumes=[32.0]) for count in (2, 1))
 
-    assert choice.kept == ()
-    assert (
-        choose_steps(cases(far_piece, count=1), TABLE).trials[2].reason
-        == "no: too few patients for an interval"
+    assert of_two.kept == of_one.kept == ()
+    assert [trial.reason for trial in of_two.trials if trial.step.kind == SMALL][0] == "no: no gain shown"
+    assert [trial.reason for trial in of_one.trials if trial.step.kind == SMALL][0] == (
+        "no: too few patients for an interval"
     )
 
 
@@ -205,6 +205,16 @@ def test_a_step_that_gains_for_its_class_but_lowers_a_region_is_not_kept():
     assert largest.difference.interval.low > 0
     assert "whole" in largest.harmed[0]
     assert kept(choice) == []
+
+
+def test_no_volume_is_tried_above_half_the_smallest_structure():
+    """The liver has 64 voxels and the vessel 36, each in one piece: a tenth and a half of them are tried."""
+    tried = [trial.step for trial in choose_steps(cases(far_piece), TABLE).trials]
+
+    assert [(step.index, step.min_volume) for step in tried if step.kind == SMALL] == [
+        *((1, 6.4), (1, 32.0)),
+        *((2, 3.6), (2, 18.0)),
+    ]
 
 
 def test_no_case_and_mixed_dimensions_are_refused():

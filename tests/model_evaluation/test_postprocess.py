@@ -19,7 +19,7 @@ from segpipe.dataset.reports import content_sha256
 from segpipe.errors import SegpipeError
 from segpipe.model_evaluation.label_map_steps import LARGEST, LabelMapStep, applied
 from segpipe.model_evaluation.postprocess import TRIALS_FILE, PostprocessOptions, postprocess
-from segpipe.model_evaluation.postprocessing_text import BEGIN
+from segpipe.model_evaluation.postprocessing_text import BEGIN, PostprocessingTexts
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Grid, read_volume, write_label_map
 
@@ -78,9 +78,11 @@ def run(made, root, weights=(), **options):
 
 @pytest.fixture(scope="module")
 def chosen(made):
-    """A copy of the bundle with the steps that gain, and the result."""
+    """A copy of the bundle with the steps that gain, and the result; the page takes longer than all other steps."""
     root = shutil.copytree(made / "bundle", made / "chosen")
-    return root, run(made, root, volumes=[2.0])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("segpipe.model_evaluation.evaluate.write_report", lambda *_: None)
+        return root, run(made, root, volumes=[1.0])
 
 
 @pytest.fixture
@@ -157,6 +159,17 @@ def one_hot(labels):
     return MetaTensor(scores, affine=np.eye(4))
 
 
+def test_lines_that_end_as_in_windows_stay(chosen, bundle):
+    path = bundle / "configs" / "inference.yaml"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+
+    labels = open_bundle(chosen[0]).labels
+    written = PostprocessingTexts(bundle).with_steps(chosen[1].choice, labels, "noise")[path]
+
+    assert written.count("\n") == written.count("\r\n") > path.read_text().count("\n")
+    assert yaml.safe_load(written)["postprocessing"]["transforms"][-2]["applied_labels"] == [2]
+
+
 def test_steps_that_are_there_are_not_chosen_again_without_being_asked(chosen, made):
     with pytest.raises(
         SegpipeError, match="has written steps into its configuration already; give --replace"
@@ -166,10 +179,10 @@ def test_steps_that_are_there_are_not_chosen_again_without_being_asked(chosen, m
 
 @pytest.mark.slow
 def test_a_choice_is_replaced_and_a_dry_run_writes_nothing(chosen, bundle, made):
-    dry = run(made, bundle, dry_run=True, split="paper", volumes=[2.0])
+    dry = run(made, bundle, dry_run=True, split="paper", volumes=[1.0])
     once = texts(chosen[0])
 
-    again = run(made, chosen[0], replace=True, volumes=[2.0])
+    again = run(made, chosen[0], replace=True, volumes=[1.0])
 
     assert dry.choice.cases == tuple(CASES)
     assert dry.choice.kept
@@ -249,5 +262,5 @@ def test_a_bundle_that_is_not_of_segpipe_is_refused(made, bundle):
     del metadata["label_table"]
     path.write_text(json.dumps(metadata))
 
-    with pytest.raises(SegpipeError, match="has no label_table; give the metadata.json of a segpipe bundle"):
+    with pytest.raises(SegpipeError, match="has no label_table; give the metadata"):
         run(made, bundle)
