@@ -108,7 +108,8 @@ def postprocess(
 
 
 def _print(result: Postprocessing, *, dry_run: bool) -> None:
-    choice = result.choice
+    choice, scores = result.choice, result.evaluation.scores
+    whose = counted(choice.patients, "patient") if scores.knows_patients else "unknown patients"
     print_table(
         ["class", "step", "Dice gain", "95 % interval", "changed", "kept"],
         [
@@ -124,10 +125,8 @@ def _print(result: Postprocessing, *, dry_run: bool) -> None:
             ]
             for trial in choice.trials
         ],
-        title=f"Steps in the order of their trials, on {counted(len(choice.cases), 'held-out case')} of "
-        f"{counted(choice.patients, 'patient')}",
+        title=f"Steps in the order of their trials, on {counted(len(choice.cases), 'held-out case')} of {whose}",
     )
-    scores = result.evaluation.scores
     for case in scores.without_prediction:
         why = f": {scores.reasons[case]}" if case in scores.reasons else ""
         say(f"{case} took no part{why}", err=True)

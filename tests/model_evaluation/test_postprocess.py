@@ -170,6 +170,34 @@ def test_lines_that_end_as_in_windows_stay(chosen, bundle):
     assert yaml.safe_load(written)["postprocessing"]["transforms"][-2]["applied_labels"] == [2]
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        [
+            "    - _target_: segpipe.transforms.RegionsToClassesd",
+            "      keys: pred",
+            '      labels: "@labels"',
+        ],
+        ["    - _target_: monai.transforms.AsDiscreted", "      keys: pred", "      argmax: true"],
+    ],
+    ids=["regions", "index map"],
+)
+def test_steps_follow_a_map_of_class_indices_directly(chosen, bundle, last):
+    """Bundles of regions, and of labels with ignored voxels, score a map of class indices."""
+    path = bundle / "configs" / "evaluate.yaml"
+    before, _, _ = path.read_text().partition("    - _target_: monai.transforms.AsDiscreted\n")
+    path.write_text(before + "\n".join(last))
+
+    labels = open_bundle(chosen[0]).labels
+    written = PostprocessingTexts(bundle).with_steps(chosen[1].choice, labels, "noise")[path]
+
+    steps = yaml.safe_load(written)["validate#postprocessing"]["transforms"]
+    assert [step["_target_"] for step in steps[-2:]] == [
+        last[0].partition(": ")[2],
+        "monai.transforms.KeepLargestConnectedComponentd",
+    ]
+
+
 def test_steps_that_are_there_are_not_chosen_again_without_being_asked(chosen, made):
     with pytest.raises(
         SegpipeError, match="has written steps into its configuration already; give --replace"
