@@ -18,6 +18,7 @@ from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
 from segpipe.cli.plan import plan
+from segpipe.cli.postprocess import postprocess
 from segpipe.cli.predict import predict
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
@@ -64,6 +65,7 @@ app.command()(trust)
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(postprocess)
 app.command()(plan)
 app.command()(predict)
 app.command()(reference_ranges)

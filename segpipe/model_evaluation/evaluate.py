@@ -66,7 +66,8 @@ def evaluate(
 
     Raises:
         SegpipeError: no such bundle, manifest, part or weights; labels differ; the output cannot be written;
-            nothing could be scored; or a card is wanted of cases that the weights were trained on, or may have been.
+            nothing could be scored; or the weights were trained on the cases, or may have been, and a card or held-out
+            cases are wanted.
     """
     require_tolerance(options.tolerance_mm)
     how = PredictOptions(precision=options.precision, overlays=False)
@@ -84,9 +85,9 @@ def evaluate(
     for warning in warnings:
         if report is not None:
             report(warning)
-    if options.card:
+    if options.card or options.held_out:
         overlap.require_held_out(
-            "--card",
+            "--card" if options.card else str(opened.root),
             "give a split that was held out, or --weights of a training that held this one out",
             known=True,
         )

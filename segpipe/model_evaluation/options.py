@@ -22,6 +22,7 @@ class EvaluateOptions:
         checksums: whether files are compared with the manifest's SHA-256.
         tolerance_mm: tolerance of the surface Dice.
         card: whether the results are written into the bundle.
+        held_out: whether cases that the weights were trained on, or may have been, are refused.
     """
 
     split: str = "test"
@@ -31,6 +32,7 @@ class EvaluateOptions:
     checksums: bool = True
     tolerance_mm: float = 1.0
     card: bool = False
+    held_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from monai.inferers import SlidingWindowInferer
-from monai.transforms import Activationsd, AsDiscreted, Compose, EnsureTyped, Invertd
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    EnsureTyped,
+    FillHolesd,
+    Invertd,
+    KeepLargestConnectedComponentd,
+    MapTransform,
+    RemoveSmallObjectsd,
+)
 from monai.utils import ensure_tuple_rep
 
 from segpipe.inference import SliceInferer
 from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.streaming import CannotStreamError, SlidingWindow
 from segpipe.labels import LabelTable
-from segpipe.transforms import RegionsToClassesd
+from segpipe.transforms import RegionsToClassesd, RemoveSmallPiecesd
+
+OF_LABEL_MAPS = (FillHolesd, RemoveSmallPiecesd, RemoveSmallObjectsd, KeepLargestConnectedComponentd)
+"""Transforms of a whole label map that may follow the classes in a chain that segpipe streams."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +37,13 @@ class StreamPlan:
         window: positions, size and blending of the windows.
         flat: the network takes 2D slices.
         decision: how the scores become probabilities and classes.
+        of_label_map: transforms that the whole label map goes through at the end, see `OF_LABEL_MAPS`.
     """
 
     window: SlidingWindow
     flat: bool
     decision: Decision
+    of_label_map: tuple[MapTransform, ...] = ()
 
     @classmethod
     def of(
@@ -51,7 +66,15 @@ class StreamPlan:
         Raises:
             CannotStreamError: segpipe cannot do the same as this inferer or postprocessing.
         """
-        return cls(*_window(inferer, spatial_dims, batch_size), _decision(postprocessing, labels))
+        steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
+        end = len(steps)
+        while end and isinstance(steps[end - 1], OF_LABEL_MAPS):
+            end -= 1
+        decision = _decision(steps[:end], labels)
+        last = steps[end - 1]
+        if any(step.keys != last.keys for step in steps[end:]):
+            raise CannotStreamError("a step after the classes works on another key")
+        return cls(*_window(inferer, spatial_dims, batch_size), decision, tuple(steps[end:]))
 
 
 def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:
@@ -76,9 +99,8 @@ def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[Sl
     return SlidingWindow(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
 
 
-def _decision(postprocessing: Compose, labels: LabelTable) -> Decision:
-    """Return how the postprocessing decides on classes; refuse a postprocessing that cannot be streamed."""
-    steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
+def _decision(steps: list[Any], labels: LabelTable) -> Decision:
+    """Return how the postprocessing decides on classes; refuse steps that cannot be streamed."""
     wanted = "sigmoid" if labels.regions else "softmax"
     activates = bool(steps) and isinstance(steps[0], Activationsd)
     if activates:

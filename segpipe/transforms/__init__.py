@@ -4,6 +4,7 @@ from segpipe.transforms.class_maps import RegionsToClassesd
 from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
 from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
 from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
+from segpipe.transforms.small_pieces import RemoveSmallPiecesd
 
 __all__ = [
     "CTIntensityd",
@@ -13,6 +14,7 @@ __all__ = [
     "NormalizeSlicesd",
     "OrientVolumesd",
     "RegionsToClassesd",
+    "RemoveSmallPiecesd",
     "SaveLabelMapd",
     "check_intensity_kind",
     "check_window",

@@ -52,6 +52,17 @@ def ending(*steps):
 SOFTMAX, INVERT, ARG_MAX = 0, 1, 2  # the steps of the bundle
 
 
+HOLES = {"_target_": "FillHolesd", "keys": "pred", "applied_labels": [2]}
+
+
+SMALL = {
+    "_target_": "segpipe.transforms.RemoveSmallPiecesd",
+    "keys": "pred",
+    "applied_labels": [1, 2],
+    "min_volumes": [20.0, 30.0],
+}
+
+
 LARGEST = {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [1, 2]}
 
 

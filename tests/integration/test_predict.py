@@ -341,7 +341,7 @@ class TestEstimate:
         path = small / "configs" / "inference.yaml"
         configuration = yaml.safe_load(path.read_text())
         largest = {"_target_": "monai.transforms.KeepLargestConnectedComponentd", "keys": "pred"}
-        configuration["postprocessing"]["transforms"].insert(3, largest)
+        configuration["postprocessing"]["transforms"].insert(2, {**largest, "applied_labels": [1]})
         path.write_text(yaml.safe_dump(configuration, sort_keys=False))
 
         rows = self.asked(cohort, small, tmp_path / "out")

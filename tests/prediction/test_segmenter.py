@@ -1,5 +1,7 @@
 """Segmenter against MONAI: label maps equal those of MONAI's run of a bundle, streamed or by MONAI's chain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,12 @@ from segmenter_chains import (
     AFFINES,
     ARG_MAX,
     EXACT,
+    HOLES,
     INVERT,
     LARGEST,
     NEAREST,
     OBLIQUE,
+    SMALL,
     SOFTMAX,
     TURNED,
     WARNINGS_OF_MONAI,
@@ -99,6 +103,25 @@ class TestStreamed:
 
         assert agreement(segmenter.segment(image, grid).labels, expected) > 0.999
         assert agreement(segmenter._by_monai(image, grid, "asked").labels, expected) > 0.999
+
+    @pytest.mark.parametrize("dims", [2, 3])
+    def test_label_maps_are_cleaned_as_by_monais_run(self, zoo_bundle, write_scan, opened, dims):
+        """Pieces at the end of the chain are those of the whole label map, in mm3 of the scan's own grid."""
+        root = zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, HOLES, SMALL, LARGEST), dims=dims)
+        scan = write_scan(TURNED) if dims == 3 else write_scan(size=(45, 38))
+        segmenter, image, grid = opened(root, scan)
+
+        segmentation = segmenter.segment(image, grid)
+
+        require_streamed(segmentation)
+        assert segmentation.labels.dtype == np.uint8
+        assert segmentation.labels.any()
+        by_chain = segmenter._by_monai(image, grid, "asked").labels
+        np.testing.assert_array_equal(segmentation.labels, by_chain)
+        segmenter.bundle = replace(
+            segmenter.bundle, postprocessing=Compose(segmenter.bundle.postprocessing.transforms[:-3])
+        )
+        assert agreement(segmentation.labels, segmenter.segment(image, grid).labels) < 1
 
     def test_a_scan_smaller_than_a_window(self, zoo_bundle, write_scan, opened, by_monai):
         root, scan = zoo_bundle(geometry()), write_scan(TURNED, size=(9, 12, 7))
@@ -428,12 +451,12 @@ class TestProbabilitiesAndEntropy:
 
     @pytest.mark.parametrize("entropy", [True, False])
     def test_probabilities_are_refused_with_monais_chain(self, zoo_bundle, write_scan, opened, entropy):
-        segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, LARGEST)), write_scan())
+        segmenter, image, grid = opened(zoo_bundle(ending(SOFTMAX, ARG_MAX, NEAREST)), write_scan())
         probabilities = None if entropy else np.zeros((3, *grid.size), np.float16)
 
         with pytest.raises(
             SegpipeError,
-            match="this bundle cannot produce probabilities and entropy: its postprocessing is Invertd",
+            match="this bundle cannot produce probabilities and entropy: its postprocessing is AsDiscreted",
         ):
             segmenter.segment(image, grid, entropy=entropy, probabilities=probabilities)
 

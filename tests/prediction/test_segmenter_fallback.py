@@ -49,9 +49,13 @@ FALLBACKS = {
         ending(SOFTMAX, ARG_MAX, NEAREST),
         "its postprocessing is AsDiscreted, Invertd, not Invertd, AsDiscreted",
     ),
-    "largest component": (
-        ending(SOFTMAX, INVERT, ARG_MAX, LARGEST),
-        "its postprocessing is Invertd, AsDiscreted, KeepLargestConnectedComponentd, not Invertd, AsDiscreted",
+    "largest component before the arg max": (
+        ending(SOFTMAX, INVERT, {**LARGEST, "applied_labels": [1]}, ARG_MAX),
+        "its postprocessing is Invertd, KeepLargestConnectedComponentd, AsDiscreted, not Invertd, AsDiscreted",
+    ),
+    "largest component of another key": (
+        ending(SOFTMAX, INVERT, ARG_MAX, {**LARGEST, "keys": ["pred", "image"], "applied_labels": []}),
+        "a step after the classes works on another key",
     ),
     "nearest scores": (ending(SOFTMAX, NEAREST, ARG_MAX), "its Invertd sets nearest_interp or post_func"),
     "sigmoid": (
@@ -107,7 +111,7 @@ class TestMonaisChain:
         assert agreement(streamed.labels, by_monai(root, straight)) > 0.999
 
     def test_in_2d(self, zoo_bundle, write_scan, opened, by_monai):
-        root, scan = zoo_bundle(ending(SOFTMAX, INVERT, ARG_MAX, LARGEST), dims=2), write_scan(size=(45, 38))
+        root, scan = zoo_bundle(ending(SOFTMAX, ARG_MAX, NEAREST), dims=2), write_scan(size=(45, 38))
         segmenter, image, grid = opened(root, scan)
 
         labels = segmenter.segment(image, grid).labels

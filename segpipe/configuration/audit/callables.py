@@ -126,7 +126,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
-                *("OrientVolumesd", "RegionsToClassesd"),
+                *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
             ),
             _PLAIN,
         ),

@@ -1,0 +1,142 @@
+"""`segpipe postprocess`: choose steps that clean label maps on held-out cases, and write them into a bundle."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segpipe.cli.bundle_options import Device, Trust, Weights, bundle_source
+from segpipe.cli.imports import collecting_nothing
+from segpipe.cli.printed import print_table, say
+from segpipe.cli.printed_scores import print_warnings
+from segpipe.errors import counted
+
+if TYPE_CHECKING:
+    from segpipe.model_evaluation.postprocess import Postprocessing
+
+
+def postprocess(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
+    manifest: Annotated[
+        str,
+        typer.Option(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for the label maps without the steps, their scores, and postprocessing.csv.",
+        ),
+    ],
+    dataset_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT",
+            help="Fold, named split or test to choose on. Default: the cases that the weights held out.",
+        ),
+    ] = None,
+    volume: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="MM3",
+            help="Smallest volume of a piece to try, mm2 in 2D; repeat for each. Default: from the references.",
+        ),
+    ] = None,
+    weights: Weights = None,
+    device: Device = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
+    ] = "auto",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace steps that this command wrote before.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Leave the bundle as it is.")] = False,
+    no_checksums: Annotated[
+        bool, typer.Option("--no-checksums", help="Accept files that differ from the manifest's checksums.")
+    ] = False,
+    trust: Trust = False,
+) -> None:
+    """Choose steps that clean label maps: fill holes, remove small pieces, keep the largest piece.
+
+    The command segments the cases that the weights held out. It keeps a step for a class where the Dice of these cases
+    gains, by a paired interval over patients. The steps are written into the bundle's inference.yaml and evaluate.yaml.
+    """
+    with collecting_nothing():
+        from segpipe.cli.predict import Progress
+        from segpipe.inference.heap import keep_freed_memory
+        from segpipe.model_evaluation.postprocess import PostprocessOptions
+        from segpipe.model_evaluation.postprocess import postprocess as chosen_postprocessing
+
+    keep_freed_memory()
+    progress = Progress(quiet=False)
+    try:
+        result = chosen_postprocessing(
+            bundle_source(bundle, weights, None, None, device, trust),
+            manifest,
+            output,
+            PostprocessOptions(
+                split=split,
+                volumes=volume or (),
+                precision=precision,
+                checksums=not no_checksums,
+                replace=replace,
+                dry_run=dry_run,
+            ),
+            dataset_dir,
+            watch=progress.watch,
+            report=progress.report,
+            predicting=progress,
+        )
+    except KeyboardInterrupt:
+        say("segpipe: interrupted; finished cases stay; run the same command to continue", err=True)
+        raise typer.Exit(128 + signal.SIGINT) from None
+    _print(result, dry_run=dry_run)
+    if result.evaluation.scores.without_prediction:
+        raise typer.Exit(1)
+
+
+def _print(result: Postprocessing, *, dry_run: bool) -> None:
+    choice, scores = result.choice, result.evaluation.scores
+    whose = counted(choice.patients, "patient") if scores.knows_patients else "unknown patients"
+    print_table(
+        ["class", "step", "Dice gain", "95 % interval", "changed", "kept"],
+        [
+            [
+                trial.difference.class_name,
+                trial.step.in_words(choice.unit),
+                f"{trial.difference.interval.mean:+.4f}" if trial.difference.interval.cases else "-",
+                f"{trial.difference.interval.low:+.4f} to {trial.difference.interval.high:+.4f}"
+                if trial.difference.interval.is_known
+                else "-",
+                f"{trial.changed} of {len(choice.cases)}",
+                trial.reason,
+            ]
+            for trial in choice.trials
+        ],
+        title=f"Steps in the order of their trials, on {counted(len(choice.cases), 'held-out case')} of {whose}",
+    )
+    for case in scores.without_prediction:
+        why = f": {scores.reasons[case]}" if case in scores.reasons else ""
+        say(f"{case} took no part{why}", err=True)
+    print_warnings(result.evaluation.warnings)
+    say(result.trials)
+    if not choice.kept:
+        say("no step gains: the bundle gets no postprocessing of label maps")
+    elif dry_run:
+        say(f"--dry-run: {counted(len(choice.kept), 'step')} gained, and the bundle stays as it is")
+    else:
+        say("scores of these cases with the steps are slightly too good: score other cases to report them")
+    for path in result.written:
+        say(path)
