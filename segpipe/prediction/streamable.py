@@ -26,7 +26,11 @@ from segpipe.labels import LabelTable
 from segpipe.transforms import RegionsToClassesd, RemoveSmallPiecesd
 
 OF_LABEL_MAPS = (FillHolesd, RemoveSmallPiecesd, RemoveSmallObjectsd, KeepLargestConnectedComponentd)
-"""Transforms of a whole label map that may follow the classes in a chain that segpipe streams."""
+"""Transforms of a whole label map that may follow the classes in a chain that segpipe streams.
+
+Background round the box of all classes changes none of their results: pieces lie in the box, and what is open at the
+box's edge is open in the whole map.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class StreamPlan:
         """
         steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
         end = len(steps)
-        while end and isinstance(steps[end - 1], OF_LABEL_MAPS):
+        while end and type(steps[end - 1]) in OF_LABEL_MAPS:
             end -= 1
         decision = _decision(steps[:end], labels)
         last = steps[end - 1]
