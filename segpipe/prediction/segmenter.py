@@ -14,7 +14,6 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
@@ -191,29 +190,12 @@ class Segmenter:
                 planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
             )
             return Segmentation(
-                self._finished(labels, grid, plan),
+                plan.finished(labels, grid.affine),
                 entropies,
                 stream.statistics.windows,
                 stream.statistics.skipped,
                 uncertainty=None if meter is None else meter.mean,
             )
-
-    def _finished(
-        self, labels: NDArray[np.integer[Any]], grid: Grid, plan: StreamPlan
-    ) -> NDArray[np.integer[Any]]:
-        """Return the label map after the plan's transforms of whole label maps, which get the box of its classes."""
-        (box,) = ndimage.find_objects(labels > 0, 1) if plan.of_label_map else (None,)
-        if box is None:
-            return labels
-        # a plane of background more: MONAI's RemoveSmallObjects returns a map of one value as it is
-        box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
-        inside = MetaTensor(torch.from_numpy(labels[box][None]).clone(), affine=grid.affine)
-        record = {self.bundle.pred_key: inside}
-        for step in plan.of_label_map:
-            record = step(record)
-        finished = labels.copy()
-        finished[box] = whole_numbers(record[self.bundle.pred_key].cpu().numpy()[0])
-        return finished
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
         """Return the number of windows of a preprocessed scan, their seconds, and the bytes of scores held in memory.
