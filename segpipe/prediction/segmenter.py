@@ -190,23 +190,12 @@ class Segmenter:
                 planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
             )
             return Segmentation(
-                self._finished(labels, grid, plan),
+                plan.finished(labels, grid.affine),
                 entropies,
                 stream.statistics.windows,
                 stream.statistics.skipped,
                 uncertainty=None if meter is None else meter.mean,
             )
-
-    def _finished(
-        self, labels: NDArray[np.integer[Any]], grid: Grid, plan: StreamPlan
-    ) -> NDArray[np.integer[Any]]:
-        """Return the label map after the plan's transforms of whole label maps."""
-        if not plan.of_label_map:
-            return labels
-        record = {self.bundle.pred_key: MetaTensor(torch.from_numpy(labels[None]), affine=grid.affine)}
-        for step in plan.of_label_map:
-            record = step(record)
-        return _on_grid(record[self.bundle.pred_key], grid, len(self.bundle.labels.names))
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
         """Return the number of windows of a preprocessed scan, their seconds, and the bytes of scores held in memory.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from monai.data import MetaTensor
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import (
     Activationsd,
@@ -18,15 +21,22 @@ from monai.transforms import (
     RemoveSmallObjectsd,
 )
 from monai.utils import ensure_tuple_rep
+from numpy.typing import NDArray
+from scipy import ndimage
 
 from segpipe.inference import SliceInferer
 from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.streaming import CannotStreamError, SlidingWindow
+from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
 from segpipe.transforms import RegionsToClassesd, RemoveSmallPiecesd
 
 OF_LABEL_MAPS = (FillHolesd, RemoveSmallPiecesd, RemoveSmallObjectsd, KeepLargestConnectedComponentd)
-"""Transforms of a whole label map that may follow the classes in a chain that segpipe streams."""
+"""Transforms of a whole label map that may follow the classes in a chain that segpipe streams.
+
+Background round the box of all classes changes none of their results: pieces lie in the box, and what is open at the
+box's edge is open in the whole map.
+"""
 
 
 @dataclass(frozen=True)
@@ -68,13 +78,33 @@ class StreamPlan:
         """
         steps = [step for step in postprocessing.transforms if not isinstance(step, EnsureTyped)]
         end = len(steps)
-        while end and isinstance(steps[end - 1], OF_LABEL_MAPS):
+        while end and type(steps[end - 1]) in OF_LABEL_MAPS:
             end -= 1
         decision = _decision(steps[:end], labels)
         last = steps[end - 1]
-        if any(step.keys != last.keys for step in steps[end:]):
+        if any(step.keys != last.keys or len(step.keys) > 1 for step in steps[end:]):
             raise CannotStreamError("a step after the classes works on another key")
         return cls(*_window(inferer, spatial_dims, batch_size), decision, tuple(steps[end:]))
+
+    def finished(self, labels: NDArray[np.integer[Any]], affine: NDArray[Any]) -> NDArray[np.integer[Any]]:
+        """Return a label map after the transforms of whole label maps, which get the box of its classes.
+
+        Args:
+            labels: class indices `(x, y[, z])`, as the decision leaves them.
+            affine: of the scan's grid; volumes of pieces are in its units.
+        """
+        (box,) = ndimage.find_objects(labels > 0, 1) if self.of_label_map else (None,)
+        if box is None:
+            return labels
+        # a plane of background more: MONAI's RemoveSmallObjects returns a map of one value as it is
+        box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in box)
+        (key,) = self.of_label_map[0].keys
+        record = {key: MetaTensor(torch.from_numpy(labels[box][None]).clone(), affine=affine)}
+        for step in self.of_label_map:
+            record = step(record)
+        cleaned = labels.copy()
+        cleaned[box] = whole_numbers(record[key].cpu().numpy()[0])
+        return cleaned
 
 
 def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[SlidingWindow, bool]:

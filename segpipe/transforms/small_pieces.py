@@ -28,8 +28,11 @@ def piece_sizes(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.
         the piece of each voxel, 0 outside the mask, and the number of voxels of each piece, the outside at place 0.
     """
     pieces = np.zeros(mask.shape, np.int32)
-    ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim), output=pieces)
-    return pieces, np.bincount(pieces.ravel())
+    number = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, mask.ndim), output=pieces)
+    sizes = np.zeros(number + 1, np.int64)
+    for plane in pieces:  # bincount needs eight bytes per voxel
+        sizes += np.bincount(plane.ravel(), minlength=number + 1)
+    return pieces, sizes
 
 
 class RemoveSmallPiecesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
@@ -91,7 +94,8 @@ class RemoveSmallPiecesd(MapTransform):  # type: ignore[misc]  # MONAI is untype
             pieces, sizes = piece_sizes(mask[box])
             small = sizes * voxel < smallest
             small[0] = False
-            removed[box] |= small[pieces]
+            for plane, of_plane in zip(removed[box], pieces, strict=True):
+                plane |= small[of_plane]
         cleaned: MetaTensor = label_map.clone()
         cleaned[0][torch.from_numpy(removed).to(label_map.device)] = 0
         return cleaned
