@@ -73,15 +73,17 @@ def scrolled(
 
 def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:
     """Return a label table as NiiVue's colour map; the background is transparent, what nobody looked at is grey."""
-    red, green, blue = (list(channel) for channel in zip(*table.drawn_colors, strict=True))
-    opacity = [0, *[255] * table.num_classes]
+    names, colors = list(table.names), table.colors
+    if table.ignore_value is not None:
+        names, colors = [*names, IGNORE], table.drawn_colors
+    red, green, blue = (list(channel) for channel in zip(*colors, strict=True))
     return {
         "R": red,
         "G": green,
         "B": blue,
-        "A": opacity,
-        "I": list(range(table.ignored_index + 1)),
-        "labels": [*table.names, IGNORE],
+        "A": [0, *[255] * (len(names) - 1)],
+        "I": list(range(len(names))),
+        "labels": names,
     }
 
 

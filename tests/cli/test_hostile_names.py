@@ -81,7 +81,7 @@ def test_an_evaluation_of_such_names_is_joined_with_another(predicted, tmp_path)
     result = CliRunner().invoke(app, ["compare", *folders, "--output", str(tmp_path / "both")])
 
     assert result.exit_code == 0, result.output
-    assert f"in {len(NAMES)} cases" in result.stdout
+    assert f"{len(NAMES)} cases scored for both" in result.stdout
     assert not HIDDEN.search(result.output)
     assert set(CaseScores.read(tmp_path / "one").cases) == set(NAMES)
     for page in (tmp_path / "one" / "report.html", tmp_path / "both" / "comparison.html"):

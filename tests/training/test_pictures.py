@@ -12,7 +12,8 @@ from PIL import Image
 from segpipe.confusion import confusion_matrix, foreground_dice
 from segpipe.labels import LabelTable, class_color
 from segpipe.training import pictures
-from segpipe.training.pictures import _class_map, _Worst, _worst_of_all
+from segpipe.training.pictures import _Worst, _worst_of_all
+from segpipe.transforms.class_maps import class_map
 
 EPOCHS = [1, 2, 3, 4]
 
@@ -147,6 +148,6 @@ def test_maps_are_classes_whether_one_hot_or_not():
     one_hot = torch.nn.functional.one_hot(indices, 3).movedim(-1, 0).float()
 
     for scores in (one_hot, indices[None]):
-        classes = _class_map(scores)
+        classes = class_map(scores)
         assert classes.dtype == np.uint8
         np.testing.assert_array_equal(classes, indices.numpy())

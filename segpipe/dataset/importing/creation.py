@@ -29,15 +29,22 @@ Ask = Callable[[str, str], str]
 """Function that asks the user: takes the question and the default answer, returns the answer."""
 
 
-class ImageReading(TypedDict, total=False):
+class CreateOptions(TypedDict, total=False):
     """How the images of a folder are read.
 
     Attributes:
+        regions: unions of classes that overlap; default: from the folder's description, if `labels` are, too. Those
+            with most classes are written first.
+        channels: names of the channels to use, in this order, where names tell the channels; empty for all.
+        merge_masks: where a public data set has one mask for each class, write one label map for each case.
         resample_channels: bring channels of a case on other grids onto the first channel's grid, in every use of the
             manifest.
         frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
     """
 
+    regions: Sequence[NamedRegion]
+    channels: Sequence[str]
+    merge_masks: bool
     resample_channels: bool
     frames: bool
 
@@ -69,14 +76,11 @@ def create_manifest(
     table: str | Path | None = None,
     name: str | None = None,
     labels: Mapping[int, str] | None = None,
-    regions: Sequence[NamedRegion] = (),
     modality: Sequence[str] = (),
     patient: str | None = None,
-    channels: Sequence[str] = (),
-    merge_masks: bool = False,
     checksums: bool = True,
     ask: Ask | None = None,
-    **reading: Unpack[ImageReading],
+    **further: Unpack[CreateOptions],
 ) -> CreatedManifest:
     """Describe a folder of scans and label maps.
 
@@ -88,17 +92,13 @@ def create_manifest(
         name: of the data set; default: from the folder's description, or the folder's name.
         labels: stored value -> class name, for every value in the label maps; default: from the folder's description,
             else the user is asked. Every label map is read for its values; only the first one with a description.
-        regions: unions of classes that overlap; default: from the folder's description, if `labels` are, too. Those
-            with most classes are written first.
         modality: one text a channel, or one for all, such as CT or MRI; default: from the folder's description, or from
             names of channels that are modalities.
         patient: template of the case ids, such as `{patient}_*`; default: patients from the table or the templates,
             else from folders, see `segpipe.dataset.importing.patients`, else unknown.
-        channels: names of the channels to use, in this order, where names tell the channels; empty for all.
-        merge_masks: where a public data set has one mask for each class, write one label map for each case.
         checksums: add every file's SHA-256; a DICOM series has none.
         ask: asks the user for missing information; None refuses instead.
-        **reading: resample_channels and frames, see `ImageReading`.
+        **further: see `CreateOptions`.
 
     Raises:
         SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
@@ -106,23 +106,8 @@ def create_manifest(
             error of `with_time_frames`.
     """
     folder = Path(folder)
-    frames, resample_channels = reading.get("frames", False), reading.get("resample_channels", False)
-    by_frame = has_frame_number(label)
-    if by_frame and not (frames and images):
-        raise SegpipeError(f"--label {label!r}: {{frame}} needs --frames, and --image for the 4D images")
-    layout = read_layout(
-        folder,
-        images=images,
-        label=None if by_frame else label,
-        table=None if table is None else Path(table),
-        channels=channels,
-        classes=labels,
-        merge_masks=merge_masks,
-        resample_channels=resample_channels,
-    )
-    if frames:
-        layout = with_time_frames(layout, folder, label)
-    if merge_masks and layout.labels:
+    layout = _read(folder, images, label, None if table is None else Path(table), labels, further)
+    if further.get("merge_masks") and layout.labels:
         labels = None  # of the masks, and merged as such
     labelled = [case for case in layout.cases if case.label is not None]
     if not labelled:
@@ -139,6 +124,7 @@ def create_manifest(
         texts = _modality(modality, labelled[0], folder, ask)
     stored = stored_values(_labels_to_read(labels, layout, labelled), folder)
     named = _classes(labels, layout, stored, labelled, folder, ask)
+    regions = further.get("regions", ())
     training = [case for case in labelled if case.part != "test"]
     test = [case for case in layout.cases if case.label is None or case.part == "test"]
     manifest = Manifest(
@@ -154,19 +140,19 @@ def create_manifest(
         dataset_dir=str(folder.resolve()),
         patients=f"from {patients.source}" if patients.source else UNKNOWN_PATIENTS,
         splits=_splits(training),
-        resample_channels=resample_channels,
+        resample_channels=further.get("resample_channels", False),
     )
     require_text([manifest.name, *manifest.modality, *manifest.labels.values(), *layout.texts.values()])
     if checksums:
         manifest = with_checksums(manifest, folder)
     parse_manifest(manifest.to_json(), str(folder))
-    absent = [f"{value} {name}" for value, name in (layout.labels or {}).items() if value not in named]
     notes = [*_notes(layout, manifest), *patients.notes]
+    absent = [f"{value} {name}" for value, name in (layout.labels or {}).items() if value not in named]
     if layout.classes_may_be_absent and absent and not labels:
         notes.append(f"no label map stores {shown(absent)}: left out")
-    if not frames:
+    if not further.get("frames"):
         notes += fourth_axis_note(labelled, folder)
-    if resample_channels:
+    if manifest.resample_channels:
         notes.append(resampling_note(manifest, folder))
     files = [image for case in layout.cases for image in case.images]
     warnings = [
@@ -175,6 +161,31 @@ def create_manifest(
         *background_warnings(named, stored, len(labelled)),
     ]
     return CreatedManifest(manifest, layout.what, notes, warnings, patients.source)
+
+
+def _read(
+    folder: Path,
+    images: Sequence[str],
+    label: str | None,
+    table: Path | None,
+    labels: Mapping[int, str] | None,
+    further: CreateOptions,
+) -> Layout:
+    """Return the layout of the folder, frame by frame if it is asked for."""
+    by_frame, frames = has_frame_number(label), further.get("frames", False)
+    if by_frame and not (frames and images):
+        raise SegpipeError(f"--label {label!r}: {{frame}} needs --frames, and --image for the 4D images")
+    layout = read_layout(
+        folder,
+        images=images,
+        label=None if by_frame else label,
+        table=table,
+        channels=further.get("channels", ()),
+        classes=labels,
+        merge_masks=further.get("merge_masks", False),
+        resample_channels=further.get("resample_channels", False),
+    )
+    return with_time_frames(layout, folder, label) if frames else layout
 
 
 def _chosen_regions(regions: Sequence[NamedRegion], named: Mapping[int, str]) -> list[NamedRegion]:

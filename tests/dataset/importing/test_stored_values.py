@@ -3,6 +3,7 @@
 import pytest
 from made_sets import write_labels
 
+from segpipe.dataset.importing.found_cases import FoundCase
 from segpipe.dataset.importing.stored_values import StoredValues, background_warnings, stored_values
 
 ISBI = StoredValues(30, {0: 30, 255: 30}, {0: 22, 255: 78})
@@ -12,8 +13,9 @@ REMEDY = "The background gets no score. To score it, give its class a name and n
 def test_values_are_counted_by_maps_and_voxels(tmp_path):
     write_labels(tmp_path / "a.png", (0, 7), (2, 2))
     write_labels(tmp_path / "b.png", (0,), (4, 1))
+    cases = [FoundCase(name, (f"{name}.jpg",), ("",), f"{name}.png") for name in "ab"]
 
-    stored = stored_values(["a.png", "b.png"], tmp_path)
+    stored = stored_values(cases, tmp_path)
 
     assert stored == StoredValues(2, {0: 2, 7: 1}, {0: 6, 7: 2})
     assert stored.share(7) == 25
