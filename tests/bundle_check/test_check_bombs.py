@@ -130,6 +130,7 @@ def test_an_expression_nested_without_end_is_a_finding(text, bundle):
     assert "overlap is no Python expression" in str(finding)
 
 
+@pytest.mark.slow
 def test_thousands_of_new_ids_and_missing_attributes_take_no_longer_than_others(bundle):
     """MONAI would compare every new id with all others, letter by letter."""
     file = change(

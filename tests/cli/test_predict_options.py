@@ -35,6 +35,7 @@ OPTIONS = {
     "--overwrite",
     "--precision",
     "--probabilities",
+    "--regions",
     "--quiet",
     "--resample-channels",
     "--series-uid",

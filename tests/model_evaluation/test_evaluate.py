@@ -214,6 +214,7 @@ def test_nothing_scored_is_one_message(score, tmp_path):
         score()
 
 
+@pytest.mark.slow
 def test_a_label_map_that_was_corrected_is_not_the_networks(score, tmp_path):
     score()
     write_label_map(truth(0) // 10, GRID, tmp_path / "out/predictions/a.nii.gz")

@@ -76,6 +76,7 @@ def test_dropout_is_at_the_bottom_and_in_training_only(make):
     assert torch.equal(network(image), network(image))
 
 
+@pytest.mark.slow
 def test_it_learns_one_batch_by_heart(make):
     torch.manual_seed(0)
     network = make(in_channels=1, out_channels=2, spatial_dims=2)

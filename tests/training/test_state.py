@@ -189,6 +189,7 @@ def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, whole
     assert resumed.scalars()["loss/train"] == pytest.approx(whole.scalars()["loss/train"])
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training, whole):
     """Of twelve steps, each run but the last does one step, and the ends of epochs at this step."""
     for step in range(1, 12):
