@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
-from segpipe.losses.regions import mean_of_present
+from segpipe.losses.terms import mean_of_present, require_factors
 
 
 class DiceCrossEntropy(nn.Module):
@@ -60,11 +60,7 @@ class DiceCrossEntropy(nn.Module):
             raise SegpipeError(
                 f"DiceCrossEntropy: class weights are {weights.tolist()}; each must be a positive number"
             )
-        if min(dice_weight, cross_entropy_weight) < 0 or dice_weight + cross_entropy_weight == 0:
-            raise SegpipeError(
-                f"DiceCrossEntropy: dice_weight is {dice_weight}, cross_entropy_weight {cross_entropy_weight}; "
-                "neither may be below 0, and one must be above"
-            )
+        require_factors("DiceCrossEntropy", dice_weight, cross_entropy_weight)
         self.register_buffer("class_weights", weights, persistent=False)
         self.dice = DiceLoss(include_background=include_background, batch=batch_dice, reduction="none")
         self.skip_absent = skip_absent

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
+from segpipe.losses.terms import mean_of_present, require_factors
 
 
 class RegionDiceCrossEntropy(nn.Module):
@@ -55,11 +56,7 @@ class RegionDiceCrossEntropy(nn.Module):
             raise SegpipeError(
                 f"RegionDiceCrossEntropy: the regions are {[list(region) for region in regions]}; each needs a class"
             )
-        if min(dice_weight, cross_entropy_weight) < 0 or dice_weight + cross_entropy_weight == 0:
-            raise SegpipeError(
-                f"RegionDiceCrossEntropy: dice_weight is {dice_weight}, cross_entropy_weight {cross_entropy_weight}; "
-                "neither may be below 0, and one must be above"
-            )
+        require_factors("RegionDiceCrossEntropy", dice_weight, cross_entropy_weight)
         inside = torch.zeros((len(regions), 1 + max(max(region) for region in regions)))
         for place, region in enumerate(regions):
             inside[place, list(region)] = 1
@@ -103,22 +100,3 @@ class RegionDiceCrossEntropy(nn.Module):
         reference = reference * counted
         dice: torch.Tensor = self.dice(logits.sigmoid() * counted, reference)
         return mean_of_present(dice, reference, self.dice.batch, self.skip_absent)
-
-
-def mean_of_present(
-    dice: torch.Tensor, reference: torch.Tensor, batch_dice: bool, skip_absent: bool
-) -> torch.Tensor:
-    """Return the mean of Dice losses, without those of classes that the reference lacks where they are to be skipped.
-
-    Args:
-        dice: one value a class, or an image and a class.
-        reference: `(B, classes, *spatial)`, 0 or 1.
-        batch_dice: `dice` has one value a class over the batch.
-        skip_absent: leave out the classes without a voxel.
-    """
-    present = torch.ones_like(dice)
-    if skip_absent:
-        voxels = reference.flatten(2).sum(dim=2)
-        present = ((voxels.sum(dim=0) if batch_dice else voxels) > 0).to(dice).view_as(dice)
-    mean: torch.Tensor = (dice * present).sum() / present.sum().clamp(min=1)
-    return mean
