@@ -174,6 +174,16 @@ def test_findings_may_be_none():
         (mask_json(numTraining=3), "$.numTraining is 3, but 2 cases are listed; correct the number"),
         (mask_json(labels={"0": "a", "1": "A "}), "$.labels: 'a' stands under two values"),
         (
+            mask_json(modality={"0": "MRI", "1": "mri"}),
+            "$.modality: 2 channels are named 'mri'; every channel needs a name of its own",
+        ),
+        (
+            mask_json(regions=[{"name": "whole", "classes": ["lung"]}]),
+            "regions: whole has the class lung, which is unknown",
+        ),
+        (mask_json(regions=[{"name": "whole"}]), "$.regions[0]: 'classes' is a required property"),
+        (mask_json(labels={"0": "background", "1": "ignore"}), "label table: needs the background and at least one"),
+        (
             mask_json(training=[case_json("a"), case_json("A")]),
             "$.training[1]: A: this case id stands twice; every case needs an id of its own",
         ),
