@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,10 @@ _CHROMIUM_FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",  # no page needs a network
     "--window-size=1500,1600",
 ]
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts a process in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -182,7 +182,10 @@ def test_findings_may_be_none():
             "regions: whole has the class lung, which is unknown",
         ),
         (mask_json(regions=[{"name": "whole"}]), "$.regions[0]: 'classes' is a required property"),
-        (mask_json(labels={"0": "background", "1": "ignore"}), "label table: needs the background and at least one"),
+        (
+            mask_json(labels={"0": "background", "1": "ignore"}),
+            "label table: needs the background and at least one",
+        ),
         (
             mask_json(training=[case_json("a"), case_json("A")]),
             "$.training[1]: A: this case id stands twice; every case needs an id of its own",
