@@ -91,6 +91,7 @@ class Training:
         folder = output_dir / name
         configuration, code = self.configuration, _code()
         where = {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir), "run_name": name}
+        where["reference_ranges"] = "False"  # they would count as time of the training
         experiment = {
             **self.overrides,
             "fold": self.fold,

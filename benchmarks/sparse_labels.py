@@ -117,7 +117,13 @@ def main() -> None:
             r"^epochs: (\d+)", (bundle / "configs" / "train.yaml").read_text(), re.MULTILINE
         )
         if last_epoch(run) < int(epochs):
-            segpipe("train", bundle, f"run_name={RUN}", *(["resume=true"] if run.is_dir() else []))
+            segpipe(
+                "train",
+                bundle,
+                f"run_name={RUN}",
+                "reference_ranges=false",
+                *(["resume=true"] if run.is_dir() else []),
+            )
         scores = bundle / "scores"
         segpipe(
             *("evaluate", "--bundle", bundle, "--weights", run / "last.pt", "--manifest", "hippocampus"),

@@ -1,5 +1,6 @@
 """The reference ranges that a finished training measures in a process of its own."""
 
+import signal
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 
 from segpipe.bundle import run_ranges
 from segpipe.bundle.run_ranges import forget_ranges, measure_run, ranges_arguments
+from segpipe.training.signals import Stopped
 
 GIVEN = {"bundle_root": "bundle", "manifest": "set.json", "dataset_dir": "data set", "fold": 1}
 SHOWN = (
@@ -76,6 +78,32 @@ def test_a_failure_costs_the_training_nothing(run, started, outcome, why):
 
     assert last.startswith(f"No reference ranges were made ({why}")
     assert last.endswith(f"the training is complete. To make them: {SHOWN}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_process_ends_the_measuring_too(run, monkeypatch, number):
+    """The status is that of the signal; before and after, the signal has its own handler."""
+    messages, ended = [], []
+
+    def start(command, **_):
+        try:
+            signal.raise_signal(number)
+        finally:
+            ended.append(command)
+
+    monkeypatch.setattr(run_ranges.subprocess, "run", start)
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(Stopped) as stopped:
+            measure_run(run, GIVEN, messages.append)
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+
+    assert (stopped.value.code, len(ended)) == (128 + number, 1)
+    assert messages[-1].startswith(
+        f"No reference ranges were made (stopped by {number.name}); the training is"
+    )
 
 
 def test_one_process_of_several_only_names_the_command(run, started, monkeypatch):
