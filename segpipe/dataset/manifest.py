@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from segpipe.categories import Categories
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256
 from segpipe.labels import IGNORE, Label, LabelTable, class_color, same_name
@@ -28,7 +29,8 @@ class Case:
         label: path of the label map below the data set's folder; None for a test case or another target.
         patient: id of the patient; None where it is not known.
         fold: the cross-validation fold that this case validates, from 0; None where no folds are assigned.
-        classes: for target "class" the one class name, for "findings" any number of them.
+        classes: for target "class" the one class name, for "findings" the findings that are present.
+        unknown: for target "findings" those of which nobody knows whether they are present; all others are absent.
         sha256: path -> hexadecimal SHA-256 of that file, or of a voxel file in or below the folder of a .mhd header;
             empty where no checksum is known.
         frame: number of the time frame of 4D files, from 1; None for other files. A label map with one frame is of
@@ -43,6 +45,7 @@ class Case:
     classes: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
     frame: int | None = None
+    unknown: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -135,6 +138,18 @@ class Manifest:
     def num_channels(self) -> int:
         """Number of channels of every image."""
         return len(self.modality)
+
+    def categories(self) -> Categories:
+        """Return the classes, or the findings, of a data set whose target is no label map.
+
+        Raises:
+            SegpipeError: the target is "mask", or `Categories` refuses the names.
+        """
+        if self.target == "mask":
+            raise SegpipeError(
+                f"{self.name}: its target is mask: its cases have label maps, not classes or findings"
+            )
+        return Categories(tuple(self.labels[value] for value in sorted(self.labels)), self.target)
 
     def label_table(self) -> LabelTable:
         """Return the labels as a label table, to check files without a bundle.
@@ -230,6 +245,8 @@ def _case_to_json(case: Case) -> dict[str, Any]:
         entry["frame"] = case.frame
     if case.classes:
         entry["classes"] = list(case.classes)
+    if case.unknown:
+        entry["unknown"] = list(case.unknown)
     if case.fold is not None:
         entry["fold"] = case.fold
     if case.sha256:

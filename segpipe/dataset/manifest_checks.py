@@ -38,7 +38,12 @@ def _check_labels(manifest: Manifest, where: str) -> None:
             manifest.label_table()
         except SegpipeError as error:
             raise SegpipeError(f"{where}: {error}") from error
-    elif manifest.regions:
+        return
+    try:
+        manifest.categories()
+    except SegpipeError as error:
+        raise SegpipeError(f"{where}: $.labels: {error}") from error
+    if manifest.regions:
         raise SegpipeError(
             f"{where}: $.regions: only label maps have regions, the target is {manifest.target}"
         )
@@ -113,11 +118,18 @@ def _check_target(case: Case, manifest: Manifest, known: set[str], place: str, *
             f"{place}: lists {len(case.images)} image files, but modality names "
             f"{manifest.num_channels} channel(s); list one file a channel, or one file with all of them"
         )
-    unknown = [name for name in case.classes if same_name(name) not in known]
+    unknown = [name for name in (*case.classes, *case.unknown) if same_name(name) not in known]
     if unknown:
         raise SegpipeError(
             f"{place}: classes {shown(unknown)} are not among the labels "
             f"({shown(manifest.labels.values())}); correct one or the other"
+        )
+    both = set(map(same_name, case.classes)) & set(map(same_name, case.unknown))
+    if both or (case.unknown and manifest.target != "findings"):
+        raise SegpipeError(
+            f"{place}: {shown(sorted(both or case.unknown))} is unknown, "
+            f"{'and present as well' if both else f'but the target is {manifest.target}'}; only findings can be "
+            "unknown, and those are not in classes"
         )
     if not labelled:
         return

@@ -150,6 +150,7 @@ def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
         patient=entry.get("patient"),
         fold=int(entry["fold"]) if "fold" in entry else None,  # 1.0 is an integer in JSON Schema
         classes=tuple(entry.get("classes", ())),
+        unknown=tuple(entry.get("unknown", ())),
         sha256={_plain_path(path): digest for path, digest in entry.get("sha256", {}).items()},
         frame=int(entry["frame"]) if "frame" in entry else None,
     )
