@@ -5,6 +5,7 @@ from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
 from segpipe.bundle.labels import label_table
+from segpipe.bundle.pretrained import parameter_groups, peak_rates, start_from
 from segpipe.bundle.scored_weights import weights_to_score
 from segpipe.bundle.setup import (
     check_device,
@@ -41,7 +42,10 @@ __all__ = [
     "load_cases",
     "local_device",
     "make",
+    "parameter_groups",
+    "peak_rates",
     "run_engine",
+    "start_from",
     "start_from_vgg16",
     "start_run",
     "weights_to_score",
