@@ -58,8 +58,8 @@ def oct_manifest(dataset_dir: Path, held_back: list[Sum]) -> Manifest:
     manifest = Manifest(
         name="oct2017",
         description="Retinal OCT B-scans of one class each: choroidal neovascularisation (CNV), diabetic macular "
-        "oedema (DME), drusen, normal. The test part of OCT2017: 1,000 images, most of 512 x 496 or 768 x 496 pixels of "
-        "8-bit grey.",
+        "oedema (DME), drusen, normal. The test part of OCT2017: 1,000 images, most of 512 x 496 or 768 x 496 pixels "
+        "in 8-bit grey.",
         source="Kermany, Zhang, Goldbaum: Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
         "Classification, Mendeley Data, doi 10.17632/rscbjbr9sj; the folder test of OCT2017",
         reference="University of California San Diego, Shiley Eye Institute, and partners",
