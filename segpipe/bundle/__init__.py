@@ -6,7 +6,7 @@ from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
 from segpipe.bundle.labels import label_table
 from segpipe.bundle.pretrained import parameter_groups, peak_rates, start_from
-from segpipe.bundle.scored_weights import weights_to_score
+from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score
 from segpipe.bundle.setup import (
     check_device,
     check_sizes,
@@ -35,6 +35,7 @@ __all__ = [
     "identity",
     "image_draws",
     "image_weights",
+    "image_weights_to_score",
     "inference_cases",
     "join_process_group",
     "label_table",
