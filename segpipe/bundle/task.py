@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from segpipe.errors import SegpipeError
 from segpipe.files import read_json
@@ -24,5 +25,9 @@ def task_of(root: Path) -> Task:
     if not metadata.is_file():
         raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
     content = read_json(metadata, "the metadata")
-    named = content.get("task") if isinstance(content, dict) else None
-    return "classification" if named == "classification" else "segmentation"
+    return task_in(content if isinstance(content, dict) else {})
+
+
+def task_in(metadata: Mapping[str, Any]) -> Task:
+    """Return the task that a bundle's metadata names, see `task_of`."""
+    return "classification" if metadata.get("task") == "classification" else "segmentation"
