@@ -32,6 +32,13 @@ DatasetDirOption = Annotated[
         help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
     ),
 ]
+WindowOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Values shown black and white, for images of a class or findings without a scale, such as slices in HU.",
+    ),
+]
 ManifestArgument = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file.")
 ]
@@ -73,7 +80,10 @@ def check(
     dataset_dir: DatasetDirOption = None,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="METADATA.JSON", help="A bundle's label table; default: the manifest's labels."),
+        typer.Option(
+            metavar="METADATA.JSON",
+            help="A bundle's metadata with its label table, classes or findings; default: the manifest's.",
+        ),
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
     resample_channels: Annotated[
@@ -83,29 +93,29 @@ def check(
             help="Check the channels as resampled, also where the manifest does not say so.",
         ),
     ] = False,
+    window: WindowOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings to this file, too.")
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
-    from segpipe.dataset import check_cases, dataset_dir_of, load_manifest
+    from segpipe.dataset import CheckOptions, check_dataset, dataset_dir_of, load_manifest
     from segpipe.dataset.resampled_channels import resampling_note
     from segpipe.files import require_writable_file, write_json
-    from segpipe.labels import load_label_table
 
     listed = load_manifest(manifest)
     content = replace(listed, resample_channels=listed.resample_channels or resample_channels)
-    table = load_label_table(labels) if labels else content.label_table()
     if json_file is not None:
         require_writable_file(json_file)
-    cases = [*content.training, *content.test]
     folder = dataset_dir_of(manifest, content, dataset_dir)
-    findings = check_cases(cases, folder, content, table, checksums=checksums)
+    options = CheckOptions(checksums=checksums, metadata=labels, window=window, where=manifest)
+    findings = check_dataset(content, folder, options)
+    number = len(content.training) + len(content.test)
     errors = [finding for finding in findings if finding.severity == "error"]
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if json_file is not None:
         rows = {"errors": list(map(asdict, errors)), "warnings": list(map(asdict, warnings))}
-        write_json(json_file, {"manifest": content.name, "cases": len(cases), **rows})
+        write_json(json_file, {"manifest": content.name, "cases": number, **rows})
     _print_findings([*errors, *warnings])
     if content.resample_channels:
         say(f"note: {resampling_note(content, folder, strict=False)}")
@@ -113,7 +123,7 @@ def check(
         say(
             "note: the manifest does not say so; create it with --resample-channels to train with such channels"
         )
-    say(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
+    say(f"{content.name}: {number} cases, {len(errors)} errors, {len(warnings)} warnings")
     if findings:
         raise typer.Exit(2 if errors else 1)
 
