@@ -55,36 +55,39 @@ def _finding(message: str, *, is_error: bool = False) -> Finding:
 
 
 def _in_training(manifest: Manifest) -> list[Finding]:
-    cases, findings = manifest.training, []
-    is_class = manifest.target == "class"
-    what = "class" if is_class else "finding"
-    unknown = unknown_counts_of(cases, manifest)
-    for name, count in counts_of(cases, manifest).items():
-        known = len(cases) - unknown[name]
-        absent = known - count
-        if not count:
-            why = f"of {known} known" if known else "it is unknown in every case"
+    what = "class" if manifest.target == "class" else "finding"
+    unknown = unknown_counts_of(manifest.training, manifest)
+    findings = []
+    for name, present in counts_of(manifest.training, manifest).items():
+        known = len(manifest.training) - unknown[name]
+        thing = f"the {what} {name}"
+        fewer = present if manifest.target == "class" else min(present, known - present)
+        if not present:
+            why = "" if known else " (nobody knows it of any case)"
             message = (
-                f"no training case has {what} {name} ({why}): it cannot be learned; add cases, or remove it"
+                f"no training case has {thing}{why}, so it cannot be learned; add cases, or remove the name"
             )
-            findings.append(_finding(message, is_error=True))
-        elif not absent:
+        elif not fewer:
             message = (
-                f"every known training case has {what} {name}: it cannot be learned; add cases without it"
+                f"all {known} training cases have {thing}, so it cannot be learned; add cases without it"
             )
-            findings.append(_finding(message, is_error=True))
-        elif min(count, absent) < _FEWEST_TRAINING:
-            side = "with" if count <= absent else "without"
+        elif fewer < _FEWEST_TRAINING:
+            verb = "have" if fewer == present else "lack"
             message = (
-                f"{min(count, absent)} of {known} known training cases are {side} {what} {name}, at least "
-                f"{_FEWEST_TRAINING} are needed to learn it; add cases, or remove it"
+                f"{fewer} of {known} training cases {verb} {thing}, at least {_FEWEST_TRAINING} are needed to learn "
+                "it; add such cases, or remove the name"
             )
-            findings.append(_finding(message))
-        owners = {case.patient for case in cases if same_name(name) in map(same_name, case.classes)}
-        if count > 1 and len(owners) == 1 and None not in owners:
+        else:
+            message = ""
+        if message:
+            findings.append(_finding(message, is_error=not fewer))
+        owners = {
+            case.patient for case in manifest.training if same_name(name) in map(same_name, case.classes)
+        }
+        if present > 1 and len(owners) == 1 and None not in owners:
             message = (
-                f"all {count} training cases of {what} {name} are of patient {owners.pop()}: no division has it on two "
-                "sides; add patients, or remove it"
+                f"all {present} training cases with {thing} are of patient {owners.pop()}, so only one side of a "
+                "division can have it; add patients, or remove the name"
             )
             findings.append(_finding(message))
     return findings
@@ -97,7 +100,9 @@ def _in_validation(manifest: Manifest, where: str, contents: Mapping[str, str]) 
     if folds:
         few = _few(manifest, folds)
         if few:
-            findings.append(_finding(f"the folds {_message(few)}; {_offer_folds(manifest, where, contents)}"))
+            findings.append(
+                _finding(f"the folds validate {_message(few)}; {_offer_folds(manifest, where, contents)}")
+            )
     for name in manifest.splits:
         validating = [
             side for side in sides_of_split(manifest, name) if side.use == "validate" and side.cases
@@ -105,7 +110,7 @@ def _in_validation(manifest: Manifest, where: str, contents: Mapping[str, str]) 
         few = _few(manifest, validating)
         if few:
             offer = _offer_split(manifest, where, contents)
-            findings.append(_finding(f"the split {name} {_message(few)}; {offer}"))
+            findings.append(_finding(f"the split {name} validates {_message(few)}; {offer}"))
     return findings
 
 
@@ -134,7 +139,7 @@ def _message(few: Mapping[str, tuple[int, int]]) -> str:
         least = min(counts)
         cases = "case" if least == 1 else "cases"
         points = f": with {least} {cases} one mistake is {100 / least:.0f} points of sensitivity"
-    return f"validate with fewer than {FEWEST_VALIDATING} cases of {names}{points}"
+    return f"with fewer than {FEWEST_VALIDATING} cases of {names}{points}"
 
 
 def _offer_folds(manifest: Manifest, where: str, contents: Mapping[str, str]) -> str:
@@ -164,7 +169,10 @@ def _offer_split(manifest: Manifest, where: str, contents: Mapping[str, str]) ->
     return f"{_NO_DIVISION}{none}"
 
 
-_NO_DIVISION = "the cases do not suffice for such a part beside training: train each fold in turn and score all folds together"
+_NO_DIVISION = (
+    "the cases do not suffice for such a part beside training: train with each fold held out in turn, and score all "
+    "folds together"
+)
 
 
 def _within_reach(manifest: Manifest) -> tuple[list[str], str]:
@@ -172,7 +180,7 @@ def _within_reach(manifest: Manifest) -> tuple[list[str], str]:
     totals = counts_of(manifest.training, manifest)
     reached = [name for name, total in totals.items() if total >= 2 * FEWEST_VALIDATING]
     others = [f"{name} ({total})" for name, total in totals.items() if name not in reached]
-    if not reached or not others:
+    if not others:
         return reached, ""
     return reached, f"; too few cases in all for such a part: {shown(others, most=_NAMES_SHOWN)}"
 
