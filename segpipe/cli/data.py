@@ -15,7 +15,7 @@ from segpipe.cli.printed import print_table, say
 
 if TYPE_CHECKING:
     from segpipe.dataset import Finding, Part
-    from segpipe.overview import ClassRow, Range
+    from segpipe.overview import ClassRow, FindingRow, Range
 
 
 _FINDINGS_SHOWN = 10
@@ -227,11 +227,19 @@ def show(
         typer.Option("--output", "-o", metavar="OUTDIR", help="Folder for index.html and contact_sheet.png."),
     ],
     dataset_dir: DatasetDirOption = None,
-    cases: Annotated[int, typer.Option(min=1, max=500, help="Largest number of cases to draw.")] = 24,
+    cases: Annotated[
+        int,
+        typer.Option(
+            min=1, max=500, help="Largest number of cases to draw; of images, of each class or finding."
+        ),
+    ] = 24,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="METADATA.JSON", help="A bundle's label table, for its colours."),
+        typer.Option(
+            metavar="METADATA.JSON", help="A bundle's label table, for its colours; of label maps only."
+        ),
     ] = None,
+    window: WindowOption = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
 ) -> None:
@@ -243,9 +251,12 @@ def show(
     content = load_manifest(manifest)
     table = load_label_table(labels) if labels else None
     folder = dataset_dir_of(manifest, content, dataset_dir)
-    shown = show_dataset(content, folder, output, table, cases=cases, seed=seed, overwrite=overwrite)
+    shown = show_dataset(
+        content, folder, output, table, cases=cases, seed=seed, window=window, overwrite=overwrite
+    )
     _print_parts(shown.summary.parts)
     _print_classes(shown.summary.classes)
+    _print_prevalence(shown.summary.findings)
     _print_ranges([*shown.summary.geometry, *shown.summary.intensities])
     _print_findings(shown.bad[:_FINDINGS_SHOWN])
     if len(shown.bad) > _FINDINGS_SHOWN:
@@ -267,6 +278,19 @@ def _print_classes(rows: Sequence[ClassRow]) -> None:
         cells.append([row.name, str(row.cases), voxels, *shares, weight])
     if rows:
         print_table(["class", "cases", "voxels", "share", "frequency", "weight"], cells)
+
+
+def _print_prevalence(rows: Sequence[FindingRow]) -> None:
+    cells = [
+        [
+            row.name,
+            *map(str, (row.present, row.absent, row.unknown)),
+            "none" if row.prevalence is None else f"{100 * row.prevalence:.3g} %",
+        ]
+        for row in rows
+    ]
+    if rows:
+        print_table(["finding", "present", "absent", "unknown", "prevalence"], cells)
 
 
 def _print_ranges(ranges: Sequence[Range]) -> None:
