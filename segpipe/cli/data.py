@@ -252,7 +252,15 @@ def show(
     table = load_label_table(labels) if labels else None
     folder = dataset_dir_of(manifest, content, dataset_dir)
     shown = show_dataset(
-        content, folder, output, table, cases=cases, seed=seed, window=window, overwrite=overwrite
+        content,
+        folder,
+        output,
+        table,
+        cases=cases,
+        seed=seed,
+        window=window,
+        where=manifest,
+        overwrite=overwrite,
     )
     _print_parts(shown.summary.parts)
     _print_classes(shown.summary.classes)

@@ -65,12 +65,13 @@ def category_colors(manifest: Manifest) -> dict[str, Color]:
     return {name: class_color(position + 1) for position, name in enumerate(class_names(manifest))}
 
 
-def summarize_images(manifest: Manifest, reports: Sequence[ImageReport]) -> ImageSetSummary:
+def summarize_images(manifest: Manifest, reports: Sequence[ImageReport], where: str) -> ImageSetSummary:
     """Return the tables of a set of images that were read.
 
     Args:
         manifest: of target class or findings.
         reports: of the training cases, then of the test cases; cases with errors count in no table but the parts.
+        where: the manifest on a command line, for commands in remarks.
     """
     listed = [*manifest.training, *manifest.test]
     facts = {r.case: r.facts for r in reports if r.facts is not None and not r.has_errors}
@@ -79,6 +80,7 @@ def summarize_images(manifest: Manifest, reports: Sequence[ImageReport]) -> Imag
     sides = all_sides(manifest)
     present = {case.case: present_classes(manifest, case, None) for case in listed}
     targets = np.array([target_of(case, manifest.categories()) for case in training], np.float64)
+    compared = [*image_set_findings(manifest, listed, reports), *balance_findings(manifest, where)]
     together, alone = ([], []) if is_class or not training else _together(targets)
     return ImageSetSummary(
         parts=[part_of(side.name, side.cases, present, class_names(manifest)) for side in sides],
@@ -94,7 +96,7 @@ def summarize_images(manifest: Manifest, reports: Sequence[ImageReport]) -> Imag
         if is_class or not training
         else Range("findings of a case", "findings", np.nansum(targets, axis=1).tolist()),
         sizes=_sizes(manifest, training, facts) if is_class else None,
-        compared=[*image_set_findings(manifest, listed, reports), *balance_findings(manifest, manifest.name)],
+        compared=sorted(compared, key=lambda finding: finding.severity),  # errors first
     )
 
 

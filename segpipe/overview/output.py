@@ -46,6 +46,7 @@ class ShowOptions:
     cases: int
     seed: int
     window: tuple[float, float] | None
+    where: str
 
 
 def require_free(output: Path, dataset_dir: Path, *, overwrite: bool) -> None:

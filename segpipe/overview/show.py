@@ -31,6 +31,7 @@ def show_dataset(
     cases: int = 24,
     seed: int = 0,
     window: tuple[float, float] | None = None,
+    where: str = "",
     overwrite: bool = False,
 ) -> Overview:
     """Read a data set and write a page of tables and pictures; the page names invalid cases.
@@ -43,6 +44,7 @@ def show_dataset(
         cases: largest number of drawn cases, spread over classes and folds; of images, of each class or finding.
         seed: seed of the selection of cases.
         window: of images of a class or findings without a scale of their own, see `segpipe.volumes.read_picture`.
+        where: the manifest on a command line, for commands on the page; empty: the manifest's name.
         overwrite: whether an existing page is replaced.
 
     Raises:
@@ -50,7 +52,7 @@ def show_dataset(
             `dataset_dir`, the manifest's labels differ from the table's, or an option belongs to another target.
     """
     require_free(output, dataset_dir, overwrite=overwrite)
-    options = ShowOptions(colors, cases, seed, window)
+    options = ShowOptions(colors, cases, seed, window, where or manifest.name)
     return _SHOWS[manifest.target](manifest, dataset_dir, output, options)
 
 
