@@ -12,7 +12,11 @@ def test_parameters_of_the_tutorials_network():
 
 def test_it_overfits_one_batch():
     torch.manual_seed(0)
-    network, tiles, classes = TileClassifier(2, stages=((8,), (16,))), torch.rand(8, 1, 24, 24), torch.tensor([0, 1] * 4)
+    network, tiles, classes = (
+        TileClassifier(2, stages=((8,), (16,))),
+        torch.rand(8, 1, 24, 24),
+        torch.tensor([0, 1] * 4),
+    )
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     for _ in range(30):
         optimizer.zero_grad()
