@@ -11,26 +11,14 @@ from segpipe.dataset import Finding, ImageFacts, ImageReport, Split
 from segpipe.overview.image_summary import Pair, summarize_images
 
 
+def facts(case, columns=30, rows=20):
+    return ImageFacts(rows, columns, 8, 8, False, False, False, 0.4, 0.2, content_sha256=case)
+
+
 def reports(manifest, sizes=None):
     """Reports of images of 30 x 20 pixels, or of these sizes (columns, rows), with distinct contents."""
     return [
-        ImageReport(
-            case.case,
-            (),
-            ImageFacts(
-                *(
-                    (sizes or {}).get(case.case, (30, 20))[::-1],
-                    8,
-                    8,
-                    False,
-                    False,
-                    False,
-                    0.4,
-                    0.2,
-                    case.case,
-                )
-            ),
-        )
+        ImageReport(case.case, (), facts(case.case, *(sizes or {}).get(case.case, ())))
         for case in manifest.training
     ]
 
