@@ -9,7 +9,8 @@ from segpipe.dataset.evaluation_split import EvaluationSplit, evaluation_split_o
 from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.folds import describe_split, patient_folds, training_split, with_folds
-from segpipe.dataset.importing.creation import CreatedManifest, create_manifest
+from segpipe.dataset.importing.created import CreatedManifest
+from segpipe.dataset.importing.creation import create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
     content_hashes_of_tests,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from segpipe.dataset.checksums import with_checksums
+from segpipe.dataset.importing.created import Ask, CreatedManifest, own_split, own_split_note, shared_patients
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.modality_names import is_modality, modality_warnings
@@ -23,10 +24,6 @@ from segpipe.regions import NamedRegion
 from segpipe.volumes import read_header, volume_format
 
 _VALUES_SHOWN = 16
-_OWN_SPLIT = "folder"
-
-Ask = Callable[[str, str], str]
-"""Function that asks the user: takes the question and the default answer, returns the answer."""
 
 
 class CreateOptions(TypedDict, total=False):
@@ -47,25 +44,6 @@ class CreateOptions(TypedDict, total=False):
     merge_masks: bool
     resample_channels: bool
     frames: bool
-
-
-@dataclass(frozen=True)
-class CreatedManifest:
-    """A manifest made from a folder, with remarks on the folder.
-
-    Attributes:
-        manifest: without folds.
-        layout: name of the folder's layout, for messages.
-        notes: remarks for the user.
-        warnings: what is probably wrong.
-        patients_from: what tells the patients; empty where they are unknown.
-    """
-
-    manifest: Manifest
-    layout: str
-    notes: Sequence[str]
-    warnings: Sequence[str] = ()
-    patients_from: str = ""
 
 
 def create_manifest(
@@ -200,9 +178,8 @@ def _chosen_regions(regions: Sequence[NamedRegion], named: Mapping[int, str]) ->
 
 def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
     """Return the folder's own division as a split, if the folder has validation cases."""
-    validation = tuple(case.case for case in training if case.part == "validation")
-    train = tuple(case.case for case in training if case.part != "validation")
-    return {_OWN_SPLIT: Split(train, validation, about="as the folder has it")} if validation else {}
+    validation = [case.case for case in training if case.part == "validation"]
+    return own_split([case.case for case in training if case.part != "validation"], validation)
 
 
 def _labels_to_read(
@@ -263,21 +240,13 @@ def _case(case: FoundCase, patients: Mapping[str, str | None]) -> Case:
 
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
-    notes = list(layout.notes)
-    split = manifest.splits.get(_OWN_SPLIT)
-    if split is not None:
-        notes.append(
-            f"the folder has {len(split.train)} cases to train on and {len(split.validation)} to validate with: "
-            f"train with --fold {_OWN_SPLIT} to keep to that"
-        )
+    notes = [*layout.notes, *own_split_note(manifest)]
     unlabelled = sum(case.label is None and case.part != "test" for case in layout.cases)
     if unlabelled:
         notes.append(f"{unlabelled} cases have no label map: they are listed under test, never trained on")
-    shared = {case.patient for case in manifest.training} & {case.patient for case in manifest.test} - {None}
+    shared = shared_patients(manifest)
     if shared:
-        notes.append(
-            f"the patients {shown(sorted(map(str, shared)))} have cases both to train on and to test"
-        )
+        notes.append(f"the patients {shown(shared)} have cases both to train on and to test")
     held_out = sum(case.label is not None for case in manifest.test)
     if held_out:
         notes.append(
