@@ -166,6 +166,21 @@ def has_image_column(path: Path) -> bool:
     return any(_channel(name) is not None for name in names)
 
 
+def has_label_maps_column(path: Path, folder: Path) -> bool:
+    """Return whether a column of label maps, by its name, has fields that name files; False for no table.
+
+    Args:
+        path: of a table.
+        folder: of the data set.
+    """
+    try:
+        rows = table_rows(table_text(path, errors="replace"), path)
+    except SegpipeError:
+        return False
+    names = rows[0][1] if rows else []
+    return any(_role(name) == "label" and _holds_scans(rows, at, folder) for at, name in enumerate(names))
+
+
 def _lists_scans(path: Path, folder: Path) -> bool:
     """Return whether a table has the columns, and at least one row names a scan as image or no row can be read."""
     try:
