@@ -70,6 +70,8 @@ def create_image_manifest(
         SegpipeError: as `images_of_class_folders`, `images_of_table` and `category_names`; no image is left to train
             on; an image has two labels; findings have no table; or the template does not match every case.
     """
+    if not folder.is_dir():
+        raise SegpipeError(f"{folder}: no such folder; give the one that holds the data set")
     files = image_files(folder)
     layout = _layout(folder, files, target, table, options.get("blank", "absent"))
     images = with_case_ids(layout.images, str(folder))

@@ -17,7 +17,7 @@ from segpipe.volumes.formats import suffix_format
 BETWEEN = "|"
 """Stands between the findings of one field."""
 
-_IMAGE = re.compile("(image|img|picture|photo|scan|file|filename|filepath|path)s?")
+_IMAGE = re.compile("(image|img|scan|file|filename|filepath|path)s?")
 _CLASS = re.compile(
     "(class|classes|classid|category|diagnosis|dx|disease|label|labels|target|grade|level|pathology|tissue)"
 )

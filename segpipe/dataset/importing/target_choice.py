@@ -10,7 +10,7 @@ from segpipe.dataset.importing.image_files import image_files
 from segpipe.dataset.importing.known_layouts import known_layout
 from segpipe.dataset.importing.label_columns import label_columns
 from segpipe.dataset.importing.label_tables import label_tables_in
-from segpipe.dataset.importing.table_rows import table_rows, table_text
+from segpipe.dataset.importing.table_rows import table_rows, table_text, tables_in
 from segpipe.dataset.importing.tables import has_label_maps_column
 from segpipe.dataset.manifest import Target
 from segpipe.errors import SegpipeError, shown
@@ -56,14 +56,15 @@ def _of_folder(folder: Path) -> Target | None:
     """Return the target that the tables and names of a folder tell."""
     files = image_files(folder, strict=False)
     has_maps = has_label_maps(files.images)
-    listed = label_tables_in(folder, files)
-    if listed and has_maps and not any(has_label_maps_column(path, folder) for path in listed):
-        raise SegpipeError(
-            f"{folder}: {shown(path.name for path in listed)} labels images, and some files are label maps by their "
-            "names; say which counts: --target class, --target findings or --target mask"
-        )
+    tables = tables_in(folder)
+    # beside label maps a note names such a table
+    listed = [] if has_maps else label_tables_in(folder, files)
+    if len(listed) > 1:
+        return None  # refused with the tables' names
+    if not listed and any(has_label_maps_column(path, folder) for path in tables):
+        return "mask"
     if listed:
-        return _of_table(listed[0], folder) if len(listed) == 1 else None
+        return _of_table(listed[0], folder)
     if not looks_like_classes(files.images):
         return "mask"
     if not has_maps:
