@@ -96,8 +96,8 @@ def create(
         typer.Option(
             "--class",
             metavar="VALUE=NAME",
-            help="Class name of a stored value; the name ignore: nobody looked at these voxels. For classes and findings "
-            "of images: their names and order.",
+            help="Class name of a stored value; the name ignore: nobody looked at these voxels. For classes and "
+            "findings of images: their names and order.",
         ),
     ] = None,
     region: Annotated[
