@@ -35,8 +35,8 @@ class Mistake:
         case: name of the case.
         patient: patient of the case; empty where not known.
         file: path of the image; empty where not known.
-        true: its class, or the finding with "is present" or "is absent".
-        predicted: the decision.
+        true: its class, or the finding with "present" or "absent".
+        predicted: the decided class, or "present" or "absent".
         probabilities: the largest probabilities, in words.
         picture: JPEG as a data URI; None where the image cannot be read.
     """
@@ -105,7 +105,7 @@ def _class_mistakes(images: ClassifiedImages, place: int, pictures: _Pictures) -
         _mistake(images, row, name, images.decision_in_words(row), pictures)
         for row in ranked[:MOST_MISTAKES].tolist()
     )
-    return MistakesOf(name, place, f"{len(wrong)} of {int(of_class.sum())} images", shown)
+    return MistakesOf(name, place, f"{len(wrong)} of {int(of_class.sum())} images decided wrongly", shown)
 
 
 def _finding_mistakes(images: ClassifiedImages, place: int, pictures: _Pictures) -> MistakesOf:
@@ -118,11 +118,11 @@ def _finding_mistakes(images: ClassifiedImages, place: int, pictures: _Pictures)
     claimed_first = claimed[np.argsort(-probabilities[claimed], kind="stable")][:half]
     shown = [
         *(
-            _mistake(images, row, f"{name} is present", "missed", pictures, place)
+            _mistake(images, row, f"{name} present", "absent", pictures, place)
             for row in missed_first.tolist()
         ),
         *(
-            _mistake(images, row, f"{name} is absent", "decided present", pictures, place)
+            _mistake(images, row, f"{name} absent", "present", pictures, place)
             for row in claimed_first.tolist()
         ),
     ]

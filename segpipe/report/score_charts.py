@@ -19,6 +19,7 @@ _LEFT = 44
 _UNIT = np.array([0.0, 1.0])
 _HISTOGRAM_BINS = 20
 _SMALLEST_DOT, _LARGEST_DOT = 3.0, 10.0
+_LINE = 15  # pixels of a line of text
 
 
 def curve_chart(curve: Curve, color: str, titles: tuple[str, str]) -> Markup:
@@ -56,7 +57,7 @@ def reliability_chart(after: Reliability, before: Reliability | None, color: str
     if before is not None:
         parts += _dots(before, across, up, {"klass": "before"})
     line = [*zip(after.confidence.tolist(), after.share.tolist(), strict=True)]
-    parts.append(element("polyline", points=_points(line, across, up), stroke=color, klass="line"))
+    parts.append(element("polyline", points=_points(line, across, up), stroke=color, klass="thin"))
     parts += _dots(after, across, up, {"klass": "bar", "fill": color})
     return drawing(parts, across, _HEIGHT, f"mean probability, {BINS} bins", _WIDTH)
 
@@ -74,11 +75,10 @@ def score_histogram(present: Array, absent: Array, color: str, threshold: float 
     highest = max(int(count.max()) for count in counts)
     across = Scale.of(_UNIT, _LEFT, _WIDTH - MARGIN)
     up = Scale.of(np.array([0.0, math.sqrt(max(highest, 1))]), _HEIGHT - 4, TOP + 20)
-    marks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000) if tick <= highest]
     parts = [grid(across, _HEIGHT)]
     parts += [
         element("text", short_number(tick), x=_LEFT - 6, y=up(math.sqrt(tick)) + 4, klass="end")
-        for tick in marks[-5:]
+        for tick in _marks(highest, up)
     ]
     parts.append(element("text", "images, square root scale", x=MARGIN - 8, y=TOP + 8, klass="name"))
     step = (across(1) - across(0)) / _HISTOGRAM_BINS
@@ -96,6 +96,17 @@ def score_histogram(present: Array, absent: Array, color: str, threshold: float 
             )
         )
     return drawing(parts, across, _HEIGHT, "probability", _WIDTH)
+
+
+def _marks(highest: int, up: Scale) -> list[int]:
+    """Return the counts at the vertical axis, the largest first, so far apart that their texts do not overlap."""
+    marks: list[int] = []
+    for power in range(len(str(highest)), -1, -1):
+        for mark in (3 * 10**power, 10**power):
+            is_apart = not marks or up(math.sqrt(mark)) - up(math.sqrt(marks[-1])) >= _LINE
+            if mark <= highest and is_apart and up(0) - up(math.sqrt(mark)) >= _LINE:
+                marks.append(mark)
+    return [*marks, 0]
 
 
 def _axes(vertical: str) -> tuple[Scale, Scale, list[Markup]]:
