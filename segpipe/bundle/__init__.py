@@ -1,9 +1,12 @@
 """Objects that a bundle's YAML calls, and opening a bundle."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
+from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
+from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
 from segpipe.bundle.labels import label_table
-from segpipe.bundle.scored_weights import weights_to_score
+from segpipe.bundle.pretrained import parameter_groups, peak_rates, start_from
+from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score
 from segpipe.bundle.setup import (
     check_device,
     check_sizes,
@@ -19,14 +22,20 @@ from segpipe.bundle.setup import (
 from segpipe.bundle.weights import identity, start_from_vgg16, with_weights
 
 __all__ = [
+    "ImageCases",
     "RunLoader",
     "TrainingCases",
+    "calibration",
+    "categories",
     "check_configuration",
     "check_device",
     "check_sizes",
     "check_window",
     "class_weights",
     "identity",
+    "image_draws",
+    "image_weights",
+    "image_weights_to_score",
     "inference_cases",
     "join_process_group",
     "label_table",
@@ -34,7 +43,10 @@ __all__ = [
     "load_cases",
     "local_device",
     "make",
+    "parameter_groups",
+    "peak_rates",
     "run_engine",
+    "start_from",
     "start_from_vgg16",
     "start_run",
     "weights_to_score",
