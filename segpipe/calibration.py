@@ -33,6 +33,11 @@ _PRIOR = (
 )
 
 
+def calibration_path(weights: Path) -> Path:
+    """Return the path of the calibration of a weights file: `model_calibration.json` beside `model.pt`."""
+    return weights.with_name(f"{weights.stem}_calibration.json")
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How logits become probabilities and decisions.

@@ -27,11 +27,11 @@ def test_a_shifted_finding_is_shifted_back():
     logits = generator.normal(-2.0, 1.5, size=(6000, 2))
     present = (generator.random((6000, 2)) < 1 / (1 + np.exp(-logits))).astype(float)
 
-    made = fitted_calibration(logits + [2.0, 0.0], present, FINDINGS)
+    made = fitted_calibration(logits + np.array([2.0, 0.0]), present, FINDINGS)
 
     assert made.temperature == pytest.approx((1.0, 1.0), abs=0.1)
     assert made.shift == pytest.approx((-2.0, 0.0), abs=0.15)
-    assert made.probabilities(logits + [2.0, 0.0]).mean(0) == pytest.approx(present.mean(0), abs=0.01)
+    assert made.probabilities(logits + np.array([2.0, 0.0])).mean(0) == pytest.approx(present.mean(0), abs=0.01)
 
 
 def test_unknown_findings_do_not_count():

@@ -1,6 +1,7 @@
 """Objects that a bundle's YAML calls, and opening a bundle."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
+from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.labels import label_table
 from segpipe.bundle.scored_weights import weights_to_score
@@ -21,6 +22,8 @@ from segpipe.bundle.weights import identity, start_from_vgg16, with_weights
 __all__ = [
     "RunLoader",
     "TrainingCases",
+    "calibration",
+    "categories",
     "check_configuration",
     "check_device",
     "check_sizes",

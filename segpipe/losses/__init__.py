@@ -1,4 +1,4 @@
-"""The loss, and class weights from the frequency of each class."""
+"""The losses, and class weights from the frequency of each class."""
 
 from segpipe.losses.class_weights import (
     ClassCounts,
@@ -7,13 +7,17 @@ from segpipe.losses.class_weights import (
     median_frequency_weights,
 )
 from segpipe.losses.dice_cross_entropy import DiceCrossEntropy
+from segpipe.losses.findings import WeightedBinaryCrossEntropy, balanced_class_weights, finding_weights
 from segpipe.losses.regions import RegionDiceCrossEntropy
 
 __all__ = [
     "ClassCounts",
     "DiceCrossEntropy",
     "RegionDiceCrossEntropy",
+    "WeightedBinaryCrossEntropy",
+    "balanced_class_weights",
     "effective_number_weights",
+    "finding_weights",
     "inverse_frequency_weights",
     "median_frequency_weights",
 ]

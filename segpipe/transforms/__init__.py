@@ -3,12 +3,14 @@
 from segpipe.transforms.class_maps import RegionsToClassesd
 from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
 from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
+from segpipe.transforms.probabilities import CalibratedProbabilitiesd
 from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
 from segpipe.transforms.small_pieces import RemoveSmallPiecesd
 
 __all__ = [
     "CTIntensityd",
     "CTKindd",
+    "CalibratedProbabilitiesd",
     "LabelIndicesd",
     "LoadVolumed",
     "NormalizeSlicesd",
