@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def _opened(root: Path, admission: Admitted, source: BundleSource) -> OpenClassi
         configuration=merged_configuration(parser),
         metadata=metadata,
         sha256=computation_sha256(
-            admission, loaded, labels=categories.to_metadata(), calibration=calibration.as_plain()
+            admission, loaded, labels=categories.to_metadata(), calibration=asdict(calibration)
         ),
         weights=loaded.weights,
         weights_sha256=loaded.weights_sha256,

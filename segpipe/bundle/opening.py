@@ -21,7 +21,7 @@ from segpipe.bundle.check_run import configuration_findings
 from segpipe.bundle.running import in_one_message, merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.task import Task, task_of
+from segpipe.bundle.task import Task, require_task
 from segpipe.bundle.weights import load_members
 from segpipe.configuration.reading import configuration_files
 from segpipe.errors import SegpipeError
@@ -54,9 +54,9 @@ def admitted_bundle(
     """
     root = Path(source.root).resolve()  # MONAI would evaluate a relative path that begins with $
     files = bundle_files(root, source.configs)
-    require_task(root, task)
     with admitted(root, files, source.settings, trust=source.trust) as admission:
         parser = admission.parser
+        require_task(root, parser.get(parser.meta_key), task)
         ids = [*needed, *needed_of_ours] if is_ours(parser) else needed
         missing = [name for name in ids if name not in parser]
         if missing:
@@ -79,20 +79,6 @@ def bundle_files(root: Path, configs: Sequence[str | Path]) -> list[Path]:
     if not (root / "configs" / "metadata.json").is_file():
         raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
     return configuration_files(root, configs, _CONFIGURATIONS)
-
-
-def require_task(root: Path, task: Task) -> None:
-    """Refuse a bundle of another task.
-
-    Raises:
-        SegpipeError: the message has both tasks.
-    """
-    of_bundle = task_of(root)
-    if of_bundle != task:
-        raise SegpipeError(
-            f"{root}: is a bundle for {of_bundle} (the task in its metadata.json), where a bundle for {task} is "
-            "needed; choose another bundle, or another command"
-        )
 
 
 def is_ours(parser: ConfigParser) -> bool:
