@@ -156,7 +156,7 @@ def _heatmap_layer(root: Path, parser: ConfigParser, network: torch.nn.Module) -
     """Return the layer that the bundle names for heatmaps."""
     if "heatmap_layer" not in parser:
         return None
-    name = made(root, parser, "heatmap_layer")
+    name: str | None = made(root, parser, "heatmap_layer")
     layers = [layer for layer, _ in network.named_modules() if layer]
     if name is not None and name not in layers:
         raise SegpipeError(

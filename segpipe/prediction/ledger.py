@@ -209,16 +209,28 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     for name in _TEXTS:
         _require(name, getattr(entry, name), str)
     _require("seconds", entry.seconds, int, float)
-    for warning in entry.warnings or ():
-        _require("warnings", warning, str)
-    for channel in entry.resampled:
-        _require("resampled", channel, str)
-    for name in entry.classes:
-        _require("classes", name, str)
+    for name, texts in (
+        ("warnings", entry.warnings or ()),
+        ("resampled", entry.resampled),
+        ("classes", entry.classes),
+    ):
+        for text in texts:
+            _require(name, text, str)
     for probability in entry.probabilities:
         _require("probabilities", probability, int, float)
     if len(entry.classes) != len(entry.probabilities):
         raise ValueError("classes and probabilities differ in number")
+    _require_volumes(volumes)
+    for name in ("files", "replaced", "corrected"):
+        _require(name, getattr(entry, name), dict)
+        for path, sha256 in getattr(entry, name).items():
+            _require(name, sha256, str)
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe may remove it later
+                raise ValueError(f"{name} has {path}, which is not below the folder")
+    return entry
+
+
+def _require_volumes(volumes: Sequence[ClassVolume]) -> None:
     for volume in volumes:
         _require("label", volume.label, str)
         _require("voxels", volume.voxels, int)
@@ -227,13 +239,6 @@ def _entry(row: Mapping[str, Any]) -> Entry:
             _require("frame", volume.frame, int)
         if volume.millilitres is not None:
             _require("millilitres", volume.millilitres, int, float)
-    for name in ("files", "replaced", "corrected"):
-        _require(name, getattr(entry, name), dict)
-        for path, sha256 in getattr(entry, name).items():
-            _require(name, sha256, str)
-            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe may remove it later
-                raise ValueError(f"{name} has {path}, which is not below the folder")
-    return entry
 
 
 def _require(name: str, value: Any, *types: type) -> None:
