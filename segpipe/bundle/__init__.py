@@ -3,6 +3,7 @@
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
+from segpipe.bundle.image_files import images_to_classify
 from segpipe.bundle.labels import label_table
 from segpipe.bundle.scored_weights import weights_to_score
 from segpipe.bundle.setup import (
@@ -30,6 +31,7 @@ __all__ = [
     "check_window",
     "class_weights",
     "identity",
+    "images_to_classify",
     "inference_cases",
     "join_process_group",
     "label_table",
