@@ -89,6 +89,14 @@ class ImageRun:
         images = list(scans)
         self._left = len(images)
         self._write_table()
+        try:
+            for outcome in self._outcomes(images):
+                self._left -= 1
+                yield outcome
+        finally:
+            self._write_table()
+
+    def _outcomes(self, images: Sequence[Scan]) -> Generator[ImagePrediction]:
         readers = ThreadPoolExecutor(self.options.jobs, "read")
         waiting = iter(images)
         reading: deque[tuple[Scan, Future[_ReadImage | ImagePrediction]]] = deque()
@@ -116,7 +124,6 @@ class ImageRun:
                 yield from self._classified(batch)
         finally:
             readers.shutdown(cancel_futures=True)
-            self._write_table()
 
     def failed(self, name: str, path: Path, reason: str) -> ImagePrediction:
         """Return the outcome of an image that cannot be read or classified."""
@@ -126,7 +133,6 @@ class ImageRun:
         """Report nothing: every message belongs to an image."""
 
     def _failed(self, scan: Scan, error: Exception) -> ImagePrediction:
-        self._left -= 1
         return self.failed(scan.name, scan.path, self.place.fail(scan, error))
 
     def _read(self, scan: Scan) -> _ReadImage | ImagePrediction:
@@ -138,13 +144,12 @@ class ImageRun:
         sha256 = scan_sha256(scan)
         before = self.place.ledger.entries.get(scan.name)
         if before is not None and self._is_done(scan, before, sha256):
-            self._left -= 1
             return self._outcome(scan, before, Outcome.SKIPPED)
         image = self.classifier.read(str(scan.path))
         if self._maps is not None and image.ndim != _FLAT_DIMS:
             raise SegpipeError(
-                f"{scan.path}: the network takes it as {tuple(image.shape)}; heatmaps are drawn on 2D images: leave out "
-                "--heatmaps"
+                f"{scan.path}: the network takes it as {tuple(image.shape)}; heatmaps are drawn on 2D images: leave "
+                "out --heatmaps"
             )
         if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
@@ -157,12 +162,12 @@ class ImageRun:
             OtherScanError: the row of this name is of another image.
         """
         folder, moved = self.place.folder, before.scan != scan_place(scan)
-        if not self.options.overwrite and moved and before.state is State.DONE:
-            if before.scan_sha256 != sha256:
-                raise OtherScanError(
-                    f"{scan.path}: {folder} has an image {scan.name} already, of another file, {before.scan}; choose "
-                    "another --output, or add --overwrite to replace it"
-                )
+        other = moved and before.state is State.DONE and before.scan_sha256 != sha256
+        if other and not self.options.overwrite:
+            raise OtherScanError(
+                f"{scan.path}: {folder} has an image {scan.name} already, of another file, {before.scan}; choose "
+                "another --output, or add --overwrite to replace it"
+            )
         same = (before.state, before.scan_sha256, before.recipe) == (State.DONE, sha256, self.recipe)
         return same and all((folder / file).is_file() for file in before.files)
 
@@ -186,7 +191,6 @@ class ImageRun:
         if time.monotonic() - self._table_written > _TABLE_EVERY_S:
             self._write_table()
         for scan, entry in entries:
-            self._left -= 1
             self.place.log.info("%s: %s in %.2f s", scan.name, entry.decision, entry.seconds)
             yield self._outcome(scan, entry, Outcome.DONE)
 
@@ -299,7 +303,7 @@ class ImageRun:
 
 def _shown(bundle: OpenClassifier, probabilities: NDArray[np.float64]) -> list[int]:
     """Return the classes whose maps are drawn: the most probable one, or the decided findings, three at most."""
-    order = np.argsort(-probabilities, kind="stable").tolist()
+    order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
     if bundle.categories.exclusive:
         return order[:1]
     decided = bundle.calibration.decided(probabilities[None])[0]
