@@ -31,7 +31,9 @@ def test_a_shifted_finding_is_shifted_back():
 
     assert made.temperature == pytest.approx((1.0, 1.0), abs=0.1)
     assert made.shift == pytest.approx((-2.0, 0.0), abs=0.15)
-    assert made.probabilities(logits + np.array([2.0, 0.0])).mean(0) == pytest.approx(present.mean(0), abs=0.01)
+    assert made.probabilities(logits + np.array([2.0, 0.0])).mean(0) == pytest.approx(
+        present.mean(0), abs=0.01
+    )
 
 
 def test_unknown_findings_do_not_count():

@@ -3,6 +3,7 @@
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
 from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
+from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
 from segpipe.bundle.image_files import images_to_classify
 from segpipe.bundle.labels import label_table
 from segpipe.bundle.scored_weights import weights_to_score
@@ -21,6 +22,7 @@ from segpipe.bundle.setup import (
 from segpipe.bundle.weights import identity, start_from_vgg16, with_weights
 
 __all__ = [
+    "ImageCases",
     "RunLoader",
     "TrainingCases",
     "calibration",
@@ -31,6 +33,8 @@ __all__ = [
     "check_window",
     "class_weights",
     "identity",
+    "image_draws",
+    "image_weights",
     "images_to_classify",
     "inference_cases",
     "join_process_group",

@@ -130,7 +130,7 @@ class TrainingCases:
         self.file_values = described.labels
         self.class_counts = _class_counts(reports[: len(train)], labels)
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
-        _refuse_same_content(described.name, trained_on, self.held_out)
+        refuse_same_content(described.name, trained_on, self.held_out)
         listed = [Side("training", "train", train), side_of_test_list(described)]
         refuse_leaks(described.name, listed, {**trained_on, **content_hashes_of_tests(described, folder)})
         self.provenance: dict[str, Any] = {
@@ -142,6 +142,12 @@ class TrainingCases:
             "cases": trained_on,
             "fingerprint": dataset_fingerprint(reports[: len(train)]),
         }
+
+    @property
+    def counted(self) -> dict[str, int] | None:
+        """Class -> voxels of the training cases, by class index; None if they have no label maps."""
+        counts = self.class_counts
+        return None if counts is None else dict(zip(counts.names, counts.class_voxels.tolist(), strict=True))
 
 
 def held_out_fold(fold: int | str) -> int | str | None:
@@ -210,8 +216,17 @@ def class_weights(
     return weights
 
 
-def _refuse_same_content(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:
-    """Refuse an image content on both sides, even under another name, recompressed or in another format."""
+def refuse_same_content(name: str, train: Mapping[str, str], validation: Mapping[str, str]) -> None:
+    """Refuse an image content on both sides, even under another name, recompressed or in another format.
+
+    Args:
+        name: of the data set.
+        train: training case -> hash of its image content.
+        validation: validation case -> hash of its image content.
+
+    Raises:
+        SegpipeError: the message names the pairs.
+    """
     owners = {content: case for case, content in train.items()}
     pairs = [(owners[content], case) for case, content in validation.items() if content in owners]
     if pairs:

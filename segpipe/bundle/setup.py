@@ -12,6 +12,7 @@ import torch.distributed as dist
 from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.image_cases import ImageCases
 from segpipe.bundle.next_commands import next_commands
 from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
 from segpipe.bundle.run_ranges import forget_ranges, measure_run
@@ -66,7 +67,7 @@ def require_device(device: torch.device | str) -> torch.device:
 
 
 @refusal_ends_run()
-def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
+def start_run(run_folder: RunFolder, cases: TrainingCases | ImageCases) -> None:
     """Make the run's folder with configuration and environment, and log the path for TensorBoard.
 
     Args:
@@ -75,7 +76,7 @@ def start_run(run_folder: RunFolder, cases: TrainingCases) -> None:
     """
     _require_enough_cases(cases)
     with machine_errors(run_folder):
-        run_folder.start(merged_configuration(running_parser()), _class_voxels(cases))
+        run_folder.start(merged_configuration(running_parser()), cases.counted)
     watch_started(run_folder)
     if is_main_process():
         lines = [
@@ -127,12 +128,7 @@ def load_cases(datasets: Sequence[CaseDataset]) -> None:
             dataset.fill_cache()
 
 
-def _class_voxels(cases: TrainingCases) -> dict[str, int] | None:
-    counts = cases.class_counts
-    return None if counts is None else dict(zip(counts.names, counts.class_voxels.tolist(), strict=True))
-
-
-def _require_enough_cases(cases: TrainingCases) -> None:
+def _require_enough_cases(cases: TrainingCases | ImageCases) -> None:
     """Refuse more processes than cases: the others would wait for ever for a process without a case."""
     processes = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     for name, records in (("train on", cases.train), ("validate with", cases.validation)):

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 
 from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.running import resolved_components, running_parser
+from segpipe.categories import Categories
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.monai_run import refusal_ends_run
@@ -28,17 +29,20 @@ _logger = logging.getLogger(__name__)
 @refusal_ends_run()
 def identity(
     network: torch.nn.Module,
-    labels: LabelTable | Sequence[Mapping[str, Any]],
+    labels: LabelTable | Categories | Sequence[Mapping[str, Any]],
     transforms: str = "deterministic_transforms",
 ) -> Identity:
     """Return the identity of this bundle, which its weights must match.
 
     Args:
         network: the bundle's `network_def`.
-        labels: the bundle's label table, or rows of the table.
+        labels: the bundle's label table, or its classes or findings, or rows of the table.
         transforms: the id under which the configuration lists its deterministic transforms.
     """
-    rows = identity_rows(labels) if isinstance(labels, LabelTable) else labels
+    if isinstance(labels, LabelTable):
+        rows: Sequence[Mapping[str, Any]] = identity_rows(labels)
+    else:
+        rows = labels.rows() if isinstance(labels, Categories) else labels
     return Identity.of(network, resolved_components(running_parser(), transforms), rows)
 
 

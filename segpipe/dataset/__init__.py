@@ -9,6 +9,7 @@ from segpipe.dataset.evaluation_split import EvaluationSplit, evaluation_split_o
 from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.folds import describe_split, patient_folds, training_split, with_folds
+from segpipe.dataset.image_examination import examine_images, image_hashes_of_tests, require_valid_images
 from segpipe.dataset.importing.creation import CreatedManifest, create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
@@ -28,7 +29,7 @@ from segpipe.dataset.manifest_files import (
 )
 from segpipe.dataset.manifest_split import Division, Part, divide_manifest
 from segpipe.dataset.outliers import set_findings
-from segpipe.dataset.reports import CaseReport, Finding
+from segpipe.dataset.reports import CaseReport, Finding, ImageFacts, ImageReport
 
 __all__ = [
     "Case",
@@ -38,6 +39,8 @@ __all__ = [
     "Download",
     "EvaluationSplit",
     "Finding",
+    "ImageFacts",
+    "ImageReport",
     "Manifest",
     "Part",
     "Side",
@@ -51,7 +54,9 @@ __all__ = [
     "divide_manifest",
     "evaluation_split_of",
     "examine_cases",
+    "examine_images",
     "fetch",
+    "image_hashes_of_tests",
     "is_plain_decathlon",
     "known_dataset_dir",
     "load_manifest",
@@ -59,6 +64,7 @@ __all__ = [
     "patient_folds",
     "refuse_leaks",
     "require_valid",
+    "require_valid_images",
     "set_findings",
     "shipped_manifests",
     "side_of_test_list",

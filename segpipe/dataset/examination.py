@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +12,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from segpipe.dataset.file_findings import RejectedError, checksum_findings, rejecting
 from segpipe.dataset.label_shapes import odd_shapes
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.reports import (
@@ -24,7 +24,6 @@ from segpipe.dataset.reports import (
     content_sha256,
 )
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256
 from segpipe.labels import LabelTable
 from segpipe.volumes import (
     CHANNEL_REMEDY,
@@ -48,7 +47,7 @@ def examine_case(
     facts = None
     try:
         if checksums:
-            findings.extend(_checksum_findings(case, dataset_dir))
+            findings.extend(checksum_findings(case, dataset_dir))
         images = _images(case, dataset_dir)
         content = content_sha256(images)
         if manifest.resample_channels:
@@ -96,7 +95,7 @@ def examine_case(
             offsets,
             has_spacing,
         )
-    except _RejectedError as rejected:
+    except RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
     return CaseReport(case.case, tuple(findings), facts)
 
@@ -105,52 +104,15 @@ def shown_by(case: Case, dataset_dir: Path) -> str | None:
     """Return the hash of a case's image content, see `content_sha256`; None where a file is missing or damaged."""
     try:
         return content_sha256(_images(case, dataset_dir))
-    except _RejectedError:
+    except RejectedError:
         return None
-
-
-class _RejectedError(Exception):
-    """A finding that ends the examination of a case."""
-
-    def __init__(self, file: str, message: str) -> None:
-        super().__init__(message)
-        self.file = file
-        self.message = message
-
-
-@contextmanager
-def _rejecting(path: str) -> Iterator[None]:
-    """Turn an error about a file into a `_RejectedError`."""
-    try:
-        yield
-    except SegpipeError as error:
-        raise _RejectedError(path, str(error)) from error
-    except OSError as error:  # for example, no permission for a folder
-        raise _RejectedError(
-            path, f"cannot be read ({error.strerror}); check path and permissions"
-        ) from error
-
-
-def _checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:
-    findings = []
-    for path, expected in case.sha256.items():
-        file = dataset_dir / path
-        with _rejecting(path):
-            digest = file_sha256(file) if file.is_file() else expected
-        if digest != expected:
-            message = (
-                f"SHA-256 is {digest[:12]}..., the manifest says {expected[:12]}...; fetch the file again, or give "
-                "--no-checksums (checksums: false in YAML) to use this copy anyway"
-            )
-            findings.append(Finding("error", case.case, path, message))
-    return findings
 
 
 def _images(case: Case, dataset_dir: Path) -> list[Volume]:
     """Read the files of a case's image as they are stored, each on its own grid."""
     images = [_read(dataset_dir, path, case.frame) for path in case.images]
     if case.frame is not None and len(case.images) > 1:
-        with _rejecting(case.images[0]):
+        with rejecting(case.images[0]):
             read_channel_headers(
                 [dataset_dir / path for path in case.images], frame=case.frame, resample=True
             )
@@ -158,14 +120,14 @@ def _images(case: Case, dataset_dir: Path) -> list[Volume]:
 
 
 def _read(dataset_dir: Path, path: str, frame: int | None = None) -> Volume:
-    with _rejecting(path):
+    with rejecting(path):
         if not (dataset_dir / path).exists():
             raise SegpipeError(f"missing below {dataset_dir}; fetch it, or remove the case from the manifest")
         return read_volume(dataset_dir / path, frame=frame)
 
 
 def _on_one_grid(case: Case, images: Sequence[Volume]) -> list[Volume]:
-    with _rejecting(case.images[0]):
+    with rejecting(case.images[0]):
         return resampled_volumes(images)
 
 
@@ -174,7 +136,7 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
         _require_same_grid(images[0], path, image, CHANNEL_RULE, CHANNEL_REMEDY)
     num_channels = sum(image.num_channels for image in images)
     if num_channels != manifest.num_channels:
-        raise _RejectedError(
+        raise RejectedError(
             case.images[0],
             f"the image has {num_channels} channel(s) (size {images[0].grid.size}), modality names "
             f"{manifest.num_channels} ({', '.join(manifest.modality)}); split the file, or correct modality "
@@ -182,7 +144,7 @@ def _channels(case: Case, images: list[Volume], manifest: Manifest) -> tuple[Cha
         )
     facts: list[ChannelFacts] = []
     for path, image in zip(case.images, images, strict=True):
-        with _rejecting(path):
+        with rejecting(path):
             check_intensities(image)
         for channel in image.channels:
             percentiles = tuple(float(value) for value in np.percentile(channel, PERCENTILES))
@@ -209,7 +171,7 @@ def _refuse_label_maps(
     channels = [channel for image in images for channel in image.channels]
     for path, name, channel in zip(files, manifest.modality, channels, strict=True):
         if all(np.ptp(channel[indices == index]) == 0 for index in np.unique(indices)):
-            raise _RejectedError(
+            raise RejectedError(
                 path,
                 f"{name} has one value in each class of the label map {case.label}: it is a label map, or was made "
                 "from one, and would show the network its answer; leave it out of the channels",
@@ -252,16 +214,16 @@ def _label_indices(
     case: Case, dataset_dir: Path, image: Volume, manifest: Manifest, table: LabelTable
 ) -> NDArray[np.integer[Any]]:
     path = str(case.label)
-    with _rejecting(path):
+    with rejecting(path):
         frame = label_frame(dataset_dir / path, case.frame, [dataset_dir / name for name in case.images])
     label = _read(dataset_dir, path, frame)
     if label.num_channels != 1:
-        raise _RejectedError(
+        raise RejectedError(
             path,
             f"the label map has {label.num_channels} channels, needs 1 with a class value a voxel; merge them",
         )
     _require_same_grid(image, path, label, "image and label grids differ")
-    with _rejecting(path):
+    with rejecting(path):
         return table.to_indices(label.array, manifest.labels)
 
 
@@ -269,4 +231,4 @@ def _require_same_grid(volume: Volume, other_path: str, other: Volume, rule: str
     try:
         check_same_grid(volume, other, rule, remedy)
     except SegpipeError as error:
-        raise _RejectedError(other_path, f"{error} or correct the manifest row") from error
+        raise RejectedError(other_path, f"{error} or correct the manifest row") from error

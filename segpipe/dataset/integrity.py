@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.dataset.examination import examine_case, shown_by
+from segpipe.dataset.file_findings import refuse_errors, require_dataset_folder
 from segpipe.dataset.leaks import shared_findings
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.outliers import set_findings
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.reports import CaseReport, Finding
-from segpipe.errors import SegpipeError
-from segpipe.files import is_folder
 from segpipe.labels import LabelTable, check_same_labels
 
-_FINDINGS_SHOWN = 10
 _MOST_THREADS = 4  # each thread holds a whole case in memory
 
 
@@ -56,11 +54,7 @@ def examine_cases(
     """
     if manifest.target == "mask":
         check_same_labels(table, manifest.labels)
-    if not is_folder(dataset_dir):
-        raise SegpipeError(
-            f"{manifest.name}: --dataset-dir (dataset_dir in YAML) {dataset_dir} is no folder; give the one in which "
-            f"the manifest's paths ({cases[0].images[0] if cases else 'of its files'}) begin"
-        )
+    require_dataset_folder(manifest, cases, dataset_dir)
     examine = partial(
         examine_case,
         dataset_dir=dataset_dir,
@@ -123,16 +117,7 @@ def require_valid(
     reports = examine_cases(
         cases, dataset_dir, manifest, table, spatial_dims, checksums=checksums, progress=progress
     )
-    errors = [finding for report in reports for finding in report.findings if finding.severity == "error"]
-    if errors:
-        lines = [f"  {finding}" for finding in errors[:_FINDINGS_SHOWN]]
-        if len(errors) > len(lines):
-            lines.append(f"  and {len(errors) - len(lines)} more")
-        bad = len({finding.case for finding in errors})
-        raise SegpipeError(
-            f"{manifest.name}: {len(errors)} error(s) in {bad} of {len(cases)} cases below {dataset_dir}:",
-            *lines,
-        )
+    refuse_errors(manifest, reports, dataset_dir)
     return reports
 
 

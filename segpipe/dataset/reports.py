@@ -94,6 +94,49 @@ class CaseReport:
         return any(finding.severity == "error" for finding in self.findings)
 
 
+@dataclass(frozen=True)
+class ImageFacts:
+    """Properties of one readable image of a data set of classes or findings.
+
+    Attributes:
+        rows: height in pixels.
+        columns: width in pixels.
+        stored_bits: bits of one value in the file.
+        bits: bits that the scale of the pixels assumes, see `segpipe.volumes.Picture`.
+        is_rgb: True if the file stores three values a pixel.
+        is_coloured: True if these three differ anywhere.
+        is_inverted: True for a DICOM file of MONOCHROME1, which is read with its values turned.
+        mean: of all pixels, 0 black to 1 white.
+        deviation: standard deviation of all pixels, in the same unit.
+        content_sha256: hash of the decoded pixels, see `segpipe.volumes.Picture.content_sha256`.
+    """
+
+    rows: int
+    columns: int
+    stored_bits: int
+    bits: int
+    is_rgb: bool
+    is_coloured: bool
+    is_inverted: bool
+    mean: float
+    deviation: float
+    content_sha256: str
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """The result of reading one image: its findings, and its facts; None where an error prevented them."""
+
+    case: str
+    findings: tuple[Finding, ...]
+    facts: ImageFacts | None
+
+    @property
+    def has_errors(self) -> bool:
+        """True if the case must not train."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+
 def content_sha256(images: Sequence[Volume]) -> str:
     """Return the SHA-256 of the image content, in hex: the same for every copy, in any storage form.
 

@@ -2,8 +2,10 @@
 
 from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
+from segpipe.networks.tile_classifier import TileClassifier
 from segpipe.networks.unet import UNet
 from segpipe.networks.vgg16 import load_vgg16_bn
+from segpipe.networks.vgg16_classifier import VGG16Classifier, load_vgg16
 from segpipe.networks.weights import Identity, load_weights, read_sidecar, save_weights, sidecar_path
 from segpipe.networks.weights_files import weights_file
 
@@ -13,7 +15,10 @@ __all__ = [
     "Ensemble",
     "Identity",
     "SegNet",
+    "TileClassifier",
     "UNet",
+    "VGG16Classifier",
+    "load_vgg16",
     "load_vgg16_bn",
     "load_weights",
     "read_sidecar",

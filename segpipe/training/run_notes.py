@@ -12,13 +12,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from segpipe.training.loss_terms import has_terms
 from segpipe.training.run_folder import RunFolder
-from segpipe.training.tensorboard import add_hyper_parameters, add_layout
+from segpipe.training.tensorboard import SEGMENTATION, Charts, add_hyper_parameters, add_layout
 
 _LONGEST_TEXT = 64  # characters of a hyper-parameter; a longer text is a path or logic
 _WEIGHTS = ("class_weights", "class_weight", "weight")  # attributes of losses: segpipe's, MONAI's, torch's
 
 
-def log_notes(writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: int) -> None:
+def log_notes(
+    writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: int, charts: Charts = SEGMENTATION
+) -> None:
     """Log the run's configuration and environment before the first epoch; after a resume, log what has changed.
 
     Tags at step 0: `run/classes`, `run/configuration`, `run/environment` (with the commit), the hyper-parameters and
@@ -29,6 +31,7 @@ def log_notes(writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: in
         run_folder: started folder of the run.
         loss: loss of the trainer; its class weights are logged.
         epoch: the epoch that begins.
+        charts: charts of the task.
     """
     configuration, environment = run_folder.configuration, run_folder.environment
     if epoch > 1:
@@ -37,11 +40,11 @@ def log_notes(writer: SummaryWriter, run_folder: RunFolder, loss: Any, epoch: in
         writer.flush()
         return
     if run_folder.class_voxels:
-        writer.add_text("run/classes", _classes(run_folder.class_voxels, loss), 0)
+        writer.add_text("run/classes", _classes(run_folder.class_voxels, loss, charts.counted), 0)
     writer.add_text("run/configuration", _indented(yaml.safe_dump(configuration, sort_keys=False)), 0)
     writer.add_text("run/environment", _table(("", ""), sorted(_flat(environment).items())), 0)
-    add_hyper_parameters(writer, hyper_parameters(run_folder.provenance["configuration"]))
-    add_layout(writer, terms=has_terms(loss))
+    add_hyper_parameters(writer, hyper_parameters(run_folder.provenance["configuration"]), charts.metrics)
+    add_layout(writer, charts, terms=has_terms(loss))
     writer.flush()
 
 
@@ -72,7 +75,7 @@ def class_weights(loss: Any, num_classes: int) -> list[float] | None:
     return None
 
 
-def _classes(voxels: Mapping[str, int], loss: Any) -> str:
+def _classes(voxels: Mapping[str, int], loss: Any, counted: str) -> str:
     weights = class_weights(loss, len(voxels))
     total = sum(voxels.values())
     rows = [
@@ -85,7 +88,9 @@ def _classes(voxels: Mapping[str, int], loss: Any) -> str:
         for index, (name, count) in enumerate(voxels.items())
     ]
     weighting = "The loss weighs all classes alike.\n\n" if weights is None else ""
-    return weighting + _table(("class", "voxels of the training cases", "share", "weight in the loss"), rows)
+    return weighting + _table(
+        ("class", f"{counted} of the training cases", "share", "weight in the loss"), rows
+    )
 
 
 def _changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:

@@ -26,7 +26,7 @@ from segpipe.training.metrics import (
 )
 from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.run_notes import log_notes
-from segpipe.training.tensorboard import add_end, dice_tags
+from segpipe.training.tensorboard import SEGMENTATION, add_end, dice_tags
 
 
 class TrainingScalars:
@@ -49,6 +49,9 @@ class TrainingScalars:
         optimizer: optimiser of the trainer.
         labels: label table, where it has regions or voxels that nobody looked at; the accuracy leaves these out.
     """
+
+    charts = SEGMENTATION
+    accuracy_tag = "voxel_accuracy/train"
 
     def __init__(
         self, run_folder: RunFolder, optimizer: torch.optim.Optimizer, labels: LabelTable | None = None
@@ -96,13 +99,16 @@ class TrainingScalars:
         """Attach to the trainer; do so before the handler that steps the learning rate."""
         engine.scalars = self
         EpochProgress().attach(engine)
-        self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: attach_accuracy(engine, self.labels)}
+        self._metrics = {LOSS: attach_training_loss(engine), ACCURACY: self._attach_accuracy(engine)}
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._count)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._log)
         engine.add_event_handler(Events.COMPLETED, self._finish)
         engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
+
+    def _attach_accuracy(self, engine: Trainer) -> Metric:
+        return attach_accuracy(engine, self.labels)
 
     def _begin(self, engine: Trainer) -> None:
         self._note(engine)
@@ -116,9 +122,8 @@ class TrainingScalars:
         if not self._noted and is_main_process():
             # not at the start: a resumed run restores its epoch after that
             epoch = engine.state.epoch
-            log_notes(
-                self.run_folder.writer(from_epoch=epoch - 1), self.run_folder, engine.loss_function, epoch
-            )
+            writer = self.run_folder.writer(from_epoch=epoch - 1)
+            log_notes(writer, self.run_folder, engine.loss_function, epoch, self.charts)
         self._noted = True
 
     def _count(self, engine: Trainer) -> None:
@@ -135,7 +140,7 @@ class TrainingScalars:
         figures = {
             "loss/train": loss,
             **{f"loss_terms/{name}/train": mean for name, mean in self._terms.means().items()},
-            "voxel_accuracy/train": engine.state.metrics[ACCURACY],
+            self.accuracy_tag: engine.state.metrics[ACCURACY],
             "optimizer/learning_rate": self._learning_rate,
             "optimizer/gradient_norm": norm,
             "speed/seconds_per_epoch": seconds,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +18,8 @@ from segpipe.labels import LabelTable
 
 _QUALITY = 60  # of JPEG; colours keep full resolution, since outlines are one pixel wide
 _COLORS = 64  # number of colours of a drawing
-_METRICS = ("dice/mean", "loss/train")  # in the table of hyper-parameters
 _TERMS = "Terms of the loss"
-_LAYOUT = {  # page Custom Scalars: category -> chart -> tags, as regular expressions
-    "Learning": {
-        "Loss: training and validation": ["Multiline", ["^loss/.*"]],
-        "Dice of validation, by class": ["Multiline", ["^dice/.*"]],
-        _TERMS: ["Multiline", ["^loss_terms/.*"]],
-        "Share of voxels whose class is right": ["Multiline", ["^voxel_accuracy/.*"]],
-    },
+_MACHINE = {  # categories of every task
     "Optimiser": {
         "Learning rate": ["Multiline", ["^optimizer/learning_rate$"]],
         "Norm of the gradient": ["Multiline", ["^optimizer/gradient_norm$"]],
@@ -35,6 +30,43 @@ _LAYOUT = {  # page Custom Scalars: category -> chart -> tags, as regular expres
         "Peak memory, GB": ["Multiline", ["^memory/.*"]],
     },
 }
+
+
+@dataclass(frozen=True)
+class Charts:
+    """What TensorBoard shows of a task.
+
+    Attributes:
+        learning: charts of the page Custom Scalars: chart -> kind and tags, as regular expressions.
+        metrics: tags in the table of hyper-parameters.
+        counted: what the table of classes counts.
+    """
+
+    learning: Mapping[str, Sequence[Any]]
+    metrics: tuple[str, ...]
+    counted: str
+
+
+SEGMENTATION = Charts(
+    {
+        "Loss: training and validation": ["Multiline", ["^loss/.*"]],
+        "Dice of validation, by class": ["Multiline", ["^dice/.*"]],
+        _TERMS: ["Multiline", ["^loss_terms/.*"]],
+        "Share of voxels whose class is right": ["Multiline", ["^voxel_accuracy/.*"]],
+    },
+    ("dice/mean", "loss/train"),
+    "voxels",
+)
+CLASSIFICATION = Charts(
+    {
+        "Loss: training and validation": ["Multiline", ["^loss/.*"]],
+        "AUROC of validation, by class": ["Multiline", ["^auroc/.*"]],
+        _TERMS: ["Multiline", ["^loss_terms/.*"]],
+        "Share of images, or findings, whose decision is right": ["Multiline", ["^accuracy/.*"]],
+    },
+    ("auroc/mean", "loss/train"),
+    "images",
+)
 HyperParameters = Mapping[str, float | str]
 
 
@@ -58,24 +90,30 @@ def add_drawing(writer: SummaryWriter, tag: str, drawing: NDArray[np.uint8], epo
     _add_image(writer, tag, drawing.shape, file.getvalue(), epoch)
 
 
-def add_layout(writer: SummaryWriter, *, terms: bool) -> None:
+def add_layout(writer: SummaryWriter, charts: Charts, *, terms: bool) -> None:
     """Lay out TensorBoard's page Custom Scalars: related tags in one chart, the most important chart first.
 
     Args:
         writer: TensorBoard writer of the run.
+        charts: charts of the task.
         terms: the loss has terms to show.
     """
-    learning = {name: chart for name, chart in _LAYOUT["Learning"].items() if terms or name != _TERMS}
-    writer.add_custom_scalars({**_LAYOUT, "Learning": learning})
+    learning = {name: chart for name, chart in charts.learning.items() if terms or name != _TERMS}
+    writer.add_custom_scalars({"Learning": learning, **_MACHINE})
 
 
-def add_hyper_parameters(writer: SummaryWriter, parameters: HyperParameters) -> None:
+def add_hyper_parameters(writer: SummaryWriter, parameters: HyperParameters, metrics: Sequence[str]) -> None:
     """Log the run's hyper-parameters at its beginning, in the same log as its metrics.
 
     The writer's `add_hparams` would create a second run, which appears in every chart.
+
+    Args:
+        writer: TensorBoard writer of the run.
+        parameters: name -> value.
+        metrics: tags of the metrics beside them.
     """
     experiment, start, _ = hparams(  # type: ignore[no-untyped-call]
-        dict(parameters), dict.fromkeys(_METRICS, 0.0)
+        dict(parameters), dict.fromkeys(metrics, 0.0)
     )
     _add(writer, experiment, 0)
     _add(writer, start, 0)

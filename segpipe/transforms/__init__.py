@@ -3,6 +3,7 @@
 from segpipe.transforms.class_maps import RegionsToClassesd
 from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
 from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
+from segpipe.transforms.pictures_from_files import LoadPictured
 from segpipe.transforms.probabilities import CalibratedProbabilitiesd
 from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
 from segpipe.transforms.small_pieces import RemoveSmallPiecesd
@@ -12,6 +13,7 @@ __all__ = [
     "CTKindd",
     "CalibratedProbabilitiesd",
     "LabelIndicesd",
+    "LoadPictured",
     "LoadVolumed",
     "NormalizeSlicesd",
     "OrientVolumesd",

@@ -13,6 +13,7 @@ from segpipe.volumes.label_map_paths import (
     refused_scan,
 )
 from segpipe.volumes.metaimage import voxel_file
+from segpipe.volumes.picture import Picture, checked_window, read_picture
 from segpipe.volumes.reading import (
     label_frame,
     num_frames,
@@ -57,6 +58,7 @@ __all__ = [
     "FoundScans",
     "Grid",
     "NiftiForms",
+    "Picture",
     "RefusedScan",
     "ResampledFile",
     "Scan",
@@ -67,6 +69,7 @@ __all__ = [
     "check_finite",
     "check_intensities",
     "check_same_grid",
+    "checked_window",
     "clashing_scans",
     "existing_outputs",
     "find_label_objects",
@@ -83,6 +86,7 @@ __all__ = [
     "read_channel_headers",
     "read_channels",
     "read_header",
+    "read_picture",
     "read_series",
     "read_volume",
     "refused_scan",

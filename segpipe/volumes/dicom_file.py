@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -140,8 +141,12 @@ class DicomFile:
         return "" if value is None else str(value)
 
 
-def read_dicom_file(path: Path) -> DicomFile:
+def read_dicom_file(path: Path, further_tags: Sequence[str] = ()) -> DicomFile:
     """Read the header of a DICOM file with or without preamble.
+
+    Args:
+        path: the file.
+        further_tags: keywords of tags to read beside those of a series.
 
     Raises:
         SegpipeError: the file is no DICOM file, or its header cannot be read.
@@ -151,7 +156,7 @@ def read_dicom_file(path: Path) -> DicomFile:
             size = file.seek(0, 2)
             file.seek(0)
             _require_dicom(path, file.read(_MAGIC_AT + len(_MAGIC)), size)
-            header, stream = parsed_header(path, file, _READ_TAGS)
+            header, stream = parsed_header(path, file, [*_READ_TAGS, *map(Tag, further_tags)])
             syntax = _transfer_syntax(header)
             header.file_meta.get(
                 "MediaStorageSOPClassUID"

@@ -58,7 +58,8 @@ _REQUIRED = (
     "PhotometricInterpretation",
 )
 _WIDTHS = (8, 16, 32)
-_NEVER_INVERTED = ("CT", "MR", "PT")  # their stored values are measurements, in any display
+NEVER_INVERTED = ("CT", "MR", "PT")
+"""Modalities whose stored values are measurements, in any display."""
 _PROJECTIONS = ("CR", "DX", "MG")
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -261,7 +262,7 @@ def _bits(file: DicomFile) -> tuple[int, int]:
 def _is_inverted(file: DicomFile, modality: str) -> bool:
     """Return whether low stored values are high intensities, by PhotometricInterpretation and modality."""
     photometric = file.text("PhotometricInterpretation")
-    if photometric == "MONOCHROME2" or (photometric == "MONOCHROME1" and modality in _NEVER_INVERTED):
+    if photometric == "MONOCHROME2" or (photometric == "MONOCHROME1" and modality in NEVER_INVERTED):
         return False
     if photometric == "MONOCHROME1" and modality in _PROJECTIONS:
         return True
@@ -272,7 +273,7 @@ def _is_inverted(file: DicomFile, modality: str) -> bool:
         )
     raise SegpipeError(
         f"{file.path}: PhotometricInterpretation MONOCHROME1 of modality {modality}: low values are shown bright, and "
-        f"segpipe knows only that {', '.join(_NEVER_INVERTED)} keep their values and {', '.join(_PROJECTIONS)} are "
+        f"segpipe knows only that {', '.join(NEVER_INVERTED)} keep their values and {', '.join(_PROJECTIONS)} are "
         "inverted; convert the series to NIfTI with the values as they are meant"
     )
 

@@ -1,0 +1,49 @@
+"""Load images that are classified as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
+
+from segpipe.errors import SegpipeError
+from segpipe.volumes import checked_window, read_picture
+
+
+class LoadPictured(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+    """Read each key's image file as `segpipe.volumes.read_picture` does, with grey repeated three times.
+
+    Args:
+        keys: of the records; each is the path of one file.
+        window: lowest and highest value in the files' units, needed where the files state no scale, such as slices in
+            HU, see `read_picture`; None refuses such files.
+        allow_missing_keys: of MONAI's MapTransform.
+
+    Returns:
+        per key a plain float32 tensor (3, rows, columns), 0 black to 1 white, before any normalisation.
+
+    Raises:
+        SegpipeError: as `read_picture`, with the file; or a record has several files.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, window: Sequence[float] | None = None, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.window = None if window is None else checked_window(window)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Load every key of one record."""
+        loaded = dict(data)
+        for key in self.key_iterator(loaded):
+            paths = ensure_tuple(loaded[key])
+            if len(paths) != 1:
+                raise SegpipeError(
+                    f"{', '.join(map(str, paths))}: {len(paths)} files of one image; an image to classify is one file"
+                )
+            loaded[key] = torch.from_numpy(read_picture(paths[0], window=self.window).three_channels())
+        return loaded

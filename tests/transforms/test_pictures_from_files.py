@@ -1,0 +1,32 @@
+"""Images to classify as tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segpipe.errors import SegpipeError
+from segpipe.transforms import LoadPictured
+
+GREY = np.array([[0, 51, 255], [102, 204, 153]], np.uint8)  # fifths of 255
+
+
+def test_a_file_becomes_a_plain_tensor_of_three_channels(tmp_path):
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+
+    loaded = LoadPictured("image")({"case": "a", "image": str(tmp_path / "a.png")})
+
+    assert type(loaded["image"]) is torch.Tensor
+    torch.testing.assert_close(
+        loaded["image"], torch.tensor([[0, 0.2, 1], [0.4, 0.8, 0.6]]).expand(3, 2, 3), rtol=0, atol=1e-7
+    )
+    assert loaded["case"] == "a"
+
+
+def test_several_files_and_a_wrong_window_are_refused(tmp_path):
+    with pytest.raises(SegpipeError, match="2 files of one image"):
+        LoadPictured("image")({"image": [str(tmp_path / "a.png"), str(tmp_path / "b.png")]})
+    with pytest.raises(SegpipeError, match="must be two numbers"):
+        LoadPictured("image", window=[400, -400])
