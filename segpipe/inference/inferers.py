@@ -70,7 +70,7 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> Any:
-        """Return averaged scores of `network` for `inputs`, both `(B, C, *spatial)`; or scores `(B, C)` of images."""
+        """Return averaged scores of `network` for `inputs`, both `(B, C, *spatial)`."""
         if not self.flips:
             return self.inferer(inputs, network, *args, **kwargs)
 
@@ -90,10 +90,9 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             for count in range(1, len(self.flips) + 1):
                 for chosen in combinations(self.flips, count):
                     dims = [axis + 2 for axis in chosen]
-                    scores = network(window.flip(dims), *network_args, **network_kwargs)
-                    total = total + (scores.flip(dims) if scores.ndim == window.ndim else scores)
-            mean: torch.Tensor = total / 2 ** len(self.flips)
-            return mean
+                    total = total + network(window.flip(dims), *network_args, **network_kwargs).flip(dims)
+            scores: torch.Tensor = total / 2 ** len(self.flips)
+            return scores
 
         return self.inferer(inputs, averaged, *args, **kwargs)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -94,7 +95,10 @@ class OcclusionMaps:
             overlap=_OVERLAP,
             activate=self._probabilities,
         )
-        covered = occlusion(image[None])[0][0].as_tensor().cpu().numpy()
+        with warnings.catch_warnings():
+            # MONAI 1.6 indexes tensors by lists of slices, which PyTorch deprecates
+            warnings.filterwarnings("ignore", message="Using a non-tuple sequence", category=UserWarning)
+            covered = occlusion(image[None])[0][0].as_tensor().cpu().numpy()
         with torch.inference_mode():
             whole = self._probabilities(self.network(image[None]))[0].cpu().numpy()
         return np.stack([_scaled(whole[index] - covered[index]) for index in classes])
