@@ -16,7 +16,7 @@ from PIL import Image
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.classification.images import ClassifiedImages
 from segpipe.pictures import grey_levels
-from segpipe.volumes import read_volume
+from segpipe.volumes import read_picture, read_volume
 
 MOST_MISTAKES = 6
 """Largest number of mistakes shown of a name."""
@@ -25,6 +25,7 @@ MOST_PICTURES = 150
 _LONGEST_SIDE = 192
 _JPEG_QUALITY = 82
 _NAMES_SHOWN = 3
+_RGB = 3  # channels
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _largest(images: ClassifiedImages, row: int, place: int | None) -> Iterator[
 
 
 def small_picture(path: Path) -> str:
-    """Return an image as a small JPEG in a data URI; of a volume, its middle slice.
+    """Return an image as a small JPEG in a data URI; an image without a scale of its own is drawn by its percentiles.
 
     Args:
         path: a file that segpipe reads.
@@ -171,10 +172,11 @@ def small_picture(path: Path) -> str:
     Raises:
         SegpipeError: the file cannot be read.
     """
-    volume = read_volume(path)
-    planes = [_plane(channel) for channel in volume.channels][:3]
-    levels = [plane if plane.dtype == np.uint8 else grey_levels(plane) for plane in planes]
-    rgb = np.stack(levels, axis=-1) if len(levels) == 3 else levels[0]
+    try:
+        pixels = np.round(255 * read_picture(path).pixels).astype(np.uint8)
+    except SegpipeError:  # such as CT values, whose window only the bundle knows
+        pixels = np.stack([grey_levels(_plane(channel)) for channel in read_volume(path).channels])
+    rgb = np.moveaxis(pixels, 0, -1) if len(pixels) == _RGB else pixels[0]
     picture = Image.fromarray(np.ascontiguousarray(rgb))
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     buffer = io.BytesIO()

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logit
 
 from segpipe.calibration import Calibration
 from segpipe.categories import NO_FINDING, Categories
 from segpipe.errors import SegpipeError
 
 Array = NDArray[np.float64]
+_LEAST = 1e-300  # a probability that rounding made 0
 
 
 @dataclass(frozen=True)
@@ -102,26 +104,51 @@ class ClassifiedImages:
                 f"{cases[row]}: the network's output is not finite ({scores[row].tolist()!r:.80}); check the image, or "
                 "try --precision float32"
             )
-        categories = calibration.categories
-        truth = np.asarray(targets)
-        if categories.exclusive:
-            if not np.isin(truth, np.arange(categories.num)).all():
-                raise SegpipeError(
-                    f"scores: the true classes are {truth.min()} to {truth.max()}, must be 0 to {categories.num - 1}"
-                )
-            present = (np.arange(categories.num) == truth.reshape(-1, 1)).astype(np.float64)
-        else:
-            present = truth.astype(np.float64).reshape(len(cases), categories.num)
+        before = Calibration.none(calibration.categories).probabilities(scores)
         probabilities = calibration.probabilities(scores)
+        return cls._of(cases, patients, (probabilities, before), targets, calibration, files, warnings)
+
+    @classmethod
+    def of_calibrated(
+        cls,
+        cases: Sequence[str],
+        patients: Sequence[str] | None,
+        probabilities: ArrayLike,
+        targets: ArrayLike,
+        calibration: Calibration,
+        files: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+    ) -> ClassifiedImages:
+        """Return the images of calibrated probabilities, `(N, C)`; see `of_logits` for the other arguments.
+
+        The calibration is undone for the probabilities before the temperature.
+        """
+        calibrated = np.asarray(probabilities, np.float64).reshape(len(cases), -1)
+        before = uncalibrated(calibrated, calibration)
+        return cls._of(cases, patients, (calibrated, before), targets, calibration, files, warnings)
+
+    @classmethod
+    def _of(
+        cls,
+        cases: Sequence[str],
+        patients: Sequence[str] | None,
+        probabilities: tuple[Array, Array],
+        targets: ArrayLike,
+        calibration: Calibration,
+        files: Sequence[str],
+        warnings: Sequence[str],
+    ) -> ClassifiedImages:
+        categories = calibration.categories
+        calibrated, before = probabilities
         return cls(
             tuple(cases),
             None if patients is None else tuple(patients),
             categories,
-            probabilities,
-            present,
-            calibration.decided(probabilities),
-            probabilities.argmax(axis=1) if categories.exclusive else None,
-            Calibration.none(categories).probabilities(scores),
+            calibrated,
+            present_of(targets, categories),
+            calibration.decided(calibrated),
+            calibrated.argmax(axis=1) if categories.exclusive else None,
+            before,
             calibration.thresholds,
             tuple(files),
             tuple(warnings),
@@ -187,3 +214,43 @@ class ClassifiedImages:
 
     def _names(self, true: NDArray[np.bool_]) -> list[str]:
         return [name for name, is_true in zip(self.categories.names, true, strict=True) if is_true]
+
+
+def present_of(targets: ArrayLike, categories: Categories) -> Array:
+    """Return for each image and name 1 if it is true, 0 if not, NaN if unknown, `(N, C)`.
+
+    Args:
+        targets: for classes `(N,)` indices; for findings `(N, C)` with 1 present, 0 absent, NaN unknown.
+        categories: the names.
+
+    Raises:
+        SegpipeError: an index is no class.
+    """
+    truth = np.asarray(targets)
+    present: Array
+    if not categories.exclusive:
+        present = truth.astype(np.float64).reshape(len(truth), categories.num)
+        return present
+    if not np.isin(truth, np.arange(categories.num)).all():
+        raise SegpipeError(
+            f"scores: the true classes are {truth.min()} to {truth.max()}, must be 0 to {categories.num - 1}"
+        )
+    present = (np.arange(categories.num) == truth.reshape(-1, 1)).astype(np.float64)
+    return present
+
+
+def uncalibrated(probabilities: Array, calibration: Calibration) -> Array:
+    """Return the probabilities before the temperature and the shift, `(N, C)`.
+
+    Args:
+        probabilities: `(N, C)`, calibrated.
+        calibration: the calibration that made them.
+    """
+    none = Calibration.none(calibration.categories)
+    if calibration.categories.exclusive:
+        logits = np.log(np.maximum(probabilities, _LEAST))
+    else:
+        logits = logit(np.clip(probabilities, _LEAST, 1 - np.finfo(float).epsneg)) - np.asarray(
+            calibration.shift
+        )
+    return none.probabilities(logits * np.asarray(calibration.temperature))

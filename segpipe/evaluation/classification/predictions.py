@@ -15,7 +15,7 @@ from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.targets import target_of
 from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.classification.image_table import PROBABILITY, marked
-from segpipe.evaluation.classification.images import Array, ClassifiedImages
+from segpipe.evaluation.classification.images import ClassifiedImages, present_of
 from segpipe.files import composed_name
 
 _SUM_TOLERANCE = 0.01  # tables round probabilities
@@ -164,25 +164,24 @@ def _images(
     probabilities = np.array([_probabilities(row, categories, table) for row in rows])
     decisions = [_decision(row, categories, table) for row in rows]
     decided = marked(decisions, categories) > 0
-    present: Array
-    if categories.exclusive:
-        present = (np.arange(categories.num) == targets.reshape(-1, 1)).astype(np.float64)
-    else:
-        present = targets.astype(np.float64)
-    patients = [case.patient for case in cases]
     return ClassifiedImages(
         tuple(case.case for case in cases),
-        tuple(patient or case.case for patient, case in zip(patients, cases, strict=True))
-        if any(patients)
-        else None,
+        units_of(cases),
         categories,
         probabilities,
-        present,
+        present_of(targets, categories),
         decided,
         decided.argmax(axis=1) if categories.exclusive else None,
         files=tuple(_file(case, dataset_dir) for case in cases),
         warnings=tuple(row.get("warnings", "") for row in rows),
     )
+
+
+def units_of(cases: Sequence[Case]) -> tuple[str, ...] | None:
+    """Return the patient of each case, or its id where the patient is not known; None where no patient is known."""
+    if not any(case.patient for case in cases):
+        return None
+    return tuple(case.patient or case.case for case in cases)
 
 
 def _file(case: Case, dataset_dir: Path | None) -> str:
