@@ -20,6 +20,7 @@ from segpipe.cli.evaluate import evaluate
 from segpipe.cli.plan import plan
 from segpipe.cli.postprocess import postprocess
 from segpipe.cli.predict import predict
+from segpipe.cli.predict_images import PredictCommand
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
 from segpipe.cli.reference_ranges import reference_ranges
@@ -67,7 +68,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)
 app.command()(plan)
-app.command()(predict)
+app.command(cls=PredictCommand)(predict)
 app.command()(reference_ranges)
 app.command()(promote)
 
