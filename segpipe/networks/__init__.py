@@ -1,5 +1,6 @@
 """Networks that MONAI lacks, and the weights of any network on disk."""
 
+from segpipe.networks.efficientnet_lite import EfficientNetLite0
 from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
 from segpipe.networks.tile_classifier import TileClassifier
@@ -12,6 +13,7 @@ from segpipe.networks.weights_files import weights_file
 __all__ = [
     "PAPER_STAGES",
     "VGG16_STAGES",
+    "EfficientNetLite0",
     "Ensemble",
     "Identity",
     "SegNet",

@@ -5,6 +5,7 @@ from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, c
 from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
 from segpipe.transforms.pictures_from_files import LoadPictured
 from segpipe.transforms.probabilities import CalibratedProbabilitiesd
+from segpipe.transforms.resizing import ResizeShorterSided
 from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
 from segpipe.transforms.small_pieces import RemoveSmallPiecesd
 
@@ -19,6 +20,7 @@ __all__ = [
     "OrientVolumesd",
     "RegionsToClassesd",
     "RemoveSmallPiecesd",
+    "ResizeShorterSided",
     "SaveLabelMapd",
     "check_intensity_kind",
     "check_window",

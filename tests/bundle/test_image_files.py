@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_classifier import grey_image, write_image, write_images, write_x_ray
@@ -22,13 +23,14 @@ def test_images_keep_their_path_and_suffix(tmp_path):
     write_image(tmp_path / "CNV" / "a.jpeg")
     write_x_ray(tmp_path / "rays" / "1.dcm", grey_image())
     write_x_ray(tmp_path / "rays" / "2.dcm", grey_image(1))
-    write_volume(grey_image().T, Grid.from_spacing((24, 20), (1, 1)), tmp_path / "tile.mhd")
+    write_volume(grey_image().T, Grid.from_affine((24, 20), np.eye(4)), tmp_path / "tile.mhd")
     (tmp_path / "notes.txt").write_text("of the study")
 
     found = look_for_images(tmp_path)
 
     assert names(found) == ["CNV/a.jpeg", "CNV/a.png", "rays/1.dcm", "rays/2.dcm", "tile.mhd"]
-    assert found.refused == () and found.ignored_files == ()
+    assert found.refused == ()
+    assert found.ignored_files == ()
 
 
 def test_one_file(tmp_path):
@@ -117,15 +119,19 @@ def test_a_picture_in_cmyk(tmp_path):
 def test_a_manifest(tmp_path):
     write_images(tmp_path, 2)
     cases = [
-        {"case": f"c{place}", "patient": f"p{place}", "image": f"image_00{place}.png", "class": name}
+        {"case": f"c{place}", "image": [f"image_00{place}.png"], "classes": [name]}
         for place, name in enumerate(("CNV", "NORMAL"))
     ]
     manifest = {
+        "schema_version": 1,
         "name": "made",
-        "modality": ["OCT"],
+        "modality": {"0": "OCT"},
         "target": "class",
         "labels": {"0": "CNV", "1": "NORMAL"},
+        "numTraining": 2,
         "training": cases,
+        "numTest": 0,
+        "test": [],
     }
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(manifest))

@@ -63,9 +63,9 @@ def test_tasks_by_metadata_alone(bundle, tmp_path):
 
 
 def test_a_bundle_of_the_other_task_is_refused(bundle, tmp_path):
-    with pytest.raises(SegpipeError, match="is a bundle for classification .* for segmentation is needed"):
+    with pytest.raises(SegpipeError, match=r"is a bundle for classification .* for segmentation is needed"):
         open_bundle(bundle)
-    with pytest.raises(SegpipeError, match="is a bundle for segmentation .* for classification is needed"):
+    with pytest.raises(SegpipeError, match=r"is a bundle for segmentation .* for classification is needed"):
         open_classifier(write_bundle(tmp_path / "segmenter"))
 
 
