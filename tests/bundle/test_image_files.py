@@ -81,7 +81,7 @@ def test_an_output_folder_among_the_images(tmp_path):
 
 
 def test_a_table_without_an_image_column(tmp_path):
-    (tmp_path / "list.csv").write_text("file,label\na.png,CNV\n")
+    (tmp_path / "list.csv").write_text("number,label\n1,CNV\n")
 
     refused(tmp_path, "a table needs a column image", folder="list.csv")
 
@@ -100,7 +100,7 @@ def test_a_truncated_image_and_a_volume_are_named_together(tmp_path):
     (tmp_path / "images" / "cut.png").write_bytes((tmp_path / "images" / "image_000.png").read_bytes()[:-40])
     write_volume(
         grey_image(size=(8, 64)).reshape(8, 8, 8),
-        Grid.from_spacing((8, 8, 8), (1, 1, 1)),
+        Grid.from_affine((8, 8, 8), np.eye(4)),
         tmp_path / "images" / "v.mha",
     )
 
