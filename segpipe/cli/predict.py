@@ -99,8 +99,8 @@ def predict(
     heatmaps: Annotated[
         str | None,
         typer.Option(
-            metavar="[gradcam|occlusion]",
-            help="Draw where a network that classifies looked: by Grad-CAM, or by covering parts (slow).",
+            metavar="[KIND]",
+            help="Draw where a network that classifies looked: gradcam (default), or occlusion, which is slow.",
         ),
     ] = None,
     frames: Annotated[
