@@ -5,15 +5,8 @@ import pytest
 from label_tables import brain_tumours, table
 
 from segpipe.errors import SegpipeError
-from segpipe.model_evaluation.label_map_steps import (
-    HOLES,
-    LARGEST,
-    SMALL,
-    HeldOutCase,
-    LabelMapStep,
-    applied,
-    choose_steps,
-)
+from segpipe.model_evaluation.label_map_steps import HeldOutCase, applied, choose_steps
+from segpipe.model_evaluation.label_map_trials import HOLES, LARGEST, SMALL, LabelMapStep
 from segpipe.volumes import Grid
 
 TABLE = table("background", "liver", "vessel")
