@@ -171,7 +171,8 @@ def postprocess(
     choice = choose_steps(lambda: _cases(evaluations), _table(evaluations), options.volumes)
     about = _about(evaluations, choice, Path(manifest).stem)
     trials = output / TRIALS_FILE
-    write_text(trials, csv_text([*_COLUMNS, *(f"dice_gain_{fold.replace(" ", "_")}" for fold in choice.folds)], _rows(choice)))
+    of_folds = [f"dice_gain_{fold}".replace(" ", "_") for fold in choice.folds]
+    write_text(trials, csv_text([*_COLUMNS, *of_folds], _rows(choice)))
     new = texts.with_steps(choice, _printable(_table(evaluations)), about)
     written = [] if options.dry_run else write_texts(new)
     stale = commands_to_measure_again(root, weights, manifest, dataset_dir) if written else []
