@@ -128,11 +128,13 @@ class Trial:
             return f"no: loses in {shown(self.losing_folds)}"
         if not self.difference.interval.is_known:
             return "no: too few patients for an interval"
-        if (
-            2.0 ** (1 - self.difference.interval.patients) > 1 - self.confidence
-        ):  # the smallest p-value there is
-            return f"no: too few patients for {counted(self.tried, 'trial')}"
-        return "no: another volume is kept" if self.gains else "no: no gain shown"
+        smallest_p = 2.0 ** (1 - self.difference.interval.patients)
+        if smallest_p * self.tried > _LEVEL:
+            return f"no: too few patients for {counted(self.tried, 'step')}"
+        if self.gains:
+            return "no: another volume is kept"
+        unsure = self.difference.differs and self.difference.ahead == 0
+        return f"no: the test says p = {self.difference.p_value:.2g}" if unsure else "no: no gain shown"
 
 
 @dataclass(frozen=True)

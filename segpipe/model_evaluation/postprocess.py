@@ -148,8 +148,9 @@ def postprocess(
     _require_options(bundle, options)
     root = Path(bundle.root)
     texts = PostprocessingTexts(root)
-    source = _without_steps(bundle, texts, output, replaced=options.replace)
     described = load_manifest(manifest)
+    runs = fold_runs(options.fold_weights, described)
+    source = _without_steps(bundle, texts, output, replaced=options.replace)
     scored = partial(
         _evaluation,
         manifest=manifest,
@@ -159,8 +160,7 @@ def postprocess(
         predicting=predicting,
     )
     weights: Sequence[Sequence[Path]]
-    if options.fold_weights:
-        runs = fold_runs(options.fold_weights, described)
+    if runs:
         of_runs = [run.weights for run in runs]
         weights = [*([path] for path in of_runs), *([of_runs] if len(runs) > 1 else [])]
         evaluations = _of_each_fold(scored, source, runs, described, output, report)

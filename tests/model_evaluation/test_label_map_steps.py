@@ -178,7 +178,7 @@ def test_two_patients_are_too_few():
         next(trial.reason for trial in choice.trials if trial.step.kind == SMALL)
         for choice in (of_two, of_one)
     ]
-    assert reasons == ["no: too few patients for 3 trials", "no: too few patients for an interval"]
+    assert reasons == ["no: too few patients for 3 steps", "no: too few patients for an interval"]
 
 
 def test_more_steps_tried_need_more_evidence():
@@ -204,7 +204,7 @@ def test_more_steps_tried_need_more_evidence():
         pytest.approx(1 - 0.05 / 3),
     ]
     assert kept(several) == []
-    assert with_largest[0].reason == "no: no gain shown"
+    assert with_largest[0].reason == "no: the test says p = 0.062"
     assert kept(one) == [(SMALL, 1)]
 
 
