@@ -163,6 +163,7 @@ def split(
             help="Where patients are unknown: let a split divide the scans of one folder.",
         ),
     ] = False,
+    window: WindowOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -199,6 +200,7 @@ def split(
         name=name,
         seed=seed,
         keep_folders=not ignore_folders,
+        window=window,
     )
     write_manifest(division.manifest, target)
     _print_parts(division.parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from segpipe.dataset.folds import with_folds, with_split
@@ -101,7 +101,9 @@ def _in_validation(manifest: Manifest, where: str, contents: Mapping[str, str]) 
         few = _few(manifest, folds)
         if few:
             findings.append(
-                _finding(f"the folds validate {_message(few)}; {_offer_folds(manifest, where, contents)}")
+                _finding(
+                    f"the folds validate {_message(few)}; {_offer_folds(manifest, few, where, contents)}"
+                )
             )
     for name in manifest.splits:
         validating = [
@@ -109,7 +111,7 @@ def _in_validation(manifest: Manifest, where: str, contents: Mapping[str, str]) 
         ]
         few = _few(manifest, validating)
         if few:
-            offer = _offer_split(manifest, where, contents)
+            offer = _offer_split(manifest, few, where, contents)
             findings.append(_finding(f"the split {name} validates {_message(few)}; {offer}"))
     return findings
 
@@ -142,8 +144,9 @@ def _message(few: Mapping[str, tuple[int, int]]) -> str:
     return f"with fewer than {FEWEST_VALIDATING} cases of {names}{points}"
 
 
-def _offer_folds(manifest: Manifest, where: str, contents: Mapping[str, str]) -> str:
-    names, none = _within_reach(manifest)
+def _offer_folds(manifest: Manifest, few: Collection[str], where: str, contents: Mapping[str, str]) -> str:
+    """Return the command that makes folds with enough cases, where some of the names with few can have them."""
+    names, none = _within_reach(manifest, few)
     totals = counts_of(manifest.training, manifest)
     most = min((totals[name] for name in names), default=0) // FEWEST_VALIDATING
     for number in range(most, 1, -1):
@@ -153,8 +156,9 @@ def _offer_folds(manifest: Manifest, where: str, contents: Mapping[str, str]) ->
     return f"{_NO_DIVISION}{none}"
 
 
-def _offer_split(manifest: Manifest, where: str, contents: Mapping[str, str]) -> str:
-    names, none = _within_reach(manifest)
+def _offer_split(manifest: Manifest, few: Collection[str], where: str, contents: Mapping[str, str]) -> str:
+    """Return the command that makes a split with enough validation cases, see `_offer_folds`."""
+    names, none = _within_reach(manifest, few)
     name = next(
         f"larger{number or ''}" for number in range(99) if f"larger{number or ''}" not in manifest.splits
     )
@@ -175,14 +179,16 @@ _NO_DIVISION = (
 )
 
 
-def _within_reach(manifest: Manifest) -> tuple[list[str], str]:
-    """Return the names that have cases for validation and as many for training, and a remark on the others."""
+def _within_reach(manifest: Manifest, few: Collection[str]) -> tuple[list[str], str]:
+    """Return the names that have cases for validation and as many for training, and a remark on the others.
+
+    No name is returned where none of the names with few validation cases is among them: no division is better.
+    """
     totals = counts_of(manifest.training, manifest)
     reached = [name for name, total in totals.items() if total >= 2 * FEWEST_VALIDATING]
     others = [f"{name} ({total})" for name, total in totals.items() if name not in reached]
-    if not others:
-        return reached, ""
-    return reached, f"; too few cases in all for such a part: {shown(others, most=_NAMES_SHOWN)}"
+    remark = f"; too few cases in all for such a part: {shown(others, most=_NAMES_SHOWN)}" if others else ""
+    return (reached if set(few) & set(reached) else []), remark
 
 
 def _divided(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segpipe.dataset.file_findings import refuse_window
 from segpipe.dataset.folder_patients import folder_patients
 from segpipe.dataset.folds import with_folds, with_split
+from segpipe.dataset.image_examination import image_hashes_of_tests, require_valid_images
 from segpipe.dataset.integrity import content_hashes_of_tests, require_valid
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_folds, sides_of_split
-from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.manifest import Case, Manifest, Target
 from segpipe.dataset.reports import CaseFacts
 from segpipe.dataset.stratification import groups_of_cases
 from segpipe.errors import SegpipeError, shown
@@ -63,6 +65,7 @@ def divide_manifest(
     name: str = "holdout",
     seed: int = 0,
     keep_folders: bool = True,
+    window: Sequence[float] | None = None,
 ) -> Division:
     """Divide a manifest's training cases into folds or into one split; patients and image contents are not divided.
 
@@ -78,6 +81,7 @@ def divide_manifest(
         seed: the same seed gives the same division.
         keep_folders: if the manifest has no patient at all, keep the cases of a folder together, see
             `segpipe.dataset.folder_patients`.
+        window: of images of a class or findings without a scale of their own, see `segpipe.volumes.read_picture`.
 
     Raises:
         SegpipeError: both or none of folds and shares are given, the manifest has the split already, a training case is
@@ -100,8 +104,10 @@ def divide_manifest(
             )
         training = tuple(replace(case, patient=folders[case.case]) for case in manifest.training)
         manifest = replace(manifest, training=training)
-    present, contents = _classes_and_contents(manifest, dataset_dir)
-    tested = content_hashes_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
+    present, contents = _classes_and_contents(manifest, dataset_dir, window)
+    tested = (
+        _HASHES_OF_TESTS[manifest.target](manifest, dataset_dir, window) if dataset_dir is not None else {}
+    )
     notes = [] if present is not None else [_NOT_STRATIFIED]
     notes += _kept_together(manifest.training, contents)
     if num_folds is not None:
@@ -193,19 +199,50 @@ def part_of(
     return Part(name, len(cases), len(patients), counts)
 
 
+Present = list[frozenset[str]]
+Window = Sequence[float] | None
+
+
 def _classes_and_contents(
-    manifest: Manifest, dataset_dir: Path | None
-) -> tuple[list[frozenset[str]] | None, list[str] | None]:
+    manifest: Manifest, dataset_dir: Path | None, window: Window
+) -> tuple[Present | None, list[str] | None]:
     """Return the classes of each training case and the hash of its image content; None where they are not known."""
     if dataset_dir is None:
         known = manifest.target != "mask"
         return [present_classes(manifest, case, None) for case in manifest.training] if known else None, None
+    return _EXAMINED[manifest.target](manifest, dataset_dir, window)
+
+
+def _of_label_maps(manifest: Manifest, dataset_dir: Path, window: Window) -> tuple[Present, list[str]]:
+    refuse_window(manifest, window)
     reports = require_valid(manifest.training, dataset_dir, manifest, manifest.label_table())
     present = [
         present_classes(manifest, case, report.facts)
         for case, report in zip(manifest.training, reports, strict=True)
     ]
     return present, [report.facts.content_sha256 for report in reports if report.facts is not None]
+
+
+def _of_images(manifest: Manifest, dataset_dir: Path, window: Window) -> tuple[Present, list[str]]:
+    reports = require_valid_images(manifest.training, dataset_dir, manifest, window=window)
+    present = [present_classes(manifest, case, None) for case in manifest.training]
+    return present, [report.facts.content_sha256 for report in reports if report.facts is not None]
+
+
+_EXAMINED: Mapping[Target, Callable[[Manifest, Path, Window], tuple[Present, list[str]]]] = {
+    "mask": _of_label_maps,
+    "class": _of_images,
+    "findings": _of_images,
+}
+_HASHES_OF_TESTS: Mapping[Target, Callable[[Manifest, Path, Window], dict[str, str]]] = {
+    "mask": lambda manifest, dataset_dir, _: content_hashes_of_tests(manifest, dataset_dir),
+    "class": lambda manifest, dataset_dir, window: image_hashes_of_tests(
+        manifest, dataset_dir, window=window
+    ),
+    "findings": lambda manifest, dataset_dir, window: image_hashes_of_tests(
+        manifest, dataset_dir, window=window
+    ),
+}
 
 
 def _notes_on_sizes(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:

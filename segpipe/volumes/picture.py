@@ -166,7 +166,7 @@ def _of_volume(path: Path, volume: Volume, window: tuple[float, float] | None) -
         low, high = float(values.min()), float(values.max())
         raise SegpipeError(
             f"{path}: pixels of type {values.dtype} from {low:g} to {high:g} have no scale of their own, only 8 and "
-            "16 bits without sign have; give the window of values to use (window: [low, high] of LoadPictured in "
+            "16 bits without sign have; give the window of values to use (--window, or window of LoadPictured in "
             "YAML), or save the image as PNG"
         )
     return Picture(path, scaled(values, window), stored_bits, stored_bits)

@@ -114,3 +114,16 @@ def test_without_enough_cases_the_folds_are_to_be_scored_together():
 
     assert "the cases do not suffice" in message
     assert "a (20), b (20)" in message
+
+
+def test_no_division_is_offered_for_findings_that_are_too_rare_in_all():
+    """Effusion has 35 cases in each fold; Mass has 24 in all, and no division gives it 30."""
+    present = [("Effusion", "Mass") if position < 24 else ("Effusion",) for position in range(70)] + [()] * 70
+    manifest = findings_manifest(present)
+    training = tuple(replace(case, fold=position % 2) for position, case in enumerate(manifest.training))
+
+    ((_, message),) = found(replace(manifest, training=training))
+
+    assert "cases of Mass (12)" in message
+    assert "segpipe data split" not in message
+    assert message.endswith("; too few cases in all for such a part: Mass (24)")
