@@ -163,7 +163,6 @@ def split(
             help="Where patients are unknown: let a split divide the scans of one folder.",
         ),
     ] = False,
-    window: WindowOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -200,7 +199,6 @@ def split(
         name=name,
         seed=seed,
         keep_folders=not ignore_folders,
-        window=window,
     )
     write_manifest(division.manifest, target)
     _print_parts(division.parts)
