@@ -66,7 +66,8 @@ def test_a_small_validation_part_comes_with_the_command_for_a_larger_one(tmp_pat
     assert result.exit_code == 1
     command = f"segpipe data split {folder / 'm.json'} --folds 2"
     assert (
-        f"a (10), b (10): with 10 cases one mistake is 10 points of sensitivity; `{command}`" in result.stdout
+        f"a (10), b (10) (with 10 cases, one mistake is 10 points of sensitivity); `{command}`"
+        in result.stdout
     )
     assert run(*command.split()[2:]).exit_code == 0
     assert run("check", folder / "m.json").exit_code == 0
