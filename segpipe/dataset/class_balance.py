@@ -20,7 +20,8 @@ _FEWEST_TRAINING = 10
 _VALIDATION_SHARES = (10, 15, 20, 25, 30, 40, 50)  # per cent
 _FOLDS = (5, 3, 2)
 _NAMES_SHOWN = 6
-_MOST_DIVIDED = 20_000  # cases: larger sets are not divided to find an offer
+_MOST_DIVIDED = 5_000  # cases: larger sets would take minutes to divide for an offer
+_SURELY = 2  # times the least number: so many expected cases are enough without dividing
 
 
 def counts_of(cases: Sequence[Case], manifest: Manifest) -> dict[str, int]:
@@ -145,8 +146,7 @@ def _offer_folds(manifest: Manifest, few: Collection[str], where: str, contents:
     totals = counts_of(manifest.training, manifest)
     most = min((totals[name] for name in names), default=0) // FEWEST_VALIDATING
     for number in range(most, 1, -1):
-        divided = _divided(manifest, contents, folds=number)
-        if divided is not None and _suffices(divided, sides_of_folds(divided), names):
+        if _suffices(manifest, contents, names, folds=number):
             return f"`{_command(where)} --folds {number}` {_makes(manifest, names)}{none}"
     return f"{_offer_cross_validation(manifest, where, contents)}{none}"
 
@@ -158,11 +158,7 @@ def _offer_split(manifest: Manifest, few: Collection[str], where: str, contents:
         f"larger{number or ''}" for number in range(99) if f"larger{number or ''}" not in manifest.splits
     )
     for share in _VALIDATION_SHARES if names else ():
-        divided = _divided(manifest, contents, share=share, name=name)
-        if divided is None:
-            continue
-        sides = [side for side in sides_of_split(divided, name) if side.use == "validate"]
-        if _suffices(divided, sides, names):
+        if _suffices(manifest, contents, names, share=share, name=name):
             options = f"--train {100 - share} --validation {share} --name {name}"
             return f"`{_command(where)} {options}` {_makes(manifest, names)}{none}"
     return f"{_offer_cross_validation(manifest, where, contents)}{none}"
@@ -174,7 +170,7 @@ def _offer_cross_validation(manifest: Manifest, where: str, contents: Mapping[st
     if any(case.fold is not None for case in manifest.training):
         return f"the cases do not suffice for such a part: {advice}"
     for number in _FOLDS:
-        if _divided(manifest, contents, folds=number) is not None:
+        if len(manifest.training) > _MOST_DIVIDED or _divided(manifest, contents, folds=number) is not None:
             return f"`{_command(where)} --folds {number}` makes patient-disjoint folds: {advice}"
     return "the cases do not suffice for such a part: add cases of other patients"
 
@@ -195,8 +191,6 @@ def _divided(
     manifest: Manifest, contents: Mapping[str, str], *, folds: int = 0, share: int = 0, name: str = ""
 ) -> Manifest | None:
     """Return the manifest with the folds or the split that `segpipe data split` makes; None where it cannot."""
-    if len(manifest.training) > _MOST_DIVIDED:
-        return None
     present = [case.classes for case in manifest.training]
     known = [contents.get(case.case, case.case) for case in manifest.training]
     try:
@@ -208,9 +202,26 @@ def _divided(
         return None
 
 
-def _suffices(manifest: Manifest, sides: Sequence[Side], names: Sequence[str]) -> bool:
-    few = _few(manifest, sides)
-    return not any(name in few for name in names)
+def _suffices(
+    manifest: Manifest,
+    contents: Mapping[str, str],
+    names: Collection[str],
+    *,
+    folds: int = 0,
+    share: int = 0,
+    name: str = "",
+) -> bool:
+    """Return whether each validating part of folds, or of a split, has enough cases of each name."""
+    if len(manifest.training) > _MOST_DIVIDED:
+        totals = counts_of(manifest.training, manifest)
+        part = 1 / folds if folds else share / 100
+        return min(totals[one] for one in names) * part >= _SURELY * FEWEST_VALIDATING
+    divided = _divided(manifest, contents, folds=folds, share=share, name=name)
+    if divided is None:
+        return False
+    sides = sides_of_folds(divided) if folds else sides_of_split(divided, name)
+    few = _few(divided, [side for side in sides if folds or side.use == "validate"])
+    return not any(one in few for one in names)
 
 
 def _command(where: str) -> str:

@@ -151,3 +151,15 @@ def test_no_division_is_offered_for_findings_that_are_too_rare_in_all():
     assert "fewer than 30 validation cases of Mass (12)" in message
     assert "segpipe data split" not in message
     assert message.endswith("; too few cases in all for such a part: Mass (24)")
+
+
+@pytest.mark.parametrize(("cases", "command"), [(130, "--folds 2`"), (110, None)])
+def test_a_large_set_is_not_divided_to_find_an_offer(cases, command, monkeypatch):
+    """Half of 130 cases are more than twice 30, half of 110 are not."""
+    monkeypatch.setattr("segpipe.dataset.class_balance._MOST_DIVIDED", 100)
+    monkeypatch.setattr("segpipe.dataset.class_balance.with_folds", None)
+    folds = [position // 2 % 5 for position in range(2 * cases)]
+
+    ((_, message),) = found(class_manifest("ab" * cases, folds=folds))
+
+    assert (command or "the cases do not suffice") in message
