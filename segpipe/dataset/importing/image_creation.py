@@ -37,6 +37,7 @@ from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes.formats import VolumeFormat, suffix_format
 
 _ANY_PICTURE = "image"
+_FEWEST_NAMES = 2
 _PICTURES = (VolumeFormat.PNG, VolumeFormat.JPEG)
 
 
@@ -78,6 +79,7 @@ def create_image_manifest(
     images, part_notes = _with_usable_parts(images, str(folder))
     what = "class" if layout.target == "class" else "finding"
     names = category_names(layout.names, options.get("labels"), what, str(folder), options.get("ask"))
+    _require_several(list(names.values()), what, str(folder))
     copied = refuse_copies_in_two_classes(copies(images, folder), str(folder))
     images, source, patient_warnings = _with_patients(images, options.get("patient"), layout.patients_from)
     training = [one for one in images if one.classes is not None and one.part != "test"]
@@ -132,6 +134,14 @@ def _layout(
             f"{folder}: no table there has columns image and findings, or one column a finding; give one with --csv"
         )
     return images_of_class_folders(folder, files)
+
+
+def _require_several(names: Sequence[str], what: str, where: str) -> None:
+    if len(names) < _FEWEST_NAMES:
+        raise SegpipeError(
+            f"{where}: has the one {what} {shown(names) or '(none)'}; needs two at least: where an image has it or "
+            "not, give a column class with two names"
+        )
 
 
 def _with_usable_parts(images: Sequence[LabelledImage], where: str) -> tuple[list[LabelledImage], list[str]]:
