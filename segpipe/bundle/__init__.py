@@ -4,6 +4,7 @@ from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, infere
 from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
+from segpipe.bundle.image_files import images_to_classify
 from segpipe.bundle.labels import label_table
 from segpipe.bundle.pretrained import parameter_groups, peak_rates, start_from
 from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score
@@ -36,6 +37,7 @@ __all__ = [
     "image_draws",
     "image_weights",
     "image_weights_to_score",
+    "images_to_classify",
     "inference_cases",
     "join_process_group",
     "label_table",

@@ -31,10 +31,12 @@ from segpipe.dataset.manifest_files import (
 from segpipe.dataset.manifest_split import Division, Part, divide_manifest
 from segpipe.dataset.outliers import set_findings
 from segpipe.dataset.reports import CaseReport, Finding, ImageFacts, ImageReport
+from segpipe.dataset.set_checks import CheckOptions, check_dataset
 
 __all__ = [
     "Case",
     "CaseReport",
+    "CheckOptions",
     "CreatedManifest",
     "Division",
     "Download",
@@ -47,6 +49,7 @@ __all__ = [
     "Side",
     "Split",
     "check_cases",
+    "check_dataset",
     "content_hashes_of_tests",
     "create_manifest",
     "dataset_dir_of",

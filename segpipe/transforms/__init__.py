@@ -3,6 +3,7 @@
 from segpipe.transforms.class_maps import RegionsToClassesd
 from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
 from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
+from segpipe.transforms.pictures import RandColorJitterd, RandResizedCropd
 from segpipe.transforms.pictures_from_files import LoadPictured
 from segpipe.transforms.probabilities import CalibratedProbabilitiesd
 from segpipe.transforms.resizing import ResizeShorterSided
@@ -18,6 +19,8 @@ __all__ = [
     "LoadVolumed",
     "NormalizeSlicesd",
     "OrientVolumesd",
+    "RandColorJitterd",
+    "RandResizedCropd",
     "RegionsToClassesd",
     "RemoveSmallPiecesd",
     "ResizeShorterSided",

