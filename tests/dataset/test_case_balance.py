@@ -135,7 +135,7 @@ def test_a_case_twice_is_refused():
         parts_of([*cases, cases[0]], [1, 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.lists(st.sampled_from(["", "a", "b", "ab", "c"]), min_size=1, max_size=5), min_size=4, max_size=14
@@ -162,7 +162,7 @@ def test_any_division_keeps_patients_and_fills_parts(patients, num_parts, seed, 
     assert [again[case.case] for case in cases] == parts
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["a", "b", "c"]), min_size=8, max_size=40), st.integers(2, 4))
 def test_patients_of_one_image_give_the_best_division(classes, num_parts):
     """With one image a patient, every class and every size is its share rounded up or down."""
