@@ -228,9 +228,15 @@ def _notes(manifest: Manifest, images: Sequence[LabelledImage], folds: set[int |
         notes.append(f"{counted(unlabelled, 'image')} without a label: listed under test, never trained on")
     if len(folds) > 1 and None in folds:
         notes.append("some images to train on have no fold in the table, so no fold is taken from it")
-    if any(case.patient is None for case in manifest.training):
+    unknown = [case.case for case in manifest.training if case.patient is None]
+    if unknown:
+        which = (
+            "all images"
+            if len(unknown) == len(manifest.training)
+            else f"{len(unknown)} images ({shown(unknown)})"
+        )
         notes.append(
-            "the patient of some images is unknown, so each of them counts as one patient: if images share a patient, "
+            f"the patient of {which} is unknown, so each of them counts as one patient: if images share a patient, "
             "give --patient, such as --patient '*-{patient}-*', or this patient may both train and validate"
         )
     return notes

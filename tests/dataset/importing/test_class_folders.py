@@ -155,16 +155,50 @@ def test_patients_of_a_template(tmp_path):
         create_manifest(folder, patient="P7_{patient}")
 
 
+def test_a_name_of_another_class_than_its_folder_is_refused(tmp_path):
+    paths = [f"{name}/{name}-{number}-1.jpeg" for number, name in enumerate(("CNV", "DME") * 3)]
+    folder = write_pictures(tmp_path, [*paths, "DME/cnv-77-1.jpeg"])
+
+    message = refused(folder)
+
+    assert "1 image named CLASS-PATIENT-N in the folder of another class: DME/cnv-77-1.jpeg (CNV)" in message
+
+
+def test_a_name_of_another_form_has_no_patient(tmp_path):
+    paths = [f"{name}/{name}-{number}-1.jpeg" for number, name in enumerate(("CNV", "DME") * 3)]
+
+    created = create_manifest(write_pictures(tmp_path, [*paths, "DME/scan.jpeg"]))
+
+    assert [case.case for case in created.manifest.training if case.patient is None] == ["scan"]
+    assert any("the patient of 1 images (scan) is unknown" in note for note in created.notes)
+
+
+def test_a_part_inside_itself(tmp_path):
+    created = create_manifest(write_pictures(tmp_path, [f"train/train/{path}" for path in TWO]))
+
+    assert list(created.manifest.labels.values()) == ["CNV", "DME"]
+
+
+def test_many_images_outside_of_classes_are_warned_of(tmp_path):
+    paths = [*(f"train/{path}" for path in TWO), "CNV/e.png", "CNV/f.png"]
+
+    warnings = create_manifest(write_pictures(tmp_path, paths)).warnings
+
+    assert "2 images ignored, in no class folder: CNV/e.png, CNV/f.png; move them into one" in warnings[0]
+
+
 def test_files_beside_the_classes_are_named(tmp_path):
-    folder = write_pictures(tmp_path, [*TWO, "overview.png"])
-    (folder / "CNV" / "extra.bmp").write_bytes(b"BM")
-    (folder / "CNV" / "notes.dat").write_bytes(b"x")
+    folder = write_pictures(
+        tmp_path, [*(f"{name}/{n}.png" for name in "AB" for n in range(9)), "overview.png"]
+    )
+    (folder / "A" / "extra.bmp").write_bytes(b"BM")
+    (folder / "A" / "notes.dat").write_bytes(b"x")
 
     notes = create_manifest(folder).notes
 
     assert "1 file ignored, in no class folder: overview.png" in notes
-    assert "1 file ignored, in a format that segpipe does not read (convert to PNG): CNV/extra.bmp" in notes
-    assert "1 file ignored, of no image format: CNV/notes.dat" in notes
+    assert "1 file ignored, in a format that segpipe does not read (convert to PNG): A/extra.bmp" in notes
+    assert "1 file ignored, of no image format: A/notes.dat" in notes
 
 
 def refused(folder, **options):
