@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 from tiny_bundle import BUNDLES, write_bundle
 from tiny_classifier import FINDINGS, write_classifier
 from torch import nn
@@ -126,6 +127,9 @@ class TestRefusals:
             bundle_information(root)
 
     def test_code_that_is_not_trusted(self, tmp_path):
-        root = write_classifier(tmp_path / "tiny", network_def="$__import__('os').getcwd()")
+        root = write_classifier(tmp_path / "tiny")
+        path = root / "configs" / "inference.yaml"
+        content = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**content, "network": "$__import__('os').system('true')"}))
         with pytest.raises(SegpipeError, match="nothing was run"):
             bundle_information(BundleSource(root), layers=True)
