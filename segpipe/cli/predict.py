@@ -265,6 +265,9 @@ class Progress:
         self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
+        if self._task is not None:  # a second cohort, such as the cases of the next fold
+            self._bar.remove_task(self._task)
+        self._began = self._printed = time.monotonic()
         self._bar.start()
         self._task = self._bar.add_task("opening the bundle", total=None)
         return self

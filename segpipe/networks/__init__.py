@@ -1,6 +1,6 @@
 """Networks that MONAI lacks, and the weights of any network on disk."""
 
-from segpipe.networks.efficientnet_lite import EfficientNetLite0
+from segpipe.networks.efficientnet_lite import EfficientNetLite0, imagenet_lite0_file, load_imagenet_lite0
 from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
 from segpipe.networks.tile_classifier import TileClassifier

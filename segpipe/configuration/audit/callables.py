@@ -109,7 +109,10 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "with_weights": Allowed({"weights": Place.READ}),
     },
     "segpipe.dataset.loading": dict.fromkeys(("CaseDataset", "EpochSampler", "ShareSampler"), _PLAIN),
-    "segpipe.evaluation": {"ScoreTable": Allowed({"folder": Place.WRITTEN})},
+    "segpipe.evaluation": {
+        "ClassificationScores": Allowed({"folder": Place.WRITTEN}),
+        "ScoreTable": Allowed({"folder": Place.WRITTEN}),
+    },
     "segpipe.inference": {
         **dict.fromkeys(
             ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
