@@ -1,6 +1,7 @@
 """A ledger after a killed process, the lock of an output folder, and the content of `volumes.csv`."""
 
 import hashlib
+import json
 import os
 import resource
 import subprocess
