@@ -20,6 +20,8 @@ __all__ = [
     "TileClassifier",
     "UNet",
     "VGG16Classifier",
+    "imagenet_lite0_file",
+    "load_imagenet_lite0",
     "load_vgg16",
     "load_vgg16_bn",
     "load_weights",
