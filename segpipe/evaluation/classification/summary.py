@@ -115,7 +115,7 @@ def summarise_images(
     confusion = None
     if images.chosen is not None:
         confusion = confusion_matrix(images.chosen, images.targets, images.categories.num)
-    floors = [by_name[name].floor for name in averaged]
+    floors = [by_name[name].floor for name in averaged if by_name[name].images]
     floor = (
         calibration_floor(images.confidence)
         if images.chosen is not None

@@ -191,3 +191,19 @@ def test_refused_outputs(logits, targets, message):
 def test_a_case_is_scored_once(of_classes):
     with pytest.raises(SegpipeError, match="a stands twice"):
         of_classes(FOUR[:2], TRUE[:2], cases=["a", "a"])
+
+
+def test_probabilities_before_the_temperature_come_from_the_calibrated_ones():
+    """A ledger keeps calibrated probabilities; undoing the calibration gives those of the logits."""
+    random = np.random.default_rng(2)
+    logits, cases = random.normal(0, 8, (50, 3)), [f"c{number}" for number in range(50)]
+    for target, count in (("class", 1), ("findings", 3)):
+        shift = (0.0,) if target == "class" else (1.0, -2.0, 0.5)
+        calibration = Calibration(("a", "b", "c"), target, (1.7,) * count, shift, (0.5,) * 3)
+        truth = np.arange(50) % 3 if target == "class" else random.integers(0, 2, (50, 3))
+
+        of_logits = ClassifiedImages.of_logits(cases, None, logits, truth, calibration)
+        back = ClassifiedImages.of_calibrated(cases, None, of_logits.probabilities, truth, calibration)
+
+        np.testing.assert_allclose(back.before, of_logits.before, atol=1e-9)
+        np.testing.assert_array_equal(back.decided, of_logits.decided)
