@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segpipe.cli.data_create import create
+from segpipe.cli.data_tiles import tiles
 from segpipe.cli.printed import print_table, say
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def fetch(
 
 
 app.command()(create)
+app.command()(tiles)
 
 
 @app.command()
