@@ -35,13 +35,13 @@ _WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite"
 
 @contextmanager
 def admitted_bundle(
-    source: BundleSource, task: Task, needed: Sequence[str], needed_of_ours: Sequence[str]
+    source: BundleSource, task: Task | None, needed: Sequence[str], needed_of_ours: Sequence[str]
 ) -> Iterator[tuple[Path, Admitted]]:
     """Admit a bundle of a task whose configuration has the ids that opening it needs.
 
     Args:
         source: the bundle.
-        task: the task that the caller can do.
+        task: the task that the caller can do; None: any.
         needed: ids that every bundle must have.
         needed_of_ours: ids that a bundle of segpipe must have too.
 
@@ -56,7 +56,8 @@ def admitted_bundle(
     files = bundle_files(root, source.configs)
     with admitted(root, files, source.settings, trust=source.trust) as admission:
         parser = admission.parser
-        require_task(root, parser.get(parser.meta_key), task)
+        if task is not None:
+            require_task(root, parser.get(parser.meta_key), task)
         ids = [*needed, *needed_of_ours] if is_ours(parser) else needed
         missing = [name for name in ids if name not in parser]
         if missing:

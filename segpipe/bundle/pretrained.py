@@ -18,6 +18,9 @@ _logger = logging.getLogger(__name__)
 IMAGENET = "imagenet"
 """Name of the weights in the installed package."""
 
+NO_WEIGHTS = "none"
+"""Name for random numbers, beside null, which MONAI's run cannot override with."""
+
 
 @refusal_ends_run()
 def start_from(network: torch.nn.Module, weights: str | Path | None) -> torch.nn.Module:
@@ -34,7 +37,7 @@ def start_from(network: torch.nn.Module, weights: str | Path | None) -> torch.nn
         SegpipeError: the package is not installed, the file cannot be read or does not fit, or there are no weights of
             ImageNet for this network.
     """
-    if weights in (None, "none"):
+    if weights in (None, NO_WEIGHTS):
         frozen = sum(tensor.numel() for tensor in network.parameters() if not tensor.requires_grad)
         stay = f"; {frozen:,} of them are FROZEN and stay random" if frozen else ""
         _logger.warning(f"The network starts from random numbers, not from ImageNet's weights{stay}")

@@ -17,6 +17,7 @@ from segpipe.cli.audit import audit, trust
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
+from segpipe.cli.info import info
 from segpipe.cli.plan import plan
 from segpipe.cli.postprocess import postprocess
 from segpipe.cli.predict import predict
@@ -67,6 +68,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)
+app.command()(info)
 app.command()(plan)
 app.command(cls=PredictCommand)(predict)
 app.command()(reference_ranges)

@@ -99,8 +99,8 @@ def predict(
     heatmaps: Annotated[
         str | None,
         typer.Option(
-            metavar="[gradcam|occlusion]",
-            help="Draw where a network that classifies looked: by Grad-CAM, or by covering parts (slow).",
+            metavar="[KIND]",
+            help="Draw where a network that classifies looked: gradcam (default), or occlusion, which is slow.",
         ),
     ] = None,
     frames: Annotated[
@@ -265,6 +265,9 @@ class Progress:
         self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
+        if self._task is not None:  # a second cohort, such as the cases of the next fold
+            self._bar.remove_task(self._task)
+        self._began = self._printed = time.monotonic()
         self._bar.start()
         self._task = self._bar.add_task("opening the bundle", total=None)
         return self

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from monai.visualize import GradCAM, OcclusionSensitivity
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from segpipe.calibration import Calibration
 from segpipe.errors import SegpipeError
@@ -30,6 +31,7 @@ _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _MASKS_ACROSS = 8  # sides of the covered square in the shorter side of an image
 _OVERLAP = 0.5
 _OCCLUSION_BATCH = 16
+_CERTAIN = (1e-12, 1 - 1e-12)
 Maps = NDArray[np.float32]
 
 
@@ -73,7 +75,9 @@ class GradCamMaps:
 
 
 class OcclusionMaps:
-    """How much the probability of a class drops when a part of the image is covered, by MONAI.
+    """How much the log-odds of a class drop when a part of the image is covered, by MONAI.
+
+    Probabilities near 1 would hide the drop: a network that is sure stays sure with any small part covered.
 
     Args:
         network: logits `(B, C)` of images.
@@ -93,19 +97,19 @@ class OcclusionMaps:
             n_batch=_OCCLUSION_BATCH,
             verbose=False,
             overlap=_OVERLAP,
-            activate=self._probabilities,
+            activate=self._log_odds,
         )
         with warnings.catch_warnings():
             # MONAI 1.6 indexes tensors by lists of slices, which PyTorch deprecates
             warnings.filterwarnings("ignore", message="Using a non-tuple sequence", category=UserWarning)
             covered = occlusion(image[None])[0][0].as_tensor().cpu().numpy()
         with torch.inference_mode():
-            whole = self._probabilities(self.network(image[None]))[0].cpu().numpy()
+            whole = self._log_odds(self.network(image[None]))[0].cpu().numpy()
         return np.stack([_scaled(whole[index] - covered[index]) for index in classes])
 
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+    def _log_odds(self, logits: torch.Tensor) -> torch.Tensor:
         values = self.calibration.probabilities(logits.detach().double().cpu().numpy())
-        return torch.as_tensor(values, dtype=torch.float32, device=logits.device)
+        return torch.as_tensor(logit(np.clip(values, *_CERTAIN)), dtype=torch.float32, device=logits.device)
 
 
 def mask_side(size: Sequence[int]) -> int:

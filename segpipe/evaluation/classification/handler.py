@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from numpy.typing import NDArray
@@ -75,7 +76,10 @@ class ClassificationScores:
     @refusal_ends_run()
     def _collect(self, engine: Engine) -> None:
         for record, output in zip(engine.state.batch, engine.state.output, strict=True):
-            logits, target = (np.asarray(output[key].detach().cpu(), np.float64) for key in ("pred", "label"))
+            # MONAI's decollation turns a class index into a number
+            logits, target = (
+                torch.as_tensor(output[key]).detach().double().cpu().numpy() for key in ("pred", "label")
+            )
             self._rows.append((str(record["case"]), logits, target))
 
     @refusal_ends_run()
