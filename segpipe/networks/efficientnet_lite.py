@@ -88,17 +88,22 @@ class InvertedResidual(nn.Module):
 
 
 class Level(nn.Module):
-    """Standardised means of one part's features over a grid of rows and columns; every level weighs the same."""
+    """Standardised means, and maxima, of one part's features over a grid; every level weighs the same."""
 
-    def __init__(self, width: int, grid: int) -> None:
+    def __init__(self, width: int, grid: int, maxima: bool) -> None:
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(grid)
-        self.norm = nn.BatchNorm1d(width * grid**2, affine=False)
+        self.mean = nn.AdaptiveAvgPool2d(grid)
+        self.max = nn.AdaptiveMaxPool2d(grid) if maxima else None
+        self.num_features = width * grid**2 * (2 if maxima else 1)
+        self.norm = nn.BatchNorm1d(self.num_features, affine=False)
         self.weight = (width * grid**2) ** -0.5
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Return `(B, width * grid**2)`: the channels, each with its means in the order of rows, then columns."""
-        return self.norm(self.pool(features).flatten(1)) * self.weight  # type: ignore[no-any-return]
+        """Return `(B, num_features)`: the means of each channel by rows, then columns; behind them the maxima."""
+        pooled = self.mean(features).flatten(1)
+        if self.max is not None:
+            pooled = torch.cat([pooled, self.max(features).flatten(1)], dim=1)
+        return self.norm(pooled) * self.weight  # type: ignore[no-any-return]
 
 
 class Mean(nn.Module):
@@ -136,6 +141,7 @@ class EfficientNetLite0(nn.Module):
             last convolution's features as they are.
         grid: each level is averaged over a grid of so many rows and columns instead of the whole picture, so that the
             linear layer knows where a feature lies; 1 without `levels`.
+        maxima: each level's largest values are read beside its means; False without `levels`.
 
     Attributes:
         num_features: number of the features that the linear layer reads.
@@ -155,6 +161,7 @@ class EfficientNetLite0(nn.Module):
         freeze: bool = False,
         levels: Sequence[int] | None = None,
         grid: int = 1,
+        maxima: bool = False,
     ) -> None:
         super().__init__()
         if num_classes < 1 or in_channels < 1:
@@ -164,7 +171,7 @@ class EfficientNetLite0(nn.Module):
         for name, share in (("dropout", dropout), ("drop_path", drop_path)):
             if not 0 <= share < 1:
                 raise SegpipeError(f"EfficientNetLite0: {name} is {share}; must be at least 0 and below 1")
-        read = _check_levels(levels, grid)
+        read = _check_levels(levels, grid, maxima)
         last = _LAST if read is None else read[-1]
         shapes = _shapes()
         self.stem = ConvNorm(in_channels, _STEM, 3, 2)
@@ -174,12 +181,15 @@ class EfficientNetLite0(nn.Module):
         self.head = ConvNorm(_STAGES[-1][-1], FEATURES) if last == _LAST else nn.Identity()
         widths = [_STEM, *(shape[1] for shape in shapes), FEATURES]
         readers = [
-            _reader(width, grid, None if read is None else place in read, place == _LAST)
+            (Mean() if place == _LAST else Unread())
+            if read is None
+            else (Level(width, grid, maxima) if place in read else Unread())
             for place, width in enumerate(widths)
         ]
         self.stem_level, self.head_level = readers[0], readers[_LAST]
         self.block_levels = nn.ModuleList(readers[1 : len(self.blocks) + 1])
-        self.num_features = FEATURES if read is None else sum(widths[level] for level in read) * grid**2
+        counts = [reader.num_features for reader in readers if isinstance(reader, Level)]
+        self.num_features = sum(counts) if read is not None else FEATURES
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.num_features, num_classes)
         self.frozen_parts = 0
@@ -260,18 +270,14 @@ def _shapes() -> list[tuple[int, int, int, int, int]]:
     return shapes
 
 
-def _reader(width: int, grid: int, is_level: bool | None, is_last: bool) -> nn.Module:
-    """Return what the linear layer reads of a part; `is_level` None: of the last part only, as it is."""
-    if is_level is None:
-        return Mean() if is_last else Unread()
-    return Level(width, grid) if is_level else Unread()
-
-
-def _check_levels(levels: Sequence[int] | None, grid: int) -> list[int] | None:
+def _check_levels(levels: Sequence[int] | None, grid: int, maxima: bool) -> list[int] | None:
     """Return the levels, or None."""
     if levels is None:
-        if grid != 1:
-            raise SegpipeError(f"EfficientNetLite0: grid is {grid} without levels; must be 1, or name levels")
+        if grid != 1 or maxima:
+            raise SegpipeError(
+                f"EfficientNetLite0: grid is {grid} and maxima {maxima} without levels; must be 1 and False, or name "
+                "levels"
+            )
         return None
     numbers = list(levels)
     if not numbers or numbers != sorted(set(numbers)) or not 0 <= numbers[0] <= numbers[-1] <= _LAST:

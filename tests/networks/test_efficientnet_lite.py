@@ -78,7 +78,9 @@ def test_every_parameter_gets_a_finite_gradient(network, image):
         assert parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("arguments", [{}, {"levels": [0, 3, 8], "grid": 2}], ids=["plain", "levels"])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"levels": [0, 3, 8], "grid": 2, "maxima": True}], ids=["plain", "levels"]
+)
 def test_it_scripts_and_the_script_takes_any_size(image, arguments):
     network = EfficientNetLite0(4, **arguments).eval()
 
@@ -141,6 +143,19 @@ def test_levels_are_standardised_means_over_a_grid(image):
     norm = network.block_levels[2].norm
     expected = (means - norm.running_mean) / (norm.running_var + norm.eps).sqrt() / 96**0.5
     torch.testing.assert_close(network.features(batch)[:, :96], expected)
+
+
+def test_maxima_are_behind_the_means(image):
+    network = EfficientNetLite0(4, levels=[0], grid=2, maxima=True).eval()
+    stem = network.stem(image)
+
+    features = network.features(image) * 128**0.5
+
+    # running means of 0 and variances of 1 + 1e-5
+    assert network.num_features == 256
+    top_left = stem[:, :, :17, :10]  # 33 x 20 rows and columns
+    torch.testing.assert_close(features[:, :128:4], top_left.mean(dim=(2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features[:, 128::4], top_left.amax(dim=(2, 3)), atol=1e-4, rtol=1e-4)
 
 
 def test_the_last_level_reads_the_last_convolution(network, image):
@@ -266,7 +281,8 @@ def test_a_package_that_is_missing_is_named(network, monkeypatch):
         ),
         ({"num_classes": 2, "levels": [18]}, r"levels are \[18\]"),
         ({"num_classes": 2, "levels": []}, r"levels are \[\]"),
-        ({"num_classes": 2, "grid": 2}, "grid is 2 without levels"),
+        ({"num_classes": 2, "grid": 2}, "grid is 2 and maxima False without levels"),
+        ({"num_classes": 2, "maxima": True}, "grid is 1 and maxima True without levels"),
         ({"num_classes": 2, "levels": [3], "grid": 0}, "grid is 0; must be at least 1"),
     ],
 )
