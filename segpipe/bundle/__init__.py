@@ -4,8 +4,10 @@ from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, infere
 from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
+from segpipe.bundle.image_files import images_to_classify
 from segpipe.bundle.labels import label_table
-from segpipe.bundle.scored_weights import weights_to_score
+from segpipe.bundle.pretrained import parameter_groups, peak_rates, start_from
+from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score
 from segpipe.bundle.setup import (
     check_device,
     check_sizes,
@@ -34,6 +36,8 @@ __all__ = [
     "identity",
     "image_draws",
     "image_weights",
+    "image_weights_to_score",
+    "images_to_classify",
     "inference_cases",
     "join_process_group",
     "label_table",
@@ -41,7 +45,10 @@ __all__ = [
     "load_cases",
     "local_device",
     "make",
+    "parameter_groups",
+    "peak_rates",
     "run_engine",
+    "start_from",
     "start_from_vgg16",
     "start_run",
     "weights_to_score",

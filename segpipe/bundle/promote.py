@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 from dataclasses import replace as replace_fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from segpipe.admission.gate import admitted
 from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.running import in_one_message, resolved_components
+from segpipe.bundle.task import task_of
+from segpipe.calibration import Calibration, calibration_path
+from segpipe.categories import Categories
+from segpipe.configuration.metadata import read_metadata
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.labels import load_label_table
@@ -42,8 +47,8 @@ def promote(
         trust: run the bundle whatever `segpipe audit` finds.
 
     Returns:
-        path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges beside the run's weights are
-        copied beside it; those of replaced weights are removed.
+        path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges and calibration beside the
+        run's weights are copied beside it; those of replaced weights are removed.
 
     Raises:
         SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; the weights
@@ -63,7 +68,7 @@ def promote(
     with admitted(bundle.resolve(), [configuration], trust=trust) as admitted_bundle:
         with in_one_message(bundle, "network_def"):
             network = admitted_bundle.parser.get_parsed_content("network_def")
-        labels = identity_rows(load_label_table(metadata))
+        labels = _label_rows(bundle)
         with in_one_message(bundle, "deterministic_transforms"):
             transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
     identity = Identity.of(network, transforms, labels)
@@ -73,7 +78,9 @@ def promote(
             f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
         )
     ranges = _ranges_of(weights)
-    ranges_path([target], []).unlink(missing_ok=True)
+    calibration = _calibration_of(weights)
+    for former in (ranges_path([target], []), calibration_path(target)):
+        former.unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     if ranges is not None:
         measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
@@ -81,8 +88,34 @@ def promote(
             ranges, weights_sha256=(file_sha256(target),), about={**ranges.about, **measured_with}
         )
         ranges.write(ranges_path([target], []))
+    if calibration is not None:
+        calibration.of_weights([file_sha256(target)]).write(calibration_path(target))
     other.unlink(missing_ok=True)  # its sidecar now belongs to the new file
     return target
+
+
+def _label_rows(bundle: Path) -> list[dict[str, Any]]:
+    metadata = bundle / "configs" / "metadata.json"
+    if task_of(bundle) == "classification":
+        return Categories.from_metadata(read_metadata(metadata)).rows()
+    return identity_rows(load_label_table(metadata))
+
+
+def _calibration_of(weights: Path) -> Calibration | None:
+    """Return the calibration beside a run's weights; None if there is none.
+
+    Raises:
+        SegpipeError: it was fitted with other weights.
+    """
+    path = calibration_path(weights)
+    if not path.is_file():
+        return None
+    found = Calibration.read(path)
+    if found.weights_sha256 != (file_sha256(weights),):
+        raise SegpipeError(
+            f"{path}: was fitted with other weights than {weights.name}; restore the run's files"
+        )
+    return found
 
 
 def _ranges_of(weights: Path) -> ReferenceRanges | None:

@@ -11,9 +11,13 @@ import torch
 from monai.bundle import ConfigParser
 
 from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.categories import calibration_of
+from segpipe.bundle.image_cases import ImageCases
 from segpipe.bundle.running import running_parser
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.bundle.weights import listed_weights, load_checked, warn
+from segpipe.calibration import Calibration
+from segpipe.dataset import Case
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.score_table import ReferencedCase
 from segpipe.inference.precision import choose_precision
@@ -75,6 +79,23 @@ class ScoredWeights:
     cases: tuple[ReferencedCase, ...]
 
 
+@dataclass(frozen=True)
+class ScoredImageWeights:
+    """A classifier's weights that are scored on held-out images.
+
+    Attributes:
+        folder: folder of the scores: a new folder in the run, or beside all runs if only weights were named.
+        about: `EvaluationRecord.as_plain`.
+        cases: held-out cases, in the manifest's form.
+        calibration: of the weights.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+    cases: tuple[Case, ...]
+    calibration: Calibration
+
+
 @refusal_ends_run()
 def weights_to_score(
     network: torch.nn.Module,
@@ -96,6 +117,55 @@ def weights_to_score(
         SegpipeError: see `with_weights`; or nothing is held out, or the weights were trained on a held-out case or on
             its patient, see `segpipe.bundle.train_overlap`.
     """
+    scored = _scored(network, weights, identity, run_folder, cases)
+    return ScoredWeights(
+        folder=scored.folder,
+        about=scored.about,
+        cases=tuple(
+            ReferencedCase(
+                case.case,
+                case.patient,
+                cases.dataset_dir / case.images[0],
+                cases.dataset_dir / str(case.label),
+            )
+            for case in cases.held_out_cases
+        ),
+    )
+
+
+@refusal_ends_run()
+def image_weights_to_score(
+    network: torch.nn.Module,
+    weights: Sequence[str | Path] | None,
+    identity: Identity,
+    run_folder: RunFolder,
+    cases: ImageCases,
+) -> ScoredImageWeights:
+    """Load a classifier's weights to score on held-out images; see `weights_to_score`.
+
+    Raises:
+        SegpipeError: see `weights_to_score` and `segpipe.bundle.calibration`.
+    """
+    scored = _scored(network, weights, identity, run_folder, cases)
+    return ScoredImageWeights(
+        scored.folder, scored.about, cases.held_out_cases, calibration_of([scored.path], cases.labels)
+    )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    path: Path
+    folder: Path
+    about: Mapping[str, Any]
+
+
+def _scored(
+    network: torch.nn.Module,
+    weights: Sequence[str | Path] | None,
+    identity: Identity,
+    run_folder: RunFolder,
+    cases: TrainingCases | ImageCases,
+) -> _Scored:
     fold, part = cases.provenance["fold"], cases.provenance["part"]
     if not cases.held_out:
         why = (
@@ -124,18 +194,10 @@ def weights_to_score(
         warnings=overlap.warnings(),
         scan_warnings=None,
     )
-    return ScoredWeights(
+    return _Scored(
+        path=path,
         folder=parent / "evaluation" / f"{path.stem}-{_held_out_name(fold, part)}",
         about=evaluation.as_plain(program()),
-        cases=tuple(
-            ReferencedCase(
-                case.case,
-                case.patient,
-                cases.dataset_dir / case.images[0],
-                cases.dataset_dir / str(case.label),
-            )
-            for case in cases.held_out_cases
-        ),
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from segpipe.configuration.metadata import read_metadata
 from segpipe.errors import SegpipeError
-from segpipe.files import read_json
 
 Task = Literal["segmentation", "classification"]
 """What a bundle's network is for."""
 
 
 def task_of(root: Path) -> Task:
-    """Return the task that a bundle's metadata.json names; any text but "classification" means segmentation.
+    """Return the task that a bundle's metadata.json names, see `task_in`.
 
     Nothing of the bundle runs.
 
@@ -23,6 +24,28 @@ def task_of(root: Path) -> Task:
     metadata = root / "configs" / "metadata.json"
     if not metadata.is_file():
         raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
-    content = read_json(metadata, "the metadata")
-    named = content.get("task") if isinstance(content, dict) else None
-    return "classification" if named == "classification" else "segmentation"
+    return task_in(read_metadata(metadata))
+
+
+def task_in(metadata: Mapping[str, Any]) -> Task:
+    """Return the task that metadata name; any text but "classification" means segmentation."""
+    return "classification" if metadata.get("task") == "classification" else "segmentation"
+
+
+def require_task(root: Path, metadata: Mapping[str, Any], task: Task) -> None:
+    """Refuse a bundle of another task.
+
+    Args:
+        root: the bundle's folder.
+        metadata: of the bundle.
+        task: the task that is needed.
+
+    Raises:
+        SegpipeError: the message has both tasks.
+    """
+    of_bundle = task_in(metadata)
+    if of_bundle != task:
+        raise SegpipeError(
+            f"{root}: is a bundle for {of_bundle} (the task in its metadata.json), where a bundle for {task} is "
+            "needed; choose another bundle, or another command"
+        )

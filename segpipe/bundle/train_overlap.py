@@ -181,7 +181,7 @@ class TrainOverlap:
         if self.leaks:
             messages.append(
                 f"NOT HELD OUT: {self.leaks}. The scores show how well the network remembers its training, not how "
-                "well it segments new patients."
+                "well it does on new patients."
             )
         if self.unknown:
             messages.append(

@@ -13,8 +13,12 @@ from jsonschema.exceptions import best_match
 from monai.handlers import CheckpointLoader
 
 from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
-from segpipe.bundle.scored_weights import weights_to_score
+from segpipe.bundle.image_cases import ImageCases
+from segpipe.bundle.pretrained import IMAGENET, NO_WEIGHTS, start_from
+from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score
+from segpipe.bundle.task import task_in
 from segpipe.bundle.weights import start_from_vgg16, with_weights
+from segpipe.categories import Categories
 from segpipe.configuration.components import Targets, components
 from segpipe.configuration.finding import ConfigFinding
 from segpipe.configuration.logging_conf import logging_problems
@@ -40,7 +44,10 @@ def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
         return
     if configuration.is_ours:
         try:
-            LabelTable.from_metadata(metadata)
+            if task_in(metadata) == "classification":
+                Categories.from_metadata(metadata)
+            else:
+                LabelTable.from_metadata(metadata)
         except SegpipeError as refusal:
             yield ConfigFinding(f"{META}::label_table", f"cannot be used: {refusal}")
     for place, what in metadata_problems(metadata):
@@ -73,9 +80,12 @@ def file_findings(configuration: Configuration, values: Values, targets: Targets
     """Find missing folders and files, as far as their paths are known without running anything."""
     known = [
         (TrainingCases, _training_cases),
+        (ImageCases, _training_cases),
         (inference_cases, _inference_cases),
         (with_weights, _weights),
         (weights_to_score, _scored_weights),
+        (image_weights_to_score, _scored_weights),
+        (start_from, _pretrained),
         (start_from_vgg16, _weights),
         (CheckpointLoader, _checkpoint),
     ]
@@ -164,6 +174,11 @@ def _weights(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     for path in named if isinstance(named, list) else [named]:
         if _is_path(path) and not weights_file(Path(path)).is_file():
             yield ConfigFinding(arguments.source("weights"), _missing(path, "file", arguments.root))
+
+
+def _pretrained(identifier: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
+    if arguments["weights"] not in (IMAGENET, NO_WEIGHTS):
+        yield from _weights(identifier, arguments)
 
 
 def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[ConfigFinding]:

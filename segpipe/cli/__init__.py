@@ -17,9 +17,11 @@ from segpipe.cli.audit import audit, trust
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
+from segpipe.cli.info import info
 from segpipe.cli.plan import plan
 from segpipe.cli.postprocess import postprocess
 from segpipe.cli.predict import predict
+from segpipe.cli.predict_images import PredictCommand
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
 from segpipe.cli.reference_ranges import reference_ranges
@@ -66,8 +68,9 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)
+app.command()(info)
 app.command()(plan)
-app.command()(predict)
+app.command(cls=PredictCommand)(predict)
 app.command()(reference_ranges)
 app.command()(promote)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,7 @@ def compare(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            "--metric", metavar="METRIC", help=f"Column of metrics.csv; default: {', '.join(_SHOWN)}."
+            "--metric", metavar="METRIC", help=f"A score; default for segmentations: {', '.join(_SHOWN)}."
         ),
     ] = None,
     output: Annotated[
@@ -42,27 +42,91 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare two models case by case: means and differences with 95 % intervals, and in words what differs."""
-    from segpipe.errors import SegpipeError, counted, shown
-    from segpipe.evaluation.case_scores import CaseScores
-    from segpipe.evaluation.comparison import compare as compare_scores
-    from segpipe.evaluation.metrics import METRICS
+    """Compare two models case by case: scores and differences with 95 % intervals, and in words what differs.
+
+    Both folders are of segmentations, or both of classifications of the same images.
+    """
+    from segpipe.errors import SegpipeError
     from segpipe.evaluation.summary import read_summary
     from segpipe.files import require_writable_files
-    from segpipe.report.comparison import COMPARISON_FILE, comparison_warnings, write_comparison
+    from segpipe.report.comparison import COMPARISON_FILE
 
     names = name or [folder.resolve().name for folder in (first, second)]
     if len(names) != 2 or names[0] == names[1]:
         raise SegpipeError(
             f"--name {', '.join(names)}: must be two names that differ, in the order of the folders"
         )
-    unknown = sorted(set(metric or ()) - set(METRICS))
-    if unknown:
-        raise SegpipeError(f"--metric {', '.join(unknown)}: there are {', '.join(METRICS)}")
     if output is not None:
         require_writable_files(output, [COMPARISON_FILE])
-    scores = [CaseScores.read(folder) for folder in (first, second)]
+    of_task = _compare_classifications if _are_classifications(first, second) else _compare_segmentations
     summaries = [read_summary(folder) if folder.is_dir() else {} for folder in (first, second)]
+    of_task((first, second), names, summaries, metric, output)
+
+
+def _are_classifications(first: Path, second: Path) -> bool:
+    """Return whether both tables are of classified images; refuse two tasks."""
+    from segpipe.errors import SegpipeError
+    from segpipe.evaluation.case_scores import CaseScores
+    from segpipe.evaluation.classification.image_table import is_classification
+
+    classified = [is_classification(path) for path in (first, second)]
+    if any(classified) and not all(classified):
+        other = second if classified[0] else first
+        CaseScores.read(other)  # refuses a file that is no table of scores
+        raise SegpipeError(
+            f"comparison: {first if classified[0] else second} has the scores of a classification, and {other} those "
+            "of a segmentation; compare two evaluations of one task"
+        )
+    return all(classified)
+
+
+def _compare_classifications(
+    folders: Sequence[Path],
+    names: Sequence[str],
+    summaries: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str] | None,
+    output: Path | None,
+) -> None:
+    from segpipe.cli.printed_classification import print_paired_scores
+    from segpipe.evaluation.classification.comparison import compare_images
+    from segpipe.evaluation.classification.image_table import read_images
+    from segpipe.evaluation.classification.statistics import NAME_METRICS, OVERALL_METRICS
+    from segpipe.report.classification_comparison import write_classification_comparison
+    from segpipe.report.comparison import description_warnings
+
+    _require_metrics(metrics, tuple(dict.fromkeys((*OVERALL_METRICS, *NAME_METRICS))))
+    first, second = (read_images(folder) for folder in folders)
+    result = compare_images(first, second)
+    print_paired_scores(result, names, metrics)
+    for warning in description_warnings(names, summaries):
+        say(f"WARNING: {warning}", err=True, bold=True)
+    if output is not None:
+        say(write_classification_comparison(names, result, summaries, output))
+
+
+def _require_metrics(wanted: Sequence[str] | None, known: Sequence[str]) -> None:
+    from segpipe.errors import SegpipeError
+
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise SegpipeError(f"--metric {', '.join(unknown)}: there are {', '.join(known)}")
+
+
+def _compare_segmentations(
+    folders: Sequence[Path],
+    names: Sequence[str],
+    summaries: Sequence[Mapping[str, Any]],
+    metric: Sequence[str] | None,
+    output: Path | None,
+) -> None:
+    from segpipe.errors import counted, shown
+    from segpipe.evaluation.case_scores import CaseScores
+    from segpipe.evaluation.comparison import compare as compare_scores
+    from segpipe.evaluation.metrics import METRICS
+    from segpipe.report.comparison import comparison_warnings, write_comparison
+
+    _require_metrics(metric, METRICS)
+    scores = [CaseScores.read(folder) for folder in folders]
     result = compare_scores(*scores)
     _print_comparison(result, names, metric or _SHOWN)
     for model, cases in zip(names, (result.only_first, result.only_second), strict=True):

@@ -15,7 +15,7 @@ from segpipe.cli.printed import print_table, say
 
 if TYPE_CHECKING:
     from segpipe.dataset import Finding, Part
-    from segpipe.overview import ClassRow, Range
+    from segpipe.overview import ClassRow, FindingRow, Range
 
 
 _FINDINGS_SHOWN = 10
@@ -30,6 +30,13 @@ DatasetDirOption = Annotated[
     typer.Option(
         metavar="DIR",
         help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
+    ),
+]
+WindowOption = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Values shown black and white, for images of a class or findings without a scale, such as slices in HU.",
     ),
 ]
 ManifestArgument = Annotated[
@@ -73,7 +80,10 @@ def check(
     dataset_dir: DatasetDirOption = None,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="METADATA.JSON", help="A bundle's label table; default: the manifest's labels."),
+        typer.Option(
+            metavar="METADATA.JSON",
+            help="A bundle's metadata with its label table, classes or findings; default: the manifest's.",
+        ),
     ] = None,
     checksums: Annotated[bool, typer.Option(help="Compare files with the manifest's checksums.")] = True,
     resample_channels: Annotated[
@@ -83,29 +93,29 @@ def check(
             help="Check the channels as resampled, also where the manifest does not say so.",
         ),
     ] = False,
+    window: WindowOption = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the findings to this file, too.")
     ] = None,
 ) -> None:
     """Read every file of a data set and say what is wrong; exit status 2 with errors, 1 with warnings alone."""
-    from segpipe.dataset import check_cases, dataset_dir_of, load_manifest
+    from segpipe.dataset import CheckOptions, check_dataset, dataset_dir_of, load_manifest
     from segpipe.dataset.resampled_channels import resampling_note
     from segpipe.files import require_writable_file, write_json
-    from segpipe.labels import load_label_table
 
     listed = load_manifest(manifest)
     content = replace(listed, resample_channels=listed.resample_channels or resample_channels)
-    table = load_label_table(labels) if labels else content.label_table()
     if json_file is not None:
         require_writable_file(json_file)
-    cases = [*content.training, *content.test]
     folder = dataset_dir_of(manifest, content, dataset_dir)
-    findings = check_cases(cases, folder, content, table, checksums=checksums)
+    options = CheckOptions(checksums=checksums, metadata=labels, window=window, where=manifest)
+    findings = check_dataset(content, folder, options)
+    number = len(content.training) + len(content.test)
     errors = [finding for finding in findings if finding.severity == "error"]
     warnings = [finding for finding in findings if finding.severity == "warning"]
     if json_file is not None:
         rows = {"errors": list(map(asdict, errors)), "warnings": list(map(asdict, warnings))}
-        write_json(json_file, {"manifest": content.name, "cases": len(cases), **rows})
+        write_json(json_file, {"manifest": content.name, "cases": number, **rows})
     _print_findings([*errors, *warnings])
     if content.resample_channels:
         say(f"note: {resampling_note(content, folder, strict=False)}")
@@ -113,7 +123,7 @@ def check(
         say(
             "note: the manifest does not say so; create it with --resample-channels to train with such channels"
         )
-    say(f"{content.name}: {len(cases)} cases, {len(errors)} errors, {len(warnings)} warnings")
+    say(f"{content.name}: {number} cases, {len(errors)} errors, {len(warnings)} warnings")
     if findings:
         raise typer.Exit(2 if errors else 1)
 
@@ -217,11 +227,19 @@ def show(
         typer.Option("--output", "-o", metavar="OUTDIR", help="Folder for index.html and contact_sheet.png."),
     ],
     dataset_dir: DatasetDirOption = None,
-    cases: Annotated[int, typer.Option(min=1, max=500, help="Largest number of cases to draw.")] = 24,
+    cases: Annotated[
+        int,
+        typer.Option(
+            min=1, max=500, help="Largest number of cases to draw; of images, of each class or finding."
+        ),
+    ] = 24,
     labels: Annotated[
         Path | None,
-        typer.Option(metavar="METADATA.JSON", help="A bundle's label table, for its colours."),
+        typer.Option(
+            metavar="METADATA.JSON", help="A bundle's label table, for its colours; of label maps only."
+        ),
     ] = None,
+    window: WindowOption = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same cases.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page.")] = False,
 ) -> None:
@@ -233,9 +251,20 @@ def show(
     content = load_manifest(manifest)
     table = load_label_table(labels) if labels else None
     folder = dataset_dir_of(manifest, content, dataset_dir)
-    shown = show_dataset(content, folder, output, table, cases=cases, seed=seed, overwrite=overwrite)
+    shown = show_dataset(
+        content,
+        folder,
+        output,
+        table,
+        cases=cases,
+        seed=seed,
+        window=window,
+        where=manifest,
+        overwrite=overwrite,
+    )
     _print_parts(shown.summary.parts)
     _print_classes(shown.summary.classes)
+    _print_prevalence(shown.summary.findings)
     _print_ranges([*shown.summary.geometry, *shown.summary.intensities])
     _print_findings(shown.bad[:_FINDINGS_SHOWN])
     if len(shown.bad) > _FINDINGS_SHOWN:
@@ -257,6 +286,19 @@ def _print_classes(rows: Sequence[ClassRow]) -> None:
         cells.append([row.name, str(row.cases), voxels, *shares, weight])
     if rows:
         print_table(["class", "cases", "voxels", "share", "frequency", "weight"], cells)
+
+
+def _print_prevalence(rows: Sequence[FindingRow]) -> None:
+    cells = [
+        [
+            row.name,
+            *map(str, (row.present, row.absent, row.unknown)),
+            "none" if row.prevalence is None else f"{100 * row.prevalence:.3g} %",
+        ]
+        for row in rows
+    ]
+    if rows:
+        print_table(["finding", "present", "absent", "unknown", "prevalence"], cells)
 
 
 def _print_ranges(ranges: Sequence[Range]) -> None:

@@ -5,22 +5,47 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segpipe.cli.printed import say
+from segpipe.cli.printed_manifest import say_categories, say_label_maps
 from segpipe.printable import printable
 
 if TYPE_CHECKING:
-    from segpipe.dataset import Manifest
     from segpipe.regions import NamedRegion
 
 
+class TargetOption(StrEnum):
+    """Kind of label of a case."""
+
+    MASK = "mask"
+    CLASS = "class"
+    FINDINGS = "findings"
+
+
+class BlankOption(StrEnum):
+    """Meaning of an empty field of a finding."""
+
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
 def create(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the scans and label maps.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder of the scans and label maps, or of labelled images."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUTPUT.JSON", help="Manifest to write.")],
+    target: Annotated[
+        TargetOption | None,
+        typer.Option(
+            help="mask: label maps; class: one class an image; findings: any number. Default: what the folder shows."
+        ),
+    ] = None,
     image: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,7 +61,8 @@ def create(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table with the columns image (image_t1, ...) and label; optional: case, patient, split.",
+            help="Table with the columns image (image_t1, ...) and label, class, findings, or one column a finding; "
+            "optional: case, patient, split, fold.",
         ),
     ] = None,
     patient: Annotated[
@@ -70,7 +96,8 @@ def create(
         typer.Option(
             "--class",
             metavar="VALUE=NAME",
-            help="Class name of a stored value; the name ignore: nobody looked at these voxels.",
+            help="Class name of a stored value; the name ignore: nobody looked at these voxels. For classes and "
+            "findings of images: their names and order.",
         ),
     ] = None,
     region: Annotated[
@@ -97,12 +124,20 @@ def create(
             help="Take 4D images frame by frame: each labelled time frame is a case. {frame} in --label is its number.",
         ),
     ] = False,
+    blank: Annotated[
+        BlankOption,
+        typer.Option(help="Meaning of an empty field where each finding has a column of the table."),
+    ] = BlankOption.ABSENT,
     checksums: Annotated[bool, typer.Option(help="Write every file's SHA-256 into the manifest.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the manifest.")] = False,
 ) -> None:
-    """Write a manifest of a folder: MSD, nnU-Net, a public data set, a table, or files that pair by their names."""
+    """Write a manifest of a folder of label maps, of class folders, or of a table of classes or findings.
+
+    Label maps: MSD, nnU-Net, a public data set, a table, or files that pair by their names. Classes: a folder a class,
+    with or without train, val and test above. A table has the columns image and class, or findings with | between, or
+    one column a finding with 1, 0, -1 (unknown) or nothing.
+    """
     from segpipe.dataset import create_manifest, write_manifest
-    from segpipe.errors import counted
 
     _require_free(output, overwrite)
     created = create_manifest(
@@ -121,41 +156,15 @@ def create(
         ask=_ask if sys.stdin.isatty() else None,
         resample_channels=resample_channels,
         frames=frames,
+        target=None if target is None else target.value,
+        blank=blank.value,
     )
     write_manifest(created.manifest, output)
-    content = created.manifest
-    patients = {case.patient for case in content.training} - {None}
     say(f"{folder}: {created.layout}")
-    say(
-        f"{output}: {len(content.training)} cases to train on, {len(content.test)} to test "
-        f"({sum(case.label is not None for case in content.test)} with label maps), "
-        + (
-            f"{counted(len(patients), 'patient')} (from {created.patients_from})"
-            if patients
-            else "unknown patients"
-        )
-    )
-    say(f"channels: {', '.join(content.modality)}")
-    say(f"classes: {', '.join(f'{value} {name}' for value, name in content.labels.items())}")
-    if content.regions:
-        held = [f"{one.name} ({', '.join(one.classes)})" for one in content.regions]
-        say(f"regions: {'; '.join(held)}")
-    _say_examples(content)
-    for note in created.notes:
-        say(f"note: {note}")
-    for warning in created.warnings:
-        say(f"warning: {warning}")
-
-
-def _say_examples(manifest: Manifest) -> None:
-    """Print the files of the first, the middle and the last case, so that a wrong pairing is seen."""
-    cases = manifest.training
-    for position in sorted({0, len(cases) // 2, len(cases) - 1}):
-        case = cases[position]
-        say(
-            f"example: case {case.case}, patient {case.patient or 'unknown'}, image {' + '.join(case.images)}, label "
-            f"{case.label}"
-        )
+    if created.manifest.target == "mask":
+        say_label_maps(created, output)
+    else:
+        say_categories(created, output)
 
 
 def _require_free(output: Path, overwrite: bool) -> None:

@@ -1,33 +1,40 @@
-"""`segpipe evaluate`: score label maps against references, or a bundle on the cases of a manifest."""
+"""`segpipe evaluate`: score predictions against references, or a bundle on the cases of a manifest."""
 
 from __future__ import annotations
 
-import re
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from segpipe.cli.bundle_options import bundle_source
-from segpipe.cli.printed import say
-from segpipe.cli.printed_scores import print_files, print_scores, print_warnings
-from segpipe.errors import SegpipeError, counted, shown
+from segpipe.cli.evaluate_bundle import class_groups, evaluate_bundle
+from segpipe.cli.evaluate_folders import evaluate_folders, value_mapping
+from segpipe.cli.evaluate_table import evaluate_table
+from segpipe.errors import SegpipeError
 
-if TYPE_CHECKING:
-    from segpipe.bundle.source import BundleSource
-
-_FOLDERS, _BUNDLE = "Two folders", "A bundle on a manifest"
+_FOLDERS, _BUNDLE = "Two folders, or a table and a manifest", "A bundle on a manifest"
+_OF_TABLE = ("--predictions", "--references", "--dataset-dir", "--split", "--part")
 
 
 def evaluate(
     predictions: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of label maps.", rich_help_panel=_FOLDERS)
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder of label maps; or the predictions.csv of a classification.",
+            rich_help_panel=_FOLDERS,
+        ),
     ] = None,
     references: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of label maps of the same names.", rich_help_panel=_FOLDERS),
+        typer.Option(
+            metavar="PATH",
+            help="Folder of label maps of the same names; or, for a table, a manifest with the true classes or "
+            "findings.",
+            rich_help_panel=_FOLDERS,
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -94,7 +101,7 @@ def evaluate(
         typer.Option(
             metavar="SPLIT",
             help="Cases to score: test (the manifest's list; the default), a fold's number, a named split, or "
-            "train.",
+            "train. Default for a table: all labelled cases.",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,
@@ -188,10 +195,11 @@ def evaluate(
         typer.Option(metavar="MM", help="Distance within which surfaces agree, for the surface Dice."),
     ] = 1.0,
 ) -> None:
-    """Score label maps, with intervals over patients; exit status 1 if a reference has no prediction.
+    """Score predictions, with intervals over patients; exit status 1 if a reference has no prediction.
 
-    Give two folders (--predictions, --references), or a bundle and a manifest (--bundle, --manifest, --output). With a
-    bundle, the cases are segmented first; after an interruption run the same command again to continue.
+    Give two folders of label maps, or the table of a classification and a manifest (--predictions, --references); or a
+    bundle and a manifest (--bundle, --manifest, --output). With a bundle, the cases are segmented or classified first;
+    after an interruption run the same command again to continue.
     """
     folders = {
         "--predictions": predictions,
@@ -218,26 +226,30 @@ def evaluate(
         "--no-checksums": no_checksums,
         "--card": card,
     }
-    if predictions is not None and references is not None:
+    if predictions is not None and references is not None and _is_table(predictions):
+        others = {name: value for name, value in {**folders, **of_bundle}.items() if name not in _OF_TABLE}
+        _refuse_others("a table of a classification", others)
+        evaluate_table(predictions, str(references), output, dataset_dir, split, part)
+    elif predictions is not None and references is not None:
         _refuse_others("--predictions and --references", of_bundle)
         mappings = {
-            "prediction_mapping": _value_mapping("--prediction-value", prediction_value or ()),
-            "reference_mapping": _value_mapping("--reference-value", reference_value or ()),
+            "prediction_mapping": value_mapping("--prediction-value", prediction_value or ()),
+            "reference_mapping": value_mapping("--reference-value", reference_value or ()),
         }
-        _evaluate_folders(predictions, references, labels, mappings, images, patient, tolerance_mm, output)
+        evaluate_folders(predictions, references, labels, mappings, images, patient, tolerance_mm, output)
     elif bundle is not None and manifest is not None and output is not None:
         _refuse_others("--bundle and --manifest", folders)
         options = {
             "split": split or "test",
             "part": part,
-            "groups": _groups(group or ()),
+            "groups": class_groups(group or ()),
             "precision": precision or "auto",
             "checksums": not no_checksums,
             "tolerance_mm": tolerance_mm,
             "card": card,
         }
         source = bundle_source(bundle, weights, config, override, device, trust)
-        _evaluate_bundle(source, manifest, output, dataset_dir, options)
+        evaluate_bundle(source, manifest, output, dataset_dir, options)
     else:
         given = [name for name, value in {**folders, **of_bundle, "--output": output}.items() if value]
         raise SegpipeError(
@@ -246,146 +258,14 @@ def evaluate(
         )
 
 
+def _is_table(predictions: Path) -> bool:
+    """Return whether the predictions are a table and no folder of label maps."""
+    return not predictions.is_dir() and (predictions.is_file() or predictions.suffix.lower() == ".csv")
+
+
 def _refuse_others(ours: str, others: Mapping[str, object]) -> None:
     given = [name for name, value in others.items() if value]
     if given:
         raise SegpipeError(
             f"evaluate: {', '.join(given)} cannot be combined with {ours}; leave out one or the other"
         )
-
-
-def _groups(given: Sequence[str]) -> dict[str, list[str]]:
-    groups = {}
-    for text in given:
-        name, equals, members = text.partition("=")
-        if not (name and equals and members):
-            raise SegpipeError(
-                f"--group {text}: must be NAME=CLASS,CLASS, such as infected=ground-glass,effusion"
-            )
-        groups[name] = members.split(",")
-    return groups
-
-
-def _value_mapping(option: str, given: Sequence[str]) -> dict[int, int]:
-    mapping: dict[int, int] = {}
-    for text in given:
-        match = re.fullmatch(r"\s*(-?[0-9]+)\s*=\s*(-?[0-9]+)\s*", text)
-        if match is None:
-            raise SegpipeError(f"{option} {text}: must be STORED=VALUE, two whole numbers, such as 255=1")
-        stored, value = map(int, match.groups())
-        if mapping.setdefault(stored, value) != value:
-            raise SegpipeError(
-                f"{option}: {stored} is given as {mapping[stored]} and as {value}; leave one of them"
-            )
-    return mapping
-
-
-def _evaluate_folders(
-    predictions: Path,
-    references: Path,
-    labels: Path | None,
-    mappings: Mapping[str, Mapping[int, int]],
-    images: Path | None,
-    patient: str | None,
-    tolerance_mm: float,
-    output: Path | None,
-) -> None:
-    from segpipe.evaluation.scoring import files_by_name, score_folder
-    from segpipe.evaluation.summary import summarise, write_scores
-    from segpipe.labels import load_label_table
-    from segpipe.report import ReportContext, context_rows, program, require_evaluation_writable, write_report
-
-    if output is not None:
-        require_evaluation_writable(output)
-    table = load_label_table(labels) if labels else None
-    scans: dict[str, Path] = {}
-    if images is not None:
-        scans = _scans_of(
-            sorted(files_by_name(predictions).keys() & files_by_name(references).keys()), images
-        )
-    scores = score_folder(
-        predictions, references, table, tolerance_mm=tolerance_mm, patient=patient, **mappings
-    )
-    summary = summarise(scores)
-    print_scores(scores, summary)
-    print_warnings(scores.warnings)
-    if output is not None:
-        about = {"predictions": str(predictions), "references": str(references), "patient": patient}
-        about |= {
-            f"values of {side}": ", ".join(f"{old} counted as {new}" for old, new in mapping.items())
-            for side, mapping in zip(("predictions", "references"), mappings.values(), strict=True)
-            if mapping
-        }
-        made_by = program()
-        rows = context_rows({**about, "classes": ", ".join(scores.table.target_names)}.items())
-        context = ReportContext(warnings=scores.warnings, sections=[("Scored", rows)]).by(made_by)
-        write_report(scores, summary, output, scans, context)
-        write_scores(scores, summary, output, {**about, "warnings": scores.warnings, **made_by})
-        print_files(output)
-    if scores.without_prediction:
-        raise typer.Exit(1)
-
-
-def _scans_of(cases: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Return case -> scan to draw it with; nnU-Net's scan names end in the channel number.
-
-    Raises:
-        SegpipeError: no scan of the folder belongs to a case.
-    """
-    from segpipe.evaluation.scoring import files_by_name
-
-    scans = files_by_name(folder, are_scans=True)
-    numbered = {case: f"{case}_0000" for case in cases}
-    scan_of = {
-        case: scans.get(case, scans.get(name) if name not in numbered else None)
-        for case, name in numbered.items()
-    }
-    known = {case: path for case, path in scan_of.items() if path is not None}
-    if cases and not known:
-        raise SegpipeError(
-            f"--images {folder}: no scan has the name of a case: {shown(scans, most=3)} against "
-            f"{shown(cases, most=3)}; names are paths below the folders without suffix"
-        )
-    lacking = [case for case in cases if case not in known]
-    if lacking:
-        say(
-            f"{counted(len(lacking), 'case')} drawn without a scan, as {folder} has none: {shown(lacking)}",
-            err=True,
-        )
-    return known
-
-
-def _evaluate_bundle(
-    bundle: BundleSource, manifest: str, output: Path, dataset_dir: Path | None, options: Mapping[str, Any]
-) -> None:
-    from segpipe.cli.imports import collecting_nothing
-
-    with collecting_nothing():
-        from segpipe.cli.predict import Progress
-        from segpipe.inference.heap import keep_freed_memory
-        from segpipe.model_evaluation.evaluate import evaluate as evaluate_bundle
-        from segpipe.model_evaluation.options import EvaluateOptions
-
-    keep_freed_memory()
-    progress = Progress(quiet=False)
-    try:
-        evaluation = evaluate_bundle(
-            bundle,
-            manifest,
-            output,
-            EvaluateOptions(**options),
-            dataset_dir,
-            watch=progress.watch,
-            report=progress.report,
-            predicting=progress,
-        )
-    except KeyboardInterrupt:
-        say("segpipe: interrupted; finished cases stay; run the same command to continue", err=True)
-        raise typer.Exit(128 + signal.SIGINT) from None
-    print_scores(evaluation.scores, evaluation.summary)
-    print_warnings(evaluation.warnings)
-    print_files(output)
-    for path in evaluation.card:
-        say(path)
-    if evaluation.scores.without_prediction:
-        raise typer.Exit(1)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segpipe.cli.printed import print_table, say
 
+if TYPE_CHECKING:
+    from segpipe.planning.plans import PlannedValue
+
+_PLURALS = {"class": "classes", "findings": "findings"}
 _GIGABYTES = {"gb": 1.0, "g": 1.0, "gib": 2**30 / 1e9, "mb": 1e-3, "m": 1e-3, "mib": 2**20 / 1e9}
 
 
@@ -27,13 +32,26 @@ def plan(
             help="Folder in which the manifest's paths begin. Default: the folder that the manifest names.",
         ),
     ] = None,
-    network: Annotated[str, typer.Option(help="unet or segnet.")] = "unet",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="For label maps unet (the default) or segnet; else efficientnet (the default) or densenet."
+        ),
+    ] = None,
     memory: Annotated[
-        str, typer.Option(metavar="8GB", help="Memory that training may take; what exceeds it is refused.")
-    ] = "8GB",
+        str | None,
+        typer.Option(
+            metavar="8GB",
+            help="Memory that training may take; what exceeds it is refused. Default: 8GB. Only for label maps.",
+        ),
+    ] = None,
     dims: Annotated[
         int | None,
-        typer.Option(min=2, max=3, help="2: slice by slice; 3: volumes. Default: chosen from the data."),
+        typer.Option(
+            min=2,
+            max=3,
+            help="2: slice by slice; 3: volumes. Default: chosen from the data. Only for label maps.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Epochs of the training. Default: chosen from the data.")
@@ -42,32 +60,87 @@ def plan(
         bool, typer.Option("--no-validation", help="Train on every case, and validate on none.")
     ] = False,
     cuda: Annotated[
-        bool | None, typer.Option(help="Plan for a CUDA card. Default: if this machine has one.")
+        bool | None,
+        typer.Option(help="Plan for a CUDA card. Default: if this machine has one. Only for label maps."),
     ] = None,
+    balanced: Annotated[
+        bool,
+        typer.Option(
+            "--balanced",
+            help="Draw rare classes or findings as often as common ones, instead of weighing them in the loss.",
+        ),
+    ] = False,
 ) -> None:
     """Write a bundle whose numbers come from the data, each with its reason: read it, edit it, run it with MONAI."""
+    from segpipe.dataset import dataset_dir_of, load_manifest
+
+    described = load_manifest(manifest)
+    folder = dataset_dir_of(manifest, described, dataset_dir)
+    common = {"epochs": epochs, "validate": not no_validation}
+    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda}
+    if described.target == "mask":
+        _refuse(described.target, {"--balanced": balanced or None})
+        _plan_maps(manifest, folder, output, network or "unet", memory or "8GB", dims, cuda, common)
+    else:
+        _refuse(described.target, of_maps)
+        _plan_images(
+            manifest, folder, output, {**common, "network": network or "efficientnet", "balanced": balanced}
+        )
+
+
+def _refuse(target: str, others: Mapping[str, object]) -> None:
+    from segpipe.errors import SegpipeError
+
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise SegpipeError(
+            f"plan: {', '.join(given)} is not for a manifest whose target is {target}; leave the option out"
+        )
+
+
+def _plan_maps(
+    manifest: str,
+    folder: Path,
+    output: Path,
+    network: str,
+    memory: str,
+    dims: int | None,
+    cuda: bool | None,
+    common: Mapping[str, Any],
+) -> None:
     import torch
 
-    from segpipe.dataset import dataset_dir_of, load_manifest
     from segpipe.planning import PlanOptions, plan_bundle
 
     wishes = PlanOptions(
         memory_gb=_gigabytes(memory),
         network=network,
         dims=dims,
-        epochs=epochs,
         cuda=torch.cuda.is_available() if cuda is None else cuda,
-        validate=not no_validation,
+        **common,
     )
-    folder = dataset_dir_of(manifest, load_manifest(manifest), dataset_dir)
     planned = plan_bundle(manifest, folder, output, wishes)
-    numbers = planned.plan.numbers.items()
-    print_table(
-        ["number", "value", "why"], [(name, str(number.value), number.why) for name, number in numbers]
-    )
-    for warning in planned.plan.warnings:
-        say(f"warning: {warning}", err=True)
+    _print(planned.plan.numbers, planned.plan.warnings)
     say(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
+
+
+def _plan_images(manifest: str, folder: Path, output: Path, options: Mapping[str, Any]) -> None:
+    from segpipe.planning.image_planner import ImagePlanOptions, plan_image_bundle
+
+    planned = plan_image_bundle(manifest, folder, output, ImagePlanOptions(**options))
+    _print(planned.plan.numbers, planned.plan.warnings)
+    say(
+        f"{planned.root}: written, for {planned.data.categories.num} {_PLURALS[planned.data.categories.target]}"
+    )
+
+
+def _print(numbers: Mapping[str, PlannedValue], warnings: Sequence[str]) -> None:
+    print_table(
+        ["number", "value", "why"],
+        [(name, str(number.value), number.why) for name, number in numbers.items()],
+    )
+    for warning in warnings:
+        say(f"warning: {warning}", err=True)
 
 
 def _gigabytes(text: str) -> float:

@@ -12,9 +12,10 @@ from segpipe.cli.bundle_options import Device, Trust, Weights, bundle_source
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import print_table, say
 from segpipe.cli.printed_scores import print_warnings
-from segpipe.errors import counted
+from segpipe.errors import counted, shown
 
 if TYPE_CHECKING:
+    from segpipe.model_evaluation.label_map_trials import Choice
     from segpipe.model_evaluation.postprocess import Postprocessing
 
 
@@ -47,6 +48,14 @@ def postprocess(
             help="Fold, named split or test to choose on. Default: the cases that the weights held out.",
         ),
     ] = None,
+    fold_weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights of the run of one fold; repeat for each fold. Each file segments the cases that its own "
+            "training held out, and steps are chosen on the cases of all folds.",
+        ),
+    ] = None,
     volume: Annotated[
         list[float] | None,
         typer.Option(
@@ -70,8 +79,9 @@ def postprocess(
 ) -> None:
     """Choose steps that clean label maps: fill holes, remove small pieces, keep the largest piece.
 
-    The command segments the cases that the weights held out. It keeps a step for a class where the Dice of these cases
-    gains, by a paired interval over patients. The steps are written into the bundle's inference.yaml and evaluate.yaml.
+    The command segments the cases that the weights held out; --fold-weights takes the runs of several folds. It keeps a
+    step for a class where the Dice of these cases gains, by a paired interval over patients that holds for all steps
+    tried, and where no fold loses. The steps are written into the bundle's inference.yaml and evaluate.yaml.
     """
     with collecting_nothing():
         from segpipe.cli.predict import Progress
@@ -88,6 +98,7 @@ def postprocess(
             output,
             PostprocessOptions(
                 split=split,
+                fold_weights=fold_weights or (),
                 volumes=volume or (),
                 precision=precision,
                 checksums=not no_checksums,
@@ -103,15 +114,15 @@ def postprocess(
         say("segpipe: interrupted; finished cases stay; run the same command to continue", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None
     _print(result, dry_run=dry_run)
-    if result.evaluation.scores.without_prediction:
+    if result.without_prediction:
         raise typer.Exit(1)
 
 
 def _print(result: Postprocessing, *, dry_run: bool) -> None:
-    choice, scores = result.choice, result.evaluation.scores
-    whose = counted(choice.patients, "patient") if scores.knows_patients else "unknown patients"
+    choice = result.choice
+    whose = counted(choice.patients, "patient") if result.knows_patients else "unknown patients"
     print_table(
-        ["class", "step", "Dice gain", "95 % interval", "changed", "kept"],
+        ["class", "step", "Dice gain", "interval", "changed", "kept"],
         [
             [
                 trial.difference.class_name,
@@ -127,10 +138,11 @@ def _print(result: Postprocessing, *, dry_run: bool) -> None:
         ],
         title=f"Steps in the order of their trials, on {counted(len(choice.cases), 'held-out case')} of {whose}",
     )
-    for case in scores.without_prediction:
-        why = f": {scores.reasons[case]}" if case in scores.reasons else ""
-        say(f"{case} took no part{why}", err=True)
-    print_warnings(result.evaluation.warnings)
+    _print_levels(choice)
+    _print_folds(choice)
+    for case, reason in result.without_prediction.items():
+        say(f"{case} took no part{f': {reason}' if reason else ''}", err=True)
+    print_warnings(result.warnings)
     say(result.trials)
     if not choice.kept:
         say("no step gains: the bundle gets no postprocessing of label maps")
@@ -140,3 +152,44 @@ def _print(result: Postprocessing, *, dry_run: bool) -> None:
         say("scores of these cases with the steps are slightly too good: score other cases to report them")
     for path in result.written:
         say(path)
+    if result.measure_again:
+        say("reference ranges were measured with other steps, so measure them again:")
+    for command in result.measure_again:
+        say(f"  {command}")
+
+
+def _print_levels(choice: Choice) -> None:
+    """Print the confidence of the intervals, which several steps on one class make higher."""
+    classes: dict[tuple[int, float], list[str]] = {}
+    for trial in choice.trials:
+        names = classes.setdefault((trial.tried, trial.confidence), [])
+        if trial.difference.class_name not in names:
+            names.append(trial.difference.class_name)
+    levels = [
+        f"{100 * confidence:.4g} % for {counted(tried, 'step')} ({shown(names)})"
+        for (tried, confidence), names in classes.items()
+    ]
+    say(
+        "Intervals and test hold for all steps of a class together: 95 %, corrected for the number of steps tried "
+        f"(Bonferroni), which is {'; '.join(levels)}"
+    )
+
+
+def _print_folds(choice: Choice) -> None:
+    """Print the gain in each fold of the steps that change a label map."""
+    if not choice.folds:
+        return
+    print_table(
+        ["class", "step", *choice.folds],
+        [
+            [
+                trial.difference.class_name,
+                trial.step.in_words(choice.unit),
+                *(f"{one.gain:+.4f} ({one.cases})" if one.cases else "-" for one in trial.by_fold),
+            ]
+            for trial in choice.trials
+            if trial.changed
+        ],
+        title="Dice gain in each fold (cases)",
+    )
+    say("A step that lowers the mean Dice of its class in one fold is not kept")

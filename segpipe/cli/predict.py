@@ -1,4 +1,4 @@
-"""`segpipe predict`: segment scans with a bundle."""
+"""`segpipe predict`: segment or classify scans with a bundle."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
 from segpipe.cli.imports import collecting_nothing
+from segpipe.cli.predict_images import print_failures, refuse_options
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
 from segpipe.printable import printable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from segpipe.prediction.estimate import Estimate
     from segpipe.prediction.options import Prediction
+    from segpipe.prediction.output_folder import ScanOutcome
 
 Paths = list[Path]
 _MOST_WARNED, _MOST_LINES = 40, 3
@@ -94,6 +96,13 @@ def predict(
             help="Bring channels of a case on other grids onto the first channel's grid, by linear interpolation.",
         ),
     ] = False,
+    heatmaps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[KIND]",
+            help="Draw where a network that classifies looked: gradcam (default), or occlusion, which is slow.",
+        ),
+    ] = None,
     frames: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +126,78 @@ def predict(
         bool, typer.Option("--quiet", "-q", help="Print failures only: no progress, no table.")
     ] = False,
 ) -> None:
-    """Segment scans; exit status 1 if some fail. After a crash run the command again: finished scans are skipped."""
+    """Segment or classify scans; exit status 1 if some fail. After a crash run it again: finished ones are skipped."""
+    with collecting_nothing():
+        from segpipe.bundle.task import task_of
+
+    shared: dict[str, Any] = {
+        "precision": precision,
+        "batch_size": batch_size,
+        "flips": _axes(mirror),
+        "overwrite": overwrite,
+        "jobs": jobs,
+        "strict": strict,
+    }
+    of_volumes: dict[str, Any] = {
+        "skip_empty": skip_empty,
+        "format": suffix,
+        "series_uid": series_uid,
+        "overlays": overlays,
+        "entropy": entropy,
+        "probabilities": probabilities,
+        "regions": regions,
+        "resample_channels": resample_channels,
+        "frames": frames,
+    }
+    # a folder without metadata is refused when it is opened
+    known = (bundle / "configs" / "metadata.json").is_file()
+    _BY_TASK[task_of(bundle) if known else "segmentation"](
+        {
+            "bundle": bundle_source(bundle, weights, config, override, device, trust),
+            "output": output,
+        },
+        scans,
+        shared,
+        of_volumes,
+        heatmaps,
+        dry_run=dry_run,
+        quiet=quiet,
+    )
+
+
+def _classify(
+    arguments: dict[str, Any],
+    scans: Paths,
+    shared: dict[str, Any],
+    of_volumes: dict[str, Any],
+    heatmaps: str | None,
+    *,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Classify images with a bundle of that task."""
+    with collecting_nothing():
+        from segpipe.cli.predict_images import predict_images
+        from segpipe.prediction.image_options import ClassifyOptions
+
+    given = {_OPTIONS[name]: value not in (None, False) for name, value in of_volumes.items()}
+    given["--no-overlays"] = given.pop("--overlays") is False
+    refuse_options(given, arguments["bundle"].root, "classifies images", "segment")
+    options = ClassifyOptions(**shared, heatmaps=heatmaps)  # type: ignore[arg-type]  # checked by classify
+    predict_images({**arguments, "images": scans, "options": options}, dry_run=dry_run, quiet=quiet)
+
+
+def _segment(
+    arguments: dict[str, Any],
+    scans: Paths,
+    shared: dict[str, Any],
+    of_volumes: dict[str, Any],
+    heatmaps: str | None,
+    *,
+    dry_run: bool,
+    quiet: bool,
+) -> None:
+    """Segment scans with a bundle of that task."""
     with collecting_nothing():
         from segpipe.inference.heap import keep_freed_memory
         from segpipe.prediction.estimate import estimate
@@ -125,28 +205,13 @@ def predict(
         from segpipe.prediction.predict import predict as predict_scans
         from segpipe.volumes.formats import format_of_suffix
 
-    arguments: dict[str, Any] = {
-        "scans": scans,
-        "bundle": bundle_source(bundle, weights, config, override, device, trust),
-        "output": output,
-        "options": PredictOptions(
-            precision=precision,
-            batch_size=batch_size,
-            flips=_axes(mirror),
-            skip_empty=skip_empty,
-            format=None if suffix is None else format_of_suffix(suffix),
-            series_uid=series_uid,
-            overlays=overlays,
-            entropy=entropy,
-            probabilities=probabilities,
-            regions=regions,
-            overwrite=overwrite,
-            jobs=jobs,
-            strict=strict,
-            resample_channels=resample_channels,
-            frames=frames,
-        ),
-    }
+    refuse_options(
+        {"--heatmaps": heatmaps is not None}, arguments["bundle"].root, "segments scans", "classify"
+    )
+    suffix = of_volumes["format"]
+    format_ = None if suffix is None else format_of_suffix(suffix)
+    options = PredictOptions(**shared, **{**of_volumes, "format": format_})
+    arguments = {**arguments, "scans": scans, "options": options}
     if dry_run:
         rows = estimate(**arguments, report=Progress.report)
         _print_estimates(rows)
@@ -162,16 +227,26 @@ def predict(
             raise typer.Exit(128 + signal.SIGINT) from None
     failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
     if not quiet:
-        _print_summary(predictions, output)
+        _print_summary(predictions, arguments["output"])
     if failed:
-        _print_failures(failed)
+        print_failures(failed)
         raise typer.Exit(1)
+
+
+_BY_TASK = {"segmentation": _segment, "classification": _classify}
+_OPTIONS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        *("skip_empty", "format", "series_uid", "overlays", "entropy", "probabilities", "regions"),
+        *("resample_channels", "frames"),
+    )
+}
 
 
 class Progress:
     """A progress bar with the time left on stderr, messages above it; elsewhere than on a terminal a line a minute."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *, quiet: bool, doing: str = "Segmenting") -> None:
         from rich import progress as bars
         from rich.console import Console
 
@@ -186,10 +261,13 @@ class Progress:
             disable=quiet or not console.is_terminal,
         )
         self._task: Any = None
-        self._is_quiet = quiet
+        self._is_quiet, self._doing = quiet, doing
         self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
+        if self._task is not None:  # a second cohort, such as the cases of the next fold
+            self._bar.remove_task(self._task)
+        self._began = self._printed = time.monotonic()
         self._bar.start()
         self._task = self._bar.add_task("opening the bundle", total=None)
         return self
@@ -197,14 +275,14 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def watch(self, prediction: Prediction, done: int, total: int) -> None:
+    def watch(self, prediction: ScanOutcome, done: int, total: int) -> None:
         """Move the bar to a case, or print a line."""
         from segpipe.dataset.progress import SECONDS_BETWEEN_LINES, line_of
 
         now = time.monotonic()
         if self._bar.disable and not self._is_quiet and now - self._printed >= SECONDS_BETWEEN_LINES:
             self._printed = now
-            say(line_of("Segmenting", max(done, 1), total, now - self._began), err=True)
+            say(line_of(self._doing, max(done, 1), total, now - self._began), err=True)
         self._bar.update(
             self._task, description=printable(prediction.case)[-40:], completed=done, total=total
         )
@@ -263,18 +341,6 @@ def _print_warnings(predictions: Sequence[Prediction]) -> None:
     )
     if len(warned) > _MOST_WARNED:
         say(f"and {len(warned) - _MOST_WARNED} more scans, in volumes.csv", err=True)
-
-
-def _print_failures(failed: Sequence[Prediction]) -> None:
-    from rich.table import Column
-
-    print_table(
-        [Column("case", overflow="fold"), Column("reason", overflow="fold")],
-        [(prediction.case, prediction.reason) for prediction in failed],
-        title=f"{len(failed)} failed",
-        err=True,
-        show_lines=True,
-    )
 
 
 def _print_estimates(rows: Sequence[Estimate]) -> None:

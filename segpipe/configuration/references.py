@@ -13,6 +13,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest, written
 
 RUN_BY_MONAI = ("imports", "initialize", "run", "finalize")
+READ_BY_SEGPIPE = ("heatmap_layer",)  # `segpipe predict --heatmaps`
 READ_BY_MONAI = {
     *RUN_BY_MONAI,
     *(str(known["id"]) for known in (*TrainProperties.values(), *InferProperties.values())),
@@ -121,7 +122,13 @@ def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator
     """Find ids that the configuration does not refer to and MONAI does not read."""
     references = references_in(configuration)
     properties = TrainProperties if "train" in configuration else InferProperties
-    read = {*RUN_BY_MONAI, *also_read, *references, *(str(known["id"]) for known in properties.values())}
+    read = {
+        *RUN_BY_MONAI,
+        *READ_BY_SEGPIPE,
+        *also_read,
+        *references,
+        *(str(known["id"]) for known in properties.values()),
+    }
     # using an id uses everything inside it, and using a part uses every id that contains the part
     wholes = {identifier.rpartition("::")[0] for identifier in read} | {i.partition("::")[0] for i in read}
     used, hints = read | wholes, 0

@@ -10,7 +10,8 @@ from segpipe.dataset.fetching import fetch
 from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.folds import describe_split, patient_folds, training_split, with_folds
 from segpipe.dataset.image_examination import examine_images, image_hashes_of_tests, require_valid_images
-from segpipe.dataset.importing.creation import CreatedManifest, create_manifest
+from segpipe.dataset.importing.created import CreatedManifest
+from segpipe.dataset.importing.creation import create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
     content_hashes_of_tests,
@@ -30,10 +31,12 @@ from segpipe.dataset.manifest_files import (
 from segpipe.dataset.manifest_split import Division, Part, divide_manifest
 from segpipe.dataset.outliers import set_findings
 from segpipe.dataset.reports import CaseReport, Finding, ImageFacts, ImageReport
+from segpipe.dataset.set_checks import CheckOptions, check_dataset
 
 __all__ = [
     "Case",
     "CaseReport",
+    "CheckOptions",
     "CreatedManifest",
     "Division",
     "Download",
@@ -46,6 +49,7 @@ __all__ = [
     "Side",
     "Split",
     "check_cases",
+    "check_dataset",
     "content_hashes_of_tests",
     "create_manifest",
     "dataset_dir_of",

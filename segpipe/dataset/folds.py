@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from segpipe.dataset.case_balance import balanced_parts
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_split
 from segpipe.dataset.manifest import Case, Manifest, Split
 from segpipe.dataset.stratification import divided, groups_of_cases, require_distinct
@@ -79,23 +80,25 @@ def with_folds(
     present: Sequence[Collection[str]] | None = None,
     contents: Sequence[str] | None = None,
 ) -> Manifest:
-    """Return the manifest with folds of its training cases, stratified by class for target "class".
+    """Return the manifest with folds of its training cases, stratified by class or by every finding.
 
     Args:
         manifest: its training cases are divided.
         num_folds: at least 2.
         seed: the same seed gives the same division.
-        present: the classes in each training case, which every part should have; None to balance numbers alone.
+        present: the classes in each training case, which every part should have. None for those of the manifest or, for
+            target "mask", to balance numbers alone.
         contents: see `divided`.
 
     Raises:
         SegpipeError: as `patient_folds`.
     """
-    if present is not None:
+    if manifest.target != "mask":
+        folds = _balanced(manifest, [1] * num_folds, seed, present, contents)
+    elif present is not None:
         folds = divided(manifest.training, [1] * num_folds, seed, present, contents)
     else:
-        classes = [case.classes[0] for case in manifest.training] if manifest.target == "class" else None
-        folds = patient_folds(manifest.training, num_folds, seed, classes)
+        folds = patient_folds(manifest.training, num_folds, seed)
     cases = tuple(replace(case, fold=fold) for case, fold in zip(manifest.training, folds, strict=True))
     return replace(manifest, training=cases)
 
@@ -124,7 +127,10 @@ def with_split(
     wanted = {part: share for part, share in shares.items() if share}
     if "train" not in wanted or len(wanted) < 2:
         raise SegpipeError("split: needs a share to train on, and one to validate with or to test")
-    parts = divided(manifest.training, list(wanted.values()), seed, present, contents)
+    if manifest.target != "mask":
+        parts = _balanced(manifest, list(wanted.values()), seed, present, contents)
+    else:
+        parts = divided(manifest.training, list(wanted.values()), seed, present, contents)
     cases = {
         part: tuple(
             case.case for case, assigned in zip(manifest.training, parts, strict=True) if assigned == number
@@ -134,6 +140,19 @@ def with_split(
     about = f"patients by lot, {', '.join(f'{share} {part}' for part, share in wanted.items())}, seed {seed}"
     split = Split(cases["train"], cases.get("validation", ()), cases.get("test", ()), about)
     return replace(manifest, splits={**manifest.splits, name: split})
+
+
+def _balanced(
+    manifest: Manifest,
+    shares: Sequence[int],
+    seed: int,
+    present: Sequence[Collection[str]] | None,
+    contents: Sequence[str] | None,
+) -> list[int]:
+    """Return the part of each training case of a manifest of classes or findings, by the manifest's classes."""
+    if present is None:
+        present = [case.classes for case in manifest.training]
+    return balanced_parts(manifest.training, shares, seed, present, contents)
 
 
 def training_split(

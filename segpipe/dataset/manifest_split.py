@@ -8,17 +8,19 @@ from pathlib import Path
 
 from segpipe.dataset.folder_patients import folder_patients
 from segpipe.dataset.folds import with_folds, with_split
+from segpipe.dataset.image_examination import image_hashes_of_tests, require_valid_images
 from segpipe.dataset.integrity import content_hashes_of_tests, require_valid
 from segpipe.dataset.leaks import Side, refuse_leaks, side_of_test_list, sides_of_folds, sides_of_split
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.reports import CaseFacts
 from segpipe.dataset.stratification import groups_of_cases
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.labels import same_name
 
 _NOT_STRATIFIED = (
     "not stratified: the folder of the files is not known (--dataset-dir), so a part may lack a class"
 )
+_ANY_WINDOW = (-32768.0, 65535.0)  # holds every 16-bit value: pixels are only compared here
 _WHOLES = (10, 100)  # sums of shares in tenths and in per cent
 
 
@@ -101,7 +103,7 @@ def divide_manifest(
         training = tuple(replace(case, patient=folders[case.case]) for case in manifest.training)
         manifest = replace(manifest, training=training)
     present, contents = _classes_and_contents(manifest, dataset_dir)
-    tested = content_hashes_of_tests(manifest, dataset_dir) if dataset_dir is not None else {}
+    tested = _hashes_of_tests(manifest, dataset_dir)
     notes = [] if present is not None else [_NOT_STRATIFIED]
     notes += _kept_together(manifest.training, contents)
     if num_folds is not None:
@@ -123,7 +125,8 @@ def divide_manifest(
     names = class_names(manifest)
     parts = [part_of(title, side.cases, classes, names) for title, side in zip(titles, sides, strict=True)]
     lacking = sorted({name for part in parts for name, count in part.cases_with.items() if not count})
-    if lacking:
+    notes += _notes_on_patients(manifest, len(parts))
+    if lacking and manifest.target == "mask":
         notes.append(f"too few patients have {shown(lacking)} for every part to have one")
     if folders:
         notes.append(
@@ -197,15 +200,48 @@ def _classes_and_contents(
     manifest: Manifest, dataset_dir: Path | None
 ) -> tuple[list[frozenset[str]] | None, list[str] | None]:
     """Return the classes of each training case and the hash of its image content; None where they are not known."""
+    if manifest.target != "mask":
+        present = [present_classes(manifest, case, None) for case in manifest.training]
+        if dataset_dir is None:
+            return present, None
+        images = require_valid_images(manifest.training, dataset_dir, manifest, window=_ANY_WINDOW)
+        return present, [report.facts.content_sha256 for report in images if report.facts is not None]
     if dataset_dir is None:
-        known = manifest.target != "mask"
-        return [present_classes(manifest, case, None) for case in manifest.training] if known else None, None
+        return None, None
     reports = require_valid(manifest.training, dataset_dir, manifest, manifest.label_table())
     present = [
         present_classes(manifest, case, report.facts)
         for case, report in zip(manifest.training, reports, strict=True)
     ]
     return present, [report.facts.content_sha256 for report in reports if report.facts is not None]
+
+
+def _hashes_of_tests(manifest: Manifest, dataset_dir: Path | None) -> dict[str, str]:
+    """Return test case -> hash of its image content, for those that can be read."""
+    if dataset_dir is None:
+        return {}
+    if manifest.target != "mask":
+        return image_hashes_of_tests(manifest, dataset_dir, window=_ANY_WINDOW)
+    return content_hashes_of_tests(manifest, dataset_dir)
+
+
+def _notes_on_patients(manifest: Manifest, parts: int) -> list[str]:
+    """Return a note on the classes or findings that have fewer patients than there are parts, with the numbers."""
+    if manifest.target == "mask":
+        return []
+    few = []
+    for name in class_names(manifest):
+        cases = [case for case in manifest.training if name in present_classes(manifest, case, None)]
+        patients = {(case.patient is None, case.patient or case.case) for case in cases}
+        if len(patients) < parts:
+            few.append(f"{name} ({counted(len(cases), 'image')} of {counted(len(patients), 'patient')})")
+    if not few:
+        return []
+    what = "class" if manifest.target == "class" else "finding"
+    return [
+        f"fewer patients than the {parts} parts: {shown(few)}; a score of such a {what} in a part without it is empty: "
+        "make fewer parts, or add images of other patients"
+    ]
 
 
 def _notes_on_sizes(wanted: Mapping[str, int], made: Sequence[int]) -> list[str]:

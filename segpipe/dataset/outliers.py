@@ -102,11 +102,15 @@ def _by_majority(pairs: Sequence[tuple[Case, CaseFacts]], verb: str, texts: Sequ
         for (case, _), text in zip(pairs, texts, strict=True)
         if text != usual
     ]
-    return _together(odd, len(pairs))
+    return together(odd, len(pairs))
 
 
-def _robust(values: FloatArray) -> FloatArray:
-    """Return the distance of each row from the median in robust standard deviations, which are at least 1e-3."""
+def robust_distances(values: FloatArray) -> FloatArray:
+    """Return the distance of each row from the median in robust standard deviations, which are at least 1e-3.
+
+    Args:
+        values: one row a case.
+    """
     median = np.median(values, axis=0)
     spread = 1.4826 * np.median(np.abs(values - median), axis=0)
     away: FloatArray = np.abs(values - median) / np.maximum(spread, 1e-3)
@@ -119,9 +123,9 @@ def _by_size(
     sizes = np.array(values)
     logs = np.log(sizes)
     median = np.median(sizes, axis=0)
-    odd = (_robust(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_TIMES))
+    odd = (robust_distances(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_TIMES))
     reference = f"{unit} (axes sorted), the set's median {_listed(median)} {unit}"
-    return _together(
+    return together(
         [
             (case, f"its {name} is {_listed(row)} {reference}")
             for (case, _), row, is_odd in zip(pairs, sizes, odd.any(axis=1), strict=True)
@@ -137,9 +141,9 @@ def _by_intensity(pairs: Sequence[tuple[Case, CaseFacts]], position: int) -> lis
     )
     logs = np.log(spans)
     median = float(np.median(spans))
-    odd = (_robust(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_INTENSITY_TIMES))
+    odd = (robust_distances(logs) > _SPREADS) & (np.abs(logs - np.log(median)) > np.log(_INTENSITY_TIMES))
     reference = f"(from the 0.5th to the 99.5th percentile), the set's median is {median:.4g}"
-    return _together(
+    return together(
         [
             (case, f"{facts.channels[position].name}: its intensities span {span:.4g} {reference}")
             for (case, facts), (span,), (is_odd,) in zip(pairs, spans, odd, strict=True)
@@ -149,9 +153,18 @@ def _by_intensity(pairs: Sequence[tuple[Case, CaseFacts]], position: int) -> lis
     )
 
 
-def _together(odd: Sequence[tuple[Case, str]], number: int) -> list[Finding]:
-    """Return one warning a case, or one for all where many cases differ: the set then consists of two."""
-    advice = "check that it belongs to this set, its unit and its header"
+def together(
+    odd: Sequence[tuple[Case, str]],
+    number: int,
+    advice: str = "check that it belongs to this set, its unit and its header",
+) -> list[Finding]:
+    """Return one warning a case, or one for all where many cases differ: the set then consists of two.
+
+    Args:
+        odd: cases that differ, each with the difference.
+        number: of all cases.
+        advice: what to do about a case that differs.
+    """
     if len(odd) <= _REPORTED_ALONE:
         return [_finding(case, f"{message}; {advice}") for case, message in odd]
     cases = shown(case.case for case, _ in odd)

@@ -23,6 +23,23 @@ def require_distinct(cases: Sequence[Case]) -> None:
         raise SegpipeError(f"folds: the case {Counter(ids).most_common(1)[0][0]} stands twice; remove one")
 
 
+def require_parts(shares: Sequence[int], num_patients: int) -> None:
+    """Refuse parts that cannot be made.
+
+    Raises:
+        SegpipeError: a share below 1, fewer than two parts, or fewer patients than parts.
+    """
+    if len(shares) < 2 or min(shares) < 1:
+        raise SegpipeError(
+            f"split: {len(shares)} part(s) or fold(s) are asked for, with the shares {list(shares)}; needs two or "
+            "more, each of 1 at least"
+        )
+    if num_patients < len(shares):
+        raise SegpipeError(
+            f"split: {len(shares)} parts asked for {num_patients} patients; needs a patient a part at least"
+        )
+
+
 def divided(
     cases: Sequence[Case],
     shares: Sequence[int],
@@ -53,16 +70,8 @@ def divided(
             stay empty, because each patient has more cases than the part's share.
     """
     require_distinct(cases)
-    if len(shares) < 2 or min(shares) < 1:
-        raise SegpipeError(
-            f"split: {len(shares)} part(s) or fold(s) are asked for, with the shares {list(shares)}; needs two or "
-            "more, each of 1 at least"
-        )
     groups = groups_of_cases(cases, contents)
-    if len(groups) < len(shares):
-        raise SegpipeError(
-            f"split: {len(shares)} parts asked for {len(groups)} patients; needs a patient a part at least"
-        )
+    require_parts(shares, len(groups))
     random = np.random.default_rng(seed)
     order = list(range(len(groups)))
     random.shuffle(order)

@@ -1,4 +1,4 @@
-"""Scores of label maps against references."""
+"""Scores of label maps and of classified images against references."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from segpipe.evaluation.scoring import score_folder
 
 __all__ = [
     "CaseScore",
+    "ClassificationScores",
     "PooledScores",
     "ScoreTable",
     "ScoredCases",
@@ -21,9 +22,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `ScoreTable` at its first use: only this class needs MONAI, whose import takes seconds."""
+    """Import a handler at its first use: only the handlers need MONAI, whose import takes seconds."""
     if name == "ScoreTable":
         from segpipe.evaluation.score_table import ScoreTable
 
         return ScoreTable
+    if name == "ClassificationScores":
+        from segpipe.evaluation.classification.handler import ClassificationScores
+
+        return ClassificationScores
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

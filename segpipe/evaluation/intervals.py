@@ -210,7 +210,7 @@ def _bca(sums: Array, counts: Array, confidence: float, resamples: int, seed: in
     drawn = np.concatenate(
         [
             times @ sums / (times @ counts)
-            for times in _resamples(len(sums), resamples, np.random.default_rng(seed))
+            for times in patient_draws(len(sums), resamples, np.random.default_rng(seed))
         ]
     )
     mean = sums.sum(axis=0) / counts.sum(axis=0)
@@ -228,8 +228,14 @@ def _bca(sums: Array, counts: Array, confidence: float, resamples: int, seed: in
     return ends[0], ends[1]
 
 
-def _resamples(patients: int, resamples: int, random: np.random.Generator) -> Iterator[Array]:
-    """Yield how often each patient is drawn, `(some resamples, patients)`."""
+def patient_draws(patients: int, resamples: int, random: np.random.Generator) -> Iterator[Array]:
+    """Yield how often each patient is drawn in bootstrap samples, `(some resamples, patients)`.
+
+    Args:
+        patients: number of patients, 1 or more.
+        resamples: number of bootstrap samples.
+        random: generator of the drawing.
+    """
     rows = max(_DRAWN_AT_ONCE // patients, 1)
     for first in range(0, resamples, rows):
         number = min(rows, resamples - first)

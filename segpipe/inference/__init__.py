@@ -2,12 +2,14 @@
 
 from segpipe.inference.inferers import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.precision import choose_precision, needs_loss_scaling
+from segpipe.inference.prediction_table import PredictionTable
 from segpipe.inference.progress import LogProgress
 
 __all__ = [
     "FlipInferer",
     "LogProgress",
     "PrecisionInferer",
+    "PredictionTable",
     "SliceInferer",
     "choose_precision",
     "needs_loss_scaling",

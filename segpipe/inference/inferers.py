@@ -70,7 +70,7 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> Any:
-        """Return averaged scores of `network` for `inputs`, both `(B, C, *spatial)`."""
+        """Return averaged scores of `network`, `(B, C, *spatial)` or `(B, C)`, for inputs `(B, C, *spatial)`."""
         if not self.flips:
             return self.inferer(inputs, network, *args, **kwargs)
 
@@ -90,7 +90,9 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             for count in range(1, len(self.flips) + 1):
                 for chosen in combinations(self.flips, count):
                     dims = [axis + 2 for axis in chosen]
-                    total = total + network(window.flip(dims), *network_args, **network_kwargs).flip(dims)
+                    mirrored = network(window.flip(dims), *network_args, **network_kwargs)
+                    # a classifier's scores (B, C) have no axes to turn back
+                    total = total + (mirrored.flip(dims) if mirrored.ndim == window.ndim else mirrored)
             scores: torch.Tensor = total / 2 ** len(self.flips)
             return scores
 

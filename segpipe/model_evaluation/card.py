@@ -68,13 +68,41 @@ def write_card(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: 
     Raises:
         SegpipeError: a file cannot be read, or the README has only one of the two comments.
     """
-    readme, metadata = by.opened.root / "docs" / "README.md", by.opened.root / "configs" / "metadata.json"
-    text = _replaced(readme, _section(by, scores, summary, command))
     entries = {"eval_metrics": _eval_metrics(summary), "evaluation": _details(by, scores, summary, command)}
+    return write_results(by.opened.root, _section(by, scores, summary, command), entries)
+
+
+def write_results(root: Path, section: str, entries: Mapping[str, Any]) -> list[Path]:
+    """Write a section into `docs/README.md` and entries into `configs/metadata.json`; see `write_card`.
+
+    Args:
+        root: the bundle's folder.
+        section: text between the two comments.
+        entries: key of the metadata -> plain value.
+
+    Returns:
+        The two files.
+
+    Raises:
+        SegpipeError: see `write_card`.
+    """
+    readme, metadata = root / "docs" / "README.md", root / "configs" / "metadata.json"
+    text = _replaced(readme, section)
     described = with_entries(_read(metadata), entries)
     write_text(readme, text)
     write_text(metadata, described)
     return [readme, metadata]
+
+
+def earlier_section(root: Path) -> str:
+    """Return the section that an earlier evaluation wrote into a bundle's README; empty without one.
+
+    Raises:
+        SegpipeError: the README cannot be read.
+    """
+    readme = root / "docs" / "README.md"
+    text = _read(readme) if readme.is_file() else ""
+    return text.split(BEGIN)[1].split(END)[0] if BEGIN in text and END in text else ""
 
 
 def with_entries(text: str, entries: Mapping[str, Any]) -> str:
@@ -151,7 +179,7 @@ def _section(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: st
         [
             "## Evaluation",
             "",
-            *(f"{_filled(paragraph)}\n" for paragraph in _paragraphs(by, scores)),
+            *(f"{filled(paragraph)}\n" for paragraph in _paragraphs(by, scores)),
             *table,
             "",
             f"```bash\n{command}\n```",
@@ -176,19 +204,30 @@ def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
     if scores.without_prediction:
         left_out = f"{len(scores.without_prediction)} of {len(by.part.cases)} cases"
         lines.append(f"Not in these figures: {left_out}, which could not be scored; summary.json says why.")
+    return [*lines, *weights_in_words(by), *by.warnings, made_in_words(by)]
+
+
+def weights_in_words(by: EvaluatedBy) -> list[str]:
+    """Return a sentence on each weights file: its hash, its training, and whether the bundle ships the file."""
+    lines = []
     for weights in weights_plain(by):
-        others = "" if _shipped(by, weights) else "; **not the weights in `models/`**"
+        others = "" if shipped(by, weights) else "; **not the weights in `models/`**"
         hashed = f"Weights `{weights['file']}`, SHA-256 {weights['sha256'][:16]}..."
         lines.append(f"{hashed}, trained on {training_in_words(weights)}{others}.")
-    made_by = f"segpipe {by.program['segpipe']}, commit {by.program['commit']}, {by.program['made'][:10]}."
-    return [*lines, *by.warnings, made_by]
+    return lines
 
 
-def _filled(paragraph: str) -> str:
+def made_in_words(by: EvaluatedBy) -> str:
+    """Return version, commit and day of the evaluation."""
+    return f"segpipe {by.program['segpipe']}, commit {by.program['commit']}, {by.program['made'][:10]}."
+
+
+def filled(paragraph: str) -> str:
+    """Return a paragraph in lines."""
     return textwrap.fill(paragraph, _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
+def shipped(by: EvaluatedBy, weights: Mapping[str, Any]) -> bool:
     """Return whether the bundle ships this weights file."""
     folder = (by.opened.root / "models").resolve()
     return any(
@@ -234,7 +273,7 @@ def _details(by: EvaluatedBy, scores: ScoredCases, summary: Summary, command: st
             }
             for name, figures in rows.items()
         },
-        "weights": [{**weights, "in_models": _shipped(by, weights)} for weights in weights_plain(by)],
+        "weights": [{**weights, "in_models": shipped(by, weights)} for weights in weights_plain(by)],
         "precision": list(by.precisions),
         "warnings": list(by.warnings),
         "segpipe": by.program["segpipe"],

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.bundle.open_classifier import OpenClassifier
 from segpipe.bundle.scored_weights import EvaluationRecord
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.dataset import EvaluationSplit, Manifest
@@ -35,7 +36,7 @@ class EvaluatedBy:
         program: see `segpipe.report.program`.
     """
 
-    opened: OpenBundle
+    opened: OpenBundle | OpenClassifier
     records: Sequence[TrainingRecord]
     overlap: TrainOverlap
     manifest: Manifest
@@ -58,16 +59,17 @@ class EvaluatedBy:
 
 def context_of(by: EvaluatedBy, scores: ScoredCases) -> tuple[str, ReportContext]:
     """Return the title of the page, and the texts around its figures."""
-    name = str(by.opened.metadata.get("name") or by.bundle_name)
+    name = bundle_title(by)
+    patients = len({row.patient for row in scores.rows}) if scores.knows_patients else None
     context = ReportContext(
         lead=f"Segmented by the bundle {by.bundle_name}: {by.part_in_words}, against its reference label maps.",
         warnings=by.warnings,
         sections=[
-            ("Data", _data_rows(by, scores)),
-            ("Model", _model_rows(by, name)),
+            ("Data", data_rows(by, len(scores.rows), patients)),
+            ("Model", model_rows(by)),
             *_unlike_training(by, len(scores.rows)),
         ],
-        configurations=[("Configuration of the bundle", _configuration(by.opened))],
+        configurations=[("Configuration of the bundle", configuration_text(by))],
     )
     return f"{name}: evaluation", context.by(by.program)
 
@@ -96,9 +98,20 @@ def weights_plain(by: EvaluatedBy) -> list[dict[str, Any]]:
     return [record.as_plain() for record in by.records]
 
 
-def _data_rows(by: EvaluatedBy, scores: ScoredCases) -> Sequence[tuple[str, str]]:
+def bundle_title(by: EvaluatedBy) -> str:
+    """Return the name in the bundle's metadata, or that of its folder."""
+    return str(by.opened.metadata.get("name") or by.bundle_name)
+
+
+def data_rows(by: EvaluatedBy, scored: int, patients: int | None) -> Sequence[tuple[str, str]]:
+    """Return the description of the data.
+
+    Args:
+        by: description of the evaluation.
+        scored: number of cases that were scored.
+        patients: number of their patients; None where no patient is known.
+    """
     manifest = by.manifest
-    patients = len({row.patient for row in scores.rows})
     return context_rows(
         [
             ("data set", manifest.name),
@@ -109,13 +122,11 @@ def _data_rows(by: EvaluatedBy, scores: ScoredCases) -> Sequence[tuple[str, str]
             ("citation", manifest.citation),
             ("modality", ", ".join(manifest.modality)),
             ("classes", ", ".join(f"{name} (stored {value})" for value, name in manifest.labels.items())),
-            ("scored", f"{by.part.name}: {len(scores.rows)} of {len(by.part.cases)} cases"),
+            ("scored", f"{by.part.name}: {scored} of {len(by.part.cases)} cases"),
             ("split", by.part.about),
             (
                 "patients",
-                f"{patients} of the cases scored"
-                if scores.knows_patients
-                else manifest.patients or "unknown",
+                f"{patients} of the cases scored" if patients is not None else manifest.patients or "unknown",
             ),
             ("in the manifest", f"{len(manifest.training)} training cases, {len(manifest.test)} test cases"),
             ("checksums", manifest.checksums),
@@ -124,10 +135,11 @@ def _data_rows(by: EvaluatedBy, scores: ScoredCases) -> Sequence[tuple[str, str]
     )
 
 
-def _model_rows(by: EvaluatedBy, name: str) -> Sequence[tuple[str, str]]:
+def model_rows(by: EvaluatedBy) -> Sequence[tuple[str, str]]:
+    """Return the description of the bundle and its weights."""
     metadata = by.opened.metadata
     rows: list[tuple[str, object]] = [
-        ("model", name),
+        ("model", bundle_title(by)),
         ("bundle", f"{by.bundle_name}, version {metadata.get('version', 'unknown')}"),
         ("description", metadata.get("description")),
         ("intended use", metadata.get("intended_use")),
@@ -169,6 +181,7 @@ def _held_out_in_words(fold: int | str) -> str:
     return f"fold {fold} held out" if isinstance(fold, int) else f"split {fold}"
 
 
-def _configuration(opened: OpenBundle) -> str:
-    plain = json.loads(json.dumps(opened.configuration, default=str))
+def configuration_text(by: EvaluatedBy) -> str:
+    """Return the bundle's configuration as YAML."""
+    plain = json.loads(json.dumps(by.opened.configuration, default=str))
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=110)

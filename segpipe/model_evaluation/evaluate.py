@@ -123,7 +123,8 @@ def _manifest_of_masks(manifest: str, options: EvaluateOptions) -> Manifest:
     described = with_groups(load_manifest(manifest), options.groups)
     if described.target != "mask":
         raise SegpipeError(
-            f"{described.name}: its cases have no label maps (target {described.target}) to score"
+            f"{described.name}: its cases have no label maps (target {described.target}) to score, and the bundle "
+            "is for segmentation; give a bundle for classification, or another manifest"
         )
     return described
 

@@ -1,66 +1,41 @@
-"""Steps that clean a label map class by class, and the choice of the steps that improve held-out cases."""
+"""The choice of the steps on label maps that improve held-out cases."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import FillHolesd, KeepLargestConnectedComponentd, MapTransform
 from numpy.typing import NDArray
 
 from segpipe.confusion import confusion_matrix, foreground_dice
-from segpipe.errors import SegpipeError, counted, shown
+from segpipe.errors import SegpipeError, shown
 from segpipe.evaluation.comparison import Difference
 from segpipe.evaluation.intervals import paired_differences, sign_flip_p_values
 from segpipe.labels import LabelTable
-from segpipe.transforms import RemoveSmallPiecesd
+from segpipe.model_evaluation.label_map_trials import (
+    HOLES,
+    KEY,
+    LARGEST,
+    ORDER,
+    SMALL,
+    Choice,
+    FoldGain,
+    LabelMapStep,
+    Trial,
+    confidence_of,
+)
 from segpipe.transforms.small_pieces import piece_sizes
 from segpipe.volumes import Grid
 
-HOLES, SMALL, LARGEST = "fill holes", "remove small pieces", "keep the largest piece"
-ORDER = (HOLES, SMALL, LARGEST)
-"""The order in which steps are tried and applied."""
-
-_KEY = "pred"
 _PIECE_QUANTILES = (0.0, 0.05, 0.25)  # of the pieces of the references
 _SHARES = (0.1, 0.5)  # of the smallest structure of a reference; no larger volume is tried
 _DIGITS = 3  # of a volume that is tried
-
-
-@dataclass(frozen=True)
-class LabelMapStep:
-    """A step on one class of a label map.
-
-    Attributes:
-        kind: one of `ORDER`.
-        index: index of the class, 1 or more.
-        min_volume: for `SMALL`, the smallest volume that stays, in mm3 (mm2 in 2D); None otherwise.
-    """
-
-    kind: str
-    index: int
-    min_volume: float | None = None
-
-    @property
-    def transform(self) -> MapTransform:
-        """The MONAI transform of the step, on the key `pred`."""
-        if self.kind == SMALL:
-            return RemoveSmallPiecesd(_KEY, [self.index], [float(self.min_volume or 0)])
-        of_kind = {HOLES: FillHolesd, LARGEST: KeepLargestConnectedComponentd}[self.kind]
-        return of_kind(_KEY, applied_labels=[self.index])
-
-    def in_words(self, unit: str) -> str:
-        """Return the step in words.
-
-        Args:
-            unit: of the volume, such as mm3.
-        """
-        return self.kind if self.min_volume is None else f"{self.kind} below {self.min_volume:g} {unit}"
 
 
 @dataclass(frozen=True)
@@ -73,6 +48,7 @@ class HeldOutCase:
         prediction: class of each voxel, `(x, y)` or `(x, y, z)`.
         reference: class of each voxel of the same shape; C where nobody looked.
         grid: grid of both maps.
+        fold: name of the fold of the case, such as "fold 0".
     """
 
     case: str
@@ -80,69 +56,7 @@ class HeldOutCase:
     prediction: NDArray[np.integer[Any]]
     reference: NDArray[np.integer[Any]]
     grid: Grid
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A step, and the difference that it makes on the held-out cases.
-
-    Attributes:
-        step: the step.
-        difference: Dice of the class after the step minus before, over the cases that have a Dice.
-        changed: number of cases whose label map the step changes.
-        emptied: cases whose reference has the class, and whose prediction the step leaves without the class.
-        harmed: regions whose mean Dice falls.
-        kept: whether the step is written into the bundle.
-    """
-
-    step: LabelMapStep
-    difference: Difference
-    changed: int
-    emptied: tuple[str, ...]
-    harmed: tuple[str, ...] = ()
-    kept: bool = False
-
-    @property
-    def gains(self) -> bool:
-        """Whether the step empties nothing, harms no region, and improves the class as `segpipe compare` says."""
-        return not self.emptied and not self.harmed and self.difference.better == 0
-
-    @property
-    def reason(self) -> str:
-        """Why the step is kept or not, in words."""
-        if self.kept:
-            return "kept"
-        if not self.changed:
-            return "no: changes no case"
-        if self.emptied:
-            return f"no: empties the class in {counted(len(self.emptied), 'case')}"
-        if self.harmed:
-            return f"no: lowers {shown(self.harmed)}"
-        if not self.difference.interval.is_known:
-            return "no: too few patients for an interval"
-        return "no: another volume is kept" if self.gains else "no: no gain shown"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The outcome of all trials.
-
-    Attributes:
-        trials: in the order in which they were made.
-        cases: names of the held-out cases.
-        patients: number of their patients.
-        unit: of the volumes.
-    """
-
-    trials: tuple[Trial, ...]
-    cases: tuple[str, ...]
-    patients: int
-    unit: str
-
-    @property
-    def kept(self) -> tuple[Trial, ...]:
-        """The trials whose steps are kept, in the order of application."""
-        return tuple(trial for trial in self.trials if trial.kept)
+    fold: str = ""
 
 
 @dataclass
@@ -150,6 +64,7 @@ class _Tally:
     """What the steps of one kind do to every case; rows are cases."""
 
     patients: list[str] = field(default_factory=list)
+    folds: list[str] = field(default_factory=list)
     before: dict[LabelMapStep, list[NDArray[np.float64]]] = field(default_factory=dict)
     after: dict[LabelMapStep, list[NDArray[np.float64]]] = field(default_factory=dict)
     changed: dict[LabelMapStep, int] = field(default_factory=dict)
@@ -163,10 +78,12 @@ def choose_steps(
 
     Kinds of steps are tried in the `ORDER`, each on the label maps that the kept steps before leave. A step changes
     only its own class and the background, so the classes of a kind are tried side by side. A step is kept where the
-    Dice of its class gains: the paired interval over patients lies above 0, and the sign-flip test agrees. Of several
-    volumes that gain, the one with the largest mean gain is kept, or the smallest of equal ones. A class that is in
-    neither map counts as Dice 1, so that the removal of a false structure is a gain. No step is kept that leaves a
-    prediction without a class that its reference has.
+    Dice of its class gains: the paired interval over patients lies above 0, and the sign-flip test agrees. Both hold
+    for all steps of a class together: with m steps, intervals are of 1 - 0.05 / m, and p-values are multiplied by m
+    (Bonferroni). Of several volumes that gain, the one with the largest mean gain is kept, or the smallest of equal
+    ones. A class that is in neither map counts as Dice 1, so that the removal of a false structure is a gain. No step
+    is kept that leaves a prediction without a class that its reference has, or that lowers the mean Dice of the class
+    in one of several folds.
 
     Args:
         cases: returns the cases anew at each call; one case is in memory at a time.
@@ -184,14 +101,15 @@ def choose_steps(
         SMALL: [
             LabelMapStep(SMALL, index, volume)
             for index in indices
-            for volume in (volumes or found.volumes(index))
+            for volume in (sorted(set(volumes)) or found.volumes(index))
         ],
         LARGEST: [LabelMapStep(LARGEST, index) for index in indices],
     }
+    counts = Counter(step.index for steps in wanted.values() for step in steps)
     trials: list[Trial] = []
     for kind in ORDER:
         before = [trial.step for trial in trials if trial.kept]
-        tried = _tried(cases(), before, wanted[kind], table)
+        tried = _tried(cases(), before, {step: counts[step.index] for step in wanted[kind]}, table)
         if kind == SMALL and volumes and tried and all(trial.emptied for trial in tried):
             worst = tried[0]
             raise SegpipeError(
@@ -200,7 +118,8 @@ def choose_steps(
                 "a smaller --volume"
             )
         trials += _with_best_kept(tried)
-    return Choice(tuple(trials), tuple(found.cases), len(set(found.patients)), found.unit)
+    folds = () if len(set(found.folds)) < 2 else tuple(dict.fromkeys(found.folds))
+    return Choice(tuple(trials), tuple(found.cases), len(set(found.patients)), found.unit, folds)
 
 
 @dataclass
@@ -209,6 +128,7 @@ class _Sizes:
 
     cases: list[str]
     patients: list[str]
+    folds: list[str]
     unit: str
     pieces: dict[int, list[float]]
     structures: dict[int, list[float]]
@@ -217,11 +137,12 @@ class _Sizes:
     @classmethod
     def of(cls, cases: Iterable[HeldOutCase], table: LabelTable) -> _Sizes:
         indices = range(1, table.num_classes)
-        found = cls([], [], "", {index: [] for index in indices}, {index: [] for index in indices}, [])
+        found = cls([], [], [], "", {index: [] for index in indices}, {index: [] for index in indices}, [])
         dims = set()
         for case in cases:
             found.cases.append(case.case)
             found.patients.append(case.patient)
+            found.folds.append(case.fold)
             dims.add(case.grid.spatial_dims)
             voxel = float(np.prod(case.grid.spacing_mm))
             found.voxels.append(voxel)
@@ -257,13 +178,21 @@ class _Sizes:
 def _tried(
     cases: Iterable[HeldOutCase],
     before: Sequence[LabelMapStep],
-    steps: Sequence[LabelMapStep],
+    steps: Mapping[LabelMapStep, int],
     table: LabelTable,
 ) -> list[Trial]:
-    """Return the trials of steps, each on the label maps that the steps before leave."""
+    """Return the trials of steps, each on the label maps that the steps before leave.
+
+    Args:
+        cases: the held-out cases.
+        before: steps that are kept.
+        steps: step -> number of steps that are tried for its class.
+        table: the classes.
+    """
     tally = _Tally()
     for case in cases:
         tally.patients.append(case.patient)
+        tally.folds.append(case.fold)
         start = applied(case.prediction, case.grid, before)
         scored = _dice(start, case.reference, table)
         for step in steps:
@@ -277,10 +206,10 @@ def _tried(
             emptied = tally.emptied.setdefault(step, [])
             if changes and (case.reference == step.index).any() and not (finished == step.index).any():
                 emptied.append(case.case)
-    return [_trial(step, tally, table) for step in steps]
+    return [_trial(step, tally, table, tried) for step, tried in steps.items()]
 
 
-def _trial(step: LabelMapStep, tally: _Tally, table: LabelTable) -> Trial:
+def _trial(step: LabelMapStep, tally: _Tally, table: LabelTable, tried: int) -> Trial:
     before, after = (np.stack(of_step[step]) for of_step in (tally.before, tally.after))
     neither = np.isnan(before) & np.isnan(after)
     before, after = (np.where(neither, np.nan, np.nan_to_num(dice, nan=1.0)) for dice in (before, after))
@@ -289,8 +218,8 @@ def _trial(step: LabelMapStep, tally: _Tally, table: LabelTable) -> Trial:
     difference = Difference(
         "dice",
         table.names[step.index],
-        paired_differences(ours, theirs, tally.patients)[0],
-        sign_flip_p_values(ours, theirs, tally.patients)[0],
+        paired_differences(ours, theirs, tally.patients, confidence=confidence_of(tried))[0],
+        min(1.0, tried * sign_flip_p_values(ours, theirs, tally.patients)[0]),
     )
     falls = {
         region.name: np.nan_to_num(after[:, column] - before[:, column]).sum() < 0
@@ -299,9 +228,24 @@ def _trial(step: LabelMapStep, tally: _Tally, table: LabelTable) -> Trial:
     return Trial(
         step,
         difference,
+        tried,
         tally.changed[step],
         tuple(tally.emptied[step]),
         tuple(name for name, lower in falls.items() if lower),
+        _gains_by_fold((ours - theirs)[:, 0], tally.folds),
+    )
+
+
+def _gains_by_fold(gains: NDArray[np.float64], folds: Sequence[str]) -> tuple[FoldGain, ...]:
+    """Return the mean gain of each fold, in the order of the cases; nothing for one fold."""
+    names = list(dict.fromkeys(folds))
+    if len(names) < 2:
+        return ()
+    of_fold = {name: gains[[fold == name for fold in folds]] for name in names}
+    having = {name: values[np.isfinite(values)] for name, values in of_fold.items()}
+    return tuple(
+        FoldGain(name, float(values.mean()) if len(values) else np.nan, len(values))
+        for name, values in having.items()
     )
 
 
@@ -313,10 +257,7 @@ def _with_best_kept(trials: Sequence[Trial]) -> list[Trial]:
         if trial.gains and (there is None or trial.difference.interval.mean > there.difference.interval.mean):
             best[trial.step.index] = trial
     kept = set(map(id, best.values()))
-    return [
-        Trial(trial.step, trial.difference, trial.changed, trial.emptied, trial.harmed, id(trial) in kept)
-        for trial in trials
-    ]
+    return [replace(trial, kept=id(trial) in kept) for trial in trials]
 
 
 def applied(
@@ -330,10 +271,10 @@ def applied(
         steps: applied one after the other.
     """
     start: Mapping[str, Any] = {
-        _KEY: MetaTensor(torch.from_numpy(indices[None].astype(np.int16)), affine=grid.affine)
+        KEY: MetaTensor(torch.from_numpy(indices[None].astype(np.int16)), affine=grid.affine)
     }
     record = reduce(lambda of_map, step: step.transform(of_map), steps, start)
-    cleaned: NDArray[np.integer[Any]] = record[_KEY].cpu().numpy()[0]
+    cleaned: NDArray[np.integer[Any]] = record[KEY].cpu().numpy()[0]
     return cleaned
 
 

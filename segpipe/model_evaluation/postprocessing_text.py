@@ -12,7 +12,7 @@ from segpipe.documents import DocumentError, compose_yaml, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import write_text
 from segpipe.labels import LabelTable
-from segpipe.model_evaluation.label_map_steps import HOLES, LARGEST, ORDER, SMALL, Choice, Trial
+from segpipe.model_evaluation.label_map_trials import HOLES, LARGEST, ORDER, SMALL, Choice, Trial
 
 BEGIN, END = "# written by segpipe postprocess: begin", "# written by segpipe postprocess: end"
 INFERENCE, EVALUATE = "inference.yaml", "evaluate.yaml"
@@ -127,8 +127,8 @@ def _gain(trial: Trial, table: LabelTable, unit: str) -> str:
     interval = trial.difference.interval
     name = " ".join(table.names[trial.step.index].split())
     return (
-        f"{trial.step.in_words(unit)}, {name}: Dice {interval.mean:+.3f} (95 % interval {interval.low:+.3f} to "
-        f"{interval.high:+.3f})"
+        f"{trial.step.in_words(unit)}, {name}: Dice {interval.mean:+.3f} ({100 * trial.confidence:.4g} % interval "
+        f"{interval.low:+.3f} to {interval.high:+.3f})"
     )
 
 

@@ -31,7 +31,7 @@ class CaseFigure:
     Attributes:
         case: id of the case.
         place: part of the data set, such as "fold 0".
-        classes: classes of the label map, or of the manifest.
+        classes: classes of the label map.
         size: such as "35 x 51 x 35 voxels".
         spacing: such as "1 x 1 x 1 mm"; empty for 2D image files, which have none.
         view: orientation and index of the slice, such as "axial, z = 17"; empty for a 2D image.
@@ -74,7 +74,7 @@ def make_case_figure(
         table: the classes and their colours.
     """
     remarks = [finding.message for finding in report.findings]
-    if case.label is None and manifest.target == "mask":
+    if case.label is None:
         remarks.append("no label map")
     size = spacing = view = ""
     if report.facts is not None:

@@ -38,6 +38,25 @@ def render_page(
         bad: findings on the cases that cannot be shown.
         legend: name and colour of each class.
     """
+    patients = {case.patient for case in (*manifest.training, *manifest.test)} - {None}
+    return page_template("page.html").render(
+        manifest=manifest,
+        summary=summary,
+        patients=len(patients),
+        cards=cards,
+        left_out=left_out,
+        bad=bad,
+        legend=legend,
+        most=max((row.share for row in summary.classes), default=1.0) or 1.0,
+        png=png,
+    )
+
+
+def page_template(name: str) -> jinja2.Template:
+    """Return a template of this folder; every value in the page is escaped and printable.
+
+    Templates can use `number`, `percent`, `css` (of a colour), `histogram` and `version`.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -46,24 +65,10 @@ def render_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    patients = {case.patient for case in (*manifest.training, *manifest.test)} - {None}
-    return environment.get_template("page.html").render(
-        manifest=manifest,
-        summary=summary,
-        patients=len(patients),
-        cards=cards,
-        left_out=left_out,
-        bad=bad,
-        legend=legend,
-        colors=dict(legend),
-        most=max((row.share for row in summary.classes), default=1.0) or 1.0,
-        histogram=histogram,
-        number=_number,
-        percent=_percent,
-        png=_png,
-        css=_css,
-        version=segpipe.__version__,
+    environment.globals.update(
+        number=_number, percent=_percent, css=_css, histogram=histogram, version=segpipe.__version__
     )
+    return environment.get_template(name)
 
 
 def _number(value: float) -> str:
@@ -81,7 +86,7 @@ def _css(color: Color) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def _png(picture: NDArray[np.uint8]) -> str:
+def png(picture: NDArray[np.uint8]) -> str:
     """Return a picture as a PNG data URI; a grey picture is stored with one channel."""
     grey = bool((picture[..., :1] == picture).all())
     buffer = io.BytesIO()

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from segpipe.dataset import Manifest
+
 
 def spread_choice(
     strata: Mapping[str, tuple[str, frozenset[str]]], number: int, seed: int
@@ -43,3 +45,15 @@ def spread_choice(
         times_chosen[classes] += 1
         places[place] += 1
     return [name for name in names if name in chosen], [name for name in names if name not in chosen]
+
+
+def places_of(manifest: Manifest) -> dict[str, str]:
+    """Return case -> its place: its fold, else its part of the first split that names it, else its list."""
+    places = {case.case: "training" for case in manifest.training} | {
+        case.case: "test" for case in manifest.test
+    }
+    for name, split in reversed(list(manifest.splits.items())):
+        for part in ("test", "validation", "train"):
+            named = set(getattr(split, part))
+            places |= {case.case: f"{part} of {name}" for case in manifest.training if case.case in named}
+    return places | {case.case: f"fold {case.fold}" for case in manifest.training if case.fold is not None}

@@ -40,7 +40,7 @@ def contact_sheet(
     top = _MARGIN + _LINE * (1 + len(rows)) + _GAP
     canvas = Image.new("RGB", (width, top + sum(heights) + below * len(heights) + _MARGIN), _BACK)
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, _MARGIN), _fitting(title, font, width - 2 * _MARGIN), _TEXT, font)
+    draw.text((_MARGIN, _MARGIN), fitting(title, font, width - 2 * _MARGIN), _TEXT, font)
     for number, row in enumerate(rows, start=1):
         _draw_legend(draw, row, _MARGIN + number * _LINE, font)
     for position, (card, picture) in enumerate(zip(cards, pictures, strict=True)):
@@ -49,10 +49,10 @@ def contact_sheet(
         upper = top + sum(heights[:line]) + below * line
         draw.rectangle([left, upper, left + _WIDTH - 1, upper + height - 1], fill=_CARD)
         canvas.paste(picture, (left + (_WIDTH - picture.width) // 2, upper + (height - picture.height) // 2))
-        draw.text((left, upper + height + 2), _fitting(f"{card.case}  ({card.place})", font), _TEXT, font)
+        draw.text((left, upper + height + 2), fitting(f"{card.case}  ({card.place})", font), _TEXT, font)
         parts = (card.size, card.spacing, card.view, " | ".join(card.channels))
         caption = ", ".join(part for part in parts if part)
-        draw.text((left, upper + height + 2 + _LINE), _fitting(caption, font), _FAINT, font)
+        draw.text((left, upper + height + 2 + _LINE), fitting(caption, font), _FAINT, font)
     return canvas
 
 
@@ -66,7 +66,7 @@ def _picture(card: CaseFigure) -> Image.Image:
     return picture
 
 
-def _fitting(text: str, font: Any, width: int = _WIDTH) -> str:
+def fitting(text: str, font: Any, width: int = _WIDTH) -> str:
     """Return one line of text, cut to a width in pixels."""
     text = printable(" ".join(text.split()))
     if font.getlength(text) <= width:
@@ -83,7 +83,7 @@ def _legend_rows(
     rows: list[list[tuple[int, str, Color]]] = []
     left = width + 1
     for name, color in legend:
-        name = _fitting(name, font)
+        name = fitting(name, font)
         needed = int(font.getlength(name)) + _SWATCH + 28
         if left + needed > width:
             rows.append([])

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from segpipe.dataset import Case, CaseReport, Finding, Manifest, examine_cases
+from segpipe.dataset import Case, CaseReport, Manifest, examine_cases
+from segpipe.dataset.manifest import Target
 from segpipe.dataset.manifest_split import class_names, present_classes
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
-from segpipe.files import is_folder, require_writable, write_atomically, write_text
+from segpipe.files import write_atomically, write_text
 from segpipe.labels import LabelTable, check_same_labels, same_name
 from segpipe.overview.case_figures import CaseFigure, make_case_figure
+from segpipe.overview.image_set import show_images
+from segpipe.overview.output import PAGE, SHEET, Overview, ShowOptions, require_free
 from segpipe.overview.page import render_page
-from segpipe.overview.selection import spread_choice
+from segpipe.overview.selection import places_of, spread_choice
 from segpipe.overview.sheet import contact_sheet
-from segpipe.overview.summary import DatasetSummary, class_colors, summarize
-
-PAGE, SHEET = "index.html", "contact_sheet.png"
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The written overview of a data set.
-
-    Attributes:
-        summary: tables of the data set.
-        cards: cards of the cases shown.
-        left_out: number of valid cases that are not shown.
-        bad: findings on the cases that cannot be shown.
-        page: path of the HTML file.
-        sheet: path of the PNG file beside the page; None where no case could be drawn.
-    """
-
-    summary: DatasetSummary
-    cards: Sequence[CaseFigure]
-    left_out: Sequence[str]
-    bad: Sequence[Finding]
-    page: Path
-    sheet: Path | None
+from segpipe.overview.summary import summarize
 
 
 def show_dataset(
@@ -50,6 +30,8 @@ def show_dataset(
     *,
     cases: int = 24,
     seed: int = 0,
+    window: tuple[float, float] | None = None,
+    where: str = "",
     overwrite: bool = False,
 ) -> Overview:
     """Read a data set and write a page of tables and pictures; the page names invalid cases.
@@ -58,53 +40,52 @@ def show_dataset(
         manifest: manifest of the data set.
         dataset_dir: folder of the data set's files.
         output: folder of `index.html` and `contact_sheet.png`.
-        colors: label table with the colours of the classes; None takes default colours.
-        cases: largest number of drawn cases, spread over classes and folds.
+        colors: label table with the colours of the classes of label maps; None takes default colours.
+        cases: largest number of drawn cases, spread over classes and folds; of images, of each class or finding.
         seed: seed of the selection of cases.
+        window: of images of a class or findings without a scale of their own, see `segpipe.volumes.read_picture`.
+        where: the manifest on a command line, for commands on the page; empty: the manifest's name.
         overwrite: whether an existing page is replaced.
 
     Raises:
         SegpipeError: the page exists, would lie among the scans or cannot be written, there is no folder
-            `dataset_dir`, or the manifest's labels differ from the table's.
+            `dataset_dir`, the manifest's labels differ from the table's, or an option belongs to another target.
     """
-    _require_free(output, dataset_dir, overwrite=overwrite)
-    table = manifest.label_table() if colors is None else _colored(manifest, colors)
+    require_free(output, dataset_dir, overwrite=overwrite)
+    options = ShowOptions(colors, cases, seed, window, where or manifest.name)
+    return _SHOWS[manifest.target](manifest, dataset_dir, output, options)
+
+
+def _show_label_maps(manifest: Manifest, dataset_dir: Path, output: Path, options: ShowOptions) -> Overview:
+    if options.window is not None:
+        raise SegpipeError(
+            f"{manifest.name}: --window is for images with a class or findings, its target is mask; leave it out"
+        )
+    table = manifest.label_table() if options.colors is None else _colored(manifest, options.colors)
     listed = [*manifest.training, *manifest.test]
     reports = examine_cases(listed, dataset_dir, manifest, table, checksums=False)
     summary = summarize(manifest, reports, table)
     of_case = {case.case: (case, report) for case, report in zip(listed, reports, strict=True)}
+    place = places_of(manifest)
     strata = {
-        name: (place_of(manifest, case), present_classes(manifest, case, report.facts))
+        name: (place[case.case], present_classes(manifest, case, report.facts))
         for name, (case, report) in of_case.items()
         if not report.has_errors
     }
-    chosen, left_out = spread_choice(strata, cases, seed)
+    chosen, left_out = spread_choice(strata, options.cases, options.seed)
     cards = _cards({name: of_case[name] for name in chosen}, strata, dataset_dir, manifest, table)
     bad = [finding for report in reports for finding in report.findings if finding.severity == "error"]
-    legend = list(zip(class_names(manifest), class_colors(manifest, table), strict=True))
+    legend = list(zip(table.foreground_names, table.colors[1:], strict=True))
     sheet = None
     (output / SHEET).unlink(missing_ok=True)
     if any(card.plain is not None for card in cards):
         title = f"{manifest.name}: {len(cards)} of {len(listed)} cases"
-        picture = contact_sheet(cards, title, legend if manifest.target == "mask" else [])
+        picture = contact_sheet(cards, title, legend)
         sheet = output / SHEET
         write_atomically(sheet, lambda file: picture.save(file, "PNG"))
     page = output / PAGE
     write_text(page, render_page(manifest, summary, cards, left_out, bad, legend))
     return Overview(summary, cards, left_out, bad, page, sheet)
-
-
-def place_of(manifest: Manifest, case: Case) -> str:
-    """Return the place of a case: its fold, else its part of the first split that names it, else its list."""
-    if case.fold is not None:
-        return f"fold {case.fold}"
-    if any(case.case == other.case for other in manifest.test):
-        return "test"
-    for name, split in manifest.splits.items():
-        for part in ("train", "validation", "test"):
-            if case.case in getattr(split, part):
-                return f"{part} of {name}"
-    return "training"
 
 
 def _colored(manifest: Manifest, colors: LabelTable) -> LabelTable:
@@ -131,15 +112,8 @@ def _cards(
     return cards
 
 
-def _require_free(output: Path, dataset_dir: Path, *, overwrite: bool) -> None:
-    there = [name for name in (PAGE, SHEET) if (output / name).exists()] if is_folder(output) else []
-    if there and not overwrite:
-        raise SegpipeError(
-            f"{output / there[0]}: exists already; choose another --output, or add --overwrite"
-        )
-    if output.resolve().is_relative_to(dataset_dir.resolve()):
-        raise SegpipeError(
-            f"{output}: lies inside the data set's folder {dataset_dir}, where its pictures might be taken for scans; "
-            "choose another --output"
-        )
-    require_writable(output)
+_SHOWS: Mapping[Target, Callable[[Manifest, Path, Path, ShowOptions], Overview]] = {
+    "mask": _show_label_maps,
+    "class": show_images,
+    "findings": show_images,
+}

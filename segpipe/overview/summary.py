@@ -12,7 +12,7 @@ from segpipe.dataset.leaks import Side, sides_of_folds, sides_of_split
 from segpipe.dataset.manifest_split import class_names, part_of, present_classes
 from segpipe.dataset.reports import CaseFacts
 from segpipe.errors import SegpipeError
-from segpipe.labels import LabelTable, class_color
+from segpipe.labels import LabelTable
 from segpipe.losses import ClassCounts, median_frequency_weights
 
 _AXES = "xyz"
@@ -27,8 +27,8 @@ class ClassRow:
         name: name of the class.
         color: colour of the class in pictures.
         cases: number of cases that contain the class.
-        voxels: number of the class's voxels in all label maps; None without label maps.
-        share: share of all voxels, or of all cases where there are no label maps.
+        voxels: number of the class's voxels in all label maps; None for classes of whole images.
+        share: share of all voxels, or of all cases for classes of whole images.
         frequency: share that gives the weight: of the voxels of the label maps that contain the class, or of all cases.
         weight: weight by median frequency balancing; None where no case contains the class.
     """
@@ -40,6 +40,31 @@ class ClassRow:
     share: float
     frequency: float
     weight: float | None
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """One finding in the training cases.
+
+    Attributes:
+        name: name of the finding.
+        color: colour of the finding on the page.
+        present: number of cases with the finding.
+        absent: number of cases without the finding.
+        unknown: number of cases of which nobody knows.
+    """
+
+    name: str
+    color: Color
+    present: int
+    absent: int
+    unknown: int
+
+    @property
+    def prevalence(self) -> float | None:
+        """Share of the known cases that have the finding; None where none is known."""
+        known = self.present + self.absent
+        return self.present / known if known else None
 
 
 @dataclass(frozen=True)
@@ -72,6 +97,7 @@ class DatasetSummary:
         geometry: sizes and spacings of all valid cases.
         intensities: mean and standard deviation of each channel.
         notes: remarks for the reader of the tables.
+        findings: of a set whose target is findings.
     """
 
     parts: Sequence[Part]
@@ -79,6 +105,7 @@ class DatasetSummary:
     geometry: Sequence[Range]
     intensities: Sequence[Range]
     notes: Sequence[str]
+    findings: Sequence[FindingRow] = ()
 
 
 def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTable) -> DatasetSummary:
@@ -91,7 +118,7 @@ def summarize(manifest: Manifest, reports: Sequence[CaseReport], table: LabelTab
     """
     facts = {r.case: r.facts for r in reports if r.facts is not None and not r.has_errors}
     training = [case for case in manifest.training if case.case in facts]
-    rows, notes = _class_rows(manifest, training, facts, table)
+    rows, notes = _class_rows(training, facts, table)
     bad = len(reports) - len(facts)
     if bad:
         notes = [
@@ -122,50 +149,34 @@ def _parts(manifest: Manifest, facts: Mapping[str, CaseFacts]) -> list[Part]:
 
 
 def _class_rows(
-    manifest: Manifest, training: Sequence[Case], facts: Mapping[str, CaseFacts], table: LabelTable
+    training: Sequence[Case], facts: Mapping[str, CaseFacts], table: LabelTable
 ) -> tuple[list[ClassRow], list[str]]:
     if not training:
         return [], []
-    if manifest.target == "mask":
-        per_map = [[facts[case.case].class_voxels[name] for name in table.names] for case in training]
-        counts = ClassCounts.of_maps(per_map, table.names)
-        having, names, colors = (np.array(per_map) > 0).sum(axis=0), table.names, table.colors
-        total = int(counts.class_voxels.sum())
-    else:
-        names = class_names(manifest)
-        colors = class_colors(manifest, table)
-        having = np.array(
-            [sum(name in present_classes(manifest, case, None) for case in training) for name in names]
-        )
-        counts = ClassCounts(having, np.full(len(names), len(training)), names)
-        total = len(training)
+    per_map = [[facts[case.case].class_voxels[name] for name in table.names] for case in training]
+    counts = ClassCounts.of_maps(per_map, table.names)
+    having = (np.array(per_map) > 0).sum(axis=0)
+    total = int(counts.class_voxels.sum())
     notes = []
     try:
         weights: list[float | None] = [round(float(weight), 6) for weight in median_frequency_weights(counts)]
     except SegpipeError as error:
-        weights, notes = [None] * len(names), [str(error)]
+        weights, notes = [None] * len(table.names), [str(error)]
     rows = [
         ClassRow(
             name,
             color,
             int(cases),
-            int(voxels) if manifest.target == "mask" else None,
+            int(voxels),
             share=int(voxels) / total,
             frequency=int(voxels) / max(int(of), 1),
             weight=weight,
         )
         for name, color, cases, voxels, of, weight in zip(
-            names, colors, having, counts.class_voxels, counts.map_voxels, weights, strict=True
+            table.names, table.colors, having, counts.class_voxels, counts.map_voxels, weights, strict=True
         )
     ]
     return rows, notes
-
-
-def class_colors(manifest: Manifest, table: LabelTable) -> tuple[Color, ...]:
-    """Return the table's colour of each of `class_names`; without a background class, no colour is black."""
-    if manifest.target == "mask":
-        return table.colors[1:]
-    return tuple(class_color(position + 1) for position in range(len(class_names(manifest))))
 
 
 def _geometry(facts: Sequence[CaseFacts]) -> list[Range]:

@@ -107,7 +107,7 @@ def write_phantom_dataset(folder: Path, num_cases: int, seed: int, kind: Phantom
     """
     if num_cases < NUM_FOLDS:
         raise SegpipeError(f"phantoms: {num_cases} cases asked for; needs at least {NUM_FOLDS}, one a fold")
-    _require_empty(folder)
+    require_empty(folder)
     cases = []
     for index in with_progress(range(num_cases), "Making phantoms"):
         name = f"phantom_{index:03d}"
@@ -155,8 +155,8 @@ def write_phantom_scans(folder: Path, references: Path, seed: int, kind: Phantom
             f"{references}: the label maps must not lie among the scans in {folder}, where they would be "
             "segmented too; give another folder"
         )
-    _require_empty(folder)
-    _require_empty(references)
+    require_empty(folder)
+    require_empty(references)
     scans = []
     for number, (name, make) in enumerate(kind.scans.items()):
         image, labels, grid = make(seed, _FIRST_SCAN + number)
@@ -170,6 +170,11 @@ def write_phantom_scans(folder: Path, references: Path, seed: int, kind: Phantom
     return scans
 
 
-def _require_empty(folder: Path) -> None:
+def require_empty(folder: Path) -> None:
+    """Refuse a folder that holds files already.
+
+    Raises:
+        SegpipeError: the path is a file, or a folder with content.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SegpipeError(f"{folder}: exists and is not an empty folder; choose another, or remove it first")

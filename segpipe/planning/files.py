@@ -43,15 +43,6 @@ def rendered(
     Raises:
         SegpipeError: the template needs a number that the experiment lacks.
     """
-    folders = [TEMPLATES, *([] if more_templates is None else [more_templates])]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701  # YAML and Markdown
-    )
     further = further or {}
     ids = {
         **experiment.numbers,
@@ -71,15 +62,44 @@ def rendered(
             )
         return _line(key, literal if why else PlannedValue(literal.value, ""))
 
-    return environment.get_template(name).render(
-        **{one.name: getattr(experiment, one.name) for one in fields(experiment)},
-        **further,
-        slices_of_volumes=experiment.spatial_dims == 3 and experiment.dims == 2,
-        shared=[number for number in experiment.numbers if number in _INFERENCE_IDS],
-        line=lambda number: _line(number, ids[number]),
-        value=lambda number: _text(ids[number].value),
-        text=_text,
-        entry=entry,
+    return (
+        _environment(more_templates)
+        .get_template(name)
+        .render(
+            **{one.name: getattr(experiment, one.name) for one in fields(experiment)},
+            **further,
+            slices_of_volumes=experiment.spatial_dims == 3 and experiment.dims == 2,
+            shared=[number for number in experiment.numbers if number in _INFERENCE_IDS],
+            line=lambda number: _line(number, ids[number]),
+            value=lambda number: _text(ids[number].value),
+            text=_text,
+            entry=entry,
+        )
+    )
+
+
+def template_text(name: str, ids: Mapping[str, PlannedValue], variables: Mapping[str, Any]) -> str:
+    """Return the text of a template that needs ids and plain variables alone.
+
+    Args:
+        name: path of the template below `TEMPLATES`.
+        ids: id -> number; `line(id)` in the template is its line of YAML.
+        variables: of the template.
+    """
+    text: str = (
+        _environment().get_template(name).render(**variables, line=lambda number: _line(number, ids[number]))
+    )
+    return text
+
+
+def _environment(more_templates: Path | None = None) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader([TEMPLATES, *([] if more_templates is None else [more_templates])]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701  # YAML and Markdown
     )
 
 

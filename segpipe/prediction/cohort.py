@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
-from segpipe.disk import disk_error
-from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
+from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures import grey_levels
 from segpipe.prediction.label_names import name_labels
-from segpipe.prediction.ledger import Entry, Ledger, State, publish, staged_files
+from segpipe.prediction.ledger import Entry, State, publish, staged_files
 from segpipe.prediction.options import (
     OVERLAYS,
     PROBABILITIES,
     Outcome,
     Prediction,
     PredictOptions,
-    failure_reason,
     label_map_name,
     require_text,
     resampled_channels,
@@ -42,7 +38,8 @@ from segpipe.prediction.options import (
     side_file,
     stamps,
 )
-from segpipe.prediction.ownership import OtherScanError, ToDo, label_map_hashes, to_do, written_files
+from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
+from segpipe.prediction.ownership import ToDo, label_map_hashes, to_do, written_files
 from segpipe.prediction.scan_steps import (
     PreparedImage,
     SegmentedScan,
@@ -60,6 +57,7 @@ from segpipe.volumes import (
     Scan,
     VolumeHeader,
     left_out_beside,
+    left_out_note,
     read_header,
 )
 
@@ -95,16 +93,13 @@ class CohortRun:
 
     bundle: OpenBundle
     options: PredictOptions
-    folder: Path
-    staging: Path
-    ledger: Ledger
-    log: logging.Logger
-    tell: Callable[[str], None]
+    place: OutputFolder
     left_out: list[str] = field(default_factory=list)  # DICOM files that are not slices of the series
     segmenter: Segmenter = field(init=False)
     recipe: str = field(init=False)
 
     def __post_init__(self) -> None:
+        self.folder, self.ledger, self.log = self.place.folder, self.place.ledger, self.place.log
         self.recipe = self.options.recipe(self.bundle)
         before = [
             entry for entry in self.ledger.entries.values() if entry.recipe == self.recipe and entry.precision
@@ -118,13 +113,14 @@ class CohortRun:
             self.options.batch_size,
             self.options.flips,
             self.options.skip_empty,
-            self.tell,
+            self.place.tell,
         )
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
 
-    def go(self, scans: Sequence[Scan]) -> Generator[Prediction]:
+    def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
         """Read ahead, segment and write at the same time; yield each scan's outcome once it is on disk."""
+        scans = list(scans)
         name_labels(self.folder, self.bundle.labels, self.ledger, scans, self.options)
         self.ledger.write_volumes()
         reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
@@ -156,31 +152,24 @@ class CohortRun:
 
     def _attempt(self, scan: Scan, step: Callable[..., Any], *arguments: Any) -> Any:
         """Return the result of a step; if the step raises, return the failed outcome of the scan."""
-        try:
-            return step(*arguments)
-        except Exception as error:  # an error in one scan never stops the others
-            raise_interruption(error)
-            if disk_error(error) is not None:
-                raise
-            return self._failed(scan, error)
+        return attempt(partial(self._failed, scan), step, *arguments)
 
     def _failed(self, scan: Scan, error: Exception) -> Prediction:
-        known = segpipe_cause(error)
-        reason = failure_reason(scan, error)
-        before = self.ledger.entries.get(scan.name)
-        if before is None:
-            before = Entry(scan.name, State.FAILED, scan_place(scan))
-        elif (self.folder / label_map_name(scan, self.options)).exists():
-            reason += " (the label map in its place is from an earlier run)"
-        if not isinstance(known, OtherScanError):  # else the ledger's entry is of another scan, and stays
-            self.ledger.append(
-                replace(before, state=State.FAILED, reason=reason, volumes=(), finished=_now())
-            )
-        if known:
-            self.log.error("%s: failed: %s", scan.name, reason)
-        else:
-            self.log.error("%s: failed", scan.name, exc_info=error)
-        return Prediction(scan.name, Outcome.FAILED, scan.path, None, reason=reason)
+        has_map = scan.name in self.place.ledger.entries and self._path(scan).exists()
+        note = " (the label map in its place is from an earlier run)" if has_map else ""
+        return self.failed(scan.name, scan.path, self.place.fail(scan, error, note))
+
+    def failed(self, name: str, path: Path, reason: str) -> Prediction:
+        """Return the outcome of a scan that cannot be read or segmented."""
+        return Prediction(name, Outcome.FAILED, path, None, reason=reason)
+
+    def finish(self) -> None:
+        """Report the DICOM files that were left out."""
+        if self.left_out:
+            self.place.tell(left_out_note(sorted(self.left_out)))
+
+    def _path(self, scan: Scan) -> Path:
+        return self.folder / label_map_name(scan, self.options)
 
     def _read(self, scan: Scan) -> _Prepared | Prediction:
         """Read and preprocess a scan; return its outcome if it needs no segmentation."""
@@ -239,7 +228,7 @@ class CohortRun:
             corrected=label_map_hashes(self.folder, name),
             volumes=volumes,
             warnings=None,
-            finished=_now(),
+            finished=now(),
         )
         picture = side_file(OVERLAYS, scan)
         if first is not None and picture in written_files(self.folder, before):
@@ -253,8 +242,8 @@ class CohortRun:
         self, kept: Entry, scan: Scan, grid: Grid, labels: NDArray[np.integer[Any]], picture: str
     ) -> None:
         """Draw the overlay again from the corrected label map; a crash leaves no overlay rather than the old one."""
-        staged = Path(tempfile.mkdtemp(dir=self.staging))
-        with _removed_on_failure(staged):
+        staged = Path(tempfile.mkdtemp(dir=self.place.staging))
+        with removed_on_failure(staged):
             frame = 1 if scan.is_series else scan.frame
             volumes = [volume for volume in kept.volumes if volume.frame == frame]
             grey = grey_levels(self.bundle.read(scan.files, frame).as_tensor()[0].numpy())
@@ -273,9 +262,9 @@ class CohortRun:
             return prepared
         since = time.perf_counter()
         scan = prepared.scan
-        staged = Path(tempfile.mkdtemp(dir=self.staging))
+        staged = Path(tempfile.mkdtemp(dir=self.place.staging))
         result: SegmentedScan | Staged
-        with _removed_on_failure(staged):
+        with removed_on_failure(staged):
             if prepared.image is None:
                 result = stage_series(self.segmenter, scan, prepared.header, staged, self.options)
             else:
@@ -304,7 +293,7 @@ class CohortRun:
 
     def _write(self, segmented: _Segmented) -> Prediction:
         """Write all files of a scan to the staging folder, record them in the ledger, then rename them into place."""
-        with _removed_on_failure(segmented.staged):
+        with removed_on_failure(segmented.staged):
             return self._written(segmented)
 
     def _written(self, segmented: _Segmented) -> Prediction:
@@ -333,13 +322,13 @@ class CohortRun:
             replaced={} if before is None else written_files(self.folder, before),
             volumes=result.volumes,
             warnings=result.warnings,
-            finished=_now(),
+            finished=now(),
             resampled=resampled_channels(segmented.header, self.bundle.takes),
         )
         self.ledger.append(entry)
         publish(staged, self.folder, list(files), last=name)
         self._remove_replaced(entry)
-        self.ledger.append(replace(entry, state=State.DONE, replaced={}, finished=_now()))
+        self.ledger.append(replace(entry, state=State.DONE, replaced={}, finished=now()))
         shutil.rmtree(staged, ignore_errors=True)
         if time.monotonic() - self._volumes_written > _VOLUMES_EVERY_S:
             self._volumes_written = time.monotonic()
@@ -365,16 +354,3 @@ class CohortRun:
             path = self.folder / name
             if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
                 path.unlink()
-
-
-@contextmanager
-def _removed_on_failure(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

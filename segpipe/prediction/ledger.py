@@ -30,7 +30,8 @@ VOLUMES_COLUMNS = (
     *("frame", "resampled_channels"),
 )
 NOT_COMPARED = "not compared with the training cases"
-_TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished")
+_TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished", "decision")
+_OF_IMAGES = ("classes", "probabilities", "decision")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -67,6 +68,9 @@ class Entry:
         finished: time of the entry, in UTC, ISO 8601.
         resampled: the channels that were brought onto the first channel's grid, each with the share of the first
             channel's voxels that it covers.
+        classes: names of the classes or findings of a classified image; empty for a segmented scan.
+        probabilities: one for each of `classes`, 0 to 1.
+        decision: the class, or the findings at their thresholds, of a classified image.
     """
 
     case: str
@@ -84,6 +88,14 @@ class Entry:
     warnings: Sequence[str] | None = None
     finished: str = ""
     resampled: Sequence[str] = ()
+    classes: Sequence[str] = ()
+    probabilities: Sequence[float] = ()
+    decision: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the entry in plain types; the parts of a classified image only where they are filled."""
+        row = asdict(self)
+        return {name: value for name, value in row.items() if value or name not in _OF_IMAGES}
 
 
 class Ledger:
@@ -119,18 +131,18 @@ class Ledger:
                 ) from error
             self.entries[entry.case] = entry
 
-    def append(self, entry: Entry) -> None:
-        """Append an entry, and return once it is on disk."""
-        line = json.dumps(asdict(entry), sort_keys=True) + "\n"
+    def append(self, *entries: Entry) -> None:
+        """Append entries, and return once they are on disk."""
+        lines = "".join(json.dumps(entry.as_row(), sort_keys=True) + "\n" for entry in entries)
         with self._lock, self.path.open("ab") as file:
             if not self._ends_whole:
                 _cut_broken_line(file.fileno(), self.path)
             self._ends_whole = False  # a full disk may keep half of the line
-            file.write(line.encode())
+            file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
             self._ends_whole = True
-            self.entries[entry.case] = entry
+            self.entries |= {entry.case: entry for entry in entries}
 
     def write_volumes(self) -> None:
         """Write `volumes.csv`: one row for each class of every scan, or time frame, that has a label map."""
@@ -190,15 +202,35 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         "volumes": volumes,
         "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
         "resampled": tuple(row.get("resampled", ())),
+        "classes": tuple(row.get("classes", ())),
+        "probabilities": tuple(row.get("probabilities", ())),
     }
     entry = Entry(**{**row, **typed})
     for name in _TEXTS:
         _require(name, getattr(entry, name), str)
     _require("seconds", entry.seconds, int, float)
-    for warning in entry.warnings or ():
-        _require("warnings", warning, str)
-    for channel in entry.resampled:
-        _require("resampled", channel, str)
+    for name, texts in (
+        ("warnings", entry.warnings or ()),
+        ("resampled", entry.resampled),
+        ("classes", entry.classes),
+    ):
+        for text in texts:
+            _require(name, text, str)
+    for probability in entry.probabilities:
+        _require("probabilities", probability, int, float)
+    if len(entry.classes) != len(entry.probabilities):
+        raise ValueError("classes and probabilities differ in number")
+    _require_volumes(volumes)
+    for name in ("files", "replaced", "corrected"):
+        _require(name, getattr(entry, name), dict)
+        for path, sha256 in getattr(entry, name).items():
+            _require(name, sha256, str)
+            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe may remove it later
+                raise ValueError(f"{name} has {path}, which is not below the folder")
+    return entry
+
+
+def _require_volumes(volumes: Sequence[ClassVolume]) -> None:
     for volume in volumes:
         _require("label", volume.label, str)
         _require("voxels", volume.voxels, int)
@@ -207,13 +239,6 @@ def _entry(row: Mapping[str, Any]) -> Entry:
             _require("frame", volume.frame, int)
         if volume.millilitres is not None:
             _require("millilitres", volume.millilitres, int, float)
-    for name in ("files", "replaced", "corrected"):
-        _require(name, getattr(entry, name), dict)
-        for path, sha256 in getattr(entry, name).items():
-            _require(name, sha256, str)
-            if PurePath(path).is_absolute() or ".." in PurePath(path).parts:  # segpipe may remove it later
-                raise ValueError(f"{name} has {path}, which is not below the folder")
-    return entry
 
 
 def _require(name: str, value: Any, *types: type) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
-from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE, Entry, Ledger, State
+from segpipe.prediction.ledger import Entry, Ledger, State
 from segpipe.prediction.options import (
     ENTROPY,
     OVERLAYS,
@@ -20,6 +20,7 @@ from segpipe.prediction.options import (
     scan_place,
     side_file,
 )
+from segpipe.prediction.output_folder import OtherScanError
 from segpipe.volumes import Scan, existing_outputs, voxel_file
 
 
@@ -71,10 +72,6 @@ def to_do(
         f"{path}: lies where the label map of {scan.path} goes, and {why}; choose another --output, or add --overwrite "
         "to replace it"
     )
-
-
-class OtherScanError(SegpipeError):
-    """The output folder has a case of the scan's name already; the ledger's entry of that case must stay."""
 
 
 def _refuse_another_scan(scan: Scan, sha256: str, folder: Path, before: Entry) -> None:
@@ -161,19 +158,44 @@ def _side_files(scan: Scan, options: PredictOptions) -> list[str]:
     return [side_file(folder, scan) for folder, write in wanted if write]
 
 
-def refuse_foreign_volumes(folder: Path, ledger: Ledger) -> None:
-    """Refuse an output folder whose volumes.csv another program wrote, before segpipe replaces the file.
+def refuse_foreign_table(folder: Path, ledger: Ledger, name: str, columns: Sequence[str]) -> None:
+    """Refuse an output folder with a table that another program wrote, before segpipe replaces the file.
 
     Args:
         folder: output folder.
         ledger: of the output folder.
+        name: of the table's file.
+        columns: of segpipe's table.
 
     Raises:
-        SegpipeError: the file does not begin with segpipe's columns, and the folder has no ledger.
+        SegpipeError: the file does not begin with these columns, and the folder has no ledger.
     """
-    path = folder / VOLUMES_FILE
+    path = folder / name
     if ledger.entries or not path.exists():
         return
     with path.open("rb") as file:
-        if file.readline() != f"{','.join(VOLUMES_COLUMNS)}\n".encode():
+        if file.readline() != f"{','.join(columns)}\n".encode():
             raise SegpipeError(f"{path}: was not written by segpipe; rename it, or choose another --output")
+
+
+def refuse_another_task(folder: Path, ledger: Ledger, classes: Sequence[str]) -> None:
+    """Refuse an output folder with results of another task, or of other classes of images.
+
+    Args:
+        folder: output folder.
+        ledger: of the output folder.
+        classes: names of the classes or findings; empty for a segmentation.
+
+    Raises:
+        SegpipeError: the message has a case of the ledger, and both.
+    """
+    states = (State.WRITING, State.DONE, State.KEPT)
+    for case, entry in ledger.entries.items():
+        if entry.state in states and tuple(entry.classes) != tuple(classes):
+            held, wanted = (
+                f"images classified as {', '.join(names)}" if names else "segmented scans"
+                for names in (entry.classes, classes)
+            )
+            raise SegpipeError(
+                f"{folder}: holds {held} (such as {case}), and {wanted} would join them; choose another --output"
+            )

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
-from segpipe.disk import disk_errors, kept_outputs, log_to
 from segpipe.errors import SegpipeError
-from segpipe.files import require_writable
 from segpipe.prediction.cohort import CohortRun
-from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
-from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, cohort_scans
-from segpipe.prediction.ownership import refuse_foreign_volumes
-from segpipe.volumes import RefusedScan, left_out_note
-
-LOG_FILE = "predict.log"
+from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE
+from segpipe.prediction.options import Cohort, Prediction, PredictOptions, cohort_scans
+from segpipe.prediction.output_folder import OutputFolder, run_cohort
+from segpipe.prediction.ownership import refuse_another_task, refuse_foreign_table
 
 
 def predict(
@@ -93,52 +85,13 @@ def predict_scans(
         raise SegpipeError(
             f"{bundle.root}: has no regions, so there are no masks of regions to write; leave out --regions"
         )
-    require_writable(folder)
-    with (
-        disk_errors(folder),
-        locked_folder(folder) as staging,
-        kept_outputs(folder) as require_kept,
-        log_to(folder / LOG_FILE) as log,
-    ):
-        ledger = Ledger(folder)
-        refuse_foreign_volumes(folder, ledger)
 
-        def tell(message: str) -> None:
-            log.info(message)
-            if report is not None:
-                report(message)
-
-        run = CohortRun(bundle, options, folder, staging, ledger, log, tell)
+    def begin(place: OutputFolder) -> CohortRun:
+        refuse_foreign_table(folder, place.ledger, VOLUMES_FILE, VOLUMES_COLUMNS)
+        refuse_another_task(folder, place.ledger, ())
+        run = CohortRun(bundle, options, place)
         total = len(cohort.scans) + len(cohort.refused)
-        log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
-        for name in cohort.ignored_files:
-            log.info("ignored: %s", name)
-        if cohort.ignored_files:
-            tell(cohort.ignored_files_note)
-        for note in cohort.notes:
-            tell(note)
-        predictions = []
-        with closing(run.go(cohort.scans)) as going:
-            for prediction in chain((_refused(scan, ledger, log) for scan in cohort.refused), going):
-                predictions.append(prediction)
-                require_kept(())
-                if watch is not None:
-                    watch(prediction, len(predictions), total)
-        done = [
-            prediction.label_map for prediction in predictions if prediction.outcome is not Outcome.FAILED
-        ]
-        require_kept([path for path in done if path is not None])
-        if run.left_out:
-            tell(left_out_note(sorted(run.left_out)))
-        return sorted(predictions, key=lambda prediction: prediction.case)
+        place.log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
+        return run
 
-
-def _refused(scan: RefusedScan, ledger: Ledger, log: logging.Logger) -> Prediction:
-    """Record a refused scan; a label map of that name from an earlier run stays in the ledger."""
-    before = ledger.entries.get(scan.name)
-    if before is None or (before.state is State.FAILED and not before.files):
-        finished = datetime.now(UTC).isoformat(timespec="seconds")
-        place = str(scan.path.absolute())
-        ledger.append(Entry(scan.name, State.FAILED, place, reason=scan.reason, finished=finished))
-    log.error("%s: failed: %s", scan.name, scan.reason)
-    return Prediction(scan.name, Outcome.FAILED, scan.path, None, reason=scan.reason)
+    return run_cohort(cohort, folder, begin, lambda prediction: prediction.label_map, watch, report)

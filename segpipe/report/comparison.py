@@ -39,18 +39,34 @@ def write_comparison(
         summaries: content of each model's `summary.json`; may be empty.
         folder: folder of the page.
     """
-    context = ReportContext(
-        lead="Two models on the same cases, case by case.",
-        warnings=comparison_warnings(names, comparison, summaries),
-        sections=[
-            (name, _about(summary.get("about", {})))
-            for name, summary in zip(names, summaries, strict=True)
-            if summary
-        ],
-    ).by(program())
+    context = comparison_context(
+        names,
+        summaries,
+        comparison_warnings(names, comparison, summaries),
+        "Two models on the same cases, case by case.",
+    )
     path = folder / COMPARISON_FILE
     write_text(path, _page(names, comparison, _colors(comparison, summaries), context))
     return path
+
+
+def comparison_context(
+    names: Sequence[str], summaries: Sequence[Mapping[str, Any]], warnings: Sequence[str], lead: str
+) -> ReportContext:
+    """Return the texts around the figures of a comparison.
+
+    Args:
+        names: names of the two models.
+        summaries: content of each model's `summary.json`; may be empty.
+        warnings: limits of the comparison's validity.
+        lead: sentence below the title.
+    """
+    sections = [
+        (name, _about(summary.get("about", {})))
+        for name, summary in zip(names, summaries, strict=True)
+        if summary
+    ]
+    return ReportContext(lead=lead, warnings=warnings, sections=sections).by(program())
 
 
 def comparison_warnings(
@@ -61,6 +77,23 @@ def comparison_warnings(
     Args:
         names: names of the two models.
         comparison: comparison of the two models.
+        summaries: content of each model's `summary.json`; may be empty.
+    """
+    warnings = description_warnings(names, summaries)
+    others = _other_references(comparison, summaries)
+    if others:
+        warnings.append(
+            f"Not comparable: the two were scored against different references in {counted(len(others), 'case')}: "
+            f"{shown(others)}. Evaluate both against the same references."
+        )
+    return warnings
+
+
+def description_warnings(names: Sequence[str], summaries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the warnings of both evaluations, and of different settings or manifests.
+
+    Args:
+        names: names of the two models.
         summaries: content of each model's `summary.json`; may be empty.
     """
     abouts = [summary.get("about", {}) for summary in summaries]
@@ -81,12 +114,6 @@ def comparison_warnings(
             warnings.append(
                 f"Not comparable: the two {what}: {values_in_words}. Evaluate both in the same way."
             )
-    others = _other_references(comparison, summaries)
-    if others:
-        warnings.append(
-            f"Not comparable: the two were scored against different references in {counted(len(others), 'case')}: "
-            f"{shown(others)}. Evaluate both against the same references."
-        )
     return warnings
 
 

@@ -58,7 +58,7 @@ def case_table(
     patients: Sequence[str] | None,
     classes: Sequence[str],
     columns: Sequence[Mapping[str, Any]],
-    values: Sequence[Sequence[Sequence[float]]],
+    values: Sequence[Sequence[Sequence[float | str]]],
     sorted_by: tuple[int, bool] = (0, False),
 ) -> Markup:
     """Return the content of the page's table of cases, as JSON for a script element.
@@ -67,7 +67,8 @@ def case_table(
         cases: names of the cases.
         patients: patient of each case; None where the patient is not known.
         classes: names of the classes; the table shows one class at a time, at first the last.
-        columns: see `Metric.column`; a column with `size` true is sorted by absolute values.
+        columns: see `Metric.column`; a column with `size` true is sorted by absolute values, and one with `words` true
+            has texts.
         values: `[class][case][column]`; nan for a missing value.
         sorted_by: column that sorts the table at first (0 is the case), and whether in descending order.
     """
@@ -99,7 +100,9 @@ def mean_text(interval: Any, metric: Metric) -> str:
     return metric.text(interval.mean) if interval.cases else "\u2013"
 
 
-def _embeddable(value: float) -> float | str | None:
+def _embeddable(value: float | str) -> float | str | None:
+    if isinstance(value, str):
+        return printable(value)
     if math.isnan(value):
         return None
     return round(value, 5) if math.isfinite(value) else "inf"

@@ -6,6 +6,7 @@ from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, 
 from segpipe.transforms.pictures import RandColorJitterd, RandResizedCropd
 from segpipe.transforms.pictures_from_files import LoadPictured
 from segpipe.transforms.probabilities import CalibratedProbabilitiesd
+from segpipe.transforms.resizing import ResizeShorterSided
 from segpipe.transforms.slices import NormalizeSlicesd, OrientVolumesd
 from segpipe.transforms.small_pieces import RemoveSmallPiecesd
 
@@ -22,6 +23,7 @@ __all__ = [
     "RandResizedCropd",
     "RegionsToClassesd",
     "RemoveSmallPiecesd",
+    "ResizeShorterSided",
     "SaveLabelMapd",
     "check_intensity_kind",
     "check_window",

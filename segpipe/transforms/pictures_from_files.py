@@ -21,19 +21,27 @@ class LoadPictured(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         keys: of the records; each is the path of one file.
         window: lowest and highest value in the files' units, needed where the files state no scale, such as slices in
             HU, see `read_picture`; None refuses such files.
+        channels: 3, or 1 for a network of grey images: the mean of red, green and blue.
         allow_missing_keys: of MONAI's MapTransform.
 
     Returns:
-        per key a plain float32 tensor (3, rows, columns), 0 black to 1 white, before any normalisation.
+        per key a plain float32 tensor (channels, rows, columns), 0 black to 1 white, before any normalisation.
 
     Raises:
-        SegpipeError: as `read_picture`, with the file; or a record has several files.
+        SegpipeError: as `read_picture`, with the file; or a record has several files; or `channels` is not 1 or 3.
     """
 
     def __init__(
-        self, keys: KeysCollection, window: Sequence[float] | None = None, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        window: Sequence[float] | None = None,
+        channels: int = 3,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        if channels not in (1, 3):
+            raise SegpipeError(f"LoadPictured: channels is {channels!r}, must be 1 or 3")
+        self.channels = channels
         self.window = None if window is None else checked_window(window)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -45,5 +53,6 @@ class LoadPictured(MapTransform):  # type: ignore[misc]  # MONAI is untyped
                 raise SegpipeError(
                     f"{', '.join(map(str, paths))}: {len(paths)} files of one image; an image to classify is one file"
                 )
-            loaded[key] = torch.from_numpy(read_picture(paths[0], window=self.window).three_channels())
+            pixels = torch.from_numpy(read_picture(paths[0], window=self.window).three_channels())
+            loaded[key] = pixels if self.channels == len(pixels) else pixels.mean(0, keepdim=True)
         return loaded

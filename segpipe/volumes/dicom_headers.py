@@ -135,14 +135,16 @@ def holds_images(folder: Path) -> bool:
 
     A damaged file counts as an image, so that reading refuses it.
     """
-    for path in dicom_files(folder):
-        try:
-            file = _read(path)
-            if isinstance(file, DicomFile) and _is_image(file) and not _is_private_object(file, set()):
-                return True
-        except SegpipeError:
-            return True
-    return False
+    return any(is_image_file(path) for path in dicom_files(folder))
+
+
+def is_image_file(path: Path) -> bool:
+    """Return whether a DICOM file holds an image; True for a damaged file, so that reading refuses it."""
+    try:
+        file = _read(path)
+    except SegpipeError:
+        return True
+    return isinstance(file, DicomFile) and _is_image(file) and not _is_private_object(file, set())
 
 
 def holds_labels(path: Path) -> bool:

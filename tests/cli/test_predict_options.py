@@ -26,6 +26,7 @@ OPTIONS = {
     "--entropy",
     "--format",
     "--frames",
+    "--heatmaps",
     "--help",
     "--jobs",
     "--mirror",

@@ -1,19 +1,15 @@
 """Steps of label maps on drawn maps: a step is kept only where held-out cases gain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from label_tables import brain_tumours, table
 
 from segpipe.errors import SegpipeError
-from segpipe.model_evaluation.label_map_steps import (
-    HOLES,
-    LARGEST,
-    SMALL,
-    HeldOutCase,
-    LabelMapStep,
-    applied,
-    choose_steps,
-)
+from segpipe.evaluation.intervals import mean_intervals
+from segpipe.model_evaluation.label_map_steps import HeldOutCase, applied, choose_steps
+from segpipe.model_evaluation.label_map_trials import HOLES, LARGEST, SMALL, LabelMapStep
 from segpipe.volumes import Grid
 
 TABLE = table("background", "liver", "vessel")
@@ -182,7 +178,107 @@ def test_two_patients_are_too_few():
         next(trial.reason for trial in choice.trials if trial.step.kind == SMALL)
         for choice in (of_two, of_one)
     ]
-    assert reasons == ["no: no gain shown", "no: too few patients for an interval"]
+    assert reasons == ["no: too few patients for 3 steps", "no: too few patients for an interval"]
+
+
+def test_more_steps_tried_need_more_evidence():
+    """Seven of eight patients gain, and one stays: of 256 combinations of signs, 4 are as far from 0."""
+
+    def of_seven(prediction, number):
+        if number:
+            far_piece(prediction, number)
+
+    several, one = choose_steps(cases(of_seven), TABLE), choose_steps(cases(of_seven), TABLE, volumes=[32.0])
+
+    with_largest = [
+        next(trial for trial in choice.trials if trial.step == LabelMapStep(SMALL, 1, 32.0))
+        for choice in (several, one)
+    ]
+    assert [trial.tried for trial in with_largest] == [4, 3]  # holes, one or two volumes, largest piece
+    assert [trial.difference.p_value for trial in with_largest] == [
+        pytest.approx(4 * 4 / 256),  # above 0.05
+        pytest.approx(3 * 4 / 256),
+    ]
+    assert [trial.confidence for trial in with_largest] == [
+        pytest.approx(0.9875),
+        pytest.approx(1 - 0.05 / 3),
+    ]
+    assert kept(several) == []
+    assert with_largest[0].reason == "no: the test says p = 0.062"
+    assert kept(one) == [(SMALL, 1)]
+
+
+def test_the_interval_is_that_of_its_confidence():
+    """The interval for four steps is wider than that of 95 %, and equals the bootstrap at 98.75 %."""
+
+    def row_of_voxels(prediction, number):
+        prediction[11, 2 : 3 + number, 5] = 1
+
+    (trial,) = choose_steps(cases(row_of_voxels), TABLE).kept
+    gains = np.array([[1 - 128 / (128 + 1 + number)] for number in range(8)])
+    patients = [f"p{number}" for number in range(8)]
+
+    wide, usual = (mean_intervals(gains, patients, confidence=level)[0] for level in (0.9875, 0.95))
+
+    assert (trial.difference.interval.low, trial.difference.interval.high) == pytest.approx(
+        (wide.low, wide.high)
+    )
+    assert wide.low < usual.low
+
+
+def test_a_volume_that_is_given_twice_counts_once():
+    trials = choose_steps(cases(far_piece), TABLE, volumes=[32.0, 32.0]).trials
+
+    assert [trial.step.min_volume for trial in trials if trial.step.index == 1] == [None, 32.0, None]
+    assert {trial.tried for trial in trials} == {3}
+
+
+def of_folds(folds, change):
+    """Return what `choose_steps` takes, with a fold for each case."""
+
+    def made():
+        for case, fold in zip(cases(change, count=len(folds))(), folds, strict=True):
+            yield replace(case, fold=fold)
+
+    return made
+
+
+def test_the_gain_of_each_fold():
+    """Even cases have a false piece of 12 voxels, odd ones of 18; the last fold has none of the odd."""
+    folds = ["fold 0", "fold 0", "fold 1", "fold 1", "fold 0", "fold 0", "fold 2", "fold 0"]
+
+    choice = choose_steps(of_folds(folds, far_piece), TABLE, volumes=[32.0])
+
+    even, odd = 1 - 128 / 140, 1 - 128 / 146
+    (trial,) = choice.kept
+    assert choice.folds == ("fold 0", "fold 1", "fold 2")
+    assert [(one.fold, one.cases) for one in trial.by_fold] == [("fold 0", 5), ("fold 1", 2), ("fold 2", 1)]
+    assert [one.gain for one in trial.by_fold] == pytest.approx(
+        [(2 * even + 3 * odd) / 5, (even + odd) / 2, even]
+    )
+
+
+def test_a_step_that_lowers_one_fold_is_not_kept():
+    """In the two cases of fold 1 the far piece is true; in the 18 of fold 0 it is false."""
+
+    def made():
+        for number in range(20):
+            truth = reference()
+            far_piece(truth, number)
+            case = HeldOutCase(f"case_{number}", f"p{number}", truth, truth, GRID, "fold 1")
+            yield case if number < 2 else replace(case, reference=reference(), fold="fold 0")
+
+    apart = choose_steps(made, TABLE, volumes=[20.0])
+    together = choose_steps(lambda: (replace(case, fold="fold 0") for case in made()), TABLE, volumes=[20.0])
+
+    small = next(trial for trial in apart.trials if trial.step == LabelMapStep(SMALL, 1, 20.0))
+    # Dice of 64 of 76 or 82 voxels: without the piece the true ones lose what the false ones gain
+    assert small.by_fold[0].gain == pytest.approx(((2 * 64) / (64 + 76) + (2 * 64) / (64 + 82)) / 2 - 1)
+    assert small.losing_folds == ("fold 1",)
+    assert small.reason == "no: loses in fold 1"
+    assert small.difference.better == 0
+    assert kept(apart) == []
+    assert kept(together) == [(SMALL, 1)]
 
 
 def test_a_step_that_gains_for_its_class_but_lowers_a_region_is_not_kept():

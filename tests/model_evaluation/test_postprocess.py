@@ -17,7 +17,8 @@ from segpipe.bundle.source import BundleSource
 from segpipe.dataset import Case, Manifest, Split, write_manifest
 from segpipe.dataset.reports import content_sha256
 from segpipe.errors import SegpipeError
-from segpipe.model_evaluation.label_map_steps import LARGEST, LabelMapStep, applied
+from segpipe.model_evaluation.label_map_steps import applied
+from segpipe.model_evaluation.label_map_trials import LARGEST, LabelMapStep
 from segpipe.model_evaluation.postprocess import TRIALS_FILE, PostprocessOptions, postprocess
 from segpipe.model_evaluation.postprocessing_text import BEGIN, PostprocessingTexts
 from segpipe.prediction.segmenter import Segmenter

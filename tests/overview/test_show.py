@@ -143,33 +143,9 @@ def test_unlabelled_test_cases_are_shown_without_label_map(phantoms, tmp_path):
     assert len(Page(shown.page).images) == 4 * 2 + 2
 
 
-@pytest.mark.parametrize("target", ["class", "findings"])
-def test_pictures_of_classes_have_no_label_maps(tmp_path, target):
-    cases = []
-    for k in range(6):
-        picture = np.random.default_rng(k).integers(0, 255, (10, 20), np.uint8)
-        (tmp_path / "set").mkdir(exist_ok=True)
-        Image.fromarray(picture).save(tmp_path / "set" / f"{k}.png")
-        cases.append({"case": f"c{k}", "image": f"{k}.png", "classes": [["ill", "well"][k % 2]]})
-    manifest = parse_manifest(
-        {
-            "schema_version": 1,
-            "name": "x",
-            "modality": {"0": "X-ray"},
-            "labels": {"0": "ill", "1": "well"},
-            "target": target,
-            "numTraining": 6,
-            "training": cases,
-        },
-        "m.json",
-    )
-
-    shown = show_dataset(manifest, tmp_path / "set", tmp_path / "out", cases=4)
-
-    assert sorted(card.classes for card in shown.cards) == [["ill"], ["ill"], ["well"], ["well"]]
-    page = Page(shown.page)
-    assert [image.size for image in page.images] == [(320, 160)] * 4
-    assert "Hide label maps" not in page.texts
+def test_a_window_is_for_images_of_a_class(phantoms, tmp_path):
+    with pytest.raises(SegpipeError, match="--window is for images with a class or findings"):
+        show_dataset(load_manifest(phantoms), phantoms.parent, tmp_path / "out", window=(0, 1))
 
 
 def test_colours_are_those_of_a_bundle_whatever_the_case_of_its_names(phantoms, tmp_path):

@@ -91,26 +91,6 @@ def test_a_case_with_errors_counts_as_a_case_and_in_nothing_else():
     assert summary(reports=[replace(r, facts=None) for r in REPORTS]).classes == []
 
 
-@pytest.mark.parametrize("target", ["class", "findings"])
-def test_classes_of_whole_pictures_are_counted_in_cases(target):
-    """Three of four images have a fracture, two have none: frequencies 3/4 and 1/4."""
-    cases = tuple(
-        Case(f"{k}", (f"{k}.png",), classes=(name,)) for k, name in enumerate(["Fracture"] * 3 + ["none"])
-    )
-    manifest = Manifest("set", ("X-ray",), {0: "none", 1: "fracture"}, cases, target=target)
-
-    result = summary(manifest, [report(case.case, (6, 5), (1.0, 1.0)) for case in cases])
-
-    rows = [(row.name, row.cases, row.voxels, row.share, row.weight) for row in result.classes]
-    assert rows == [
-        ("none", 1, None, 0.25, 2.0),
-        ("fracture", 3, None, 0.75, pytest.approx(2 / 3, rel=1e-5)),
-    ]
-    assert result.parts[0].cases_with == {"none": 1, "fracture": 3}
-    assert len(result.geometry) == 4
-    assert "the patient of 4 of 4 cases is unknown" in result.notes[0]
-
-
 def test_images_without_a_spacing_have_pixels_and_no_millimetres():
     reports = [
         replace(

@@ -99,6 +99,9 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
             _PLAIN,
         ),
         "TrainingCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
+        "calibration": Allowed({"weights": Place.READ}),
+        "categories": Allowed({"metadata": Place.READ}),
+        "images_to_classify": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "inference_cases": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "label_table": Allowed({"metadata": Place.READ}),
         "start_from_vgg16": Allowed({"weights": Place.READ}),
@@ -106,12 +109,18 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "with_weights": Allowed({"weights": Place.READ}),
     },
     "segpipe.dataset.loading": dict.fromkeys(("CaseDataset", "EpochSampler", "ShareSampler"), _PLAIN),
-    "segpipe.evaluation": {"ScoreTable": Allowed({"folder": Place.WRITTEN})},
-    "segpipe.inference": dict.fromkeys(
-        ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
-    ),
+    "segpipe.evaluation": {
+        "ClassificationScores": Allowed({"folder": Place.WRITTEN}),
+        "ScoreTable": Allowed({"folder": Place.WRITTEN}),
+    },
+    "segpipe.inference": {
+        **dict.fromkeys(
+            ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
+        ),
+        "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
+    },
     "segpipe.losses": dict.fromkeys(("DiceCrossEntropy", "RegionDiceCrossEntropy"), _PLAIN),
-    "segpipe.networks": dict.fromkeys(("SegNet", "UNet"), _PLAIN),
+    "segpipe.networks": dict.fromkeys(("SegNet", "TileClassifier", "UNet"), _PLAIN),
     "segpipe.training": {
         **dict.fromkeys(
             (
@@ -126,6 +135,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
+                *("CalibratedProbabilitiesd", "LoadPictured"),
                 *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
             ),
             _PLAIN,

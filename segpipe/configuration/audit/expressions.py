@@ -59,7 +59,8 @@ _METHODS = frozenset(
 )
 _ATTRIBUTES = frozenset(
     {
-        *("about", "cases", "channel_names", "file_values", "folder", "ignored_index", "num_classes"),
+        *("about", "calibration", "cases", "channel_names", "file_values", "folder", "ignored_index", "num"),
+        "num_classes",
         *("output_names", "provenance", "strides", "target_classes"),
         *("train", "validation", "test", "shape", "dtype", "device"),
     }

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
 from segpipe.dataset.checksums import with_checksums
+from segpipe.dataset.importing.created import Ask, CreatedManifest, own_split, own_split_note, shared_patients
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
+from segpipe.dataset.importing.image_creation import create_image_manifest
+from segpipe.dataset.importing.label_tables import Blank
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.modality_names import is_modality, modality_warnings
 from segpipe.dataset.importing.patients import UNKNOWN_PATIENTS, known_patients
 from segpipe.dataset.importing.stored_values import StoredValues, background_warnings, stored_values
+from segpipe.dataset.importing.table_rows import TABLE_SUFFIXES
+from segpipe.dataset.importing.target_choice import chosen_target
 from segpipe.dataset.importing.time_frames import fourth_axis_note, has_frame_number, with_time_frames
-from segpipe.dataset.manifest import Case, Manifest, Split
+from segpipe.dataset.manifest import Case, Manifest, Split, Target
 from segpipe.dataset.manifest_files import parse_manifest
 from segpipe.dataset.resampled_channels import resampling_note
 from segpipe.errors import SegpipeError, shown
@@ -23,16 +28,14 @@ from segpipe.regions import NamedRegion
 from segpipe.volumes import read_header, volume_format
 
 _VALUES_SHOWN = 16
-_OWN_SPLIT = "folder"
-
-Ask = Callable[[str, str], str]
-"""Function that asks the user: takes the question and the default answer, returns the answer."""
 
 
 class CreateOptions(TypedDict, total=False):
     """How the images of a folder are read.
 
     Attributes:
+        target: "mask", "class" or "findings"; None, or no entry, for the target that the folder tells.
+        blank: where each finding has a column of a table, meaning of an empty field: "absent" (default) or "unknown".
         regions: unions of classes that overlap; default: from the folder's description, if `labels` are, too. Those
             with most classes are written first.
         channels: names of the channels to use, in this order, where names tell the channels; empty for all.
@@ -42,30 +45,13 @@ class CreateOptions(TypedDict, total=False):
         frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
     """
 
+    target: Target | None
+    blank: Blank
     regions: Sequence[NamedRegion]
     channels: Sequence[str]
     merge_masks: bool
     resample_channels: bool
     frames: bool
-
-
-@dataclass(frozen=True)
-class CreatedManifest:
-    """A manifest made from a folder, with remarks on the folder.
-
-    Attributes:
-        manifest: without folds.
-        layout: name of the folder's layout, for messages.
-        notes: remarks for the user.
-        warnings: what is probably wrong.
-        patients_from: what tells the patients; empty where they are unknown.
-    """
-
-    manifest: Manifest
-    layout: str
-    notes: Sequence[str]
-    warnings: Sequence[str] = ()
-    patients_from: str = ""
 
 
 def create_manifest(
@@ -82,10 +68,11 @@ def create_manifest(
     ask: Ask | None = None,
     **further: Unpack[CreateOptions],
 ) -> CreatedManifest:
-    """Describe a folder of scans and label maps.
+    """Describe a folder of scans with label maps, or of images with one class or findings.
 
     Args:
-        folder: of the data set; the manifest's paths begin there.
+        folder: of the data set; the manifest's paths begin there. A table instead of the folder stands for `table`, in
+            its folder.
         images: templates of the images, one a channel, see `segpipe.dataset.importing.layouts.read_layout`.
         label: template of the label maps.
         table: a CSV that assigns files to cases.
@@ -101,12 +88,28 @@ def create_manifest(
         **further: see `CreateOptions`.
 
     Raises:
-        SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
-            value has no class; the template `patient` does not match every case; a channel cannot be resampled; or an
-            error of `with_time_frames`.
+        SegpipeError: as `chosen_target`, `create_image_manifest` or `read_layout`; no case has a label map; information
+            is missing and `ask` is None; a stored value has no class; the template `patient` does not match every case;
+            a channel cannot be resampled; or an error of `with_time_frames`.
     """
-    folder = Path(folder)
-    layout = _read(folder, images, label, None if table is None else Path(table), labels, further)
+    folder, table = Path(folder), None if table is None else Path(table)
+    if table is None and folder.suffix.lower() in TABLE_SUFFIXES and folder.is_file():
+        folder, table = folder.parent, folder
+    target = chosen_target(folder, further.get("target"), table, _mask_options(images, label, further))
+    if target != "mask":
+        return create_image_manifest(
+            folder,
+            target,
+            table,
+            name=name,
+            labels=labels,
+            modality=modality,
+            patient=patient,
+            checksums=checksums,
+            ask=ask,
+            blank=further.get("blank", "absent"),
+        )
+    layout = _read(folder, images, label, table, labels, further)
     if further.get("merge_masks") and layout.labels:
         labels = None  # of the masks, and merged as such
     labelled = [case for case in layout.cases if case.label is not None]
@@ -163,6 +166,20 @@ def create_manifest(
     return CreatedManifest(manifest, layout.what, notes, warnings, patients.source)
 
 
+def _mask_options(images: Sequence[str], label: str | None, further: CreateOptions) -> list[str]:
+    """Return the options of the user that only label maps have."""
+    given: dict[str, object] = {
+        "--image": images,
+        "--label": label,
+        "--channel": further.get("channels"),
+        "--region": further.get("regions"),
+        "--merge-masks": further.get("merge_masks"),
+        "--resample-channels": further.get("resample_channels"),
+        "--frames": further.get("frames"),
+    }
+    return [option for option, value in given.items() if value]
+
+
 def _read(
     folder: Path,
     images: Sequence[str],
@@ -200,9 +217,8 @@ def _chosen_regions(regions: Sequence[NamedRegion], named: Mapping[int, str]) ->
 
 def _splits(training: Sequence[FoundCase]) -> dict[str, Split]:
     """Return the folder's own division as a split, if the folder has validation cases."""
-    validation = tuple(case.case for case in training if case.part == "validation")
-    train = tuple(case.case for case in training if case.part != "validation")
-    return {_OWN_SPLIT: Split(train, validation, about="as the folder has it")} if validation else {}
+    validation = [case.case for case in training if case.part == "validation"]
+    return own_split([case.case for case in training if case.part != "validation"], validation)
 
 
 def _labels_to_read(
@@ -263,21 +279,13 @@ def _case(case: FoundCase, patients: Mapping[str, str | None]) -> Case:
 
 
 def _notes(layout: Layout, manifest: Manifest) -> list[str]:
-    notes = list(layout.notes)
-    split = manifest.splits.get(_OWN_SPLIT)
-    if split is not None:
-        notes.append(
-            f"the folder has {len(split.train)} cases to train on and {len(split.validation)} to validate with: "
-            f"train with --fold {_OWN_SPLIT} to keep to that"
-        )
+    notes = [*layout.notes, *own_split_note(manifest)]
     unlabelled = sum(case.label is None and case.part != "test" for case in layout.cases)
     if unlabelled:
         notes.append(f"{unlabelled} cases have no label map: they are listed under test, never trained on")
-    shared = {case.patient for case in manifest.training} & {case.patient for case in manifest.test} - {None}
+    shared = shared_patients(manifest)
     if shared:
-        notes.append(
-            f"the patients {shown(sorted(map(str, shared)))} have cases both to train on and to test"
-        )
+        notes.append(f"the patients {shown(shared)} have cases both to train on and to test")
     held_out = sum(case.label is not None for case in manifest.test)
     if held_out:
         notes.append(

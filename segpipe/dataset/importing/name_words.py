@@ -123,14 +123,19 @@ def _without_role_folders(files: Sequence[NamedFile]) -> list[NamedFile]:
         or any(map(is_derived_word, words))
     ):
         return list(files)
-    several = len({part for part, _ in folders}) > 1
+    parts = {part for part, _ in folders}
+    of_labels = {part for part, is_label in folders if is_label}
+    # train/1 and val/2 share the folder label; a test image may have the name of a label map and no label map
+    apart = {"test"} if of_labels == {""} else parts if len(parts) > 1 else set()
     return [
         replace(
             file,  # a name may begin with the words of the folder of images: CT/CT_1, masks/CT_1
             key=replace(
-                file.key, folders=(file.part,) if several else (), words=tuple(map(str.lower, file.words))
+                file.key,
+                folders=(file.part,) if file.part in apart else (),
+                words=tuple(map(str.lower, file.words)),
             ),
-            folders=(file.part,) if several and file.part else (),
+            folders=(file.part,) if file.part and file.part in apart else (),
         )
         for file in files
     ]

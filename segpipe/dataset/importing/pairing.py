@@ -61,7 +61,8 @@ def pairs_by_words(scans: Iterable[tuple[str, str]], where: str) -> list[FoundCa
             )
         raise SegpipeError(
             f"{where}: of {len(files)} scans {what} by its name or folder (words such as mask, label, seg): "
-            f"{shown(file.path for file in files)}; say which are which with --image and --label"
+            f"{shown(file.path for file in files)}; say which are which with --image and --label, or give "
+            "--target class or findings where images have classes instead of label maps"
         )
     of_label = _by_key(labels, where)
     matches = [(image, *_label_of(image, of_label, where)) for image in images]

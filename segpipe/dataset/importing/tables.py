@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from segpipe.dataset.importing.found_cases import (
-    DatasetPart,
     FoundCase,
     Layout,
     is_there,
@@ -23,11 +19,19 @@ from segpipe.dataset.importing.found_cases import (
     unlisted,
     with_parts,
 )
+from segpipe.dataset.importing.table_rows import (
+    column_words,
+    field_at,
+    part_in,
+    require_case_id,
+    require_distinct_columns,
+    table_rows,
+    table_text,
+    tables_in,
+)
 from segpipe.errors import SegpipeError, shown
-from segpipe.regular_files import open_regular
 from segpipe.volumes.formats import suffix_format
 
-_SUFFIXES = (".csv", ".tsv")
 _IMAGE = re.compile("(image|img|scan|volume)s?")
 _ROLES = {
     "label": re.compile("(label|mask|seg|segmentation|groundtruth|gt|annotation|labelmap)s?"),
@@ -38,7 +42,6 @@ _ROLES = {
     "part": re.compile("(data)?(split|subset|partition)"),
 }
 _FILE_WORDS = ("file", "filename", "filepath")  # of the image, where the label map has another column
-_PATH_WORDS = ("file", "filename", "filepath", "name", "path")
 _UNKNOWN = frozenset(
     {"", "-", "--", "?", "n/a", "n.a.", "na", "nan", "none", "not available", "null", "unk", "unknown"}
 )
@@ -67,8 +70,7 @@ def table_in(folder: Path) -> tuple[Path | None, list[str]]:
     Raises:
         SegpipeError: several CSVs list scans and label maps.
     """
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES and path.is_file()]
-    files = [path for path in files if not path.name.startswith(".")]
+    files = tables_in(folder)
     tables = [path for path in files if _lists_scans(path, folder)]
     if len(tables) > 1:
         raise SegpipeError(
@@ -101,7 +103,7 @@ def cases_of_table(folder: Path, path: Path) -> Layout:
     Raises:
         SegpipeError: the table cannot be read, lacks a column or has a column twice, or a row does not fit.
     """
-    rows = _rows(_text(path), path)
+    rows = table_rows(table_text(path), path)
     columns = _columns(rows, folder, path)
     cases = [_case(row, columns, folder, f"{path}: line {number}") for number, row in rows[1:] if any(row)]
     if not cases:
@@ -129,7 +131,7 @@ def images_in_table(path: Path) -> list[tuple[str, list[tuple[str, str]]]]:
     Raises:
         SegpipeError: as `cases_of_table`; or two lines have one case.
     """
-    rows = _rows(_text(path), path)
+    rows = table_rows(table_text(path), path)
     columns = _columns(rows, path.parent, path, needs_label=False)
     cases: dict[str, list[tuple[str, str]]] = {}
     for number, row in rows[1:]:
@@ -137,9 +139,9 @@ def images_in_table(path: Path) -> list[tuple[str, list[tuple[str, str]]]]:
             continue
         where = f"{path}: line {number}"
         _require_row(row, columns, where)
-        images = [(channel, _field(row, position)) for position, channel in columns.images.items()]
-        case = _field(row, columns.roles.get("case")) or name_of(images[0][1])
-        _require_case_id(case, where)
+        images = [(channel, field_at(row, position)) for position, channel in columns.images.items()]
+        case = field_at(row, columns.roles.get("case")) or name_of(images[0][1])
+        require_case_id(case, where)
         if case in cases:
             raise SegpipeError(
                 f"{where}: the case {case} is there twice; give each its own name in a column case"
@@ -158,76 +160,54 @@ def has_image_column(path: Path) -> bool:
         path: of a CSV.
     """
     try:
-        names = next((names for _, names in _rows(_text(path).partition("\n")[0], path)), [])
+        names = next((names for _, names in table_rows(table_text(path).partition("\n")[0], path)), [])
     except SegpipeError:
         return False
     return any(_channel(name) is not None for name in names)
 
 
+def has_label_maps_column(path: Path, folder: Path) -> bool:
+    """Return whether a column of label maps, by its name, has fields that name files; False for no table.
+
+    Args:
+        path: of a table.
+        folder: of the data set.
+    """
+    try:
+        rows = table_rows(table_text(path, errors="replace"), path)
+    except SegpipeError:
+        return False
+    names = rows[0][1] if rows else []
+    return any(_role(name) == "label" and _holds_scans(rows, at, folder) for at, name in enumerate(names))
+
+
 def _lists_scans(path: Path, folder: Path) -> bool:
     """Return whether a table has the columns, and at least one row names a scan as image or no row can be read."""
     try:
-        text = _text(path, errors="replace")
-        names = next((names for _, names in _rows(text.partition("\n")[0], path)), [])
+        text = table_text(path, errors="replace")
+        names = next((names for _, names in table_rows(text.partition("\n")[0], path)), [])
     except SegpipeError:
         return False
     images = [position for position, name in enumerate(names) if _channel(name) is not None]
     if not images or "label" not in map(_role, names):
         return False
     try:
-        rows = _rows(text, path)
+        rows = table_rows(text, path)
     except SegpipeError:
         return True
     return any(_holds_scans(rows, position, folder) for position in images)
 
 
 def _holds_scans(rows: Sequence[tuple[int, Sequence[str]]], position: int, folder: Path) -> bool:
-    fields = (_field(row, position) for _, row in rows[1:])
+    fields = (field_at(row, position) for _, row in rows[1:])
     return any(suffix_format(Path(text)) is not None or is_there(folder / text) for text in fields if text)
-
-
-def _text(path: Path, errors: str = "strict") -> str:
-    try:
-        with open_regular(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise SegpipeError(f"{path}: no table that can be read ({error.strerror}); check the path") from error
-    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        return content.decode("utf-16" if is_wide else "utf-8-sig", errors)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise SegpipeError(
-            f"{path}: line {line} is not UTF-8 text; save the table as UTF-8 (in Excel: CSV UTF-8)"
-        ) from error
-
-
-def _rows(text: str, path: Path) -> list[tuple[int, list[str]]]:
-    """Return line number and stripped fields of each row."""
-    first = text.partition("\n")[0]
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=max(",;\t|", key=first.count),
-        strict=True,
-        skipinitialspace=True,
-    )
-    try:
-        rows, start = [], 1
-        for row in reader:
-            rows.append((start, [field.strip() for field in row]))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise SegpipeError(f"{path}: line {start} is no row of a table: {error}; mend it") from error
-    return rows
 
 
 def _columns(
     rows: Sequence[tuple[int, Sequence[str]]], folder: Path, path: Path, *, needs_label: bool = True
 ) -> _Columns:
     names = rows[0][1] if rows else []
-    repeated = [name for name, count in Counter(name.lower() for name in names if name).items() if count > 1]
-    if repeated:
-        raise SegpipeError(f"{path}: has the column {repeated[0]} twice; rename or remove one")
+    require_distinct_columns(names, path)
     role_of = [_role(name) for name in names]
     roles = {role: position for position, role in enumerate(role_of) if role is not None}
     channel_of = {
@@ -241,7 +221,7 @@ def _columns(
             f"on, one a channel) {further}"
         )
     # image_id and image_width name no files; if no column names existing files, the files are missing
-    is_empty = {at: not any(_field(row, at) for _, row in rows[1:]) for at in images}
+    is_empty = {at: not any(field_at(row, at) for _, row in rows[1:]) for at in images}
     images = {
         at: channel
         for at, channel in images.items()
@@ -264,27 +244,18 @@ def _columns(
 
 def _tells_parts(rows: Sequence[tuple[int, Sequence[str]]], position: int) -> bool:
     """Return whether a column contains only names of parts, and at least two different ones."""
-    parts = {part_named(_field(row, position)) for _, row in rows[1:] if any(row)}
+    parts = {part_named(field_at(row, position)) for _, row in rows[1:] if any(row)}
     return "" not in parts and len(parts) > 1
 
 
-def _column_words(name: str) -> list[str]:
-    """Return the words of a column's name, without last words such as path or file."""
-    words = re.findall(r"[^\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))
-    words = [word.lower() for word in words]
-    while len(words) > 1 and words[-1] in _PATH_WORDS:
-        words.pop()
-    return words
-
-
 def _role(name: str) -> str | None:
-    squashed = "".join(_column_words(name))
+    squashed = "".join(column_words(name))
     return next((role for role, pattern in _ROLES.items() if pattern.fullmatch(squashed)), None)
 
 
 def _channel(name: str) -> str | None:
     """Return the channel of a column such as image_t1; None for a column without images."""
-    words = _column_words(name)
+    words = column_words(name)
     if len(words) == 1 and words[0] in _FILE_WORDS:
         return ""
     if not words or not _IMAGE.fullmatch(words[0]) or any(map(_ROLES["label"].fullmatch, words[1:])):
@@ -294,18 +265,18 @@ def _channel(name: str) -> str | None:
 
 def _case(row: Sequence[str], columns: _Columns, folder: Path, where: str) -> FoundCase:
     _require_row(row, columns, where)
-    images = [_field(row, position) for position in columns.images]
+    images = [field_at(row, position) for position in columns.images]
     label, case, patient, part = (
-        _field(row, columns.roles.get(role)) for role in ("label", "case", "patient", "part")
+        field_at(row, columns.roles.get(role)) for role in ("label", "case", "patient", "part")
     )
-    _require_case_id(case, where)
+    require_case_id(case, where)
     return FoundCase(
         case,
         tuple(path_below(folder, image, where) for image in images),
         tuple(columns.images.values()),
         path_below(folder, label, where) if label.lower() not in _UNKNOWN else None,
         patient if patient.lower() not in _UNKNOWN else None,
-        _part(part, where) if "part" in columns.roles else "",
+        part_in(part, where) if "part" in columns.roles else "",
     )
 
 
@@ -313,26 +284,8 @@ def _require_row(row: Sequence[str], columns: _Columns, where: str) -> None:
     """Refuse a row with more fields than the header, or without an image."""
     if len(row) > len(columns.names):
         raise SegpipeError(f"{where} has more fields than the header; quote what has commas in it")
-    if not all(_field(row, position) for position in columns.images):
+    if not all(field_at(row, position) for position in columns.images):
         raise SegpipeError(f"{where} names no image; fill it in, or remove the line")
-
-
-def _require_case_id(case: str, where: str) -> None:
-    if case.startswith(".") or set("/\\") & set(case):
-        raise SegpipeError(
-            f"{where}: the case id {case!r} must be usable as a file name: without / and no . in front"
-        )
-
-
-def _field(row: Sequence[str], position: int | None) -> str:
-    return row[position] if position is not None and position < len(row) else ""
-
-
-def _part(text: str, where: str) -> DatasetPart:
-    part = part_named(text)
-    if not part:
-        raise SegpipeError(f"{where}: split is {text!r}, must be train, validation or test")
-    return part
 
 
 def _with_distinct_names(cases: Sequence[FoundCase], named: bool) -> list[FoundCase]:
@@ -350,7 +303,7 @@ def _require_no_more_scans(rows: Sequence[tuple[int, Sequence[str]]], columns: _
     scans: dict[str, int] = defaultdict(int)
     for _, row in rows:
         for position in columns.others:
-            scans[columns.names[position]] += suffix_format(Path(_field(row, position))) is not None
+            scans[columns.names[position]] += suffix_format(Path(field_at(row, position))) is not None
     names = [name for name, count in scans.items() if count]
     if names:
         raise SegpipeError(

@@ -1,0 +1,146 @@
+"""`segpipe predict` with a bundle that classifies: a table of all images."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperCommand
+
+from segpipe.cli.printed import print_table, say
+from segpipe.errors import SegpipeError, counted
+
+if TYPE_CHECKING:
+    from segpipe.prediction.estimate import Estimate
+    from segpipe.prediction.image_options import ImagePrediction
+
+_HEATMAPS = "--heatmaps"
+_KINDS = ("gradcam", "occlusion")
+_MOST_CLASSES = 20
+
+
+class PredictCommand(TyperCommand):
+    """The command whose option --heatmaps stands alone or with a kind; Typer knows no options of both forms."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; --heatmaps alone means Grad-CAM."""
+        given: list[str] = []
+        for place, argument in enumerate(args):
+            given.append(argument)
+            if argument == "--":
+                given += args[place + 1 :]
+                break
+            if argument == _HEATMAPS and (args[place + 1 : place + 2] or [""])[0] not in _KINDS:
+                given.append(_KINDS[0])
+        return super().parse_args(ctx, given)
+
+
+def predict_images(arguments: dict[str, Any], *, dry_run: bool, quiet: bool) -> None:
+    """Classify images and print a summary.
+
+    Args:
+        arguments: of `segpipe.prediction.classify.classify`.
+        dry_run: only estimate.
+        quiet: print failures only.
+
+    Raises:
+        typer.Exit: some images fail, or the user interrupts.
+    """
+    from segpipe.cli.predict import Progress
+    from segpipe.prediction.classify import classify
+    from segpipe.prediction.image_estimate import estimate_images
+
+    if dry_run:
+        rows = estimate_images(**arguments, report=Progress.report)
+        _print_estimates(rows)
+        if any(row.action == "refuse" for row in rows):
+            raise typer.Exit(1)
+        return
+    with Progress(quiet=quiet, doing="Classifying") as progress:
+        try:
+            predictions = classify(**arguments, watch=progress.watch, report=progress.report)
+        except KeyboardInterrupt:
+            say("segpipe: interrupted; finished images stay; run the same command to continue", err=True)
+            raise typer.Exit(128 + signal.SIGINT) from None
+    failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
+    if not quiet:
+        _print_summary(predictions, arguments["output"])
+    if failed:
+        print_failures(failed)
+        raise typer.Exit(1)
+
+
+def print_failures(failed: Sequence[Any]) -> None:
+    """Print the scans or images that failed, with their reasons."""
+    from rich.table import Column
+
+    print_table(
+        [Column("case", overflow="fold"), Column("reason", overflow="fold")],
+        [(prediction.case, prediction.reason) for prediction in failed],
+        title=f"{len(failed)} failed",
+        err=True,
+        show_lines=True,
+    )
+
+
+def refuse_options(given: dict[str, bool], bundle: Path, does: str, others: str) -> None:
+    """Refuse options that belong to bundles of another task.
+
+    Args:
+        given: option -> whether the user gave it.
+        bundle: the bundle's folder.
+        does: what the bundle does, such as "classifies images".
+        others: what bundles with these options do.
+
+    Raises:
+        SegpipeError: one message for all options.
+    """
+    wrong = [option for option, is_given in given.items() if is_given]
+    if wrong:
+        raise SegpipeError(
+            f"{', '.join(wrong)}: only for bundles that {others}, and {bundle} {does}; leave "
+            f"{'it' if len(wrong) == 1 else 'them'} out"
+        )
+
+
+def _print_summary(predictions: Sequence[ImagePrediction], output: Path) -> None:
+    counts = Counter(prediction.outcome.value for prediction in predictions)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    say(f"{counted(len(predictions), 'image')}: {outcomes}")
+    decided = Counter(one.decision for one in predictions if one.outcome != "failed")
+    if decided:
+        print_table(
+            ["decision", "images"],
+            [(name, str(count)) for name, count in decided.most_common(_MOST_CLASSES)],
+        )
+    if len(decided) > _MOST_CLASSES:
+        say(f"and {len(decided) - _MOST_CLASSES} more decisions, in predictions.csv")
+    if any(one.heatmap is not None for one in predictions):
+        say(f"{output / 'heatmaps'}: where the network looked, not where the disease is")
+    say(f"{output}: predictions.csv, predictions.jsonl, predict.log")
+
+
+def _print_estimates(rows: Sequence[Estimate]) -> None:
+    from rich.table import Column
+
+    print_table(
+        [Column("image", overflow="fold"), "what", "seconds"],
+        [(row.case, row.action, _seconds(row.seconds) if row.action == "classify" else "") for row in rows],
+    )
+    for row in rows:
+        if row.action == "refuse":
+            say(f"{row.case}: {row.reason}")
+    planned = [row for row in rows if row.action == "classify"]
+    minutes = sum(row.seconds for row in planned) / 60
+    takes = "unknown time" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
+    gigabytes = max((row.peak_bytes for row in planned), default=0) / 1e9
+    say(f"{len(planned)} of {len(rows)} images to classify: {takes}, {gigabytes:.1f} GB at most")
+
+
+def _seconds(seconds: float) -> str:
+    return "?" if math.isnan(seconds) else f"{seconds:.3f}"

@@ -1,0 +1,116 @@
+"""Classes with too few cases, parts that validate with too few, and the offer of a better division."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+import pytest
+from made_images import class_manifest, findings_manifest
+
+from segpipe.dataset import Split, divide_manifest, load_manifest, write_manifest
+from segpipe.dataset.class_balance import balance_findings, counts_of
+from segpipe.dataset.leaks import sides_of_folds, sides_of_split
+
+
+def found(manifest, where="made"):
+    return [(finding.severity, finding.message) for finding in balance_findings(manifest, where)]
+
+
+def test_classes_with_enough_cases_have_no_findings():
+    assert found(class_manifest("ab" * 10)) == []
+
+
+def test_a_class_without_cases_is_an_error_and_one_with_few_a_warning():
+    (few, none) = found(class_manifest("a" * 12 + "b" * 9, labels=("a", "b", "c")))
+
+    assert few[0] == "warning"
+    assert few[1].startswith("9 of 21 training cases have the class b, at least 10 are needed")
+    assert none[0] == "error"
+    assert none[1].startswith("no training case has the class c, so it cannot be learned")
+
+
+def test_findings_count_known_cases_only():
+    """Mass is unknown in 12 of 24 cases, present in 3 and absent in 9 of the others."""
+    present = [("Effusion", "Mass")] * 3 + [("Effusion",)] * 9 + [()] * 12
+    unknown = [()] * 12 + [("Mass",)] * 12
+
+    ((severity, message),) = found(findings_manifest(present, unknown=unknown))
+
+    assert severity == "warning"
+    assert message.startswith("3 of 12 training cases have the finding Mass")
+
+
+@pytest.mark.parametrize(
+    ("present", "unknown", "message"),
+    [
+        ([("Effusion",)] * 12 + [()] * 12, [("Mass",)] * 24, "the finding Mass (nobody knows it of any case)"),
+        ([("Effusion", "Mass")] * 12 + [("Mass",)] * 12, None, "all 24 training cases have the finding Mass"),
+        ([("Effusion", "Mass")] * 12 + [("Mass",)] * 8 + [()] * 4, None, "4 of 24 training cases lack the finding Ma"),
+    ],
+)  # fmt: skip
+def test_findings_that_cannot_be_learned(present, unknown, message):
+    ((_, text),) = found(findings_manifest(present, unknown=unknown))
+
+    assert message in text
+
+
+def test_a_class_of_one_patient_is_reported():
+    patients = ["p"] * 10 + [f"q{number}" for number in range(10)]
+
+    ((severity, message),) = found(class_manifest("a" * 10 + "b" * 10, patients=patients))
+
+    assert severity == "warning"
+    assert message.startswith("all 10 training cases with the class a are of patient p")
+
+
+def two_a_patient(number):
+    """Return classes and patients: four images a patient, two classes."""
+    return "aabb" * number, [f"p{position // 4}" for position in range(4 * number)]
+
+
+def test_nine_validation_cases_are_reported_with_a_command_that_makes_thirty(tmp_path):
+    """The tutorial's division: 9 cases a class validate, one mistake is 11 points."""
+    classes, patients = two_a_patient(75)  # 150 cases a class
+    manifest = class_manifest(classes, patients=patients)
+    ids = [case.case for case in manifest.training]
+    small = [case for case in ids[:18] if case != "c16"]  # 9 of a, 8 of b, patients p0 to p4
+    split = Split(train=tuple(ids[20:]), validation=tuple(small))
+    manifest = replace(manifest, splits={"kaggle": split})
+    path = tmp_path / "a manifest.json"
+    write_manifest(manifest, path)
+
+    ((severity, message),) = found(manifest, str(path))
+
+    assert severity == "warning"
+    assert "the split kaggle validates with fewer than 30 cases of a (9), b (8)" in message
+    assert "with 8 cases one mistake is 12 points of sensitivity" in message
+    command = shlex.split(message.split("`")[1])
+    assert command[:4] == ["segpipe", "data", "split", str(path)]
+    options = dict(zip(command[4::2], command[5::2], strict=True))
+    shares = {"train": int(options["--train"]), "validation": int(options["--validation"])}
+    assert shares == {"train": 80, "validation": 20}
+    divided = divide_manifest(load_manifest(str(path)), None, shares=shares, name=options["--name"]).manifest
+    train, validation, _ = sides_of_split(divided, options["--name"])
+    assert min(counts_of(validation.cases, divided).values()) >= 30
+    assert {case.patient for case in train.cases}.isdisjoint(case.patient for case in validation.cases)
+
+
+def test_folds_that_are_too_many_are_reported_with_a_number_that_suffices():
+    """70 cases a class: five folds have 14 each, two folds 35."""
+    classes = "ab" * 70
+    manifest = class_manifest(classes, folds=[position // 2 % 5 for position in range(140)])
+
+    ((_, message),) = found(manifest)
+
+    assert "the folds validate with fewer than 30 cases of a (14), b (14)" in message
+    assert "`segpipe data split made --output made.json --folds 2` makes a patient-disjoint" in message
+    divided = divide_manifest(manifest, None, num_folds=2).manifest
+    assert min(min(counts_of(side.cases, divided).values()) for side in sides_of_folds(divided)) >= 30
+
+
+def test_without_enough_cases_the_folds_are_to_be_scored_together():
+    ((_, message),) = found(class_manifest("ab" * 20, folds=[position // 2 % 2 for position in range(40)]))
+
+    assert "the cases do not suffice" in message
+    assert "a (20), b (20)" in message
