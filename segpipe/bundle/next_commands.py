@@ -8,6 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segpipe.bundle.task import Task, task_of
+from segpipe.errors import SegpipeError
+
+_WORDS: Mapping[Task, tuple[str, str]] = {
+    "segmentation": ("SCANS", "LABEL_MAPS"),
+    "classification": ("IMAGES", "PREDICTIONS"),
+}
+
 
 def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
     """Return the commands that score a run's weights on held-out cases, segment scans, and keep the weights.
@@ -17,8 +25,8 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
         configuration: of the run; `bundle_root`, `manifest`, `dataset_dir` and `fold` are used.
 
     Returns:
-        Lines for a shell in the working directory; SCANS stands for the user's scans. Empty if the configuration does
-        not name its bundle.
+        Lines for a shell in the working directory; SCANS or IMAGES stands for the user's files. Empty if the
+        configuration does not name its bundle.
     """
     root = configuration.get("bundle_root")
     if not isinstance(root, str) or root.startswith("$"):
@@ -33,9 +41,17 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
         of_data = ["--manifest", short(manifest), "--dataset-dir", short(dataset_dir), "--split", fold]
         output = ["--output", short(run / "held_out")]
         commands.append(shlex.join(["segpipe", "evaluate", *bundle, *of_data, *output]))
-    commands.append(f"segpipe predict SCANS {shlex.join(bundle)} --output LABEL_MAPS")
+    scans, results = _WORDS[_task(Path(root))]
+    commands.append(f"segpipe predict {scans} {shlex.join(bundle)} --output {results}")
     commands.append(shlex.join(["segpipe", "promote", short(weights), "--bundle", short(root)]))
     return commands
+
+
+def _task(root: Path) -> Task:
+    try:
+        return task_of(root)
+    except SegpipeError:  # the bundle was moved while its training ran
+        return "segmentation"
 
 
 def weights_of(run: Path) -> Path:
