@@ -94,21 +94,26 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
             (
                 *("RunLoader", "check_configuration", "check_device", "check_sizes", "check_window"),
                 *("class_weights", "identity", "join_process_group", "leave_process_group", "load_cases"),
-                *("local_device", "make", "run_engine", "start_run"),
+                *("image_draws", "image_weights", "local_device", "make", "parameter_groups", "peak_rates"),
+                *("run_engine", "start_run"),
             ),
             _PLAIN,
         ),
         "TrainingCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
+        "ImageCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
         "calibration": Allowed({"weights": Place.READ}),
         "categories": Allowed({"metadata": Place.READ}),
+        "image_weights_to_score": Allowed({"weights": Place.READ}),
         "images_to_classify": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "inference_cases": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "label_table": Allowed({"metadata": Place.READ}),
+        "start_from": Allowed({"weights": Place.READ}),
         "start_from_vgg16": Allowed({"weights": Place.READ}),
         "weights_to_score": Allowed({"weights": Place.READ}),
         "with_weights": Allowed({"weights": Place.READ}),
     },
     "segpipe.dataset.loading": dict.fromkeys(("CaseDataset", "EpochSampler", "ShareSampler"), _PLAIN),
+    "segpipe.dataset.sampling": dict.fromkeys(("BalancedSampler",), _PLAIN),
     "segpipe.evaluation": {
         "ClassificationScores": Allowed({"folder": Place.WRITTEN}),
         "ScoreTable": Allowed({"folder": Place.WRITTEN}),
@@ -119,13 +124,19 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         ),
         "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
     },
-    "segpipe.losses": dict.fromkeys(("DiceCrossEntropy", "RegionDiceCrossEntropy"), _PLAIN),
-    "segpipe.networks": dict.fromkeys(("SegNet", "TileClassifier", "UNet"), _PLAIN),
+    "segpipe.losses": dict.fromkeys(
+        ("DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"), _PLAIN
+    ),
+    "segpipe.networks": dict.fromkeys(
+        ("EfficientNetLite0", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
+    ),
     "segpipe.training": {
         **dict.fromkeys(
             (
                 *("PresentDice", "SaveBest", "TrainingScalars", "TrainingState", "Validate"),
                 *("ValidationPictures", "ValidationScalars", "warm_up"),
+                *("ImageScore", "ImageTrainingScalars", "ImageValidationPictures", "ImageValidationScalars"),
+                *("SaveCalibration", "Unfreeze"),
             ),
             _PLAIN,
         ),
@@ -137,6 +148,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
                 *("CalibratedProbabilitiesd", "LoadPictured"),
                 *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
+                *("RandColorJitterd", "RandResizedCropd", "ResizeShorterSided"),
             ),
             _PLAIN,
         ),
