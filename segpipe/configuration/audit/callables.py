@@ -107,7 +107,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "images_to_classify": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "inference_cases": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "label_table": Allowed({"metadata": Place.READ}),
-        "start_from": Allowed({"weights": Place.READ}),
+        "start_from": Allowed({"weights": frozenset({"imagenet", "none"})}),  # a path is for the user to give
         "start_from_vgg16": Allowed({"weights": Place.READ}),
         "weights_to_score": Allowed({"weights": Place.READ}),
         "with_weights": Allowed({"weights": Place.READ}),
