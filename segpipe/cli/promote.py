@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segpipe.cli.bundle_options import Trust
 from segpipe.cli.printed import say
+
+if TYPE_CHECKING:
+    from segpipe.bundle.task import Task
 
 
 def promote(
@@ -19,19 +23,58 @@ def promote(
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write models/model.safetensors in place of model.pt.")
     ] = False,
+    calibration_run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="A run that held out a fold; repeat for each fold. The calibration of a classifier that was trained on "
+            "every image is fitted on their held-out images.",
+        ),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Copy a run's weights into a bundle's models/, after checking that they fit the bundle."""
     from segpipe.bundle.promote import promote as promote_weights
-    from segpipe.reference_ranges import ranges_path
+    from segpipe.bundle.task import task_of
 
     written = promote_weights(
-        weights, bundle, half=half, replace=replace, safetensors=safetensors, trust=trust
+        weights,
+        bundle,
+        half=half,
+        replace=replace,
+        safetensors=safetensors,
+        trust=trust,
+        calibration_runs=calibration_run or (),
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    _COMPANIONS[task_of(bundle)](written, bundle)
+
+
+def _say_ranges(written: Path, bundle: Path) -> None:
+    from segpipe.reference_ranges import ranges_path
+
     if ranges_path([written], []).is_file():
         say(f"{ranges_path([written], [])}: the reference ranges of the run's weights")
         return
     say(
         f"`segpipe reference-ranges {bundle} --manifest ...` measures its training cases, so that predict can warn"
     )
+
+
+def _say_calibration(written: Path, _: Path) -> None:
+    from segpipe.calibration import calibration_path
+
+    if calibration_path(written).is_file():
+        say(f"{calibration_path(written)}: the calibration of the weights")
+        return
+    say(
+        "no calibration: nothing validated, so probabilities are the network's own; --calibration-run names runs that "
+        "held out folds",
+        err=True,
+    )
+
+
+_COMPANIONS: Mapping[Task, Callable[[Path, Path], None]] = {
+    "segmentation": _say_ranges,
+    "classification": _say_calibration,
+}
