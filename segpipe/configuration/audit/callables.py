@@ -37,11 +37,13 @@ class Allowed:
         arguments: name -> a `Place`, or the safe words; arguments without an entry take any plain value.
         only: the arguments that may be given; None: any argument.
         is_called: an expression may call the object that the callable returns, as in `$@loader(@evaluator)`.
+        words: words that name no file, though the argument's other values are paths.
     """
 
     arguments: Mapping[str, Place | frozenset[str]] = field(default_factory=dict)
     only: frozenset[str] | None = None
     is_called: bool = False
+    words: frozenset[str] = frozenset()
 
 
 _PLAIN = Allowed()
@@ -93,22 +95,29 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("RunLoader", "check_configuration", "check_device", "check_sizes", "check_window"),
-                *("class_weights", "identity", "join_process_group", "leave_process_group", "load_cases"),
-                *("local_device", "make", "run_engine", "start_run"),
+                *("class_weights", "identity", "image_draws", "image_weights", "join_process_group"),
+                *("leave_process_group", "load_cases", "local_device", "make", "parameter_groups"),
+                *("peak_rates", "run_engine", "start_run"),
             ),
             _PLAIN,
         ),
-        "TrainingCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
+        **dict.fromkeys(
+            ("ImageCases", "TrainingCases"),
+            Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
+        ),
         "calibration": Allowed({"weights": Place.READ}),
         "categories": Allowed({"metadata": Place.READ}),
+        "image_weights_to_score": Allowed({"weights": Place.READ}),
         "images_to_classify": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "inference_cases": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "label_table": Allowed({"metadata": Place.READ}),
+        "start_from": Allowed({"weights": Place.READ}, words=frozenset({"imagenet", "none"})),
         "start_from_vgg16": Allowed({"weights": Place.READ}),
         "weights_to_score": Allowed({"weights": Place.READ}),
         "with_weights": Allowed({"weights": Place.READ}),
     },
     "segpipe.dataset.loading": dict.fromkeys(("CaseDataset", "EpochSampler", "ShareSampler"), _PLAIN),
+    "segpipe.dataset.sampling": dict.fromkeys(("BalancedSampler",), _PLAIN),
     "segpipe.evaluation": {
         "ClassificationScores": Allowed({"folder": Place.WRITTEN}),
         "ScoreTable": Allowed({"folder": Place.WRITTEN}),
@@ -119,13 +128,18 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         ),
         "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
     },
-    "segpipe.losses": dict.fromkeys(("DiceCrossEntropy", "RegionDiceCrossEntropy"), _PLAIN),
-    "segpipe.networks": dict.fromkeys(("SegNet", "TileClassifier", "UNet"), _PLAIN),
+    "segpipe.losses": dict.fromkeys(
+        ("DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"), _PLAIN
+    ),
+    "segpipe.networks": dict.fromkeys(
+        ("EfficientNetLite0", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
+    ),
     "segpipe.training": {
         **dict.fromkeys(
             (
-                *("PresentDice", "SaveBest", "TrainingScalars", "TrainingState", "Validate"),
-                *("ValidationPictures", "ValidationScalars", "warm_up"),
+                *("ImageScore", "ImageTrainingScalars", "ImageValidationPictures", "ImageValidationScalars"),
+                *("PresentDice", "SaveBest", "SaveCalibration", "TrainingScalars", "TrainingState"),
+                *("Unfreeze", "Validate", "ValidationPictures", "ValidationScalars", "warm_up"),
             ),
             _PLAIN,
         ),
@@ -135,7 +149,8 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
-                *("CalibratedProbabilitiesd", "LoadPictured"),
+                *("CalibratedProbabilitiesd", "LoadPictured", "RandColorJitterd", "RandResizedCropd"),
+                "ResizeShorterSided",
                 *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
             ),
             _PLAIN,
@@ -227,7 +242,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     "monai.utils": dict.fromkeys(("set_determinism",), _PLAIN),
     "ignite.metrics": dict.fromkeys(("Accuracy",), _PLAIN),
     "torch": dict.fromkeys(("device",), _PLAIN),
-    "torch.nn": dict.fromkeys(("BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss"), _PLAIN),
+    "torch.nn": dict.fromkeys(("BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss", "NLLLoss"), _PLAIN),
     "torch.nn.parallel": dict.fromkeys(("DistributedDataParallel",), _PLAIN),
     "torch.optim": dict.fromkeys(("Adam", "AdamW", "SGD"), _PLAIN),
     "torch.optim.lr_scheduler": dict.fromkeys(
