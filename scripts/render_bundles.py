@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from segpipe.errors import SegpipeError
+from segpipe.planning.image_number_files import is_of_images, read_image_number_file, rendered_image_configs
 from segpipe.planning.number_files import read_number_file, rendered_configs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,7 +34,11 @@ def rendered_bundles(numbers: Path, bundles: Path) -> dict[Path, str]:
             raise SegpipeError(
                 f"{path}: there is no bundle {configs.parent}; rename the file, or make the folder"
             )
-        texts |= {configs / name: text for name, text in rendered_configs(read_number_file(path)).items()}
+        if is_of_images(path):
+            rendered = rendered_image_configs(read_image_number_file(path))
+        else:
+            rendered = rendered_configs(read_number_file(path))
+        texts |= {configs / name: text for name, text in rendered.items()}
     return texts
 
 

@@ -25,8 +25,8 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
         configuration: of the run; `bundle_root`, `manifest`, `dataset_dir` and `fold` are used.
 
     Returns:
-        Lines for a shell in the working directory; SCANS or IMAGES stands for the user's files. Empty if the configuration
-        does not name its bundle.
+        Lines for a shell in the working directory; SCANS or IMAGES stands for the user's files. Empty if the
+        configuration does not name its bundle.
     """
     root = configuration.get("bundle_root")
     if not isinstance(root, str) or root.startswith("$"):

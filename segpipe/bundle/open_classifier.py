@@ -29,6 +29,7 @@ from segpipe.calibration import Calibration
 from segpipe.categories import Categories
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.inference.precision import choose_precision
+from segpipe.inference.prediction_table import TOP
 
 NEEDED = ("network_def", "preprocessing")
 
@@ -47,6 +48,7 @@ class OpenClassifier:
         preprocessing: all transforms from a path to the network's input, with the one that reads the file.
         calibration: from logits to probabilities and decisions, of these weights.
         heatmap_layer: name of the network's layer whose activations a heatmap shows; None: the last convolution.
+        top: number of most probable names in a table, the id `top`; 3 without it.
         configuration: merged configuration with its overrides, in plain types.
         metadata: metadata of the bundle.
         sha256: hash of everything but the image that a prediction depends on: configuration, classes, weights,
@@ -63,6 +65,7 @@ class OpenClassifier:
     preprocessing: Compose
     calibration: Calibration
     heatmap_layer: str | None
+    top: int
     configuration: Mapping[str, Any]
     metadata: Mapping[str, Any]
     sha256: str
@@ -120,6 +123,7 @@ def _opened(root: Path, admission: Admitted, source: BundleSource) -> OpenClassi
         preprocessing=preprocessing,
         calibration=calibration,
         heatmap_layer=_heatmap_layer(root, parser, loaded.network),
+        top=_top(root, parser),
         configuration=merged_configuration(parser),
         metadata=metadata,
         sha256=computation_sha256(
@@ -164,3 +168,11 @@ def _heatmap_layer(root: Path, parser: ConfigParser, network: torch.nn.Module) -
             f"{layers[-1]} (`segpipe info --layers` lists them)"
         )
     return name
+
+
+def _top(root: Path, parser: ConfigParser) -> int:
+    """Return the number of most probable names that the bundle lists."""
+    count = made(root, parser, "top") if "top" in parser else TOP
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise SegpipeError(f"{root}: top is {count!r:.80}, must be a whole number of at least 1")
+    return count

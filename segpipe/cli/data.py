@@ -280,14 +280,17 @@ def show(
 
 
 def _print_classes(rows: Sequence[ClassRow]) -> None:
+    """Print the classes of label maps, or of whole images, which have no voxels and one share."""
     cells = []
     for row in rows:
-        voxels = "" if row.voxels is None else str(row.voxels)
         weight = "none" if row.weight is None else f"{row.weight:.3g}"
-        shares = (f"{100 * share:.3g} %" for share in (row.share, row.frequency))
-        cells.append([row.name, str(row.cases), voxels, *shares, weight])
+        measures = [f"{100 * row.share:.3g} %"]
+        if row.voxels is not None:
+            measures = [str(row.voxels), *measures, f"{100 * row.frequency:.3g} %"]
+        cells.append([row.name, str(row.cases), *measures, weight])
     if rows:
-        print_table(["class", "cases", "voxels", "share", "frequency", "weight"], cells)
+        heads = ["share"] if rows[0].voxels is None else ["voxels", "share", "frequency"]
+        print_table(["class", "cases", *heads, "weight"], cells)
 
 
 def _print_prevalence(rows: Sequence[FindingRow]) -> None:

@@ -49,7 +49,8 @@ def predict(
         str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
     ] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Windows in one batch; default: the bundle's.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Windows or images in one batch; default: the bundle's."),
     ] = None,
     mirror: Annotated[
         str | None,

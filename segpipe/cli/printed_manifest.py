@@ -69,7 +69,9 @@ def say_categories(created: CreatedManifest, output: Path) -> None:
         patient = case.patient or "unknown"
         say(f"example: case {case.case}, patient {patient}, image {case.images[0]}, {_label(case, content)}")
     _say_remarks(created)
-    say(f"next: segpipe data check {output}; segpipe data split {output} --folds 5; segpipe plan {output}")
+    has_folds = any(case.fold is not None for case in content.training)
+    split = "" if has_folds else f"segpipe data split {output} --folds 5; "
+    say(f"next: segpipe data check {output}; {split}segpipe plan {output}")
 
 
 def _label(case: Case, manifest: Manifest) -> str:

@@ -11,7 +11,7 @@ from segpipe.dataset.fingerprint import dataset_fingerprint
 from segpipe.dataset.folds import describe_split, patient_folds, training_split, with_folds
 from segpipe.dataset.image_examination import examine_images, image_hashes_of_tests, require_valid_images
 from segpipe.dataset.importing.created import CreatedManifest
-from segpipe.dataset.importing.creation import create_manifest
+from segpipe.dataset.importing.folder_manifest import create_manifest
 from segpipe.dataset.integrity import (
     check_cases,
     content_hashes_of_tests,

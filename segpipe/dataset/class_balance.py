@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from segpipe.dataset.folds import with_folds, with_split
-from segpipe.dataset.leaks import Side, sides_of_folds, sides_of_split
+from segpipe.dataset.leaks import Side, leaks, sides_of_folds, sides_of_split
 from segpipe.dataset.manifest import Case, Manifest
 from segpipe.dataset.reports import Finding
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.labels import same_name
 
 FEWEST_VALIDATING = 30
 """Least number of validation cases of a class: with fewer, one mistake is more than 3 points of its sensitivity."""
 _FEWEST_TRAINING = 10
 _VALIDATION_SHARES = (10, 15, 20, 25, 30, 40, 50)  # per cent
+_FOLDS = (5, 3, 2)
 _NAMES_SHOWN = 6
-_MOST_DIVIDED = 20_000  # cases: larger sets are not divided to find an offer
+_MOST_DIVIDED = 5_000  # cases: larger sets would take minutes to divide for an offer
+_SURELY = 2  # times the least number: so many expected cases are enough without dividing
 
 
 def counts_of(cases: Sequence[Case], manifest: Manifest) -> dict[str, int]:
@@ -94,23 +96,21 @@ def _in_training(manifest: Manifest) -> list[Finding]:
 
 
 def _in_validation(manifest: Manifest, where: str, contents: Mapping[str, str]) -> list[Finding]:
-    """Warn of each division whose validation has few cases of a class, and offer a better one."""
-    findings = []
+    """Warn of each division that validates with few cases of a class or is not disjoint, and offer a better one."""
     folds = sides_of_folds(manifest)
-    if folds:
-        few = _few(manifest, folds)
-        if few:
-            findings.append(
-                _finding(f"the folds validate {_message(few)}; {_offer_folds(manifest, where, contents)}")
-            )
+    divisions = [("the folds", folds, folds, _offer_folds)] if folds else []
     for name in manifest.splits:
-        validating = [
-            side for side in sides_of_split(manifest, name) if side.use == "validate" and side.cases
-        ]
-        few = _few(manifest, validating)
-        if few:
-            offer = _offer_split(manifest, where, contents)
-            findings.append(_finding(f"the split {name} validates {_message(few)}; {offer}"))
+        sides = [side for side in sides_of_split(manifest, name) if side.cases]
+        validating = [side for side in sides if side.use == "validate"]
+        divisions.append((f"the split {name}", sides, validating, _offer_split))
+    findings = []
+    for title, sides, validating, offer in divisions:
+        few, shared = _few(manifest, validating), leaks(sides, contents)
+        faults = [f"fewer than {FEWEST_VALIDATING} validation cases of {_listed(few)}"] if few else []
+        faults += [f"{len(shared)} patient(s) or image(s) on two sides"] if shared else []
+        if faults:
+            better = offer(manifest, few or manifest.categories().names, where, contents)
+            findings.append(_finding(f"{title}: {' and '.join(faults)}{_points(few)}; {better}"))
     return findings
 
 
@@ -125,72 +125,72 @@ def _few(manifest: Manifest, sides: Sequence[Side]) -> dict[str, tuple[int, int]
     return {name: span for name, span in spans.items() if span[0] < FEWEST_VALIDATING}
 
 
-def _message(few: Mapping[str, tuple[int, int]]) -> str:
-    names = shown(
-        (
-            f"{name} ({low})" if low == high else f"{name} ({low} to {high})"
-            for name, (low, high) in few.items()
-        ),
-        most=_NAMES_SHOWN,
+def _listed(few: Mapping[str, tuple[int, int]]) -> str:
+    spans = (
+        f"{name} ({low})" if low == high else f"{name} ({low} to {high})" for name, (low, high) in few.items()
     )
-    counts = [low for low, _ in few.values() if low]
-    points = ""
-    if counts:
-        least = min(counts)
-        cases = "case" if least == 1 else "cases"
-        points = f": with {least} {cases} one mistake is {100 / least:.0f} points of sensitivity"
-    return f"with fewer than {FEWEST_VALIDATING} cases of {names}{points}"
+    return shown(spans, most=_NAMES_SHOWN)
 
 
-def _offer_folds(manifest: Manifest, where: str, contents: Mapping[str, str]) -> str:
-    names, none = _within_reach(manifest)
+def _points(few: Mapping[str, tuple[int, int]]) -> str:
+    """Return what one mistake is worth in the smallest class that has a case; empty without one."""
+    least = min((low for low, _ in few.values() if low), default=0)
+    if not least:
+        return ""
+    return f" (with {counted(least, 'case')}, one mistake is {100 / least:.0f} points of sensitivity)"
+
+
+def _offer_folds(manifest: Manifest, few: Collection[str], where: str, contents: Mapping[str, str]) -> str:
+    """Return the command that makes folds with enough cases, where some of the names with few can have them."""
+    names, none = _within_reach(manifest, few)
     totals = counts_of(manifest.training, manifest)
     most = min((totals[name] for name in names), default=0) // FEWEST_VALIDATING
     for number in range(most, 1, -1):
-        divided = _divided(manifest, contents, folds=number)
-        if divided is not None and _suffices(divided, sides_of_folds(divided), names):
+        if _suffices(manifest, contents, names, folds=number):
             return f"`{_command(where)} --folds {number}` {_makes(manifest, names)}{none}"
-    return f"{_NO_DIVISION}{none}"
+    return f"{_offer_cross_validation(manifest, where, contents)}{none}"
 
 
-def _offer_split(manifest: Manifest, where: str, contents: Mapping[str, str]) -> str:
-    names, none = _within_reach(manifest)
+def _offer_split(manifest: Manifest, few: Collection[str], where: str, contents: Mapping[str, str]) -> str:
+    """Return the command that makes a split with enough validation cases, see `_offer_folds`."""
+    names, none = _within_reach(manifest, few)
     name = next(
         f"larger{number or ''}" for number in range(99) if f"larger{number or ''}" not in manifest.splits
     )
     for share in _VALIDATION_SHARES if names else ():
-        divided = _divided(manifest, contents, share=share, name=name)
-        if divided is None:
-            continue
-        sides = [side for side in sides_of_split(divided, name) if side.use == "validate"]
-        if _suffices(divided, sides, names):
+        if _suffices(manifest, contents, names, share=share, name=name):
             options = f"--train {100 - share} --validation {share} --name {name}"
             return f"`{_command(where)} {options}` {_makes(manifest, names)}{none}"
-    return f"{_NO_DIVISION}{none}"
+    return f"{_offer_cross_validation(manifest, where, contents)}{none}"
 
 
-_NO_DIVISION = (
-    "the cases do not suffice for such a part beside training: train with each fold held out in turn, and score all "
-    "folds together"
-)
+def _offer_cross_validation(manifest: Manifest, where: str, contents: Mapping[str, str]) -> str:
+    """Return the advice where the cases do not suffice for a part of their own: every case validates once."""
+    advice = "train with each fold held out in turn, and score all folds together"
+    if any(case.fold is not None for case in manifest.training):
+        return f"the cases do not suffice for such a part: {advice}"
+    for number in _FOLDS:
+        if len(manifest.training) > _MOST_DIVIDED or _divided(manifest, contents, folds=number) is not None:
+            return f"`{_command(where)} --folds {number}` makes patient-disjoint folds: {advice}"
+    return "the cases do not suffice for such a part: add cases of other patients"
 
 
-def _within_reach(manifest: Manifest) -> tuple[list[str], str]:
-    """Return the names that have cases for validation and as many for training, and a remark on the others."""
+def _within_reach(manifest: Manifest, few: Collection[str]) -> tuple[list[str], str]:
+    """Return the names that have cases for validation and as many for training, and a remark on the others.
+
+    No name is returned where none of the names with few validation cases is among them: no division is better.
+    """
     totals = counts_of(manifest.training, manifest)
     reached = [name for name, total in totals.items() if total >= 2 * FEWEST_VALIDATING]
     others = [f"{name} ({total})" for name, total in totals.items() if name not in reached]
-    if not others:
-        return reached, ""
-    return reached, f"; too few cases in all for such a part: {shown(others, most=_NAMES_SHOWN)}"
+    remark = f"; too few cases in all for such a part: {shown(others, most=_NAMES_SHOWN)}" if others else ""
+    return (reached if set(few) & set(reached) else []), remark
 
 
 def _divided(
     manifest: Manifest, contents: Mapping[str, str], *, folds: int = 0, share: int = 0, name: str = ""
 ) -> Manifest | None:
     """Return the manifest with the folds or the split that `segpipe data split` makes; None where it cannot."""
-    if len(manifest.training) > _MOST_DIVIDED:
-        return None
     present = [case.classes for case in manifest.training]
     known = [contents.get(case.case, case.case) for case in manifest.training]
     try:
@@ -202,9 +202,26 @@ def _divided(
         return None
 
 
-def _suffices(manifest: Manifest, sides: Sequence[Side], names: Sequence[str]) -> bool:
-    few = _few(manifest, sides)
-    return not any(name in few for name in names)
+def _suffices(
+    manifest: Manifest,
+    contents: Mapping[str, str],
+    names: Collection[str],
+    *,
+    folds: int = 0,
+    share: int = 0,
+    name: str = "",
+) -> bool:
+    """Return whether each validating part of folds, or of a split, has enough cases of each name."""
+    if len(manifest.training) > _MOST_DIVIDED:
+        totals = counts_of(manifest.training, manifest)
+        part = 1 / folds if folds else share / 100
+        return min(totals[one] for one in names) * part >= _SURELY * FEWEST_VALIDATING
+    divided = _divided(manifest, contents, folds=folds, share=share, name=name)
+    if divided is None:
+        return False
+    sides = sides_of_folds(divided) if folds else sides_of_split(divided, name)
+    few = _few(divided, [side for side in sides if folds or side.use == "validate"])
+    return not any(one in few for one in names)
 
 
 def _command(where: str) -> str:

@@ -85,3 +85,16 @@ def refuse_errors(
             f"{manifest.name}: {len(errors)} error(s) in {bad} of {len(reports)} cases below {dataset_dir}:",
             *lines,
         )
+
+
+def refuse_window(manifest: Manifest, window: Sequence[float] | None) -> None:
+    """Refuse a window for label maps, whose images have no brightness to choose.
+
+    Raises:
+        SegpipeError: a window is given.
+    """
+    if window is not None:
+        raise SegpipeError(
+            f"{manifest.name}: --window is for images with a class or findings, its target is {manifest.target}; leave "
+            "it out"
+        )

@@ -122,9 +122,8 @@ def _several_sizes(pairs: Pairs) -> list[Finding]:
     if len(counts) <= _SIZES_SHOWN:
         sizes = ", ".join(f"{count} of {width} x {height}" for (width, height), count in counts.most_common())
     else:
-        ordered = sorted(counts, key=lambda size: size[0] * size[1])
-        (width, height), (widest, highest) = ordered[0], ordered[-1]
-        sizes = f"from {width} x {height} to {widest} x {highest}"
+        widths, heights = zip(*counts, strict=True)
+        sizes = f"{min(widths)} to {max(widths)} columns, {min(heights)} to {max(heights)} rows"
     message = (
         f"the images have {len(counts)} sizes (columns x rows): {sizes}; the network sees one size, so check that "
         "resizing keeps what matters"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segpipe.categories import Categories
 from segpipe.dataset.class_balance import balance_findings
+from segpipe.dataset.file_findings import refuse_window
 from segpipe.dataset.image_examination import examine_images
 from segpipe.dataset.image_outliers import image_set_findings
 from segpipe.dataset.integrity import check_cases
@@ -55,10 +56,7 @@ def check_dataset(
 
 
 def _check_label_maps(manifest: Manifest, dataset_dir: Path, options: CheckOptions) -> list[Finding]:
-    if options.window is not None:
-        raise SegpipeError(
-            f"{manifest.name}: --window is for images with a class or findings, its target is mask; leave it out"
-        )
+    refuse_window(manifest, options.window)
     table = load_label_table(options.metadata) if options.metadata else manifest.label_table()
     cases = [*manifest.training, *manifest.test]
     return check_cases(

@@ -21,10 +21,11 @@ PREDICTIONS_FILE = "predictions.csv"
 NOT_COMPARED = "not compared with the training cases"
 """Text of the column `warnings`: classifiers have no reference ranges yet."""
 _DIGITS = ".6g"
-_TOP = 3
+TOP = 3
+"""Number of columns with the most probable names."""
 
 
-def prediction_columns(names: Sequence[str], top: int = _TOP) -> tuple[str, ...]:
+def prediction_columns(names: Sequence[str], top: int = TOP) -> tuple[str, ...]:
     """Return the columns of the table.
 
     Args:
@@ -46,7 +47,7 @@ def prediction_row(
     names: Sequence[str],
     probabilities: Sequence[float],
     decision: str,
-    top: int = _TOP,
+    top: int = TOP,
 ) -> list[Cell]:
     """Return the row of an image.
 
@@ -60,14 +61,14 @@ def prediction_row(
     return [image, *probabilities, *most_probable(names, probabilities, top), decision, NOT_COMPARED]
 
 
-def most_probable(names: Sequence[str], probabilities: Sequence[float], top: int = _TOP) -> list[str]:
+def most_probable(names: Sequence[str], probabilities: Sequence[float], top: int = TOP) -> list[str]:
     """Return the most probable names, the most probable first; of equal ones the first in the order of the names."""
     order = np.argsort(-np.asarray(probabilities), kind="stable")
     return [names[int(place)] for place in order[:top]]
 
 
 def write_predictions(
-    folder: Path, names: Sequence[str], rows: Iterable[Sequence[Cell]], top: int = _TOP
+    folder: Path, names: Sequence[str], rows: Iterable[Sequence[Cell]], top: int = TOP
 ) -> None:
     """Write `predictions.csv` atomically; probabilities have six significant digits.
 
@@ -97,7 +98,7 @@ class PredictionTable:
         output_dir: str | Path,
         labels: Categories,
         calibration: Calibration,
-        top: int = _TOP,
+        top: int = TOP,
         key: str = "pred",
     ) -> None:
         self.output_dir = Path(output_dir)

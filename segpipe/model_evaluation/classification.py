@@ -13,6 +13,7 @@ from segpipe.bundle.image_cases import require_same_categories
 from segpipe.bundle.open_classifier import OpenClassifier, open_classifier
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.calibration import Calibration
 from segpipe.dataset import (
     Case,
     EvaluationSplit,
@@ -23,7 +24,7 @@ from segpipe.dataset import (
     load_manifest,
 )
 from segpipe.dataset.targets import target_of
-from segpipe.errors import SegpipeError, shown
+from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.classification import (
     ClassificationSummary,
     ClassifiedImages,
@@ -116,7 +117,11 @@ def evaluate_classifier(
     checked, reasons, contents = _checked(described, part, folder, opened, checksums=options.checksums)
     records = tuple(map(TrainingRecord.read, opened.weights))
     overlap = TrainOverlap.of(records, described, checked, contents)
-    warnings = [*overlap.warnings(), *patient_warnings([case.patient for case in checked])]
+    warnings = [
+        *overlap.warnings(),
+        *patient_warnings([case.patient for case in checked]),
+        *_calibration_warnings(opened.calibration),
+    ]
     for warning in warnings:
         if report is not None:
             report(warning)
@@ -151,7 +156,7 @@ def evaluate_classifier(
         images,
         summary,
         output,
-        _context(by, images, summary),
+        _context(by, images, summary, opened.calibration),
         Unscored(unscored),
         f"{bundle_title(by)}: evaluation",
     )
@@ -244,14 +249,34 @@ def _images(
     )
 
 
-def _context(by: EvaluatedBy, images: ClassifiedImages, summary: ClassificationSummary) -> ReportContext:
+def _calibration_warnings(calibration: Calibration) -> list[str]:
+    if calibration.weights_sha256:
+        return []
+    return [
+        "The weights have no calibration: probabilities are the network's own, and every threshold is one half."
+    ]
+
+
+def _calibration_in_words(images: ClassifiedImages, calibration: Calibration) -> str:
+    if not calibration.weights_sha256:
+        return "none"
+    cases = calibration.about.get("cases")
+    fitted = f", fitted on {counted(int(cases), 'validation case')}" if cases else ""
+    values = ", ".join(f"{temperature:.3g}" for temperature in calibration.temperature)
+    names = "" if images.categories.exclusive else " (one a finding)"
+    return f"temperature {values}{names}{fitted}; thresholds of the same cases"
+
+
+def _context(
+    by: EvaluatedBy, images: ClassifiedImages, summary: ClassificationSummary, calibration: Calibration
+) -> ReportContext:
     truth = "its classes" if images.categories.exclusive else "its findings"
     return ReportContext(
         lead=f"Classified by the bundle {by.bundle_name}: {by.part_in_words}, against {truth}.",
         warnings=by.warnings,
         sections=[
             ("Data", data_rows(by, len(images.cases), summary.patients)),
-            ("Model", model_rows(by)),
+            ("Model", [*model_rows(by), ("calibration", _calibration_in_words(images, calibration))]),
         ],
         configurations=[("Configuration of the bundle", configuration_text(by))],
     ).by(by.program)

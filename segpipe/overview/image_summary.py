@@ -22,7 +22,7 @@ _MOST_SIZES = 8  # with more sizes, a table of sizes by class would say nothing
 
 
 @dataclass(frozen=True)
-class Pair:
+class FindingPair:
     """How often a second finding is present where a first finding is.
 
     Attributes:
@@ -53,7 +53,7 @@ class ImageSetSummary(DatasetSummary):
     """
 
     unknown_in: Sequence[Mapping[str, int]] = ()
-    together: Sequence[Sequence[Pair]] = ()
+    together: Sequence[Sequence[FindingPair]] = ()
     alone: Sequence[int] = ()
     per_case: Range | None = None
     sizes: Mapping[str, Sequence[int]] | None = None
@@ -138,14 +138,14 @@ def _finding_rows(manifest: Manifest, training: Sequence[Case]) -> list[FindingR
     ]
 
 
-def _together(targets: NDArray[np.float64]) -> tuple[list[list[Pair]], list[int]]:
+def _together(targets: NDArray[np.float64]) -> tuple[list[list[FindingPair]], list[int]]:
     """Return the pairs of findings and the cases with one finding only, of targets (cases, findings)."""
     present, known = targets == 1, ~np.isnan(targets)
     both = present.T.astype(int) @ present
     of = present.T.astype(int) @ known
     alone = (present & (present.sum(axis=1, keepdims=True) == 1)).sum(axis=0)
     pairs = [
-        [Pair(int(count), int(total)) for count, total in zip(*rows, strict=True)]
+        [FindingPair(int(count), int(total)) for count, total in zip(*rows, strict=True)]
         for rows in zip(both, of, strict=True)
     ]
     return pairs, alone.tolist()

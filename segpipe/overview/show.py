@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from segpipe.dataset import Case, CaseReport, Manifest, examine_cases
+from segpipe.dataset.file_findings import refuse_window
 from segpipe.dataset.manifest import Target
 from segpipe.dataset.manifest_split import class_names, present_classes
 from segpipe.dataset.progress import with_progress
-from segpipe.errors import SegpipeError
 from segpipe.files import write_atomically, write_text
 from segpipe.labels import LabelTable, check_same_labels, same_name
 from segpipe.overview.case_figures import CaseFigure, make_case_figure
@@ -57,10 +57,7 @@ def show_dataset(
 
 
 def _show_label_maps(manifest: Manifest, dataset_dir: Path, output: Path, options: ShowOptions) -> Overview:
-    if options.window is not None:
-        raise SegpipeError(
-            f"{manifest.name}: --window is for images with a class or findings, its target is mask; leave it out"
-        )
+    refuse_window(manifest, options.window)
     table = manifest.label_table() if options.colors is None else _colored(manifest, options.colors)
     listed = [*manifest.training, *manifest.test]
     reports = examine_cases(listed, dataset_dir, manifest, table, checksums=False)

@@ -78,17 +78,22 @@ def rendered(
     )
 
 
-def template_text(name: str, ids: Mapping[str, PlannedValue], variables: Mapping[str, Any]) -> str:
+def template_text(
+    name: str,
+    ids: Mapping[str, PlannedValue],
+    variables: Mapping[str, Any],
+    more_templates: Path | None = None,
+) -> str:
     """Return the text of a template that needs ids and plain variables alone.
 
     Args:
-        name: path of the template below `TEMPLATES`.
+        name: path of the template below `TEMPLATES` or `more_templates`.
         ids: id -> number; `line(id)` in the template is its line of YAML.
         variables: of the template.
+        more_templates: a second folder of templates.
     """
-    text: str = (
-        _environment().get_template(name).render(**variables, line=lambda number: _line(number, ids[number]))
-    )
+    template = _environment(more_templates).get_template(name)
+    text: str = template.render(**variables, line=lambda number: _line(number, ids[number]))
     return text
 
 

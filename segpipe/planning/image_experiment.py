@@ -10,6 +10,7 @@ from segpipe.categories import ImageTarget
 from segpipe.planning.files import template_text
 from segpipe.planning.plans import PlannedValue
 
+ImageOptimizer = Literal["AdamW", "SGD"]
 ImageNetwork = Literal["EfficientNetLite0", "DenseNet121", "TileClassifier"]
 FOLDER = "classification"
 CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
@@ -44,7 +45,7 @@ class ImageExperiment:
     target: ImageTarget
     run: Mapping[str, PlannedValue]
     numbers: Mapping[str, PlannedValue]
-    optimizer: Literal["AdamW", "SGD"] = "AdamW"
+    optimizer: ImageOptimizer = "AdamW"
     balanced: bool = False
     mirrors: bool = True
     grey: bool = False

@@ -95,7 +95,7 @@ def read_number_file(path: Path) -> NumberFile:
     Raises:
         SegpipeError: the file cannot be read, has an unknown entry, or lacks one.
     """
-    about, groups, overlays = _merged(path)
+    about, groups, overlays = merged_entries(path)
     unknown = set(groups["literals"]) - set(LITERALS) - _REPLACED_IDS
     if unknown:
         raise SegpipeError(
@@ -129,14 +129,18 @@ def rendered_configs(numbers: NumberFile) -> dict[str, str]:
     return texts
 
 
-def _merged(path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, Group], dict[str, Overlay]]:
-    """Return comment lines, groups of values and overlays of a file, merged with the file that it extends."""
+def merged_entries(path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, Group], dict[str, Overlay]]:
+    """Return comment lines, groups of values and overlays of a file of numbers, merged with the file that it extends.
+
+    Raises:
+        SegpipeError: the file cannot be read, or has an unknown entry.
+    """
     entries = _entries(_mapping_of(path), path)
     about: dict[str, tuple[str, ...]] = {}
     groups: dict[str, Group] = {name: {} for name in _GROUPS}
     overlays: dict[str, Overlay] = {}
     if "extends" in entries:
-        about, groups, overlays = _merged(path.parent / str(entries.pop("extends").value))
+        about, groups, overlays = merged_entries(path.parent / str(entries.pop("extends").value))
     for name, node in entries.items():
         if name in _TEXTS:
             about[name] = tuple(map(str, _constructed(node)))

@@ -83,7 +83,7 @@ def classify_images(
 
     def begin(place: OutputFolder) -> ImageRun:
         names = bundle.categories.names
-        refuse_foreign_table(folder, place.ledger, PREDICTIONS_FILE, prediction_columns(names))
+        refuse_foreign_table(folder, place.ledger, PREDICTIONS_FILE, prediction_columns(names, bundle.top))
         refuse_another_task(folder, place.ledger, names)
         run = ImageRun(bundle, options, place)
         total = len(cohort.scans) + len(cohort.refused)

@@ -33,7 +33,7 @@ class ClassifyOptions:
 
     Attributes:
         precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
-        batch_size: images per batch; None: 16.
+        batch_size: images per batch; None: 32 on a card, 4 on a CPU.
         flips: axes along which images are mirrored, the logits being averaged; None: the bundle's axes.
         heatmaps: "gradcam" or "occlusion": write a picture of where the network looked; None: no picture.
         overwrite: replace files that segpipe did not write, and predictions of other images under the same names.

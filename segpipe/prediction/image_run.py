@@ -297,8 +297,9 @@ class ImageRun:
         """Write `predictions.csv` with all classified images of the folder."""
         self._table_written = time.monotonic()
         done = [entry for entry in dict(self.place.ledger.entries).values() if entry.state is State.DONE]
-        rows = (prediction_row(one.case, one.classes, one.probabilities, one.decision) for one in done)
-        write_predictions(self.place.folder, self.bundle.categories.names, rows)
+        top = self.bundle.top
+        rows = (prediction_row(one.case, one.classes, one.probabilities, one.decision, top) for one in done)
+        write_predictions(self.place.folder, self.bundle.categories.names, rows, top)
 
 
 def _shown(bundle: OpenClassifier, probabilities: NDArray[np.float64]) -> list[int]:

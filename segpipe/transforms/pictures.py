@@ -184,7 +184,7 @@ class RandColorJitterd(RandomizableTransform, MapTransform):  # type: ignore[mis
 
 
 def _luminance(picture: torch.Tensor) -> torch.Tensor:
-    red, green, blue = picture
+    red, green, blue = picture.unbind()
     return _RED * red + _GREEN * green + _BLUE * blue
 
 

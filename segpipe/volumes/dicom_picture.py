@@ -86,7 +86,7 @@ def read_dicom_picture(path: Path, window: tuple[float, float] | None) -> DicomP
         if window is None:
             raise SegpipeError(
                 f"{path}: a {slice_.modality} slice holds values from {values.min():g} to {values.max():g}, which have "
-                "no brightness of their own; give the window of values to use (window: [low, high] of LoadPictured in "
+                "no brightness of their own; give the window of values to use (--window, or window of LoadPictured in "
                 "YAML)"
             )
         low, high = window

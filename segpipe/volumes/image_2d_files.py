@@ -25,7 +25,7 @@ _GREY, _COLOUR, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _SAMPLES = {_GREY: 1, _COLOUR: 3, _PALETTE: 3, _GREY_ALPHA: 2, 6: 4}
 _UPRIGHT = 1
 _ORIENTATION_TAG = 0x0112
-_JPEG_BITS = 8
+_JPEG_BITS, _CMYK = 8, 4
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # markers of a frame
 _BLOCK = 8  # pixels of a JPEG block along each axis; a block takes at least one bit
 _LARGEST_CHUNK = 1 << 20  # bytes; the content of larger chunks is not checked
@@ -103,9 +103,10 @@ def check_jpeg(path: Path) -> bool:
                     "pixels of its header; copy the file again from its source"
                 )
             if size is not None and (body[0] != _JPEG_BITS or size[2] not in (1, 3)):
+                kind = " (CMYK)" if size[2] == _CMYK else ""
                 raise SegpipeError(
-                    f"{path}: JPEG of {body[0]} bits with {size[2]} components: must be 8 bits, grey or RGB; save "
-                    "the image as PNG"
+                    f"{path}: JPEG of {body[0]} bits with {size[2]} components{kind}: must be 8 bits, grey or RGB; "
+                    "save the image as PNG"
                 )
             if marker == JPEG_APP1 and body.startswith(b"Exif\0\0"):
                 _refuse_turned(path, body[6:])

@@ -96,8 +96,7 @@ def read_picture(path: str | Path, *, window: Sequence[float] | None = None) -> 
         path: .png, .jpg, one slice as .mhd, .mha, .nrrd, .nii or .nii.gz, or one DICOM file. Rows and columns stay in
             the file's order.
         window: lowest and highest value, in the file's units such as HU; they become 0 and 1. Needed for pixels with a
-            sign, for fractions, and for DICOM files of CT, MR and PT. Where it is given, it also replaces the scale of
-            other pixels of more than 8 bits, except of DICOM pictures, which state their own.
+            sign, for fractions, and for DICOM files of CT, MR and PT; ignored where the file has a scale of its own.
 
     Returns:
         the picture; an alpha channel that is opaque everywhere is left out.
@@ -158,7 +157,7 @@ def _of_volume(path: Path, volume: Volume, window: tuple[float, float] | None) -
             f"{path}: {len(values)} values a pixel; an image to classify is grey (1) or RGB (3): save one image of one "
             "of these kinds"
         )
-    if values.dtype == np.uint8 or (values.dtype == np.uint16 and window is None):
+    if values.dtype in (np.uint8, np.uint16):
         top = int(values.max())
         bits = next(bits for bits in _DEPTHS if bits >= _DEPTHS[0] and top < 1 << bits)
         return Picture(path, values.astype(np.float32) / np.float32((1 << bits) - 1), stored_bits, bits)
@@ -166,7 +165,7 @@ def _of_volume(path: Path, volume: Volume, window: tuple[float, float] | None) -
         low, high = float(values.min()), float(values.max())
         raise SegpipeError(
             f"{path}: pixels of type {values.dtype} from {low:g} to {high:g} have no scale of their own, only 8 and "
-            "16 bits without sign have; give the window of values to use (window: [low, high] of LoadPictured in "
+            "16 bits without sign have; give the window of values to use (--window, or window of LoadPictured in "
             "YAML), or save the image as PNG"
         )
     return Picture(path, scaled(values, window), stored_bits, stored_bits)

@@ -4,7 +4,6 @@ import json
 import shutil
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 import yaml
 from monai.bundle import ConfigParser
 from monai.transforms import CastToTyped, Invertd, LoadImaged
+from shipped_bundles import bundles_of
 from tiny_bundle import write_bundle
 
 from segpipe.bundle.open import open_bundle as open_audited
@@ -22,7 +22,7 @@ from segpipe.transforms import LoadVolumed, SaveLabelMapd
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nvImageCodec")  # said by any LoadImaged of MONAI's
 
-OURS = sorted(path for path in (Path(__file__).parents[2] / "bundles").iterdir() if path.is_dir())
+OURS = bundles_of("segmentation")
 HIPPOCAMPUS = next(path for path in OURS if path.name == "mri_hippocampus_unet")
 
 

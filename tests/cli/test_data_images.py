@@ -66,7 +66,8 @@ def test_a_small_validation_part_comes_with_the_command_for_a_larger_one(tmp_pat
     assert result.exit_code == 1
     command = f"segpipe data split {folder / 'm.json'} --folds 2"
     assert (
-        f"a (10), b (10): with 10 cases one mistake is 10 points of sensitivity; `{command}`" in result.stdout
+        f"a (10), b (10) (with 10 cases, one mistake is 10 points of sensitivity); `{command}`"
+        in result.stdout
     )
     assert run(*command.split()[2:]).exit_code == 0
     assert run("check", folder / "m.json").exit_code == 0
@@ -121,3 +122,19 @@ def test_a_bundle_of_other_classes_is_refused(twenty, tmp_path):
     assert result.exit_code == 2
     assert "has class a, b;" in result.stderr
     assert "names and order must be equal" in result.stderr
+
+
+def test_images_of_any_form_are_divided_by_class_with_equal_pictures_together(tmp_path):
+    """RGB and grey; c1 to c3 are copies of c0 in other forms and stay in one fold."""
+    folder = write_images(tmp_path / "set", [f"c{number}" for number in range(12)])
+    save(folder / "c1.png", np.stack([pixels(0)] * 3, axis=-1))
+    save(folder / "c2.png", pixels(0))
+    save(folder / "c3.png", pixels(0).astype(np.uint16) * 257)
+    write_manifest(class_manifest("aaaabbbbabab"), folder / "m.json")
+
+    for seed in range(3):
+        assert run("split", folder / "m.json", "--folds", "2", "--seed", seed).exit_code == 0
+        cases = json.loads((folder / "m.json").read_text())["training"]
+        folds = {case["case"]: case["fold"] for case in cases}
+        assert len({folds[f"c{number}"] for number in range(4)}) == 1
+        assert sorted(folds.values()) == [0] * 6 + [1] * 6

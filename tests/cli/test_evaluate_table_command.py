@@ -163,8 +163,8 @@ def test_two_tasks_are_refused(manifest, tmp_path):
     missing = run("compare", tmp_path / "out", tmp_path / "nothing")
 
     assert mixed.stderr.strip() == (
-        f"segpipe: comparison: {tmp_path / 'out'} has the scores of a classification, and {tmp_path / 'masks'} those of a "
-        "segmentation; compare two evaluations of one task"
+        f"segpipe: comparison: {tmp_path / 'out'} has the scores of a classification, and {tmp_path / 'masks'} those "
+        "of a segmentation; compare two evaluations of one task"
     )
     assert "nothing: cannot be read" in missing.stderr
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from segpipe.cli import app
@@ -59,3 +60,21 @@ def test_ct_is_another_modality(tmp_path, monkeypatch):
     folders = [str(tmp_path / "scans"), "--references", str(tmp_path / "references")]
     assert CliRunner().invoke(app, ["phantoms", "scans", *folders, "--modality", "ct"]).exit_code == 0
     assert len(find_scans(tmp_path / "scans")) == 4
+
+
+@pytest.mark.parametrize(("modality", "target"), [("oct", "class"), ("x-ray", "findings")])
+def test_dataset_of_labelled_images(tmp_path, modality, target):
+    options = ["--modality", modality, "--cases", "24", "--test-cases", "2"]
+
+    result = CliRunner().invoke(app, ["phantoms", "dataset", str(tmp_path / "set"), *options])
+
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'set' / 'dataset.json'}\n")
+    manifest = load_manifest(tmp_path / "set" / "dataset.json")
+    assert (manifest.target, len(manifest.training), len(manifest.test)) == (target, 24, 2)
+
+
+def test_volumes_have_no_test_cases(tmp_path):
+    result = CliRunner().invoke(app, ["phantoms", "dataset", str(tmp_path / "set"), "--test-cases", "2"])
+
+    assert result.exit_code == 2
+    assert "only oct and x-ray have test cases, the modality is mri; leave the option out" in result.stderr

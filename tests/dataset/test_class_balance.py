@@ -83,8 +83,10 @@ def test_nine_validation_cases_are_reported_with_a_command_that_makes_thirty(tmp
     ((severity, message),) = found(manifest, str(path))
 
     assert severity == "warning"
-    assert "the split kaggle validates with fewer than 30 cases of a (9), b (8)" in message
-    assert "with 8 cases one mistake is 12 points of sensitivity" in message
+    assert message.startswith(
+        "the split kaggle: fewer than 30 validation cases of a (9), b (8) (with 8 cases, one mistake is 12 points "
+        "of sensitivity); `segpipe data split "
+    )
     command = shlex.split(message.split("`")[1])
     assert command[:4] == ["segpipe", "data", "split", str(path)]
     options = dict(zip(command[4::2], command[5::2], strict=True))
@@ -103,14 +105,61 @@ def test_folds_that_are_too_many_are_reported_with_a_number_that_suffices():
 
     ((_, message),) = found(manifest)
 
-    assert "the folds validate with fewer than 30 cases of a (14), b (14)" in message
+    assert message.startswith("the folds: fewer than 30 validation cases of a (14), b (14) (with 14 cases,")
     assert "`segpipe data split made --output made.json --folds 2` makes a patient-disjoint" in message
     divided = divide_manifest(manifest, None, num_folds=2).manifest
     assert min(min(counts_of(side.cases, divided).values()) for side in sides_of_folds(divided)) >= 30
 
 
 def test_without_enough_cases_the_folds_are_to_be_scored_together():
-    ((_, message),) = found(class_manifest("ab" * 20, folds=[position // 2 % 2 for position in range(40)]))
+    """20 cases a class: no part has 30, and each case of five folds validates once."""
+    manifest = class_manifest("ab" * 20)
+    ids = [case.case for case in manifest.training]
+    split = Split(tuple(ids[:22]), tuple(ids[22:]))
 
-    assert "the cases do not suffice" in message
-    assert "a (20), b (20)" in message
+    ((_, by_split),) = found(replace(manifest, splits={"folder": split}))
+    ((_, by_folds),) = found(class_manifest("ab" * 20, folds=[position // 2 % 2 for position in range(40)]))
+
+    advice = "train with each fold held out in turn, and score all folds together"
+    none = "; too few cases in all for such a part: a (20), b (20)"
+    made = "`segpipe data split made --output made.json --folds 5` makes patient-disjoint folds: "
+    assert by_split.endswith(f"{made}{advice}{none}")
+    assert by_folds.endswith(f"the cases do not suffice for such a part: {advice}{none}")
+
+
+def test_a_division_with_patients_on_two_sides_comes_with_a_disjoint_one():
+    """Both sides have 40 cases of each class; patient p39 has the last case of one side and the first of the other."""
+    manifest = class_manifest("ab" * 80, patients=[f"p{(position + 1) // 2}" for position in range(160)])
+    ids = [case.case for case in manifest.training]
+    manifest = replace(manifest, splits={"folder": Split(tuple(ids[:80]), tuple(ids[80:]))})
+
+    ((severity, message),) = found(manifest)
+
+    assert severity == "warning"
+    assert message.startswith("the split folder: 1 patient(s) or image(s) on two sides; `segpipe data split")
+    assert "makes a patient-disjoint division with at least 30 cases of each class" in message
+
+
+def test_no_division_is_offered_for_findings_that_are_too_rare_in_all():
+    """Effusion has 35 cases in each fold; Mass has 24 in all, and no division gives it 30."""
+    present = [("Effusion", "Mass") if position < 24 else ("Effusion",) for position in range(70)] + [()] * 70
+    manifest = findings_manifest(present)
+    training = tuple(replace(case, fold=position % 2) for position, case in enumerate(manifest.training))
+
+    ((_, message),) = found(replace(manifest, training=training))
+
+    assert "fewer than 30 validation cases of Mass (12)" in message
+    assert "segpipe data split" not in message
+    assert message.endswith("; too few cases in all for such a part: Mass (24)")
+
+
+@pytest.mark.parametrize(("cases", "command"), [(130, "--folds 2`"), (110, None)])
+def test_a_large_set_is_not_divided_to_find_an_offer(cases, command, monkeypatch):
+    """Half of 130 cases are more than twice 30, half of 110 are not."""
+    monkeypatch.setattr("segpipe.dataset.class_balance._MOST_DIVIDED", 100)
+    monkeypatch.setattr("segpipe.dataset.class_balance.with_folds", None)
+    folds = [position // 2 % 5 for position in range(2 * cases)]
+
+    ((_, message),) = found(class_manifest("ab" * cases, folds=folds))
+
+    assert (command or "the cases do not suffice") in message

@@ -68,7 +68,7 @@ def test_many_sizes_are_given_as_a_range(tmp_path):
 
     ((_, _, message),) = found(class_manifest("ababa"), tmp_path)
 
-    assert "5 sizes (columns x rows): from 30 x 20 to 30 x 24" in message
+    assert "5 sizes (columns x rows): 30 to 30 columns, 20 to 24 rows" in message
 
 
 def test_a_bright_image_of_little_contrast_is_odd(ten):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from segpipe.bundle.task import task_of
+
 BUNDLES = Path(__file__).parents[2] / "bundles"
 
 
@@ -9,6 +11,11 @@ HIPPOCAMPUS = "mri_hippocampus_unet"
 
 
 LUNG = "ct_covid_unet"
+
+
+def bundles_of(task):
+    """Return the folders of the shipped bundles of a task, by name."""
+    return sorted(path for path in BUNDLES.iterdir() if path.is_dir() and task_of(path) == task)
 
 
 def line_of(text, name=HIPPOCAMPUS, file="train.yaml"):

@@ -10,11 +10,12 @@ from typing import Any
 import monai.bundle
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
+from shipped_bundles import bundles_of
 
 from segpipe.phantoms.files import MRI, PhantomKind, ct, write_phantom_dataset, write_phantom_scans
 from segpipe.planning import PlanOptions, plan_bundle
 
-BUNDLES = sorted(path for path in (Path(__file__).parents[2] / "bundles").iterdir() if path.is_dir())
+BUNDLES = bundles_of("segmentation")
 FOR_ALL = "mri_hippocampus_unet"  # stands for every bundle where their common code is tested
 KINDS = {"MR": MRI, "CT": ct(size=96, slices=3)}  # by the modality that metadata gives the input
 SEEDS = {"MR": 0, "CT": 4}  # every class occurs in every three of the four folds

@@ -93,6 +93,7 @@ def test_scores_are_those_of_the_network(categories, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Classified by the bundle bundle: test of the manifest noise" in page
     assert page.count("data:image/jpeg") > 0
+    assert "<dt>calibration</dt><dd>temperature 2" in page
 
 
 def test_a_second_call_classifies_nothing(of_classes, tmp_path):
@@ -188,6 +189,16 @@ def test_the_card_keeps_the_rows_of_other_models(of_classes, tmp_path):
     assert metadata["eval_metrics"]["accuracy"] == round(result.summary.overall["accuracy"].value, 4)
     assert metadata["evaluation"]["cases"] == COUNT
     assert result.card == [readme, bundle / "configs" / "metadata.json"]
+
+
+def test_weights_without_a_calibration_are_named(of_classes, tmp_path):
+    bundle, manifest = write_classifier(tmp_path / "bundle", calibrated=False), of_classes[1]
+
+    result = evaluate_classifier(bundle, str(manifest), tmp_path / "out", EvaluateOptions(), manifest.parent)
+
+    assert "The weights have no calibration: " in result.warnings[1]
+    assert result.images.thresholds == (0.5,) * 3
+    assert result.summary.overall["ece"].value == pytest.approx(result.summary.overall["ece_before"].value)
 
 
 def test_a_card_without_a_table_has_no_other_rows():

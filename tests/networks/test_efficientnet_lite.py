@@ -78,8 +78,11 @@ def test_every_parameter_gets_a_finite_gradient(network, image):
         assert parameter.grad.isfinite().all(), name
 
 
-def test_it_scripts_and_exports_for_another_size(network, image):
-    network.eval()
+@pytest.mark.parametrize(
+    "arguments", [{}, {"levels": [0, 3, 8], "grid": 2, "maxima": True}], ids=["plain", "levels"]
+)
+def test_it_scripts_and_the_script_takes_any_size(image, arguments):
+    network = EfficientNetLite0(4, **arguments).eval()
 
     script = torch.jit.script(network)
 
@@ -121,6 +124,72 @@ def test_the_first_parts_freeze_alone_and_unfreeze(network):
     assert not network.blocks[1].project.norm.training
 
 
+def test_levels_are_standardised_means_over_a_grid(image):
+    """Levels 3 and 8 have 24 and 80 channels: 4 cells each make 416 features; each level's variances add up to 1."""
+    network = EfficientNetLite0(5, levels=[3, 8], grid=2, freeze=True).train()
+    batch = torch.cat([image, image.flip(3), image.flip(2), image**2])
+
+    features = network.features(batch)
+
+    assert network.num_features == 416
+    assert len(network.blocks) == 8
+    assert len(network.parts()) == 9
+    for level in features.split([96, 320], dim=1):
+        torch.testing.assert_close(level.mean(dim=0), torch.zeros(level.shape[1]), atol=1e-5, rtol=0)
+        assert level.var(dim=0, correction=0).sum() == pytest.approx(1, abs=0.05)
+    third = network.blocks[:3]
+    network.eval()
+    means = nn.functional.adaptive_avg_pool2d(nn.Sequential(network.stem, *third)(batch), 2).flatten(1)
+    norm = network.block_levels[2].norm
+    expected = (means - norm.running_mean) / (norm.running_var + norm.eps).sqrt() / 96**0.5
+    torch.testing.assert_close(network.features(batch)[:, :96], expected)
+
+
+def test_maxima_are_behind_the_means(image):
+    network = EfficientNetLite0(4, levels=[0], grid=2, maxima=True).eval()
+    stem = network.stem(image)
+
+    features = network.features(image) * 128**0.5
+
+    # running means of 0 and variances of 1 + 1e-5
+    assert network.num_features == 256
+    top_left = stem[:, :, :17, :10]  # 33 x 20 rows and columns
+    torch.testing.assert_close(features[:, :128:4], top_left.mean(dim=(2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(features[:, 128::4], top_left.amax(dim=(2, 3)), atol=1e-4, rtol=1e-4)
+
+
+def test_the_last_level_reads_the_last_convolution(network, image):
+    levels = EfficientNetLite0(4, levels=[17]).eval()
+    levels.load_state_dict(network.eval().state_dict(), strict=False)
+
+    # running means of 0 and variances of 1: only the division by the root of 1,280 is left
+    torch.testing.assert_close(
+        levels.features(image), network.features(image) / 1280**0.5, atol=1e-5, rtol=1e-4
+    )
+
+
+def test_levels_learn_in_a_frozen_network(image):
+    network = EfficientNetLite0(2, levels=[3, 8], freeze=True).train()
+
+    network(image).square().mean().backward()
+
+    assert {name for name, parameter in network.named_parameters() if parameter.requires_grad} == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    assert network.block_levels[2].norm.num_batches_tracked == 1
+    assert network.blocks[2].project.norm.num_batches_tracked == 0
+
+
+def test_a_shorter_network_takes_its_share_of_the_weights(network, tmp_path):
+    torch.save(package_form(network), tmp_path / "weights.pth")
+    short = EfficientNetLite0(4, levels=[3, 8])
+
+    load_imagenet_lite0(short, tmp_path / "weights.pth")
+
+    assert torch.equal(short.blocks[7].project.conv.weight, network.blocks[7].project.conv.weight)
+
+
 def test_residual_branches_are_dropped_in_training_only(image):
     network = EfficientNetLite0(2, dropout=0.0, drop_path=0.5)
     shares = [block.drop.drop_prob for block in network.blocks if block.residual]
@@ -140,20 +209,23 @@ def test_the_package_s_names_are_read(network, tmp_path):
 
     stored = other.state_dict()
     for name, tensor in network.state_dict().items():
-        if not name.startswith("classifier."):
+        if not name.startswith("classifier.") and name not in ("stem.conv.weight", "stem.norm.running_mean"):
             assert torch.equal(tensor, stored[name]), name
     assert torch.equal(network.classifier.weight, classifier)
 
 
-def test_one_channel_stands_for_three_equal_ones(network, tmp_path):
+def test_the_weights_are_rescaled_from_their_own_range_of_pixels(network, tmp_path):
+    """The features of (x - 127) / 128 are those of ImageNet's mean and deviation, away from the rim."""
     torch.save(package_form(network), tmp_path / "weights.pth")
-    grey = EfficientNetLite0(4, in_channels=1).eval()
-    picture = torch.rand(1, 1, 32, 32)
+    other = EfficientNetLite0(4).eval()
+    pixels = torch.rand(1, 3, 32, 32) * 255
+    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
-    load_imagenet_lite0(grey, tmp_path / "weights.pth")
+    load_imagenet_lite0(other, tmp_path / "weights.pth")
 
-    three = network.eval().features(picture.expand(1, 3, 32, 32))
-    torch.testing.assert_close(grey.features(picture), three, atol=1e-4, rtol=1e-3)
+    expected = network.eval().stem((pixels - 127) / 128)
+    stem = other.stem((pixels / 255 - mean) / deviation)
+    torch.testing.assert_close(stem[:, :, 1:, 1:], expected[:, :, 1:, 1:], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +275,15 @@ def test_a_package_that_is_missing_is_named(network, monkeypatch):
         ({"num_classes": 2, "in_channels": 0}, "2 classes and 0 channels"),
         ({"num_classes": 2, "dropout": 1.0}, "dropout is 1.0; must be at least 0 and below 1"),
         ({"num_classes": 2, "drop_path": -0.1}, "drop_path is -0.1"),
+        (
+            {"num_classes": 2, "levels": [8, 3]},
+            r"levels are \[8, 3\]; must be numbers from 0 to 17 in ascending",
+        ),
+        ({"num_classes": 2, "levels": [18]}, r"levels are \[18\]"),
+        ({"num_classes": 2, "levels": []}, r"levels are \[\]"),
+        ({"num_classes": 2, "grid": 2}, "grid is 2 and maxima False without levels"),
+        ({"num_classes": 2, "maxima": True}, "grid is 1 and maxima True without levels"),
+        ({"num_classes": 2, "levels": [3], "grid": 0}, "grid is 0; must be at least 1"),
     ],
 )
 def test_numbers_out_of_range_are_refused(arguments, message):
@@ -226,8 +307,10 @@ def test_imagenet_s_weights_know_a_cup_of_coffee():
     coffee = torch.as_tensor(skimage_data.coffee()[:, 100:500].copy()).permute(2, 0, 1)[None]
     small = nn.functional.interpolate(coffee.float(), (224, 224), mode="bilinear", antialias=True)
 
+    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
     with torch.no_grad():
-        probabilities = network((small - 127) / 128).softmax(dim=1)
+        probabilities = network((small / 255 - mean) / deviation).softmax(dim=1)
 
     assert int(probabilities.argmax()) == 967
     assert probabilities.max() > 0.7

@@ -42,3 +42,10 @@ def test_every_case_is_in_one_of_twenty_bars(values):
 
 def test_a_hair_of_a_millimetre_makes_no_bar_of_its_own():
     assert len(bars_of([1.0, 1.0 + 1e-9, 1.0 - 1e-9])) == 1
+
+
+def test_a_bar_of_few_cases_can_be_seen():
+    """One of 999 cases would be 0.1 pixel high."""
+    drawn = histogram([64] * 998 + [128], "pixels")
+
+    assert re.findall(r'height="([\d.]+)"', str(drawn))[:2] == ["82.0", "1.5"]

@@ -11,7 +11,7 @@ from made_images import class_manifest, findings_manifest, pixels, save, write_i
 from pages import require_whole, shown_at
 from PIL import Image
 
-from segpipe.dataset import Case, parse_manifest
+from segpipe.dataset import Case, load_manifest, parse_manifest
 from segpipe.errors import SegpipeError
 from segpipe.labels import class_color
 from segpipe.overview import show_dataset
@@ -161,3 +161,15 @@ def test_the_page_fits_a_phone_light_and_dark_without_a_script_error(browser, si
     assert browser.get_log("browser") == []
     widths = browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
     assert widths == [60] * 12
+
+
+@pytest.mark.realdata
+def test_the_shipped_sets_of_images_can_be_looked_at(real_data, tmp_path):
+    manifest = replace(load_manifest("oct2017"), test=())
+
+    shown = show_dataset(manifest, real_data("oct2017"), tmp_path / "out", cases=5)
+
+    assert (len(shown.cards), len(shown.left_out), shown.bad) == (20, len(manifest.training) - 20, [])
+    assert {card.place for card in shown.cards} == {f"fold {fold}" for fold in range(5)}
+    assert [row.cases for row in shown.summary.classes] == [163, 156, 143, 155]
+    assert shown.summary.sizes == {"512 x 496": [117, 88, 121, 144], "768 x 496": [46, 68, 22, 11]}

@@ -8,7 +8,7 @@ import pytest
 from made_images import class_manifest, findings_manifest
 
 from segpipe.dataset import Finding, ImageFacts, ImageReport, Split
-from segpipe.overview.image_summary import Pair, summarize_images
+from segpipe.overview.image_summary import FindingPair, summarize_images
 
 
 def facts(case, columns=30, rows=20):
@@ -74,7 +74,7 @@ def test_findings_that_occur_together_leave_unknown_cases_out_of_the_share():
 
     result = summarized(findings_manifest(present, unknown=unknown))
 
-    assert result.together == [[Pair(3, 3), Pair(1, 2)], [Pair(1, 2), Pair(2, 2)]]
+    assert result.together == [[FindingPair(3, 3), FindingPair(1, 2)], [FindingPair(1, 2), FindingPair(2, 2)]]
     assert result.together[0][1].share == 0.5
     assert result.alone == [2, 1]
     assert result.per_case.values == [1, 2, 1, 1]

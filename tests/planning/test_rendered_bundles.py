@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from segpipe.planning.image_number_files import is_of_images, read_image_number_file, rendered_image_configs
 from segpipe.planning.number_files import read_number_file, rendered_configs
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +17,11 @@ BUNDLES = sorted(path.name for path in (ROOT / "bundles").iterdir() if path.is_d
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_committed_files_are_the_rendered_files(name):
-    rendered = rendered_configs(read_number_file(NUMBERS / f"{name}.yaml"))
+    numbers = NUMBERS / f"{name}.yaml"
+    if is_of_images(numbers):
+        rendered = rendered_image_configs(read_image_number_file(numbers))
+    else:
+        rendered = rendered_configs(read_number_file(numbers))
 
     configs = ROOT / "bundles" / name / "configs"
     committed = {path.name: path.read_text() for path in configs.iterdir() if path.name != "metadata.json"}

@@ -102,7 +102,7 @@ def test_a_network_without_convolutions():
 
 def small_network():
     return nn.Sequential(
-        *(nn.Conv2d(1, 8, 5, padding=2), nn.ReLU(inplace=True)),
+        *(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(inplace=True)),
         *(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(inplace=True)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)),
     )
@@ -112,13 +112,17 @@ def small_network():
 def trained():
     """Return a small network that tells a lying bar from a standing one, the images, and where the bars are."""
     torch.manual_seed(0)
-    images, classes = torch.rand(64, 1, 32, 32) * 0.3, torch.arange(64) % 2
-    bars = torch.zeros(64, 32, 32, dtype=torch.bool)
+    images, classes = torch.rand(32, 1, 24, 24) * 0.2, torch.arange(32) % 2
+    bars = torch.zeros(32, 24, 24, dtype=torch.bool)
     for place, stands in enumerate(classes.tolist()):
-        row, column = torch.randint(4, 20, (2,)).tolist()
+        row, column = torch.randint(3, 14, (2,)).tolist()
         height, width = (8, 2) if stands else (2, 8)
         bars[place, row : row + height, column : column + width] = True
-    images[:, 0][bars] += 1
+    for place in range(len(images)):  # bright squares that say nothing
+        for _ in range(3):
+            row, column = torch.randint(0, 21, (2,)).tolist()
+            images[place, 0, row : row + 3, column : column + 3] = 1
+    images[:, 0][bars] = 1.2
     network = small_network()
     adam = torch.optim.Adam(network.parameters(), 0.02)
     for _ in range(80):
@@ -144,23 +148,23 @@ def test_random_weights_change_the_map(trained):
     network, images, classes, _ = trained
     chosen = range(12)
     before = [GradCamMaps(network).maps(images[i], [int(classes[i])])[0] for i in chosen]
-    torch.manual_seed(1)
-    changed = small_network()
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    random = changed.state_dict()
 
     means = []
     for layers in (("6",), ("6", "2"), ("6", "2", "0")):
-        state = {
-            name: random[name] if name.partition(".")[0] in layers else value for name, value in kept.items()
-        }
-        changed.load_state_dict(state)
-        after = [GradCamMaps(changed.eval()).maps(images[i], [int(classes[i])])[0] for i in chosen]
-        means.append(np.mean([correlation(a, b) for a, b in zip(before, after, strict=True)]))
-
+        alike = []
+        for seed in range(4):
+            torch.manual_seed(seed)
+            changed = small_network().eval()
+            random = {name for name in kept if name.partition(".")[0] in layers}
+            changed.load_state_dict(
+                {name: changed.state_dict()[name] if name in random else kept[name] for name in kept}
+            )
+            after = [GradCamMaps(changed).maps(images[i], [int(classes[i])])[0] for i in chosen]
+            alike += [correlation(a, b) for a, b in zip(before, after, strict=True)]
+        means.append(np.mean(alike))
     assert min(map(np.max, before)) == 1
-    assert max(means) < 0.6, means
-    assert means[-1] < 0.4, means
+    assert max(means) < 0.5, means
 
 
 def test_occlusion_falls_on_the_bar(trained):
@@ -169,7 +173,7 @@ def test_occlusion_falls_on_the_bar(trained):
     maps = OcclusionMaps(network, Calibration.none(TWO))
 
     shares = []
-    for i in range(6):
+    for i in range(3):
         (found,) = maps.maps(images[i], [int(classes[i])])
         shares.append(found[bars[i]].mean() - found[~bars[i]].mean())
 
@@ -178,7 +182,7 @@ def test_occlusion_falls_on_the_bar(trained):
 
 @pytest.mark.parametrize(("size", "passes"), [((16, 16), 225), ((24, 24), 484), ((32, 48), 345)])
 def test_the_number_of_passes_that_is_told(size, passes):
-    """A square of an eighth of the shorter side, moved by half of it rounded down: 2 and 1 pixels, 15 places an axis of 16."""
+    """A square of an eighth of the shorter side, moved by half of it: 2 and 1 pixels, 15 places along 16."""
     forwards = []
 
     class Counting(nn.Module):

@@ -1,6 +1,7 @@
 """A ledger after a killed process, the lock of an output folder, and the content of `volumes.csv`."""
 
 import hashlib
+import json
 import os
 import resource
 import subprocess
@@ -378,3 +379,24 @@ def test_every_file_is_on_disk_before_its_name_is_said(staged, monkeypatch):
     files = staged_files(staged)
 
     assert {staged / name for name in files} <= set(synced)
+
+
+def test_a_classified_image_comes_back(tmp_path):
+    """Its classes keep the order of the network's outputs; a segmented scan has no such keys."""
+    image = Entry("a.png", State.DONE, "/a.png", classes=("b", "a"), probabilities=(0.25, 0.75), decision="a")
+    Ledger(tmp_path).append(image, Entry("b", State.FAILED, "/b"))
+
+    assert Ledger(tmp_path).entries["a.png"] == image
+    first, second = (tmp_path / "predictions.jsonl").read_text().splitlines()
+    assert '"classes": ["b", "a"]' in first
+    assert "classes" not in second
+
+
+@pytest.mark.parametrize("change", [{"classes": ["a"]}, {"probabilities": ["x"]}, {"decision": 3}])
+def test_a_classified_image_that_segpipe_did_not_write(tmp_path, change):
+    image = Entry("a.png", State.DONE, "/a.png", classes=("b", "a"), probabilities=(0.25, 0.75), decision="a")
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(json.dumps({**image.as_row(), **change}) + "\n")
+
+    with pytest.raises(SegpipeError, match="line 1 was not written by segpipe"):
+        Ledger(tmp_path)

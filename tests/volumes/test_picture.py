@@ -105,10 +105,11 @@ def test_a_slice_in_hu_is_scaled_by_the_window(suffix, tmp_path):
     np.testing.assert_array_equal(picture.pixels[0], [[0, 0.25, 0.75], [0, 0.5, 1]])
 
 
-def test_a_window_leaves_8_bits_as_they_are(tmp_path):
-    picture = read_picture(save(tmp_path / "a.png", GREY), window=(0, 100))
+@pytest.mark.parametrize("factor", [1, 257])
+def test_a_window_leaves_pixels_with_a_scale_as_they_are(factor, tmp_path):
+    path = save(tmp_path / "a.png", GREY if factor == 1 else GREY.astype(np.uint16) * factor)
 
-    np.testing.assert_array_equal(picture.pixels[0], SHARES)
+    np.testing.assert_array_equal(read_picture(path, window=(0, 100)).pixels[0], SHARES)
 
 
 def transparent(path):
@@ -162,7 +163,7 @@ def folder(path):
         ("a.png", cut, "truncated"),
         ("a.jpg", cut, "truncated"),
         ("a.png", palette, "colours from a palette"),
-        ("a.jpg", cmyk, "JPEG of 8 bits with 4 components: must be 8 bits, grey or RGB"),
+        ("a.jpg", cmyk, "JPEG of 8 bits with 4 components (CMYK): must be 8 bits, grey or RGB"),
         ("a.mha", stack, "3D, size (3, 2, 4) voxels (x, y, z); an image to classify is one slice"),
         ("a.mha", lambda path: save_itk(path, GREY.astype(np.int16)), "pixels of type int16 from 0 to 255"),
         ("a.mha", lambda path: save_itk(path, GREY / 7.0), "pixels of type float64"),

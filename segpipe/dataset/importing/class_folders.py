@@ -18,6 +18,8 @@ from segpipe.errors import SegpipeError, counted, shown
 
 _FEWEST_CLASSES = 2
 _CASE_FILES = 10  # a folder of one case has at most so many files
+_NAMED = re.compile(r"(.+)-([0-9]+)-[0-9]+")  # CLASS-PATIENT-N, as OCT2017 has
+_MOST_LOOSE = 0.1  # share of images outside of class folders, beyond which they are warned of
 _NUMBERED = re.compile(r"(.*?)[\W_]*[0-9]+")
 _CLASS_STEMS = frozenset({"", "category", "class", "grade", "kl", "label", "level", "score", "stage", "type"})
 
@@ -67,6 +69,8 @@ def class_folders(paths: Sequence[str]) -> ClassFolders:
     for path, parts in folders.items():
         part: DatasetPart = part_named(parts[shared].strip()) if has_parts and len(parts) > shared else ""
         level = shared + has_parts
+        while has_parts and len(parts) > level + 1 and part_named(parts[level].strip()) == part:
+            level += 1  # train/train
         if has_parts and part == "test" and len(parts) == level:
             unlabelled.append(path)
         elif len(parts) <= level or (has_parts and not part):
@@ -90,8 +94,9 @@ def looks_like_classes(paths: Sequence[str]) -> bool:
         return False
     files: dict[tuple[str, str], set[str]] = defaultdict(set)
     for path, part, name, _ in found.images:
-        files[part, name].add(PurePosixPath(path).name)
+        files[part, name].add(name_of(path))
     alike = len(files) > 1 and len(set(map(frozenset, files.values()))) == 1
+    alike = alike and not all(name.isdigit() for name in next(iter(files.values())))
     if alike and len(next(iter(files.values()))) <= _CASE_FILES:
         return False
     return not _are_numbered(names)
@@ -121,19 +126,20 @@ def images_of_class_folders(folder: Path, files: ImageFiles) -> ImageLayout:
         LabelledImage("", path, None, part="test") for path in found.unlabelled
     ]
     refuse_names_in_two_classes(images, str(folder))
-    patients, source = _patients(found)
+    patients, source = _patients(found, str(folder))
     images = [
         LabelledImage(one.case, one.image, one.classes, patient=patients.get(one.image), part=one.part)
         for one in images
     ]
     notes = []
+    many_loose = len(found.loose) > _MOST_LOOSE * len(files.images)
     if found.unlabelled:
         notes.append(
             f"{counted(len(found.unlabelled), 'test image')} without a class: {shown(found.unlabelled)}"
         )
     for what, paths in (
         ("label maps by their names", sorted(label_maps)),
-        ("in no class folder", found.loose),
+        ("in no class folder", found.loose if not many_loose else ()),
         ("in a format that segpipe does not read (convert to PNG)", files.unread),
         ("of no image format", files.ignored),
     ):
@@ -141,7 +147,13 @@ def images_of_class_folders(folder: Path, files: ImageFiles) -> ImageLayout:
             notes.append(f"{counted(len(paths), 'file')} ignored, {what}: {shown(paths)}")
     names = tuple(dict.fromkeys(name.strip() for name in found.names))
     what = "a folder a class" if not any(one.part for one in images) else "a folder a class, in parts"
-    return ImageLayout(what, "class", names, images, notes, _missing_in_parts(found), source)
+    warnings = _missing_in_parts(found)
+    if many_loose:
+        warnings.append(
+            f"{counted(len(found.loose), 'image')} ignored, in no class folder: {shown(found.loose)}; move them into "
+            "one, or give the folder that holds the class folders"
+        )
+    return ImageLayout(what, "class", names, images, notes, warnings, source)
 
 
 def _label_maps(paths: Sequence[str]) -> frozenset[str]:
@@ -212,15 +224,31 @@ def _missing_in_parts(found: ClassFolders) -> list[str]:
     ]
 
 
-def _patients(found: ClassFolders) -> tuple[dict[str, str], str]:
-    """Return path -> patient, and what tells the patients: names `CLASS-PATIENT-N`, or folders below the classes."""
-    named = {}
-    for path, _, name, _ in found.images:
-        match = re.fullmatch(rf"{re.escape(name.strip())}-([0-9]+)-[0-9]+", name_of(path))
-        if match is not None:
-            named[path] = match[1]
-    if len(named) == len(found.images):
-        return named, "the names CLASS-PATIENT-N"
+def _patients(found: ClassFolders, where: str) -> tuple[dict[str, str], str]:
+    """Return path -> patient, and what tells the patients: names `CLASS-PATIENT-N`, or folders below the classes.
+
+    Raises:
+        SegpipeError: most names are `CLASS-PATIENT-N`, and some of them name another class than their folder.
+    """
+    spelled = {name.strip().casefold(): name.strip() for name in found.names}
+    matches = {path: _NAMED.fullmatch(name_of(path)) for path, *_ in found.images}
+    said = {
+        path: (spelled[match[1].casefold()], match[2])
+        for path, match in matches.items()
+        if match is not None and match[1].casefold() in spelled
+    }
+    if len(said) > len(found.images) / 2:
+        other = [
+            f"{path} ({said[path][0]})"
+            for path, _, name, _ in found.images
+            if path in said and said[path][0].casefold() != name.strip().casefold()
+        ]
+        if other:
+            raise SegpipeError(
+                f"{where}: {counted(len(other), 'image')} named CLASS-PATIENT-N in the folder of another class: "
+                f"{shown(other)}; move each to the right folder, or rename it"
+            )
+        return {path: patient for path, (_, patient) in said.items()}, "the names CLASS-PATIENT-N"
     if all(below for *_, below in found.images):
         below = {path: "/".join((*folders, name_of(path))) for path, _, _, folders in found.images}
         patients = folder_patients(below)

@@ -1,4 +1,4 @@
-"""Make a manifest from a folder: read its cases with `layouts`, and ask the user for missing information."""
+"""Make a manifest of label maps from a folder: read its cases, and ask the user for missing information."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from typing import TypedDict, Unpack
 from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.importing.created import Ask, CreatedManifest, own_split, own_split_note, shared_patients
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
-from segpipe.dataset.importing.image_creation import create_image_manifest
 from segpipe.dataset.importing.label_tables import Blank
 from segpipe.dataset.importing.layouts import read_layout
 from segpipe.dataset.importing.modality_names import is_modality, modality_warnings
 from segpipe.dataset.importing.patients import UNKNOWN_PATIENTS, known_patients
 from segpipe.dataset.importing.stored_values import StoredValues, background_warnings, stored_values
-from segpipe.dataset.importing.table_rows import TABLE_SUFFIXES
-from segpipe.dataset.importing.target_choice import chosen_target
 from segpipe.dataset.importing.time_frames import fourth_axis_note, has_frame_number, with_time_frames
 from segpipe.dataset.manifest import Case, Manifest, Split, Target
 from segpipe.dataset.manifest_files import parse_manifest
@@ -54,12 +51,12 @@ class CreateOptions(TypedDict, total=False):
     frames: bool
 
 
-def create_manifest(
-    folder: str | Path,
+def create_label_map_manifest(
+    folder: Path,
     *,
     images: Sequence[str] = (),
     label: str | None = None,
-    table: str | Path | None = None,
+    table: Path | None = None,
     name: str | None = None,
     labels: Mapping[int, str] | None = None,
     modality: Sequence[str] = (),
@@ -68,47 +65,26 @@ def create_manifest(
     ask: Ask | None = None,
     **further: Unpack[CreateOptions],
 ) -> CreatedManifest:
-    """Describe a folder of scans with label maps, or of images with one class or findings.
+    """Describe a folder of scans and label maps.
 
     Args:
-        folder: of the data set; the manifest's paths begin there. A table instead of the folder stands for `table`, in
-            its folder.
-        images: templates of the images, one a channel, see `segpipe.dataset.importing.layouts.read_layout`.
+        folder: of the data set; the manifest's paths begin there.
+        images: see `segpipe.dataset.create_manifest`, also for the other arguments.
         label: template of the label maps.
         table: a CSV that assigns files to cases.
-        name: of the data set; default: from the folder's description, or the folder's name.
-        labels: stored value -> class name, for every value in the label maps; default: from the folder's description,
-            else the user is asked. Every label map is read for its values; only the first one with a description.
-        modality: one text a channel, or one for all, such as CT or MRI; default: from the folder's description, or from
-            names of channels that are modalities.
-        patient: template of the case ids, such as `{patient}_*`; default: patients from the table or the templates,
-            else from folders, see `segpipe.dataset.importing.patients`, else unknown.
-        checksums: add every file's SHA-256; a DICOM series has none.
+        name: of the data set.
+        labels: stored value -> class name.
+        modality: one text a channel, or one for all.
+        patient: template of the case ids.
+        checksums: add every file's SHA-256.
         ask: asks the user for missing information; None refuses instead.
         **further: see `CreateOptions`.
 
     Raises:
-        SegpipeError: as `chosen_target`, `create_image_manifest` or `read_layout`; no case has a label map; information
-            is missing and `ask` is None; a stored value has no class; the template `patient` does not match every case;
-            a channel cannot be resampled; or an error of `with_time_frames`.
+        SegpipeError: as `read_layout`; no case has a label map; information is missing and `ask` is None; a stored
+            value has no class; the template `patient` does not match every case; a channel cannot be resampled; or an
+            error of `with_time_frames`.
     """
-    folder, table = Path(folder), None if table is None else Path(table)
-    if table is None and folder.suffix.lower() in TABLE_SUFFIXES and folder.is_file():
-        folder, table = folder.parent, folder
-    target = chosen_target(folder, further.get("target"), table, _mask_options(images, label, further))
-    if target != "mask":
-        return create_image_manifest(
-            folder,
-            target,
-            table,
-            name=name,
-            labels=labels,
-            modality=modality,
-            patient=patient,
-            checksums=checksums,
-            ask=ask,
-            blank=further.get("blank", "absent"),
-        )
     layout = _read(folder, images, label, table, labels, further)
     if further.get("merge_masks") and layout.labels:
         labels = None  # of the masks, and merged as such
@@ -164,20 +140,6 @@ def create_manifest(
         *background_warnings(named, stored, len(labelled)),
     ]
     return CreatedManifest(manifest, layout.what, notes, warnings, patients.source)
-
-
-def _mask_options(images: Sequence[str], label: str | None, further: CreateOptions) -> list[str]:
-    """Return the options of the user that only label maps have."""
-    given: dict[str, object] = {
-        "--image": images,
-        "--label": label,
-        "--channel": further.get("channels"),
-        "--region": further.get("regions"),
-        "--merge-masks": further.get("merge_masks"),
-        "--resample-channels": further.get("resample_channels"),
-        "--frames": further.get("frames"),
-    }
-    return [option for option, value in given.items() if value]
 
 
 def _read(

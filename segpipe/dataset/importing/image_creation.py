@@ -37,6 +37,7 @@ from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes.formats import VolumeFormat, suffix_format
 
 _ANY_PICTURE = "image"
+_FEWEST_NAMES = 2
 _PICTURES = (VolumeFormat.PNG, VolumeFormat.JPEG)
 
 
@@ -78,6 +79,7 @@ def create_image_manifest(
     images, part_notes = _with_usable_parts(images, str(folder))
     what = "class" if layout.target == "class" else "finding"
     names = category_names(layout.names, options.get("labels"), what, str(folder), options.get("ask"))
+    _require_several(list(names.values()), what, str(folder))
     copied = refuse_copies_in_two_classes(copies(images, folder), str(folder))
     images, source, patient_warnings = _with_patients(images, options.get("patient"), layout.patients_from)
     training = [one for one in images if one.classes is not None and one.part != "test"]
@@ -132,6 +134,14 @@ def _layout(
             f"{folder}: no table there has columns image and findings, or one column a finding; give one with --csv"
         )
     return images_of_class_folders(folder, files)
+
+
+def _require_several(names: Sequence[str], what: str, where: str) -> None:
+    if len(names) < _FEWEST_NAMES:
+        raise SegpipeError(
+            f"{where}: has the one {what} {shown(names) or '(none)'}; needs two at least: where an image has it or "
+            "not, give a column class with two names"
+        )
 
 
 def _with_usable_parts(images: Sequence[LabelledImage], where: str) -> tuple[list[LabelledImage], list[str]]:
@@ -218,9 +228,15 @@ def _notes(manifest: Manifest, images: Sequence[LabelledImage], folds: set[int |
         notes.append(f"{counted(unlabelled, 'image')} without a label: listed under test, never trained on")
     if len(folds) > 1 and None in folds:
         notes.append("some images to train on have no fold in the table, so no fold is taken from it")
-    if any(case.patient is None for case in manifest.training):
+    unknown = [case.case for case in manifest.training if case.patient is None]
+    if unknown:
+        which = (
+            "all images"
+            if len(unknown) == len(manifest.training)
+            else f"{len(unknown)} images ({shown(unknown)})"
+        )
         notes.append(
-            "the patient of some images is unknown, so each of them counts as one patient: if images share a patient, "
+            f"the patient of {which} is unknown, so each of them counts as one patient: if images share a patient, "
             "give --patient, such as --patient '*-{patient}-*', or this patient may both train and validate"
         )
     return notes

@@ -50,7 +50,7 @@ _OTHER_WORDS = frozenset(  # of columns whose values can be 0 and 1 and that are
     | {"position", "series", "sex", "site", "spacing", "study", "unnamed", "view", "visit", "width", "year"}
 )
 _VALUES = ("", "-1", "0", "1")
-_SHARE_OF_VALUES = 0.9
+_SHARE_OF_MISTAKES, _FEWEST_ROWS = 0.1, 4  # one mistake at least, where a table has so many rows
 
 
 @dataclass(frozen=True)
@@ -198,8 +198,9 @@ def _may_be_finding(name: str, values: Sequence[str]) -> bool:
     if _OTHER_WORDS.intersection(column_words(name)):
         return False
     plain = [plain_value(value) for value in values]
-    fitting = sum(value in _VALUES for value in plain)
-    return any(value in ("0", "1") for value in plain) and fitting >= _SHARE_OF_VALUES * len(plain)
+    mistakes = sum(value not in _VALUES for value in plain)
+    allowed = max(int(_SHARE_OF_MISTAKES * len(plain)), int(len(plain) >= _FEWEST_ROWS))
+    return any(value in ("0", "1") for value in plain) and mistakes <= allowed
 
 
 def plain_value(text: str) -> str:

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 BINS = 15
 """Number of bins of equal width."""
 _SIMULATIONS = 1000
-_SIMULATED_AT_ONCE = 2**22  # images, over several simulations
+_SIMULATED_AT_ONCE = 2**18  # images, over several simulations
 
 
 @dataclass(frozen=True)

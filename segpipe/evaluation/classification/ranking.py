@@ -33,10 +33,11 @@ class Ranking:
         Returns:
             two arrays `(B, 1 + steps)`; the first entries are 0.
         """
-        ordered = weights[:, self._order]
-        hits = np.cumsum(ordered * self._present, axis=1)[:, self._steps]
-        both = np.cumsum(ordered, axis=1)[:, self._steps]
-        true, false = (np.pad(counts, ((0, 0), (1, 0))) for counts in (hits, both - hits))
+        ordered = weights.T[self._order]  # rows of images: fast for the layout of `drawn_weights`
+        both = np.cumsum(ordered, axis=0)[self._steps]
+        ordered[self._present == 0] = 0.0
+        hits = np.cumsum(ordered, axis=0)[self._steps]
+        true, false = (np.pad(counts, ((1, 0), (0, 0))).T for counts in (hits, both - hits))
         return true, false
 
     def scores(self, weights: Array) -> tuple[Array, Array]:

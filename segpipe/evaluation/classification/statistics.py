@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 FEWEST_IMAGES = 10
 """A name with fewer images of either kind, present or absent, gets no intervals and is in no mean over names."""
 RESAMPLES = 2000
-_WEIGHTS_AT_ONCE = 2**22
+_WEIGHTS_AT_ONCE = 2**18  # small enough for the processor's cache
 
 NAME_METRICS = (
     "auroc",
@@ -110,7 +110,7 @@ def drawn_weights(units: tuple[str, ...], resamples: int = RESAMPLES, seed: int 
     rows = max(_WEIGHTS_AT_ONCE // len(units), 1)
     for times in patient_draws(len(names), resamples, np.random.default_rng(seed)):
         for first in range(0, len(times), rows):
-            yield times[first : first + rows][:, patient_of_image]
+            yield times[first : first + rows].T[patient_of_image].T  # images are rows in memory
 
 
 def joined(parts: list[Statistics]) -> Statistics:
@@ -130,7 +130,7 @@ def joined(parts: list[Statistics]) -> Statistics:
 def _of_name(images: ClassifiedImages, place: int, weights: Array) -> dict[str, Array]:
     """Return the scores of one class against all others, or of one finding, over the images where it is known."""
     known = images.known[:, place]
-    weights = weights[:, known]
+    weights = weights if known.all() else weights.T[known].T
     present, decided = images.present[known, place], images.decided[known, place].astype(np.float64)
     probabilities = images.probabilities[known, place]
     auroc, auprc = Ranking(probabilities, present > 0).scores(weights)

@@ -101,3 +101,45 @@ def test_an_image_that_is_not_read_is_named_where_its_label_map_lacks_a_partner(
         SegpipeError, match=r"1 label maps have no image: masks/b.nii.gz; .*; not read: .*b.mgz"
     ):
         create_manifest(plain, **KNOWN)
+
+
+def test_a_folder_train_and_a_folder_label_with_equal_names(tmp_path):
+    """The layout of a tutorial on MHD: train/N.mhd belongs to label/N.mhd; test images may repeat the names."""
+    top = tmp_path / "set"
+    for number in (1, 2, 3):
+        write_image(top / "train" / f"{number}.mhd", number)
+        write_labels(top / "label" / f"{number}.mhd")
+    write_image(top / "test" / "1.mhd", 9)
+
+    created = create_manifest(top, **KNOWN)
+
+    require_sound(created, top)
+    assert [(case.case, case.images[0], case.label) for case in created.manifest.training] == [
+        (str(number), f"train/{number}.mhd", f"label/{number}.mhd") for number in (1, 2, 3)
+    ]
+    assert [(case.case, case.images) for case in created.manifest.test] == [("test_1", ("test/1.mhd",))]
+
+
+def test_training_and_validation_images_may_share_a_folder_of_label_maps(tmp_path):
+    top = tmp_path / "set"
+    for number, part in enumerate(("train", "train", "val")):
+        write_image(top / part / f"{number}.mhd", number)
+        write_labels(top / "label" / f"{number}.mhd")
+
+    manifest = create_manifest(top, **KNOWN).manifest
+
+    assert manifest.splits["folder"].validation == ("2",)
+    assert [case.label for case in manifest.training] == [f"label/{number}.mhd" for number in range(3)]
+
+
+def test_a_label_map_without_its_image_in_train_is_refused(tmp_path):
+    top = tmp_path / "set"
+    for number in (1, 2):
+        write_image(top / "train" / f"{number}.mhd", number)
+    for number in (1, 3):
+        write_labels(top / "label" / f"{number}.mhd")
+
+    with pytest.raises(
+        SegpipeError, match=r"1 images have no label map: train/2.mhd; 1 label maps have no image: label/3"
+    ):
+        create_manifest(top, **KNOWN)

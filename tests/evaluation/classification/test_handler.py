@@ -28,14 +28,18 @@ def calibration_of(categories):
     )
 
 
+def decollated(target):
+    """Return a target as MONAI's decollation does: a class index becomes a number."""
+    return torch.tensor(target) if np.ndim(target) else int(target)
+
+
 def run(handler, cases, logits, targets, batch_size=5):
     """Return after an evaluator's run over all cases."""
 
     def step(engine, batch):
         engine.state.batch = batch
         return [
-            {"pred": torch.tensor(logits[row]), "label": torch.tensor(targets[row])}
-            for row in rows[id(batch)]
+            {"pred": torch.tensor(logits[row]), "label": decollated(targets[row])} for row in rows[id(batch)]
         ]
 
     batches, rows = [], {}
