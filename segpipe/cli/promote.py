@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from segpipe.cli.bundle_options import Trust
 from segpipe.cli.printed import say
+
+if TYPE_CHECKING:
+    from segpipe.bundle.task import Task
 
 
 def promote(
@@ -23,15 +27,41 @@ def promote(
 ) -> None:
     """Copy a run's weights into a bundle's models/, after checking that they fit the bundle."""
     from segpipe.bundle.promote import promote as promote_weights
-    from segpipe.reference_ranges import ranges_path
+    from segpipe.bundle.task import task_of
 
     written = promote_weights(
         weights, bundle, half=half, replace=replace, safetensors=safetensors, trust=trust
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
-    if ranges_path([written], []).is_file():
-        say(f"{ranges_path([written], [])}: the reference ranges of the run's weights")
+    _SIDE_FILES[task_of(bundle)](written, bundle)
+
+
+def _say_ranges(written: Path, bundle: Path) -> None:
+    from segpipe.reference_ranges import ranges_path
+
+    path = ranges_path([written], [])
+    if path.is_file():
+        say(f"{path}: the reference ranges of the run's weights")
         return
     say(
         f"`segpipe reference-ranges {bundle} --manifest ...` measures its training cases, so that predict can warn"
     )
+
+
+def _say_calibration(written: Path, _: Path) -> None:
+    from segpipe.calibration import calibration_path
+
+    path = calibration_path(written)
+    if path.is_file():
+        say(f"{path}: the calibration of the run's weights")
+        return
+    say(
+        "the run's weights have no calibration: probabilities are the network's own, and every threshold is one half; "
+        "best.pt of a run with a held-out fold has one"
+    )
+
+
+_SIDE_FILES: Mapping[Task, Callable[[Path, Path], None]] = {
+    "segmentation": _say_ranges,
+    "classification": _say_calibration,
+}
