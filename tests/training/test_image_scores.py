@@ -99,7 +99,9 @@ def test_scores_that_are_not_finite_name_the_case():
     logits = CLASS_LOGITS.copy()
     logits[2, 1] = nan
 
-    with pytest.raises(SegpipeError, match="three: the network's scores are NaN or infinite; .* lower the le"):
+    with pytest.raises(
+        SegpipeError, match=r"three: the network's scores are NaN or infinite; .* lower the le"
+    ):
         validated(ImageScore(CLASSES), logits, TRUE_CLASSES)
 
 
