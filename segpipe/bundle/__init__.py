@@ -1,10 +1,10 @@
 """Objects that a bundle's YAML calls, and opening a bundle."""
 
 from segpipe.bundle.cases import RunLoader, TrainingCases, class_weights, inference_cases
-from segpipe.bundle.categories import calibration, categories
 from segpipe.bundle.check_run import check_configuration
 from segpipe.bundle.image_cases import ImageCases, image_draws, image_weights
 from segpipe.bundle.image_files import images_to_classify
+from segpipe.bundle.image_labels import calibration, categories
 from segpipe.bundle.labels import label_table
 from segpipe.bundle.pretrained import parameter_groups, peak_rates, start_from
 from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score

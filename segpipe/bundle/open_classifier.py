@@ -13,7 +13,7 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Compose, MapTransform
 
 from segpipe.admission.gate import Admitted
-from segpipe.bundle.categories import calibration_of
+from segpipe.bundle.image_labels import calibration_of
 from segpipe.bundle.opening import (
     admitted_bundle,
     chain_steps,

@@ -11,8 +11,8 @@ import torch
 from monai.bundle import ConfigParser
 
 from segpipe.bundle.cases import TrainingCases
-from segpipe.bundle.categories import calibration_of
 from segpipe.bundle.image_cases import ImageCases
+from segpipe.bundle.image_labels import calibration_of
 from segpipe.bundle.running import running_parser
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.bundle.weights import listed_weights, load_checked, warn

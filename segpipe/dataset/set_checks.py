@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segpipe.categories import Categories
@@ -17,6 +17,7 @@ from segpipe.dataset.manifest import Manifest, Target
 from segpipe.dataset.reports import Finding
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
+from segpipe.files import is_folder
 from segpipe.labels import load_label_table
 
 
@@ -45,14 +46,27 @@ def check_dataset(
     """Read every file of a data set and return everything that is wrong, for any target.
 
     Args:
-        manifest: its training and test cases are checked.
+        manifest: its training and test cases are checked; test cases only if at least one of their files is there.
         dataset_dir: the folder in which the manifest's paths begin.
         options: see `CheckOptions`.
 
     Raises:
         SegpipeError: the folder does not exist, or the classes differ from the bundle's.
     """
-    return _CHECKS[manifest.target](manifest, dataset_dir, options)
+    present, notes = _without_absent_tests(manifest, dataset_dir)
+    return [*notes, *_CHECKS[manifest.target](present, dataset_dir, options)]
+
+
+def _without_absent_tests(manifest: Manifest, dataset_dir: Path) -> tuple[Manifest, list[Finding]]:
+    """Leave the test cases out where none of their files is there: they may lie on another machine."""
+    files = [dataset_dir / name for case in manifest.test for name in case.files]
+    if not files or not is_folder(dataset_dir) or any(file.exists() for file in files):
+        return manifest, []
+    message = (
+        f"none of the {len(manifest.test)} test cases is below {dataset_dir}, so they are not checked; a training "
+        "needs none of them"
+    )
+    return replace(manifest, test=()), [Finding("warning", "test cases", "all files", message)]
 
 
 def _check_label_maps(manifest: Manifest, dataset_dir: Path, options: CheckOptions) -> list[Finding]:

@@ -152,19 +152,26 @@ def evaluate_classifier(
         program=program(),
     )
     unscored = dict(sorted(reasons.items()))
-    write_classification_report(
-        images,
-        summary,
-        output,
-        _context(by, images, summary, opened.calibration),
-        Unscored(unscored),
-        f"{bundle_title(by)}: evaluation",
-    )
-    write_classification(images, summary, output, about_plain(by), reasons=unscored)
+    _write(output, by, images, summary, unscored)
     written: Sequence[Path] = ()
     if options.card:
         written = write_image_card(by, images, summary, unscored, card_command(by, manifest, source, options))
     return ImageEvaluation(images, summary, unscored, by.warnings, written)
+
+
+def _write(
+    output: Path,
+    by: EvaluatedBy,
+    images: ClassifiedImages,
+    summary: ClassificationSummary,
+    reasons: Mapping[str, str],
+) -> None:
+    """Write the page and both files of the scores."""
+    title = f"{bundle_title(by)}: evaluation"
+    write_classification_report(
+        images, summary, output, _context(by, images, summary), Unscored(reasons), title
+    )
+    write_classification(images, summary, output, about_plain(by), reasons=reasons)
 
 
 def _refuse_options_of_masks(options: EvaluateOptions) -> None:
@@ -257,26 +264,25 @@ def _calibration_warnings(calibration: Calibration) -> list[str]:
     ]
 
 
-def _calibration_in_words(images: ClassifiedImages, calibration: Calibration) -> str:
-    if not calibration.weights_sha256:
+def _calibration_in_words(by: EvaluatedBy) -> str:
+    calibration = by.opened.calibration if isinstance(by.opened, OpenClassifier) else None
+    if calibration is None or not calibration.weights_sha256:
         return "none"
     cases = calibration.about.get("cases")
     fitted = f", fitted on {counted(int(cases), 'validation case')}" if cases else ""
     values = ", ".join(f"{temperature:.3g}" for temperature in calibration.temperature)
-    names = "" if images.categories.exclusive else " (one a finding)"
+    names = "" if calibration.categories.exclusive else " (one a finding)"
     return f"temperature {values}{names}{fitted}; thresholds of the same cases"
 
 
-def _context(
-    by: EvaluatedBy, images: ClassifiedImages, summary: ClassificationSummary, calibration: Calibration
-) -> ReportContext:
+def _context(by: EvaluatedBy, images: ClassifiedImages, summary: ClassificationSummary) -> ReportContext:
     truth = "its classes" if images.categories.exclusive else "its findings"
     return ReportContext(
         lead=f"Classified by the bundle {by.bundle_name}: {by.part_in_words}, against {truth}.",
         warnings=by.warnings,
         sections=[
             ("Data", data_rows(by, len(images.cases), summary.patients)),
-            ("Model", [*model_rows(by), ("calibration", _calibration_in_words(images, calibration))]),
+            ("Model", [*model_rows(by), ("calibration", _calibration_in_words(by))]),
         ],
         configurations=[("Configuration of the bundle", configuration_text(by))],
     ).by(by.program)

@@ -30,7 +30,6 @@ HEATMAP_KINDS: tuple[HeatmapKind, ...] = ("gradcam", "occlusion")
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _MASKS_ACROSS = 8  # sides of the covered square in the shorter side of an image
 _OVERLAP = 0.5
-_OCCLUSION_BATCH = 16
 _CERTAIN = (1e-12, 1 - 1e-12)
 Maps = NDArray[np.float32]
 
@@ -82,10 +81,12 @@ class OcclusionMaps:
     Args:
         network: logits `(B, C)` of images.
         calibration: turns logits into probabilities.
+        batch_size: covered images computed together.
     """
 
-    def __init__(self, network: torch.nn.Module, calibration: Calibration) -> None:
+    def __init__(self, network: torch.nn.Module, calibration: Calibration, batch_size: int = 4) -> None:
         self.network = network
+        self.batch_size = batch_size
         self.calibration = calibration
 
     def maps(self, image: torch.Tensor, classes: Sequence[int]) -> Maps:
@@ -94,7 +95,7 @@ class OcclusionMaps:
         occlusion = OcclusionSensitivity(
             self.network,
             mask_size=side,
-            n_batch=_OCCLUSION_BATCH,
+            n_batch=self.batch_size,
             verbose=False,
             overlap=_OVERLAP,
             activate=self._log_odds,

@@ -77,7 +77,7 @@ class ImageRun:
         if options.heatmaps == "gradcam":
             self._maps = GradCamMaps(bundle.network, bundle.heatmap_layer)
         elif options.heatmaps == "occlusion":
-            self._maps = OcclusionMaps(bundle.network, bundle.calibration)
+            self._maps = OcclusionMaps(bundle.network, bundle.calibration, self.classifier.batch_size)
         if options.heatmaps is not None:
             _make_folder(place.folder)
         self._table_written = 0.0

@@ -29,6 +29,19 @@ def test_a_sound_set_has_no_findings(twenty):
     assert check_dataset(findings_manifest([("Effusion",), ("Mass",)] * 10), twenty, QUIET) == []
 
 
+def test_test_cases_are_left_out_where_none_of_their_files_is_there(twenty):
+    """As long as one of the two is there, the other is missing."""
+    both = [Case(f"t{number}", (f"t{number}.png",), patient="x", classes=("a",)) for number in range(2)]
+    manifest = class_manifest("ab" * 10, test=both)
+
+    (absent,) = check_dataset(manifest, twenty, QUIET)
+    save(twenty / "t0.png", pixels(99))
+    missing = [one for one in check_dataset(manifest, twenty, QUIET) if one.severity == "error"]
+
+    assert (absent.severity, "none of the 2 test cases is below" in absent.message) == ("warning", True)
+    assert [(one.case, "missing" in one.message) for one in missing] == [("t1", True)]
+
+
 def test_a_picture_and_a_patient_on_two_sides_are_errors(twenty):
     save(twenty / "t0.png", np.stack([pixels(0)] * 3, axis=-1))
     save(twenty / "t1.png", pixels(99))

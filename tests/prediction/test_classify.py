@@ -308,6 +308,7 @@ class TestRefusedFolders:
         ):
             run(images, bundle=findings)
 
+    @pytest.mark.slow
     def test_a_segmented_cohort(self, run, images, tmp_path):
         segmenter = write_bundle(tmp_path / "segmenter")
         scans = write_scans(tmp_path / "scans", 1)
@@ -354,12 +355,14 @@ class TestHeatmaps:
         assert outcomes(run(images, heatmaps="gradcam")) == {"skipped": 2}
         assert (tmp_path / "out" / "heatmaps" / ".segpipe-ignore").exists()
 
+    @pytest.mark.slow
     def test_a_lost_picture_is_drawn_again(self, run, images, tmp_path):
         run(images, heatmaps="gradcam")
         (tmp_path / "out" / "heatmaps" / "image_001.png.png").unlink()
 
         assert outcomes(run(images, heatmaps="gradcam")) == {"skipped": 1, "done": 1}
 
+    @pytest.mark.slow
     def test_without_heatmaps_those_of_before_go(self, run, images, tmp_path):
         """The table and the pictures of a folder belong together."""
         run(images, heatmaps="gradcam")
@@ -427,6 +430,7 @@ def test_options_out_of_range(options, message):
         ClassifyOptions(**options).check()
 
 
+@pytest.mark.slow
 def test_weights_of_one_s_own(bundle, images, tmp_path):
     other = write_classifier(tmp_path / "other", seed=4)
     source = BundleSource(bundle, weights=[other / "models" / "model.pt"])

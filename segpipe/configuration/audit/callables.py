@@ -37,13 +37,11 @@ class Allowed:
         arguments: name -> a `Place`, or the safe words; arguments without an entry take any plain value.
         only: the arguments that may be given; None: any argument.
         is_called: an expression may call the object that the callable returns, as in `$@loader(@evaluator)`.
-        words: words that name no file, though the argument's other values are paths.
     """
 
     arguments: Mapping[str, Place | frozenset[str]] = field(default_factory=dict)
     only: frozenset[str] | None = None
     is_called: bool = False
-    words: frozenset[str] = frozenset()
 
 
 _PLAIN = Allowed()
@@ -95,23 +93,21 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("RunLoader", "check_configuration", "check_device", "check_sizes", "check_window"),
-                *("class_weights", "identity", "image_draws", "image_weights", "join_process_group"),
-                *("leave_process_group", "load_cases", "local_device", "make", "parameter_groups"),
-                *("peak_rates", "run_engine", "start_run"),
+                *("class_weights", "identity", "join_process_group", "leave_process_group", "load_cases"),
+                *("image_draws", "image_weights", "local_device", "make", "parameter_groups", "peak_rates"),
+                *("run_engine", "start_run"),
             ),
             _PLAIN,
         ),
-        **dict.fromkeys(
-            ("ImageCases", "TrainingCases"),
-            Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
-        ),
+        "TrainingCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
+        "ImageCases": Allowed({"manifest": Place.ANYWHERE, "dataset_dir": Place.ANYWHERE}),
         "calibration": Allowed({"weights": Place.READ}),
         "categories": Allowed({"metadata": Place.READ}),
         "image_weights_to_score": Allowed({"weights": Place.READ}),
         "images_to_classify": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "inference_cases": Allowed({"dataset_dir": Place.ANYWHERE, "output_dir": Place.WRITTEN}),
         "label_table": Allowed({"metadata": Place.READ}),
-        "start_from": Allowed({"weights": Place.READ}, words=frozenset({"imagenet", "none"})),
+        "start_from": Allowed({"weights": frozenset({"imagenet", "none"})}),  # a path is for the user to give
         "start_from_vgg16": Allowed({"weights": Place.READ}),
         "weights_to_score": Allowed({"weights": Place.READ}),
         "with_weights": Allowed({"weights": Place.READ}),
@@ -137,9 +133,10 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     "segpipe.training": {
         **dict.fromkeys(
             (
+                *("PresentDice", "SaveBest", "TrainingScalars", "TrainingState", "Validate"),
+                *("ValidationPictures", "ValidationScalars", "warm_up"),
                 *("ImageScore", "ImageTrainingScalars", "ImageValidationPictures", "ImageValidationScalars"),
-                *("PresentDice", "SaveBest", "SaveCalibration", "TrainingScalars", "TrainingState"),
-                *("Unfreeze", "Validate", "ValidationPictures", "ValidationScalars", "warm_up"),
+                *("SaveCalibration", "Unfreeze"),
             ),
             _PLAIN,
         ),
@@ -149,9 +146,9 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
-                *("CalibratedProbabilitiesd", "LoadPictured", "RandColorJitterd", "RandResizedCropd"),
-                "ResizeShorterSided",
+                *("CalibratedProbabilitiesd", "LoadPictured"),
                 *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
+                *("RandColorJitterd", "RandResizedCropd", "ResizeShorterSided"),
             ),
             _PLAIN,
         ),

@@ -78,16 +78,12 @@ class Components:
         if allowed.only is not None and key not in allowed.only:
             return "this argument is not on the list"
         rule = allowed.arguments.get(key)
-        return None if rule is None else self._value_problem(value, rule, allowed.words)
+        return None if rule is None else self._value_problem(value, rule)
 
-    def _value_problem(
-        self, value: Any, rule: Place | frozenset[str], no_paths: frozenset[str]
-    ) -> str | None:
+    def _value_problem(self, value: Any, rule: Place | frozenset[str]) -> str | None:
         if rule is Place.NAME:
             return self._name_problem(value)
         known = self._values.of(value)
-        if isinstance(known, str) and known in no_paths:
-            return None
         if rule is Place.WRITTEN and not known:
             return "it writes into the working directory"
         if rule is Place.ANYWHERE or known is None or known is False:

@@ -41,8 +41,8 @@ _FUNCTIONS = frozenset(
     {
         *("monai.data.list_data_collate", "monai.data.utils.list_data_collate"),
         *("monai.data.pad_list_data_collate", "monai.data.utils.pad_list_data_collate"),
-        *("monai.data.utils.no_collation", "segpipe.losses.balanced_class_weights"),
-        *("segpipe.losses.finding_weights", "segpipe.losses.median_frequency_weights"),
+        *("monai.data.utils.no_collation", "segpipe.losses.median_frequency_weights"),
+        *("segpipe.losses.balanced_class_weights", "segpipe.losses.finding_weights"),
     }
 )
 """Functions that an expression may pass on without calling them."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segpipe.dataset.folder_patients import folder_patients
+from segpipe.dataset.importing.category_names import require_one_spelling
 from segpipe.dataset.importing.found_cases import DatasetPart, name_of, part_named
 from segpipe.dataset.importing.image_files import ImageFiles
 from segpipe.dataset.importing.labelled_images import ImageLayout, LabelledImage, refuse_names_in_two_classes
@@ -180,6 +181,15 @@ def _require_classes(found: ClassFolders, folder: Path, files: ImageFiles) -> No
         raise SegpipeError(
             f"{folder}: the class folder {shown(empty)} has no image that segpipe reads{also}; add images (PNG or "
             "JPEG), or remove the folder"
+        )
+    require_one_spelling(list(dict.fromkeys(name.strip() for name in found.names)), "class", str(folder))
+    inside = sorted(
+        {f"{name}/{below[0]}" for _, _, name, below in found.images if below and part_named(below[0].strip())}
+    )
+    if inside:
+        raise SegpipeError(
+            f"{folder}: {shown(inside)} lies in a folder that would be a class ({shown(found.names)}); give the folder "
+            f"that holds {PurePosixPath(inside[0]).name}, or move the others away"
         )
     if len(found.names) < _FEWEST_CLASSES:
         raise SegpipeError(

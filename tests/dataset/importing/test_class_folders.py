@@ -265,6 +265,23 @@ def test_two_spellings_of_a_class_are_refused(tmp_path):
     assert "'B' and 'b' are two spellings of one class; write one of them everywhere" in message
 
 
+def test_a_class_in_another_spelling_in_one_part_is_no_new_class(tmp_path):
+    paths = [f"train/{name}/{name}{n}.png" for name in ("CNV", "DRUSEN") for n in range(3)]
+
+    message = refused(write_pictures(tmp_path, [*paths, "val/CNV/a.png", "val/Drusen/b.png"]))
+
+    assert "'DRUSEN' and 'Drusen' are two spellings of one class" in message
+
+
+def test_parts_inside_one_of_several_folders_are_refused(tmp_path):
+    paths = [*(f"OCT2017/{part}/{path}" for part in ("train", "test") for path in TWO), "NORMAL/e.png"]
+
+    message = refused(write_pictures(tmp_path, [*paths, "NORMAL/f.png"]))
+
+    assert "OCT2017/test, OCT2017/train lies in a folder that would be a class (NORMAL, OCT2017)" in message
+    assert "give the folder that holds test, or move the others away" in message
+
+
 def test_an_image_of_one_name_in_two_classes_is_refused(tmp_path):
     paths = [*(f"CNV/x{number}.png" for number in range(5)), *(f"DME/y{number}.png" for number in range(5))]
     folder = write_pictures(tmp_path, [*paths, "DME/x3.png"])

@@ -9,7 +9,7 @@ from refusals import refusal_of
 from tiny_classifier import CLASSES, FINDINGS, write_calibration
 
 from segpipe.bundle import calibration
-from segpipe.bundle.categories import calibration_of
+from segpipe.bundle.image_labels import calibration_of
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
 from segpipe.errors import SegpipeError
