@@ -108,7 +108,7 @@ def assert_equal_tables(one, other, tolerance):
 def test_check_and_audit_accept_the_bundle(planned, target):
     command("check", planned(target))
     command("audit", planned(target))
-    command("check", planned(target), "--config", "train", "--config", "multi_gpu_train")
+    command("check", planned(target), "--config", "train.yaml", "--config", "multi_gpu_train.yaml")
 
 
 def test_the_run_leaves_weights_calibration_and_logits(trained, data, target):
@@ -176,7 +176,7 @@ def test_promoted_weights_predict_as_under_monais_run(trained, data, target, tmp
     )
     by_command, by_monai = (rows_of(tmp_path / name / "predictions.csv") for name in "ab")
     assert len(by_command) == {"class": 4, "findings": 28}[target]
-    assert_equal_tables(by_command, by_monai, 1e-6)
+    assert_equal_tables(by_command, by_monai, 2e-6)  # the last of six digits
 
 
 def broken_off(monkeypatch, root, run_name, after, **overrides):
