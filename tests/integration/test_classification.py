@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from refusals import refusal_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trial_classifier import run_bundle, train, write_trial
 from typer.testing import CliRunner
@@ -286,3 +287,37 @@ def test_two_processes_train_and_count_every_image_once(planned, data, tmp_path)
         log.Scalars("speed/samples_per_second")[0].value * log.Scalars("speed/seconds_per_epoch")[0].value
     )
     assert samples == pytest.approx(18, rel=1e-4), "of both processes"
+
+
+def test_weights_are_scored_on_held_out_images_only(planned, trained):
+    root, _ = trained
+    scored = {"run_name": "first", "precision": "float32"}
+
+    trained_on = refusal_of(run_bundle, root, "train", "evaluate", **scored, fold=1)
+    nothing = refusal_of(run_bundle, root, "train", "evaluate", **scored, fold="all")
+
+    assert "best.pt" in trained_on
+    assert "give the --fold that its run held out" in trained_on
+    assert nothing == "fold is all: every case trains and none is held out to score; give --fold N"
+
+
+def test_promoted_weights_without_a_calibration_say_so(trained, tmp_path):
+    root, run = trained
+    for name in ("last.pt", "last.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+
+    output = command("promote", tmp_path / "last.pt", "--bundle", root, "--replace")
+    assert "the run's weights have no calibration: probabilities are the network's own" in output
+    assert not (root / "models" / "model_calibration.json").exists()
+    output = command("promote", run / "best.pt", "--bundle", root, "--replace")
+    assert "model_calibration.json: the calibration of the run's weights" in output
+
+    for name in ("best.pt", "best.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    stale = Calibration.read(run / "best_calibration.json").of_weights(["0" * 64])
+    stale.write(tmp_path / "best_calibration.json")
+    refused = CliRunner().invoke(
+        app, ["promote", str(tmp_path / "best.pt"), "--bundle", str(root), "--replace"]
+    )
+    assert refused.exit_code == 2
+    assert "was fitted with other weights than best.pt; restore the run's files" in refused.output
