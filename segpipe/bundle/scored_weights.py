@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class ScoredImageWeights:
     Attributes:
         folder: folder of the scores: a new folder in the run, or beside all runs if only weights were named.
         about: `EvaluationRecord.as_plain`.
-        cases: held-out cases, in the manifest's form.
+        cases: held-out cases, in the manifest's form, with whole paths.
         calibration: of the weights.
     """
 
@@ -147,8 +147,12 @@ def image_weights_to_score(
         SegpipeError: see `weights_to_score` and `segpipe.bundle.calibration`.
     """
     scored = _scored(network, weights, identity, run_folder, cases)
+    held_out = [
+        replace(case, images=tuple(str(cases.dataset_dir / image) for image in case.images))
+        for case in cases.held_out_cases
+    ]
     return ScoredImageWeights(
-        scored.folder, scored.about, cases.held_out_cases, calibration_of([scored.path], cases.labels)
+        scored.folder, scored.about, tuple(held_out), calibration_of([scored.path], cases.labels)
     )
 
 

@@ -27,8 +27,8 @@ def promote(
         list[Path] | None,
         typer.Option(
             metavar="RUN",
-            help="A run that held out a fold; repeat for each fold. The calibration of a classifier that was trained on "
-            "every image is fitted on their held-out images.",
+            help="A run that held out a fold; repeat for each fold. Their held-out images give the calibration of a "
+            "classifier that was trained on every image.",
         ),
     ] = None,
     trust: Trust = False,
@@ -47,14 +47,15 @@ def promote(
         calibration_runs=calibration_run or (),
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
-    _COMPANIONS[task_of(bundle)](written, bundle)
+    _SIDE_FILES[task_of(bundle)](written, bundle)
 
 
 def _say_ranges(written: Path, bundle: Path) -> None:
     from segpipe.reference_ranges import ranges_path
 
-    if ranges_path([written], []).is_file():
-        say(f"{ranges_path([written], [])}: the reference ranges of the run's weights")
+    path = ranges_path([written], [])
+    if path.is_file():
+        say(f"{path}: the reference ranges of the run's weights")
         return
     say(
         f"`segpipe reference-ranges {bundle} --manifest ...` measures its training cases, so that predict can warn"
@@ -64,17 +65,17 @@ def _say_ranges(written: Path, bundle: Path) -> None:
 def _say_calibration(written: Path, _: Path) -> None:
     from segpipe.calibration import calibration_path
 
-    if calibration_path(written).is_file():
-        say(f"{calibration_path(written)}: the calibration of the weights")
+    path = calibration_path(written)
+    if path.is_file():
+        say(f"{path}: the calibration of the run's weights")
         return
     say(
-        "no calibration: nothing validated, so probabilities are the network's own; --calibration-run names runs that "
-        "held out folds",
-        err=True,
+        "the run's weights have no calibration: probabilities are the network's own, and every threshold is one half; "
+        "best.pt of a run with a held-out fold has one, and --calibration-run fits one on several such runs"
     )
 
 
-_COMPANIONS: Mapping[Task, Callable[[Path, Path], None]] = {
+_SIDE_FILES: Mapping[Task, Callable[[Path, Path], None]] = {
     "segmentation": _say_ranges,
     "classification": _say_calibration,
 }

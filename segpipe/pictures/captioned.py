@@ -36,7 +36,8 @@ def captioned(
     height, width, _ = next(iter(views.values())).shape
     across, down = (len(views), 1) if width <= height else (1, len(views))
     font = ImageFont.load_default(_FONT_SIZE)
-    texts = [title, *(text for _, text in legend)]
+    names = list(views) if len(views) == 1 else []  # beside each other, a name has the width of its view
+    texts = [title, *names, *(text for _, text in legend)]
     size = (
         max(
             across * (width + _MARGIN) - _MARGIN,

@@ -40,7 +40,7 @@ def log_notes(
         writer.flush()
         return
     if run_folder.class_voxels:
-        writer.add_text("run/classes", _classes(run_folder.class_voxels, loss, charts.counted), 0)
+        writer.add_text("run/classes", _classes(run_folder.class_voxels, loss, charts), 0)
     writer.add_text("run/configuration", _indented(yaml.safe_dump(configuration, sort_keys=False)), 0)
     writer.add_text("run/environment", _table(("", ""), sorted(_flat(environment).items())), 0)
     add_hyper_parameters(writer, hyper_parameters(run_folder.provenance["configuration"]), charts.metrics)
@@ -75,21 +75,40 @@ def class_weights(loss: Any, num_classes: int) -> list[float] | None:
     return None
 
 
-def _classes(voxels: Mapping[str, int], loss: Any, counted: str) -> str:
-    weights = class_weights(loss, len(voxels))
-    total = sum(voxels.values())
+def finding_weights(loss: Any, num_findings: int) -> list[tuple[float, float]] | None:
+    """Return for each of F findings the weights of images with and without it in a loss; None if it has none."""
+    if not isinstance(loss, torch.nn.Module):
+        return None
+    for path, weights in loss.named_buffers():
+        if path.rpartition(".")[2] == "weights" and weights.shape == (num_findings, 2):
+            return [(float(positive), float(negative)) for positive, negative in weights]
+    return None
+
+
+def _weight_texts(loss: Any, number: int) -> list[str] | None:
+    of_classes, of_findings = class_weights(loss, number), finding_weights(loss, number)
+    if of_classes is not None:
+        return [f"{weight:.4g}" for weight in of_classes]
+    if of_findings is not None:
+        return [f"{positive:.4g} with, {negative:.4g} without" for positive, negative in of_findings]
+    return None
+
+
+def _classes(voxels: Mapping[str, int], loss: Any, charts: Charts) -> str:
+    weights = _weight_texts(loss, len(voxels))
+    total = max(sum(voxels.values()), 1)
     rows = [
         (
             name,
             f"{count:,}",
             f"{100 * count / total:.3g} %",
-            "1" if weights is None else f"{weights[index]:.4g}",
+            "1" if weights is None else weights[index],
         )
         for index, (name, count) in enumerate(voxels.items())
     ]
     weighting = "The loss weighs all classes alike.\n\n" if weights is None else ""
     return weighting + _table(
-        ("class", f"{counted} of the training cases", "share", "weight in the loss"), rows
+        ("class", f"{charts.counted} of the training cases", charts.share, "weight in the loss"), rows
     )
 
 

@@ -40,11 +40,13 @@ class Charts:
         learning: charts of the page Custom Scalars: chart -> kind and tags, as regular expressions.
         metrics: tags in the table of hyper-parameters.
         counted: what the table of classes counts.
+        share: heading of each count's share of all counts.
     """
 
     learning: Mapping[str, Sequence[Any]]
     metrics: tuple[str, ...]
     counted: str
+    share: str = "share"
 
 
 SEGMENTATION = Charts(
@@ -66,6 +68,7 @@ CLASSIFICATION = Charts(
     },
     ("auroc/mean", "loss/train"),
     "images",
+    "share of the sum",
 )
 HyperParameters = Mapping[str, float | str]
 

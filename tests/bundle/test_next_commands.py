@@ -47,3 +47,12 @@ def test_paths_outside_the_working_directory_stay_absolute(run, tmp_path, monkey
 @pytest.mark.parametrize("root", [None, "$@somewhere"])
 def test_without_a_bundle_there_are_none(run, root):
     assert next_commands(run, {**GIVEN, "bundle_root": root}) == []
+
+
+def test_a_classifier_classifies_images(run, tmp_path):
+    (tmp_path / "bundle" / "configs").mkdir()
+    (tmp_path / "bundle" / "configs" / "metadata.json").write_text('{"task": "classification"}')
+
+    assert next_commands(run, GIVEN)[1] == (
+        "segpipe predict IMAGES --bundle bundle --weights bundle/runs/first/last.pt --output PREDICTIONS"
+    )

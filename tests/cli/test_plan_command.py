@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.phantoms.files import write_phantom_dataset
+from segpipe.phantoms.labelled_images import write_class_phantoms
 
 
 @pytest.fixture(scope="module")
@@ -42,4 +43,47 @@ def test_it_refuses_with_one_message(manifest, tmp_path, arguments, expected):
 
     assert result.exit_code == 2
     assert expected in result.output
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    return write_class_phantoms(tmp_path_factory.mktemp("classes") / "set", 24, seed=0, size=32)
+
+
+def test_a_manifest_of_classes_gives_a_classifier(classes, tmp_path):
+    result = run(classes, tmp_path, "--epochs", "3", "--balanced", "--network", "densenet")
+
+    assert result.exit_code == 0, result.output
+    assert "warning: fewer than 10 images with DRUSEN (8), FLUID (8), NORMAL (8)" in result.stderr
+    assert result.stdout.endswith(f"{tmp_path / 'bundle'}: written, for 3 classes\n")
+    assert "DenseNet121" in (tmp_path / "bundle" / "configs" / "train.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["--dims", "2"], "--dims"),
+        (["--memory", "8GB", "--no-cuda"], "--memory, --cuda"),
+    ],
+)
+def test_options_of_label_maps_are_not_for_classes(classes, tmp_path, arguments, given):
+    result = run(classes, tmp_path, *arguments)
+
+    assert result.exit_code == 2
+    assert f"plan: {given} is not for a manifest whose target is class; leave the option out" in result.output
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_options_and_networks_of_the_other_task_are_refused(manifest, classes, tmp_path):
+    balanced = run(manifest, tmp_path, "--balanced")
+    unet, efficientnet = (
+        run(classes, tmp_path, "--network", "unet"),
+        run(manifest, tmp_path, "--network", "efficientnet"),
+    )
+
+    assert (balanced.exit_code, unet.exit_code, efficientnet.exit_code) == (2, 2, 2)
+    assert "plan: --balanced is not for a manifest whose target is mask" in balanced.output
+    assert "--network unet: must be one of efficientnet, densenet for classes and findings" in unet.output
+    assert "there is no network 'efficientnet'; choose one of unet, segnet" in efficientnet.output
     assert not (tmp_path / "bundle").exists()

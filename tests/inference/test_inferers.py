@@ -185,3 +185,17 @@ def test_flips_along_an_axis_that_is_not_there_are_refused(network, image):
         SegpipeError, match=r"flips in YAML\) is \[3\], but the network's input has the axes 0 to 2"
     ):
         FlipInferer(SimpleInferer(), [3])(image, network)
+
+
+def test_mirror_images_of_a_classifier_have_scores_without_axes():
+    """The scores are the image's corners, so that the mean over four mirror images is that of all corners."""
+    image = torch.arange(24.0).reshape(2, 1, 3, 4)
+
+    def corners(window):
+        return torch.stack([window[:, 0, 0, 0], window[:, 0, 0, -1]], dim=1)
+
+    scores = FlipInferer(SimpleInferer(), [0, 1])(image, corners)
+
+    torch.testing.assert_close(scores, torch.tensor([[5.5, 5.5], [17.5, 17.5]]))
+    one_axis = FlipInferer(PrecisionInferer(SimpleInferer(), "float32"), [0])(image, corners)
+    torch.testing.assert_close(one_axis, torch.tensor([[4.0, 7.0], [16.0, 19.0]]))

@@ -42,3 +42,12 @@ def test_the_legend_has_its_colours_and_a_long_title_its_room():
     assert places(picture, RED)[1] < places(picture, GREEN)[0]
     assert picture.shape[1] > 400
     assert (picture[:25, 400:] > 100).any(), "the title's end"
+
+
+def test_the_long_name_of_a_single_view_has_its_room():
+    wide, narrow = (
+        captioned({name: plain(40, 40, RED)}, "case_1", []) for name in ("true: " + "Effusion, " * 9, "true")
+    )
+
+    assert wide.shape[1] > 3 * narrow.shape[1]
+    assert wide[30:40, -60:].any(), "letters to the end of the name"

@@ -9,8 +9,9 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import metadata
 
-from segpipe.losses import DiceCrossEntropy
-from segpipe.training.run_notes import _table, class_weights, hyper_parameters
+from segpipe.losses import DiceCrossEntropy, WeightedBinaryCrossEntropy
+from segpipe.training.run_notes import _classes, _table, class_weights, hyper_parameters
+from segpipe.training.tensorboard import CLASSIFICATION
 
 VOXELS = {"background": 9_000, "ball": 1_000}
 
@@ -163,3 +164,20 @@ def test_signs_of_markdown_are_shown_as_they_are():
         "| x\\_y \\*z\\* |",
         "| - |",
     ]
+
+
+def test_findings_are_listed_with_a_pair_of_weights():
+    loss = WeightedBinaryCrossEntropy([[0.75, 0.25], [0.9, 0.1]])
+
+    assert _classes({"Effusion": 3, "Mass": 1}, loss, CLASSIFICATION).splitlines() == [
+        "| class | images of the training cases | share of the sum | weight in the loss |",
+        "| --- | --- | --- | --- |",
+        "| Effusion | 3 | 75 % | 0.75 with, 0.25 without |",
+        "| Mass | 1 | 25 % | 0.9 with, 0.1 without |",
+    ]
+
+
+def test_no_image_with_any_finding_is_no_error():
+    listed = _classes({"Effusion": 0, "Mass": 0}, WeightedBinaryCrossEntropy(), CLASSIFICATION)
+
+    assert "| Mass | 0 | 0 % | 1 |" in listed

@@ -239,7 +239,9 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     "monai.utils": dict.fromkeys(("set_determinism",), _PLAIN),
     "ignite.metrics": dict.fromkeys(("Accuracy",), _PLAIN),
     "torch": dict.fromkeys(("device",), _PLAIN),
-    "torch.nn": dict.fromkeys(("BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss"), _PLAIN),
+    "torch.nn": dict.fromkeys(
+        ("BCEWithLogitsLoss", "CrossEntropyLoss", "L1Loss", "MSELoss", "NLLLoss"), _PLAIN
+    ),
     "torch.nn.parallel": dict.fromkeys(("DistributedDataParallel",), _PLAIN),
     "torch.optim": dict.fromkeys(("Adam", "AdamW", "SGD"), _PLAIN),
     "torch.optim.lr_scheduler": dict.fromkeys(

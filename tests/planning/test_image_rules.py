@@ -1,0 +1,154 @@
+"""The numbers of a classification bundle follow from the images, each with its reason."""
+
+from dataclasses import replace
+
+import pytest
+from tiny_classifier import write_image
+
+from segpipe.categories import Categories
+from segpipe.dataset import Case, Manifest, require_valid_images
+from segpipe.errors import SegpipeError
+from segpipe.planning.image_rules import ImageData, image_data, image_plan
+
+CLASSES = Categories(("CNV", "DME", "NORMAL"), "class")
+FINDINGS = Categories(("Effusion", "Mass"), "findings")
+OCT = ImageData(CLASSES, 617, 300, {"CNV": 200, "DME": 190, "NORMAL": 227}, 496, (1.0, 1.55), 0, ("OCT",))
+XRAY = ImageData(FINDINGS, 714, None, {"Effusion": 90, "Mass": 9}, 64, (1.0, 1.0), 0, ("X-ray",))
+
+
+def value(plan, name):
+    return plan.numbers[name].value
+
+
+def test_large_images_have_the_size_of_imagenets_networks():
+    plan = image_plan(OCT)
+
+    assert (value(plan, "image_size"), value(plan, "shorter_side")) == ([224, 224], 256)
+    assert (plan.network, plan.balanced) == ("efficientnet", False)
+
+
+@pytest.mark.parametrize(("side", "size", "shorter"), [(112, 224, 256), (111, 128, 146), (64, 128, 146)])
+def test_small_images_are_enlarged_at_most_twice(side, size, shorter):
+    """Half of 224 is 112; 128 * 256 / 224 = 146.3."""
+    plan = image_plan(replace(OCT, shorter_side=side))
+
+    assert (value(plan, "image_size"), value(plan, "shorter_side")) == ([size, size], shorter)
+
+
+def test_crops_are_stretched_as_much_as_the_images_differ():
+    """The square root of 1.55 is 1.245; images of equal form are stretched by 15 %."""
+    assert value(image_plan(OCT), "crop_ratio") == [0.81, 1.24]
+    assert value(image_plan(XRAY), "crop_ratio") == [0.87, 1.15]
+
+
+@pytest.mark.parametrize(
+    ("images", "share", "epochs", "why"),
+    [
+        (617, 0.8, 15, "30 steps each, 450 in all"),
+        (10_000, 1.0, 8, "625 steps each, 5000 in all"),
+        (20, 1.0, 60, "1 steps each, 60 in all"),
+    ],
+)
+def test_the_schedule_has_450_steps_where_it_can(images, share, epochs, why):
+    number = image_plan(replace(OCT, images=images), training_share=share).numbers["epochs"]
+
+    assert (number.value, number.why) == (epochs, why)
+
+
+def test_epochs_as_asked_for():
+    number = image_plan(OCT, epochs=3).numbers["epochs"]
+
+    assert (number.value, number.why) == (3, "asked for")
+
+
+@pytest.mark.parametrize(
+    ("counts", "weighting"),
+    [
+        ({"CNV": 150, "DME": 100, "NORMAL": 100}, None),
+        ({"CNV": 151, "DME": 100, "NORMAL": 100}, "$losses.balanced_class_weights"),
+    ],
+)
+def test_classes_are_weighted_from_one_and_a_half_times_as_many_images(counts, weighting):
+    assert value(image_plan(replace(OCT, counts=counts)), "weighting") == weighting
+
+
+def test_findings_are_weighted_where_images_have_and_lack_them():
+    assert value(image_plan(XRAY), "weighting") == "$losses.finding_weights"
+    for count in (0, 714):
+        data = replace(XRAY, counts={"Effusion": 90, "Mass": count})
+        number = image_plan(data).numbers["weighting"]
+        assert (number.value, number.why) == (None, "none, since a finding has no image of a kind")
+
+
+def test_balanced_sampling_replaces_weights():
+    plan = image_plan(replace(OCT, counts={"CNV": 500, "DME": 50, "NORMAL": 67}), balanced=True)
+
+    assert plan.balanced
+    assert plan.numbers["weighting"].why.startswith("none: balanced sampling")
+
+
+@pytest.mark.parametrize(
+    ("modality", "mirrors"),
+    [
+        (("OCT",), True),
+        (("MRI T1",), True),
+        (("X-ray",), False),
+        (("xray",), False),
+        (("Chest X-Ray",), False),
+        (("CR",), False),
+        (("DX",), False),
+        (("radiograph",), False),
+    ],
+)
+def test_x_rays_are_not_mirrored(modality, mirrors):
+    plan = image_plan(replace(OCT, modality=modality))
+
+    assert plan.mirrors.value is mirrors
+    assert value(plan, "flips") == ([1] if mirrors else [])
+
+
+def test_densenet_has_neither_weights_of_imagenet_nor_a_backbone_to_freeze():
+    plan = image_plan(OCT, "densenet")
+
+    assert not {"pretrained", "drop_path", "unfreeze_after", "frozen_parts"} & set(plan.numbers)
+    assert {"pretrained", "drop_path", "unfreeze_after", "frozen_parts"} <= set(image_plan(OCT).numbers)
+
+
+def test_warnings():
+    assert image_plan(OCT, validation_images={"CNV": 40, "DME": 38, "NORMAL": 45}).warnings == ()
+    assert image_plan(OCT, validation_images={"CNV": 40, "DME": 29, "NORMAL": 45}).warnings == (
+        "fewer than 30 validation images of DME (29): the best epoch and the thresholds are chosen on few",
+    )
+    assert image_plan(XRAY).warnings == (
+        "fewer than 10 images with Mass (9): little can be learnt or measured about them",
+        "some patients are unknown, so that no fold can be proved to divide no patient",
+        "nothing validates: no calibration is fitted, and thresholds are one half",
+    )
+
+
+def test_refusals():
+    with pytest.raises(
+        SegpipeError, match="--network unet: must be one of efficientnet, densenet for classes"
+    ):
+        image_plan(OCT, "unet")
+    with pytest.raises(SegpipeError, match="no image is of class DME; leave the class out, or add images"):
+        image_plan(replace(OCT, counts={"CNV": 20, "DME": 0, "NORMAL": 20}))
+
+
+def test_the_images_are_summed_up(tmp_path):
+    """Sides 20 x 24, 21 x 24 and 30 x 24: the shorter ones are 20, 21 and 24."""
+    cases = []
+    for number, rows in enumerate((20, 21, 30)):
+        write_image(tmp_path / f"{number}.png", number, (rows, 24))
+        name = ("cnv", "DME", "CNV")[number]
+        cases.append(Case(str(number), (f"{number}.png",), patient="p" if number else "q", classes=(name,)))
+    manifest = Manifest("made", ("OCT",), dict(enumerate(CLASSES.names)), tuple(cases), target="class")
+    reports = require_valid_images(cases, tmp_path, manifest)
+
+    data = image_data(cases, reports, CLASSES, ("OCT",))
+
+    assert data.counts == {"CNV": 2, "DME": 1, "NORMAL": 0}
+    assert (data.images, data.patients, data.shorter_side, data.coloured) == (3, 2, 21, 0)
+    assert data.ratios == (24 / 30, 24 / 20)
+    unknown = [replace(cases[0], patient=None), *cases[1:]]
+    assert image_data(unknown, reports, CLASSES, ("OCT",)).patients is None
