@@ -134,7 +134,9 @@ def _experiment(manifest: Manifest, planned: ImagePlan, run: dict[str, PlannedVa
         run=run,
         numbers=planned.numbers,
         balanced=planned.balanced,
-        mirrors=bool(planned.mirrors.value),
+        optimizer="SGD" if "momentum" in planned.numbers else "AdamW",
+        schedule="cosine" if "momentum" in planned.numbers else "one cycle",
+        augments=planned.augments,
         pretrained="pretrained" in planned.numbers,
         freezes="unfreeze_after" in planned.numbers,
     )

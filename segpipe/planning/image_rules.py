@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,13 @@ from segpipe.planning.plans import PlannedValue
 
 IMAGE_NETWORKS = ("efficientnet", "densenet")
 _IMAGENET_SIDE = 224  # pixels, of EfficientNet-Lite0's training
-_SMALLEST_SIDE = 128
+_LARGE = 112  # pixels of the shorter side; smaller images stay small
+_UNIT = 32  # pixels: the network halves an image five times
 _CROPPED = 256 / 224
+_BATCH = 32
 _UNEQUAL = 1.5  # times as many images of one class as of another, from which classes are weighted
-_STEPS = 450
-_EPOCHS = (8, 60)
+_STEPS, _STEPS_OF_SMALL = 450, 255
+_EPOCHS = (5, 60)
 _FEW = 10
 _FEW_VALIDATION = 30
 
@@ -57,14 +59,14 @@ class ImagePlan:
         network: name in `IMAGE_NETWORKS`.
         numbers: YAML id -> planned number, in the order of the file.
         balanced: whether an epoch draws rare classes or findings as often as common ones.
-        mirrors: whether training mirrors images left to right, with the reason.
+        augments: whether training turns, crops and colours images.
         warnings: weaknesses of the plan, a sentence each.
     """
 
     network: str
     numbers: dict[str, PlannedValue]
     balanced: bool
-    mirrors: PlannedValue
+    augments: bool
     warnings: tuple[str, ...]
 
 
@@ -124,59 +126,105 @@ def image_plan(
     lacking = [name for name, count in data.counts.items() if not count]
     if lacking and data.categories.exclusive:
         raise SegpipeError(f"no image is of class {', '.join(lacking)}; leave the class out, or add images")
-    mirrors = _mirrors(data)
+    large = data.shorter_side >= _LARGE
+    rules = _FROZEN if network == "efficientnet" else _FROM_RANDOM
     numbers = {
-        **_sizes(data),
-        **_network(network),
-        **_augmentation(data),
-        **_schedule(data, network, epochs, training_share),
+        **_sizes(data, large=large),
+        **rules.network(large=large),
+        **(_augmentation(data) if large else {}),
+        **rules.schedule(data, large=large),
+        **_epochs(data, epochs, training_share, _STEPS if large else _STEPS_OF_SMALL),
         **_imbalance(data, balanced=balanced),
-        "flips": PlannedValue(
-            [1] if mirrors.value else [], "mirror images whose scores validation and inference average, too"
-        ),
-        "precision": PlannedValue("auto", "bfloat16 where the processor or card computes in it"),
-        "key_score": PlannedValue("auroc", "of validation; the best epoch is kept; or accuracy, log_loss"),
+        "flips": PlannedValue([], "axes of mirror images whose scores are averaged; [1] takes twice as long"),
+        "precision": PlannedValue("float32", "bfloat16 lost accuracy on retinal OCT"),
+        "key_score": PlannedValue("log_loss", "of validation; the best epoch is kept; or accuracy, auroc"),
         "val_interval": PlannedValue(1, "epochs between validations"),
         "patience": PlannedValue(
             0, "training stops after so many validations without a better one; 0: never"
         ),
     }
-    return ImagePlan(network, numbers, balanced, mirrors, tuple(_warnings(data, validation_images)))
+    return ImagePlan(
+        network, numbers, balanced, augments=large, warnings=tuple(_warnings(data, validation_images))
+    )
 
 
-def _sizes(data: ImageData) -> dict[str, PlannedValue]:
-    side = _IMAGENET_SIDE if data.shorter_side * 2 >= _IMAGENET_SIDE else _SMALLEST_SIDE
-    why = "pixels, the size that ImageNet's networks were trained with"
-    if side != _IMAGENET_SIDE:
-        why = f"pixels: the images' shorter side is {data.shorter_side}, more would be invented"
+def _sizes(data: ImageData, *, large: bool) -> dict[str, PlannedValue]:
+    if large:
+        return {
+            "image_size": PlannedValue(
+                [_IMAGENET_SIDE] * 2, "pixels, the size that ImageNet's networks were trained with"
+            ),
+            "shorter_side": PlannedValue(
+                round(_IMAGENET_SIDE * _CROPPED), "pixels before the centre crop, as at ImageNet"
+            ),
+        }
+    side = max(round(data.shorter_side / _UNIT) * _UNIT, _UNIT)
     return {
-        "image_size": PlannedValue([side, side], why),
-        "shorter_side": PlannedValue(round(side * _CROPPED), "pixels before the centre crop, as at ImageNet"),
+        "image_size": PlannedValue(
+            [side, side], f"pixels: the images' shorter side is {data.shorter_side}; enlarging gained nothing"
+        ),
+        "shorter_side": PlannedValue(side, "pixels before the centre crop"),
     }
 
 
-def _network(network: str) -> dict[str, PlannedValue]:
-    chosen = {"dropout": PlannedValue(0.2, "of the features before the last layer")}
-    if network == "efficientnet":
-        return {
-            "pretrained": PlannedValue(
-                "imagenet", "the installed package's weights, a path, or none: random numbers"
+def _frozen_network(*, large: bool) -> dict[str, PlannedValue]:
+    levels = {
+        "levels": PlannedValue([8, 11, 15, 17], "parts whose features the last layer reads, of 0 to 17"),
+        "maxima": PlannedValue(True, "each level's largest values beside its means"),
+    }
+    if not large:
+        levels = {
+            "levels": PlannedValue(
+                [3, 8], "parts whose features the last layer reads, of 0 to 17: early ones"
             ),
-            **chosen,
-            "drop_path": PlannedValue(0.1, "of the residual branches, least at the first"),
+            "grid": PlannedValue(4, "each level is averaged over 4 x 4 cells, so that places count"),
         }
-    return chosen
+    return {
+        "pretrained": PlannedValue(
+            "imagenet", "the installed package's weights, a path, or none: random numbers"
+        ),
+        **levels,
+        "dropout": PlannedValue(0.0, "of the features before the last layer"),
+    }
+
+
+def _frozen_schedule(data: ImageData, *, large: bool) -> dict[str, PlannedValue]:
+    count = 1 if data.categories.exclusive else data.categories.num
+    why = "high, since features are divided by the root of their number"
+    if count > 1:
+        why = f"times the {count} findings, over which the loss is a mean; {why}"
+    return {
+        "unfreeze_after": PlannedValue("never", "epochs in which the last layer is trained alone"),
+        "frozen_parts": PlannedValue(0, "first parts that stay frozen afterwards"),
+        "batch_size": PlannedValue(_BATCH, "images a step"),
+        "learning_rate": PlannedValue(float(count), why),
+        "momentum": PlannedValue(0.9, ""),
+        "weight_decay": PlannedValue(1e-4 if large else round(0.03 / count, 4), "of the last layer"),
+    }
+
+
+def _random_network(*, large: bool) -> dict[str, PlannedValue]:
+    return {"dropout": PlannedValue(0.2 if large else 0.1, "in each layer")}
+
+
+def _random_schedule(_: ImageData, **__: bool) -> dict[str, PlannedValue]:
+    why = "the peak of one cycle; the network starts from random numbers"
+    return {
+        "batch_size": PlannedValue(_BATCH, "images a step"),
+        "learning_rate": PlannedValue(0.001, why),
+        "weight_decay": PlannedValue(0.01, ""),
+    }
 
 
 def _augmentation(data: ImageData) -> dict[str, PlannedValue]:
     low, high = data.ratios
-    spread = max(high / low, 1.0)
-    ratio = round(max(math.sqrt(spread), 1.15), 2)
+    ratio = round(min(max(math.sqrt(high / low), 1.1), 1.25), 2)
     return {
-        "crop_scale": PlannedValue([0.6, 1.0], "share of the image's area in a training crop"),
+        "augmented_share": PlannedValue([0.4, 0.6], "of images as at inference, and of changed ones"),
+        "crop_scale": PlannedValue([0.64, 1.0], "share of the area of a changed image's crop"),
         "crop_ratio": PlannedValue(
             [round(1 / ratio, 2), ratio],
-            "stretching of a crop; the images' sides differ by as much, at least 15 %",
+            "stretching of the crop; the images' sides differ by as much, within 10 to 25 %",
         ),
         "rotation": PlannedValue(0.17, "radians, 10 degrees; images are taken upright"),
         "brightness": PlannedValue(0.2, "largest change of all values, as a share"),
@@ -184,32 +232,30 @@ def _augmentation(data: ImageData) -> dict[str, PlannedValue]:
     }
 
 
-def _schedule(
-    data: ImageData, network: str, epochs: int | None, training_share: float
+def _epochs(
+    data: ImageData, epochs: int | None, training_share: float, wanted: int
 ) -> dict[str, PlannedValue]:
-    batch = 16
-    steps = max(int(data.images * training_share) // batch, 1)
-    chosen = min(max(round(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1])
+    steps = max(int(data.images * training_share) // _BATCH, 1)
+    chosen = min(max(round(wanted / steps), _EPOCHS[0]), _EPOCHS[1])
     why = f"{steps} steps each, {chosen * steps} in all" if epochs is None else "asked for"
-    numbers = {
-        "batch_size": PlannedValue(batch, "images a step"),
-        "epochs": PlannedValue(epochs or chosen, why),
-        "learning_rate": PlannedValue(0.003, "of the last layer: the peak of one cycle"),
-        "backbone_rate": PlannedValue(0.0005, "of all other layers, which start from ImageNet"),
-        "weight_decay": PlannedValue(0.01, ""),
-    }
-    if network == "efficientnet":
-        numbers |= {
-            "unfreeze_after": PlannedValue(
-                1, "epochs in which the last layer is trained alone; never: all epochs"
-            ),
-            "frozen_parts": PlannedValue(0, "first parts of 18 that stay frozen afterwards"),
-        }
-    return numbers
+    return {"epochs": PlannedValue(epochs or chosen, why)}
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """The rules of a kind of network."""
+
+    network: Callable[..., dict[str, PlannedValue]]
+    schedule: Callable[..., dict[str, PlannedValue]]
+
+
+_FROZEN = _Rules(_frozen_network, _frozen_schedule)
+_FROM_RANDOM = _Rules(_random_network, _random_schedule)
 
 
 def _imbalance(data: ImageData, *, balanced: bool) -> dict[str, PlannedValue]:
-    smoothing = PlannedValue(0.05, "share by which the loss's targets move towards uncertainty")
+    share = 0.05 if data.categories.exclusive else 0.0
+    smoothing = PlannedValue(share, "share by which the loss's targets move towards uncertainty")
     if balanced:
         why = "none: balanced sampling draws rare ones as often as common ones"
         return {"weighting": PlannedValue(None, why), "label_smoothing": smoothing}
@@ -224,15 +270,6 @@ def _imbalance(data: ImageData, *, balanced: bool) -> dict[str, PlannedValue]:
         return {"weighting": PlannedValue(None, why), "label_smoothing": smoothing}
     why = f"findings are in {100 * min(counts) / data.images:.2g} to {100 * max(counts) / data.images:.2g} % of images"
     return {"weighting": PlannedValue("$losses.finding_weights", why), "label_smoothing": smoothing}
-
-
-def _mirrors(data: ImageData) -> PlannedValue:
-    words = " ".join(data.modality).casefold()
-    if any(
-        word in words.replace("-", " ").split() for word in ("xray", "x", "ray", "cr", "dx", "radiograph")
-    ):
-        return PlannedValue(False, "the heart lies on one side of an X-ray")
-    return PlannedValue(True, "left and right are alike")
 
 
 def _warnings(data: ImageData, validation: Mapping[str, int] | None) -> list[str]:
