@@ -21,7 +21,8 @@ def rendered_bundles(numbers: Path, bundles: Path) -> dict[Path, str]:
     """Return path -> text of every rendered file.
 
     Args:
-        numbers: folder with a file of numbers for each bundle.
+        numbers: folder with a file of numbers for each bundle, `BUNDLE.yaml`, and for each further pair of
+            configurations of a classification bundle, `BUNDLE.VARIANT.yaml`.
         bundles: folder with the bundles.
 
     Raises:
@@ -29,13 +30,14 @@ def rendered_bundles(numbers: Path, bundles: Path) -> dict[Path, str]:
     """
     texts = {}
     for path in sorted(numbers.glob("*.yaml")):
-        configs = bundles / path.stem / "configs"
+        bundle, _, variant = path.stem.partition(".")
+        configs = bundles / bundle / "configs"
         if not configs.is_dir():
             raise SegpipeError(
                 f"{path}: there is no bundle {configs.parent}; rename the file, or make the folder"
             )
         if is_of_images(path):
-            rendered = rendered_image_configs(read_image_number_file(path))
+            rendered = rendered_image_configs(read_image_number_file(path), variant)
         else:
             rendered = rendered_configs(read_number_file(path))
         texts |= {configs / name: text for name, text in rendered.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 
 from segpipe.admission.gate import admitted
 from segpipe.bundle.labels import identity_rows
+from segpipe.bundle.pooled_calibration import pooled_calibration
 from segpipe.bundle.running import in_one_message, resolved_components
-from segpipe.bundle.task import task_of
+from segpipe.bundle.task import require_task, task_of
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
 from segpipe.configuration.metadata import read_metadata
@@ -34,6 +36,7 @@ def promote(
     replace: bool = False,
     safetensors: bool = False,
     trust: bool = False,
+    calibration_runs: Sequence[Path] = (),
 ) -> Path:
     """Copy a run's weights into a bundle, after checking that they fit its network, transforms and labels.
 
@@ -45,6 +48,8 @@ def promote(
         safetensors: write `models/model.safetensors`. segpipe takes it if a configuration names `models/model.pt`;
             other programs do not.
         trust: run the bundle whatever `segpipe audit` finds.
+        calibration_runs: runs that each held out another fold, from which a classifier's calibration is fitted, see
+            `segpipe.bundle.pooled_calibration`; empty: the calibration beside the weights.
 
     Returns:
         path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges and calibration beside the
@@ -78,7 +83,10 @@ def promote(
             f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
         )
     ranges = _ranges_of(weights)
-    calibration = _calibration_of(weights)
+    if calibration_runs:
+        calibration: Calibration | None = pooled_calibration(calibration_runs, weights, _categories(bundle))
+    else:
+        calibration = _calibration_of(weights)
     for former in (ranges_path([target], []), calibration_path(target)):
         former.unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
@@ -95,10 +103,15 @@ def promote(
 
 
 def _label_rows(bundle: Path) -> list[dict[str, Any]]:
-    metadata = bundle / "configs" / "metadata.json"
     if task_of(bundle) == "classification":
-        return Categories.from_metadata(read_metadata(metadata)).rows()
-    return identity_rows(load_label_table(metadata))
+        return _categories(bundle).rows()
+    return identity_rows(load_label_table(bundle / "configs" / "metadata.json"))
+
+
+def _categories(bundle: Path) -> Categories:
+    metadata = read_metadata(bundle / "configs" / "metadata.json")
+    require_task(bundle, metadata, "classification")
+    return Categories.from_metadata(metadata)
 
 
 def _calibration_of(weights: Path) -> Calibration | None:

@@ -23,6 +23,14 @@ def promote(
     safetensors: Annotated[
         bool, typer.Option("--safetensors", help="Write models/model.safetensors in place of model.pt.")
     ] = False,
+    calibration_run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="A run that held out a fold; repeat for each fold. Their held-out images give the calibration of a "
+            "classifier that was trained on every image.",
+        ),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Copy a run's weights into a bundle's models/, after checking that they fit the bundle."""
@@ -30,7 +38,13 @@ def promote(
     from segpipe.bundle.task import task_of
 
     written = promote_weights(
-        weights, bundle, half=half, replace=replace, safetensors=safetensors, trust=trust
+        weights,
+        bundle,
+        half=half,
+        replace=replace,
+        safetensors=safetensors,
+        trust=trust,
+        calibration_runs=calibration_run or (),
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
     _SIDE_FILES[task_of(bundle)](written, bundle)
@@ -57,7 +71,7 @@ def _say_calibration(written: Path, _: Path) -> None:
         return
     say(
         "the run's weights have no calibration: probabilities are the network's own, and every threshold is one half; "
-        "best.pt of a run with a held-out fold has one"
+        "best.pt of a run with a held-out fold has one, and --calibration-run fits one on several such runs"
     )
 
 

@@ -10,12 +10,14 @@ from segpipe.categories import ImageTarget
 from segpipe.planning.files import template_text
 from segpipe.planning.plans import PlannedValue
 
-ImageOptimizer = Literal["AdamW", "SGD"]
-ImageNetwork = Literal["EfficientNetLite0", "DenseNet121", "TileClassifier"]
+ImageOptimizer = Literal["Adam", "AdamW", "SGD"]
+ImageSchedule = Literal["one cycle", "cosine", "constant"]
+ImageNetwork = Literal["EfficientNetLite0", "DenseNet121", "TileClassifier", "VGG16Classifier"]
 FOLDER = "classification"
 CONFIGS = ("train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
 _INFERENCE_IDS = {
-    *("image_size", "shorter_side", "window", "dropout", "drop_path", "flips", "precision", "heatmap_layer"),
+    *("image_size", "shorter_side", "window", "flips", "precision", "heatmap_layer"),
+    *("levels", "grid", "maxima", "dropout", "drop_path"),
 }
 
 
@@ -31,6 +33,8 @@ class ImageExperiment:
         run: ids that name manifest, folder and fold.
         numbers: ids of train.yaml; inference.yaml repeats those that it needs.
         optimizer: class of the optimiser.
+        schedule: of the learning rate, stepped after each batch.
+        augments: whether training turns, crops and colours images.
         balanced: whether an epoch draws rare classes or findings as often as common ones.
         mirrors: whether training mirrors images left to right.
         grey: whether the network takes one channel instead of ImageNet's three.
@@ -46,6 +50,8 @@ class ImageExperiment:
     run: Mapping[str, PlannedValue]
     numbers: Mapping[str, PlannedValue]
     optimizer: ImageOptimizer = "AdamW"
+    schedule: ImageSchedule = "one cycle"
+    augments: bool = True
     balanced: bool = False
     mirrors: bool = True
     grey: bool = False

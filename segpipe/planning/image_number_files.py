@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -10,8 +9,14 @@ from typing import Any, get_args
 from segpipe.categories import ImageTarget
 from segpipe.errors import SegpipeError
 from segpipe.planning.files import template_text
-from segpipe.planning.image_experiment import ImageExperiment, ImageNetwork, ImageOptimizer, image_configs
-from segpipe.planning.number_files import Overlay, merged_entries
+from segpipe.planning.image_experiment import (
+    ImageExperiment,
+    ImageNetwork,
+    ImageOptimizer,
+    ImageSchedule,
+    image_configs,
+)
+from segpipe.planning.number_files import merged_entries
 
 _OTHER = {"about", "inference_about", "run", "numbers"}
 _FORM = {
@@ -23,6 +28,7 @@ _CHOICES = {
     "network": get_args(ImageNetwork),
     "target": get_args(ImageTarget),
     "optimizer": get_args(ImageOptimizer),
+    "schedule": get_args(ImageSchedule),
 }
 _GROUPS = ("image", "network", "training")
 
@@ -34,12 +40,10 @@ class ImageNumberFile:
     Attributes:
         path: of the file.
         experiment: the form and the numbers of the bundle.
-        overlays: overlays by file name without suffix.
     """
 
     path: Path
     experiment: ImageExperiment
-    overlays: Mapping[str, Overlay]
 
 
 def is_of_images(path: Path) -> bool:
@@ -54,7 +58,7 @@ def read_image_number_file(path: Path) -> ImageNumberFile:
     Raises:
         SegpipeError: the file cannot be read, has an unknown entry, or lacks one.
     """
-    about, groups, overlays = merged_entries(path)
+    about, groups, _ = merged_entries(path)
     form: dict[str, Any] = {name: number.value for name, number in groups["form"].items()}
     unknown = sorted(set(form) - set(_FORM))
     missing = [name for name, is_needed in _FORM.items() if is_needed and name not in form]
@@ -73,16 +77,21 @@ def read_image_number_file(path: Path) -> ImageNumberFile:
         numbers={key: value for group in _GROUPS for key, value in groups[group].items()},
         **form,
     )
-    return ImageNumberFile(path, experiment, overlays)
+    return ImageNumberFile(path, experiment)
 
 
-def rendered_image_configs(numbers: ImageNumberFile) -> dict[str, str]:
-    """Return file name -> text of every file below `configs/` that follows from a file of numbers."""
-    folder = numbers.path.parent
+def rendered_image_configs(numbers: ImageNumberFile, variant: str = "") -> dict[str, str]:
+    """Return file name -> text of every file below `configs/` that follows from a file of numbers.
+
+    Args:
+        numbers: of the bundle.
+        variant: name of a further pair of configurations: `VARIANT.yaml` in place of train.yaml, and
+            `VARIANT_inference.yaml`; empty: all files of the bundle.
+    """
     texts = image_configs(numbers.experiment)
-    texts["logging.conf"] = template_text("configs/logging.conf", {}, {})
-    for name, overlay in numbers.overlays.items():
-        for file in (f"{name}.yaml", f"{name}_inference.yaml"):
-            variables = {"overlay": overlay.numbers, "overlay_about": overlay.about}
-            texts[file] = template_text(f"overlays/{file}", overlay.numbers, variables, folder)
-    return texts
+    if variant:
+        return {
+            f"{variant}.yaml": texts["train.yaml"],
+            f"{variant}_inference.yaml": texts["inference.yaml"],
+        }
+    return {**texts, "logging.conf": template_text("configs/logging.conf", {}, {})}
