@@ -67,31 +67,33 @@ class WeightedBinaryCrossEntropy(torch.nn.Module):
 def finding_weights(targets: NDArray[np.float32], names: Sequence[str]) -> torch.Tensor:
     """Return for each finding the weights with which positive and negative images contribute the same at one half.
 
-    The weight of positive images is the share of negative images among those that are known, and the reverse.
+    The weight of positive images is the share of negative images among those that are known, and the reverse. A finding
+    whose known images are all of one kind gets the weights 0 and 0, since nothing can be learnt about it.
 
     Args:
         targets: `(N, F)`: 1 present, 0 absent, NaN unknown; of the training images only.
         names: of the findings, for the message.
 
     Returns:
-        float32 tensor `(F, 2)`: weights of positive and negative images; each row sums to 1.
+        float32 tensor `(F, 2)`: weights of positive and negative images; each row sums to 1, or to 0.
 
     Raises:
-        SegpipeError: a finding has no positive or no negative image.
+        SegpipeError: every finding's images are of one kind.
     """
     present, absent = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
-    lacking = [
-        f"{name} ({positive} with, {negative} without)"
-        for name, positive, negative in zip(names, present, absent, strict=True)
-        if not positive or not negative
-    ]
-    if lacking:
-        raise SegpipeError(
-            f"weights of findings: the training images need at least one with and one without {', '.join(lacking)}; "
-            "leave the finding out, add images, or train without weights"
+    learnable = (present > 0) & (absent > 0)
+    if not learnable.any():
+        counts = zip(names, present, absent, strict=True)
+        shown = ", ".join(
+            f"{name} ({positive} with, {negative} without)" for name, positive, negative in counts
         )
-    share = present / (present + absent)
-    return torch.tensor(np.stack([1 - share, share], axis=1), dtype=torch.float32)
+        raise SegpipeError(
+            f"weights of findings: a finding needs training images with it and without it, none has both: {shown}; add "
+            "images"
+        )
+    share = present / np.maximum(present + absent, 1)
+    weights = np.stack([1 - share, share], axis=1) * learnable[:, None]
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def balanced_class_weights(targets: NDArray[np.int64], names: Sequence[str]) -> torch.Tensor:

@@ -68,8 +68,17 @@ def test_class_weights_are_inverse_shares_over_the_number_of_classes():
     torch.testing.assert_close(weights, torch.tensor([2 / 3, 2.0]))
 
 
+def test_a_finding_of_one_kind_has_no_weight_and_no_gradient():
+    weights = finding_weights(np.array([[1.0, 0.0], [0.0, 0.0]], np.float32), ["mass", "hernia"])
+
+    assert weights.tolist() == [[0.5, 0.5], [0.0, 0.0]]
+    logits = torch.zeros(2, 2, requires_grad=True)
+    WeightedBinaryCrossEntropy(weights)(logits, torch.tensor([[1.0, 0.0], [0.0, 0.0]])).backward()
+    assert logits.grad[:, 1].tolist() == [0.0, 0.0]
+
+
 def test_refusals():
-    with pytest.raises(SegpipeError, match=r"mass \(0 with, 2 without\)"):
+    with pytest.raises(SegpipeError, match=r"none has both: mass \(0 with, 2 without\)"):
         finding_weights(np.zeros((2, 1), np.float32), ["mass"])
     with pytest.raises(SegpipeError, match="no training image is of ill"):
         balanced_class_weights(np.array([0, 0]), ["healthy", "ill"])

@@ -1,0 +1,168 @@
+"""The contract of every shipped classification bundle: the model zoo's checks, and agreement between its files."""
+
+import importlib
+import inspect
+import json
+import pydoc
+from pathlib import Path
+
+import monai.bundle
+import pytest
+import torch
+from jsonschema import Draft201909Validator
+from monai.bundle import ConfigParser
+from shipped_bundles import bundles_of
+
+import segpipe.bundle_check
+from segpipe.bundle.open_classifier import open_classifier
+from segpipe.calibration import Calibration
+from segpipe.categories import Categories
+
+SCHEMA = Path(segpipe.bundle_check.__file__).with_name("meta_schema_20240725.json")
+BUNDLES = bundles_of("classification")
+LARGEST = 12e6  # bytes of committed weights
+STACKS = [("train",), ("train", "evaluate"), ("train", "multi_gpu_train"), ("inference",)]
+
+
+@pytest.fixture(params=BUNDLES, ids=lambda root: root.name)
+def root(request):
+    return request.param
+
+
+@pytest.fixture
+def metadata(root):
+    return json.loads((root / "configs" / "metadata.json").read_text())
+
+
+def parser_of(root, *names):
+    parser = ConfigParser()
+    parser.read_config([str(root / "configs" / f"{name}.yaml") for name in names])
+    parser.read_meta(str(root / "configs" / "metadata.json"))
+    parser["bundle_root"] = str(root)
+    return parser
+
+
+def variants_of(root):
+    """Return the names of further pairs of configurations, each in place of train.yaml and inference.yaml."""
+    return [path.stem.removesuffix("_inference") for path in (root / "configs").glob("*_inference.yaml")]
+
+
+def pairs_of(root):
+    return [("train", "inference"), *((name, f"{name}_inference") for name in variants_of(root))]
+
+
+def test_it_has_the_files_that_a_zoo_expects(root):
+    configs = ("metadata.json", "train.yaml", "inference.yaml", "evaluate.yaml", "multi_gpu_train.yaml")
+    for name in ("LICENSE", *(f"configs/{config}" for config in (*configs, "logging.conf"))):
+        assert (root / name).is_file(), name
+    for name in (
+        "docs/README.md",
+        "docs/data_license.txt",
+        "models/model.pt",
+        "models/model_calibration.json",
+    ):
+        assert (root / name).is_file(), name
+
+
+def test_metadata_is_valid_by_monais_schema(metadata):
+    Draft201909Validator(json.loads(SCHEMA.read_text())).validate(metadata)
+
+    assert metadata["task"] == "classification"
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["monai_version"] == monai.__version__
+    names = Categories.from_metadata(metadata).names
+    output = metadata["network_data_format"]["outputs"]["pred"]
+    assert output["channel_def"] == {str(index): name for index, name in enumerate(names)}
+    assert output["num_channels"] == len(names)
+
+
+def test_network_takes_and_gives_what_metadata_says(root, metadata):
+    network = parser_of(root, "inference").get_parsed_content("network_def").eval()
+    image = metadata["network_data_format"]["inputs"]["image"]
+    with torch.no_grad():
+        logits = network(torch.zeros(2, image["num_channels"], *image["spatial_shape"]))
+
+    assert logits.shape == (2, metadata["network_data_format"]["outputs"]["pred"]["num_channels"])
+
+
+def test_exported_network_gives_equal_logits(root, metadata, tmp_path):
+    monai.bundle.ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(root / "models" / "model.pt"),
+        meta_file=str(root / "configs/metadata.json"),
+        config_file=str(root / "configs/inference.yaml"),
+        bundle_root=str(root),
+    )
+
+    network = parser_of(root, "inference").get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(root / "models" / "model.pt", weights_only=True))
+    exported = torch.jit.load(tmp_path / "model.ts").eval()
+    image = metadata["network_data_format"]["inputs"]["image"]
+    batch = torch.randn(2, image["num_channels"], *image["spatial_shape"])
+    with torch.no_grad():
+        torch.testing.assert_close(exported(batch), network(batch))
+
+
+def test_train_and_inference_agree(root):
+    """Network, deterministic transforms and shared numbers are equal; evaluation infers as inference does."""
+    where = {"imports", "initialize", "run", "load_transforms", "handlers", "network", "batch_size"}
+    where |= {"bundle_root", "dataset_dir", "output_dir", "device"}
+    for names in pairs_of(root):
+        train, infer = (parser_of(root, name) for name in names)
+        simple = (int, float, list, str, type(None))
+        shared = ["network_def", "deterministic_transforms", "labels", "identity"]
+        shared += [name for name in train.get() if name in infer and isinstance(train[name], simple)]
+        shared = [name for name in shared if name not in where]
+
+        assert {name: train[name] for name in shared} == {name: infer[name] for name in shared}, names
+        assert train["load_transforms"] == infer["load_transforms"]
+        assert train["validate#inferer"] == infer["inferer"]
+        assert {"image_size", "precision", "flips"} <= set(shared)
+
+
+def test_every_component_is_importable_and_its_arguments_bind(root):
+    for names in [*STACKS, *((name,) for pair in pairs_of(root)[1:] for name in pair)]:
+        found = list(components(parser_of(root, *names).get()))
+        for component in found:
+            target = pydoc.locate(component["_target_"])
+            assert callable(target), component["_target_"]
+            inspect.signature(target).bind(**{key: None for key in component if not key.startswith("_")})
+        assert len(found) > 5
+
+
+def components(config):
+    if isinstance(config, dict):
+        if "_target_" in config:
+            yield config
+        for value in config.values():
+            yield from components(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from components(value)
+
+
+def test_yaml_holds_no_logic(root):
+    for path in (root / "configs").glob("*.yaml"):
+        for line in path.read_text().splitlines():
+            expression = line.partition("$")[2]
+            for word in (" for ", "lambda", "glob"):
+                assert word not in expression, f"{path.name}: {line}"
+
+
+def test_required_packages_are_importable(metadata):
+    names = {"pytorch-ignite": "ignite"}
+    for name in metadata["required_packages_version"]:
+        importlib.import_module(names.get(name, name))
+
+
+def test_shipped_weights_are_small_and_calibrated(root, metadata):
+    """They open, which checks that they are of this network, these transforms and these names."""
+    assert sum(path.stat().st_size for path in (root / "models").iterdir()) < LARGEST
+
+    opened = open_classifier(root)
+
+    calibration = Calibration.read(root / "models" / "model_calibration.json")
+    assert opened.calibration == calibration
+    assert opened.categories == Categories.from_metadata(metadata)
+    assert all(0 < threshold < 1 for threshold in calibration.thresholds)
