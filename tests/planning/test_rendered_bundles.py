@@ -17,11 +17,13 @@ BUNDLES = sorted(path.name for path in (ROOT / "bundles").iterdir() if path.is_d
 
 @pytest.mark.parametrize("name", BUNDLES)
 def test_committed_files_are_the_rendered_files(name):
-    numbers = NUMBERS / f"{name}.yaml"
-    if is_of_images(numbers):
-        rendered = rendered_image_configs(read_image_number_file(numbers))
-    else:
-        rendered = rendered_configs(read_number_file(numbers))
+    rendered = {}
+    for numbers in NUMBERS.glob(f"{name}*.yaml"):
+        bundle, _, variant = numbers.stem.partition(".")
+        if bundle == name and is_of_images(numbers):
+            rendered |= rendered_image_configs(read_image_number_file(numbers), variant)
+        elif bundle == name:
+            rendered |= rendered_configs(read_number_file(numbers))
 
     configs = ROOT / "bundles" / name / "configs"
     committed = {path.name: path.read_text() for path in configs.iterdir() if path.name != "metadata.json"}

@@ -1,0 +1,127 @@
+"""What do the classification bundles reach on held-out folds, beside the baseline of frozen last features?
+
+    python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle cxr_findings_efficientnet
+
+Needs `pip install segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own run, and
+takes the logits of the last epoch on the held-out images. The baseline is the first head of `frozen_features.py`, on
+the same folds. Differences have bootstrap intervals by patient, over all images together. A training that is there is
+not repeated, one that broke off resumes. A line is added to results/classification_folds.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from bundle_runs import ROOT, append_line
+from frozen_features import HEADS, Array, features_of, held_out_logits, row_of, scored
+
+from segpipe.dataset import Manifest, load_manifest
+from segpipe.dataset.targets import target_of
+from segpipe.evaluation.classification.statistics import drawn_weights
+from segpipe.networks import read_sidecar
+from segpipe.training.run_folder import processor_name
+
+RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
+
+
+def trained(bundle: str, dataset_dir: Path, work: Path, fold: int) -> Path:
+    """Train one fold of a bundle, validating after the last epoch alone; return the run's folder."""
+    root = ROOT / "bundles" / bundle
+    epochs = yaml.safe_load((root / "configs" / "train.yaml").read_text())["epochs"]
+    run = work / bundle / f"fold{fold}"
+    if (run / "best_validation.csv").is_file():
+        return run
+    arguments = {
+        "dataset_dir": dataset_dir,
+        "output_dir": run.parent,
+        "run_name": run.name,
+        "fold": fold,
+        "val_interval": epochs,
+        "resume": run.is_dir(),
+    }
+    given = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml", *given]
+    subprocess.run(command, cwd=root, check=True)
+    return run
+
+
+def logits_of(runs: list[Path], manifest: Manifest) -> Array:
+    """Return the held-out logits of the runs, in the order of the manifest's training cases."""
+    rows: dict[str, list[float]] = {}
+    for run in runs:
+        with (run / "best_validation.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                rows[row["case"]] = [float(row[f"logit_{name}"]) for name in manifest.categories().names]
+    return np.array([rows[case.case] for case in manifest.training])
+
+
+def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
+    """Return the line of one bundle."""
+    config = yaml.safe_load((ROOT / "bundles" / bundle / "configs" / "train.yaml").read_text())
+    dataset = config["manifest"]
+    manifest = load_manifest(dataset)
+    categories, cases = manifest.categories(), manifest.training
+    folds = np.array([case.fold for case in cases])
+    targets = np.array([target_of(case, categories) for case in cases], dtype=float)
+    if categories.exclusive:
+        targets = np.eye(categories.num)[targets.astype(int)]
+    runs = [trained(bundle, data / dataset, work, int(fold)) for fold in np.unique(folds)]
+    files = [data / dataset / case.images[0] for case in cases]
+    baseline = HEADS[dataset][0]
+    first = held_out_logits(
+        baseline,
+        [features_of(dataset, files, baseline, work, mirror=False)],
+        targets,
+        folds,
+        categories.exclusive,
+    )
+    ours = logits_of(runs, manifest)
+    whole = np.ones((1, len(cases)))
+    weights = np.concatenate(list(drawn_weights(tuple(str(case.patient) for case in cases))))
+    pairs = [
+        [list(scored(logits, targets, categories.exclusive, drawn)) for drawn in (whole, weights)]
+        for logits in (ours, first)
+    ]
+    line = row_of(dataset, baseline, pairs[0][0], pairs[1][0], [pairs[0][1], pairs[1][1]])
+    sidecars = [read_sidecar(run / "best.pt") for run in runs]
+    commits = {one.training["environment"]["commit"] for one in sidecars if one is not None}
+    line |= {
+        "head": bundle,
+        "size": config["image_size"][0],
+        "C": None,
+        "baseline_auroc": round(float(pairs[1][0][0][0]), 4),
+        "command": f"python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle {bundle}",
+        "commit": sorted(commits),
+        "machine": processor_name(),
+    }
+    if categories.exclusive:
+        line["baseline_accuracy"] = round(float(pairs[1][0][1][0]), 4)
+    return line
+
+
+def main() -> None:
+    """Measure one bundle."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
+    parser.add_argument(
+        "--bundle", required=True, choices=["oct_retina_efficientnet", "cxr_findings_efficientnet"]
+    )
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    line = measure(options.bundle, options.data, options.work)
+    print(line)
+    append_line(RESULTS, line)
+
+
+if __name__ == "__main__":
+    main()
