@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 
 from segpipe.categories import NO_FINDING, Categories, ImageTarget
@@ -154,8 +154,9 @@ def fitted_calibration(
     """Fit temperature, shift and thresholds on validation cases.
 
     The temperature of classes minimises the mean negative log-likelihood. Temperature and shift of a finding minimise
-    its binary cross-entropy. A finding with fewer than two cases of either kind keeps temperature 1 and shift 0. A
-    threshold maximises sensitivity + specificity (Youden's index); it is one half where a name has no case of a kind.
+    its binary cross-entropy. A finding with fewer than two cases of either kind keeps temperature 1. Its shift makes the
+    mean probability the share of its cases, with half a case of either kind added. A threshold maximises sensitivity +
+    specificity (Youden's index); it is one half where a name has no case of a kind.
 
     Args:
         logits: `(N, C)`, of the validation cases.
@@ -231,8 +232,11 @@ def _finding_scale(logits: NDArray[np.float64], present: NDArray[np.float64]) ->
     """Return temperature and shift of a finding."""
     known = ~np.isnan(present)
     scores, is_there = logits[known], present[known] > 0
-    if min(is_there.sum(), (~is_there).sum()) < _FEWEST_OF_EACH:
+    if not len(scores):
         return 1.0, 0.0
+    if min(is_there.sum(), (~is_there).sum()) < _FEWEST_OF_EACH:
+        share = (is_there.sum() + 0.5) / (len(scores) + 1)
+        return 1.0, float(brentq(lambda shift: expit(scores + shift).mean() - share, -1e3, 1e3))
 
     def loss(numbers: NDArray[np.float64]) -> float:
         log_temperature, shift = numbers

@@ -37,12 +37,23 @@ def test_a_shifted_finding_is_shifted_back():
 
 
 def test_unknown_findings_do_not_count():
+    """Of the nodule one case is known: temperature 1, and a mean probability of 1.5 / 2."""
     present = np.array([[1, np.nan], [1, np.nan], [0, np.nan], [0, 1.0]])
 
     made = fitted_calibration(np.array([[2.0, 1], [1.0, 1], [-1.0, 1], [-2.0, 1]]), present, FINDINGS)
 
-    assert (made.temperature[1], made.shift[1], made.thresholds[1]) == (1.0, 0.0, 0.5)
+    assert (made.temperature[1], made.thresholds[1]) == (1.0, 0.5)
+    assert made.probabilities(np.array([[0.0, 1.0]]))[0, 1] == pytest.approx(0.75)
     assert made.shift[0] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_finding_that_no_validation_case_has_gets_a_low_probability():
+    """A balanced loss answers one half for a rare finding; none of nine cases has the finding: 0.5 / 10."""
+    present = np.array([[1, 0]] * 4 + [[0, 0]] * 5, float)
+
+    made = fitted_calibration(np.zeros((9, 2)), present, FINDINGS)
+
+    assert made.probabilities(np.zeros((1, 2)))[0, 1] == pytest.approx(0.05)
 
 
 def test_threshold_of_the_largest_sensitivity_plus_specificity():
