@@ -154,9 +154,9 @@ def fitted_calibration(
     """Fit temperature, shift and thresholds on validation cases.
 
     The temperature of classes minimises the mean negative log-likelihood. Temperature and shift of a finding minimise
-    its binary cross-entropy. A finding with fewer than two cases of either kind keeps temperature 1. Its shift makes the
-    mean probability the share of its cases, with half a case of either kind added. A threshold maximises sensitivity +
-    specificity (Youden's index); it is one half where a name has no case of a kind.
+    its binary cross-entropy. A finding with fewer than two cases of either kind keeps temperature 1. Its shift makes
+    the mean probability the share of its cases, with half a case of either kind added. A threshold maximises
+    sensitivity + specificity (Youden's index); it is one half where a name has no case of a kind.
 
     Args:
         logits: `(N, C)`, of the validation cases.
