@@ -141,6 +141,7 @@ def test_labels_of_a_bundle(phantoms, tmp_path):
     assert "label table has background, lesion" in result.stderr
 
 
+@pytest.mark.slow
 def test_check_as_a_process(tmp_path):
     result = subprocess.run(
         [SEGPIPE, "data", "check", "hippocampus", "--dataset-dir", tmp_path / "none"],
@@ -169,6 +170,7 @@ def split(*arguments):
     return CliRunner().invoke(app, ["data", "split", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_folds_as_a_process(decathlon, tmp_path):
     before = decathlon.read_bytes()
     result = subprocess.run(

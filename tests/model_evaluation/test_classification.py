@@ -137,6 +137,7 @@ def test_images_that_cannot_be_read_are_counted(tmp_path):
     assert "2 images have no prediction" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_terminal_shows_the_scores(of_classes, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     bundle, manifest = of_classes
@@ -151,6 +152,7 @@ def test_the_terminal_shows_the_scores(of_classes, tmp_path, monkeypatch):
     assert str(tmp_path / "out" / "report.html") in result.stdout.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_weights_that_saw_the_images_are_named_and_get_no_card(of_classes, tmp_path):
     bundle, manifest = write_classifier(tmp_path / "bundle"), of_classes[1]
     _trained_on(bundle, of_classes, ["i0", "i1"], tmp_path)
@@ -191,6 +193,7 @@ def test_the_card_keeps_the_rows_of_other_models(of_classes, tmp_path):
     assert result.card == [readme, bundle / "configs" / "metadata.json"]
 
 
+@pytest.mark.slow
 def test_weights_without_a_calibration_are_named(of_classes, tmp_path):
     bundle, manifest = write_classifier(tmp_path / "bundle", calibrated=False), of_classes[1]
 

@@ -103,6 +103,7 @@ def test_cases_are_matched_by_the_manifest_and_values_by_name(score, tmp_path):
     assert "command" in about
 
 
+@pytest.mark.slow
 def test_the_page_has_data_card_model_and_configuration(score, tmp_path):
     score()
 
@@ -128,6 +129,7 @@ def test_the_page_has_data_card_model_and_configuration(score, tmp_path):
         ({"split": "train"}, "train", ["a", "b", "c", "d"]),
     ],
 )
+@pytest.mark.slow
 def test_parts(score, tmp_path, options, name, cases):
     evaluation = score(**options)
 
@@ -238,6 +240,7 @@ def test_what_is_done_is_not_segmented_again(score, tmp_path):
 
 
 @pytest.mark.parametrize("modality", [("FLAIR", "T1c"), ("T1c", "FLAIR")])
+@pytest.mark.slow
 def test_channels_of_a_case_are_matched_by_name(score, tmp_path_factory, tmp_path, modality):
     two_channels = write_two_channel_bundle(tmp_path_factory.mktemp("two") / "bundle")
     for seed, name in enumerate(CASES):

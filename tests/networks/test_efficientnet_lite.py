@@ -81,6 +81,7 @@ def test_every_parameter_gets_a_finite_gradient(network, image):
 @pytest.mark.parametrize(
     "arguments", [{}, {"levels": [0, 3, 8], "grid": 2, "maxima": True}], ids=["plain", "levels"]
 )
+@pytest.mark.slow
 def test_it_scripts_and_the_script_takes_any_size(image, arguments):
     network = EfficientNetLite0(4, **arguments).eval()
 
@@ -297,6 +298,7 @@ def test_a_number_of_parts_out_of_range_is_refused(network):
 
 
 @pytest.mark.skipif(not installed, reason="needs segpipe[pretrained]")
+@pytest.mark.slow
 def test_imagenet_s_weights_know_a_cup_of_coffee():
     """Class 967 is espresso: the padding, batch norm and activation fit the weights."""
     skimage_data = pytest.importorskip("skimage.data")

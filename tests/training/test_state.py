@@ -61,6 +61,7 @@ def test_another_seed_gives_other_weights(training, whole):
     assert differ(weights(whole.folder), weights(other.folder))
 
 
+@pytest.mark.slow
 def test_loader_workers_change_no_weights(training, whole):
     other = training("other", num_workers=2).run()
 
@@ -89,6 +90,7 @@ def test_a_broken_off_run_ends_with_the_same_weights(training, whole, event, at)
     assert resumed.evaluator.state.best_metric_epoch == whole.evaluator.state.best_metric_epoch
 
 
+@pytest.mark.slow
 def test_a_run_broken_off_twice_ends_with_the_same_weights(training, whole):
     break_off(training("broken"), Events.ITERATION_COMPLETED, 5)
     break_off(training("broken", resume=True), Events.EPOCH_COMPLETED, 3)
@@ -166,6 +168,7 @@ def test_a_signal_saves_within_the_epoch(training, whole, event, at, where):
     assert logged["dice/mean"] == expected["dice/mean"]
 
 
+@pytest.mark.slow
 def test_a_signal_with_loader_workers_saves_within_the_epoch(training, whole):
     stopped = training("stopped", num_workers=2)
 
@@ -199,6 +202,7 @@ def test_a_run_stopped_at_every_step_ends_with_the_same_weights(training, whole)
     assert_equal(weights(whole.folder), weights(training("stopped", resume=True).run().folder))
 
 
+@pytest.mark.slow
 def test_a_long_step_is_saved_from_before_it(training, whole, monkeypatch):
     """The signal does not wait for the step: a thread writes the copy while the step continues."""
     monkeypatch.setattr("segpipe.training.state._LONG_STEP_S", 0.0)
