@@ -1,11 +1,13 @@
 """What do the classification bundles reach on held-out folds, beside the baseline of frozen last features?
 
     python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle cxr_findings_efficientnet
+    python benchmarks/classification_folds.py --data FOLDER_OF_TILES --work FOLDER --bundle ct_covid_tile_cnn
 
-Needs `pip install segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own run, and
-takes the logits of the last epoch on the held-out images. The baseline is the first head of `frozen_features.py`, on
-the same folds. Differences have bootstrap intervals by patient, over all images together. A training that is there is
-not repeated, one that broke off resumes. A line is added to results/classification_folds.jsonl.
+FOLDER_OF_TILES holds `tiles`, the output of `segpipe data tiles`, whose set has no baseline. Needs `pip install
+segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own run, and takes the logits
+of the last epoch on the held-out images. The baseline is the first head of `frozen_features.py`, on the same folds.
+Differences have bootstrap intervals by patient, over all images together. A training that is there is not repeated, one
+that broke off resumes. A line is added to results/classification_folds.jsonl.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ from segpipe.evaluation.classification.statistics import drawn_weights
 from segpipe.networks import read_sidecar
 from segpipe.training.run_folder import processor_name
 
+TILES = "ct_covid_tile_cnn"
+SCORES = ("auroc", "accuracy")
 RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
 
 
-def trained(bundle: str, dataset_dir: Path, work: Path, fold: int) -> Path:
+def trained(bundle: str, manifest: str, dataset_dir: Path, work: Path, fold: int) -> Path:
     """Train one fold of a bundle, validating after the last epoch alone; return the run's folder."""
     root = ROOT / "bundles" / bundle
     epochs = yaml.safe_load((root / "configs" / "train.yaml").read_text())["epochs"]
@@ -39,6 +43,7 @@ def trained(bundle: str, dataset_dir: Path, work: Path, fold: int) -> Path:
     if (run / "best_validation.csv").is_file():
         return run
     arguments = {
+        "manifest": manifest,
         "dataset_dir": dataset_dir,
         "output_dir": run.parent,
         "run_name": run.name,
@@ -65,44 +70,48 @@ def logits_of(runs: list[Path], manifest: Manifest) -> Array:
 def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
     """Return the line of one bundle."""
     config = yaml.safe_load((ROOT / "bundles" / bundle / "configs" / "train.yaml").read_text())
-    dataset = config["manifest"]
-    manifest = load_manifest(dataset)
+    dataset = "tiles" if bundle == TILES else config["manifest"]
+    named = str(data / dataset / "dataset.json") if bundle == TILES else dataset
+    manifest = load_manifest(named)
     categories, cases = manifest.categories(), manifest.training
     folds = np.array([case.fold for case in cases])
     targets = np.array([target_of(case, categories) for case in cases], dtype=float)
     if categories.exclusive:
         targets = np.eye(categories.num)[targets.astype(int)]
-    runs = [trained(bundle, data / dataset, work, int(fold)) for fold in np.unique(folds)]
-    files = [data / dataset / case.images[0] for case in cases]
-    baseline = HEADS[dataset][0]
-    first = held_out_logits(
-        baseline,
-        [features_of(dataset, files, baseline, work, mirror=False)],
-        targets,
-        folds,
-        categories.exclusive,
-    )
-    ours = logits_of(runs, manifest)
+    runs = [trained(bundle, named, data / dataset, work, int(fold)) for fold in np.unique(folds)]
     whole = np.ones((1, len(cases)))
     weights = np.concatenate(list(drawn_weights(tuple(str(case.patient) for case in cases))))
-    pairs = [
-        [list(scored(logits, targets, categories.exclusive, drawn)) for drawn in (whole, weights)]
-        for logits in (ours, first)
-    ]
-    line = row_of(dataset, baseline, pairs[0][0], pairs[1][0], [pairs[0][1], pairs[1][1]])
+
+    def both(logits: Array) -> list[list[Array]]:
+        return [list(scored(logits, targets, categories.exclusive, drawn)) for drawn in (whole, weights)]
+
+    ours = both(logits_of(runs, manifest))
+    if dataset in HEADS:
+        baseline = HEADS[dataset][0]
+        files = [data / dataset / case.images[0] for case in cases]
+        views = [features_of(dataset, files, baseline, work, mirror=False)]
+        first = both(held_out_logits(baseline, views, targets, folds, categories.exclusive))
+        line = row_of(dataset, baseline, ours[0], first[0], [ours[1], first[1]])
+        figures = {name: float(first[0][place][0]) for place, name in enumerate(SCORES)}
+        line["baseline"] = {name: round(value, 4) for name, value in figures.items() if np.isfinite(value)}
+    else:
+        line = {"set": dataset}
+        for place, name in enumerate(SCORES):
+            low, high = np.nanpercentile(ours[1][place], [2.5, 97.5])
+            line |= {
+                name: round(float(ours[0][place][0]), 4),
+                f"{name}_95": [round(float(low), 4), round(float(high), 4)],
+            }
     sidecars = [read_sidecar(run / "best.pt") for run in runs]
     commits = {one.training["environment"]["commit"] for one in sidecars if one is not None}
     line |= {
         "head": bundle,
         "size": config["image_size"][0],
         "C": None,
-        "baseline_auroc": round(float(pairs[1][0][0][0]), 4),
         "command": f"python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle {bundle}",
         "commit": sorted(commits),
         "machine": processor_name(),
     }
-    if categories.exclusive:
-        line["baseline_accuracy"] = round(float(pairs[1][0][1][0]), 4)
     return line
 
 
@@ -113,9 +122,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
-    parser.add_argument(
-        "--bundle", required=True, choices=["oct_retina_efficientnet", "cxr_findings_efficientnet"]
-    )
+    parser.add_argument("--bundle", required=True, choices=["cxr_findings_efficientnet", TILES])
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     line = measure(options.bundle, options.data, options.work)

@@ -26,7 +26,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import read_json, write_json
 
 CALIBRATION_VERSION = 1
-_COLDEST, _HOTTEST = 0.05, 20.0  # temperatures outside say that the validation cases are too few
+_COLDEST, _HOTTEST = 0.01, 20.0  # temperatures outside say that the validation cases are too few
 _FEWEST_OF_EACH = 2  # cases with and without a finding, below which nothing is fitted
 _PRIOR = (
     1e-2  # pull of the fit towards temperature 1, so that cases without a mistake give no infinite certainty

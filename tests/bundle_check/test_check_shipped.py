@@ -14,7 +14,6 @@ MANIFESTS = {
     "ct_covid_unet": "covid_ct_512",
     "ct_covid_segnet": "covid_ct_512",
     "ct_covid_tile_cnn": "tiles",
-    "oct_retina_efficientnet": "oct2017",
     "cxr_findings_efficientnet": "nih_cxr64",
 }
 
