@@ -1,10 +1,8 @@
 """What do the classification bundles reach on held-out folds, beside the baseline of frozen last features?
 
     python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle cxr_findings_efficientnet
-    python benchmarks/classification_folds.py --data FOLDER_OF_TILES --work FOLDER --bundle ct_covid_tile_cnn
 
-FOLDER_OF_TILES holds `tiles`, the output of `segpipe data tiles`, whose set has no baseline. Needs `pip install
-segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own run, and takes the logits
+Needs `pip install segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own run, and takes the logits
 of the last epoch on the held-out images. The baseline is the first head of `frozen_features.py`, on the same folds.
 Differences have bootstrap intervals by patient, over all images together. A training that is there is not repeated, one
 that broke off resumes. A line is added to results/classification_folds.jsonl.
@@ -30,12 +28,10 @@ from segpipe.evaluation.classification.statistics import drawn_weights
 from segpipe.networks import read_sidecar
 from segpipe.training.run_folder import processor_name
 
-TILES = "ct_covid_tile_cnn"
-SCORES = ("auroc", "accuracy")
 RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
 
 
-def trained(bundle: str, manifest: str, dataset_dir: Path, work: Path, fold: int) -> Path:
+def trained(bundle: str, dataset_dir: Path, work: Path, fold: int) -> Path:
     """Train one fold of a bundle, validating after the last epoch alone; return the run's folder."""
     root = ROOT / "bundles" / bundle
     epochs = yaml.safe_load((root / "configs" / "train.yaml").read_text())["epochs"]
@@ -43,7 +39,6 @@ def trained(bundle: str, manifest: str, dataset_dir: Path, work: Path, fold: int
     if (run / "best_validation.csv").is_file():
         return run
     arguments = {
-        "manifest": manifest,
         "dataset_dir": dataset_dir,
         "output_dir": run.parent,
         "run_name": run.name,
@@ -70,15 +65,14 @@ def logits_of(runs: list[Path], manifest: Manifest) -> Array:
 def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
     """Return the line of one bundle."""
     config = yaml.safe_load((ROOT / "bundles" / bundle / "configs" / "train.yaml").read_text())
-    dataset = "tiles" if bundle == TILES else config["manifest"]
-    named = str(data / dataset / "dataset.json") if bundle == TILES else dataset
-    manifest = load_manifest(named)
+    dataset = config["manifest"]
+    manifest = load_manifest(dataset)
     categories, cases = manifest.categories(), manifest.training
     folds = np.array([case.fold for case in cases])
     targets = np.array([target_of(case, categories) for case in cases], dtype=float)
     if categories.exclusive:
         targets = np.eye(categories.num)[targets.astype(int)]
-    runs = [trained(bundle, named, data / dataset, work, int(fold)) for fold in np.unique(folds)]
+    runs = [trained(bundle, data / dataset, work, int(fold)) for fold in np.unique(folds)]
     whole = np.ones((1, len(cases)))
     weights = np.concatenate(list(drawn_weights(tuple(str(case.patient) for case in cases))))
 
@@ -86,22 +80,13 @@ def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
         return [list(scored(logits, targets, categories.exclusive, drawn)) for drawn in (whole, weights)]
 
     ours = both(logits_of(runs, manifest))
-    if dataset in HEADS:
-        baseline = HEADS[dataset][0]
-        files = [data / dataset / case.images[0] for case in cases]
-        views = [features_of(dataset, files, baseline, work, mirror=False)]
-        first = both(held_out_logits(baseline, views, targets, folds, categories.exclusive))
-        line = row_of(dataset, baseline, ours[0], first[0], [ours[1], first[1]])
-        figures = {name: float(first[0][place][0]) for place, name in enumerate(SCORES)}
-        line["baseline"] = {name: round(value, 4) for name, value in figures.items() if np.isfinite(value)}
-    else:
-        line = {"set": dataset}
-        for place, name in enumerate(SCORES):
-            low, high = np.nanpercentile(ours[1][place], [2.5, 97.5])
-            line |= {
-                name: round(float(ours[0][place][0]), 4),
-                f"{name}_95": [round(float(low), 4), round(float(high), 4)],
-            }
+    baseline = HEADS[dataset][0]
+    files = [data / dataset / case.images[0] for case in cases]
+    views = [features_of(dataset, files, baseline, work, mirror=False)]
+    first = both(held_out_logits(baseline, views, targets, folds, categories.exclusive))
+    line = row_of(dataset, baseline, ours[0], first[0], [ours[1], first[1]])
+    figures = {name: float(first[0][place][0]) for place, name in enumerate(("auroc", "accuracy"))}
+    line["baseline"] = {name: round(value, 4) for name, value in figures.items() if np.isfinite(value)}
     sidecars = [read_sidecar(run / "best.pt") for run in runs]
     commits = {one.training["environment"]["commit"] for one in sidecars if one is not None}
     line |= {
@@ -122,7 +107,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
-    parser.add_argument("--bundle", required=True, choices=["cxr_findings_efficientnet", TILES])
+    parser.add_argument("--bundle", required=True, choices=["cxr_findings_efficientnet"])
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     line = measure(options.bundle, options.data, options.work)
