@@ -2,10 +2,11 @@
 
     python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle cxr_findings_efficientnet
 
-Needs `pip install segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own run, and takes the logits
-of the last epoch on the held-out images. The baseline is the first head of `frozen_features.py`, on the same folds.
-Differences have bootstrap intervals by patient, over all images together. A training that is there is not repeated, one
-that broke off resumes. A line is added to results/classification_folds.jsonl.
+Needs `pip install segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own
+run, and takes the logits of the last epoch on the held-out images. The baseline is the first head of
+`frozen_features.py`, on the same folds. Differences have bootstrap intervals by patient, over all images together.
+A training that is there is not repeated, one that broke off resumes. A line is added to
+results/classification_folds.jsonl.
 """
 
 from __future__ import annotations
