@@ -23,7 +23,9 @@ NO_WEIGHTS = "none"
 
 
 @refusal_ends_run()
-def start_from(network: torch.nn.Module, weights: str | Path | None) -> torch.nn.Module:
+def start_from(
+    network: torch.nn.Module, weights: str | Path | None, unfreeze_after: int | str = 0
+) -> torch.nn.Module:
     """Return the network with ImageNet's weights in all layers but the last; unchanged without weights.
 
     Without weights a warning says that the features are random; where layers are frozen, they stay random.
@@ -32,14 +34,20 @@ def start_from(network: torch.nn.Module, weights: str | Path | None) -> torch.nn
         network: `EfficientNetLite0` or `VGG16Classifier`; any other network takes no weights.
         weights: path of a local file; "imagenet": the file of the installed package, for EfficientNet-Lite0; None or
             "none": random numbers.
+        unfreeze_after: epochs with a frozen backbone, for the warning, see `segpipe.training.Unfreeze`.
 
     Raises:
         SegpipeError: the package is not installed, the file cannot be read or does not fit, or there are no weights of
             ImageNet for this network.
     """
     if weights in (None, NO_WEIGHTS):
-        frozen = sum(tensor.numel() for tensor in network.parameters() if not tensor.requires_grad)
-        stay = f"; {frozen:,} of them are FROZEN and stay random" if frozen else ""
+        frozen = any(not tensor.requires_grad for tensor in network.parameters())
+        if frozen or unfreeze_after == "never":
+            stay = "; all layers but the last are FROZEN and stay random"
+        elif unfreeze_after:
+            stay = f"; all layers but the last are FROZEN and random for {unfreeze_after} epoch(s)"
+        else:
+            stay = ""
         _logger.warning(f"The network starts from random numbers, not from ImageNet's weights{stay}")
         return network
     _load(network, None if weights == IMAGENET else Path(str(weights)))

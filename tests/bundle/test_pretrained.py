@@ -23,11 +23,23 @@ def test_without_weights_a_warning_says_that_features_are_random(weights, caplog
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
-def test_frozen_random_features_are_loud(caplog):
-    """Frozen: 4 x 3 x 3 x 3 + 4, 196 x 8 + 8 and 8 x 8 + 8."""
-    start_from(VGG16Classifier(**SMALL), None)
+@pytest.mark.parametrize(
+    ("network", "after", "warned"),
+    [
+        (VGG16Classifier(**SMALL), 0, "; all layers but the last are FROZEN and stay random"),
+        (TileClassifier(2, stages=[[4]]), "never", "; all layers but the last are FROZEN and stay random"),
+        (
+            TileClassifier(2, stages=[[4]]),
+            3,
+            "; all layers but the last are FROZEN and random for 3 epoch(s)",
+        ),
+    ],
+    ids=["by its layers", "to the end", "for some epochs"],
+)
+def test_frozen_random_features_are_loud(network, after, warned, caplog):
+    start_from(network, None, after)
 
-    assert "; 1,760 of them are FROZEN and stay random" in caplog.text
+    assert warned in caplog.text
 
 
 def test_a_network_without_weights_of_imagenet_is_refused():
