@@ -45,7 +45,7 @@ def print_classification(
         ["class" if kind == "class" else "finding", *(TITLES[metric] for metric in _OF_NAMES), "positives"],
         [
             [
-                [name, one.why_no_interval] if one.why_no_interval else name,
+                name,
                 *(_cell(one.scores[metric]) for metric in _OF_NAMES),
                 f"{one.positives} of {one.images}",
             ]
@@ -55,6 +55,9 @@ def print_classification(
     )
     drawn = "patients" if summary.patients else "images, each counted as one patient,"
     say(f"Scores, and their 95 % intervals (bootstrap; {drawn} are drawn)")
+    for name, one in summary.by_name.items():
+        if one.why_no_interval:
+            say(f"{name}: {one.why_no_interval}")
     for image in without_reference[:_REASONS_SHOWN]:
         say(f"no reference for the prediction {image}", err=True)
     for case, reason in list(reasons.items())[:_REASONS_SHOWN]:
