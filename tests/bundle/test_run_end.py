@@ -181,6 +181,7 @@ def test_a_stop_that_an_import_turned_into_its_own_error_saves_the_state(stoppin
         pytest.param("1 / 0", 1, True, id="a defect", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_before_training_only_an_error_that_the_signal_caused_is_quiet(stopping, call, status, traceback):
     code = (
         "from pydoc import locate\nfrom segpipe.training.signals import SignalWatch\n"

@@ -349,6 +349,7 @@ def test_invalid_mappings_are_refused(arguments, mappings, message):
     assert result.stderr.startswith(f"segpipe: {message}")
 
 
+@pytest.mark.slow
 def test_as_a_process(arguments):
     result = subprocess.run([SEGPIPE, *arguments], capture_output=True, text=True, check=True)
 

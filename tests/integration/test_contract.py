@@ -300,6 +300,7 @@ def test_yaml_holds_no_logic(bundle):
                 assert word not in expression, f"{path.name}: {line}"
 
 
+@pytest.mark.slow
 def test_models_is_untouched_by_every_run(bundle, finished_run, models_before, tmp_path, phantom_scans):
     bundle.run("train", "evaluate", **bundle.training, run_name=finished_run.name)
     bundle.run("inference", **inference(bundle, phantom_scans[0], tmp_path / "out", finished_run / "best.pt"))

@@ -257,6 +257,7 @@ def change_manifest(lung, **changes):
     ]
 
 
+@pytest.mark.slow
 def test_weights_of_classes_are_kept_beside_a_runs_weights(bundle, finished_run):
     kept = json.loads((finished_run / "last.json").read_text())["training"]["class_weights"]
 
@@ -450,6 +451,7 @@ def test_a_volume_is_the_same_in_every_format_and_slice_by_slice(lung, finished_
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.slow
 def test_another_window_than_in_validation_is_warned_of_where_the_norm_minds(lung, norm, capsys):
     """Instance norm depends on the window's size, batch norm does not."""
     training = {**lung.training, **lung.small_network, "norm": norm, "run_name": norm}

@@ -91,6 +91,7 @@ def linked(folder, scans):
 
 
 @pytest.mark.every_bundle
+@pytest.mark.slow
 def test_label_maps_are_those_of_monais_run(bundle, weights, phantom_scans, tmp_path):
     """MRI: an oblique scan, two scans of unequal spacing and a DICOM series; CT: volumes and a slice."""
     scans, _ = phantom_scans
@@ -103,6 +104,7 @@ def test_label_maps_are_those_of_monais_run(bundle, weights, phantom_scans, tmp_
 
 
 @pytest.mark.every_bundle
+@pytest.mark.slow
 def test_streamed_and_by_monais_chain_are_the_same(bundle, weights, phantom_scans):
     opened = open_bundle(
         BundleSource(

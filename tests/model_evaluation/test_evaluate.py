@@ -227,6 +227,7 @@ def test_a_label_map_that_was_corrected_is_not_the_networks(score, tmp_path):
     assert "was corrected by hand and is no longer the network's" in evaluation.scores.reasons["a"]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_segmented_again(score, tmp_path):
     first = score()
     stamp = (tmp_path / "out/predictions/a.nii.gz").stat().st_mtime_ns
@@ -291,6 +292,7 @@ class TestWhatWasTrainedOn:
     def weights(self, bundle, tmp_path, **training):
         return [write_weights(bundle, tmp_path / "weights" / "run.pt", 1, **training)]
 
+    @pytest.mark.slow
     def test_unknown_training_cases_are_a_warning(self, score):
         (warning,) = score().warnings
 
@@ -301,6 +303,7 @@ class TestWhatWasTrainedOn:
 
         assert score(weights=weights).warnings == []
 
+    @pytest.mark.slow
     def test_a_training_image_under_another_name_is_a_warning(self, score, bundle, dataset, tmp_path):
         weights = self.weights(bundle, tmp_path, cases={"z": picture(dataset, tmp_path, "b")})
 

@@ -55,6 +55,7 @@ def test_the_same_seed_gives_the_same_weights(training, whole):
     assert_equal(weights(whole.folder, "best.pt"), weights(other.folder, "best.pt"))
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(training, whole):
     other = training("other", seed=1).run()
 
@@ -178,6 +179,7 @@ def test_a_signal_with_loader_workers_saves_within_the_epoch(training, whole):
 
 
 @pytest.mark.parametrize("epoch", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_signal_in_a_validation_does_not_train_the_epoch_again(training, whole, epoch):
     """The validation is repeated, with the random numbers and the best score from before it."""
     stopped = training("stopped")
@@ -223,6 +225,7 @@ def test_a_long_step_is_saved_from_before_it(training, whole, monkeypatch):
     assert_equal(weights(whole.folder), weights(training("stopped", resume=True).run().folder))
 
 
+@pytest.mark.slow
 def test_the_earlier_state_stays_where_the_new_one_cannot_be_read(training, monkeypatch):
     """A disk may return other bytes than were written."""
     first = training()
@@ -241,6 +244,7 @@ def test_the_earlier_state_stays_where_the_new_one_cannot_be_read(training, monk
     assert first.folder.training_state.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_state_of_the_version_before_goes_on(training, whole):
     first = training("old")
     break_off(first, Events.ITERATION_COMPLETED, 8)
@@ -275,6 +279,7 @@ def test_a_resume_does_not_repeat_finished_epochs(training):
     assert epochs == [3, 4]
 
 
+@pytest.mark.slow
 def test_a_worse_validation_after_a_resume_keeps_the_best(training):
     """Without the best score, a resume would overwrite best.pt with the next weights."""
     first = training("broken")
@@ -299,6 +304,7 @@ def test_the_state_is_tensors_and_plain_values(training):
     assert set(state) >= {"optimizer", "lr_scheduler", "random", "best_metric", "experiment_sha256"}
 
 
+@pytest.mark.slow
 def test_sidecars_say_which_epoch_and_score(training):
     run = training().run()
 
@@ -313,6 +319,7 @@ def refused(training, pattern):
     assert re.search(pattern, refusal_of(training.run))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_resumed(training):
     training().run()
 
@@ -327,6 +334,7 @@ def test_a_run_that_stopped_early_is_finished(training):
     refused(training(epochs=30, patience=1, learning_rate=0.0, resume=True), "finished, after epoch 2 of 30")
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_on_other_data(training):
     """The configuration keeps the manifest's name, and not its present content."""
     break_off(training(), Events.EPOCH_COMPLETED, 3)
@@ -342,6 +350,7 @@ def test_a_state_of_another_format_is_refused(training):
     refused(training(resume=True), "training state version 99, this segpipe reads")
 
 
+@pytest.mark.slow
 def test_a_state_of_another_network_is_refused(training):
     first = training()
     break_off(first, Events.EPOCH_COMPLETED, 3)
@@ -393,6 +402,7 @@ def test_a_run_that_diverges_ends_and_keeps_its_last_good_epoch(training):
         assert all(tensor.isfinite().all() for tensor in weights(diverging.folder, name).values())
 
 
+@pytest.mark.slow
 def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(training, whole, monkeypatch):
     """If the state were written first, the run would count as finished with older weights."""
     broken = training("broken")
@@ -416,6 +426,7 @@ def test_a_crash_while_the_last_weights_are_written_leaves_the_run_unfinished(tr
     assert_equal(weights(whole.folder), weights(resumed))
 
 
+@pytest.mark.slow
 def test_nothing_but_the_runs_own_files_is_left(training):
     folder = training().run().folder
 
@@ -443,6 +454,7 @@ def test_another_rank_writes_nothing(training, monkeypatch):
     assert names == [".segpipe-lock", "configuration.yaml", "environment.json"]
 
 
+@pytest.mark.slow
 def test_in_monais_run_a_refusal_is_no_ordinary_exception_in_the_engine(training, monkeypatch):
     """Ignite would print an ordinary exception with a traceback."""
     training().run()

@@ -206,6 +206,7 @@ def test_a_template_that_the_test_cases_do_not_follow_is_none():
     words=st.lists(st.from_regex(r"[a-z0-9]{1,4}", fullmatch=True), min_size=2, max_size=3, unique=True),
     layout=st.sampled_from(["{case}_{word}", "{case}/{word}", "{word}/{case}", "{case}/{case}_{word}"]),
 )
+@pytest.mark.slow
 def test_templates_find_each_case_of_their_data_set_again_or_there_are_none(cases, words, layout):
     images = {case: [layout.format(case=case, word=word) + ".nii.gz" for word in words] for case in cases}
     channels = planned_channels(manifest(images, tuple(words)))
