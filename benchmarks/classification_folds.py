@@ -29,14 +29,27 @@ from segpipe.evaluation.classification.statistics import drawn_weights
 from segpipe.networks import read_sidecar
 from segpipe.training.run_folder import processor_name
 
+VARIANTS = {
+    "unweighted": "weighting: null\n",
+    "balanced": """weighting: null
+train#sampler:
+  _target_: segpipe.dataset.sampling.BalancedSampler
+  dataset: "@train#dataset"
+  weights:
+    _target_: segpipe.bundle.image_draws
+    cases: "@cases"
+  seed: "@seed"
+""",
+}
+"""Overrides of train.yaml: no weights in the loss, or draws of rare findings in place of weights."""
 RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
 
 
-def trained(bundle: str, dataset_dir: Path, work: Path, fold: int) -> Path:
+def trained(bundle: str, dataset_dir: Path, work: Path, fold: int, variant: str) -> Path:
     """Train one fold of a bundle, validating after the last epoch alone; return the run's folder."""
     root = ROOT / "bundles" / bundle
     epochs = yaml.safe_load((root / "configs" / "train.yaml").read_text())["epochs"]
-    run = work / bundle / f"fold{fold}"
+    run = work / f"{bundle}{'_' * bool(variant)}{variant}" / f"fold{fold}"
     if (run / "best_validation.csv").is_file():
         return run
     arguments = {
@@ -48,7 +61,12 @@ def trained(bundle: str, dataset_dir: Path, work: Path, fold: int) -> Path:
         "resume": run.is_dir(),
     }
     given = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "configs/train.yaml", *given]
+    files = ["configs/train.yaml"]
+    if variant:
+        overlay = work / f"{variant}.yaml"
+        overlay.write_text(VARIANTS[variant])
+        files.append(str(overlay.resolve()))
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *given]
     subprocess.run(command, cwd=root, check=True)
     return run
 
@@ -63,8 +81,8 @@ def logits_of(runs: list[Path], manifest: Manifest) -> Array:
     return np.array([rows[case.case] for case in manifest.training])
 
 
-def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
-    """Return the line of one bundle."""
+def measure(bundle: str, data: Path, work: Path, variant: str) -> dict[str, Any]:
+    """Return the line of one bundle; a variant is compared with the bundle, the bundle with the baseline."""
     config = yaml.safe_load((ROOT / "bundles" / bundle / "configs" / "train.yaml").read_text())
     dataset = config["manifest"]
     manifest = load_manifest(dataset)
@@ -73,7 +91,11 @@ def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
     targets = np.array([target_of(case, categories) for case in cases], dtype=float)
     if categories.exclusive:
         targets = np.eye(categories.num)[targets.astype(int)]
-    runs = [trained(bundle, data / dataset, work, int(fold)) for fold in np.unique(folds)]
+
+    def runs_of(which: str) -> list[Path]:
+        return [trained(bundle, data / dataset, work, int(fold), which) for fold in np.unique(folds)]
+
+    runs = runs_of(variant)
     whole = np.ones((1, len(cases)))
     weights = np.concatenate(list(drawn_weights(tuple(str(case.patient) for case in cases))))
 
@@ -82,19 +104,25 @@ def measure(bundle: str, data: Path, work: Path) -> dict[str, Any]:
 
     ours = both(logits_of(runs, manifest))
     baseline = HEADS[dataset][0]
-    files = [data / dataset / case.images[0] for case in cases]
-    views = [features_of(dataset, files, baseline, work, mirror=False)]
-    first = both(held_out_logits(baseline, views, targets, folds, categories.exclusive))
+    if variant:
+        first = both(logits_of(runs_of(""), manifest))
+    else:
+        files = [data / dataset / case.images[0] for case in cases]
+        views = [features_of(dataset, files, baseline, work, mirror=False)]
+        first = both(held_out_logits(baseline, views, targets, folds, categories.exclusive))
     line = row_of(dataset, baseline, ours[0], first[0], [ours[1], first[1]])
     figures = {name: float(first[0][place][0]) for place, name in enumerate(("auroc", "accuracy"))}
-    line["baseline"] = {name: round(value, 4) for name, value in figures.items() if np.isfinite(value)}
+    compared = {name: round(value, 4) for name, value in figures.items() if np.isfinite(value)}
+    line["bundle" if variant else "baseline"] = compared
     sidecars = [read_sidecar(run / "best.pt") for run in runs]
     commits = {one.training["environment"]["commit"] for one in sidecars if one is not None}
     line |= {
         "head": bundle,
+        "variant": variant or None,
         "size": config["image_size"][0],
         "C": None,
-        "command": f"python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle {bundle}",
+        "command": f"python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle {bundle}"
+        + (f" --variant {variant}" if variant else ""),
         "commit": sorted(commits),
         "machine": processor_name(),
     }
@@ -109,9 +137,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
     parser.add_argument("--bundle", required=True, choices=["cxr_findings_efficientnet"])
+    parser.add_argument("--variant", choices=sorted(VARIANTS), default="", help="overrides of the training")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    line = measure(options.bundle, options.data, options.work)
+    line = measure(options.bundle, options.data, options.work, options.variant)
     print(line)
     append_line(RESULTS, line)
 
