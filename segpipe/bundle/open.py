@@ -24,6 +24,7 @@ from segpipe.bundle.opening import (
     is_ours,
     load_network,
     made,
+    reference_ranges_of,
 )
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.scan_rule import ScanRule
@@ -31,7 +32,7 @@ from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, counted
 from segpipe.inference.slabs import work_in_slabs
 from segpipe.labels import LabelTable, class_color
-from segpipe.reference_ranges import EarlierVersionError, ReferenceRanges, present_ranges_path
+from segpipe.reference_ranges import ReferenceRanges
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
 
@@ -168,25 +169,8 @@ def _opened(
         sha256=computation_sha256(bundle, loaded, labels=identity_rows(labels), series_uid=series_uid),
         weights=loaded.weights,
         weights_sha256=loaded.weights_sha256,
-        reference_ranges=_reference_ranges(loaded.weights, loaded.weights_sha256) if with_ranges else None,
+        reference_ranges=reference_ranges_of(loaded) if with_ranges else None,
     )
-
-
-def _reference_ranges(weights: Sequence[Path], sha256: Sequence[str]) -> ReferenceRanges | None:
-    path = present_ranges_path(weights, sha256)
-    if path is None:
-        return None
-    try:
-        ranges = ReferenceRanges.read(path)
-    except EarlierVersionError as error:
-        _logger.warning(f"{error}; until then scans are not compared with the training cases")
-        return None
-    if list(ranges.weights_sha256) != list(sha256):
-        raise SegpipeError(
-            f"{path}: was made with other weights than {', '.join(str(file) for file in weights)}; write it anew with "
-            "`segpipe reference-ranges`, or remove it"
-        )
-    return ranges
 
 
 def _rule(root: Path, parser: ConfigParser) -> ScanRule:

@@ -22,6 +22,7 @@ from segpipe.bundle.opening import (
     is_ours,
     load_network,
     made,
+    reference_ranges_of,
 )
 from segpipe.bundle.running import merged_configuration
 from segpipe.bundle.source import BundleSource
@@ -30,6 +31,7 @@ from segpipe.categories import Categories
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.inference.precision import choose_precision
 from segpipe.inference.prediction_table import TOP
+from segpipe.reference_ranges import ReferenceRanges
 
 NEEDED = ("network_def", "preprocessing")
 
@@ -54,6 +56,7 @@ class OpenClassifier:
         sha256: hash of everything but the image that a prediction depends on: configuration, classes, weights,
             calibration, versions, the bundle's modules.
         weights, weights_sha256: the weights files, and their hashes.
+        reference_ranges: reference ranges of these weights; None if there is no such file.
     """
 
     root: Path
@@ -71,6 +74,7 @@ class OpenClassifier:
     sha256: str
     weights: tuple[Path, ...]
     weights_sha256: tuple[str, ...]
+    reference_ranges: ReferenceRanges | None = None
 
     def read(self, path: str | Path) -> torch.Tensor:
         """Return the network's input `(C, *spatial)` of an image file.
@@ -88,11 +92,12 @@ class OpenClassifier:
         return image
 
 
-def open_classifier(bundle: str | Path | BundleSource) -> OpenClassifier:
+def open_classifier(bundle: str | Path | BundleSource, *, with_ranges: bool = True) -> OpenClassifier:
     """Read a classification bundle's configuration, create its objects and load its weights.
 
     Args:
         bundle: the bundle's folder, or a `BundleSource` with weights, configuration and device.
+        with_ranges: also read the reference ranges of the weights.
 
     Raises:
         SegpipeError: the folder is not a bundle, or a bundle of another task; the bundle could run code and the user
@@ -101,10 +106,10 @@ def open_classifier(bundle: str | Path | BundleSource) -> OpenClassifier:
     """
     source = BundleSource.of(bundle)
     with admitted_bundle(source, "classification", NEEDED, ("labels", "identity")) as (root, admission):
-        return _opened(root, admission, source)
+        return _opened(root, admission, source, with_ranges=with_ranges)
 
 
-def _opened(root: Path, admission: Admitted, source: BundleSource) -> OpenClassifier:
+def _opened(root: Path, admission: Admitted, source: BundleSource, *, with_ranges: bool) -> OpenClassifier:
     parser = admission.parser
     metadata = parser.get(parser.meta_key)
     categories = made(root, parser, "labels") if is_ours(parser) else _foreign_categories(root, metadata)
@@ -131,6 +136,7 @@ def _opened(root: Path, admission: Admitted, source: BundleSource) -> OpenClassi
         ),
         weights=loaded.weights,
         weights_sha256=loaded.weights_sha256,
+        reference_ranges=reference_ranges_of(loaded) if with_ranges else None,
     )
 
 

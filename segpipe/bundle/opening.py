@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,12 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256
 from segpipe.networks import Ensemble, weights_file
 from segpipe.networks.weights import load_state, read_state
+from segpipe.reference_ranges import EarlierVersionError, ReferenceRanges, present_ranges_path
 
 _CONFIGURATIONS = ("inference.yaml", "inference.yml", "inference.json")
 _WHERE_ONLY = ("bundle_root", "dataset_dir", "output_dir", "device", "overwrite", "weights")
+
+_logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -136,6 +140,29 @@ def load_network(root: Path, parser: ConfigParser, weights: Sequence[str | Path]
     return LoadedNetwork(
         network.to(device).eval(), device, tuple(paths), tuple(file_sha256(path) for path in paths)
     )
+
+
+def reference_ranges_of(loaded: LoadedNetwork) -> ReferenceRanges | None:
+    """Return the reference ranges beside the weights; None, after a warning for an earlier version, without them.
+
+    Raises:
+        SegpipeError: the file is unreadable, or was made with other weights.
+    """
+    weights, sha256 = loaded.weights, loaded.weights_sha256
+    path = present_ranges_path(weights, sha256)
+    if path is None:
+        return None
+    try:
+        ranges = ReferenceRanges.read(path)
+    except EarlierVersionError as error:
+        _logger.warning(f"{error}; until then scans are not compared with the training cases")
+        return None
+    if list(ranges.weights_sha256) != list(sha256):
+        raise SegpipeError(
+            f"{path}: was made with other weights than {', '.join(str(file) for file in weights)}; write it anew with "
+            "`segpipe reference-ranges`, or remove it"
+        )
+    return ranges
 
 
 def default_weights(root: Path, parser: ConfigParser) -> list[str | Path]:

@@ -37,10 +37,13 @@ def reference_ranges(
 ) -> None:
     """Measure the training cases, so that `segpipe predict` can warn of scans and results that differ from them."""
     with collecting_nothing():
+        from segpipe.bundle.task import task_of
         from segpipe.dataset import dataset_dir_of, load_manifest
+        from segpipe.prediction.measured_image_ranges import write_image_ranges
         from segpipe.prediction.measured_ranges import write_reference_ranges
 
-    written = write_reference_ranges(
+    measure = {"segmentation": write_reference_ranges, "classification": write_image_ranges}[task_of(bundle)]
+    written = measure(
         bundle_source(bundle, weights, config, override, device, trust),
         manifest,
         dataset_dir_of(manifest, load_manifest(manifest), dataset_dir),

@@ -19,7 +19,7 @@ from segpipe.monai_run import refusal_ends_run
 
 PREDICTIONS_FILE = "predictions.csv"
 NOT_COMPARED = "not compared with the training cases"
-"""Text of the column `warnings`: classifiers have no reference ranges yet."""
+"""Text of the column `warnings` where the weights have no reference ranges, and in MONAI's run."""
 _DIGITS = ".6g"
 TOP = 3
 """Number of columns with the most probable names."""
@@ -48,6 +48,7 @@ def prediction_row(
     probabilities: Sequence[float],
     decision: str,
     top: int = TOP,
+    warnings: Sequence[str] | None = None,
 ) -> list[Cell]:
     """Return the row of an image.
 
@@ -57,8 +58,10 @@ def prediction_row(
         probabilities: one a name, 0 to 1.
         decision: the class, or the findings at their thresholds.
         top: as in `prediction_columns`.
+        warnings: differences of the image from the training cases; None: it was not compared with them.
     """
-    return [image, *probabilities, *most_probable(names, probabilities, top), decision, NOT_COMPARED]
+    told = NOT_COMPARED if warnings is None else "; ".join(warnings)
+    return [image, *probabilities, *most_probable(names, probabilities, top), decision, told]
 
 
 def most_probable(names: Sequence[str], probabilities: Sequence[float], top: int = TOP) -> list[str]:

@@ -66,7 +66,9 @@ class ClassifyOptions:
     def recipe(self, bundle: OpenClassifier) -> str:
         """Return a hash of everything but the image that a prediction depends on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False, strict=False))
-        return json_sha256({"bundle": bundle.sha256, **how})
+        ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
+        compared = {} if ranges is None else {"reference_ranges": ranges}
+        return json_sha256({"bundle": bundle.sha256, **compared, **how})
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from segpipe.inference.prediction_table import prediction_row, write_predictions
 from segpipe.pictures.heatmap import heatmap_picture
 from segpipe.prediction.classifier import Classifier
 from segpipe.prediction.heatmaps import GradCamMaps, OcclusionMaps, occlusion_passes
+from segpipe.prediction.image_measures import measured_image
 from segpipe.prediction.image_options import HEATMAPS, ClassifyOptions, ImagePrediction, heatmap_file
 from segpipe.prediction.ledger import Entry, State, publish, staged_files
 from segpipe.prediction.options import Outcome, require_text, scan_place, scan_sha256, stamps
@@ -209,7 +210,7 @@ class ImageRun:
             scan_sha256=one.sha256,
             recipe=self.recipe,
             precision=self.classifier.precision,
-            warnings=None,
+            warnings=self._warnings(one.image, probabilities),
             finished=now(),
             classes=names,
             probabilities=tuple(probabilities.tolist()),
@@ -220,6 +221,14 @@ class ImageRun:
             entry = self._with_heatmap(one, entry, probabilities, replaced)
         seconds = one.seconds + share + time.perf_counter() - since
         return replace(entry, seconds=round(seconds, 4))
+
+    def _warnings(self, image: torch.Tensor, probabilities: NDArray[np.float64]) -> tuple[str, ...] | None:
+        """Return the differences of an image from the training cases; None without reference ranges."""
+        ranges = self.bundle.reference_ranges
+        if ranges is None:
+            return None
+        measured = measured_image(image, probabilities, exclusive=self.bundle.categories.exclusive)
+        return tuple(ranges.warnings(measured))
 
     def _with_heatmap(
         self, one: _ReadImage, entry: Entry, probabilities: NDArray[np.float64], replaced: dict[str, str]
@@ -298,7 +307,10 @@ class ImageRun:
         self._table_written = time.monotonic()
         done = [entry for entry in dict(self.place.ledger.entries).values() if entry.state is State.DONE]
         top = self.bundle.top
-        rows = (prediction_row(one.case, one.classes, one.probabilities, one.decision, top) for one in done)
+        rows = (
+            prediction_row(one.case, one.classes, one.probabilities, one.decision, top, one.warnings)
+            for one in done
+        )
         write_predictions(self.place.folder, self.bundle.categories.names, rows, top)
 
 

@@ -57,8 +57,8 @@ def write_reference_ranges(
     require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
     records = tuple(map(TrainingRecord.read, opened.weights))
-    cases = _of_some_patients(_cases_of(records, described), most_patients)
-    patients = [_patient(case) for case in cases]
+    cases = of_some_patients(cases_of(records, described), most_patients)
+    patients = [patient_of(case) for case in cases]
     require_enough_patients(len(set(patients)), len(cases))
     if unknown := sum(case.patient is None for case in cases):
         report(
@@ -79,7 +79,7 @@ def write_reference_ranges(
             f"cases of {described.name} are measured"
         )
     else:
-        _require_trained(overlap, cases, opened.weights[0])
+        require_trained(overlap, cases, opened.weights[0])
     segmenter = Segmenter(opened, report=report)
     measured = [
         measured_scan(segmenter, opened.read([folder / name for name in case.images], case.frame))
@@ -117,7 +117,7 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
     )
 
 
-def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:
+def cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:
     """Return the manifest's cases that the records name; all training cases if a record is missing."""
     if not all(record.trained for record in records):
         return list(manifest.training)
@@ -131,21 +131,21 @@ def _cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Cas
     return [case for case in manifest.training if case.case in names]
 
 
-def _of_some_patients(cases: Sequence[Case], most: int | None) -> list[Case]:
+def of_some_patients(cases: Sequence[Case], most: int | None) -> list[Case]:
     """Return the cases of at most so many patients, evenly chosen in the order of the cases."""
-    patients = list(dict.fromkeys(map(_patient, cases)))
+    patients = list(dict.fromkeys(map(patient_of, cases)))
     if most is None or len(patients) <= most:
         return list(cases)
     chosen = {patients[place * len(patients) // most] for place in range(most)}
-    return [case for case in cases if _patient(case) in chosen]
+    return [case for case in cases if patient_of(case) in chosen]
 
 
-def _patient(case: Case) -> str:
+def patient_of(case: Case) -> str:
     """Return the patient of a case; a name of its own if the patient is not known."""
     return f"case {case.case}" if case.patient is None else f"patient {case.patient}"
 
 
-def _require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path) -> None:
+def require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path) -> None:
     """Refuse cases that have the name of a training case but another image."""
     made_with = {*overlap.trained, *overlap.chosen}
     other = next((case.case for case in cases if case.case not in made_with), None)

@@ -74,6 +74,7 @@ MEASURE_KINDS: Mapping[str, MeasureKind] = {
     "uncertainty": MeasureKind(
         "uncertainty where the label map has a class (entropy, 0 to 1)", "", 0.03, low=False
     ),
+    "doubt": MeasureKind("uncertainty of the classification (entropy, 0 to 1)", "", 0.03, low=False),
     "volume": MeasureKind("volume of {of}", " ml", 0.05, _magnitude),
     "area": MeasureKind("area of {of}", " pixels", 0.2, _magnitude),
     "pieces": MeasureKind("number of pieces of {of}", "", 0.7, _magnitude, low=False),
