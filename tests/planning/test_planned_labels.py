@@ -105,7 +105,8 @@ def test_masks_of_regions_need_regions(tmp_path):
 def test_it_trains_and_is_scored_as_counted_and_segments(kind, tmp_path):
     """MONAI's run and segpipe write the same label maps; scores are counted again from the files."""
     root = str(planned(tmp_path, kind, epochs=3))
-    given = {"bundle_root": root, "device": "cpu", "run_name": "a"}
+    # auto would be timed by predict, and may be bfloat16 in MONAI's run
+    given = {"bundle_root": root, "device": "cpu", "run_name": "a", "precision": "float32"}
     monai.bundle.run(config_file=f"{root}/configs/train.yaml", reference_ranges=False, **given)
     names = [f"{root}/configs/{name}.yaml" for name in ("train", "evaluate")]
     monai.bundle.run(config_file=names, **given)
@@ -117,12 +118,13 @@ def test_it_trains_and_is_scored_as_counted_and_segments(kind, tmp_path):
         output_dir=str(tmp_path / "monai"),
         weights=weights,
         device="cpu",
+        precision="float32",
     )
     predictions = segpipe.predict(
         scans,
         BundleSource(root, weights=weights, device="cpu"),
         tmp_path / "ours",
-        options=PredictOptions(regions=kind == "both"),
+        options=PredictOptions(regions=kind == "both", precision="float32"),
     )
 
     (table,) = (tmp_path / "bundle" / "runs" / "a").rglob("metrics.csv")

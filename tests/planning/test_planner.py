@@ -18,6 +18,7 @@ from segpipe.dataset import Case, Manifest, load_manifest, write_manifest
 from segpipe.errors import SegpipeError
 from segpipe.phantoms.files import ct, write_phantom_dataset
 from segpipe.planning import PlanOptions, plan_bundle
+from segpipe.prediction.options import PredictOptions
 from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 
 SIZE = (24, 20, 18)
@@ -186,9 +187,11 @@ def test_it_trains_and_its_weights_segment(channels, options, tmp_path):
         "output_dir": str(tmp_path / "monai"),
         "weights": weights,
         "device": "cpu",
+        "precision": "float32",  # auto would be timed by predict, and may be bfloat16 in MONAI's run
     }
     monai.bundle.run(config_file=config, bundle_root=root, **given)
-    predictions = segpipe.predict(scans, BundleSource(root, weights=weights, device="cpu"), tmp_path / "ours")
+    source, how = BundleSource(root, weights=weights, device="cpu"), PredictOptions(precision="float32")
+    predictions = segpipe.predict(scans, source, tmp_path / "ours", options=how)
     assert [prediction.case for prediction in predictions] == ["c0", "c1", "c2", "c3"]
     for prediction in predictions:
         by_monai = read_volume(tmp_path / "monai" / f"{prediction.case}.nii.gz")
