@@ -199,14 +199,14 @@ class EfficientNetLite0(nn.Module):
 
     def feature_map(self, image: torch.Tensor) -> torch.Tensor:
         """Return the last part's features: without `levels` `(B, 1280, ceil(rows / 32), ceil(cols / 32))`, 0 to 6."""
-        features = self.stem(image)
+        features = self.stem(_channels_last(image))
         for block in self.blocks:
             features = block(features)
         return self.head(features)  # type: ignore[no-any-return]
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """Return what the linear layer reads, `(B, num_features)`: without `levels` the mean over rows and columns."""
-        features = self.stem(image)
+        features = self.stem(_channels_last(image))
         kept = [self.stem_level(features)]
         for block, level in zip(self.blocks, self.block_levels):  # noqa: B905  # what TorchScript has
             features = block(features)
@@ -257,6 +257,11 @@ class EfficientNetLite0(nn.Module):
         for part in self.parts()[: self.frozen_parts]:
             part.eval()
         return self
+
+
+def _channels_last(image: torch.Tensor) -> torch.Tensor:
+    """Lay the channels of a pixel side by side: convolutions of few channels a group take half the time on a CPU."""
+    return image.contiguous(memory_format=torch.channels_last)
 
 
 def _shapes() -> list[tuple[int, int, int, int, int]]:
