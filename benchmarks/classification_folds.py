@@ -40,8 +40,23 @@ train#sampler:
     cases: "@cases"
   seed: "@seed"
 """,
+    "densenet121": """network_def:
+  _target_: monai.networks.nets.DenseNet121
+  spatial_dims: 2
+  in_channels: 3
+  out_channels: "$@labels.num"
+pretrained: none
+unfreeze_after: 0
+learning_rate: 0.05
+""",
+    "fine_tuned": """unfreeze_after: 5
+frozen_parts: 3
+optimizer#params#backbone_rate: 0.01
+""",
 }
-"""Overrides of train.yaml: no weights in the loss, or draws of rare findings in place of weights."""
+"""Overrides of train.yaml: no weights in the loss; draws of rare findings in place of weights; MONAI's DenseNet121
+from random numbers; EfficientNet-Lite0 with all parts behind the third trained after five epochs."""
+BUNDLES = ("cxr_findings_efficientnet", "oct_retina_efficientnet")
 RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
 
 
@@ -136,7 +151,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
-    parser.add_argument("--bundle", required=True, choices=["cxr_findings_efficientnet"])
+    parser.add_argument("--bundle", required=True, choices=BUNDLES)
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="", help="overrides of the training")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
