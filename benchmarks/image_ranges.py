@@ -1,8 +1,8 @@
-"""How many good X-rays does `segpipe predict` warn of, and how many with planted faults?
+"""How many good images does `segpipe predict` warn of, and how many with planted faults?
 
-    python benchmarks/image_ranges.py --data SHARED_DATA
+    python benchmarks/image_ranges.py --data SHARED_DATA [--bundle cxr_findings_efficientnet]
 
-Measures the images of `nih_cxr64` as the bundle cxr_findings_efficientnet gets them. For each fold the reference ranges
+Measures the images of a bundle's manifest as its network gets them. For each fold the reference ranges
 come from the patients of the other folds; each image of the fold is compared with them, and one of twelve again with
 each planted fault. The bundle's weights saw all images, which matters for one measure only, the uncertainty. A line is
 added to results/image_ranges.jsonl.
@@ -28,7 +28,7 @@ from segpipe.reference_ranges import Measures, ReferenceRanges
 from segpipe.training.run_folder import processor_name
 
 RESULTS = Path(__file__).with_name("results") / "image_ranges.jsonl"
-BUNDLE, MANIFEST = "cxr_findings_efficientnet", "nih_cxr64"
+MANIFESTS = {"cxr_findings_efficientnet": "nih_cxr64", "oct_retina_efficientnet": "oct2017"}
 EVERY = 12  # images of a fold, of which one gets the faults
 MEAN, DEVIATION = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -60,17 +60,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with nih_cxr64/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with nih_cxr64/ and oct2017/")
+    parser.add_argument("--bundle", default="cxr_findings_efficientnet", choices=MANIFESTS)
     options = parser.parse_args()
-    opened = open_classifier(ROOT / "bundles" / BUNDLE)
+    manifest = MANIFESTS[options.bundle]
+    opened = open_classifier(ROOT / "bundles" / options.bundle)
     classifier = Classifier(opened)
 
     def measured(image: torch.Tensor) -> Measures:
         probabilities = classifier.probabilities("image", classifier.logits([image])[0])
         return measured_image(image, probabilities, exclusive=opened.categories.exclusive)
 
-    cases = load_manifest(MANIFEST).training
-    images = [classifier.read(str(options.data / MANIFEST / case.images[0])) for case in cases]
+    cases = load_manifest(manifest).training
+    images = [classifier.read(str(options.data / manifest / case.images[0])) for case in cases]
     measures = [measured(image) for image in images]
     generator = torch.Generator().manual_seed(0)
     good, faulty, caught = 0, Counter[str](), Counter[str]()
@@ -85,11 +87,11 @@ def main() -> None:
                 faulty[name] += 1
                 caught[name] += bool(ranges.warnings(measured(image)))
     line = {
-        "set": MANIFEST,
+        "set": manifest,
         "images": len(cases),
         "good_warned": good,
         "faults": {name: f"{caught[name]} of {count}" for name, count in faulty.items()},
-        "command": "python benchmarks/image_ranges.py --data SHARED_DATA",
+        "command": f"python benchmarks/image_ranges.py --data SHARED_DATA --bundle {options.bundle}",
         "commit": commit(),
         "machine": processor_name(),
     }
