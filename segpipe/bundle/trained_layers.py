@@ -37,7 +37,7 @@ def freeze_as_trained(
         return
     with admitted(root, trainings, trust=trust) as admission:
         parser = admission.parser
-        handlers = parser[_HANDLERS] if _HANDLERS in parser else []
+        handlers = parser.get(_HANDLERS, [])
         for place, handler in enumerate(handlers):
             if isinstance(handler, Mapping) and handler.get("_target_") == "segpipe.training.Unfreeze":
                 name = f"{_HANDLERS}::{place}"

@@ -324,7 +324,7 @@ def typed_training(root, *overrides):
         [sys.executable, "-m", "segpipe", "train", str(root), "device=cpu", *overrides],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
