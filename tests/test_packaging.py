@@ -28,7 +28,7 @@ def test_wheel_holds_every_module_and_manifest(wheel, pytestconfig):
     expected |= {f"segpipe/data_manifests/{path.name}" for path in (root / "data_manifests").glob("*.json")}
     expected |= {
         "segpipe/dataset/manifest.schema.json",
-        "segpipe/overview/page.html",
+        *(f"segpipe/overview/{path.name}" for path in (root / "segpipe/overview").glob("*.html")),
         *(f"segpipe/report/{path.name}" for path in (root / "segpipe/report").glob("*.html")),
         "segpipe/report/niivue/niivue.umd.js.gz",
         "segpipe/report/niivue/LICENSE",

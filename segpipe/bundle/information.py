@@ -12,10 +12,18 @@ from typing import Any
 
 import torch
 
-from segpipe.bundle.opening import admitted_bundle, default_weights, foreign_names, is_ours, made
+from segpipe.bundle.opening import (
+    admitted_bundle,
+    bundle_files,
+    default_weights,
+    foreign_names,
+    is_ours,
+    made,
+)
 from segpipe.bundle.running import in_one_message
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.task import Task, task_in
+from segpipe.bundle.trained_layers import freeze_as_trained
 from segpipe.categories import Categories
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
@@ -75,7 +83,7 @@ class Layer:
         kind: class of the module.
         outputs: shape of each tensor that the layer returns, without the batch axis; empty if the layer was not called.
         parameters: number of the layer's own parameters, without those of layers inside it.
-        trained: number of these that require gradients.
+        trained: number of these that require gradients; of a bundle's network, in the last epoch of its training.
     """
 
     name: str
@@ -120,7 +128,8 @@ def bundle_information(
 
     Raises:
         SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; the
-            metadata do not say what the network takes; or the network cannot be made or run.
+            metadata do not say what the network takes; the network cannot be made or run; or the training's
+            configuration cannot be used, see `segpipe.bundle.trained_layers`.
     """
     source = BundleSource.of(bundle)
     with admitted_bundle(source, None, ("network_def",), ()) as (root, admission):
@@ -144,6 +153,7 @@ def bundle_information(
         if not layers:
             return information, None
         network = made(root, parser, "network_def")
+        freeze_as_trained(network, root, bundle_files(root, source.configs), trust=source.trust)
         shape = (information.channels, *(size or _whole(root, information.shape)))
         with in_one_message(root, f"table of layers for an input of {' x '.join(map(str, shape))}"):
             return information, network_layers(network, shape)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
+from ignite.engine import Events
 from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
@@ -221,7 +222,8 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
     """
     training = getattr(engine, "training_state", None)
     if training is not None and is_main_process():
-        forget_ranges(training.run_folder.path)
+        # not before: a finished run, whose resume is refused, retains its ranges
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: forget_ranges(training.run_folder.path))
     with ending_in_one_message(engine):
         engine.run()
     if training is not None and is_main_process():

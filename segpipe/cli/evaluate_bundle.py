@@ -84,7 +84,7 @@ _Result = tuple[
 def _segmentation(
     bundle: BundleSource, manifest: str, output: Path, options: EvaluateOptions, dataset_dir: Path | None
 ) -> _Result:
-    from segpipe.cli.predict import Progress
+    from segpipe.cli.cohort import Progress
     from segpipe.model_evaluation.evaluate import evaluate
 
     progress = Progress(quiet=False)
@@ -105,7 +105,7 @@ def _segmentation(
 def _classification(
     bundle: BundleSource, manifest: str, output: Path, options: EvaluateOptions, dataset_dir: Path | None
 ) -> _Result:
-    from segpipe.cli.predict import Progress
+    from segpipe.cli.cohort import Progress
     from segpipe.cli.printed_classification import print_classification
     from segpipe.model_evaluation.classification import evaluate_classifier
 

@@ -84,7 +84,7 @@ def postprocess(
     tried, and where no fold loses. The steps are written into the bundle's inference.yaml and evaluate.yaml.
     """
     with collecting_nothing():
-        from segpipe.cli.predict import Progress
+        from segpipe.cli.cohort import Progress
         from segpipe.inference.heap import keep_freed_memory
         from segpipe.model_evaluation.postprocess import PostprocessOptions
         from segpipe.model_evaluation.postprocess import postprocess as chosen_postprocessing

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-import signal
-import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
+from segpipe.cli.cohort import Progress, end_estimates, run_cohort
 from segpipe.cli.imports import collecting_nothing
-from segpipe.cli.predict_images import print_failures, refuse_options
+from segpipe.cli.predict_images import refuse_options
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
-from segpipe.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from segpipe.prediction.estimate import Estimate
     from segpipe.prediction.options import Prediction
-    from segpipe.prediction.output_folder import ScanOutcome
 
 Paths = list[Path]
 _MOST_WARNED, _MOST_LINES = 40, 3
@@ -216,22 +214,15 @@ def _segment(
     if dry_run:
         rows = estimate(**arguments, report=Progress.report)
         _print_estimates(rows)
-        if any(row.action == "refuse" for row in rows):
-            raise typer.Exit(1)
         return
     keep_freed_memory()
-    with Progress(quiet=quiet) as progress:
-        try:
-            predictions = predict_scans(**arguments, watch=progress.watch, report=progress.report)
-        except KeyboardInterrupt:
-            say("segpipe: interrupted; finished scans stay; run the same command to continue", err=True)
-            raise typer.Exit(128 + signal.SIGINT) from None
-    failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
-    if not quiet:
-        _print_summary(predictions, arguments["output"])
-    if failed:
-        print_failures(failed)
-        raise typer.Exit(1)
+    run_cohort(
+        partial(predict_scans, **arguments),
+        partial(_print_summary, output=arguments["output"]),
+        doing="Segmenting",
+        cases="scans",
+        quiet=quiet,
+    )
 
 
 _BY_TASK = {"segmentation": _segment, "classification": _classify}
@@ -242,56 +233,6 @@ _OPTIONS = {
         *("resample_channels", "frames"),
     )
 }
-
-
-class Progress:
-    """A progress bar with the time left on stderr, messages above it; elsewhere than on a terminal a line a minute."""
-
-    def __init__(self, *, quiet: bool, doing: str = "Segmenting") -> None:
-        from rich import progress as bars
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        self._bar = bars.Progress(
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(),
-            bars.MofNCompleteColumn(),
-            bars.TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task: Any = None
-        self._is_quiet, self._doing = quiet, doing
-        self._began = self._printed = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        if self._task is not None:  # a second cohort, such as the cases of the next fold
-            self._bar.remove_task(self._task)
-        self._began = self._printed = time.monotonic()
-        self._bar.start()
-        self._task = self._bar.add_task("opening the bundle", total=None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def watch(self, prediction: ScanOutcome, done: int, total: int) -> None:
-        """Move the bar to a case, or print a line."""
-        from segpipe.dataset.progress import SECONDS_BETWEEN_LINES, line_of
-
-        now = time.monotonic()
-        if self._bar.disable and not self._is_quiet and now - self._printed >= SECONDS_BETWEEN_LINES:
-            self._printed = now
-            say(line_of(self._doing, max(done, 1), total, now - self._began), err=True)
-        self._bar.update(
-            self._task, description=printable(prediction.case)[-40:], completed=done, total=total
-        )
-
-    @staticmethod
-    def report(message: str) -> None:
-        """Print a message, such as a deviation from the options."""
-        say(f"segpipe: {message}", err=True)
 
 
 def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
@@ -356,14 +297,7 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
     print_table(
         [Column("case", overflow="fold"), "what", Column("size", no_wrap=True), "seconds", "peak GB"], cells
     )
-    for row in rows:
-        if row.action == "refuse":
-            say(f"{row.case}: {row.reason}")
-    segmented = [row for row in rows if row.action == "segment"]
-    minutes = sum(row.seconds for row in segmented) / 60
-    gigabytes = max((row.peak_bytes for row in segmented), default=0) / 1e9
-    takes = "unknown time" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
-    say(f"{len(segmented)} of {len(rows)} scans to segment: {takes}, {gigabytes:.1f} GB at most")
+    end_estimates(rows, "segment", "scans")
 
 
 def _axes(mirror: str | None) -> tuple[int, ...] | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from typer.core import TyperCommand
 
+from segpipe.cli.cohort import Progress, end_estimates, run_cohort
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
 
@@ -49,42 +49,21 @@ def predict_images(arguments: dict[str, Any], *, dry_run: bool, quiet: bool) -> 
         quiet: print failures only.
 
     Raises:
-        typer.Exit: some images fail, or the user interrupts.
+        typer.Exit: some images fail or are refused, or the user interrupts.
     """
-    from segpipe.cli.predict import Progress
     from segpipe.prediction.classify import classify
     from segpipe.prediction.image_estimate import estimate_images
 
     if dry_run:
         rows = estimate_images(**arguments, report=Progress.report)
         _print_estimates(rows)
-        if any(row.action == "refuse" for row in rows):
-            raise typer.Exit(1)
         return
-    with Progress(quiet=quiet, doing="Classifying") as progress:
-        try:
-            predictions = classify(**arguments, watch=progress.watch, report=progress.report)
-        except KeyboardInterrupt:
-            say("segpipe: interrupted; finished images stay; run the same command to continue", err=True)
-            raise typer.Exit(128 + signal.SIGINT) from None
-    failed = [prediction for prediction in predictions if prediction.outcome == "failed"]
-    if not quiet:
-        _print_summary(predictions, arguments["output"])
-    if failed:
-        print_failures(failed)
-        raise typer.Exit(1)
-
-
-def print_failures(failed: Sequence[Any]) -> None:
-    """Print the scans or images that failed, with their reasons."""
-    from rich.table import Column
-
-    print_table(
-        [Column("case", overflow="fold"), Column("reason", overflow="fold")],
-        [(prediction.case, prediction.reason) for prediction in failed],
-        title=f"{len(failed)} failed",
-        err=True,
-        show_lines=True,
+    run_cohort(
+        partial(classify, **arguments),
+        partial(_print_summary, output=arguments["output"]),
+        doing="Classifying",
+        cases="images",
+        quiet=quiet,
     )
 
 
@@ -132,14 +111,7 @@ def _print_estimates(rows: Sequence[Estimate]) -> None:
         [Column("image", overflow="fold"), "what", "seconds"],
         [(row.case, row.action, _seconds(row.seconds) if row.action == "classify" else "") for row in rows],
     )
-    for row in rows:
-        if row.action == "refuse":
-            say(f"{row.case}: {row.reason}")
-    planned = [row for row in rows if row.action == "classify"]
-    minutes = sum(row.seconds for row in planned) / 60
-    takes = "unknown time" if math.isnan(minutes) else f"about {minutes:.1f} minutes"
-    gigabytes = max((row.peak_bytes for row in planned), default=0) / 1e9
-    say(f"{len(planned)} of {len(rows)} images to classify: {takes}, {gigabytes:.1f} GB at most")
+    end_estimates(rows, "classify", "images")
 
 
 def _seconds(seconds: float) -> str:

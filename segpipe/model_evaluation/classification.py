@@ -12,7 +12,6 @@ import numpy as np
 from segpipe.bundle.image_cases import require_same_categories
 from segpipe.bundle.open_classifier import OpenClassifier, open_classifier
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.calibration import Calibration
 from segpipe.dataset import (
     Case,
@@ -32,7 +31,6 @@ from segpipe.evaluation.classification import (
     write_classification,
 )
 from segpipe.evaluation.classification.predictions import units_of
-from segpipe.evaluation.scored_cases import patient_warnings
 from segpipe.model_evaluation.card import card_command
 from segpipe.model_evaluation.description import (
     EvaluatedBy,
@@ -44,11 +42,11 @@ from segpipe.model_evaluation.description import (
 )
 from segpipe.model_evaluation.image_card import write_image_card
 from segpipe.model_evaluation.options import EvaluateOptions
+from segpipe.model_evaluation.validity import errors_in_words, validity_of
 from segpipe.prediction.classify import classify_images
 from segpipe.prediction.image_options import ClassifyOptions, ImagePrediction
-from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import Cohort, Outcome
-from segpipe.report import ReportContext, program, require_evaluation_writable
+from segpipe.report import ReportContext, require_evaluation_writable
 from segpipe.report.classification import Unscored, write_classification_report
 from segpipe.volumes import Scan, volume_format
 
@@ -115,22 +113,9 @@ def evaluate_classifier(
     folder = dataset_dir_of(manifest, described, dataset_dir)
     part = evaluation_split_of(described, options.split, options.part)
     checked, reasons, contents = _checked(described, part, folder, opened, checksums=options.checksums)
-    records = tuple(map(TrainingRecord.read, opened.weights))
-    overlap = TrainOverlap.of(records, described, checked, contents)
-    warnings = [
-        *overlap.warnings(),
-        *patient_warnings([case.patient for case in checked]),
-        *_calibration_warnings(opened.calibration),
-    ]
-    for warning in warnings:
-        if report is not None:
-            report(warning)
-    if options.card or options.held_out:
-        overlap.require_held_out(
-            "--card" if options.card else str(opened.root),
-            "give a split that was held out, or --weights of a training that held this one out",
-            known=True,
-        )
+    validity = validity_of(
+        opened, described, checked, contents, options, report, _calibration_warnings(opened.calibration)
+    )
     cohort = Cohort(tuple(_scan(case, folder) for case in checked))
     with predicting or nullcontext():
         predictions = (
@@ -139,18 +124,7 @@ def evaluate_classifier(
     reasons |= {one.case: one.reason for one in predictions if one.outcome is Outcome.FAILED}
     images = _images(part, described, checked, predictions, opened, folder, reasons)
     summary = summarise_images(images)
-    ledger = Ledger(output / PREDICTIONS).entries
-    by = EvaluatedBy(
-        opened=opened,
-        records=records,
-        overlap=overlap,
-        manifest=described,
-        part=part,
-        precisions=tuple(sorted({ledger[case].precision for case in images.cases})),
-        warnings=[*warnings, *summary.cautions],
-        scan_warnings=None,
-        program=program(),
-    )
+    by = validity.evaluated_by(opened, described, part, output / PREDICTIONS, images.cases, summary.cautions)
     unscored = dict(sorted(reasons.items()))
     _write(output, by, images, summary, unscored)
     written: Sequence[Path] = ()
@@ -211,9 +185,8 @@ def _checked(
     reports = examine_images(labelled, folder, manifest, checksums=checksums, window=window)
     contents = {}
     for image_report in reports:
-        errors = [finding for finding in image_report.findings if finding.severity == "error"]
-        if errors:
-            reasons[image_report.case] = "; ".join(f"{finding.file}: {finding.message}" for finding in errors)
+        if errors := errors_in_words(image_report.findings):
+            reasons[image_report.case] = errors
         elif image_report.facts is not None:
             contents[image_report.case] = image_report.facts.content_sha256
     return [case for case in labelled if case.case not in reasons], reasons, contents

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
 from segpipe.dataset import (
     Case,
     EvaluationSplit,
@@ -22,17 +21,17 @@ from segpipe.dataset import (
 )
 from segpipe.dataset.importing.channel_files import case_files
 from segpipe.errors import SegpipeError, shown
-from segpipe.evaluation.scored_cases import Pair, ScoredCases, patient_warnings, require_tolerance
+from segpipe.evaluation.scored_cases import Pair, ScoredCases, require_tolerance
 from segpipe.evaluation.scoring import score_pairs
 from segpipe.evaluation.summary import summarise, write_scores
 from segpipe.labels import LabelTable
 from segpipe.model_evaluation.card import card_command, write_card
-from segpipe.model_evaluation.description import EvaluatedBy, about_plain, context_of
+from segpipe.model_evaluation.description import about_plain, context_of
 from segpipe.model_evaluation.options import EvaluateOptions, Evaluation
-from segpipe.prediction.ledger import Ledger
+from segpipe.model_evaluation.validity import errors_in_words, validity_of
 from segpipe.prediction.options import Cohort, Outcome, Prediction, PredictOptions, require_places
 from segpipe.prediction.predict import predict_scans
-from segpipe.report import DrawnScan, program, require_evaluation_writable, write_report
+from segpipe.report import DrawnScan, require_evaluation_writable, write_report
 from segpipe.volumes import Scan, label_frame, volume_format
 
 PREDICTIONS = "predictions"
@@ -79,34 +78,15 @@ def evaluate(
     source = BundleSource.of(bundle)
     opened = open_bundle(source)
     checked = _checked(described, part, folder, opened, checksums=options.checksums)
-    records = tuple(map(TrainingRecord.read, opened.weights))
-    overlap = TrainOverlap.of(records, described, checked.cases, checked.contents)
-    warnings = [*overlap.warnings(), *patient_warnings([case.patient for case in checked.cases])]
-    for warning in warnings:
-        if report is not None:
-            report(warning)
-    if options.card or options.held_out:
-        overlap.require_held_out(
-            "--card" if options.card else str(opened.root),
-            "give a split that was held out, or --weights of a training that held this one out",
-            known=True,
-        )
+    validity = validity_of(opened, described, checked.cases, checked.contents, options, report)
     with predicting or nullcontext():
         scans = [_scan(case, described, folder, opened) for case in checked.cases]
         predictions = _predictions(opened, scans, output / PREDICTIONS, how, watch, report)
     scores = _scores(described, part, folder, checked, predictions, opened.labels, options.tolerance_mm)
     summary = summarise(scores)
-    ledger = Ledger(output / PREDICTIONS).entries
-    by = EvaluatedBy(
-        opened=opened,
-        records=records,
-        overlap=overlap,
-        manifest=described,
-        part=part,
-        precisions=tuple(sorted({ledger[case].precision for case in scores.pairs})),
-        warnings=[*warnings, *scores.warnings],
-        scan_warnings=_scan_warnings(opened, [predictions[case] for case in scores.pairs]),
-        program=program(),
+    scan_warnings = _scan_warnings(opened, [predictions[case] for case in scores.pairs])
+    by = validity.evaluated_by(
+        opened, described, part, output / PREDICTIONS, scores.pairs, scores.warnings, scan_warnings
     )
     images = {case.case: _drawn_scan(case, described, folder) for case in checked.cases}
     title, context = context_of(by, scores)
@@ -152,9 +132,8 @@ def _checked(
     manifest = replace(manifest, resample_channels=manifest.resample_channels or opened.takes.resamples)
     reports = examine_cases(labelled, folder, manifest, opened.labels, checksums=checksums)
     for case_report in reports:
-        errors = [finding for finding in case_report.findings if finding.severity == "error"]
-        if errors:
-            reasons[case_report.case] = "; ".join(f"{finding.file}: {finding.message}" for finding in errors)
+        if errors := errors_in_words(case_report.findings):
+            reasons[case_report.case] = errors
     return _CheckedCases(
         cases=[case for case in labelled if case.case not in reasons],
         contents={

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from monai.data import MetaTensor
 
-from segpipe import __version__
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
-from segpipe.dataset import Case, Manifest, load_manifest, require_valid
+from segpipe.dataset import load_manifest, require_valid
 from segpipe.dataset.progress import with_progress
-from segpipe.errors import SegpipeError, shown
-from segpipe.files import require_writable
 from segpipe.inference.volumetry import class_volumes
+from segpipe.prediction.range_cases import cases_to_measure, require_trained, write_measured
 from segpipe.prediction.segmenter import Segmenter
-from segpipe.reference_ranges import Measures, ReferenceRanges, ranges_path, require_enough_patients
+from segpipe.reference_ranges import Measures
 from segpipe.volumes import Grid
 
 
@@ -53,45 +50,18 @@ def write_reference_ranges(
             scan is read; or the folder cannot be written in.
     """
     opened = open_bundle(bundle, with_ranges=False)
-    target = ranges_path(opened.weights, opened.weights_sha256)
-    require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
-    records = tuple(map(TrainingRecord.read, opened.weights))
-    cases = of_some_patients(cases_of(records, described), most_patients)
-    patients = [patient_of(case) for case in cases]
-    require_enough_patients(len(set(patients)), len(cases))
-    if unknown := sum(case.patient is None for case in cases):
-        report(
-            f"WARNING: the patient of {unknown} of {len(cases)} training cases is not known: each counts as a patient "
-            "of its own, so the ranges are too narrow if some are of one patient"
-        )
+    cases = cases_to_measure(opened, described, most_patients, report)
     examined = replace(described, resample_channels=described.resample_channels or opened.takes.resamples)
     reports = require_valid(cases, folder, examined, described.label_table(), checksums=checksums)
-    contents = {
-        case_report.case: case_report.facts.content_sha256
-        for case_report in reports
-        if case_report.facts is not None
-    }
-    overlap = TrainOverlap.of(records, described, cases, contents)
-    if overlap.unknown:
-        report(
-            f"WARNING: the training cases of {shown(overlap.unknown)} are not known: all {len(cases)} training "
-            f"cases of {described.name} are measured"
-        )
-    else:
-        require_trained(overlap, cases, opened.weights[0])
+    contents = {one.case: one.facts.content_sha256 for one in reports if one.facts is not None}
+    require_trained(opened, described, cases, contents, report)
     segmenter = Segmenter(opened, report=report)
     measured = [
         measured_scan(segmenter, opened.read([folder / name for name in case.images], case.frame))
         for case in with_progress(cases, "measuring")
     ]
-    about = {
-        "segpipe": __version__,
-        "manifest": {"name": described.name, "sha256": described.sha256},
-        "precision": segmenter.precision,
-    }
-    ReferenceRanges.of(measured, opened.weights_sha256, about, patients).write(target)
-    return target
+    return write_measured(opened, described, cases, measured, segmenter.precision)
 
 
 def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
@@ -115,42 +85,3 @@ def measured_scan(segmenter: Segmenter, loaded: MetaTensor) -> Measures:
         by_slices=by_slices,
         targets=bundle.labels.target_classes,
     )
-
-
-def cases_of(records: Sequence[TrainingRecord], manifest: Manifest) -> list[Case]:
-    """Return the manifest's cases that the records name; all training cases if a record is missing."""
-    if not all(record.trained for record in records):
-        return list(manifest.training)
-    names = {case for record in records for case in (*record.trained, *record.chosen_by)}
-    missing = sorted(names - {case.case for case in manifest.training})
-    if missing:
-        raise SegpipeError(
-            f"{manifest.name}: has no case {missing[0]}, which {records[0].weights} was trained on ({len(missing)} of "
-            f"{len(names)} are missing); give the --manifest of its training"
-        )
-    return [case for case in manifest.training if case.case in names]
-
-
-def of_some_patients(cases: Sequence[Case], most: int | None) -> list[Case]:
-    """Return the cases of at most so many patients, evenly chosen in the order of the cases."""
-    patients = list(dict.fromkeys(map(patient_of, cases)))
-    if most is None or len(patients) <= most:
-        return list(cases)
-    chosen = {patients[place * len(patients) // most] for place in range(most)}
-    return [case for case in cases if patient_of(case) in chosen]
-
-
-def patient_of(case: Case) -> str:
-    """Return the patient of a case; a name of its own if the patient is not known."""
-    return f"case {case.case}" if case.patient is None else f"patient {case.patient}"
-
-
-def require_trained(overlap: TrainOverlap, cases: Sequence[Case], weights: Path) -> None:
-    """Refuse cases that have the name of a training case but another image."""
-    made_with = {*overlap.trained, *overlap.chosen}
-    other = next((case.case for case in cases if case.case not in made_with), None)
-    if other is not None:
-        raise SegpipeError(
-            f"{other}: its image is not the image of this name on which {weights} was trained; give the --manifest "
-            "and --dataset-dir of its training"
-        )

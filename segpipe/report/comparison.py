@@ -174,14 +174,14 @@ def _page(
         context,
         title=f"{names[0]} against {names[1]}",
         names=names,
+        case_word="case",
         cases=comparison.cases,
         knows_patients=comparison.patients is not None,
         patients=len(set(comparison.patients)) if comparison.patients else None,
         headline=[
-            (name, mean_text(means[ordered[0]]["dice"], METRIC_OF["dice"]))
+            (f"Dice, {ordered[0]}: {name}", mean_text(means[ordered[0]]["dice"], METRIC_OF["dice"]))
             for name, means in zip(names, comparison.means, strict=True)
         ],
-        headline_class=ordered[0],
         words=[
             comparison.differences[name][metric.key].in_words(names)
             for name in ordered

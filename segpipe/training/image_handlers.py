@@ -171,11 +171,18 @@ class Unfreeze:
         if self.after != 0 or self.parts:
             engine.add_event_handler(Events.EPOCH_STARTED, self._set)
 
-    def _set(self, engine: Engine) -> None:
-        network = cast("Freezable", self.network)
-        if not isinstance(self.after, int) or engine.state.epoch <= self.after:
-            network.freeze()
+    def freeze_in(self, epoch: int) -> None:
+        """Freeze the parts that an epoch leaves unchanged, and unfreeze the others.
+
+        Args:
+            epoch: from 1 on.
+        """
+        if self.after == 0 and not self.parts:
             return
-        network.freeze(self.parts)
-        if engine.state.epoch == self.after + 1:
+        network = cast("Freezable", self.network)
+        network.freeze(self.parts if isinstance(self.after, int) and epoch > self.after else None)
+
+    def _set(self, engine: Engine) -> None:
+        self.freeze_in(engine.state.epoch)
+        if isinstance(self.after, int) and engine.state.epoch == self.after + 1:
             engine.logger.info(f"Epoch {engine.state.epoch}: the backbone is trained, too, from now on")

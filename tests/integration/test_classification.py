@@ -19,6 +19,7 @@ from segpipe.dataset import load_manifest
 from segpipe.files import file_sha256
 from segpipe.networks import read_sidecar
 from segpipe.phantoms.labelled_images import write_class_phantoms, write_finding_phantoms
+from segpipe.reference_ranges import ReferenceRanges
 
 pytestmark = pytest.mark.slow
 
@@ -315,3 +316,50 @@ def test_promoted_weights_without_a_calibration_say_so(trained, tmp_path):
     )
     assert refused.exit_code == 2
     assert "was fitted with other weights than best.pt; restore the run's files" in refused.output
+
+
+def typed_training(root, *overrides):
+    """Train as a user types it; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "segpipe", "train", str(root), "device=cpu", *overrides],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("kind", "fold", "weights"), [("class", "0", "best"), ("findings", "all", "last")])
+def test_a_training_measures_its_images_and_promote_takes_the_ranges(data, tmp_path, kind, fold, weights):
+    """The images of the held-out fold are measured, too: they chose the epoch."""
+    root = write_trial(tmp_path / "trial", data(kind))
+
+    log = typed_training(root, "run_name=ranges", "epochs=1", f"fold={fold}")
+    run = root / "runs" / "ranges"
+    measured = ReferenceRanges.read(run / f"{weights}.reference_ranges.json")
+    promoted = promote(run / f"{weights}.pt", root)
+
+    assert log.index(f"{weights}.reference_ranges.json, measured in ") < log.index("next: segpipe predict")
+    assert measured.cases == 24
+    assert measured.weights_sha256 == (file_sha256(run / f"{weights}.pt"),)
+    carried = ReferenceRanges.read(promoted.with_name("model.reference_ranges.json"))
+    assert (carried.ranges, carried.weights_sha256) == (measured.ranges, (file_sha256(promoted),))
+
+    given = {"epochs": 1, "fold": fold if fold == "all" else int(fold), "reference_ranges": True}
+    assert "this run is finished" in refusal_of(train, root, "ranges", **given, resume=True)
+    assert (run / f"{weights}.reference_ranges.json").is_file()
+
+
+def test_a_failed_measuring_costs_the_training_nothing(data, tmp_path):
+    """The bundle's inference.yaml has another network than the run."""
+    root = write_trial(tmp_path / "trial", data("class"))
+    inference = root / "configs" / "inference.yaml"
+    inference.write_text(inference.read_text().replace("stages: [[4], [8]]", "stages: [[4], [6]]"))
+
+    log = typed_training(root, "run_name=other", "epochs=1")
+
+    assert "No reference ranges were made (exit status 2" in log
+    assert "next: segpipe promote" in log
+    assert not list((root / "runs" / "other").glob("*.reference_ranges.json"))
