@@ -10,6 +10,7 @@ from segpipe.bundle.image_cases import require_same_categories
 from segpipe.bundle.open_classifier import open_classifier
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.bundle_names import require_writable_bundle
 from segpipe.dataset import load_manifest, require_valid_images
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import shown
@@ -36,6 +37,7 @@ def write_image_ranges(
     """
     opened = open_classifier(bundle, with_ranges=False)
     target = ranges_path(opened.weights, opened.weights_sha256)
+    require_writable_bundle(target.parent, "reference ranges")
     require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
     require_same_categories(described, opened.categories)

@@ -12,6 +12,7 @@ from segpipe import __version__
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.bundle_names import require_writable_bundle
 from segpipe.dataset import Case, Manifest, load_manifest, require_valid
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, shown
@@ -54,6 +55,7 @@ def write_reference_ranges(
     """
     opened = open_bundle(bundle, with_ranges=False)
     target = ranges_path(opened.weights, opened.weights_sha256)
+    require_writable_bundle(target.parent, "reference ranges")
     require_writable(target.parent)
     described, folder = load_manifest(manifest), Path(dataset_dir)
     records = tuple(map(TrainingRecord.read, opened.weights))
