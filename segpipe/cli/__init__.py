@@ -18,6 +18,7 @@ from segpipe.cli.bundles import bundles
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
+from segpipe.cli.export import export
 from segpipe.cli.info import info
 from segpipe.cli.plan import plan
 from segpipe.cli.postprocess import postprocess
@@ -70,6 +71,7 @@ app.command()(compare)
 app.command()(postprocess)
 app.command()(info)
 app.command()(bundles)
+app.command()(export)
 app.command()(plan)
 app.command(cls=PredictCommand)(predict)
 app.command()(reference_ranges)

@@ -62,7 +62,7 @@ def info(
     """
     from segpipe.information import information_of
 
-    sizes = _size(size)
+    sizes = size_of(size)
     about = information_of(what, weights or (), config or (), parse_overrides(override or (), "--set "))
     table = None
     if layers:
@@ -188,7 +188,12 @@ def _print_layers(table: Layers) -> None:
     )
 
 
-def _size(text: str | None) -> tuple[int, ...] | None:
+def size_of(text: str | None) -> tuple[int, ...] | None:
+    """Return the whole numbers of --size; None without it.
+
+    Raises:
+        SegpipeError: a part is no whole number above 0.
+    """
     if text is None:
         return None
     parts = text.split(",")
