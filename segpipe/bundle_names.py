@@ -56,7 +56,7 @@ def bundle_folder(bundle: str | Path) -> Path:
     for folder, _ in _folders():
         if _is_bundle(folder / name):
             return folder / name
-    if path.exists():
+    if os.path.lexists(path):
         return path  # its reader says what is missing in it
     raise SegpipeError(_not_found(name))
 
@@ -101,15 +101,14 @@ def _not_found(name: str) -> str:
     names = [one.name for one in named_bundles()]
     nearest = difflib.get_close_matches(name.casefold(), names, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
-    there = f"bundles there: {shown(names, most=_MOST_NAMES)}" if names else "none holds a bundle"
     searched = [
-        f"{folder} ({whose}{'' if folder.is_dir() else ': no such folder'})"
+        f"{folder} ({whose}{'' if folder.is_dir() else ', no such folder'})"
         for folder, whose in searched_folders()
     ]
-    unset = "" if any(not is_shipped for _, is_shipped in _folders()) else f" ({VARIABLE} names no folder)"
+    unset = "" if len(searched) > 1 else f"; {VARIABLE} names no folder"
     return (
-        f"{name}: is neither a folder nor the name of a bundle; {hint}Searched: the working folder, "
-        f"{', '.join(searched)}{unset}; {there}; give a bundle's folder, or its name"
+        f"{name:.80}: no folder and no bundle has this name; {hint}searched: the working folder, {', '.join(searched)}"
+        f"{unset}; bundles there: {shown(names, most=_MOST_NAMES) or 'none'}; give a bundle's folder or name"
     )
 
 
