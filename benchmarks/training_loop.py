@@ -94,7 +94,7 @@ def main() -> None:
             began = time.perf_counter()
 
         @trainer.on(Events.EPOCH_COMPLETED)  # attached last: the state is on disk
-        def _compare(engine: Engine) -> None:
+        def _compare(_: Engine) -> None:
             nonlocal bare
             loop = time.perf_counter() - began
             if bare is None:  # the first epoch fills the cache, warms up, and freezes what is frozen

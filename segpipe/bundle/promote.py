@@ -15,6 +15,7 @@ from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.pooled_calibration import pooled_calibration
 from segpipe.bundle.running import in_one_message, resolved_components
 from segpipe.bundle.task import require_task, task_of
+from segpipe.bundle_names import bundle_folder, require_writable_bundle
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
 from segpipe.configuration.metadata import read_metadata
@@ -30,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 def promote(
     weights: Path,
-    bundle: Path,
+    bundle: str | Path,
     *,
     half: bool = True,
     replace: bool = False,
@@ -42,7 +43,7 @@ def promote(
 
     Args:
         weights: `best.pt` or `last.pt` of a run, or the same in the other form, with its sidecar.
-        bundle: the bundle's folder; its `configs/inference.yaml` defines network, transforms and labels.
+        bundle: the bundle's folder or name; its `configs/inference.yaml` defines network, transforms and labels.
         half: store float16, half the size; inference still computes in float32 or bfloat16.
         replace: overwrite weights of the bundle, in either form: a bundle has one weights file.
         safetensors: write `models/model.safetensors`. segpipe takes it if a configuration names `models/model.pt`;
@@ -56,9 +57,11 @@ def promote(
         run's weights are copied beside it; those of replaced weights are removed.
 
     Raises:
-        SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; the weights
-            have no sidecar or belong to something else; or weights exist already.
+        SegpipeError: the folder is not a bundle, or came with the installed segpipe; the bundle could run code and the
+            user has not trusted it; the weights have no sidecar or belong to something else; or weights exist already.
     """
+    bundle = bundle_folder(bundle)
+    require_writable_bundle(bundle, "weights")
     configuration, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
     for path in (configuration, metadata):
         if not path.is_file():

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segpipe.bundle_names import bundle_folder
+
 
 @dataclass(frozen=True)
 class BundleSource:
     """A bundle with everything that changes its computation, as a user names it.
 
     Attributes:
-        root: the bundle's folder, with `configs/metadata.json` and `configs/inference.yaml` or `.json`.
+        root: the bundle's folder, with `configs/metadata.json` and `configs/inference.yaml` or `.json`; or its name,
+            see `segpipe.bundle_names.bundle_folder`. The source then has the folder.
         weights: weights files; several are an ensemble whose scores are averaged. Default: the files that the
             configuration names, or `models/model.pt`.
         configs: configuration files, by name in `configs/` or by path; a later one overrides an earlier one. Default:
@@ -30,9 +33,12 @@ class BundleSource:
     device: object = None
     trust: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", bundle_folder(self.root))
+
     @classmethod
     def of(cls, bundle: str | Path | BundleSource) -> BundleSource:
-        """Return a source for a bundle's folder with default values; a source is returned unchanged."""
+        """Return a source for a bundle's folder or name with default values; a source is returned unchanged."""
         return bundle if isinstance(bundle, BundleSource) else cls(bundle)
 
     @property

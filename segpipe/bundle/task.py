@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from segpipe.configuration.metadata import Task as Task
 from segpipe.configuration.metadata import read_metadata
+from segpipe.configuration.metadata import task_in as task_in
 from segpipe.errors import SegpipeError
-
-Task = Literal["segmentation", "classification"]
-"""What a bundle's network is for."""
 
 
 def task_of(root: Path) -> Task:
@@ -25,11 +24,6 @@ def task_of(root: Path) -> Task:
     if not metadata.is_file():
         raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
     return task_in(read_metadata(metadata))
-
-
-def task_in(metadata: Mapping[str, Any]) -> Task:
-    """Return the task that metadata name; any text but "classification" means segmentation."""
-    return "classification" if metadata.get("task") == "classification" else "segmentation"
 
 
 def require_task(root: Path, metadata: Mapping[str, Any], task: Task) -> None:

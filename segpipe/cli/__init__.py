@@ -14,9 +14,11 @@ from typer.core import TyperGroup
 from segpipe import __version__
 from segpipe.cli import data, phantoms
 from segpipe.cli.audit import audit, trust
+from segpipe.cli.bundles import bundles
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
 from segpipe.cli.evaluate import evaluate
+from segpipe.cli.export import export
 from segpipe.cli.info import info
 from segpipe.cli.plan import plan
 from segpipe.cli.postprocess import postprocess
@@ -55,7 +57,6 @@ app = typer.Typer(
     name="segpipe",
     cls=_MessageGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Medical image segmentation as MONAI bundles. Research use only.",
 )
@@ -69,6 +70,8 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)
 app.command()(info)
+app.command()(bundles)
+app.command()(export)
 app.command()(plan)
 app.command(cls=PredictCommand)(predict)
 app.command()(reference_ranges)
@@ -85,7 +88,9 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+        typer.Option(
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     pass

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segpipe.cli.check import FOUND, INFERENCE, TRAIN, Bundle, Configs, Overrides
+from segpipe.cli.bundle_options import Bundle
+from segpipe.cli.check import FOUND, INFERENCE, TRAIN, Configs, Overrides
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say

@@ -8,11 +8,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from segpipe.bundle_names import bundle_folder, named_bundles
 from segpipe.cli.overrides import parse_overrides
 
 if TYPE_CHECKING:
     from segpipe.bundle.source import BundleSource
 
+
+def bundle_names(incomplete: str) -> list[str]:
+    """Return the names of bundles that begin with a text, for the completion of a command line."""
+    return [bundle.name for bundle in named_bundles() if bundle.name.startswith(incomplete)]
+
+
+BUNDLE_HELP = "Folder of the bundle, or its name; see `segpipe bundles`."
+Bundle = Annotated[
+    Path,
+    typer.Argument(metavar="BUNDLE", help=BUNDLE_HELP, parser=bundle_folder, autocompletion=bundle_names),
+]
+BundleOption = Annotated[
+    Path,
+    typer.Option(
+        "--bundle", metavar="BUNDLE", help=BUNDLE_HELP, parser=bundle_folder, autocompletion=bundle_names
+    ),
+]
 Weights = Annotated[
     list[Path] | None,
     typer.Option(

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from segpipe.cli.bundle_options import Bundle
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
 
-Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[ID=VALUE]...", help="Overrides of the configuration; values are YAML."),

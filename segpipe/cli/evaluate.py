@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from segpipe.cli.bundle_options import bundle_source
+from segpipe.bundle_names import bundle_folder
+from segpipe.cli.bundle_options import BUNDLE_HELP, bundle_names, bundle_source
 from segpipe.cli.evaluate_bundle import class_groups, evaluate_bundle
 from segpipe.cli.evaluate_folders import evaluate_folders, value_mapping
 from segpipe.cli.evaluate_table import evaluate_table
@@ -78,7 +79,14 @@ def evaluate(
         ),
     ] = None,
     bundle: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the bundle.", rich_help_panel=_BUNDLE)
+        Path | None,
+        typer.Option(
+            metavar="BUNDLE",
+            help=BUNDLE_HELP,
+            parser=bundle_folder,
+            autocompletion=bundle_names,
+            rich_help_panel=_BUNDLE,
+        ),
     ] = None,
     manifest: Annotated[
         str | None,

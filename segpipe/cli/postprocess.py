@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segpipe.cli.bundle_options import Device, Trust, Weights, bundle_source
+from segpipe.cli.bundle_options import Bundle, Device, Trust, Weights, bundle_source
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import print_table, say
 from segpipe.cli.printed_scores import print_warnings
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def postprocess(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
+    bundle: Bundle,
     manifest: Annotated[
         str,
         typer.Option(metavar="MANIFEST", help="Name of a shipped manifest, or path of a JSON file."),

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
+from segpipe.cli.bundle_options import (
+    BundleOption,
+    Device,
+    InferenceConfig,
+    Override,
+    Trust,
+    Weights,
+    bundle_source,
+)
 from segpipe.cli.cohort import Progress, end_estimates, run_cohort
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.predict_images import refuse_options
@@ -36,7 +44,7 @@ def predict(
             "a column image, or one for each channel, and manifests.",
         ),
     ],
-    bundle: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the bundle.")],
+    bundle: BundleOption,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the label maps.")],
     weights: Weights = None,
     config: InferenceConfig = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segpipe.cli.bundle_options import Trust
+from segpipe.cli.bundle_options import BundleOption, Trust
 from segpipe.cli.printed import say
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def promote(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="best.pt or last.pt of a run.")],
-    bundle: Annotated[Path, typer.Option(metavar="BUNDLE", help="Folder of the bundle.")],
+    bundle: BundleOption,
     half: Annotated[bool, typer.Option(help="Store float16 numbers, half the file size.")] = True,
     replace: Annotated[bool, typer.Option(help="Replace the bundle's weights.")] = False,
     safetensors: Annotated[

@@ -7,13 +7,21 @@ from typing import Annotated
 
 import typer
 
-from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
+from segpipe.cli.bundle_options import (
+    Bundle,
+    Device,
+    InferenceConfig,
+    Override,
+    Trust,
+    Weights,
+    bundle_source,
+)
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import say
 
 
 def reference_ranges(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
+    bundle: Bundle,
     manifest: Annotated[
         str, typer.Option(metavar="MANIFEST", help="Manifest of the data that the weights were trained on.")
     ],

@@ -12,8 +12,9 @@ from typing import Any
 
 import typer
 
-from segpipe.cli.bundle_options import Trust
-from segpipe.cli.check import FOUND, TRAIN, Bundle, Configs, Overrides
+from segpipe.bundle_names import is_installed
+from segpipe.cli.bundle_options import Bundle, Trust
+from segpipe.cli.check import FOUND, TRAIN, Configs, Overrides
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
@@ -39,6 +40,9 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
         say(f"segpipe: {mistakes} found; no training was started", err=True)
         raise typer.Exit(FOUND)
     given = {name: value for name, value in overrides.items() if value is not None}  # MONAI ignores None
+    if is_installed(bundle) and "output_dir" not in given:
+        given["output_dir"] = str(Path("runs").absolute())
+        say(f"runs go to {given['output_dir']}: {bundle} came with segpipe, and stays as it is")
     logging_file = given.get("logging_file", files[0].parent / "logging.conf")
     copy = require_admitted(
         bundle,

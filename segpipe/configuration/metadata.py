@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.names import name_problem
 
+Task = Literal["segmentation", "classification"]
+"""What a bundle's network is for."""
 _INSTRUCTIONS = ("$", "%")
+
+
+def task_in(metadata: Mapping[str, Any]) -> Task:
+    """Return the task that metadata name; any text but "classification" means segmentation."""
+    return "classification" if metadata.get("task") == "classification" else "segmentation"
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -14,12 +14,12 @@ import yaml
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.utils import merge_kv
 
+from segpipe.configuration.files import configuration_files as configuration_files
 from segpipe.configuration.finding import ConfigFinding, hint, nearest, written
 from segpipe.configuration.parsing import LONGEST_MACRO, MISSING, parsed_configuration, size_of, value_at
 from segpipe.configuration.references import READ_BY_MONAI, references_in, sub_items
 from segpipe.documents import MOST_ITEMS, DocumentError, NoJsonError
 from segpipe.errors import SegpipeError
-from segpipe.names import require_configurable
 
 COMMAND_LINE = "command line"
 META = ConfigParser.meta_key
@@ -73,38 +73,6 @@ class Configuration:
     def is_overridden(self, identifier: str) -> bool:
         """Return whether the id comes from the command line."""
         return self.place(identifier)[0] == COMMAND_LINE
-
-
-def configuration_files(
-    root: Path, configs: Sequence[str | Path], default: Sequence[str | Path] = ()
-) -> list[Path]:
-    """Return the paths of a bundle's configuration files.
-
-    Args:
-        root: the bundle's folder.
-        configs: paths, or names in the bundle or its `configs/`.
-        default: names in `configs/`; the first that exists is taken if `configs` is empty.
-
-    Raises:
-        SegpipeError: the folder is not a bundle, a file does not exist, or MONAI cannot use the folder's path.
-    """
-    require_configurable(root.resolve())
-    folder = root / "configs"
-    if not configs:
-        existing = [folder / name for name in default if (folder / name).is_file()]
-        if not existing:
-            raise SegpipeError(f"{root}: has no configs/{default[0]} or .json; name its files with --config")
-        return existing[:1]
-    return [_configuration_file(root, Path(config)) for config in configs]
-
-
-def _configuration_file(root: Path, config: Path) -> Path:
-    folder = root / "configs"
-    for path in (folder / config, root / config, config):
-        if path.is_file():
-            return path
-    meant = nearest(config.name, (path.name for path in folder.glob("*")))
-    raise SegpipeError(f"{config}: no such configuration, there or in {folder}{hint(meant)}")
 
 
 def read_configuration(

@@ -12,6 +12,7 @@ import numpy as np
 from segpipe.bundle.image_cases import require_same_categories
 from segpipe.bundle.open_classifier import OpenClassifier, open_classifier
 from segpipe.bundle.source import BundleSource
+from segpipe.bundle_names import require_writable_bundle
 from segpipe.calibration import Calibration
 from segpipe.dataset import (
     Case,
@@ -108,6 +109,8 @@ def evaluate_classifier(
     require_evaluation_writable(output)
     described = load_manifest(manifest)
     source = BundleSource.of(bundle)
+    if options.card:
+        require_writable_bundle(Path(source.root), "a card")
     opened = open_classifier(source)
     require_same_categories(described, opened.categories)
     folder = dataset_dir_of(manifest, described, dataset_dir)

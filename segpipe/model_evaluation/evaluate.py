@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
+from segpipe.bundle_names import require_writable_bundle
 from segpipe.dataset import (
     Case,
     EvaluationSplit,
@@ -76,6 +77,8 @@ def evaluate(
     folder = dataset_dir_of(manifest, described, dataset_dir)
     part = evaluation_split_of(described, options.split, options.part)
     source = BundleSource.of(bundle)
+    if options.card:
+        require_writable_bundle(Path(source.root), "a card")
     opened = open_bundle(source)
     checked = _checked(described, part, folder, opened, checksums=options.checksums)
     validity = validity_of(opened, described, checked.cases, checked.contents, options, report)

@@ -11,6 +11,7 @@ from pathlib import Path
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.train_overlap import TrainingRecord
+from segpipe.bundle_names import require_writable_bundle
 from segpipe.csv_files import csv_text
 from segpipe.dataset import Manifest, load_manifest
 from segpipe.dataset.progress import with_progress
@@ -147,6 +148,8 @@ def postprocess(
     """
     _require_options(bundle, options)
     root = Path(bundle.root)
+    if not options.dry_run:
+        require_writable_bundle(root, "steps")
     texts = PostprocessingTexts(root)
     described = load_manifest(manifest)
     runs = fold_runs(options.fold_weights, described)

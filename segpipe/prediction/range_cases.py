@@ -8,6 +8,7 @@ from typing import Protocol
 
 from segpipe import __version__
 from segpipe.bundle.train_overlap import TrainingRecord, TrainOverlap
+from segpipe.bundle_names import require_writable_bundle
 from segpipe.dataset import Case, Manifest
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
@@ -41,6 +42,7 @@ def cases_to_measure(
         SegpipeError: the weights' folder cannot be written in, the manifest lacks a training case, or there are too few
             patients.
     """
+    require_writable_bundle(_target(opened).parent, "reference ranges")
     require_writable(_target(opened).parent)
     cases = of_some_patients(cases_of(_records(opened), manifest), most_patients)
     require_enough_patients(len(set(map(patient_of, cases))), len(cases))

@@ -7,7 +7,7 @@ import yaml
 from tiny_bundle import BUNDLES
 from tiny_classifier import write_classifier
 
-from segpipe.bundle.information import bundle_information
+from segpipe.bundle.layers import bundle_layers
 from segpipe.bundle.trained_layers import training_files
 from segpipe.errors import SegpipeError
 
@@ -57,7 +57,7 @@ def root(tmp_path):
 def test_trained_is_what_the_last_epoch_trains(root, unfreeze, trained):
     write_training(root, **unfreeze)
 
-    _, table = bundle_information(root, layers=True)
+    table = bundle_layers(root)
 
     assert (table.parameters, table.trained) == (STEM + BLOCK + LINEAR, trained)
 

@@ -1,5 +1,7 @@
 """`segpipe info` prints what a bundle is, and its layers."""
 
+import json
+
 import pytest
 from tiny_classifier import write_classifier
 from typer.testing import CliRunner
@@ -21,13 +23,30 @@ def test_a_bundle(bundle):
 
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
-    assert lines[:4] == [
-        "tiny classifier 0.1.0",
+    assert lines[:2] == ["tiny classifier 0.1.0", f"folder:   {bundle}"]
+    assert {
         "task:     classification (class)",
         "classes:  CNV, DME, NORMAL",
         "takes:    OCT, 3 channels, 16 x 16",
-    ]
-    assert "model.pt" in "".join(lines[4:])
+        "prepared: Resized, NormalizeIntensityd",
+    } <= set(lines)
+    assert "model.pt" in done.stdout
+
+
+def test_json(bundle):
+    content = json.loads(info(bundle, "--json").stdout)
+
+    assert content["kind"] == "bundle"
+    assert content["classes"] == ["CNV", "DME", "NORMAL"]
+    assert content["weights"][0]["path"] == str(bundle / "models" / "model.pt")
+    assert "layers" not in content
+
+
+def test_weights_have_no_layers(bundle):
+    done = info(bundle / "models" / "model.pt", "--layers")
+
+    assert done.exit_code == 2
+    assert "--layers needs a bundle" in done.stderr
 
 
 def test_its_layers(bundle):

@@ -1,4 +1,4 @@
-"""What a bundle is: its name, task, classes, input and weights; and the layers of its network."""
+"""The layers of a bundle's network, with their outputs and numbers of parameters."""
 
 from __future__ import annotations
 
@@ -12,66 +12,12 @@ from typing import Any
 
 import torch
 
-from segpipe.bundle.opening import (
-    admitted_bundle,
-    bundle_files,
-    default_weights,
-    foreign_names,
-    is_ours,
-    made,
-)
+from segpipe.bundle.opening import admitted_bundle, bundle_files, made
 from segpipe.bundle.running import in_one_message
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.task import Task, task_in
 from segpipe.bundle.trained_layers import freeze_as_trained
-from segpipe.categories import Categories
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256
-from segpipe.labels import LabelTable
-
-
-@dataclass(frozen=True)
-class WeightsFile:
-    """A weights file of a bundle.
-
-    Attributes:
-        path: of the file.
-        size: bytes; None if the file is missing.
-        sha256: hash of the file; empty if it is missing.
-    """
-
-    path: Path
-    size: int | None
-    sha256: str
-
-
-@dataclass(frozen=True)
-class BundleInformation:
-    """What a bundle is.
-
-    Attributes:
-        root: the bundle's folder.
-        name: in its metadata; else the name of the folder.
-        version: in its metadata; empty if there is none.
-        task: segmentation or classification.
-        target: what is decided: a label map, one class, or findings.
-        classes: names of the classes or findings, in the order of the network's outputs.
-        channels: number of channels of the network's input.
-        shape: pixels or voxels along each axis of the network's input, as in the metadata.
-        modality: of the images; empty if the metadata do not say.
-        weights: weights files that the configuration names.
-    """
-
-    root: Path
-    name: str
-    version: str
-    task: Task
-    target: str
-    classes: tuple[str, ...]
-    channels: int
-    shape: tuple[int | str, ...]
-    modality: str
-    weights: tuple[WeightsFile, ...]
+from segpipe.information.reading import network_input
 
 
 @dataclass(frozen=True)
@@ -116,15 +62,13 @@ class Layers:
         return sum(layer.trained for layer in self.layers)
 
 
-def bundle_information(
-    bundle: str | Path | BundleSource, *, layers: bool = False, size: Sequence[int] | None = None
-) -> tuple[BundleInformation, Layers | None]:
-    """Return what a bundle is; its weights need not exist.
+def bundle_layers(bundle: str | Path | BundleSource, size: Sequence[int] | None = None) -> Layers:
+    """Return the layers of a bundle's network; its weights need not exist.
 
     Args:
-        bundle: the bundle's folder, or a `BundleSource`.
-        layers: also make the network, and run zeros through it once to find the shapes.
-        size: pixels or voxels along each axis of these zeros; None: `spatial_shape` of the metadata.
+        bundle: the bundle's folder or name, or a `BundleSource`.
+        size: pixels or voxels along each axis of the zeros that go through the network; None: `spatial_shape` of the
+            metadata.
 
     Raises:
         SegpipeError: the folder is not a bundle; the bundle could run code and the user has not trusted it; the
@@ -133,30 +77,12 @@ def bundle_information(
     """
     source = BundleSource.of(bundle)
     with admitted_bundle(source, None, ("network_def",), ()) as (root, admission):
-        parser = admission.parser
-        metadata = parser.get(parser.meta_key)
-        given = _input(root, metadata)
-        files = [Path(path) for path in source.weights or default_weights(root, parser)]
-        target, classes = _classes(root, metadata, ours=is_ours(parser))
-        information = BundleInformation(
-            root=root,
-            name=str(metadata.get("name") or root.name),
-            version=str(metadata.get("version") or ""),
-            task=task_in(metadata),
-            target=target,
-            classes=classes,
-            channels=given["num_channels"],
-            shape=tuple(given["spatial_shape"]),
-            modality=str(given.get("modality") or ""),
-            weights=tuple(map(_weights_file, files)),
-        )
-        if not layers:
-            return information, None
-        network = made(root, parser, "network_def")
+        given = network_input(root, admission.parser.get(admission.parser.meta_key))
+        network = made(root, admission.parser, "network_def")
         freeze_as_trained(network, root, bundle_files(root, source.configs), trust=source.trust)
-        shape = (information.channels, *(size or _whole(root, information.shape)))
+        shape = (given["num_channels"], *(size or _whole(root, given["spatial_shape"])))
         with in_one_message(root, f"table of layers for an input of {' x '.join(map(str, shape))}"):
-            return information, network_layers(network, shape)
+            return network_layers(network, shape)
 
 
 def network_layers(network: torch.nn.Module, shape: Sequence[int]) -> Layers:
@@ -200,20 +126,6 @@ def _tensors(answer: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
-def _input(root: Path, metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the metadata of the network's first input."""
-    try:
-        given: dict[str, Any] = next(iter(metadata["network_data_format"]["inputs"].values()))
-        if not isinstance(given["num_channels"], int) or not isinstance(given["spatial_shape"], list):
-            raise TypeError("num_channels must be a number, spatial_shape a list")
-    except (KeyError, StopIteration, AttributeError, TypeError) as error:
-        raise SegpipeError(
-            f"{root}: metadata.json does not say which image the network takes ({type(error).__name__}: {error}); "
-            "write num_channels and spatial_shape to network_data_format: inputs: image"
-        ) from error
-    return given
-
-
 def _whole(root: Path, shape: Sequence[int | str]) -> tuple[int, ...]:
     """Return the shape in numbers; MONAI's metadata may have texts such as `*` or `16*n`."""
     numbers = [length for length in shape if re.fullmatch("[1-9][0-9]*", str(length))]
@@ -223,21 +135,3 @@ def _whole(root: Path, shape: Sequence[int | str]) -> tuple[int, ...]:
             f"--size {','.join(['96'] * len(shape))}"
         )
     return tuple(int(length) for length in numbers)
-
-
-def _classes(root: Path, metadata: Mapping[str, Any], *, ours: bool) -> tuple[str, tuple[str, ...]]:
-    """Return what is decided, and the names of the classes or findings."""
-    is_classification = task_in(metadata) == "classification"
-    if not ours:
-        names = tuple(foreign_names(root, metadata).values())
-        return (str(metadata.get("target", "class")) if is_classification else "label map"), names
-    if is_classification:
-        categories = Categories.from_metadata(metadata)
-        return categories.target, categories.names
-    return "label map", tuple(LabelTable.from_metadata(metadata).names)
-
-
-def _weights_file(path: Path) -> WeightsFile:
-    if not path.is_file():
-        return WeightsFile(path, None, "")
-    return WeightsFile(path, path.stat().st_size, file_sha256(path))

@@ -1,40 +1,22 @@
-"""What a bundle is, and the layers of its network with shapes and parameters worked out by hand."""
+"""The layers of a bundle's network with shapes and parameters worked out by hand."""
 
 import json
 
 import pytest
 import torch
 import yaml
-from tiny_bundle import BUNDLES, write_bundle
-from tiny_classifier import FINDINGS, write_classifier
+from tiny_bundle import write_bundle
+from tiny_classifier import write_classifier
 from torch import nn
 
-from segpipe.bundle.information import Layer, bundle_information, network_layers
+from segpipe.bundle.layers import Layer, bundle_layers, network_layers
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 
 
-def test_a_classifier(tmp_path):
-    root = write_classifier(tmp_path / "tiny", FINDINGS)
-
-    about, table = bundle_information(root)
-
-    assert table is None
-    assert (about.name, about.version, about.task, about.target) == (
-        *("tiny classifier", "0.1.0", "classification", "findings"),
-    )
-    assert about.classes == FINDINGS.names
-    assert (about.modality, about.channels, about.shape) == ("OCT", 3, (16, 16))
-    (weights,) = about.weights
-    assert weights.path == root / "models" / "model.pt"
-    assert weights.size == weights.path.stat().st_size
-
-
 def test_a_segmenter_of_any_layers(tmp_path):
-    about, table = bundle_information(write_bundle(tmp_path / "tiny"), layers=True, size=(16, 16, 16))
+    table = bundle_layers(write_bundle(tmp_path / "tiny"), (16, 16, 16))
 
-    assert (about.task, about.target) == ("segmentation", "label map")
-    assert about.classes == ("background", "anterior", "posterior")
     assert table.layers[-1].outputs == ((3, 16, 16, 16),)
     assert table.parameters == sum(layer.parameters for layer in table.layers)
 
@@ -44,9 +26,8 @@ def test_layers_without_weights(tmp_path):
     root = write_classifier(tmp_path / "tiny")
     (root / "models" / "model.pt").unlink()
 
-    about, table = bundle_information(root, layers=True)
+    table = bundle_layers(root)
 
-    assert about.weights[0].size is None
     # 3x3 convolutions with bias: 3*6*9+6 and 6*8*9+8; batch norms 2*6 and 2*8; linear 8*4*4*3+3
     assert [layer.parameters for layer in table.layers if layer.parameters] == [168, 12, 440, 16, 387]
     assert table.layers[0].outputs == ((6, 16, 16),)
@@ -83,18 +64,10 @@ def test_trained_shared_and_uncalled_layers():
     assert not network.first._forward_hooks
 
 
-@pytest.mark.parametrize("name", ["mri_hippocampus_unet", "ct_covid_segnet"])
-def test_shipped_bundles(name):
-    about, _ = bundle_information(BUNDLES / name)
-
-    assert about.task == "segmentation"
-    assert about.weights[0].size is not None
-
-
 class TestRefusals:
     def test_no_bundle(self, tmp_path):
         with pytest.raises(SegpipeError, match="is not a bundle"):
-            bundle_information(tmp_path)
+            bundle_layers(tmp_path)
 
     def test_a_size_that_is_a_rule(self, tmp_path):
         """MONAI's metadata may say 16*n."""
@@ -107,14 +80,13 @@ class TestRefusals:
         with pytest.raises(
             SegpipeError, match=r"spatial_shape .* is no one size; give --size, such as --size 96,96"
         ):
-            bundle_information(root, layers=True)
-        assert bundle_information(root)[0].shape == ("8*n", "8*n")
-        assert bundle_information(root, layers=True, size=(16, 16))[1].input == (3, 16, 16)
+            bundle_layers(root)
+        assert bundle_layers(root, (16, 16)).input == (3, 16, 16)
 
     def test_a_size_that_the_network_refuses(self, tmp_path):
         root = write_classifier(tmp_path / "tiny")
         with pytest.raises(SegpipeError, match=r"takes \(16, 16\)"):
-            bundle_information(root, layers=True, size=(20, 20))
+            bundle_layers(root, (20, 20))
 
     def test_metadata_without_input(self, tmp_path):
         root = write_classifier(tmp_path / "tiny")
@@ -124,7 +96,7 @@ class TestRefusals:
         path.write_text(json.dumps(metadata))
 
         with pytest.raises(SegpipeError, match="does not say which image the network takes"):
-            bundle_information(root)
+            bundle_layers(root)
 
     def test_code_that_is_not_trusted(self, tmp_path):
         root = write_classifier(tmp_path / "tiny")
@@ -132,4 +104,4 @@ class TestRefusals:
         content = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**content, "network": "$__import__('os').system('true')"}))
         with pytest.raises(SegpipeError, match="nothing was run"):
-            bundle_information(BundleSource(root), layers=True)
+            bundle_layers(BundleSource(root))
