@@ -64,7 +64,7 @@ def test_trained_is_what_the_last_epoch_trains(root, unfreeze, trained):
 
 def test_the_shipped_bundle_of_chest_x_rays():
     """Levels 3 and 8 have 24 and 80 channels in 4 x 4 cells, for 14 findings."""
-    _, table = bundle_information(BUNDLES / "cxr_findings_efficientnet", layers=True)
+    table = bundle_layers(BUNDLES / "cxr_findings_efficientnet")
 
     linear = (24 + 80) * 16 * 14 + 14
     assert (table.parameters, table.trained) == (277_294, linear)
@@ -75,7 +75,7 @@ def test_a_training_of_another_network_is_refused(root):
     write_training(root, after=1, parts=7)
 
     with pytest.raises(SegpipeError, match=r"7 parts are to be frozen; must be 0 to 2"):
-        bundle_information(root, layers=True)
+        bundle_layers(root)
 
 
 @pytest.mark.parametrize(
