@@ -26,12 +26,13 @@ from segpipe.regions import Region
 from segpipe.volumes.dicom_source import Algorithm, SourceSeries, quiet_dicom
 from segpipe.volumes.geometry import Grid
 
+_LONGEST_LABEL = 64
 _SERIES_NUMBER_STEP = 1000
 """The segmentation's SeriesNumber is that of the series plus this number."""
 
 
 def require_codes(labels: LabelTable, where: Path) -> None:
-    """Refuse classes or regions without coded terms, which DICOM SEG needs for each segment.
+    """Refuse classes or regions without coded terms, which DICOM SEG needs for each segment, or with too long names.
 
     Args:
         labels: of the bundle.
@@ -49,6 +50,14 @@ def require_codes(labels: LabelTable, where: Path) -> None:
             'configs/metadata.json, such as "category": {"code": "91723000", "scheme": "SCT", "meaning": "Anatomical '
             'Structure"}, "type": {"code": "78961009", "scheme": "SCT", "meaning": "Spleen"}; codes are listed in '
             "DICOM PS3.16, CID 7150 (categories) and CID 7151 (types)"
+        )
+    long = [
+        target.name for target in labels.targets if len(target.name) > _LONGEST_LABEL or "\\" in target.name
+    ]
+    if long:
+        raise SegpipeError(
+            f"{where}: {shown(long)}: DICOM SEG holds names of up to {_LONGEST_LABEL} characters without a backslash; "
+            "rename the class in the label table, or predict without --dicom-seg"
         )
 
 

@@ -11,7 +11,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import RTStructureSetStorage
+from pydicom.uid import UID, RTStructureSetStorage, SegmentationStorage
 
 from segpipe.errors import SegpipeError, shown
 from segpipe.volumes.dicom import read_series_header, sorted_slices
@@ -19,6 +19,8 @@ from segpipe.volumes.dicom_file import read_dicom_file
 from segpipe.volumes.dicom_source import quiet_dicom
 from segpipe.volumes.geometry import Grid
 
+_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
+_READ = (SegmentationStorage, _LABEL_MAP_SEGMENTATION, RTStructureSetStorage)
 Mask = NDArray[np.bool_]
 
 
@@ -100,6 +102,7 @@ def read_label_object(path: Path) -> LabelObject:
         with quiet_dicom():
             dataset = pydicom.dcmread(path)
             dataset.decode()
+            _require_readable_kind(dataset, path)
             is_contours = dataset.SOPClassUID == RTStructureSetStorage
             numbers = _structures(dataset) if is_contours else _segments(dataset, path)
             references = _structure_references(dataset) if is_contours else _segment_references(dataset)
@@ -164,14 +167,22 @@ def masks_of(label_object: LabelObject, place: SeriesPlace, numbers: Sequence[in
     Raises:
         SegpipeError: contours that are not closed or lie between slices, or frames on another grid.
     """
-    if label_object.is_structure_set:
-        from segpipe.volumes.rtstruct_reading import structure_mask as mask_of
-    else:
-        from segpipe.volumes.dicom_seg_reading import segment_mask as mask_of
+    from segpipe.volumes.dicom_seg_reading import segment_mask
+    from segpipe.volumes.rtstruct_reading import structure_mask
+
+    mask_of = structure_mask if label_object.is_structure_set else segment_mask
     union = np.zeros(place.grid.size, bool)
     for number in numbers:
         union |= mask_of(label_object, place, number)
     return union
+
+
+def _require_readable_kind(dataset: Dataset, path: Path) -> None:
+    if dataset.SOPClassUID not in _READ:
+        raise SegpipeError(
+            f"{path}: is {UID(dataset.SOPClassUID).name}: of the DICOM objects with labels segpipe reads "
+            "Segmentation and RT Structure Set; export it as one of these, or convert it to a label map in NIfTI"
+        )
 
 
 def _structures(dataset: Dataset) -> dict[int, str]:
