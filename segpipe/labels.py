@@ -20,54 +20,15 @@ from numpy.typing import NDArray
 
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
+from segpipe.label_rows import Label as Label
+from segpipe.label_rows import class_color as class_color
+from segpipe.label_rows import is_int, label_from_row
 from segpipe.label_values import looked_up, smallest_unsigned, unknown_values_message, whole_numbers
 from segpipe.names import require_name
-from segpipe.regions import NamedRegion, Region, require_color, resolved_regions
+from segpipe.regions import NamedRegion, Region, resolved_regions
 
-_COLORS = (  # Okabe and Ito: distinguishable with colour blindness
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-_ROW_KEYS = ("index", "name", "color", "value")
 IGNORE = "ignore"
 """Name, as nnU-Net's, that a data set gives a stored value where nobody looked; it is no class."""
-_LARGEST_VALUE = 2**63
-
-
-def class_color(index: int) -> tuple[int, int, int]:
-    """Return the default colour of a class: black for the background, else one of 21 colours in turn.
-
-    These are seven colours, the seven mixed half with white, and the seven mixed half with black.
-    """
-    if not index:
-        return (0, 0, 0)
-    shade, color = divmod((index - 1) % (3 * len(_COLORS)), len(_COLORS))
-    red, green, blue = (
-        (channel + (0, 255, 0)[shade]) // (1 if shade == 0 else 2) for channel in _COLORS[color]
-    )
-    return red, green, blue
-
-
-@dataclass(frozen=True)
-class Label:
-    """One class.
-
-    Attributes:
-        index: the class inside the program, 0 for the background.
-        name: display name; unique in its table without regard to case.
-        color: red, green, blue, each 0..255, for pictures.
-        value: the integer that a written label map stores for this class.
-    """
-
-    index: int
-    name: str
-    color: tuple[int, int, int]
-    value: int
 
 
 @dataclass(frozen=True)
@@ -128,7 +89,7 @@ class LabelTable:
         """
         if not isinstance(rows, Iterable) or isinstance(rows, str | Mapping):
             raise SegpipeError(f"label table: is {rows!r:.80}, must be a list of rows")
-        return cls(tuple(_label_from_row(position, row) for position, row in enumerate(rows)))
+        return cls(tuple(label_from_row(position, row) for position, row in enumerate(rows)))
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, Any]) -> LabelTable:
@@ -140,7 +101,7 @@ class LabelTable:
         """
         table = cls.from_rows(metadata["label_table"])
         ignored = metadata.get("ignore_value")
-        if ignored is not None and not _is_int(ignored):
+        if ignored is not None and not is_int(ignored):
             raise SegpipeError(f"ignore_value is {ignored!r:.80}, must be a whole number")
         rows = metadata.get("regions") or []
         if not isinstance(rows, list):
@@ -158,6 +119,7 @@ class LabelTable:
                     tuple(self.names[index] for index in region.classes),
                     self.names[region.written],
                     region.color,
+                    region.codes,
                 ).to_json()
                 for region in self.regions
             ]
@@ -176,10 +138,7 @@ class LabelTable:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the table in the form of `from_rows`: plain JSON types."""
-        return [
-            {"index": label.index, "name": label.name, "color": list(label.color), "value": label.value}
-            for label in self.labels
-        ]
+        return [label.to_json() for label in self.labels]
 
     @property
     def num_classes(self) -> int:
@@ -200,7 +159,8 @@ class LabelTable:
     def targets(self) -> tuple[Region, ...]:
         """What is segmented, scored and measured: the regions, or each foreground class by itself."""
         return self.regions or tuple(
-            Region(label.name, (label.index,), label.index, label.color) for label in self.labels[1:]
+            Region(label.name, (label.index,), label.index, label.color, label.codes)
+            for label in self.labels[1:]
         )
 
     @property
@@ -364,30 +324,6 @@ def _require_same_names(table_names: tuple[str, ...], file_names: tuple[str, ...
             f"has {in_files}; correct the names in the manifest, or label_table in the bundle's "
             "metadata.json"
         )
-
-
-def _label_from_row(position: int, row: Mapping[str, Any]) -> Label:
-    where = f"label table: row {position}"
-    if not isinstance(row, Mapping):
-        raise SegpipeError(f"{where} is {row!r:.80}, must be {{...}} with {', '.join(_ROW_KEYS)}")
-    if set(row) != set(_ROW_KEYS):
-        raise SegpipeError(
-            f"{where} has the keys {', '.join(sorted(map(str, row)))}; needs {', '.join(_ROW_KEYS)}"
-        )
-    index, name, color, value = (row[key] for key in _ROW_KEYS)
-    if not isinstance(name, str) or not name.strip():
-        raise SegpipeError(f"{where}: name must be a text, is {name!r}")
-    if not _is_int(index) or not _is_int(value):
-        raise SegpipeError(
-            f"{where} ({name}): index and value must be whole numbers, are {index!r} and {value!r}"
-        )
-    if abs(value) >= _LARGEST_VALUE:
-        raise SegpipeError(f"{where} ({name}): value is {value}, which no label map can store; use 0 to 255")
-    return Label(index, name, require_color(color, f"{where} ({name})"), value)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _refuse_repeats(what: str, entries: list[Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from segpipe.coded_terms import COLUMNS, SegmentCodes, codes_of_row
 from segpipe.errors import SegpipeError
 from segpipe.names import require_name
 
@@ -23,12 +24,14 @@ class Region:
         classes: indices of the classes in the region, ascending, none of them the background.
         written: index of the class that a voxel gets where this is its last region.
         color: red, green, blue, each 0..255, for pictures.
+        codes: the region in coded terms, for DICOM SEG; None where they are not known.
     """
 
     name: str
     classes: tuple[int, ...]
     written: int
     color: tuple[int, int, int]
+    codes: SegmentCodes | None = None
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,14 @@ class NamedRegion:
         classes: names of its classes.
         written_as: name of the class that a voxel gets where this is its last region; empty: follows from the order.
         color: for pictures; None: the color of the class that is written.
+        codes: see `Region`.
     """
 
     name: str
     classes: tuple[str, ...]
     written_as: str = ""
     color: tuple[int, int, int] | None = None
+    codes: SegmentCodes | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the region in JSON's types, without empty entries."""
@@ -54,7 +59,7 @@ class NamedRegion:
             row["written_as"] = self.written_as
         if self.color is not None:
             row["color"] = list(self.color)
-        return row
+        return {**row, **(self.codes.to_json() if self.codes else {})}
 
     @classmethod
     def from_json(cls, position: int, row: object) -> NamedRegion:
@@ -62,7 +67,8 @@ class NamedRegion:
 
         Args:
             position: of the row, for messages.
-            row: `{"name": "tumour core", "classes": ["necrosis", "enhancing"]}`; optional: `written_as`, `color`.
+            row: `{"name": "tumour core", "classes": ["necrosis", "enhancing"]}`; optional: `written_as`,
+                `color`, and the columns of `segpipe.coded_terms.COLUMNS`.
 
         Raises:
             SegpipeError: the row lacks an entry, or an entry has another type.
@@ -73,9 +79,11 @@ class NamedRegion:
             "classes",
             "written_as",
             "color",
+            *COLUMNS,
         }:
             raise SegpipeError(
-                f"{where} is {row!r:.80}, must be {{...}} with name, classes and, if wanted, written_as and color"
+                f"{where} is {row!r:.80}, must be {{...}} with name, classes and, if wanted, written_as, color, "
+                f"{', '.join(COLUMNS)}"
             )
         name, classes, written, color = (row.get(key) for key in ("name", "classes", "written_as", "color"))
         if not isinstance(name, str) or not isinstance(written, str | None):
@@ -87,7 +95,11 @@ class NamedRegion:
         ):
             raise SegpipeError(f"{where} ({name}): classes is {classes!r:.80}, must be a list of class names")
         return cls(
-            name, tuple(classes), written or "", None if color is None else require_color(color, where)
+            name,
+            tuple(classes),
+            written or "",
+            None if color is None else require_color(color, where),
+            codes_of_row(row, f"{where} ({name})"),
         )
 
 
@@ -149,7 +161,7 @@ def resolved_regions(
         return ()
     pairs = [(region.name, frozenset(classes)) for region, classes in zip(named, held, strict=True)]
     return tuple(
-        Region(region.name, classes, written, region.color or colors[written])
+        Region(region.name, classes, written, region.color or colors[written], region.codes)
         for region, classes, written in zip(named, held, _written_classes(pairs, stated, names), strict=True)
     )
 

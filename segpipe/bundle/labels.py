@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,10 @@ def label_table(
 
 
 def identity_rows(table: LabelTable) -> list[dict[str, Any]]:
-    """Return the rows that weights remember: the classes, then the regions with the value that each is written as."""
+    """Return the rows that weights remember: the classes, then the regions with the value that each is written as.
+
+    Codes are left out: they change neither what the network computes nor the label map.
+    """
     regions = [
         {
             "index": table.num_classes + place,
@@ -58,7 +62,8 @@ def identity_rows(table: LabelTable) -> list[dict[str, Any]]:
         }
         for place, region in enumerate(table.regions)
     ]
-    return [*table.rows(), *regions]
+    rows = [replace(label, codes=None).to_json() for label in table.labels]
+    return [*rows, *regions]
 
 
 def _classes(

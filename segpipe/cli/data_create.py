@@ -91,6 +91,22 @@ def create(
             "in FOLDER.",
         ),
     ] = False,
+    convert_dicom: Annotated[
+        bool,
+        typer.Option(
+            "--convert-dicom",
+            help="DICOM series with segmentations or structure sets: write one label map for each series into "
+            "dicom_labels in FOLDER.",
+        ),
+    ] = False,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PATTERN",
+            help="Segments or regions of interest to use with --convert-dicom, and the name of their class, such as "
+            "'tumour=GTV*'. Default: all.",
+        ),
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,6 +154,7 @@ def create(
     one column a finding with 1, 0, -1 (unknown) or nothing.
     """
     from segpipe.dataset import create_manifest, write_manifest
+    from segpipe.dataset.importing.dicom_labels import DicomLabels
 
     _require_free(output, overwrite)
     created = create_manifest(
@@ -156,6 +173,7 @@ def create(
         ask=_ask if sys.stdin.isatty() else None,
         resample_channels=resample_channels,
         frames=frames,
+        dicom=DicomLabels(convert_dicom, tuple(roi or ())),
         target=None if target is None else target.value,
         blank=blank.value,
     )

@@ -90,6 +90,21 @@ def predict(
     regions: Annotated[
         bool, typer.Option("--regions", help="Also write a mask of each region; for bundles with regions.")
     ] = False,
+    dicom_seg: Annotated[
+        bool,
+        typer.Option(
+            "--dicom-seg",
+            help="Also write each label map as a DICOM Segmentation; for DICOM series, and bundles whose classes "
+            "have codes.",
+        ),
+    ] = False,
+    rtstruct: Annotated[
+        bool,
+        typer.Option(
+            "--rtstruct",
+            help="Also write the contours of each class as a DICOM structure set; for DICOM series.",
+        ),
+    ] = False,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -155,6 +170,8 @@ def predict(
         "regions": regions,
         "resample_channels": resample_channels,
         "frames": frames,
+        "dicom_seg": dicom_seg,
+        "rtstruct": rtstruct,
     }
     # a folder without metadata is refused when it is opened
     known = (bundle / "configs" / "metadata.json").is_file()
@@ -238,7 +255,7 @@ _OPTIONS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("skip_empty", "format", "series_uid", "overlays", "entropy", "probabilities", "regions"),
-        *("resample_channels", "frames"),
+        *("resample_channels", "frames", "dicom_seg", "rtstruct"),
     )
 }
 

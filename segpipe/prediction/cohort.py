@@ -21,25 +21,26 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.inference.volumetry import ClassVolume, class_volumes
 from segpipe.pictures import grey_levels
+from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
 from segpipe.prediction.ledger import Entry, State, publish, staged_files
 from segpipe.prediction.options import (
+    DICOM_SEG,
     OVERLAYS,
     PROBABILITIES,
+    RTSTRUCT,
     Outcome,
     Prediction,
     PredictOptions,
     label_map_name,
-    require_text,
     resampled_channels,
     scan_header,
     scan_place,
-    scan_sha256,
     side_file,
-    stamps,
 )
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import ToDo, label_map_hashes, to_do, written_files
+from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.prediction.scan_steps import (
     PreparedImage,
     SegmentedScan,
@@ -101,6 +102,7 @@ class CohortRun:
     def __post_init__(self) -> None:
         self.folder, self.ledger, self.log = self.place.folder, self.place.ledger, self.place.log
         self.recipe = self.options.recipe(self.bundle)
+        self.dicom = DicomOutputs.of(self.bundle, self.options)
         before = [
             entry for entry in self.ledger.entries.values() if entry.recipe == self.recipe and entry.precision
         ]
@@ -178,18 +180,20 @@ class CohortRun:
         stamps_before = stamps(scan)
         before = self.ledger.entries.get(scan.name)
         # refuse a header that claims terabytes before hashing that many bytes
-        header = scan_header(scan, self.bundle.takes, self.options) if before is None else None
+        header = self._header(scan) if before is None else None
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
-        if before is not None and todo is ToDo.NOTHING:
+        if before is not None and todo is ToDo.NOTHING and not self._lacks_objects(scan, before):
             outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
             path = self.folder / label_map_name(scan, self.options)
             known = before.reason, before.volumes, before.warnings, before.resampled
             return Prediction(scan.name, outcome, scan.path, path, 0.0, *known)
-        if before is not None and todo is ToDo.KEEP:
+        if before is not None and (
+            todo is ToDo.KEEP or (before.state is State.KEPT and todo is ToDo.NOTHING)
+        ):
             return self._keep(scan, before)
         series_uid = self.options.series_uid if scan.path.is_dir() else None
-        header = header or scan_header(scan, self.bundle.takes, self.options)
+        header = header or self._header(scan)
         for file in left_out_beside(header, series_uid):
             self.log.info("%s: left out: %s: %s", scan.name, file.path.name, file.reason)
             self.left_out.append(f"{scan.name}/{file.path.name}")
@@ -200,6 +204,16 @@ class CohortRun:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         return _Prepared(scan, sha256, header, image, time.perf_counter() - since)
 
+    def _header(self, scan: Scan) -> VolumeHeader:
+        """Read the header of a scan, and refuse a scan that cannot be segmented into the outputs asked for."""
+        header = scan_header(scan, self.bundle.takes, self.options)
+        self.dicom.check(scan, header)
+        return header
+
+    def _lacks_objects(self, scan: Scan, before: Entry) -> bool:
+        """Return whether a corrected label map has no DICOM objects yet, which this run asks for."""
+        return before.state is State.KEPT and not set(self.dicom.files(scan)) <= set(before.files)
+
     def _keep(self, scan: Scan, before: Entry) -> Prediction:
         """Keep a label map that was corrected by hand, and measure its volumes again."""
         name = label_map_name(scan, self.options)
@@ -207,6 +221,7 @@ class CohortRun:
         first_frame = 1 if scan.is_series else scan.frame
         series_uid = self.options.series_uid if scan.path.is_dir() else None
         header = read_header(scan.path, series_uid, first_frame)
+        self.dicom.check(scan, header)
         first: NDArray[np.integer[Any]] | None = None
         volumes: list[ClassVolume] = []
         for frame, grid, labels in corrected_maps(path, scan, self.bundle.labels):
@@ -230,30 +245,45 @@ class CohortRun:
             warnings=None,
             finished=now(),
         )
-        picture = side_file(OVERLAYS, scan)
-        if first is not None and picture in written_files(self.folder, before):
-            self._redraw(kept, scan, header.grid, first, picture)
-        else:
+        if first is None:
             self.ledger.append(kept)
+        else:
+            self._make_again(kept, scan, header, first)
         self.log.info("%s: %s", scan.name, reason)
         return Prediction(scan.name, Outcome.KEPT, scan.path, path, 0.0, reason, volumes)
 
-    def _redraw(
-        self, kept: Entry, scan: Scan, grid: Grid, labels: NDArray[np.integer[Any]], picture: str
+    def _make_again(
+        self, kept: Entry, scan: Scan, header: VolumeHeader, labels: NDArray[np.integer[Any]]
     ) -> None:
-        """Draw the overlay again from the corrected label map; a crash leaves no overlay rather than the old one."""
+        """Make overlay and DICOM objects again from the corrected label map; a crash leaves none rather than old ones.
+
+        Objects of an earlier run that this run does not ask for are removed.
+        """
+        ours = written_files(self.folder, kept)
+        old = [side_file(folder, scan) for folder in (OVERLAYS, DICOM_SEG, RTSTRUCT)]
+        old = [file for file in old if file in ours]
         staged = Path(tempfile.mkdtemp(dir=self.place.staging))
         with removed_on_failure(staged):
-            frame = 1 if scan.is_series else scan.frame
-            volumes = [volume for volume in kept.volumes if volume.frame == frame]
-            grey = grey_levels(self.bundle.read(scan.files, frame).as_tensor()[0].numpy())
-            title, table = picture_title(scan, self.bundle.takes), self.bundle.labels
-            write_overlay(staged / picture, title, grid, grey, labels, volumes, table)
+            if side_file(OVERLAYS, scan) in old:
+                self._redraw(kept, scan, header.grid, labels, staged / side_file(OVERLAYS, scan))
+            self.dicom.write(scan, header, labels, staged, is_corrected=True)
             files = staged_files(staged)
-            (self.folder / picture).unlink()
-            self.ledger.append(replace(kept, files={**kept.files, **files}))
-            publish(staged, self.folder, [picture], last=picture)
+            for file in old:
+                (self.folder / file).unlink()
+            named = {name: sha256 for name, sha256 in kept.files.items() if name not in old}
+            self.ledger.append(replace(kept, files={**named, **files}))
+            for file in files:
+                publish(staged, self.folder, [file], last=file)
         shutil.rmtree(staged, ignore_errors=True)
+
+    def _redraw(
+        self, kept: Entry, scan: Scan, grid: Grid, labels: NDArray[np.integer[Any]], picture: Path
+    ) -> None:
+        frame = 1 if scan.is_series else scan.frame
+        volumes = [volume for volume in kept.volumes if volume.frame == frame]
+        grey = grey_levels(self.bundle.read(scan.files, frame).as_tensor()[0].numpy())
+        title = picture_title(scan, self.bundle.takes)
+        write_overlay(picture, title, grid, grey, labels, volumes, self.bundle.labels)
 
     def _through_network(self, future: Future[_Prepared | Prediction]) -> Prediction | _Segmented:
         """Segment a scan that `_read` prepared."""
@@ -301,6 +331,7 @@ class CohortRun:
         scan, staged, result = segmented.scan, segmented.staged, segmented.result
         name = label_map_name(scan, self.options)
         if not isinstance(result, Staged):
+            self.dicom.write(scan, segmented.header, result.segmentation.labels, staged)
             result = stage_scan(self.segmenter, scan, segmented.header, result, staged, self.options)
         files = staged_files(staged)
         before = self.ledger.entries.get(scan.name)

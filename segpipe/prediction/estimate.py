@@ -15,9 +15,11 @@ from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.memory import peak_memory_bytes
+from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.ledger import Ledger
-from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header, scan_sha256
+from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header
 from segpipe.prediction.ownership import ToDo, to_do
+from segpipe.prediction.scan_files import scan_sha256
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Scan, VolumeHeader
 
@@ -77,6 +79,7 @@ def estimate(
             report(note)
     ledger = Ledger(folder)
     segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
+    objects = DicomOutputs.of(opened, options)
     settled = [Estimate(refused.name, refused.path, "refuse", refused.reason) for refused in cohort.refused]
     waiting: list[tuple[Scan, VolumeHeader]] = []
     for scan in cohort.scans:
@@ -89,7 +92,9 @@ def estimate(
             ):
                 settled.append(Estimate(scan.name, scan.path, "skip", "done before"))
                 continue
-            waiting.append((scan, header or scan_header(scan, opened.takes, options)))
+            header = header or scan_header(scan, opened.takes, options)
+            objects.check(scan, header)
+            waiting.append((scan, header))
         except SegpipeError as error:
             settled.append(Estimate(scan.name, scan.path, "refuse", str(error)))
     return sorted(

@@ -17,7 +17,8 @@ from segpipe.prediction.estimate import Estimate
 from segpipe.prediction.heatmaps import occlusion_passes
 from segpipe.prediction.image_options import ClassifyOptions, image_cohort
 from segpipe.prediction.ledger import Ledger, State
-from segpipe.prediction.options import failure_reason, scan_sha256
+from segpipe.prediction.options import failure_reason
+from segpipe.prediction.scan_files import scan_sha256
 from segpipe.volumes import Scan
 
 _MOST_READ = 8  # images that are read; the time of the others is estimated from them

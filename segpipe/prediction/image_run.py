@@ -29,9 +29,10 @@ from segpipe.prediction.heatmaps import GradCamMaps, OcclusionMaps, occlusion_pa
 from segpipe.prediction.image_measures import measured_image
 from segpipe.prediction.image_options import HEATMAPS, ClassifyOptions, ImagePrediction, heatmap_file
 from segpipe.prediction.ledger import Entry, State, publish, staged_files
-from segpipe.prediction.options import Outcome, require_text, scan_place, scan_sha256, stamps
+from segpipe.prediction.options import Outcome, scan_place
 from segpipe.prediction.output_folder import OtherScanError, OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import written_files
+from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.volumes import IGNORED_MARK, Scan
 
 _TABLE_EVERY_S = 5.0

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +19,7 @@ from segpipe.dataset.importing.channel_files import (
     with_channels,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
-from segpipe.files import file_sha256, json_sha256
+from segpipe.files import json_sha256
 from segpipe.inference import FlipInferer, choose_precision
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
@@ -38,14 +35,18 @@ from segpipe.volumes import (
     output_path,
     read_channel_headers,
     refused_scan,
-    voxel_file,
 )
-from segpipe.volumes.dicom_headers import dicom_files
 from segpipe.volumes.formats import KNOWN_FORMATS
 
 OVERLAYS, ENTROPY, PROBABILITIES, REGIONS = "overlays", "entropy", "probabilities", "regions"
-SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES, REGIONS)
-_SIDE_SUFFIXES = {OVERLAYS: ".png", ENTROPY: ".nii.gz", PROBABILITIES: ".npy"}
+DICOM_SEG, RTSTRUCT = "dicom_segmentations", "dicom_structure_sets"
+SIDE_FOLDERS = (OVERLAYS, ENTROPY, PROBABILITIES, REGIONS, DICOM_SEG, RTSTRUCT)
+_SIDE_SUFFIXES = {
+    OVERLAYS: ".png",
+    ENTROPY: ".nii.gz",
+    PROBABILITIES: ".npy",
+    **dict.fromkeys((DICOM_SEG, RTSTRUCT), ".dcm"),
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class PredictOptions:
         resample_channels: bring channels on other grids onto the first channel's grid, also where the bundle does not.
         frames: the time frames of 4D scans: "all", "ed" (end-diastole) or the number of one, from 1; None: the fourth
             axis of a file holds channels.
+        dicom_seg: also write each label map as a DICOM Segmentation, for scans that are DICOM series.
+        rtstruct: also write the contours of each class as a DICOM structure set, for scans that are DICOM series.
     """
 
     precision: str = "auto"
@@ -86,6 +89,17 @@ class PredictOptions:
     strict: bool = False
     resample_channels: bool = False
     frames: str | None = None
+    dicom_seg: bool = False
+    rtstruct: bool = False
+
+    @property
+    def side_folders(self) -> tuple[str, ...]:
+        """Those of `SIDE_FOLDERS` that get files."""
+        wanted = (
+            *(self.overlays, self.entropy, self.probabilities, self.regions),
+            *(self.dicom_seg, self.rtstruct),
+        )
+        return tuple(folder for folder, is_wanted in zip(SIDE_FOLDERS, wanted, strict=True) if is_wanted)
 
     def check(self) -> None:
         """Refuse values out of range.
@@ -119,8 +133,9 @@ class PredictOptions:
     def recipe(self, bundle: OpenBundle) -> str:
         """Return a hash of everything but the scan that the outputs depend on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
-        if not self.regions:
-            del how["regions"]  # an earlier segpipe had no such option: its label maps stay valid
+        for name in ("regions", "dicom_seg", "rtstruct"):
+            if not how[name]:
+                del how[name]  # an earlier segpipe had no such option: its label maps stay valid
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         return json_sha256(
@@ -315,19 +330,6 @@ def _key(scan: Scan) -> tuple[str, int | None]:
     return scan_place(scan), scan.frame
 
 
-def require_text(scan: Scan) -> None:
-    """Refuse a scan whose name cannot be written to volumes.csv.
-
-    Raises:
-        SegpipeError: the name is not UTF-8.
-    """
-    try:
-        scan.name.encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(scan.path).decode(errors="backslashreplace")
-        raise SegpipeError(f"{shown}: its name is not UTF-8 text; rename it") from error
-
-
 def scan_header(scan: Scan, takes: ScanRule, options: PredictOptions) -> VolumeHeader:
     """Read the header of a scan, and check that the bundle takes such a scan.
 
@@ -350,51 +352,3 @@ def resampled_channels(header: VolumeHeader, takes: ScanRule) -> tuple[str, ...]
     names = [channel.name for channel in takes.channels]
     is_named = len(names) == takes.num_channels
     return tuple(one.note(names[one.position] if is_named else "") for one in header.resampled)
-
-
-def scan_sha256(scan: Scan) -> str:
-    """Return a hash of a scan's files: each file, header and voxel file, or the DICOM files of a folder.
-
-    Raises:
-        SegpipeError: a file cannot be read.
-    """
-    with _reading(scan):
-        return json_sha256([[path.name, file_sha256(path)] for path in _files(scan)])
-
-
-def stamps(scan: Scan) -> list[tuple[str, int, int]]:
-    """Return name, size and modification time of each file of a scan; they change when a program writes to it.
-
-    Raises:
-        SegpipeError: a file cannot be read, or is a pipe or device, whose reading would never end.
-    """
-    with _reading(scan):
-        statuses = [(path, path.stat()) for path in _files(scan)]
-    for path, status in statuses:
-        if not stat.S_ISREG(status.st_mode):
-            raise SegpipeError(
-                f"{scan.path}: {path.name} is no regular file but a pipe or a device; give a regular file"
-            )
-    return [(path.name, status.st_size, status.st_mtime_ns) for path, status in statuses]
-
-
-@contextmanager
-def _reading(scan: Scan) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        which = "" if error.filename == str(scan.path) else f" {Path(error.filename or '').name}"
-        raise SegpipeError(
-            f"{scan.path}:{which} cannot be read ({error.strerror}); check path and permissions"
-        ) from error
-
-
-def _files(scan: Scan) -> list[Path]:
-    return [file for path in scan.files for file in _files_of(path)]
-
-
-def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return dicom_files(path)
-    beside = voxel_file(path)
-    return [path] if beside is None else [path, beside]

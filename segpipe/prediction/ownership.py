@@ -11,9 +11,7 @@ from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.prediction.ledger import Entry, Ledger, State
 from segpipe.prediction.options import (
-    ENTROPY,
-    OVERLAYS,
-    PROBABILITIES,
+    REGIONS,
     SIDE_FOLDERS,
     PredictOptions,
     label_map_name,
@@ -149,13 +147,8 @@ def label_map_hashes(folder: Path, name: str) -> dict[str, str]:
 
 
 def _side_files(scan: Scan, options: PredictOptions) -> list[str]:
-    """Return the paths of a scan's overlay, entropy and probabilities below the output folder, as far as asked for."""
-    wanted = (
-        (OVERLAYS, options.overlays),
-        (ENTROPY, options.entropy),
-        (PROBABILITIES, options.probabilities),
-    )
-    return [side_file(folder, scan) for folder, write in wanted if write]
+    """Return the paths of a scan's files in side folders below the output folder, as far as asked for."""
+    return [side_file(folder, scan) for folder in options.side_folders if folder != REGIONS]
 
 
 def refuse_foreign_table(folder: Path, ledger: Ledger, name: str, columns: Sequence[str]) -> None:

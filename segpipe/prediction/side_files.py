@@ -16,7 +16,7 @@ from segpipe.errors import SegpipeError
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.labels import LabelTable
 from segpipe.pictures.scan_picture import scan_picture
-from segpipe.prediction.options import SIDE_FOLDERS, PredictOptions
+from segpipe.prediction.options import PredictOptions
 from segpipe.volumes import IGNORED_MARK, Grid
 
 
@@ -26,19 +26,12 @@ def make_side_folders(folder: Path, options: PredictOptions) -> None:
     Raises:
         SegpipeError: a file has the name of such a folder.
     """
-    for name, wanted in zip(
-        SIDE_FOLDERS,
-        (options.overlays, options.entropy, options.probabilities, options.regions),
-        strict=True,
-    ):
-        if wanted:
-            with suppress(FileExistsError):
-                (folder / name).mkdir()
-            if not (folder / name).is_dir():
-                raise SegpipeError(
-                    f"{folder / name}: a file has the name of segpipe's folder {name}; rename it"
-                )
-            (folder / name / IGNORED_MARK).touch()
+    for name in options.side_folders:
+        with suppress(FileExistsError):
+            (folder / name).mkdir()
+        if not (folder / name).is_dir():
+            raise SegpipeError(f"{folder / name}: a file has the name of segpipe's folder {name}; rename it")
+        (folder / name / IGNORED_MARK).touch()
 
 
 def array_on_disk(path: Path, shape: tuple[int, ...]) -> NDArray[np.float16]:

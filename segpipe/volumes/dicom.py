@@ -124,6 +124,11 @@ def read_series_header(folder: str | Path, series_uid: str | None = None) -> Vol
     return _sorted_series(Path(folder), series_uid).header
 
 
+def sorted_slices(folder: str | Path, series_uid: str | None = None) -> list[DicomSlice]:
+    """Return the slices of a series in the order of z; arguments and errors as `read_series`."""
+    return _sorted_series(Path(folder), series_uid).slices
+
+
 def _sorted_series(folder: Path, series_uid: str | None) -> _Series:
     chosen = series_files(folder, series_uid)
     where = f"{folder} (series {chosen.uid})"

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cine_files import write_patient
+from dicom_objects import ALGORITHM, coded_table, series_of, write_labels_as_series
 from made_sets import write_image, write_labels
 from typer.testing import CliRunner
 
 from segpipe.cli import app
 from segpipe.phantoms.files import write_phantom_dataset
 from segpipe.volumes import Grid, write_label_map, write_volume
+from segpipe.volumes.rtstruct import write_structure_set
 
 SEGPIPE = Path(sys.executable).with_name("segpipe")  # of this environment, whatever PATH says
 
@@ -202,3 +204,18 @@ def test_masks_are_merged_if_the_option_says_so(tmp_path):
     assert (refused.exit_code, "add --merge-masks to write them to" in refused.stderr) == (2, True)
     assert (result.exit_code, check(tmp_path / "mine.json").exit_code) == (0, 0)
     assert "classes: 0 background, 1 liver, 2 spleen" in result.stdout
+
+
+def test_labels_of_dicom_are_converted_if_the_option_says_so(tmp_path):
+    top = tmp_path / "set"
+    series = write_labels_as_series(top / "p1" / "ct")
+    grid, classes, source = series_of(series)
+    write_structure_set(classes, grid, top / "p1" / "rt.dcm", source, coded_table(), ALGORITHM)
+
+    refused = create(top, "-o", tmp_path / "mine.json")
+    result = create(top, "-o", tmp_path / "mine.json", "--convert-dicom", "--roi", "organ=SPL*")
+
+    assert (refused.exit_code, "add --convert-dicom to write them to" in refused.stderr) == (2, True)
+    assert (result.exit_code, check(tmp_path / "mine.json").exit_code) == (0, 0)
+    assert "classes: 0 background, 1 organ" in result.stdout
+    assert "no --roi chooses are left out: liver" in result.stdout

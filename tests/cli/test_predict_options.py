@@ -22,6 +22,7 @@ OPTIONS = {
     "--bundle",
     "--config",
     "--device",
+    "--dicom-seg",
     "--dry-run",
     "--entropy",
     "--format",
@@ -39,6 +40,7 @@ OPTIONS = {
     "--regions",
     "--quiet",
     "--resample-channels",
+    "--rtstruct",
     "--series-uid",
     "--set",
     "--skip-empty",
@@ -137,6 +139,19 @@ def test_every_option_reaches_the_call(predict_arguments):
         overwrite=True,
         jobs=4,
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--dicom-seg",), {"dicom_seg": True}),
+        (("--rtstruct",), {"rtstruct": True}),
+        (("--dicom-seg", "--rtstruct"), {"dicom_seg": True, "rtstruct": True}),
+    ],
+    ids=str,
+)
+def test_dicom_objects_are_asked_for(predict_arguments, options, expected):
+    assert predict_arguments(*options)["options"] == PredictOptions(**expected)
 
 
 @pytest.mark.parametrize(

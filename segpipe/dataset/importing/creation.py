@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 
 from segpipe.dataset.checksums import with_checksums
 from segpipe.dataset.importing.created import Ask, CreatedManifest, own_split, own_split_note, shared_patients
+from segpipe.dataset.importing.dicom_labels import NO_DICOM_LABELS, DicomLabels
 from segpipe.dataset.importing.found_cases import FoundCase, Layout, require_text
 from segpipe.dataset.importing.label_tables import Blank
 from segpipe.dataset.importing.layouts import read_layout
@@ -40,6 +41,7 @@ class CreateOptions(TypedDict, total=False):
         resample_channels: bring channels of a case on other grids onto the first channel's grid, in every use of the
             manifest.
         frames: take 4D images frame by frame, see `segpipe.dataset.importing.time_frames`.
+        dicom: choice of DICOM segmentations and structure sets, where all scans are DICOM series.
     """
 
     target: Target | None
@@ -49,6 +51,7 @@ class CreateOptions(TypedDict, total=False):
     merge_masks: bool
     resample_channels: bool
     frames: bool
+    dicom: DicomLabels
 
 
 def create_label_map_manifest(
@@ -88,6 +91,8 @@ def create_label_map_manifest(
     layout = _read(folder, images, label, table, labels, further)
     if further.get("merge_masks") and layout.labels:
         labels = None  # of the masks, and merged as such
+    if further.get("dicom", NO_DICOM_LABELS).convert:
+        labels = None  # of the segments, and written as such
     labelled = [case for case in layout.cases if case.label is not None]
     if not labelled:
         raise SegpipeError(
@@ -163,6 +168,7 @@ def _read(
         classes=labels,
         merge_masks=further.get("merge_masks", False),
         resample_channels=further.get("resample_channels", False),
+        dicom=further.get("dicom", NO_DICOM_LABELS),
     )
     return with_time_frames(layout, folder, label) if frames else layout
 

@@ -8,6 +8,7 @@ from typing import Unpack
 
 from segpipe.dataset.importing.created import Ask, CreatedManifest
 from segpipe.dataset.importing.creation import CreateOptions, create_label_map_manifest
+from segpipe.dataset.importing.dicom_labels import NO_DICOM_LABELS
 from segpipe.dataset.importing.image_creation import create_image_manifest
 from segpipe.dataset.importing.table_rows import TABLE_SUFFIXES
 from segpipe.dataset.importing.target_choice import chosen_target
@@ -93,4 +94,5 @@ def _mask_options(images: Sequence[str], label: str | None, further: CreateOptio
         "--resample-channels": further.get("resample_channels"),
         "--frames": further.get("frames"),
     }
-    return [option for option, value in given.items() if value]
+    of_dicom = further.get("dicom", NO_DICOM_LABELS).options
+    return [*(option for option, value in given.items() if value), *of_dicom]

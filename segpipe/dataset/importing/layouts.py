@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segpipe.dataset.importing.channel_choice import one_set
 from segpipe.dataset.importing.decathlon_folders import cases_of_decathlon
+from segpipe.dataset.importing.dicom_labels import NO_DICOM_LABELS, DicomLabels, dicom_label_layout
 from segpipe.dataset.importing.found_cases import (
     Layout,
     crossed_names,
@@ -39,6 +40,7 @@ def read_layout(
     classes: Mapping[int, str] | None = None,
     merge_masks: bool = False,
     resample_channels: bool = False,
+    dicom: DicomLabels = NO_DICOM_LABELS,
 ) -> Layout:
     """Recognise the layout of a folder, and list its cases.
 
@@ -56,6 +58,7 @@ def read_layout(
         classes: stored value -> class name; where a public data set has one mask for each class, the masks to merge.
         merge_masks: write one label map for each case that has one mask for each class.
         resample_channels: channels may be on other grids than the first.
+        dicom: choice of DICOM segmentations and structure sets, for folders of DICOM series.
 
     Raises:
         SegpipeError: the folder is missing or empty; a table or description cannot be read or names missing files;
@@ -73,6 +76,13 @@ def read_layout(
         raise SegpipeError(
             f"{folder}: --channel chooses channels by the names of files, but {layout.what} says which files are the "
             "channels; leave --channel out, or give one --image for each channel"
+        )
+    if layout is None:
+        layout = _of_dicom_labels(folder, classes, dicom)
+    elif dicom.options:
+        raise SegpipeError(
+            f"{folder}: {' and '.join(dicom.options)}: {layout.what} says already which files are the label maps; "
+            "leave it out, or move the description or table away"
         )
     if layout is None:
         layout = _named_layout(
@@ -101,6 +111,19 @@ def _described_layout(
         return _described(folder, folder / _DESCRIPTION)
     listed, _ = table_in(folder)
     return None if listed is None else cases_of_table(folder, listed)
+
+
+def _of_dicom_labels(folder: Path, classes: Mapping[int, str] | None, dicom: DicomLabels) -> Layout | None:
+    """Return the layout of DICOM series with segmentations or structure sets; None for other folders."""
+    scans = listed_scans(folder, strict=False)
+    layout = dicom_label_layout(folder, scans, dicom, classes)
+    if layout is None and dicom.options:
+        held = shown(sorted({scan.format.name for scan, _ in scans})) or "no scan"
+        raise SegpipeError(
+            f"{folder}: {' and '.join(dicom.options)}: needs a folder whose scans are all DICOM series, with DICOM "
+            f"segmentations or structure sets beside them; this one holds {held}: leave the option out"
+        )
+    return layout
 
 
 def _named_layout(

@@ -106,9 +106,8 @@ def _cases(scans: Sequence[Scan], path_of: Mapping[Scan, str], folder: Path) -> 
         if objects:
             names = shown(path.relative_to(folder).as_posix() for path in objects)
             raise SegpipeError(
-                f"{folder}: {names}: segmentations and structure sets of DICOM are not read; convert each to a label "
-                "map in NIfTI (dcmqi's segimage2itkimage --mergeSegments, plastimatch convert) and lay it beside its "
-                "series as NAME_mask.nii.gz"
+                f"{folder}: {names}: segmentations and structure sets of DICOM are read where all scans are DICOM "
+                "series; move the scans of other formats to another folder"
             ) from error
         if _SERIES not in families:
             _require_one_format(scans, folder)

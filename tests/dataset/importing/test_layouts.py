@@ -165,9 +165,7 @@ def test_label_objects_of_dicom_are_named(tmp_path, sop_class, place):
     (top / place).parent.mkdir(exist_ok=True)
     drawn.save_as(top / place)
 
-    with pytest.raises(
-        SegpipeError, match=f": {place}: segmentations and structure sets of DICOM are not read; conv"
-    ):
+    with pytest.raises(SegpipeError, match=f"{place}: "):
         create_manifest(top, **KNOWN)
 
 
