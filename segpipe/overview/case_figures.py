@@ -15,11 +15,10 @@ from segpipe.dataset import Case, CaseReport, Manifest
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.pictures import largest_slice, overlay_slice
+from segpipe.pictures.layout import slice_axis
 from segpipe.volumes import Grid, label_frame, read_channels, read_volume
 
 _PLANES = ("sagittal", "coronal", "axial")
-_THICK = 1.5  # times the smallest spacing: from here, slices lie across the thickest axis
-_THIN = 3.0  # times shorter than the other two axes: slices of a slab lie across this axis
 _MOST_CHANNELS = 4  # side by side; more channels would be too small to see
 _GAP = 4  # pixels between channels
 
@@ -121,23 +120,6 @@ def _draw(
     drawn = [overlay_slice(one, labels, table.colors, spacing_mm, axis, index) for one in channels]
     tinted = [picture for _, picture in drawn if picture is not None]
     return _row([plain for plain, _ in drawn]), _row(tinted) if tinted else None, view
-
-
-def slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
-    """Return the axis across which slices of a volume in RAS order lie.
-
-    This is the axis along which the volume is coarse or thin, since its slices were acquired so; else the axial one.
-
-    Args:
-        size: voxels along x, y, z.
-        spacing_mm: spacing along the same axes.
-    """
-    extent = np.asarray(size) * spacing_mm
-    if max(spacing_mm) > _THICK * min(spacing_mm):
-        return int(np.argmax(spacing_mm))
-    if np.sort(extent)[1] > _THIN * extent.min():
-        return int(np.argmin(extent))
-    return 2
 
 
 def _row(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segpipe.dataset import Case, Manifest, examine_cases
-from segpipe.overview.case_figures import make_case_figure, slice_axis
+from segpipe.overview.case_figures import make_case_figure
 from segpipe.volumes import Grid, write_label_map, write_volume
 
 LABELS = {0: "background", 3: "liver", 7: "tumour"}
@@ -115,17 +115,3 @@ def test_a_file_that_vanished_since_is_said_on_its_card(tmp_path):
 
     assert card.plain is None
     assert "a0.nii.gz" in card.remarks[-1]
-
-
-@pytest.mark.parametrize(
-    ("size", "spacing", "axis"),
-    [
-        ((40, 50, 30), (1, 1, 1), 2),
-        ((512, 512, 30), (0.8, 0.8, 5), 2),
-        ((30, 256, 256), (4, 1, 1), 0),
-        ((256, 20, 256), (1, 1, 1), 1),
-        ((1, 512, 512), (1, 1, 1), 0),
-    ],
-)
-def test_slices_lie_across_the_coarse_or_thin_axis(size, spacing, axis):
-    assert slice_axis(size, spacing) == axis

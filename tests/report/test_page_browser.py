@@ -1,7 +1,7 @@
 """The page in a browser: its table sorts, searches and changes class; the page fits a phone's width."""
 
 import pytest
-from pages import shown_at
+from pages import open_viewer, shown_at, wait_until, window_of
 
 from segpipe.evaluation.scoring import files_by_name
 from segpipe.report.context import ReportContext
@@ -47,11 +47,7 @@ def test_cases_are_sorted_found_and_shown_by_class(opened):
 
 def test_a_case_can_be_scrolled_through(opened):
     """The patient's right is on the left, as in the pictures; one label map is visible at a time."""
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    opened.find_element("css selector", "button.scroll").click()
-    box = opened.find_element("css selector", ".viewer")
-    WebDriverWait(opened, 60).until(lambda _: box.get_attribute("data-ready"))
+    box = open_viewer(opened)
 
     assert [pressed.text for pressed in box.find_elements("css selector", "[aria-pressed=true]")] == [
         "prediction"
@@ -65,18 +61,50 @@ def test_a_case_can_be_scrolled_through(opened):
     assert [address for address in fetched if not address.startswith(("data:", "blob:"))] == []
 
 
-def test_each_channel_of_a_scan_can_be_shown(browser, scores, summary, evaluated, tmp_path):
-    from selenium.webdriver.support.ui import WebDriverWait
+@pytest.mark.parametrize(
+    ("width", "height", "canvas_size"), [(1400, 1000, (1104, 560)), (400, 700, (344, 490))]
+)
+def test_the_wheel_moves_through_the_slices_of_a_large_picture(opened, width, height, canvas_size):
+    """The planes fill 70 % of the window's height, 560 pixels at most; the page itself stays where it is."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 
+    with window_of(opened, width, height):
+        box = open_viewer(opened)
+        canvas, voxel = (box.find_element("css selector", name) for name in ("canvas", "[data-voxel]"))
+        opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+        top, before, picture = (
+            opened.execute_script("return window.scrollY"),
+            voxel.text,
+            canvas.screenshot_as_png,
+        )
+        # the axial plane is in the upper left corner
+        corner = [60 - length // 2 for length in canvas_size]
+        ActionChains(opened).scroll_from_origin(ScrollOrigin.from_element(canvas, *corner), 0, 120).perform()
+        wait_until(opened, lambda: voxel.text != before)
+
+        assert (canvas.size["width"], canvas.size["height"]) == canvas_size
+        assert [abs(new - old) for new, old in zip(indices(voxel.text), indices(before), strict=True)] == [
+            0,
+            0,
+            1,
+        ]
+        assert canvas.screenshot_as_png != picture
+        assert opened.execute_script("return window.scrollY") == top
+
+
+def indices(text):
+    return [int(index) for index in text.removeprefix("voxel ").split(", ")]
+
+
+def test_each_channel_of_a_scan_can_be_shown(browser, scores, summary, evaluated, tmp_path):
     first = evaluated / "images" / "p2_a.nii.gz"
     volume = read_volume(first)
     write_volume(500 - volume.array, volume.grid, tmp_path / "second.nii.gz")
     drawn = DrawnScan((first, tmp_path / "second.nii.gz"), ("T1", "FLAIR"))
     write_report(scores, summary, tmp_path, {"p2_a": drawn}, ReportContext())
     browser.get(f"file://{tmp_path}/report.html")
-    browser.find_element("css selector", "button.scroll").click()
-    box = browser.find_element("css selector", ".viewer")
-    WebDriverWait(browser, 60).until(lambda _: box.get_attribute("data-ready"))
+    box = open_viewer(browser)
 
     shown = {}
     for name in ("scan alone", "FLAIR", "T1", "prediction", "FLAIR"):
