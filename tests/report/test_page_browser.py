@@ -1,13 +1,15 @@
 """The page in a browser: its table sorts, searches and changes class; the page fits a phone's width."""
 
+import numpy as np
 import pytest
 from pages import open_viewer, shown_at, wait_until, window_of
 
-from segpipe.evaluation.scoring import files_by_name
+from segpipe.evaluation.scoring import files_by_name, score_folder
+from segpipe.evaluation.summary import summarise
 from segpipe.report.context import ReportContext
 from segpipe.report.example_cases import DrawnScan
 from segpipe.report.write import write_report
-from segpipe.volumes import read_volume, write_volume
+from segpipe.volumes import Grid, read_volume, write_label_map, write_volume
 
 pytestmark = pytest.mark.browser
 
@@ -78,19 +80,43 @@ def test_the_wheel_moves_through_the_slices_of_a_large_picture(opened, width, he
             voxel.text,
             canvas.screenshot_as_png,
         )
-        # the axial plane is in the upper left corner
+        # each layout has a plane in the upper left corner
         corner = [60 - length // 2 for length in canvas_size]
         ActionChains(opened).scroll_from_origin(ScrollOrigin.from_element(canvas, *corner), 0, 120).perform()
         wait_until(opened, lambda: voxel.text != before)
 
         assert (canvas.size["width"], canvas.size["height"]) == canvas_size
-        assert [abs(new - old) for new, old in zip(indices(voxel.text), indices(before), strict=True)] == [
-            0,
-            0,
-            1,
-        ]
+        assert before == "voxel 4, 4, 3"  # of the reference in 2:8, 2:8, 2:6
+        steps = [abs(new - old) for new, old in zip(indices(voxel.text), indices(before), strict=True)]
+        assert sorted(steps) == [0, 0, 1]
         assert canvas.screenshot_as_png != picture
         assert opened.execute_script("return window.scrollY") == top
+
+
+def test_a_stack_of_few_slices_is_scrolled_through_slice_by_slice(browser, tmp_path):
+    """Eight slices of 6 mm, which lie across the file's first axis: the wheel moves along this axis alone."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+    labels = np.zeros((8, 20, 30), np.uint8)
+    labels[2:7, 5:10, 5:12] = 1
+    grid = Grid.from_affine(
+        labels.shape, np.array([[0, 1, 0, 3], [0, 0, 1, 0], [6, 0, 0, 9], [0, 0, 0, 1.0]])
+    )
+    for folder in ("predictions", "references"):
+        write_label_map(labels, grid, tmp_path / folder / "heart.nii.gz")
+    scores = score_folder(tmp_path / "predictions", tmp_path / "references")
+    write_report(scores, summarise(scores), tmp_path, {}, ReportContext())
+    browser.get(f"file://{tmp_path}/report.html")
+
+    box = open_viewer(browser)
+    canvas, voxel = (box.find_element("css selector", name) for name in ("canvas", "[data-voxel]"))
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    assert voxel.text == "voxel 4, 7, 8"
+    ActionChains(browser).scroll_from_origin(ScrollOrigin.from_element(canvas), 0, 120).perform()
+    wait_until(browser, lambda: voxel.text != "voxel 4, 7, 8")
+
+    assert voxel.text in ("voxel 3, 7, 8", "voxel 5, 7, 8")
 
 
 def indices(text):
