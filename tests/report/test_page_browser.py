@@ -1,7 +1,10 @@
 """The page in a browser: its table sorts, searches and changes class; the page fits a phone's width."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 from pages import open_viewer, shown_at, wait_until, window_of
 
 from segpipe.evaluation.scoring import files_by_name, score_folder
@@ -140,6 +143,22 @@ def test_each_channel_of_a_scan_can_be_shown(browser, scores, summary, evaluated
 
     assert len(shown) == len(set(shown.values())) == 4
     assert ("prediction", "FLAIR") in shown
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_goes_on_beyond_a_phone_has_a_shadow_at_that_side(opened, scheme):
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    with window_of(opened, 390):
+        box = opened.find_element("css selector", ".box")
+        shadows = []
+        for left in (0, 100, 9999):
+            opened.execute_script("arguments[0].scrollLeft = arguments[1]", box, left)
+            head = np.asarray(Image.open(io.BytesIO(box.screenshot_as_png)).convert("L")).astype(int)[8:14]
+            card = np.median(head)
+            shadows.append([bool(card - side.mean() > 5) for side in (head[:, 2:6], head[:, -6:-2])])
+
+    assert shadows == [[False, True], [True, True], [True, False]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
