@@ -120,7 +120,7 @@ def postprocess(
 
 def _print(result: Postprocessing, *, dry_run: bool) -> None:
     choice = result.choice
-    whose = counted(choice.patients, "patient") if result.knows_patients else "unknown patients"
+    whose = f" of {counted(choice.patients, 'patient')}" if result.knows_patients else ""
     print_table(
         ["class", "step", "Dice gain", "interval", "changed", "kept"],
         [
@@ -136,7 +136,7 @@ def _print(result: Postprocessing, *, dry_run: bool) -> None:
             ]
             for trial in choice.trials
         ],
-        title=f"Steps in the order of their trials, on {counted(len(choice.cases), 'held-out case')} of {whose}",
+        title=f"Steps in the order of their trials, on {counted(len(choice.cases), 'held-out case')}{whose}",
     )
     _print_levels(choice)
     _print_folds(choice)

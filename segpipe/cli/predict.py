@@ -280,8 +280,24 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
         say(
             f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures these cases"
         )
-    maps = "label maps, volumes.csv, " if any(one.outcome != "failed" for one in predictions) else ""
+    _print_files(output, has_maps=any(one.outcome != "failed" for one in predictions))
+
+
+def _print_files(output: Path, *, has_maps: bool) -> None:
+    """Print what lies in the output folder, and how viewers open the names of the labels."""
+    from segpipe.prediction.options import OVERLAYS
+    from segpipe.volumes.label_files import ITK_SNAP_FILE, SLICER_FILE
+
+    overlays = f"{OVERLAYS}/, " if (output / OVERLAYS).is_dir() else ""
+    maps = f"label maps, {overlays}volumes.csv, " if has_maps else ""
     say(f"{output}: {maps}predictions.jsonl, predict.log")
+    viewers = {
+        ITK_SNAP_FILE: "ITK-SNAP: Segmentation, Import Label Descriptions",
+        SLICER_FILE: "3D Slicer: Add Data",
+    }
+    for name, opened in viewers.items():
+        if has_maps and (output / name).is_file():
+            say(f"{output / name}: names and colours of the labels ({opened})")
 
 
 def _print_warnings(predictions: Sequence[Prediction]) -> None:

@@ -195,9 +195,9 @@ def _paragraphs(by: EvaluatedBy, scores: ScoredCases) -> list[str]:
         else "cases are drawn as if each were of another patient, which is not known"
     )
     patients = len({row.patient for row in scores.rows})
-    whose = counted(patients, "patient") if scores.knows_patients else "unknown patients"
+    whose = f" of {counted(patients, 'patient')}" if scores.knows_patients else ""
     lines = [
-        f"{by.part_in_words[0].upper()}{by.part_in_words[1:]}: {counted(len(scores.rows), 'case')} of {whose}. "
+        f"{by.part_in_words[0].upper()}{by.part_in_words[1:]}: {counted(len(scores.rows), 'case')}{whose}. "
         f"Means and, in brackets, their {CONFIDENCE * 100:g} % intervals (bootstrap; {drawn}). Surfaces agree within "
         f"{scores.tolerance_mm:g} mm; a structure that was missed has no finite distance and is in no mean distance."
     ]

@@ -109,14 +109,14 @@ def _section(
 def _paragraphs(
     by: EvaluatedBy, images: ClassifiedImages, summary: ClassificationSummary, reasons: Mapping[str, str]
 ) -> list[str]:
-    whose = "unknown patients" if summary.patients is None else counted(summary.patients, "patient")
+    whose = "" if summary.patients is None else f" of {counted(summary.patients, 'patient')}"
     drawn = (
         "images are drawn as if each were of another patient, which is not known"
         if summary.patients is None
         else "patients are drawn with all their images"
     )
     lines = [
-        f"{by.part_in_words[0].upper()}{by.part_in_words[1:]}: {counted(len(images.cases), 'image')} of {whose}. In "
+        f"{by.part_in_words[0].upper()}{by.part_in_words[1:]}: {counted(len(images.cases), 'image')}{whose}. In "
         f"brackets are {CONFIDENCE * 100:g} % intervals (bootstrap; {drawn})."
     ]
     if len(summary.averaged) < images.categories.num:

@@ -15,13 +15,11 @@ from segpipe.dataset import Case, CaseReport, Manifest
 from segpipe.errors import SegpipeError
 from segpipe.labels import LabelTable
 from segpipe.pictures import largest_slice, overlay_slice
+from segpipe.pictures.layout import slice_axis
+from segpipe.pictures.montage import montage
 from segpipe.volumes import Grid, label_frame, read_channels, read_volume
 
 _PLANES = ("sagittal", "coronal", "axial")
-_THICK = 1.5  # times the smallest spacing: from here, slices lie across the thickest axis
-_THIN = 3.0  # times shorter than the other two axes: slices of a slab lie across this axis
-_MOST_CHANNELS = 4  # side by side; more channels would be too small to see
-_GAP = 4  # pixels between channels
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class CaseFigure:
         remarks: warnings about the case.
         plain: picture (height, width, 3), 0 to 255; None where the case could not be drawn.
         tinted: picture of the same slice with the classes in their colours; None without a label map.
-        channels: names of the channels in the picture, from left to right; empty for one channel.
+        channels: names of the channels in the picture, row by row; empty for one channel.
     """
 
     case: str
@@ -90,21 +88,24 @@ def make_case_figure(
             path = dataset_dir / case.label
             label_map = read_volume(path, frame=label_frame(path, case.frame, files))
             labels = table.to_indices(label_map.array, manifest.labels)
-        channels = list(image.channels)[:_MOST_CHANNELS]
-        if image.num_channels == manifest.num_channels > 1:
-            names = manifest.modality[: len(channels)]
-        if len(channels) < image.num_channels:
-            remarks.append(f"{len(channels)} of {image.num_channels} channels are shown")
-        plain, tinted, view = _draw(channels, labels, image.grid, table)
+        if image.num_channels > 1:
+            names = manifest.modality
+            if image.num_channels != manifest.num_channels:
+                names = [f"channel {number}" for number in range(1, image.num_channels + 1)]
+        plain, tinted, view = _draw(list(image.channels), names, labels, image.grid, table)
     except SegpipeError as error:
         remarks.append(str(error))
     return CaseFigure(case.case, place, classes, size, spacing, view, remarks, plain, tinted, names)
 
 
 def _draw(
-    channels: Sequence[NDArray[Any]], labels: NDArray[np.integer] | None, grid: Grid, table: LabelTable
+    channels: Sequence[NDArray[Any]],
+    names: Sequence[str],
+    labels: NDArray[np.integer] | None,
+    grid: Grid,
+    table: LabelTable,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None, str]:
-    """Draw a slice's channels side by side, without and with the label map; return both pictures and the view."""
+    """Draw a slice's channels side by side under their names, without and with the label map; return the view, too."""
     if grid.spatial_dims == 2:
         axis, index, view = -1, 0, ""
         spacing_mm: Sequence[float] = grid.spacing_mm
@@ -119,30 +120,12 @@ def _draw(
         stored = index if turn[file_axis, 1] > 0 else grid.size[file_axis] - 1 - index
         view = f"{_PLANES[axis]}, {'xyz'[file_axis]} = {stored}"
     drawn = [overlay_slice(one, labels, table.colors, spacing_mm, axis, index) for one in channels]
-    tinted = [picture for _, picture in drawn if picture is not None]
-    return _row([plain for plain, _ in drawn]), _row(tinted) if tinted else None, view
-
-
-def slice_axis(size: Sequence[int], spacing_mm: Sequence[float]) -> int:
-    """Return the axis across which slices of a volume in RAS order lie.
-
-    This is the axis along which the volume is coarse or thin, since its slices were acquired so; else the axial one.
-
-    Args:
-        size: voxels along x, y, z.
-        spacing_mm: spacing along the same axes.
-    """
-    extent = np.asarray(size) * spacing_mm
-    if max(spacing_mm) > _THICK * min(spacing_mm):
-        return int(np.argmax(spacing_mm))
-    if np.sort(extent)[1] > _THIN * extent.min():
-        return int(np.argmin(extent))
-    return 2
-
-
-def _row(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    gap = np.zeros((pictures[0].shape[0], _GAP, 3), np.uint8)
-    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:], axis=1)
+    plain, tinted = (
+        [picture for picture in pictures if picture is not None] for pictures in zip(*drawn, strict=True)
+    )
+    if not names:
+        return plain[0], tinted[0] if tinted else None, view
+    return montage(plain, names), montage(tinted, names) if tinted else None, view
 
 
 def _times(values: Sequence[float]) -> str:

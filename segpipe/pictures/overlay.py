@@ -12,12 +12,10 @@ from scipy import ndimage
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
+from segpipe.pictures.layout import one_panel, panels, picture_size
+
 _OPACITY = 0.35
-_LONGEST_SIDE = 320  # pixels of the longest plane's longest side: small crops are enlarged, thick slabs fit
-_GAP = 4  # pixels between planes
 _MOST_SAMPLED = 2 * 10**6  # voxels that the grey window is computed from
-Spacing = tuple[float, float]  # of rows and columns, in mm
-Plane = tuple[NDArray[Any], NDArray[np.integer] | None, Spacing]
 
 
 def in_ras_order(
@@ -95,6 +93,9 @@ def overlay_planes(
 ) -> NDArray[np.uint8]:
     """Draw a scan's axial, coronal and sagittal plane through one voxel side by side; a 2D image as one plane.
 
+    Of a stack of few slices, such as a short-axis stack of the heart, all slices are drawn in rows: planes across them
+    would be thin stripes, see `segpipe.pictures.layout.stack_axis`.
+
     Grey levels span the 1st to the 99th percentile of the scan. Classes are tinted, and their outlines are opaque.
 
     Args:
@@ -109,17 +110,13 @@ def overlay_planes(
         front on the left.
     """
     window = _grey_window(image)
-    zoom = _LONGEST_SIDE / max(size * step for size, step in zip(image.shape, spacing_mm, strict=False))
-    pictures = [
-        _draw(_grey(plane, window), label_plane, colors, np.asarray(plane_spacing) * zoom)
-        for plane, label_plane, plane_spacing in _planes(image, label_map, centre, spacing_mm)
-    ]
-    height = max(picture.shape[0] for picture in pictures)
-    padded = [
-        np.pad(picture, ((0, height - picture.shape[0]), (0, _GAP if i + 1 < len(pictures) else 0), (0, 0)))
-        for i, picture in enumerate(pictures)
-    ]
-    return np.concatenate(padded, axis=1)
+    placed = panels(image.shape, spacing_mm, centre)
+    picture = np.zeros((*picture_size(placed), 3), np.uint8)
+    for panel in placed:
+        grey, labels = _plane(image, label_map, panel.axis, panel.index)
+        drawn = _draw(_grey(grey, window), labels, colors, (panel.height, panel.width))
+        picture[panel.top : panel.top + panel.height, panel.left : panel.left + panel.width] = drawn
+    return picture
 
 
 def overlay_slice(
@@ -146,11 +143,12 @@ def overlay_slice(
     Returns:
         Two pictures `(height, width, 3)`; the second is None without a label map.
     """
-    grey, labels, spacing = _plane(image, label_map, spacing_mm, axis, index)
-    pixels = np.asarray(spacing) * _LONGEST_SIDE / np.multiply(grey.shape, spacing).max()
+    panel = one_panel(image.shape, spacing_mm, axis, index)
+    grey, labels = _plane(image, label_map, panel.axis, index)
     levels = _grey(grey, _narrow_window(grey if labels is None else grey[_around(labels)]))
-    plain = _draw(levels, None, colors, pixels)
-    return plain, None if labels is None else _draw(levels, labels, colors, pixels)
+    shape = (panel.height, panel.width)
+    plain = _draw(levels, None, colors, shape)
+    return plain, None if labels is None else _draw(levels, labels, colors, shape)
 
 
 def _narrow_window(plane: NDArray[Any]) -> tuple[float, float]:
@@ -176,33 +174,16 @@ def largest_slice(label_map: NDArray[np.integer], axis: int) -> int:
     return int(areas.argmax()) if areas.any() else label_map.shape[axis] // 2
 
 
-def _planes(
-    image: NDArray[Any],
-    label_map: NDArray[np.integer] | None,
-    centre: Sequence[int],
-    spacing_mm: Sequence[float],
-) -> list[Plane]:
-    """Return each plane's grey values, labels and (row, column) spacing, rows first."""
-    if image.ndim == 2:
-        return [_plane(image, label_map, spacing_mm, -1, 0)]
-    return [_plane(image, label_map, spacing_mm, axis, centre[axis]) for axis in (2, 1, 0)]
-
-
 def _plane(
-    image: NDArray[Any],
-    label_map: NDArray[np.integer] | None,
-    spacing_mm: Sequence[float],
-    axis: int,
-    index: int,
-) -> Plane:
+    image: NDArray[Any], label_map: NDArray[np.integer] | None, axis: int, index: int
+) -> tuple[NDArray[Any], NDArray[np.integer] | None]:
+    """Return a plane's grey values and labels, rows first."""
     if image.ndim == 2:
-        return image.T, None if label_map is None else label_map.T, (spacing_mm[1], spacing_mm[0])
+        return image.T, None if label_map is None else label_map.T
     # rows go front to back, or up to down; columns start at the patient's right, or at the front
-    columns, rows = (other for other in range(3) if other != axis)
     at = (slice(None, None, -1),) * 2
     grey = np.take(image, index, axis=axis).T[at]
-    labels = None if label_map is None else np.take(label_map, index, axis=axis).T[at]
-    return grey, labels, (spacing_mm[rows], spacing_mm[columns])
+    return grey, None if label_map is None else np.take(label_map, index, axis=axis).T[at]
 
 
 def _grey(plane: NDArray[Any], window: tuple[float, float]) -> NDArray[np.floating]:
@@ -216,11 +197,11 @@ def _draw(
     grey: NDArray[np.floating],
     label_map: NDArray[np.integer] | None,
     colors: Sequence[tuple[int, int, int]],
-    pixels: NDArray[np.floating],
+    shape: tuple[int, int],
 ) -> NDArray[np.uint8]:
-    """Draw one plane with voxels of the given height and width in pixels."""
-    shape = tuple(np.round(np.asarray(grey.shape) * pixels).astype(int).clip(min=1))
-    enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=bool(pixels.min() < 1))
+    """Draw one plane with the given height and width in pixels."""
+    shrinks = any(pixels < voxels for pixels, voxels in zip(shape, grey.shape, strict=True))
+    enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=shrinks)
     rgb = np.repeat(enlarged[..., None], 3, axis=-1)
     if label_map is not None:
         classes = resize(

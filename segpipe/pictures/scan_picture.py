@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segpipe.pictures.layout import Panel, panels
 from segpipe.pictures.overlay import in_ras_order, label_centre, overlay_planes
 from segpipe.printable import printable
 
@@ -16,7 +17,7 @@ _TEXT, _EDGE = (235, 235, 235), (0, 0, 0)
 _FONT_SIZE = 14
 _MARGIN = 8
 _SWATCH = 12
-_PLANES = (("R", "L"), ("R", "L"), ("A", "P"))  # left and right side of axial, coronal, sagittal
+_SIDES = (("A", "P"), ("R", "L"), ("R", "L"))  # left and right side of sagittal, coronal, axial planes
 
 
 def scan_picture(
@@ -39,7 +40,8 @@ def scan_picture(
 
     Returns:
         `(height, width, 3)`, 0 to 255. Volumes show the axial, coronal and sagittal plane through the foreground voxel
-        nearest the foreground's centre of gravity, the patient's right on the left.
+        nearest the foreground's centre of gravity, the patient's right on the left. Of a stack of few slices, all
+        slices are shown.
     """
     volume = image.ndim == 3
     (image, label_map), spacing_mm = in_ras_order(affine, image, label_map)
@@ -62,7 +64,7 @@ def scan_picture(
     top = _MARGIN + line
     canvas.paste(views, (_MARGIN, top))
     if volume:
-        _mark_sides(draw, plain, top, font, image.shape, spacing_mm)
+        _mark_sides(draw, panels(image.shape, spacing_mm, centre), top, font)
     for index, (text, (_, _, color)) in enumerate(zip(rows, legend, strict=True)):
         y = top + views.height + _MARGIN + line * index
         draw.rectangle([_MARGIN, y + 2, _MARGIN + _SWATCH, y + 2 + _SWATCH], fill=color)
@@ -70,25 +72,14 @@ def scan_picture(
     return np.asarray(canvas)
 
 
-def _mark_sides(
-    draw: ImageDraw.ImageDraw,
-    plain: NDArray[np.uint8],
-    top: int,
-    font: Any,
-    size: Sequence[int],
-    spacing_mm: Sequence[float],
-) -> None:
-    """Write the patient's sides at the left and right of each plane of the upper row."""
-    extents = [size[axis] * spacing_mm[axis] for axis in (0, 0, 1)]
-    gap = 4
-    scale = (plain.shape[1] - 2 * gap) / sum(extents)
-    left = float(_MARGIN)
-    for (first, second), extent in zip(_PLANES, extents, strict=True):
-        right = left + extent * scale
-        draw.text((left + 3, top + 1), first, _TEXT, font, stroke_width=1, stroke_fill=_EDGE)
-        at = (right - _width(font, second) - 3, top + 1)
+def _mark_sides(draw: ImageDraw.ImageDraw, placed: Sequence[Panel], top: int, font: Any) -> None:
+    """Write the patient's sides at the left and right of each plane of the pictures without labels."""
+    for panel in placed:
+        first, second = _SIDES[panel.axis]
+        left, above = _MARGIN + panel.left, top + panel.top + 1
+        draw.text((left + 3, above), first, _TEXT, font, stroke_width=1, stroke_fill=_EDGE)
+        at = (left + panel.width - _width(font, second) - 3, above)
         draw.text(at, second, _TEXT, font, stroke_width=1, stroke_fill=_EDGE)
-        left = right + gap
 
 
 def _width(font: Any, text: str) -> int:

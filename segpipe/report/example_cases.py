@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from segpipe.pictures import in_ras_order, label_centre, overlay_planes
 from segpipe.report.viewer import Scrolled, scrolled
 from segpipe.volumes import check_same_grid, read_channels, read_volume
 
-MOST_CHANNELS = 4
-"""Largest number of channels that the viewer shows, since each makes the page larger."""
 _DICE = METRICS.index("dice")
 
 
@@ -46,10 +44,10 @@ class ExampleCase:
         place: worst, median or best.
         case: name of the case.
         scores_in_words: Dice of each class, and missing structures.
-        reference: RGB picture `(height, width, 3)` with the reference.
+        reference: RGB picture `(height, width, 3)` of the first channel with the reference.
         prediction: RGB picture of the same planes with the prediction.
-        volumes: volumes for the viewer; None for 2D images.
-        channels: names of the scan's channels where there are several; the pictures show the first one, the viewer all.
+        volumes: volumes for the viewer; None for 2D images and single slices.
+        channels: name of each channel where there are several, with a picture of the same planes.
     """
 
     place: str
@@ -58,7 +56,7 @@ class ExampleCase:
     reference: NDArray[np.uint8]
     prediction: NDArray[np.uint8]
     volumes: Scrolled | None
-    channels: tuple[str, ...] = ()
+    channels: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def example_cases(scores: ScoredCases, images: Mapping[str, Path | DrawnScan]) -> list[ExampleCase]:
@@ -99,13 +97,18 @@ def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | DrawnSc
         check_same_grid(reference, scan, "the scan lies on another grid than the reference")
         channels = list(scan.channels)
         names = _names_of(channels, drawn)
-    affine, grey = reference.grid.affine, channels[0]
-    shown = channels[:MOST_CHANNELS]
-    volumes = scrolled(shown, maps[1], maps[0], affine) if grey.ndim == 3 else None
-    (grey, *maps), spacing_mm = in_ras_order(affine, grey, *maps)
+    affine = reference.grid.affine
     labelled = np.where(maps[1] == table.ignored_index, 0, maps[1])
-    centre = label_centre(labelled if labelled.any() else maps[0])
-    pictures = [overlay_planes(grey, label_map, table.drawn_colors, centre, spacing_mm) for label_map in maps]
+    middle = label_centre(labelled if labelled.any() else maps[0])
+    volumes = None
+    if channels[0].ndim == 3 and min(channels[0].shape) > 1:
+        volumes = scrolled(channels, maps[1], maps[0], affine, middle)
+    (*turned, at), spacing_mm = in_ras_order(affine, *channels, *maps, _only(middle, maps[0].shape))
+    greys, maps, centre = turned[: len(channels)], turned[len(channels) :], np.argwhere(at)[0].tolist()
+    pictures = [
+        overlay_planes(greys[0], label_map, table.drawn_colors, centre, spacing_mm) for label_map in maps
+    ]
+    plain = [overlay_planes(grey, None, table.drawn_colors, centre, spacing_mm) for grey in greys if names]
     return ExampleCase(
         place,
         row.case,
@@ -113,8 +116,15 @@ def _card(place: str, scores: ScoredCases, row: CaseScore, image: Path | DrawnSc
         reference=pictures[1],
         prediction=pictures[0],
         volumes=volumes,
-        channels=names[:MOST_CHANNELS],
+        channels=dict(zip(names, plain, strict=True)),
     )
+
+
+def _only(voxel: Sequence[int], size: Sequence[int]) -> NDArray[np.bool_]:
+    """Return a volume that is true at one voxel."""
+    volume = np.zeros(size, bool)
+    volume[tuple(voxel)] = True
+    return volume
 
 
 def _names_of(channels: Sequence[NDArray[Any]], scan: DrawnScan) -> tuple[str, ...]:

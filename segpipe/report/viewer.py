@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segpipe.labels import IGNORE, LabelTable
-from segpipe.pictures import grey_levels
+from segpipe.pictures import grey_levels, in_ras_order
+from segpipe.pictures.layout import stack_axis
 
 NIIVUE = Path(__file__).parent / "niivue" / "niivue.umd.js.gz"
 _MOST_VOXELS = 160**3  # of a volume in the page; larger volumes lose voxels
+_FULL_CHANNELS = 4  # more channels share the voxels of this many, so that a page stays small
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Scrolled:
         reference: class indices.
         prediction: class indices.
         step: the volumes keep every step-th voxel along each axis; 1 keeps all.
+        centre_mm: RAS position that the viewer shows first, in the middle of the reference.
+        voxel_of_mm: (3, 4), RAS position to voxel of the whole scan.
+        stack_axis: RAS axis across which the viewer shows a stack of few slices; None shows three planes.
         others: the scan's further channels as grey levels.
     """
 
@@ -41,6 +46,9 @@ class Scrolled:
     reference: str
     prediction: str
     step: int
+    centre_mm: Sequence[float]
+    voxel_of_mm: Sequence[Sequence[float]]
+    stack_axis: int | None = None
     others: tuple[str, ...] = ()
 
 
@@ -49,6 +57,7 @@ def scrolled(
     reference: NDArray[np.integer],
     prediction: NDArray[np.integer],
     affine: NDArray[np.float64],
+    centre: Sequence[int],
 ) -> Scrolled:
     """Return a case's volumes, made small enough for a page.
 
@@ -57,9 +66,11 @@ def scrolled(
         reference: class indices of the same shape.
         prediction: class indices of the same shape.
         affine: (4, 4), voxel to RAS mm.
+        centre: voxel that the viewer shows first.
     """
     step = 1
-    while np.prod([-(-length // step) for length in reference.shape]) > _MOST_VOXELS:
+    most = _MOST_VOXELS * _FULL_CHANNELS // max(len(channels), _FULL_CHANNELS)
+    while np.prod([-(-length // step) for length in reference.shape]) > most:
         step += 1
     thin = (slice(None, None, step),) * 3
     greys = [grey_levels(channel) for channel in channels]
@@ -68,7 +79,17 @@ def scrolled(
     scaled = affine @ np.diag([step, step, step, 1.0])
     images = [_nifti(grey[thin], scaled) for grey in greys]
     files = [_nifti(volume[thin], scaled) for volume in (reference, prediction)]
-    return Scrolled(images[0], files[0], files[1], step, tuple(images[1:]))
+    (turned,), spacing_mm = in_ras_order(affine, reference)
+    return Scrolled(
+        image=images[0],
+        reference=files[0],
+        prediction=files[1],
+        step=step,
+        centre_mm=(affine @ [*centre, 1.0])[:3].tolist(),
+        voxel_of_mm=np.linalg.inv(affine)[:3].tolist(),
+        stack_axis=stack_axis(turned.shape, spacing_mm),
+        others=tuple(images[1:]),
+    )
 
 
 def label_colors(table: LabelTable) -> Mapping[str, list[Any]]:

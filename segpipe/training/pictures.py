@@ -22,9 +22,6 @@ from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.tensorboard import add_drawing, add_picture
 from segpipe.transforms.class_maps import class_map
 
-_MOST_CHANNELS = 4
-_VIEWS = ("image", "reference", "prediction")
-
 
 @dataclass(frozen=True)
 class _Worst:
@@ -40,21 +37,20 @@ class ValidationPictures:
 
     Tags, whose step is the training epoch:
 
-    - `pictures/<case>/1_image` and `2_reference` of the first cases, drawn once since they do not change, and
-      `3_prediction` at every validation;
-    - where there are several channels, `1_image_<channel>` of each in place of `1_image`, at most four;
-    - `validation/worst_case`, reference and prediction of the case with the lowest mean Dice, with its name;
+    - `pictures/<case>` of the first cases: image, reference and prediction in one picture, with the Dice of each class;
+      where there are several channels, one image for each, under its name;
+    - `validation/worst_case`, the same of the case with the lowest mean Dice;
     - `validation/confusion`, for each true class the share of voxels with each predicted class, over all cases.
 
-    A volume is cut through the centre of its reference label; its axial, coronal and sagittal planes stand side by
-    side. Worst case and confusion matrix are of all processes' cases. Pictures that change are JPEG.
+    A volume is cut through the centre of its reference label, see `segpipe.pictures.overlay_planes`. Worst case and
+    confusion matrix are of all processes' cases. Pictures of cases are JPEG.
 
     Args:
         run_folder: run folder with the log.
         labels: names and colours of the classes.
         num_cases: number of cases that are drawn at every validation.
         image_channel: index of the channel on which label maps are drawn.
-        channels: names of the channels; needed for several.
+        channels: names of the channels, for scans of several.
     """
 
     def __init__(
@@ -71,7 +67,6 @@ class ValidationPictures:
         self.image_channel = image_channel
         self.channels = tuple(channels) if len(channels) > 1 else ()
         self._num_cases_shown = 0
-        self._drawn: set[str] = set()
         self._worst: _Worst | None = None
         self._confusion = np.zeros((labels.num_classes,) * 2, np.int64)
 
@@ -97,25 +92,13 @@ class ValidationPictures:
             )
             self._confusion += confusion
             case = str(record["case"])
+            dice = foreground_dice(confusion, self.labels.target_classes)
             if self._num_cases_shown < self.num_cases and is_main_process():
-                self._draw_always(case, output["image"], maps, engine.state.epoch)
+                writer = self.run_folder.writer(from_epoch=engine.state.epoch - 1)
+                picture = self._tile(case, output["image"], maps, dice)
+                add_picture(writer, f"pictures/{case}", picture, engine.state.epoch, small=True)
             self._num_cases_shown += 1
-            self._keep_worst(
-                case, output["image"], maps, foreground_dice(confusion, self.labels.target_classes)
-            )
-
-    def _draw_always(self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], epoch: int) -> None:
-        names: tuple[str, ...] = ("prediction",) if case in self._drawn else _VIEWS
-        writer = self.run_folder.writer(from_epoch=epoch - 1)
-        if self.channels and case not in self._drawn:
-            names = _VIEWS[1:]
-            for number, channel in enumerate(self.channels[:_MOST_CHANNELS]):
-                picture = self._views(image, maps, ("image",), number)["image"]
-                add_picture(writer, f"pictures/{case}/1_image_{channel}", picture, epoch, small=False)
-        self._drawn.add(case)
-        for name, picture in self._views(image, maps, names).items():
-            tag = f"pictures/{case}/{_VIEWS.index(name) + 1}_{name}"
-            add_picture(writer, tag, picture, epoch, small=name == "prediction")
+            self._keep_worst(case, output["image"], maps, dice)
 
     def _keep_worst(
         self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], dice: NDArray[np.float64]
@@ -123,33 +106,30 @@ class ValidationPictures:
         if np.isnan(dice).all():  # neither map has any foreground
             return
         mean = float(np.nanmean(dice))
-        if self._worst is not None and mean >= self._worst.dice:
-            return
+        if self._worst is None or mean < self._worst.dice:
+            self._worst = _Worst(mean, case, self._tile(case, image, maps, dice))
+
+    def _tile(
+        self, case: str, image: MetaTensor, maps: dict[str, NDArray[Any]], dice: NDArray[np.float64]
+    ) -> NDArray[np.uint8]:
+        """Return one picture of a case: its channels, its reference and its prediction, with the Dice of each class."""
+        greys = image.float().cpu().numpy()
+        spacing, colors = image.pixdim.tolist(), self.labels.drawn_colors
+        ignored = maps["reference"] == self.labels.ignored_index
+        centre = label_centre(np.where(ignored, 0, maps["reference"]))
+        names = self.channels or ("image",)
+        shown = dict(zip(names, greys if self.channels else greys[[self.image_channel]], strict=True))
+        views = {name: overlay_planes(grey, None, colors, centre, spacing) for name, grey in shown.items()}
+        on = f" on {self.channels[self.image_channel]}" if self.channels else ""
+        for name, label_map in maps.items():
+            grey = greys[self.image_channel]
+            views[f"{name}{on}"] = overlay_planes(grey, label_map, colors, centre, spacing)
         legend = [
             (target.color, f"{target.name}  " + ("-" if np.isnan(value) else f"{value:.3f}"))
             for target, value in zip(self.labels.targets, dice, strict=True)
         ]
-        shown = f" on {self.channels[self.image_channel]}" if self.channels else ""
-        picture = captioned(self._views(image, maps, _VIEWS[1:]), f"{case}{shown}: Dice {mean:.3f}", legend)
-        self._worst = _Worst(mean, case, picture)
-
-    def _views(
-        self,
-        image: MetaTensor,
-        maps: dict[str, NDArray[Any]],
-        names: tuple[str, ...],
-        image_channel: int | None = None,
-    ) -> dict[str, NDArray[np.uint8]]:
-        """Return one picture per view of a case, without and with its label maps."""
-        number = self.image_channel if image_channel is None else image_channel
-        channel = image[number].float().cpu().numpy()
-        spacing = image.pixdim.tolist()
-        ignored = maps["reference"] == self.labels.ignored_index
-        centre = label_centre(np.where(ignored, 0, maps["reference"]))
-        return {
-            name: overlay_planes(channel, maps.get(name), self.labels.drawn_colors, centre, spacing)
-            for name in names
-        }
+        mean = "no foreground" if np.isnan(dice).all() else f"Dice {np.nanmean(dice):.3f}"
+        return captioned(views, f"{case}: {mean}", legend)
 
     def _log(self, engine: Evaluator) -> None:
         confusion = (

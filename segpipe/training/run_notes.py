@@ -15,6 +15,9 @@ from segpipe.training.run_folder import RunFolder
 from segpipe.training.tensorboard import SEGMENTATION, Charts, add_hyper_parameters, add_layout
 
 _LONGEST_TEXT = 64  # characters of a hyper-parameter; a longer text is a path or logic
+_BOOKKEEPING = frozenset(  # ids that say how a run is kept and checked, and change no result
+    ("manifest", "checksums", "cache", "reference_ranges", "val_interval")
+)
 _WEIGHTS = ("class_weights", "class_weight", "weight")  # attributes of losses: segpipe's, MONAI's, torch's
 
 
@@ -49,13 +52,15 @@ def log_notes(
 
 
 def hyper_parameters(configuration: Mapping[str, Any]) -> dict[str, float | str]:
-    """Return the numbers, words and lists of numbers at the top level of a configuration, by id.
+    """Return the numbers, words and lists of numbers at the top level of a configuration, by id, without bookkeeping.
 
     Args:
         configuration: without ids that only change where and how it runs, as in the run's provenance.
     """
     parameters: dict[str, float | str] = {}
     for name, value in configuration.items():
+        if name in _BOOKKEEPING:
+            continue
         if isinstance(value, bool):
             parameters[name] = str(value).lower()
         elif isinstance(value, int | float) or (isinstance(value, str) and _is_word(value)):

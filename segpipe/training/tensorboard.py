@@ -51,7 +51,7 @@ class Charts:
 
 SEGMENTATION = Charts(
     {
-        "Loss: training and validation": ["Multiline", ["^loss/.*"]],
+        "Loss": ["Multiline", ["^loss/.*"]],
         "Dice of validation, by class": ["Multiline", ["^dice/.*"]],
         _TERMS: ["Multiline", ["^loss_terms/.*"]],
         "Share of voxels whose class is right": ["Multiline", ["^voxel_accuracy/.*"]],
@@ -61,7 +61,7 @@ SEGMENTATION = Charts(
 )
 CLASSIFICATION = Charts(
     {
-        "Loss: training and validation": ["Multiline", ["^loss/.*"]],
+        "Loss": ["Multiline", ["^loss/.*"]],
         "AUROC of validation, by class": ["Multiline", ["^auroc/.*"]],
         _TERMS: ["Multiline", ["^loss_terms/.*"]],
         "Share of images, or findings, whose decision is right": ["Multiline", ["^accuracy/.*"]],

@@ -53,7 +53,7 @@ def test_trials_and_what_was_kept(invoke):
     result = invoke()
 
     assert result.exit_code == 0
-    assert "8 held-out cases of unknown patients" in result.stdout
+    assert "on 8 held-out cases" in result.stdout
     rows = [line for line in result.stdout.splitlines() if line.startswith("│ liver")]
     assert len(rows) == 4  # holes, two volumes, largest
     assert "0 of 8" in rows[0]

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -115,8 +116,39 @@ def test_all_done_is_status_0_and_a_line(invoke, scans, out):
         "3 scans: 3 done",
         "3 not compared with the training cases; `segpipe reference-ranges` measures these cases",
         f"{out}: label maps, volumes.csv, predictions.jsonl, predict.log",
+        f"{out}/labels.label: names and colours of the labels (ITK-SNAP: Segmentation, Import Label Descriptions)",
+        f"{out}/labels.ctbl: names and colours of the labels (3D Slicer: Add Data)",
     ]
     assert invoke(scans, "--no-overlays").stdout.startswith("3 scans: 3 skipped\n")
+
+
+def test_the_end_names_overlays_and_the_files_of_names_which_viewers_parse(invoke, scans, out, bundle):
+    """The forms are those that ITK-SNAP writes in the head of its files, and that 3D Slicer's manual gives."""
+    result = invoke(scans)
+
+    assert f"{out}: label maps, overlays/, volumes.csv, predictions.jsonl, predict.log" in result.stdout
+    named = [line.split(": ")[0] for line in result.stdout.splitlines()[-2:]]
+    snap, slicer = (rows_of(name) for name in named)
+    table = json.loads((bundle / "configs" / "metadata.json").read_text())["label_table"]
+    expected = [(row.get("value", row["index"]), row["name"], row["color"]) for row in table]
+    opaque = [int(row["index"] > 0) for row in table]
+    # index, red, green, blue, transparency, visible, mesh visible, "name"
+    assert snap == [
+        [str(value), *map(str, color), *[str(shown)] * 3, name]
+        for (value, name, color), shown in zip(expected, opaque, strict=True)
+    ]
+    # index, name with _ for a space, red, green, blue, opacity of 255
+    assert Path(named[1]).read_text().startswith("# Color table file ")
+    assert slicer == [
+        [str(value), name.replace(" ", "_"), *map(str, color), str(255 * shown)]
+        for (value, name, color), shown in zip(expected, opaque, strict=True)
+    ]
+
+
+def rows_of(path):
+    """Return the fields of each row: words, or texts between quotation marks; a # begins a comment."""
+    lines = [line for line in Path(path).read_text().splitlines() if not line.startswith("#")]
+    return [shlex.split(line) for line in lines]
 
 
 def test_failures_are_status_1_and_a_table_of_reasons(invoke, scans, out):

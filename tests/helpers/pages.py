@@ -1,5 +1,6 @@
 """Requirements of every HTML page: complete, without network access, with data for its script."""
 
+import contextlib
 import json
 import re
 from html.parser import HTMLParser
@@ -37,14 +38,36 @@ def table_of(text):
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL).group(1))
 
 
+@contextlib.contextmanager
+def window_of(browser, width, height=900):
+    """Give the page a window of some size; a narrow one is a phone's."""
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def wait_until(browser, is_true, seconds=60):
+    """Wait until a function without arguments returns a true value; return the value."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, seconds).until(lambda _: is_true())
+
+
+def open_viewer(browser):
+    """Click on the first "Scroll through" of a report; return the viewer's element once it shows the case."""
+    browser.find_element("css selector", "button.scroll").click()
+    box = browser.find_element("css selector", ".viewer")
+    wait_until(browser, lambda: box.get_attribute("data-ready"))
+    return box
+
+
 def shown_at(browser, width, scheme):
     """Show a page on a screen of some width, light or dark; return the page's width."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    wide = browser.execute_script("return document.documentElement.scrollWidth")
-    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    with window_of(browser, width):
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (background == "rgb(18, 22, 27)") == (scheme == "dark")
     return wide

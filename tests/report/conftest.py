@@ -24,7 +24,9 @@ def evaluated(tmp_path_factory):
     `p1_a` is right, `p1_b` one voxel off, and in `p2_a` the tumour was missed.
     """
     folder = tmp_path_factory.mktemp("evaluated")
-    grid = Grid.from_affine(SIZE, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    tilted = np.diag([-1.0, -1.0, 2.0, 1.0])
+    tilted[:2, :2] = [[-0.8, 0.6], [-0.6, -0.8]]
+    grid = Grid.from_affine(SIZE, tilted)
     for number, (name, shift, tumour) in enumerate((("p1_a", 0, 2), ("p1_b", 1, 2), ("p2_a", 1, 1))):
         truth = np.zeros(SIZE, np.uint8)
         truth[2:8, 2:8, 2:6] = 1

@@ -75,7 +75,7 @@ def test_every_score_stands_in_its_table(page):
         assert f">{summary.confusion[0, 0]}<small>" in text
     else:
         assert "4 positives: too few for an interval" in text
-        assert "Confusion of classes" not in text
+        assert "Confusion matrix" not in text
 
 
 def test_the_table_has_every_image(page):

@@ -43,7 +43,9 @@ def test_without_scans_the_label_maps_stand_on_black(scores, evaluated):
     assert (with_scan.reference == 0).mean() < 0.5
 
 
-def test_the_first_of_several_channels_is_drawn_and_all_are_named(scores, summary, evaluated, tmp_path):
+def test_all_channels_are_drawn_under_their_names_and_label_maps_on_the_first(
+    scores, summary, evaluated, tmp_path
+):
     first = images(evaluated)["p2_a"]
     volume = read_volume(first)
     write_volume(500 - volume.array, volume.grid, tmp_path / "second.nii.gz")
@@ -52,12 +54,16 @@ def test_the_first_of_several_channels_is_drawn_and_all_are_named(scores, summar
     worst, alone = (example_cases(scores, {"p2_a": scan})[0] for scan in (drawn, first))
 
     np.testing.assert_array_equal(worst.reference, alone.reference)
-    assert (worst.channels, alone.channels) == (("T1", "FLAIR"), ())
+    assert (list(worst.channels), alone.channels) == (["T1", "FLAIR"], {})
+    # FLAIR is 500 - T1: black becomes white, where there is no background between planes
+    t1, flair = (worst.channels[name].astype(int)[:, :, 0] for name in ("T1", "FLAIR"))
+    assert np.corrcoef(t1[:100, :100].ravel(), flair[:100, :100].ravel())[0, 1] < -0.99
     assert worst.volumes.image == alone.volumes.image
     assert len(worst.volumes.others) == 1
     write_report(scores, summary, tmp_path, {"p2_a": drawn}, ReportContext())
     page = (tmp_path / "report.html").read_text()
-    assert page.count("channel shown: T1") == 1
+    for caption in ("T1", "FLAIR", "reference on T1", "prediction on T1"):
+        assert page.count(f"<em>{caption}</em>") == 1
     assert '<button data-channel="1">FLAIR</button>' in page
 
 

@@ -26,7 +26,7 @@ def volumes():
 
 def test_small_volumes_are_there_as_they_are(volumes):
     image, reference, prediction = volumes
-    result = scrolled([image], reference, prediction, AFFINE)
+    result = scrolled([image], reference, prediction, AFFINE, (1, 2, 3))
 
     assert result.step == 1
     for text, expected in ((result.reference, reference), (result.prediction, prediction)):
@@ -40,7 +40,7 @@ def test_small_volumes_are_there_as_they_are(volumes):
 
 def test_large_volumes_are_thinned_out_where_they_lie(volumes, monkeypatch):
     monkeypatch.setattr("segpipe.report.viewer._MOST_VOXELS", 4 * 3 * 3)
-    result = scrolled(volumes[:1], *volumes[1:], AFFINE)
+    result = scrolled(volumes[:1], *volumes[1:], AFFINE, (0, 0, 0))
 
     assert result.step == 2
     for text in (result.image, result.reference, result.prediction):

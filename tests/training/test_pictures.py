@@ -1,9 +1,9 @@
 """The content of pictures in a tiny training's log."""
 
 import io
-from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from ignite.engine import Events
 from monai.data import MetaTensor
@@ -22,48 +22,49 @@ def decoded(event):
     return np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
 
 
-def test_image_and_reference_are_drawn_once_and_the_prediction_at_every_validation(training):
+def test_each_case_is_one_picture_at_every_validation(training):
     log = training().run().log()
 
     assert {tag: [event.step for event in log.Images(tag)] for tag in log.Tags()["images"]} == {
-        "pictures/case_10/1_image": [1],
-        "pictures/case_10/2_reference": [1],
-        "pictures/case_10/3_prediction": EPOCHS,
+        "pictures/case_10": EPOCHS,
         "validation/worst_case": EPOCHS,
         "validation/confusion": EPOCHS,
     }
 
 
-def test_the_reference_has_the_classes_colours_and_the_image_is_grey(training):
+def test_a_tile_shows_the_image_in_grey_above_reference_and_prediction_in_colour(training):
     log = training(epochs=1).run().log()
 
-    image, reference = (
-        decoded(log.Images(f"pictures/case_10/{name}")[0]) for name in ("1_image", "2_reference")
+    tile = decoded(log.Images("pictures/case_10")[0]).astype(int)
+
+    coloured = np.flatnonzero((np.ptp(tile, axis=-1) > 60).any(axis=1))
+    assert coloured.min() > len(tile) / 4  # a third is the image alone
+    assert (np.abs(tile - class_color(1)).max(axis=-1) < 40).any()  # JPEG changes colours
+
+
+@pytest.mark.parametrize("channels", [("T1",), ("T1", "FLAIR", "T2", "PD", "CT")])
+def test_a_tile_names_every_channel_the_case_and_its_dice(monkeypatch, channels):
+    captions = []
+    monkeypatch.setattr(
+        pictures, "captioned", lambda views, title, legend: captions.append((list(views), title, legend))
     )
-
-    assert np.ptp(image, axis=-1).max() == 0
-    assert (reference == class_color(1)).all(axis=-1).any()
-
-
-def test_each_of_several_channels_is_drawn_under_its_name(monkeypatch):
-    tags = []
-    monkeypatch.setattr(pictures, "add_picture", lambda writer, tag, *_, **__: tags.append(tag))
     table = LabelTable.from_rows(
         {"index": index, "name": name, "color": class_color(index), "value": index}
-        for index, name in enumerate(("background", "tumour"))
+        for index, name in enumerate(("background", "tumour", "cyst"))
     )
-    drawing = pictures.ValidationPictures(
-        SimpleNamespace(writer=lambda from_epoch: None), table, channels=("T1", "FLAIR")
-    )
+    drawing = pictures.ValidationPictures(None, table, image_channel=len(channels) - 1, channels=channels)
     maps = dict.fromkeys(("reference", "prediction"), np.ones((4, 4, 4), np.uint8))
 
-    for epoch in (1, 2):
-        drawing._draw_always("a", MetaTensor(torch.rand(2, 4, 4, 4)), maps, epoch)
+    image = MetaTensor(torch.rand(len(channels), 4, 4, 4))
+    drawing._tile("a", image, maps, np.array([0.75, np.nan]))
+    drawing._tile("b", image, maps, np.array([np.nan, np.nan]))
 
-    assert [tag.removeprefix("pictures/a/") for tag in tags] == [
-        *("1_image_T1", "1_image_FLAIR", "2_reference", "3_prediction"),
-        "3_prediction",
-    ]
+    views = ["image", "reference", "prediction"]
+    if len(channels) > 1:
+        views = [*channels, "reference on CT", "prediction on CT"]
+    legend = [(class_color(1), "tumour  0.750"), (class_color(2), "cyst  -")]
+    assert captions[0] == (views, "a: Dice 0.750", legend)
+    assert captions[1][1] == "b: no foreground"
 
 
 def compared(made):

@@ -66,11 +66,16 @@ def test_a_resumed_run_says_what_changed(training):
     assert "seed" not in note
 
 
-def test_hyper_parameters_are_the_plain_numbers_and_words():
+def test_hyper_parameters_are_the_plain_numbers_and_words_without_bookkeeping():
     configuration = {
         "imports": ["$import torch"],
         "manifest": "hippocampus",
         "checksums": True,
+        "reference_ranges": True,
+        "cache": True,
+        "val_interval": 2,
+        "augments": True,
+        "precision": "auto",
         "learning_rate": 1e-3,
         "epochs": 24,
         "patch_size": [40, 56, 40],
@@ -83,8 +88,8 @@ def test_hyper_parameters_are_the_plain_numbers_and_words():
     }
 
     assert hyper_parameters(configuration) == {
-        "manifest": "hippocampus",
-        "checksums": "true",
+        "augments": "true",
+        "precision": "auto",
         "learning_rate": 1e-3,
         "epochs": 24,
         "patch_size": "[40, 56, 40]",
