@@ -133,7 +133,7 @@ def bundle_information(
             root=root,
             name=str(metadata.get("name") or root.name),
             version=str(metadata.get("version") or ""),
-            task=task_in(metadata),
+            task=task_in(metadata, root),
             target=target,
             classes=classes,
             channels=given["num_channels"],
@@ -217,7 +217,7 @@ def _whole(root: Path, shape: Sequence[int | str]) -> tuple[int, ...]:
 
 def _classes(root: Path, metadata: Mapping[str, Any], *, ours: bool) -> tuple[str, tuple[str, ...]]:
     """Return what is decided, and the names of the classes or findings."""
-    is_classification = task_in(metadata) == "classification"
+    is_classification = task_in(metadata, root) == "classification"
     if not ours:
         names = tuple(foreign_names(root, metadata).values())
         return (str(metadata.get("target", "class")) if is_classification else "label map"), names

@@ -16,6 +16,7 @@ from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.predict_images import print_failures, refuse_options
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
+from segpipe.library_warnings import held_library_warnings
 from segpipe.printable import printable
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Paths = list[Path]
 _MOST_WARNED, _MOST_LINES = 40, 3
 
 
+@held_library_warnings()
 def predict(
     scans: Annotated[
         Paths,
