@@ -105,7 +105,7 @@ def _of_regions(root: Path, metadata: Mapping[str, Any], names: Mapping[int, str
             f"{root}: its network scores {', '.join(names.values())} each by itself (a threshold, no arg max), so they "
             f"may overlap, and metadata.json does not say which class a voxel in several of them gets: {where} has no "
             f"{' and no '.join(lacking)}; add label_table (the classes, with the values that files store) and regions "
-            "(the classes of each output), see docs/howto/regions.md"
+            "(the classes of each output), see docs/howto/model_zoo.md"
         )
     else:
         rows = output["label_table"]

@@ -62,7 +62,7 @@ def test_regions_without_classes_are_refused_before_the_network_is_made(zoo_bund
         f"{root}: its network scores Tumour core, Whole tumour, Enhancing tumour each by itself (a threshold, no arg "
         "max), so they may overlap, and metadata.json does not say which class a voxel in several of them gets: "
         "network_data_format: outputs: pred has no label_table and no regions; add label_table (the classes, with the "
-        "values that files store) and regions (the classes of each output), see docs/howto/regions.md"
+        "values that files store) and regions (the classes of each output), see docs/howto/model_zoo.md"
     )
 
 
@@ -71,7 +71,10 @@ def test_regions_with_their_classes_are_written_as_by_monais_run(zoo_bundle, wri
     root, scan = zoo_bundle(regions(label_table=TABLE, regions=OF_REGIONS)), write_scan()
 
     (prediction,) = predict(
-        scan, root, tmp_path / "out", options=PredictOptions(precision="float32", overlays=False)
+        scan,
+        BundleSource(root, trust=True),
+        tmp_path / "out",
+        options=PredictOptions(precision="float32", overlays=False),
     )
 
     labels = read_volume(prediction.label_map).array
@@ -99,7 +102,10 @@ def test_one_output_alone_is_one_class(zoo_bundle, write_scan, by_monai, tmp_pat
     root, scan = zoo_bundle(regions(after=(), names=["nuclei"]), classes=1), write_scan()
 
     (prediction,) = predict(
-        scan, root, tmp_path / "out", options=PredictOptions(precision="float32", overlays=False)
+        scan,
+        BundleSource(root, trust=True),
+        tmp_path / "out",
+        options=PredictOptions(precision="float32", overlays=False),
     )
 
     labels = read_volume(prediction.label_map).array
