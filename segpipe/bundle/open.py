@@ -15,12 +15,12 @@ from monai.data import MetaTensor
 from monai.transforms import CastToTyped, Compose, EnsureChannelFirstd, LoadImaged, SaveImaged
 
 from segpipe.admission.gate import Admitted
+from segpipe.bundle.foreign_chain import ChainDecision, foreign_decision
 from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.opening import (
     admitted_bundle,
     chain_steps,
     computation_sha256,
-    foreign_names,
     is_ours,
     load_network,
     made,
@@ -31,7 +31,8 @@ from segpipe.bundle.scan_rule import ScanRule
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, counted
 from segpipe.inference.slabs import work_in_slabs
-from segpipe.labels import LabelTable, class_color
+from segpipe.labels import LabelTable
+from segpipe.networks.ordered_outputs import OrderedOutputs
 from segpipe.reference_ranges import ReferenceRanges
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
@@ -147,15 +148,19 @@ def _opened(
 ) -> OpenBundle:
     parser = bundle.parser
     metadata = parser.get(parser.meta_key)
-    labels = made(root, parser, "labels") if is_ours(parser) else _foreign_labels(root, metadata)
-    loaded = load_network(root, parser, weights)
     image_key, load, preprocessing = _preprocessing(root, made(root, parser, "preprocessing"), series_uid)
-    work_in_slabs(preprocessing)
     pred_key, postprocessing = _postprocessing(root, made(root, parser, "postprocessing"))
+    if is_ours(parser):
+        decision = ChainDecision(made(root, parser, "labels"), postprocessing)
+    else:
+        decision = foreign_decision(root, metadata, pred_key, preprocessing, postprocessing)
+    labels, postprocessing = decision.labels, decision.postprocessing
+    loaded = load_network(root, parser, weights)
+    work_in_slabs(preprocessing)
     return OpenBundle(
         root=root,
         labels=labels,
-        network=loaded.network,
+        network=loaded.network if decision.order is None else OrderedOutputs(loaded.network, decision.order),
         device=loaded.device,
         inferer=made(root, parser, "inferer"),
         image_key=image_key,
@@ -188,19 +193,6 @@ def _rule(root: Path, parser: ConfigParser) -> ScanRule:
             f"{root}: metadata.json does not say which image the network takes ({type(error).__name__}: {error}); "
             "write it to network_data_format: inputs: image"
         ) from error
-
-
-def _foreign_labels(root: Path, metadata: Mapping[str, Any]) -> LabelTable:
-    """Return the label table of MONAI's metadata; files store class indices."""
-    return LabelTable.from_rows(
-        {
-            "index": index,
-            "name": name,
-            "color": class_color(index),
-            "value": index,
-        }
-        for index, name in foreign_names(root, metadata).items()
-    )
 
 
 def _preprocessing(root: Path, chain: Any, series_uid: str | None) -> tuple[str, LoadVolumed, Compose]:

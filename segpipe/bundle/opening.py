@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.handlers import CheckpointLoader
 from monai.transforms import Compose
 
 from segpipe import __version__
@@ -24,7 +25,10 @@ from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.task import Task, require_task
 from segpipe.bundle.weights import load_members
+from segpipe.configuration.components import components
+from segpipe.configuration.large_files import download_advice
 from segpipe.configuration.reading import configuration_files
+from segpipe.configuration.values import Values
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, json_sha256
 from segpipe.networks import Ensemble, weights_file
@@ -125,9 +129,11 @@ def load_network(root: Path, parser: ConfigParser, weights: Sequence[str | Path]
         SegpipeError: the network cannot be made, the machine lacks the device, or the weights are missing, unreadable,
             or belong to something else.
     """
+    paths = [weights_file(Path(path)) for path in weights or default_weights(root, parser)]
+    if not is_ours(parser):
+        _require_downloaded(root, paths)
     untrained = made(root, parser, "network_def")
     device = require_device(made(root, parser, "device") if "device" in parser else "cpu")
-    paths = [weights_file(Path(path)) for path in weights or default_weights(root, parser)]
     if is_ours(parser):
         identity = made(root, parser, "identity")
         with in_one_message(root, "network with its weights"):
@@ -166,11 +172,33 @@ def reference_ranges_of(loaded: LoadedNetwork) -> ReferenceRanges | None:
 
 
 def default_weights(root: Path, parser: ConfigParser) -> list[str | Path]:
-    """Return the weights files that a bundle names."""
+    """Return the weights files that a bundle names; without segpipe's ids, the file of its CheckpointLoader."""
     if not is_ours(parser):
-        return [root / "models" / "model.pt"]
+        return [_checkpoint(root, parser) or root / "models" / "model.pt"]
     named = made(root, parser, "weights")
     return [named] if isinstance(named, str) else list(named)
+
+
+def _checkpoint(root: Path, parser: ConfigParser) -> Path | None:
+    """Return the file that the bundle's only CheckpointLoader loads; None if it is not known."""
+    settings = merged_configuration(parser)
+    values = Values({**settings, "bundle_root": str(root)})
+    loaded = [
+        values.of(component.get("load_path"))
+        for _, component in components(settings)
+        if str(component["_target_"]).rpartition(".")[2] == CheckpointLoader.__name__
+    ]
+    if len(loaded) != 1 or not isinstance(loaded[0], str):
+        return None
+    return root / loaded[0]
+
+
+def _require_downloaded(root: Path, paths: Sequence[Path]) -> None:
+    """Refuse weights that the bundle's list of large files has, and that were not downloaded."""
+    for path in paths:
+        advice = "" if path.exists() else download_advice(root, path)
+        if advice:
+            raise SegpipeError(f"{path}: no such weights; {advice}, or name other weights with --weights")
 
 
 def computation_sha256(admission: Admitted, loaded: LoadedNetwork, **further: Any) -> str:
@@ -214,6 +242,8 @@ def foreign_names(root: Path, metadata: Mapping[str, Any]) -> dict[int, str]:
     """
     try:
         (output,) = metadata["network_data_format"]["outputs"].values()
+        if "channel_def" not in output:
+            raise ValueError("the output has no channel_def")
         names = {int(index): str(name) for index, name in output["channel_def"].items()}
         if len(names) != output["num_channels"]:
             raise ValueError(f"channel_def names {len(names)} of {output['num_channels']} channels")

@@ -18,12 +18,12 @@ def task_of(root: Path) -> Task:
     Nothing of the bundle runs.
 
     Raises:
-        SegpipeError: the folder has no readable metadata.json.
+        SegpipeError: the folder has no readable metadata.json, or the bundle has another task.
     """
     metadata = root / "configs" / "metadata.json"
     if not metadata.is_file():
         raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
-    return task_in(read_metadata(metadata))
+    return task_in(read_metadata(metadata), root)
 
 
 def require_task(root: Path, metadata: Mapping[str, Any], task: Task) -> None:
@@ -37,7 +37,7 @@ def require_task(root: Path, metadata: Mapping[str, Any], task: Task) -> None:
     Raises:
         SegpipeError: the message has both tasks.
     """
-    of_bundle = task_in(metadata)
+    of_bundle = task_in(metadata, root)
     if of_bundle != task:
         raise SegpipeError(
             f"{root}: is a bundle for {of_bundle} (the task in its metadata.json), where a bundle for {task} is "

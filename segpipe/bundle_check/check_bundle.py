@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import monai.bundle
 from segpipe.bundle_check.files import file_findings, logging_findings, metadata_findings
 from segpipe.configuration.attributes import attribute_findings
 from segpipe.configuration.bundle_modules import shadowing_modules
+from segpipe.configuration.chains import chain_findings
 from segpipe.configuration.components import Targets, component_findings
 from segpipe.configuration.expressions import expression_findings
 from segpipe.configuration.finding import ConfigFinding, hint, nearest
@@ -21,6 +23,7 @@ from segpipe.configuration.modules import Modules
 from segpipe.configuration.numbers import number_findings
 from segpipe.configuration.reading import COMMAND_LINE, Configuration, read_configuration, shown_path
 from segpipe.configuration.references import (
+    calls_of_run,
     changed_text_findings,
     circular_findings,
     is_like_one_that_runs,
@@ -43,7 +46,12 @@ _GIVEN_OTHERWISE = ("config_file", "args_file")
 
 
 def check_bundle(
-    root: Path, files: Sequence[Path], overrides: Mapping[str, Any], *, look_for_files: bool = True
+    root: Path,
+    files: Sequence[Path],
+    overrides: Mapping[str, Any],
+    *,
+    look_for_files: bool = True,
+    is_inference: bool = False,
 ) -> list[ConfigFinding]:
     """Find the mistakes in the configuration of a `python -m monai.bundle run`.
 
@@ -55,9 +63,11 @@ def check_bundle(
         files: configuration files, see `configuration_files`.
         overrides: id -> value, and arguments of MONAI's run such as `run_id`.
         look_for_files: also find missing data, weights and folders.
+        is_inference: the run is an inference. Then a folder of scans in a file of the bundle stands for the user's, and
+            is a note where it does not exist.
 
     Returns:
-        one finding per mistake, in the order of the files.
+        one finding per mistake and note, in the order of the files.
 
     Raises:
         SegpipeError: an argument of MONAI's run has a form that MONAI does not take.
@@ -79,7 +89,17 @@ def check_bundle(
         )
     if configuration.is_whole:
         findings += _all_findings(configuration, files, arguments, look_for_files=look_for_files)
-    return _in_order(configuration, findings)
+    return [
+        replace(
+            finding, is_note=finding.is_note or (is_inference and _is_placeholder(finding, configuration))
+        )
+        for finding in _in_order(configuration, findings)
+    ]
+
+
+def _is_placeholder(finding: ConfigFinding, configuration: Configuration) -> bool:
+    """Return whether a finding is about the folder of scans that a file of the bundle names."""
+    return finding.identifier == "dataset_dir" and not configuration.is_overridden("dataset_dir")
 
 
 def _all_findings(
@@ -94,6 +114,11 @@ def _all_findings(
         for argument, name in zip(_RUN, runs, strict=True)
         if _is_not_run(argument, name, arguments, settings)
     ]
+    others = [] if "run_id" in arguments or "run" in settings else list(calls_of_run(configuration.values))
+    if others:  # many bundles of the model zoo name the id to run in their README
+        missing.remove("run")
+        runs += others
+        yield _run_by_name(others, shown_path(files[0], configuration.root))
     for name in missing:
         what = f"has no {name}, which MONAI's run would run{hint(nearest(name, settings))}"
         yield ConfigFinding("", what, shown_path(files[0], configuration.root))
@@ -107,6 +132,7 @@ def _all_findings(
         *component_findings(settings, values, targets),
         *attribute_findings(settings, targets),
         *metric_findings(settings, values, targets),
+        *chain_findings(settings, values, targets),
         *(number_findings(values) if configuration.is_ours else ()),
         *(file_findings(configuration, values, targets) if look_for_files else ()),
     ]
@@ -120,6 +146,15 @@ def _all_findings(
     if logging_file is not False:  # with False, MONAI reads no logging.conf
         file = Path(logging_file or files[0].parent / "logging.conf")
         yield from logging_findings(configuration, file, values.of(values.at("output_dir")))
+
+
+def _run_by_name(ids: Sequence[str], file: str) -> ConfigFinding:
+    """Return the note on a configuration without `run` that has other ids to run."""
+    if len(ids) == 1:
+        what = f"has no run; {ids[0]} was checked as the id to run: give MONAI's run run_id={ids[0]}"
+    else:
+        what = f"has no run; {', '.join(ids)} were checked as ids to run: give MONAI's run one as run_id=ID"
+    return ConfigFinding("", what, file, is_note=True)
 
 
 def _matters(identifier: str, configuration: Configuration, made: Collection[str]) -> bool:
@@ -142,7 +177,7 @@ def _in_order(configuration: Configuration, findings: Sequence[ConfigFinding]) -
     placed = []
     for finding in findings:
         file, line = (finding.file, finding.line) if finding.file else configuration.place(finding.identifier)
-        placed.append(ConfigFinding(finding.identifier, finding.what, file, line))
+        placed.append(replace(finding, file=file, line=line))
     order = [COMMAND_LINE, *dict.fromkeys(file for file, _ in configuration.places.values())]
     return sorted(
         dict.fromkeys(placed),

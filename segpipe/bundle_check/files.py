@@ -21,6 +21,7 @@ from segpipe.bundle.weights import start_from_vgg16, with_weights
 from segpipe.categories import Categories
 from segpipe.configuration.components import Targets, components
 from segpipe.configuration.finding import ConfigFinding
+from segpipe.configuration.large_files import download_advice
 from segpipe.configuration.logging_conf import logging_problems
 from segpipe.configuration.metadata import metadata_problems
 from segpipe.configuration.reading import META, Configuration, shown_path
@@ -99,7 +100,9 @@ def file_findings(configuration: Configuration, values: Values, targets: Targets
     used = references_in(configuration.settings)
     folder = values.of(values.at("dataset_dir"))
     if not configuration.is_ours and "dataset_dir" in used and _is_path(folder) and not Path(folder).exists():
-        yield ConfigFinding("dataset_dir", _missing(folder, "folder", configuration.root, "dataset_dir=DIR"))
+        yield ConfigFinding(
+            "dataset_dir", _missing(folder, "folder", configuration.root, "give dataset_dir=DIR")
+        )
     output = values.of(values.at("output_dir"))
     if "output_dir" in used and _is_path(output):
         try:
@@ -136,7 +139,8 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     missing_folder = _is_path(folder) and not Path(folder).is_dir()
     if missing_folder:
         yield ConfigFinding(
-            arguments.source("dataset_dir"), _missing(folder, "folder", arguments.root, "dataset_dir=DIR")
+            arguments.source("dataset_dir"),
+            _missing(folder, "folder", arguments.root, "give dataset_dir=DIR"),
         )
     if not _is_path(manifest):
         return
@@ -165,7 +169,7 @@ def _inference_cases(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     if _is_path(source) and not Path(source).exists():
         yield ConfigFinding(
             arguments.source("dataset_dir"),
-            _missing(source, "folder or file", arguments.root, "dataset_dir=DIR"),
+            _missing(source, "folder or file", arguments.root, "give dataset_dir=DIR"),
         )
 
 
@@ -208,9 +212,12 @@ def _checkpoint(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
 
 
 def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:
+    remedy = remedy or download_advice(root, Path(path))
     if not Path(path).is_absolute() and (root / path).exists():
-        remedy = "$@bundle_root + '/...': the file is in the bundle, and paths begin at the working directory"
-    return f"is {path}: there is no such {kind}{f'; give {remedy}' if remedy else ''}"
+        remedy = (
+            "give $@bundle_root + '/...': the file is in the bundle, and paths begin at the working directory"
+        )
+    return f"is {path}: there is no such {kind}{f'; {remedy}' if remedy else ''}"
 
 
 def _is_path(value: Any) -> bool:

@@ -31,8 +31,9 @@ TRAIN, INFERENCE = (
 def check(bundle: Bundle, override: Overrides = None, config: Configs = None) -> None:
     """List a bundle's mistakes before a run: exit status 2 and a line for each mistake, or 0 and one line.
 
-    Without --config, inference.yaml is looked at, too, but not whether its files are there. Nothing of the
-    bundle's is run: no network is made, no scan read, no module imported.
+    Without --config, inference.yaml is looked at, too, but not whether its files are there. A note is a line for
+    what a run needs from you, such as the folder of your scans, and changes no exit status. Nothing of the bundle's is
+    run: no network is made, no scan read, no module imported.
     """
     with collecting_nothing():
         from segpipe.bundle_check.check_bundle import check_bundle
@@ -40,13 +41,13 @@ def check(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), (*TRAIN, *INFERENCE))
-    findings = check_bundle(bundle, files, overrides)
+    findings = check_bundle(bundle, files, overrides, is_inference=files[0].stem == "inference")
     inference = [] if config else [bundle / "configs" / name for name in INFERENCE]
     for file in [file for file in inference if file.is_file() and file not in files][:1]:
-        findings += check_bundle(bundle, [file], {}, look_for_files=False)
+        findings += check_bundle(bundle, [file], {}, look_for_files=False, is_inference=True)
         files.append(file)
     for finding in dict.fromkeys(map(str, findings)):
         say(finding)
-    if findings:
+    if any(not finding.is_note for finding in findings):
         raise typer.Exit(FOUND)
     say(f"{bundle}: no mistake found in {', '.join(shown_path(file, bundle) for file in files)}")

@@ -24,6 +24,7 @@ from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.predict_images import refuse_options
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
+from segpipe.library_warnings import held_library_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +36,7 @@ Paths = list[Path]
 _MOST_WARNED, _MOST_LINES = 40, 3
 
 
+@held_library_warnings()
 def predict(
     scans: Annotated[
         Paths,

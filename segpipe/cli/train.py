@@ -18,6 +18,7 @@ from segpipe.cli.check import FOUND, TRAIN, Configs, Overrides
 from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
+from segpipe.errors import counted
 
 
 def train(bundle: Bundle, override: Overrides = None, config: Configs = None, trust: Trust = False) -> None:
@@ -35,9 +36,10 @@ def train(bundle: Bundle, override: Overrides = None, config: Configs = None, tr
     findings = check_bundle(bundle, files, overrides)
     for finding in findings:
         say(finding, err=True)
-    if findings:
-        mistakes = "1 mistake" if len(findings) == 1 else f"{len(findings)} mistakes"
-        say(f"segpipe: {mistakes} found; no training was started", err=True)
+    if findings:  # a note, too: MONAI would end without the id to run
+        mistakes = sum(not finding.is_note for finding in findings)
+        found = f"{counted(mistakes, 'mistake')} found; " if mistakes else ""
+        say(f"segpipe: {found}no training was started", err=True)
         raise typer.Exit(FOUND)
     given = {name: value for name, value in overrides.items() if value is not None}  # MONAI ignores None
     if is_installed(bundle) and "output_dir" not in given:

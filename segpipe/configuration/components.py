@@ -166,7 +166,7 @@ def _unbound(
         if not isinstance(key, str):
             yield ConfigFinding(identifier, f"has the argument {key!r}, which is no text: write it in quotes")
         elif key not in named and not takes_any:
-            likely = nearest(key, [*named, *_SPECIAL])
+            likely = nearest(key, [*named, *_SPECIAL], cutoff=_ALIKE)
             meant.add(likely)
             yield ConfigFinding(
                 f"{identifier}::{key}", f"is no argument of {component['_target_']}{hint(likely)}"

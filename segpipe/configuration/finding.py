@@ -16,12 +16,14 @@ class ConfigFinding:
         what: the rest of a sentence that begins with the id.
         file: file of the bundle, or another place such as the command line; empty if the id alone is known.
         line: line in the file, from 1; 0 if it is not known.
+        is_note: the run needs a setting from the user, and nothing has to be corrected.
     """
 
     identifier: str
     what: str
     file: str = ""
     line: int = 0
+    is_note: bool = False
 
     @property
     def sentence(self) -> str:
@@ -31,7 +33,8 @@ class ConfigFinding:
     def __str__(self) -> str:
         """Return the finding as one line, with its place."""
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.sentence}" if place else self.sentence
+        said = f"note: {self.sentence}" if self.is_note else self.sentence
+        return f"{place}: {said}" if place else said
 
 
 def written(identifier: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
@@ -15,9 +15,60 @@ Task = Literal["segmentation", "classification"]
 _INSTRUCTIONS = ("$", "%")
 
 
-def task_in(metadata: Mapping[str, Any]) -> Task:
-    """Return the task that metadata name; any text but "classification" means segmentation."""
-    return "classification" if metadata.get("task") == "classification" else "segmentation"
+def task_in(metadata: Mapping[str, Any], where: Path | str = "metadata.json") -> Task:
+    """Return the task that metadata name, or that their outputs show.
+
+    The texts "segmentation" and "classification" are taken as they are. Bundles of the model zoo have other texts, such
+    as "Decathlon spleen segmentation"; the type and format of their outputs count. Without such entries the task is
+    segmentation.
+
+    Args:
+        metadata: of the bundle.
+        where: what the metadata belong to, for the message.
+
+    Raises:
+        SegpipeError: the outputs are something else, such as boxes, points or images.
+    """
+    named = metadata.get("task")
+    if named in ("segmentation", "classification"):
+        return cast("Task", named)
+    kinds = [_kind(output) for output in _outputs(metadata)]
+    if not kinds or "segmentation" in kinds:
+        return "segmentation"
+    if set(kinds) == {"classification"}:
+        return "classification"
+    other = next(kind for kind in kinds if kind != "classification")
+    raise SegpipeError(
+        f"{where}: is no bundle for segmentation or classification: by its metadata.json the network's output is "
+        f"{other} (task: {str(named)[:80]!r}); use MONAI's own run"
+    )
+
+
+def _outputs(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of MONAI's metadata about the network's outputs."""
+    described = metadata.get("network_data_format")
+    outputs = described.get("outputs") if isinstance(described, Mapping) else None
+    entries = outputs.values() if isinstance(outputs, Mapping) else ()
+    return [output for output in entries if isinstance(output, Mapping)]
+
+
+def _kind(output: Mapping[str, Any]) -> str:
+    """Return what an output is, from its type and format in the words of MONAI's metadata."""
+    kind, form = (str(output.get(name, "")).lower() for name in ("type", "format"))
+    if form == "segmentation":
+        return "segmentation"
+    if kind == "object" or form in ("dict", "boxes"):
+        return "a set of boxes (detection)"
+    if form in ("points", "landmarks"):
+        return "a set of points (landmarks)"
+    if form in ("classes", "classification") or output.get("spatial_shape") == [
+        1,
+        output.get("num_channels"),
+    ]:
+        return "classification"
+    if form in ("image", "magnitude", "hounsfield", "kspace", "raw"):
+        return "an image"
+    return "segmentation"
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

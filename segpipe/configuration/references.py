@@ -25,6 +25,7 @@ TEXTS = {
 }
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 _WRITTEN_REFERENCE = re.compile(r"[@%][\w#:]*")
+_RUNS = re.compile(r"\$\s*@[\w#:]+\.run\(\)")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _EXPONENT = re.compile(r"[eE]")
 _ALIKE = 0.85
@@ -155,11 +156,12 @@ def text_findings(
     Args:
         configuration: without the metadata.
         is_strict: id -> whether to report also a number or truth value in quotes, which a user may mean as text. A
-            number with an exponent is always reported.
+            number with an exponent and 'False', which Python takes for true, are always reported.
     """
     for identifier, text in strings(configuration):
         named = identifier.partition("::")[0] in TEXTS
-        if identifier.rpartition("::")[2] in _FREE or not (is_strict(identifier) or _EXPONENT.search(text)):
+        always = _EXPONENT.search(text) and text.strip().lower() != "true"
+        if identifier.rpartition("::")[2] in _FREE or not (is_strict(identifier) or always):
             continue
         if named and "::" in text and not text.startswith(("$", "@", "%")):
             what = f"is {text!r}: MONAI turns # into ::, so no path or name may hold either; rename it"
@@ -228,6 +230,18 @@ def reached(configuration: Mapping[str, Any], roots: Iterable[str]) -> set[str]:
             references = ReferenceResolver.find_refs_in_config(known[identifier], identifier)
             waiting += [other for other in references if other in known]
     return ids
+
+
+def calls_of_run(configuration: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the ids at the top level that run an engine: an expression `$@id.run()`, or a list with one.
+
+    Args:
+        configuration: with macros and relative ids resolved.
+    """
+    for name, value in configuration.items():
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _RUNS.fullmatch(text.strip()) for text in texts):
+            yield name
 
 
 def circular_findings(configuration: Mapping[str, Any], roots: Iterable[str]) -> Iterator[ConfigFinding]:

@@ -80,8 +80,8 @@ def bundle_information(
         name=str(metadata.get("name") or root.resolve().name),
         version=str(metadata.get("version") or ""),
         description=str(metadata.get("description") or ""),
-        task=task_in(metadata),
-        target=_target(metadata),
+        task=task_in(metadata, root),
+        target=_target(root, metadata),
         classes=tuple(name for name, _ in rows),
         values=tuple(value for _, value in rows if value is not None),
         regions=_region_names(metadata),
@@ -298,7 +298,7 @@ def _rows(root: Path, metadata: Mapping[str, Any]) -> list[tuple[str, int | None
     table = metadata.get("label_table")
     try:
         if table is not None:
-            is_map = task_in(metadata) == "segmentation"
+            is_map = task_in(metadata, root) == "segmentation"
             return [(str(row["name"]), int(row["value"]) if is_map else None) for row in table]
         (output,) = metadata["network_data_format"]["outputs"].values()
         names = {int(index): str(name) for index, name in output["channel_def"].items()}
@@ -310,8 +310,10 @@ def _rows(root: Path, metadata: Mapping[str, Any]) -> list[tuple[str, int | None
     return [(names[index], None) for index in sorted(names)]
 
 
-def _target(metadata: Mapping[str, Any]) -> str:
-    return str(metadata.get("target", "class")) if task_in(metadata) == "classification" else "label map"
+def _target(root: Path, metadata: Mapping[str, Any]) -> str:
+    return (
+        str(metadata.get("target", "class")) if task_in(metadata, root) == "classification" else "label map"
+    )
 
 
 def _region_names(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 from segpipe.disk import disk_error, disk_errors, kept_outputs, log_to
 from segpipe.errors import SegpipeError, raise_interruption, segpipe_cause
 from segpipe.files import require_writable
+from segpipe.library_warnings import library_warnings_to
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
 from segpipe.prediction.options import Cohort, Outcome, failure_reason, scan_place
 from segpipe.volumes import RefusedScan, Scan
@@ -133,6 +134,7 @@ def run_cohort(
         locked_folder(folder) as staging,
         kept_outputs(folder) as require_kept,
         log_to(folder / LOG_FILE) as log,
+        library_warnings_to(log),
     ):
 
         def tell(message: str) -> None:

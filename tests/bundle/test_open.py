@@ -157,6 +157,30 @@ def test_overrides_go_before_configurations(zoo_bundle):
     assert bundle.inferer.overlap == 0.25
 
 
+def test_the_weights_are_those_of_the_checkpoint_loader(zoo_bundle):
+    def change(inference, _):
+        inference["name"] = "$'tuned.pt' if @tuned else 'model.pt'"
+        inference["tuned"] = True
+        inference["checkpointloader"]["load_path"] = "$@bundle_root + '/models/' + @name"
+
+    root = zoo_bundle(change)
+    (root / "models" / "model.pt").rename(root / "models" / "tuned.pt")
+
+    assert open_bundle(root).weights == (root / "models" / "tuned.pt",)
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_without_one_checkpoint_loader_the_weights_are_model_pt(zoo_bundle, loaders):
+    def change(inference, _):
+        loader = inference.pop("checkpointloader") | {"load_path": "/other.pt"}
+        inference["initialize"] = []
+        inference["loaders"] = [loader] * loaders
+
+    root = zoo_bundle(change)
+
+    assert open_bundle(root).weights == (root / "models" / "model.pt",)
+
+
 @pytest.mark.parametrize("wrapped", ["model", "network", "state_dict", "anything"])
 def test_weights_may_lie_under_a_name(zoo_bundle, random_network, wrapped):
     """MONAI's CheckpointSaver writes weights under a name."""
@@ -412,6 +436,17 @@ class TestRefusals:
         (root / "models" / "model.pt").unlink()
 
         refusal(lambda: open_bundle(root), "models/model.pt: no such weights")
+
+    def test_weights_that_were_not_downloaded(self, zoo_bundle):
+        root = zoo_bundle()
+        (root / "models" / "model.pt").unlink()
+        (root / "large_files.yml").write_text("large_files:\n- path: models/model.pt\n")
+
+        refusal(
+            lambda: open_bundle(root),
+            f"{root / 'models' / 'model.pt'}: no such weights; {root / 'large_files.yml'} lists it for download",
+            "or name other weights with --weights",
+        )
 
     def test_a_bundle_of_ours_without_weights(self, our_bundle):
         root = our_bundle(HIPPOCAMPUS)
