@@ -13,7 +13,7 @@ from segpipe.volumes.label_map_paths import (
     refused_scan,
 )
 from segpipe.volumes.metaimage import voxel_file
-from segpipe.volumes.picture import Picture, checked_window, read_picture
+from segpipe.volumes.picture import Picture, checked_window, picture_of_volume, read_picture
 from segpipe.volumes.reading import (
     label_frame,
     num_frames,
@@ -86,6 +86,7 @@ __all__ = [
     "read_channel_headers",
     "read_channels",
     "read_header",
+    "picture_of_volume",
     "read_picture",
     "read_series",
     "read_volume",
