@@ -51,7 +51,9 @@ def given_manifest(
         SegpipeError: there is no record to train on, or a record lacks an image or a label map.
     """
     if not train:
-        raise SegpipeError("train#dataset#data: no record to train on; label some scans first, or give a manifest")
+        raise SegpipeError(
+            "train#dataset#data: no record to train on; label some scans first, or give a manifest"
+        )
     parts = {"train": list(train), "validate": list(validation)}
     files = [
         file for part, records in parts.items() for number, record in enumerate(records)

@@ -113,9 +113,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         names = ", ".join(str(path) for path in paths)
         return self._tensor(volume, names, is_image=is_image, reorder=len(paths) == 1)
 
-    def _tensor(
-        self, volume: Volume, names: str, *, is_image: bool, reorder: bool = True
-    ) -> MetaTensor:
+    def _tensor(self, volume: Volume, names: str, *, is_image: bool, reorder: bool = True) -> MetaTensor:
         """Return a checked volume with its metadata; `reorder`: its channels may stand in the file's order."""
         if self.spatial_dims is not None:
             require_shape(volume, self.spatial_dims)

@@ -66,7 +66,9 @@ def _channel_axis(ndim: int, stated: Any, spatial_dims: int | None, num_channels
     if isinstance(stated, int) and not isinstance(stated, bool):
         return stated
     if stated is None:
-        with_channels = _DEEP + 1 if spatial_dims is None and num_channels == 1 else (spatial_dims or _FLAT) + 1
+        with_channels = (
+            _DEEP + 1 if spatial_dims is None and num_channels == 1 else (spatial_dims or _FLAT) + 1
+        )
         return 0 if ndim == with_channels else None
     return None
 
