@@ -45,8 +45,8 @@ def refuse_given_images() -> None:
     parser = parser_on_the_stack()
     if parser is not None and are_given(parser.config):
         raise SegpipeError(
-            "train#dataset#data: a classifier is not trained on given records, since MONAI Label has no classes of whole "
-            "images; write a manifest of the images with `segpipe data create`, and train with `segpipe train`"
+            "train#dataset#data: a classifier is not trained on given records, since MONAI Label has no classes of "
+            "whole images; write a manifest of the images with `segpipe data create`, and train with `segpipe train`"
         )
 
 

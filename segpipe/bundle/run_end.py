@@ -73,12 +73,9 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
     if watch is not None:
         watch.message = ""
         watch.on_timeout = lambda name: _stop_aside(name, training, engine)
-    number = 0
-    loggers = {engine.logger, logging.getLogger(_EVALUATOR)}
-    for logger in loggers:
-        logger.addFilter(_readable)
+    number = 0  # of the signal that ends another program than MONAI's run
     try:
-        with machine_errors(run_folder):
+        with _short_logs(engine), machine_errors(run_folder):
             yield
     except BaseException as error:
         stopped = raised_during(error, Stopped)
@@ -89,8 +86,6 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
             raise stopped from None
         number = stopped.number
     finally:
-        for logger in loggers:
-            logger.removeFilter(_readable)
         if run_folder is not None:
             run_folder.release()
         # in MONAI's run the signal still limits the time that loader workers may take to end
@@ -98,6 +93,19 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
             watch.stop()
     if number:
         signal.raise_signal(number)
+
+
+@contextmanager
+def _short_logs(engine: Any) -> Iterator[None]:
+    """Shorten what Ignite logs of an engine, see `_readable`."""
+    loggers = {engine.logger, logging.getLogger(_EVALUATOR)}
+    for logger in loggers:
+        logger.addFilter(_readable)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_readable)
 
 
 @contextmanager

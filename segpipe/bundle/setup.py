@@ -221,8 +221,8 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
 
     Raises:
         SegpipeError: the refusal, or the resource that ran out.
-        SystemExit: a signal arrived in MONAI's run; the status is 128 plus its number. In another program the signal has
-            its usual effect.
+        SystemExit: a signal arrived in MONAI's run; the status is 128 plus its number. In another program the signal
+            has its usual effect.
     """
     training = getattr(engine, "training_state", None)
     if training is not None and is_main_process():

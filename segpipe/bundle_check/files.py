@@ -232,7 +232,7 @@ def twin_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
         equal = False
     if not equal:
         what = (
-            "is not the content of inference.yaml, and MONAI Label and MONAI Deploy read this file: remove it, or write "
-            "it anew: python -c \"from segpipe.documents import json_of; print(json_of(open('inference.yaml').read()))\""
+            "is not the content of inference.yaml, and MONAI Label and MONAI Deploy read this file: remove it, or "
+            "write it anew from inference.yaml (segpipe.documents.json_of)"
         )
         yield ConfigFinding("", what, shown_path(twin, configuration.root))
