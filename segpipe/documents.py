@@ -273,3 +273,11 @@ def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
             yield value
     elif isinstance(node, yaml.SequenceNode):
         yield from node.value
+
+
+def json_of(text: str) -> str:
+    """Return a YAML file's content as indented JSON.
+
+    MONAI Deploy's pipeline generator reads `inference.json` alone, so bundles have it beside `inference.yaml`.
+    """
+    return json.dumps(yaml.safe_load(text), indent=2, ensure_ascii=False) + "\n"

@@ -7,15 +7,18 @@ No other module uses them. They were tested with MONAI 1.6; `pyproject.toml` all
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
-from monai.bundle import ComponentLocator, ConfigParser
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigExpression, ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import ScaleIntensityRange, ScaleIntensityRanged, Spacingd, SpatialResample
 from monai.utils import TraceKeys
+
+from segpipe.errors import segpipe_cause
 
 TESTED_WITH = "1.6"
 
@@ -58,6 +61,36 @@ def parser_on_the_stack() -> ConfigParser | None:
             return parser
         frame = frame.f_back
     return None
+
+
+def let_refusals_through() -> None:
+    """Let MONAI's parser pass a SegpipeError on as it is, in place of a RuntimeError whose text lacks the reason.
+
+    A program that embeds a bundle shows or logs the text of the exception that it gets. Nothing else changes: any other
+    exception is wrapped by MONAI as before. A second call changes nothing.
+    """
+    for owner, name in ((ConfigComponent, "instantiate"), (ConfigExpression, "evaluate")):
+        method = getattr(owner, name)
+        if not hasattr(method, _PASSES_REFUSALS):
+            setattr(owner, name, _passing_refusals(method))
+
+
+_PASSES_REFUSALS = "passes_refusals_of_segpipe"
+
+
+def _passing_refusals(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def passing(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except RuntimeError as error:
+            refusal = segpipe_cause(error)
+            if refusal is None:
+                raise
+        raise refusal
+
+    setattr(passing, _PASSES_REFUSALS, True)
+    return passing
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,18 @@ from contextlib import contextmanager
 from segpipe.errors import segpipe_cause
 
 _MAIN_PROGRAMS = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_copy")
+_LABEL_CONFIGURATION = "monailabel_train.json"  # which MONAI Label writes for such a training
 
 
 def is_monai_run() -> bool:
     """Return whether the main program is `python -m monai.bundle`; `segpipe train` starts it, too."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     return spec is not None and spec.name in _MAIN_PROGRAMS
+
+
+def is_monai_label() -> bool:
+    """Return whether MONAI Label trains in this process, or started it for a training on several cards."""
+    return "monailabel" in sys.modules or any(_LABEL_CONFIGURATION in argument for argument in sys.argv)
 
 
 class RunEnded(SystemExit):

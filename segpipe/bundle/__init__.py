@@ -21,6 +21,7 @@ from segpipe.bundle.setup import (
     start_run,
 )
 from segpipe.bundle.weights import identity, start_from_vgg16, with_weights
+from segpipe.monai_internals import let_refusals_through
 
 __all__ = [
     "ImageCases",
@@ -54,3 +55,5 @@ __all__ = [
     "weights_to_score",
     "with_weights",
 ]
+
+let_refusals_through()  # a program that embeds a bundle gets the reason as the text of the exception

@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import torch
 
 import segpipe
+from segpipe.bundle.given import given_cases
 from segpipe.bundle.scan_rule import ChannelRule, ScanRule, whole_size
 from segpipe.dataset import (
     CaseReport,
@@ -26,6 +27,7 @@ from segpipe.dataset import (
     training_split,
     with_groups,
 )
+from segpipe.dataset.given_records import GIVEN
 from segpipe.dataset.importing.channel_files import look_for_cases
 from segpipe.dataset.loading import CaseLoader
 from segpipe.errors import SegpipeError
@@ -53,6 +55,9 @@ _NAMES_SHOWN = 5
 
 class TrainingCases:
     """The training and validation cases of one fold; every file is read and checked once.
+
+    Where a program gives the running training its records (`train#dataset#data` is a list, as MONAI Label writes it),
+    these are the cases: manifest, folder, fold and groups are not used, see `segpipe.dataset.given_records`.
 
     Args:
         manifest: name of a shipped manifest, or a path.
@@ -102,14 +107,18 @@ class TrainingCases:
         part: str = "validation",
         resample_channels: bool = False,
     ) -> None:
-        described = with_groups(load_manifest(manifest), groups or {})
+        given = given_cases(labels)
+        if given is None:
+            described, folder = with_groups(load_manifest(manifest), groups or {}), Path(dataset_dir)
+        else:
+            described, folder = given
+            fold, part = GIVEN if described.splits else "all", "validation"
         if described.resample_channels and described.num_channels > 1 and not resample_channels:
             raise SegpipeError(
                 f"{described.name}: its channels are resampled onto the first one's grid (resample_channels), and the "
                 "bundle does not do so; plan the bundle again, or set resample_channels in train.yaml and "
                 "inference.yaml to true"
             )
-        folder = Path(dataset_dir)
         held_out = held_out_fold(fold)
         train, validation = training_split(described, held_out, part)
         self.manifest, self.dataset_dir, self.held_out_cases = described, folder, tuple(validation)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import segpipe
 from segpipe.bundle.cases import held_out_fold, refuse_same_content
+from segpipe.bundle.given import refuse_given_images
 from segpipe.categories import Categories
 from segpipe.dataset import (
     Case,
@@ -77,6 +78,7 @@ class ImageCases:
         part: str = "validation",
         window: Sequence[float] | None = None,
     ) -> None:
+        refuse_given_images()
         described, folder = load_manifest(manifest), Path(dataset_dir)
         require_same_categories(described, labels)
         held_out = held_out_fold(fold)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segpipe.bundle.given import are_given
 from segpipe.bundle.task import Task, task_of
 from segpipe.errors import SegpipeError
 
@@ -37,7 +38,8 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
     manifest, dataset_dir, fold = (
         str(configuration.get(name, "$")) for name in ("manifest", "dataset_dir", "fold")
     )
-    if fold != "all" and not any(text.startswith("$") for text in (manifest, dataset_dir, fold)):
+    known = not are_given(configuration) and fold != "all"
+    if known and not any(text.startswith("$") for text in (manifest, dataset_dir, fold)):
         of_data = ["--manifest", short(manifest), "--dataset-dir", short(dataset_dir), "--split", fold]
         output = ["--output", short(run / "held_out")]
         commands.append(shlex.join(["segpipe", "evaluate", *bundle, *of_data, *output]))

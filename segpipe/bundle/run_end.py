@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import traceback
@@ -59,7 +60,8 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
     """Run a trainer or an evaluator; if a signal or the machine ends it, save the state and say how to continue.
 
     Raises:
-        Stopped: a signal arrived; the state is saved, and one line is written.
+        Stopped: a signal arrived in MONAI's run; the state is saved, and one line is written. In another program the
+            signal then has its usual effect, such as KeyboardInterrupt: no SystemExit reaches that program.
         SegpipeError: disk, memory, shared memory or a loader worker failed, or the run's folder no longer exists.
     """
     training: TrainingState | None = getattr(engine, "training_state", None)
@@ -71,26 +73,39 @@ def ending_in_one_message(engine: Any) -> Iterator[None]:
     if watch is not None:
         watch.message = ""
         watch.on_timeout = lambda name: _stop_aside(name, training, engine)
-    loggers = {engine.logger, logging.getLogger(_EVALUATOR)}
-    for logger in loggers:
-        logger.addFilter(_readable)
+    number = 0  # of the signal that ends another program than MONAI's run
     try:
-        with machine_errors(run_folder):
+        with _short_logs(engine), machine_errors(run_folder):
             yield
     except BaseException as error:
         stopped = raised_during(error, Stopped)
         if stopped is None:
             raise
         _stop(stopped.name, training, engine, watch)
-        raise stopped from None
+        if is_monai_run():
+            raise stopped from None
+        number = stopped.number
     finally:
-        for logger in loggers:
-            logger.removeFilter(_readable)
         if run_folder is not None:
             run_folder.release()
         # in MONAI's run the signal still limits the time that loader workers may take to end
         if watch is not None and not (watch.number and is_monai_run() and sys.exc_info()[0]):
             watch.stop()
+    if number:
+        signal.raise_signal(number)
+
+
+@contextmanager
+def _short_logs(engine: Any) -> Iterator[None]:
+    """Shorten what Ignite logs of an engine, see `_readable`."""
+    loggers = {engine.logger, logging.getLogger(_EVALUATOR)}
+    for logger in loggers:
+        logger.addFilter(_readable)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_readable)
 
 
 @contextmanager

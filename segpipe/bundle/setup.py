@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -13,15 +14,17 @@ from ignite.engine import Events
 from monai.engines import Workflow
 
 from segpipe.bundle.cases import TrainingCases
+from segpipe.bundle.given import are_given
 from segpipe.bundle.image_cases import ImageCases
 from segpipe.bundle.next_commands import next_commands
 from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
 from segpipe.bundle.run_ranges import forget_ranges, measure_run
 from segpipe.bundle.running import merged_configuration, running_parser
+from segpipe.bundle.serving import serve_weights
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError
 from segpipe.inference import choose_precision
-from segpipe.monai_run import is_monai_run, refusal_ends_run
+from segpipe.monai_run import is_monai_label, is_monai_run, refusal_ends_run
 from segpipe.printable import printable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
@@ -210,7 +213,8 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
     """Run a trainer or an evaluator; turn a refusal in its loop into one message.
 
     A machine that runs out of disk or memory also gives one message. A signal ends the process after the state of a
-    training was saved. After a training, the log has the commands that evaluate, use and keep its weights.
+    training was saved. After a training, the log has the commands that evaluate, use and keep its weights; in MONAI
+    Label, the bundle gets them, see `segpipe.bundle.serving`.
 
     Args:
         engine: trainer or evaluator.
@@ -218,7 +222,8 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
 
     Raises:
         SegpipeError: the refusal, or the resource that ran out.
-        SystemExit: a signal arrived; the status is 128 plus its number.
+        SystemExit: a signal arrived in MONAI's run; the status is 128 plus its number. In another program the signal
+            has its usual effect.
     """
     training = getattr(engine, "training_state", None)
     if training is not None and is_main_process():
@@ -228,7 +233,11 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
         engine.run()
     if training is not None and is_main_process():
         run = training.run_folder
-        if reference_ranges and is_monai_run():
+        given = are_given(run.configuration)
+        if given and is_monai_label():
+            served = serve_weights(run.path, Path(run.configuration["bundle_root"]))
+            engine.logger.info("MONAI Label serves these weights now: %s", served)
+        if reference_ranges and is_monai_run() and not given:
             measure_run(run.path, run.configuration, engine.logger.info)
         for command in next_commands(run.path, run.configuration):
             engine.logger.info("next: %s", command)

@@ -11,7 +11,7 @@ from typing import Any
 
 import monai.bundle
 
-from segpipe.bundle_check.files import file_findings, logging_findings, metadata_findings
+from segpipe.bundle_check.files import file_findings, logging_findings, metadata_findings, twin_findings
 from segpipe.configuration.attributes import attribute_findings
 from segpipe.configuration.bundle_modules import shadowing_modules
 from segpipe.configuration.chains import chain_findings
@@ -142,6 +142,7 @@ def _all_findings(
             yield finding
     yield from circular_findings(configuration.values, runs)
     yield from metadata_findings(configuration)
+    yield from twin_findings(configuration)
     logging_file = arguments.get("logging_file")
     if logging_file is not False:  # with False, MONAI reads no logging.conf
         file = Path(logging_file or files[0].parent / "logging.conf")

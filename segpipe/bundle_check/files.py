@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft201909Validator
+import yaml
+from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 from monai.handlers import CheckpointLoader
 
@@ -28,6 +29,7 @@ from segpipe.configuration.reading import META, Configuration, shown_path
 from segpipe.configuration.references import references_in
 from segpipe.configuration.values import UNKNOWN, Values
 from segpipe.dataset import load_manifest, training_split
+from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, read_document
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
@@ -53,7 +55,7 @@ def metadata_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
             yield ConfigFinding(f"{META}::label_table", f"cannot be used: {refusal}")
     for place, what in metadata_problems(metadata):
         yield ConfigFinding(f"{META}::{place}", what)
-    validator = Draft201909Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
+    validator = Draft7Validator(json.loads(_SCHEMA.read_text(encoding="utf-8")))
     for error in validator.iter_errors(metadata):
         innermost = best_match([error]) or error
         path = "::".join([META, *map(str, innermost.absolute_path)])
@@ -222,3 +224,22 @@ def _missing(path: str | Path, kind: str, root: Path, remedy: str = "") -> str:
 
 def _is_path(value: Any) -> bool:
     return value is not UNKNOWN and isinstance(value, str | Path) and is_possible(value)
+
+
+def twin_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
+    """Find an `inference.json` that is not the content of `inference.yaml` any more, since other programs read it."""
+    configs = configuration.root / "configs"
+    written, twin = configs / "inference.yaml", configs / "inference.json"
+    if not configuration.is_ours or not (written.is_file() and twin.is_file()):
+        return
+    try:
+        texts = [read_document(path, LARGEST_CONFIGURATION) for path in (written, twin)]
+        equal = yaml.safe_load(texts[0]) == json.loads(texts[1])
+    except (DocumentError, ValueError, yaml.YAMLError):
+        equal = False
+    if not equal:
+        what = (
+            "is not the content of inference.yaml, and MONAI Label and MONAI Deploy read this file: remove it, or "
+            "write it anew from inference.yaml (segpipe.documents.json_of)"
+        )
+        yield ConfigFinding("", what, shown_path(twin, configuration.root))

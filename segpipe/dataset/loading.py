@@ -12,6 +12,7 @@ import torch.distributed as dist
 from monai.data import CacheDataset, DataLoader, list_data_collate
 from torch.utils.data import DistributedSampler, Sampler
 
+from segpipe.dataset.given_records import case_name
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError, segpipe_cause
 
@@ -31,7 +32,7 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
     transforms run once a case; their results stay in memory.
 
     Args:
-        data: one record a case, with the case id under `case`.
+        data: one record a case, with the case id under `case`; without it, the name of the image's file.
         transform: MONAI's `Compose`; the result before the first random transform is cached.
         seed: of the experiment.
         cache: False reads every file each time, for data that one run reads once.
@@ -45,7 +46,7 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
         cache: bool = True,
     ) -> None:
         super().__init__(
-            data=data,
+            data=[{"case": case_name(record), **record} for record in data],
             transform=transform,
             cache_rate=1.0 if cache else 0.0,
             runtime_cache=True,
@@ -85,7 +86,7 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
             return failure
 
     def _name(self, case: int) -> str:
-        return str(self.data[case].get("case", case))
+        return str(self.data[case]["case"] or case)
 
     def _failure(self, case: int, error: Exception) -> CaseFailure | None:
         """Return the case and message of the SegpipeError behind an error; None for a defect of the program."""

@@ -75,9 +75,9 @@ def _cut(text: str) -> str:
 
 
 @functools.cache
-def _validator() -> jsonschema.Draft202012Validator:
+def _validator() -> jsonschema.Draft7Validator:
     schema = json.loads(Path(__file__).with_name("manifest.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(_without_references(schema, schema["$defs"]))
+    return jsonschema.Draft7Validator(_without_references(schema, schema["$defs"]))
 
 
 def _without_references(schema: Any, definitions: dict[str, Any]) -> Any:

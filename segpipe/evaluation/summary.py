@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 from jsonschema.exceptions import best_match
 from numpy.typing import NDArray
 
@@ -180,7 +180,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content: dict[str, Any] = read_json(path, "the summary")
-    problem = best_match(Draft202012Validator(_SCHEMA).iter_errors(content))
+    problem = best_match(Draft7Validator(_SCHEMA).iter_errors(content))
     if problem is not None:
         raise SegpipeError(
             f"{path}: is no summary that segpipe wrote ({problem.json_path}: {problem.message[:_SHOWN]}); write it "

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from segpipe.documents import DocumentError, compose_yaml, read_document
+from segpipe.documents import DocumentError, compose_yaml, json_of, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import write_text
 from segpipe.labels import LabelTable
@@ -99,11 +99,18 @@ class PostprocessingTexts:
 
 
 def write_texts(texts: dict[Path, str]) -> list[Path]:
-    """Write the texts that differ from the files, and return the files written."""
+    """Write the texts that differ from the files, and return the files written.
+
+    The JSON beside a YAML file, from which other programs read the same configuration, is written with it.
+    """
     changed = [path for path, text in texts.items() if _read(path) != text]
     for path in changed:
         write_text(path, texts[path])
-    return changed
+    twins = {path.with_suffix(".json"): json_of(texts[path]) for path in changed}
+    there = [path for path in twins if path.is_file()]
+    for path in there:
+        write_text(path, twins[path])
+    return [*changed, *there]
 
 
 def _steps(choice: Choice, table: LabelTable, about: str) -> list[str]:

@@ -187,7 +187,7 @@ def read_sidecar(weights: Path) -> Sidecar | None:
             f"{path}: sidecar version {version!r:.40}, this segpipe reads {SIDECAR_VERSION}; install the segpipe "
             "that wrote it"
         )
-    wrong = best_match(jsonschema.Draft202012Validator(_SHAPE).iter_errors(content))
+    wrong = best_match(jsonschema.Draft7Validator(_SHAPE).iter_errors(content))
     if wrong is not None:
         what = f"{wrong.json_path}: {wrong.message[:_MESSAGE_LENGTH]}"
         raise SegpipeError(f"{path}: is not a sidecar of segpipe weights: {what}; {_RESTORE}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from segpipe.categories import ImageTarget
+from segpipe.documents import json_of
 from segpipe.errors import SegpipeError
 from segpipe.planning.files import template_text
 from segpipe.planning.image_experiment import (
@@ -94,4 +95,8 @@ def rendered_image_configs(numbers: ImageNumberFile, variant: str = "") -> dict[
             f"{variant}.yaml": texts["train.yaml"],
             f"{variant}_inference.yaml": texts["inference.yaml"],
         }
-    return {**texts, "logging.conf": template_text("configs/logging.conf", {}, {})}
+    further = {
+        "inference.json": json_of(texts["inference.yaml"]),
+        "logging.conf": template_text("configs/logging.conf", {}, {}),
+    }
+    return {**texts, **further}

@@ -9,6 +9,7 @@ from typing import Any
 
 from segpipe.categories import Categories
 from segpipe.dataset import Manifest, load_manifest, require_valid_images, training_split
+from segpipe.documents import json_of
 from segpipe.errors import SegpipeError
 from segpipe.names import require_configurable
 from segpipe.planning.files import as_json, template_text
@@ -100,6 +101,7 @@ def plan_image_bundle(
     }
     texts["docs/README.md"] = template_text(f"{FOLDER}/README.md", {}, variables)
     texts |= {name: template_text(name, {}, variables) for name in (*_COPIED, "docs/data_license.txt")}
+    texts["configs/inference.json"] = json_of(texts["configs/inference.yaml"])
     texts["configs/metadata.json"] = as_json(_metadata(described, planned, categories))
     write_bundle(root, texts)
     return PlannedImageBundle(root, planned, data)

@@ -27,7 +27,7 @@ from typing import Any, get_args
 
 import yaml
 
-from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, compose_yaml, read_document
+from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, compose_yaml, json_of, read_document
 from segpipe.errors import SegpipeError
 from segpipe.planning.experiment import LITERALS, Check, Crop, Experiment, Loss
 from segpipe.planning.files import rendered
@@ -122,6 +122,7 @@ def rendered_configs(numbers: NumberFile) -> dict[str, str]:
     """Return file name -> text of every file below `configs/` that follows from a file of numbers."""
     folder = numbers.path.parent
     texts = {name: rendered(f"configs/{name}", numbers.experiment) for name in _RENDERED}
+    texts["inference.json"] = json_of(texts["inference.yaml"])
     for name, overlay in numbers.overlays.items():
         further = {"overlay": overlay.numbers, "overlay_about": overlay.about}
         for file in (f"{name}.yaml", f"{name}_inference.yaml"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings
 from segpipe.dataset.importing.channel_files import planned_channels
+from segpipe.documents import json_of
 from segpipe.errors import SegpipeError, shown
 from segpipe.labels import LabelTable
 from segpipe.names import require_configurable
@@ -100,6 +101,7 @@ def plan_bundle(
         "data": data,
     }
     texts = {name: rendered(name, experiment, further) for name in _TEMPLATED}
+    texts["configs/inference.json"] = json_of(texts["configs/inference.yaml"])
     texts["configs/metadata.json"] = as_json(_metadata(described, planned, labels))
     write_bundle(root, texts)
     return PlannedBundle(root, planned, data)

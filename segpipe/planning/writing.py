@@ -19,6 +19,8 @@ from segpipe.planning.plans import PlannedValue
 _SCHEMA = (
     "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 )
+SUPPORTED_APPS = {"monai-label": "0.8.5", "monai-deploy-app-sdk": "4.0.0"}
+"""Programs that take a bundle as it is, with the versions that `tests/integration/test_embedding.py` runs."""
 _REQUIRED = ("nibabel", "SimpleITK", "pytorch-ignite", "tensorboard")
 
 
@@ -69,7 +71,7 @@ def metadata_head(manifest: Manifest, task: str, what: str) -> dict[str, Any]:
         "pytorch_version": torch.__version__.partition("+")[0],
         "numpy_version": importlib.metadata.version("numpy"),
         "required_packages_version": {"segpipe": __version__, **packages},
-        "supported_apps": {},
+        "supported_apps": dict(SUPPORTED_APPS),
         "name": manifest.name,
         "task": task,
         "description": f"{what} on {', '.join(manifest.modality)}",

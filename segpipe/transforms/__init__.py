@@ -2,7 +2,13 @@
 
 from segpipe.transforms.class_maps import RegionsToClassesd
 from segpipe.transforms.ct import CTIntensityd, CTKindd, check_intensity_kind, check_window
-from segpipe.transforms.files import LabelIndicesd, LoadVolumed, SaveLabelMapd, require_shape
+from segpipe.transforms.files import (
+    LabelIndicesd,
+    LoadVolumed,
+    SaveImageLabelMapd,
+    SaveLabelMapd,
+    require_shape,
+)
 from segpipe.transforms.pictures import RandColorJitterd, RandResizedCropd
 from segpipe.transforms.pictures_from_files import LoadPictured
 from segpipe.transforms.probabilities import CalibratedProbabilitiesd
@@ -24,6 +30,7 @@ __all__ = [
     "RegionsToClassesd",
     "RemoveSmallPiecesd",
     "ResizeShorterSided",
+    "SaveImageLabelMapd",
     "SaveLabelMapd",
     "check_intensity_kind",
     "check_window",

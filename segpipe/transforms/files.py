@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, SaveImaged
 from monai.utils import ensure_tuple
 
 from segpipe.dataset.importing.channel_files import order_of, scan_channels
 from segpipe.errors import SegpipeError
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
+from segpipe.transforms.given_images import given_volume, is_given, with_paths_beside
 from segpipe.volumes import (
     Grid,
     Volume,
@@ -48,7 +49,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             `segpipe.volumes.resampling`; False refuses such channels.
 
     A record's `frame` is the number of the time frame to read from 4D files, from 1; without it, the fourth axis of a
-    file holds channels. A label map with one frame is of the record's frame.
+    file holds channels. A label map with one frame is of the record's frame. An image that a program has read itself
+    may stand in place of a path, see `segpipe.transforms.given_images.given_volume`.
 
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's voxel order and dtype, with float64 intensities converted to
@@ -87,10 +89,15 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         loaded = dict(data)
         first: Grid | None = None
         for key in self.key_iterator(loaded):
-            paths, frame = ensure_tuple(loaded[key]), loaded.get("frame")
-            if frame is not None and key not in self.image_keys and num_frames(paths[0]) == 1:
-                frame = None
-            tensor = self._load(paths, is_image=key in self.image_keys, frame=frame)
+            is_image = key in self.image_keys
+            if is_given(loaded[key]):
+                given = given_volume(loaded[key], self.spatial_dims, self.num_channels)
+                tensor = self._tensor(given, str(given.path), is_image=is_image)
+            else:
+                paths, frame = ensure_tuple(loaded[key]), loaded.get("frame")
+                if frame is not None and not is_image and num_frames(paths[0]) == 1:
+                    frame = None
+                tensor = self._load(paths, is_image=is_image, frame=frame)
             grid = Grid.from_affine(tensor.shape[1:], tensor.affine.numpy())
             if first is None:
                 first = grid
@@ -98,22 +105,27 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             elif grid.matches(first):
                 tensor.affine = torch.as_tensor(first.affine, dtype=torch.float64)
             loaded[key] = tensor
+            loaded = with_paths_beside(loaded, key)
         return loaded
 
     def _load(self, paths: Sequence[str | Path], *, is_image: bool, frame: int | None = None) -> MetaTensor:
         volume = read_channels(paths, self.series_uid, frame=frame, resample=self.resample_channels)
+        names = ", ".join(str(path) for path in paths)
+        return self._tensor(volume, names, is_image=is_image, reorder=len(paths) == 1)
+
+    def _tensor(self, volume: Volume, names: str, *, is_image: bool, reorder: bool = True) -> MetaTensor:
+        """Return a checked volume with its metadata; `reorder`: its channels may stand in the file's order."""
         if self.spatial_dims is not None:
             require_shape(volume, self.spatial_dims)
         dims = volume.grid.spatial_dims
         if self.num_channels is not None and volume.num_channels != self.num_channels:
-            names = ", ".join(str(path) for path in paths)
             raise SegpipeError(
                 f"{names}: {volume.num_channels} channels, the bundle takes {self.num_channels} (a {dims}D scan, "
                 f"not a {dims + 1}D or coloured one); split the file and choose its channels, or read time frames with "
                 "--frames"
             )
         stacked = np.ascontiguousarray(volume.channels)
-        if is_image and self.order is not None and len(paths) == 1:
+        if is_image and self.order is not None and reorder:
             stacked = stacked[list(self.order)]
         if is_image:
             check_intensities(volume)
@@ -180,8 +192,11 @@ class LabelIndicesd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         return mapped
 
 
-class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
+class SaveImageLabelMapd(SaveImaged):  # type: ignore[misc]  # MONAI is untyped
     """Write class indices as a label map of the table's stored values, on the grid of their scan.
+
+    `SaveLabelMapd` is the same class. Programs that write the result themselves drop it: MONAI Label as a subclass of
+    MONAI's SaveImaged, MONAI Deploy since the class name holds "SaveImage". Nothing of SaveImaged but its type is used.
 
     With the first label map, files with the names and colours of the labels are written, see
     `segpipe.volumes.label_files`.
@@ -207,7 +222,7 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         image_key: str = "image",
         series_uid: str | None = None,
     ) -> None:
-        super().__init__(keys)
+        MapTransform.__init__(self, keys)
         self.series_uid = series_uid
         self.output_dir = Path(output_dir)
         self.labels = labels
@@ -242,3 +257,6 @@ class SaveLabelMapd(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             stored = self.labels.to_values(indices)
             write_label_map(stored, header.grid, path, source=header, labels=self.labels)
         return dict(data)
+
+
+SaveLabelMapd = SaveImageLabelMapd

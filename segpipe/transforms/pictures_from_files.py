@@ -11,14 +11,16 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes import checked_window, read_picture
+from segpipe.transforms.given_images import given_picture, is_given
+from segpipe.volumes import Picture, checked_window, read_picture
 
 
 class LoadPictured(MapTransform):  # type: ignore[misc]  # MONAI is untyped
     """Read each key's image file as `segpipe.volumes.read_picture` does, with grey repeated three times.
 
     Args:
-        keys: of the records; each is the path of one file.
+        keys: of the records; each is the path of one file, or an image that a program has read itself, see
+            `segpipe.transforms.given_images.given_picture`.
         window: lowest and highest value in the files' units, needed where the files state no scale, such as slices in
             HU, see `read_picture`; None refuses such files.
         channels: 3, or 1 for a network of grey images: the mean of red, green and blue.
@@ -48,11 +50,17 @@ class LoadPictured(MapTransform):  # type: ignore[misc]  # MONAI is untyped
         """Load every key of one record."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
-            paths = ensure_tuple(loaded[key])
-            if len(paths) != 1:
-                raise SegpipeError(
-                    f"{', '.join(map(str, paths))}: {len(paths)} files of one image; an image to classify is one file"
-                )
-            pixels = torch.from_numpy(read_picture(paths[0], window=self.window).three_channels())
+            if is_given(loaded[key]):
+                picture = given_picture(loaded[key], self.window)
+            else:
+                picture = self._read(ensure_tuple(loaded[key]))
+            pixels = torch.from_numpy(picture.three_channels())
             loaded[key] = pixels if self.channels == len(pixels) else pixels.mean(0, keepdim=True)
         return loaded
+
+    def _read(self, paths: Sequence[Any]) -> Picture:
+        if len(paths) != 1:
+            raise SegpipeError(
+                f"{', '.join(map(str, paths))}: {len(paths)} files of one image; an image to classify is one file"
+            )
+        return read_picture(paths[0], window=self.window)

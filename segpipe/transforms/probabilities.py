@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import convert_to_tensor
 
@@ -29,9 +30,9 @@ class CalibratedProbabilitiesd(MapTransform):  # type: ignore[misc]  # MONAI is 
         self.calibration = calibration
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the record with probabilities `(C,)`, float64, in place of logits."""
+        """Return the record with probabilities `(C,)` in place of logits, as a MetaTensor for MONAI Label's writer."""
         changed = dict(data)
         for key in self.key_iterator(changed):
             logits = convert_to_tensor(changed[key], track_meta=False).double().cpu().numpy()
-            changed[key] = torch.from_numpy(self.calibration.probabilities(logits[None])[0])
+            changed[key] = MetaTensor(torch.from_numpy(self.calibration.probabilities(logits[None])[0]))
         return changed

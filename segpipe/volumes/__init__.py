@@ -13,7 +13,7 @@ from segpipe.volumes.label_map_paths import (
     refused_scan,
 )
 from segpipe.volumes.metaimage import voxel_file
-from segpipe.volumes.picture import Picture, checked_window, read_picture
+from segpipe.volumes.picture import Picture, checked_window, picture_of_volume, read_picture
 from segpipe.volumes.reading import (
     label_frame,
     num_frames,
@@ -82,6 +82,7 @@ __all__ = [
     "lps_to_ras",
     "num_frames",
     "output_path",
+    "picture_of_volume",
     "ras_to_lps",
     "read_channel_headers",
     "read_channels",

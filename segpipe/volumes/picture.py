@@ -113,9 +113,25 @@ def read_picture(path: str | Path, *, window: Sequence[float] | None = None) -> 
             f"{path}: a folder; an image to classify is one file: give its path, or convert the series to one image"
         )
     if is_dicom_file(path):
-        picture = _of_dicom(read_dicom_picture(path, window))
-    else:
-        picture = _of_volume(path, read_volume(path), window)
+        return _not_blank(_of_dicom(read_dicom_picture(path, window)), window)
+    return picture_of_volume(read_volume(path), window)
+
+
+def picture_of_volume(volume: Volume, window: tuple[float, float] | None = None) -> Picture:
+    """Return one slice that was read as a volume as an image to classify.
+
+    Args:
+        volume: one slice, its axes x (columns) and y (rows).
+        window: see `read_picture`.
+
+    Raises:
+        SegpipeError: as `read_picture`.
+    """
+    return _not_blank(_of_volume(volume.path, volume, window), window)
+
+
+def _not_blank(picture: Picture, window: tuple[float, float] | None) -> Picture:
+    path = picture.path
     low, high = float(picture.pixels.min()), float(picture.pixels.max())
     if low == high:
         inside = "" if window is None else f" inside the window {window[0]:g} to {window[1]:g}"

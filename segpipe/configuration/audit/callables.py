@@ -152,7 +152,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
             ),
             _PLAIN,
         ),
-        "SaveLabelMapd": Allowed({"output_dir": Place.WRITTEN}),
+        "SaveImageLabelMapd": Allowed({"output_dir": Place.WRITTEN}),
     },
     "monai.transforms": {
         **dict.fromkeys(

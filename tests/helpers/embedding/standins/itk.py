@@ -1,0 +1,1 @@
+"""A stand-in for ITK: MONAI Label writes its files with it, and the tests take the array instead of the file."""

@@ -1,0 +1,5 @@
+"""See the package."""
+
+
+class InferenceServerClient:
+    """Never made in the tests."""
