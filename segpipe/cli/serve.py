@@ -91,7 +91,7 @@ def _token(file: Path | None) -> str | None:
         SegpipeError: the file cannot be read, or is no text.
     """
     if file is None:
-        return os.environ.get("SEGPIPE_SERVE_TOKEN")
+        return os.environ.pop("SEGPIPE_SERVE_TOKEN", None)  # the process with the network needs none
     try:
         return file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

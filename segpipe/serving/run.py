@@ -19,7 +19,7 @@ from segpipe.errors import SegpipeError
 from segpipe.serving.options import ServeOptions
 from segpipe.serving.scratch import scratch_folder
 
-_NEEDED = ("fastapi", "uvicorn")
+_NEEDED = ("fastapi", "starlette", "uvicorn")
 _GRACE_S = 5
 _MOST_CONNECTIONS = 64
 
@@ -41,16 +41,17 @@ def serve(
     options.check()
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
-        raise SegpipeError(f"{', '.join(missing)} is not installed; run: pip install 'segpipe[serve]'")
+        raise SegpipeError(f"{', '.join(missing)}: not installed; run: pip install 'segpipe[serve]'")
     source = BundleSource.of(bundle)
     told = _told_of(Path(source.root))
-    os.umask(0o077)  # files of uploads are this user's alone
+    mask = os.umask(0o077)  # files of uploads are this user's alone
     previous = signal.signal(signal.SIGTERM, _end)
     try:
         with _bound(options) as bound, scratch_folder(options.scratch) as scratch:
             _run(source, options, bound, scratch, told, report)
     finally:
         signal.signal(signal.SIGTERM, previous)
+        os.umask(mask)
 
 
 def _run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ from segpipe.serving.answer import OK, Answer
 from segpipe.serving.options import ServeLimits
 from segpipe.volumes import Scan, VolumeHeader, left_out_beside, read_header
 
+_MOST_NAMES = 50
 _CASE = "scan"  # the name of every uploaded scan
 
 
@@ -94,7 +95,7 @@ class SegmentUploads:
             "size": list(header.grid.size),
             "spacing_mm": list(header.grid.spacing_mm),
             "resampled_channels": list(resampled_channels(header, takes)),
-            "ignored_files": [*cohort.ignored_files, *left_out],
+            "ignored_files": _first([*cohort.ignored_files, *left_out]),
             "by_monais_chain": staged.fallback,
             "precision": segmenter.precision,
         }
@@ -135,7 +136,7 @@ class ClassifyUploads:
             "probabilities": dict(zip(names, probabilities.tolist(), strict=True)),
             "decision": bundle.calibration.decision(probabilities),
             "warnings": warnings,
-            "ignored_files": list(cohort.ignored_files),
+            "ignored_files": _first(cohort.ignored_files),
             "precision": classifier.precision,
         }
         return Answer(OK, content=content)
@@ -167,6 +168,12 @@ def _only(cohort: Cohort, folder: Path) -> Scan:
     if cohort.refused:
         raise SegpipeError(cohort.refused[0].reason)
     return replace(cohort.scans[0], name=_CASE)
+
+
+def _first(names: Sequence[str]) -> list[str]:
+    """Return the first names of a list, and the number of the others."""
+    more = len(names) - _MOST_NAMES
+    return [*names[:_MOST_NAMES], *([f"and {more} more"] if more > 0 else [])]
 
 
 def _require_voxels(header: VolumeHeader, files: int, limits: ServeLimits) -> None:

@@ -1,7 +1,5 @@
 """The folder of uploads is for one user alone; what a killed server left is removed at the next start."""
 
-import os
-
 import pytest
 
 from segpipe.errors import SegpipeError
@@ -26,7 +24,7 @@ def test_two_servers_leave_each_other_alone_and_the_dead_ones_scans_go(tmp_path)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / ".lock").touch()
-    os.symlink(elsewhere, tmp_path / "segpipe-serve-link")
+    (tmp_path / "segpipe-serve-link").symlink_to(elsewhere)
 
     with scratch_folder(tmp_path) as first, scratch_folder(tmp_path) as second:
         kept = {path.name for path in tmp_path.iterdir()}

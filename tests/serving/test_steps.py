@@ -65,10 +65,7 @@ def write_slices(folder, uid="1.2.3", size=SIZE):
 @pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nii", "scan.mha", "scan.nrrd", "series"])
 def test_a_label_map_equals_that_of_predict(tmp_path, bundle, answer, name):
     given = tmp_path / "given" / name
-    if name == "series":
-        content = zip_of(write_slices(given))
-    else:
-        content = write_scan(given, 3).read_bytes()
+    content = zip_of(write_slices(given)) if name == "series" else write_scan(given, 3).read_bytes()
     options = PredictOptions(overlays=False)
     (expected,) = predict(given, bundle, tmp_path / "expected", options=options)
 
