@@ -27,6 +27,7 @@ from segpipe.cli.predict_images import PredictCommand
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
 from segpipe.cli.reference_ranges import reference_ranges
+from segpipe.cli.serve import serve
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
 from segpipe.errors import SegpipeError, raise_interruption
@@ -74,6 +75,7 @@ app.command()(bundles)
 app.command()(export)
 app.command()(plan)
 app.command(cls=PredictCommand)(predict)
+app.command()(serve)
 app.command()(reference_ranges)
 app.command()(promote)
 
