@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 from pages import open_viewer, shown_at, wait_until, window_of
+from PIL import Image
 
 from segpipe.evaluation.scoring import files_by_name, score_folder
 from segpipe.evaluation.summary import summarise
