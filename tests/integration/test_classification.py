@@ -329,7 +329,8 @@ def test_a_single_finding_from_a_table_to_its_scores(data, tmp_path):
     manifest = tmp_path / "one.json"
     command("data", "create", folder, "-o", manifest)
     command("data", "split", manifest, "--folds", 2)
-    command("data", "check", manifest)
+    checked = CliRunner().invoke(app, ["data", "check", str(manifest)])
+    assert "28 cases, 0 errors" in checked.output  # and a warning: few images have the finding
     command("data", "show", manifest, "-o", tmp_path / "page")
     assert "written, for 1 finding\n" in command("plan", manifest, "-o", tmp_path / "planned")
     root = write_trial(tmp_path / "trial", manifest, weighting="$losses.finding_weights")
@@ -340,8 +341,12 @@ def test_a_single_finding_from_a_table_to_its_scores(data, tmp_path):
     of_data = ["--manifest", manifest, "--dataset-dir", folder, "--split", 0]
     command("evaluate", *where, *of_data, "-o", tmp_path / "scores")
 
-    assert {row["decision"] for row in rows_of(tmp_path / "out" / "predictions.csv")} <= {"Effusion", ""}
-    assert len(rows_of(tmp_path / "scores" / "metrics.csv")) == 14
+    assert {row["decision"] for row in rows_of(tmp_path / "out" / "predictions.csv")} <= {
+        "Effusion",
+        "No Finding",
+    }
+    held_out = [case for case in load_manifest(manifest).training if case.fold == 0]
+    assert len(rows_of(tmp_path / "scores" / "metrics.csv")) == len(held_out)
 
 
 def typed_training(root, *overrides):
