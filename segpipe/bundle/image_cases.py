@@ -51,7 +51,8 @@ class ImageCases:
 
     Raises:
         SegpipeError: the manifest does not exist, or has another target or other names; the two sides share a
-            patient, a file or an image content; a class has no training image; or a file has a problem.
+            patient, a file or an image content; a class has no training image; a side has unknown findings only; or a
+            file has a problem.
 
     Attributes:
         about: for a named split, its source and how many of its images are present; else empty.
@@ -92,6 +93,10 @@ class ImageCases:
         self.train, self.validation = (_records(cases, folder, labels) for cases in (train, validation))
         self.targets = np.stack([record["label"] for record in self.train])
         _require_classes(described, self.targets, labels)
+        _require_known(described, self.targets, "training")
+        if self.validation:
+            targets = np.stack([record["label"] for record in self.validation])
+            _require_known(described, targets, "validation")
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
         refuse_same_content(described.name, trained_on, self.held_out)
         listed = [Side("training", "train", train), side_of_test_list(described)]
@@ -189,6 +194,15 @@ def _require_classes(manifest: Manifest, targets: NDArray[Any], labels: Categori
         )
     if lacking:
         _logger.warning(f"no training image has {', '.join(lacking)}: nothing is learnt about it")
+
+
+def _require_known(manifest: Manifest, targets: NDArray[Any], side: str) -> None:
+    """Refuse images of which nothing is known: they teach nothing, and no epoch is better than another on them."""
+    if np.isnan(targets).all():
+        raise SegpipeError(
+            f"{manifest.name}: every finding is unknown in all {len(targets)} {side} images; hold out another fold, "
+            "or fill in their findings"
+        )
 
 
 def _contents(reports: Sequence[ImageReport]) -> dict[str, str]:

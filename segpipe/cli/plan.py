@@ -14,7 +14,7 @@ from segpipe.cli.printed import print_table, say
 if TYPE_CHECKING:
     from segpipe.planning.plans import PlannedValue
 
-_PLURALS = {"class": "classes", "findings": "findings"}
+_NOUNS = {"class": ("class", "classes"), "findings": ("finding", "findings")}
 _GIGABYTES = {"gb": 1.0, "g": 1.0, "gib": 2**30 / 1e9, "mb": 1e-3, "m": 1e-3, "mib": 2**20 / 1e9}
 
 
@@ -129,9 +129,8 @@ def _plan_images(manifest: str, folder: Path, output: Path, options: Mapping[str
 
     planned = plan_image_bundle(manifest, folder, output, ImagePlanOptions(**options))
     _print(planned.plan.numbers, planned.plan.warnings)
-    say(
-        f"{planned.root}: written, for {planned.data.categories.num} {_PLURALS[planned.data.categories.target]}"
-    )
+    names = planned.data.categories
+    say(f"{planned.root}: written, for {names.num} {_NOUNS[names.target][names.num > 1]}")
 
 
 def _print(numbers: Mapping[str, PlannedValue], warnings: Sequence[str]) -> None:

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segpipe.categories import Categories
 from segpipe.dataset import Manifest, load_manifest, require_valid_images, training_split
+from segpipe.dataset.targets import target_of
 from segpipe.documents import json_of
 from segpipe.errors import SegpipeError
 from segpipe.names import require_configurable
@@ -85,6 +88,7 @@ def plan_image_bundle(
         options.epochs,
         balanced=options.balanced,
         training_share=share,
+        training_images=_training_images(described, fold, categories),
         validation_images=_validation_images(described, fold, categories),
     )
     experiment = _experiment(described, planned, run_ids(manifest, folder, fold))
@@ -105,6 +109,17 @@ def plan_image_bundle(
     texts["configs/metadata.json"] = as_json(_metadata(described, planned, categories))
     write_bundle(root, texts)
     return PlannedImageBundle(root, planned, data)
+
+
+def _training_images(
+    manifest: Manifest, fold: PlannedValue, categories: Categories
+) -> dict[str, tuple[int, int]]:
+    """Return class or finding -> images that train and have it, and that train and lack it."""
+    held = None if fold.value == "all" else fold.value
+    targets = np.array([target_of(case, categories) for case in training_split(manifest, held)[0]])
+    present = np.arange(categories.num) == targets[:, None] if categories.exclusive else targets
+    counts = zip((present == 1).sum(axis=0).tolist(), (present == 0).sum(axis=0).tolist(), strict=True)
+    return dict(zip(categories.names, counts, strict=True))
 
 
 def _validation_images(

@@ -104,6 +104,7 @@ def image_plan(
     *,
     balanced: bool = False,
     training_share: float = 1.0,
+    training_images: Mapping[str, tuple[int, int]] | None = None,
     validation_images: Mapping[str, int] | None = None,
 ) -> ImagePlan:
     """Return the numbers of a bundle for a set of images.
@@ -114,6 +115,8 @@ def image_plan(
         epochs: of the training; None: chosen from the number of images.
         balanced: draw rare classes or findings as often as common ones, instead of weighing them in the loss.
         training_share: share of the images that train while a fold is held out.
+        training_images: class or finding -> images that train and have it, and images that train and lack it; whether
+            the loss weighs them follows from these alone. None: all images train, and every finding is known.
         validation_images: class or finding -> images of the held-out part; None: nothing is held out.
 
     Raises:
@@ -134,7 +137,7 @@ def image_plan(
         **(_augmentation(data) if large else {}),
         **rules.schedule(data, large=large),
         **_epochs(data, epochs, training_share, _STEPS if large else _STEPS_OF_SMALL),
-        **_imbalance(data, balanced=balanced),
+        **_imbalance(data, training_images, balanced=balanced),
         "flips": PlannedValue([], "axes of mirror images whose scores are averaged; [1] takes twice as long"),
         "precision": PlannedValue("float32", "bfloat16 lost accuracy on retinal OCT"),
         "key_score": PlannedValue("log_loss", "of validation; the best epoch is kept; or accuracy, auroc"),
@@ -253,22 +256,31 @@ _FROZEN = _Rules(_frozen_network, _frozen_schedule)
 _FROM_RANDOM = _Rules(_random_network, _random_schedule)
 
 
-def _imbalance(data: ImageData, *, balanced: bool) -> dict[str, PlannedValue]:
+def _imbalance(
+    data: ImageData, training: Mapping[str, tuple[int, int]] | None, *, balanced: bool
+) -> dict[str, PlannedValue]:
+    """Choose whether the loss weighs classes or findings; held-out images count in none of these numbers."""
     share = 0.05 if data.categories.exclusive else 0.0
     smoothing = PlannedValue(share, "share by which the loss's targets move towards uncertainty")
     if balanced:
         why = "none: balanced sampling draws rare ones as often as common ones"
         return {"weighting": PlannedValue(None, why), "label_smoothing": smoothing}
-    counts = [count for count in data.counts.values() if count]
+    if training is None:
+        training = {name: (count, data.images - count) for name, count in data.counts.items()}
+    counts = [present for present, _ in training.values() if present]
     if data.categories.exclusive:
         unequal = max(counts) > _UNEQUAL * min(counts)
         weighting = "$losses.balanced_class_weights" if unequal else None
-        why = f"{max(counts)} images of the commonest class, {min(counts)} of the rarest"
+        why = f"{max(counts)} training images of the commonest class, {min(counts)} of the rarest"
         return {"weighting": PlannedValue(weighting, why), "label_smoothing": smoothing}
-    if any(not 0 < count < data.images for count in data.counts.values()):
-        why = "none, since a finding has no image of a kind"
+    if any(0 in pair for pair in training.values()):
+        why = "none, since a finding has no training image of a kind"
         return {"weighting": PlannedValue(None, why), "label_smoothing": smoothing}
-    why = f"findings are in {100 * min(counts) / data.images:.2g} to {100 * max(counts) / data.images:.2g} % of images"
+    shares = [present / (present + absent) for present, absent in training.values()]
+    span = (
+        f"{100 * min(shares):.2g} to {100 * max(shares):.2g}" if len(shares) > 1 else f"{100 * shares[0]:.2g}"
+    )
+    why = f"findings are in {span} % of the training images"
     return {"weighting": PlannedValue("$losses.finding_weights", why), "label_smoothing": smoothing}
 
 

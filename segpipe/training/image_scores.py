@@ -63,18 +63,23 @@ class ImageScores:
         return [_auroc(scores[:, one], present[:, one]) for one in range(self.labels.num)]
 
     def accuracy(self) -> float:
-        """Return the share of images whose most probable class is right, or of known findings at one half."""
+        """Return the share of images whose most probable class is right, or of known findings at one half.
+
+        NaN where no finding is known.
+        """
         if self.labels.exclusive:
             return float((self.logits.argmax(1) == self.targets).mean())
         known = ~np.isnan(self.targets)
         return float(((self.logits > 0) == (self.targets > 0))[known].mean()) if known.any() else float("nan")
 
     def log_loss(self) -> float:
-        """Return the mean negative log-likelihood of the network's own probabilities."""
+        """Return the mean negative log-likelihood of the network's own probabilities; NaN where no finding is known."""
         logits, targets = torch.from_numpy(self.logits), torch.from_numpy(self.targets)
         if self.labels.exclusive:
             return float(cross_entropy(logits, targets))
         known = ~torch.isnan(targets)
+        if not known.any():
+            return float("nan")
         return float(binary_cross_entropy_with_logits(logits[known], targets[known].double()))
 
 
@@ -121,7 +126,7 @@ class ImageScore(Metric):  # type: ignore[misc]  # ignite exports it untyped
         """Return the score; every process must call this.
 
         Raises:
-            SegpipeError: the network's scores are not finite.
+            SegpipeError: the network's scores are not finite, or no finding of any image is known.
         """
         rows = _of_all_processes(self._rows)
         logits = np.stack([row[1] for row in rows])
@@ -133,6 +138,11 @@ class ImageScore(Metric):  # type: ignore[misc]  # ignite exports it untyped
         self.result = ImageScores(
             tuple(row[0] for row in rows), logits, np.stack([row[2] for row in rows]), self.labels
         )
+        if np.isnan(self.result.present).all():
+            raise SegpipeError(
+                f"validation: every finding is unknown in all of its {len(rows)} images, so that no epoch is the best; "
+                "hold out images with known findings, or train on all images with fold=all"
+            )
         if self.score == "log_loss":
             return -self.result.log_loss()
         if self.score == "accuracy":

@@ -182,3 +182,15 @@ def test_a_fold_that_is_none_and_a_missing_file_are_refused(cases_of, tmp_path):
     (tmp_path / "c3.png").unlink()
 
     assert "c3.png" in refusal_of(ImageCases, tmp_path / "dataset.json", tmp_path, 0, CLASSES)
+
+
+@pytest.mark.parametrize(("side", "fold"), [("validation", 0), ("training", 1)])
+def test_a_side_of_which_nothing_is_known_is_refused(cases_of, side, fold):
+    cases = [
+        *(case(0, (), 0, unknown=("Effusion", "Mass")), case(1, (), 0, unknown=("Effusion", "Mass"))),
+        *(case(2, ("Mass",), 1), case(3, (), 1)),
+    ]
+
+    assert refused(cases_of, FINDINGS, cases, fold=fold) == (
+        f"made: every finding is unknown in all 2 {side} images; hold out another fold, or fill in their findings"
+    )

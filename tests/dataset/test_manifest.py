@@ -146,10 +146,27 @@ def test_findings_may_be_none():
     assert parse_manifest(content, "m").training[0].classes == ()
 
 
+def test_one_finding_is_enough():
+    """An image has the finding or not; a class needs another one to be told from."""
+    case = {"case": "a", "image": ["a.png"], "classes": []}
+
+    manifest = parse_manifest(
+        mask_json(labels={"0": "Mass"}, target="findings", numTraining=1, training=[case]), "m.json"
+    )
+
+    assert manifest.categories().names == ("Mass",)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ([], "$: [] is not of type 'object'"),
+        (
+            mask_json(labels={"0": "x"}, target="class"),
+            "$.labels: {'0': 'x'} does not have enough properties",
+        ),
+        (mask_json(labels={"0": "x"}), "$.labels: {'0': 'x'} does not have enough properties"),
+        (mask_json(labels={}, target="findings"), "$.labels: {} should be non-empty"),
         (mask_json(schema_version=2), "$.schema_version: 1 was expected"),
         (mask_json(target="masks"), "$.target: 'masks' is not one of ['mask', 'class', 'findings']"),
         (mask_json(labels={"one": "a", "0": "b"}), "$.labels: 'one' does not match"),

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 
@@ -316,6 +317,36 @@ def test_promoted_weights_without_a_calibration_say_so(trained, tmp_path):
     )
     assert refused.exit_code == 2
     assert "was fitted with other weights than best.pt; restore the run's files" in refused.output
+
+
+def test_a_single_finding_from_a_table_to_its_scores(data, tmp_path):
+    """Of the phantoms' findings only one is kept."""
+    folder = tmp_path / "one"
+    shutil.copytree(data("findings").parent / "images", folder / "images")
+    rows = rows_of(data("findings").parent / "labels.csv")
+    lines = [f"{row['image']},{row['patient']},{row['Effusion']}" for row in rows]
+    (folder / "labels.csv").write_text("\n".join(["image,patient,Effusion", *lines, ""]))
+    manifest = tmp_path / "one.json"
+    command("data", "create", folder, "-o", manifest)
+    command("data", "split", manifest, "--folds", 2)
+    checked = CliRunner().invoke(app, ["data", "check", str(manifest)])
+    assert "28 cases, 0 errors" in checked.output  # and a warning: few images have the finding
+    command("data", "show", manifest, "-o", tmp_path / "page")
+    assert "written, for 1 finding\n" in command("plan", manifest, "-o", tmp_path / "planned")
+    root = write_trial(tmp_path / "trial", manifest, weighting="$losses.finding_weights")
+
+    run = train(root, "one", epochs=1, key_score="log_loss", dataset_dir=str(folder))
+    where = ["--bundle", root, "--weights", run / "best.pt", "--device", "cpu"]
+    command("predict", folder / "images", *where, "-o", tmp_path / "out")
+    of_data = ["--manifest", manifest, "--dataset-dir", folder, "--split", 0]
+    command("evaluate", *where, *of_data, "-o", tmp_path / "scores")
+
+    assert {row["decision"] for row in rows_of(tmp_path / "out" / "predictions.csv")} <= {
+        "Effusion",
+        "No Finding",
+    }
+    held_out = [case for case in load_manifest(manifest).training if case.fold == 0]
+    assert len(rows_of(tmp_path / "scores" / "metrics.csv")) == len(held_out)
 
 
 def typed_training(root, *overrides):

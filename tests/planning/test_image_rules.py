@@ -85,7 +85,34 @@ def test_findings_are_weighted_where_images_have_and_lack_them():
     for count in (0, 714):
         data = replace(XRAY, counts={"Effusion": 90, "Mass": count})
         number = image_plan(data).numbers["weighting"]
-        assert (number.value, number.why) == (None, "none, since a finding has no image of a kind")
+        assert (number.value, number.why) == (None, "none, since a finding has no training image of a kind")
+
+
+def test_held_out_images_do_not_decide_whether_the_loss_weighs():
+    """In all images the classes are equal, and each finding is of both kinds; in those that train they are not."""
+    classes = {"CNV": (200, 300), "DME": (100, 400), "NORMAL": (200, 300)}
+    number = image_plan(
+        replace(OCT, counts={"CNV": 200, "DME": 200, "NORMAL": 200}), training_images=classes
+    ).numbers["weighting"]
+    assert number.value == "$losses.balanced_class_weights"
+    assert number.why == "200 training images of the commonest class, 100 of the rarest"
+
+    found = {"Effusion": (60, 140), "Mass": (5, 195)}
+    number = image_plan(XRAY, training_images=found).numbers["weighting"]
+    assert (number.value, number.why) == (
+        *("$losses.finding_weights", "findings are in 2.5 to 30 % of the training images"),
+    )
+    none_lacks = image_plan(XRAY, training_images={**found, "Mass": (9, 0)}).numbers["weighting"]
+    assert none_lacks.value is None
+
+
+def test_one_finding_is_weighted_too():
+    data = replace(XRAY, categories=Categories(("Mass",), "findings"), counts={"Mass": 50})
+    number = image_plan(data, training_images={"Mass": (30, 90)}).numbers["weighting"]
+
+    assert (number.value, number.why) == (
+        *("$losses.finding_weights", "findings are in 25 % of the training images"),
+    )
 
 
 def test_balanced_sampling_replaces_weights():

@@ -141,3 +141,14 @@ def test_the_accuracy_of_an_epoch_of_training(logits, targets, expected):
     trainer.run()
 
     assert trainer.state.metrics["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", ["log_loss", "auroc", "accuracy"])
+def test_a_validation_that_knows_nothing_is_refused(score):
+    unknown = np.full((4, 2), nan, np.float32)
+
+    refusal = refusal_of(validated, ImageScore(FINDINGS, score), FINDING_LOGITS, unknown)
+
+    assert refusal.startswith(
+        "validation: every finding is unknown in all of its 4 images, so that no epoch is"
+    )

@@ -37,7 +37,7 @@ from segpipe.errors import SegpipeError, counted, shown
 from segpipe.volumes.formats import VolumeFormat, suffix_format
 
 _ANY_PICTURE = "image"
-_FEWEST_NAMES = 2
+_FEWEST_CLASSES = 2
 _PICTURES = (VolumeFormat.PNG, VolumeFormat.JPEG)
 
 
@@ -79,7 +79,7 @@ def create_image_manifest(
     images, part_notes = _with_usable_parts(images, str(folder))
     what = "class" if layout.target == "class" else "finding"
     names = category_names(layout.names, options.get("labels"), what, str(folder), options.get("ask"))
-    _require_several(list(names.values()), what, str(folder))
+    _require_enough(list(names.values()), layout.target, str(folder))
     copied = refuse_copies_in_two_classes(copies(images, folder), str(folder))
     images, source, patient_warnings = _with_patients(images, options.get("patient"), layout.patients_from)
     training = [one for one in images if one.classes is not None and one.part != "test"]
@@ -136,11 +136,16 @@ def _layout(
     return images_of_class_folders(folder, files)
 
 
-def _require_several(names: Sequence[str], what: str, where: str) -> None:
-    if len(names) < _FEWEST_NAMES:
+def _require_enough(names: Sequence[str], target: ImageTarget, where: str) -> None:
+    """Refuse a single class, or no finding; one finding is enough, since an image has it or not."""
+    if not names and target == "findings":
         raise SegpipeError(
-            f"{where}: has the one {what} {shown(names) or '(none)'}; needs two at least: where an image has it or "
-            "not, give a column class with two names"
+            f"{where}: no image has a finding; needs one at least: give images that have it and images without it"
+        )
+    if len(names) < _FEWEST_CLASSES and target == "class":
+        raise SegpipeError(
+            f"{where}: has the one class {shown(names) or '(none)'}; needs two at least: where an image has it or "
+            "not, give a column class with two names, or a column findings"
         )
 
 
