@@ -43,7 +43,7 @@ KINDS = {
     "package": ("ModuleNotFoundError", "OptionalImportError"),
 }
 EXPLAINED = {
-    "names val_acc, which is no metric": "MetricsSaver leaves the metric out of its files: the engine has val_accuracy",
+    "names val_acc, which is no metric": "MetricsSaver leaves the metric out of its files: no engine computes it",
     "img_size is no argument of SwinUNETR": "MONAI removed the argument: the network cannot be made",
     "interpolates the class numbers": "files hold fractions of class numbers at the edges of organs",
     "writes to the file 'training.log'": "every run appends to a file in the working directory",

@@ -41,7 +41,7 @@ def check(bundle: Bundle, override: Overrides = None, config: Configs = None) ->
 
     overrides = parse_overrides(override or ())
     files = configuration_files(bundle, config or (), (*TRAIN, *INFERENCE))
-    findings = check_bundle(bundle, files, overrides, is_inference=files[0].stem == "inference")
+    findings = check_bundle(bundle, files, overrides, is_inference=files[0].stem.startswith("inference"))
     inference = [] if config else [bundle / "configs" / name for name in INFERENCE]
     for file in [file for file in inference if file.is_file() and file not in files][:1]:
         findings += check_bundle(bundle, [file], {}, look_for_files=False, is_inference=True)

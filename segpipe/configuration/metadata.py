@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, get_args
 
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
@@ -30,9 +30,7 @@ def task_in(metadata: Mapping[str, Any], where: Path | str = "metadata.json") ->
         SegpipeError: the outputs are something else, such as boxes, points or images.
     """
     named = metadata.get("task")
-    if named in ("segmentation", "classification"):
-        return cast("Task", named)
-    kinds = [_kind(output) for output in _outputs(metadata)]
+    kinds = [str(named)] if named in get_args(Task) else [_kind(output) for output in _outputs(metadata)]
     if not kinds or "segmentation" in kinds:
         return "segmentation"
     if set(kinds) == {"classification"}:

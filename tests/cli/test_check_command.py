@@ -1,5 +1,6 @@
 """`segpipe check` prints one line a mistake and exits with 2, or prints one line and exits with 0."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -121,3 +122,25 @@ def test_what_cannot_be_checked_is_refused(arguments, expected):
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("segpipe: ")
     assert expected in result.stderr
+
+
+def test_a_folder_of_scans_that_is_not_there_is_a_note_for_inference_alone(bundle):
+    inference = bundle / "configs" / "inference.yaml"
+    inference.write_text(
+        re.sub(r"(?m)^dataset_dir:.*$", "dataset_dir: /path/to/scans", inference.read_text())
+    )
+
+    alone = check(bundle, "--config", "inference.yaml")
+    given = check(bundle, "--config", "inference.yaml", "dataset_dir=/another/path")
+
+    note, none = alone.stdout.splitlines()
+    assert re.fullmatch(
+        r"configs/inference\.yaml:\d+: note: dataset_dir is /path/to/scans: there is no such folder or file; give "
+        "dataset_dir=DIR",
+        note,
+    )
+    assert (none, alone.exit_code) == (f"{bundle}: no mistake found in configs/inference.yaml", 0)
+    assert given.stdout == (
+        "command line: dataset_dir is /another/path: there is no such folder or file; give dataset_dir=DIR\n"
+    )
+    assert given.exit_code == 2
