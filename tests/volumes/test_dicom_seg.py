@@ -148,6 +148,7 @@ def test_tags_that_anonymisation_removed_are_there_and_empty(folder, tmp_path):
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
 
 
+@pytest.mark.slow
 def test_names_of_any_alphabet_are_kept(folder, tmp_path):
     for file in folder.iterdir():
         dataset = pydicom.dcmread(file)
@@ -162,6 +163,7 @@ def test_names_of_any_alphabet_are_kept(folder, tmp_path):
     assert seg.SegmentSequence[0].SegmentLabel == "肝 1"
 
 
+@pytest.mark.slow
 def test_ids_longer_than_dicom_allows_are_cut(folder, tmp_path):
     for file in folder.iterdir():
         dataset = pydicom.dcmread(file)
@@ -183,6 +185,7 @@ def test_a_series_without_a_tag_that_objects_refer_to_is_refused(folder, tag):
         source_series(folder)
 
 
+@pytest.mark.slow
 def test_slices_of_two_studies_are_refused(folder):
     file = next(folder.iterdir())
     dataset = pydicom.dcmread(file)
