@@ -135,6 +135,7 @@ def test_other_scans_are_refused_before_the_network_runs(run, tmp_path, no_netwo
     ],
     ids=["no frame of reference", "gantry tilt", "uneven"],
 )
+@pytest.mark.slow
 def test_series_that_a_segmentation_cannot_hold_are_refused_before_the_network_runs(
     run, series, no_network, change, said
 ):

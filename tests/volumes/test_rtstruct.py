@@ -96,6 +96,7 @@ class TestWriting:
         np.testing.assert_allclose(points.min(axis=0), seen.min(axis=0) - half, atol=0.01)
         np.testing.assert_allclose(points.max(axis=0), seen.max(axis=0) + half, atol=0.01)
 
+    @pytest.mark.slow
     def test_regions_overlap(self, folder, tmp_path):
         write(folder, tmp_path / "rt.dcm", classes=coded_table(regions=True))
 
@@ -134,6 +135,7 @@ class TestReadingBadInput:
         ):
             read(folder, path)
 
+    @pytest.mark.slow
     def test_contours_that_name_no_series_and_other_slices(self, folder, tmp_path):
         def change(dataset):
             del dataset.ReferencedFrameOfReferenceSequence
@@ -199,6 +201,7 @@ class TestReadingBadInput:
         with pytest.raises(SegpipeError, match=f"contour 1: its ContourData are {said}"):
             read(folder, path)
 
+    @pytest.mark.slow
     def test_a_file_that_is_no_structure_set(self, folder, tmp_path):
         def change(dataset):
             del dataset.StructureSetROISequence
@@ -239,6 +242,7 @@ class TestReadingSegmentations:
         ):
             read(folder, seg)
 
+    @pytest.mark.slow
     def test_fractions(self, folder, seg):
         dataset = pydicom.dcmread(seg)
         dataset.SegmentationType = "FRACTIONAL"
@@ -249,6 +253,7 @@ class TestReadingSegmentations:
         ):
             read(folder, seg)
 
+    @pytest.mark.slow
     def test_frames_between_the_slices(self, folder, seg):
         dataset = pydicom.dcmread(seg)
         for groups in dataset.PerFrameFunctionalGroupsSequence:

@@ -114,6 +114,7 @@ def test_values_are_those_of_the_user(top):
     assert set(np.unique(label_map(top, "p1").array)) == {0, 3, 7}
 
 
+@pytest.mark.slow
 def test_overlaps_are_told(tmp_path):
     """The liver lies inside the abdomen; with the larger value it counts."""
     top = tmp_path / "set"
@@ -147,6 +148,7 @@ def test_two_objects_of_one_series_are_refused(top):
         create(top)
 
 
+@pytest.mark.slow
 def test_an_object_of_a_series_that_is_not_there_is_refused(top):
     shutil.rmtree(top / "p1" / "ct")
 
