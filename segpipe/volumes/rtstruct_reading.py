@@ -37,7 +37,7 @@ def structure_mask(structures: LabelObject, place: SeriesPlace, number: int) -> 
     to_index = np.linalg.inv(ras_to_lps(place.grid.affine))
     of_slice: dict[int, list[Points]] = defaultdict(list)
     for item in structures.dataset.get("ROIContourSequence") or ():
-        if int(item.ReferencedROINumber) != number:
+        if str(item.get("ReferencedROINumber")) != str(number):
             continue
         for position, contour in enumerate(item.get("ContourSequence") or (), start=1):
             where = f"{structures.path}: {name}: contour {position}"

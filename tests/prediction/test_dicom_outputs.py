@@ -103,7 +103,7 @@ def test_objects_are_written_after_monais_chain_too(run, series, out):
     require_labels(out, series, made.label_map)
 
 
-@pytest.mark.parametrize("options", [{"dicom_seg": True}, {"rtstruct": True}, BOTH], ids=str)
+@pytest.mark.parametrize("options", [{"rtstruct": True}, pytest.param(BOTH, marks=pytest.mark.slow)], ids=str)
 def test_other_scans_are_refused_before_the_network_runs(run, tmp_path, no_network, options):
     scan = write_scan(tmp_path / "in" / "scan.nii.gz")
 
@@ -135,6 +135,7 @@ def test_other_scans_are_refused_before_the_network_runs(run, tmp_path, no_netwo
     ],
     ids=["no frame of reference", "gantry tilt", "uneven"],
 )
+@pytest.mark.slow
 def test_series_that_a_segmentation_cannot_hold_are_refused_before_the_network_runs(
     run, series, no_network, change, said
 ):
@@ -171,6 +172,7 @@ def test_a_bundle_without_codes_is_refused_for_segmentations_alone(without_codes
     assert DicomOutputs.of(opened, PredictOptions(rtstruct=True)).folders == ("dicom_structure_sets",)
 
 
+@pytest.mark.slow
 def test_codes_change_no_label_map(bundle, without_codes):
     """A ledger of an earlier run stays valid when codes are added."""
     options = PredictOptions()
@@ -179,6 +181,7 @@ def test_codes_change_no_label_map(bundle, without_codes):
     assert options.recipe(open_bundle(bundle)) != PredictOptions(dicom_seg=True).recipe(open_bundle(bundle))
 
 
+@pytest.mark.slow
 def test_an_estimate_refuses_the_same_scans(bundle, tmp_path):
     scan = write_scan(tmp_path / "in" / "scan.nii.gz")
 
@@ -187,6 +190,7 @@ def test_an_estimate_refuses_the_same_scans(bundle, tmp_path):
     assert (row.action, "refers to the slices of a DICOM series" in row.reason) == ("refuse", True)
 
 
+@pytest.mark.slow
 def test_a_file_that_segpipe_did_not_write_stays(run, series, out, no_network):
     (out / SEG).parent.mkdir(parents=True)
     (out / SEG).write_text("mine")

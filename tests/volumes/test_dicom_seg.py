@@ -70,6 +70,7 @@ def test_highdicom_reads_every_voxel_back(folder, tmp_path):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.slow
 def test_voxels_lie_where_simpleitk_sees_the_scan(tmp_path, reverse):
     directions = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], float)  # a sagittal series
     folder = write_labels_as_series(tmp_path / "series", directions, reverse=reverse)
@@ -100,6 +101,7 @@ def test_in_all_48_axis_orders(tmp_path, order, signs):
         assert points_by_frames(tmp_path / "seg.dcm", number) == points_by_simpleitk(folder, number)
 
 
+@pytest.mark.slow
 def test_regions_overlap_as_segments_of_their_own(folder, tmp_path):
     labels = uneven_labels()
 
@@ -118,6 +120,7 @@ def test_dciodvfy_finds_no_error(folder, tmp_path, labels):
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
 
 
+@pytest.mark.slow
 def test_an_empty_label_map_has_one_empty_frame_a_segment(folder, tmp_path):
     seg = write(folder, tmp_path / "seg.dcm", np.zeros(SIZE, np.uint8))
 
@@ -125,6 +128,7 @@ def test_an_empty_label_map_has_one_empty_frame_a_segment(folder, tmp_path):
     assert not seg.pixel_array.any()
 
 
+@pytest.mark.slow
 def test_tags_that_anonymisation_removed_are_there_and_empty(folder, tmp_path):
     removed = (
         "PatientName",
@@ -148,6 +152,7 @@ def test_tags_that_anonymisation_removed_are_there_and_empty(folder, tmp_path):
     assert dciodvfy_errors(tmp_path / "seg.dcm") == []
 
 
+@pytest.mark.slow
 def test_names_of_any_alphabet_are_kept(folder, tmp_path):
     for file in folder.iterdir():
         dataset = pydicom.dcmread(file)
@@ -162,6 +167,7 @@ def test_names_of_any_alphabet_are_kept(folder, tmp_path):
     assert seg.SegmentSequence[0].SegmentLabel == "肝 1"
 
 
+@pytest.mark.slow
 def test_ids_longer_than_dicom_allows_are_cut(folder, tmp_path):
     for file in folder.iterdir():
         dataset = pydicom.dcmread(file)
@@ -183,6 +189,7 @@ def test_a_series_without_a_tag_that_objects_refer_to_is_refused(folder, tag):
         source_series(folder)
 
 
+@pytest.mark.slow
 def test_slices_of_two_studies_are_refused(folder):
     file = next(folder.iterdir())
     dataset = pydicom.dcmread(file)
@@ -202,6 +209,7 @@ def test_a_name_that_dicom_cannot_hold_is_refused(tmp_path, name):
         require_codes(replace(classes, labels=tuple(labels)), tmp_path)
 
 
+@pytest.mark.slow
 def test_what_highdicom_refuses_of_a_series_is_said_before_the_network_runs(folder):
     grid, _, source = series_of(folder)
     source.first.PatientBirthDate = None

@@ -21,7 +21,7 @@ from segpipe.volumes.rtstruct import write_structure_set
 
 OBLIQUE = np.linalg.qr(np.array([[0.9, 0.1, 0.3], [-0.2, 1.0, 0.1], [-0.3, 0.0, 1.0]]))[0]
 OBLIQUE *= np.sign(np.linalg.det(OBLIQUE))
-ORDERS = {"axial": np.eye(3), "oblique": OBLIQUE, "turned": np.eye(3)[:, [1, 2, 0]]}
+ORDERS = {"oblique": OBLIQUE, "turned": np.eye(3)[:, [1, 2, 0]]}
 
 
 @pytest.fixture
@@ -96,6 +96,7 @@ class TestWriting:
         np.testing.assert_allclose(points.min(axis=0), seen.min(axis=0) - half, atol=0.01)
         np.testing.assert_allclose(points.max(axis=0), seen.max(axis=0) + half, atol=0.01)
 
+    @pytest.mark.slow
     def test_regions_overlap(self, folder, tmp_path):
         write(folder, tmp_path / "rt.dcm", classes=coded_table(regions=True))
 
@@ -134,6 +135,7 @@ class TestReadingBadInput:
         ):
             read(folder, path)
 
+    @pytest.mark.slow
     def test_contours_that_name_no_series_and_other_slices(self, folder, tmp_path):
         def change(dataset):
             del dataset.ReferencedFrameOfReferenceSequence
@@ -199,6 +201,7 @@ class TestReadingBadInput:
         with pytest.raises(SegpipeError, match=f"contour 1: its ContourData are {said}"):
             read(folder, path)
 
+    @pytest.mark.slow
     def test_a_file_that_is_no_structure_set(self, folder, tmp_path):
         def change(dataset):
             del dataset.StructureSetROISequence
@@ -216,7 +219,9 @@ class TestReadingSegmentations:
         write_segmentation(labels, grid, tmp_path / "seg.dcm", source, coded_table(), ALGORITHM)
         return tmp_path / "seg.dcm"
 
-    @pytest.mark.parametrize("directions", [np.eye(3), OBLIQUE], ids=["axial", "oblique"])
+    @pytest.mark.parametrize(
+        "directions", [np.eye(3), pytest.param(OBLIQUE, marks=pytest.mark.slow)], ids=["axial", "oblique"]
+    )
     def test_masks_return(self, tmp_path, directions):
         folder = write_labels_as_series(tmp_path / "other", directions)
         grid, labels, source = series_of(folder)
@@ -237,6 +242,7 @@ class TestReadingSegmentations:
         ):
             read(folder, seg)
 
+    @pytest.mark.slow
     def test_fractions(self, folder, seg):
         dataset = pydicom.dcmread(seg)
         dataset.SegmentationType = "FRACTIONAL"
@@ -247,6 +253,7 @@ class TestReadingSegmentations:
         ):
             read(folder, seg)
 
+    @pytest.mark.slow
     def test_frames_between_the_slices(self, folder, seg):
         dataset = pydicom.dcmread(seg)
         for groups in dataset.PerFrameFunctionalGroupsSequence:

@@ -72,6 +72,7 @@ def test_each_series_gets_a_label_map_on_its_grid(top):
         np.testing.assert_array_equal(found.array, np.array([0, 2, 1])[classes])
 
 
+@pytest.mark.slow
 def test_a_second_call_finds_the_same(top):
     first = create(top).manifest
 
@@ -97,6 +98,7 @@ def test_patterns_choose_names_and_give_values_in_their_order(top):
     np.testing.assert_array_equal(label_map(top, "p1").array == 1, uneven_labels() == 1)
 
 
+@pytest.mark.slow
 def test_two_names_of_one_class_are_joined(top):
     created = create(top, DicomLabels(convert=True, rois=("organ=*",)))
 
@@ -104,6 +106,7 @@ def test_two_names_of_one_class_are_joined(top):
     np.testing.assert_array_equal(label_map(top, "p1").array == 1, uneven_labels() > 0)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_user(top):
     created = create(top, labels={0: "background", 7: "spleen", 3: "Liver"})
 
@@ -111,6 +114,7 @@ def test_values_are_those_of_the_user(top):
     assert set(np.unique(label_map(top, "p1").array)) == {0, 3, 7}
 
 
+@pytest.mark.slow
 def test_overlaps_are_told(tmp_path):
     """The liver lies inside the abdomen; with the larger value it counts."""
     top = tmp_path / "set"
@@ -126,6 +130,7 @@ def test_overlaps_are_told(tmp_path):
     assert f"liver over abdomen {voxels}" in "".join(created.notes)
 
 
+@pytest.mark.slow
 def test_a_series_without_labels_is_no_training_case(top):
     write_labels_as_series(top / "p3" / "ct")
 
@@ -143,6 +148,7 @@ def test_two_objects_of_one_series_are_refused(top):
         create(top)
 
 
+@pytest.mark.slow
 def test_an_object_of_a_series_that_is_not_there_is_refused(top):
     shutil.rmtree(top / "p1" / "ct")
 
@@ -157,6 +163,7 @@ def test_a_series_with_missing_slices_is_refused(top):
         create(top)
 
 
+@pytest.mark.slow
 def test_a_series_of_which_no_name_is_chosen_is_refused(top):
     rename(top / "p1" / "rt" / "contours.dcm", ["milt", "lever"])
 
@@ -164,6 +171,7 @@ def test_a_series_of_which_no_name_is_chosen_is_refused(top):
         create(top, DicomLabels(convert=True, rois=("spleen",)))
 
 
+@pytest.mark.slow
 def test_surfaces_are_refused(top):
     path = top / "p1" / "rt" / "contours.dcm"
     dataset = pydicom.dcmread(path)
@@ -176,6 +184,7 @@ def test_surfaces_are_refused(top):
         create(top)
 
 
+@pytest.mark.slow
 def test_a_label_map_that_somebody_changed_stays(top):
     create(top)
     rename(top / "p1" / "rt" / "contours.dcm", ["liver", "spleen"])
@@ -196,6 +205,7 @@ def test_a_label_map_that_somebody_changed_stays(top):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_options_that_do_not_fit_are_refused(top, options, said):
     with pytest.raises(SegpipeError, match=said):
         create(top, **options)
