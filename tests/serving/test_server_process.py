@@ -67,7 +67,7 @@ def served(folder, bundle, *options):
     command = [SEGPIPE, "serve", bundle, "--port", "0", "--scratch", scratch, *options]
     with log.open("w") as errors, subprocess.Popen(command, stderr=errors) as process:
         try:
-            until = time.monotonic() + 180
+            until = time.monotonic() + 600  # a machine that is busy with other tests
             while not (found := re.search(r"http://127.0.0.1:(\d+)", log.read_text())):
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < until, log.read_text()
