@@ -116,7 +116,7 @@ def _told_of(root: Path) -> dict[str, Any]:
     task = task_of(root)
     metadata = read_metadata(root / "configs" / "metadata.json")
     names = ("name", "version", "description", "intended_use")
-    return {"segpipe": task, **{name: metadata[name] for name in names if name in metadata}}
+    return {"task": task, **{name: metadata[name] for name in names if name in metadata}}
 
 
 def _end(*_: object) -> None:

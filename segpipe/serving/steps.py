@@ -86,14 +86,14 @@ class SegmentUploads:
                 {
                     "class": volume.label,
                     "voxels": volume.voxels,
-                    "millilitres": volume.millilitres,
+                    "millilitres": None if volume.millilitres is None else round(volume.millilitres, 6),
                     "components": volume.components,
                 }
                 for volume in staged.volumes
             ],
             "warnings": None if staged.warnings is None else list(staged.warnings),
             "size": list(header.grid.size),
-            "spacing_mm": list(header.grid.spacing_mm),
+            "spacing_mm": [round(float(side), 6) for side in header.grid.spacing_mm],
             "resampled_channels": list(resampled_channels(header, takes)),
             "ignored_files": _first([*cohort.ignored_files, *left_out]),
             "by_monais_chain": staged.fallback,

@@ -23,6 +23,7 @@ from segpipe.serving.steps import UploadSteps, upload_steps
 from segpipe.serving.uploaded_files import lay_out
 
 _ENDS_WITHIN_S = 5.0
+_NO_MEMORY = "can't allocate memory"  # of a RuntimeError of torch
 
 
 class WorkerProcess:
@@ -181,6 +182,8 @@ def answer_upload(steps: UploadSteps, upload: Path, output: Path, limits: ServeL
             return Answer(DISK_FULL, "the server's disk is full; try again later")
         if known is not None:
             return Answer(REFUSED, _without_folders(str(known), upload, output))
+        if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+            return Answer(DEFECT, "the server's memory does not suffice for the scan; upload a smaller part")
         frames = traceback.extract_tb(error.__traceback__)
         where = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
         message = f"a defect of segpipe ({type(error).__name__}); the server's log has its place"

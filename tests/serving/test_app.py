@@ -48,7 +48,7 @@ def serving(scratch, steps, runner=None, **changes):
 
     async def session():
         desk = Desk(runner or StandIn(), options, scratch)
-        app = make_app(desk, options, {"segpipe": "segmentation"})
+        app = make_app(desk, options, {"task": "segmentation"})
 
         async def ask(method, path, *chunks, **how):
             return await call(app, method, path, chunks, **how)
