@@ -16,6 +16,7 @@ from segpipe.dataset.file_findings import (
     require_dataset_folder,
 )
 from segpipe.dataset.manifest import Case, Manifest
+from segpipe.dataset.near_copies import thumbnail
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.reports import Finding, ImageFacts, ImageReport
 from segpipe.errors import SegpipeError
@@ -147,4 +148,5 @@ def _facts(picture: Picture) -> ImageFacts:
         mean=float(pixels.mean(dtype=float)),
         deviation=float(pixels.std(dtype=float)),
         content_sha256=picture.content_sha256,
+        thumbnail=thumbnail(picture),
     )

@@ -9,7 +9,9 @@ import numpy as np
 from scipy.stats import chi2_contingency
 from scipy.stats.contingency import association
 
-from segpipe.dataset.manifest import Case, Manifest
+from segpipe.categories import NO_FINDING
+from segpipe.dataset.manifest import Case, Manifest, Target
+from segpipe.dataset.near_copies import near_copies
 from segpipe.dataset.outliers import robust_distances, together
 from segpipe.dataset.reports import Finding, ImageFacts, ImageReport
 from segpipe.errors import shown
@@ -45,7 +47,7 @@ def image_set_findings(
         for case, report in zip(cases, reports, strict=True)
         if report.facts is not None and not report.has_errors
     ]
-    findings = [*_two_labels(pairs)]
+    findings = [*_two_labels(pairs, manifest.target), *near_copies(pairs)]
     for verb, text_of, advice in _FORMS:
         findings += _by_form(pairs, verb, text_of, advice)
     findings += [*_several_sizes(pairs), *_odd_sizes(pairs), *_odd_brightness(pairs)]
@@ -85,20 +87,27 @@ def _finding(case: Case, message: str) -> Finding:
     return Finding("warning", case.case, case.images[0], message)
 
 
-def _two_labels(pairs: Pairs) -> list[Finding]:
+def _two_labels(pairs: Pairs, target: Target) -> list[Finding]:
     """Return an error for each picture that two cases show with different classes or findings."""
     groups: dict[str, list[Case]] = defaultdict(list)
     for case, facts in pairs:
-        groups[facts.content_sha256].append(case)
+        if case.classes or target == "findings":  # an image without a class has no label
+            groups[facts.content_sha256].append(case)
     findings = []
     for group in groups.values():
-        labelled = [case for case in group if case.classes]
-        other = next((case for case in labelled if set(case.classes) != set(labelled[0].classes)), None)
+        other = next((case for case in group if _contradict(group[0], case)), None)
         if other is not None:
-            labels = shown((f"{case.case} is {' | '.join(case.classes)}" for case in labelled), between="; ")
+            labels = shown(
+                (f"{case.case} is {' | '.join(case.classes) or NO_FINDING}" for case in group), between="; "
+            )
             message = f"one picture has two labels: {labels}; keep the right one, and remove the others"
             findings.append(Finding("error", other.case, other.images[0], message))
     return findings
+
+
+def _contradict(first: Case, second: Case) -> bool:
+    """Return whether a name is present in one case and absent in the other."""
+    return bool((set(first.classes) ^ set(second.classes)) - {*first.unknown, *second.unknown})
 
 
 def _by_form(pairs: Pairs, verb: str, text_of: Callable[[ImageFacts], str], advice: str) -> list[Finding]:

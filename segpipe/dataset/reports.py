@@ -9,6 +9,7 @@ from typing import Literal
 
 import nibabel
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.volumes import Volume
 
@@ -109,6 +110,7 @@ class ImageFacts:
         mean: of all pixels, 0 black to 1 white.
         deviation: standard deviation of all pixels, in the same unit.
         content_sha256: hash of the decoded pixels, see `segpipe.volumes.Picture.content_sha256`.
+        thumbnail: see `segpipe.dataset.near_copies.thumbnail`; empty where images are not compared.
     """
 
     rows: int
@@ -121,6 +123,9 @@ class ImageFacts:
     mean: float
     deviation: float
     content_sha256: str
+    thumbnail: NDArray[np.float16] = field(
+        default_factory=lambda: np.zeros(0, np.float16), compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True)

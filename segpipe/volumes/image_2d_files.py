@@ -159,10 +159,15 @@ def _chunk_content(file: IO[bytes], kind: bytes, length: int) -> tuple[bytes, in
 
 def _refuse_turned(path: Path, exif: bytes) -> None:
     orientation = _orientation(exif)
+    if orientation == 0:
+        raise SegpipeError(
+            f"{path}: its EXIF orientation cannot be read, so programs may show the image turned; look at the image, "
+            "and save it upright without EXIF"
+        )
     if orientation != _UPRIGHT:
         raise SegpipeError(
-            f"{path}: EXIF orientation {orientation}: viewers show the image turned or mirrored, so a mask drawn "
-            "there does not lie on the stored pixels; save the image upright (orientation 1), and check its mask"
+            f"{path}: EXIF orientation {orientation}: viewers show the image turned or mirrored, unlike its stored "
+            "pixels; save the image upright (orientation 1); a mask that was drawn in a viewer must be drawn again"
         )
 
 

@@ -21,6 +21,7 @@ from segpipe.volumes.file_start import read_start
 from segpipe.volumes.formats import VolumeFormat, volume_format
 from segpipe.volumes.geometry import Grid
 from segpipe.volumes.image_2d_files import check_jpeg, check_png
+from segpipe.volumes.jpeg_messages import refusing_damaged_jpeg
 from segpipe.volumes.metaimage import check_voxel_file, metaimage_voxels
 from segpipe.volumes.metaimage_header import MetaImageHeader, read_metaimage_header
 from segpipe.volumes.needed_memory import require_free_memory
@@ -92,6 +93,9 @@ def read_itk_file(path: Path) -> Volume:
         array = metaimage_voxels(opened.metaimage, header.dtype)
     elif opened.nrrd is not None and opened.nrrd.is_plain:
         array = nrrd_voxels(opened.nrrd, header.dtype)
+    elif header.format is VolumeFormat.JPEG:
+        with refusing_damaged_jpeg(path):
+            array = _read_by_itk(path, opened.reader)
     else:
         array = _read_by_itk(path, opened.reader)
     if header.num_channels == 1:

@@ -28,6 +28,8 @@ _IMAGES_2D = {
     ".tiff": "a TIFF image",
     ".bmp": "a bitmap image",
     ".webp": "a WebP image",
+    ".gif": "a GIF image",
+    ".avif": "an AVIF image",
     ".heic": "a HEIC image",
     ".jp2": "a JPEG 2000 image",
     ".j2k": "a JPEG 2000 image",

@@ -112,3 +112,22 @@ def test_a_size_that_does_not_go_with_the_class_is_no_shortcut(tmp_path):
         save(tmp_path / f"c{number}.png", pixels(number, (20, 30 if number % 4 < 2 else 20)))
 
     assert not any("goes with" in message for _, _, message in found(class_manifest("ab" * 20), tmp_path))
+
+
+def test_one_picture_with_a_finding_and_without_has_two_labels(tmp_path):
+    write_images(tmp_path, ["c0", "c1"])
+    save(tmp_path / "c2.png", pixels(0))
+
+    ((severity, case, message),) = found(findings_manifest([[], ["Mass"], ["Mass"]]), tmp_path)
+
+    assert (severity, case) == ("error", "c2")
+    assert message.startswith("one picture has two labels: c0 is No Finding; c2 is Mass;")
+
+
+def test_an_unknown_finding_contradicts_none(tmp_path):
+    write_images(tmp_path, ["c0", "c1"])
+    save(tmp_path / "c2.png", pixels(0))
+
+    manifest = findings_manifest([[], ["Mass"], ["Mass"]], unknown=[["Mass"], [], []])
+
+    assert found(manifest, tmp_path) == []

@@ -46,7 +46,7 @@ def lookalikes(counts: Mapping[str, int]) -> list[str]:
     """
     warnings = []
     for name, count in counts.items():
-        frequent = [other for other, images in counts.items() if count <= _RARE * images]
+        frequent = [other for other, images in counts.items() if images and count <= _RARE * images]
         near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in frequent], 1, _ALIKE)
         if near:
             other = next(one for one in frequent if one.casefold() == near[0])

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from segpipe.dataset.folder_patients import folder_patients
 from segpipe.dataset.importing.category_names import require_one_spelling
 from segpipe.dataset.importing.found_cases import DatasetPart, name_of, part_named
-from segpipe.dataset.importing.image_files import ImageFiles
+from segpipe.dataset.importing.image_files import RUBBISH_FOLDERS, ImageFiles
 from segpipe.dataset.importing.labelled_images import ImageLayout, LabelledImage, refuse_names_in_two_classes
 from segpipe.dataset.importing.modality_names import is_modality
 from segpipe.dataset.importing.name_words import is_role_word, name_words, says_label
@@ -217,7 +217,11 @@ def _empty_folders(found: ClassFolders, folder: Path) -> list[str]:
     for parent in found.parents:
         for below in sorted((folder / parent).iterdir()):
             name = below.name
-            if below.is_dir() and not name.startswith((".", "__")) and name not in used | parts:
+            if (
+                below.is_dir()
+                and not name.startswith((".", "__"))
+                and name not in used | parts | RUBBISH_FOLDERS
+            ):
                 empty.add(name)
     return sorted(name for name in empty if not part_named(name.strip()))
 
@@ -226,11 +230,12 @@ def _missing_in_parts(found: ClassFolders) -> list[str]:
     """Return a warning for each part that lacks a class of another part."""
     of_part: dict[str, set[str]] = defaultdict(set)
     for _, part, name, _ in found.images:
-        of_part[part].add(name)
+        of_part[part].add(name.strip())
+    every = set().union(*of_part.values())
     return [
-        f"the part {part} has no image of {shown(sorted(set(found.names) - names))}"
+        f"the part {part} has no image of {shown(sorted(every - names))}"
         for part, names in sorted(of_part.items())
-        if len(names) < len(found.names)
+        if names < every
     ]
 
 

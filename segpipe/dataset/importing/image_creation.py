@@ -238,7 +238,7 @@ def _notes(manifest: Manifest, images: Sequence[LabelledImage], folds: set[int |
         which = (
             "all images"
             if len(unknown) == len(manifest.training)
-            else f"{len(unknown)} images ({shown(unknown)})"
+            else f"{counted(len(unknown), 'image')} ({shown(unknown)})"
         )
         notes.append(
             f"the patient of {which} is unknown, so each of them counts as one patient: if images share a patient, "

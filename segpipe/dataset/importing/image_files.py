@@ -15,7 +15,8 @@ from segpipe.volumes.formats import is_dicom_file, suffix_format
 from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.unread_formats import unread_images
 
-_ARCHIVE_RUBBISH = "__MACOSX"
+RUBBISH_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+"""Folders that archives, file servers and disks add, such as of thumbnails."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class ImageFiles:
 
 
 def image_files(folder: Path, *, strict: bool = True) -> ImageFiles:
-    """List the image files below a folder; hidden files and the `__MACOSX` of archives do not count.
+    """List the image files below a folder; hidden files and folders such as `__MACOSX` do not count.
 
     Args:
         folder: of the data set.
@@ -106,7 +107,7 @@ def image_files(folder: Path, *, strict: bool = True) -> ImageFiles:
     images: list[Path] = []
     others: list[Path] = []
     for path in files_below(folder):
-        if _ARCHIVE_RUBBISH not in path.relative_to(folder).parts and not is_companion(path):
+        if not RUBBISH_FOLDERS.intersection(path.relative_to(folder).parts) and not is_companion(path):
             (images if _is_image(path, strict) else others).append(path)
     unread = unread_images(others)
     named = {path for one in unread for path in (one.path, *one.voxel_files)}

@@ -275,10 +275,10 @@ def _notes(
                 f"{counted(uncertain, 'label')} of -1: nobody knows, so the finding is unknown there"
             )
         if empty:
-            other = "unknown" if blank == "absent" else "absent"
+            other, are = ("unknown" if blank == "absent" else "absent"), ("is" if empty == 1 else "are")
             notes.append(
-                f"{counted(empty, 'label')} are empty, not mentioned in CheXpert: counted as {blank} (--blank {other} "
-                f"counts them as {other})"
+                f"{counted(empty, 'label')} {are} empty, not mentioned in CheXpert: counted as {blank} "
+                f"(--blank {other} counts them as {other})"
             )
     return notes
 

@@ -382,3 +382,21 @@ def test_a_single_file_is_no_folder(tmp_path):
 
     assert "no such folder" in refused(picture, target="class")
     assert "no such folder" in refused(Path("nowhere"), target="class")
+
+
+def test_a_space_behind_a_class_of_one_part_is_no_other_class(tmp_path):
+    paths = [f"{part}/{name}/{number}.png" for part, number in (("train", 1), ("train", 2)) for name in "ab"]
+
+    created = create_manifest(
+        write_pictures(tmp_path, [*paths, "val/a /3.png", "val/b/4.png"]), target="class"
+    )
+
+    assert not [warning for warning in created.warnings if "has no image of" in warning]
+
+
+def test_folders_of_file_servers_and_disks_are_no_classes(tmp_path):
+    paths = [*TWO, "@eaDir/thumb.png", "$RECYCLE.BIN/old.png"]
+
+    created = create_manifest(write_pictures(tmp_path, paths), target="class")
+
+    assert len(created.manifest.training) == len(TWO)
