@@ -46,8 +46,10 @@ def imported():
 
 
 def of_extra(files):
-    """Return whether all files are of `segpipe serve`, whose packages are an extra."""
-    return all(file.startswith("segpipe/serving/") for file in files)
+    """Return the packages of the extra that a room needs, if all files are of that room."""
+    rooms = {"segpipe/serving/": "serve", "segpipe/export/": "export"}
+    extras = (extra for room, extra in rooms.items() if all(file.startswith(room) for file in files))
+    return declared(next(extras, None))
 
 
 def test_every_imported_package_is_declared():
@@ -56,8 +58,7 @@ def test_every_imported_package_is_declared():
     undeclared = {
         name: sorted(files)[0]
         for name, files in imported().items()
-        if not {distribution_name(owner) for owner in owners[name]}
-        & (declared() | (declared("serve") if of_extra(files) else set()))
+        if not {distribution_name(owner) for owner in owners.get(name, ())} & (declared() | of_extra(files))
     }
 
     assert undeclared == {}
@@ -66,7 +67,7 @@ def test_every_imported_package_is_declared():
 def test_every_declared_package_is_used():
     """Only MONAI's command line uses `fire`."""
     owners = metadata.packages_distributions()
-    used = {distribution_name(owner) for name in imported() for owner in owners[name]} | {"fire"}
+    used = {distribution_name(owner) for name in imported() for owner in owners.get(name, ())} | {"fire"}
 
     assert (declared() | declared("serve")) - used == set()
 

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from segpipe.export.form import INPUT, OUTPUT, Exportable, Form, Scores
 
-_NAMES: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
-
 
 def _exported(job: Exportable, path: Path) -> None:
     """Write what `torch.export` sees of the network."""
     free: dict[int, Any] = {0: "batch"}
-    free |= dict.fromkeys(_axes(job), torch.export.Dim.DYNAMIC)  # names would refuse sizes that are multiples
+    if job.any_size:  # axes with names would have to take every size, not only multiples
+        free |= dict.fromkeys(range(2, job.example.ndim), torch.export.Dim.DYNAMIC)
     with _quiet():
         torch.onnx.export(
             job.network,
@@ -30,35 +29,18 @@ def _exported(job: Exportable, path: Path) -> None:
             dynamic_shapes=(free,),
             external_data=False,
             verbose=False,
-            **_NAMES,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
         )
     _add_facts(job, path)
 
 
-def _traced(job: Exportable, path: Path) -> None:
-    """Write what a trace sees of the network."""
-    free = {0: "batch"} | _axes(job)
-    with torch.inference_mode():
-        dims = job.network(job.example).ndim
-    axes = {INPUT: free, OUTPUT: free if dims == job.example.ndim else {0: "batch"}}
-    with _quiet():
-        torch.onnx.export(job.network, (job.example,), str(path), dynamo=False, dynamic_axes=axes, **_NAMES)
-    _add_facts(job, path)
-
-
-def _axes(job: Exportable) -> dict[int, str]:
-    """Return axis -> name of every axis whose length is free, but for the batch."""
-    return {axis: f"size_{axis - 2}" for axis in range(2, job.example.ndim)} if job.any_size else {}
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence PyTorch's exporters: they name packages that are not needed, and print the graph of a failure."""
+    """Silence PyTorch's exporter, which names packages that are not needed."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    print_graphs: Any = getattr(torch._C, "_jit_set_onnx_log_enabled", lambda _: None)
-    print_graphs(False)
     try:
         yield
     finally:
@@ -95,10 +77,7 @@ FORM = Form(
     "onnx",
     (".onnx",),
     ("onnx", "onnxscript", "onnxruntime"),
-    {
-        "trace": _traced,
-        "torch.export": _exported,
-    },  # a trace takes seconds, torch.export minutes for 3D networks
+    {"torch.export": _exported},
     _opened,
     _facts_of,
 )

@@ -78,6 +78,7 @@ def metadata_head(manifest: Manifest, task: str, what: str) -> dict[str, Any]:
         "authors": "not filled in",
         "copyright": "not filled in",
         "data_source": manifest.source or "not filled in",
+        "data_license": manifest.licence or "not named in its manifest",
         "data_type": "not filled in",
         "intended_use": "Research only. Not a medical device, not for diagnosis.",
         "references": [text for text in (manifest.citation, manifest.reference) if text],

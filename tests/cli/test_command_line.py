@@ -12,8 +12,9 @@ from segpipe.cli import app
 from segpipe.errors import SegpipeError
 
 
-def test_version():
-    result = CliRunner().invoke(app, ["--version"])
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_version(option):
+    result = CliRunner().invoke(app, [option])
 
     assert (result.exit_code, result.stdout) == (0, f"segpipe {segpipe.__version__}\n")
 
