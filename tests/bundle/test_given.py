@@ -51,7 +51,7 @@ def test_the_text_of_a_refusal_in_a_configuration_is_the_reason():
     """MONAI's own text would be "Failed to instantiate component"."""
     settings = configuration([{}], cases={"_target_": "segpipe.bundle.given.given_cases", "labels": "$TABLE"})
 
-    with pytest.raises(SegpipeError, match="^train#dataset#data#0: .* is no record"):
+    with pytest.raises(SegpipeError, match=r"^train#dataset#data#0: .* is no record"):
         ConfigParser(settings, globals={"TABLE": TABLE}).get_parsed_content("cases")
 
 
