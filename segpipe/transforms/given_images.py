@@ -90,7 +90,7 @@ def given_picture(image: torch.Tensor, window: tuple[float, float] | None) -> Pi
     plain = image.as_tensor() if isinstance(image, MetaTensor) else image
     if plain.ndim == _DEEP and plain.shape[0] not in _COLOURS and plain.shape[-1] in _COLOURS:
         plain = plain.movedim(-1, 0)
-    columns_first = MetaTensor(plain.transpose(-1, -2), meta=getattr(image, "meta", {}))
+    columns_first = MetaTensor(plain.transpose(-1, -2), meta=dict(getattr(image, "meta", {})))
     columns_first.meta["original_channel_dim"] = "no_channel" if plain.ndim == _FLAT else 0
     volume = given_volume(columns_first, _FLAT, None)
     if volume.array.dtype.kind == "f":
