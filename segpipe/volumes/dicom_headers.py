@@ -202,6 +202,8 @@ def _read(path: Path) -> DicomFile | LeftOut:
 
 def _is_no_image(kind: str) -> bool:
     name = UID(kind).name
+    if kind in _LABEL_CLASSES:
+        return True
     return "Storage" in name and "Image" not in name and kind not in _VOLUME_CLASSES
 
 
