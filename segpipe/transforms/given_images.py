@@ -115,7 +115,7 @@ class _Path(str):
 
 def with_paths_beside(record: dict[Hashable, Any], key: Hashable) -> dict[Hashable, Any]:
     """Return a record whose texts under `<key>_...` are such that MONAI's Spacingd leaves them alone."""
-    beside = {
+    beside: dict[Hashable, Any] = {
         name: _Path(value)
         for name, value in record.items()
         if isinstance(name, str) and name.startswith(f"{key}_") and isinstance(value, str)
