@@ -88,6 +88,7 @@ def encrypted():
         (zipped(("a/", b"")), "the zip is empty"),
         (zipped(("a.nii", bytes(1000)))[:-30], "damaged or truncated"),
     ],
+    ids=lambda value: "zip" if isinstance(value, bytes) else value,  # a zip holds the time
 )
 def test_a_zip_that_is_refused_writes_nothing_outside_its_folder(tmp_path, content, message):
     with pytest.raises(SegpipeError, match=message):
