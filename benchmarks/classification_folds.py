@@ -1,12 +1,13 @@
 """What do the classification bundles reach on held-out folds, beside the baseline of frozen last features?
 
     python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle cxr_findings_efficientnet
+    python benchmarks/classification_folds.py --data TILES --work FOLDER --bundle ct_covid_tile_cnn
 
 Needs `pip install segpipe[pretrained]`. Trains the bundle once for each fold of its manifest, with MONAI's own
 run, and takes the logits of the last epoch on the held-out images. The baseline is the first head of
 `frozen_features.py`, on the same folds. Differences have bootstrap intervals by patient, over all images together.
-A training that is there is not repeated, one that broke off resumes. A line is added to
-results/classification_folds.jsonl.
+The tiles of `segpipe data tiles` have no baseline; the intervals of their figures are by slice. A training that is
+there is not repeated, one that broke off resumes. A line is added to results/classification_folds.jsonl.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ optimizer#params#backbone_rate: 0.01
 }
 """Overrides of train.yaml: no weights in the loss; draws of rare findings in place of weights; MONAI's DenseNet121
 from random numbers; EfficientNet-Lite0 with all parts behind the third trained after five epochs."""
-BUNDLES = ("cxr_findings_efficientnet", "oct_retina_efficientnet")
+TILES = "ct_covid_tile_cnn"
+BUNDLES = ("cxr_findings_efficientnet", "oct_retina_efficientnet", TILES)
 RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
 
 
@@ -68,6 +70,7 @@ def trained(bundle: str, dataset_dir: Path, work: Path, fold: int, variant: str)
     if (run / "best_validation.csv").is_file():
         return run
     arguments = {
+        **({"manifest": dataset_dir / "dataset.json", "patience": 0} if bundle == TILES else {}),
         "dataset_dir": dataset_dir,
         "output_dir": run.parent,
         "run_name": run.name,
@@ -129,8 +132,6 @@ def measure(bundle: str, data: Path, work: Path, variant: str) -> dict[str, Any]
     figures = {name: float(first[0][place][0]) for place, name in enumerate(("auroc", "accuracy"))}
     compared = {name: round(value, 4) for name, value in figures.items() if np.isfinite(value)}
     line["bundle" if variant else "baseline"] = compared
-    sidecars = [read_sidecar(run / "best.pt") for run in runs]
-    commits = {one.training["environment"]["commit"] for one in sidecars if one is not None}
     line |= {
         "head": bundle,
         "variant": variant or None,
@@ -138,10 +139,41 @@ def measure(bundle: str, data: Path, work: Path, variant: str) -> dict[str, Any]
         "C": None,
         "command": f"python benchmarks/classification_folds.py --data SHARED_DATA --work FOLDER --bundle {bundle}"
         + (f" --variant {variant}" if variant else ""),
-        "commit": sorted(commits),
-        "machine": processor_name(),
     }
-    return line
+    return line | provenance_of(runs)
+
+
+def measure_tiles(data: Path, work: Path) -> dict[str, Any]:
+    """Return the line of the tile bundle, with intervals by slice."""
+    manifest = load_manifest(data / "dataset.json")
+    folds = sorted({int(case.fold) for case in manifest.training if case.fold is not None})
+    runs = [trained(TILES, data, work, fold, "") for fold in folds]
+    categories, cases = manifest.categories(), manifest.training
+    targets = np.eye(categories.num)[[int(target_of(case, categories)) for case in cases]]
+    logits = logits_of(runs, manifest)
+    weights = np.concatenate(list(drawn_weights(tuple(str(case.patient) for case in cases))))
+    line: dict[str, Any] = {"set": manifest.name, "head": TILES}
+    now, drawn = (scored(logits, targets, True, given) for given in (np.ones((1, len(cases))), weights))
+    for name, figure, samples in zip(("auroc", "accuracy"), now, drawn, strict=True):
+        low, high = np.nanpercentile(samples, [2.5, 97.5])
+        line |= {
+            name: round(float(figure[0]), 4),
+            f"{name}_95": [round(float(low), 4), round(float(high), 4)],
+        }
+    return (
+        line
+        | provenance_of(runs)
+        | {
+            "command": f"python benchmarks/classification_folds.py --data TILES --work FOLDER --bundle {TILES}"
+        }
+    )
+
+
+def provenance_of(runs: list[Path]) -> dict[str, Any]:
+    """Return commits of the runs, and the machine."""
+    sidecars = [read_sidecar(run / "best.pt") for run in runs]
+    commits = {one.training["environment"]["commit"] for one in sidecars if one is not None}
+    return {"commit": sorted(commits), "machine": processor_name()}
 
 
 def main() -> None:
@@ -149,13 +181,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="folder with oct2017/ and nih_cxr64/, or of the tiles"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
     parser.add_argument("--bundle", required=True, choices=BUNDLES)
     parser.add_argument("--variant", choices=sorted(VARIANTS), default="", help="overrides of the training")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    line = measure(options.bundle, options.data, options.work, options.variant)
+    if options.bundle == TILES:
+        line = measure_tiles(options.data, options.work)
+    else:
+        line = measure(options.bundle, options.data, options.work, options.variant)
     print(line)
     append_line(RESULTS, line)
 

@@ -12,7 +12,7 @@ import pytest
 
 import segpipe
 
-SHARED_BY_ANYONE = {"CC BY-SA 4.0", "no restriction; attribution to the NIH Clinical Center"}
+SHARED_BY_ANYONE = {"CC BY 4.0", "CC BY-SA 4.0", "no restriction; attribution to the NIH Clinical Center"}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_wheel_names_its_licence_and_command(wheel):
     metadata = message_from_bytes(wheel.read(f"{information}/METADATA"))
 
     assert metadata["Version"] == segpipe.__version__
-    assert metadata["License-Expression"] == "Apache-2.0 AND CC-BY-SA-4.0 AND BSD-2-Clause"
+    assert metadata["License-Expression"] == "Apache-2.0 AND CC-BY-4.0 AND CC-BY-SA-4.0 AND BSD-2-Clause"
     licences = {path.partition("/licenses/")[2] for path in wheel.namelist() if "/licenses/" in path}
     assert licences >= {"LICENSE", "segpipe/report/niivue/LICENSE"}
     assert "segpipe = segpipe.cli:main" in wheel.read(f"{information}/entry_points.txt").decode()
@@ -79,7 +79,7 @@ def test_wheel_holds_the_bundles_that_anyone_may_share(wheel, pytestconfig):
 
     expected = {f"segpipe/{path}" for path in tracked.stdout.split() if path.split("/")[1] in free}
     assert {path for path in wheel.namelist() if path.startswith("segpipe/bundles/")} == expected
-    assert free == {"cxr_findings_efficientnet", "mri_hippocampus_unet"}
+    assert free == {"cxr_findings_efficientnet", "mri_hippocampus_unet", "oct_retina_efficientnet"}
 
 
 @pytest.mark.slow
@@ -97,7 +97,11 @@ def test_installed_wheel_finds_its_bundles(wheel, tmp_path):
         )
 
     listed = json.loads(run("bundles", "--json").stdout)
-    assert [row["name"] for row in listed] == ["cxr_findings_efficientnet", "mri_hippocampus_unet"]
+    assert [row["name"] for row in listed] == [
+        "cxr_findings_efficientnet",
+        "mri_hippocampus_unet",
+        "oct_retina_efficientnet",
+    ]
     assert Path(listed[1]["folder"]) == installed / "segpipe" / "bundles" / "mri_hippocampus_unet"
     refused = run("promote", "best.pt", "--bundle", "mri_hippocampus_unet")
     assert refused.returncode == 2

@@ -45,7 +45,8 @@ def bundles(
         from rich.table import Column
 
         heads = ("bundle", "modality", "classes", "score", "licence of the weights", "from")
-        print_table([Column(head, overflow="fold") for head in heads], cells, show_lines=True)
+        columns = [Column(head, overflow="fold", no_wrap=head == heads[0]) for head in heads]
+        print_table(columns, cells, show_lines=True)
     else:
         say(f"no bundle in {', '.join(str(folder) for folder, _ in searched_folders())}")
     say("`segpipe info NAME` says more, and what the scores were taken on.")

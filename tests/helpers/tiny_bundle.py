@@ -34,7 +34,8 @@ NOT_OUTPUTS = {"predictions.jsonl", "predict.log", ".segpipe-lock"}
 
 def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
     """Write the bundle with weights of a seed; `changes` apply to its inference.yaml."""
-    shutil.copytree(BUNDLES / "mri_hippocampus_unet" / "configs", folder / "configs")
+    without_twin = shutil.ignore_patterns("inference.json")  # it would not be this inference.yaml
+    shutil.copytree(BUNDLES / "mri_hippocampus_unet" / "configs", folder / "configs", ignore=without_twin)
     path = folder / "configs" / "inference.yaml"
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **SMALL, **changes}, sort_keys=False))
     write_weights(folder, folder / "models" / "model.pt", seed)

@@ -269,12 +269,13 @@ def empty_datasets(tmp_path_factory):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
     tiles = [
-        {"case": f"tile_{number}", "image": ["tile.mhd"], "classes": [name], "fold": number}
+        {"case": f"tile_{number}", "image": [f"{name}.mhd"], "classes": [name], "fold": number}
         for number, name in enumerate(("healthy", "infected"))
     ]
     described = {"schema_version": 1, "name": "tiles", "modality": {"0": "CT"}, "target": "class"}
     labels = {"labels": {"0": "healthy", "1": "infected"}, "numTraining": len(tiles), "training": tiles}
     (folder / "tiles").mkdir()
-    (folder / "tiles" / "tile.mhd").touch()
+    for tile in tiles:
+        (folder / "tiles" / tile["image"][0]).touch()
     (folder / "tiles.json").write_text(json.dumps({**described, **labels}))
     return folder

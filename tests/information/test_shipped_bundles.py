@@ -56,6 +56,29 @@ def test_chest_xray():
     assert metrics == {f"{finding}_auroc": row_of(name, finding)[1] for finding in findings}
 
 
+def test_tiles():
+    name = "ct_covid_tile_cnn"
+    readme = (BUNDLES / name / "docs" / "README.md").read_text()
+
+    figures = re.search(r"^\| this bundle \| (\.\d+) .* \| (\.\d+) ", readme, re.MULTILINE).groups()
+
+    assert metadata_of(name)["eval_metrics"] == dict(
+        zip(("accuracy", "macro_auroc"), map(float, figures), strict=True)
+    )
+
+
+def test_retinal_oct():
+    name = "oct_retina_efficientnet"
+    classes = [row["name"] for row in metadata_of(name)["label_table"]]
+    readme = (BUNDLES / name / "docs" / "README.md").read_text()
+
+    metrics = metadata_of(name)["eval_metrics"]
+
+    accuracy, auroc = re.search(r"^\| this bundle \| (\.\d+);.* \| (\.\d+);", readme, re.MULTILINE).groups()
+    assert (metrics.pop("accuracy"), metrics.pop("macro_auroc")) == (float(accuracy), float(auroc))
+    assert metrics == {f"{one}_auroc": row_of(name, one)[2] for one in classes}
+
+
 @pytest.mark.parametrize("folder", sorted(path.name for path in BUNDLES.iterdir()))
 def test_the_licence_of_the_data_is_in_words_too(folder):
     licence = metadata_of(folder)["data_license"]
