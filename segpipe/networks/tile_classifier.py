@@ -60,9 +60,10 @@ class TileClassifier(nn.Module):
         Raises:
             SegpipeError: tiles of another size.
         """
-        if tuple(tiles.shape[2:]) != self.tile_size:
+        rows, columns = tiles.shape[2], tiles.shape[3]
+        if rows != self.tile_size[0] or columns != self.tile_size[1]:
             raise SegpipeError(
-                f"TileClassifier: tiles of {tuple(tiles.shape[2:])} pixels, takes {self.tile_size}; resize them"
+                f"TileClassifier: tiles of {(rows, columns)} pixels, takes {self.tile_size}; resize them"
             )
         logits: torch.Tensor = self.classifier(self.features(tiles).flatten(1))
         return logits
