@@ -73,7 +73,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 @pytest.mark.parametrize("words", [["--help"], *INFORMING[1:]], ids=" ".join)
 def test_it_is_not_felt(words):
-    """Half a second on an idle machine; the CPU time of a busy one, whose cores share units, is up to 1.4 times that."""
+    """Half a second on an idle machine; on a busy one, whose cores share units, CPU time is up to 1.4 times that."""
     seconds = []
     for _ in range(3):
         before = os.times()
