@@ -16,7 +16,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from segpipe.labels import LabelTable
 
-_QUALITY = 60  # of JPEG; colours keep full resolution, since outlines are one pixel wide
+_QUALITY = 45  # of JPEG; colours keep full resolution, since outlines are one pixel wide
 _COLORS = 64  # number of colours of a drawing
 _TERMS = "Terms of the loss"
 _MACHINE = {  # categories of every task

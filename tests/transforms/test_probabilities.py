@@ -18,7 +18,7 @@ FINDINGS = Calibration(("Effusion", "Mass"), "findings", (2.0, 0.5), (1.0, -1.0)
 def test_classes_are_a_softmax_of_divided_logits(kind):
     made = CalibratedProbabilitiesd("pred", CLASSES)({"pred": kind([2.0, 0.0, 0.0]), "case": "a"})
 
-    assert type(made["pred"]) is torch.Tensor
+    assert isinstance(made["pred"], MetaTensor), "MONAI Label's writer needs one"
     assert made["pred"].dtype == torch.float64
     np.testing.assert_allclose(made["pred"], np.array([e, 1, 1]) / (e + 2), rtol=1e-12)
     assert made["case"] == "a"
