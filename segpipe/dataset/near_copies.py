@@ -47,11 +47,13 @@ def near_copies(pairs: Sequence[tuple[Case, ImageFacts]]) -> list[Finding]:
     Images of one patient with equal labels are not compared: a patient's images may look alike.
 
     Args:
-        pairs: cases, and the facts of their images.
+        pairs: cases, and the facts of their images; facts without a thumbnail are not compared.
 
     Returns:
         one warning for each image that looks like an earlier one; few for many.
     """
+    images = len(pairs)
+    pairs = [(case, facts) for case, facts in pairs if facts.thumbnail.size]
     found: dict[int, tuple[int, float]] = {}
     for earlier, later, likeness in _alike([facts.thumbnail for _, facts in pairs]):
         (first, of_first), (second, of_second) = pairs[earlier], pairs[later]
@@ -66,7 +68,7 @@ def near_copies(pairs: Sequence[tuple[Case, ImageFacts]]) -> list[Finding]:
         (pairs[later][0], _message(pairs[earlier][0], pairs[later][0], likeness))
         for later, (earlier, likeness) in sorted(found.items())
     ]
-    return together(texts, len(pairs), _ADVICE)
+    return together(texts, images, _ADVICE)
 
 
 def _alike(thumbnails: Sequence[NDArray[np.float16]]) -> Iterator[tuple[int, int, float]]:

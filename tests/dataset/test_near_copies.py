@@ -103,3 +103,16 @@ def test_almost_blank_images_are_not_alike(tmp_path):
     save(tmp_path / "c2.png", pixels(2))
 
     assert found(class_manifest("aab"), tmp_path) == []
+
+
+def test_images_without_a_thumbnail_are_not_compared(four):
+    """Facts of another program than `data check` may lack it."""
+    save(four / "c3.png", picture(0))
+    manifest = class_manifest("aabb")
+    reports = examine_images(manifest.training, four, manifest, progress=False)
+    facts = [replace(report.facts, content_sha256=report.case) for report in reports]
+    facts[1] = replace(facts[1], thumbnail=np.zeros(0, np.float16))
+
+    findings = near_copies(list(zip(manifest.training, facts, strict=True)))
+
+    assert [one.case for one in findings] == ["c3"]

@@ -16,6 +16,7 @@ from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.dataset import Case, Manifest, Split, write_manifest
 from segpipe.dataset.reports import content_sha256
+from segpipe.documents import json_of
 from segpipe.errors import SegpipeError
 from segpipe.model_evaluation.label_map_steps import applied
 from segpipe.model_evaluation.label_map_trials import LARGEST, LabelMapStep
@@ -48,6 +49,7 @@ def made(tmp_path_factory):
     shutil.copytree(BUNDLES / "mri_hippocampus_unet" / "configs", root / "configs")
     path = root / "configs" / "inference.yaml"
     path.write_text(small_text(path.read_text()))
+    path.with_suffix(".json").write_text(json_of(path.read_text()))
     write_weights(root, root / "models" / "model.pt", 0, cases=ELSEWHERE, fold=0)
     rows = []
     for seed, case in enumerate(CASES):
@@ -99,8 +101,11 @@ def test_steps_that_gain_are_written_and_every_other_line_stays(chosen, made):
     before, after, result = texts(made / "bundle"), texts(chosen[0]), chosen[1]
 
     assert [(trial.step.kind, trial.step.index) for trial in result.choice.kept] == [(LARGEST, 2)]
-    assert {path.name for path in result.written} == {"inference.yaml", "evaluate.yaml"}
+    assert [path.name for path in result.written] == ["inference.yaml", "evaluate.yaml", "inference.json"]
+    assert json.loads(after["inference.json"]) == yaml.safe_load(after["inference.yaml"])
     for name, text in before.items():
+        if name == "inference.json":
+            continue
         lines, new = text.splitlines(), after[name].splitlines()
         added = len(new) - len(lines)
         assert (added > 0) == (name in {"inference.yaml", "evaluate.yaml"})

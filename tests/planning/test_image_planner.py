@@ -46,6 +46,7 @@ def test_the_bundle_is_whole_and_safe(manifests, tmp_path, target, options):
     assert names == {
         *(f"configs/{name}.yaml" for name in ("train", "inference", "evaluate", "multi_gpu_train")),
         *(
+            "configs/inference.json",
             "configs/metadata.json",
             "configs/logging.conf",
             "docs/README.md",

@@ -170,7 +170,7 @@ def test_a_name_of_another_form_has_no_patient(tmp_path):
     created = create_manifest(write_pictures(tmp_path, [*paths, "DME/scan.jpeg"]))
 
     assert [case.case for case in created.manifest.training if case.patient is None] == ["scan"]
-    assert any("the patient of 1 images (scan) is unknown" in note for note in created.notes)
+    assert any("the patient of 1 image (scan) is unknown" in note for note in created.notes)
 
 
 def test_a_part_inside_itself(tmp_path):
