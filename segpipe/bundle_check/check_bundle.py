@@ -142,7 +142,7 @@ def _all_findings(
             yield finding
     yield from circular_findings(configuration.values, runs)
     yield from metadata_findings(configuration)
-    yield from twin_findings(configuration)
+    yield from twin_findings(configuration, files)
     logging_file = arguments.get("logging_file")
     if logging_file is not False:  # with False, MONAI reads no logging.conf
         file = Path(logging_file or files[0].parent / "logging.conf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,11 +226,17 @@ def _is_path(value: Any) -> bool:
     return value is not UNKNOWN and isinstance(value, str | Path) and is_possible(value)
 
 
-def twin_findings(configuration: Configuration) -> Iterator[ConfigFinding]:
-    """Find an `inference.json` that is not the content of `inference.yaml` any more, since other programs read it."""
+def twin_findings(configuration: Configuration, files: Sequence[Path]) -> Iterator[ConfigFinding]:
+    """Find an `inference.json` that is not the content of `inference.yaml` any more, since other programs read it.
+
+    Args:
+        configuration: of the run.
+        files: its files; without `inference.yaml` among them nothing is found.
+    """
     configs = configuration.root / "configs"
     written, twin = configs / "inference.yaml", configs / "inference.json"
-    if not configuration.is_ours or not (written.is_file() and twin.is_file()):
+    is_read = any(file.resolve() == written.resolve() for file in files)
+    if not configuration.is_ours or not (is_read and twin.is_file()):
         return
     try:
         texts = [read_document(path, LARGEST_CONFIGURATION) for path in (written, twin)]

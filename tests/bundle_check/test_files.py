@@ -2,7 +2,7 @@
 
 import shutil
 
-from shipped_bundles import HIPPOCAMPUS, line_of
+from shipped_bundles import BUNDLES, HIPPOCAMPUS, line_of
 
 from segpipe.dataset import load_manifest
 
@@ -64,6 +64,23 @@ def test_weights_named_by_an_expression(findings_after, tmp_path):
     assert (
         finding == f"{line_of('weights:', file='inference.yaml')}: weights is {path}: there is no such file"
     )
+
+
+def test_an_inference_json_of_another_inference_yaml(findings_after, tmp_path):
+    root = tmp_path / HIPPOCAMPUS
+    configs = shutil.copytree(BUNDLES / HIPPOCAMPUS / "configs", root / "configs")
+    shutil.copytree(BUNDLES / HIPPOCAMPUS / "models", root / "models")
+    written = configs / "inference.yaml"
+    written.write_text(written.read_text() + "# a comment changes nothing\n")
+    assert findings_after(configs=("inference.yaml",)) == []
+
+    written.write_text(written.read_text().replace("dataset_dir: ", "dataset_dir: ./", 1))
+    (finding,) = findings_after(configs=("inference.yaml",))
+
+    assert finding.startswith(
+        "configs/inference.json: is not the content of inference.yaml, and MONAI Label and MONAI Deploy read this file"
+    )
+    assert findings_after(configs=("train.yaml",)) == []
 
 
 def test_nothing_to_score(findings_after, tmp_path):

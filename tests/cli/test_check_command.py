@@ -60,6 +60,7 @@ def _line(path, text):
 def test_inference_is_checked_too_but_not_for_its_files(bundle, phantoms):
     inference = bundle / "configs" / "inference.yaml"
     inference.write_text(inference.read_text().replace("overwrite: false", "overwritten: false"))
+    (bundle / "configs" / "inference.json").unlink()  # it would not be this inference.yaml
     (bundle / "models" / "model.pt").unlink()
 
     result = check(bundle, *phantoms)
@@ -105,7 +106,8 @@ def test_a_planned_bundle_is_sound(modality, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere"], "nowhere: has no configs/train.yaml"),
+        (["nowhere"], "nowhere: no folder and no bundle has this name"),
+        (["./nowhere"], "nowhere: has no configs/train.yaml"),
         ([BUNDLES / "ct_covid_unet", "--config", "artikle.yaml"], "did you mean article.yaml?"),
         ([BUNDLES / "ct_covid_unet", "epochs"], "epochs: must be ID=VALUE"),
         ([BUNDLES / "ct_covid_unet", "window_size=[1"], "window_size=[1: [1 is no YAML"),

@@ -213,7 +213,8 @@ def test_labels_of_dicom_are_converted_if_the_option_says_so(tmp_path):
     write_structure_set(classes, grid, top / "p1" / "rt.dcm", source, coded_table(), ALGORITHM)
 
     refused = create(top, "-o", tmp_path / "mine.json")
-    result = create(top, "-o", tmp_path / "mine.json", "--convert-dicom", "--roi", "organ=SPL*")
+    chosen = ["--modality", "CT", "--convert-dicom", "--roi", "organ=SPL*"]
+    result = create(top, "-o", tmp_path / "mine.json", *chosen)
 
     assert (refused.exit_code, "add --convert-dicom to write them to" in refused.stderr) == (2, True)
     assert (result.exit_code, check(tmp_path / "mine.json").exit_code) == (0, 0)

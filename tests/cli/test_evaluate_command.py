@@ -215,7 +215,10 @@ def test_an_invalid_label_table_is_refused(arguments, tmp_path, text, message):
         (["--bundle", "b", "--manifest", "m", "--output", "o"], "manifest 'm' is neither a file nor shipped"),
     ],
 )
-def test_options_that_exclude_each_other_are_one_message(arguments, message):
+def test_options_that_exclude_each_other_are_one_message(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("b").mkdir()  # a bundle that is not there is refused before
+
     result = CliRunner().invoke(app, ["evaluate", *arguments])
 
     assert result.exit_code == 2

@@ -103,7 +103,7 @@ def test_a_part_of_the_manifest(manifest, tmp_path):
     [
         (("--labels", "x.json"), "--labels cannot be combined with a table of a classification"),
         (("--images", "x"), "--images cannot be combined with a table"),
-        (("--bundle", "x", "--card"), "--bundle, --card cannot be combined with a table"),
+        (("--bundle", ".", "--card"), "--bundle, --card cannot be combined with a table"),
         (("--part", "test"), "--part test is given, but test is no named split"),
     ],
 )

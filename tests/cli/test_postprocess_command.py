@@ -28,6 +28,8 @@ def cases(false_voxels, folds):
 @pytest.fixture
 def invoke(monkeypatch, tmp_path):
     """Return a function that runs the command on made trials."""
+    (tmp_path / "bundle").mkdir()
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments, false_voxels=1, failed=(), folds=1, measure_again=()):
         choice = choose_steps(lambda: cases(false_voxels, folds), table("background", "liver"))

@@ -55,6 +55,13 @@ def run(*arguments, scans=("a.nii.gz",)):
     return CliRunner().invoke(app, command, catch_exceptions=False)
 
 
+@pytest.fixture(autouse=True)
+def empty_bundle(tmp_path, monkeypatch):
+    """Work beside an empty folder `b`: a bundle that is not there would be refused first."""
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def answer(monkeypatch):
     """Return a function that replaces `predict`, and returns the list of its calls."""
@@ -227,17 +234,13 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("arguments", "message"), REFUSED, ids=[" ".join(arguments) for arguments, _ in REFUSED]
 )
-def test_a_value_that_means_nothing_is_refused_before_anything_is_done(
-    arguments, message, dry_run, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-
+def test_a_value_that_means_nothing_is_refused_before_anything_is_done(arguments, message, dry_run, tmp_path):
     result = run(*arguments, *(["--dry-run"] if dry_run else []))
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(f"segpipe: {message}")
     assert len(result.stderr.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "b"]
 
 
 @pytest.mark.parametrize(

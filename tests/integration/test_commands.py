@@ -169,8 +169,8 @@ def test_a_loader_worker_prints_no_traceback(bundle, finished_run, scans, tmp_pa
 
 
 SEGPIPE_COMMANDS = {
-    "check": (["nowhere"], "nowhere: has no configs/train.yaml"),
-    "train": (["nowhere"], "nowhere: has no configs/train.yaml"),
+    "check": (["./nowhere"], "nowhere: has no configs/train.yaml"),
+    "train": (["nowhere"], "nowhere: no folder and no bundle has this name"),
     "data check": (["none.json", "--dataset-dir", "."], "none.json"),
     "data create": (["nowhere", "-o", "mine.json"], "nowhere: no such folder"),
     "data fetch": (["hippocampus", "--dataset-dir", "set"], "names no download"),
