@@ -20,6 +20,7 @@ from segpipe.regular_files import is_possible
 
 _MODES = ("default", "callable")
 _CHANGING = frozenset({"exists", "isdir", "isfile", "realpath"})
+_SCORED_WEIGHTS = ("weights_to_score", "image_weights_to_score")
 _MOST_LOOKED_AT = 10_000  # files that are checked in an output folder
 
 
@@ -136,7 +137,7 @@ class Components:
         """Return whether a folder is that of the scored weights, whose place is judged by itself."""
         text = value.replace(" ", "") if isinstance(value, str) else ""
         name = text.removeprefix("$@").removesuffix(".folder")
-        return text == f"$@{name}.folder" and self._calls(name, "weights_to_score")
+        return text == f"$@{name}.folder" and any(self._calls(name, one) for one in _SCORED_WEIGHTS)
 
     def _calls(self, identifier: str, function: str) -> bool:
         _, component = self._values.written_at(identifier)
