@@ -52,7 +52,8 @@ def bundle_folder(bundle: str | Path) -> Path:
     path = Path(bundle)
     name = path.name
     if str(bundle) != name or name in ("", "..") or _is_bundle(path):
-        return path
+        is_dotted = path == Path(name) and str(bundle) != name  # ./NAME, which Path shortens to the name
+        return path.absolute() if is_dotted else path
     for folder, _ in _folders():
         if _is_bundle(folder / name):
             return folder / name

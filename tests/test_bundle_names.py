@@ -55,7 +55,11 @@ def test_a_folder_that_is_no_bundle_hides_none(package):
 
 @pytest.mark.parametrize("path", ["x/mri_liver", "./mri_liver", ".", "..", "/none"])
 def test_a_path_is_no_name(package, path):
-    assert str(bundle_folder(path)) == os.path.normpath(path)
+    """Nor when it is looked up again, as a bundle's source does."""
+    once = bundle_folder(path)
+
+    assert bundle_folder(once) == once
+    assert once.absolute() == Path(path).absolute()
 
 
 def test_the_list_has_each_name_once(package, tmp_path, monkeypatch):
