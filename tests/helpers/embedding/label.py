@@ -5,11 +5,10 @@ A job has `bundle` and either `scan`, for inference, or `train` with records, an
 """
 
 import json
+import shutil
 import sys
 import traceback
 from pathlib import Path
-
-import numpy as np
 
 sys.path.append(str(Path(__file__).with_name("standins")))  # only for what is not installed
 
@@ -33,10 +32,7 @@ def infer(job):
     written, answer = task({"image": job["scan"], "device": "cpu"})
     if not isinstance(written, str):
         return {"answer": answer}
-    array = Path(job["output"])
-    result, _ = task({"image": job["scan"], "device": "cpu", "result_write_to_file": False})
-    np.save(array, np.asarray(result))
-    return {"file": written, "array": str(array), "labels": task.info()["labels"]}
+    return {"file": shutil.move(written, job["output"])}
 
 
 def train(job):
