@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.export.form import INPUT, OUTPUT, Exportable, Form, Scores
+from segpipe.networks.blocks import CellMeans
 
 
 def _exported(job: Exportable, path: Path) -> None:
@@ -22,7 +24,7 @@ def _exported(job: Exportable, path: Path) -> None:
         free |= dict.fromkeys(range(2, job.example.ndim), torch.export.Dim.DYNAMIC)
     with _quiet():
         torch.onnx.export(
-            job.network,
+            _poolable(job.network),
             (job.example,),
             path,
             dynamo=True,
@@ -33,6 +35,16 @@ def _exported(job: Exportable, path: Path) -> None:
             output_names=[OUTPUT],
         )
     _add_facts(job, path)
+
+
+def _poolable(network: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy whose pooling over a grid is by matrices: ONNX has such pooling for one size alone."""
+    changed = copy.deepcopy(network)
+    for module in list(changed.modules()):
+        for name, part in list(module.named_children()):
+            if type(part) is torch.nn.AdaptiveAvgPool2d and isinstance(part.output_size, int):
+                setattr(module, name, CellMeans(part.output_size))
+    return changed
 
 
 @contextmanager
@@ -57,12 +69,16 @@ def _add_facts(job: Exportable, path: Path) -> None:
 
 def _opened(path: Path) -> Scores:
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def scores(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+        try:
+            return np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+        except (states.Fail, states.InvalidArgument, states.RuntimeException) as error:
+            raise RuntimeError(str(error)) from error  # its own errors have no common class
 
     return scores
 

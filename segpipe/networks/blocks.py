@@ -132,3 +132,36 @@ def check_architecture(
         raise SegpipeError(
             f"{name}: {in_channels} channel(s) in and {out_channels} class(es) out; needs at least 1 and 2"
         )
+
+
+class CellMeans(nn.Module):
+    """Adaptive average pooling that is exported for any size, see `cell_means`."""
+
+    def __init__(self, grid: int) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return `(B, C, grid, grid)`."""
+        return cell_means(features, self.grid)
+
+
+def cell_means(features: torch.Tensor, grid: int) -> torch.Tensor:
+    """Return the means of cells as adaptive pooling has them, by matrices, which every program can run for any size.
+
+    Args:
+        features: `(B, C, rows, columns)`.
+        grid: rows and columns of cells.
+
+    Returns:
+        `(B, C, grid, grid)`.
+    """
+    rows, columns = (_cell_shares(features.shape[axis], grid).to(features) for axis in (2, 3))
+    return rows @ features @ columns.T
+
+
+def _cell_shares(length: int, grid: int) -> torch.Tensor:
+    """Return `(grid, length)`: the share of each place in the mean of each cell."""
+    place, cell = torch.arange(length), torch.arange(grid)[:, None]
+    inside = (place >= cell * length // grid) & (place < ((cell + 1) * length + grid - 1) // grid)
+    return inside / inside.sum(dim=1, keepdim=True)

@@ -153,6 +153,32 @@ def test_a_segmenter_takes_any_size_and_says_what_it_takes(tmp_path, form):
 
 
 @pytest.mark.slow
+def test_a_network_that_pools_over_a_grid_takes_any_size_in_onnx(tmp_path):
+    pytest.importorskip("onnxruntime")
+
+    done = export_bundle("cxr_findings_efficientnet", "onnx", tmp_path / "a.onnx")
+
+    assert [result.shape for result in done.compared] == [(1, 3, 64, 64), (2, 3, 65, 65)]
+    assert FORMS["onnx"].opened(tmp_path / "a.onnx")(np.zeros((3, 3, 80, 96), np.float32)).shape == (3, 14)
+
+
+def test_a_refusal_of_onnx_runtime_is_an_error_that_the_export_knows(tmp_path):
+    pytest.importorskip("onnxruntime")
+    helper = pytest.importorskip("onnx").helper
+    ends = [helper.make_tensor_value_info(name, 1, [1, 2]) for name in ("image", "pred")]
+    graph = helper.make_graph([helper.make_node("Identity", ["image"], ["pred"])], "a", ends[:1], ends[1:])
+    opset = [helper.make_opsetid("", 18)]
+    (tmp_path / "a.onnx").write_bytes(
+        helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+    )
+
+    scores = FORMS["onnx"].opened(tmp_path / "a.onnx")
+
+    with pytest.raises(RuntimeError, match="invalid dimensions"):
+        scores(np.zeros((1, 3), np.float32))
+
+
+@pytest.mark.slow
 def test_openvino_opens_no_socket(tmp_path):
     """Its converter would send usage statistics; the process ends if anything asks for a socket or a host."""
     pytest.importorskip("openvino")
