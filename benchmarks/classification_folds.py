@@ -41,22 +41,15 @@ train#sampler:
     cases: "@cases"
   seed: "@seed"
 """,
-    "densenet121": """network_def:
-  _target_: monai.networks.nets.DenseNet121
-  spatial_dims: 2
-  in_channels: 3
-  out_channels: "$@labels.num"
-pretrained: none
-unfreeze_after: 0
-learning_rate: 0.05
-""",
     "fine_tuned": """unfreeze_after: 5
 frozen_parts: 3
 optimizer#params#backbone_rate: 0.01
 """,
 }
-"""Overrides of train.yaml: no weights in the loss; draws of rare findings in place of weights; MONAI's DenseNet121
-from random numbers; EfficientNet-Lite0 with all parts behind the third trained after five epochs."""
+"""Overrides of train.yaml: no weights in the loss; draws of rare findings in place of weights; all parts of
+EfficientNet-Lite0 behind the third trained after five epochs."""
+DENSENET = "densenet121"
+"""Variant that is a bundle of its own, of `segpipe plan --network densenet`: DenseNet121 from random numbers."""
 TILES = "ct_covid_tile_cnn"
 BUNDLES = ("cxr_findings_efficientnet", "oct_retina_efficientnet", TILES)
 RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
@@ -64,7 +57,7 @@ RESULTS = Path(__file__).with_name("results") / "classification_folds.jsonl"
 
 def trained(bundle: str, dataset_dir: Path, work: Path, fold: int, variant: str) -> Path:
     """Train one fold of a bundle, validating after the last epoch alone; return the run's folder."""
-    root = ROOT / "bundles" / bundle
+    root = planned_densenet(dataset_dir, work) if variant == DENSENET else ROOT / "bundles" / bundle
     epochs = yaml.safe_load((root / "configs" / "train.yaml").read_text())["epochs"]
     run = work / f"{bundle}{'_' * bool(variant)}{variant}" / f"fold{fold}"
     if (run / "best_validation.csv").is_file():
@@ -80,13 +73,22 @@ def trained(bundle: str, dataset_dir: Path, work: Path, fold: int, variant: str)
     }
     given = [text for name, value in arguments.items() for text in (f"--{name}", str(value))]
     files = ["configs/train.yaml"]
-    if variant:
+    if variant and variant != DENSENET:
         overlay = work / f"{variant}.yaml"
         overlay.write_text(VARIANTS[variant])
         files.append(str(overlay.resolve()))
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(files), *given]
     subprocess.run(command, cwd=root, check=True)
     return run
+
+
+def planned_densenet(dataset_dir: Path, work: Path) -> Path:
+    """Return the bundle with a DenseNet121 that segpipe plans for a set, planned at the first call."""
+    root = (work / f"{dataset_dir.name}_{DENSENET}").resolve()
+    if not root.is_dir():
+        options = ["--dataset-dir", str(dataset_dir), "--network", "densenet", "--output", str(root)]
+        subprocess.run([sys.executable, "-m", "segpipe", "plan", dataset_dir.name, *options], check=True)
+    return root
 
 
 def logits_of(runs: list[Path], manifest: Manifest) -> Array:
@@ -186,7 +188,9 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and features")
     parser.add_argument("--bundle", required=True, choices=BUNDLES)
-    parser.add_argument("--variant", choices=sorted(VARIANTS), default="", help="overrides of the training")
+    parser.add_argument(
+        "--variant", choices=[*sorted(VARIANTS), DENSENET], default="", help="overrides of the training"
+    )
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     if options.bundle == TILES:

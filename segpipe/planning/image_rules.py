@@ -10,7 +10,7 @@ import numpy as np
 
 from segpipe.categories import Categories
 from segpipe.dataset import Case, ImageReport
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, shown
 from segpipe.planning.plans import PlannedValue
 
 IMAGE_NETWORKS = ("efficientnet", "densenet")
@@ -273,14 +273,17 @@ def _imbalance(
         weighting = "$losses.balanced_class_weights" if unequal else None
         why = f"{max(counts)} training images of the commonest class, {min(counts)} of the rarest"
         return {"weighting": PlannedValue(weighting, why), "label_smoothing": smoothing}
-    if any(0 in pair for pair in training.values()):
-        why = "none, since a finding has no training image of a kind"
+    learnable = {name: pair for name, pair in training.items() if 0 not in pair}
+    if not learnable:
+        why = "none, since no finding has training images with it and without it"
         return {"weighting": PlannedValue(None, why), "label_smoothing": smoothing}
-    shares = [present / (present + absent) for present, absent in training.values()]
+    shares = [present / (present + absent) for present, absent in learnable.values()]
     span = (
         f"{100 * min(shares):.2g} to {100 * max(shares):.2g}" if len(shares) > 1 else f"{100 * shares[0]:.2g}"
     )
     why = f"findings are in {span} % of the training images"
+    if one_kind := [name for name in training if name not in learnable]:
+        why += f"; {shown(one_kind)} cannot be learnt, since the training images are all with it or all without"
     return {"weighting": PlannedValue("$losses.finding_weights", why), "label_smoothing": smoothing}
 
 

@@ -80,12 +80,20 @@ def test_classes_are_weighted_from_one_and_a_half_times_as_many_images(counts, w
     assert value(image_plan(replace(OCT, counts=counts)), "weighting") == weighting
 
 
-def test_findings_are_weighted_where_images_have_and_lack_them():
+def test_findings_are_weighted_if_one_can_be_learnt():
+    """The weights of a finding whose images are all of one kind are 0, see `finding_weights`."""
     assert value(image_plan(XRAY), "weighting") == "$losses.finding_weights"
     for count in (0, 714):
-        data = replace(XRAY, counts={"Effusion": 90, "Mass": count})
-        number = image_plan(data).numbers["weighting"]
-        assert (number.value, number.why) == (None, "none, since a finding has no training image of a kind")
+        number = image_plan(replace(XRAY, counts={"Effusion": 90, "Mass": count})).numbers["weighting"]
+        assert number.value == "$losses.finding_weights"
+        assert number.why == (
+            "findings are in 13 % of the training images; Mass cannot be learnt, since the training images are all "
+            "with it or all without"
+        )
+
+        number = image_plan(replace(XRAY, counts={"Effusion": 714, "Mass": count})).numbers["weighting"]
+        assert number.value is None
+        assert number.why == "none, since no finding has training images with it and without it"
 
 
 def test_held_out_images_do_not_decide_whether_the_loss_weighs():
@@ -103,7 +111,7 @@ def test_held_out_images_do_not_decide_whether_the_loss_weighs():
         *("$losses.finding_weights", "findings are in 2.5 to 30 % of the training images"),
     )
     none_lacks = image_plan(XRAY, training_images={**found, "Mass": (9, 0)}).numbers["weighting"]
-    assert none_lacks.value is None
+    assert none_lacks.why.startswith("findings are in 30 % of the training images; Mass cannot be learnt")
 
 
 def test_one_finding_is_weighted_too():
