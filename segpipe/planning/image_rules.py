@@ -283,7 +283,9 @@ def _imbalance(
     )
     why = f"findings are in {span} % of the training images"
     if one_kind := [name for name in training if name not in learnable]:
-        why += f"; {shown(one_kind)} cannot be learnt, since the training images are all with it or all without"
+        why += (
+            f"; {shown(one_kind)} cannot be learnt, since the training images are all with it or all without"
+        )
     return {"weighting": PlannedValue("$losses.finding_weights", why), "label_smoothing": smoothing}
 
 

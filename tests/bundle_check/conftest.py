@@ -25,7 +25,8 @@ def findings_after(empty_datasets, tmp_path):  # noqa: F811 - a fixture
             text = text.replace(old, new, 1)
         path.write_text(text)
         if file == "inference.yaml":
-            (root / "configs" / "inference.json").unlink()  # it would not be this inference.yaml
+            twin = root / "configs" / "inference.json"
+            twin.unlink(missing_ok=True)  # it would not be this inference.yaml
         manifest = "hippocampus" if name == HIPPOCAMPUS else "covid_ct_512"
         overrides_of_run = {
             "dataset_dir": str(empty_datasets / manifest),

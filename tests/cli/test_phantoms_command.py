@@ -23,6 +23,7 @@ def test_dataset_prints_the_manifest(tmp_path):
     assert len(load_manifest(folder / "dataset.json").training) == 4
 
 
+@pytest.mark.slow
 def test_dataset_as_a_process_refuses_a_used_folder(tmp_path):
     (tmp_path / "mine").touch()
 
@@ -34,6 +35,7 @@ def test_dataset_as_a_process_refuses_a_used_folder(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_scans_as_a_process(tmp_path):
     scans, references = tmp_path / "scans", tmp_path / "references"
 

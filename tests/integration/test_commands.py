@@ -182,7 +182,14 @@ SEGPIPE_COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("command", SEGPIPE_COMMANDS)
+SEEN_FAST = ("check", "data create", "phantoms dataset")
+"""Commands that the fast tests run as a process; the others are slow, since each start takes seconds."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, marks=[] if one in SEEN_FAST else pytest.mark.slow) for one in SEGPIPE_COMMANDS],
+)
 def test_a_segpipe_command(command, tmp_path):
     arguments, expected = SEGPIPE_COMMANDS[command]
 
