@@ -58,6 +58,8 @@ def export(
     more = (
         "of this size alone"
         if done.step is None
+        else "or of any larger size"
+        if done.step == 1
         else f"or longer by a multiple of {done.step} along every axis"
     )
     say(f"takes any batch of images of {first}, {more}; written by {done.way}")
