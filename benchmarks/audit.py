@@ -17,11 +17,10 @@ A Markdown table is printed; the counts go to results/audit.jsonl.
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections import Counter
 from pathlib import Path
 
-from bundle_runs import append_line
+from bundle_runs import append_line, source
 
 from segpipe.admission.gate import audit
 from segpipe.configuration.finding import ConfigFinding
@@ -63,12 +62,6 @@ def shown(found: Counter[str] | None) -> str:
     if found is None:
         return "-"
     return ", ".join(f"{count} {name}" for name, count in sorted(found.items())) or "passes"
-
-
-def source(folder: Path) -> str:
-    """Return the commit of the folder that holds the bundles; empty where it is no repository."""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()[:12]
 
 
 def main() -> None:

@@ -173,6 +173,12 @@ def whole_minutes(runs: Sequence[Mapping[str, Any]]) -> str:
     return f"{statistics.fmean(whole):.1f}" if whole else "-"
 
 
+def source(folder: Path) -> str:
+    """Return the commit of the folder that holds the bundles; empty where it is no repository."""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()[:12]
+
+
 def append_line(results: Path, line: Mapping[str, Any]) -> None:
     """Add a line to a results file."""
     results.parent.mkdir(exist_ok=True)

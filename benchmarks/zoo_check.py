@@ -20,12 +20,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
-from bundle_runs import append_line
+from bundle_runs import append_line, source
 
 from segpipe.bundle.task import task_of
 from segpipe.bundle_check.check_bundle import check_bundle
@@ -89,12 +88,6 @@ def is_segmentation(bundle: Path) -> bool:
         return task_of(bundle) == "segmentation"
     except SegpipeError:
         return False
-
-
-def source(folder: Path) -> str:
-    """Return the commit of the folder that holds the bundles; empty where it is no repository."""
-    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()[:12]
 
 
 def main() -> None:
