@@ -87,14 +87,16 @@ class ScanRule:
             source: the bundle.
 
         Returns:
-            the rule; None for a bundle without segpipe's label table, and where a value is an expression.
+            the rule; None for a bundle without segpipe's label table, and where a value is an expression or part of an
+            override.
 
         Raises:
             SegpipeError: a file cannot be read, or the values are none of a rule.
         """
         root = Path(source.root)
         path = root / "configs" / "metadata.json"
-        if not path.is_file() or "label_table" not in read_metadata(path):
+        is_nested = any("::" in name or "#" in name for name in source.settings)  # may set a part of the rule
+        if is_nested or not path.is_file() or "label_table" not in read_metadata(path):
             return None
         files = configuration_files(root, source.configs, INFERENCE_FILES)
         configuration = read_configuration(files, source.settings)
