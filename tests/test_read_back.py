@@ -15,7 +15,7 @@ from segpipe.dataset.manifest_schema import MOST_CASES
 from segpipe.errors import SegpipeError
 from segpipe.evaluation.summary import read_summary
 from segpipe.files import file_sha256
-from segpipe.inference.volumetry import ClassVolume
+from segpipe.inference.class_volume import ClassVolume
 from segpipe.labels import load_label_table
 from segpipe.networks.weights import read_sidecar
 from segpipe.prediction.ledger import Entry, Ledger, State

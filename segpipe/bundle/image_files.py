@@ -11,7 +11,7 @@ from typing import Any
 from segpipe.dataset.importing.channel_files import look_for_cases
 from segpipe.errors import SegpipeError
 from segpipe.files import composed_name, require_writable
-from segpipe.inference.prediction_table import PREDICTIONS_FILE
+from segpipe.inference.prediction_rows import PREDICTIONS_FILE
 from segpipe.monai_run import refusal_ends_run
 from segpipe.printable import printable
 from segpipe.volumes import (

@@ -27,7 +27,7 @@ from segpipe.bundle.opening import (
     reference_ranges_of,
 )
 from segpipe.bundle.running import merged_configuration
-from segpipe.bundle.scan_rule import ScanRule
+from segpipe.bundle.scan_rule import RULE_IDS, ScanRule
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, counted
 from segpipe.inference.slabs import work_in_slabs
@@ -38,7 +38,6 @@ from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
 
 NEEDED = ("network_def", "inferer", "preprocessing", "postprocessing")
-_RULES = ("spatial_dims", "num_channels", "slice_size", "channels", "channel_order", "resample_channels")
 _LOADS = (LoadVolumed, LoadImaged)
 _SAVES = (SaveLabelMapd, SaveImaged)
 # transforms that reorder voxels as MONAI's readers do
@@ -182,7 +181,7 @@ def _rule(root: Path, parser: ConfigParser) -> ScanRule:
     """Return the kind of scans that a bundle takes, from its `cases`; for a foreign bundle, from its metadata."""
     if is_ours(parser):
         cases = parser.get("cases", {})
-        given = {name: made(root, parser, f"cases::{name}") for name in _RULES if name in cases}
+        given = {name: made(root, parser, f"cases::{name}") for name in RULE_IDS if name in cases}
         return ScanRule.of(**given)
     try:
         inputs = parser.get(parser.meta_key).get("network_data_format", {}).get("inputs", {})

@@ -30,7 +30,7 @@ from segpipe.calibration import Calibration
 from segpipe.categories import Categories
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.inference.precision import choose_precision
-from segpipe.inference.prediction_table import TOP
+from segpipe.inference.prediction_rows import TOP
 from segpipe.reference_ranges import ReferenceRanges
 
 NEEDED = ("network_def", "preprocessing")

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
+from segpipe.bundle.source import BundleSource
+from segpipe.configuration.files import configuration_files
+from segpipe.configuration.metadata import read_metadata
 from segpipe.dataset.importing.channel_files import ScanChannel, order_of, scan_channels
 from segpipe.errors import SegpipeError, shown
+from segpipe.information.reading import INFERENCE_FILES
+from segpipe.information.settings import read_configuration, resolved
 from segpipe.volumes import Volume, VolumeHeader
+
+RULE_IDS = ("spatial_dims", "num_channels", "slice_size", "channels", "channel_order", "resample_channels")
+"""Ids of a bundle's `cases` that make up its rule."""
 
 
 class ChannelRule(TypedDict, total=False):
@@ -70,6 +79,32 @@ class ScanRule:
             )
         return cls(dims, num_channels, size, named, order_of(named, channel_order), resample_channels)
 
+    @classmethod
+    def in_files(cls, source: BundleSource) -> ScanRule | None:
+        """Return the rule as a bundle's files state it, without running any of it.
+
+        Args:
+            source: the bundle.
+
+        Returns:
+            the rule; None for a bundle without segpipe's label table, and where a value is an expression or part of an
+            override.
+
+        Raises:
+            SegpipeError: a file cannot be read, or the values are none of a rule.
+        """
+        root = Path(source.root)
+        path = root / "configs" / "metadata.json"
+        is_nested = any("::" in name or "#" in name for name in source.settings)  # may set a part of the rule
+        if is_nested or not path.is_file() or "label_table" not in read_metadata(path):
+            return None
+        files = configuration_files(root, source.configs, INFERENCE_FILES)
+        configuration = read_configuration(files, source.settings)
+        cases = configuration.get("cases", {})
+        given = {name: resolved(configuration, cases[name]) for name in RULE_IDS if name in cases}
+        unresolved = [name for name, value in given.items() if value is None and cases[name] is not None]
+        return None if unresolved or any(map(_is_evaluated, given.values())) else cls.of(**given)
+
     def check(self, header: VolumeHeader | Volume, num_files: int = 1) -> None:
         """Refuse a scan of another kind.
 
@@ -105,6 +140,15 @@ class ScanRule:
                 "has no spacing, so its size is its scale; resample the image, or use weights and a --slice_size "
                 "(segpipe predict: --set slice_size=[...]) that fit"
             )
+
+
+def _is_evaluated(value: Any) -> bool:
+    """Return whether MONAI would evaluate a part of a value."""
+    if isinstance(value, str):
+        return value.startswith(("$", "@", "%"))
+    if isinstance(value, Mapping):
+        return any(map(_is_evaluated, value.values()))
+    return isinstance(value, list) and any(map(_is_evaluated, value))
 
 
 def _remedy(header: VolumeHeader | Volume, num_channels: int) -> str:

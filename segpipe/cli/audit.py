@@ -10,9 +10,9 @@ import typer
 
 from segpipe.cli.bundle_options import Bundle
 from segpipe.cli.check import FOUND, INFERENCE, TRAIN, Configs, Overrides
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
+from segpipe.import_time import collecting_nothing
 
 if TYPE_CHECKING:
     from segpipe.configuration.finding import ConfigFinding

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from segpipe.cli.bundle_options import Bundle
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
+from segpipe.import_time import collecting_nothing
 
 Overrides = Annotated[
     list[str] | None,

@@ -51,7 +51,7 @@ def evaluate_bundle(
         SegpipeError: see `segpipe.model_evaluation`.
         typer.Exit: a case has no prediction, or the user interrupts.
     """
-    from segpipe.cli.imports import collecting_nothing
+    from segpipe.import_time import collecting_nothing
 
     with collecting_nothing():
         from segpipe.bundle.task import task_of

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from segpipe.cli.bundle_options import Bundle, InferenceConfig, Override, Trust, Weights, bundle_source
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.info import size_of
 from segpipe.cli.printed import say
+from segpipe.import_time import collecting_nothing
 
 
 def export(

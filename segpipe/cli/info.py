@@ -16,10 +16,10 @@ from segpipe.cli.bundle_options import (
     bundle_names,
     bundle_source,
 )
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, shown
+from segpipe.import_time import collecting_nothing
 
 if TYPE_CHECKING:
     from segpipe.bundle.layers import Layers

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segpipe.cli.bundle_options import Bundle, Device, Trust, Weights, bundle_source
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import print_table, say
 from segpipe.cli.printed_scores import print_warnings
 from segpipe.errors import counted, shown
+from segpipe.import_time import collecting_nothing
 
 if TYPE_CHECKING:
     from segpipe.model_evaluation.label_map_trials import Choice

@@ -20,10 +20,10 @@ from segpipe.cli.bundle_options import (
     bundle_source,
 )
 from segpipe.cli.cohort import Progress, end_estimates, run_cohort
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.predict_images import refuse_options
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
+from segpipe.import_time import collecting_nothing
 from segpipe.library_warnings import held_library_warnings
 
 if TYPE_CHECKING:
@@ -226,7 +226,6 @@ def _segment(
     """Segment scans with a bundle of that task."""
     with collecting_nothing():
         from segpipe.inference.heap import keep_freed_memory
-        from segpipe.prediction.estimate import estimate
         from segpipe.prediction.options import PredictOptions
         from segpipe.prediction.predict import predict as predict_scans
         from segpipe.volumes.formats import format_of_suffix
@@ -239,6 +238,9 @@ def _segment(
     options = PredictOptions(**shared, **{**of_volumes, "format": format_})
     arguments = {**arguments, "scans": scans, "options": options}
     if dry_run:
+        with collecting_nothing():
+            from segpipe.prediction.estimate import estimate
+
         rows = estimate(**arguments, report=Progress.report)
         _print_estimates(rows)
         return

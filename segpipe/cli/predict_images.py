@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from segpipe.cli.cohort import Progress, end_estimates, run_cohort
 from segpipe.cli.printed import print_table, say
 from segpipe.errors import SegpipeError, counted
+from segpipe.import_time import collecting_nothing
 
 if TYPE_CHECKING:
     from segpipe.prediction.estimate import Estimate
@@ -52,9 +53,11 @@ def predict_images(arguments: dict[str, Any], *, dry_run: bool, quiet: bool) -> 
         typer.Exit: some images fail or are refused, or the user interrupts.
     """
     from segpipe.prediction.classify import classify
-    from segpipe.prediction.image_estimate import estimate_images
 
     if dry_run:
+        with collecting_nothing():
+            from segpipe.prediction.image_estimate import estimate_images
+
         rows = estimate_images(**arguments, report=Progress.report)
         _print_estimates(rows)
         return

@@ -16,8 +16,8 @@ from segpipe.cli.bundle_options import (
     Weights,
     bundle_source,
 )
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import say
+from segpipe.import_time import collecting_nothing
 
 
 def reference_ranges(

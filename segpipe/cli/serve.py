@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.printed import say
 from segpipe.errors import SegpipeError
+from segpipe.import_time import collecting_nothing
 
 
 def serve(

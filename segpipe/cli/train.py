@@ -15,10 +15,10 @@ import typer
 from segpipe.bundle_names import is_installed
 from segpipe.cli.bundle_options import Bundle, Trust
 from segpipe.cli.check import FOUND, TRAIN, Configs, Overrides
-from segpipe.cli.imports import collecting_nothing
 from segpipe.cli.overrides import parse_overrides
 from segpipe.cli.printed import say
 from segpipe.errors import counted
+from segpipe.import_time import collecting_nothing
 
 
 def train(bundle: Bundle, override: Overrides = None, config: Configs = None, trust: Trust = False) -> None:

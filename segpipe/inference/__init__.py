@@ -1,16 +1,8 @@
-"""From a batch to scores: inferers for reduced precision, mirror images and slices, and progress lines."""
+"""From a batch to scores: inferers for reduced precision, mirror images and slices, and progress lines.
 
-from segpipe.inference.inferers import FlipInferer, PrecisionInferer, SliceInferer
-from segpipe.inference.precision import choose_precision, needs_loss_scaling
-from segpipe.inference.prediction_table import PredictionTable
-from segpipe.inference.progress import LogProgress
+The names are listed in `__init__.pyi`, and imported when they are asked for.
+"""
 
-__all__ = [
-    "FlipInferer",
-    "LogProgress",
-    "PrecisionInferer",
-    "PredictionTable",
-    "SliceInferer",
-    "choose_precision",
-    "needs_loss_scaling",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from segpipe.errors import SegpipeError
+from segpipe.inference.option_values import require_flips
 from segpipe.inference.precision import choose_precision
 
 
@@ -60,10 +61,7 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
 
     def __init__(self, inferer: Inferer, flips: Sequence[int] = ()) -> None:
         super().__init__()
-        if len(set(flips)) < len(flips) or any(not isinstance(axis, int) or axis < 0 for axis in flips):
-            raise SegpipeError(
-                f"--mirror (flips in YAML) is {list(flips)}; each must be an axis, from 0, and none may come twice"
-            )
+        require_flips(flips)
         self.inferer = inferer
         self.flips = tuple(flips)
 

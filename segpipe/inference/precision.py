@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import torch
 
-from segpipe.errors import SegpipeError
+from segpipe.inference.option_values import PRECISIONS, require_precision
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 _WORTH_IT = 1.1  # a reduced precision must be at least this much faster
 _ROUNDS = 3
 
@@ -27,10 +27,9 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     Raises:
         SegpipeError: an unknown name.
     """
+    require_precision(precision)
     if precision in _DTYPES:
         return _DTYPES[precision]
-    if precision != "auto":
-        raise SegpipeError(f"precision {precision!r} is unknown; use auto or one of {', '.join(_DTYPES)}")
     if device.type == "cuda":
         return torch.bfloat16 if _computes_in_bfloat16(device) else torch.float16
     if device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16"):

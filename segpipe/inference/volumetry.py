@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +10,10 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from segpipe.inference.class_volume import ClassVolume
 from segpipe.labels import LabelTable
 
 _SLAB_VOXELS = 2**24  # voxels that are labelled at a time: 64 MB of int32
-
-
-@dataclass(frozen=True)
-class ClassVolume:
-    """Volume and pieces of a class, or of a region of several classes, in a label map.
-
-    Attributes:
-        label: name of the class or region.
-        voxels: number of voxels.
-        millilitres: volume; None for a slice, which has no volume.
-        components: number of pieces; voxels that share a face, an edge or a corner are in one piece.
-        frame: number of the time frame, from 1; None for scans without time frames.
-    """
-
-    label: str
-    voxels: int
-    millilitres: float | None
-    components: int
-    frame: int | None = None
 
 
 def class_volumes(

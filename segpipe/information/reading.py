@@ -16,7 +16,7 @@ from segpipe.files import file_sha256
 from segpipe.information.facts import Information, Scores, Settings, Training, WeightsFile
 from segpipe.information.settings import read_configuration, settings_of, training_settings
 
-_INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
+INFERENCE_FILES = ("inference.yaml", "inference.yml", "inference.json")
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _RUN = "configuration.yaml"
 _LARGEST_RECORD = 2**25  # bytes, as of a sidecar
@@ -68,7 +68,7 @@ def bundle_information(
             "run's folder"
         )
     metadata = read_metadata(path)
-    configuration = read_configuration(configuration_files(root, configs, _INFERENCE), overrides or {})
+    configuration = read_configuration(configuration_files(root, configs, INFERENCE_FILES), overrides or {})
     given = network_input(root, metadata)
     rows = _rows(root, metadata)
     files = tuple(map(_weights_file, weights or _weights_in(root)))

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segpipe.bundle.open_classifier import OpenClassifier, open_classifier
 from segpipe.bundle.source import BundleSource
-from segpipe.inference.prediction_table import PREDICTIONS_FILE, prediction_columns
+from segpipe.import_time import collecting_nothing
+from segpipe.inference.prediction_rows import PREDICTIONS_FILE, prediction_columns
+from segpipe.prediction.finished_run import Earlier, finished_run
 from segpipe.prediction.image_options import ClassifyOptions, ImagePrediction, image_cohort
-from segpipe.prediction.image_run import ImageRun
-from segpipe.prediction.options import Cohort
+from segpipe.prediction.image_ownership import is_classified, known_image
+from segpipe.prediction.ledger import Entry
+from segpipe.prediction.options import Cohort, Outcome
 from segpipe.prediction.output_folder import OutputFolder, run_cohort
 from segpipe.prediction.ownership import refuse_another_task, refuse_foreign_table
+from segpipe.prediction.request import covers, request_sha256
+from segpipe.prediction.scan_files import require_text, scan_sha256
+from segpipe.volumes import Scan
+
+if TYPE_CHECKING:  # loaded when there is something to do: torch and MONAI take seconds
+    from segpipe.bundle.open_classifier import OpenClassifier
+    from segpipe.prediction.image_run import ImageRun
 
 
 def classify(
@@ -52,11 +62,20 @@ def classify(
     """
     options = options or ClassifyOptions()
     options.check()
-    folder = Path(output)
-    opened = open_classifier(bundle)
+    folder, source = Path(output), BundleSource.of(bundle)
     paths = [images] if isinstance(images, str | Path) else images
+    request = request_sha256(source, options.described())
+    finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
+    if finished is not None:
+        return finished
+    with collecting_nothing():
+        from segpipe.bundle.open_classifier import open_classifier
+
+    opened = open_classifier(source)
     cohort = image_cohort(paths, folder, strict=options.strict)
-    return classify_images(cohort, opened, folder, options, watch, report)
+    if not covers(source, opened.weights):
+        request = ""  # an equal request would not tell the same weights
+    return classify_images(cohort, opened, folder, options, watch, report, request)
 
 
 def classify_images(
@@ -66,6 +85,7 @@ def classify_images(
     options: ClassifyOptions,
     watch: Callable[[ImagePrediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    request: str = "",
 ) -> list[ImagePrediction]:
     """Classify images whose names are known; see `classify`.
 
@@ -76,18 +96,37 @@ def classify_images(
         options: already checked with `ClassifyOptions.check`.
         watch: see `classify`.
         report: see `classify`.
+        request: see `request_sha256`; a later run for an equal one skips the finished images at once.
 
     Raises:
         SegpipeError: as `classify`.
     """
+    from segpipe.prediction.image_run import ImageRun
 
     def begin(place: OutputFolder) -> ImageRun:
         names = bundle.categories.names
         refuse_foreign_table(folder, place.ledger, PREDICTIONS_FILE, prediction_columns(names, bundle.top))
         refuse_another_task(folder, place.ledger, names)
-        run = ImageRun(bundle, options, place)
+        run = ImageRun(bundle, options, place, request)
         total = len(cohort.scans) + len(cohort.refused)
         place.log.info("%d images through %s on %s into %s", total, bundle.root, bundle.device, folder)
         return run
 
     return run_cohort(cohort, folder, begin, lambda prediction: prediction.heatmap, watch, report)
+
+
+def _earlier(paths: Sequence[str | Path], folder: Path, options: ClassifyOptions) -> Earlier[ImagePrediction]:
+    """Return what is known of the results of an earlier run."""
+
+    def outcome(image: Scan, entry: Entry, place: OutputFolder) -> ImagePrediction | None:
+        del place
+        require_text(image)
+        is_done = is_classified(image, scan_sha256(image), entry, entry.recipe, folder, options)
+        return known_image(image, entry, folder, Outcome.SKIPPED) if is_done else None
+
+    return Earlier(
+        tables=(PREDICTIONS_FILE,),
+        cohort=lambda: image_cohort(paths, folder, strict=options.strict),
+        outcome=outcome,
+        written=lambda prediction: prediction.heatmap,
+    )

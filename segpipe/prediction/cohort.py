@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
-from segpipe.inference.volumetry import ClassVolume, class_volumes
+from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.volumetry import class_volumes
 from segpipe.pictures import grey_levels
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
@@ -39,7 +40,7 @@ from segpipe.prediction.options import (
     side_file,
 )
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
-from segpipe.prediction.ownership import ToDo, label_map_hashes, to_do, written_files
+from segpipe.prediction.ownership import ToDo, known_prediction, label_map_hashes, to_do, written_files
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.prediction.scan_steps import (
     PreparedImage,
@@ -95,6 +96,7 @@ class CohortRun:
     bundle: OpenBundle
     options: PredictOptions
     place: OutputFolder
+    request: str = ""  # see `segpipe.prediction.request`
     left_out: list[str] = field(default_factory=list)  # DICOM files that are not slices of the series
     segmenter: Segmenter = field(init=False)
     recipe: str = field(init=False)
@@ -184,10 +186,9 @@ class CohortRun:
         sha256 = scan_sha256(scan)
         todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
         if before is not None and todo is ToDo.NOTHING and not self._lacks_objects(scan, before):
-            outcome = Outcome.KEPT if before.state is State.KEPT else Outcome.SKIPPED
-            path = self.folder / label_map_name(scan, self.options)
-            known = before.reason, before.volumes, before.warnings, before.resampled
-            return Prediction(scan.name, outcome, scan.path, path, 0.0, *known)
+            if before.request != self.request:
+                self.ledger.append(replace(before, request=self.request))
+            return known_prediction(scan, before, self.folder, self.options)
         if before is not None and (
             todo is ToDo.KEEP or (before.state is State.KEPT and todo is ToDo.NOTHING)
         ):
@@ -346,6 +347,7 @@ class CohortRun:
             scan=scan_place(scan),
             scan_sha256=segmented.scan_sha256,
             recipe=self.recipe,
+            request=self.request,
             precision=self.segmenter.precision,
             seconds=round(seconds, 3),
             reason="" if result.fallback is None else f"by MONAI's own chain: {result.fallback}",

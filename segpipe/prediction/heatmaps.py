@@ -13,7 +13,6 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -25,8 +24,6 @@ from segpipe.calibration import Calibration
 from segpipe.errors import SegpipeError
 from segpipe.networks import Ensemble
 
-HeatmapKind = Literal["gradcam", "occlusion"]
-HEATMAP_KINDS: tuple[HeatmapKind, ...] = ("gradcam", "occlusion")
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _MASKS_ACROSS = 8  # sides of the covered square in the shorter side of an image
 _OVERLAP = 0.5

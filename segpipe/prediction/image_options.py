@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, Any, Literal
 
 from segpipe.bundle.image_files import (
     IMAGE_FORMATS,
@@ -14,15 +13,18 @@ from segpipe.bundle.image_files import (
     require_outside,
     same_names,
 )
-from segpipe.bundle.open_classifier import OpenClassifier
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256
-from segpipe.inference import FlipInferer, choose_precision
-from segpipe.inference.prediction_table import most_probable
-from segpipe.prediction.heatmaps import HEATMAP_KINDS, HeatmapKind
+from segpipe.inference.option_values import require_flips, require_precision
+from segpipe.inference.prediction_rows import most_probable
 from segpipe.prediction.options import Cohort, Outcome, scan_place
 from segpipe.volumes import RefusedScan, Scan
 
+if TYPE_CHECKING:
+    from segpipe.bundle.open_classifier import OpenClassifier
+
+HeatmapKind = Literal["gradcam", "occlusion"]
+HEATMAP_KINDS: tuple[HeatmapKind, ...] = ("gradcam", "occlusion")
 HEATMAPS = "heatmaps"
 """Folder of the heatmaps below the output folder."""
 
@@ -55,20 +57,23 @@ class ClassifyOptions:
         Raises:
             SegpipeError: with the option, its value and the allowed values.
         """
-        choose_precision(self.precision, torch.device("cpu"))
-        FlipInferer(None, self.flips or ())
+        require_precision(self.precision)
+        require_flips(self.flips or ())
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")
         if self.heatmaps is not None and self.heatmaps not in HEATMAP_KINDS:
             raise SegpipeError(f"--heatmaps is {self.heatmaps!r:.80}, must be {' or '.join(HEATMAP_KINDS)}")
 
+    def described(self) -> dict[str, Any]:
+        """Return name -> value, in plain types, of the options that a prediction depends on."""
+        return asdict(replace(self, batch_size=None, jobs=1, overwrite=False, strict=False))
+
     def recipe(self, bundle: OpenClassifier) -> str:
         """Return a hash of everything but the image that a prediction depends on."""
-        how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False, strict=False))
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         compared = {} if ranges is None else {"reference_ranges": ranges}
-        return json_sha256({"bundle": bundle.sha256, **compared, **how})
+        return json_sha256({"bundle": bundle.sha256, **compared, **self.described()})
 
 
 @dataclass(frozen=True)

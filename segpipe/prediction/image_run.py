@@ -22,15 +22,16 @@ from PIL import Image
 from segpipe.bundle.image_files import check_image
 from segpipe.bundle.open_classifier import OpenClassifier
 from segpipe.errors import SegpipeError
-from segpipe.inference.prediction_table import prediction_row, write_predictions
+from segpipe.inference.prediction_rows import prediction_row, write_predictions
 from segpipe.pictures.heatmap import heatmap_picture
 from segpipe.prediction.classifier import Classifier
 from segpipe.prediction.heatmaps import GradCamMaps, OcclusionMaps, occlusion_passes
 from segpipe.prediction.image_measures import measured_image
 from segpipe.prediction.image_options import HEATMAPS, ClassifyOptions, ImagePrediction, heatmap_file
+from segpipe.prediction.image_ownership import is_classified, known_image
 from segpipe.prediction.ledger import Entry, State, publish, staged_files
 from segpipe.prediction.options import Outcome, scan_place
-from segpipe.prediction.output_folder import OtherScanError, OutputFolder, attempt, now, removed_on_failure
+from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import written_files
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.volumes import IGNORED_MARK, Scan
@@ -59,14 +60,17 @@ class ImageRun:
         bundle: the bundle.
         options: already checked.
         place: the locked output folder.
+        request: see `segpipe.prediction.request`.
 
     Raises:
         SegpipeError: the network has no layer that a heatmap could show; or a file has the name of the heatmaps'
             folder.
     """
 
-    def __init__(self, bundle: OpenClassifier, options: ClassifyOptions, place: OutputFolder) -> None:
-        self.bundle, self.options, self.place = bundle, options, place
+    def __init__(
+        self, bundle: OpenClassifier, options: ClassifyOptions, place: OutputFolder, request: str = ""
+    ) -> None:
+        self.bundle, self.options, self.place, self.request = bundle, options, place, request
         self.recipe = options.recipe(bundle)
         before = [
             entry
@@ -145,8 +149,12 @@ class ImageRun:
         check_image(scan)  # refuse a header that claims terabytes before hashing that many bytes
         sha256 = scan_sha256(scan)
         before = self.place.ledger.entries.get(scan.name)
-        if before is not None and self._is_done(scan, before, sha256):
-            return self._outcome(scan, before, Outcome.SKIPPED)
+        if before is not None and is_classified(
+            scan, sha256, before, self.recipe, self.place.folder, self.options
+        ):
+            if before.request != self.request:
+                self.place.ledger.append(replace(before, request=self.request))
+            return known_image(scan, before, self.place.folder, Outcome.SKIPPED)
         image = self.classifier.read(str(scan.path))
         if self._maps is not None and image.ndim != _FLAT_DIMS:
             raise SegpipeError(
@@ -156,22 +164,6 @@ class ImageRun:
         if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         return _ReadImage(scan, sha256, image, time.perf_counter() - since)
-
-    def _is_done(self, scan: Scan, before: Entry, sha256: str) -> bool:
-        """Return whether an earlier run classified the image in the same way; refuse to replace other results.
-
-        Raises:
-            OtherScanError: the row of this name is of another image.
-        """
-        folder, moved = self.place.folder, before.scan != scan_place(scan)
-        other = moved and before.state is State.DONE and before.scan_sha256 != sha256
-        if other and not self.options.overwrite:
-            raise OtherScanError(
-                f"{scan.path}: {folder} has an image {scan.name} already, of another file, {before.scan}; choose "
-                "another --output, or add --overwrite to replace it"
-            )
-        same = (before.state, before.scan_sha256, before.recipe) == (State.DONE, sha256, self.recipe)
-        return same and all((folder / file).is_file() for file in before.files)
 
     def _classified(self, batch: Sequence[_ReadImage]) -> Generator[ImagePrediction]:
         """Yield the outcomes of a batch; if the network fails on it, each image is tried by itself."""
@@ -194,7 +186,7 @@ class ImageRun:
             self._write_table()
         for scan, entry in entries:
             self.place.log.info("%s: %s in %.2f s", scan.name, entry.decision, entry.seconds)
-            yield self._outcome(scan, entry, Outcome.DONE)
+            yield known_image(scan, entry, self.place.folder, Outcome.DONE)
 
     def _entry(self, one: _ReadImage, logits: Logits | Exception, place: int, share: float) -> Entry:
         """Return the finished entry of an image, whose heatmap is in its place."""
@@ -210,6 +202,7 @@ class ImageRun:
             scan=scan_place(one.scan),
             scan_sha256=one.sha256,
             recipe=self.recipe,
+            request=self.request,
             precision=self.classifier.precision,
             warnings=self._warnings(one.image, probabilities),
             finished=now(),
@@ -288,19 +281,6 @@ class ImageRun:
         self.place.tell(
             f"occlusion: {passes} forward passes for each image, {passes * self._left} for {self._left} images: about "
             f"{minutes:.1f} minutes"
-        )
-
-    def _outcome(self, scan: Scan, entry: Entry, outcome: Outcome) -> ImagePrediction:
-        heatmap = self.place.folder / heatmap_file(scan) if entry.files else None
-        return ImagePrediction(
-            scan.name,
-            outcome,
-            scan.path,
-            entry.classes,
-            entry.probabilities,
-            entry.decision,
-            heatmap,
-            entry.seconds if outcome is Outcome.DONE else 0.0,
         )
 
     def _write_table(self) -> None:

@@ -19,7 +19,7 @@ from segpipe.csv_files import csv_text
 from segpipe.documents import DocumentError, parse_json
 from segpipe.errors import SegpipeError
 from segpipe.files import discard_remains, file_sha256, require_writable, sync, write_text
-from segpipe.inference.volumetry import ClassVolume
+from segpipe.inference.class_volume import ClassVolume
 from segpipe.regular_files import open_regular
 from segpipe.training.run_lock import LOCK_FILE, WITHOUT_LOCKS
 
@@ -30,8 +30,8 @@ VOLUMES_COLUMNS = (
     *("frame", "resampled_channels"),
 )
 NOT_COMPARED = "not compared with the training cases"
-_TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished", "decision")
-_OF_IMAGES = ("classes", "probabilities", "decision")
+_TEXTS = ("case", "scan", "scan_sha256", "recipe", "request", "precision", "reason", "finished", "decision")
+_SOMETIMES = ("classes", "probabilities", "decision", "request")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -57,6 +57,7 @@ class Entry:
         scan: path of the scan.
         scan_sha256: hash of its file or files; empty if they could not be read.
         recipe: hash of everything else that the outputs depend on: weights, configuration, options.
+        request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         precision: number format that the network computed in.
         seconds: wall time from reading to the last file.
         reason: why the scan failed, or a note for the user.
@@ -78,6 +79,7 @@ class Entry:
     scan: str
     scan_sha256: str = ""
     recipe: str = ""
+    request: str = ""
     precision: str = ""
     seconds: float = 0.0
     reason: str = ""
@@ -93,9 +95,9 @@ class Entry:
     decision: str = ""
 
     def as_row(self) -> dict[str, Any]:
-        """Return the entry in plain types; the parts of a classified image only where they are filled."""
+        """Return the entry in plain types; the parts that not every entry has only where they are filled."""
         row = asdict(self)
-        return {name: value for name, value in row.items() if value or name not in _OF_IMAGES}
+        return {name: value for name, value in row.items() if value or name not in _SOMETIMES}
 
 
 class Ledger:

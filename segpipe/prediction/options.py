@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.scan_rule import ScanRule
 from segpipe.dataset.importing.channel_files import (
     ScanChannel,
@@ -20,8 +18,8 @@ from segpipe.dataset.importing.channel_files import (
 )
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import json_sha256
-from segpipe.inference import FlipInferer, choose_precision
-from segpipe.inference.volumetry import ClassVolume
+from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.option_values import require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
     FoundScans,
@@ -37,6 +35,9 @@ from segpipe.volumes import (
     refused_scan,
 )
 from segpipe.volumes.formats import KNOWN_FORMATS
+
+if TYPE_CHECKING:
+    from segpipe.bundle.open import OpenBundle
 
 OVERLAYS, ENTROPY, PROBABILITIES, REGIONS = "overlays", "entropy", "probabilities", "regions"
 DICOM_SEG, RTSTRUCT = "dicom_segmentations", "dicom_structure_sets"
@@ -107,8 +108,8 @@ class PredictOptions:
         Raises:
             SegpipeError: with the option, its value and the allowed values.
         """
-        choose_precision(self.precision, torch.device("cpu"))
-        FlipInferer(None, self.flips or ())
+        require_precision(self.precision)
+        require_flips(self.flips or ())
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")
@@ -130,22 +131,19 @@ class PredictOptions:
                 "leave it out, or give --frames a number"
             )
 
-    def recipe(self, bundle: OpenBundle) -> str:
-        """Return a hash of everything but the scan that the outputs depend on."""
+    def described(self) -> dict[str, Any]:
+        """Return name -> value, in plain types, of the options that the outputs of a scan depend on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
         for name in ("regions", "dicom_seg", "rtstruct"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file
+        return {**how, "format": self.format and self.format.value}
+
+    def recipe(self, bundle: OpenBundle) -> str:
+        """Return a hash of everything but the scan that the outputs depend on."""
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
-        return json_sha256(
-            {
-                "bundle": bundle.sha256,
-                "reference_ranges": ranges,
-                **how,
-                "format": self.format and self.format.value,
-            }
-        )
+        return json_sha256({"bundle": bundle.sha256, "reference_ranges": ranges, **self.described()})
 
 
 class Outcome(StrEnum):

@@ -13,6 +13,8 @@ from segpipe.prediction.ledger import Entry, Ledger, State
 from segpipe.prediction.options import (
     REGIONS,
     SIDE_FOLDERS,
+    Outcome,
+    Prediction,
     PredictOptions,
     label_map_name,
     scan_place,
@@ -70,6 +72,14 @@ def to_do(
         f"{path}: lies where the label map of {scan.path} goes, and {why}; choose another --output, or add --overwrite "
         "to replace it"
     )
+
+
+def known_prediction(scan: Scan, entry: Entry, folder: Path, options: PredictOptions) -> Prediction:
+    """Return the outcome of a scan of which nothing is to be done, from its entry in the ledger."""
+    outcome = Outcome.KEPT if entry.state is State.KEPT else Outcome.SKIPPED
+    path = folder / label_map_name(scan, options)
+    known = entry.reason, entry.volumes, entry.warnings, entry.resampled
+    return Prediction(scan.name, outcome, scan.path, path, 0.0, *known)
 
 
 def _refuse_another_scan(scan: Scan, sha256: str, folder: Path, before: Entry) -> None:

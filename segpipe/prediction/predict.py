@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
-from segpipe.prediction.cohort import CohortRun
-from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE
+from segpipe.import_time import collecting_nothing
+from segpipe.prediction.finished_run import Earlier, finished_run
+from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE, Entry, Ledger
 from segpipe.prediction.options import Cohort, Prediction, PredictOptions, cohort_scans
 from segpipe.prediction.output_folder import OutputFolder, run_cohort
-from segpipe.prediction.ownership import refuse_another_task, refuse_foreign_table
+from segpipe.prediction.ownership import (
+    ToDo,
+    known_prediction,
+    refuse_another_task,
+    refuse_foreign_table,
+    to_do,
+)
+from segpipe.prediction.refused_run import refused_run
+from segpipe.prediction.request import covers, request_sha256
+from segpipe.prediction.scan_files import require_text, scan_sha256
+from segpipe.volumes import Scan
+from segpipe.volumes.label_files import LABEL_FILES
+
+if TYPE_CHECKING:  # loaded when there is something to do: torch and MONAI take seconds
+    from segpipe.bundle.open import OpenBundle
+    from segpipe.prediction.cohort import CohortRun
 
 
 def predict(
@@ -53,11 +69,24 @@ def predict(
     """
     options = options or PredictOptions()
     options.check()
-    folder = Path(output)
-    opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
+    folder, source = Path(output), BundleSource.of(bundle)
     paths = [scans] if isinstance(scans, str | Path) else scans
-    cohort = cohort_scans(paths, folder, options, opened.takes.channels)
-    return predict_scans(cohort, opened, folder, options, watch, report)
+    request = request_sha256(source, options.described())
+    finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
+    if finished is not None:
+        return finished
+    refused = refused_run(paths, source, folder, options, watch, report)
+    if refused is not None:
+        return refused
+    with collecting_nothing():
+        from segpipe.bundle.open import open_bundle
+
+    opened = open_bundle(source, series_uid=options.series_uid, resample_channels=options.resample_channels)
+    channels = opened.takes.channels
+    cohort = cohort_scans(paths, folder, options, channels)
+    if any(channel.files for channel in channels) or not covers(source, opened.weights):
+        request = ""  # an equal request would not tell the same scans, or the same weights
+    return predict_scans(cohort, opened, folder, options, watch, report, request)
 
 
 def predict_scans(
@@ -67,6 +96,7 @@ def predict_scans(
     options: PredictOptions,
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    request: str = "",
 ) -> list[Prediction]:
     """Segment scans whose names are known; see `predict`.
 
@@ -77,10 +107,13 @@ def predict_scans(
         options: already checked with `PredictOptions.check`.
         watch: see `predict`.
         report: see `predict`.
+        request: see `request_sha256`; a later run for an equal one skips the finished scans at once.
 
     Raises:
         SegpipeError: as `predict`.
     """
+    from segpipe.prediction.cohort import CohortRun
+
     if options.regions and not bundle.labels.regions:
         raise SegpipeError(
             f"{bundle.root}: has no regions, so there are no masks of regions to write; leave out --regions"
@@ -89,9 +122,26 @@ def predict_scans(
     def begin(place: OutputFolder) -> CohortRun:
         refuse_foreign_table(folder, place.ledger, VOLUMES_FILE, VOLUMES_COLUMNS)
         refuse_another_task(folder, place.ledger, ())
-        run = CohortRun(bundle, options, place)
+        run = CohortRun(bundle, options, place, request)
         total = len(cohort.scans) + len(cohort.refused)
         place.log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
         return run
 
     return run_cohort(cohort, folder, begin, lambda prediction: prediction.label_map, watch, report)
+
+
+def _earlier(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> Earlier[Prediction]:
+    """Return what is known of the label maps of an earlier run."""
+
+    def outcome(scan: Scan, entry: Entry, place: OutputFolder) -> Prediction | None:
+        require_text(scan)
+        todo = to_do(scan, scan_sha256(scan), folder, place.ledger, options, entry.recipe)
+        return known_prediction(scan, entry, folder, options) if todo is ToDo.NOTHING else None
+
+    return Earlier(
+        tables=(VOLUMES_FILE, *LABEL_FILES),
+        cohort=lambda: cohort_scans(paths, folder, options),
+        outcome=outcome,
+        write_tables=Ledger.write_volumes,
+        written=lambda prediction: prediction.label_map,
+    )

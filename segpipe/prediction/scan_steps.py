@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.scan_rule import ScanRule
 from segpipe.errors import SegpipeError
-from segpipe.inference.volumetry import ClassVolume, class_volumes
+from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.volumetry import class_volumes
 from segpipe.labels import Label, LabelTable, class_color
 from segpipe.pictures import grey_levels
 from segpipe.prediction.ledger import frame_mark

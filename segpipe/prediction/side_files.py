@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segpipe.errors import SegpipeError
-from segpipe.inference.volumetry import ClassVolume
+from segpipe.inference.class_volume import ClassVolume
 from segpipe.labels import LabelTable
 from segpipe.pictures.scan_picture import scan_picture
 from segpipe.prediction.options import PredictOptions

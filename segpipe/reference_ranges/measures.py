@@ -11,9 +11,10 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.decisions import ArgMax, Decision
 from segpipe.inference.streaming import Band
-from segpipe.inference.volumetry import ClassVolume, count_components
+from segpipe.inference.volumetry import count_components
 from segpipe.reference_ranges.coarse_images import coarse_image
 from segpipe.volumes import Grid
 

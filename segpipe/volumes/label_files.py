@@ -95,6 +95,8 @@ _FORMATS = {
         rows=re.compile(r"^[ \t]*(\d+)[ \t]+(\S+)(?:[ \t]+[\d.]+){4}", re.MULTILINE),
     ),
 }
+LABEL_FILES = tuple(_FORMATS)
+"""Names of the files with the names and colours of the labels."""
 
 
 def label_file_text(name: str, labels: LabelTable) -> str:

@@ -5,14 +5,14 @@ import pytest
 
 from segpipe.csv_files import read_csv
 from segpipe.errors import SegpipeError
-from segpipe.inference.prediction_table import (
+from segpipe.inference.prediction_rows import (
     NOT_COMPARED,
-    checked_probabilities,
     most_probable,
     prediction_columns,
     prediction_row,
     write_predictions,
 )
+from segpipe.inference.prediction_table import checked_probabilities
 
 NAMES = ("CNV", "DME", "DRUSEN", "NORMAL")
 

@@ -9,7 +9,8 @@ from label_tables import table
 from scipy import ndimage
 
 from segpipe.inference import volumetry
-from segpipe.inference.volumetry import ClassVolume, class_volumes, count_components
+from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.volumetry import class_volumes, count_components
 
 
 def test_volumes_of_a_map_drawn_by_hand():

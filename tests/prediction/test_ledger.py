@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from segpipe.errors import SegpipeError
-from segpipe.inference.volumetry import ClassVolume
+from segpipe.inference.class_volume import ClassVolume
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
 
 HEAD = "case,label,voxels,millilitres,components,warnings,frame,resampled_channels"

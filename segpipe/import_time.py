@@ -1,4 +1,4 @@
-"""Imports that take seconds, made when a command runs."""
+"""Imports that take seconds, made when they are needed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from contextlib import contextmanager
 @contextmanager
 def collecting_nothing() -> Iterator[None]:
     """Disable garbage collection during imports and freeze the imported modules: it takes a sixth of import time."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
-        gc.freeze()
+        if was_enabled:
+            gc.enable()
+            gc.freeze()
