@@ -7,7 +7,7 @@ import pytest
 from labelled_folders import write_picture, write_pictures
 
 from segpipe.dataset import create_manifest
-from segpipe.dataset.importing.class_folders import class_folders, has_label_maps, looks_like_classes
+from segpipe.dataset.importing.folder_classes import class_folders, has_label_maps, looks_like_classes
 from segpipe.errors import SegpipeError
 
 TWO = ["CNV/a.png", "CNV/b.png", "DME/c.png", "DME/d.png"]
@@ -180,11 +180,11 @@ def test_a_part_inside_itself(tmp_path):
 
 
 def test_many_images_outside_of_classes_are_warned_of(tmp_path):
-    paths = [*(f"train/{path}" for path in TWO), "CNV/e.png", "CNV/f.png"]
+    paths = [*(f"train/{path}" for path in TWO), "other/e.png", "other/f.png"]
 
     warnings = create_manifest(write_pictures(tmp_path, paths)).warnings
 
-    assert "2 images ignored, in no class folder: CNV/e.png, CNV/f.png; move them into one" in warnings[0]
+    assert "2 images ignored, in no class folder: other/e.png, other/f.png; move them into one" in warnings[0]
 
 
 def test_files_beside_the_classes_are_named(tmp_path):
@@ -194,11 +194,13 @@ def test_files_beside_the_classes_are_named(tmp_path):
     (folder / "A" / "extra.bmp").write_bytes(b"BM")
     (folder / "A" / "notes.dat").write_bytes(b"x")
 
-    notes = create_manifest(folder).notes
+    created = create_manifest(folder)
 
-    assert "1 file ignored, in no class folder: overview.png" in notes
-    assert "1 file ignored, in a format that segpipe does not read (convert to PNG): A/extra.bmp" in notes
-    assert "1 file ignored, of no image format: A/notes.dat" in notes
+    assert "1 file ignored, in no class folder: overview.png" in created.notes
+    assert "1 file ignored, of no image format: A/notes.dat" in created.notes
+    assert created.warnings == [
+        "1 image ignored, in a format that segpipe does not read: A/extra.bmp; convert to PNG"
+    ]
 
 
 def refused(folder, **options):
@@ -262,7 +264,7 @@ def test_two_spellings_of_a_class_are_refused(tmp_path):
     ]
     paths += ["train/b/c.png"]
     message = refused(write_pictures(tmp_path, paths))
-    assert "'B' and 'b' are two spellings of one class; write one of them everywhere" in message
+    assert "the folders test/B and train/b are two spellings of one class, 'B' and 'b'; give them one name" in message
 
 
 def test_a_class_in_another_spelling_in_one_part_is_no_new_class(tmp_path):
@@ -270,7 +272,7 @@ def test_a_class_in_another_spelling_in_one_part_is_no_new_class(tmp_path):
 
     message = refused(write_pictures(tmp_path, [*paths, "val/CNV/a.png", "val/Drusen/b.png"]))
 
-    assert "'DRUSEN' and 'Drusen' are two spellings of one class" in message
+    assert "the folders train/DRUSEN and val/Drusen are two spellings of one class" in message
 
 
 def test_parts_inside_one_of_several_folders_are_refused(tmp_path):

@@ -220,11 +220,11 @@ def test_names_and_their_order_can_be_given(pictures):
         ),
         (
             ["image,findings", "a.png,Effusion", "b.png,effusion"],
-            "'Effusion' and 'effusion' are two spellings of one finding",
+            "'Effusion' (line 2; 1 in all) and 'effusion' (line 3; 1 in all) are two spellings of one finding",
         ),
         (
             ["image,findings", "a.png,Pleural Thickening", "b.png,Pleural_Thickening"],
-            "'Pleural Thickening' and 'Pleural_Thickening' are two spellings of one finding",
+            "'Pleural Thickening' (line 2; 1 in all) and 'Pleural_Thickening' (line 3; 1 in all) are two",
         ),
         (
             ["image,findings", "a.png,Mass|", "b.png,Hernia"],
@@ -239,7 +239,10 @@ def test_names_and_their_order_can_be_given(pictures):
             "line 2: its findings are 'Mass|No Finding', both none and some",
         ),
         (["image,findings", 'a.png,"Mass, Hernia"'], "holds a ; or a comma; write | between findings"),
-        (["image,class,label", "a.png,x,1"], "the columns class and label could all say the class"),
+        (
+            ["image,class,label", "a.png,x,1", "b.png,x,2", "c.png,y,1"],
+            "with class 'x', label is '1' in line 2 and '2' in line 3; rename or remove one",
+        ),
         (["image,class,class", "a.png,x,1"], "has the column class twice"),
         (["image,class", "a.png,x,1"], "line 2 has more fields than the header"),
         (
@@ -250,7 +253,7 @@ def test_names_and_their_order_can_be_given(pictures):
             ["image,class,split", "a.png,x,test", "b.png,y,val"],
             "every labelled image is for test or validation",
         ),
-        (["image,class"], "has the columns image, class; must have image"),
+        (["image,class"], "lists no image; it has only the line of the columns"),
         (["image,class", "a.png,x"], "has the one class x; needs two at least: where an image has it or not"),
         (["image,findings", "a.png,No Finding"], "no image has a finding; needs one at least"),
         (["image,class", "../a.png,x", "b.png,y"], "the path '../a.png' does not lie below"),
