@@ -264,7 +264,10 @@ def test_two_spellings_of_a_class_are_refused(tmp_path):
     ]
     paths += ["train/b/c.png"]
     message = refused(write_pictures(tmp_path, paths))
-    assert "the folders test/B and train/b are two spellings of one class, 'B' and 'b'; give them one name" in message
+    assert (
+        "the folders test/B and train/b are two spellings of one class, 'B' and 'b'; give them one name"
+        in message
+    )
 
 
 def test_a_class_in_another_spelling_in_one_part_is_no_new_class(tmp_path):
