@@ -23,6 +23,7 @@ from segpipe.errors import SegpipeError
 from segpipe.volumes import Picture, read_picture
 
 _MOST_THREADS = 4
+_FEWEST_PIXELS = 256  # of which an image that is no mask has more than two values
 _ALMOST_BLANK = 0.01  # standard deviation of the pixels, of 1
 
 
@@ -142,7 +143,7 @@ def _picture(case: Case, dataset_dir: Path, window: Sequence[float] | None) -> P
 
 def _has_two_values(picture: Picture) -> bool:
     pixels = picture.pixels
-    return bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
+    return pixels.size >= _FEWEST_PIXELS and bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
 
 
 def _facts(picture: Picture) -> ImageFacts:

@@ -146,7 +146,7 @@ def _layout(
         ],
         warnings=[
             *layout.warnings,
-            *(f"the class folders count, a table does not: {one}" for one in tables.unreadable),
+            *(f"a table beside the class folders is not used: {one}" for one in tables.unreadable),
         ],
     )
 

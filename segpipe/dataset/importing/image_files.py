@@ -78,10 +78,6 @@ class ImageFiles:
         """Return the images directly in folders of a name."""
         return self._by_folder.get(name, ())
 
-    def has_path(self, text: str) -> bool:
-        """Return whether a field is the path or the name of an image, with or without suffix."""
-        return text in self._paths or self.has_name(text)
-
     def nearest(self, text: str) -> str:
         """Return the image of a name but for its suffix, such as 7.png for 7.jpeg; empty where there is not one."""
         matches = self._by_name.get(name_of(text), [])

@@ -114,7 +114,7 @@ def label_columns(rows: Sequence[Row], files: ImageFiles, path: Path) -> LabelCo
     names = rows[0][1] if rows else []
     values = [[field_at(row, at) for _, row in rows[1:] if any(row)] for at in range(len(names))]
     image = _image_column(names, values, files, path)
-    if image is None:
+    if image is None or _image_in_header(rows, files):
         return None
     require_distinct_columns(names, path)
     squashed = ["".join(column_words(name)) for name in names]
@@ -156,13 +156,11 @@ def why_no_labels(rows: Sequence[Row], files: ImageFiles, path: Path) -> str:
     if not rows:
         return f"{path}: is empty; write the columns image and class in the first line, and a line for each image"
     line, names = rows[0]
-    named = [
-        name for name in names if suffix_format(Path(name)) is not None or (name and files.has_path(name))
-    ]
-    if named:
+    image_there = _image_in_header(rows, files)
+    if image_there:
         return (
-            f"{path}: line {line} names the image {named[0]} where the columns' names should be; write a first line, "
-            "such as image,class"
+            f"{path}: line {line} names the image {image_there} where the columns' names should be; write a first "
+            "line, such as image,class"
         )
     if not any(any(row) for _, row in rows[1:]):
         return f"{path}: lists no image; it has only the line of the columns"
@@ -188,6 +186,14 @@ def why_no_labels(rows: Sequence[Row], files: ImageFiles, path: Path) -> str:
         "(one name), findings (names with | between), or one column a finding with 1 or yes, 0 or no, -1 (unknown) or "
         "nothing"
     )
+
+
+def _image_in_header(rows: Sequence[Row], files: ImageFiles) -> str:
+    """Return the name of an image that stands where the columns' names should; empty where none does."""
+    for name in rows[0][1]:
+        if name and (suffix_format(Path(name)) is not None or (name.isdigit() and files.has_name(name))):
+            return name
+    return ""
 
 
 def with_images_of_studies(rows: Sequence[Row], files: ImageFiles) -> list[Row]:
