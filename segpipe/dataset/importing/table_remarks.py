@@ -63,12 +63,14 @@ def notes_on_names(
 
 def warnings_on_folders(images: Sequence[LabelledImage], path: Path) -> list[str]:
     """Return a warning on images in the folder of another class, where most images lie in a folder of their class."""
-    other = []
+    other, agreeing = [], 0
     for one in images:
         folders = set(map(spelling_of, one.image.split("/")[:-1]))
-        if one.classes and not folders.intersection(map(spelling_of, one.classes)):
+        if one.classes and folders.intersection(map(spelling_of, one.classes)):
+            agreeing += 1
+        elif one.classes:
             other.append(f"{one.image} is {BETWEEN.join(one.classes)} by {one.place}")
-    if not 0 < len(other) < len(images) / 2:
+    if not 0 < len(other) < agreeing:
         return []
     return [
         f"{counted(len(other), 'image')} of {len(images)} in the folder of another class than {path.name} says: "

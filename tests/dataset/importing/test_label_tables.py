@@ -396,6 +396,15 @@ def test_the_columns_of_the_whole_nih_table(tmp_path):
     assert [case.patient for case in manifest.training] == ["1", "2", "3"]
 
 
+def test_folders_of_no_class_are_not_warned_of(tmp_path):
+    folder = write_pictures(tmp_path, [f"images/{name}" for name in FOUR])
+    write_table(
+        folder / "t.csv", "image,findings", "a.png,Mass", *(f"{name},No Finding" for name in FOUR[1:])
+    )
+
+    assert create_manifest(folder).warnings == []
+
+
 def test_a_row_with_none_and_some_is_warned_of(pictures):
     write_table(pictures / "t.csv", "image,No Finding,Mass", "a.png,1,1", "b.png,1,0", "c.png,0,1")
 
