@@ -114,8 +114,9 @@ class Categories:
                     "a name, and the index again as value"
                 )
             names.append(name)
+        categories = cls(tuple(names), metadata.get("target"))  # type: ignore[arg-type]  # checked on construction
         _require_same_channels(names, metadata)
-        return cls(tuple(names), metadata.get("target"))  # type: ignore[arg-type]  # checked on construction
+        return categories
 
 
 def _require_same_channels(names: Sequence[str], metadata: Mapping[str, Any]) -> None:
