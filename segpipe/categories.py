@@ -5,7 +5,7 @@ A segmentation labels voxels and has a background, see `segpipe.labels`; a class
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,7 +98,8 @@ class Categories:
         """Build the names from a bundle's metadata: `target` and `label_table`.
 
         Raises:
-            SegpipeError: one of the two is missing or of the wrong form, or `Categories` refuses the names.
+            SegpipeError: one of the two is missing or of the wrong form, `Categories` refuses the names, or the
+                `channel_def` of the output has other names or another order.
         """
         rows = metadata.get("label_table")
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
@@ -113,4 +114,22 @@ class Categories:
                     "a name, and the index again as value"
                 )
             names.append(name)
-        return cls(tuple(names), metadata.get("target"))  # type: ignore[arg-type]  # checked on construction
+        categories = cls(tuple(names), metadata.get("target"))  # type: ignore[arg-type]  # checked on construction
+        _require_same_channels(names, metadata)
+        return categories
+
+
+def _require_same_channels(names: Sequence[str], metadata: Mapping[str, Any]) -> None:
+    """Refuse an output whose channels have other names than the label table: programs read one or the other."""
+    try:
+        (output,) = metadata["network_data_format"]["outputs"].values()
+        channels = {int(index): str(name) for index, name in output["channel_def"].items()}
+    except (KeyError, ValueError, AttributeError, TypeError):
+        return  # MONAI does not ask for these entries
+    for index in range(max(len(names), len(channels))):
+        name = names[index] if index < len(names) else "missing"
+        if channels.get(index, "missing") != name:
+            raise SegpipeError(
+                f"label_table: class {index} is {name}, in channel_def of the output {channels.get(index, 'missing')}; "
+                "restore the one that was changed"
+            )

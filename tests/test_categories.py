@@ -49,3 +49,22 @@ def test_rows_of_another_form_are_refused(rows):
 def test_an_unknown_name_is_refused():
     with pytest.raises(SegpipeError, match="'drusen' is not among"):
         Categories(NAMES, "class").index("drusen")
+
+
+@pytest.mark.parametrize(
+    ("channels", "message"),
+    [
+        ({"0": "B", "1": "A"}, "label_table: class 0 is A, in channel_def of the output B; restore the one"),
+        ({"0": "A"}, "class 1 is B, in channel_def of the output missing"),
+        ({"0": "A", "1": "B", "2": "C"}, "class 2 is missing, in channel_def of the output C"),
+    ],
+)
+def test_other_channels_than_the_table_are_refused(channels, message):
+    metadata = Categories(("A", "B"), "class").to_metadata()
+    output = {"channel_def": {"0": "A", "1": "B"}}
+    metadata["network_data_format"] = {"outputs": {"pred": output}}
+
+    assert Categories.from_metadata(metadata).names == ("A", "B")
+    output["channel_def"] = channels
+    with pytest.raises(SegpipeError, match=message):
+        Categories.from_metadata(metadata)

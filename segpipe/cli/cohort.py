@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from segpipe.prediction.estimate import Estimate
     from segpipe.prediction.output_folder import ScanOutcome
 
+_FAILURES_SHOWN = 20
 T = TypeVar("T", bound="ScanOutcome")
 
 
@@ -55,16 +56,18 @@ def run_cohort(
 
 
 def print_failures(failed: Sequence[ScanOutcome]) -> None:
-    """Print the scans or images that failed, with their reasons."""
+    """Print the scans or images that failed, with their reasons; of many the first ones."""
     from rich.table import Column
 
     print_table(
         [Column("case", overflow="fold"), Column("reason", overflow="fold")],
-        [(prediction.case, prediction.reason) for prediction in failed],
+        [(prediction.case, prediction.reason) for prediction in failed[:_FAILURES_SHOWN]],
         title=f"{len(failed)} failed",
         err=True,
         show_lines=True,
     )
+    if len(failed) > _FAILURES_SHOWN:
+        say(f"and {len(failed) - _FAILURES_SHOWN} more: all reasons are in predict.log", err=True)
 
 
 def end_estimates(rows: Sequence[Estimate], action: str, cases: str) -> None:

@@ -29,9 +29,15 @@ def rejecting(path: str) -> Iterator[None]:
     try:
         yield
     except SegpipeError as error:
-        raise RejectedError(path, str(error)) from error
+        raise RejectedError(path, _without_path(str(error), path)) from error
     except OSError as error:  # for example, no permission for a folder
         raise RejectedError(path, f"cannot be read ({error.strerror}); check path and permissions") from error
+
+
+def _without_path(message: str, path: str) -> str:
+    """Return a message without the file at its beginning, since the finding names the file already."""
+    above, found, rest = message.partition(f"{path}: ")
+    return rest if found and (not above or above[-1] in "/\\") and ": " not in above else message
 
 
 def checksum_findings(case: Case, dataset_dir: Path) -> list[Finding]:

@@ -23,6 +23,7 @@ from segpipe.errors import SegpipeError
 from segpipe.volumes import Picture, read_picture
 
 _MOST_THREADS = 4
+_FEWEST_PIXELS = 256  # of which an image that is no mask has more than two values
 _ALMOST_BLANK = 0.01  # standard deviation of the pixels, of 1
 
 
@@ -117,6 +118,11 @@ def _examine_image(
                 "and remove the case if nothing shows"
             )
             findings.append(Finding("warning", case.case, case.images[0], message))
+        elif _has_two_values(picture):
+            message = (
+                "only two different values, as a mask has; look at the image, and remove it if it is one"
+            )
+            findings.append(Finding("warning", case.case, case.images[0], message))
     except RejectedError as rejected:
         findings.append(Finding("error", case.case, rejected.file, rejected.message))
     return ImageReport(case.case, tuple(findings), facts)
@@ -133,6 +139,11 @@ def _picture(case: Case, dataset_dir: Path, window: Sequence[float] | None) -> P
         if not (dataset_dir / path).exists():
             raise SegpipeError(f"missing below {dataset_dir}; fetch it, or remove the case from the manifest")
         return read_picture(dataset_dir / path, window=window)
+
+
+def _has_two_values(picture: Picture) -> bool:
+    pixels = picture.pixels
+    return pixels.size >= _FEWEST_PIXELS and bool(((pixels == pixels.min()) | (pixels == pixels.max())).all())
 
 
 def _facts(picture: Picture) -> ImageFacts:

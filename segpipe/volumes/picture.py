@@ -28,6 +28,7 @@ from segpipe.volumes.reading import read_volume
 from segpipe.volumes.volume import Volume
 
 _DEPTHS = (8, 12, 16)
+_OWN_SCALE = (np.uint8, np.uint16)  # the other types need a window
 _GREY, _RGB, _RGBA = 1, 3, 4
 _FEWEST_VALUES = 2  # of a window: low and high
 
@@ -127,7 +128,8 @@ def picture_of_volume(volume: Volume, window: tuple[float, float] | None = None)
     Raises:
         SegpipeError: as `read_picture`.
     """
-    return _not_blank(_of_volume(volume.path, volume, window), window)
+    picture = _of_volume(volume.path, volume, window)
+    return _not_blank(picture, None if volume.channels.dtype in _OWN_SCALE else window)
 
 
 def _not_blank(picture: Picture, window: tuple[float, float] | None) -> Picture:
@@ -173,7 +175,7 @@ def _of_volume(path: Path, volume: Volume, window: tuple[float, float] | None) -
             f"{path}: {len(values)} values a pixel; an image to classify is grey (1) or RGB (3): save one image of one "
             "of these kinds"
         )
-    if values.dtype in (np.uint8, np.uint16):
+    if values.dtype in _OWN_SCALE:
         top = int(values.max())
         bits = next(bits for bits in _DEPTHS if bits >= _DEPTHS[0] and top < 1 << bits)
         return Picture(path, values.astype(np.float32) / np.float32((1 << bits) - 1), stored_bits, bits)
@@ -208,7 +210,7 @@ def _rows_first(path: Path, volume: Volume) -> NDArray[Any]:
 
 def _without_alpha(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     """Return RGB of RGBA whose pixels are all opaque; other values unchanged."""
-    if len(values) != _RGBA or values.dtype not in (np.uint8, np.uint16):
+    if len(values) != _RGBA or values.dtype not in _OWN_SCALE:
         return values
     opaque = np.iinfo(values.dtype).max
     transparent = int(np.count_nonzero(values[_RGB] != opaque))

@@ -31,6 +31,8 @@ def require_one_spelling(names: Sequence[str], what: str, where: str) -> None:
     """
     first: dict[str, str] = {}
     for name in names:
+        if _NUMBER.fullmatch(name):
+            continue
         other = first.setdefault(spelling_of(name), name)
         if other != name:
             raise SegpipeError(

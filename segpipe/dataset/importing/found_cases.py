@@ -18,7 +18,7 @@ DatasetPart = Literal["", "train", "validation", "test"]
 
 _PARTS: dict[str, DatasetPart] = {
     **dict.fromkeys(("tr", "trn", "train", "training"), "train"),
-    **dict.fromkeys(("va", "val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("va", "val", "valid", "validate", "validation"), "validation"),
     **dict.fromkeys(("ts", "tst", "test", "testing"), "test"),
 }
 _PART_WORD = re.compile(

@@ -18,6 +18,7 @@ from segpipe.dataset.importing.created import (
     own_split_note,
     shared_patients,
 )
+from segpipe.dataset.importing.folder_classes import class_folders
 from segpipe.dataset.importing.found_cases import require_text
 from segpipe.dataset.importing.image_files import ImageFiles, image_files
 from segpipe.dataset.importing.label_tables import Blank, images_of_table, label_tables_in
@@ -119,21 +120,35 @@ def create_image_manifest(
 def _layout(
     folder: Path, files: ImageFiles, target: ImageTarget | None, table: Path | None, blank: Blank
 ) -> ImageLayout:
-    if table is None:
-        listed = label_tables_in(folder, files)
-        if len(listed) > 1:
-            raise SegpipeError(
-                f"{folder}: {shown(path.name for path in listed)} all label images; choose one with --csv, or make "
-                "them one table with a column split (train, validation, test)"
-            )
-        table = listed[0] if listed else None
     if table is not None:
         return images_of_table(table, files, target=target, blank=blank)
+    tables = label_tables_in(folder, files)
+    if len(tables.listed) > 1:
+        raise SegpipeError(
+            f"{folder}: {shown(path.name for path in tables.listed)} all label images; choose one with --csv, or make "
+            "them one table with a column split (train, validation, test)"
+        )
+    if tables.listed:
+        return images_of_table(tables.listed[0], files, target=target, blank=blank)
+    reasons = [*tables.unreadable, *tables.unlabelled.values()]
+    if reasons and (target == "findings" or not class_folders([*files.images, *files.unread]).images):
+        raise SegpipeError(reasons[0])
     if target == "findings":
         raise SegpipeError(
             f"{folder}: no table there has columns image and findings, or one column a finding; give one with --csv"
         )
-    return images_of_class_folders(folder, files)
+    layout = images_of_class_folders(folder, files)
+    return replace(
+        layout,
+        notes=[
+            *layout.notes,
+            *(f"{path.name} has no labels, the class folders count" for path in tables.unlabelled),
+        ],
+        warnings=[
+            *layout.warnings,
+            *(f"a table beside the class folders is not used: {one}" for one in tables.unreadable),
+        ],
+    )
 
 
 def _require_enough(names: Sequence[str], target: ImageTarget, where: str) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 from segpipe.dataset.importing.found_cases import name_of, path_below, require_text
 from segpipe.errors import SegpipeError, shown
 from segpipe.volumes.folder_files import files_below, is_companion, why_no_file
-from segpipe.volumes.formats import is_dicom_file, suffix_format
+from segpipe.volumes.formats import VolumeFormat, is_dicom_file, suffix_format
 from segpipe.volumes.metaimage import voxel_file
 from segpipe.volumes.unread_formats import unread_images
 
 RUBBISH_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 """Folders that archives, file servers and disks add, such as of thumbnails."""
+
+_PICTURES = (VolumeFormat.PNG, VolumeFormat.JPEG)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class ImageFiles:
     unread: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
+    @property
+    def are_pictures(self) -> bool:
+        """Whether there are images, and all are PNG or JPEG."""
+        formats = {suffix_format(Path(image)) for image in self.images}
+        return bool(formats) and all(one is not None and one[0] in _PICTURES for one in formats)
+
     @cached_property
     def _paths(self) -> frozenset[str]:
         return frozenset(self.images)
@@ -49,14 +57,42 @@ class ImageFiles:
                 paths[key].append(path)
         return paths
 
+    @cached_property
+    def _by_spelling(self) -> dict[str, list[str]]:
+        """Path and file name in lower case -> paths."""
+        paths: dict[str, list[str]] = defaultdict(list)
+        for path in self.images:
+            for key in {path.casefold(), PurePosixPath(path).name.casefold()}:
+                paths[key].append(path)
+        return paths
+
+    @cached_property
+    def _by_folder(self) -> dict[str, tuple[str, ...]]:
+        """Name of a folder directly above images -> their paths."""
+        paths: dict[str, list[str]] = defaultdict(list)
+        for path in self.images:
+            paths[PurePosixPath(path).parent.name].append(path)
+        return {folder: tuple(held) for folder, held in paths.items()}
+
+    def of_folder(self, name: str) -> tuple[str, ...]:
+        """Return the images directly in folders of a name."""
+        return self._by_folder.get(name, ())
+
+    def nearest(self, text: str) -> str:
+        """Return the image of a name but for its suffix, such as 7.png for 7.jpeg; empty where there is not one."""
+        matches = self._by_name.get(name_of(text), [])
+        return matches[0] if len(matches) == 1 else ""
+
     def has_name(self, text: str) -> bool:
         """Return whether a field ends in the name of an image, with or without suffix."""
-        return PurePosixPath(text.replace("\\", "/")).name in self._by_name
+        name = PurePosixPath(text.replace("\\", "/")).name
+        return name in self._by_name or name.casefold() in self._by_spelling
 
     def find(self, text: str, where: str, dropped: int = 0) -> str | None:
         """Return the path of the image that a table's field names; None where there is none.
 
-        The field is a path, or a file's name, with or without suffix, that only one image has.
+        The field is a path, or a file's name, with or without suffix, that only one image has. Upper and lower case
+        differ only where two images do.
 
         Args:
             text: the field, not empty.
@@ -69,23 +105,26 @@ class ImageFiles:
         path = "/".join(path_below(self.folder, text, where).split("/")[dropped:])
         if path in self._paths:
             return path
-        matches = self._by_name.get(path, [])
+        matches = self._by_name.get(path) or self._by_spelling.get(path.casefold(), [])
         if len(matches) > 1:
             raise SegpipeError(
                 f"{where}: {text} could be {shown(matches, ' or ')}; write the path of the image below {self.folder}"
             )
         return matches[0] if matches else None
 
-    def dropped_folders(self, texts: Iterable[str], where: str) -> int:
+    def dropped_folders(self, fields: Iterable[tuple[int, str]], where: str) -> int:
         """Return how many folders at the start of a table's paths are above the folder, for the most images.
 
         CheXpert's paths begin with the name of the data set's folder.
 
         Args:
-            texts: fields of the table, without empty ones.
+            fields: line and field of the table, without empty ones.
             where: the table, for messages.
+
+        Raises:
+            SegpipeError: a path leads out of the folder.
         """
-        paths = [path_below(self.folder, text, where).split("/") for text in texts]
+        paths = [path_below(self.folder, text, f"{where}: line {line}").split("/") for line, text in fields]
         deepest = max((len(parts) for parts in paths), default=1)
         counts = [
             sum("/".join(parts[dropped:]) in self._paths for parts in paths) for dropped in range(deepest)

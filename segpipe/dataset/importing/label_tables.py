@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from segpipe.categories import NO_FINDING, ImageTarget
+from segpipe.categories import ImageTarget
 from segpipe.dataset.folder_patients import folder_patients
 from segpipe.dataset.importing.category_names import require_one_spelling, spelling_of
+from segpipe.dataset.importing.field_values import (
+    BETWEEN,
+    NO_LABEL,
+    NO_PATIENT,
+    finding_value,
+    findings_named,
+    require_names,
+    whole_number,
+)
 from segpipe.dataset.importing.found_cases import DatasetPart, part_of
 from segpipe.dataset.importing.image_files import ImageFiles
-from segpipe.dataset.importing.label_columns import BETWEEN, LabelColumns, label_columns, plain_value
+from segpipe.dataset.importing.label_columns import (
+    LabelColumns,
+    label_columns,
+    why_no_labels,
+    with_images_of_studies,
+)
 from segpipe.dataset.importing.labelled_images import ImageLayout, LabelledImage
+from segpipe.dataset.importing.table_remarks import (
+    notes_on_columns,
+    notes_on_names,
+    warnings_on_folders,
+    warnings_on_rows,
+)
 from segpipe.dataset.importing.table_rows import (
+    Row,
     field_at,
     part_in,
     require_case_id,
@@ -28,24 +49,52 @@ from segpipe.errors import SegpipeError, counted, shown
 Blank = Literal["absent", "unknown"]
 """Meaning of an empty field of a finding's column."""
 
-_NONE = {spelling_of(text) for text in (NO_FINDING, "no findings", "none")}
-_NO_LABEL = frozenset({"", "-", "?", "n/a", "na", "nan", "null"})
-_NO_PATIENT = frozenset({*_NO_LABEL, "unknown", "none"})
-_SEPARATORS = (";", ",")
+
+@dataclass(frozen=True)
+class FolderTables:
+    """The tables directly in a folder, by what they say about its images.
+
+    Attributes:
+        listed: tables that label images.
+        unreadable: reasons why tables cannot be read, or their labels.
+        unlabelled: table without labels -> the reason.
+    """
+
+    listed: Sequence[Path] = ()
+    unreadable: Sequence[str] = ()
+    unlabelled: Mapping[Path, str] = field(default_factory=dict)
 
 
-def label_tables_in(folder: Path, files: ImageFiles) -> list[Path]:
-    """Return the tables directly in a folder that label some of its images; a table that cannot be read is left out."""
-    found = []
+def label_tables_in(folder: Path, files: ImageFiles) -> FolderTables:
+    """Return the tables directly in a folder that label some of its images, and why other tables do not."""
+    listed, unreadable, unlabelled = [], [], {}
     for path in tables_in(folder):
         try:
-            rows = table_rows(table_text(path), path)
+            rows = rows_of_labels(path, files)
             columns = label_columns(rows, files, path)
-        except SegpipeError:
+        except SegpipeError as error:
+            unreadable.append(str(error))
             continue
-        if columns is not None and any(files.has_name(field_at(row, columns.image)) for _, row in rows[1:]):
-            found.append(path)
-    return found
+        if columns is None:
+            unlabelled[path] = why_no_labels(rows, files, path)
+        elif any(files.has_name(field_at(row, columns.image)) for _, row in rows[1:]):
+            listed.append(path)
+        else:
+            named = next((field_at(row, columns.image) for _, row in rows[1:] if any(row)), "")
+            unreadable.append(
+                f"{path}: none of its images is in {folder}, such as {named!r}{_nearest(files, [named])}; correct the "
+                "names, or give the folder in which the table's paths begin"
+            )
+    return FolderTables(listed, unreadable, unlabelled)
+
+
+def rows_of_labels(path: Path, files: ImageFiles) -> list[Row]:
+    """Return the rows of a table, one an image: a row of a study counts for each of its images.
+
+    Raises:
+        SegpipeError: the table cannot be read.
+    """
+    return with_images_of_studies(table_rows(table_text(path), path), files)
 
 
 def images_of_table(
@@ -63,14 +112,10 @@ def images_of_table(
         SegpipeError: the table cannot be read or has no column of images or labels; a row names no image, a missing
             image, an image of another row, or a value that is no label; or two spellings of one name.
     """
-    rows = table_rows(table_text(path), path)
+    rows = rows_of_labels(path, files)
     columns = label_columns(rows, files, path)
     if columns is None:
-        header = ", ".join(rows[0][1]) if rows else "none"
-        raise SegpipeError(
-            f"{path}: has the columns {header}; must have image, and class (one name), findings (names with | "
-            "between), or one column a finding with 1, 0, -1 or nothing; and may have patient, case, split and fold"
-        )
+        raise SegpipeError(why_no_labels(rows, files, path))
     target = target or columns.target
     _require_fitting(columns, target, path)
     lines = [(number, row) for number, row in rows[1:] if any(row)]
@@ -81,18 +126,28 @@ def images_of_table(
         _labelled(row, columns, image, f"{path}: line {number}", target, blank, number)
         for (number, row), image in zip(lines, found, strict=True)
     ]
+    if columns.label is not None:
+        named = [
+            (number, name)
+            for (number, _), one in zip(lines, images, strict=True)
+            for name in one.classes or ()
+        ]
+        require_names(named, columns.names[columns.label], target, path)
+        _require_two_classes(lines, images, columns, target, path)
     _refuse_repeated(images, path)
     images, notes = _with_parts(images, path)
-    images, source = _with_patients(images, columns, path)
     names = _names(images, columns)
-    require_one_spelling(names, "class" if target == "class" else "finding", str(path))
-    notes += _notes(lines, columns, path, blank)
+    images, source = _with_patients(images, columns, names, path)
+    if columns.findings:
+        require_one_spelling(names, "class" if target == "class" else "finding", str(path))
+    notes += [*notes_on_columns(lines, columns, path, blank), *notes_on_names(names, images, target, path)]
     unlisted = sorted(set(files.images) - set(found))
     if unlisted:
         notes.append(f"{counted(len(unlisted), 'image')} not listed in {path.name}: {shown(unlisted)}")
     if columns.findings and target == "findings" and _one_each(images) and len(names) > 1:
         notes.append("every image has exactly one finding: if they exclude each other, give --target class")
-    return ImageLayout(f"the table {path.name}", target, names, images, notes, (), source)
+    warnings = [*warnings_on_folders(images, path), *warnings_on_rows(lines, columns, path)]
+    return ImageLayout(f"the table {path.name}", target, names, images, notes, warnings, source)
 
 
 def _require_fitting(columns: LabelColumns, target: ImageTarget, path: Path) -> None:
@@ -104,19 +159,41 @@ def _require_fitting(columns: LabelColumns, target: ImageTarget, path: Path) -> 
         )
 
 
+def _require_two_classes(
+    lines: Sequence[Row],
+    images: Sequence[LabelledImage],
+    columns: LabelColumns,
+    target: ImageTarget,
+    path: Path,
+) -> None:
+    """Refuse a class that images have or have not, where fields without a class mean that they have it not."""
+    names = {name for one in images for name in one.classes or ()}
+    without = [line for (line, _), one in zip(lines, images, strict=True) if one.classes is None]
+    if target == "class" and len(names) == 1 and without:
+        label = columns.names[columns.label or 0]
+        text = next(field_at(row, columns.label) for line, row in lines if line == without[0])
+        raise SegpipeError(
+            f"{path}: {label} is {names.pop()!r} in {counted(len(images) - len(without), 'row')} and {text!r} in "
+            f"{len(without)}, first in line {without[0]}, which counts as no label; write a second name there, such as "
+            "normal"
+        )
+
+
 def _found_images(
     lines: Sequence[tuple[int, Sequence[str]]], columns: LabelColumns, files: ImageFiles, path: Path
 ) -> list[str]:
     """Return the path of each row's image; refuse rows without an image and images that are missing."""
     texts = [field_at(row, columns.image) for _, row in lines]
     for (number, row), text in zip(lines, texts, strict=True):
-        if len(row) > len(columns.names):
+        if any(row[len(columns.names) :]):
             raise SegpipeError(
                 f"{path}: line {number} has more fields than the header; quote what has commas in it"
             )
         if not text:
             raise SegpipeError(f"{path}: line {number} names no image; fill it in, or remove the line")
-    dropped = files.dropped_folders(texts, str(path))
+    dropped = files.dropped_folders(
+        [(number, text) for (number, _), text in zip(lines, texts, strict=True)], str(path)
+    )
     found, missing = [], []
     for (number, _), text in zip(lines, texts, strict=True):
         image = files.find(text, f"{path}: line {number}", dropped)
@@ -125,10 +202,17 @@ def _found_images(
             missing.append(f"{text} (line {number})")
     if missing:
         raise SegpipeError(
-            f"{path}: {len(missing)} of its {len(lines)} images are not there: {shown(missing)}; its paths must begin "
-            f"in {files.folder}, or be names that one image there has: fetch the images, or remove their lines"
+            f"{path}: {len(missing)} of its {len(lines)} images are not there: {shown(missing)}"
+            f"{_nearest(files, [text for text, image in zip(texts, found, strict=True) if not image])}; its paths must "
+            f"begin in {files.folder}, or be names that one image there has: fetch the images, or remove their lines"
         )
     return found
+
+
+def _nearest(files: ImageFiles, missing: Sequence[str]) -> str:
+    """Return a hint at the image that has a missing image's name with another suffix; empty where none has."""
+    near = next((image for image in map(files.nearest, missing) if image), "")
+    return f" (is {near} meant?)" if near else ""
 
 
 def _labelled(
@@ -151,36 +235,20 @@ def _labelled(
         if target == "class":
             classes = _single(classes, where)
     elif target == "class":
-        text = field_at(row, columns.label)
-        classes = None if text.casefold() in _NO_LABEL else (text,)
+        text = whole_number(field_at(row, columns.label))
+        classes = None if text.casefold() in NO_LABEL else (text,)
     else:
-        classes = _of_names(field_at(row, columns.label), where)
+        classes = findings_named(field_at(row, columns.label), where)
     return LabelledImage(
         case,
         image,
         classes,
         unknown,
-        None if patient.casefold() in _NO_PATIENT else patient,
+        None if patient.casefold() in NO_PATIENT else patient,
         part_in(part, where) if "part" in columns.roles else "",
         _fold(fold, where),
         f"line {number}",
     )
-
-
-def _of_names(text: str, where: str) -> tuple[str, ...]:
-    """Return the findings of a field with names."""
-    names = [name.strip() for name in text.split(BETWEEN)]
-    if not all(names):
-        raise SegpipeError(
-            f"{where}: its findings are {text!r}; write names with | between, {NO_FINDING} for none, or remove the line"
-        )
-    found = tuple(dict.fromkeys(name for name in names if spelling_of(name) not in _NONE))
-    if found and len(found) < len(set(names)):
-        raise SegpipeError(f"{where}: its findings are {text!r}, both none and some; correct the line")
-    odd = [name for name in found if any(between in name for between in _SEPARATORS)]
-    if odd:
-        raise SegpipeError(f"{where}: the finding {odd[0]!r} holds a ; or a comma; write | between findings")
-    return found
 
 
 def _of_values(
@@ -190,10 +258,11 @@ def _of_values(
     meaning = {"1": "present", "0": "absent", "-1": "unknown", "": blank}
     said: dict[str, list[str]] = {"present": [], "absent": [], "unknown": []}
     for position, name in columns.findings.items():
-        value = plain_value(field_at(row, position))
+        value = finding_value(field_at(row, position))
         if value not in meaning:
             raise SegpipeError(
-                f"{where}: {name} is {value!r}; must be 1 (present), 0 (absent), -1 (unknown) or empty"
+                f"{where}: {name} is {value!r}; must be 1 (present), 0 (absent), -1 (unknown) or empty; correct the "
+                f"field, or remove the column {name} if it is no finding"
             )
         said[meaning[value]].append(name)
     return tuple(said["present"]), tuple(said["unknown"])
@@ -209,7 +278,7 @@ def _single(classes: tuple[str, ...], where: str) -> tuple[str, ...]:
 
 
 def _fold(text: str, where: str) -> int | None:
-    value = plain_value(text)
+    value = whole_number(text) if text.casefold() not in NO_LABEL else ""
     if not value:
         return None
     if not re.fullmatch("[0-9]{1,6}", value):
@@ -243,13 +312,16 @@ def _with_parts(images: Sequence[LabelledImage], path: Path) -> tuple[list[Label
 
 
 def _with_patients(
-    images: Sequence[LabelledImage], columns: LabelColumns, path: Path
+    images: Sequence[LabelledImage], columns: LabelColumns, names: Sequence[str], path: Path
 ) -> tuple[list[LabelledImage], str]:
-    """Return the images with patients: of the table, else of folders that several images share."""
+    """Return the images with patients: of the table, else of folders that several images share and no class names."""
     if "patient" in columns.roles:
         return list(images), f"the table {path.name}"
     of_folder = folder_patients({one.image: one.image for one in images})
-    if not 1 < len(set(of_folder.values())) < len(images):
+    spellings = set(map(spelling_of, names))
+    if not 1 < len(set(of_folder.values())) < len(images) or spellings & set(
+        map(spelling_of, of_folder.values())
+    ):
         return list(images), ""
     return [replace(one, patient=of_folder[one.image]) for one in images], "the folder of the image"
 
@@ -259,28 +331,6 @@ def _names(images: Sequence[LabelledImage], columns: LabelColumns) -> tuple[str,
     if columns.findings:
         return tuple(columns.findings.values())
     return tuple(sorted({name for one in images for name in one.classes or ()}))
-
-
-def _notes(
-    lines: Sequence[tuple[int, Sequence[str]]], columns: LabelColumns, path: Path, blank: Blank
-) -> list[str]:
-    notes = []
-    if columns.others:
-        notes.append(f"{path.name}: these columns are not used: {shown(columns.others)}")
-    if columns.findings:
-        fields = [plain_value(field_at(row, at)) for _, row in lines for at in columns.findings]
-        uncertain, empty = fields.count("-1"), fields.count("")
-        if uncertain:
-            notes.append(
-                f"{counted(uncertain, 'label')} of -1: nobody knows, so the finding is unknown there"
-            )
-        if empty:
-            other, are = ("unknown" if blank == "absent" else "absent"), ("is" if empty == 1 else "are")
-            notes.append(
-                f"{counted(empty, 'label')} {are} empty, not mentioned in CheXpert: counted as {blank} "
-                f"(--blank {other} counts them as {other})"
-            )
-    return notes
 
 
 def _one_each(images: Sequence[LabelledImage]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,12 @@ Row = tuple[int, Sequence[str]]
 """Number of a line, and its fields."""
 
 _PATH_WORDS = ("file", "filename", "filepath", "name", "path")
+_WORKBOOKS = (
+    b"PK\x03\x04",
+    b"\xd0\xcf\x11\xe0",
+)  # of Excel and LibreOffice: a ZIP archive, or the older format
+_SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)  # Excel's own first line
+_SEPARATORS = ",;\t|"
 
 
 def tables_in(folder: Path) -> list[Path]:
@@ -44,6 +51,10 @@ def table_text(path: Path, errors: str = "strict") -> str:
             content = file.read()
     except OSError as error:
         raise SegpipeError(f"{path}: no table that can be read ({error.strerror}); check the path") from error
+    if content.startswith(_WORKBOOKS):
+        raise SegpipeError(
+            f"{path}: is a workbook of a spreadsheet, no text; save it as CSV (in Excel: CSV UTF-8)"
+        )
     is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if is_wide else "utf-8-sig", errors)
@@ -57,6 +68,8 @@ def table_text(path: Path, errors: str = "strict") -> str:
 def table_rows(text: str, path: Path) -> list[Row]:
     """Return line number and stripped fields of each row; the first row names the columns.
 
+    Empty lines before the columns and Excel's line `sep=;` are left out.
+
     Args:
         text: with commas, semicolons, tabs or bars between fields.
         path: for messages.
@@ -64,22 +77,25 @@ def table_rows(text: str, path: Path) -> list[Row]:
     Raises:
         SegpipeError: a line is no row of a table.
     """
-    first = text.partition("\n")[0]
+    lines = io.StringIO(text, newline="")
+    skipped, first = 0, lines.readline()
+    while first and (not first.strip() or _SEPARATOR_LINE.fullmatch(first.strip("\r\n"))):
+        skipped, first = skipped + 1, lines.readline()
     reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=max(",;\t|", key=first.count),
+        itertools.chain([first], lines),
+        delimiter=max(_SEPARATORS, key=first.count),
         strict=True,
         skipinitialspace=True,
     )
     try:
         rows: list[Row] = []
-        start = 1
+        start = skipped + 1
         for row in reader:
             rows.append((start, [field.strip() for field in row]))
-            start = reader.line_num + 1
+            start = skipped + reader.line_num + 1
     except csv.Error as error:
         raise SegpipeError(f"{path}: line {start} is no row of a table: {error}; mend it") from error
-    return rows
+    return rows if first else []
 
 
 def require_distinct_columns(names: Sequence[str], path: Path) -> None:

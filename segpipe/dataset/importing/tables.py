@@ -20,6 +20,7 @@ from segpipe.dataset.importing.found_cases import (
     with_parts,
 )
 from segpipe.dataset.importing.table_rows import (
+    Row,
     column_words,
     field_at,
     part_in,
@@ -179,6 +180,11 @@ def has_label_maps_column(path: Path, folder: Path) -> bool:
         return False
     names = rows[0][1] if rows else []
     return any(_role(name) == "label" and _holds_scans(rows, at, folder) for at, name in enumerate(names))
+
+
+def names_label_maps(rows: Sequence[Row]) -> bool:
+    """Return whether the first row of a table names a column of label maps."""
+    return any(_role(name) == "label" for name in (rows[0][1] if rows else ()))
 
 
 def _lists_scans(path: Path, folder: Path) -> bool:

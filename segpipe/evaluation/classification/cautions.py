@@ -47,7 +47,8 @@ def _equal_decisions(images: ClassifiedImages) -> Iterator[str]:
             if (images.targets == place).any() and not (images.chosen == place).any()
         ]
         if never:
-            yield f"No image was decided to be {shown(never)}, although the images include it."
+            which = "it" if len(never) == 1 else "them"
+            yield f"No image was decided to be {shown(never)}, although the images include {which}."
 
 
 def _guesses(overall: Mapping[str, Score], by_name: Mapping[str, Mapping[str, Score]]) -> Iterator[str]:

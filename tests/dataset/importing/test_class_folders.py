@@ -7,7 +7,7 @@ import pytest
 from labelled_folders import write_picture, write_pictures
 
 from segpipe.dataset import create_manifest
-from segpipe.dataset.importing.class_folders import class_folders, has_label_maps, looks_like_classes
+from segpipe.dataset.importing.folder_classes import class_folders, has_label_maps, looks_like_classes
 from segpipe.errors import SegpipeError
 
 TWO = ["CNV/a.png", "CNV/b.png", "DME/c.png", "DME/d.png"]
@@ -180,11 +180,11 @@ def test_a_part_inside_itself(tmp_path):
 
 
 def test_many_images_outside_of_classes_are_warned_of(tmp_path):
-    paths = [*(f"train/{path}" for path in TWO), "CNV/e.png", "CNV/f.png"]
+    paths = [*(f"train/{path}" for path in TWO), "other/e.png", "other/f.png"]
 
     warnings = create_manifest(write_pictures(tmp_path, paths)).warnings
 
-    assert "2 images ignored, in no class folder: CNV/e.png, CNV/f.png; move them into one" in warnings[0]
+    assert "2 images ignored, in no class folder: other/e.png, other/f.png; move them into one" in warnings[0]
 
 
 def test_files_beside_the_classes_are_named(tmp_path):
@@ -194,11 +194,13 @@ def test_files_beside_the_classes_are_named(tmp_path):
     (folder / "A" / "extra.bmp").write_bytes(b"BM")
     (folder / "A" / "notes.dat").write_bytes(b"x")
 
-    notes = create_manifest(folder).notes
+    created = create_manifest(folder)
 
-    assert "1 file ignored, in no class folder: overview.png" in notes
-    assert "1 file ignored, in a format that segpipe does not read (convert to PNG): A/extra.bmp" in notes
-    assert "1 file ignored, of no image format: A/notes.dat" in notes
+    assert "1 file ignored, in no class folder: overview.png" in created.notes
+    assert "1 file ignored, of no image format: A/notes.dat" in created.notes
+    assert created.warnings == [
+        "1 image ignored, in a format that segpipe does not read: A/extra.bmp; convert to PNG"
+    ]
 
 
 def refused(folder, **options):
@@ -262,7 +264,10 @@ def test_two_spellings_of_a_class_are_refused(tmp_path):
     ]
     paths += ["train/b/c.png"]
     message = refused(write_pictures(tmp_path, paths))
-    assert "'B' and 'b' are two spellings of one class; write one of them everywhere" in message
+    assert (
+        "the folders test/B and train/b are two spellings of one class, 'B' and 'b'; give them one name"
+        in message
+    )
 
 
 def test_a_class_in_another_spelling_in_one_part_is_no_new_class(tmp_path):
@@ -270,7 +275,7 @@ def test_a_class_in_another_spelling_in_one_part_is_no_new_class(tmp_path):
 
     message = refused(write_pictures(tmp_path, [*paths, "val/CNV/a.png", "val/Drusen/b.png"]))
 
-    assert "'DRUSEN' and 'Drusen' are two spellings of one class" in message
+    assert "the folders train/DRUSEN and val/Drusen are two spellings of one class" in message
 
 
 def test_parts_inside_one_of_several_folders_are_refused(tmp_path):
@@ -400,3 +405,86 @@ def test_folders_of_file_servers_and_disks_are_no_classes(tmp_path):
     created = create_manifest(write_pictures(tmp_path, paths), target="class")
 
     assert len(created.manifest.training) == len(TWO)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (
+            [*(f"train/{path}" for path in TWO), *(f"dev/{path}" for path in TWO)],
+            "dev beside train holds class folders, too .*, but no part has such a name; rename each to train, val or",
+        ),
+        (
+            [f"fold{fold}/{path[:4]}{fold}{path[4:]}" for fold in (1, 2) for path in TWO],
+            "each of fold1, fold2 holds the folders CNV, DME; folders of folds or sites are no classes: give a table",
+        ),
+        (
+            [*TWO, *(f"train/{path}" for path in TWO)],
+            "class folders lie beside train .* and in it; move those beside",
+        ),
+        (
+            ["train/CNV/a.png", "train/CNV/b.png", "test/CNV/c.png"],
+            "has the one class CNV; a network needs two",
+        ),
+    ],
+)
+def test_folders_that_are_no_parts_or_classes_are_refused(tmp_path, paths, message):
+    with pytest.raises(SegpipeError, match=message):
+        create_manifest(write_pictures(tmp_path, paths))
+
+
+def test_a_part_that_is_a_link_to_another_is_refused(tmp_path):
+    folder = write_pictures(tmp_path, [f"train/{path}" for path in TWO])
+    (folder / "test").symlink_to(folder / "train")
+
+    with pytest.raises(
+        SegpipeError, match=r"test: is a link to .*train, a folder of the same data set; remove"
+    ):
+        create_manifest(folder)
+
+
+def test_parts_may_have_more_words(tmp_path):
+    paths = [f"{part}/{path}" for part in ("train_set", "Validation-Set", "test set") for path in TWO]
+
+    manifest = create_manifest(write_pictures(tmp_path, paths)).manifest
+
+    assert list(manifest.labels.values()) == ["CNV", "DME"]
+    assert [len(cases) for cases in (manifest.training, manifest.test)] == [2 * len(TWO), len(TWO)]
+
+
+def test_images_in_no_format_that_is_read(tmp_path):
+    for path in TWO:
+        file = tmp_path / path.replace(".png", ".webp")
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"RIFF")
+
+    with pytest.raises(
+        SegpipeError, match=rf"segpipe reads none of its {len(TWO)} images: .*; convert to PNG"
+    ):
+        create_manifest(tmp_path)
+
+
+def test_folders_inside_classes_are_said(tmp_path):
+    sides = [
+        f"{name}/{side}/{n}{name}.png"
+        for name in ("CNV", "DME")
+        for side in ("left", "right")
+        for n in (1, 2)
+    ]
+    of_sides = create_manifest(write_pictures(tmp_path / "sides", sides))
+    some = [
+        *(f"ill/{name}/{n}{name}.png" for name in ("CNV", "DME") for n in (1, 2)),
+        "well/5.png",
+        "well/6.png",
+    ]
+    of_some = create_manifest(write_pictures(tmp_path / "some", some))
+
+    assert (
+        "each of the folders CNV, DME holds the folders left, right; the outer ones count as"
+        in of_sides.warnings[0]
+    )
+    assert {case.patient for case in of_sides.manifest.training} == {None}
+    assert (
+        "the class folder ill has folders of its own, which are no classes here: CNV, DME"
+        in of_some.warnings[0]
+    )

@@ -220,11 +220,11 @@ def test_names_and_their_order_can_be_given(pictures):
         ),
         (
             ["image,findings", "a.png,Effusion", "b.png,effusion"],
-            "'Effusion' and 'effusion' are two spellings of one finding",
+            "'Effusion' (line 2; 1 in all) and 'effusion' (line 3; 1 in all) are two spellings of one finding",
         ),
         (
             ["image,findings", "a.png,Pleural Thickening", "b.png,Pleural_Thickening"],
-            "'Pleural Thickening' and 'Pleural_Thickening' are two spellings of one finding",
+            "'Pleural Thickening' (line 2; 1 in all) and 'Pleural_Thickening' (line 3; 1 in all) are two",
         ),
         (
             ["image,findings", "a.png,Mass|", "b.png,Hernia"],
@@ -239,7 +239,10 @@ def test_names_and_their_order_can_be_given(pictures):
             "line 2: its findings are 'Mass|No Finding', both none and some",
         ),
         (["image,findings", 'a.png,"Mass, Hernia"'], "holds a ; or a comma; write | between findings"),
-        (["image,class,label", "a.png,x,1"], "the columns class and label could all say the class"),
+        (
+            ["image,class,label", "a.png,x,1", "b.png,x,2", "c.png,y,1"],
+            "with class 'x', label is '1' in line 2 and '2' in line 3; rename or remove one",
+        ),
         (["image,class,class", "a.png,x,1"], "has the column class twice"),
         (["image,class", "a.png,x,1"], "line 2 has more fields than the header"),
         (
@@ -250,9 +253,51 @@ def test_names_and_their_order_can_be_given(pictures):
             ["image,class,split", "a.png,x,test", "b.png,y,val"],
             "every labelled image is for test or validation",
         ),
-        (["image,class"], "has the columns image, class; must have image"),
+        (["image,class"], "lists no image; it has only the line of the columns"),
         (["image,class", "a.png,x"], "has the one class x; needs two at least: where an image has it or not"),
         (["image,findings", "a.png,No Finding"], "no image has a finding; needs one at least"),
+        (["a.png,x", "b.png,y"], "line 1 names the image a.png where the columns' names should be"),
+        (
+            ["image;class", "a.png,x", "b.png,y"],
+            "line 2 has the one field 'a.png,x', line 1 has 2: image, class;",
+        ),
+        (["image", "a.png"], "line 1 names the one column image; name all columns there"),
+        (
+            ["image,age", *(f"{name},{40 + 9 * n}" for n, name in enumerate(FOUR))],
+            "image names images, but no column says their labels: it has age (4 numbers from 40 to 67); write a column",
+        ),
+        (
+            ["image,label", *(f"{name},{0.5 + n}" for n, name in enumerate(FOUR))],
+            "label has 4 different numbers, from 0.5 (line 2) to 3.5 (line 5); measurements are no classes",
+        ),
+        (
+            ["image,class", "a.png,0", "b.png,x"],
+            "class is '0' in line 2 and 'x' in line 3; write names everywhere",
+        ),
+        (
+            ["image,class", "a.png,x", "b.png,-", "c.png,x"],
+            "class is 'x' in 2 rows and '-' in 1, first in line 3, which counts as no label; write a second name there",
+        ),
+        (["image,class", "a.png,#N/A", "b.png,x"], "line 2: class is '#N/A', an error of the spreadsheet"),
+        (
+            ["image,class", "a.png,x\u202e", "b.png,y"],
+            "line 2: class: the name 'x\\u202e' holds the control character",
+        ),
+        (["image,class", f"a.png,{'x' * 101}", "b.png,y"], "line 2: class has 101 letters, such as 'xxxx"),
+        (
+            ["image,class", "a.png,x", "b.png,x;y", "c.png,y"],
+            "line 3: class is 'x;y', several names in one field, since line 2 is 'x'; write one name",
+        ),
+        (
+            ["image,Mass", "a.png,ja", "b.png,nein"],
+            "line 2: Mass is 'ja'; must be 1 (present), 0 (absent), -1 (unknown) or empty; correct the",
+        ),
+        (
+            ["image,class", "a.jpeg,x", "b.png,y"],
+            "1 of its 2 images are not there: a.jpeg (line 2) (is a.png meant?)",
+        ),
+        (["image,class", "/else/a.png,x", "b.png,y"], "line 2: the path '/else/a.png' does not lie below"),
+        (["name,age", "x,40", "y,50"], "no column names images of"),
         (["image,class", "../a.png,x", "b.png,y"], "the path '../a.png' does not lie below"),
         (["image,class,case", "a.png,x,p/1"], "the case id 'p/1' must be usable as a file name"),
         (["image,class,case", "a.png,x,one", "b.png,y,One"], "would both be the case One; rename one"),
@@ -264,6 +309,137 @@ def test_names_and_their_order_can_be_given(pictures):
 )
 def test_tables_that_do_not_fit_are_refused(pictures, lines, message):
     assert message in refused(pictures, *lines, target="findings" if "findings" in lines[0] else None)
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"),
+    [("True", "false"), ("YES", "no"), ("y", "n"), ("1,0", "0,0"), ("present", "absent"), ("+1", "0.")],
+)
+def test_words_and_numbers_for_yes_and_no(pictures, yes, no):
+    write_table(
+        pictures / "t.csv", "image;Mass;Hernia", f"a.png;{yes};{no}", f"b.png;{no};{yes}", f"c.png;{no};{no}"
+    )
+
+    manifest = create_manifest(pictures).manifest
+
+    assert [case.classes for case in manifest.training] == [("Mass",), ("Hernia",), ()]
+
+
+@pytest.mark.parametrize(
+    ("before", "between", "end", "encoding"),
+    [
+        ("", ",", "\r\n", "utf-8-sig"),
+        ("sep=;\n", ";", "\n", "utf-8"),
+        ("\n\n", "\t", "\n", "utf-16"),
+        ("", ",", "\r", "utf-8"),
+    ],
+)
+def test_forms_of_a_text(pictures, before, between, end, encoding):
+    """Excel's first line, its byte order marks and its ends of lines; and names in another case."""
+    rows = [("IMAGE", '"Class"'), ("A.PNG", '"x "'), ("b", "y"), ("", "")]
+    text = before + end.join(between.join(row) for row in rows) + end
+    (pictures / "t.csv").write_bytes(text.encode(encoding))
+
+    manifest = create_manifest(pictures).manifest
+
+    assert [(case.images, case.classes) for case in manifest.training] == [
+        (("a.png",), ("x",)),
+        (("b.png",), ("y",)),
+    ]
+
+
+def test_a_workbook_is_no_table(pictures):
+    (pictures / "t.csv").write_bytes(b"PK\x03\x04\x14\0")
+
+    with pytest.raises(SegpipeError, match=r"t.csv: is a workbook of a spreadsheet, no text; save it as CSV"):
+        create_manifest(pictures)
+
+
+def test_columns_that_agree_are_one(pictures):
+    """Numbers beside names: the names count."""
+    write_table(pictures / "t.csv", "image,label,class", "a.png,0,x", "b.png,1,y", "c.png,0,x")
+
+    assert list(create_manifest(pictures).manifest.labels.values()) == ["x", "y"]
+
+
+def test_mimic_cxrs_form(tmp_path):
+    """A row a study; the images lie in a folder with its number."""
+    images = ["files/p10/s501/a.jpg", "files/p10/s501/b.jpg", "files/p11/s502/c.jpg"]
+    folder = write_pictures(tmp_path / "mimic", images)
+    write_table(folder / "t.csv", "subject_id,study_id,Edema,Mass", "10,501,1.0,", "11,502,0.0,1.0")
+
+    manifest = create_manifest(folder).manifest
+
+    assert [case.images[0] for case in manifest.training] == images
+    assert [case.classes for case in manifest.training] == [("Edema",), ("Edema",), ("Mass",)]
+    assert [case.patient for case in manifest.training] == ["10", "10", "11"]
+    missing = refused(folder, "subject_id,study_id,Edema", "10,501,1", "11,502,0", "11,503,0")
+    assert "1 of its 4 images are not there: 503 (line 4)" in missing
+
+
+def test_the_columns_of_the_whole_nih_table(tmp_path):
+    """Follow-up, age and sizes of pixels are no findings, and the empty column at the end has no meaning."""
+    images = [f"images_00{n}/images/0000000{n}_000.png" for n in (1, 2, 3)]
+    folder = write_pictures(tmp_path / "nih", images)
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+    )
+    rows = ["Mass|Nodule,0,1,058Y,M,PA", "No Finding,1,2,060Y,F,AP", "Hernia,0,3,070Y,F,PA"]
+    names = [image.rpartition("/")[2] for image in images]
+    lines = [f"{name},{row},2682,2749,0.143,0.143," for name, row in zip(names, rows, strict=True)]
+    write_table(folder / "Data_Entry_2017.csv", header, *lines)
+
+    manifest = create_manifest(folder).manifest
+
+    assert manifest.categories().names == ("Hernia", "Mass", "Nodule")
+    assert [case.patient for case in manifest.training] == ["1", "2", "3"]
+
+
+def test_folders_of_no_class_are_not_warned_of(tmp_path):
+    folder = write_pictures(tmp_path, [f"images/{name}" for name in FOUR])
+    write_table(
+        folder / "t.csv", "image,findings", "a.png,Mass", *(f"{name},No Finding" for name in FOUR[1:])
+    )
+
+    assert create_manifest(folder).warnings == []
+
+
+def test_a_row_with_none_and_some_is_warned_of(pictures):
+    write_table(pictures / "t.csv", "image,No Finding,Mass", "a.png,1,1", "b.png,1,0", "c.png,0,1")
+
+    assert create_manifest(pictures).warnings == [
+        "t.csv: 1 row with 1 for No Finding and 1 for a finding: line 2 (Mass); the finding counts: correct the rows "
+        "that are wrong"
+    ]
+
+
+def test_a_folder_of_another_class_than_the_table_is_warned_of(tmp_path):
+    folder = write_pictures(tmp_path, ["CNV/a.png", "CNV/b.png", "DME/c.png", "DME/d.png"])
+    write_table(folder / "t.csv", "image,class", "a.png,CNV", "b.png,CNV", "c.png,CNV", "d.png,DME")
+
+    created = create_manifest(folder)
+
+    assert created.warnings == [
+        "1 image of 4 in the folder of another class than t.csv says: DME/c.png is CNV by line 4; the table counts: "
+        "correct it, or move the images"
+    ]
+    assert {case.patient for case in created.manifest.training} == {
+        None
+    }  # folders of classes are no patients
+
+
+def test_doubtful_classes_are_noted(tmp_path):
+    names = [f"{number}.png" for number in range(8)]
+    folder = write_pictures(tmp_path, names)
+    write_table(folder / "t.csv", "image,class", *(f"{n},c{n[0]}" for n in names[:-1]), "7.png,Unknown")
+
+    notes = create_manifest(folder).notes
+
+    assert any("8 classes for 8 images; if the column tells images apart" in note for note in notes)
+    assert any(
+        "'Unknown' counts as a class of its own; if it means that nobody knows" in note for note in notes
+    )
 
 
 def test_a_mistake_in_a_findings_column_is_refused(tmp_path):

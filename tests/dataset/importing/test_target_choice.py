@@ -74,3 +74,43 @@ def test_mask_can_be_asked_for(tmp_path):
     with pytest.raises(SegpipeError, match="has a folder for each of anna, bob, which may be classes"):
         create_manifest(tmp_path, **KNOWN)
     assert chosen_target(tmp_path, "mask", None, ()) == "mask"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "image,class\na.png,größe\nb.png,y\n".encode("latin-1"),
+            "line 2 is not UTF-8 text; save the table as UTF-8",
+        ),
+        (b"a.png,x\nb.png,y\n", "line 1 names the image a.png where the columns' names should be"),
+        (b"image,age\na.png,50\nb.png,61\n", "image names images, but no column says their labels"),
+        (
+            b"image,class\nc.jpg,x\nd.jpg,y\n",
+            "none of its images is in .*, such as 'c.jpg'; correct the names",
+        ),
+        (b"", "is empty; write the columns image and class in the first line"),
+    ],
+)
+def test_a_table_that_is_none_is_the_reason_where_only_a_table_can_tell(tmp_path, content, message):
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "t.csv").write_bytes(content)
+
+    for target in (None, "findings"):
+        with pytest.raises(SegpipeError, match=message):
+            create_manifest(tmp_path, target=target)
+
+
+def test_a_table_that_is_none_beside_class_folders_is_named(tmp_path):
+    write_pictures(tmp_path, CLASSES)
+    (tmp_path / "ages.csv").write_text("image,age\na.png,50\n")
+    (tmp_path / "u.csv").write_bytes("image,class\na.png,größe\n".encode("latin-1"))
+
+    created = create_manifest(tmp_path)
+
+    assert created.manifest.target == "class"
+    assert "ages.csv has no labels, the class folders count" in created.notes
+    assert created.warnings == [
+        f"a table beside the class folders is not used: {tmp_path / 'u.csv'}: line 2 is not UTF-8 text; save the table "
+        "as UTF-8 (in Excel: CSV UTF-8)"
+    ]
