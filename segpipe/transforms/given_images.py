@@ -12,6 +12,7 @@ import torch
 from monai.data import MetaTensor
 
 from segpipe.errors import SegpipeError
+from segpipe.transforms.given_grids import given_affine
 from segpipe.volumes import Grid, Picture, Volume, picture_of_volume
 from segpipe.volumes.formats import VolumeFormat
 
@@ -31,18 +32,18 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
 
     Args:
         image: `(*spatial)`, or with a channel axis. Metadata of a MetaTensor count: `original_channel_dim` is the axis
-            of the channels or "no_channel"; `modality` is that of a DICOM series, whose CT is in HU. Its `affine` is
-            voxel to RAS, mm.
+            of the channels or "no_channel"; `modality` is that of a DICOM series, whose CT is in HU. Its grid is that
+            of `segpipe.transforms.given_grids.given_affine`.
         spatial_dims: 2 or 3; None for both.
         num_channels: of the image; None for any number.
 
     Raises:
-        SegpipeError: the tensor has too few or too many axes.
+        SegpipeError: the tensor has too few or too many axes, or the slices of a DICOM series are tilted.
     """
     meta: Mapping[Hashable, Any] = image.meta if isinstance(image, MetaTensor) else {}
     affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
     voxels = image.as_tensor() if isinstance(image, MetaTensor) else image
-    path = Path(str(meta.get("filename_or_obj") or _WITHOUT_FILE))
+    path = Path(_name(meta))
     axis = _channel_axis(voxels.ndim, meta.get("original_channel_dim"), spatial_dims, num_channels)
     channels = voxels[None] if axis is None else voxels.movedim(axis, 0)
     if channels.ndim - 1 not in (_FLAT, _DEEP):
@@ -51,14 +52,21 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
             "more with original_channel_dim in its metadata"
         )
     modality = str(meta.get("modality") or meta.get("Modality") or "")
+    size = tuple(channels.shape[1:])
     return Volume(
         channels.cpu().numpy(),
-        Grid.from_affine(tuple(channels.shape[1:]), affine.cpu().double().numpy()),
+        Grid.from_affine(size, given_affine(affine.cpu().double().numpy(), meta, str(path), size)),
         path,
         VolumeFormat.NIFTI,
         modality=modality or None,
         is_hounsfield=modality == _CT,
     )
+
+
+def _name(meta: Mapping[Hashable, Any]) -> str:
+    """Return a name for messages: the file, else the DICOM series."""
+    series = meta.get("SeriesInstanceUID")
+    return str(meta.get("filename_or_obj") or (f"DICOM series {series}" if series else _WITHOUT_FILE))
 
 
 def _channel_axis(ndim: int, stated: Any, spatial_dims: int | None, num_channels: int | None) -> int | None:
