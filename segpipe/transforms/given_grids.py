@@ -49,7 +49,7 @@ def given_affine(
     elif len(size) == _DEEP and "original_affine" not in meta and np.array_equal(ras, np.eye(4)):
         _warn(
             f"{name}: the image came without its grid: voxels of 1 mm are assumed, with axes towards right, anterior "
-            "and superior; if the scan has another grid, its labels are wrong: hand over its affine, or the DICOM series"
+            "and superior; with another grid the labels are wrong: hand over its affine or the DICOM series"
         )
     return ras
 

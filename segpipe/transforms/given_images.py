@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 
 from segpipe.errors import SegpipeError
 from segpipe.transforms.given_grids import given_affine
-from segpipe.volumes import Grid, Picture, Volume, picture_of_volume
+from segpipe.volumes import Grid, Picture, Volume, check_finite, picture_of_volume
 from segpipe.volumes.formats import VolumeFormat
 
 _WITHOUT_FILE = "the image that the program handed over"
@@ -38,9 +38,10 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
         num_channels: of the image; None for any number.
 
     Raises:
-        SegpipeError: the tensor has too few or too many axes, or the slices of a DICOM series are tilted.
+        SegpipeError: the tensor has too few or too many axes, a voxel is NaN or infinite, or the slices of a DICOM
+            series are tilted.
     """
-    meta: Mapping[Hashable, Any] = image.meta if isinstance(image, MetaTensor) else {}
+    meta = metadata_of(image)
     affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
     voxels = image.as_tensor() if isinstance(image, MetaTensor) else image
     path = Path(_name(meta))
@@ -53,7 +54,7 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
         )
     modality = str(meta.get("modality") or meta.get("Modality") or "")
     size = tuple(channels.shape[1:])
-    return Volume(
+    volume = Volume(
         channels.cpu().numpy(),
         Grid.from_affine(size, given_affine(affine.cpu().double().numpy(), meta, str(path), size)),
         path,
@@ -61,6 +62,13 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
         modality=modality or None,
         is_hounsfield=modality == _CT,
     )
+    check_finite(volume)
+    return volume
+
+
+def metadata_of(image: torch.Tensor) -> dict[Hashable, Any]:
+    """Return the metadata of an image that a program has read; its later steps need them, as Deploy's mesh does."""
+    return dict(image.meta) if isinstance(image, MetaTensor) else {}
 
 
 def _name(meta: Mapping[Hashable, Any]) -> str:
@@ -98,7 +106,7 @@ def given_picture(image: torch.Tensor, window: tuple[float, float] | None) -> Pi
     plain = image.as_tensor() if isinstance(image, MetaTensor) else image
     if plain.ndim == _DEEP and plain.shape[0] not in _COLOURS and plain.shape[-1] in _COLOURS:
         plain = plain.movedim(-1, 0)
-    columns_first = MetaTensor(plain.transpose(-1, -2), meta=dict(getattr(image, "meta", {})))
+    columns_first = MetaTensor(plain.transpose(-1, -2), meta=metadata_of(image))
     columns_first.meta["original_channel_dim"] = "no_channel" if plain.ndim == _FLAT else 0
     volume = given_volume(columns_first, _FLAT, None)
     if volume.array.dtype.kind == "f":
