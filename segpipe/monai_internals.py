@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigExpression, ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import ScaleIntensityRange, ScaleIntensityRanged, Spacingd, SpatialResample
+from monai.transforms import ScaleIntensityRange, ScaleIntensityRanged, Spacingd, SpatialResample, compose
 from monai.utils import TraceKeys
 
 from segpipe.errors import segpipe_cause
@@ -64,12 +64,15 @@ def parser_on_the_stack() -> ConfigParser | None:
 
 
 def let_refusals_through() -> None:
-    """Let MONAI's parser pass a SegpipeError on as it is, in place of a RuntimeError whose text lacks the reason.
+    """Let MONAI pass a SegpipeError on, in place of a RuntimeError whose text lacks the reason.
+
+    MONAI's parser wraps the exceptions of what it makes, and its Compose the exceptions of transforms.
 
     A program that embeds a bundle shows or logs the text of the exception that it gets. Nothing else changes: any other
     exception is wrapped by MONAI as before. A second call changes nothing.
     """
-    for owner, name in ((ConfigComponent, "instantiate"), (ConfigExpression, "evaluate")):
+    owners = ((ConfigComponent, "instantiate"), (ConfigExpression, "evaluate"), (compose, "apply_transform"))
+    for owner, name in owners:
         method = getattr(owner, name)
         if not hasattr(method, _PASSES_REFUSALS):
             setattr(owner, name, _passing_refusals(method))

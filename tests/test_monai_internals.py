@@ -10,6 +10,7 @@ import torch
 from monai.bundle import ComponentLocator, ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import (
+    Compose,
     CropForegroundd,
     Orientationd,
     ScaleIntensityRange,
@@ -20,6 +21,7 @@ from monai.transforms import (
 )
 
 from segpipe import monai_internals as internals
+from segpipe.errors import SegpipeError
 
 ROOT = Path(__file__).parents[1]
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -94,6 +96,18 @@ def test_an_internal_is_where_it_was(require):
             f"which was tested with {internals.TESTED_WITH} ({type(error).__name__}: {error})",
             pytrace=False,
         )
+
+
+def test_a_refusal_in_a_chain_of_transforms_keeps_its_text_and_a_defect_is_wrapped_as_before():
+    def refuse(record):
+        raise SegpipeError("scan.nii.gz: 3 voxels are NaN")
+
+    internals.let_refusals_through()
+
+    with pytest.raises(SegpipeError, match=r"^scan.nii.gz: 3 voxels are NaN$"):
+        Compose([refuse])({"image": 1})
+    with pytest.raises(RuntimeError, match="applying transform"):
+        Compose([lambda record: record["missing"]])({"image": 1})
 
 
 def test_the_version_is_capped_where_it_was_tested():

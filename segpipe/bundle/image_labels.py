@@ -8,7 +8,7 @@ from pathlib import Path
 
 from monai.bundle import ReferenceResolver
 
-from segpipe.bundle.running import running_parser
+from segpipe.bundle.running import in_bundle_folder, running_parser
 from segpipe.bundle.weights import listed_weights
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
@@ -58,13 +58,14 @@ def calibration(weights: Sequence[str | Path], labels: Categories) -> Calibratio
     """Return the calibration of a bundle's weights; without one a warning says so.
 
     Args:
-        weights: the weights files; several files are an ensemble, which has no calibration of its own.
+        weights: the weights files; several files are an ensemble, which has no calibration of its own. They are
+            looked for in the bundle's folder too, see `segpipe.bundle.running.in_bundle_folder`.
         labels: the bundle's classes or findings.
 
     Raises:
         SegpipeError: see `calibration_of`.
     """
-    return calibration_of(listed_weights(weights), labels)
+    return calibration_of([in_bundle_folder(path) for path in listed_weights(weights)], labels)
 
 
 def calibration_of(weights: Sequence[Path], labels: Categories) -> Calibration:

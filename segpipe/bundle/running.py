@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 
+from segpipe.configuration.metadata import read_metadata
 from segpipe.errors import SegpipeError, exception_chain, raise_interruption, segpipe_cause
 from segpipe.monai_internals import parser_on_the_stack
 
@@ -23,6 +25,36 @@ def running_parser() -> ConfigParser:
     if parser is None:
         raise SegpipeError("this works only inside a bundle's configuration, as `$segpipe.bundle...`")
     return parser
+
+
+def in_bundle_folder(path: Path) -> Path:
+    """Return a relative path in the folder of the bundle that runs, where the working directory lacks the file.
+
+    MONAI Deploy does not tell a bundle its folder, so that paths begin in the working directory. It adds the folder to
+    Python's path. The folder is the one whose metadata.json the run has read.
+
+    Args:
+        path: of a file of the bundle.
+
+    Returns:
+        the path, unchanged where the file exists or where no folder, or more than one, fits.
+    """
+    parser = parser_on_the_stack()
+    known = None if parser is None else parser.get(parser.meta_key)
+    if path.is_absolute() or path.exists() or not known:
+        return path
+    folders = {Path(entry).resolve() for entry in sys.path if entry and _has_metadata(Path(entry), known)}
+    return folders.pop() / path if len(folders) == 1 else path
+
+
+def _has_metadata(folder: Path, known: Mapping[str, Any]) -> bool:
+    """Return whether a folder is a bundle's with the metadata that a parser has read."""
+    path = folder / "configs" / "metadata.json"
+    if not path.is_file():
+        return False
+    parser = ConfigParser({ConfigParser.meta_key: read_metadata(path)})
+    parser.parse()  # MONAI changes some characters
+    return bool(parser.get(ConfigParser.meta_key) == known)
 
 
 @contextmanager

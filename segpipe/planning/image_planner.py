@@ -23,6 +23,7 @@ from segpipe.planning.writing import held_out, in_a_line, metadata_head, run_ids
 
 _CLASS_OF: Mapping[str, ImageNetwork] = {"efficientnet": "EfficientNetLite0", "densenet": "DenseNet121"}
 _COPIED = ("configs/logging.conf", "LICENSE")
+_MODALITY = "n/a"  # a manifest of images names none
 
 
 @dataclass(frozen=True)
@@ -163,13 +164,13 @@ def _metadata(manifest: Manifest, planned: ImagePlan, categories: Categories) ->
     names = ", ".join(categories.names)
     what = f"Tells apart {names}" if categories.exclusive else f"Finds {names}"
     return {
-        **metadata_head(manifest, "classification", what),
+        **metadata_head(manifest, "classification", what, _MODALITY),
         "image_classes": "grey or colour, 8 or 16 bits, as three channels",
         "label_classes": names,
         "pred_classes": f"{categories.num} logits: {names}",
         **categories.to_metadata(),
         "network_data_format": image_data_format(
-            categories, planned.numbers["image_size"].value, ("red", "green", "blue"), "n/a"
+            categories, planned.numbers["image_size"].value, ("red", "green", "blue"), _MODALITY
         ),
     }
 

@@ -144,8 +144,9 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
     network = planned.architecture
     outputs = {str(channel): name for channel, name in enumerate(labels.output_names)}
     shape = planned.numbers["window_size"].value
+    modality = "CT" if planned.intensity != "z-score" else _dicom_modality(manifest.modality)
     return {
-        **metadata_head(manifest, "segmentation", f"Segments {', '.join(labels.target_names)}"),
+        **metadata_head(manifest, "segmentation", f"Segments {', '.join(labels.target_names)}", modality),
         "image_classes": f"{network.num_channels} channel(s): {', '.join(manifest.modality)}",
         "label_classes": ", ".join(f"{row.value} {row.name}" for row in labels.labels),
         "pred_classes": f"{len(outputs)} channels: {', '.join(outputs.values())}",
@@ -155,9 +156,7 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
                 "image": {
                     "type": "image",
                     "format": "hounsfield" if planned.intensity == "hu" else "magnitude",
-                    "modality": "CT"
-                    if planned.intensity != "z-score"
-                    else _dicom_modality(manifest.modality),
+                    "modality": modality,
                     "num_channels": network.num_channels,
                     "spatial_shape": shape,
                     "dtype": "float32",

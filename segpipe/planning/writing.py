@@ -54,13 +54,14 @@ def run_ids(manifest: str | Path, folder: Path, fold: PlannedValue) -> dict[str,
     }
 
 
-def metadata_head(manifest: Manifest, task: str, what: str) -> dict[str, Any]:
+def metadata_head(manifest: Manifest, task: str, what: str, modality: str) -> dict[str, Any]:
     """Return the entries of a bundle's metadata.json that do not depend on its network.
 
     Args:
         manifest: of the training cases.
         task: "segmentation" or "classification".
         what: what the bundle does, as the beginning of a sentence that ends in the modality.
+        modality: DICOM's name of the modality, or n/a; by it MONAI Deploy's pipeline generator chooses the series.
     """
     packages = {name: importlib.metadata.version(name) for name in _REQUIRED}
     return {
@@ -74,6 +75,7 @@ def metadata_head(manifest: Manifest, task: str, what: str) -> dict[str, Any]:
         "supported_apps": dict(SUPPORTED_APPS),
         "name": manifest.name,
         "task": task,
+        "modality": modality,
         "description": f"{what} on {', '.join(manifest.modality)}",
         "authors": "not filled in",
         "copyright": "not filled in",

@@ -17,7 +17,7 @@ from segpipe.dataset.importing.channel_files import order_of, scan_channels
 from segpipe.errors import SegpipeError
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
-from segpipe.transforms.given_images import given_volume, is_given, with_paths_beside
+from segpipe.transforms.given_images import given_volume, is_given, metadata_of, with_paths_beside
 from segpipe.volumes import (
     Grid,
     Volume,
@@ -50,7 +50,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
 
     A record's `frame` is the number of the time frame to read from 4D files, from 1; without it, the fourth axis of a
     file holds channels. A label map with one frame is of the record's frame. An image that a program has read itself
-    may stand in place of a path, see `segpipe.transforms.given_images.given_volume`.
+    may stand in place of a path, see `segpipe.transforms.given_images.given_volume`; the program's other metadata stay.
 
     Returns:
         per key a MetaTensor `(C, *spatial)` in the file's voxel order and dtype, with float64 intensities converted to
@@ -93,6 +93,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]  # MONAI is untyped
             if is_given(loaded[key]):
                 given = given_volume(loaded[key], self.spatial_dims, self.num_channels)
                 tensor = self._tensor(given, str(given.path), is_image=is_image)
+                tensor.meta = {**metadata_of(loaded[key]), **tensor.meta}
             else:
                 paths, frame = ensure_tuple(loaded[key]), loaded.get("frame")
                 if frame is not None and not is_image and num_frames(paths[0]) == 1:

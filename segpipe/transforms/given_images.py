@@ -12,7 +12,8 @@ import torch
 from monai.data import MetaTensor
 
 from segpipe.errors import SegpipeError
-from segpipe.volumes import Grid, Picture, Volume, picture_of_volume
+from segpipe.transforms.given_grids import given_affine
+from segpipe.volumes import Grid, Picture, Volume, check_finite, picture_of_volume
 from segpipe.volumes.formats import VolumeFormat
 
 _WITHOUT_FILE = "the image that the program handed over"
@@ -31,18 +32,19 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
 
     Args:
         image: `(*spatial)`, or with a channel axis. Metadata of a MetaTensor count: `original_channel_dim` is the axis
-            of the channels or "no_channel"; `modality` is that of a DICOM series, whose CT is in HU. Its `affine` is
-            voxel to RAS, mm.
+            of the channels or "no_channel"; `modality` is that of a DICOM series, whose CT is in HU. Its grid is that
+            of `segpipe.transforms.given_grids.given_affine`.
         spatial_dims: 2 or 3; None for both.
         num_channels: of the image; None for any number.
 
     Raises:
-        SegpipeError: the tensor has too few or too many axes.
+        SegpipeError: the tensor has too few or too many axes, a voxel is NaN or infinite, or the slices of a DICOM
+            series are tilted.
     """
-    meta: Mapping[Hashable, Any] = image.meta if isinstance(image, MetaTensor) else {}
+    meta = metadata_of(image)
     affine = image.affine if isinstance(image, MetaTensor) else torch.eye(4)
     voxels = image.as_tensor() if isinstance(image, MetaTensor) else image
-    path = Path(str(meta.get("filename_or_obj") or _WITHOUT_FILE))
+    path = Path(_name(meta))
     axis = _channel_axis(voxels.ndim, meta.get("original_channel_dim"), spatial_dims, num_channels)
     channels = voxels[None] if axis is None else voxels.movedim(axis, 0)
     if channels.ndim - 1 not in (_FLAT, _DEEP):
@@ -51,14 +53,28 @@ def given_volume(image: torch.Tensor, spatial_dims: int | None, num_channels: in
             "more with original_channel_dim in its metadata"
         )
     modality = str(meta.get("modality") or meta.get("Modality") or "")
-    return Volume(
+    size = tuple(channels.shape[1:])
+    volume = Volume(
         channels.cpu().numpy(),
-        Grid.from_affine(tuple(channels.shape[1:]), affine.cpu().double().numpy()),
+        Grid.from_affine(size, given_affine(affine.cpu().double().numpy(), meta, str(path), size)),
         path,
         VolumeFormat.NIFTI,
         modality=modality or None,
         is_hounsfield=modality == _CT,
     )
+    check_finite(volume)
+    return volume
+
+
+def metadata_of(image: torch.Tensor) -> dict[Hashable, Any]:
+    """Return the metadata of an image that a program has read; its later steps need them, as Deploy's mesh does."""
+    return dict(image.meta) if isinstance(image, MetaTensor) else {}
+
+
+def _name(meta: Mapping[Hashable, Any]) -> str:
+    """Return a name for messages: the file, else the DICOM series."""
+    series = meta.get("SeriesInstanceUID")
+    return str(meta.get("filename_or_obj") or (f"DICOM series {series}" if series else _WITHOUT_FILE))
 
 
 def _channel_axis(ndim: int, stated: Any, spatial_dims: int | None, num_channels: int | None) -> int | None:
@@ -90,7 +106,7 @@ def given_picture(image: torch.Tensor, window: tuple[float, float] | None) -> Pi
     plain = image.as_tensor() if isinstance(image, MetaTensor) else image
     if plain.ndim == _DEEP and plain.shape[0] not in _COLOURS and plain.shape[-1] in _COLOURS:
         plain = plain.movedim(-1, 0)
-    columns_first = MetaTensor(plain.transpose(-1, -2), meta=dict(getattr(image, "meta", {})))
+    columns_first = MetaTensor(plain.transpose(-1, -2), meta=metadata_of(image))
     columns_first.meta["original_channel_dim"] = "no_channel" if plain.ndim == _FLAT else 0
     volume = given_volume(columns_first, _FLAT, None)
     if volume.array.dtype.kind == "f":

@@ -1,6 +1,7 @@
 """The classes of a bundle from its metadata, and the calibration beside its weights."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -70,6 +71,44 @@ def test_the_calibration_lies_beside_the_weights(weights, caplog):
 
     assert found.temperature == (2.0,)
     assert caplog.text == ""
+
+
+def test_a_program_that_names_no_folder_gets_the_calibration_of_the_bundle_that_it_runs(
+    tmp_path, monkeypatch, caplog
+):
+    """MONAI Deploy leaves `bundle_root` at `.`, and adds the folder of every bundle that it opens to Python's path."""
+    roots = [tmp_path / name for name in ("first", "second")]
+    for temperature, root in enumerate(roots, 2):
+        (root / "configs").mkdir(parents=True)
+        described = {**CLASSES.to_metadata(), "name": f"{root.name} #1"}
+        (root / "configs" / "metadata.json").write_text(json.dumps(described))
+        (root / "models").mkdir()
+        torch.save({"a": torch.ones(2)}, root / "models" / "model.pt")
+        write_calibration(root / "models" / "model.pt", CLASSES, temperature=float(temperature))
+        monkeypatch.syspath_prepend(root)
+    monkeypatch.chdir(tmp_path)
+
+    def calibration_in(root):
+        parser = ConfigParser(
+            {
+                "labels": {"_target_": "segpipe.bundle.categories", "metadata": "./configs/metadata.json"},
+                "calibration": {
+                    "_target_": "segpipe.bundle.calibration",
+                    "weights": ["./models/model.pt"],
+                    "labels": "@labels",
+                },
+            }
+        )
+        parser.read_meta(f=json.loads((root / "configs" / "metadata.json").read_text()))
+        parser.parse()
+        return parser.get_parsed_content("calibration")
+
+    assert [calibration_in(root).temperature for root in roots] == [(2.0,), (3.0,)]
+    assert caplog.text == ""
+
+    shutil.copy(roots[0] / "configs" / "metadata.json", roots[1] / "configs")
+    assert calibration_in(roots[0]) == Calibration.none(CLASSES)
+    assert "no calibration" in caplog.text
 
 
 def test_without_a_calibration_one_warning_says_so(weights, tmp_path, caplog):

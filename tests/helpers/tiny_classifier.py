@@ -195,11 +195,11 @@ def write_classifier_weights(bundle: Path, path: Path, seed: int) -> Path:
     return path
 
 
-def write_calibration(weights: Path, categories: Categories) -> Path:
-    """Write a calibration of the weights: temperature 2; findings are decided from 0.4."""
+def write_calibration(weights: Path, categories: Categories, temperature: float = 2.0) -> Path:
+    """Write a calibration of the weights; findings are decided from 0.4."""
     count = 1 if categories.exclusive else categories.num
     made = Calibration(
-        categories.names, categories.target, (2.0,) * count, (0.0,) * count, (0.4,) * categories.num
+        categories.names, categories.target, (temperature,) * count, (0.0,) * count, (0.4,) * categories.num
     )
     path = calibration_path(weights)
     made.of_weights([file_sha256(weights)]).write(path)

@@ -209,6 +209,8 @@ def test_it_names_its_channels_and_their_files(tmp_path):
         {"name": "MRI 1", "files": "{case}_1"},
     ]
     assert inference["channel_order"] is None
+    metadata = json.loads((root / "configs" / "metadata.json").read_text())
+    assert metadata["modality"] == metadata["network_data_format"]["inputs"]["image"]["modality"] == "MR"
     train = yaml.safe_load((root / "configs" / "train.yaml").read_text())
     assert inference["resample_channels"] is train["resample_channels"] is True
     parts = (train["cases"], train["load_transforms"][0], inference["cases"], inference["load_transforms"][0])

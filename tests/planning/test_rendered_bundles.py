@@ -1,5 +1,6 @@
 """The configs of every shipped bundle equal the output of scripts/render_bundles.py for its file of numbers."""
 
+import json
 import runpy
 import shutil
 import sys
@@ -68,3 +69,11 @@ def test_numbers_without_a_bundle_are_refused(render, tmp_path, capsys):
 
     assert render("--numbers", tmp_path) == 2
     assert "there is no bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+def test_metadata_name_the_modality_where_deploys_pipeline_generator_looks(name):
+    """Without it, an app of a generator selects CT series for any bundle."""
+    metadata = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text())
+
+    assert metadata["modality"] == metadata["network_data_format"]["inputs"]["image"]["modality"]

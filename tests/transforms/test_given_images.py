@@ -34,6 +34,15 @@ def test_a_volume_in_memory_gets_its_channel_first_and_keeps_its_grid(shape, met
     torch.testing.assert_close(image.affine, AFFINE)
 
 
+def test_the_programs_metadata_stay_beside_those_of_the_image():
+    """MONAI Deploy makes a mesh from the label map with the distances of the series' pixels."""
+    image = LoadVolumed("image")({"image": given((3, 4, 5), depth_pixel_spacing=4.0, space="LPS")})["image"]
+
+    assert (image.meta["depth_pixel_spacing"], image.meta["space"]) == (4.0, "RAS")
+    assert image.meta["original_channel_dim"] == 0
+    torch.testing.assert_close(image.affine, torch.diag(torch.tensor([-1.0, -1, 1, 1])).double() @ AFFINE)
+
+
 def test_a_slice_in_memory_is_no_volume_of_channels():
     image = LoadVolumed("image", spatial_dims=None)({"image": given((3, 4))})["image"]
 
@@ -53,9 +62,11 @@ def test_a_ct_series_in_memory_is_in_hu_and_other_images_say_nothing():
         (given((7,)), "a tensor of shape .* is no image"),
         (given((2, 3, 4, 5)), "2 channels, the bundle takes 1"),
         (MetaTensor(torch.zeros(3, 4, 5)), "a blank image"),
-        (MetaTensor(torch.full((3, 4, 5), float("inf"))), "exceed"),
+        (MetaTensor(torch.full((3, 4, 5), float("inf"))), "60 of 60 voxels are NaN or infinite"),
+        (MetaTensor(torch.full((3, 4, 5), float("nan"))), "60 of 60 voxels are NaN or infinite"),
+        (MetaTensor(torch.full((3, 4, 5), 1e38)), "exceed"),
     ],
-    ids=["axes", "channels", "blank", "infinite"],
+    ids=["axes", "channels", "blank", "infinite", "nan", "large"],
 )
 def test_an_image_in_memory_is_checked_as_a_file_is(image, message):
     with pytest.raises(SegpipeError, match=message):

@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from segpipe.calibration import Calibration
+from segpipe.errors import SegpipeError
 from segpipe.transforms import CalibratedProbabilitiesd
 
 CLASSES = Calibration(("CNV", "DME", "NORMAL"), "class", (2.0,), (0.0,), (0.5,) * 3)
@@ -32,6 +33,17 @@ def test_findings_have_a_temperature_and_a_shift_each():
 
     np.testing.assert_allclose(made["pred"], [1 / (1 + e**-2), 1 / (1 + e**-1)], rtol=1e-12)
     assert record["pred"].tolist() == [2.0, 1.0], "the record itself is unchanged"
+
+
+def test_a_batch_is_calibrated_image_by_image_and_other_shapes_are_refused():
+    rows = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    transform = CalibratedProbabilitiesd("pred", CLASSES)
+
+    expected = [np.array([e, 1, 1]) / (e + 2), [1 / 3] * 3]
+    np.testing.assert_allclose(transform({"pred": rows})["pred"], expected, rtol=1e-12)
+    for shape in ((2,), (3, 1), (1, 1, 3)):
+        with pytest.raises(SegpipeError, match=r"pred: values of shape .* must be \(3,\) or \(images, 3\)"):
+            transform({"pred": torch.zeros(shape)})
 
 
 def test_a_missing_key():
