@@ -253,10 +253,20 @@ class EfficientNetLite0(nn.Module):
     @torch.jit.unused
     def train(self, mode: bool = True) -> EfficientNetLite0:
         """Change to training or evaluation; frozen parts stay in evaluation."""
-        super().train(mode)
-        for part in self.parts()[: self.frozen_parts]:
-            part.eval()
+        if not mode:
+            return super().train(mode)
+        _train(self, {id(part) for part in self.parts()[: self.frozen_parts]})
         return self
+
+
+def _train(module: nn.Module, frozen: set[int]) -> None:
+    """Change to training; frozen parts that are in evaluation already cost nothing, as trainers call this each step."""
+    if id(module) not in frozen:
+        module.training = True
+        for inner in module.children():
+            _train(inner, frozen)
+    elif module.training:
+        module.eval()
 
 
 def _channels_last(image: torch.Tensor) -> torch.Tensor:
