@@ -143,9 +143,7 @@ def _plain(item: Any) -> Any:
     """Return a record whose images are tensors without metadata."""
     if not isinstance(item, Mapping):
         return item
-    return {
-        key: value.as_tensor() if isinstance(value, MetaTensor) else value for key, value in item.items()
-    }
+    return {key: value.as_tensor() if isinstance(value, MetaTensor) else value for key, value in item.items()}
 
 
 def _copied(item: Any) -> Any:

@@ -40,7 +40,8 @@ class TransformSeeds:
         self._set(self.transform, seed)
 
     def _set(self, transform: Randomizable, seed: int) -> None:
-        nested = isinstance(transform, Compose) and _is_method_of(transform, Compose)
+        method = type(transform).set_random_state
+        nested = method is Compose.set_random_state
         owners = self._known.get(id(transform), [])
         if owners and all(owner.R is generator for owner, generator in owners):
             for _, generator in owners:
@@ -50,22 +51,17 @@ class TransformSeeds:
             self._known[id(transform)] = [(transform, transform.R)]
         else:
             transform.set_random_state(seed=seed)
-            self._known[id(transform)] = _equally_seeded(transform, seed)
+            of_monai = method.__module__.startswith("monai.")
+            self._known[id(transform)] = _equally_seeded(transform, seed) if of_monai else []
         if nested:
             for inner in transform.transforms:
                 if isinstance(inner, Randomizable):
                     self._set(inner, int(transform.R.randint(MAX_SEED, dtype="uint32")))
 
 
-def _is_method_of(transform: Randomizable, owner: type) -> bool:
-    return type(transform).set_random_state is owner.set_random_state
-
-
 def _equally_seeded(transform: Randomizable, seed: int) -> _Owners:
     """Return a transform's generators and their owners if MONAI gave each the transform's seed; else an empty list."""
-    if not type(transform).set_random_state.__module__.startswith("monai."):
-        return []
-    fresh = np.random.RandomState(seed % MAX_SEED)  # noqa: NPY002  # as MONAI's
+    fresh = np.random.RandomState(seed % MAX_SEED)  # as MONAI's
     owners = [(owner, owner.R) for owner in _randomizable(transform)]
     return owners if all(_same_state(generator, fresh) for _, generator in owners) else []
 

@@ -14,6 +14,7 @@ from monai.networks.layers import DropPath
 from torch import nn
 
 from segpipe.errors import SegpipeError
+from segpipe.networks.blocks import train_except
 from segpipe.networks.state_fit import COUNT_OF_BATCHES
 from segpipe.networks.weights_files import read_state
 
@@ -255,18 +256,8 @@ class EfficientNetLite0(nn.Module):
         """Change to training or evaluation; frozen parts stay in evaluation."""
         if not mode:
             return super().train(mode)
-        _train(self, {id(part) for part in self.parts()[: self.frozen_parts]})
+        train_except(self, {id(part) for part in self.parts()[: self.frozen_parts]})
         return self
-
-
-def _train(module: nn.Module, frozen: set[int]) -> None:
-    """Change to training; frozen parts that are in evaluation already cost nothing, as trainers call this each step."""
-    if id(module) not in frozen:
-        module.training = True
-        for inner in module.children():
-            _train(inner, frozen)
-    elif module.training:
-        module.eval()
 
 
 def _channels_last(image: torch.Tensor) -> torch.Tensor:
