@@ -14,6 +14,7 @@ from monai.networks.layers import DropPath
 from torch import nn
 
 from segpipe.errors import SegpipeError
+from segpipe.networks.blocks import train_except
 from segpipe.networks.state_fit import COUNT_OF_BATCHES
 from segpipe.networks.weights_files import read_state
 
@@ -253,9 +254,9 @@ class EfficientNetLite0(nn.Module):
     @torch.jit.unused
     def train(self, mode: bool = True) -> EfficientNetLite0:
         """Change to training or evaluation; frozen parts stay in evaluation."""
-        super().train(mode)
-        for part in self.parts()[: self.frozen_parts]:
-            part.eval()
+        if not mode:
+            return super().train(mode)
+        train_except(self, {id(part) for part in self.parts()[: self.frozen_parts]})
         return self
 
 

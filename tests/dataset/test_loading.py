@@ -7,7 +7,8 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, Lambdad, MapTransform, RandGaussianNoised, Randomizable
+from monai.data import MetaTensor, get_track_meta
+from monai.transforms import Compose, Lambdad, MapTransform, RandFlipd, RandGaussianNoised, Randomizable
 
 from segpipe.dataset.loading import CaseDataset, CaseFailure, CaseLoader, EpochSampler, ShareSampler
 from segpipe.errors import SegpipeError
@@ -119,6 +120,59 @@ def test_random_transforms_do_not_change_what_is_kept():
     data = CaseDataset(RECORDS, Compose([Number(), Draw(), Lambdad("image", lambda image: image.add_(1))]))
 
     assert data[1]["image"].tolist() == data[1]["image"].tolist() == [[2.0] * 4]
+
+
+class Image(MapTransform):
+    """Read a record's number as an image with metadata."""
+
+    def __init__(self):
+        super().__init__("image")
+
+    def __call__(self, data):
+        return {**data, "image": MetaTensor(torch.arange(6.0).reshape(1, 2, 3) + data["image"])}
+
+
+def flipped(**kwargs):
+    """Return the images of two epochs, each flipped or not."""
+    chain = Compose([Image(), RandFlipd("image", prob=0.5, spatial_axis=1)])
+    data = CaseDataset(RECORDS, chain, **kwargs)
+    return [data[index]["image"] for index in range(2 * len(data))]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_without_metadata_the_voxels_are_the_same(cache):
+    plain, tracked = flipped(cache=cache, track_meta=False), flipped(cache=cache)
+
+    assert {type(image) for image in plain} == {torch.Tensor}
+    assert {type(image) for image in tracked} == {MetaTensor}
+    for one, other in zip(plain, tracked, strict=True):
+        torch.testing.assert_close(one, other.as_tensor(), rtol=0, atol=0)
+    assert (
+        len({image[0, 0, 0].item() - number % 5 for number, image in enumerate(plain)}) == 2
+    )  # 0, and 2 if flipped
+
+
+def test_without_metadata_random_transforms_do_not_change_what_is_kept():
+    chain = Compose([Image(), Draw(), Lambdad("image", lambda image: image.add_(1))])
+    data = CaseDataset(RECORDS, chain, track_meta=False)
+
+    assert data[1]["image"].tolist() == data[1]["image"].tolist() == [[[2.0, 3.0, 4.0], [5.0, 6.0, 7.0]]]
+
+
+def test_without_random_transforms_the_kept_image_has_no_metadata():
+    data = CaseDataset(RECORDS, Compose([Image()]), track_meta=False)
+
+    assert type(data[0]["image"]) is torch.Tensor
+
+
+def test_metadata_are_tracked_again_after_a_failure():
+    def fail(_):
+        raise SegpipeError("image: 3 voxels are NaN")
+
+    data = CaseDataset(RECORDS, Compose([Image(), Draw(), Lambdad("image", fail)]), track_meta=False)
+
+    assert isinstance(data[0], CaseFailure)
+    assert get_track_meta()
 
 
 def test_without_cache_each_case_is_loaded_each_time():

@@ -125,6 +125,21 @@ def test_the_first_parts_freeze_alone_and_unfreeze(network):
     assert not network.blocks[1].project.norm.training
 
 
+def test_training_again_and_evaluation_keep_to_what_is_frozen(network):
+    """The second call finds the frozen parts in evaluation, and does not walk through them."""
+    network.freeze(3)
+    for _ in range(2):
+        network.train()
+        assert [part.training for part in network.parts()] == [False] * 3 + [True] * 15
+        assert not any(module.training for part in network.parts()[:3] for module in part.modules())
+        assert all(module.training for part in network.parts()[3:] for module in part.modules())
+    network.blocks[0].project.norm.train()
+
+    network.eval()
+
+    assert not any(module.training for module in network.modules())
+
+
 def test_levels_are_standardised_means_over_a_grid(image):
     """Levels 3 and 8 have 24 and 80 channels: 4 cells each make 416 features; each level's variances add up to 1."""
     network = EfficientNetLite0(5, levels=[3, 8], grid=2, freeze=True).train()

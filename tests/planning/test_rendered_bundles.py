@@ -4,9 +4,11 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from segpipe.planning.image_number_files import is_of_images, read_image_number_file, rendered_image_configs
 from segpipe.planning.number_files import read_number_file, rendered_configs
@@ -31,6 +33,15 @@ def test_committed_files_are_the_rendered_files(name):
     assert sorted(committed) == sorted(rendered)
     for file, text in rendered.items():
         assert committed[file] == text, f"{name}/configs/{file}: run scripts/render_bundles.py"
+
+
+def test_a_classifier_without_mirror_images_has_no_random_transforms():
+    numbers = read_image_number_file(NUMBERS / "cxr_findings_efficientnet.yaml")
+    plain = replace(numbers, experiment=replace(numbers.experiment, mirrors=False))
+
+    train = yaml.safe_load(rendered_image_configs(plain)["train.yaml"])
+
+    assert train["random_transforms"] == []
 
 
 @pytest.fixture
