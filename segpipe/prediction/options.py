@@ -19,7 +19,7 @@ from segpipe.dataset.importing.channel_files import (
     with_channels,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
-from segpipe.files import json_sha256
+from segpipe.files import file_sha256, json_sha256
 from segpipe.inference import FlipInferer, choose_precision
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
@@ -72,6 +72,7 @@ class PredictOptions:
             axis of a file holds channels.
         dicom_seg: also write each label map as a DICOM Segmentation, for scans that are DICOM series.
         rtstruct: also write the contours of each class as a DICOM structure set, for scans that are DICOM series.
+        segment_codes: table of coded terms for DICOM Segmentations, see `segpipe.segment_codes`; None: the bundle's.
     """
 
     precision: str = "auto"
@@ -91,6 +92,7 @@ class PredictOptions:
     frames: str | None = None
     dicom_seg: bool = False
     rtstruct: bool = False
+    segment_codes: Path | None = None
 
     @property
     def side_folders(self) -> tuple[str, ...]:
@@ -118,6 +120,10 @@ class PredictOptions:
             )
         if self.format in (VolumeFormat.DICOM, VolumeFormat.JPEG):
             raise SegpipeError(f"--format is {self.format.name}: label maps are not written in it")
+        if self.segment_codes is not None and not self.dicom_seg:
+            raise SegpipeError(
+                "--segment-codes is a table for DICOM Segmentations; add --dicom-seg, or leave it out"
+            )
         if self.frames is not None:
             require_frames(self.frames)
         if self.frames == ALL and (self.entropy or self.probabilities):
@@ -133,7 +139,8 @@ class PredictOptions:
     def recipe(self, bundle: OpenBundle) -> str:
         """Return a hash of everything but the scan that the outputs depend on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
-        for name in ("regions", "dicom_seg", "rtstruct"):
+        how["segment_codes"] = self.segment_codes and file_sha256(self.segment_codes)
+        for name in ("regions", "dicom_seg", "rtstruct", "segment_codes"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file

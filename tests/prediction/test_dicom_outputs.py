@@ -172,6 +172,27 @@ def test_a_bundle_without_codes_is_refused_for_segmentations_alone(without_codes
     assert DicomOutputs.of(opened, PredictOptions(rtstruct=True)).folders == ("dicom_structure_sets",)
 
 
+def test_a_table_of_the_user_gives_it_codes(without_codes, tmp_path):
+    table = tmp_path / "codes.csv"
+    table.write_text("class,category,type,modifier\nanterior,91723000,Hippocampus,anterior\n")
+    options = PredictOptions(dicom_seg=True, segment_codes=table)
+    opened = open_bundle(without_codes)
+
+    with pytest.raises(SegpipeError, match="of each segment, and posterior has none; add category"):
+        DicomOutputs.of(opened, options)
+    before = options.recipe(opened)
+    with table.open("a") as file:
+        file.write("posterior,Anatomical Structure,5366008,posterior\n")
+
+    found = DicomOutputs.of(opened, options).labels.targets
+    assert [one.codes.modifier.meaning for one in found] == ["Anterior", "Posterior"]
+    assert options.recipe(opened) != before  # objects of the earlier table are written again
+    with pytest.raises(
+        SegpipeError, match="--segment-codes is a table for DICOM Segmentations; add --dicom-seg"
+    ):
+        PredictOptions(segment_codes=table).check()
+
+
 @pytest.mark.slow
 def test_codes_change_no_label_map(bundle, without_codes):
     """A ledger of an earlier run stays valid when codes are added."""
