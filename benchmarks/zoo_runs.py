@@ -3,7 +3,8 @@
     python benchmarks/zoo_runs.py model-zoo/models --work FOLDER --source COMMIT
 
 The folder holds bundles, such as a clone of github.com/Project-MONAI/model-zoo; `BUNDLES` names those that are run.
-Weights are random: each bundle's own network definition makes them. Scans are synthetic and small; a NIfTI scan is
+Weights are random: each bundle's own network definition makes them; for pictures the last layer's bias is shifted, so
+that both classes occur. Scans are synthetic and small; a NIfTI scan is
 oblique, with unequal spacing. Both programs compute in float32 on the CPU, with the windows of `Run.window` where the
 bundle's windows need too much memory. A line for each bundle goes to results/zoo_runs.jsonl:
 
@@ -96,8 +97,22 @@ def write_weights(bundle: Path) -> None:
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
     network = parser.get_parsed_content("network_def")
+    for path in sorted(bundle.with_name(f"{bundle.name}_scans").glob("*.jpg"))[:1]:
+        _balance(network, np.asarray(Image.open(path))[:160, :224])
     (bundle / "models").mkdir(exist_ok=True)
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
+
+
+def _balance(network: torch.nn.Module, picture: NDArray[Any]) -> None:
+    """Shift the last layer so that each channel is the largest somewhere: of two channels, one may win everywhere."""
+    channels_first = torch.tensor(picture / 255, dtype=torch.float32).movedim(-1, 0)[None]
+    with torch.no_grad():
+        scores = network.eval()(channels_first)
+        convolutions = (one for one in network.modules() if isinstance(one, torch.nn.Conv2d))
+        last = [one for one in convolutions if one.out_channels == scores.shape[1] and one.bias is not None][
+            -1
+        ]
+        last.bias -= scores[0].flatten(1).median(1).values
 
 
 def write_scans(folder: Path, channels: int) -> None:

@@ -229,7 +229,7 @@ def _require_whole_pixels(dataset: Dataset, path: Path) -> None:
     if dataset.file_meta.TransferSyntaxUID.is_compressed:
         return
     pixels = int(dataset.get("NumberOfFrames") or 1) * int(dataset.Rows) * int(dataset.Columns)
-    needed, found = -(-pixels * int(dataset.BitsAllocated) // 8), len(dataset.PixelData)
+    needed, found = -(-pixels * int(dataset.BitsAllocated) // 8), len(dataset.get("PixelData") or b"")
     if found < needed:
         raise SegpipeError(
             f"{path}: truncated: its frames have {found} of {needed} bytes; copy the file again from its source"
