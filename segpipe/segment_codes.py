@@ -71,11 +71,13 @@ def with_segment_codes(labels: LabelTable, path: Path) -> LabelTable:
     Raises:
         SegpipeError: see `read_segment_codes`; or a class is none of the bundle's.
     """
-    given = {same_name(name): codes for name, codes in read_segment_codes(path).items()}
-    unknown = set(given) - {same_name(target.name) for target in labels.targets}
+    table = read_segment_codes(path)
+    given = {same_name(name): codes for name, codes in table.items()}
+    segments = {same_name(target.name) for target in labels.targets}
+    unknown = [name for name in table if same_name(name) not in segments]
     if unknown:
         raise SegpipeError(
-            f"{path}: {shown(sorted(unknown))}: no such segment in the bundle, whose segments are "
+            f"{path}: {shown(unknown)}: no such segment in the bundle, whose segments are "
             f"{shown(labels.target_names)}; correct the name, or remove the row"
         )
     if labels.regions:

@@ -165,9 +165,7 @@ def without_codes(tmp_path_factory):
 def test_a_bundle_without_codes_is_refused_for_segmentations_alone(without_codes):
     opened = open_bundle(without_codes)
 
-    with pytest.raises(
-        SegpipeError, match="anterior, posterior have none; add category and type to the rows"
-    ):
+    with pytest.raises(SegpipeError, match="anterior, posterior have none; give a table, --segment-codes"):
         DicomOutputs.of(opened, PredictOptions(dicom_seg=True))
     assert DicomOutputs.of(opened, PredictOptions(rtstruct=True)).folders == ("dicom_structure_sets",)
 
@@ -178,7 +176,7 @@ def test_a_table_of_the_user_gives_it_codes(without_codes, tmp_path):
     options = PredictOptions(dicom_seg=True, segment_codes=table)
     opened = open_bundle(without_codes)
 
-    with pytest.raises(SegpipeError, match="of each segment, and posterior has none; add category"):
+    with pytest.raises(SegpipeError, match="of each segment, and posterior has none; give a table"):
         DicomOutputs.of(opened, options)
     before = options.recipe(opened)
     with table.open("a") as file:
