@@ -4,9 +4,10 @@
 
 The folder holds bundles, such as a clone of github.com/Project-MONAI/model-zoo; `BUNDLES` names those that are run.
 Weights are random: each bundle's own network definition makes them; for pictures the last layer's bias is shifted, so
-that both classes occur. Scans are synthetic and small; a NIfTI scan is
-oblique, with unequal spacing. Both programs compute in float32 on the CPU, with the windows of `Run.window` where the
-bundle's windows need too much memory. A line for each bundle goes to results/zoo_runs.jsonl:
+that both classes occur. Scans are synthetic and small; a NIfTI scan is oblique, with unequal spacing; a picture is a
+PNG, since Pillow, which MONAI calls, and ITK decode the colours of a JPEG differently. Both programs compute in float32
+on the CPU, with the windows of `Run.window` where the bundle's windows need too much memory. A line for each bundle
+goes to results/zoo_runs.jsonl:
 
 - refused: what `segpipe predict` says of the bundle as it stands, where it refuses;
 - chain: streamed, or MONAI's chain;
@@ -79,10 +80,13 @@ class Run:
 
 BUNDLES = {
     "wholeBody_ct_segmentation": Run(),
-    "endoscopic_tool_segmentation": Run({"datalist": _NIFTI.replace("nii.gz", "jpg")}, channels=0),
+    "endoscopic_tool_segmentation": Run({"datalist": _NIFTI.replace("nii.gz", "png")}, channels=0),
     "renalStructures_UNEST_segmentation": Run(run_id="evaluating"),
     "brats_mri_segmentation": Run(
-        {"test_datalist": "$[{'image': one} for one in sorted(glob.glob(@dataset_dir + '/*.nii.gz'))]"},
+        {
+            "test_datalist": "$[{'image': sorted(glob.glob(@dataset_dir + '_channels/scan_' + str(n) + '_*.nii.gz'))} "
+            "for n in range(2)]"
+        },
         channels=4,
         window={"inferer#roi_size": [48, 48, 48]},
         outputs=REGIONS,
@@ -97,7 +101,7 @@ def write_weights(bundle: Path) -> None:
     parser = ConfigParser()
     parser.read_config(bundle / "configs" / "inference.json")
     network = parser.get_parsed_content("network_def")
-    for path in sorted(bundle.with_name(f"{bundle.name}_scans").glob("*.jpg"))[:1]:
+    for path in sorted(bundle.with_name(f"{bundle.name}_scans").glob("*.png"))[:1]:
         _balance(network, np.asarray(Image.open(path))[:160, :224])
     (bundle / "models").mkdir(exist_ok=True)
     torch.save(network.state_dict(), bundle / "models" / "model.pt")
@@ -117,13 +121,15 @@ def _balance(network: torch.nn.Module, picture: NDArray[Any]) -> None:
 
 def write_scans(folder: Path, channels: int) -> None:
     """Write two synthetic scans: blobs and noise, in Hounsfield units where there is one channel."""
-    folder.mkdir(parents=True)
+    apart = folder.with_name(f"{folder.name}_channels")
+    for one in (folder, apart):
+        one.mkdir(parents=True)
     for seed in range(2):
         rng = np.random.default_rng(seed)
         if not channels:
             picture = gaussian_filter(rng.uniform(0, 255, (180, 240, 3)), (3, 3, 0))
             picture = 255 * (picture - picture.min()) / np.ptp(picture)
-            Image.fromarray(picture.astype(np.uint8)).save(folder / f"picture_{seed}.jpg", quality=95)
+            Image.fromarray(picture.astype(np.uint8)).save(folder / f"picture_{seed}.png")
             continue
         size = (44, 40, 30 + seed)
         values = np.stack([gaussian_filter(rng.normal(size=size), 2) for _ in range(channels)], -1)
@@ -135,6 +141,9 @@ def write_scans(folder: Path, channels: int) -> None:
         image = nib.Nifti1Image(values.squeeze(-1) if channels == 1 else values, affine)
         image.header.set_data_dtype(np.float32)
         nib.save(image, folder / f"scan_{seed}.nii.gz")
+        for channel in range(channels if channels > 1 else 0):  # MONAI stacks files of one channel
+            part = nib.Nifti1Image(values[..., channel].astype(np.float32), affine)
+            nib.save(part, apart / f"scan_{seed}_{channel}.nii.gz")
 
 
 def command(arguments: Sequence[str], folder: Path) -> tuple[str, float]:
