@@ -49,6 +49,12 @@ class SegmentCodes:
     type: CodedTerm
     modifier: CodedTerm | None = None
 
+    @property
+    def text(self) -> str:
+        """The type, with its modifier and its code."""
+        modifier = f", {self.modifier.meaning}" if self.modifier else ""
+        return f"{self.type.meaning}{modifier}, {self.type.scheme} {self.type.code}"
+
     def to_json(self) -> dict[str, dict[str, str]]:
         """Return the columns of a row, without an empty one."""
         terms = zip(COLUMNS, (self.category, self.type, self.modifier), strict=True)

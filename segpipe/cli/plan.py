@@ -12,6 +12,7 @@ import typer
 from segpipe.cli.printed import print_table, say
 
 if TYPE_CHECKING:
+    from segpipe.labels import LabelTable
     from segpipe.planning.plans import PlannedValue
 
 _NOUNS = {"class": ("class", "classes"), "findings": ("finding", "findings")}
@@ -121,7 +122,23 @@ def _plan_maps(
     )
     planned = plan_bundle(manifest, folder, output, wishes)
     _print(planned.plan.numbers, planned.plan.warnings)
+    _print_codes(planned.labels)
     say(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
+
+
+def _print_codes(labels: LabelTable) -> None:
+    """Print which classes have coded terms, which DICOM SEG needs, and which lack them."""
+    from segpipe.errors import shown
+
+    coded = [f"{one.name} ({one.codes.text})" for one in labels.targets if one.codes is not None]
+    lacking = [one.name for one in labels.targets if one.codes is None]
+    if coded:
+        say(f"coded terms for DICOM SEG: {shown(coded)}")
+    if lacking:
+        say(
+            f"without coded terms for DICOM SEG: {shown(lacking)}; add category and type in configs/metadata.json, or "
+            "give `segpipe predict --dicom-seg` a table, --segment-codes"
+        )
 
 
 def _plan_images(manifest: str, folder: Path, output: Path, options: Mapping[str, Any]) -> None:

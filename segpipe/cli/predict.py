@@ -107,6 +107,13 @@ def predict(
             help="Also write the contours of each class as a DICOM structure set; for DICOM series.",
         ),
     ] = False,
+    segment_codes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Codes for --dicom-seg: CSV or YAML with class, category and type; default: the bundle's.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -174,6 +181,7 @@ def predict(
         "frames": frames,
         "dicom_seg": dicom_seg,
         "rtstruct": rtstruct,
+        "segment_codes": segment_codes,
     }
     # a folder without metadata is refused when it is opened
     known = (bundle / "configs" / "metadata.json").is_file()
@@ -259,7 +267,7 @@ _OPTIONS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("skip_empty", "format", "series_uid", "overlays", "entropy", "probabilities", "regions"),
-        *("resample_channels", "frames", "dicom_seg", "rtstruct"),
+        *("resample_channels", "frames", "dicom_seg", "rtstruct", "segment_codes"),
     )
 }
 

@@ -11,6 +11,7 @@ from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings
 from segpipe.dataset.importing.channel_files import planned_channels
 from segpipe.documents import json_of
 from segpipe.errors import SegpipeError, shown
+from segpipe.known_terms import with_known_codes
 from segpipe.labels import LabelTable
 from segpipe.names import require_configurable
 from segpipe.planning.experiment import Experiment
@@ -40,11 +41,13 @@ class PlannedBundle:
         root: folder of the bundle.
         plan: numbers of the bundle, with reasons.
         data: fingerprint that the plan follows from.
+        labels: label table of the bundle, with the coded terms that follow from the names.
     """
 
     root: Path
     plan: Plan
     data: Fingerprint
+    labels: LabelTable
 
 
 def plan_bundle(
@@ -75,7 +78,7 @@ def plan_bundle(
         raise SegpipeError(
             f"{described.name}: its target is {described.target}; plans are made for label maps"
         )
-    labels = described.label_table()
+    labels = with_known_codes(described.label_table())
     reports = require_valid(described.training, folder, described, labels)
     data = fingerprint(described.training, reports, labels)
     fold, share = held_out(described, validate=options.validate)
@@ -104,7 +107,7 @@ def plan_bundle(
     texts["configs/inference.json"] = json_of(texts["configs/inference.yaml"])
     texts["configs/metadata.json"] = as_json(_metadata(described, planned, labels))
     write_bundle(root, texts)
-    return PlannedBundle(root, planned, data)
+    return PlannedBundle(root, planned, data, labels)
 
 
 def _experiment(

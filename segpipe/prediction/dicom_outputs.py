@@ -28,7 +28,7 @@ class DicomOutputs:
 
     Attributes:
         folders: of `SIDE_FOLDERS`, those that get an object for each scan; empty for none.
-        labels: of the bundle.
+        labels: of the bundle, with the codes of the user's table.
         algorithm: the bundle, as the objects name it.
         series_uid: option of the run.
     """
@@ -43,17 +43,22 @@ class DicomOutputs:
         """Return the objects that the options ask for.
 
         Raises:
-            SegpipeError: a Segmentation is wanted, and a class of the bundle has no codes.
+            SegpipeError: a Segmentation is wanted, and a class of the bundle has no codes; or the table of codes is
+                refused, see `segpipe.segment_codes.with_segment_codes`.
         """
         folders = tuple(folder for folder in options.side_folders if folder in _OPTIONS)
+        labels = bundle.labels
         if DICOM_SEG in folders:
+            from segpipe.segment_codes import with_segment_codes
             from segpipe.volumes.dicom_seg import require_codes
 
-            require_codes(bundle.labels, bundle.root)
+            if options.segment_codes is not None:
+                labels = with_segment_codes(labels, options.segment_codes)
+            require_codes(labels, bundle.root)
         name = str(bundle.metadata.get("name") or bundle.root.resolve().name)
         version = str(bundle.metadata.get("version") or "unknown")
         algorithm = Algorithm(name[:_LONGEST_TEXT], version[:_LONGEST_TEXT], bundle.sha256[:16])
-        return cls(folders, bundle.labels, algorithm, options.series_uid)
+        return cls(folders, labels, algorithm, options.series_uid)
 
     def check(self, scan: Scan, header: VolumeHeader) -> None:
         """Refuse a scan of which the objects cannot be made, before the network runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +18,7 @@ from segpipe.dataset.importing.channel_files import (
     with_channels,
 )
 from segpipe.errors import SegpipeError, segpipe_cause
-from segpipe.files import json_sha256
+from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.option_values import require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
@@ -73,6 +74,7 @@ class PredictOptions:
             axis of a file holds channels.
         dicom_seg: also write each label map as a DICOM Segmentation, for scans that are DICOM series.
         rtstruct: also write the contours of each class as a DICOM structure set, for scans that are DICOM series.
+        segment_codes: table of coded terms for DICOM Segmentations, see `segpipe.segment_codes`; None: the bundle's.
     """
 
     precision: str = "auto"
@@ -92,6 +94,7 @@ class PredictOptions:
     frames: str | None = None
     dicom_seg: bool = False
     rtstruct: bool = False
+    segment_codes: Path | None = None
 
     @property
     def side_folders(self) -> tuple[str, ...]:
@@ -119,6 +122,15 @@ class PredictOptions:
             )
         if self.format in (VolumeFormat.DICOM, VolumeFormat.JPEG):
             raise SegpipeError(f"--format is {self.format.name}: label maps are not written in it")
+        if self.segment_codes is not None and not self.dicom_seg:
+            raise SegpipeError(
+                "--segment-codes is a table for DICOM Segmentations; add --dicom-seg, or leave it out"
+            )
+        table = self.segment_codes
+        if table is not None and not (table.is_file() and os.access(table, os.R_OK)):
+            raise SegpipeError(
+                f"{table}: cannot be read; --segment-codes takes a table, see the path and permissions"
+            )
         if self.frames is not None:
             require_frames(self.frames)
         if self.frames == ALL and (self.entropy or self.probabilities):
@@ -134,7 +146,8 @@ class PredictOptions:
     def described(self) -> dict[str, Any]:
         """Return name -> value, in plain types, of the options that the outputs of a scan depend on."""
         how = asdict(replace(self, batch_size=None, jobs=1, overwrite=False))
-        for name in ("regions", "dicom_seg", "rtstruct"):
+        how["segment_codes"] = self.segment_codes and file_sha256(self.segment_codes)
+        for name in ("regions", "dicom_seg", "rtstruct", "segment_codes"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file

@@ -118,8 +118,8 @@ def series_files(folder: Path, series_uid: str | None = None) -> SeriesFiles:
     remaining = _by_uid(kept)
     if len(remaining) > 1:
         raise SegpipeError(
-            f"{folder}: {len(remaining)} image series in one folder, must be one; choose with --series-uid "
-            f"(series_uid in YAML) or move them apart: {_listing(remaining)}"
+            f"{folder}: {len(remaining)} image series in one folder, must be one; move them apart, or choose "
+            f"one with --series-uid of `segpipe predict` (series_uid in YAML): {_listing(remaining)}"
         )
     ((uid, files),) = remaining.items()
     return SeriesFiles(uid, files, (*(_left_out(file) for file in others), *no_slices))

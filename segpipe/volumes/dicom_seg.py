@@ -46,10 +46,12 @@ def require_codes(labels: LabelTable, where: Path) -> None:
         table = "regions" if labels.regions else "label_table"
         raise SegpipeError(
             f"{where}: DICOM SEG needs the coded category and type of each segment, and {shown(without)} "
-            f"{'has' if len(without) == 1 else 'have'} none; add category and type to the rows of {table} in "
-            'configs/metadata.json, such as "category": {"code": "91723000", "scheme": "SCT", "meaning": "Anatomical '
-            'Structure"}, "type": {"code": "78961009", "scheme": "SCT", "meaning": "Spleen"}; codes are listed in '
-            "DICOM PS3.16, CID 7150 (categories) and CID 7151 (types)"
+            f"{'has' if len(without) == 1 else 'have'} none; give a table, --segment-codes codes.csv, with the columns "
+            f"class,category,type and rows such as {without[0]},Anatomical Structure,78961009; or, in a bundle of "
+            f"segpipe, add category and type to the rows of {table} in configs/metadata.json, such as "
+            '"category": {"code": "91723000", "scheme": "SCT", "meaning": "Anatomical Structure"}, "type": {"code": '
+            '"78961009", "scheme": "SCT", "meaning": "Spleen"}; codes are listed in DICOM PS3.16, CID 7150 '
+            "(categories) and CID 7151 (types)"
         )
     long = [
         target.name for target in labels.targets if len(target.name) > _LONGEST_LABEL or "\\" in target.name

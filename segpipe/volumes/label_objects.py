@@ -34,6 +34,7 @@ class SeriesPlace:
         uid: SeriesInstanceUID.
         frame_of_reference: FrameOfReferenceUID, empty if absent.
         instances: SOPInstanceUID -> index of the slice along z.
+        modality: DICOM's, such as MR; empty if absent.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class SeriesPlace:
     uid: str
     frame_of_reference: str
     instances: Mapping[str, int]
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def series_place(folder: Path) -> SeriesPlace:
         SegpipeError: as `read_series_header`, among them gaps between slices.
     """
     header = read_series_header(folder)
-    tags = ("SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+    tags = ("SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
     files = [read_dicom_file(slice_.path, tags) for slice_ in sorted_slices(folder)]
     return SeriesPlace(
         folder,
@@ -89,6 +91,7 @@ def series_place(folder: Path) -> SeriesPlace:
         files[0].text("SeriesInstanceUID"),
         files[0].text("FrameOfReferenceUID"),
         {file.text("SOPInstanceUID"): index for index, file in enumerate(files)},
+        files[0].text("Modality"),
     )
 
 
@@ -107,8 +110,10 @@ def read_label_object(path: Path) -> LabelObject:
             numbers = _structures(dataset) if is_contours else _segments(dataset, path)
             references = _structure_references(dataset) if is_contours else _segment_references(dataset)
     except (InvalidDicomError, OSError, AttributeError, KeyError, ValueError, TypeError, EOFError) as error:
+        tag = error.name if isinstance(error, AttributeError) else None
         raise SegpipeError(
-            f"{path}: cannot be read as a DICOM segmentation or structure set ({error}); export it again"
+            f"{path}: cannot be read as a DICOM segmentation or structure set "
+            f"({f'it lacks {tag}' if tag else error}); export it again"
         ) from error
     if not numbers:
         raise SegpipeError(
@@ -199,6 +204,7 @@ def _segments(dataset: Dataset, path: Path) -> dict[int, str]:
             f"{path}: its SegmentationType is {kind}, must be BINARY or LABELMAP: a fraction is no class; export it "
             "with one of these"
         )
+    _require_whole_pixels(dataset, path)
     numbers = {}
     for item in dataset.SegmentSequence:
         name = str(item.get("SegmentLabel") or "").strip()
@@ -216,6 +222,18 @@ def _segments(dataset: Dataset, path: Path) -> dict[int, str]:
         if int(item.SegmentNumber) or kind == "BINARY":  # number 0 of a LABELMAP is the background
             numbers[int(item.SegmentNumber)] = name
     return numbers
+
+
+def _require_whole_pixels(dataset: Dataset, path: Path) -> None:
+    """Refuse a segmentation whose uncompressed frames are cut short."""
+    if dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    pixels = int(dataset.get("NumberOfFrames") or 1) * int(dataset.Rows) * int(dataset.Columns)
+    needed, found = -(-pixels * int(dataset.BitsAllocated) // 8), len(dataset.get("PixelData") or b"")
+    if found < needed:
+        raise SegpipeError(
+            f"{path}: truncated: its frames have {found} of {needed} bytes; copy the file again from its source"
+        )
 
 
 def _structure_references(dataset: Dataset) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:

@@ -41,6 +41,7 @@ OPTIONS = {
     "--quiet",
     "--resample-channels",
     "--rtstruct",
+    "--segment-codes",
     "--series-uid",
     "--set",
     "--skip-empty",
@@ -154,6 +155,10 @@ def test_every_option_reaches_the_call(predict_arguments):
         (("--dicom-seg",), {"dicom_seg": True}),
         (("--rtstruct",), {"rtstruct": True}),
         (("--dicom-seg", "--rtstruct"), {"dicom_seg": True, "rtstruct": True}),
+        (
+            ("--dicom-seg", "--segment-codes", "codes.csv"),
+            {"dicom_seg": True, "segment_codes": Path("codes.csv")},
+        ),
     ],
     ids=str,
 )

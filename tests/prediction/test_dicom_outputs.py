@@ -165,11 +165,30 @@ def without_codes(tmp_path_factory):
 def test_a_bundle_without_codes_is_refused_for_segmentations_alone(without_codes):
     opened = open_bundle(without_codes)
 
-    with pytest.raises(
-        SegpipeError, match="anterior, posterior have none; add category and type to the rows"
-    ):
+    with pytest.raises(SegpipeError, match="anterior, posterior have none; give a table, --segment-codes"):
         DicomOutputs.of(opened, PredictOptions(dicom_seg=True))
     assert DicomOutputs.of(opened, PredictOptions(rtstruct=True)).folders == ("dicom_structure_sets",)
+
+
+def test_a_table_of_the_user_gives_it_codes(without_codes, tmp_path):
+    table = tmp_path / "codes.csv"
+    table.write_text("class,category,type,modifier\nanterior,91723000,Hippocampus,anterior\n")
+    options = PredictOptions(dicom_seg=True, segment_codes=table)
+    opened = open_bundle(without_codes)
+
+    with pytest.raises(SegpipeError, match="of each segment, and posterior has none; give a table"):
+        DicomOutputs.of(opened, options)
+    before = options.recipe(opened)
+    with table.open("a") as file:
+        file.write("posterior,Anatomical Structure,5366008,posterior\n")
+
+    found = DicomOutputs.of(opened, options).labels.targets
+    assert [one.codes.modifier.meaning for one in found] == ["Anterior", "Posterior"]
+    assert options.recipe(opened) != before  # objects of the earlier table are written again
+    with pytest.raises(
+        SegpipeError, match="--segment-codes is a table for DICOM Segmentations; add --dicom-seg"
+    ):
+        PredictOptions(segment_codes=table).check()
 
 
 @pytest.mark.slow

@@ -153,7 +153,9 @@ def test_an_enhanced_object_is_named_and_no_stranger(series):
 def test_several_series_are_refused_with_the_option_as_it_is_typed(series):
     copy(series[0], "other.dcm", SeriesInstanceUID="1.2.3")
 
-    assert "choose with --series-uid (series_uid in YAML)" in refusal(series[0].parent)
+    assert "choose one with --series-uid of `segpipe predict` (series_uid in YAML)" in refusal(
+        series[0].parent
+    )
 
 
 @pytest.mark.parametrize("value", ["", None])

@@ -221,7 +221,8 @@ def test_what_highdicom_refuses_of_a_series_is_said_before_the_network_runs(fold
 
 def test_classes_without_codes_are_refused_with_the_place_to_look(tmp_path):
     with pytest.raises(
-        SegpipeError, match=r"spleen, liver have none; add category and type to the rows of label_table"
+        SegpipeError,
+        match=r"spleen, liver have none; give a table, --segment-codes .* to the rows of label_table",
     ):
         require_codes(table("background", "spleen", "liver"), tmp_path)
     with pytest.raises(

@@ -37,6 +37,7 @@ from segpipe.volumes.label_objects import (
 LABELS_FOLDER = "dicom_labels"
 """Folder below the data set's folder that gets the label maps."""
 _MOST_CLASSES = 255
+_MODALITIES = {"CT": "CT", "MR": "MRI", "PT": "PET"}  # DICOM's Modality -> a manifest's
 
 
 @dataclass(frozen=True)
@@ -108,21 +109,8 @@ def dicom_label_layout(
     ids = _case_ids([path for _, path in scans], folder)
     target = folder / LABELS_FOLDER
     require_writable(target)
-    notes, overlapping = [], []
-    overlaps: Counter[tuple[str, str]] = Counter()
-    for path, one in with_progress(labelled.items(), "Reading DICOM labels", total=len(labelled)):
-        merged, of_case = _merged(one, order)
-        overlaps += of_case
-        overlapping += [ids[path]] if of_case else []
-        _write(merged, one.place.grid, target / f"{ids[path]}.nii.gz")
-    (target / IGNORED_MARK).touch()
-    notes += _notes(folder, order, labelled, ids)
-    if overlaps:
-        pairs = (f"{later} over {earlier} {count}" for (earlier, later), count in overlaps.most_common())
-        notes.append(
-            f"classes overlap in {counted(overlaps.total(), 'voxel')} of {shown(overlapping)}; the class with the "
-            f"larger value counts: {shown(pairs)}"
-        )
+    written = _write_maps(labelled, order, ids, target)
+    notes = [*_notes(folder, order, labelled, ids), *written]
     cases = [
         FoundCase(
             ids[path], (path,), ("",), f"{LABELS_FOLDER}/{ids[path]}.nii.gz" if path in labelled else None
@@ -134,6 +122,7 @@ def dicom_label_layout(
         "DICOM series with segmentations or structure sets",
         cases,
         {0: "background", **order},
+        modality=_modality(places.values()),
         notes=[*notes, *part_notes],
     )
 
@@ -252,6 +241,48 @@ def _merged(
                 overlaps[order[stored], name] += count
         merged[mask] = value
     return merged, overlaps
+
+
+def _write_maps(
+    labelled: Mapping[str, _Labelled], order: Mapping[int, str], ids: Mapping[str, str], folder: Path
+) -> list[str]:
+    """Write the label map of each series; return notes on overlaps and on label maps without a class."""
+    overlapping, empty, notes = [], [], []
+    overlaps: Counter[tuple[str, str]] = Counter()
+    for path, one in with_progress(labelled.items(), "Reading DICOM labels", total=len(labelled)):
+        merged, of_case = _merged(one, order)
+        overlaps += of_case
+        overlapping += [ids[path]] if of_case else []
+        if merged.any():
+            _write(merged, one.place.grid, folder / f"{ids[path]}.nii.gz")
+        else:
+            empty.append(path)
+    if empty:
+        listed = shown((str(labelled[path].labels.path) for path in empty), most=2)
+        none = (
+            f"{listed}: the chosen names enclose no voxel: no contours, contours of fewer than 3 points, or no "
+            "frames"
+        )
+        if len(empty) == len(labelled):
+            raise SegpipeError(f"{none}; export the object again, or choose other names with --roi")
+        notes.append(f"{none}; these scans count as background")
+    for path in empty:
+        grid = labelled[path].place.grid
+        _write(np.zeros(grid.size, np.uint8), grid, folder / f"{ids[path]}.nii.gz")
+    (folder / IGNORED_MARK).touch()
+    if overlaps:
+        pairs = (f"{later} over {earlier} {count}" for (earlier, later), count in overlaps.most_common())
+        notes.append(
+            f"classes overlap in {counted(overlaps.total(), 'voxel')} of {shown(overlapping)}; the class with the "
+            f"larger value counts: {shown(pairs)}"
+        )
+    return notes
+
+
+def _modality(places: Iterable[SeriesPlace]) -> tuple[str, ...] | None:
+    """Return the modality that all series state; None where they differ, or for other modalities than these."""
+    stated = {place.modality for place in places}
+    return (_MODALITIES[stated.pop()],) if len(stated) == 1 and stated <= set(_MODALITIES) else None
 
 
 def _write(merged: npt.NDArray[np.uint8], grid: Grid, path: Path) -> None:

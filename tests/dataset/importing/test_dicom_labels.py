@@ -184,6 +184,75 @@ def test_surfaces_are_refused(top):
         create(top)
 
 
+def without_contours(path):
+    """Take the contours out of a structure set: one item has none, another has contours of two points."""
+    dataset = pydicom.dcmread(path)
+    first, *others = dataset.ROIContourSequence
+    first.ContourSequence = []
+    for contour in (one for item in others for one in item.ContourSequence):
+        contour.ContourData, contour.NumberOfContourPoints = contour.ContourData[:6], 2
+    dataset.save_as(path)
+
+
+@pytest.mark.slow
+def test_names_that_enclose_no_voxel_are_told(top):
+    """One case may lack every class; a set in which all do has nothing to train on, and no label map is written."""
+    contours = top / "p1" / "rt" / "contours.dcm"
+    without_contours(contours)
+
+    created = create(top)
+
+    assert any(
+        note.startswith(f"{contours}: the chosen names enclose no voxel: no contours, contours of fewer than")
+        for note in created.notes
+    )
+    assert not label_map(top, "p1").array.any()
+    shutil.rmtree(top / "p2")
+    shutil.rmtree(top / "dicom_labels")
+    with pytest.raises(
+        SegpipeError, match=r"enclose no voxel.*; export the object again, or choose other names"
+    ):
+        create(top)
+    assert not list((top / "dicom_labels").glob("*.nii.gz"))
+
+
+@pytest.mark.slow
+def test_the_series_state_their_modality(top):
+    """CT and MR are those of a manifest; where series differ, the user must say what the images are."""
+    assert create_manifest(top, dicom=ALL).manifest.modality == ("CT",)
+    for path in (top / "p1" / "ct").iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.Modality = "OT"
+        dataset.save_as(path)
+
+    with pytest.raises(SegpipeError, match="does not say what the images are; add --modality"):
+        create_manifest(top, dicom=ALL)
+
+
+@pytest.mark.slow
+def test_a_segmentation_that_is_cut_short_is_refused(top):
+    path = top / "p2" / "ct" / "labels.dcm"
+    path.write_bytes(path.read_bytes()[:-40])
+
+    with pytest.raises(
+        SegpipeError, match=r"labels\.dcm: truncated: its frames have \d+ of \d+ bytes; copy the file"
+    ):
+        create(top)
+
+
+@pytest.mark.slow
+def test_a_structure_set_without_names_is_refused(top):
+    path = top / "p1" / "rt" / "contours.dcm"
+    dataset = pydicom.dcmread(path)
+    del dataset.StructureSetROISequence
+    dataset.save_as(path)
+
+    with pytest.raises(
+        SegpipeError, match=r"structure set \(it lacks StructureSetROISequence\); export it again"
+    ):
+        create(top)
+
+
 @pytest.mark.slow
 def test_a_label_map_that_somebody_changed_stays(top):
     create(top)
