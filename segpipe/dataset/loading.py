@@ -21,13 +21,29 @@ from monai.data import (
     list_data_collate,
     set_track_meta,
 )
-from monai.transforms import RandomizableTrait, Transform
+from monai.transforms import (
+    Orientation,
+    Orientationd,
+    RandomizableTrait,
+    ResampleToMatch,
+    ResampleToMatchd,
+    Spacing,
+    Spacingd,
+    SpatialResample,
+    SpatialResampled,
+    Transform,
+)
 from torch.utils.data import DistributedSampler, Sampler
 
 from segpipe.dataset.given_records import case_name
 from segpipe.dataset.progress import with_progress
 from segpipe.dataset.seeding import TransformSeeds
 from segpipe.errors import SegpipeError, segpipe_cause
+
+_READ_GRIDS = (
+    *(Spacing, Spacingd, Orientation, Orientationd, SpatialResample, SpatialResampled),
+    *(ResampleToMatch, ResampleToMatchd),
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,8 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
         )
         self.seed = seed
         self.track_meta = track_meta
+        if not track_meta:
+            self._refuse_readers_of_grids()
         self._seeds = TransformSeeds(transform)
 
     def fill_cache(self) -> None:
@@ -126,6 +144,16 @@ class CaseDataset(CacheDataset):  # type: ignore[misc]  # MONAI is untyped
         )
         return first
 
+    def _refuse_readers_of_grids(self) -> None:
+        for step in self.transform.transforms[self._first_random :] if self._first_random is not None else ():
+            for inner in _steps_in(step):
+                if isinstance(inner, _READ_GRIDS):
+                    raise SegpipeError(
+                        f"{type(inner).__name__} stands behind the first random transform and reads the spacing, "
+                        "which track_meta: false drops; move it before the random transforms, or set track_meta: true "
+                        "of train#dataset"
+                    )
+
     def _load_cache_item(self, idx: int) -> Any:
         item = super()._load_cache_item(idx)
         return item if self.track_meta else _plain(item)
@@ -154,6 +182,13 @@ def _copied(item: Any) -> Any:
         key: value.clone() if isinstance(value, torch.Tensor) else deepcopy(value)
         for key, value in item.items()
     }
+
+
+def _steps_in(step: Any) -> Iterator[Any]:
+    """Yield a transform and all that it consists of, such as those of a OneOf."""
+    yield step
+    for inner in getattr(step, "transforms", ()):
+        yield from _steps_in(inner)
 
 
 @contextmanager

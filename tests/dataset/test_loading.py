@@ -348,3 +348,14 @@ def test_epochs_with_repeats_share_no_draw():
     sampler.set_epoch(1)
 
     assert not set(first) & set(sampler)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_without_metadata_no_random_step_is_followed_by_one_that_reads_a_grid(inside):
+    spacing = Spacingd("image", (1, 1))
+    steps = [OneOf([spacing])] if inside else [RandFlipd("image"), spacing]
+
+    with pytest.raises(SegpipeError, match="Spacingd stands behind the first random transform and reads the spacing"):
+        CaseDataset(RECORDS, Compose([Image(), *steps]), track_meta=False)
+    CaseDataset(RECORDS, Compose([Image(), *steps]))
+    CaseDataset(RECORDS, Compose([Image(), spacing, RandFlipd("image")]), track_meta=False)
