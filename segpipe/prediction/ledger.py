@@ -30,8 +30,8 @@ VOLUMES_COLUMNS = (
     *("frame", "resampled_channels"),
 )
 NOT_COMPARED = "not compared with the training cases"
-_TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "reason", "finished", "decision")
-_OF_IMAGES = ("classes", "probabilities", "decision")
+_TEXTS = ("case", "scan", "scan_sha256", "recipe", "precision", "engine", "reason", "finished", "decision")
+_OF_SOME = ("classes", "probabilities", "decision", "engine")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -58,6 +58,8 @@ class Entry:
         scan_sha256: hash of its file or files; empty if they could not be read.
         recipe: hash of everything else that the outputs depend on: weights, configuration, options.
         precision: number format that the network computed in.
+        engine: what computed the network; empty for MONAI's own chain, for an image, and in a ledger of an earlier
+            segpipe.
         seconds: wall time from reading to the last file.
         reason: why the scan failed, or a note for the user.
         files: path below the output folder -> SHA-256 of each file of this run.
@@ -91,11 +93,12 @@ class Entry:
     classes: Sequence[str] = ()
     probabilities: Sequence[float] = ()
     decision: str = ""
+    engine: str = ""
 
     def as_row(self) -> dict[str, Any]:
-        """Return the entry in plain types; the parts of a classified image only where they are filled."""
+        """Return the entry in plain types; the parts that only some entries have where they are filled."""
         row = asdict(self)
-        return {name: value for name, value in row.items() if value or name not in _OF_IMAGES}
+        return {name: value for name, value in row.items() if value or name not in _OF_SOME}
 
 
 class Ledger:

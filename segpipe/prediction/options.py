@@ -21,6 +21,7 @@ from segpipe.dataset.importing.channel_files import (
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import json_sha256
 from segpipe.inference import FlipInferer, choose_precision
+from segpipe.inference.engines import require_engine
 from segpipe.inference.volumetry import ClassVolume
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
@@ -55,6 +56,8 @@ class PredictOptions:
 
     Attributes:
         precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
+        engine: what computes the network: torch, torch-compile, openvino or onnxruntime; auto times PyTorch against
+            OpenVINO at the start, and takes the faster one.
         batch_size: windows per batch; None: the bundle's number.
         flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
         skip_empty: share of the intensity range; windows with no voxel above it are skipped. None: none is.
@@ -91,6 +94,7 @@ class PredictOptions:
     frames: str | None = None
     dicom_seg: bool = False
     rtstruct: bool = False
+    engine: str = "auto"
 
     @property
     def side_folders(self) -> tuple[str, ...]:
@@ -108,6 +112,7 @@ class PredictOptions:
             SegpipeError: with the option, its value and the allowed values.
         """
         choose_precision(self.precision, torch.device("cpu"))
+        require_engine(self.engine)
         FlipInferer(None, self.flips or ())
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
@@ -136,6 +141,8 @@ class PredictOptions:
         for name in ("regions", "dicom_seg", "rtstruct"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
+        if self.engine == "auto":
+            del how["engine"]  # as above; the ledger has the chosen one
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         return json_sha256(

@@ -8,6 +8,7 @@ from pathlib import Path
 from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
+from segpipe.inference.engines import require_processor
 from segpipe.prediction.cohort import CohortRun
 from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE
 from segpipe.prediction.options import Cohort, Prediction, PredictOptions, cohort_scans
@@ -54,6 +55,7 @@ def predict(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
+    require_processor(options.engine, BundleSource.of(bundle).device)
     opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
@@ -81,6 +83,7 @@ def predict_scans(
     Raises:
         SegpipeError: as `predict`.
     """
+    require_processor(options.engine, bundle.device)
     if options.regions and not bundle.labels.regions:
         raise SegpipeError(
             f"{bundle.root}: has no regions, so there are no masks of regions to write; leave out --regions"
