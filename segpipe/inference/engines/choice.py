@@ -69,6 +69,7 @@ class EngineChoice:
         self.engine, self.precision = engine, precision
         self.report = report
         self.cache = cache or EngineCache(report=report)
+        self._refused: set[Way] = set()
         self.way: Way | None = None
         if AUTO not in (engine, precision):
             self.way = Way(engine, precision)
@@ -134,7 +135,7 @@ class EngineChoice:
 
     def _measure(self, job: Job, ways: list[Way], known: dict[Way, float]) -> None:
         """Add the seconds of ways that are not known; ways with other scores than PyTorch in float32 are left out."""
-        missing = [way for way in ways if way not in known]
+        missing = [way for way in ways if way not in known and way not in self._refused]
         if missing and not isinstance(job.answer, torch.Tensor):
             raise _NotOneTensorError
         opened: dict[Way, Scores] = {}
@@ -142,6 +143,7 @@ class EngineChoice:
             try:
                 opened[way] = _checked(job, way)
             except CannotComputeError as reason:
+                self._refused.add(way)
                 self.report(f"{way} is not used: {reason}")
         known |= seconds_a_window(opened, job)
 

@@ -129,9 +129,9 @@ def require_engine(engine: str) -> None:
     """
     if engine != AUTO and engine not in ENGINES:
         raise SegpipeError(f"--engine is {engine!r}; must be {AUTO} or one of {', '.join(ENGINES)}")
-    if not is_installed(engine):
-        packages, extra = _PACKAGES[engine]
-        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    packages, extra = _PACKAGES.get(engine, ((), ""))
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
         raise SegpipeError(
             f"--engine {engine}: {', '.join(missing)} is not installed; run: pip install '{extra}', or give "
             f"--engine {TORCH}"
