@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cohort_files import DONE, SKIPPED, entries, outcomes
+from segmenter_chains import WARNINGS_OF_MONAI
 from tiny_bundle import contents, write_scan, write_scans
 
 from segpipe.errors import SegpipeError
@@ -18,6 +19,7 @@ from segpipe.inference.engines import choice, engine
 from segpipe.inference.engines.engine import WindowQueue
 from segpipe.volumes import read_volume
 
+pytestmark = WARNINGS_OF_MONAI
 needs_openvino = pytest.mark.skipif(not engine.is_installed("openvino"), reason="openvino is not installed")
 
 
@@ -101,7 +103,7 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
     with pytest.raises(
         SegpipeError,
         match=r"out: its scans were computed with openvino, and a cohort keeps its engine: .* run: pip install "
-        r"'segpipe\[openvino\]', or give --engine torch, which computes all scans again",
+        r"openvino, or give --engine torch, which computes all scans again",
     ):
         run(scans)
 
@@ -112,7 +114,7 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
         ("fast", "--engine is 'fast'; must be auto or one of torch, torch-compile, openvino, onnxruntime"),
         (
             "openvino",
-            r"--engine openvino: openvino is not installed; run: pip install 'segpipe\[openvino\]', or give",
+            r"--engine openvino: openvino is not installed; run: pip install openvino, or give",
         ),
         (
             "onnxruntime",

@@ -69,7 +69,7 @@ class EngineChoice:
         self.engine, self.precision = engine, precision
         self.report = report
         self.cache = cache or EngineCache(report=report)
-        self._refused: set[Way] = set()
+        self._refused: dict[Way, str] = {}
         self.way: Way | None = None
         if AUTO not in (engine, precision):
             self.way = Way(engine, precision)
@@ -143,7 +143,7 @@ class EngineChoice:
             try:
                 opened[way] = _checked(job, way)
             except CannotComputeError as reason:
-                self._refused.add(way)
+                self._refused[way] = str(reason)
                 self.report(f"{way} is not used: {reason}")
         known |= seconds_a_window(opened, job)
 

@@ -21,8 +21,8 @@ TORCH, TORCH_COMPILE, OPENVINO, ONNXRUNTIME = ENGINES = ("torch", "torch-compile
 
 AUTO = "auto"
 _PACKAGES = {  # as they are imported; what installs them
-    OPENVINO: (("openvino",), "segpipe[openvino]"),
-    ONNXRUNTIME: (("onnx", "onnxscript", "onnxruntime"), "segpipe[onnx]"),
+    OPENVINO: (("openvino",), "openvino"),
+    ONNXRUNTIME: (("onnx", "onnxscript", "onnxruntime"), "'segpipe[onnx]'"),
 }
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 
@@ -67,7 +67,9 @@ class Job:
 
     @property
     def streams(self) -> int:
-        """The number of windows that are computed side by side, each by a share of the threads."""
+        """The number of windows that a processor computes side by side, each by a share of the threads."""
+        if self.example.device.type != "cpu":
+            return 1
         return max(min(self.at_once, self.threads), 1)
 
     @cached_property
@@ -133,7 +135,7 @@ def require_engine(engine: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise SegpipeError(
-            f"--engine {engine}: {', '.join(missing)} is not installed; run: pip install '{extra}', or give "
+            f"--engine {engine}: {', '.join(missing)} is not installed; run: pip install {extra}, or give "
             f"--engine {TORCH}"
         )
 
