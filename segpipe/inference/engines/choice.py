@@ -20,7 +20,7 @@ from segpipe.inference.engines.engine import (
     TORCH,
     TORCH_COMPILE,
     CannotComputeError,
-    Job,
+    EngineJob,
     Scores,
     Way,
     engine_versions,
@@ -89,7 +89,7 @@ class EngineChoice:
             same_shape: whether all windows have this shape; only PyTorch computes windows of any shape.
         """
         threads = usable_threads()
-        job = Job(self.network, window, self.identity, at_once, threads, self.cache)
+        job = EngineJob(self.network, window, self.identity, at_once, threads, self.cache)
         if self.way is None:
             self.way = self._settled(job, windows, same_shape=same_shape)
         if self.way.engine == TORCH:
@@ -105,7 +105,7 @@ class EngineChoice:
             self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
             return torch_scores(job, instead.precision), instead
 
-    def _settled(self, job: Job, windows: int, *, same_shape: bool) -> Way:
+    def _settled(self, job: EngineJob, windows: int, *, same_shape: bool) -> Way:
         """Return the fastest way for a number of windows, measured now or by an earlier run."""
         precisions = [self.precision] if self.precision != AUTO else _precisions(job.example.device)
         engine = TORCH if self.engine == AUTO else self.engine
@@ -133,7 +133,7 @@ class EngineChoice:
             self.report(_reason(chosen, seconds))
         return chosen
 
-    def _measure(self, job: Job, ways: list[Way], known: dict[Way, float]) -> None:
+    def _measure(self, job: EngineJob, ways: list[Way], known: dict[Way, float]) -> None:
         """Add the seconds of ways that are not known; ways with other scores than PyTorch in float32 are left out."""
         missing = [way for way in ways if way not in known and way not in self._refused]
         if missing and not isinstance(job.answer, torch.Tensor):
@@ -165,7 +165,7 @@ def fastest(seconds: Mapping[Way, float], windows: int) -> Way:
     return best
 
 
-def seconds_a_window(ways: Mapping[Way, Scores], job: Job) -> dict[Way, float]:
+def seconds_a_window(ways: Mapping[Way, Scores], job: EngineJob) -> dict[Way, float]:
     """Return the shortest of several times a window, taken in turn, after a call to warm up."""
     windows = job.example.repeat(job.streams, *[1] * (job.example.ndim - 1))
     times: dict[Way, list[float]] = {way: [] for way in ways}
@@ -184,7 +184,7 @@ def seconds_a_window(ways: Mapping[Way, Scores], job: Job) -> dict[Way, float]:
     return {way: min(taken) / len(windows) for way, taken in times.items()}
 
 
-def _checked(job: Job, way: Way) -> Scores:
+def _checked(job: EngineJob, way: Way) -> Scores:
     """Return what computes windows in a way, after comparing its scores of the example with PyTorch's.
 
     A cached network with other scores was damaged: it is converted anew.
@@ -211,7 +211,7 @@ def _checked(job: Job, way: Way) -> Scores:
     return scores
 
 
-def _compare(job: Job, way: Way, scores: Scores) -> None:
+def _compare(job: EngineJob, way: Way, scores: Scores) -> None:
     if not isinstance(job.answer, torch.Tensor):
         raise CannotComputeError(
             f"the network returns a {type(job.answer).__name__}, not one tensor of scores"
@@ -222,7 +222,7 @@ def _compare(job: Job, way: Way, scores: Scores) -> None:
         raise CannotComputeError(difference)
 
 
-def _open(job: Job, way: Way) -> Scores:
+def _open(job: EngineJob, way: Way) -> Scores:
     if way.engine == OPENVINO:
         from segpipe.inference.engines.openvino_engine import openvino_queue
 
@@ -239,11 +239,11 @@ def _precisions(device: torch.device) -> list[str]:
     return [FLOAT32, *(name for name, dtype in PRECISIONS.items() if dtype is reduced and name != FLOAT32)]
 
 
-def _may_convert(job: Job) -> bool:
+def _may_convert(job: EngineJob) -> bool:
     return job.example.device.type == "cpu" and is_installed(OPENVINO)
 
 
-def _seconds(job: Job, ways: list[Way], known: Mapping[Way, float]) -> float:
+def _seconds(job: EngineJob, ways: list[Way], known: Mapping[Way, float]) -> float:
     """Return the seconds of a window in the fastest known way; PyTorch's first time if none is known."""
     seconds = [known[way] for way in ways if way in known]
     if seconds:
@@ -254,7 +254,7 @@ def _seconds(job: Job, ways: list[Way], known: Mapping[Way, float]) -> float:
     return time.perf_counter() - since
 
 
-def _times_key(job: Job) -> dict[str, Any]:
+def _times_key(job: EngineJob) -> dict[str, Any]:
     return {
         "network": job.identity,
         "window": list(job.example.shape),

@@ -46,7 +46,7 @@ class Way(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Job:
+class EngineJob:
     """A network and the windows that an engine computes.
 
     Attributes:

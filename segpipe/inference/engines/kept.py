@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from segpipe.inference.engines.engine import CannotComputeError, Job, engine_versions
+from segpipe.inference.engines.engine import CannotComputeError, EngineJob, engine_versions
 
 
-def cache_key(job: Job, engine: str) -> dict[str, Any]:
+def cache_key(job: EngineJob, engine: str) -> dict[str, Any]:
     """Return what a converted network depends on. The file is in float32 whatever precision it is computed in."""
     return {
         "engine": engine,
@@ -20,7 +20,7 @@ def cache_key(job: Job, engine: str) -> dict[str, Any]:
 
 
 def kept_files(
-    job: Job,
+    job: EngineJob,
     engine: str,
     convert: Callable[[], dict[str, bytes]],
     opened: Callable[[dict[str, bytes]], Any],

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from segpipe.inference.engines.engine import FLOAT32, ONNXRUNTIME, CannotComputeError, Job, WindowQueue
+from segpipe.inference.engines.engine import FLOAT32, ONNXRUNTIME, CannotComputeError, EngineJob, WindowQueue
 from segpipe.inference.engines.kept import kept_files
 from segpipe.inference.engines.silence import silent_onnxruntime
 
 _FILE, _INPUT, _OUTPUT = "network.onnx", "image", "pred"
 
 
-def onnxruntime_queue(job: Job, precision: str) -> WindowQueue:
+def onnxruntime_queue(job: EngineJob, precision: str) -> WindowQueue:
     """Return a queue of a converted network.
 
     Raises:
@@ -52,7 +52,7 @@ def onnxruntime_queue(job: Job, precision: str) -> WindowQueue:
     return _Sessions(session, job.streams)
 
 
-def _converted(job: Job) -> dict[str, bytes]:
+def _converted(job: EngineJob) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder, quiet_exporter(), torch.inference_mode():
         path = Path(folder, _FILE)
         torch.onnx.export(

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from segpipe.inference.engines.engine import BFLOAT16, FLOAT32, OPENVINO, CannotComputeError, Job, WindowQueue
+from segpipe.inference.engines.engine import (
+    BFLOAT16,
+    FLOAT32,
+    OPENVINO,
+    CannotComputeError,
+    EngineJob,
+    WindowQueue,
+)
 from segpipe.inference.engines.kept import kept_files
 from segpipe.inference.engines.silence import silent_openvino
 
@@ -28,7 +35,7 @@ _REFUSALS = (
 )  # of the converter, and of traced networks
 
 
-def openvino_queue(job: Job, precision: str) -> WindowQueue:
+def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
     """Return a queue of a converted network.
 
     The network is converted for one window of the job's shape, in float32; `inference_precision` is always set, since
@@ -63,7 +70,7 @@ def _core() -> Any:
     return silent_openvino().Core()
 
 
-def _converted(job: Job) -> dict[str, bytes]:
+def _converted(job: EngineJob) -> dict[str, bytes]:
     openvino = silent_openvino()
     example = job.example.cpu()
     with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:

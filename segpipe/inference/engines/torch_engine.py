@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from segpipe.inference.engines.engine import CannotComputeError, Job, Scores
+from segpipe.inference.engines.engine import CannotComputeError, EngineJob, Scores
 from segpipe.inference.precision import in_precision
 
 
-def torch_scores(job: Job, precision: str) -> Scores:
+def torch_scores(job: EngineJob, precision: str) -> Scores:
     """Return the scores of PyTorch in a precision."""
     return in_precision(job.network, precision)
 
 
-def compiled_scores(job: Job, precision: str) -> Scores:
+def compiled_scores(job: EngineJob, precision: str) -> Scores:
     """Return the scores of a network that `torch.compile` made into a program for one batch.
 
     Smaller batches are filled up with copies of their last window, since another size would be compiled anew.
