@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ from segpipe.inference.precision import FASTER_BY, PRECISIONS, choose_precision,
 
 _WORTH_CONVERTING_S = 20.0  # of PyTorch's work: below, converting and measuring takes longer than it saves
 _START_S = {TORCH: 0.0, TORCH_COMPILE: 30.0, OPENVINO: 1.5, ONNXRUNTIME: 1.5}  # opening a converted network
+_PRECISIONS = {OPENVINO: (FLOAT32, BFLOAT16), ONNXRUNTIME: (FLOAT32,)}
 _FEW_WINDOWS = 8  # fewer are not worth a measurement
 _ROUNDS, _ENOUGH_S = 3, 2.0
 
@@ -109,10 +110,10 @@ class EngineChoice:
         """Return the fastest way for a number of windows, measured now or by an earlier run."""
         precisions = [self.precision] if self.precision != AUTO else _precisions(job.example.device)
         engine = TORCH if self.engine == AUTO else self.engine
-        by_default = [Way(engine, precision) for precision in precisions]
+        by_default = _ways(engine, precisions)
         converted: list[Way] = []
         if self.engine == AUTO and same_shape and windows >= _FEW_WINDOWS and _may_convert(job):
-            converted = [Way(OPENVINO, name) for name in precisions if name in (FLOAT32, BFLOAT16)]
+            converted = [Way(OPENVINO, name) for name in precisions if name in _PRECISIONS[OPENVINO]]
         if len([*by_default, *converted]) == 1:
             return by_default[0]
         key = _times_key(job)
@@ -237,6 +238,12 @@ def _open(job: EngineJob, way: Way) -> Scores:
 def _precisions(device: torch.device) -> list[str]:
     reduced = choose_precision(AUTO, device)
     return [FLOAT32, *(name for name, dtype in PRECISIONS.items() if dtype is reduced and name != FLOAT32)]
+
+
+def _ways(engine: str, precisions: Sequence[str]) -> list[Way]:
+    """Return the ways of an engine; a single precision is kept, so that the engine refuses it by a message."""
+    able = [name for name in precisions if name in _PRECISIONS.get(engine, precisions)]
+    return [Way(engine, name) for name in able or precisions]
 
 
 def _may_convert(job: EngineJob) -> bool:

@@ -117,11 +117,15 @@ def test_short_work_is_not_worth_a_conversion(machine, windows, expected):
 def test_a_precision_that_is_asked_for_stays(machine):
     assert machine.choose(SECONDS, precision="float32") == OPENVINO32
     assert machine.choose({**SECONDS, Way("torch", "float16"): 1.0}, precision="float16").engine == "torch"
+    assert machine.said == []
 
 
 def test_an_engine_that_is_asked_for_stays(machine):
     assert machine.choose({**SECONDS, OPENVINO16: 0.4, OPENVINO32: 0.4}, engine="openvino") == OPENVINO32
     assert machine.choose(SECONDS, engine="torch") == TORCH16
+    onnx = Way("onnxruntime", "float32")
+    assert machine.choose({**SECONDS, onnx: 1.0}, engine="onnxruntime") == onnx
+    assert machine.said == []
 
 
 def test_without_openvino_auto_is_pytorch_and_silent(machine, monkeypatch):
