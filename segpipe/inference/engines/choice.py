@@ -94,7 +94,7 @@ class EngineChoice:
         if self.way is None:
             self.way = self._settled(job, windows, same_shape=same_shape)
         if self.way.engine == TORCH:
-            return torch_scores(job, self.way.precision), self.way
+            return self._by_torch(job, self.way), self.way
         try:
             if not same_shape:
                 raise CannotComputeError(
@@ -104,7 +104,19 @@ class EngineChoice:
         except CannotComputeError as reason:
             instead = Way(TORCH, self.way.precision)
             self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
-            return torch_scores(job, instead.precision), instead
+            return self._by_torch(job, instead), instead
+
+    def _by_torch(self, job: EngineJob, way: Way) -> Scores:
+        """Return the scores of PyTorch; report a reduced precision on a processor that was asked for and is wrong."""
+        scores = torch_scores(job, way.precision)
+        is_measured = self.precision == AUTO or way.precision == FLOAT32
+        if is_measured or job.example.device.type != "cpu" or not isinstance(job.answer, torch.Tensor):
+            return scores
+        try:
+            _compare(job, way, scores)
+        except CannotComputeError as reason:
+            self.report(f"computing with {way}, as asked for, but {reason}; --precision {FLOAT32} is right")
+        return scores
 
     def _settled(self, job: EngineJob, windows: int, *, same_shape: bool) -> Way:
         """Return the fastest way for a number of windows, measured now or by an earlier run."""

@@ -165,3 +165,14 @@ def test_wrong_bfloat16_is_never_taken(machine):
         "torch in bfloat16 is not used",
         "openvino in bfloat16 is not used",
     ]
+
+
+def test_wrong_bfloat16_that_was_asked_for_is_reported(machine):
+    machine.scores = {TORCH16: lambda scores: scores.roll(1, -1)}
+
+    assert machine.choose(SECONDS, "torch", "bfloat16") == TORCH16
+    (message,) = machine.said
+    assert message.startswith(
+        "computing with torch in bfloat16, as asked for, but its scores of a window in bfloat16"
+    )
+    assert message.endswith("; --precision float32 is right")
