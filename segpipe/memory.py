@@ -16,9 +16,9 @@ except ImportError:  # not on Windows
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024
 _GROUPS = Path("/proc/self/cgroup")
 _MOUNT = Path("/sys/fs/cgroup")
-_GROUP_FILES = (  # versions 2 and 1: folder, limit, use, file cache in use that the system frees on demand
-    ("", "memory.max", "memory.current", "inactive_file"),
-    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+_GROUP_FILES = (  # versions 2 and 1: limit, use, file cache in use that the system frees on demand
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
 
 
@@ -50,8 +50,12 @@ def _free_of_process() -> Iterator[int]:
             yield limit - psutil.Process().memory_info().vms
 
 
-def _free_in_groups() -> Iterator[int]:
-    """Yield the bytes left in each control group of this process, and in each group around it."""
+def control_groups(controller: str) -> Iterator[Path]:
+    """Yield the folders of the Linux control groups that limit this process, from the inner to the outer ones.
+
+    Args:
+        controller: `memory` or `cpu`, as version 1 names them; a folder of version 2 has the files of all controllers.
+    """
     try:
         lines = _GROUPS.read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
@@ -59,27 +63,27 @@ def _free_in_groups() -> Iterator[int]:
     for line in lines:
         _, _, controllers_and_group = line.partition(":")
         controllers, _, group = controllers_and_group.partition(":")
-        if controllers in ("", "memory"):
-            yield from _free_around(group.strip("/"), *_GROUP_FILES[bool(controllers)])
+        if controllers and controller not in controllers.split(","):
+            continue
+        top = _MOUNT / (controller if controllers else "")
+        folder = top / group.strip("/")
+        yield folder
+        while folder != top and top in folder.parents:
+            folder = folder.parent
+            yield folder
 
 
-def _free_around(
-    group: str, controller: str, limit_file: str, used_file: str, cache_key: str
-) -> Iterator[int]:
-    top = _MOUNT / controller
-    folder = top / group
-    while True:
-        try:
-            limit = int((folder / limit_file).read_text(encoding="ascii"))
-            used = int((folder / used_file).read_text(encoding="ascii"))
-            cached = _entry(folder / "memory.stat", cache_key)
-        except (OSError, ValueError):  # "max" means no limit; in a container the path may be the host's
-            pass
-        else:
+def _free_in_groups() -> Iterator[int]:
+    """Yield the bytes left in each control group of this process, and in each group around it."""
+    for folder in control_groups("memory"):
+        for limit_file, used_file, cache_key in _GROUP_FILES:
+            try:
+                limit = int((folder / limit_file).read_text(encoding="ascii"))
+                used = int((folder / used_file).read_text(encoding="ascii"))
+                cached = _entry(folder / "memory.stat", cache_key)
+            except (OSError, ValueError):  # "max" means no limit; in a container the path may be the host's
+                continue
             yield limit - used + cached
-        if folder == top or top not in folder.parents:
-            return
-        folder = folder.parent
 
 
 def _entry(path: Path, key: str) -> int:

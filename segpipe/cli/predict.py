@@ -56,6 +56,14 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
     ] = "auto",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="torch, torch-compile, openvino, onnxruntime, or auto: the faster one of PyTorch and OpenVINO, timed "
+            "at the start. Default: auto.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Windows or images in one batch; default: the bundle's."),
@@ -182,6 +190,7 @@ def predict(
         "dicom_seg": dicom_seg,
         "rtstruct": rtstruct,
         "segment_codes": segment_codes,
+        "engine": engine,
     }
     # a folder without metadata is refused when it is opened
     known = (bundle / "configs" / "metadata.json").is_file()
@@ -243,7 +252,8 @@ def _segment(
     )
     suffix = of_volumes["format"]
     format_ = None if suffix is None else format_of_suffix(suffix)
-    options = PredictOptions(**shared, **{**of_volumes, "format": format_})
+    of_volumes = {**of_volumes, "format": format_, "engine": of_volumes["engine"] or "auto"}
+    options = PredictOptions(**shared, **of_volumes)
     arguments = {**arguments, "scans": scans, "options": options}
     if dry_run:
         with collecting_nothing():
@@ -267,7 +277,7 @@ _OPTIONS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("skip_empty", "format", "series_uid", "overlays", "entropy", "probabilities", "regions"),
-        *("resample_channels", "frames", "dicom_seg", "rtstruct", "segment_codes"),
+        *("resample_channels", "frames", "dicom_seg", "rtstruct", "segment_codes", "engine"),
     )
 }
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from segpipe.export.form import INPUT, OUTPUT, Exportable, Form, Scores
+from segpipe.inference.engines.onnxruntime_engine import quiet_exporter
+from segpipe.inference.engines.silence import silent_onnxruntime
 from segpipe.networks.blocks import CellMeans
 
 
@@ -22,7 +21,7 @@ def _exported(job: Exportable, path: Path) -> None:
     free: dict[int, Any] = {0: "batch"}
     if job.any_size:  # axes with names would have to take every size, not only multiples
         free |= dict.fromkeys(range(2, job.example.ndim), torch.export.Dim.DYNAMIC)
-    with _quiet():
+    with quiet_exporter():
         torch.onnx.export(
             _poolable(job.network),
             (job.example,),
@@ -47,18 +46,6 @@ def _poolable(network: torch.nn.Module) -> torch.nn.Module:
     return changed
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence PyTorch's exporter, which names packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _add_facts(job: Exportable, path: Path) -> None:
     import onnx
 
@@ -68,10 +55,9 @@ def _add_facts(job: Exportable, path: Path) -> None:
 
 
 def _opened(path: Path) -> Scores:
-    import onnxruntime
+    onnxruntime = silent_onnxruntime()
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def scores(images: NDArray[np.float32]) -> NDArray[np.float32]:

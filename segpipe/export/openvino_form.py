@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.export.form import INPUT, OUTPUT, Exportable, Form, Scores
+from segpipe.inference.engines.silence import silent_openvino
 
 _FACTS = "segpipe"  # their place in the model's information
-
-
-def silent_openvino() -> Any:
-    """Import OpenVINO without its usage statistics: its converter would send them to a server."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way to forbid an import
-    import openvino
-
-    return openvino
 
 
 def _converted(job: Exportable, path: Path) -> None:

@@ -73,28 +73,40 @@ class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
             return self.inferer(inputs, network, *args, **kwargs)
 
         def averaged(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> torch.Tensor:
-            axes = window.ndim - 2
-            if any(axis >= axes for axis in self.flips):
-                raise SegpipeError(
-                    f"--mirror (flips in YAML) is {list(self.flips)}, but the network's input has the axes 0 to "
-                    f"{axes - 1}"
-                )
+            turns = mirror_dims(self.flips, window.ndim)
             total = network(window, *network_args, **network_kwargs)
             if not isinstance(total, torch.Tensor):
                 raise SegpipeError(
                     f"--mirror (flips in YAML) is {list(self.flips)}, but the network returns a "
                     f"{type(total).__name__}, which has no mean; leave --mirror out"
                 )
-            for count in range(1, len(self.flips) + 1):
-                for chosen in combinations(self.flips, count):
-                    dims = [axis + 2 for axis in chosen]
-                    mirrored = network(window.flip(dims), *network_args, **network_kwargs)
-                    # a classifier's scores (B, C) have no axes to turn back
-                    total = total + (mirrored.flip(dims) if mirrored.ndim == window.ndim else mirrored)
+            for dims in turns:
+                mirrored = network(window.flip(dims), *network_args, **network_kwargs)
+                # a classifier's scores (B, C) have no axes to turn back
+                total = total + (mirrored.flip(dims) if mirrored.ndim == window.ndim else mirrored)
             scores: torch.Tensor = total / 2 ** len(self.flips)
             return scores
 
         return self.inferer(inputs, averaged, *args, **kwargs)
+
+
+def mirror_dims(flips: Sequence[int], dims: int) -> list[list[int]]:
+    """Return the dimensions of each mirror image of windows `(B, C, *spatial)`, without the windows themselves.
+
+    Args:
+        flips: spatial axes, from 0, to mirror along, in all combinations.
+        dims: number of dimensions of the windows.
+
+    Raises:
+        SegpipeError: an axis is none of the windows'.
+    """
+    axes = dims - 2
+    if any(axis >= axes for axis in flips):
+        raise SegpipeError(
+            f"--mirror (flips in YAML) is {list(flips)}, but the network's input has the axes 0 to {axes - 1}"
+        )
+    counts = range(1, len(flips) + 1)
+    return [[axis + 2 for axis in chosen] for count in counts for chosen in combinations(flips, count)]
 
 
 class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped

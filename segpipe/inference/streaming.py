@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -13,7 +14,8 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.utils import fall_back_tuple
 from torch.nn import functional
 
-from segpipe.errors import SegpipeError
+from segpipe.inference.engines.engine import WindowQueue
+from segpipe.inference.score_checks import require_classes, require_numbers
 
 Predictor = Callable[[torch.Tensor], torch.Tensor]
 Report = Callable[[str], None]
@@ -54,6 +56,13 @@ class SlidingWindow:
         """Return the size of an image after padding it to at least one window."""
         return tuple(max(pair) for pair in zip(size, self.roi_size, strict=True))
 
+    def central(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the window `(1, C, *roi_size)` in the middle of an image `(C, x, y, z)`, padded as the image is."""
+        window = self.fitted(image.shape[1:])
+        padded, _ = _pad(image, None, window)
+        start = [(length - roi) // 2 for length, roi in zip(padded.shape[1:], window.roi_size, strict=True)]
+        return _crop(padded, start, window)[None].contiguous()
+
     def starts(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the first voxel of each window in a padded image, at MONAI's positions and in MONAI's order."""
         intervals = [
@@ -89,7 +98,8 @@ class ScoreStream:
 
     Args:
         window: positions, size and blending of the windows.
-        predictor: scores `(B, classes, *roi_size)` of windows `(B, C, *roi_size)`, both float32.
+        predictor: scores `(B, classes, *roi_size)` of windows `(B, C, *roi_size)`, both float32. A `WindowQueue` gets
+            windows ahead, so that it computes while scores are added up and the caller uses a band.
         classes: number of classes that the predictor scores.
         device: the device of the predictor.
         report: called with a message when memory forces a change.
@@ -154,11 +164,19 @@ class ScoreStream:
         self.statistics = StreamStatistics()
         before = max(window.roi_size[axis] - size[axis], 0) // 2  # padding
         sums = self._sums(tuple(image.shape[1:]), axis, window, starts)
-        for group, following in _groups(starts, axis, self._batch_size):
-            kept = [start for start in group if tissue is None or _crop(tissue, start, window).any()]
-            self.statistics.windows += len(group)
-            self.statistics.skipped += len(group) - len(kept)
-            self._add(image, kept, window, sums)
+        groups = [
+            ([start for start in group if tissue is None or _crop(tissue, start, window).any()], following)
+            for group, following in _groups(starts, axis, self._batch_size)
+        ]
+        self.statistics.windows = len(starts)
+        self.statistics.skipped = len(starts) - sum(len(kept) for kept, _ in groups)
+        ahead = self._ahead(image, [start for kept, _ in groups for start in kept], window)
+        for kept, following in groups:
+            if isinstance(self.predictor, WindowQueue):
+                for start in kept:
+                    sums.add(start, next(ahead))
+            else:
+                self._add(image, kept, window, sums)
             stop = sums.length if following is None else following
             first, scores = sums.first - before, sums.finished(stop)
             lost = max(-first, 0)  # a padded image has one band
@@ -182,6 +200,22 @@ class ScoreStream:
                 raise
             self._scores_to_cpu()
             return _Sums(size, axis, window, held, self.classes, self._scores_device)
+
+    def _ahead(
+        self, image: torch.Tensor, starts: Sequence[tuple[int, ...]], window: SlidingWindow
+    ) -> Iterator[torch.Tensor]:
+        """Yield the scores of each window in their order, while the queue computes the next windows."""
+        if not isinstance(self.predictor, WindowQueue):
+            return
+        waiting, started = iter(starts), deque[tuple[torch.Tensor, Callable[[], torch.Tensor]]]()
+        for _ in starts:
+            while len(started) < self.predictor.at_once and (start := next(waiting, None)) is not None:
+                one = _crop(image, start, window)[None].contiguous()
+                started.append((one, self.predictor.start(one)))
+            one, finish = started.popleft()
+            scores = finish()
+            _require_scores(scores, one, self.classes)
+            yield scores[0]
 
     def _add(
         self, image: torch.Tensor, starts: Sequence[tuple[int, ...]], window: SlidingWindow, sums: _Sums
@@ -337,30 +371,3 @@ def _require_scores(scores: object, windows: torch.Tensor, classes: int) -> None
         )
     require_classes(scores, classes)
     require_numbers(scores)
-
-
-def require_classes(scores: torch.Tensor, classes: int) -> None:
-    """Refuse scores `(B, C, *spatial)` with another number of classes.
-
-    Raises:
-        SegpipeError: the message has both numbers.
-    """
-    if scores.shape[1] != classes:
-        raise SegpipeError(
-            f"the network scores {scores.shape[1]} classes, the bundle's label table has {classes}; correct the table "
-            "in metadata.json"
-        )
-
-
-def require_numbers(scores: torch.Tensor) -> None:
-    """Refuse scores that are NaN or infinite: the arg max would turn them into background.
-
-    Raises:
-        SegpipeError: the message has the number of such scores.
-    """
-    if not torch.isfinite(scores.sum()) and not torch.isfinite(scores).all():
-        bad = int((~torch.isfinite(scores)).sum())
-        raise SegpipeError(
-            f"{bad} of {scores.numel()} scores of a window are no numbers (NaN or infinite): the network overflows on "
-            "this scan; try --precision float32, or look at the scan's intensities"
-        )

@@ -70,7 +70,7 @@ def evaluate(
             cases are wanted.
     """
     require_tolerance(options.tolerance_mm)
-    how = PredictOptions(precision=options.precision, overlays=False)
+    how = PredictOptions(precision=options.precision, overlays=False, engine="torch")
     how.check()
     require_evaluation_writable(output)
     described = _manifest_of_masks(manifest, options)

@@ -20,6 +20,7 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.engines import TORCH, require_same_engine
 from segpipe.inference.volumetry import class_volumes
 from segpipe.pictures import grey_levels
 from segpipe.prediction.dicom_outputs import DicomOutputs
@@ -108,9 +109,12 @@ class CohortRun:
         before = [
             entry for entry in self.ledger.entries.values() if entry.recipe == self.recipe and entry.precision
         ]
-        precision = (
-            before[-1].precision if before and self.options.precision == "auto" else self.options.precision
-        )
+        engine, precision = self.options.engine, self.options.precision
+        if before and precision == "auto":
+            precision = before[-1].precision
+        if before and engine == "auto":  # an earlier segpipe knew no engine but PyTorch
+            engine = next((entry.engine for entry in reversed(before) if entry.engine), TORCH)
+            require_same_engine(self.folder, engine)
         self.segmenter = Segmenter(
             self.bundle,
             precision,
@@ -118,6 +122,7 @@ class CohortRun:
             self.options.flips,
             self.options.skip_empty,
             self.place.tell,
+            engine,
         )
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
@@ -125,6 +130,7 @@ class CohortRun:
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
         """Read ahead, segment and write at the same time; yield each scan's outcome once it is on disk."""
         scans = list(scans)
+        self.segmenter.scans = max(len(scans), 1)
         name_labels(self.folder, self.bundle.labels, self.ledger, scans, self.options)
         self.ledger.write_volumes()
         reading: deque[tuple[Scan, Future[_Prepared | Prediction]]] = deque()
@@ -348,7 +354,8 @@ class CohortRun:
             scan_sha256=segmented.scan_sha256,
             recipe=self.recipe,
             request=self.request,
-            precision=self.segmenter.precision,
+            precision=self.segmenter.precision if result.way is None else result.way.precision,
+            engine="" if result.way is None else result.way.engine,
             seconds=round(seconds, 3),
             reason="" if result.fallback is None else f"by MONAI's own chain: {result.fallback}",
             files=files,

@@ -13,6 +13,7 @@ import numpy as np
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, raise_interruption
+from segpipe.inference.engines import require_processor
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.memory import peak_memory_bytes
 from segpipe.prediction.dicom_outputs import DicomOutputs
@@ -71,6 +72,7 @@ def estimate(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
+    require_processor(options.engine, BundleSource.of(bundle).device)
     opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
@@ -78,7 +80,15 @@ def estimate(
         for note in (*([cohort.ignored_files_note] if cohort.ignored_files else []), *cohort.notes):
             report(note)
     ledger = Ledger(folder)
-    segmenter = Segmenter(opened, options.precision, options.batch_size, options.flips, options.skip_empty)
+    segmenter = Segmenter(
+        opened,
+        options.precision,
+        options.batch_size,
+        options.flips,
+        options.skip_empty,
+        engine=options.engine,
+    )
+    segmenter.scans = max(len(cohort.scans), 1)
     objects = DicomOutputs.of(opened, options)
     settled = [Estimate(refused.name, refused.path, "refuse", refused.reason) for refused in cohort.refused]
     waiting: list[tuple[Scan, VolumeHeader]] = []

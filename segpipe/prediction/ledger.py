@@ -30,8 +30,11 @@ VOLUMES_COLUMNS = (
     *("frame", "resampled_channels"),
 )
 NOT_COMPARED = "not compared with the training cases"
-_TEXTS = ("case", "scan", "scan_sha256", "recipe", "request", "precision", "reason", "finished", "decision")
-_SOMETIMES = ("classes", "probabilities", "decision", "request")
+_TEXTS = (
+    *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
+    "decision",
+)
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -59,6 +62,8 @@ class Entry:
         recipe: hash of everything else that the outputs depend on: weights, configuration, options.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         precision: number format that the network computed in.
+        engine: what computed the network; empty for MONAI's own chain, for an image, and in a ledger of an earlier
+            segpipe.
         seconds: wall time from reading to the last file.
         reason: why the scan failed, or a note for the user.
         files: path below the output folder -> SHA-256 of each file of this run.
@@ -93,6 +98,7 @@ class Entry:
     classes: Sequence[str] = ()
     probabilities: Sequence[float] = ()
     decision: str = ""
+    engine: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""

@@ -20,6 +20,7 @@ from segpipe.dataset.importing.channel_files import (
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.engines.names import require_engine
 from segpipe.inference.option_values import require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
@@ -57,6 +58,8 @@ class PredictOptions:
 
     Attributes:
         precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
+        engine: what computes the network: torch, torch-compile, openvino or onnxruntime; auto times PyTorch against
+            OpenVINO at the start, and takes the faster one.
         batch_size: windows per batch; None: the bundle's number.
         flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
         skip_empty: share of the intensity range; windows with no voxel above it are skipped. None: none is.
@@ -95,6 +98,7 @@ class PredictOptions:
     dicom_seg: bool = False
     rtstruct: bool = False
     segment_codes: Path | None = None
+    engine: str = "auto"
 
     @property
     def side_folders(self) -> tuple[str, ...]:
@@ -113,6 +117,7 @@ class PredictOptions:
         """
         require_precision(self.precision)
         require_flips(self.flips or ())
+        require_engine(self.engine)
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")
@@ -150,6 +155,8 @@ class PredictOptions:
         for name in ("regions", "dicom_seg", "rtstruct", "segment_codes"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
+        if self.engine == "auto":
+            del how["engine"]  # as above; the ledger has the chosen one
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file
         return {**how, "format": self.format and self.format.value}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
+from segpipe.inference.engines.names import require_processor
 from segpipe.prediction.finished_run import Earlier, finished_run
 from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE, Entry, Ledger
 from segpipe.prediction.options import Cohort, Prediction, PredictOptions, cohort_scans
@@ -70,6 +71,7 @@ def predict(
     options = options or PredictOptions()
     options.check()
     folder, source = Path(output), BundleSource.of(bundle)
+    require_processor(options.engine, source.device)
     paths = [scans] if isinstance(scans, str | Path) else scans
     request = request_sha256(source, options.described())
     finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
@@ -112,7 +114,9 @@ def predict_scans(
     Raises:
         SegpipeError: as `predict`.
     """
-    from segpipe.prediction.cohort import CohortRun
+    require_processor(options.engine, bundle.device)
+    with collecting_nothing():
+        from segpipe.prediction.cohort import CohortRun
 
     if options.regions and not bundle.labels.regions:
         raise SegpipeError(

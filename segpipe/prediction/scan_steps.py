@@ -16,6 +16,7 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.scan_rule import ScanRule
 from segpipe.errors import SegpipeError
 from segpipe.inference.class_volume import ClassVolume
+from segpipe.inference.engines import Way
 from segpipe.inference.volumetry import class_volumes
 from segpipe.labels import Label, LabelTable, class_color
 from segpipe.pictures import grey_levels
@@ -84,11 +85,13 @@ class Staged:
         volumes: one per foreground class or region, and time frame of a series.
         warnings: measures outside the reference ranges; None where they were not compared.
         fallback: why MONAI's own chain segmented the scan; None if it was streamed.
+        way: engine and precision of the network's scores; None for MONAI's own chain.
     """
 
     volumes: Sequence[ClassVolume]
     warnings: tuple[str, ...] | None
     fallback: str | None
+    way: Way | None
 
 
 def prepare_image(segmenter: Segmenter, scan: Scan, frame: int | None, *, overlays: bool) -> PreparedImage:
@@ -141,7 +144,7 @@ def stage_scan(
     if segmentation.entropy is not None:
         write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
     warnings = _warnings(segmenter, result.measures, grid, segmentation, volumes, scan.frame)
-    return Staged(volumes, warnings, segmentation.fallback)
+    return Staged(volumes, warnings, segmentation.fallback, segmentation.way)
 
 
 def stage_series(
@@ -162,7 +165,7 @@ def stage_series(
     dtype = labels.to_values(np.zeros(1, np.uint8)).dtype
     volumes: list[ClassVolume] = []
     warnings: list[str] = []
-    compared, fallback = True, None
+    compared, fallback, way = True, None, None
     with tempfile.TemporaryFile(dir=staged.parent) as file:
         stored = np.memmap(file, dtype, "w+", shape=(*grid.size, frames), order="F")
         for frame in range(1, frames + 1):
@@ -174,7 +177,7 @@ def stage_series(
             of_frame = class_volumes(segmentation.labels, labels, grid.spacing_mm, frame)
             _draw(staged, scan, grid, prepared.grey, segmentation.labels, of_frame, segmenter.bundle)
             outside = _warnings(segmenter, prepared.measures, grid, segmentation, of_frame, frame)
-            compared, fallback = outside is not None, segmentation.fallback
+            compared, fallback, way = outside is not None, segmentation.fallback, segmentation.way
             volumes += of_frame
             warnings += outside or ()
         write_label_frames(stored, grid, staged / label_map_name(scan, options), source=header, labels=labels)
@@ -183,7 +186,7 @@ def stage_series(
             mask = staged / region_file(region.name, scan, options)
             write_label_frames(inside, grid, mask, source=header, labels=mask_table(region))
         del stored
-    return Staged(volumes, tuple(warnings) if compared else None, fallback)
+    return Staged(volumes, tuple(warnings) if compared else None, fallback, way)
 
 
 def mask_table(region: Region) -> LabelTable:

@@ -19,16 +19,15 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.decisions import Decision, decision_of
+from segpipe.inference.engines import EngineChoice, Way
+from segpipe.inference.engines.engine import WindowQueue
+from segpipe.inference.engines.mirrored import MirroredQueue
+from segpipe.inference.engines.names import TORCH
 from segpipe.inference.inverse_mapping import InverseMapping
-from segpipe.inference.precision import in_precision, measured_precision, seconds_of
+from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
-from segpipe.inference.streaming import (
-    Band,
-    CannotStreamError,
-    ScoreStream,
-    require_classes,
-    require_numbers,
-)
+from segpipe.inference.score_checks import require_classes, require_numbers
+from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
 from segpipe.prediction.streamable import StreamPlan
@@ -53,6 +52,7 @@ class Segmentation:
         fallback: why MONAI's own chain segmented the scan; None if it was streamed.
         uncertainty: mean entropy over the voxels of the network's grid that it labels as foreground, 0 to 1; None if
             there is no such voxel, or if not asked for.
+        way: engine and precision of the scores; None for MONAI's own chain.
     """
 
     labels: NDArray[np.integer[Any]]
@@ -61,6 +61,7 @@ class Segmentation:
     skipped: int
     fallback: str | None = None
     uncertainty: float | None = None
+    way: Way | None = None
 
 
 class Segmenter:
@@ -70,6 +71,7 @@ class Segmenter:
         bundle: from `open_bundle`.
         precision: see `segpipe.inference.choose_precision`; "auto": the bundle's precision, and if that is auto too,
             the faster one of two on a window of the first scan.
+        engine: what computes the network, a name of `ENGINES`; "auto": the faster one on that window.
         batch_size: windows per batch; None: the bundle's number.
         flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
         skip_empty: skip windows in which no voxel rises above this share of the scan's intensity range, from the 0.5th
@@ -77,7 +79,7 @@ class Segmenter:
         report: called with a message when segpipe deviates from the request.
 
     Attributes:
-        precision: the chosen precision; "auto" until the first scan.
+        scans: number of scans that are still to be segmented; a long work is worth a conversion.
     """
 
     def __init__(
@@ -88,13 +90,15 @@ class Segmenter:
         flips: Sequence[int] | None = None,
         skip_empty: float | None = None,
         report: Callable[[str], None] = lambda _: None,
+        engine: str = TORCH,
     ) -> None:
         self.bundle = bundle
         inferer = bundle.inferer
-        self.precision = precision
         if isinstance(inferer, PrecisionInferer):
-            self.precision = inferer.precision if precision == "auto" else precision
+            precision = inferer.precision if precision == "auto" else precision
             inferer = inferer.inferer
+        self._choice = EngineChoice(bundle.network, bundle.sha256, engine, precision, report)
+        self.scans = 1
         self.flips = tuple(flips) if flips is not None else ()
         if isinstance(inferer, FlipInferer):
             self.flips = inferer.flips if flips is None else self.flips
@@ -104,8 +108,13 @@ class Segmenter:
         self.skip_empty = skip_empty
         self.report = report
         self._reported: set[str] = set()
-        self._streams: dict[StreamPlan, ScoreStream] = {}
+        self._streams: dict[StreamPlan, tuple[ScoreStream, Way]] = {}
         self._lock = threading.Lock()  # MONAI's inverse transforms change shared transforms for a moment
+
+    @property
+    def precision(self) -> str:
+        """The chosen precision; the one that was asked for, which may be "auto", until the first scan."""
+        return self._choice.precision if self._choice.way is None else self._choice.way.precision
 
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""
@@ -169,7 +178,7 @@ class Segmenter:
             try:
                 plan = self._plan(image.ndim - 1)
                 way = InverseMapping.of(image, grid.size, grid.affine)
-                stream = self._stream(plan, image)
+                stream, way_of_scores = self._stream(plan, image)
                 bands = stream.bands(_as_volume(image), self._tissue(image))
                 first = next(bands)  # the first answer of the network may show that streaming is impossible
             except CannotStreamError as reason:
@@ -195,6 +204,7 @@ class Segmenter:
                 stream.statistics.windows,
                 stream.statistics.skipped,
                 uncertainty=None if meter is None else meter.mean,
+                way=way_of_scores,
             )
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
@@ -207,7 +217,7 @@ class Segmenter:
         size = tuple(volume.shape[1:])
         window = plan.window.fitted(size)
         with torch.inference_mode():
-            stream = self._stream(plan, image)
+            stream, _ = self._stream(plan, image)
             example = torch.zeros(
                 (window.batch_size, len(volume), *window.roi_size), device=self.bundle.device
             )
@@ -220,29 +230,38 @@ class Segmenter:
             self._inferer, self.bundle.postprocessing, self.bundle.labels, spatial_dims, self.batch_size
         )
 
-    def _stream(self, plan: StreamPlan, image: MetaTensor) -> ScoreStream:
-        if self.precision == "auto":
-            size = plan.window.fitted(_as_volume(image).shape[1:]).roi_size
-            example = torch.zeros((1, image.shape[0], *size), device=self.bundle.device)
-            example = example.squeeze(-1) if plan.flat else example
-            self.precision = measured_precision(self.bundle.network, example)
+    def _stream(self, plan: StreamPlan, image: MetaTensor) -> tuple[ScoreStream, Way]:
         if plan not in self._streams:
+            predictor, way = self._predictor(plan, image)
             outputs = len(self.bundle.labels.output_names)
-            self._streams[plan] = ScoreStream(
-                plan.window, self._predictor(plan.flat), outputs, self.bundle.device, self.report
-            )
+            stream = ScoreStream(plan.window, predictor, outputs, self.bundle.device, self.report)
+            self._streams[plan] = stream, way
         return self._streams[plan]
 
-    def _predictor(self, flat: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-        network = in_precision(self.bundle.network, self.precision)
+    def _predictor(
+        self, plan: StreamPlan, image: MetaTensor
+    ) -> tuple[Callable[[torch.Tensor], torch.Tensor], Way]:
+        volume = _as_volume(image)
+        size = tuple(volume.shape[1:])
+        window = plan.window.fitted(size)
+        example = plan.window.central(volume).to(self.bundle.device)
+        windows = len(window.starts(window.padded_size(size))) * self.scans * 2 ** len(self.flips)
+        network, way = self._choice.opened(
+            example.squeeze(-1) if plan.flat else example,
+            plan.window.batch_size,
+            windows,
+            same_shape=min(plan.window.roi_size) > 0,
+        )
+        if isinstance(network, WindowQueue):
+            return MirroredQueue(network, self.flips, flat=plan.flat), way
         mirrored = FlipInferer(SimpleInferer(), self.flips)
 
         def scores(windows: torch.Tensor) -> torch.Tensor:
-            inputs = windows.squeeze(-1) if flat else windows
+            inputs = windows.squeeze(-1) if plan.flat else windows
             answer: torch.Tensor = mirrored(inputs, network)
-            return answer.unsqueeze(-1) if flat and isinstance(answer, torch.Tensor) else answer
+            return answer.unsqueeze(-1) if plan.flat and isinstance(answer, torch.Tensor) else answer
 
-        return scores
+        return scores, way
 
     def _tissue(self, image: MetaTensor) -> torch.Tensor | None:
         if self.skip_empty is None:

@@ -24,6 +24,7 @@ OPTIONS = {
     "--device",
     "--dicom-seg",
     "--dry-run",
+    "--engine",
     "--entropy",
     "--format",
     "--frames",

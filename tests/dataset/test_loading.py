@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor, get_track_meta
-from monai.transforms import Compose, Lambdad, MapTransform, RandFlipd, RandGaussianNoised, Randomizable
+from monai.transforms import (
+    Compose,
+    Lambdad,
+    MapTransform,
+    OneOf,
+    RandFlipd,
+    RandGaussianNoised,
+    Randomizable,
+    Spacingd,
+)
 
 from segpipe.dataset.loading import CaseDataset, CaseFailure, CaseLoader, EpochSampler, ShareSampler
 from segpipe.errors import SegpipeError
@@ -355,7 +364,9 @@ def test_without_metadata_no_random_step_is_followed_by_one_that_reads_a_grid(in
     spacing = Spacingd("image", (1, 1))
     steps = [OneOf([spacing])] if inside else [RandFlipd("image"), spacing]
 
-    with pytest.raises(SegpipeError, match="Spacingd stands behind the first random transform and reads the spacing"):
+    with pytest.raises(
+        SegpipeError, match="Spacingd stands behind the first random transform and reads the spacing"
+    ):
         CaseDataset(RECORDS, Compose([Image(), *steps]), track_meta=False)
     CaseDataset(RECORDS, Compose([Image(), *steps]))
     CaseDataset(RECORDS, Compose([Image(), spacing, RandFlipd("image")]), track_meta=False)

@@ -231,3 +231,25 @@ def test_what_is_no_tensor_is_passed_on(image, name):
 def test_an_unknown_name_is_refused_before_a_window_is_seen(network):
     with pytest.raises(SegpipeError, match="precision 'half' is unknown"):
         in_precision(network, "half")
+
+
+def test_wrong_scores_in_bfloat16_are_never_taken(monkeypatch):
+    """PyTorch issue 169688: on processors, some 3D convolutions with an innermost output of 1 are wrong in bfloat16."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(
+        precision, "seconds_of", lambda way, windows: 1.0 if way(windows).equal(exact) else 0.1
+    )
+    torch.manual_seed(0)
+    layer = torch.nn.Conv3d(4, 8, 3, stride=2, padding=1).eval()
+    windows = torch.randn(1, 4, 6, 6, 2)
+    with torch.no_grad():
+        exact = layer(windows)
+        assert exact.shape[-1] == 1
+        chosen = measured_precision(layer, windows)
+        torch.testing.assert_close(in_precision(layer, chosen)(windows), exact, atol=0.05, rtol=0)
+        monkeypatch.setattr(
+            precision,
+            "in_precision",
+            lambda network, name: lambda x: network(x).roll(1, 2) if name == "bfloat16" else network(x),
+        )
+        assert measured_precision(layer, windows) == "float32"

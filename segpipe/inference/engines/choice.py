@@ -1,0 +1,302 @@
+"""Chooses the engine and the precision of a cohort: by name, or by times measured on a window of its first scan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from segpipe.inference.agreement import disagreement
+from segpipe.inference.engines.cache import EngineCache
+from segpipe.inference.engines.engine import CannotComputeError, EngineJob, Scores
+from segpipe.inference.engines.kept import cache_key
+from segpipe.inference.engines.names import (
+    AUTO,
+    BFLOAT16,
+    ENGINES,
+    FLOAT32,
+    ONNXRUNTIME,
+    OPENVINO,
+    TORCH,
+    TORCH_COMPILE,
+    Way,
+    engine_versions,
+    is_installed,
+)
+from segpipe.inference.engines.threads import processor_name, usable_threads
+from segpipe.inference.engines.torch_engine import compiled_scores, torch_scores
+from segpipe.inference.precision import DTYPES, FASTER_BY, choose_precision, synchronize
+
+_WORTH_CONVERTING_S = 20.0  # of PyTorch's work: below, converting and measuring takes longer than it saves
+_START_S = {TORCH: 0.0, TORCH_COMPILE: 30.0, OPENVINO: 1.5, ONNXRUNTIME: 1.5}  # opening a converted network
+_PRECISIONS = {OPENVINO: (FLOAT32, BFLOAT16), ONNXRUNTIME: (FLOAT32,)}
+_FEW_WINDOWS = 8  # fewer are not worth a measurement
+_ROUNDS, _ENOUGH_S = 3, 2.0
+
+
+class _NotOneTensorError(Exception):
+    """The network answers with something else than one tensor."""
+
+
+class EngineChoice:
+    """Opens a network in the engine and the precision of a cohort; the first scan settles both.
+
+    Args:
+        network: on its device, in evaluation mode.
+        identity: hash of everything that the network's scores depend on, its weights too.
+        engine: a name of `ENGINES`, or auto: the faster one of PyTorch and OpenVINO.
+        precision: see `choose_precision`; auto: the faster one of float32 and the device's reduced precision.
+        report: called with a message when segpipe deviates from the request, or has chosen.
+        cache: keeps converted networks and measured times; None: in the user's cache folder.
+
+    Attributes:
+        way: the chosen engine and precision; None until the first window.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        identity: str,
+        engine: str = AUTO,
+        precision: str = AUTO,
+        report: Callable[[str], None] = lambda _: None,
+        cache: EngineCache | None = None,
+    ) -> None:
+        self.network, self.identity = network, identity
+        self.engine, self.precision = engine, precision
+        self.report = report
+        self.cache = cache or EngineCache(report=report)
+        self._refused: dict[Way, str] = {}
+        self.way: Way | None = None
+        if AUTO not in (engine, precision):
+            self.way = Way(engine, precision)
+
+    def opened(
+        self, window: torch.Tensor, at_once: int, windows: int, *, same_shape: bool = True
+    ) -> tuple[Scores, Way]:
+        """Return what computes windows of one shape, and its engine and precision.
+
+        An engine that cannot compute the network, or whose scores of the window differ from PyTorch's, is replaced by
+        PyTorch, and reported.
+
+        Args:
+            window: `(1, C, *spatial)` of a scan, float32, on the network's device.
+            at_once: number of windows that memory may hold activations of.
+            windows: number of windows of the whole cohort, about.
+            same_shape: whether all windows have this shape; only PyTorch computes windows of any shape.
+        """
+        threads = usable_threads()
+        job = EngineJob(self.network, window, self.identity, at_once, threads, self.cache)
+        if self.way is None:
+            self.way = self._settled(job, windows, same_shape=same_shape)
+        if self.way.engine == TORCH:
+            return self._by_torch(job, self.way), self.way
+        try:
+            if not same_shape:
+                raise CannotComputeError(
+                    "its windows span whole axes, whose lengths differ from scan to scan"
+                )
+            return _checked(job, self.way), self.way
+        except CannotComputeError as reason:
+            instead = Way(TORCH, self.way.precision)
+            self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
+            return self._by_torch(job, instead), instead
+
+    def _by_torch(self, job: EngineJob, way: Way) -> Scores:
+        """Return the scores of PyTorch; report a reduced precision on a processor that was asked for and is wrong."""
+        scores = torch_scores(job, way.precision)
+        is_measured = self.precision == AUTO or way.precision == FLOAT32
+        if is_measured or job.example.device.type != "cpu" or not isinstance(job.answer, torch.Tensor):
+            return scores
+        try:
+            _compare(job, way, scores)
+        except CannotComputeError as reason:
+            self.report(f"computing with {way}, as asked for, but {reason}; --precision {FLOAT32} is right")
+        return scores
+
+    def _settled(self, job: EngineJob, windows: int, *, same_shape: bool) -> Way:
+        """Return the fastest way for a number of windows, measured now or by an earlier run."""
+        precisions = [self.precision] if self.precision != AUTO else _precisions(job.example.device)
+        engine = TORCH if self.engine == AUTO else self.engine
+        by_default = _ways(engine, precisions)
+        converted: list[Way] = []
+        if self.engine == AUTO and same_shape and windows >= _FEW_WINDOWS and _may_convert(job):
+            converted = [Way(OPENVINO, name) for name in precisions if name in _PRECISIONS[OPENVINO]]
+        if len([*by_default, *converted]) == 1:
+            return by_default[0]
+        key = _times_key(job)
+        known = _times(self.cache.noted(key))
+        before = dict(known)
+        try:
+            if len(by_default) > 1:
+                self._measure(job, by_default, known)
+            if converted and windows * _seconds(job, by_default, known) > _WORTH_CONVERTING_S:
+                self._measure(job, [*by_default, *converted], known)
+        except _NotOneTensorError:
+            return by_default[0]  # the stream refuses the network's answer
+        if known != before:
+            self.cache.note(key, [[*way, seconds] for way, seconds in known.items()])
+        seconds = {way: known[way] for way in [*by_default, *converted] if way in known}
+        chosen = fastest(seconds, windows) if seconds else by_default[0]
+        if len({way.engine for way in seconds}) > 1:
+            self.report(_reason(chosen, seconds))
+        return chosen
+
+    def _measure(self, job: EngineJob, ways: list[Way], known: dict[Way, float]) -> None:
+        """Add the seconds of ways that are not known; ways with other scores than PyTorch in float32 are left out."""
+        missing = [way for way in ways if way not in known and way not in self._refused]
+        if missing and not isinstance(job.answer, torch.Tensor):
+            raise _NotOneTensorError
+        opened: dict[Way, Scores] = {}
+        for way in missing:
+            try:
+                opened[way] = _checked(job, way)
+            except CannotComputeError as reason:
+                self._refused[way] = str(reason)
+                self.report(f"{way} is not used: {reason}")
+        known |= seconds_a_window(opened, job)
+
+
+def fastest(seconds: Mapping[Way, float], windows: int) -> Way:
+    """Return the way that computes a number of windows first, with its start; a reduced precision must be 1.1 faster.
+
+    Args:
+        seconds: of a window.
+        windows: their number.
+    """
+    total = {way: _START_S[way.engine] + windows * one for way, one in seconds.items()}
+    exact = [way for way in total if way.precision == FLOAT32]
+    reduced = [way for way in total if way.precision != FLOAT32]
+    best = min(exact or reduced, key=total.__getitem__)
+    for way in sorted(reduced, key=total.__getitem__):
+        if exact and total[best] > FASTER_BY * total[way]:
+            return way
+    return best
+
+
+def seconds_a_window(ways: Mapping[Way, Scores], job: EngineJob) -> dict[Way, float]:
+    """Return the shortest of several times a window, taken in turn, after a call to warm up."""
+    windows = job.example.repeat(job.streams, *[1] * (job.example.ndim - 1))
+    times: dict[Way, list[float]] = {way: [] for way in ways}
+    with torch.inference_mode():
+        for scores in ways.values():
+            scores(windows)
+        for _ in range(_ROUNDS):
+            for way, scores in ways.items():
+                if sum(times[way]) > _ENOUGH_S:
+                    continue
+                synchronize(windows.device)
+                since = time.perf_counter()
+                scores(windows)
+                synchronize(windows.device)
+                times[way].append(time.perf_counter() - since)
+    return {way: min(taken) / len(windows) for way, taken in times.items()}
+
+
+def _checked(job: EngineJob, way: Way) -> Scores:
+    """Return what computes windows in a way, after comparing its scores of the example with PyTorch's.
+
+    A cached network with other scores was damaged: it is converted anew.
+
+    Raises:
+        CannotComputeError: the engine cannot compute the network, or its scores differ.
+    """
+    scores = _open(job, way)
+    if way == Way(TORCH, FLOAT32):
+        return scores
+    try:
+        _compare(job, way, scores)
+    except CannotComputeError:
+        key = cache_key(job, way.engine)
+        if job.cache.files(key) is None:
+            raise
+        job.cache.forget(key)
+        scores = _open(job, way)
+        try:
+            _compare(job, way, scores)
+        except CannotComputeError:
+            job.cache.forget(key)
+            raise
+    return scores
+
+
+def _compare(job: EngineJob, way: Way, scores: Scores) -> None:
+    if not isinstance(job.answer, torch.Tensor):
+        raise CannotComputeError(
+            f"the network returns a {type(job.answer).__name__}, not one tensor of scores"
+        )
+    with torch.inference_mode():
+        difference = disagreement(scores(job.example), job.answer.float(), way.precision)
+    if difference is not None:
+        raise CannotComputeError(difference)
+
+
+def _open(job: EngineJob, way: Way) -> Scores:
+    if way.engine == OPENVINO:
+        from segpipe.inference.engines.openvino_engine import openvino_queue
+
+        return openvino_queue(job, way.precision)
+    if way.engine == ONNXRUNTIME:
+        from segpipe.inference.engines.onnxruntime_engine import onnxruntime_queue
+
+        return onnxruntime_queue(job, way.precision)
+    return {TORCH: torch_scores, TORCH_COMPILE: compiled_scores}[way.engine](job, way.precision)
+
+
+def _precisions(device: torch.device) -> list[str]:
+    reduced = choose_precision(AUTO, device)
+    return [FLOAT32, *(name for name, dtype in DTYPES.items() if dtype is reduced and name != FLOAT32)]
+
+
+def _ways(engine: str, precisions: Sequence[str]) -> list[Way]:
+    """Return the ways of an engine; a single precision is kept, so that the engine refuses it by a message."""
+    able = [name for name in precisions if name in _PRECISIONS.get(engine, precisions)]
+    return [Way(engine, name) for name in able or precisions]
+
+
+def _may_convert(job: EngineJob) -> bool:
+    return job.example.device.type == "cpu" and is_installed(OPENVINO)
+
+
+def _seconds(job: EngineJob, ways: list[Way], known: Mapping[Way, float]) -> float:
+    """Return the seconds of a window in the fastest known way; PyTorch's first time if none is known."""
+    seconds = [known[way] for way in ways if way in known]
+    if seconds:
+        return min(seconds)
+    since = time.perf_counter()
+    if not isinstance(job.answer, torch.Tensor):
+        raise _NotOneTensorError
+    return time.perf_counter() - since
+
+
+def _times_key(job: EngineJob) -> dict[str, Any]:
+    return {
+        "network": job.identity,
+        "window": list(job.example.shape),
+        "at_once": job.at_once,
+        "device": job.example.device.type
+        if job.example.device.type == "cpu"
+        else torch.cuda.get_device_name(job.example.device),
+        "processor": processor_name(),
+        "threads": job.threads,
+        "versions": engine_versions(OPENVINO if is_installed(OPENVINO) else TORCH),
+    }
+
+
+def _times(noted: Any) -> dict[Way, float]:
+    """Return the seconds of a window in each way that an earlier run noted; nothing of a damaged note."""
+    try:
+        rows = {
+            Way(str(engine), str(precision)): float(seconds) for engine, precision, seconds in noted or ()
+        }
+    except (TypeError, ValueError):
+        return {}
+    are_known = all(way.engine in ENGINES and way.precision in DTYPES for way in rows)
+    return rows if are_known and all(0 < seconds < 1e6 for seconds in rows.values()) else {}
+
+
+def _reason(chosen: Way, seconds: Mapping[Way, float]) -> str:
+    others = ", ".join(f"{way} {1000 * one:.0f}" for way, one in seconds.items() if way != chosen)
+    return f"computing with {chosen}: {1000 * seconds[chosen]:.0f} ms a window ({others})"
