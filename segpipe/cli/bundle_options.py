@@ -12,7 +12,7 @@ from segpipe.bundle_names import bundle_folder, named_bundles
 from segpipe.cli.overrides import parse_overrides
 
 if TYPE_CHECKING:
-    from segpipe.bundle.source import BundleSource
+    from segpipe.bundle_source import BundleSource
 
 
 def bundle_names(incomplete: str) -> list[str]:
@@ -67,7 +67,7 @@ def bundle_source(
     Raises:
         SegpipeError: an override is not ID=VALUE, or its value is no YAML.
     """
-    from segpipe.bundle.source import BundleSource
+    from segpipe.bundle_source import BundleSource
 
     overrides = parse_overrides(override or (), "--set ")
     return BundleSource(bundle, weights or (), config or (), overrides, device, trust)

@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from segpipe.bundle.source import BundleSource
-from segpipe.bundle.task import task_of
-from segpipe.configuration.metadata import read_metadata
+from segpipe.bundle_source import BundleSource
+from segpipe.configuration.metadata import read_metadata, task_of
 from segpipe.errors import SegpipeError
 from segpipe.serving.options import ServeOptions
 from segpipe.serving.scratch import scratch_folder
