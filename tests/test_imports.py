@@ -43,6 +43,7 @@ def imported(code):
     "code",
     [
         "import segpipe; segpipe.__version__; dir(segpipe)",
+        "import segpipe.serving.app, segpipe.serving.jobs, segpipe.serving.run, segpipe.serving.worker",
         "import sys, segpipe.cli; sys.argv = ['segpipe', '--help']; segpipe.cli.main()",
         "import sys, segpipe.cli; sys.argv = ['segpipe', 'predict', '--help']; segpipe.cli.main()",
         *(
@@ -50,7 +51,7 @@ def imported(code):
             for words in INFORMING
         ),
     ],
-    ids=["package", "help", "predict help", *map(" ".join, INFORMING)],
+    ids=["package", "server", "help", "predict help", *map(" ".join, INFORMING)],
 )
 def test_neither_the_package_nor_help_imports_what_is_heavy(code):
     """Importing torch and MONAI takes seconds; a count of modules does not depend on the load."""

@@ -7,23 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.configuration.metadata import Task as Task
-from segpipe.configuration.metadata import read_metadata
 from segpipe.configuration.metadata import task_in as task_in
+from segpipe.configuration.metadata import task_of as task_of
 from segpipe.errors import SegpipeError
-
-
-def task_of(root: Path) -> Task:
-    """Return the task that a bundle's metadata.json names, see `task_in`.
-
-    Nothing of the bundle runs.
-
-    Raises:
-        SegpipeError: the folder has no readable metadata.json, or the bundle has another task.
-    """
-    metadata = root / "configs" / "metadata.json"
-    if not metadata.is_file():
-        raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
-    return task_in(read_metadata(metadata), root)
 
 
 def require_task(root: Path, metadata: Mapping[str, Any], task: Task) -> None:

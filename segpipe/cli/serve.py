@@ -8,14 +8,22 @@ from typing import Annotated
 
 import typer
 
-from segpipe.cli.bundle_options import Device, InferenceConfig, Override, Trust, Weights, bundle_source
+from segpipe.cli.bundle_options import (
+    Bundle,
+    Device,
+    InferenceConfig,
+    Override,
+    Trust,
+    Weights,
+    bundle_source,
+)
 from segpipe.cli.printed import say
 from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
 
 
 def serve(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.")],
+    bundle: Bundle,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Any other than this machine's own needs a token.")
     ] = "127.0.0.1",
@@ -59,7 +67,7 @@ def serve(
     device: Device = None,
     trust: Trust = False,
 ) -> None:
-    """Answer scans over HTTP: POST a scan, GET its label map, volumes and warnings. Needs the extra `serve`."""
+    """Answer scans over HTTP: POST a scan, GET label map, DICOM SEG, volumes and warnings. Needs the extra `serve`."""
     with collecting_nothing():
         from segpipe.serving.options import ServeLimits, ServeOptions
         from segpipe.serving.run import log_to_stderr

@@ -42,6 +42,20 @@ def task_in(metadata: Mapping[str, Any], where: Path | str = "metadata.json") ->
     )
 
 
+def task_of(root: Path) -> Task:
+    """Return the task that a bundle's metadata.json names, see `task_in`.
+
+    Nothing of the bundle runs.
+
+    Raises:
+        SegpipeError: the folder has no readable metadata.json, or the bundle has another task.
+    """
+    metadata = root / "configs" / "metadata.json"
+    if not metadata.is_file():
+        raise SegpipeError(f"{root}: is not a bundle: no configs/metadata.json; give a bundle's folder")
+    return task_in(read_metadata(metadata), root)
+
+
 def _outputs(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the entries of MONAI's metadata about the network's outputs."""
     described = metadata.get("network_data_format")

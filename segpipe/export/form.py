@@ -67,6 +67,7 @@ class Form:
         """
         missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
         if missing:
+            are = "is" if len(missing) == 1 else "are"
             raise SegpipeError(
-                f"--to {self.name}: {', '.join(missing)} is not installed; run: pip install 'segpipe[export]'"
+                f"--to {self.name}: {', '.join(missing)} {are} not installed; run: pip install 'segpipe[export]'"
             )

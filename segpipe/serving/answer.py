@@ -19,6 +19,7 @@ class Answer:
         message: reason, for the client; empty for a scan that is done.
         content: result of a scan that is done, in JSON's types.
         files: name of a result -> its file below the output folder, such as `label_map`.
+        withheld: name of a file that this result lacks -> why, such as a DICOM SEG of a scan that is no DICOM series.
         where: for the server's log, the places in the program where a defect occurred; no values of a scan.
     """
 
@@ -26,6 +27,7 @@ class Answer:
     message: str = ""
     content: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
     where: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:

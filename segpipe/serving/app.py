@@ -23,6 +23,7 @@ from segpipe.serving.receiving import received_upload
 
 _CHUNK = 1 << 18
 _LONGEST_WAIT_S = 60.0
+_MEDIA_TYPES = {".dcm": "application/dicom"}
 _NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 _logger = logging.getLogger("segpipe.serving")
 
@@ -102,6 +103,8 @@ def _add_answer_routes(app: FastAPI, desk: Desk) -> None:
         job = _known(desk, job_id)
         if job.answer is None:
             raise HTTPException(409, "not finished yet; GET the scan with ?wait=30 first")
+        if part in job.answer.withheld:
+            raise HTTPException(404, job.answer.withheld[part])
         if part not in job.answer.files:
             offered = ", ".join(job.answer.files) or "none"
             raise HTTPException(404, f"the result has no file of this name; its files: {offered}")
@@ -111,9 +114,8 @@ def _add_answer_routes(app: FastAPI, desk: Desk) -> None:
             "Content-Length": str(path.stat().st_size),
             "Content-Disposition": f'attachment; filename="{part}{suffix}"',
         }
-        return StreamingResponse(
-            _sent(desk, job, part, path), headers=headers, media_type="application/octet-stream"
-        )
+        kind = _MEDIA_TYPES.get(path.suffix, "application/octet-stream")
+        return StreamingResponse(_sent(desk, job, part, path), headers=headers, media_type=kind)
 
 
 def _add_state_routes(app: FastAPI, desk: Desk, bundle: Mapping[str, Any]) -> None:
@@ -150,7 +152,7 @@ def _status(job: Job, desk: Desk) -> dict[str, Any]:
     if job.answer.status != OK:
         return {**told, "detail": job.answer.message}
     files = {name: f"/scans/{job.id}/{name}" for name in job.answer.files}
-    return {**told, **job.answer.content, "files": files}
+    return {**told, **job.answer.content, "files": files, "withheld": dict(job.answer.withheld)}
 
 
 async def _sent(desk: Desk, job: Job, part: str, content: bytes | Path) -> AsyncIterator[bytes]:

@@ -11,8 +11,7 @@ from segpipe.disk import disk_error
 from segpipe.serving.answer import DISK_FULL
 from segpipe.serving.jobs import Desk, FullError, Job
 from segpipe.serving.options import ServeOptions
-from segpipe.serving.upload_kinds import START_BYTES, TAKEN, upload_suffix
-from segpipe.serving.uploaded_files import UPLOAD
+from segpipe.serving.upload_kinds import START_BYTES, TAKEN, UPLOAD, upload_suffix
 
 _FORM = "multipart/form-data"
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.task import task_of
-from segpipe.configuration.metadata import read_metadata
+from segpipe.configuration.metadata import read_metadata, task_of
 from segpipe.errors import SegpipeError
 from segpipe.serving.options import ServeOptions
 from segpipe.serving.scratch import scratch_folder

@@ -12,7 +12,7 @@ from segpipe.bundle.image_files import check_image
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.open_classifier import open_classifier
 from segpipe.bundle.source import BundleSource
-from segpipe.bundle.task import Task, task_of
+from segpipe.configuration.metadata import Task, task_of
 from segpipe.errors import SegpipeError, shown
 from segpipe.inference.heap import keep_freed_memory
 from segpipe.prediction.classifier import Classifier
@@ -26,10 +26,11 @@ from segpipe.prediction.options import (
     resampled_channels,
     scan_header,
 )
-from segpipe.prediction.scan_steps import SegmentedScan, prepare_image, stage_scan
+from segpipe.prediction.scan_steps import SegmentedScan, Staged, prepare_image, stage_scan
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.serving.answer import OK, Answer
 from segpipe.serving.options import ServeLimits
+from segpipe.serving.segmentation_object import PART, SegmentationObjects
 from segpipe.volumes import Scan, VolumeHeader, left_out_beside, read_header
 
 _MOST_NAMES = 50
@@ -67,6 +68,7 @@ class SegmentUploads:
         self._limits = limits
         self._segmenter = Segmenter(open_bundle(source))
         self._options = PredictOptions(overlays=False)
+        self._objects = SegmentationObjects(self._segmenter.bundle)
 
     def __call__(self, folder: Path, output: Path) -> Answer:
         """Segment a scan; see `UploadSteps`."""
@@ -76,12 +78,22 @@ class SegmentUploads:
         scan = _only(cohort, folder)
         header = scan_header(scan, takes, options)
         _require_voxels(header, len(scan.files), self._limits)
+        no_object = self._objects.why_none(scan, header)
         image = prepare_image(segmenter, scan, scan.frame, overlays=False)
         segmentation = segmenter.segment(image.image, image.grid, uncertainty=image.measures is not None)
         result = SegmentedScan(segmentation, None, image.measures)
         staged = stage_scan(segmenter, scan, header, result, output, options)
+        files = {"label_map": label_map_name(scan, options)}
+        if no_object is None:
+            file, no_object = self._objects.write(scan, header, segmentation.labels, output)
+            files |= {} if file is None else {PART: file}
+        withheld = {} if no_object is None else {PART: no_object}
+        return Answer(OK, content=self._content(cohort, header, staged), files=files, withheld=withheld)
+
+    def _content(self, cohort: Cohort, header: VolumeHeader, staged: Staged) -> dict[str, Any]:
+        """Return what is known of a segmented scan, in JSON's types."""
         left_out = [file.path.name for file in left_out_beside(header)]
-        content: dict[str, Any] = {
+        return {
             "volumes": [
                 {
                     "class": volume.label,
@@ -94,12 +106,11 @@ class SegmentUploads:
             "warnings": None if staged.warnings is None else list(staged.warnings),
             "size": list(header.grid.size),
             "spacing_mm": [round(float(side), 6) for side in header.grid.spacing_mm],
-            "resampled_channels": list(resampled_channels(header, takes)),
+            "resampled_channels": list(resampled_channels(header, self._segmenter.bundle.takes)),
             "ignored_files": _first([*cohort.ignored_files, *left_out]),
             "by_monais_chain": staged.fallback,
-            "precision": segmenter.precision,
+            "precision": self._segmenter.precision,
         }
-        return Answer(OK, content=content, files={"label_map": label_map_name(scan, options)})
 
 
 class ClassifyUploads:

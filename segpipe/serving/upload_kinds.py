@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+UPLOAD = "upload"
+"""Name of the file that was uploaded, without its suffix."""
+
 START_BYTES = 512
 """Number of first bytes that `upload_suffix` needs."""
 

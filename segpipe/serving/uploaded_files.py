@@ -10,10 +10,7 @@ from segpipe.dataset.unpacking import DAMAGED, archive_files
 from segpipe.disk import disk_error
 from segpipe.errors import SegpipeError
 from segpipe.serving.options import ServeLimits
-from segpipe.serving.upload_kinds import START_BYTES, ZIP
-
-UPLOAD = "upload"
-"""Name of the file that was uploaded, without its suffix."""
+from segpipe.serving.upload_kinds import START_BYTES, UPLOAD, ZIP
 
 _CHUNK = 1 << 20
 _ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".tar.gz", ".bz2", ".xz")

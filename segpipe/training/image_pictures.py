@@ -16,6 +16,7 @@ from segpipe.training.image_scores import ImageScore, ImageScores
 from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.tensorboard import add_drawing, add_picture
 
+_SHORTEST = 192  # pixels of a drawn image's shorter side, beside text of fixed size
 _RIGHT, _WRONG = (0, 158, 115), (213, 94, 0)
 
 
@@ -104,9 +105,11 @@ class ImageValidationPictures:
 
 
 def _drawn(image: Any) -> NDArray[np.uint8]:
-    """Return an image `(C, rows, columns)` as grey levels in colour, `(rows, columns, 3)`."""
+    """Return an image `(C, rows, columns)` as grey levels in colour, `(rows, columns, 3)`; a small one is enlarged."""
     pixels = convert_to_tensor(image, track_meta=False).float().mean(0).cpu().numpy()
-    return np.repeat(grey_levels(pixels)[..., None], 3, axis=2)
+    factor = max(-(-_SHORTEST // min(pixels.shape)), 1)
+    large = grey_levels(pixels).repeat(factor, axis=0).repeat(factor, axis=1)
+    return np.repeat(large[..., None], 3, axis=2)
 
 
 def _loss(logits: Any, target: Any, *, exclusive: bool) -> float:

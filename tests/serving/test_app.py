@@ -93,6 +93,35 @@ def test_a_scan_is_answered_and_then_nothing_of_it_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dicom_seg_is_a_file_of_the_result_and_the_last_one_fetched_ends_it(tmp_path):
+    async def steps(ask, desk):
+        place = await finished(ask)
+        result = await ask("GET", place)
+        await ask("GET", f"{place}/label_map")
+        segmentation = await ask("GET", f"{place}/dicom_seg")
+        return result, segmentation, await ask("GET", place)
+
+    files = {"label_map": "scan.nii.gz", "dicom_seg": "scan.dcm"}
+    result, segmentation, gone = serving(tmp_path, steps, StandIn(Answer(OK, files=files)))
+
+    assert list(result.json["files"]) == ["label_map", "dicom_seg"]
+    assert (segmentation.body, segmentation.headers["content-type"]) == (LABELS, "application/dicom")
+    assert segmentation.headers["content-disposition"] == 'attachment; filename="dicom_seg.dcm"'
+    assert gone.status == 404
+
+
+def test_a_file_that_a_result_lacks_answers_with_the_reason(tmp_path):
+    async def steps(ask, desk):
+        place = await finished(ask)
+        return await ask("GET", f"{place}/dicom_seg"), await ask("GET", place)
+
+    answer = Answer(OK, files={"label_map": "scan.nii.gz"}, withheld={"dicom_seg": "the upload is NIFTI"})
+    refused, result = serving(tmp_path, steps, StandIn(answer))
+
+    assert (refused.status, refused.json["detail"]) == (404, "the upload is NIFTI")
+    assert result.json["withheld"] == {"dicom_seg": "the upload is NIFTI"}
+
+
 def test_a_label_map_that_was_not_taken_as_a_whole_stays(tmp_path):
     async def steps(ask, desk):
         place = await finished(ask)

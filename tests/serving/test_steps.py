@@ -2,23 +2,29 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
+from dicom_objects import points_by_frames
 from tiny_bundle import SIZE, noise, write_broken, write_bundle, write_scan
 from tiny_classifier import write_classifier, write_image
 
+from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
+from segpipe.labels import LabelTable
 from segpipe.prediction.classify import classify
 from segpipe.prediction.options import PredictOptions
 from segpipe.prediction.predict import predict
 from segpipe.serving.answer import Answer
+from segpipe.serving.network import answer_upload
 from segpipe.serving.options import ServeLimits
+from segpipe.serving.segmentation_object import SegmentationObjects
 from segpipe.serving.steps import upload_steps
 from segpipe.serving.upload_kinds import START_BYTES, upload_suffix
-from segpipe.serving.worker import answer_upload
-from segpipe.volumes import Grid, read_volume, write_series
+from segpipe.volumes import Grid, Scan, VolumeFormat, read_header, read_volume, write_series
 
 LIMITS = ServeLimits(voxels=10_000)
 
@@ -26,6 +32,11 @@ LIMITS = ServeLimits(voxels=10_000)
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return write_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def opened(bundle):
+    return open_bundle(bundle)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,49 @@ def test_a_label_map_equals_that_of_predict(tmp_path, bundle, answer, name):
     assert len(np.unique(ours.array)) == 3  # the classes of the bundle
     assert [row["voxels"] for row in got.content["volumes"]] == [one.voxels for one in expected.volumes]
     assert got.content["warnings"] == expected.warnings
-    assert Answer.from_json(got.to_json()).content == got.content
+    assert Answer.from_json(got.to_json()) == got
+    assert {*got.files, *got.withheld} == {"label_map", "dicom_seg"}
+
+
+def test_the_dicom_seg_of_a_series_has_the_voxels_of_its_label_map(tmp_path, answer, opened):
+    got = answer(zip_of(write_slices(tmp_path / "given/series")))
+
+    stored = read_volume(tmp_path / "output" / got.files["label_map"]).array
+    written = tmp_path / "output" / got.files["dicom_seg"]
+    for label in opened.labels.labels[1:]:
+        assert len(points_by_frames(written, label.index)) == (stored == label.value).sum() > 0
+    assert got.withheld == {}
+
+
+def test_a_result_without_a_dicom_seg_says_why(tmp_path, answer, bundle, opened):
+    rows = [replace(label, codes=None) for label in opened.labels.labels]
+    without = SegmentationObjects(replace(opened, labels=LabelTable(tuple(rows))))
+    folder = write_slices(tmp_path / "series")
+    series = Scan(folder, VolumeFormat.DICOM, "scan")
+
+    got = answer(write_scan(tmp_path / "given/scan.nii.gz").read_bytes())
+
+    assert got.withheld == {
+        "dicom_seg": "a DICOM SEG refers to the slices of a DICOM series, and the upload is NIFTI_GZ; upload the "
+        "series as a zip"
+    }
+    reason = without.why_none(series, read_header(folder))
+    assert reason.startswith(f"{bundle.name}: DICOM SEG needs the coded category and type of each segment")
+    assert without.write(series, read_header(folder), np.zeros(SIZE), tmp_path) == (None, reason)
+
+
+def test_a_series_that_a_dicom_seg_cannot_refer_to_is_segmented_all_the_same(tmp_path, answer):
+    folder = write_slices(tmp_path / "given/series")
+    for file in folder.iterdir():
+        dataset = pydicom.dcmread(file)
+        del dataset.FrameOfReferenceUID
+        dataset.save_as(file)
+
+    got = answer(zip_of(folder))
+
+    assert (got.status, list(got.files)) == (200, ["label_map"])
+    assert "lacks FrameOfReferenceUID" in got.withheld["dicom_seg"]
+    assert str(tmp_path) not in got.withheld["dicom_seg"]
 
 
 @pytest.mark.parametrize(
