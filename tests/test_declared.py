@@ -46,10 +46,12 @@ def imported():
 
 
 def of_extra(files):
-    """Return the packages of the extra that a room needs, if all files are of that room."""
-    rooms = {"segpipe/serving/": "serve", "segpipe/export/": "export"}
-    extras = (extra for room, extra in rooms.items() if all(file.startswith(room) for file in files))
-    return declared(next(extras, None))
+    """Return the packages that the extra of each file's room brings; those of segpipe if a room has no extra."""
+    rooms = {"segpipe/serving/": "serve", "segpipe/export/": "export", "segpipe/inference/engines/": "onnx"}
+    of_files = {
+        next((extra for room, extra in rooms.items() if file.startswith(room)), None) for file in files
+    }
+    return set.intersection(*map(declared, of_files))
 
 
 def test_every_imported_package_is_declared():

@@ -60,7 +60,6 @@ class Entry:
         scan: path of the scan.
         scan_sha256: hash of its file or files; empty if they could not be read.
         recipe: hash of everything else that the outputs depend on: weights, configuration, options.
-        request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         precision: number format that the network computed in.
         engine: what computed the network; empty for MONAI's own chain, for an image, and in a ledger of an earlier
             segpipe.
@@ -77,6 +76,7 @@ class Entry:
         classes: names of the classes or findings of a classified image; empty for a segmented scan.
         probabilities: one for each of `classes`, 0 to 1.
         decision: the class, or the findings at their thresholds, of a classified image.
+        request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
     """
 
     case: str
@@ -84,7 +84,6 @@ class Entry:
     scan: str
     scan_sha256: str = ""
     recipe: str = ""
-    request: str = ""
     precision: str = ""
     seconds: float = 0.0
     reason: str = ""
@@ -99,6 +98,7 @@ class Entry:
     probabilities: Sequence[float] = ()
     decision: str = ""
     engine: str = ""
+    request: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""

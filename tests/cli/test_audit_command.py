@@ -127,4 +127,4 @@ def test_trust_for_one_run_keeps_nothing(predict, mark, configuration_folder):
 
     assert mark.exists()
     assert not configuration_folder.exists()
-    assert predict().exit_code == 2
+    assert predict("--entropy").exit_code == 2

@@ -98,6 +98,8 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
         choice.EngineChoice, "_settled", lambda self, *_, **__: choice.Way("openvino", "float32")
     )
     run(scans)
+    assert set(outcomes(run(scans))) == {SKIPPED}
+    (out / "scan_001.nii.gz").unlink()
     monkeypatch.setattr(names.importlib.util, "find_spec", lambda name: None)
 
     with pytest.raises(
