@@ -20,9 +20,10 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.inference.class_volume import ClassVolume
-from segpipe.inference.engines import TORCH, require_same_engine
+from segpipe.inference.engines import TORCH
 from segpipe.inference.volumetry import class_volumes
 from segpipe.pictures import grey_levels
+from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
 from segpipe.prediction.ledger import Entry, State, publish, staged_files
@@ -106,23 +107,16 @@ class CohortRun:
         self.folder, self.ledger, self.log = self.place.folder, self.place.ledger, self.place.log
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
-        before = [
-            entry for entry in self.ledger.entries.values() if entry.recipe == self.recipe and entry.precision
-        ]
-        engine, precision = self.options.engine, self.options.precision
-        if before and precision == "auto":
-            precision = before[-1].precision
-        if before and engine == "auto":  # an earlier segpipe knew no engine but PyTorch
-            engine = next((entry.engine for entry in reversed(before) if entry.engine), TORCH)
-            require_same_engine(self.folder, engine)
+        way = CohortWay.of(self.ledger, self.recipe, self.options)
         self.segmenter = Segmenter(
             self.bundle,
-            precision,
+            way.precision,
             self.options.batch_size,
             self.options.flips,
             self.options.skip_empty,
             self.place.tell,
-            engine,
+            way.engine,
+            way.threads_a_window,
         )
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
@@ -356,6 +350,9 @@ class CohortRun:
             request=self.request,
             precision=self.segmenter.precision if result.way is None else result.way.precision,
             engine="" if result.way is None else result.way.engine,
+            threads=0
+            if result.way is None or result.way.engine == TORCH
+            else self.segmenter.threads_a_window,
             seconds=round(seconds, 3),
             reason="" if result.fallback is None else f"by MONAI's own chain: {result.fallback}",
             files=files,

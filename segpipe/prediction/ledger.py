@@ -34,7 +34,7 @@ _TEXTS = (
     *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
     "decision",
 )
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine")
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -77,6 +77,7 @@ class Entry:
         probabilities: one for each of `classes`, 0 to 1.
         decision: the class, or the findings at their thresholds, of a classified image.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
+        threads: number of processor threads that computed one window; 0 for PyTorch and for an image.
     """
 
     case: str
@@ -99,6 +100,7 @@ class Entry:
     decision: str = ""
     engine: str = ""
     request: str = ""
+    threads: int = 0
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
@@ -217,6 +219,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     for name in _TEXTS:
         _require(name, getattr(entry, name), str)
     _require("seconds", entry.seconds, int, float)
+    _require("threads", entry.threads, int)
     for name, texts in (
         ("warnings", entry.warnings or ()),
         ("resampled", entry.resampled),

@@ -77,6 +77,7 @@ class Segmenter:
         skip_empty: skip windows in which no voxel rises above this share of the scan's intensity range, from the 0.5th
             to the 99.5th percentile; None: compute every window.
         report: called with a message when segpipe deviates from the request.
+        threads_a_window: see `EngineChoice`.
 
     Attributes:
         scans: number of scans that are still to be segmented; a long work is worth a conversion.
@@ -91,13 +92,16 @@ class Segmenter:
         skip_empty: float | None = None,
         report: Callable[[str], None] = lambda _: None,
         engine: str = TORCH,
+        threads_a_window: int = 0,
     ) -> None:
         self.bundle = bundle
         inferer = bundle.inferer
         if isinstance(inferer, PrecisionInferer):
             precision = inferer.precision if precision == "auto" else precision
             inferer = inferer.inferer
-        self._choice = EngineChoice(bundle.network, bundle.sha256, engine, precision, report)
+        self._choice = EngineChoice(
+            bundle.network, bundle.sha256, engine, precision, report, threads_a_window=threads_a_window
+        )
         self.scans = 1
         self.flips = tuple(flips) if flips is not None else ()
         if isinstance(inferer, FlipInferer):
@@ -115,6 +119,11 @@ class Segmenter:
     def precision(self) -> str:
         """The chosen precision; the one that was asked for, which may be "auto", until the first scan."""
         return self._choice.precision if self._choice.way is None else self._choice.way.precision
+
+    @property
+    def threads_a_window(self) -> int:
+        """The number of processor threads that compute one window; 0 for PyTorch, and until the first scan."""
+        return self._choice.threads_a_window
 
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""

@@ -73,6 +73,36 @@ def test_a_cohort_keeps_its_engine(run, scans, out, queued, monkeypatch):
     assert set(by_engine(out).values()) == {("openvino", "float32")}
 
 
+def test_a_cohort_keeps_its_threads_a_window(run, scans, out, queued, monkeypatch):
+    """The first run has eight cores, the next one a single core."""
+    monkeypatch.setattr(choice, "usable_threads", lambda: 8)
+    run(scans, engine="openvino", batch_size=2)
+    jobs, opening = [], choice._open
+    monkeypatch.setattr(choice, "_open", lambda job, way: jobs.append(job) or opening(job, way))
+    monkeypatch.setattr(choice, "usable_threads", lambda: 1)
+    write_scan(scans / "more.nii.gz", 9)
+
+    run(scans, engine="openvino", batch_size=4)
+
+    assert [(job.streams, job.threads_a_window) for job in jobs] == [(1, 4)]
+    assert {entry["threads"] for entry in entries(out).values()} == {4}
+
+
+@pytest.mark.slow
+@needs_openvino
+def test_the_number_of_cores_and_the_batch_change_no_bit(run, scans, tmp_path, monkeypatch):
+    maps = []
+    for threads, batch_size in ((1, 1), (2, 2), (2, 4)):
+        monkeypatch.setattr(choice, "usable_threads", lambda threads=threads: threads)
+        folder = tmp_path / f"{threads} of {batch_size}"
+        run(scans, folder, engine="openvino", batch_size=batch_size, probabilities=True)
+        assert {entry["threads"] for entry in entries(folder).values()} == {1}
+        maps.append({name: data for name, data in contents(folder).items() if name.endswith(".npy")})
+
+    assert len(maps[0]) == 3
+    assert maps[0] == maps[1] == maps[2]
+
+
 def test_a_cohort_of_an_earlier_segpipe_stays_with_pytorch(run, scans, out, queued):
     """Earlier ledgers have no engine; the recipe of `--engine auto` is what it was."""
     run(scans)

@@ -50,9 +50,12 @@ class EngineChoice:
         precision: see `choose_precision`; auto: the faster one of float32 and the device's reduced precision.
         report: called with a message when segpipe deviates from the request, or has chosen.
         cache: keeps converted networks and measured times; None: in the user's cache folder.
+        threads_a_window: of an earlier run of the cohort; 0: not settled.
 
     Attributes:
         way: the chosen engine and precision; None until the first window.
+        threads_a_window: number of processor threads that compute one window; 0 for PyTorch, and until the first
+            window.
     """
 
     def __init__(
@@ -63,11 +66,13 @@ class EngineChoice:
         precision: str = AUTO,
         report: Callable[[str], None] = lambda _: None,
         cache: EngineCache | None = None,
+        threads_a_window: int = 0,
     ) -> None:
         self.network, self.identity = network, identity
         self.engine, self.precision = engine, precision
         self.report = report
         self.cache = cache or EngineCache(report=report)
+        self.threads_a_window = threads_a_window
         self._refused: dict[Way, str] = {}
         self.way: Way | None = None
         if AUTO not in (engine, precision):
@@ -87,8 +92,8 @@ class EngineChoice:
             windows: number of windows of the whole cohort, about.
             same_shape: whether all windows have this shape; only PyTorch computes windows of any shape.
         """
-        threads = usable_threads()
-        job = EngineJob(self.network, window, self.identity, at_once, threads, self.cache)
+        threads, fixed = usable_threads(), self.threads_a_window
+        job = EngineJob(self.network, window, self.identity, at_once, threads, self.cache, fixed)
         if self.way is None:
             self.way = self._settled(job, windows, same_shape=same_shape)
         if self.way.engine == TORCH:
@@ -98,11 +103,14 @@ class EngineChoice:
                 raise CannotComputeError(
                     "its windows span whole axes, whose lengths differ from scan to scan"
                 )
-            return _checked(job, self.way), self.way
+            scores = _checked(job, self.way)
         except CannotComputeError as reason:
             instead = Way(TORCH, self.way.precision)
             self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
             return self._by_torch(job, instead), instead
+        if self.way.engine in (OPENVINO, ONNXRUNTIME):
+            self.threads_a_window = job.threads_a_window
+        return scores, self.way
 
     def _by_torch(self, job: EngineJob, way: Way) -> Scores:
         """Return the scores of PyTorch; report a reduced precision on a processor that was asked for and is wrong."""
@@ -280,7 +288,7 @@ def _times_key(job: EngineJob) -> dict[str, Any]:
         if job.example.device.type == "cpu"
         else torch.cuda.get_device_name(job.example.device),
         "processor": processor_name(),
-        "threads": job.threads,
+        "threads": [job.streams, job.threads_a_window],
         "versions": engine_versions(OPENVINO if is_installed(OPENVINO) else TORCH),
     }
 

@@ -29,6 +29,8 @@ class EngineJob:
         identity: hash of everything that the network's scores depend on, its weights too.
         at_once: number of windows that memory may hold activations of.
         threads: number of processor threads.
+        fixed: number of processor threads that compute one window, as earlier runs of the cohort had it; 0: shared out
+            among `at_once` windows. Scores depend on it in their last digits.
         cache: keeps converted networks.
     """
 
@@ -38,13 +40,19 @@ class EngineJob:
     at_once: int
     threads: int
     cache: EngineCache
+    fixed: int = 0
 
     @property
     def streams(self) -> int:
         """The number of windows that a processor computes side by side, each by a share of the threads."""
         if self.example.device.type != "cpu":
             return 1
-        return max(min(self.at_once, self.threads), 1)
+        return max(min(self.at_once, self.threads // max(self.fixed, 1)), 1)
+
+    @property
+    def threads_a_window(self) -> int:
+        """The number of processor threads that compute one window."""
+        return self.fixed or max(self.threads // self.streams, 1)
 
     @cached_property
     def answer(self) -> object:

@@ -34,7 +34,7 @@ def onnxruntime_queue(job: EngineJob, precision: str) -> WindowQueue:
     from onnxruntime.capi import onnxruntime_pybind11_state as states
 
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = max(job.threads // job.streams, 1)
+    options.intra_op_num_threads = job.threads_a_window
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors: warnings are of graph optimisations
     options.add_session_config_entry(

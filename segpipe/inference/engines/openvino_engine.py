@@ -45,7 +45,7 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
         raise CannotComputeError(f"this processor does not compute in {BFLOAT16}")
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "INFERENCE_NUM_THREADS": job.threads,
+        "INFERENCE_NUM_THREADS": job.streams * job.threads_a_window,
         "NUM_STREAMS": job.streams,
         "ENABLE_CPU_PINNING": False,  # other programs use the cores too
         "ENABLE_HYPER_THREADING": True,  # the number of threads is given
