@@ -8,7 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, sys
-import torch
+import torch, monai.bundle  # as segpipe predict
 from segpipe.inference.heap import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

@@ -65,7 +65,8 @@ def test_the_planned_segnet_pools_as_its_architecture():
 
 STEP = """
 import monai.bundle
-import segpipe.bundle, segpipe.training
+from segpipe.bundle import *  # all that a training loads
+from segpipe.training import *
 import torch
 from pathlib import Path
 from segpipe.losses import DiceCrossEntropy
@@ -74,6 +75,7 @@ from tests_architecture import architecture
 def peak():
     status = Path("/proc/self/status").read_text()  # getrusage counts what the parent held, too
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)  # the first one loads modules
 before = peak()
 network = made(architecture)
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
