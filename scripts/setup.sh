@@ -75,7 +75,8 @@ fi
 echo "Environment: installing into $venv with $("$venv/bin/python" -V), a few minutes the first time"
 : >"$stamp"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-(cd "$root" && exec "$venv/bin/python" -m pip install -c constraints.txt -e '.[dev]') >"$log" 2>&1 </dev/null &
+# Python compiles a module at its first import; compiling all of them here takes a minute, and most are never imported
+(cd "$root" && exec "$venv/bin/python" -m pip install --no-compile -c constraints.txt -e '.[dev]') >"$log" 2>&1 </dev/null &
 pip=$!
 trap 'kill "$pip" 2>/dev/null || true' INT TERM
 next_line=15

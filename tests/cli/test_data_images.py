@@ -57,6 +57,7 @@ def test_faults_have_one_line_each(twenty, tmp_path):
     assert (written["cases"], len(written["errors"]), len(written["warnings"])) == (20, 4, 1)
 
 
+@pytest.mark.slow
 def test_a_small_validation_part_comes_with_the_command_for_a_larger_one(tmp_path):
     folder = write_images(tmp_path / "set", [f"c{number}" for number in range(160)], (8, 8))
     write_manifest(class_manifest("ab" * 80, folds=[n // 2 % 8 for n in range(160)]), folder / "m.json")

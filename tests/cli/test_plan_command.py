@@ -33,7 +33,7 @@ def test_it_prints_every_number_with_its_reason_and_the_peak(manifest, tmp_path)
     [
         (["--memory", "8"], "--memory 8: must be a number with its unit, such as 8GB"),
         (["--memory", "lots"], "--memory lots"),
-        (["--memory", "100MB"], "0.1 GB of memory are too few"),
+        pytest.param(["--memory", "100MB"], "0.1 GB of memory are too few", marks=pytest.mark.slow),
         (["--network", "resnet"], "there is no network 'resnet'; choose one of unet, segnet"),
     ],
     ids=["no-unit", "no-number", "too-little", "network"],

@@ -182,7 +182,7 @@ SEGPIPE_COMMANDS = {
 }
 
 
-SEEN_FAST = ("check", "data create", "phantoms dataset")
+SEEN_FAST = ("data create", "phantoms dataset")
 """Commands that the fast tests run as a process; the others are slow, since each start takes seconds."""
 
 

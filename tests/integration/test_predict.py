@@ -154,6 +154,7 @@ def test_without_mirror_images_as_with_flips_empty(bundle, weights, phantom_scan
         compare(scans, tmp_path / "mirrored", tmp_path / "monais")
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_that_of_monais_run(bundle, finished_run, phantom_scans, tmp_path):
     scans = phantom_scans[0] / "metaimage"
     network = bundle.parser("inference").get_parsed_content("network_def")

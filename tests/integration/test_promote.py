@@ -64,6 +64,7 @@ def test_weights_in_the_way_are_not_overwritten(finished_run, copied):
     assert written.read_bytes() != before
 
 
+@pytest.mark.slow
 def test_safetensors_stand_in_the_place_of_model_pt(bundle, finished_run, copied, phantom_scans, tmp_path):
     """The configuration still names model.pt; the folder has one form of weights at a time."""
     promote(finished_run / "best.pt", copied)

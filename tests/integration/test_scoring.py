@@ -100,6 +100,7 @@ def test_weights_that_say_nothing_of_their_cases_are_scored_with_a_warning(
     assert "The training cases of foreign.pt are not known" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_window_than_in_validation_is_warned_of(bundle, finished_run, capsys):
     warning = "was validated in windows of"
     score(bundle, finished_run)

@@ -228,6 +228,7 @@ def test_a_resumed_runs_log_is_that_of_one_run(bundle, monkeypatch):
         assert [event.step for event in log.Scalars(tag)] == [1, 2, 3], tag
 
 
+@pytest.mark.slow
 def test_loss_is_the_mean_of_an_epochs_batches(bundle, monkeypatch):
     from monai.losses import DiceCELoss
 

@@ -86,6 +86,7 @@ def picture(dataset, tmp_path, name):
     return content_sha256([read_volume(tmp_path / "data" / name / "scan.nii.gz")])
 
 
+@pytest.mark.slow
 def test_cases_are_matched_by_the_manifest_and_values_by_name(score, tmp_path):
     evaluation = score()
 
@@ -298,6 +299,7 @@ class TestWhatWasTrainedOn:
 
         assert warning.startswith("The training cases of model.pt are not known")
 
+    @pytest.mark.slow
     def test_held_out_cases_have_no_warning(self, score, bundle, dataset, tmp_path):
         weights = self.weights(bundle, tmp_path, cases={"x": "0" * 64}, manifest={"name": "another"})
 
@@ -350,6 +352,7 @@ class TestCard:
         write_weights(copy, copy / "models" / "model.pt", 1, cases={"x": "0" * 64}, fold=0, epoch=3)
         return copy
 
+    @pytest.mark.slow
     def test_results_stand_in_the_readme_and_the_metadata(self, score, bundle_copy, tmp_path):
         before = (bundle_copy / "configs" / "metadata.json").read_text()
 

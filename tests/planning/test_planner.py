@@ -95,6 +95,7 @@ def test_its_files_are_sound(channels, folds, options, tmp_path):
     assert_sound(bundle.root)
 
 
+@pytest.mark.slow
 def test_a_segnet_of_thick_slices_is_sound(tmp_path):
     bundle = planned(write_set(tmp_path / "data", thickness=4.0), network="segnet")
 
@@ -120,6 +121,7 @@ def test_a_bundle_of_2d_images_is_sound(images_2d, network, tmp_path):
     assert_sound(bundle.root)
 
 
+@pytest.mark.slow
 def test_mirror_images_are_averaged_in_evaluation_and_inference_alike(images_2d, tmp_path, monkeypatch):
     monkeypatch.setattr("segpipe.planning.augmentation._FEWEST_TO_MIRROR", 2)
     monkeypatch.setattr("segpipe.planning.augmentation._MIRROR_ERRORS", 1e9)

@@ -57,6 +57,7 @@ def render(monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_shown_and_then_written_again(render, tmp_path, capsys):
     bundles = tmp_path / "bundles"
     shutil.copytree(ROOT / "bundles", bundles, ignore=shutil.ignore_patterns("models", "docs"))

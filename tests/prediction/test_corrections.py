@@ -50,6 +50,7 @@ def test_a_correction_stays_and_is_measured(run, scans, out):
     assert posterior_voxels(out, "scan_001") == counted(out / "scan_001.nii.gz")
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_correction(run, scans, out, monkeypatch):
     run(scans, overlays=True)
     picture = out / "overlays" / "scan_001.png"

@@ -158,6 +158,7 @@ def remove_label_maps(out):
         path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 3])
 @pytest.mark.parametrize(
     ("remove", "message"),

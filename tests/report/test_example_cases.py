@@ -43,6 +43,7 @@ def test_without_scans_the_label_maps_stand_on_black(scores, evaluated):
     assert (with_scan.reference == 0).mean() < 0.5
 
 
+@pytest.mark.slow
 def test_all_channels_are_drawn_under_their_names_and_label_maps_on_the_first(
     scores, summary, evaluated, tmp_path
 ):

@@ -152,6 +152,7 @@ def test_what_was_scored_is_told(scores, summary, tmp_path, evaluated):
     assert text.count('src="data:image/png') == 6
 
 
+@pytest.mark.slow
 def test_cases_without_a_scan_are_told(scores, summary, tmp_path, evaluated):
     images = files_by_name(evaluated / "images")
 

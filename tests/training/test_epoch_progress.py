@@ -123,6 +123,7 @@ def test_an_epoch_that_goes_on_after_a_resume_counts_from_there(logged):
     assert lines[0] == "Epoch 1/1: step 12/20, loss 0.0000, 16 s left"
 
 
+@pytest.mark.slow
 def test_a_training_logs_its_steps_and_ends_with_the_same_weights(training, monkeypatch, caplog):
     monkeypatch.setattr(EpochProgress, "attach", lambda *_: None)
     without = training("without", epochs=2).run().network.state_dict()

@@ -22,6 +22,7 @@ def decoded(event):
     return np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
 
 
+@pytest.mark.slow
 def test_each_case_is_one_picture_at_every_validation(training):
     log = training().run().log()
 

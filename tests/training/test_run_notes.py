@@ -50,6 +50,7 @@ def test_configuration_and_environment_are_the_runs(training):
     assert "| commit | " in environment
 
 
+@pytest.mark.slow
 def test_a_resumed_run_says_what_changed(training):
     broken = training(num_workers=0)
     broken.trainer.add_event_handler(Events.EPOCH_COMPLETED(once=2), lambda engine: engine.terminate())

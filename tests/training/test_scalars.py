@@ -70,6 +70,7 @@ def test_terms_add_up_to_the_loss(training):
             assert sum(terms) == pytest.approx(loss, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loss_without_terms_shows_none(training):
     logged = training(validation_loss=True).run().scalars()
 
@@ -134,6 +135,7 @@ def test_after_a_resume_everything_is_there_once(training, whole, event, at):
     assert written == expected
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_in_its_first_epoch_begins_its_log_anew(training, whole):
     break_off(training("broken"), Events.ITERATION_COMPLETED, 2)
     anew = training("broken", resume=True)
@@ -154,6 +156,7 @@ def test_without_validation_training_is_logged_alone(training):
     assert logged.log().Tags()["images"] == []
 
 
+@pytest.mark.slow
 def test_a_class_that_no_case_has_has_no_dice_and_breaks_nothing(training):
     names = ("background", "ball", "nowhere")
 

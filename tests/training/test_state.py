@@ -135,17 +135,19 @@ def stop(training, engine, event, at, number=signal.SIGTERM):
         pytest.param(
             Events.GET_BATCH_COMPLETED, 8, " in epoch 3, after batch 1 of 3", marks=pytest.mark.slow
         ),
-        (IterationEvents.FORWARD_COMPLETED, 8, " in epoch 3, after batch 2 of 3"),
+        pytest.param(
+            IterationEvents.FORWARD_COMPLETED, 8, " in epoch 3, after batch 2 of 3", marks=pytest.mark.slow
+        ),
         pytest.param(
             IterationEvents.MODEL_COMPLETED, 6, " in epoch 2, after batch 3 of 3", marks=pytest.mark.slow
         ),
-        pytest.param(
-            Events.ITERATION_COMPLETED, 8, " in epoch 3, after batch 2 of 3", marks=pytest.mark.slow
-        ),
+        (Events.ITERATION_COMPLETED, 8, " in epoch 3, after batch 2 of 3"),
         pytest.param(
             Events.EPOCH_STARTED, 2, "", marks=pytest.mark.slow
         ),  # the state of the first epoch is saved
-        (Events.EPOCH_COMPLETED, 1, ""),  # after it is saved, since the handler comes last
+        pytest.param(
+            Events.EPOCH_COMPLETED, 1, "", marks=pytest.mark.slow
+        ),  # after it is saved, since the handler comes last
     ],
     ids=str,
 )
@@ -268,6 +270,7 @@ def test_nothing_is_written_where_the_folder_was_deleted(training):
     assert not deleted.folder.path.exists()
 
 
+@pytest.mark.slow
 def test_a_resume_does_not_repeat_finished_epochs(training):
     break_off(training("broken"), Events.ITERATION_COMPLETED, 8)
     resumed = training("broken", resume=True)
