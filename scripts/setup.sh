@@ -75,8 +75,7 @@ fi
 echo "Environment: installing into $venv with $("$venv/bin/python" -V), a few minutes the first time"
 : >"$stamp"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-# Python compiles a module at its first import; compiling all of them here takes a minute, and most are never imported
-(cd "$root" && exec "$venv/bin/python" -m pip install --no-compile -c constraints.txt -e '.[dev]') >"$log" 2>&1 </dev/null &
+(cd "$root" && exec "$venv/bin/python" -m pip install -c constraints.txt -e '.[dev]') >"$log" 2>&1 </dev/null &
 pip=$!
 trap 'kill "$pip" 2>/dev/null || true' INT TERM
 next_line=15
@@ -92,5 +91,6 @@ if ! wait "$pip"; then
     echo "The installation failed; all of its output is in $log" >&2
     exit 1
 fi
+"$venv/bin/python" -m compileall -q "$root/segpipe" # as pip does; some environments forbid it later
 made_from >"$stamp"
 echo "Environment: installed in $SECONDS s"
