@@ -49,8 +49,8 @@ class _Steps(Generic[OutcomeT]):
         yield from self.outcomes
 
     def failed(self, name: str, path: Path, reason: str) -> OutcomeT:
-        """Refuse to be called: a cohort with refused scans is never finished."""
-        raise NotImplementedError(f"{name} ({path}): {reason}")
+        """Call the run unfinished: a scan is refused after all."""
+        raise _UnfinishedError(f"{name} ({path}): {reason}")
 
     def finish(self) -> None:
         """Report nothing: every message belongs to the run that made the outcome."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class EngineJob:
         return answer
 
 
-class WindowQueue:
+class WindowQueue(ABC):
     """Computes windows beside the program, several at a time.
 
     Attributes:
@@ -71,6 +72,7 @@ class WindowQueue:
 
     at_once: int
 
+    @abstractmethod
     def start(self, window: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Start a window.
 
@@ -80,7 +82,6 @@ class WindowQueue:
         Returns:
             a function that waits for the scores `(1, classes, *spatial)` and returns them.
         """
-        raise NotImplementedError
 
     def __call__(self, windows: torch.Tensor) -> torch.Tensor:
         """Return the scores `(B, classes, *spatial)` of windows `(B, C, *spatial)`."""
