@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from checksum_list import OPTION_HELP, listed_cases, sums_below
 
 from segpipe.dataset import (
     Case,
@@ -68,14 +69,19 @@ COPIES = {
 }
 
 
-def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
-    """Name every slice below `dataset_dir`, with folds and the published splits.
+def covid_manifest(name: str, dataset_dir: Path, held_back: Path) -> Manifest:
+    """Name every slice below `dataset_dir`, with folds and the published splits; list the others under test.
 
     Folds have equal shares of the slices with effusion, and among the others of those with consolidation. A slice is in
     one fold in both copies, so that weights of one are never scored on what they saw in the other.
 
+    Args:
+        name: of the copy.
+        dataset_dir: its folder.
+        held_back: list of the checksums of the slices to list under test, which need not be there.
+
     Raises:
-        SegpipeError: no slice is there, or one has a file missing or unreadable.
+        SegpipeError: no slice is there, or one has a file missing or unreadable; or the list names other files.
     """
     copy = COPIES[name]
     numbers = [number for number in range(1, 101) if (dataset_dir / copy.image.format(number)).is_file()]
@@ -87,6 +93,16 @@ def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
         Case(_case(number), (copy.image.format(number),), copy.label.format(number)) for number in numbers
     )
     folds = _folds(name, cases, dataset_dir)
+    sums = sums_below(held_back, name)
+    tests = listed_cases(
+        [
+            Case(_case(number), (copy.image.format(number),), copy.label.format(number))
+            for number in range(1, 101)
+            if copy.image.format(number) in {one.path for one in sums}
+        ],
+        sums,
+        held_back,
+    )
     manifest = Manifest(
         name=name,
         description=copy.description,
@@ -94,7 +110,8 @@ def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
         licence=copy.licence,
         citation=copy.citation,
         patients=PATIENTS,
-        checksums=f"taken from {len(cases)} of the 100 slices; the others are not listed",
+        checksums=f"taken from {len(cases)} of the 100 slices, and for the {len(tests)} slices of the list test from "
+        f"the checksums that came with them{_others(len(cases) + len(tests))}",
         modality=("CT",),
         labels=dict(zip(copy.values, CLASSES, strict=True)),
         training=tuple(replace(case, fold=fold) for case, fold in zip(cases, folds, strict=True)),
@@ -110,7 +127,11 @@ def covid_manifest(name: str, dataset_dir: Path) -> Manifest:
             ),
         },
     )
-    return with_checksums(manifest, dataset_dir)
+    return replace(with_checksums(manifest, dataset_dir), test=tests)
+
+
+def _others(listed: int) -> str:
+    return "" if listed == 100 else f"; the other {100 - listed} are not listed"
 
 
 def _folds(name: str, cases: tuple[Case, ...], dataset_dir: Path) -> list[int]:
@@ -139,16 +160,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=COPIES)
     parser.add_argument("dataset_dir", type=Path, metavar="DATASET_DIR")
+    parser.add_argument("held_back", type=Path, metavar="SHA256SUMS", help=OPTION_HELP)
     parser.add_argument("--output", type=Path, help="default: data_manifests/NAME.json")
     arguments = parser.parse_args()
     output = arguments.output or SHIPPED / f"{arguments.name}.json"
     try:
-        manifest = covid_manifest(arguments.name, arguments.dataset_dir)
+        manifest = covid_manifest(arguments.name, arguments.dataset_dir, arguments.held_back)
         write_manifest(manifest, output)
     except SegpipeError as error:
         print(f"make_covid_manifests: {error}", file=sys.stderr)
         return 2
-    print(f"{output}: {len(manifest.training)} slices")
+    print(f"{output}: {len(manifest.training)} slices to train on, {len(manifest.test)} to test")
     return 0
 
 

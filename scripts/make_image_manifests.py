@@ -6,8 +6,10 @@ import argparse
 import csv
 import re
 import sys
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
+
+from checksum_list import OPTION_HELP, Sum, sums_below
 
 from segpipe.categories import NO_FINDING
 from segpipe.dataset import Case, Manifest, with_checksums, with_folds, write_manifest
@@ -34,14 +36,6 @@ CXR_FINDINGS = (  # in the order of Wang et al. and of CheXNet
     "Pleural_Thickening",
     "Hernia",
 )
-
-
-@dataclass(frozen=True)
-class Sum:
-    """One line of a list of checksums: path below the data set's folder, and the file's SHA-256."""
-
-    path: str
-    sha256: str
 
 
 def oct_manifest(dataset_dir: Path, held_back: list[Sum]) -> Manifest:
@@ -109,28 +103,6 @@ def cxr_manifest(dataset_dir: Path) -> Manifest:
     return with_folds(with_checksums(manifest, dataset_dir), NUM_FOLDS, SEED)
 
 
-def sums_below(path: Path, folder: str) -> list[Sum]:
-    """Read a list as `sha256sum` writes it, and return the files below a folder, by path.
-
-    Raises:
-        SegpipeError: the list cannot be read, or names no file below the folder.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise SegpipeError(
-            f"{path}: cannot be read ({error.strerror}); give the list of checksums"
-        ) from error
-    pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
-    below = [
-        (digest, PurePosixPath(name)) for digest, name in pairs if PurePosixPath(name).parts[0] == folder
-    ]
-    if not below:
-        raise SegpipeError(f"{path}: names no file below {folder}; give the list that came with the data")
-    sums = [Sum(name.relative_to(folder).as_posix(), digest) for digest, name in below]
-    return sorted(sums, key=lambda one: one.path)
-
-
 def _oct_case(path: str) -> Case:
     folder, _, name = path.partition("/")
     match = OCT_FILE.fullmatch(name)
@@ -159,7 +131,7 @@ def main() -> int:
         "--held-back",
         type=Path,
         metavar="SHA256SUMS",
-        help="of oct2017: checksums of the images to list under test, below a folder oct2017",
+        help=f"of oct2017: {OPTION_HELP}",
     )
     parser.add_argument("--output", type=Path, help="default: data_manifests/NAME.json")
     arguments = parser.parse_args()

@@ -18,18 +18,17 @@ from segpipe.dataset import (
     Side,
     content_hashes_of_tests,
     dataset_fingerprint,
-    describe_split,
     load_manifest,
     refuse_leaks,
     require_valid,
     side_of_test_list,
     training_records,
-    training_split,
     with_groups,
 )
 from segpipe.dataset.given_records import GIVEN
 from segpipe.dataset.importing.channel_files import look_for_cases
 from segpipe.dataset.loading import CaseLoader
+from segpipe.dataset.run_division import run_division
 from segpipe.errors import SegpipeError
 from segpipe.files import require_writable
 from segpipe.labels import LabelTable
@@ -81,6 +80,7 @@ class TrainingCases:
 
     Attributes:
         about: for a named split, its source and how many of its cases are present; else empty.
+        chooses: whether the held-out cases may choose weights; test cases may not.
         train: records for MONAI's datasets, one per training case.
         validation: records of the held-out fold, or of the part of a split.
         file_values: value that this dataset's label files store -> class name, after `groups`.
@@ -120,9 +120,10 @@ class TrainingCases:
                 "inference.yaml to true"
             )
         held_out = held_out_fold(fold)
-        train, validation = training_split(described, held_out, part)
+        division = run_division(described, held_out, part, folder)
+        train, validation = division.train, division.held_out
         self.manifest, self.dataset_dir, self.held_out_cases = described, folder, tuple(validation)
-        self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
+        self.about, self.chooses = division.about, division.chooses
         reports = require_valid(
             [*train, *validation],
             folder,
@@ -145,8 +146,9 @@ class TrainingCases:
         self.provenance: dict[str, Any] = {
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
-            "fold": fold,
+            "fold": fold if division.stand_in is None else division.stand_in,
             "part": part,
+            "chooses": division.chooses,
             "validation_cases": self.held_out,
             "cases": trained_on,
             "fingerprint": dataset_fingerprint(reports[: len(train)]),

@@ -20,14 +20,13 @@ from segpipe.dataset import (
     ImageReport,
     Manifest,
     Side,
-    describe_split,
     image_hashes_of_tests,
     load_manifest,
     refuse_leaks,
     require_valid_images,
     side_of_test_list,
-    training_split,
 )
+from segpipe.dataset.run_division import run_division
 from segpipe.dataset.sampling import class_draws, finding_draws
 from segpipe.dataset.targets import target_of
 from segpipe.errors import SegpipeError
@@ -56,6 +55,7 @@ class ImageCases:
 
     Attributes:
         about: for a named split, its source and how many of its images are present; else empty.
+        chooses: whether the held-out images may choose weights; test images may not.
         train: records for MONAI's datasets, one per training image: `case`, `image` (path) and `label` (see
             `segpipe.dataset.targets.target_of`).
         validation: records of the held-out fold, or of the part of a split.
@@ -83,9 +83,10 @@ class ImageCases:
         described, folder = load_manifest(manifest), Path(dataset_dir)
         require_same_categories(described, labels)
         held_out = held_out_fold(fold)
-        train, validation = training_split(described, held_out, part)
+        division = run_division(described, held_out, part, folder)
+        train, validation = division.train, division.held_out
         self.manifest, self.dataset_dir, self.held_out_cases = described, folder, tuple(validation)
-        self.about = describe_split(described, held_out) if isinstance(held_out, str) else ""
+        self.about, self.chooses = division.about, division.chooses
         self.labels = labels
         reports = require_valid_images(
             [*train, *validation], folder, described, checksums=checksums, window=window
@@ -105,8 +106,9 @@ class ImageCases:
         self.provenance: dict[str, Any] = {
             "segpipe": segpipe.__version__,
             "manifest": {"name": described.name, "sha256": described.sha256},
-            "fold": fold,
+            "fold": fold if division.stand_in is None else division.stand_in,
             "part": part,
+            "chooses": division.chooses,
             "validation_cases": self.held_out,
             "cases": trained_on,
             "fingerprint": _fingerprint(reports[: len(train)], self.counted),

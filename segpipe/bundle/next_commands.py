@@ -11,6 +11,8 @@ from typing import Any
 from segpipe.bundle.given import are_given
 from segpipe.bundle.task import Task, task_of
 from segpipe.errors import SegpipeError
+from segpipe.files import read_json
+from segpipe.networks.weights import sidecar_path
 
 _WORDS: Mapping[Task, tuple[str, str]] = {
     "segmentation": ("SCANS", "LABEL_MAPS"),
@@ -38,6 +40,8 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
     manifest, dataset_dir, fold = (
         str(configuration.get(name, "$")) for name in ("manifest", "dataset_dir", "fold")
     )
+    held_out = _held_out(weights)
+    fold = fold if held_out is None else str(held_out)  # where a fold stands in for a split's missing cases
     known = not are_given(configuration) and fold != "all"
     if known and not any(text.startswith("$") for text in (manifest, dataset_dir, fold)):
         of_data = ["--manifest", short(manifest), "--dataset-dir", short(dataset_dir), "--split", fold]
@@ -47,6 +51,16 @@ def next_commands(run: Path, configuration: Mapping[str, Any]) -> list[str]:
     commands.append(f"segpipe predict {scans} {shlex.join(bundle)} --output {results}")
     commands.append(shlex.join(["segpipe", "promote", short(weights), "--bundle", short(root)]))
     return commands
+
+
+def _held_out(weights: Path) -> int | str | None:
+    """Return the fold or split that the sidecar of weights names; None without one."""
+    try:
+        sidecar = read_json(sidecar_path(weights))
+    except SegpipeError:
+        return None
+    fold = sidecar.get("training", {}).get("fold") if isinstance(sidecar, dict) else None
+    return fold if isinstance(fold, int | str) else None
 
 
 def _task(root: Path) -> Task:

@@ -178,7 +178,7 @@ def _scored(
             else f"the data have no case of its part {part} ({cases.about})"
         )
         raise SegpipeError(f"fold is {fold}: {why} and none is held out to score; give --fold N")
-    path = run_folder.best if weights is None else _only(weights)
+    path = _best(run_folder) if weights is None else _only(weights)
     parser = running_parser()
     record = TrainingRecord.of(path, load_checked(network, path, identity, parser))
     overlap = TrainOverlap.of([record], cases.manifest, cases.held_out_cases, cases.held_out)
@@ -203,6 +203,20 @@ def _scored(
         folder=parent / "evaluation" / f"{path.stem}-{_held_out_name(fold, part)}",
         about=evaluation.as_plain(program()),
     )
+
+
+def _best(run_folder: RunFolder) -> Path:
+    """Return the run's best weights.
+
+    Raises:
+        SegpipeError: its validation chose none, but there are weights of the last epoch.
+    """
+    if not run_folder.best.is_file() and run_folder.last.is_file():
+        raise SegpipeError(
+            f"{run_folder.path}: no validation chose weights there, so it has no {run_folder.best.name}; score the "
+            f"last epoch: --weights \"['{run_folder.last}']\""
+        )
+    return run_folder.best
 
 
 def _bundle_name(parser: ConfigParser) -> str:

@@ -163,7 +163,8 @@ def training_split(
     Args:
         manifest: with folds of its training cases, or with splits.
         fold: number of the fold for validation, or name of one of the manifest's splits; cases of a split that the
-            manifest does not list are left out. None to train on all cases and validate on none.
+            manifest does not list are left out, and cases of its list `test` may be held out. None to train on all
+            cases and validate on none.
         part: the held-out part: validation, or test of a split that has one.
 
     Raises:
@@ -178,7 +179,9 @@ def training_split(
     sides = _sides(manifest, fold, part)
     train, held_out = (list(side.cases) for side in (sides[0], sides[_PARTS.index(part)]))
     refuse_leaks(manifest.name, sides)
-    trained = [*train, *held_out] if part == "validation" else train
+    tests = {case.case for case in manifest.test}
+    validated = [case for case in held_out if case.case not in tests] if part == "validation" else []
+    trained = [*train, *validated]
     refuse_leaks(manifest.name, [Side("training", "train", trained), side_of_test_list(manifest)])
     return train, held_out
 
@@ -228,9 +231,16 @@ def _listed(names: Sequence[object], what: str) -> str:
     return f"the {what} {', '.join(map(str, names))}" if names else f"no {what}"
 
 
-def describe_split(manifest: Manifest, name: str) -> str:
-    """Return one line with the author of a split and the number of its cases that the manifest lists."""
-    split, known = manifest.splits[name], {case.case for case in manifest.training}
+def describe_split(manifest: Manifest, name: str, absent: Collection[str] = ()) -> str:
+    """Return one line with the author of a split and the number of its cases that are here.
+
+    Args:
+        manifest: with the split.
+        name: of the split.
+        absent: listed cases whose files are elsewhere.
+    """
+    listed = {case.case for case in (*manifest.training, *manifest.test)}
+    split, known = manifest.splits[name], listed - set(absent)
     parts = {"to train on": split.train, "to validate with": split.validation, "to test": split.test}
     counts = (
         f"{len(known.intersection(part))} of {len(part)} {what}" for what, part in parts.items() if part

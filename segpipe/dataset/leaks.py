@@ -72,8 +72,11 @@ def sides_of_folds(manifest: Manifest) -> list[Side]:
 
 
 def sides_of_split(manifest: Manifest, name: str) -> list[Side]:
-    """Return the parts of a named split as sides, with the cases that the manifest lists."""
-    cases = {case.case: case for case in manifest.training}
+    """Return the parts of a named split as sides, with the cases that the manifest lists.
+
+    Cases of the list `test` may stand in the parts validation and test.
+    """
+    cases = {case.case: case for case in (*manifest.test, *manifest.training)}
     split = manifest.splits[name]
     parts = (("train", "train"), ("validation", "validate"), ("test", "test"))
     return [

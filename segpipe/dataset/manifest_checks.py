@@ -152,6 +152,12 @@ def _check_splits(manifest: Manifest, where: str) -> None:
                 f"{where}: $.splits.{name}: {shown(twice)} in more than one of train, validation and "
                 "test; a case belongs to one"
             )
+        tests = sorted({case.case for case in manifest.test}.intersection(split.train))
+        if tests:
+            raise SegpipeError(
+                f"{where}: $.splits.{name}: {shown(tests)} would train, but the manifest lists them under test; take "
+                "them out of one"
+            )
         known = {case.case for case in manifest.training}
         if not known.intersection(split.train):
             raise SegpipeError(

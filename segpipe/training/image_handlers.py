@@ -110,9 +110,11 @@ class SaveCalibration:
         scores = self.metric.result
         if scores is None or not is_main_process() or engine.state.best_metric_epoch != engine.state.epoch:
             return
+        best = self.run_folder.best
+        if not best.is_file():  # test cases choose no weights, and fit no calibration
+            return
         about = {"validation": self.fold, "epoch": engine.state.epoch}
         made = fitted_calibration(scores.logits, scores.targets, scores.labels, about)
-        best = self.run_folder.best
         made.of_weights([file_sha256(best)]).write(calibration_path(best))
         write_text(best.with_name(f"{best.stem}_validation.csv"), validation_table(scores))
 

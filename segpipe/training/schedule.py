@@ -49,7 +49,8 @@ class Validate:
     Args:
         evaluator: the evaluator to run; its key metric decides which epoch is the best.
         interval: number of epochs between validations.
-        patience: training stops after this many validations in a row without a better one; 0: never.
+        patience: training stops after this many validations in a row without a better one; 0: never. Test cases stop
+            no training.
     """
 
     def __init__(self, evaluator: Evaluator, interval: int, patience: int = 0) -> None:
@@ -67,6 +68,8 @@ class Validate:
             return
         self.evaluator.run(engine.state.epoch)
         best_epoch = self.evaluator.state.best_metric_epoch
+        if not getattr(self.evaluator, "chooses", True):  # set by SaveBest
+            return
         if self.patience and engine.state.epoch - best_epoch >= self.patience * self.interval:
             engine.logger.info(
                 f"No better validation since epoch {best_epoch}: stopping after epoch {engine.state.epoch}"

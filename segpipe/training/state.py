@@ -41,7 +41,8 @@ class SaveBest:
         run_folder: run folder, which gets `best.pt`.
         network: the network to save; the bare one, not its DistributedDataParallel wrapper.
         identity: identity of the weights, see `segpipe.networks.weights.Identity`.
-        provenance: how the weights are made, see `segpipe.networks.weights.Sidecar`.
+        provenance: how the weights are made, see `segpipe.networks.weights.Sidecar`. Where `chooses` in it is false,
+            the validation cases are test cases, which may not choose weights: nothing is written.
     """
 
     def __init__(
@@ -55,14 +56,18 @@ class SaveBest:
         self.network = network
         self.identity = identity
         self.provenance = provenance
+        self.chooses = bool(provenance.get("chooses", True))
 
     def attach(self, engine: Evaluator) -> None:
-        """Save after the evaluator has compared its key metric."""
+        """Save after the evaluator has compared its key metric; tell `Validate` whether its cases may choose."""
+        engine.chooses = self.chooses
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
 
     @refusal_ends_run()
     def _save(self, engine: Evaluator) -> None:
         if not is_main_process() or engine.state.best_metric_epoch != engine.state.epoch:
+            return
+        if not self.chooses:
             return
         metric = {engine.state.key_metric_name: float(engine.state.best_metric)}
         made = {**self.provenance, **self.run_folder.provenance, "epoch": engine.state.epoch}

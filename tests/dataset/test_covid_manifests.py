@@ -39,8 +39,10 @@ def test_the_articles_and_the_papers_splits(name):
     assert (len(article.train), len(article.validation)) == (84, 16)
     assert (len(paper.train), len(paper.validation), len(paper.test)) == (72, 10, 18)
     train, validation = training_split(manifest, "article")
-    assert [case.case for case in train] == [case.case for case in manifest.training]
-    assert validation == []
+    assert train == list(manifest.training)
+    assert validation == list(manifest.test)
+    assert [case.case for case in validation] == [f"slice_{number:03d}" for number in range(85, 101)]
+    assert all(len(case.sha256) == {"covid_ct_512": 4, "covid_ct_256": 2}[name] for case in validation)
     assert len(training_split(manifest, "paper")[1]) == 10
 
 
@@ -93,6 +95,8 @@ def test_script_writes_the_same_bytes(name, real_data, tmp_path):
     script = REPOSITORY / "scripts" / "make_covid_manifests.py"
     output = tmp_path / "m.json"
 
-    subprocess.run([sys.executable, script, name, real_data(name), "--output", output], check=True)
+    sums = real_data(name).parent / "HELD_BACK_SHA256SUMS"
+
+    subprocess.run([sys.executable, script, name, real_data(name), sums, "--output", output], check=True)
 
     assert output.read_bytes() == (REPOSITORY / "data_manifests" / f"{name}.json").read_bytes()

@@ -21,6 +21,8 @@ def test_it_says_licence_citation_and_that_patients_are_unknown():
     assert manifest.patients.startswith("unknown")
     assert all(case.patient is None for case in manifest.training)
     assert [sum(case.fold == fold for case in manifest.training) for fold in range(5)] == [40] * 5
+    assert len({case.case for case in (*manifest.training, *manifest.test)}) == 260
+    assert all(set(case.sha256) == {*case.images, case.label} for case in manifest.test)
 
 
 @pytest.mark.realdata
@@ -41,6 +43,9 @@ def test_script_writes_the_same_bytes(real_data, tmp_path):
     script = REPOSITORY / "scripts" / "make_hippocampus_manifest.py"
     output = tmp_path / "m.json"
 
-    subprocess.run([sys.executable, script, real_data("hippocampus"), "--output", output], check=True)
+    folder = real_data("hippocampus")
+    sums = folder.parent / "HELD_BACK_SHA256SUMS"
+
+    subprocess.run([sys.executable, script, folder, sums, "--output", output], check=True)
 
     assert output.read_bytes() == (REPOSITORY / "data_manifests" / "hippocampus.json").read_bytes()
