@@ -17,6 +17,7 @@ from tiny_bundle import contents, write_scan, write_scans
 from segpipe.errors import SegpipeError
 from segpipe.inference.engines import choice, names
 from segpipe.inference.engines.engine import WindowQueue
+from segpipe.prediction import cohort, cohort_way
 from segpipe.volumes import read_volume
 
 pytestmark = WARNINGS_OF_MONAI
@@ -86,6 +87,61 @@ def test_a_cohort_keeps_its_threads_a_window(run, scans, out, queued, monkeypatc
 
     assert [(job.streams, job.threads_a_window) for job in jobs] == [(1, 4)]
     assert {entry["threads"] for entry in entries(out).values()} == {4}
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_cohort_keeps_the_threads_of_pytorch(run, scans, out, queued, monkeypatch, engine):
+    """They preprocess the scans, too: a mean over many voxels depends on their number."""
+    numbers, before = [], torch.get_num_threads()
+    prepare = cohort.prepare_image
+    monkeypatch.setattr(
+        cohort,
+        "prepare_image",
+        lambda *of, **how: numbers.append(torch.get_num_threads()) or prepare(*of, **how),
+    )
+    monkeypatch.setattr(cohort_way, "usable_threads", lambda: 3)
+    run(scans, engine=engine)
+    monkeypatch.setattr(cohort_way, "usable_threads", lambda: 1)
+    write_scan(scans / "more.nii.gz", 9)
+
+    run(scans, engine=engine)
+
+    assert numbers == [3] * 4
+    assert {entry["torch_threads"] for entry in entries(out).values()} == {3}
+    assert torch.get_num_threads() == before
+    log = (out / "predict.log").read_text()
+    assert log.count("PyTorch computes with 3 threads on 1 usable cores, as for the earlier scans") == 1
+
+
+def test_a_cohort_keeps_its_batch(run, scans, out):
+    run(scans, batch_size=3)
+    for more, options in enumerate(({}, {"batch_size": 3}, {"batch_size": 2})):
+        write_scan(scans / f"more_{more}.nii.gz", more)
+        assert outcomes(run(scans, **options))[DONE] == 1
+
+    sizes = {case: entry["batch_size"] for case, entry in entries(out).items()}
+    assert [sizes[f"more_{more}"] for more in range(3)] == [3, 3, 2]
+    log = (out / "predict.log").read_text()
+    assert log.count("--batch-size 2: the earlier scans were computed in batches of 3; the last digits") == 1
+
+
+@pytest.mark.slow
+def test_a_cohort_has_the_same_bytes_however_it_is_split(run, tmp_path, monkeypatch):
+    """One run of four scans, or one of two scans and another of all on another number of cores."""
+    for index in range(4):
+        write_scan(tmp_path / "all" / f"scan_{index}.nii.gz", index, (48, 48, 40))
+    half = [tmp_path / "all" / f"scan_{index}.nii.gz" for index in (0, 1)]
+    for engine in ("torch", "openvino") if names.is_installed("openvino") else ("torch",):
+        maps = []
+        for name, runs in {"one": [(3, "all")], "two": [(3, half), (1, "all")]}.items():
+            for threads, scans in runs:
+                for module in (choice, cohort_way):
+                    monkeypatch.setattr(module, "usable_threads", lambda threads=threads: threads)
+                given = tmp_path / "all" if scans == "all" else scans
+                run(given, tmp_path / engine / name, engine=engine, probabilities=True)
+            maps.append(contents(tmp_path / engine / name))
+        assert len(maps[0]) > 8
+        assert maps[0] == maps[1]
 
 
 @pytest.mark.slow

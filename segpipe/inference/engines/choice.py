@@ -73,6 +73,7 @@ class EngineChoice:
         self.report = report
         self.cache = cache or EngineCache(report=report)
         self.threads_a_window = threads_a_window
+        self._threads = usable_threads()  # before the cohort sets PyTorch's number
         self._refused: dict[Way, str] = {}
         self.way: Way | None = None
         if AUTO not in (engine, precision):
@@ -92,8 +93,8 @@ class EngineChoice:
             windows: number of windows of the whole cohort, about.
             same_shape: whether all windows have this shape; only PyTorch computes windows of any shape.
         """
-        threads, fixed = usable_threads(), self.threads_a_window
-        job = EngineJob(self.network, window, self.identity, at_once, threads, self.cache, fixed)
+        fixed = self.threads_a_window
+        job = EngineJob(self.network, window, self.identity, at_once, self._threads, self.cache, fixed)
         if self.way is None:
             self.way = self._settled(job, windows, same_shape=same_shape)
         if self.way.engine == TORCH:
@@ -269,14 +270,20 @@ def _may_convert(job: EngineJob) -> bool:
 
 
 def _seconds(job: EngineJob, ways: list[Way], known: Mapping[Way, float]) -> float:
-    """Return the seconds of a window in the fastest known way; PyTorch's first time if none is known."""
+    """Return the seconds of a window in the fastest known way; if none is known, PyTorch's in float32.
+
+    That is processor time of this thread, which takes its share of the work: other programs do not lengthen it. The
+    first call also prepares the network, so that a second call is timed.
+    """
     seconds = [known[way] for way in ways if way in known]
     if seconds:
         return min(seconds)
-    since = time.perf_counter()
     if not isinstance(job.answer, torch.Tensor):
         raise _NotOneTensorError
-    return time.perf_counter() - since
+    since = time.thread_time()
+    with torch.inference_mode():
+        job.network(job.example)
+    return time.thread_time() - since
 
 
 def _times_key(job: EngineJob) -> dict[str, Any]:
