@@ -23,7 +23,7 @@ from segpipe.inference.engines import EngineChoice, Way
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.engine import WindowQueue
 from segpipe.inference.engines.mirrored import MirroredQueue
-from segpipe.inference.engines.names import TORCH, TORCH_COMPILE
+from segpipe.inference.engines.names import ONNXRUNTIME, OPENVINO, TORCH
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
@@ -137,7 +137,7 @@ class Segmenter:
         fields: dict[str, Any] = {"precision": self.precision, "torch_threads": torch.get_num_threads()}
         if way is None:
             return fields
-        is_batched = way.engine in (TORCH, TORCH_COMPILE)
+        is_batched = way.engine not in (OPENVINO, ONNXRUNTIME)
         batch_size = max((plan.window.batch_size for plan in list(self._streams)), default=0)
         how = {"batch_size": batch_size} if is_batched else {"threads": self.threads_a_window}
         return {**fields, "precision": way.precision, "engine": way.engine, **how}

@@ -199,7 +199,10 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fast", "--engine is 'fast'; must be auto or one of torch, torch-compile, openvino, onnxruntime"),
+        (
+            "fast",
+            "--engine is 'fast'; must be auto or one of torch, torch-compile, openvino, onnxruntime, tensorrt",
+        ),
         (
             "openvino",
             r"--engine openvino: openvino is not installed; run: pip install openvino, or give",
@@ -207,6 +210,10 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
         (
             "onnxruntime",
             r"onnx, onnxscript, onnxruntime is not installed; run: pip install 'segpipe\[onnx\]'",
+        ),
+        (
+            "tensorrt",
+            "tensorrt, polygraphy, onnx, onnxscript is not installed; run: pip install tensorrt polygraphy onnx",
         ),
     ],
 )
@@ -226,6 +233,15 @@ def test_an_engine_of_processors_refuses_a_card(name, device):
         match=f"--engine {name} computes on the processor, and the device is cuda.*; give --device cpu, or --engine",
     ):
         names.require_processor(name, device)
+
+
+def test_tensorrt_refuses_a_processor():
+    with pytest.raises(
+        SegpipeError,
+        match="--engine tensorrt computes on CUDA cards alone, and the device is cpu; give --device cuda, or",
+    ):
+        names.require_processor("tensorrt", "cpu")
+    names.require_processor("tensorrt", "cuda:0")
 
 
 def test_engines_that_need_no_processor_take_any_device():

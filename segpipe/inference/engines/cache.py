@@ -123,14 +123,6 @@ class EngineCache:
         kept = [KeptNetwork.of(place) for place in _ours(self.folder / _NETWORKS)]
         return sorted(kept, key=lambda one: (one.is_current, one.last_use), reverse=True)
 
-    def clear(self) -> None:
-        """Remove all networks and notes; files that segpipe did not write stay."""
-        for place in _ours(self.folder / _NETWORKS):
-            _remove(place)
-        for path in _ours(self.folder / _TIMES, ".json"):
-            with suppress(OSError):
-                path.unlink()
-
     def _prune(self, newest: Path) -> None:
         """Remove networks until number and bytes are within their limits; the newest one stays in any case."""
         size = count = 0

@@ -19,6 +19,7 @@ from segpipe.inference.engines.names import (
     FLOAT32,
     ONNXRUNTIME,
     OPENVINO,
+    TENSORRT,
     TORCH,
     TORCH_COMPILE,
     Way,
@@ -30,7 +31,13 @@ from segpipe.inference.engines.torch_engine import compiled_scores, torch_scores
 from segpipe.inference.precision import DTYPES, FASTER_BY, choose_precision, synchronize
 
 _WORTH_CONVERTING_S = 20.0  # of PyTorch's work: below, converting and measuring takes longer than it saves
-_START_S = {TORCH: 0.0, TORCH_COMPILE: 30.0, OPENVINO: 1.5, ONNXRUNTIME: 1.5}  # opening a converted network
+_START_S = {  # opening a converted network
+    TORCH: 0.0,
+    TORCH_COMPILE: 30.0,
+    OPENVINO: 1.5,
+    ONNXRUNTIME: 1.5,
+    TENSORRT: 5.0,
+}
 _PRECISIONS = {OPENVINO: (FLOAT32, BFLOAT16), ONNXRUNTIME: (FLOAT32,)}
 _FEW_WINDOWS = 8  # fewer are not worth a measurement
 _ROUNDS, _ENOUGH_S = 3, 2.0
@@ -218,7 +225,7 @@ def _checked(job: EngineJob, way: Way) -> Scores:
     try:
         _compare(job, way, scores)
     except CannotComputeError:
-        key = cache_key(job, way.engine)
+        key = cache_key(job, way.engine, way.precision)
         if job.cache.files(key) is None:
             raise
         job.cache.forget(key)
@@ -251,6 +258,10 @@ def _open(job: EngineJob, way: Way) -> Scores:
         from segpipe.inference.engines.onnxruntime_engine import onnxruntime_queue
 
         return onnxruntime_queue(job, way.precision)
+    if way.engine == TENSORRT:
+        from segpipe.inference.engines.tensorrt_engine import tensorrt_scores
+
+        return tensorrt_scores(job, way.precision)
     return {TORCH: torch_scores, TORCH_COMPILE: compiled_scores}[way.engine](job, way.precision)
 
 

@@ -212,17 +212,11 @@ def test_another_process_may_remove_a_network_at_any_time(limited, monkeypatch, 
     assert said == []
 
 
-def test_what_is_kept_can_be_listed_and_cleared(kept):
+def test_what_is_kept_can_be_listed(kept):
     (one,) = kept.networks()
+
     assert (one.place, one.is_current) == (place(kept), False)  # its key has no versions
     assert one.size == sum(path.stat().st_size for path in place(kept).iterdir())
-    (kept.folder / "mine.txt").write_text("x")
-
-    kept.clear()
-
-    assert kept.networks() == []
-    assert kept.noted(KEY) is None
-    assert (kept.folder / "mine.txt").exists()
 
 
 def test_a_cache_that_does_not_write_leaves_every_file_as_it_is(kept, said):
