@@ -45,7 +45,7 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
     ) -> Any:
         """Return float32 scores of `network` for `inputs`, both `(B, C, *spatial)`."""
 
-        def reduced(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> torch.Tensor:
+        def reduced(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> Any:
             plain = window.as_tensor() if isinstance(window, MetaTensor) else window
             dtype = choose_precision(self.precision, inputs.device)
             with torch.autocast(plain.device.type, dtype, enabled=dtype != torch.float32):
