@@ -127,21 +127,20 @@ def test_a_cohort_keeps_its_batch(run, scans, out):
 
 @pytest.mark.slow
 def test_a_cohort_has_the_same_bytes_however_it_is_split(run, tmp_path, monkeypatch):
-    """One run of four scans, or one of two scans and another of all on another number of cores."""
-    for index in range(4):
-        write_scan(tmp_path / "all" / f"scan_{index}.nii.gz", index, (48, 48, 40))
-    half = [tmp_path / "all" / f"scan_{index}.nii.gz" for index in (0, 1)]
-    for engine in ("torch", "openvino") if names.is_installed("openvino") else ("torch",):
-        maps = []
-        for name, runs in {"one": [(3, "all")], "two": [(3, half), (1, "all")]}.items():
-            for threads, scans in runs:
-                for module in (choice, cohort_way):
-                    monkeypatch.setattr(module, "usable_threads", lambda threads=threads: threads)
-                given = tmp_path / "all" if scans == "all" else scans
-                run(given, tmp_path / engine / name, engine=engine, probabilities=True)
-            maps.append(contents(tmp_path / engine / name))
-        assert len(maps[0]) > 8
-        assert maps[0] == maps[1]
+    """One run of four scans, or one of two scans and another of all on another number of cores.
+
+    A scan has more voxels than PyTorch sums up in one thread, 32768.
+    """
+    scans = [write_scan(tmp_path / "all" / f"scan_{index}.nii.gz", index, (48, 48, 40)) for index in range(4)]
+    maps = []
+    for name, runs in {"one": [(3, scans)], "two": [(3, scans[:2]), (1, scans)]}.items():
+        for threads, given in runs:
+            for module in (choice, cohort_way):
+                monkeypatch.setattr(module, "usable_threads", lambda threads=threads: threads)
+            run(given, tmp_path / name, engine="torch", probabilities=True)
+        maps.append(contents(tmp_path / name))
+    assert len(maps[0]) > 8
+    assert maps[0] == maps[1]
 
 
 @pytest.mark.slow
