@@ -60,8 +60,8 @@ def predict(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="torch, torch-compile, openvino, onnxruntime, or auto: the faster one of PyTorch and OpenVINO, timed "
-            "at the start. Default: auto.",
+            help="torch, torch-compile, openvino, onnxruntime, tensorrt, or auto: the faster one of PyTorch and "
+            "OpenVINO, timed at the start. Default: auto.",
         ),
     ] = None,
     batch_size: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
@@ -12,8 +13,11 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from segpipe.errors import SegpipeError
+from segpipe.inference.agreement import disagreement
 from segpipe.inference.option_values import require_flips
 from segpipe.inference.precision import choose_precision
+
+_logger = logging.getLogger(__name__)
 
 
 class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
@@ -24,27 +28,51 @@ class PrecisionInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
 
     Args:
         inferer: the inferer to wrap, e.g. MONAI's `SlidingWindowInferer`.
-        precision: see `choose_precision`; `auto` chooses by the device of the input.
+        precision: see `choose_precision`; `auto` chooses by the device of the input. On a processor, `auto` compares
+            the first volume window of each shape with float32 outside of training, and stays in float32 where the
+            scores differ: PyTorch's 3D convolutions in bfloat16 are wrong in some shapes
+            (https://github.com/pytorch/pytorch/issues/169688).
     """
 
     def __init__(self, inferer: Inferer, precision: str = "auto") -> None:
         super().__init__()
         self.inferer = inferer
         self.precision = precision
+        self._compared: set[tuple[int, ...]] = set()  # shapes of windows
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., torch.Tensor], *args: Any, **kwargs: Any
     ) -> Any:
         """Return float32 scores of `network` for `inputs`, both `(B, C, *spatial)`."""
-        dtype = choose_precision(self.precision, inputs.device)
 
-        def reduced(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> torch.Tensor:
+        def reduced(window: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> Any:
             plain = window.as_tensor() if isinstance(window, MetaTensor) else window
+            dtype = choose_precision(self.precision, inputs.device)
             with torch.autocast(plain.device.type, dtype, enabled=dtype != torch.float32):
                 scores = network(plain, *network_args, **network_kwargs)
-            return scores.float() if isinstance(scores, torch.Tensor) else scores
+            scores = scores.float() if isinstance(scores, torch.Tensor) else scores
+            if dtype is torch.float32 or not self._is_to_compare(plain):
+                return scores
+            self._compared.add(tuple(plain.shape))
+            return self._compared_with(scores, network(plain, *network_args, **network_kwargs))
 
         return self.inferer(inputs, reduced, *args, **kwargs)
+
+    def _is_to_compare(self, window: torch.Tensor) -> bool:
+        if self.precision != "auto" or window.device.type != "cpu" or torch.is_grad_enabled():
+            return False
+        return window.ndim == _BATCH_OF_VOLUMES_DIMS and tuple(window.shape) not in self._compared
+
+    def _compared_with(self, scores: Any, exact: Any) -> Any:
+        """Return scores that agree with those of float32; else go on in float32."""
+        if not isinstance(exact, torch.Tensor):
+            return scores
+        difference = disagreement(scores, exact, "bfloat16")
+        if difference is None:
+            return scores
+        self.precision = "float32"
+        _logger.warning("computing in float32, since PyTorch is wrong in bfloat16 here: %s", difference)
+        return exact
 
 
 class FlipInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
@@ -142,4 +170,4 @@ class SliceInferer(Inferer):  # type: ignore[misc]  # MONAI is untyped
         return inferer(inputs, network, *args, **kwargs)
 
 
-_BATCH_OF_SLICES_DIMS = 4
+_BATCH_OF_SLICES_DIMS, _BATCH_OF_VOLUMES_DIMS = 4, 5

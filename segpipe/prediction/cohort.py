@@ -20,7 +20,7 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.inference.class_volume import ClassVolume
-from segpipe.inference.engines import TORCH
+from segpipe.inference.engines.threads import torch_threads
 from segpipe.inference.volumetry import class_volumes
 from segpipe.pictures import grey_levels
 from segpipe.prediction.cohort_way import CohortWay
@@ -107,11 +107,11 @@ class CohortRun:
         self.folder, self.ledger, self.log = self.place.folder, self.place.ledger, self.place.log
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
-        way = CohortWay.of(self.ledger, self.recipe, self.options)
+        self._way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
         self.segmenter = Segmenter(
             self.bundle,
             way.precision,
-            self.options.batch_size,
+            way.batch_size,
             self.options.flips,
             self.options.skip_empty,
             self.place.tell,
@@ -123,7 +123,10 @@ class CohortRun:
 
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
         """Read ahead, segment and write at the same time; yield each scan's outcome once it is on disk."""
-        scans = list(scans)
+        with torch_threads(self._way.torch_threads):
+            yield from self._go(list(scans))
+
+    def _go(self, scans: list[Scan]) -> Generator[Prediction]:
         self.segmenter.scans = max(len(scans), 1)
         name_labels(self.folder, self.bundle.labels, self.ledger, scans, self.options)
         self.ledger.write_volumes()
@@ -348,11 +351,7 @@ class CohortRun:
             scan_sha256=segmented.scan_sha256,
             recipe=self.recipe,
             request=self.request,
-            precision=self.segmenter.precision if result.way is None else result.way.precision,
-            engine="" if result.way is None else result.way.engine,
-            threads=0
-            if result.way is None or result.way.engine == TORCH
-            else self.segmenter.threads_a_window,
+            **self.segmenter.recorded(result.way),
             seconds=round(seconds, 3),
             reason="" if result.fallback is None else f"by MONAI's own chain: {result.fallback}",
             files=files,

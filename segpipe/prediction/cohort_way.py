@@ -1,11 +1,13 @@
-"""How a cohort is computed: the engine, precision and threads of its earlier runs, else those of the options."""
+"""How a cohort is computed: engine, precision, threads and batches of its earlier runs, else those of the options."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from segpipe.inference.engines import TORCH, require_same_engine
-from segpipe.prediction.ledger import Ledger
+from segpipe.inference.engines.threads import usable_threads
+from segpipe.prediction.ledger import Entry, Ledger
 from segpipe.prediction.options import PredictOptions
 
 
@@ -13,19 +15,37 @@ from segpipe.prediction.options import PredictOptions
 class CohortWay:
     """How the network of a cohort is computed, before its first window.
 
+    Scores depend on all of these in their last digits, so that the runs of a cohort share them.
+
     Attributes:
         engine: a name of `ENGINES`, or auto.
         precision: see `choose_precision`; or auto.
         threads_a_window: number of processor threads that compute one window; 0: not settled.
+        torch_threads: number of threads of PyTorch.
+        batch_size: windows in a batch; None: the bundle's number.
     """
 
     engine: str
     precision: str
     threads_a_window: int
+    torch_threads: int
+    batch_size: int | None
 
     @classmethod
-    def of(cls, ledger: Ledger, recipe: str, options: PredictOptions) -> CohortWay:
+    def of(
+        cls,
+        ledger: Ledger,
+        recipe: str,
+        options: PredictOptions,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> CohortWay:
         """Return the way of the earlier runs with this recipe; of the options where there is none.
+
+        Args:
+            ledger: of the output folder.
+            recipe: of this run.
+            options: of this run.
+            report: called with a message where this run differs from the earlier ones.
 
         Raises:
             SegpipeError: the earlier engine is not installed here.
@@ -40,4 +60,28 @@ class CohortWay:
         for entry in before:
             if entry.engine == engine and entry.threads:
                 threads = entry.threads
-        return cls(engine, precision, threads)
+        of_torch = _torch_threads(before, report)
+        return cls(engine, precision, threads, of_torch, _batch_size(before, options, report))
+
+
+def _torch_threads(before: list[Entry], report: Callable[[str], None]) -> int:
+    usable = usable_threads()
+    count = next((entry.torch_threads for entry in reversed(before) if entry.torch_threads), usable)
+    if count > usable:
+        report(
+            f"PyTorch computes with {count} threads on {usable} usable cores, as for the earlier scans: slower, but "
+            "the outputs stay the same to the byte"
+        )
+    return count
+
+
+def _batch_size(before: list[Entry], options: PredictOptions, report: Callable[[str], None]) -> int | None:
+    earlier = next((entry.batch_size for entry in reversed(before) if entry.batch_size), None)
+    if options.batch_size is None:
+        return earlier
+    if earlier not in (None, options.batch_size):
+        report(
+            f"--batch-size {options.batch_size}: the earlier scans were computed in batches of {earlier}; the last "
+            "digits of the scores may differ"
+        )
+    return options.batch_size

@@ -14,8 +14,10 @@ from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.inference.engines import require_processor
+from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.memory import peak_memory_bytes
+from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header
@@ -79,14 +81,17 @@ def estimate(
     if report is not None:
         for note in (*([cohort.ignored_files_note] if cohort.ignored_files else []), *cohort.notes):
             report(note)
-    ledger = Ledger(folder)
+    ledger, recipe = Ledger(folder), options.recipe(opened)
+    way = CohortWay.of(ledger, recipe, options)
     segmenter = Segmenter(
         opened,
-        options.precision,
-        options.batch_size,
+        way.precision,
+        way.batch_size,
         options.flips,
         options.skip_empty,
-        engine=options.engine,
+        engine=way.engine,
+        threads_a_window=way.threads_a_window,
+        cache=EngineCache(writes=False),
     )
     segmenter.scans = max(len(cohort.scans), 1)
     objects = DicomOutputs.of(opened, options)
@@ -96,10 +101,7 @@ def estimate(
         try:
             # refuse a header that claims terabytes before hashing that many bytes
             header = scan_header(scan, opened.takes, options) if scan.name not in ledger.entries else None
-            if (
-                to_do(scan, scan_sha256(scan), folder, ledger, options, options.recipe(opened))
-                is not ToDo.SEGMENT
-            ):
+            if to_do(scan, scan_sha256(scan), folder, ledger, options, recipe) is not ToDo.SEGMENT:
                 settled.append(Estimate(scan.name, scan.path, "skip", "done before"))
                 continue
             header = header or scan_header(scan, opened.takes, options)

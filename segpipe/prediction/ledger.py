@@ -34,7 +34,8 @@ _TEXTS = (
     *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
     "decision",
 )
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads")
+_COUNTS = ("threads", "torch_threads", "batch_size")
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", *_COUNTS)
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -78,6 +79,9 @@ class Entry:
         decision: the class, or the findings at their thresholds, of a classified image.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         threads: number of processor threads that computed one window; 0 for PyTorch and for an image.
+        torch_threads: number of threads of PyTorch, which preprocesses a scan whatever computes its windows; 0 for an
+            image, and in a ledger of an earlier segpipe.
+        batch_size: windows in a batch of PyTorch; 0 where the windows are computed one by one.
     """
 
     case: str
@@ -101,6 +105,8 @@ class Entry:
     engine: str = ""
     request: str = ""
     threads: int = 0
+    torch_threads: int = 0
+    batch_size: int = 0
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
@@ -219,7 +225,8 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     for name in _TEXTS:
         _require(name, getattr(entry, name), str)
     _require("seconds", entry.seconds, int, float)
-    _require("threads", entry.threads, int)
+    for name in _COUNTS:
+        _require(name, getattr(entry, name), int)
     for name, texts in (
         ("warnings", entry.warnings or ()),
         ("resampled", entry.resampled),

@@ -58,8 +58,8 @@ class PredictOptions:
 
     Attributes:
         precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
-        engine: what computes the network: torch, torch-compile, openvino or onnxruntime; auto times PyTorch against
-            OpenVINO at the start, and takes the faster one.
+        engine: what computes the network: torch, torch-compile, openvino, onnxruntime or tensorrt; auto times PyTorch
+            against OpenVINO at the start, and takes the faster one.
         batch_size: windows per batch; None: the bundle's number.
         flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
         skip_empty: share of the intensity range; windows with no voxel above it are skipped. None: none is.

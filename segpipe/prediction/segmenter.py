@@ -20,9 +20,10 @@ from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.engines import EngineChoice, Way
+from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.engine import WindowQueue
 from segpipe.inference.engines.mirrored import MirroredQueue
-from segpipe.inference.engines.names import TORCH
+from segpipe.inference.engines.names import ONNXRUNTIME, OPENVINO, TORCH
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
@@ -78,6 +79,7 @@ class Segmenter:
             to the 99.5th percentile; None: compute every window.
         report: called with a message when segpipe deviates from the request.
         threads_a_window: see `EngineChoice`.
+        cache: see `EngineChoice`.
 
     Attributes:
         scans: number of scans that are still to be segmented; a long work is worth a conversion.
@@ -93,6 +95,7 @@ class Segmenter:
         report: Callable[[str], None] = lambda _: None,
         engine: str = TORCH,
         threads_a_window: int = 0,
+        cache: EngineCache | None = None,
     ) -> None:
         self.bundle = bundle
         inferer = bundle.inferer
@@ -100,7 +103,7 @@ class Segmenter:
             precision = inferer.precision if precision == "auto" else precision
             inferer = inferer.inferer
         self._choice = EngineChoice(
-            bundle.network, bundle.sha256, engine, precision, report, threads_a_window=threads_a_window
+            bundle.network, bundle.sha256, engine, precision, report, cache, threads_a_window
         )
         self.scans = 1
         self.flips = tuple(flips) if flips is not None else ()
@@ -124,6 +127,20 @@ class Segmenter:
     def threads_a_window(self) -> int:
         """The number of processor threads that compute one window; 0 for PyTorch, and until the first scan."""
         return self._choice.threads_a_window
+
+    def recorded(self, way: Way | None) -> dict[str, Any]:
+        """Return the fields of a ledger's entry that say how a scan's scores were computed.
+
+        Args:
+            way: engine and precision of the scores; None for MONAI's own chain.
+        """
+        fields: dict[str, Any] = {"precision": self.precision, "torch_threads": torch.get_num_threads()}
+        if way is None:
+            return fields
+        is_batched = way.engine not in (OPENVINO, ONNXRUNTIME)
+        batch_size = max((plan.window.batch_size for plan in list(self._streams)), default=0)
+        how = {"batch_size": batch_size} if is_batched else {"threads": self.threads_a_window}
+        return {**fields, "precision": way.precision, "engine": way.engine, **how}
 
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""

@@ -34,6 +34,57 @@ def test_reduced_precision_gives_float32_scores_of_autocast(network, image):
     assert not torch.equal(scores, network(image))
 
 
+@pytest.fixture
+def with_bfloat16(monkeypatch):
+    """Let the processor have units for bfloat16."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+
+
+def wrong_in_bfloat16(calls):
+    def network(window):
+        calls.append(torch.is_autocast_enabled("cpu"))
+        return window + 1000 * torch.is_autocast_enabled("cpu") * torch.arange(window.shape[-1])
+
+    return network
+
+
+def test_wrong_bfloat16_of_a_processor_is_not_taken_by_auto(with_bfloat16, image, caplog):
+    calls, inferer = [], PrecisionInferer(SimpleInferer())
+    with torch.inference_mode():
+        assert torch.equal(inferer(image, wrong_in_bfloat16(calls)), image)
+        assert torch.equal(inferer(image, wrong_in_bfloat16(calls)), image)
+
+    assert calls == [True, False, False]
+    assert (
+        "computing in float32, since PyTorch is wrong in bfloat16 here: its scores of a window" in caplog.text
+    )
+
+
+def test_right_bfloat16_is_compared_once_for_a_shape_of_volumes(with_bfloat16, network, image):
+    calls, inferer = [], PrecisionInferer(SimpleInferer())
+
+    def counted(window):
+        calls.append(torch.is_autocast_enabled("cpu"))
+        return network(window) if window.ndim == 5 else window
+
+    with torch.inference_mode():
+        scores = [inferer(image, counted) for _ in range(2)]
+        inferer(image[..., :4], counted)
+        inferer(image[..., 0], counted)  # PyTorch's 2D convolutions are right
+
+    assert calls == [True, False, True, True, False, True]
+    assert torch.equal(*scores)
+    assert not torch.equal(scores[0], network(image))
+
+
+def test_a_training_is_not_compared(with_bfloat16, image):
+    """A second forward pass would change running statistics, and draw other random numbers."""
+    calls = []
+    PrecisionInferer(SimpleInferer())(image, wrong_in_bfloat16(calls))
+
+    assert calls == [True]
+
+
 def test_float32_is_the_bare_network(network, image):
     assert torch.equal(PrecisionInferer(SimpleInferer(), "float32")(image, network), network(image))
 

@@ -17,6 +17,7 @@ from tiny_bundle import contents, write_scan, write_scans
 from segpipe.errors import SegpipeError
 from segpipe.inference.engines import choice, names
 from segpipe.inference.engines.engine import WindowQueue
+from segpipe.prediction import cohort, cohort_way
 from segpipe.volumes import read_volume
 
 pytestmark = WARNINGS_OF_MONAI
@@ -88,6 +89,60 @@ def test_a_cohort_keeps_its_threads_a_window(run, scans, out, queued, monkeypatc
     assert {entry["threads"] for entry in entries(out).values()} == {4}
 
 
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_cohort_keeps_the_threads_of_pytorch(run, scans, out, queued, monkeypatch, engine):
+    """They preprocess the scans, too: a mean over many voxels depends on their number."""
+    numbers, before = [], torch.get_num_threads()
+    prepare = cohort.prepare_image
+    monkeypatch.setattr(
+        cohort,
+        "prepare_image",
+        lambda *of, **how: numbers.append(torch.get_num_threads()) or prepare(*of, **how),
+    )
+    monkeypatch.setattr(cohort_way, "usable_threads", lambda: 3)
+    run(scans, engine=engine)
+    monkeypatch.setattr(cohort_way, "usable_threads", lambda: 1)
+    write_scan(scans / "more.nii.gz", 9)
+
+    run(scans, engine=engine)
+
+    assert numbers == [3] * 4
+    assert {entry["torch_threads"] for entry in entries(out).values()} == {3}
+    assert torch.get_num_threads() == before
+    log = (out / "predict.log").read_text()
+    assert log.count("PyTorch computes with 3 threads on 1 usable cores, as for the earlier scans") == 1
+
+
+def test_a_cohort_keeps_its_batch(run, scans, out):
+    run(scans, batch_size=3)
+    for more, options in enumerate(({}, {"batch_size": 3}, {"batch_size": 2})):
+        write_scan(scans / f"more_{more}.nii.gz", more)
+        assert outcomes(run(scans, **options))[DONE] == 1
+
+    sizes = {case: entry["batch_size"] for case, entry in entries(out).items()}
+    assert [sizes[f"more_{more}"] for more in range(3)] == [3, 3, 2]
+    log = (out / "predict.log").read_text()
+    assert log.count("--batch-size 2: the earlier scans were computed in batches of 3; the last digits") == 1
+
+
+@pytest.mark.slow
+def test_a_cohort_has_the_same_bytes_however_it_is_split(run, tmp_path, monkeypatch):
+    """One run of four scans, or one of two scans and another of all on another number of cores.
+
+    A scan has more voxels than PyTorch sums up in one thread, 32768.
+    """
+    scans = [write_scan(tmp_path / "all" / f"scan_{index}.nii.gz", index, (48, 48, 40)) for index in range(4)]
+    maps = []
+    for name, runs in {"one": [(3, scans)], "two": [(3, scans[:2]), (1, scans)]}.items():
+        for threads, given in runs:
+            for module in (choice, cohort_way):
+                monkeypatch.setattr(module, "usable_threads", lambda threads=threads: threads)
+            run(given, tmp_path / name, engine="torch", probabilities=True)
+        maps.append(contents(tmp_path / name))
+    assert len(maps[0]) > 8
+    assert maps[0] == maps[1]
+
+
 @pytest.mark.slow
 @needs_openvino
 def test_the_number_of_cores_and_the_batch_change_no_bit(run, scans, tmp_path, monkeypatch):
@@ -143,7 +198,10 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("fast", "--engine is 'fast'; must be auto or one of torch, torch-compile, openvino, onnxruntime"),
+        (
+            "fast",
+            "--engine is 'fast'; must be auto or one of torch, torch-compile, openvino, onnxruntime, tensorrt",
+        ),
         (
             "openvino",
             r"--engine openvino: openvino is not installed; run: pip install openvino, or give",
@@ -151,6 +209,10 @@ def test_an_engine_that_is_gone_is_no_reason_for_another_one(run, scans, out, qu
         (
             "onnxruntime",
             r"onnx, onnxscript, onnxruntime is not installed; run: pip install 'segpipe\[onnx\]'",
+        ),
+        (
+            "tensorrt",
+            "tensorrt, polygraphy, onnx, onnxscript is not installed; run: pip install tensorrt polygraphy onnx",
         ),
     ],
 )
@@ -170,6 +232,15 @@ def test_an_engine_of_processors_refuses_a_card(name, device):
         match=f"--engine {name} computes on the processor, and the device is cuda.*; give --device cpu, or --engine",
     ):
         names.require_processor(name, device)
+
+
+def test_tensorrt_refuses_a_processor():
+    with pytest.raises(
+        SegpipeError,
+        match="--engine tensorrt computes on CUDA cards alone, and the device is cpu; give --device cuda, or",
+    ):
+        names.require_processor("tensorrt", "cpu")
+    names.require_processor("tensorrt", "cuda:0")
 
 
 def test_engines_that_need_no_processor_take_any_device():

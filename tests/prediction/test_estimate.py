@@ -10,6 +10,7 @@ from tiny_bundle import BROKEN, write_broken, write_scan
 
 from segpipe import PredictOptions
 from segpipe.bundle.source import BundleSource
+from segpipe.inference.engines import cache, choice
 from segpipe.prediction import estimate as dry_run
 from segpipe.prediction.estimate import estimate
 
@@ -90,3 +91,43 @@ def test_slices_are_estimated_from_slices(bundle, tmp_path, out, monkeypatch):
 
     seconds = {row.case: row.seconds for row in rows}
     assert seconds == pytest.approx({"slice": 1, "large": 400 / 3, "small": 200 / 3})
+
+
+def test_an_estimate_leaves_the_cache_of_engines_as_it_is(bundle, scans, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "default_cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(choice, "_FEW_WINDOWS", 1)
+    monkeypatch.setattr(choice, "_WORTH_CONVERTING_S", 0.0)
+    converted = []
+    monkeypatch.setattr(choice, "_may_convert", lambda job: True)
+    opening = choice._open
+
+    def as_torch(job, way):
+        converted.append(way)
+        job.cache.keep({"engine": way.engine}, {"network.bin": b"x"})
+        return opening(job, choice.Way("torch", way.precision))
+
+    monkeypatch.setattr(choice, "_open", as_torch)
+
+    rows = estimate(scans, bundle, out, options=PredictOptions(precision="float32"))
+
+    assert {row.action for row in rows} == {"segment"}
+    assert choice.Way("openvino", "float32") in converted
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_estimate_takes_the_engine_of_the_cohort(run, bundle, scans, out, monkeypatch):
+    run(scans)
+    write_scan(scans / "more.nii.gz", 9)
+    settled = []
+    monkeypatch.setattr(
+        choice.EngineChoice,
+        "_settled",
+        lambda self, *_, **__: settled.append(self) or choice.Way("torch", "float32"),
+    )
+
+    rows = {
+        row.case: row.action for row in estimate(scans, bundle, out, options=PredictOptions(overlays=False))
+    }
+
+    assert rows["more"] == "segment"
+    assert settled == []

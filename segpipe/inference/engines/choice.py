@@ -19,6 +19,7 @@ from segpipe.inference.engines.names import (
     FLOAT32,
     ONNXRUNTIME,
     OPENVINO,
+    TENSORRT,
     TORCH,
     TORCH_COMPILE,
     Way,
@@ -30,7 +31,13 @@ from segpipe.inference.engines.torch_engine import compiled_scores, torch_scores
 from segpipe.inference.precision import DTYPES, FASTER_BY, choose_precision, synchronize
 
 _WORTH_CONVERTING_S = 20.0  # of PyTorch's work: below, converting and measuring takes longer than it saves
-_START_S = {TORCH: 0.0, TORCH_COMPILE: 30.0, OPENVINO: 1.5, ONNXRUNTIME: 1.5}  # opening a converted network
+_START_S = {  # opening a converted network
+    TORCH: 0.0,
+    TORCH_COMPILE: 30.0,
+    OPENVINO: 1.5,
+    ONNXRUNTIME: 1.5,
+    TENSORRT: 5.0,
+}
 _PRECISIONS = {OPENVINO: (FLOAT32, BFLOAT16), ONNXRUNTIME: (FLOAT32,)}
 _FEW_WINDOWS = 8  # fewer are not worth a measurement
 _ROUNDS, _ENOUGH_S = 3, 2.0
@@ -73,6 +80,7 @@ class EngineChoice:
         self.report = report
         self.cache = cache or EngineCache(report=report)
         self.threads_a_window = threads_a_window
+        self._threads = usable_threads()  # before the cohort sets PyTorch's number
         self._refused: dict[Way, str] = {}
         self.way: Way | None = None
         if AUTO not in (engine, precision):
@@ -92,8 +100,8 @@ class EngineChoice:
             windows: number of windows of the whole cohort, about.
             same_shape: whether all windows have this shape; only PyTorch computes windows of any shape.
         """
-        threads, fixed = usable_threads(), self.threads_a_window
-        job = EngineJob(self.network, window, self.identity, at_once, threads, self.cache, fixed)
+        fixed = self.threads_a_window
+        job = EngineJob(self.network, window, self.identity, at_once, self._threads, self.cache, fixed)
         if self.way is None:
             self.way = self._settled(job, windows, same_shape=same_shape)
         if self.way.engine == TORCH:
@@ -217,7 +225,7 @@ def _checked(job: EngineJob, way: Way) -> Scores:
     try:
         _compare(job, way, scores)
     except CannotComputeError:
-        key = cache_key(job, way.engine)
+        key = cache_key(job, way.engine, way.precision)
         if job.cache.files(key) is None:
             raise
         job.cache.forget(key)
@@ -250,6 +258,10 @@ def _open(job: EngineJob, way: Way) -> Scores:
         from segpipe.inference.engines.onnxruntime_engine import onnxruntime_queue
 
         return onnxruntime_queue(job, way.precision)
+    if way.engine == TENSORRT:
+        from segpipe.inference.engines.tensorrt_engine import tensorrt_scores
+
+        return tensorrt_scores(job, way.precision)
     return {TORCH: torch_scores, TORCH_COMPILE: compiled_scores}[way.engine](job, way.precision)
 
 
@@ -269,14 +281,20 @@ def _may_convert(job: EngineJob) -> bool:
 
 
 def _seconds(job: EngineJob, ways: list[Way], known: Mapping[Way, float]) -> float:
-    """Return the seconds of a window in the fastest known way; PyTorch's first time if none is known."""
+    """Return the seconds of a window in the fastest known way; if none is known, PyTorch's in float32.
+
+    That is processor time of this thread, which takes its share of the work: other programs do not lengthen it. The
+    first call also prepares the network, so that a second call is timed.
+    """
     seconds = [known[way] for way in ways if way in known]
     if seconds:
         return min(seconds)
-    since = time.perf_counter()
     if not isinstance(job.answer, torch.Tensor):
         raise _NotOneTensorError
-    return time.perf_counter() - since
+    since = time.thread_time()
+    with torch.inference_mode():
+        job.network(job.example)
+    return time.thread_time() - since
 
 
 def _times_key(job: EngineJob) -> dict[str, Any]:

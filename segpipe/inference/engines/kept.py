@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from segpipe.inference.engines.engine import CannotComputeError, EngineJob
-from segpipe.inference.engines.names import engine_versions
+from segpipe.inference.engines.names import FLOAT32, TENSORRT, engine_versions
 
 
-def cache_key(job: EngineJob, engine: str) -> dict[str, Any]:
-    """Return what a converted network depends on. The file is in float32 whatever precision it is computed in."""
-    return {
+def cache_key(job: EngineJob, engine: str, precision: str = FLOAT32) -> dict[str, Any]:
+    """Return what a converted network depends on.
+
+    The file is in float32 whatever precision it is computed in; but TensorRT makes one for a precision, batch and card.
+    """
+    key = {
         "engine": engine,
         "network": job.identity,
         "window": list(job.example.shape),
-        "precision": "float32",
+        "precision": FLOAT32,
         "versions": engine_versions(engine),
     }
+    if engine != TENSORRT:
+        return key
+    card = torch.cuda.get_device_name(job.example.device)
+    return {**key, "precision": precision, "batch": job.at_once, "card": card}
 
 
 def kept_files(
@@ -26,6 +35,7 @@ def kept_files(
     convert: Callable[[], dict[str, bytes]],
     opened: Callable[[dict[str, bytes]], Any],
     refusals: tuple[type[Exception], ...],
+    precision: str = FLOAT32,
 ) -> Any:
     """Return an opened network: of the cached files, or of newly converted ones where these are missing or damaged.
 
@@ -35,12 +45,13 @@ def kept_files(
         convert: returns name -> bytes of the converted network.
         opened: opens these files.
         refusals: exceptions by which the engine refuses a network or a file.
+        precision: see `cache_key`.
 
     Raises:
         CannotComputeError: the network cannot be converted, or its files cannot be opened.
     """
     unreadable: tuple[type[Exception], ...] = (*refusals, KeyError)
-    key = cache_key(job, engine)
+    key = cache_key(job, engine, precision)
     files = job.cache.files(key)
     if files is not None:
         try:

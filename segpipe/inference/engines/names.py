@@ -9,13 +9,17 @@ from typing import NamedTuple
 
 from segpipe.errors import SegpipeError
 
-TORCH, TORCH_COMPILE, OPENVINO, ONNXRUNTIME = ENGINES = ("torch", "torch-compile", "openvino", "onnxruntime")
+TORCH, TORCH_COMPILE, OPENVINO, ONNXRUNTIME, TENSORRT = ENGINES = (
+    *("torch", "torch-compile", "openvino", "onnxruntime"),
+    "tensorrt",
+)
 """Names of the engines. `torch` is PyTorch, whose float32 scores the others must give."""
 
 AUTO = "auto"
 _PACKAGES = {  # as they are imported; what installs them
     OPENVINO: (("openvino",), "openvino"),
     ONNXRUNTIME: (("onnx", "onnxscript", "onnxruntime"), "'segpipe[onnx]'"),
+    TENSORRT: (("tensorrt", "polygraphy", "onnx", "onnxscript"), "tensorrt polygraphy onnx onnxscript"),
 }
 FLOAT32, BFLOAT16 = "float32", "bfloat16"
 
@@ -61,7 +65,7 @@ def require_engine(engine: str) -> None:
 
 
 def require_processor(engine: str, device: object) -> None:
-    """Refuse an engine that computes on processors alone where the device is another one.
+    """Refuse an engine that computes on processors alone where the device is another one, and the reverse.
 
     Args:
         engine: its name.
@@ -70,8 +74,15 @@ def require_processor(engine: str, device: object) -> None:
     Raises:
         SegpipeError: the message has engine and device.
     """
-    name = "cpu" if device is None else str(device)
-    if engine in _PACKAGES and not name.startswith("cpu"):
+    if device is None:
+        return
+    name = str(device)
+    if engine == TENSORRT and not name.startswith("cuda"):
+        raise SegpipeError(
+            f"--engine {engine} computes on CUDA cards alone, and the device is {name}; give --device cuda, or "
+            f"--engine {AUTO}"
+        )
+    if engine in (OPENVINO, ONNXRUNTIME) and not name.startswith("cpu"):
         raise SegpipeError(
             f"--engine {engine} computes on the processor, and the device is {name}; give --device cpu, or "
             f"--engine {TORCH}"

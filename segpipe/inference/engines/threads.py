@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -28,6 +30,20 @@ def usable_threads() -> int:
         if quota > 0 and period > 0:
             limits.append(quota // period)
     return max(min(limits), 1)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch compute with a number of threads, in this thread and in those that it starts.
+
+    PyTorch's sums, as in a mean or a convolution, depend on the number in their last digits.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _quota(folder: Path) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from segpipe.inference.engines.engine import CannotComputeError, EngineJob, Scores
@@ -16,8 +18,6 @@ def torch_scores(job: EngineJob, precision: str) -> Scores:
 def compiled_scores(job: EngineJob, precision: str) -> Scores:
     """Return the scores of a network that `torch.compile` made into a program for one batch.
 
-    Smaller batches are filled up with copies of their last window, since another size would be compiled anew.
-
     Raises:
         CannotComputeError: the network cannot be compiled, or there is no compiler.
     """
@@ -30,6 +30,14 @@ def compiled_scores(job: EngineJob, precision: str) -> Scores:
         raise CannotComputeError(
             f"the network cannot be compiled ({type(error).__name__}: {text})"
         ) from error
+    return in_full_batches(program, size)
+
+
+def in_full_batches(program: Callable[[torch.Tensor], torch.Tensor], size: int) -> Scores:
+    """Return the scores of a program that computes batches of one size alone.
+
+    Smaller batches are filled up with copies of their last window.
+    """
 
     def scores(windows: torch.Tensor) -> torch.Tensor:
         parts = []

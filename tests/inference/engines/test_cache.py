@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import shutil
 
 import pytest
 
@@ -111,3 +113,123 @@ def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setattr(cache.platformdirs, "user_cache_dir", lambda name, appauthor: str(tmp_path / name))
 
     assert EngineCache().folder == tmp_path / "segpipe" / "engines"
+
+
+@pytest.fixture
+def limited(tmp_path, said, monkeypatch):
+    """Return a cache of three networks of 1000 bytes together, and of two notes; versions are those of `versions`."""
+    monkeypatch.setattr(cache, "_MOST_NETWORKS", 3)
+    monkeypatch.setattr(cache, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(cache, "_MOST_TIMES", 2)
+    monkeypatch.setattr(cache, "engine_versions", lambda engine: {engine: "2"})
+    monkeypatch.setattr(cache, "is_installed", lambda engine: engine != "gone")
+    return EngineCache(tmp_path / "engines", said.append)
+
+
+def key_of(name, engine="openvino", version="2"):
+    return {"engine": engine, "network": name, "versions": {engine: version}}
+
+
+def keep(made, used, *names, size=10, **key):
+    """Keep networks whose last use was at a time."""
+    for name in names:
+        made.keep(key_of(name, **key), {"network.bin": bytes(size)})
+        os.utime(made._place(key_of(name, **key)) / "content.json", (used, used))
+
+
+def found(made, *names, **key):
+    return [name for name in names if made._place(key_of(name, **key)).exists()]
+
+
+def test_the_network_that_was_not_used_for_longest_is_removed(limited):
+    keep(limited, 1e9, "a")
+    keep(limited, 1e9 + 1, "b")
+    keep(limited, 1e9 + 2, "c")
+    assert limited.files(key_of("a"))  # which is its last use
+
+    keep(limited, 1e9 + 3, "d")
+
+    assert found(limited, *"abcd") == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("old", [{"version": "1"}, {"engine": "gone"}], ids=["version", "engine"])
+def test_networks_that_no_engine_here_reads_are_removed_first(limited, old):
+    keep(limited, 1e9, "a", "b")
+    keep(limited, 2e9, "old", **old)
+
+    keep(limited, 1e9 + 1, "c")
+
+    assert found(limited, *"abc") == ["a", "b", "c"]
+    assert not found(limited, "old", **old)
+
+
+def test_bytes_are_limited_and_the_newest_network_stays(limited):
+    keep(limited, 1e9, "a", "b", size=200)  # and 150 bytes of content.json each
+
+    keep(limited, 1e9 + 1, "large", size=2000)
+
+    assert found(limited, "a", "b", "large") == ["large"]
+
+
+def test_the_oldest_notes_are_removed(limited):
+    for second, name in enumerate("abc"):
+        limited.note(key_of(name), second)
+        os.utime(limited._note(key_of(name)), (second, second))
+    limited.note(key_of("d"), 3)
+
+    assert [limited.noted(key_of(name)) for name in "abcd"] == [None, None, 2, 3]
+
+
+def test_remains_of_killed_processes_are_removed_and_strangers_stay(limited):
+    keep(limited, 1e9, "a")
+    networks = limited.folder / "networks"
+    for name in (".removed-killed", ".segpipe-now", "mine"):
+        (networks / name).mkdir()
+    for name in (".removed-killed", "mine"):
+        os.utime(networks / name, (1e9, 1e9))
+
+    keep(limited, 1e9, "b", "c", "d", "e")
+
+    assert {path.name for path in networks.iterdir() if len(path.name) < 64} == {".segpipe-now", "mine"}
+
+
+def test_another_process_may_remove_a_network_at_any_time(limited, monkeypatch, said):
+    """Folders vanish between the listing and the look at their files."""
+    keep(limited, 1e9, "a", "b", "c")
+    listed = cache._inside
+
+    def inside(folder):
+        paths = listed(folder)
+        if folder.name == "networks":
+            shutil.rmtree(limited._place(key_of("a")), ignore_errors=True)
+        return paths
+
+    monkeypatch.setattr(cache, "_inside", inside)
+
+    keep(limited, 1e9 + 1, "d")
+
+    assert found(limited, *"abcd") == ["b", "c", "d"]
+    assert said == []
+
+
+def test_what_is_kept_can_be_listed(kept):
+    (one,) = kept.networks()
+
+    assert (one.place, one.is_current) == (place(kept), False)  # its key has no versions
+    assert one.size == sum(path.stat().st_size for path in place(kept).iterdir())
+
+
+def test_a_cache_that_does_not_write_leaves_every_file_as_it_is(kept, said):
+    path = place(kept) / "content.json"
+    os.utime(path, (1e9, 1e9))
+    reader = EngineCache(kept.folder, said.append, writes=False)
+
+    assert reader.files(KEY) == FILES
+    reader.forget(KEY)
+    reader.keep({**KEY, "network": "b"}, FILES)
+    reader.note({**KEY, "network": "b"}, 1)
+
+    assert path.stat().st_mtime == 1e9
+    assert kept.files({**KEY, "network": "b"}) is None
+    assert kept.noted({**KEY, "network": "b"}) is None
+    assert said == []

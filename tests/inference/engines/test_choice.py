@@ -40,6 +40,7 @@ def machine(monkeypatch, tmp_path):
     class Machine:
         def __init__(self):
             self.now, self.opened, self.said, self.scores = 0.0, [], [], {}
+            self.share = 1.0  # of the processor; the rest is a neighbour's
 
         def choose(self, seconds, engine="auto", precision="auto", windows=10_000, **how):
             self.opened, self.said = [], []
@@ -69,6 +70,7 @@ def machine(monkeypatch, tmp_path):
 
     made = Machine()
     monkeypatch.setattr(choice.time, "perf_counter", lambda: made.now)
+    monkeypatch.setattr(choice.time, "thread_time", lambda: made.now * made.share)
     monkeypatch.setattr(choice, "is_installed", lambda engine: True)
     monkeypatch.setattr(choice, "engine_versions", lambda engine: {"torch": "1"})
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
@@ -113,6 +115,15 @@ def test_short_work_is_not_worth_a_conversion(machine, windows, expected):
     """PyTorch takes 0.1 s a window; below 20 s nothing is converted."""
     assert machine.choose(SECONDS, windows=windows) == expected
     assert (OPENVINO16 in machine.opened) == (expected == OPENVINO16)
+
+
+def test_a_busy_neighbour_does_not_make_short_work_long(machine):
+    """150 windows of 0.1 s of this program are 15 s, though they take 150 s beside nine other programs."""
+    machine.share = 0.1
+    ten_times = {TORCH32: 1.0, OPENVINO32: 0.2}
+
+    assert machine.choose(ten_times, precision="float32", windows=150) == TORCH32
+    assert machine.choose(ten_times, precision="float32", windows=210) == OPENVINO32
 
 
 def test_a_precision_that_is_asked_for_stays(machine):
