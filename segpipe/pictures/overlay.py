@@ -233,15 +233,34 @@ def _draw(
     if label_map is not None:
         classes = resize(
             label_map, enlarged.shape, order=0, mode="edge", anti_aliasing=False, preserve_range=True
-        ).astype(label_map.dtype)
-        palette = np.asarray(colors, dtype=float) / 255
-        inside = classes > 0
-        rgb = np.repeat(enlarged[inside][:, None], 3, axis=-1)
-        rgb += _OPACITY * (palette[classes[inside]] - rgb)
-        drawn[inside] = _as_bytes(rgb)
-        outline = inside & find_boundaries(classes, mode="inner")
-        drawn[outline] = _as_bytes(palette)[classes[outline]]
+        ).astype(int)
+        found = ndimage.find_objects((classes > 0).astype(np.uint8))
+        if found:
+            box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in found[0])
+            _tint(drawn[box], enlarged[box], classes[box], np.asarray(colors, dtype=float) / 255)
     return drawn
+
+
+def _tint(
+    drawn: NDArray[np.uint8],
+    enlarged: NDArray[np.floating],
+    classes: NDArray[np.integer],
+    palette: NDArray[np.floating],
+) -> None:
+    """Tint the pixels of classes in place; their outlines are opaque.
+
+    Args:
+        drawn: `(height, width, 3)`, with a margin round the classes where the picture goes on.
+        enlarged: grey levels, 0 to 1.
+        classes: indices of the classes.
+        palette: RGB, 0 to 1, by class index.
+    """
+    inside = classes > 0
+    rgb = np.repeat(enlarged[inside][:, None], 3, axis=-1)
+    rgb += _OPACITY * (palette[classes[inside]] - rgb)
+    drawn[inside] = _as_bytes(rgb)
+    outline = inside & find_boundaries(classes, mode="inner")
+    drawn[outline] = _as_bytes(palette)[classes[outline]]
 
 
 def _as_bytes(levels: NDArray[np.floating]) -> NDArray[np.uint8]:
