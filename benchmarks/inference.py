@@ -192,14 +192,19 @@ def print_tables(lines: Sequence[Mapping[str, Any]]) -> None:
     if not new:
         raise SystemExit("nothing is measured yet; see --help")
     last = new[-1]
-    new = [line for line in new if all(line[key] == last[key] for key in ("commit", "machine"))]
+    new = [line for line in new if (_code(line), line["machine"]) == (_code(last), last["machine"])]
     sets = ", ".join(last["instructions"]) or "none of AVX2, AVX-512 and AMX"
-    print(f"{last['machine']} ({sets}), {last['threads']} threads, commit {last['commit']}")
+    print(f"{last['machine']} ({sets}), {last['threads']} threads, commit {_code(last)}")
     tables: dict[tuple[str, str, int], dict[str, Mapping[str, Any]]] = {}
     for line in new:  # a later line of the same row counts
         tables.setdefault((line["question"], line["network"], line["busy"]), {})[line["run"]] = line
     for (question, network, load), rows in sorted(tables.items()):
         print_table(question, network, load, rows)
+
+
+def _code(line: Mapping[str, Any]) -> str:
+    """Return the commit of a line, whether or not results were added to it."""
+    return str(line["commit"]).removesuffix("-dirty")
 
 
 def print_table(question: str, network: str, load: int, rows: Mapping[str, Mapping[str, Any]]) -> None:

@@ -206,7 +206,8 @@ def _plane(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
     if array.ndim == 2:
         return array.T
     # rows go front to back, or up to down; columns start at the patient's right, or at the front
-    return np.take(array, index, axis=axis).T[::-1, ::-1]
+    plane: NDArray[Any] = np.take(array, index, axis=axis).T[::-1, ::-1]
+    return plane
 
 
 def _grey(plane: NDArray[Any], window: tuple[float, float]) -> NDArray[np.floating]:
