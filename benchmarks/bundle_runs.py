@@ -100,11 +100,11 @@ class Training:
             "patience": 0,
         }
         resumed = folder.exists()
-        before, began = _processor_seconds(), time.perf_counter()
+        before, began = processor_seconds(), time.perf_counter()
         peak = 0
         if not self._finished(folder):
             peak = self._command([], {**where, **experiment, "resume": resumed})
-        minutes, wall = (_processor_seconds() - before) / 60, (time.perf_counter() - began) / 60
+        minutes, wall = (processor_seconds() - before) / 60, (time.perf_counter() - began) / 60
         self._command(["evaluate"], {**where, **experiment, "weights": [str(folder / "last.pt")]})
         if (configuration, code) != (self.configuration, _code()):
             raise RuntimeError(
@@ -156,7 +156,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _processor_seconds() -> float:
+def processor_seconds() -> float:
     """Return what the processes that this one has waited for have used."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

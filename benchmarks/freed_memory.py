@@ -24,7 +24,8 @@ import nibabel
 import numpy as np
 import torch
 from bundle_runs import ROOT, append_line
-from inference import BUNDLE, Network, networks, prepared, tiled
+from inference_inputs import BUNDLE, Network, networks, tiled
+from inference_shares import prepared
 
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
@@ -99,10 +100,7 @@ def main() -> None:
         nibabel.save(nibabel.Nifti1Image(tiled(scans, arguments.size), np.eye(4)), scan)
         print("| network | what tensors free is | seconds | of which the system's | times kept |")
         print("|---|---|---|---|---|")
-        rows = [
-            compared(network, scan, arguments.rounds)
-            for network in networks(Path(name), ["16-32-64-128", "32-64-128-256"])
-        ]
+        rows = [compared(network, scan, arguments.rounds) for network in networks(Path(name))]
     line = {
         "rows": rows,
         "threads": torch.get_num_threads(),

@@ -29,7 +29,7 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
-from bundle_runs import ROOT, append_line
+from bundle_runs import ROOT, append_line, processor_seconds
 from monai.networks.nets import UNet
 
 from segpipe.provenance import commit
@@ -61,12 +61,14 @@ class Finished:
         seconds: from start to end.
         peak_bytes: of its resident memory, without that of its children.
         said: on stdout and stderr.
+        processor_s: user and system time of all its threads and of the processes that it has waited for.
     """
 
     code: int
     seconds: float
     peak_bytes: int
     said: str
+    processor_s: float
 
     def require_success(self) -> Finished:
         """Return this, or end with what the process said."""
@@ -89,7 +91,7 @@ def finished(
             resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, memory_limit_bytes))
 
     with tempfile.TemporaryFile() as said:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), processor_seconds()
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=cwd,
@@ -105,7 +107,8 @@ def finished(
                 process.wait(_POLL_S)
         seconds = time.perf_counter() - began
         said.seek(0)
-        return Finished(process.returncode, seconds, peak, said.read().decode(errors="replace"))
+        text = said.read().decode(errors="replace")
+        return Finished(process.returncode, seconds, peak, text, processor_seconds() - before)
 
 
 def _peak_bytes(process: int) -> int:

@@ -109,14 +109,41 @@ def overlay_planes(
         `(height, width, 3)`. Axial and coronal planes show the patient's right on the left, sagittal planes the
         front on the left.
     """
+    (picture,) = _planes(image, (label_map,), colors, centre, spacing_mm)
+    return picture
+
+
+def overlay_pair(
+    image: NDArray[Any],
+    label_map: NDArray[np.integer],
+    colors: Sequence[tuple[int, int, int]],
+    centre: Sequence[int],
+    spacing_mm: Sequence[float],
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Draw the planes of `overlay_planes` without and with a label map; the scan's planes are enlarged once."""
+    plain, tinted = _planes(image, (None, label_map), colors, centre, spacing_mm)
+    return plain, tinted
+
+
+def _planes(
+    image: NDArray[Any],
+    label_maps: Sequence[NDArray[np.integer] | None],
+    colors: Sequence[tuple[int, int, int]],
+    centre: Sequence[int],
+    spacing_mm: Sequence[float],
+) -> list[NDArray[np.uint8]]:
+    """Draw the planes side by side, once for each label map."""
     window = _grey_window(image)
     placed = panels(image.shape, spacing_mm, centre)
-    picture = np.zeros((*picture_size(placed), 3), np.uint8)
+    pictures = [np.zeros((*picture_size(placed), 3), np.uint8) for _ in label_maps]
     for panel in placed:
-        grey, labels = _plane(image, label_map, panel.axis, panel.index)
-        drawn = _draw(_grey(grey, window), labels, colors, (panel.height, panel.width))
-        picture[panel.top : panel.top + panel.height, panel.left : panel.left + panel.width] = drawn
-    return picture
+        shape = (panel.height, panel.width)
+        enlarged = _enlarged(_grey(_plane(image, panel.axis, panel.index), window), shape)
+        for picture, label_map in zip(pictures, label_maps, strict=True):
+            labels = None if label_map is None else _plane(label_map, panel.axis, panel.index)
+            drawn = _draw(enlarged, labels, colors)
+            picture[panel.top : panel.top + panel.height, panel.left : panel.left + panel.width] = drawn
+    return pictures
 
 
 def overlay_slice(
@@ -144,11 +171,11 @@ def overlay_slice(
         Two pictures `(height, width, 3)`; the second is None without a label map.
     """
     panel = one_panel(image.shape, spacing_mm, axis, index)
-    grey, labels = _plane(image, label_map, panel.axis, index)
+    grey = _plane(image, panel.axis, index)
+    labels = None if label_map is None else _plane(label_map, panel.axis, index)
     levels = _grey(grey, _narrow_window(grey if labels is None else grey[_around(labels)]))
-    shape = (panel.height, panel.width)
-    plain = _draw(levels, None, colors, shape)
-    return plain, None if labels is None else _draw(levels, labels, colors, shape)
+    enlarged = _enlarged(levels, (panel.height, panel.width))
+    return _draw(enlarged, None, colors), None if labels is None else _draw(enlarged, labels, colors)
 
 
 def _narrow_window(plane: NDArray[Any]) -> tuple[float, float]:
@@ -174,16 +201,13 @@ def largest_slice(label_map: NDArray[np.integer], axis: int) -> int:
     return int(areas.argmax()) if areas.any() else label_map.shape[axis] // 2
 
 
-def _plane(
-    image: NDArray[Any], label_map: NDArray[np.integer] | None, axis: int, index: int
-) -> tuple[NDArray[Any], NDArray[np.integer] | None]:
-    """Return a plane's grey values and labels, rows first."""
-    if image.ndim == 2:
-        return image.T, None if label_map is None else label_map.T
+def _plane(array: NDArray[Any], axis: int, index: int) -> NDArray[Any]:
+    """Return a plane of a volume, or a 2D image, rows first."""
+    if array.ndim == 2:
+        return array.T
     # rows go front to back, or up to down; columns start at the patient's right, or at the front
-    at = (slice(None, None, -1),) * 2
-    grey = np.take(image, index, axis=axis).T[at]
-    return grey, None if label_map is None else np.take(label_map, index, axis=axis).T[at]
+    plane: NDArray[Any] = np.take(array, index, axis=axis).T[::-1, ::-1]
+    return plane
 
 
 def _grey(plane: NDArray[Any], window: tuple[float, float]) -> NDArray[np.floating]:
@@ -193,23 +217,52 @@ def _grey(plane: NDArray[Any], window: tuple[float, float]) -> NDArray[np.floati
     return levels
 
 
+def _enlarged(grey: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.floating]:
+    """Return a plane's grey levels, 0 to 1, with the given height and width in pixels."""
+    shrinks = any(pixels < voxels for pixels, voxels in zip(shape, grey.shape, strict=True))
+    enlarged: NDArray[np.floating] = resize(grey, shape, order=1, mode="edge", anti_aliasing=shrinks)
+    return enlarged
+
+
 def _draw(
-    grey: NDArray[np.floating],
+    enlarged: NDArray[np.floating],
     label_map: NDArray[np.integer] | None,
     colors: Sequence[tuple[int, int, int]],
-    shape: tuple[int, int],
 ) -> NDArray[np.uint8]:
-    """Draw one plane with the given height and width in pixels."""
-    shrinks = any(pixels < voxels for pixels, voxels in zip(shape, grey.shape, strict=True))
-    enlarged = resize(grey, shape, order=1, mode="edge", anti_aliasing=shrinks)
-    rgb = np.repeat(enlarged[..., None], 3, axis=-1)
+    """Return one plane in RGB, its classes tinted; only the pixels of classes are computed in colour."""
+    drawn = np.repeat(_as_bytes(enlarged)[..., None], 3, axis=-1)
     if label_map is not None:
         classes = resize(
-            label_map, shape, order=0, mode="edge", anti_aliasing=False, preserve_range=True
+            label_map, enlarged.shape, order=0, mode="edge", anti_aliasing=False, preserve_range=True
         ).astype(int)
-        palette = np.asarray(colors, dtype=float) / 255
-        inside = classes > 0
-        rgb[inside] += _OPACITY * (palette[classes[inside]] - rgb[inside])
-        outline = inside & find_boundaries(classes, mode="inner")
-        rgb[outline] = palette[classes[outline]]
-    return np.round(rgb * 255).astype(np.uint8)
+        found = ndimage.find_objects((classes > 0).astype(np.uint8))
+        if found:
+            box = tuple(slice(max(span.start - 1, 0), span.stop + 1) for span in found[0])
+            _tint(drawn[box], enlarged[box], classes[box], np.asarray(colors, dtype=float) / 255)
+    return drawn
+
+
+def _tint(
+    drawn: NDArray[np.uint8],
+    enlarged: NDArray[np.floating],
+    classes: NDArray[np.integer],
+    palette: NDArray[np.floating],
+) -> None:
+    """Tint the pixels of classes in place; their outlines are opaque.
+
+    Args:
+        drawn: `(height, width, 3)`, with a margin round the classes where the picture goes on.
+        enlarged: grey levels, 0 to 1.
+        classes: indices of the classes.
+        palette: RGB, 0 to 1, by class index.
+    """
+    inside = classes > 0
+    rgb = np.repeat(enlarged[inside][:, None], 3, axis=-1)
+    rgb += _OPACITY * (palette[classes[inside]] - rgb)
+    drawn[inside] = _as_bytes(rgb)
+    outline = inside & find_boundaries(classes, mode="inner")
+    drawn[outline] = _as_bytes(palette)[classes[outline]]
+
+
+def _as_bytes(levels: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.round(levels * 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from segpipe.pictures.layout import Panel, panels
-from segpipe.pictures.overlay import in_ras_order, label_centre, overlay_planes
+from segpipe.pictures.overlay import in_ras_order, label_centre, overlay_pair
 from segpipe.printable import printable
 
 _TEXT, _EDGE = (235, 235, 235), (0, 0, 0)
@@ -46,9 +46,7 @@ def scan_picture(
     volume = image.ndim == 3
     (image, label_map), spacing_mm = in_ras_order(affine, image, label_map)
     centre = label_centre(label_map)
-    plain, tinted = (
-        overlay_planes(image, labels, colors, centre, spacing_mm) for labels in (None, label_map)
-    )
+    plain, tinted = overlay_pair(image, label_map, colors, centre, spacing_mm)
     views = Image.fromarray(np.concatenate([plain, np.zeros_like(plain[:_MARGIN]), tinted]))
     font = ImageFont.load_default(_FONT_SIZE)
     line = _FONT_SIZE + 6

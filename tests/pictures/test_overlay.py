@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from segpipe.pictures import grey_levels, label_centre, largest_slice, overlay_planes, overlay_slice
+from segpipe.pictures.overlay import overlay_pair
 
 COLORS = [(0, 0, 0), (230, 159, 0), (86, 180, 233)]
 GAP = 4
@@ -290,3 +291,20 @@ def test_the_largest_slice_has_most_foreground_of_all_classes():
     assert largest_slice(labels, 2) == 7
     assert largest_slice(labels, 0) == 0
     assert largest_slice(np.zeros_like(labels), 2) == 4
+
+
+def test_a_pair_is_the_scan_alone_and_with_its_labels(landmarks):
+    """The scan is enlarged once for both; a class at the border of the volume keeps its outline."""
+    image = landmarks(1) + np.random.default_rng(0).random((32, 32, 32), np.float32) / 4
+    labels = np.zeros(image.shape, np.uint8)
+    labels[12:32, 20:32, 10:18] = 2
+    centre, spacing = (20, 28, 14), (1, 1, 2)
+
+    plain, tinted = overlay_pair(image, labels, COLORS, centre, spacing)
+
+    np.testing.assert_array_equal(plain, draw(image, None, centre, spacing))
+    np.testing.assert_array_equal(tinted, draw(image, labels, centre, spacing))
+    changed = (plain != tinted).any(axis=-1)
+    assert changed.any()
+    assert coloured(tinted)[changed].mean() > 0.9
+    assert not coloured(plain).any()
