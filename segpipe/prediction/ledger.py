@@ -27,14 +27,14 @@ LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
 VOLUMES_COLUMNS = (
     *("case", "label", "voxels", "millilitres", "components", "warnings"),
-    *("frame", "resampled_channels"),
+    *("frame", "resampled_channels", "located"),
 )
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = (
     *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
     "decision",
 )
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads")
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads", "located")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -78,6 +78,7 @@ class Entry:
         decision: the class, or the findings at their thresholds, of a classified image.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         threads: number of processor threads that computed one window; 0 for PyTorch and for an image.
+        located: the part of the scan that the network saw, of each time frame of a series; empty without a locator.
     """
 
     case: str
@@ -101,6 +102,7 @@ class Entry:
     engine: str = ""
     request: str = ""
     threads: int = 0
+    located: Sequence[str] = ()
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
@@ -173,6 +175,7 @@ class Ledger:
                 else "; ".join(_of_frame(entry.warnings, volume.frame)),
                 "" if volume.frame is None else volume.frame,
                 "; ".join(entry.resampled),
+                "; ".join(_of_frame(entry.located, volume.frame)),
             ]
             for case, entry in known
             for volume in entry.volumes
@@ -212,6 +215,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         "volumes": volumes,
         "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
         "resampled": tuple(row.get("resampled", ())),
+        "located": tuple(row.get("located", ())),
         "classes": tuple(row.get("classes", ())),
         "probabilities": tuple(row.get("probabilities", ())),
     }
@@ -223,6 +227,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     for name, texts in (
         ("warnings", entry.warnings or ()),
         ("resampled", entry.resampled),
+        ("located", entry.located),
         ("classes", entry.classes),
     ):
         for text in texts:
