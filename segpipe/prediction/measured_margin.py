@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from segpipe.dataset.progress import with_progress
 from segpipe.documents import DocumentError, parse_yaml, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
+from segpipe.labels import load_label_table
 from segpipe.networks import read_sidecar
 from segpipe.prediction.locator import Edges, RegionFinder, spacing_of
 from segpipe.volumes import read_volume
@@ -71,7 +72,8 @@ def measured_margin(
         SegpipeError: a training held out no case, or its manifest or configuration is not there; two held out one case;
             or no held-out case has foreground.
     """
-    held_out = [_held_out(path) for path in weights]
+    groups = _groups(Path(bundle))
+    held_out = [_held_out(path, groups) for path in weights]
     owner: dict[str, Path] = {}
     for one in held_out:
         for case in one.cases:
@@ -84,14 +86,13 @@ def measured_margin(
     voxel_mm = np.zeros(3)
     for one in held_out:
         opened = open_bundle(BundleSource(bundle, [one.weights], trust=trust), with_ranges=False)
-        united = with_groups(one.manifest, {opened.labels.names[1]: list(read_located(Path(bundle))[1:])})
         finder = RegionFinder(opened)
         for case in with_progress(one.cases, "measuring"):
             coarse = finder.prepare(opened.read([one.folder / name for name in case.images], case.frame))
             affine = np.asarray(coarse.affine, float)
             voxel_mm = np.maximum(voxel_mm, spacing_of(affine))
             stored = read_volume(one.folder / str(case.label), frame=case.frame)
-            foreground = opened.labels.to_indices(stored.array, united.labels) == 1
+            foreground = opened.labels.to_indices(stored.array, one.manifest.labels) == 1
             if foreground.any():
                 truth = Edges.of(foreground).on(stored.grid.affine, affine)
                 measured.append(Missed(case.case, missed_mm(finder.found(coarse), truth, spacing_of(affine))))
@@ -160,16 +161,17 @@ def margin_text(margin: LocatorMargin) -> str:
     )
 
 
-def read_located(bundle: Path) -> tuple[str, ...]:
-    """Return the names of the classes that a locator serves, the background first."""
-    return tuple(read_metadata(bundle / "configs" / "metadata.json")[LOCATES])
+def _groups(bundle: Path) -> dict[str, list[str]]:
+    """Return the classes that a locator unites, by the name of its class."""
+    metadata = bundle / "configs" / "metadata.json"
+    return {load_label_table(metadata).names[1]: list(read_metadata(metadata)[LOCATES][1:])}
 
 
 def _tenths(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(np.ceil(value * 10) / 10) for value in values)
 
 
-def _held_out(weights: Path) -> _HeldOut:
+def _held_out(weights: Path, groups: Mapping[str, Sequence[str]]) -> _HeldOut:
     """Return the cases that a training held out, by the sidecar and the configuration in its folder."""
     sidecar = read_sidecar(weights)
     if sidecar is None:
@@ -182,7 +184,7 @@ def _held_out(weights: Path) -> _HeldOut:
             "--margin-run RUN for each run that held out a fold"
         )
     manifest, folder = _paths(weights.parent / _CONFIGURATION)
-    described = load_manifest(manifest)
+    described = with_groups(load_manifest(manifest), groups)
     if described.sha256 != training.get("manifest", {}).get("sha256"):
         raise SegpipeError(
             f"{manifest}: was changed after the training of {weights}; restore the manifest, or train again"
