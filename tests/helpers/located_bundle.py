@@ -85,6 +85,12 @@ def write_blocks(path: Path, *blocks: tuple[slice, ...], affine: np.ndarray | No
     return path
 
 
+def change_inference(bundle: Path, **entries: Any) -> None:
+    """Replace ids of a bundle's inference.yaml."""
+    path = bundle / "configs" / "inference.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **entries}, sort_keys=False))
+
+
 def _one_convolution(bundle: Path) -> None:
     """Leave out the ids of the network that one convolution replaces."""
     path = bundle / "configs" / "inference.yaml"
