@@ -11,6 +11,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
 from segpipe.labels import Label, LabelTable, class_color
@@ -66,8 +67,7 @@ def locator_plan(data: Fingerprint, options: PlanOptions, whole: Plan, step_byte
         )
     extent_mm = np.max(np.array(data.sizes, float) * np.array(data.spacings_mm, float), axis=0)
     planned_mm = np.array(whole.numbers["spacing_mm"].value, float)
-    cube_mm = float(np.prod(extent_mm) / _VOXELS) ** (1 / 3)
-    spacing_mm = [float(f"{value:.3g}") for value in np.maximum(planned_mm, cube_mm)]
+    spacing_mm = locator_spacing(extent_mm, planned_mm)
     size = tuple(
         _UNIT * math.ceil(length / step / _UNIT) for length, step in zip(extent_mm, spacing_mm, strict=True)
     )
@@ -101,6 +101,26 @@ def locator_plan(data: Fingerprint, options: PlanOptions, whole: Plan, step_byte
         mirrors=whole.mirrors,
         warnings=tuple(warnings),
     )
+
+
+def locator_spacing(extent_mm: NDArray[np.float64], planned_mm: NDArray[np.float64]) -> list[float]:
+    """Return the spacing with which a scan has `_VOXELS` voxels: cubes, but for axes that are coarser as they are.
+
+    Args:
+        extent_mm: of the largest scan along each axis.
+        planned_mm: spacing of the bundle, which no axis goes below.
+    """
+    coarse = np.zeros(len(extent_mm), bool)
+    spacing = planned_mm.copy()
+    while not coarse.all():
+        left = _VOXELS / np.prod(extent_mm[coarse] / planned_mm[coarse])
+        cube = float(np.prod(extent_mm[~coarse]) / left) ** (1 / int((~coarse).sum()))
+        spacing[~coarse] = np.maximum(planned_mm[~coarse], cube)
+        coarser = ~coarse & (planned_mm > cube)
+        if not coarser.any():
+            break
+        coarse |= coarser
+    return [float(f"{value:.3g}") for value in spacing]
 
 
 def _epochs(data: Fingerprint, options: PlanOptions) -> int:

@@ -173,6 +173,8 @@ def _tenths(values: NDArray[np.float64]) -> tuple[float, ...]:
 
 def _held_out(weights: Path, groups: Mapping[str, Sequence[str]]) -> _HeldOut:
     """Return the cases that a training held out, by the sidecar and the configuration in its folder."""
+    if not weights.is_file():
+        raise SegpipeError(f"{weights}: no such file; train the locator, and give the weights of its run")
     sidecar = read_sidecar(weights)
     if sidecar is None:
         raise SegpipeError(f"{weights}: has no sidecar, so how it was made is unknown; give weights of a run")
