@@ -90,7 +90,7 @@ def predicted(fold: Fold, scans: Path, output: Path, options: Sequence[str]) -> 
 def dice(output: Path, case: Case, manifest: Manifest, folder: Path, bundle: Path) -> float:
     """Return the mean Dice over the classes of a case."""
     table = load_label_table(bundle / "configs" / "metadata.json")
-    made = table.to_indices(read_volume(next((output / case.case).glob("*.nii.gz"))).array)
+    made = table.to_indices(read_volume(output / f"{case.case}.nii.gz").array)
     truth = table.to_indices(read_volume(folder / str(case.label)).array, manifest.labels)
     scores = []
     for one in range(1, table.num_classes):
@@ -103,7 +103,7 @@ def dice(output: Path, case: Case, manifest: Manifest, folder: Path, bundle: Pat
 def located(output: Path) -> dict[str, str]:
     """Return case -> what `volumes.csv` says of the located part."""
     with (output / VOLUMES_FILE).open(newline="") as file:
-        return {row["case"].partition("/")[0]: row["located"] for row in csv.DictReader(file)}
+        return {row["case"]: row["located"] for row in csv.DictReader(file)}
 
 
 def of_fold(fold: Fold, asked: argparse.Namespace, manifest: Manifest, folder: Path) -> dict[str, Any]:
