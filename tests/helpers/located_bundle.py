@@ -53,8 +53,8 @@ def change_metadata(bundle: Path, **entries: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
 
 
-def write_bright(bundle: Path, classes: int) -> Path:
-    """Write weights with which the first class is brighter than `_BRIGHT`, and no other class occurs."""
+def write_bright(bundle: Path, classes: int, path: Path | None = None, **training: Any) -> Path:
+    """Write weights with which the first class is brighter than `_BRIGHT`, and a sidecar with `training`."""
     parser = ConfigParser()
     parser.read_config(str(bundle / "configs" / "inference.yaml"))
     parser.read_meta(str(bundle / "configs" / "metadata.json"))
@@ -63,8 +63,8 @@ def write_bright(bundle: Path, classes: int) -> Path:
         network.weight.zero_()
         network.weight[1] = 10.0
         network.bias.copy_(torch.tensor([0.0, -10.0 * _BRIGHT, *[-100.0] * (classes - 2)]))
-    path = bundle / "models" / "model.pt"
-    save_weights(path, network, parser.get_parsed_content("identity"), {})
+    path = path or bundle / "models" / "model.pt"
+    save_weights(path, network, parser.get_parsed_content("identity"), training)
     return path
 
 
