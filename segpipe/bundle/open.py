@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.bundle import ConfigParser
@@ -36,6 +36,9 @@ from segpipe.networks.ordered_outputs import OrderedOutputs
 from segpipe.reference_ranges import ReferenceRanges
 from segpipe.transforms import LoadVolumed, SaveLabelMapd
 from segpipe.volumes import volume_format
+
+if TYPE_CHECKING:
+    from segpipe.bundle.open_locator import OpenLocator
 
 NEEDED = ("network_def", "inferer", "preprocessing", "postprocessing")
 _LOADS = (LoadVolumed, LoadImaged)
@@ -66,6 +69,7 @@ class OpenBundle:
             versions, the bundle's modules.
         weights, weights_sha256: the weights files, and their hashes.
         reference_ranges: reference ranges of these weights; None if there is no such file.
+        locator: finds the region to segment, see `segpipe.bundle.open_locator`; None: the whole scan is segmented.
     """
 
     root: Path
@@ -85,6 +89,7 @@ class OpenBundle:
     weights: tuple[Path, ...]
     weights_sha256: tuple[str, ...]
     reference_ranges: ReferenceRanges | None
+    locator: OpenLocator | None = None
 
     def read(self, path: str | Path | Sequence[str | Path], frame: int | None = None) -> MetaTensor:
         """Return a scan, `(C, x, y[, z])`, as `load` reads it; each of several files is a channel.

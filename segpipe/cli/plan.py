@@ -64,6 +64,13 @@ def plan(
         bool | None,
         typer.Option(help="Plan for a CUDA card. Default: if this machine has one. Only for label maps."),
     ] = None,
+    locate: Annotated[
+        bool,
+        typer.Option(
+            "--locate",
+            help="Also write a locator, a small network that finds the region to segment. Only for label maps.",
+        ),
+    ] = False,
     balanced: Annotated[
         bool,
         typer.Option(
@@ -77,11 +84,12 @@ def plan(
 
     described = load_manifest(manifest)
     folder = dataset_dir_of(manifest, described, dataset_dir)
-    common = {"epochs": epochs, "validate": not no_validation}
-    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda}
+    common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation}
+    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None}
     if described.target == "mask":
         _refuse(described.target, {"--balanced": balanced or None})
-        _plan_maps(manifest, folder, output, network or "unet", memory or "8GB", dims, cuda, common)
+        common |= {"network": network or "unet", "dims": dims, "locate": locate}
+        _plan_maps(manifest, folder, output, memory or "8GB", cuda, common)
     else:
         _refuse(described.target, of_maps)
         _plan_images(
@@ -103,20 +111,17 @@ def _plan_maps(
     manifest: str,
     folder: Path,
     output: Path,
-    network: str,
     memory: str,
-    dims: int | None,
     cuda: bool | None,
     common: Mapping[str, Any],
 ) -> None:
     import torch
 
+    from segpipe.bundle.locator_margin import LOCATOR_FOLDER
     from segpipe.planning import PlanOptions, plan_bundle
 
     wishes = PlanOptions(
         memory_gb=_gigabytes(memory),
-        network=network,
-        dims=dims,
         cuda=torch.cuda.is_available() if cuda is None else cuda,
         **common,
     )
@@ -124,6 +129,13 @@ def _plan_maps(
     _print(planned.plan.numbers, planned.plan.warnings)
     _print_codes(planned.labels)
     say(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
+    if planned.locator is not None:
+        say(f"{planned.root / LOCATOR_FOLDER}: the locator, a bundle of its own:")
+        _print(planned.locator.numbers, planned.locator.warnings)
+        say(
+            f"train both, then: segpipe promote RUN/best.pt --bundle {planned.root / LOCATOR_FOLDER}, which also "
+            "measures the margin"
+        )
 
 
 def _print_codes(labels: LabelTable) -> None:

@@ -150,6 +150,10 @@ def predict(
             "from 1.",
         ),
     ] = None,
+    no_locate: Annotated[
+        bool,
+        typer.Option("--no-locate", help="Segment whole scans, also if the bundle has a locator."),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Refuse files that are no scans; default: list and ignore them."),
@@ -191,6 +195,7 @@ def predict(
         "rtstruct": rtstruct,
         "segment_codes": segment_codes,
         "engine": engine,
+        "no_locate": no_locate,
     }
     # a folder without metadata is refused when it is opened
     known = (bundle / "configs" / "metadata.json").is_file()
@@ -253,6 +258,7 @@ def _segment(
     suffix = of_volumes["format"]
     format_ = None if suffix is None else format_of_suffix(suffix)
     of_volumes = {**of_volumes, "format": format_, "engine": of_volumes["engine"] or "auto"}
+    of_volumes["locate"] = not of_volumes.pop("no_locate")
     options = PredictOptions(**shared, **of_volumes)
     arguments = {**arguments, "scans": scans, "options": options}
     if dry_run:
@@ -277,7 +283,7 @@ _OPTIONS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("skip_empty", "format", "series_uid", "overlays", "entropy", "probabilities", "regions"),
-        *("resample_channels", "frames", "dicom_seg", "rtstruct", "segment_codes", "engine"),
+        *("resample_channels", "frames", "dicom_seg", "rtstruct", "segment_codes", "engine", "no_locate"),
     )
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from segpipe.cli.bundle_options import BundleOption, Trust
 from segpipe.cli.printed import say
 
 if TYPE_CHECKING:
+    from segpipe.bundle.locator_margin import LocatorMargin
     from segpipe.bundle.task import Task
 
 
@@ -31,12 +32,24 @@ def promote(
             "classifier that was trained on every image.",
         ),
     ] = None,
+    margin_run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="RUN",
+            help="For a locator: a run that held out a fold; repeat for each fold. Their held-out cases give the "
+            "margin. Default: the run of the weights.",
+        ),
+    ] = None,
     trust: Trust = False,
 ) -> None:
-    """Copy a run's weights into a bundle's models/, after checking that they fit the bundle."""
+    """Copy a run's weights into a bundle's models/, after checking that they fit the bundle.
+
+    The weights of a locator also get their margin, measured on held-out cases.
+    """
     from segpipe.bundle.promote import promote as promote_weights
     from segpipe.bundle.task import task_of
 
+    margin = _margin(weights, bundle, margin_run or (), trust=trust)
     written = promote_weights(
         weights,
         bundle,
@@ -47,7 +60,36 @@ def promote(
         calibration_runs=calibration_run or (),
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if margin is not None:
+        _write_margin(margin, written)
+        return
     _SIDE_FILES[task_of(bundle)](written, bundle)
+
+
+def _margin(weights: Path, bundle: Path, runs: Sequence[Path], *, trust: bool) -> LocatorMargin | None:
+    """Return the margin of a locator's weights; None if the bundle is no locator."""
+    from segpipe.bundle.locator_margin import is_locator
+    from segpipe.errors import SegpipeError
+
+    if not is_locator(bundle):
+        if runs:
+            raise SegpipeError(f"{bundle}: is no locator, which --margin-run is for; leave the option out")
+        return None
+    from segpipe.prediction.measured_margin import measured_margin
+
+    files = [run / weights.name for run in runs] or [weights]
+    return measured_margin(bundle, files, trust=trust, report=say)
+
+
+def _write_margin(margin: LocatorMargin, written: Path) -> None:
+    from dataclasses import replace
+
+    from segpipe.bundle.locator_margin import margin_path
+    from segpipe.files import file_sha256
+
+    path = margin_path(written)
+    replace(margin, weights_sha256=file_sha256(written)).write(path)
+    say(f"{path}: the margin of the locator")
 
 
 def _say_ranges(written: Path, bundle: Path) -> None:

@@ -65,6 +65,23 @@ class AxisMap:
         present = (planes >= 0) & (planes < len(self))
         return self.taken(np.where(present, planes, 0), present)
 
+    def within(self, first: int, length: int) -> AxisMap:
+        """Return the map to `length` planes of the image from `first` on.
+
+        Between a plane inside and a plane outside, the inner plane counts alone; outside, weights are 0.
+        """
+        ends = [(self.lower - first, self.lower_weight), (self.upper - first, self.upper_weight)]
+        inside = [(planes >= 0) & (planes < length) for planes, _ in ends]
+        weights = [np.where(is_in, weight, 0) for is_in, (_, weight) in zip(inside, ends, strict=True)]
+        kept, whole = weights[0] + weights[1], self.lower_weight + self.upper_weight
+        share = np.divide(whole, kept, out=np.zeros_like(whole), where=kept > 0)
+        lower, upper = (planes.clip(0, length - 1) for planes, _ in ends)
+        lower_weight, upper_weight = ((weight * share).astype(np.float32) for weight in weights)
+        # as in `resampled`: a plane of weight 0 must not be requested
+        lower = np.where(lower_weight == 0, upper, lower)
+        upper = np.where(upper_weight == 0, lower, upper)
+        return AxisMap(self.axis, lower, upper, lower_weight, upper_weight)
+
     def resampled(self, places: NDArray[np.float64], *, border: bool) -> AxisMap:
         """Return the map of new planes at `places` between the present planes.
 
@@ -128,6 +145,14 @@ class InverseMapping:
         slices = [AxisMap.identity(2, 1)] if dims == 2 else []
         first, second, third = [*lattice.axes, *slices]
         return cls((first, second, third))
+
+    def within(self, box: Sequence[slice]) -> InverseMapping:
+        """Return the mapping to a box of the image, one slice for each of its three axes; see `AxisMap.within`."""
+        first, second, third = (
+            axis.within(box[axis.axis].start, box[axis.axis].stop - box[axis.axis].start)
+            for axis in self.axes
+        )
+        return InverseMapping((first, second, third))
 
     @property
     def interpolates(self) -> bool:

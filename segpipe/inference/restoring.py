@@ -11,6 +11,7 @@ import torch
 from segpipe.inference.decisions import ArgMax, Decision
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import Band
+from segpipe.labels import LabelTable
 
 _WHOLE = 1 - 1e-5  # sum of weights below which a voxel lies partly outside the image
 _DENSE_SHARE = 8  # if more than one in this many voxels of a plane needs interpolation, all are interpolated
@@ -59,6 +60,19 @@ def restored_planes(
         if restorer is None:
             restorer = _Restorer(band, mapping, decision or ArgMax(), probabilities=probabilities)
         yield from restorer.planes(band)
+
+
+def certain_outside(planes: Iterable[RestoredPlane], labels: LabelTable) -> Iterator[RestoredPlane]:
+    """Yield planes whose voxels outside the image are background with probability 1; regions have 0 there already.
+
+    Args:
+        planes: of a scan.
+        labels: of the bundle.
+    """
+    for plane in planes:
+        if plane.probabilities is not None and not labels.regions:
+            plane.probabilities[0][plane.probabilities.sum(dim=0) == 0] = 1
+        yield plane
 
 
 class _Restorer:

@@ -58,6 +58,7 @@ class Experiment:
         ignores: whether label maps have voxels that nobody looked at.
         resample_channels: whether channels on other grids are brought onto the first channel's grid.
         evaluation_inverts: whether evaluation maps scores back to the file's grid.
+        groups: class -> the manifest's classes that it unites; empty: the classes are the manifest's.
     """
 
     about: tuple[str, ...]
@@ -86,3 +87,4 @@ class Experiment:
     ignores: bool = False
     resample_channels: bool = False
     evaluation_inverts: bool = True
+    groups: Mapping[str, list[str]] = field(default_factory=dict)

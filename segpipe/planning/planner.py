@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segpipe.bundle.locator_margin import LOCATES, LOCATOR_FOLDER
 from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings
 from segpipe.dataset.importing.channel_files import planned_channels
 from segpipe.documents import json_of
@@ -17,6 +18,7 @@ from segpipe.names import require_configurable
 from segpipe.planning.experiment import Experiment
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
+from segpipe.planning.locator import locator_fingerprint, locator_groups, locator_labels, locator_plan
 from segpipe.planning.memory import step_bytes
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions
 from segpipe.planning.rules import plan
@@ -42,12 +44,14 @@ class PlannedBundle:
         plan: numbers of the bundle, with reasons.
         data: fingerprint that the plan follows from.
         labels: label table of the bundle, with the coded terms that follow from the names.
+        locator: numbers of the bundle's locator; None without one.
     """
 
     root: Path
     plan: Plan
     data: Fingerprint
     labels: LabelTable
+    locator: Plan | None = None
 
 
 def plan_bundle(
@@ -91,7 +95,30 @@ def plan_bundle(
         )
         planned = replace(planned, warnings=(*planned.warnings, in_a_line(warning)))
     run = run_ids(manifest, folder, fold)
+    texts = _texts(described, planned, labels, data, run)
+    locator = None
+    if options.locate:
+        locator = locator_plan(data, replace(options, training_share=share), planned, step_bytes)
+        of_locator = replace(described, name=f"{described.name}_locator")
+        united = locator_labels(labels)
+        parts = _texts(of_locator, locator, united, locator_fingerprint(data), run, locates=labels)
+        texts |= {f"{LOCATOR_FOLDER}/{name}": text for name, text in parts.items()}
+    write_bundle(root, texts)
+    return PlannedBundle(root, planned, data, labels, locator)
+
+
+def _texts(
+    described: Manifest,
+    planned: Plan,
+    labels: LabelTable,
+    data: Fingerprint,
+    run: dict[str, PlannedValue],
+    locates: LabelTable | None = None,
+) -> dict[str, str]:
+    """Return path below the bundle's folder -> text of every file; `locates`: the classes that a locator unites."""
     experiment = _experiment(described, planned, labels, run)
+    if locates is not None:
+        experiment = replace(experiment, groups=locator_groups(locates))
     further = {
         "name": in_a_line(described.name),
         "described": described,
@@ -100,14 +127,16 @@ def plan_bundle(
         "labels": labels,
         "warnings": planned.warnings,
         "peak_gb": planned.peak_gb,
-        "fold_is_held_out": fold.value != "all",
+        "fold_is_held_out": run["fold"].value != "all",
         "data": data,
     }
     texts = {name: rendered(name, experiment, further) for name in _TEMPLATED}
     texts["configs/inference.json"] = json_of(texts["configs/inference.yaml"])
-    texts["configs/metadata.json"] = as_json(_metadata(described, planned, labels))
-    write_bundle(root, texts)
-    return PlannedBundle(root, planned, data, labels)
+    metadata = _metadata(described, planned, labels)
+    if locates is not None:
+        metadata[LOCATES] = list(locates.names)
+    texts["configs/metadata.json"] = as_json(metadata)
+    return texts
 
 
 def _experiment(

@@ -41,6 +41,7 @@ class PlanOptions:
         cuda: whether a CUDA card trains.
         training_share: share of the cases that train while a fold is held out.
         validate: whether a fold is held out, if the manifest has folds or splits.
+        locate: also plan a locator, see `segpipe.planning.locator`.
     """
 
     memory_gb: float = 8.0
@@ -50,6 +51,7 @@ class PlanOptions:
     cuda: bool = False
     training_share: float = 1.0
     validate: bool = True
+    locate: bool = False
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ def write_bundle(root: Path, texts: dict[str, str]) -> None:
             path = staged / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        (staged / "models").mkdir()
+        for configs in [*staged.rglob("configs")]:  # a locator has its own
+            (configs.parent / "models").mkdir()
         staged.chmod(0o755)
         staged.rename(root)
     finally:

@@ -27,6 +27,7 @@ from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
 from segpipe.prediction.ledger import Entry, State, publish, staged_files
+from segpipe.prediction.locator import Locator
 from segpipe.prediction.options import (
     DICOM_SEG,
     OVERLAYS,
@@ -51,6 +52,7 @@ from segpipe.prediction.scan_steps import (
     corrected_maps,
     picture_title,
     prepare_image,
+    segment_prepared,
     stage_scan,
     stage_series,
 )
@@ -118,6 +120,7 @@ class CohortRun:
             way.engine,
             way.threads_a_window,
         )
+        self.locator = Locator.of(self.bundle)
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
 
@@ -203,7 +206,9 @@ class CohortRun:
             self.left_out.append(f"{scan.name}/{file.path.name}")
         image = None
         if not scan.is_series:
-            image = prepare_image(self.segmenter, scan, scan.frame, overlays=self.options.overlays)
+            image = prepare_image(
+                self.segmenter, scan, scan.frame, overlays=self.options.overlays, locator=self.locator
+            )
         if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         return _Prepared(scan, sha256, header, image, time.perf_counter() - since)
@@ -300,7 +305,9 @@ class CohortRun:
         result: SegmentedScan | Staged
         with removed_on_failure(staged):
             if prepared.image is None:
-                result = stage_series(self.segmenter, scan, prepared.header, staged, self.options)
+                result = stage_series(
+                    self.segmenter, scan, prepared.header, staged, self.options, self.locator
+                )
             else:
                 result = self._segmented(prepared, prepared.image, staged)
         seconds = prepared.seconds + time.perf_counter() - since
@@ -311,12 +318,8 @@ class CohortRun:
         if self.options.probabilities:
             shape = (len(self.bundle.labels.output_names), *prepared.header.grid.size)
             probabilities = array_on_disk(staged / side_file(PROBABILITIES, prepared.scan), shape)
-        segmentation = self.segmenter.segment(
-            image.image,
-            image.grid,
-            entropy=self.options.entropy,
-            probabilities=probabilities,
-            uncertainty=image.measures is not None,
+        segmentation = segment_prepared(
+            self.segmenter, self.locator, image, entropy=self.options.entropy, probabilities=probabilities
         )
         if segmentation.skipped:
             skipped, windows = segmentation.skipped, segmentation.windows
@@ -360,6 +363,7 @@ class CohortRun:
             warnings=result.warnings,
             finished=now(),
             resampled=resampled_channels(segmented.header, self.bundle.takes),
+            located=result.located,
         )
         self.ledger.append(entry)
         publish(staged, self.folder, list(files), last=name)

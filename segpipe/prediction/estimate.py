@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from segpipe.bundle.open import open_bundle
+from segpipe.bundle.open_locator import with_locator
 from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.inference.engines import require_processor
@@ -20,6 +21,7 @@ from segpipe.memory import peak_memory_bytes
 from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.ledger import Ledger
+from segpipe.prediction.locator import Locator
 from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header
 from segpipe.prediction.ownership import ToDo, to_do
 from segpipe.prediction.scan_files import scan_sha256
@@ -76,6 +78,8 @@ def estimate(
     folder = Path(output)
     require_processor(options.engine, BundleSource.of(bundle).device)
     opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
+    if options.locate:
+        opened = with_locator(opened, BundleSource.of(bundle), report or (lambda _: None))
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
     if report is not None:
@@ -163,10 +167,16 @@ def _cost(scan: Scan, segmenter: Segmenter) -> _Cost:
     loaded = bundle.read(scan.files, 1 if scan.is_series else scan.frame)
     scan_bytes = loaded.nbytes + 3 * loaded[0].numel()
     voxels = loaded[0].numel()
+    locator = Locator.of(bundle)
+    coarse = None if locator is None else locator.prepare(loaded)
     image = segmenter.prepare(loaded)
     scan_bytes += image.nbytes
     reading = time.perf_counter() - since
     try:
+        if locator is not None and coarse is not None:
+            box = locator.box(coarse, image, segmenter.window_size(image))
+            image = image if isinstance(box, str) else image[(slice(None), *box)]
+            reading = time.perf_counter() - since
         _, network, held = segmenter.cost(image)
     except CannotStreamError:  # MONAI's chain holds all scores twice, before and after inversion
         scores = 4 * len(bundle.labels.output_names) * (image[0].numel() + voxels)

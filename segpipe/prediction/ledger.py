@@ -27,7 +27,7 @@ LEDGER_FILE = "predictions.jsonl"
 VOLUMES_FILE = "volumes.csv"
 VOLUMES_COLUMNS = (
     *("case", "label", "voxels", "millilitres", "components", "warnings"),
-    *("frame", "resampled_channels"),
+    *("frame", "resampled_channels", "located"),
 )
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = (
@@ -35,7 +35,7 @@ _TEXTS = (
     "decision",
 )
 _COUNTS = ("threads", "torch_threads", "batch_size")
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", *_COUNTS)
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", *_COUNTS, "located")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -82,6 +82,7 @@ class Entry:
         torch_threads: number of threads of PyTorch, which preprocesses a scan whatever computes its windows; 0 for an
             image, and in a ledger of an earlier segpipe.
         batch_size: windows in a batch of PyTorch; 0 where the windows are computed one by one.
+        located: the part of the scan that the network saw, of each time frame of a series; empty without a locator.
     """
 
     case: str
@@ -107,6 +108,7 @@ class Entry:
     threads: int = 0
     torch_threads: int = 0
     batch_size: int = 0
+    located: Sequence[str] = ()
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
@@ -179,6 +181,7 @@ class Ledger:
                 else "; ".join(_of_frame(entry.warnings, volume.frame)),
                 "" if volume.frame is None else volume.frame,
                 "; ".join(entry.resampled),
+                "; ".join(_of_frame(entry.located, volume.frame)),
             ]
             for case, entry in known
             for volume in entry.volumes
@@ -218,6 +221,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         "volumes": volumes,
         "warnings": None if row.get("warnings") is None else tuple(row["warnings"]),
         "resampled": tuple(row.get("resampled", ())),
+        "located": tuple(row.get("located", ())),
         "classes": tuple(row.get("classes", ())),
         "probabilities": tuple(row.get("probabilities", ())),
     }
@@ -230,6 +234,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     for name, texts in (
         ("warnings", entry.warnings or ()),
         ("resampled", entry.resampled),
+        ("located", entry.located),
         ("classes", entry.classes),
     ):
         for text in texts:

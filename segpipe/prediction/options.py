@@ -78,6 +78,7 @@ class PredictOptions:
         dicom_seg: also write each label map as a DICOM Segmentation, for scans that are DICOM series.
         rtstruct: also write the contours of each class as a DICOM structure set, for scans that are DICOM series.
         segment_codes: table of coded terms for DICOM Segmentations, see `segpipe.segment_codes`; None: the bundle's.
+        locate: use the bundle's locator, if it has one: the network gets the box that the locator finds.
     """
 
     precision: str = "auto"
@@ -99,6 +100,7 @@ class PredictOptions:
     rtstruct: bool = False
     segment_codes: Path | None = None
     engine: str = "auto"
+    locate: bool = True
 
     @property
     def side_folders(self) -> tuple[str, ...]:
@@ -157,13 +159,18 @@ class PredictOptions:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
         if self.engine == "auto":
             del how["engine"]  # as above; the ledger has the chosen one
+        if self.locate:
+            del how["locate"]  # as above; `recipe` has the locator
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file
         return {**how, "format": self.format and self.format.value}
 
     def recipe(self, bundle: OpenBundle) -> str:
         """Return a hash of everything but the scan that the outputs depend on."""
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
-        return json_sha256({"bundle": bundle.sha256, "reference_ranges": ranges, **self.described()})
+        locator = {} if bundle.locator is None else {"locator": bundle.locator.sha256}
+        return json_sha256(
+            {"bundle": bundle.sha256, "reference_ranges": ranges, **locator, **self.described()}
+        )
 
 
 class Outcome(StrEnum):

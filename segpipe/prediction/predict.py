@@ -82,8 +82,11 @@ def predict(
         return refused
     with collecting_nothing():
         from segpipe.bundle.open import open_bundle
+        from segpipe.bundle.open_locator import with_locator
 
     opened = open_bundle(source, series_uid=options.series_uid, resample_channels=options.resample_channels)
+    if options.locate:
+        opened = with_locator(opened, source, report or (lambda _: None))
     channels = opened.takes.channels
     cohort = cohort_scans(paths, folder, options, channels)
     if any(channel.files for channel in channels) or not covers(source, opened.weights):

@@ -21,6 +21,7 @@ from segpipe.inference.volumetry import class_volumes
 from segpipe.labels import Label, LabelTable, class_color
 from segpipe.pictures import grey_levels
 from segpipe.prediction.ledger import frame_mark
+from segpipe.prediction.locator import Locator, segment_located
 from segpipe.prediction.options import (
     ENTROPY,
     OVERLAYS,
@@ -54,12 +55,14 @@ class PreparedImage:
         grey: first channel as grey levels, for the overlay; None without overlays.
         image: preprocessed scan `(C, *spatial)`.
         measures: of the scan; None where they are not compared.
+        coarse: the scan as the locator takes it; None without a locator.
     """
 
     grid: Grid
     grey: NDArray[np.uint8] | None
     image: MetaTensor
     measures: Measures | None
+    coarse: MetaTensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,19 @@ class Staged:
         warnings: measures outside the reference ranges; None where they were not compared.
         fallback: why MONAI's own chain segmented the scan; None if it was streamed.
         way: engine and precision of the network's scores; None for MONAI's own chain.
+        located: the part of the scan that the network saw, of each time frame of a series; empty without a locator.
     """
 
     volumes: Sequence[ClassVolume]
     warnings: tuple[str, ...] | None
     fallback: str | None
     way: Way | None
+    located: tuple[str, ...] = ()
 
 
-def prepare_image(segmenter: Segmenter, scan: Scan, frame: int | None, *, overlays: bool) -> PreparedImage:
+def prepare_image(
+    segmenter: Segmenter, scan: Scan, frame: int | None, *, overlays: bool, locator: Locator | None = None
+) -> PreparedImage:
     """Read and preprocess a scan, or one of its time frames.
 
     Args:
@@ -102,16 +109,47 @@ def prepare_image(segmenter: Segmenter, scan: Scan, frame: int | None, *, overla
         scan: of the cohort.
         frame: number of the time frame, from 1; None for scans without time frames.
         overlays: whether the grey levels are wanted.
+        locator: of the run; None without one.
     """
     bundle = segmenter.bundle
     loaded = bundle.read(scan.files, frame)
     # some MONAI transforms change their input in place
     grey = grey_levels(loaded.as_tensor()[0].numpy()) if overlays else None
     grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
+    coarse = None if locator is None else locator.prepare(loaded)
     if bundle.reference_ranges is None:
-        return PreparedImage(grid, grey, segmenter.prepare(loaded), None)
+        return PreparedImage(grid, grey, segmenter.prepare(loaded), None, coarse)
     image, measures = segmenter.prepared(loaded, grid)
-    return PreparedImage(grid, grey, image, measures)
+    return PreparedImage(grid, grey, image, measures, coarse)
+
+
+def segment_prepared(
+    segmenter: Segmenter,
+    locator: Locator | None,
+    prepared: PreparedImage,
+    *,
+    entropy: bool = False,
+    probabilities: NDArray[np.float16] | None = None,
+) -> Segmentation:
+    """Segment a scan that `prepare_image` prepared, see `segment_located`.
+
+    Args:
+        segmenter: of the run.
+        locator: of the run; None without one.
+        prepared: the scan.
+        entropy: compute the entropy of each voxel.
+        probabilities: array that is filled, see `Segmenter.segment`; None: do not compute them.
+    """
+    return segment_located(
+        segmenter,
+        locator,
+        prepared.image,
+        prepared.grid,
+        prepared.coarse,
+        entropy=entropy,
+        probabilities=probabilities,
+        uncertainty=prepared.measures is not None,
+    )
 
 
 def stage_scan(
@@ -144,11 +182,17 @@ def stage_scan(
     if segmentation.entropy is not None:
         write_volume(segmentation.entropy, grid, staged / side_file(ENTROPY, scan))
     warnings = _warnings(segmenter, result.measures, grid, segmentation, volumes, scan.frame)
-    return Staged(volumes, warnings, segmentation.fallback, segmentation.way)
+    located = (segmentation.located,) if segmentation.located else ()
+    return Staged(volumes, warnings, segmentation.fallback, segmentation.way, located)
 
 
 def stage_series(
-    segmenter: Segmenter, scan: Scan, header: VolumeHeader, staged: Path, options: PredictOptions
+    segmenter: Segmenter,
+    scan: Scan,
+    header: VolumeHeader,
+    staged: Path,
+    options: PredictOptions,
+    locator: Locator | None = None,
 ) -> Staged:
     """Segment the time frames of a scan one by one, and write a 4D label map and the overlay of the first frame.
 
@@ -160,25 +204,27 @@ def stage_series(
         header: of its first frame.
         staged: folder of the scan in the staging folder.
         options: of the run.
+        locator: of the run; None without one.
     """
     labels, grid, frames = segmenter.bundle.labels, header.grid, header.num_frames
     dtype = labels.to_values(np.zeros(1, np.uint8)).dtype
     volumes: list[ClassVolume] = []
     warnings: list[str] = []
+    located: list[str] = []
     compared, fallback, way = True, None, None
     with tempfile.TemporaryFile(dir=staged.parent) as file:
         stored = np.memmap(file, dtype, "w+", shape=(*grid.size, frames), order="F")
         for frame in range(1, frames + 1):
-            prepared = prepare_image(segmenter, scan, frame, overlays=options.overlays and frame == 1)
-            segmentation = segmenter.segment(
-                prepared.image, prepared.grid, uncertainty=prepared.measures is not None
-            )
+            drawn = options.overlays and frame == 1
+            prepared = prepare_image(segmenter, scan, frame, overlays=drawn, locator=locator)
+            segmentation = segment_prepared(segmenter, locator, prepared)
             stored[..., frame - 1] = labels.to_values(segmentation.labels)
             of_frame = class_volumes(segmentation.labels, labels, grid.spacing_mm, frame)
             _draw(staged, scan, grid, prepared.grey, segmentation.labels, of_frame, segmenter.bundle)
             outside = _warnings(segmenter, prepared.measures, grid, segmentation, of_frame, frame)
             compared, fallback, way = outside is not None, segmentation.fallback, segmentation.way
             volumes += of_frame
+            located += [f"{frame_mark(frame)}{segmentation.located}"] if segmentation.located else []
             warnings += outside or ()
         write_label_frames(stored, grid, staged / label_map_name(scan, options), source=header, labels=labels)
         for region in labels.regions if options.regions else ():
@@ -186,7 +232,7 @@ def stage_series(
             mask = staged / region_file(region.name, scan, options)
             write_label_frames(inside, grid, mask, source=header, labels=mask_table(region))
         del stored
-    return Staged(volumes, tuple(warnings) if compared else None, fallback, way)
+    return Staged(volumes, tuple(warnings) if compared else None, fallback, way, tuple(located))
 
 
 def mask_table(region: Region) -> LabelTable:

@@ -26,7 +26,7 @@ from segpipe.inference.engines.mirrored import MirroredQueue
 from segpipe.inference.engines.names import ONNXRUNTIME, OPENVINO, TORCH
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import seconds_of
-from segpipe.inference.restoring import RestoredPlane, restored_planes
+from segpipe.inference.restoring import RestoredPlane, certain_outside, restored_planes
 from segpipe.inference.score_checks import require_classes, require_numbers
 from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
 from segpipe.label_values import whole_numbers
@@ -36,6 +36,8 @@ from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, sca
 from segpipe.transforms import CTIntensityd
 from segpipe.volumes import Grid
 
+Box = tuple[slice, slice, slice]
+"""A part of a preprocessed volume, in voxels."""
 _LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
 _MOST_SAMPLED = 10**6
 
@@ -54,6 +56,7 @@ class Segmentation:
         uncertainty: mean entropy over the voxels of the network's grid that it labels as foreground, 0 to 1; None if
             there is no such voxel, or if not asked for.
         way: engine and precision of the scores; None for MONAI's own chain.
+        located: the part of the scan that the network saw, as `volumes.csv` has it; empty without a locator.
     """
 
     labels: NDArray[np.integer[Any]]
@@ -63,6 +66,7 @@ class Segmentation:
     fallback: str | None = None
     uncertainty: float | None = None
     way: Way | None = None
+    located: str = ""
 
 
 class Segmenter:
@@ -184,6 +188,7 @@ class Segmenter:
         entropy: bool = False,
         probabilities: NDArray[np.float16] | None = None,
         uncertainty: bool = False,
+        box: Box | None = None,
     ) -> Segmentation:
         """Segment a scan.
 
@@ -193,6 +198,8 @@ class Segmenter:
             entropy: compute the entropy of each voxel.
             probabilities: array `(classes, x, y[, z])` that is filled; None: do not compute them.
             uncertainty: compute the mean entropy.
+            box: part of `image`, in voxels, that the network gets; the rest becomes background with certainty. None:
+                all. MONAI's own chain always gets all.
 
         Raises:
             SegpipeError: scores are NaN or infinite; the chain does not end with a label map on the scan's grid; or
@@ -205,7 +212,11 @@ class Segmenter:
                 plan = self._plan(image.ndim - 1)
                 way = InverseMapping.of(image, grid.size, grid.affine)
                 stream, way_of_scores = self._stream(plan, image)
-                bands = stream.bands(_as_volume(image), self._tissue(image))
+                volume, tissue = _as_volume(image), self._tissue(image)
+                if box is not None:
+                    volume, tissue = volume[(..., *box)], None if tissue is None else tissue[box]
+                    way = way.within(box)
+                bands = stream.bands(volume, tissue)
                 first = next(bands)  # the first answer of the network may show that streaming is impossible
             except CannotStreamError as reason:
                 if wanted:
@@ -221,6 +232,8 @@ class Segmenter:
                 plan.decision,
                 probabilities=wanted,
             )
+            if box is not None:
+                planes = certain_outside(planes, self.bundle.labels)
             labels, entropies = _collected(
                 planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
             )
@@ -250,6 +263,14 @@ class Segmenter:
             seconds = seconds_of(stream.predictor, example) / window.batch_size
         windows = len(window.starts(window.padded_size(size)))
         return windows, windows * seconds, stream.held_bytes(size)
+
+    def window_size(self, image: MetaTensor) -> tuple[int, ...]:
+        """Return the voxels of a window in a preprocessed scan; a slice is a volume with one plane.
+
+        Raises:
+            CannotStreamError: MONAI's own chain would segment the scan.
+        """
+        return self._plan(image.ndim - 1).window.fitted(_as_volume(image).shape[1:]).roi_size
 
     def _plan(self, spatial_dims: int) -> StreamPlan:
         return StreamPlan.of(

@@ -64,6 +64,7 @@ def test_a_manifest_of_classes_gives_a_classifier(classes, tmp_path):
     ("arguments", "given"),
     [
         (["--dims", "2"], "--dims"),
+        (["--locate"], "--locate"),
         (["--memory", "8GB", "--no-cuda"], "--memory, --cuda"),
     ],
 )

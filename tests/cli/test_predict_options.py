@@ -32,6 +32,7 @@ OPTIONS = {
     "--help",
     "--jobs",
     "--mirror",
+    "--no-locate",
     "--no-overlays",
     "--output",
     "--overlays",
@@ -160,10 +161,11 @@ def test_every_option_reaches_the_call(predict_arguments):
             ("--dicom-seg", "--segment-codes", "codes.csv"),
             {"dicom_seg": True, "segment_codes": Path("codes.csv")},
         ),
+        (("--no-locate",), {"locate": False}),
     ],
     ids=str,
 )
-def test_dicom_objects_are_asked_for(predict_arguments, options, expected):
+def test_options_without_a_value_reach_the_run(predict_arguments, options, expected):
     assert predict_arguments(*options)["options"] == PredictOptions(**expected)
 
 

@@ -21,7 +21,7 @@ from monai.transforms import (
 )
 
 from segpipe.inference.decisions import ArgMax, Thresholds, arg_max
-from segpipe.inference.inverse_mapping import InverseMapping
+from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.restoring import restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError
 from segpipe.transforms import RegionsToClassesd
@@ -241,3 +241,17 @@ def test_entropy_of_regions_by_hand():
     entropy = Thresholds(brain_tumours()).entropy(torch.tensor([[1.0], [0.0], [0.5]]))
 
     np.testing.assert_allclose(entropy, [1 / 3], atol=1e-6)
+
+
+def test_a_mapping_to_a_part_of_the_image_keeps_whole_planes_at_its_ends():
+    """Six planes of a scan lie between the planes 0 to 3 of an image; the part is its planes 1 and 2."""
+    whole = AxisMap.identity(0, 4).resampled(np.array([0.0, 0.5, 1.0, 1.5, 2.25, 3.0]), border=False)
+
+    part = whole.within(1, 2)
+
+    # outside; between 0 and 1: 1 alone; 1; between 1 and 2; between 2 and 3: 2 alone; outside
+    assert (part.lower_weight + part.upper_weight).tolist() == [0, 1, 1, 1, 1, 0]
+    places = part.lower * part.lower_weight + part.upper * part.upper_weight
+    assert places[1:5].tolist() == [0, 0, 0.5, 1]
+    assert part.lower.min() >= 0
+    assert part.upper.max() <= 1

@@ -348,3 +348,35 @@ def test_what_lies_on_one_side_does_so_in_whichever_order_a_file_has_its_axes(tm
     assert mean == pytest.approx((9.5 + 0.5) / 24 - 0.5) or mean == pytest.approx(0.5 - (9.5 + 0.5) / 24)
     assert error == pytest.approx(0.0, abs=1e-9)
     assert bundle.plan.mirrors.value == []
+
+
+@pytest.mark.slow
+def test_the_locator_lies_beside_the_bundle_and_unites_its_classes(tmp_path):
+    manifest = write_set(tmp_path / "data", classes={0: "background", 1: "block", 7: "rim"}, channels=2)
+
+    bundle = planned(manifest, locate=True)
+
+    locator = bundle.root / "locator"
+    metadata = json.loads((locator / "configs" / "metadata.json").read_text())
+    train = yaml.safe_load((locator / "configs" / "train.yaml").read_text())
+    assert metadata["locates"] == ["background", "block", "rim"]
+    assert [row["name"] for row in metadata["label_table"]] == ["background", "foreground"]
+    assert train["cases"]["groups"] == {"foreground": ["block", "rim"]}
+    assert train["patch_size"] == train["window_size"]
+    # scans of 24 x 20 x 27 mm have fewer than 65,536 mm3: the locator's voxels are no smaller than the bundle's
+    assert train["spacing_mm"] == [1.0, 1.0, 1.5]
+    assert train["patch_size"] == [24, 24, 24]
+    assert train["filters"][0] == 8
+    assert (locator / "models").is_dir()
+    assert "locates" not in json.loads((bundle.root / "configs" / "metadata.json").read_text())
+    assert_sound(locator)
+
+
+def test_slices_have_no_locator(tmp_path):
+    manifest = write_set(tmp_path / "data")
+
+    with pytest.raises(
+        SegpipeError, match=r"--locate is for networks of volumes, and this network is 2D \(as asked"
+    ):
+        planned(manifest, locate=True, dims=2)
+    assert not (tmp_path / "bundle").exists()

@@ -16,7 +16,7 @@ from segpipe.errors import SegpipeError
 from segpipe.inference.class_volume import ClassVolume
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder, publish, staged_files
 
-HEAD = "case,label,voxels,millilitres,components,warnings,frame,resampled_channels"
+HEAD = "case,label,voxels,millilitres,components,warnings,frame,resampled_channels,located"
 DONE = Entry(
     case="p1/ct",
     state=State.DONE,
@@ -168,12 +168,12 @@ def test_volumes_of_every_scan_that_has_a_label_map(tmp_path):
 
     assert (tmp_path / "volumes.csv").read_text() == (
         f"{HEAD}\n"
-        'again,"cyst, left",0,0,0,,,\n'
-        '"p,1/ct",tumour,3,0.003,1,,,\n'
-        '"p,1/ct","cyst, left",0,0,0,,,\n'
-        'slice,tumour,40,,5,"too large; odd, too",,\n'
-        "z,tumour,1234567,1234.57,2,not compared with the training cases,,\n"
-        'z,"cyst, left",0,0,0,not compared with the training cases,,\n'
+        'again,"cyst, left",0,0,0,,,,\n'
+        '"p,1/ct",tumour,3,0.003,1,,,,\n'
+        '"p,1/ct","cyst, left",0,0,0,,,,\n'
+        'slice,tumour,40,,5,"too large; odd, too",,,\n'
+        "z,tumour,1234567,1234.57,2,not compared with the training cases,,,\n"
+        'z,"cyst, left",0,0,0,not compared with the training cases,,,\n'
     )
 
 
@@ -187,14 +187,17 @@ def test_volumes_of_time_frames_and_resampled_channels(tmp_path):
     volumes = [ClassVolume("LV", 10 * frame, 1.5, 1, frame) for frame in (1, 2)]
     warnings = ("frame 2: LV smaller", "frame 2: image noisier")
     entry = Entry("cine", State.DONE, "/scans/cine.nii", volumes=volumes, warnings=warnings)
-    Ledger(tmp_path).append(replace(entry, resampled=("T2 covers 96 %", "FLAIR covers 80 %")))
+    located = ("frame 1: box: 12% of the scan", "frame 2: whole scan: the locator found nothing")
+    resampled = ("T2 covers 96 %", "FLAIR covers 80 %")
+    Ledger(tmp_path).append(replace(entry, resampled=resampled, located=located))
 
     Ledger(tmp_path).write_volumes()
 
     assert (tmp_path / "volumes.csv").read_text() == (
         f"{HEAD}\n"
-        "cine,LV,10,1.5,1,,1,T2 covers 96 %; FLAIR covers 80 %\n"
-        "cine,LV,20,1.5,1,LV smaller; image noisier,2,T2 covers 96 %; FLAIR covers 80 %\n"
+        "cine,LV,10,1.5,1,,1,T2 covers 96 %; FLAIR covers 80 %,box: 12% of the scan\n"
+        "cine,LV,20,1.5,1,LV smaller; image noisier,2,T2 covers 96 %; FLAIR covers 80 %,"
+        "whole scan: the locator found nothing\n"
     )
 
 
