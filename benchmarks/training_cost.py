@@ -4,8 +4,9 @@
     python benchmarks/training_cost.py --before CHECKOUT --data SHARED_DATA --bundle ct_covid_unet --precision float32
 
 CHECKOUT is a working tree of an earlier commit (`git worktree add --detach CHECKOUT COMMIT`). Every run is MONAI's own
-command on the checkout's bundle, with few cases and one thread. Processor time is the user's and the system's. The first
-epoch reads the cases, so it is left out. Steps and validated cases are counted apart and added up as a fold has them.
+command on the checkout's bundle, with few cases and one thread. Processor time is the user's and the system's. The
+first epoch reads the cases, so it is left out. Steps and validated cases are counted apart, and added up as a fold has
+them.
 """
 
 from __future__ import annotations
@@ -72,8 +73,19 @@ def train(checkout: Path, arguments: argparse.Namespace) -> dict[str, float]:
     root = checkout / "bundles" / arguments.bundle
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "times"
+        clocks = Path(folder) / "clocks.json"
+        clocks.write_text(
+            json.dumps(
+                {
+                    f"+{engine}#handlers": [
+                        {"_target_": "training_cost.Clock", "path": str(notes), "name": engine}
+                    ]
+                    for engine in ("train", "validate")
+                }
+            )
+        )
         options: dict[str, Any] = {
-            "config_file": str(root / "configs" / "train.yaml"),
+            "config_file": [str(root / "configs" / "train.yaml"), str(clocks)],
             "bundle_root": str(root),
             "dataset_dir": str(arguments.data / data),
             "output_dir": folder,
@@ -87,18 +99,12 @@ def train(checkout: Path, arguments: argparse.Namespace) -> dict[str, float]:
             "checksums": False,
             "train#dataset#data": f"$@cases.train[:{arguments.cases}]",
             "validate#dataset#data": f"$@cases.validation[:{arguments.validated}]",
-            **{
-                f"+{engine}#handlers": [
-                    {"_target_": "training_cost.Clock", "path": str(notes), "name": engine}
-                ]
-                for engine in ("train", "validate")
-            },
         }
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join((str(checkout), str(ROOT / "benchmarks"))),
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, "-X", "utf8", "-W", "ignore", "-m", "monai.bundle", "run"]
+        command = [sys.executable, "-P", "-X", "utf8", "-W", "ignore", "-m", "monai.bundle", "run"]
         command += [f"--{name}={value}" for name, value in options.items()]
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         lines = [json.loads(line) for line in notes.read_text().splitlines()]
