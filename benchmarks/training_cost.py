@@ -1,4 +1,4 @@
-"""What a training costs in processor time, before and after a change: two checkouts in turn, on the same cases.
+"""What a training costs in processor time, before and after a change: two checkouts, side by side.
 
     python benchmarks/training_cost.py --before CHECKOUT --data SHARED_DATA --bundle mri_hippocampus_unet
     python benchmarks/training_cost.py --before CHECKOUT --data SHARED_DATA --bundle ct_covid_unet --precision float32
@@ -6,13 +6,14 @@
 CHECKOUT is a working tree of an earlier commit (`git worktree add --detach CHECKOUT COMMIT`). Every run is MONAI's own
 command on the checkout's bundle, with few cases and one thread. Processor time is the user's and the system's. The
 first epoch reads the cases, so it is left out. Steps and validated cases are counted apart, and added up as a fold has
-them.
+them. Both trainings run at the same time: what else the machine does disturbs both alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -22,133 +23,163 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ignite.engine import Engine, Events
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDS = {  # data set, training and validation cases of fold 0, epochs, validations
-    "mri_hippocampus_unet": ("hippocampus", 160, 40, 24, 12),
-    "ct_covid_unet": ("covid_ct_512", 65, 17, 100, 100),
-    "ct_covid_segnet": ("covid_ct_512", 65, 17, 100, 100),
+FOLDS = {  # data set, training cases and validation cases of fold 0
+    "mri_hippocampus_unet": ("hippocampus", 160, 40),
+    "ct_covid_unet": ("covid_ct_512", 65, 17),
+    "ct_covid_segnet": ("covid_ct_512", 65, 17),
 }
 
 
 class Clock:
-    """A handler of a trainer or an evaluator that appends the process's times at the start and end of each epoch.
+    """A handler of a trainer or an evaluator that appends the process's times of each epoch to a file.
+
+    A line is a JSON list: name of the engine, then the process's figures when the epoch begins, after its last
+    iteration and when all its handlers are done, then the mean loss. Figures are seconds of the user, seconds of the
+    system, page faults and the peak in MB.
 
     Args:
-        path: file of one JSON list a line: name, whether the epoch ends, seconds of the user and of the system, page
-            faults, peak in MB, mean loss of the epoch.
+        path: the file.
         name: of the engine.
     """
 
     def __init__(self, path: str, name: str) -> None:
         self.path = Path(path)
         self.name = name
-        self.losses: list[float] = []
 
     def attach(self, engine: Engine) -> None:
         """Attach to the engine, last of its handlers."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._note, False)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._note, True)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
 
-    def _keep(self, engine: Engine) -> None:
+    def _begin(self, _: Engine) -> None:
+        self.losses: list[float] = []
+        self.began = figures()
+
+    def _step(self, engine: Engine) -> None:
+        self.stepped = figures()
         output = engine.state.output
         first = output[0] if isinstance(output, list) else output
-        if isinstance(first, dict) and "loss" in first:
-            self.losses.append(float(first["loss"]))
+        self.losses.append(float(first.get("loss", 0.0)))
 
-    def _note(self, _: Engine, ends: bool) -> None:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        loss = statistics.fmean(self.losses) if self.losses else 0.0
-        self.losses = []
-        line = [self.name, ends, used.ru_utime, used.ru_stime, used.ru_minflt, used.ru_maxrss / 1024, loss]
+    def _end(self, _: Engine) -> None:
+        line = [self.name, self.began, self.stepped, figures(), statistics.fmean(self.losses)]
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def train(checkout: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Train a few epochs; return seconds a training case and a validated case, and what else is compared."""
+def figures() -> tuple[float, float, int, float]:
+    """Return this process's seconds of the user and of the system, page faults, and peak in MB."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime, used.ru_stime, used.ru_minflt, used.ru_maxrss / 1024
+
+
+def start(checkout: Path, folder: str, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
+    """Start a training of a few epochs, which writes its times into the folder."""
     data = FOLDS[arguments.bundle][0]
     root = checkout / "bundles" / arguments.bundle
-    with tempfile.TemporaryDirectory() as folder:
-        notes = Path(folder) / "times"
-        clocks = Path(folder) / "clocks.json"
-        clocks.write_text(
-            json.dumps(
-                {
-                    f"+{engine}#handlers": [
-                        {"_target_": "training_cost.Clock", "path": str(notes), "name": engine}
-                    ]
-                    for engine in ("train", "validate")
-                }
-            )
+    notes = Path(folder) / "times"
+    clocks = Path(folder) / "clocks.json"
+    clocks.write_text(
+        json.dumps(
+            {
+                f"+{engine}#handlers": [
+                    {"_target_": "training_cost.Clock", "path": str(notes), "name": engine}
+                ]
+                for engine in ("train", "validate")
+            }
         )
-        options: dict[str, Any] = {
-            "config_file": [str(root / "configs" / "train.yaml"), str(clocks)],
-            "bundle_root": str(root),
-            "dataset_dir": str(arguments.data / data),
-            "output_dir": folder,
-            "run_name": "cost",
-            "fold": 0,
-            "epochs": arguments.epochs,
-            "val_interval": 1,
-            "patience": 0,
-            "precision": arguments.precision,
-            "reference_ranges": False,
-            "checksums": False,
-            "train#dataset#data": f"$@cases.train[:{arguments.cases}]",
-            "validate#dataset#data": f"$@cases.validation[:{arguments.validated}]",
-        }
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join((str(checkout), str(ROOT / "benchmarks"))),
-            "OMP_NUM_THREADS": "1",
-        }
-        command = [sys.executable, "-P", "-X", "utf8", "-W", "ignore", "-m", "monai.bundle", "run"]
-        command += [f"--{name}={value}" for name, value in options.items()]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        lines = [json.loads(line) for line in notes.read_text().splitlines()]
-    return costs(lines, arguments)
+    )
+    options: dict[str, Any] = {
+        "config_file": [str(root / "configs" / "train.yaml"), str(clocks)],
+        "bundle_root": str(root),
+        "dataset_dir": str(arguments.data / data),
+        "output_dir": folder,
+        "run_name": "cost",
+        "fold": 0,
+        "epochs": arguments.epochs,
+        "val_interval": 1,
+        "patience": 0,
+        "precision": arguments.precision,
+        "reference_ranges": False,
+        "checksums": False,
+        "train#dataset#data": f"$@cases.train[:{arguments.cases}]",
+        "validate#dataset#data": f"$@cases.validation[:{arguments.validated}]",
+    }
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(checkout), str(ROOT / "benchmarks"))),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-P", "-X", "utf8", "-W", "ignore", "-m", "monai.bundle", "run"]
+    command += [f"--{name}={value}" for name, value in options.items()]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 
-def costs(lines: list[list[Any]], arguments: argparse.Namespace) -> dict[str, float]:
-    """Return medians over the epochs after the first."""
-    epochs: dict[str, list[tuple[float, float, float]]] = {"train": [], "validate": []}
-    began: dict[str, list[Any]] = {}
-    losses = []
-    for line in lines:
-        name, ends, *_, loss = line
-        if not ends:
-            began[name] = line
-            continue
-        epochs[name].append(tuple(line[place] - began[name][place] for place in (2, 3, 4)))  # type: ignore[arg-type]
-        if name == "train":
-            losses.append(loss)
-    validation = [min(user + system for user, system, _ in epochs["validate"][1:])]
-    # validation runs within the trainer's epoch
-    training = [
-        (both[0] - inner[0], both[1] - inner[1], both[2] - inner[2])
-        for both, inner in zip(epochs["train"][1:], epochs["validate"][1:], strict=True)
-    ]
-    user, system, faults = min(training, key=lambda epoch: epoch[0] + epoch[1])
+def trained(checkouts: dict[str, Path], arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Train with all checkouts side by side, and return the costs of each."""
+    with tempfile.TemporaryDirectory() as folder:
+        folders = {name: Path(folder) / name for name in checkouts}
+        for made in folders.values():
+            made.mkdir()
+        started = [start(checkouts[name], str(folders[name]), arguments) for name in checkouts]
+        codes = [process.wait() for process in started]
+        if any(codes):
+            raise SystemExit("a training failed")
+        texts = {name: (made / "times").read_text() for name, made in folders.items()}
     return {
-        "case": (user + system) / arguments.cases,
-        "system_share": system / (user + system),
-        "faults_a_case": faults / arguments.cases,
-        "validated_case": validation[0] / arguments.validated,
-        "peak_mb": lines[-1][5],
-        "loss": losses[-1],
+        name: costs([json.loads(line) for line in text.splitlines()], arguments)
+        for name, text in texts.items()
     }
 
 
-def fold_minutes(cost: dict[str, float], bundle: str) -> float:
-    """Return the processor minutes of a fold as the bundle trains it."""
-    _, cases, validated, epochs, validations = FOLDS[bundle]
-    return (epochs * cases * cost["case"] + validations * validated * cost["validated_case"]) / 60
+def costs(lines: list[list[Any]], arguments: argparse.Namespace) -> dict[str, float]:
+    """Return the figures of the cheapest epoch after the first; a validation lies within its epoch of the training."""
+    epochs = {name: [line[1:] for line in lines if line[0] == name][1:] for name in ("train", "validate")}
+    steps = min(
+        (
+            [after - before for before, after in zip(began, stepped, strict=True)]
+            for began, stepped, *_ in epochs["train"]
+        ),
+        key=lambda epoch: epoch[0] + epoch[1],
+    )
+    rest = min(
+        seconds(stepped, ended) - seconds(inner[0], inner[2])
+        for (_, stepped, ended, _), inner in zip(epochs["train"], epochs["validate"], strict=True)
+    )
+    return {
+        "case": (steps[0] + steps[1]) / arguments.cases,
+        "system_share": steps[1] / (steps[0] + steps[1]),
+        "faults_a_case": steps[2] / arguments.cases,
+        "rest_of_an_epoch": rest,
+        "validated_case": min(seconds(inner[0], inner[1]) for inner in epochs["validate"])
+        / arguments.validated,
+        "rest_of_a_validation": min(seconds(inner[1], inner[2]) for inner in epochs["validate"]),
+        "peak_mb": epochs["train"][-1][2][3],
+        "loss": epochs["train"][-1][3],
+    }
+
+
+def seconds(began: list[float], ended: list[float]) -> float:
+    """Return the processor seconds between two of the figures."""
+    return ended[0] + ended[1] - began[0] - began[1]
+
+
+def fold_minutes(cost: dict[str, float], checkout: Path, bundle: str) -> float:
+    """Return the processor minutes of a fold as the checkout's bundle trains it."""
+    _, cases, validated = FOLDS[bundle]
+    numbers = yaml.safe_load((checkout / "bundles" / bundle / "configs" / "train.yaml").read_text("utf-8"))
+    epochs = numbers["epochs"]
+    training = epochs * (cases * cost["case"] + cost["rest_of_an_epoch"])
+    validation = validated * cost["validated_case"] + cost["rest_of_a_validation"]
+    return (training + math.ceil(epochs / numbers["val_interval"]) * validation) / 60
 
 
 def main() -> None:
-    """Measure both checkouts in turn; print one row each and the line for the results file."""
+    """Measure both checkouts; print one row each and the line for the results file."""
     from segpipe.provenance import commit
     from segpipe.training.run_folder import processor_name
 
@@ -156,8 +187,8 @@ def main() -> None:
     checkouts = {"before": arguments.before.resolve(), "after": ROOT}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
     for _ in range(arguments.rounds):
-        for name, checkout in checkouts.items():
-            runs[name].append(train(checkout, arguments))
+        for name, cost in trained(checkouts, arguments).items():
+            runs[name].append(cost)
     print(
         "| checkout | s a training case | of which the system | page faults | s a validated case "
         "| minutes a fold | peak, MB | loss |"
@@ -165,8 +196,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     result: dict[str, Any] = {"bundle": arguments.bundle, "precision": arguments.precision}
     for name, measured in runs.items():
-        best = min(measured, key=lambda cost: fold_minutes(cost, arguments.bundle))
-        minutes = fold_minutes(best, arguments.bundle)
+        best = min(measured, key=lambda cost: cost["case"])
+        minutes = fold_minutes(best, checkouts[name], arguments.bundle)
         print(
             f"| {name} | {best['case']:.3f} | {best['system_share']:.1%} | {best['faults_a_case']:.0f} | "
             f"{best['validated_case']:.3f} | {minutes:.1f} | {best['peak_mb']:.0f} | {best['loss']:.5f} |"
@@ -197,8 +228,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--bundle", default="mri_hippocampus_unet", choices=FOLDS)
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--cases", type=int, default=16)
-    parser.add_argument("--validated", type=int, default=4)
+    parser.add_argument("--cases", type=int, default=24)
+    parser.add_argument("--validated", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=2)
     return parser.parse_args()

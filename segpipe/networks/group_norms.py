@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import nn
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -25,7 +26,7 @@ def instance_to_group_norms(network: nn.Module) -> int:
         (parent, name, norm)
         for parent in network.modules()
         for name, norm in parent.named_children()
-        if type(norm) in _INSTANCE_NORMS and not norm.track_running_stats
+        if isinstance(norm, _InstanceNorm) and type(norm) in _INSTANCE_NORMS and not norm.track_running_stats
     ]
     for parent, name, norm in found:
         group = nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps, affine=False)

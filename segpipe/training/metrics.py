@@ -71,10 +71,10 @@ def attach_accuracy(engine: Workflow, labels: LabelTable | None = None) -> Metri
     return accuracy
 
 
-class _ClassAccuracy(Accuracy):
+class _ClassAccuracy(Accuracy):  # type: ignore[misc]  # ignite is untyped
     """The same share as ignite's; torch's `argmax` along the classes takes eight times as long as its `max`."""
 
-    @reinit__is_reduced
+    @reinit__is_reduced  # type: ignore[untyped-decorator]
     def update(self, output: Sequence[torch.Tensor]) -> None:
         """Count scores `(B, C, *)` and classes `(B, *)`."""
         scores, classes = (tensor.detach() for tensor in output)

@@ -15,7 +15,13 @@ def norms(network):
 
 def test_scores_and_gradients_are_the_same_to_rounding():
     torch.manual_seed(0)
-    instance = DynUNet(3, 1, 2, kernel_size=[3] * 2, strides=[1, 2], upsample_kernel_size=[2], filters=[4, 8])
+    sizes = {
+        "kernel_size": [3] * 3,
+        "strides": [1, 2, 2],
+        "upsample_kernel_size": [2] * 2,
+        "filters": [4, 8, 8],
+    }
+    instance = DynUNet(3, 1, 2, **sizes)
     for norm in (module for module in instance.modules() if isinstance(module, nn.InstanceNorm3d)):
         nn.init.normal_(norm.weight)
         nn.init.normal_(norm.bias)
