@@ -6,12 +6,9 @@ import ctypes
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGEST_OF_A_WINDOW = (
-    256 << 20
-)  # bytes: larger blocks, such as scans and bands of scores, go back to the system
-_LARGEST_BEFORE_2_35 = 32 << 20  # bytes: an older glibc refuses more
+_LARGEST_OF_A_WINDOW = 256 << 20  # bytes: larger blocks, such as scans, go back to the system at once
 _KEPT = 512 << 20  # bytes that may stay free at the end of the heap
-LARGEST_OF_A_STEP = (2 << 30) - 1  # bytes: what mallopt takes at most
+LARGEST_OF_A_STEP = 32 << 20  # bytes: larger ones leave gaps in the heap, and the peak exceeds the plan
 
 
 def keep_freed_memory(largest: int = _LARGEST_OF_A_WINDOW) -> bool:
@@ -22,8 +19,7 @@ def keep_freed_memory(largest: int = _LARGEST_OF_A_WINDOW) -> bool:
     function does nothing.
 
     Args:
-        largest: bytes of the largest block that is kept, at most `LARGEST_OF_A_STEP`, which keeps all that a step of a
-            training frees.
+        largest: bytes of the largest block that is kept; a training takes `LARGEST_OF_A_STEP`.
 
     Returns:
         whether the setting was made.
@@ -33,5 +29,6 @@ def keep_freed_memory(largest: int = _LARGEST_OF_A_WINDOW) -> bool:
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):  # musl has no mallopt
         return False
-    done = any(library.mallopt(_M_MMAP_THRESHOLD, size) == 1 for size in (largest, _LARGEST_BEFORE_2_35))
-    return done and library.mallopt(_M_TRIM_THRESHOLD, max(_KEPT, largest)) == 1
+    allowed = (largest, LARGEST_OF_A_STEP)  # glibc before 2.35 refuses more than 32 MB
+    done = any(library.mallopt(_M_MMAP_THRESHOLD, size) == 1 for size in allowed)
+    return done and library.mallopt(_M_TRIM_THRESHOLD, _KEPT) == 1

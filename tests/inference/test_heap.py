@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from segpipe.inference.heap import LARGEST_OF_A_STEP, keep_freed_memory
+from segpipe.inference.heap import keep_freed_memory
 
 FAULTS = """
 import resource, sys
@@ -45,6 +45,6 @@ def test_a_glibc_before_2_35_keeps_what_it_allows(monkeypatch):
     library = SimpleNamespace(gnu_get_libc_version=None, mallopt=mallopt)
     monkeypatch.setattr("segpipe.inference.heap.ctypes.CDLL", lambda _: library)
 
-    assert keep_freed_memory(LARGEST_OF_A_STEP)
+    assert keep_freed_memory()
 
-    assert asked == [(-3, LARGEST_OF_A_STEP), (-3, 32 << 20), (-1, LARGEST_OF_A_STEP)]
+    assert asked == [(-3, 256 << 20), (-3, 32 << 20), (-1, 512 << 20)]
