@@ -21,7 +21,9 @@ import torch
 from bundle_runs import append_line, read_lines
 
 from segpipe.inference import PrecisionInferer
+from segpipe.inference.heap import LARGEST_OF_A_STEP, keep_freed_memory
 from segpipe.losses import DiceCrossEntropy
+from segpipe.networks.group_norms import instance_to_group_norms
 from segpipe.planning import Channel, Class, Fingerprint, PlanOptions
 from segpipe.planning.memory import PROCESS_BYTES, made, step_bytes
 from segpipe.planning.rules import plan
@@ -67,6 +69,8 @@ def train(data: str, network: str) -> None:
     of_plan = planned(data, network)
     values = {name: number.value for name, number in of_plan.numbers.items()}
     module = made(of_plan.architecture)
+    instance_to_group_norms(module)  # as a training on a processor
+    keep_freed_memory(LARGEST_OF_A_STEP)
     optimizer = torch.optim.AdamW(module.parameters(), fused=True)
     inferer = PrecisionInferer(monai.inferers.SimpleInferer(), values["precision"])
     loss = DiceCrossEntropy(batch_dice=values["batch_dice"], skip_absent=values["batch_dice"])

@@ -24,7 +24,9 @@ from segpipe.bundle.serving import serve_weights
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError
 from segpipe.inference import choose_precision
+from segpipe.inference.heap import LARGEST_OF_A_STEP, keep_freed_memory
 from segpipe.monai_run import is_monai_label, is_monai_run, refusal_ends_run
+from segpipe.networks.group_norms import instance_to_group_norms
 from segpipe.printable import printable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
@@ -226,6 +228,8 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
             has its usual effect.
     """
     training = getattr(engine, "training_state", None)
+    if training is not None:
+        _prepare_processor(engine)
     if training is not None and is_main_process():
         # not before: a finished run, whose resume is refused, retains its ranges
         engine.add_event_handler(Events.EPOCH_STARTED, lambda: forget_ranges(training.run_folder.path))
@@ -241,6 +245,18 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
             measure_run(run.path, run.configuration, engine.logger.info)
         for command in next_commands(run.path, run.configuration):
             engine.logger.info("next: %s", command)
+
+
+def _prepare_processor(trainer: Workflow) -> None:
+    """Make a training's steps cheaper on a processor, with the same numbers to rounding.
+
+    Other programs that train a bundle choose the settings of their process themselves.
+    """
+    if trainer.state.device.type != "cpu":
+        return
+    instance_to_group_norms(trainer.network)
+    if is_monai_run():
+        keep_freed_memory(largest=LARGEST_OF_A_STEP)
 
 
 @refusal_ends_run()

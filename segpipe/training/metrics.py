@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Events
 from ignite.metrics import Accuracy, Average, Loss, Metric
-from ignite.metrics.metric import MetricUsage
+from ignite.metrics.metric import MetricUsage, reinit__is_reduced
 from monai.engines import IterationEvents, Workflow
 from monai.metrics import DiceMetric
 from monai.networks import one_hot
@@ -66,9 +66,21 @@ def attach_accuracy(engine: Workflow, labels: LabelTable | None = None) -> Metri
         labels: label table, where it has regions or voxels that nobody looked at, which are not counted.
     """
     usage = MetricUsage(Events.EPOCH_STARTED, Events.EPOCH_COMPLETED, IterationEvents.FORWARD_COMPLETED)
-    accuracy = Accuracy(partial(_scores_and_classes, labels=labels), device=idist.device())
+    accuracy = _ClassAccuracy(partial(_scores_and_classes, labels=labels), device=idist.device())
     accuracy.attach(engine, ACCURACY, usage)
     return accuracy
+
+
+class _ClassAccuracy(Accuracy):  # type: ignore[misc]  # ignite is untyped
+    """The same share as ignite's; torch's `argmax` along the classes takes eight times as long as its `max`."""
+
+    @reinit__is_reduced  # type: ignore[untyped-decorator]
+    def update(self, output: Sequence[torch.Tensor]) -> None:
+        """Count scores `(B, C, *)` and classes `(B, *)`."""
+        scores, classes = (tensor.detach() for tensor in output)
+        correct = scores.max(dim=1).indices == classes
+        self._num_correct += correct.sum().to(self._device)
+        self._num_examples += correct.numel()
 
 
 def attach_training_loss(engine: Workflow) -> Metric:

@@ -1,9 +1,14 @@
 """A bundle's `initialize` refuses wrong arguments; these tests need no bundle."""
 
-import pytest
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from segpipe.bundle import setup
 from segpipe.bundle.setup import check_sizes
 from segpipe.errors import SegpipeError
+from segpipe.inference.heap import LARGEST_OF_A_STEP
 
 ANISOTROPIC = [[1, 1, 1], [2, 2, 1], [2, 2, 2]]
 
@@ -25,3 +30,27 @@ def test_what_is_proposed_fits():
         check_sizes(ANISOTROPIC, {"patch_size": [4, 4, 3]})
 
     check_sizes(ANISOTROPIC, {"patch_size": eval(str(ended.value).rpartition("use ")[2])})
+
+
+@pytest.mark.parametrize(
+    ("device", "monai_run", "norm", "kept"),
+    [
+        ("cpu", True, torch.nn.GroupNorm, [LARGEST_OF_A_STEP]),
+        ("cpu", False, torch.nn.GroupNorm, []),  # another program chooses the settings of its process
+        ("cuda", True, torch.nn.InstanceNorm3d, []),
+    ],
+)
+def test_a_training_on_a_processor_takes_group_norms_and_keeps_memory(
+    monkeypatch, device, monai_run, norm, kept
+):
+    sizes = []
+    monkeypatch.setattr(setup, "keep_freed_memory", lambda largest: sizes.append(largest))
+    monkeypatch.setattr(setup, "is_monai_run", lambda: monai_run)
+    network = torch.nn.Sequential(torch.nn.InstanceNorm3d(2))
+
+    setup._prepare_processor(
+        SimpleNamespace(network=network, state=SimpleNamespace(device=torch.device(device)))
+    )
+
+    assert type(network[0]) is norm
+    assert sizes == kept
