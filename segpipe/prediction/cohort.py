@@ -118,6 +118,7 @@ class CohortRun:
             way.engine,
             way.threads_a_window,
         )
+        way.require_same_network(self.segmenter, self.folder)
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
 
@@ -353,6 +354,7 @@ class CohortRun:
             threads=0
             if result.way is None or result.way.engine == TORCH
             else self.segmenter.threads_a_window,
+            quantised=self.segmenter.quantised_sha256(result.way),
             seconds=round(seconds, 3),
             reason="" if result.fallback is None else f"by MONAI's own chain: {result.fallback}",
             files=files,

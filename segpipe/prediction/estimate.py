@@ -72,7 +72,7 @@ def estimate(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    require_processor(options.engine, BundleSource.of(bundle).device)
+    require_processor(options.computing_engine, BundleSource.of(bundle).device)
     opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
@@ -86,7 +86,7 @@ def estimate(
         options.batch_size,
         options.flips,
         options.skip_empty,
-        engine=options.engine,
+        engine=options.computing_engine,
     )
     segmenter.scans = max(len(cohort.scans), 1)
     objects = DicomOutputs.of(opened, options)

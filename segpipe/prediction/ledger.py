@@ -32,9 +32,9 @@ VOLUMES_COLUMNS = (
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = (
     *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
-    "decision",
+    *("decision", "quantised"),
 )
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads")
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads", "quantised")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -78,6 +78,7 @@ class Entry:
         decision: the class, or the findings at their thresholds, of a classified image.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         threads: number of processor threads that computed one window; 0 for PyTorch and for an image.
+        quantised: hash of the network in int8; empty for another precision.
     """
 
     case: str
@@ -101,6 +102,7 @@ class Entry:
     engine: str = ""
     request: str = ""
     threads: int = 0
+    quantised: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""

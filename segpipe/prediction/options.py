@@ -20,7 +20,8 @@ from segpipe.dataset.importing.channel_files import (
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
-from segpipe.inference.engines.names import require_engine
+from segpipe.inference.engines.names import AUTO, FLOAT32, INT8, OPENVINO, require_engine
+from segpipe.inference.engines.quantised import quantised_sha256
 from segpipe.inference.option_values import require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
@@ -57,7 +58,8 @@ class PredictOptions:
     """Options of `predict`: how a cohort is segmented.
 
     Attributes:
-        precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
+        precision: auto, float32, bfloat16, float16 or int8; auto times the network at the start and takes the faster
+            one. int8 is for weights that `segpipe quantize` has quantised.
         engine: what computes the network: torch, torch-compile, openvino or onnxruntime; auto times PyTorch against
             OpenVINO at the start, and takes the faster one.
         batch_size: windows per batch; None: the bundle's number.
@@ -101,6 +103,11 @@ class PredictOptions:
     engine: str = "auto"
 
     @property
+    def computing_engine(self) -> str:
+        """The engine: OpenVINO for int8."""
+        return OPENVINO if self.precision == INT8 else self.engine
+
+    @property
     def side_folders(self) -> tuple[str, ...]:
         """Those of `SIDE_FOLDERS` that get files."""
         wanted = (
@@ -115,9 +122,15 @@ class PredictOptions:
         Raises:
             SegpipeError: with the option, its value and the allowed values.
         """
-        require_precision(self.precision)
+        require_precision(self.precision, quantised=True)
         require_flips(self.flips or ())
         require_engine(self.engine)
+        if self.precision == INT8 and self.engine not in (AUTO, OPENVINO):
+            raise SegpipeError(
+                f"--precision {INT8} is computed by {OPENVINO}, and --engine is {self.engine}; leave --engine out, or "
+                f"give --precision {FLOAT32}"
+            )
+        require_engine(self.computing_engine)
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")
@@ -163,7 +176,8 @@ class PredictOptions:
     def recipe(self, bundle: OpenBundle) -> str:
         """Return a hash of everything but the scan that the outputs depend on."""
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
-        return json_sha256({"bundle": bundle.sha256, "reference_ranges": ranges, **self.described()})
+        network = {} if self.precision != INT8 else {INT8: quantised_sha256(bundle.weights)}
+        return json_sha256({"bundle": bundle.sha256, "reference_ranges": ranges, **network, **self.described()})
 
 
 class Outcome(StrEnum):

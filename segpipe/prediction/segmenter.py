@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain as concatenated
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.engines import EngineChoice, Way
 from segpipe.inference.engines.engine import WindowQueue
 from segpipe.inference.engines.mirrored import MirroredQueue
-from segpipe.inference.engines.names import TORCH
+from segpipe.inference.engines.names import FLOAT32, INT8, TORCH
+from segpipe.inference.engines.quantised import quantised_for
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
@@ -70,7 +72,7 @@ class Segmenter:
     Args:
         bundle: from `open_bundle`.
         precision: see `segpipe.inference.choose_precision`; "auto": the bundle's precision, and if that is auto too,
-            the faster one of two on a window of the first scan.
+            the faster one of two on a window of the first scan. "int8": of the network that lies beside the weights.
         engine: what computes the network, a name of `ENGINES`; "auto": the faster one on that window.
         batch_size: windows per batch; None: the bundle's number.
         flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
@@ -100,7 +102,15 @@ class Segmenter:
             precision = inferer.precision if precision == "auto" else precision
             inferer = inferer.inferer
         self._choice = EngineChoice(
-            bundle.network, bundle.sha256, engine, precision, report, threads_a_window=threads_a_window
+            bundle.network,
+            bundle.sha256,
+            engine,
+            precision,
+            report,
+            threads_a_window=threads_a_window,
+            quantised=quantised_for(
+                bundle.weights, bundle.weights_sha256, engine, precision, bundle.device.type, report
+            ),
         )
         self.scans = 1
         self.flips = tuple(flips) if flips is not None else ()
@@ -124,6 +134,11 @@ class Segmenter:
     def threads_a_window(self) -> int:
         """The number of processor threads that compute one window; 0 for PyTorch, and until the first scan."""
         return self._choice.threads_a_window
+
+    def quantised_sha256(self, way: Way | None) -> str:
+        """Return the hash of the network in int8 that gave the scores of a way; empty for another precision."""
+        quantised = self._choice.quantised
+        return quantised.sha256 if quantised and way is not None and way.precision == INT8 else ""
 
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""
@@ -234,6 +249,16 @@ class Segmenter:
         windows = len(window.starts(window.padded_size(size)))
         return windows, windows * seconds, stream.held_bytes(size)
 
+    def drawn_windows(self, image: MetaTensor, count: int, draw: Random) -> list[torch.Tensor]:
+        """Return windows of a preprocessed scan as the network takes them, see `SlidingWindow.drawn`.
+
+        Raises:
+            CannotStreamError: MONAI's own chain would segment the scan.
+        """
+        plan = self._plan(image.ndim - 1)
+        windows = plan.window.drawn(_as_volume(image), count, draw)
+        return [window.squeeze(-1) if plan.flat else window for window in windows]
+
     def _plan(self, spatial_dims: int) -> StreamPlan:
         return StreamPlan.of(
             self._inferer, self.bundle.postprocessing, self.bundle.labels, spatial_dims, self.batch_size
@@ -284,6 +309,11 @@ class Segmenter:
     def _by_monai(
         self, image: MetaTensor, grid: Grid, reason: str, meter: EntropyMeter | None = None
     ) -> Segmentation:
+        if self.precision == INT8:
+            raise SegpipeError(
+                f"--precision {INT8}: scans go through MONAI's own chain, which computes with PyTorch: {reason}; give "
+                f"--precision {FLOAT32}"
+            )
         if reason not in self._reported:
             self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
             self._reported.add(reason)

@@ -17,7 +17,7 @@ _PACKAGES = {  # as they are imported; what installs them
     OPENVINO: (("openvino",), "openvino"),
     ONNXRUNTIME: (("onnx", "onnxscript", "onnxruntime"), "'segpipe[onnx]'"),
 }
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 
 
 class Way(NamedTuple):
