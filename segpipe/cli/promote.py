@@ -37,6 +37,7 @@ def promote(
     from segpipe.bundle.promote import promote as promote_weights
     from segpipe.bundle.task import task_of
 
+    quantised = sorted(path.name for path in (bundle / "models").glob("model.int8.*"))
     written = promote_weights(
         weights,
         bundle,
@@ -47,6 +48,11 @@ def promote(
         calibration_runs=calibration_run or (),
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if quantised:
+        say(
+            f"{', '.join(quantised)}: removed, since these files were made of the replaced weights; `segpipe quantize` "
+            "makes them again"
+        )
     _SIDE_FILES[task_of(bundle)](written, bundle)
 
 

@@ -48,7 +48,10 @@ def quantize(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder that keeps label maps and scores. Default: none is kept."
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder that keeps label maps and scores. Default: none is kept.",
         ),
     ] = None,
     replace: Annotated[

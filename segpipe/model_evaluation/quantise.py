@@ -161,7 +161,9 @@ def _require_processor() -> None:
     require_nncf()
     reason = why_not_int8()
     if reason:
-        raise SegpipeError(f"segpipe quantize: {reason}, so its labels cannot be scored here; use another machine")
+        raise SegpipeError(
+            f"segpipe quantize: {reason}, so its labels cannot be scored here; use another machine"
+        )
 
 
 def _only(opened: OpenBundle) -> Path:

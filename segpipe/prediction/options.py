@@ -177,7 +177,9 @@ class PredictOptions:
         """Return a hash of everything but the scan that the outputs depend on."""
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         network = {} if self.precision != INT8 else {INT8: quantised_sha256(bundle.weights)}
-        return json_sha256({"bundle": bundle.sha256, "reference_ranges": ranges, **network, **self.described()})
+        return json_sha256(
+            {"bundle": bundle.sha256, "reference_ranges": ranges, **network, **self.described()}
+        )
 
 
 class Outcome(StrEnum):

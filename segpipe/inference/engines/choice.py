@@ -119,9 +119,7 @@ class EngineChoice:
             scores = _checked(job, self.way)
         except CannotComputeError as reason:
             if self.precision == INT8:
-                raise SegpipeError(
-                    f"--precision {INT8}: {reason}; give --precision {FLOAT32}"
-                ) from reason
+                raise SegpipeError(f"--precision {INT8}: {reason}; give --precision {FLOAT32}") from reason
             instead = Way(TORCH, FLOAT32 if self.way.precision == INT8 else self.way.precision)
             self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
             return self._by_torch(job, instead), instead

@@ -174,7 +174,9 @@ def _content(file: Path, again: str) -> bytes:
     except OSError as error:
         raise SegpipeError(f"{file}: cannot be read ({error.strerror}); {again}") from error
     if len(content) > _LARGEST:
-        raise SegpipeError(f"{file}: is larger than {_LARGEST >> 30} GiB, so it is no network in int8; {again}")
+        raise SegpipeError(
+            f"{file}: is larger than {_LARGEST >> 30} GiB, so it is no network in int8; {again}"
+        )
     return content
 
 

@@ -43,7 +43,8 @@ def quantised_files(network: torch.nn.Module, windows: Sequence[torch.Tensor]) -
     """Return the two files of a network in int8.
 
     Weights are symmetric, a scale a channel; activations asymmetric, a scale a tensor, since most follow an activation
-    function. The biases are corrected by the mean of their errors.
+    function. The biases are corrected by the mean of their errors. Weights use half of the range of int8: processors
+    without VNNI add products in 16 bits, which would overflow, and give other labels than these.
 
     Args:
         network: in evaluation mode, on the CPU.
@@ -66,6 +67,7 @@ def quantised_files(network: torch.nn.Module, windows: Sequence[torch.Tensor]) -
                 target_device=nncf.TargetDevice.CPU,
                 subset_size=len(windows),
                 fast_bias_correction=True,
+                advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             )
         graph, numbers = model_files(quantised)
     except (CannotComputeError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
