@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from random import Random
 from types import EllipsisType
 
+import numpy as np
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.utils import fall_back_tuple
@@ -64,7 +64,7 @@ class SlidingWindow:
         start = [(length - roi) // 2 for length, roi in zip(padded.shape[1:], window.roi_size, strict=True)]
         return _crop(padded, start, window)[None].contiguous()
 
-    def drawn(self, image: torch.Tensor, count: int, draw: Random) -> list[torch.Tensor]:
+    def drawn(self, image: torch.Tensor, count: int, draw: np.random.Generator) -> list[torch.Tensor]:
         """Return windows `(1, C, *roi_size)` of an image `(C, x, y, z)`, at positions drawn from those of inference.
 
         Args:
@@ -75,8 +75,8 @@ class SlidingWindow:
         window = self.fitted(image.shape[1:])
         padded, _ = _pad(image, None, window)
         starts = window.starts(padded.shape[1:])
-        chosen = draw.sample(starts, min(count, len(starts)))
-        return [_crop(padded, start, window)[None].contiguous() for start in chosen]
+        chosen = draw.permutation(len(starts))[:count]
+        return [_crop(padded, starts[place], window)[None].contiguous() for place in chosen]
 
     def starts(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the first voxel of each window in a padded image, at MONAI's positions and in MONAI's order."""

@@ -16,7 +16,15 @@ from segpipe.bundle.open import OpenBundle, open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.train_overlap import TrainingRecord
 from segpipe.bundle_names import require_writable_bundle
-from segpipe.dataset import Case, Manifest, dataset_dir_of, evaluation_split_of, load_manifest
+from segpipe.dataset import (
+    Case,
+    EvaluationSplit,
+    Manifest,
+    dataset_dir_of,
+    evaluation_split_of,
+    load_manifest,
+)
+from segpipe.dataset.importing.channel_files import case_files
 from segpipe.errors import SegpipeError, counted, shown
 from segpipe.files import require_writable, staging_folder, write_json
 from segpipe.inference.engines.names import FLOAT32, INT8
@@ -35,6 +43,7 @@ from segpipe.networks.weights import sidecar_path
 from segpipe.prediction.calibration_windows import calibration_windows
 from segpipe.prediction.options import Prediction
 from segpipe.prediction.segmenter import Segmenter
+from segpipe.volumes import Scan, volume_format
 
 
 @dataclass(frozen=True)
@@ -83,9 +92,9 @@ def quantise(
     report: Callable[[str], None] = lambda _: None,
     predicting: Callable[[], AbstractContextManager[object]] | None = None,
 ) -> Quantisation:
-    """Quantise the weights of a bundle, score held-out cases before and after, and write the network beside the weights.
+    """Quantise the weights of a bundle, score held-out cases before and after, and write the network in int8.
 
-    Nothing is written beside the weights if a class loses more than .002 of mean Dice.
+    The network lies beside the weights. Nothing is written there if a class loses more than .002 of mean Dice.
 
     Args:
         bundle: folder, name or source.
@@ -104,6 +113,52 @@ def quantise(
             or see `segpipe.model_evaluation.evaluate.evaluate`.
     """
     how = options or QuantiseOptions()
+    job = _prepared(bundle, manifest, how, dataset_dir)
+    with _place(output) as place:
+
+        def scores(of: BundleSource, precision: str, tell: Callable[[str], None] | None) -> Evaluation:
+            report(f"scoring {job.scored.name} in {precision}")
+            wanted = EvaluateOptions(job.split, job.part, precision=precision, checksums=how.checksums)
+            context = None if predicting is None else predicting()
+            return evaluate(of, manifest, place / precision, wanted, job.folder, watch, tell, context)
+
+        before = scores(job.source, FLOAT32, report)
+        files, found = _quantised(job, how, report)
+        staged = place / "weights" / job.weights.name
+        _copy_weights(job.weights, staged)
+        _write(staged, files, found)
+        after = scores(replace(job.source, weights=[staged]), INT8, None)
+    found = replace(found, **_scored(before, after, job))
+    lost = losing(found.float32, found.int8)
+    if lost:
+        refusal = (
+            f"{job.weights}: a class loses more than {MOST_LOST:g} of mean Dice ({lost}), so no network in {INT8} was "
+            "written; other windows may do: --seed, --windows"
+        )
+        return Quantisation(found, (), refusal)
+    _write(job.weights, files, found)
+    return Quantisation(found, quantised_paths(job.weights))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A bundle to quantise, and the cases of both kinds."""
+
+    source: BundleSource
+    opened: OpenBundle
+    weights: Path
+    manifest: Manifest
+    folder: Path
+    split: str
+    part: str | None
+    scored: EvaluationSplit
+    drawn_from: Sequence[Scan]
+
+
+def _prepared(
+    bundle: str | Path | BundleSource, manifest: str, how: QuantiseOptions, dataset_dir: Path | None
+) -> _Job:
+    """Check everything that can be known before a case is read."""
     _require_processor()
     source = replace(BundleSource.of(bundle), device="cpu")
     opened = open_bundle(source, with_ranges=False)
@@ -119,42 +174,28 @@ def quantise(
     split, part = _scored_split(how.split, record, described)
     scored = evaluation_split_of(described, split, part)
     cases = _cases_to_draw(described, record, scored.cases)
-    with _place(output) as place:
+    scans = []
+    for case in cases:
+        first, *further = case_files(case, described, folder, opened.takes.channels)
+        scans.append(Scan(first, volume_format(first), case.case, tuple(further), case.frame))
+    return _Job(source, opened, weights, described, folder, split, part, scored, scans)
 
-        def scores(of: BundleSource, precision: str, tell: Callable[[str], None] | None) -> Evaluation:
-            wanted = EvaluateOptions(split, part, precision=precision, checksums=how.checksums)
-            context = None if predicting is None else predicting()
-            return evaluate(of, manifest, place / precision, wanted, folder, watch, tell, context)
 
-        report(f"scoring {scored.name} in {FLOAT32}")
-        before = scores(source, FLOAT32, report)
-        windows, names = calibration_windows(Segmenter(opened), cases, folder, how.windows, how.seed)
-        report(
-            f"quantising: ranges of {counted(len(windows), 'window')} of {counted(len(names), 'training case')}"
-        )
-        files = quantised_files(opened.network, windows)
-        found = QuantisedRecord(
-            weights_sha256=opened.weights_sha256[0],
-            files={suffix: sha256(content).hexdigest() for suffix, content in files.items()},
-            window=list(windows[0].shape),
-            calibration={"windows": len(windows), "cases": names, "seed": how.seed},
-            versions={"segpipe": __version__, **quantiser_versions()},
-        )
-        staged = place / "weights" / weights.name
-        _copy_weights(weights, staged)
-        _write(staged, files, found)
-        report(f"scoring {scored.name} in {INT8}")
-        after = scores(replace(source, weights=[staged]), INT8, None)
-    found = replace(found, **_scored(before, after, described, scored.name))
-    lost = losing(found.float32, found.int8)
-    if lost:
-        refusal = (
-            f"{weights}: a class loses more than {MOST_LOST:g} of mean Dice ({lost}), so no network in {INT8} was "
-            f"written; other windows may do: --seed, --windows"
-        )
-        return Quantisation(found, (), refusal)
-    _write(weights, files, found)
-    return Quantisation(found, quantised_paths(weights))
+def _quantised(
+    job: _Job, how: QuantiseOptions, report: Callable[[str], None]
+) -> tuple[dict[str, bytes], QuantisedRecord]:
+    """Return the files of the network in int8, and its record without scores."""
+    windows, names = calibration_windows(Segmenter(job.opened), job.drawn_from, how.windows, how.seed)
+    drawn = f"{counted(len(windows), 'window')} of {counted(len(names), 'training case')}"
+    report(f"quantising: ranges of {drawn}")
+    files = quantised_files(job.opened.network, windows)
+    return files, QuantisedRecord(
+        weights_sha256=job.opened.weights_sha256[0],
+        files={suffix: sha256(content).hexdigest() for suffix, content in files.items()},
+        window=list(windows[0].shape),
+        calibration={"windows": len(windows), "cases": names, "seed": how.seed},
+        versions={"segpipe": __version__, **quantiser_versions()},
+    )
 
 
 def _require_processor() -> None:
@@ -236,7 +277,7 @@ def _write(weights: Path, files: Mapping[str, bytes], record: QuantisedRecord) -
         write_json(folder / path.name, record.as_plain())
 
 
-def _scored(before: Evaluation, after: Evaluation, manifest: Manifest, part: str) -> dict[str, Any]:
+def _scored(before: Evaluation, after: Evaluation, job: _Job) -> dict[str, Any]:
     """Return the part of a record that the scores give.
 
     Raises:
@@ -246,21 +287,22 @@ def _scored(before: Evaluation, after: Evaluation, manifest: Manifest, part: str
     lacking = sorted(cases ^ {row.case for row in after.scores.rows})
     if lacking:
         reasons = {**before.scores.reasons, **after.scores.reasons}
-        raise SegpipeError(
-            f"{shown(lacking, most=3)}: no scores in both {FLOAT32} and {INT8}: {reasons.get(lacking[0], 'not known')}"
-        )
+        reason = reasons.get(lacking[0], "not known")
+        raise SegpipeError(f"{shown(lacking, most=3)}: no scores in both {FLOAT32} and {INT8}: {reason}")
     dice = [
         mean_of({name: figures["dice"].interval.mean for name, figures in one.summary.by_class.items()})
         for one in (before, after)
     ]
     if not dice[0] or set(dice[0]) != set(dice[1]):
-        raise SegpipeError(f"{part} of {manifest.name}: no class has a Dice, so nothing can be compared")
+        raise SegpipeError(
+            f"{job.scored.name} of {job.manifest.name}: no class has a Dice, so nothing can be compared"
+        )
     return {
         FLOAT32: dice[0],
         INT8: dice[1],
         "cases": {
-            "manifest": {"name": manifest.name, "sha256": manifest.sha256},
-            "part": part,
+            "manifest": {"name": job.manifest.name, "sha256": job.manifest.sha256},
+            "part": job.scored.name,
             "number": len(cases),
         },
         "warnings": list(before.warnings),

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from random import Random
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from segpipe.dataset import Case
 from segpipe.dataset.progress import with_progress
 from segpipe.errors import SegpipeError
 from segpipe.inference.decisions import decision_of
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.prediction.segmenter import Segmenter
+from segpipe.volumes import Scan
 
 _CANDIDATES = 8  # windows of a scan, of which the one with the most foreground is taken
 
 
 def calibration_windows(
-    segmenter: Segmenter, cases: Sequence[Case], folder: Path, count: int, seed: int
+    segmenter: Segmenter, scans: Sequence[Scan], count: int, seed: int
 ) -> tuple[list[torch.Tensor], list[str]]:
     """Draw windows of scans, at the positions of inference.
 
@@ -29,8 +28,7 @@ def calibration_windows(
 
     Args:
         segmenter: of the bundle, on the CPU.
-        cases: training cases; the order is drawn.
-        folder: of the cases' files.
+        scans: of training cases; the order is drawn.
         count: number of windows; a scan gives several if there are fewer scans.
         seed: of the draw.
 
@@ -40,11 +38,11 @@ def calibration_windows(
     Raises:
         SegpipeError: a scan cannot be read, or has no windows of one shape.
     """
-    draw = Random(seed)
-    chosen = draw.sample(list(cases), min(count, len(cases)))
+    draw = np.random.default_rng(seed)
+    chosen = [scans[place] for place in draw.permutation(len(scans))[:count]]
     windows: list[torch.Tensor] = []
-    for place, case in enumerate(with_progress(chosen, "calibrating")):
-        image = segmenter.prepare(segmenter.bundle.read([folder / name for name in case.images], case.frame))
+    for place, scan in enumerate(with_progress(chosen, "calibrating")):
+        image = segmenter.prepare(segmenter.bundle.read(scan.files, scan.frame))
         share = len(range(place, count, len(chosen)))
         windows += _of_scan(segmenter, image, share, draw, is_odd=place % 2 == 1)
     if len({window.shape for window in windows}) != 1:
@@ -52,11 +50,11 @@ def calibration_windows(
             f"{segmenter.bundle.root}: its windows span whole axes, whose lengths differ from scan to scan, and a "
             "network in int8 takes windows of one shape; set a window_size"
         )
-    return windows, [case.case for case in chosen]
+    return windows, [scan.name for scan in chosen]
 
 
 def _of_scan(
-    segmenter: Segmenter, image: MetaTensor, share: int, draw: Random, *, is_odd: bool
+    segmenter: Segmenter, image: MetaTensor, share: int, draw: np.random.Generator, *, is_odd: bool
 ) -> list[torch.Tensor]:
     try:
         drawn = segmenter.drawn_windows(image, max(share, _CANDIDATES), draw)

@@ -20,7 +20,7 @@ from segpipe.dataset.importing.channel_files import (
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
-from segpipe.inference.engines.names import AUTO, FLOAT32, INT8, OPENVINO, require_engine
+from segpipe.inference.engines.names import INT8, OPENVINO, require_engine, require_engine_for
 from segpipe.inference.engines.quantised import quantised_sha256
 from segpipe.inference.option_values import require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
@@ -125,12 +125,7 @@ class PredictOptions:
         require_precision(self.precision, quantised=True)
         require_flips(self.flips or ())
         require_engine(self.engine)
-        if self.precision == INT8 and self.engine not in (AUTO, OPENVINO):
-            raise SegpipeError(
-                f"--precision {INT8} is computed by {OPENVINO}, and --engine is {self.engine}; leave --engine out, or "
-                f"give --precision {FLOAT32}"
-            )
-        require_engine(self.computing_engine)
+        require_engine_for(self.precision, self.engine)
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain as concatenated
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -249,7 +248,7 @@ class Segmenter:
         windows = len(window.starts(window.padded_size(size)))
         return windows, windows * seconds, stream.held_bytes(size)
 
-    def drawn_windows(self, image: MetaTensor, count: int, draw: Random) -> list[torch.Tensor]:
+    def drawn_windows(self, image: MetaTensor, count: int, draw: np.random.Generator) -> list[torch.Tensor]:
         """Return windows of a preprocessed scan as the network takes them, see `SlidingWindow.drawn`.
 
         Raises:

@@ -60,6 +60,22 @@ def require_engine(engine: str) -> None:
         )
 
 
+def require_engine_for(precision: str, engine: str) -> None:
+    """Refuse an engine that does not compute in int8, where it is asked for.
+
+    Raises:
+        SegpipeError: the message has precision and engine; or OpenVINO, which computes in int8, is not installed.
+    """
+    if precision != INT8:
+        return
+    if engine not in (AUTO, OPENVINO):
+        raise SegpipeError(
+            f"--precision {INT8} is computed by {OPENVINO}, and --engine is {engine}; leave --engine out, or give "
+            f"--precision {FLOAT32}"
+        )
+    require_engine(OPENVINO)
+
+
 def require_processor(engine: str, device: object) -> None:
     """Refuse an engine that computes on processors alone where the device is another one.
 

@@ -193,7 +193,8 @@ def quantised_for(
     With `auto`, a network in int8 that is damaged, or that loses too much, is reported and not used.
 
     Args:
-        weights, weights_sha256: of the bundle.
+        weights: the bundle's weights files.
+        weights_sha256: their hashes.
         engine: a name of `ENGINES`, or auto.
         precision: int8, auto, or another one.
         device: type of the network's device.
@@ -204,9 +205,10 @@ def quantised_for(
     """
     if precision == INT8:
         if len(weights) != 1:
+            names = shown([path.name for path in weights])
             raise SegpipeError(
-                f"--precision {INT8}: {len(weights)} weights files are an ensemble ({shown([p.name for p in weights])}),"
-                f" and only one file can be quantised; give one, or --precision {FLOAT32}"
+                f"--precision {INT8}: {len(weights)} weights files are an ensemble ({names}), and only one file can be "
+                f"quantised; give one, or --precision {FLOAT32}"
             )
         found = read_quantised(weights[0], weights_sha256[0])
         reason = why_not_int8()

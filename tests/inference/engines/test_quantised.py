@@ -89,8 +89,10 @@ def without_a_file(weights):
         (lambda weights: changed(weights, int8={"liver": "no"}), r"no record of a network in int8: \$\.int8"),
         (lambda weights: changed(weights, int8={}), "a Dice of different classes in float32 and int8"),
     ],
-    ids=[*("none", "cut short", "other graph", "missing", "other weights"), *("half", "version", "files")]
-    + ["text", "classes"],
+    ids=[
+        *("none", "cut short", "other graph", "missing", "other weights"),
+        *("half", "version", "files", "text", "classes"),
+    ],
 )
 def test_a_damaged_network_is_refused_where_it_is_asked_for_and_else_not_used(weights, able, damage, message):
     damage(weights)
