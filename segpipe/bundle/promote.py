@@ -21,6 +21,7 @@ from segpipe.categories import Categories
 from segpipe.configuration.metadata import read_metadata
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
+from segpipe.inference.engines.quantised import quantised_paths
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
 from segpipe.networks.weights_files import PYTORCH, SAFETENSORS
@@ -54,7 +55,7 @@ def promote(
 
     Returns:
         path of the new `models/model.pt` or `models/model.safetensors`. Reference ranges and calibration beside the
-        run's weights are copied beside it; those of replaced weights are removed.
+        run's weights are copied beside it; those of replaced weights are removed, and their network in int8.
 
     Raises:
         SegpipeError: the folder is not a bundle, or came with the installed segpipe; the bundle could run code and the
@@ -90,7 +91,7 @@ def promote(
         calibration: Calibration | None = pooled_calibration(calibration_runs, weights, _categories(bundle))
     else:
         calibration = _calibration_of(weights)
-    for former in (ranges_path([target], []), calibration_path(target)):
+    for former in (ranges_path([target], []), calibration_path(target), *quantised_paths(target)):
         former.unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     if ranges is not None:

@@ -26,6 +26,7 @@ from segpipe.cli.predict import predict
 from segpipe.cli.predict_images import PredictCommand
 from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
+from segpipe.cli.quantize import quantize
 from segpipe.cli.reference_ranges import reference_ranges
 from segpipe.cli.serve import serve
 from segpipe.cli.terminal import visible_text
@@ -78,6 +79,7 @@ app.command(cls=PredictCommand)(predict)
 app.command()(serve)
 app.command()(reference_ranges)
 app.command()(promote)
+app.command()(quantize)
 
 
 def _print_version(wanted: bool) -> None:

@@ -169,7 +169,7 @@ def evaluate(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="float32, bfloat16, float16, or auto: the faster one, timed at the start (the default).",
+            help="float32, bfloat16, float16, int8, or auto: the faster one, timed at the start (the default).",
             rich_help_panel=_BUNDLE,
         ),
     ] = None,

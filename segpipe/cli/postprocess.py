@@ -66,7 +66,8 @@ def postprocess(
     weights: Weights = None,
     device: Device = None,
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
+        str,
+        typer.Option(help="float32, bfloat16, float16, int8, or auto: the faster one, timed at the start."),
     ] = "auto",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace steps that this command wrote before.")

@@ -54,7 +54,11 @@ def predict(
     trust: Trust = False,
     device: Device = None,
     precision: Annotated[
-        str, typer.Option(help="float32, bfloat16, float16, or auto: the faster one, timed at the start.")
+        str,
+        typer.Option(
+            help="float32, bfloat16, float16, int8 (made by `segpipe quantize`), or auto: the fastest, timed at the "
+            "start."
+        ),
     ] = "auto",
     engine: Annotated[
         str | None,

@@ -50,6 +50,7 @@ def promote(
     from segpipe.bundle.task import task_of
 
     margin = _margin(weights, bundle, margin_run or (), trust=trust)
+    quantised = sorted(path.name for path in (bundle / "models").glob("model.int8.*"))
     written = promote_weights(
         weights,
         bundle,
@@ -60,6 +61,11 @@ def promote(
         calibration_runs=calibration_run or (),
     )
     say(f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if quantised:
+        say(
+            f"{', '.join(quantised)}: removed, since these files were made of the replaced weights; `segpipe quantize` "
+            "makes them again"
+        )
     if margin is not None:
         _write_margin(margin, written)
         return

@@ -10,14 +10,24 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 """Number formats that a network computes in."""
 
 
-def require_precision(precision: str) -> None:
+def require_precision(precision: str, *, quantised: bool = False) -> None:
     """Refuse anything but `auto` and a name of `PRECISIONS`.
+
+    Args:
+        precision: the name.
+        quantised: whether int8 is taken too.
 
     Raises:
         SegpipeError: an unknown name.
     """
-    if precision not in ("auto", *PRECISIONS):
-        raise SegpipeError(f"precision {precision!r} is unknown; use auto or one of {', '.join(PRECISIONS)}")
+    known = ("auto", *PRECISIONS, *(["int8"] if quantised else []))
+    if precision == "int8" and not quantised:
+        raise SegpipeError(
+            "precision 'int8' is for segmentation with a network that `segpipe quantize` made; use auto or one of "
+            f"{', '.join(PRECISIONS)}"
+        )
+    if precision not in known:
+        raise SegpipeError(f"precision {precision!r} is unknown; use auto or one of {', '.join(known[1:])}")
 
 
 def require_flips(flips: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from types import EllipsisType
 
+import numpy as np
 import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.utils import fall_back_tuple
@@ -62,6 +63,20 @@ class SlidingWindow:
         padded, _ = _pad(image, None, window)
         start = [(length - roi) // 2 for length, roi in zip(padded.shape[1:], window.roi_size, strict=True)]
         return _crop(padded, start, window)[None].contiguous()
+
+    def drawn(self, image: torch.Tensor, count: int, draw: np.random.Generator) -> list[torch.Tensor]:
+        """Return windows `(1, C, *roi_size)` of an image `(C, x, y, z)`, at positions drawn from those of inference.
+
+        Args:
+            image: is padded as in inference.
+            count: most windows; an image may have fewer positions.
+            draw: draws without replacement.
+        """
+        window = self.fitted(image.shape[1:])
+        padded, _ = _pad(image, None, window)
+        starts = window.starts(padded.shape[1:])
+        chosen = draw.permutation(len(starts))[:count]
+        return [_crop(padded, starts[place], window)[None].contiguous() for place in chosen]
 
     def starts(self, size: Sequence[int]) -> list[tuple[int, ...]]:
         """Return the first voxel of each window in a padded image, at MONAI's positions and in MONAI's order."""

@@ -70,7 +70,8 @@ def evaluate(
             cases are wanted.
     """
     require_tolerance(options.tolerance_mm)
-    how = PredictOptions(precision=options.precision, overlays=False, engine="torch")
+    engine = "openvino" if options.precision == "int8" else "torch"
+    how = PredictOptions(precision=options.precision, overlays=False, engine=engine)
     how.check()
     require_evaluation_writable(output)
     described = _manifest_of_masks(manifest, options)

@@ -121,6 +121,7 @@ class CohortRun:
             way.threads_a_window,
         )
         self.locator = Locator.of(self.bundle)
+        way.require_same_network(self.segmenter, self.folder)
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
 

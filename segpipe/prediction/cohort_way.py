@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from segpipe.inference.engines import TORCH, require_same_engine
+from segpipe.errors import SegpipeError
+from segpipe.inference.engines import TORCH, Way, require_same_engine
+from segpipe.inference.engines.names import INT8
 from segpipe.inference.engines.threads import usable_threads
 from segpipe.prediction.ledger import Entry, Ledger
 from segpipe.prediction.options import PredictOptions
+from segpipe.prediction.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,11 @@ class CohortWay:
 
     Attributes:
         engine: a name of `ENGINES`, or auto.
-        precision: see `choose_precision`; or auto.
+        precision: see `choose_precision`; or int8; or auto.
         threads_a_window: number of processor threads that compute one window; 0: not settled.
         torch_threads: number of threads of PyTorch.
         batch_size: windows in a batch; None: the bundle's number.
+        quantised: hash of the network in int8 of the earlier runs; empty where there is none.
     """
 
     engine: str
@@ -30,6 +35,7 @@ class CohortWay:
     threads_a_window: int
     torch_threads: int
     batch_size: int | None
+    quantised: str = ""
 
     @classmethod
     def of(
@@ -50,7 +56,7 @@ class CohortWay:
         Raises:
             SegpipeError: the earlier engine is not installed here.
         """
-        engine, precision, threads = options.engine, options.precision, 0
+        engine, precision, threads = options.computing_engine, options.precision, 0
         before = [entry for entry in ledger.entries.values() if entry.recipe == recipe and entry.precision]
         if before and precision == "auto":
             precision = before[-1].precision
@@ -60,8 +66,22 @@ class CohortWay:
         for entry in before:
             if entry.engine == engine and entry.threads:
                 threads = entry.threads
-        of_torch = _torch_threads(before, report)
-        return cls(engine, precision, threads, of_torch, _batch_size(before, options, report))
+        quantised = next((entry.quantised for entry in reversed(before) if entry.quantised), "")
+        of_torch, batch_size = _torch_threads(before, report), _batch_size(before, options, report)
+        return cls(engine, precision, threads, of_torch, batch_size, quantised)
+
+    def require_same_network(self, segmenter: Segmenter, folder: Path) -> None:
+        """Refuse to go on with a cohort in another int8 network than its earlier runs had.
+
+        Raises:
+            SegpipeError: the network was quantised again since.
+        """
+        found = segmenter.quantised_sha256(Way(self.engine, self.precision))
+        if self.precision == INT8 and self.quantised not in ("", found):
+            raise SegpipeError(
+                f"{folder}: its scans were computed with another network in {INT8}, which was quantised again since; "
+                f"restore the earlier files, or give --precision {INT8}, which computes all scans again"
+            )
 
 
 def _torch_threads(before: list[Entry], report: Callable[[str], None]) -> int:

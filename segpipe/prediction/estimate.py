@@ -76,7 +76,7 @@ def estimate(
     options = options or PredictOptions()
     options.check()
     folder = Path(output)
-    require_processor(options.engine, BundleSource.of(bundle).device)
+    require_processor(options.computing_engine, BundleSource.of(bundle).device)
     opened = open_bundle(bundle, series_uid=options.series_uid, resample_channels=options.resample_channels)
     if options.locate:
         opened = with_locator(opened, BundleSource.of(bundle), report or (lambda _: None))

@@ -32,10 +32,10 @@ VOLUMES_COLUMNS = (
 NOT_COMPARED = "not compared with the training cases"
 _TEXTS = (
     *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
-    "decision",
+    *("decision", "quantised"),
 )
 _COUNTS = ("threads", "torch_threads", "batch_size")
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", *_COUNTS, "located")
+_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", *_COUNTS, "located", "quantised")
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -83,6 +83,7 @@ class Entry:
             image, and in a ledger of an earlier segpipe.
         batch_size: windows in a batch of PyTorch; 0 where the windows are computed one by one.
         located: the part of the scan that the network saw, of each time frame of a series; empty without a locator.
+        quantised: hash of the network in int8; empty for another precision.
     """
 
     case: str
@@ -109,6 +110,7 @@ class Entry:
     torch_threads: int = 0
     batch_size: int = 0
     located: Sequence[str] = ()
+    quantised: str = ""
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""

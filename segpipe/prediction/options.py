@@ -20,7 +20,8 @@ from segpipe.dataset.importing.channel_files import (
 from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
-from segpipe.inference.engines.names import require_engine
+from segpipe.inference.engines.names import INT8, OPENVINO, require_engine, require_engine_for
+from segpipe.inference.engines.quantised import quantised_sha256
 from segpipe.inference.option_values import require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
@@ -57,7 +58,8 @@ class PredictOptions:
     """Options of `predict`: how a cohort is segmented.
 
     Attributes:
-        precision: auto, float32, bfloat16 or float16; auto times the network at the start and takes the faster one.
+        precision: auto, float32, bfloat16, float16 or int8; auto times the network at the start and takes the faster
+            one. int8 is for weights that `segpipe quantize` has quantised.
         engine: what computes the network: torch, torch-compile, openvino, onnxruntime or tensorrt; auto times PyTorch
             against OpenVINO at the start, and takes the faster one.
         batch_size: windows per batch; None: the bundle's number.
@@ -103,6 +105,11 @@ class PredictOptions:
     locate: bool = True
 
     @property
+    def computing_engine(self) -> str:
+        """The engine: OpenVINO for int8."""
+        return OPENVINO if self.precision == INT8 else self.engine
+
+    @property
     def side_folders(self) -> tuple[str, ...]:
         """Those of `SIDE_FOLDERS` that get files."""
         wanted = (
@@ -117,9 +124,10 @@ class PredictOptions:
         Raises:
             SegpipeError: with the option, its value and the allowed values.
         """
-        require_precision(self.precision)
+        require_precision(self.precision, quantised=True)
         require_flips(self.flips or ())
         require_engine(self.engine)
+        require_engine_for(self.precision, self.engine)
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
                 raise SegpipeError(f"{name} is {count}, must be at least 1")
@@ -168,8 +176,9 @@ class PredictOptions:
         """Return a hash of everything but the scan that the outputs depend on."""
         ranges = None if bundle.reference_ranges is None else bundle.reference_ranges.sha256
         locator = {} if bundle.locator is None else {"locator": bundle.locator.sha256}
+        network = {} if self.precision != INT8 else {INT8: quantised_sha256(bundle.weights)}
         return json_sha256(
-            {"bundle": bundle.sha256, "reference_ranges": ranges, **locator, **self.described()}
+            {"bundle": bundle.sha256, "reference_ranges": ranges, **locator, **network, **self.described()}
         )
 
 

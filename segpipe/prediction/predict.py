@@ -71,7 +71,7 @@ def predict(
     options = options or PredictOptions()
     options.check()
     folder, source = Path(output), BundleSource.of(bundle)
-    require_processor(options.engine, source.device)
+    require_processor(options.computing_engine, source.device)
     paths = [scans] if isinstance(scans, str | Path) else scans
     request = request_sha256(source, options.described())
     finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
@@ -117,7 +117,7 @@ def predict_scans(
     Raises:
         SegpipeError: as `predict`.
     """
-    require_processor(options.engine, bundle.device)
+    require_processor(options.computing_engine, bundle.device)
     with collecting_nothing():
         from segpipe.prediction.cohort import CohortRun
 

@@ -23,7 +23,8 @@ from segpipe.inference.engines import EngineChoice, Way
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.engine import WindowQueue
 from segpipe.inference.engines.mirrored import MirroredQueue
-from segpipe.inference.engines.names import ONNXRUNTIME, OPENVINO, TORCH
+from segpipe.inference.engines.names import FLOAT32, INT8, ONNXRUNTIME, OPENVINO, TORCH
+from segpipe.inference.engines.quantised import quantised_for
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, certain_outside, restored_planes
@@ -75,7 +76,7 @@ class Segmenter:
     Args:
         bundle: from `open_bundle`.
         precision: see `segpipe.inference.choose_precision`; "auto": the bundle's precision, and if that is auto too,
-            the faster one of two on a window of the first scan.
+            the faster one of two on a window of the first scan. "int8": of the network that lies beside the weights.
         engine: what computes the network, a name of `ENGINES`; "auto": the faster one on that window.
         batch_size: windows per batch; None: the bundle's number.
         flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
@@ -107,7 +108,16 @@ class Segmenter:
             precision = inferer.precision if precision == "auto" else precision
             inferer = inferer.inferer
         self._choice = EngineChoice(
-            bundle.network, bundle.sha256, engine, precision, report, cache, threads_a_window
+            bundle.network,
+            bundle.sha256,
+            engine,
+            precision,
+            report,
+            cache,
+            threads_a_window,
+            quantised_for(
+                bundle.weights, bundle.weights_sha256, engine, precision, bundle.device.type, report
+            ),
         )
         self.scans = 1
         self.flips = tuple(flips) if flips is not None else ()
@@ -144,7 +154,18 @@ class Segmenter:
         is_batched = way.engine not in (OPENVINO, ONNXRUNTIME)
         batch_size = max((plan.window.batch_size for plan in list(self._streams)), default=0)
         how = {"batch_size": batch_size} if is_batched else {"threads": self.threads_a_window}
-        return {**fields, "precision": way.precision, "engine": way.engine, **how}
+        return {
+            **fields,
+            "precision": way.precision,
+            "engine": way.engine,
+            **how,
+            "quantised": self.quantised_sha256(way),
+        }
+
+    def quantised_sha256(self, way: Way | None) -> str:
+        """Return the hash of the network in int8 that gave the scores of a way; empty for another precision."""
+        quantised = self._choice.quantised
+        return quantised.sha256 if quantised and way is not None and way.precision == INT8 else ""
 
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""
@@ -272,6 +293,16 @@ class Segmenter:
         """
         return self._plan(image.ndim - 1).window.fitted(_as_volume(image).shape[1:]).roi_size
 
+    def drawn_windows(self, image: MetaTensor, count: int, draw: np.random.Generator) -> list[torch.Tensor]:
+        """Return windows of a preprocessed scan as the network takes them, see `SlidingWindow.drawn`.
+
+        Raises:
+            CannotStreamError: MONAI's own chain would segment the scan.
+        """
+        plan = self._plan(image.ndim - 1)
+        windows = plan.window.drawn(_as_volume(image), count, draw)
+        return [window.squeeze(-1) if plan.flat else window for window in windows]
+
     def _plan(self, spatial_dims: int) -> StreamPlan:
         return StreamPlan.of(
             self._inferer, self.bundle.postprocessing, self.bundle.labels, spatial_dims, self.batch_size
@@ -322,6 +353,11 @@ class Segmenter:
     def _by_monai(
         self, image: MetaTensor, grid: Grid, reason: str, meter: EntropyMeter | None = None
     ) -> Segmentation:
+        if self.precision == INT8:
+            raise SegpipeError(
+                f"--precision {INT8}: scans go through MONAI's own chain, which computes with PyTorch: {reason}; give "
+                f"--precision {FLOAT32}"
+            )
         if reason not in self._reported:
             self.report(f"scans go through MONAI's own chain, which holds all scores in memory: {reason}")
             self._reported.add(reason)

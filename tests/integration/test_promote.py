@@ -52,6 +52,22 @@ def test_promoted_weights_are_what_inference_uses(bundle, finished_run, copied, 
     assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) >= 4
 
 
+def test_the_network_in_int8_of_replaced_weights_is_removed(finished_run, copied):
+    models = promote(finished_run / "last.pt", copied).parent
+    for suffix in ("json", "xml", "bin"):
+        (models / f"model.int8.{suffix}").touch()
+
+    result = CliRunner().invoke(
+        app, ["promote", str(finished_run / "best.pt"), "--bundle", str(copied), "--replace"]
+    )
+
+    assert not list(models.glob("*.int8.*"))
+    assert (
+        "model.int8.bin, model.int8.json, model.int8.xml: removed, since these files were made"
+        in result.stdout
+    )
+
+
 def test_weights_in_the_way_are_not_overwritten(finished_run, copied):
     written = promote(finished_run / "last.pt", copied)
     before = written.read_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from segpipe.errors import SegpipeError
 from segpipe.inference.agreement import disagreement
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.engine import CannotComputeError, EngineJob, Scores
@@ -15,8 +16,8 @@ from segpipe.inference.engines.kept import cache_key
 from segpipe.inference.engines.names import (
     AUTO,
     BFLOAT16,
-    ENGINES,
     FLOAT32,
+    INT8,
     ONNXRUNTIME,
     OPENVINO,
     TENSORRT,
@@ -26,6 +27,7 @@ from segpipe.inference.engines.names import (
     engine_versions,
     is_installed,
 )
+from segpipe.inference.engines.quantised import INT8_FASTER_BY, Quantised
 from segpipe.inference.engines.threads import processor_name, usable_threads
 from segpipe.inference.engines.torch_engine import compiled_scores, torch_scores
 from segpipe.inference.precision import DTYPES, FASTER_BY, choose_precision, synchronize
@@ -38,7 +40,11 @@ _START_S = {  # opening a converted network
     ONNXRUNTIME: 1.5,
     TENSORRT: 5.0,
 }
-_PRECISIONS = {OPENVINO: (FLOAT32, BFLOAT16), ONNXRUNTIME: (FLOAT32,)}
+_PRECISIONS = {
+    **dict.fromkeys((TORCH, TORCH_COMPILE), tuple(DTYPES)),
+    OPENVINO: (FLOAT32, BFLOAT16, INT8),
+    ONNXRUNTIME: (FLOAT32,),
+}
 _FEW_WINDOWS = 8  # fewer are not worth a measurement
 _ROUNDS, _ENOUGH_S = 3, 2.0
 
@@ -58,6 +64,7 @@ class EngineChoice:
         report: called with a message when segpipe deviates from the request, or has chosen.
         cache: keeps converted networks and measured times; None: in the user's cache folder.
         threads_a_window: of an earlier run of the cohort; 0: not settled.
+        quantised: the network in int8; None: none is used.
 
     Attributes:
         way: the chosen engine and precision; None until the first window.
@@ -74,17 +81,19 @@ class EngineChoice:
         report: Callable[[str], None] = lambda _: None,
         cache: EngineCache | None = None,
         threads_a_window: int = 0,
+        quantised: Quantised | None = None,
     ) -> None:
         self.network, self.identity = network, identity
-        self.engine, self.precision = engine, precision
+        self.engine = OPENVINO if engine == AUTO and precision == INT8 else engine
+        self.precision, self.quantised = precision, quantised
         self.report = report
         self.cache = cache or EngineCache(report=report)
         self.threads_a_window = threads_a_window
         self._threads = usable_threads()  # before the cohort sets PyTorch's number
         self._refused: dict[Way, str] = {}
         self.way: Way | None = None
-        if AUTO not in (engine, precision):
-            self.way = Way(engine, precision)
+        if AUTO not in (self.engine, precision):
+            self.way = Way(self.engine, precision)
 
     def opened(
         self, window: torch.Tensor, at_once: int, windows: int, *, same_shape: bool = True
@@ -92,16 +101,21 @@ class EngineChoice:
         """Return what computes windows of one shape, and its engine and precision.
 
         An engine that cannot compute the network, or whose scores of the window differ from PyTorch's, is replaced by
-        PyTorch, and reported.
+        PyTorch, and reported; int8 that was asked for is refused.
 
         Args:
             window: `(1, C, *spatial)` of a scan, float32, on the network's device.
             at_once: number of windows that memory may hold activations of.
             windows: number of windows of the whole cohort, about.
             same_shape: whether all windows have this shape; only PyTorch computes windows of any shape.
+
+        Raises:
+            SegpipeError: int8 was asked for, and cannot be computed, or gives other scores.
         """
-        fixed = self.threads_a_window
-        job = EngineJob(self.network, window, self.identity, at_once, self._threads, self.cache, fixed)
+        fixed, quantised = self.threads_a_window, self.quantised
+        job = EngineJob(
+            self.network, window, self.identity, at_once, self._threads, self.cache, fixed, quantised
+        )
         if self.way is None:
             self.way = self._settled(job, windows, same_shape=same_shape)
         if self.way.engine == TORCH:
@@ -113,7 +127,9 @@ class EngineChoice:
                 )
             scores = _checked(job, self.way)
         except CannotComputeError as reason:
-            instead = Way(TORCH, self.way.precision)
+            if self.precision == INT8:
+                raise SegpipeError(f"--precision {INT8}: {reason}; give --precision {FLOAT32}") from reason
+            instead = Way(TORCH, FLOAT32 if self.way.precision == INT8 else self.way.precision)
             self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
             return self._by_torch(job, instead), instead
         if self.way.engine in (OPENVINO, ONNXRUNTIME):
@@ -134,7 +150,7 @@ class EngineChoice:
 
     def _settled(self, job: EngineJob, windows: int, *, same_shape: bool) -> Way:
         """Return the fastest way for a number of windows, measured now or by an earlier run."""
-        precisions = [self.precision] if self.precision != AUTO else _precisions(job.example.device)
+        precisions = [self.precision] if self.precision != AUTO else _precisions(job)
         engine = TORCH if self.engine == AUTO else self.engine
         by_default = _ways(engine, precisions)
         converted: list[Way] = []
@@ -156,7 +172,7 @@ class EngineChoice:
             self.cache.note(key, [[*way, seconds] for way, seconds in known.items()])
         seconds = {way: known[way] for way in [*by_default, *converted] if way in known}
         chosen = fastest(seconds, windows) if seconds else by_default[0]
-        if len({way.engine for way in seconds}) > 1:
+        if len({way.engine for way in seconds}) > 1 or chosen.precision == INT8:
             self.report(_reason(chosen, seconds))
         return chosen
 
@@ -176,7 +192,9 @@ class EngineChoice:
 
 
 def fastest(seconds: Mapping[Way, float], windows: int) -> Way:
-    """Return the way that computes a number of windows first, with its start; a reduced precision must be 1.1 faster.
+    """Return the way that computes a number of windows first, with its start.
+
+    A reduced precision must be 1.1 times faster, and int8 1.2 times faster than the best other way.
 
     Args:
         seconds: of a window.
@@ -184,12 +202,13 @@ def fastest(seconds: Mapping[Way, float], windows: int) -> Way:
     """
     total = {way: _START_S[way.engine] + windows * one for way, one in seconds.items()}
     exact = [way for way in total if way.precision == FLOAT32]
-    reduced = [way for way in total if way.precision != FLOAT32]
-    best = min(exact or reduced, key=total.__getitem__)
-    for way in sorted(reduced, key=total.__getitem__):
-        if exact and total[best] > FASTER_BY * total[way]:
-            return way
-    return best
+    reduced = [way for way in total if way.precision not in (FLOAT32, INT8)]
+    quantised = [way for way in total if way.precision == INT8]
+    best = min(exact or reduced or quantised, key=total.__getitem__)
+    first = min(reduced, key=total.__getitem__, default=best)
+    best = first if exact and total[best] > FASTER_BY * total[first] else best
+    first = min(quantised, key=total.__getitem__, default=best)
+    return first if total[best] > INT8_FASTER_BY * total[first] else best
 
 
 def seconds_a_window(ways: Mapping[Way, Scores], job: EngineJob) -> dict[Way, float]:
@@ -226,7 +245,7 @@ def _checked(job: EngineJob, way: Way) -> Scores:
         _compare(job, way, scores)
     except CannotComputeError:
         key = cache_key(job, way.engine, way.precision)
-        if job.cache.files(key) is None:
+        if way.precision == INT8 or job.cache.files(key) is None:
             raise
         job.cache.forget(key)
         scores = _open(job, way)
@@ -265,9 +284,10 @@ def _open(job: EngineJob, way: Way) -> Scores:
     return {TORCH: torch_scores, TORCH_COMPILE: compiled_scores}[way.engine](job, way.precision)
 
 
-def _precisions(device: torch.device) -> list[str]:
-    reduced = choose_precision(AUTO, device)
-    return [FLOAT32, *(name for name, dtype in DTYPES.items() if dtype is reduced and name != FLOAT32)]
+def _precisions(job: EngineJob) -> list[str]:
+    reduced = choose_precision(AUTO, job.example.device)
+    names = [FLOAT32, *(name for name, dtype in DTYPES.items() if dtype is reduced and name != FLOAT32)]
+    return names if job.quantised is None else [*names, INT8]
 
 
 def _ways(engine: str, precisions: Sequence[str]) -> list[Way]:
@@ -298,7 +318,9 @@ def _seconds(job: EngineJob, ways: list[Way], known: Mapping[Way, float]) -> flo
 
 
 def _times_key(job: EngineJob) -> dict[str, Any]:
+    quantised = {} if job.quantised is None else {INT8: job.quantised.sha256}
     return {
+        **quantised,
         "network": job.identity,
         "window": list(job.example.shape),
         "at_once": job.at_once,
@@ -319,7 +341,7 @@ def _times(noted: Any) -> dict[Way, float]:
         }
     except (TypeError, ValueError):
         return {}
-    are_known = all(way.engine in ENGINES and way.precision in DTYPES for way in rows)
+    are_known = all(way.precision in _PRECISIONS.get(way.engine, ()) for way in rows)
     return rows if are_known and all(0 < seconds < 1e6 for seconds in rows.values()) else {}
 
 

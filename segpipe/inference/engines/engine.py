@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 
 from segpipe.inference.engines.cache import EngineCache
+from segpipe.inference.engines.quantised import Quantised
 
 Scores = Callable[[torch.Tensor], torch.Tensor]
 """Returns float32 scores `(B, classes, *spatial)` of windows `(B, C, *spatial)`."""
@@ -33,6 +34,7 @@ class EngineJob:
         fixed: number of processor threads that compute one window, as earlier runs of the cohort had it; 0: shared out
             among `at_once` windows. Scores depend on it in their last digits.
         cache: keeps converted networks.
+        quantised: the same network in int8; None: there is none.
     """
 
     network: torch.nn.Module
@@ -42,6 +44,7 @@ class EngineJob:
     threads: int
     cache: EngineCache
     fixed: int = 0
+    quantised: Quantised | None = None
 
     @property
     def streams(self) -> int:

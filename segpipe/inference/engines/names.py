@@ -21,7 +21,7 @@ _PACKAGES = {  # as they are imported; what installs them
     ONNXRUNTIME: (("onnx", "onnxscript", "onnxruntime"), "'segpipe[onnx]'"),
     TENSORRT: (("tensorrt", "polygraphy", "onnx", "onnxscript"), "tensorrt polygraphy onnx onnxscript"),
 }
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
+FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
 
 
 class Way(NamedTuple):
@@ -62,6 +62,22 @@ def require_engine(engine: str) -> None:
             f"--engine {engine}: {', '.join(missing)} is not installed; run: pip install {extra}, or give "
             f"--engine {TORCH}"
         )
+
+
+def require_engine_for(precision: str, engine: str) -> None:
+    """Refuse an engine that does not compute in int8, where it is asked for.
+
+    Raises:
+        SegpipeError: the message has precision and engine; or OpenVINO, which computes in int8, is not installed.
+    """
+    if precision != INT8:
+        return
+    if engine not in (AUTO, OPENVINO):
+        raise SegpipeError(
+            f"--precision {INT8} is computed by {OPENVINO}, and --engine is {engine}; leave --engine out, or give "
+            f"--precision {FLOAT32}"
+        )
+    require_engine(OPENVINO)
 
 
 def require_processor(engine: str, device: object) -> None:

@@ -15,10 +15,11 @@ import torch
 
 from segpipe.inference.engines.engine import CannotComputeError, EngineJob, WindowQueue
 from segpipe.inference.engines.kept import kept_files
-from segpipe.inference.engines.names import BFLOAT16, FLOAT32, OPENVINO
+from segpipe.inference.engines.names import BFLOAT16, FLOAT32, INT8, OPENVINO
+from segpipe.inference.engines.quantised import BIN, XML
 from segpipe.inference.engines.silence import silent_openvino
 
-_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16"}
+_HINTS = {FLOAT32: "f32", BFLOAT16: "bf16", INT8: "f32"}  # of int8: of what is not quantised
 _XML, _WEIGHTS = "network.xml", "network.bin"
 _REFUSALS = (
     RuntimeError,
@@ -41,7 +42,7 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
     if precision not in _HINTS:
         raise CannotComputeError(f"it computes in {' or '.join(_HINTS)}, not in {precision}")
     core = _core()
-    if precision == BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if precision == BFLOAT16 and "BF16" not in capabilities():
         raise CannotComputeError(f"this processor does not compute in {BFLOAT16}")
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -55,8 +56,16 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
         model = core.read_model(model=files[_XML], weights=files[_WEIGHTS])
         return core.compile_model(model, "CPU", settings)
 
-    program = kept_files(job, OPENVINO, lambda: _converted(job), compiled, _REFUSALS)
+    if precision == INT8:
+        program = _opened_quantised(job, compiled)
+    else:
+        program = kept_files(job, OPENVINO, lambda: _converted(job), compiled, _REFUSALS)
     return _Requests(program, job.streams + 1)  # one waits while its predecessor's scores are added up
+
+
+def capabilities() -> list[str]:
+    """Return the names of the number formats that the processor computes in, as OpenVINO has them."""
+    return [str(name) for name in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
 
 
 @cache
@@ -64,16 +73,53 @@ def _core() -> Any:
     return silent_openvino().Core()
 
 
-def _converted(job: EngineJob) -> dict[str, bytes]:
+def _opened_quantised(job: EngineJob, opened: Callable[[dict[str, bytes]], Any]) -> Any:
+    """Open the network in int8; its Dice was measured in windows of one shape."""
+    quantised, window = job.quantised, list(job.example.shape)
+    if quantised is None:
+        raise CannotComputeError("the bundle has no network in int8")
+    if list(quantised.record.window) != window:
+        raise CannotComputeError(
+            f"{quantised.path} was made for windows of {quantised.record.window[1:]}, these are of {window[1:]}; "
+            "`segpipe quantize` with the same options makes it again"
+        )
+    try:
+        return opened({_XML: quantised.files[XML], _WEIGHTS: quantised.files[BIN]})
+    except _REFUSALS as error:
+        text = " ".join(str(error).split())[:200]
+        raise CannotComputeError(f"{quantised.path} cannot be opened ({text})") from error
+
+
+def converted_model(network: torch.nn.Module, example: torch.Tensor) -> Any:
+    """Return a network as OpenVINO's model for windows of one shape, in float32.
+
+    Args:
+        network: in evaluation mode.
+        example: a window `(1, C, *spatial)`, float32.
+
+    Raises:
+        CannotComputeError: the network has several outputs.
+    """
     openvino = silent_openvino()
-    example = job.example.cpu()
-    with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
+    example = example.cpu()
+    with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the tracing: scores are compared with PyTorch's
-        model = openvino.convert_model(job.network, example_input=example, input=[list(example.shape)])
-        if len(model.outputs) != 1:
-            raise CannotComputeError(f"the network has {len(model.outputs)} outputs, must be one")
-        openvino.save_model(model, Path(folder, _XML), compress_to_fp16=False)
-        return {name: Path(folder, name).read_bytes() for name in (_XML, _WEIGHTS)}
+        model = openvino.convert_model(network, example_input=example, input=[list(example.shape)])
+    if len(model.outputs) != 1:
+        raise CannotComputeError(f"the network has {len(model.outputs)} outputs, must be one")
+    return model
+
+
+def model_files(model: Any) -> tuple[bytes, bytes]:
+    """Return the bytes of a model's two files: the graph and its numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        silent_openvino().save_model(model, Path(folder, _XML), compress_to_fp16=False)
+        return Path(folder, _XML).read_bytes(), Path(folder, _WEIGHTS).read_bytes()
+
+
+def _converted(job: EngineJob) -> dict[str, bytes]:
+    graph, numbers = model_files(converted_model(job.network, job.example))
+    return {_XML: graph, _WEIGHTS: numbers}
 
 
 class _Requests(WindowQueue):

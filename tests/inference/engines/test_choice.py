@@ -1,10 +1,12 @@
 """The choice of an engine: by name, by measured times, and what happens where an engine gives other scores."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from segpipe.errors import SegpipeError
 from segpipe.inference.engines import choice
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.choice import EngineChoice, fastest
@@ -13,6 +15,7 @@ from segpipe.inference.engines.names import Way
 
 TORCH32, TORCH16 = Way("torch", "float32"), Way("torch", "bfloat16")
 OPENVINO32, OPENVINO16 = Way("openvino", "float32"), Way("openvino", "bfloat16")
+OPENVINO8 = Way("openvino", "int8")
 WINDOW = torch.linspace(-1, 1, 64).reshape(1, 1, 4, 4, 4)
 
 
@@ -27,6 +30,10 @@ WINDOW = torch.linspace(-1, 1, 64).reshape(1, 1, 4, 4, 4)
         ({TORCH32: 1.0, TORCH16: 0.5, OPENVINO32: 0.52}, 1000, OPENVINO32),
         ({TORCH32: 1.0, TORCH16: 0.5, OPENVINO32: 0.6, OPENVINO16: 0.2}, 1000, OPENVINO16),
         ({TORCH16: 1.0}, 10, TORCH16),
+        ({TORCH32: 1.0, OPENVINO32: 0.48, OPENVINO8: 0.41}, 10**6, OPENVINO32),  # .48 / .41 is below 1.2
+        ({TORCH32: 1.0, OPENVINO32: 0.48, OPENVINO8: 0.39}, 10**6, OPENVINO8),
+        ({TORCH32: 1.0, OPENVINO16: 0.44, OPENVINO8: 0.39}, 10**6, OPENVINO16),  # not against float32 alone
+        ({OPENVINO8: 1.0}, 10, OPENVINO8),
     ],
 )
 def test_the_way_that_is_done_first(seconds, windows, expected):
@@ -65,7 +72,10 @@ def machine(monkeypatch, tmp_path):
             monkeypatch.setattr(choice, "_open", scores_of)
             monkeypatch.setattr(choice, "torch_scores", lambda job, name: scores_of(job, Way("torch", name)))
             cache = EngineCache(tmp_path / "cache", self.said.append)
-            made = EngineChoice(Network(), "identity", engine, precision, self.said.append, cache)
+            quantised = how.pop("quantised", None)
+            made = EngineChoice(
+                Network(), "identity", engine, precision, self.said.append, cache, quantised=quantised
+            )
             return made.opened(how.pop("window", WINDOW), 2, windows, **how)[1]
 
     made = Machine()
@@ -188,3 +198,42 @@ def test_wrong_bfloat16_that_was_asked_for_is_reported(machine):
         "computing with torch in bfloat16, as asked for, but its scores of a window in bfloat16"
     )
     assert message.endswith("; --precision float32 is right")
+
+
+INT8 = SimpleNamespace(sha256="of the network in int8")
+
+
+def test_auto_takes_int8_where_it_is_clearly_faster(machine):
+    seconds = {**SECONDS, OPENVINO8: 0.03}
+
+    assert machine.choose(seconds) == OPENVINO16  # there is no network in int8
+    assert machine.choose(seconds, quantised=INT8) == OPENVINO8
+    assert "computing with openvino in int8: 30 ms a window" in machine.said[0]
+    assert machine.choose({**seconds, OPENVINO8: 0.035}, quantised=SimpleNamespace(sha256="b")) == OPENVINO16
+    assert machine.choose(seconds, quantised=INT8) == OPENVINO8
+    assert machine.opened == [OPENVINO8]  # times are noted for a network in int8
+
+
+def test_int8_is_computed_by_openvino(machine):
+    assert machine.choose({TORCH32: 1.0, OPENVINO8: 1.0}, precision="int8", quantised=INT8) == OPENVINO8
+    assert machine.said == []
+
+
+def other(scores):
+    """Differ by 0.2 and -0.2 of the spread in turn: 0.15 is the limit."""
+    signs = torch.ones_like(scores).flatten()
+    signs[::2] = -1
+    return scores + 0.2 * scores.std(correction=0) * signs.reshape(scores.shape)
+
+
+def test_int8_with_other_scores_is_refused_where_it_was_asked_for_and_else_not_used(machine):
+    machine.scores = {OPENVINO8: other}
+    seconds = {**SECONDS, OPENVINO8: 0.01}
+
+    assert machine.choose(seconds, quantised=INT8) == OPENVINO16
+    assert machine.said[0].startswith("openvino in int8 is not used: its scores of a window in int8 differ")
+    with pytest.raises(
+        SegpipeError,
+        match=r"--precision int8: its scores .* a root mean square of 0\.\d+, the limit is .*; give --precision",
+    ):
+        machine.choose(seconds, precision="int8", quantised=INT8)
