@@ -23,6 +23,7 @@ from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.engines import TORCH
 from segpipe.inference.volumetry import class_volumes
 from segpipe.pictures import grey_levels
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
@@ -108,15 +109,19 @@ class CohortRun:
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
         way = CohortWay.of(self.ledger, self.recipe, self.options)
+        windows = WindowSettings.of(self.options, self.bundle)
+        if windows.note:
+            self.place.tell(windows.note)
         self.segmenter = Segmenter(
             self.bundle,
             way.precision,
             self.options.batch_size,
-            self.options.flips,
+            windows.flips,
             self.options.skip_empty,
             self.place.tell,
             way.engine,
             way.threads_a_window,
+            windows.overlap,
         )
         self._volumes_written = 0.0
         make_side_folders(self.folder, self.options)
@@ -350,6 +355,8 @@ class CohortRun:
             request=self.request,
             precision=self.segmenter.precision if result.way is None else result.way.precision,
             engine="" if result.way is None else result.way.engine,
+            overlap=self.segmenter.overlap,
+            flips=self.segmenter.flips,
             threads=0
             if result.way is None or result.way.engine == TORCH
             else self.segmenter.threads_a_window,

@@ -16,6 +16,7 @@ from segpipe.errors import SegpipeError, raise_interruption
 from segpipe.inference.engines import require_processor
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.memory import peak_memory_bytes
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header
@@ -80,13 +81,15 @@ def estimate(
         for note in (*([cohort.ignored_files_note] if cohort.ignored_files else []), *cohort.notes):
             report(note)
     ledger = Ledger(folder)
+    windows = WindowSettings.of(options, opened)
     segmenter = Segmenter(
         opened,
         options.precision,
         options.batch_size,
-        options.flips,
+        windows.flips,
         options.skip_empty,
         engine=options.engine,
+        overlap=windows.overlap,
     )
     segmenter.scans = max(len(cohort.scans), 1)
     objects = DicomOutputs.of(opened, options)

@@ -34,7 +34,10 @@ _TEXTS = (
     *("case", "scan", "scan_sha256", "recipe", "request", "precision", "engine", "reason", "finished"),
     "decision",
 )
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", "threads")
+_SOMETIMES = (
+    *("classes", "probabilities", "decision", "request", "engine", "threads"),
+    *("overlap", "flips"),
+)
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -78,6 +81,9 @@ class Entry:
         decision: the class, or the findings at their thresholds, of a classified image.
         request: hash of the bytes that the recipe came from, see `segpipe.prediction.request`; empty for none.
         threads: number of processor threads that computed one window; 0 for PyTorch and for an image.
+        overlap: overlap of neighbouring windows, as a share of the window: one number, or one an axis; empty for an
+            image, and in a ledger of an earlier segpipe.
+        flips: axes along which inputs were mirrored, the scores being averaged.
     """
 
     case: str
@@ -101,6 +107,8 @@ class Entry:
     engine: str = ""
     request: str = ""
     threads: int = 0
+    overlap: Sequence[float] = ()
+    flips: Sequence[int] = ()
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
@@ -214,21 +222,25 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         "resampled": tuple(row.get("resampled", ())),
         "classes": tuple(row.get("classes", ())),
         "probabilities": tuple(row.get("probabilities", ())),
+        "overlap": tuple(row.get("overlap", ())),
+        "flips": tuple(row.get("flips", ())),
     }
     entry = Entry(**{**row, **typed})
     for name in _TEXTS:
         _require(name, getattr(entry, name), str)
     _require("seconds", entry.seconds, int, float)
     _require("threads", entry.threads, int)
-    for name, texts in (
-        ("warnings", entry.warnings or ()),
-        ("resampled", entry.resampled),
-        ("classes", entry.classes),
+    numbers: tuple[type, ...] = (int, float)
+    for name, values, types in (
+        ("warnings", entry.warnings or (), (str,)),
+        ("resampled", entry.resampled, (str,)),
+        ("classes", entry.classes, (str,)),
+        ("probabilities", entry.probabilities, numbers),
+        ("overlap", entry.overlap, numbers),
+        ("flips", entry.flips, (int,)),
     ):
-        for text in texts:
-            _require(name, text, str)
-    for probability in entry.probabilities:
-        _require("probabilities", probability, int, float)
+        for value in values:
+            _require(name, value, *types)
     if len(entry.classes) != len(entry.probabilities):
         raise ValueError("classes and probabilities differ in number")
     _require_volumes(volumes)

@@ -21,7 +21,7 @@ from segpipe.errors import SegpipeError, segpipe_cause
 from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.engines.names import require_engine
-from segpipe.inference.option_values import require_flips, require_precision
+from segpipe.inference.option_values import require_accuracy, require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
     FoundScans,
@@ -78,6 +78,8 @@ class PredictOptions:
         dicom_seg: also write each label map as a DICOM Segmentation, for scans that are DICOM series.
         rtstruct: also write the contours of each class as a DICOM structure set, for scans that are DICOM series.
         segment_codes: table of coded terms for DICOM Segmentations, see `segpipe.segment_codes`; None: the bundle's.
+        overlap: overlap of neighbouring windows along each axis, as a share of the window; None: the bundle's.
+        accuracy: "fast", "standard" or "best" set `overlap` and `flips`; None: these two, or the bundle's.
     """
 
     precision: str = "auto"
@@ -99,6 +101,8 @@ class PredictOptions:
     rtstruct: bool = False
     segment_codes: Path | None = None
     engine: str = "auto"
+    overlap: float | None = None
+    accuracy: str | None = None
 
     @property
     def side_folders(self) -> tuple[str, ...]:
@@ -117,6 +121,7 @@ class PredictOptions:
         """
         require_precision(self.precision)
         require_flips(self.flips or ())
+        require_accuracy(self.accuracy, self.overlap, self.flips)
         require_engine(self.engine)
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
             if count is not None and count < 1:
@@ -155,6 +160,9 @@ class PredictOptions:
         for name in ("regions", "dicom_seg", "rtstruct", "segment_codes"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
+        for name in ("overlap", "accuracy"):
+            if how[name] is None:
+                del how[name]  # as above
         if self.engine == "auto":
             del how["engine"]  # as above; the ledger has the chosen one
         del how["strict"], how["frames"]  # a frame has its own case, a series its own file

@@ -28,6 +28,7 @@ from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, restored_planes
 from segpipe.inference.score_checks import require_classes, require_numbers
 from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
+from segpipe.inference.window_overlap import overlap_of, with_overlap
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
 from segpipe.prediction.streamable import StreamPlan
@@ -78,9 +79,15 @@ class Segmenter:
             to the 99.5th percentile; None: compute every window.
         report: called with a message when segpipe deviates from the request.
         threads_a_window: see `EngineChoice`.
+        overlap: overlap of neighbouring windows along each axis, 0 to below 1; None: the bundle's.
+
+    Raises:
+        SegpipeError: an overlap is given, and the windows of the bundle's inferer have none.
 
     Attributes:
         scans: number of scans that are still to be segmented; a long work is worth a conversion.
+        flips: axes along which inputs are mirrored.
+        overlap: overlap of neighbouring windows along each axis; empty for an inferer without windows.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Segmenter:
         report: Callable[[str], None] = lambda _: None,
         engine: str = TORCH,
         threads_a_window: int = 0,
+        overlap: float | None = None,
     ) -> None:
         self.bundle = bundle
         inferer = bundle.inferer
@@ -107,7 +115,8 @@ class Segmenter:
         if isinstance(inferer, FlipInferer):
             self.flips = inferer.flips if flips is None else self.flips
             inferer = inferer.inferer
-        self._inferer = inferer
+        self._inferer = inferer if overlap is None else with_overlap(inferer, overlap)
+        self.overlap = overlap_of(self._inferer)
         self.batch_size = batch_size
         self.skip_empty = skip_empty
         self.report = report
