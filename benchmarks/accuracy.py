@@ -62,7 +62,9 @@ def main() -> None:
         "shipped": given.shipped,
         "precision": given.precision,
     }
-    append_line(RESULTS, {**run, "ways": rows, "commit": commit(ROOT / "segpipe"), "machine": processor_name()})
+    append_line(
+        RESULTS, {**run, "ways": rows, "commit": commit(ROOT / "segpipe"), "machine": processor_name()}
+    )
 
 
 if __name__ == "__main__":
