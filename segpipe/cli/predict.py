@@ -76,6 +76,18 @@ def predict(
         str | None,
         typer.Option(metavar="AXES", help="Average mirror images: 0,1,2 or none; default: the bundle's."),
     ] = None,
+    accuracy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="fast: windows overlap by a quarter; standard: by half; best: by half, with mirror images. Default: "
+            "the bundle's.",
+        ),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Overlap of windows, 0 to below 1; default: the bundle's."),
+    ] = None,
     skip_empty: Annotated[
         float | None,
         typer.Option(
@@ -186,6 +198,8 @@ def predict(
         "strict": strict,
     }
     of_volumes: dict[str, Any] = {
+        "accuracy": accuracy,
+        "overlap": overlap,
         "skip_empty": skip_empty,
         "format": suffix,
         "series_uid": series_uid,
@@ -288,6 +302,7 @@ _OPTIONS = {
     for name in (
         *("skip_empty", "format", "series_uid", "overlays", "entropy", "probabilities", "regions"),
         *("resample_channels", "frames", "dicom_seg", "rtstruct", "segment_codes", "engine", "no_locate"),
+        *("accuracy", "overlap"),
     )
 }
 

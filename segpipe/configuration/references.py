@@ -13,7 +13,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest, written
 
 RUN_BY_MONAI = ("imports", "initialize", "run", "finalize")
-READ_BY_SEGPIPE = ("heatmap_layer",)  # `segpipe predict --heatmaps`
+READ_BY_SEGPIPE = ("heatmap_layer", "mirror_axes")  # `segpipe predict --heatmaps` and `--accuracy`
 READ_BY_MONAI = {
     *RUN_BY_MONAI,
     *(str(known["id"]) for known in (*TrainProperties.values(), *InferProperties.values())),

@@ -140,6 +140,8 @@ class _Restorer:
         if not ends:
             return torch.zeros(shape, dtype=torch.uint8)
         labels = ends[0][0].labels
+        if [weight for _, weight in ends] == [1.0] and not (self.rows.weighted or self.columns.weighted):
+            return self.columns.moved(self.rows.moved(labels, 0), 1)  # no voxel lies between voxels
         mixed = torch.iinfo(labels.dtype).max
         for plane, _ in ends[1:]:
             labels = torch.where(labels == plane.labels, labels, mixed)
@@ -199,6 +201,7 @@ class _AxisTensors:
     absent: torch.Tensor
     partial: torch.Tensor
     weighted: bool
+    in_place: bool  # every plane is the image's plane of the same index
 
     @classmethod
     def of(cls, axis: AxisMap, device: torch.device) -> _AxisTensors:
@@ -208,9 +211,21 @@ class _AxisTensors:
         )
         weighted = axis.interpolates or bool((axis.lower_weight != 1).any())
         whole = lower_weight + upper_weight
+        in_place = not weighted and np.array_equal(axis.lower, np.arange(len(axis)))
         return cls(
-            lower, upper, (lower_weight, upper_weight), whole == 0, (whole > 0) & (whole < _WHOLE), weighted
+            lower,
+            upper,
+            (lower_weight, upper_weight),
+            whole == 0,
+            (whole > 0) & (whole < _WHOLE),
+            weighted,
+            in_place,
         )
+
+    def moved(self, labels: torch.Tensor, dim: int) -> torch.Tensor:
+        """Return labels on the scan's voxels along one dimension, where none lies between two voxels."""
+        stays = self.in_place and labels.shape[dim] == len(self.lower)
+        return labels if stays else labels.index_select(dim, self.lower)
 
 
 class _Plane:

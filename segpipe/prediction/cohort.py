@@ -23,6 +23,7 @@ from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.engines.threads import torch_threads
 from segpipe.inference.volumetry import class_volumes
 from segpipe.pictures import grey_levels
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.label_names import name_labels
@@ -110,11 +111,14 @@ class CohortRun:
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
         self._way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
+        windows = WindowSettings.of(self.options, self.bundle)
+        if windows.note:
+            self.place.tell(windows.note)
         self.segmenter = Segmenter(
             self.bundle,
             way.precision,
             way.batch_size,
-            self.options.flips,
+            windows,
             self.options.skip_empty,
             self.place.tell,
             way.engine,

@@ -18,6 +18,7 @@ from segpipe.inference.engines import require_processor
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.memory import peak_memory_bytes
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.cohort_way import CohortWay
 from segpipe.prediction.dicom_outputs import DicomOutputs
 from segpipe.prediction.ledger import Ledger
@@ -91,7 +92,7 @@ def estimate(
         opened,
         way.precision,
         way.batch_size,
-        options.flips,
+        WindowSettings.of(options, opened),
         options.skip_empty,
         engine=way.engine,
         threads_a_window=way.threads_a_window,

@@ -35,7 +35,10 @@ _TEXTS = (
     *("decision", "quantised"),
 )
 _COUNTS = ("threads", "torch_threads", "batch_size")
-_SOMETIMES = ("classes", "probabilities", "decision", "request", "engine", *_COUNTS, "located", "quantised")
+_SOMETIMES = (
+    *("classes", "probabilities", "decision", "request", "engine", *_COUNTS, "located", "quantised"),
+    *("overlap", "flips"),
+)
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
 _STAGING_FOLDER = ".segpipe-staging"
 
@@ -84,6 +87,9 @@ class Entry:
         batch_size: windows in a batch of PyTorch; 0 where the windows are computed one by one.
         located: the part of the scan that the network saw, of each time frame of a series; empty without a locator.
         quantised: hash of the network in int8; empty for another precision.
+        overlap: overlap of neighbouring windows, as a share of the window: one number, or one an axis; empty for an
+            image, and in a ledger of an earlier segpipe.
+        flips: axes along which inputs were mirrored, the scores being averaged.
     """
 
     case: str
@@ -111,6 +117,8 @@ class Entry:
     batch_size: int = 0
     located: Sequence[str] = ()
     quantised: str = ""
+    overlap: Sequence[float] = ()
+    flips: Sequence[int] = ()
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry in plain types; the parts that not every entry has only where they are filled."""
@@ -226,6 +234,8 @@ def _entry(row: Mapping[str, Any]) -> Entry:
         "located": tuple(row.get("located", ())),
         "classes": tuple(row.get("classes", ())),
         "probabilities": tuple(row.get("probabilities", ())),
+        "overlap": tuple(row.get("overlap", ())),
+        "flips": tuple(row.get("flips", ())),
     }
     entry = Entry(**{**row, **typed})
     for name in _TEXTS:
@@ -233,16 +243,18 @@ def _entry(row: Mapping[str, Any]) -> Entry:
     _require("seconds", entry.seconds, int, float)
     for name in _COUNTS:
         _require(name, getattr(entry, name), int)
-    for name, texts in (
-        ("warnings", entry.warnings or ()),
-        ("resampled", entry.resampled),
-        ("located", entry.located),
-        ("classes", entry.classes),
+    numbers: tuple[type, ...] = (int, float)
+    for name, values, types in (
+        ("warnings", entry.warnings or (), (str,)),
+        ("resampled", entry.resampled, (str,)),
+        ("located", entry.located, (str,)),
+        ("classes", entry.classes, (str,)),
+        ("probabilities", entry.probabilities, numbers),
+        ("overlap", entry.overlap, numbers),
+        ("flips", entry.flips, (int,)),
     ):
-        for text in texts:
-            _require(name, text, str)
-    for probability in entry.probabilities:
-        _require("probabilities", probability, int, float)
+        for value in values:
+            _require(name, value, *types)
     if len(entry.classes) != len(entry.probabilities):
         raise ValueError("classes and probabilities differ in number")
     _require_volumes(volumes)

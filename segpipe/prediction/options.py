@@ -22,7 +22,7 @@ from segpipe.files import file_sha256, json_sha256
 from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.engines.names import INT8, OPENVINO, require_engine, require_engine_for
 from segpipe.inference.engines.quantised import quantised_sha256
-from segpipe.inference.option_values import require_flips, require_precision
+from segpipe.inference.option_values import require_accuracy, require_flips, require_precision
 from segpipe.prediction.time_frames import ALL, choose_frames, require_frames
 from segpipe.volumes import (
     FoundScans,
@@ -81,6 +81,8 @@ class PredictOptions:
         rtstruct: also write the contours of each class as a DICOM structure set, for scans that are DICOM series.
         segment_codes: table of coded terms for DICOM Segmentations, see `segpipe.segment_codes`; None: the bundle's.
         locate: use the bundle's locator, if it has one: the network gets the box that the locator finds.
+        overlap: overlap of neighbouring windows along each axis, as a share of the window; None: the bundle's.
+        accuracy: "fast", "standard" or "best" set `overlap` and `flips`; None: these two, or the bundle's.
     """
 
     precision: str = "auto"
@@ -103,6 +105,8 @@ class PredictOptions:
     segment_codes: Path | None = None
     engine: str = "auto"
     locate: bool = True
+    overlap: float | None = None
+    accuracy: str | None = None
 
     @property
     def computing_engine(self) -> str:
@@ -126,6 +130,7 @@ class PredictOptions:
         """
         require_precision(self.precision, quantised=True)
         require_flips(self.flips or ())
+        require_accuracy(self.accuracy, self.overlap, self.flips)
         require_engine(self.engine)
         require_engine_for(self.precision, self.engine)
         for name, count in (("--batch-size (batch_size in Python)", self.batch_size), ("--jobs", self.jobs)):
@@ -165,6 +170,9 @@ class PredictOptions:
         for name in ("regions", "dicom_seg", "rtstruct", "segment_codes"):
             if not how[name]:
                 del how[name]  # an earlier segpipe had no such option: its label maps stay valid
+        for name in ("overlap", "accuracy"):
+            if how[name] is None:
+                del how[name]  # as above
         if self.engine == "auto":
             del how["engine"]  # as above; the ledger has the chosen one
         if self.locate:

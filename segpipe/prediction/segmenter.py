@@ -30,8 +30,11 @@ from segpipe.inference.precision import seconds_of
 from segpipe.inference.restoring import RestoredPlane, certain_outside, restored_planes
 from segpipe.inference.score_checks import require_classes, require_numbers
 from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
+from segpipe.inference.window_overlap import overlap_of, with_overlap
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
+from segpipe.prediction.accuracy import WindowSettings
+from segpipe.prediction.label_arrays import SLICE_DIMS, as_volume, collected, on_grid, require_scores_of
 from segpipe.prediction.streamable import StreamPlan
 from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, scan_measures
 from segpipe.transforms import CTIntensityd
@@ -79,15 +82,20 @@ class Segmenter:
             the faster one of two on a window of the first scan. "int8": of the network that lies beside the weights.
         engine: what computes the network, a name of `ENGINES`; "auto": the faster one on that window.
         batch_size: windows per batch; None: the bundle's number.
-        flips: axes along which inputs are mirrored, the scores being averaged; None: the bundle's axes.
+        windows: overlap of windows, and mirror images.
         skip_empty: skip windows in which no voxel rises above this share of the scan's intensity range, from the 0.5th
             to the 99.5th percentile; None: compute every window.
         report: called with a message when segpipe deviates from the request.
         threads_a_window: see `EngineChoice`.
         cache: see `EngineChoice`.
 
+    Raises:
+        SegpipeError: an overlap is given, and the windows of the bundle's inferer have none.
+
     Attributes:
         scans: number of scans that are still to be segmented; a long work is worth a conversion.
+        flips: axes along which inputs are mirrored.
+        overlap: overlap of neighbouring windows along each axis; empty for an inferer without windows.
     """
 
     def __init__(
@@ -95,7 +103,7 @@ class Segmenter:
         bundle: OpenBundle,
         precision: str = "auto",
         batch_size: int | None = None,
-        flips: Sequence[int] | None = None,
+        windows: WindowSettings = WindowSettings(),
         skip_empty: float | None = None,
         report: Callable[[str], None] = lambda _: None,
         engine: str = TORCH,
@@ -120,11 +128,12 @@ class Segmenter:
             ),
         )
         self.scans = 1
-        self.flips = tuple(flips) if flips is not None else ()
+        self.flips = windows.flips or ()
         if isinstance(inferer, FlipInferer):
-            self.flips = inferer.flips if flips is None else self.flips
+            self.flips = inferer.flips if windows.flips is None else self.flips
             inferer = inferer.inferer
-        self._inferer = inferer
+        self._inferer = inferer if windows.overlap is None else with_overlap(inferer, windows.overlap)
+        self.overlap = overlap_of(self._inferer)
         self.batch_size = batch_size
         self.skip_empty = skip_empty
         self.report = report
@@ -148,7 +157,12 @@ class Segmenter:
         Args:
             way: engine and precision of the scores; None for MONAI's own chain.
         """
-        fields: dict[str, Any] = {"precision": self.precision, "torch_threads": torch.get_num_threads()}
+        fields = {
+            "precision": self.precision,
+            "torch_threads": torch.get_num_threads(),
+            "overlap": self.overlap,
+            "flips": self.flips,
+        }
         if way is None:
             return fields
         is_batched = way.engine not in (OPENVINO, ONNXRUNTIME)
@@ -192,7 +206,7 @@ class Segmenter:
             of_scan = scan_measures(voxels, grid, by_slices=by_slices, scaled=scale > 0)
             image = steps(scaled, start=scale)[key]
         of_image = image_measures(image.as_tensor(), by_slices=by_slices, scaled=scale > 0)
-        lying = aff2axcodes(image.affine) if image.ndim > _SLICE_DIMS else None
+        lying = aff2axcodes(image.affine) if image.ndim > SLICE_DIMS else None
         return image, replace(of_image, values=of_scan | of_image.values, axcodes=lying)
 
     def _scaling_steps(self) -> int:
@@ -233,7 +247,7 @@ class Segmenter:
                 plan = self._plan(image.ndim - 1)
                 way = InverseMapping.of(image, grid.size, grid.affine)
                 stream, way_of_scores = self._stream(plan, image)
-                volume, tissue = _as_volume(image), self._tissue(image)
+                volume, tissue = as_volume(image), self._tissue(image)
                 if box is not None:
                     volume, tissue = volume[(..., *box)], None if tissue is None else tissue[box]
                     way = way.within(box)
@@ -255,7 +269,7 @@ class Segmenter:
             )
             if box is not None:
                 planes = certain_outside(planes, self.bundle.labels)
-            labels, entropies = _collected(
+            labels, entropies = collected(
                 planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
             )
             return Segmentation(
@@ -273,7 +287,7 @@ class Segmenter:
         Raises:
             CannotStreamError: MONAI's own chain would segment the scan.
         """
-        plan, volume = self._plan(image.ndim - 1), _as_volume(image)
+        plan, volume = self._plan(image.ndim - 1), as_volume(image)
         size = tuple(volume.shape[1:])
         window = plan.window.fitted(size)
         with torch.inference_mode():
@@ -291,7 +305,7 @@ class Segmenter:
         Raises:
             CannotStreamError: MONAI's own chain would segment the scan.
         """
-        return self._plan(image.ndim - 1).window.fitted(_as_volume(image).shape[1:]).roi_size
+        return self._plan(image.ndim - 1).window.fitted(as_volume(image).shape[1:]).roi_size
 
     def drawn_windows(self, image: MetaTensor, count: int, draw: np.random.Generator) -> list[torch.Tensor]:
         """Return windows of a preprocessed scan as the network takes them, see `SlidingWindow.drawn`.
@@ -300,7 +314,7 @@ class Segmenter:
             CannotStreamError: MONAI's own chain would segment the scan.
         """
         plan = self._plan(image.ndim - 1)
-        windows = plan.window.drawn(_as_volume(image), count, draw)
+        windows = plan.window.drawn(as_volume(image), count, draw)
         return [window.squeeze(-1) if plan.flat else window for window in windows]
 
     def _plan(self, spatial_dims: int) -> StreamPlan:
@@ -319,7 +333,7 @@ class Segmenter:
     def _predictor(
         self, plan: StreamPlan, image: MetaTensor
     ) -> tuple[Callable[[torch.Tensor], torch.Tensor], Way]:
-        volume = _as_volume(image)
+        volume = as_volume(image)
         size = tuple(volume.shape[1:])
         window = plan.window.fitted(size)
         example = plan.window.central(volume).to(self.bundle.device)
@@ -344,7 +358,7 @@ class Segmenter:
     def _tissue(self, image: MetaTensor) -> torch.Tensor | None:
         if self.skip_empty is None:
             return None
-        volume = _as_volume(image)
+        volume = as_volume(image)
         step = max(volume.numel() // _MOST_SAMPLED, 1)
         low, high = np.percentile(volume.flatten()[::step].cpu().numpy(), (_LOW, _HIGH))
         tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
@@ -364,80 +378,12 @@ class Segmenter:
         precise = PrecisionInferer(FlipInferer(self._inferer, self.flips), self.precision)
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
-        _require_scores_of(batch, scores, len(self.bundle.labels.output_names))
+        require_scores_of(batch, scores, len(self.bundle.labels.output_names))
         if meter is not None:
             meter.add(scores[0])
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
-        labels = _on_grid(pred, grid, len(self.bundle.labels.names))
+        labels = on_grid(pred, grid, len(self.bundle.labels.names))
         return Segmentation(labels, None, 0, 0, reason, None if meter is None else meter.mean)
-
-
-def _as_volume(image: MetaTensor) -> torch.Tensor:
-    """Return an image as a plain float volume; a slice becomes a volume with one plane."""
-    plain: torch.Tensor = image.as_tensor().float()
-    return plain[..., None] if plain.ndim == _SLICE_DIMS else plain
-
-
-_SLICE_DIMS = 3  # channel, x, y
-
-
-def _collected(
-    planes: Iterable[RestoredPlane],
-    size: Sequence[int],
-    table: LabelTable,
-    entropy_of: Decision | None,
-    probabilities: NDArray[np.float16] | None,
-) -> tuple[NDArray[np.integer[Any]], NDArray[np.float32] | None]:
-    """Collect planes into whole arrays; a slice is a volume with one plane until the end."""
-    volume = (*size, *[1] * (3 - len(size)))
-    labels = np.zeros(volume, np.uint8 if table.num_classes < 255 else np.int16)
-    entropies = None if entropy_of is None else np.zeros(volume, np.float32)
-    scores = None if probabilities is None else probabilities.reshape((len(table.output_names), *volume))
-    for plane in planes:
-        np.moveaxis(labels, plane.axis, 0)[plane.index] = plane.labels.cpu().numpy()
-        if plane.probabilities is None:
-            continue
-        if entropies is not None and entropy_of is not None:
-            shares = entropy_of.entropy(plane.probabilities).clamp(0, 1)
-            np.moveaxis(entropies, plane.axis, 0)[plane.index] = shares.cpu().numpy()
-        if scores is not None:
-            np.moveaxis(scores, plane.axis + 1, 0)[plane.index] = plane.probabilities.cpu().numpy()
-    return labels.reshape(size), None if entropies is None else entropies.reshape(size)
-
-
-def _require_scores_of(images: torch.Tensor, scores: Any, classes: int) -> None:
-    """Refuse scores from which MONAI's chain would make a wrong label map, or fail without a clear message."""
-    if not isinstance(scores, torch.Tensor):
-        raise SegpipeError(
-            f"the bundle's inferer returns a {type(scores).__name__}, must be one tensor of scores; select one of "
-            "the network's outputs in the bundle's inferer"
-        )
-    if scores.shape[2:] != images.shape[2:]:
-        raise SegpipeError(
-            f"the bundle's inferer returns scores of {tuple(scores.shape[2:])} voxels for an image of "
-            f"{tuple(images.shape[2:])} voxels; must be equal: resize the scores in the network"
-        )
-    require_classes(scores, classes)
-    require_numbers(scores)
-
-
-def _on_grid(pred: Any, grid: Grid, classes: int) -> NDArray[np.integer[Any]]:
-    """Return the label map at the end of a chain, after checking that it is one and has the scan's grid."""
-    if not isinstance(pred, MetaTensor) or tuple(pred.shape) != (1, *grid.size):
-        raise SegpipeError(
-            f"the bundle's chain ends with {tuple(getattr(pred, 'shape', ()))} for a scan of {grid.size} voxels, must "
-            "be one label map on the scan's grid: it needs Invertd and AsDiscreted in its postprocessing"
-        )
-    differences = Grid.from_affine(grid.size, pred.affine.cpu().numpy()).differences(grid)
-    if differences:
-        raise SegpipeError(f"the bundle's chain leaves the scan's grid: {', '.join(differences)}")
-    values = whole_numbers(pred.cpu().numpy()[0])
-    if values.min() < 0 or values.max() >= classes:
-        raise SegpipeError(
-            f"the bundle's chain ends with classes {values.min():g} to {values.max():g}, its label table has 0 to "
-            f"{classes - 1}"
-        )
-    return values.astype(np.uint8 if classes < 255 else np.int16)

@@ -18,6 +18,7 @@ from segpipe.prediction.options import Outcome, Prediction, PredictOptions
 from segpipe.volumes import VolumeFormat
 
 OPTIONS = {
+    "--accuracy",
     "--batch-size",
     "--bundle",
     "--config",
@@ -35,6 +36,7 @@ OPTIONS = {
     "--no-locate",
     "--no-overlays",
     "--output",
+    "--overlap",
     "--overlays",
     "--overwrite",
     "--precision",
@@ -170,6 +172,19 @@ def test_options_without_a_value_reach_the_run(predict_arguments, options, expec
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--accuracy", "fast"), {"accuracy": "fast"}),
+        (("--overlap", "0"), {"overlap": 0.0}),
+        (("--overlap", "0.75", "--mirror", "1"), {"overlap": 0.75, "flips": (1,)}),
+    ],
+    ids=str,
+)
+def test_accuracy_is_a_name_or_its_numbers(predict_arguments, options, expected):
+    assert predict_arguments(*options)["options"] == PredictOptions(**expected)
+
+
+@pytest.mark.parametrize(
     ("text", "flips"), [("0", (0,)), ("0,1,2", (0, 1, 2)), ("2, 1", (2, 1)), ("none", ())]
 )
 def test_mirror_is_axes_or_none(predict_arguments, text, flips):
@@ -232,6 +247,13 @@ REFUSED = [
     (["--format", "dcm"], "suffix 'dcm': no known format; use one of .nii.gz, .nii, .mhd"),
     (["--format", "jpg"], "--format is JPEG: label maps are not written in it"),
     (["--precision", "fp16"], "precision 'fp16' is unknown; use auto or one of float32, bfloat16, float16"),
+    (["--accuracy", "Best"], "--accuracy is 'Best', must be fast, standard, best"),
+    (["--overlap", "1"], "--overlap (overlap in Python) is 1, must be from 0 to below 1"),
+    (["--overlap", "nan"], "--overlap (overlap in Python) is nan, must be from 0 to below 1"),
+    (
+        ["--accuracy", "best", "--mirror", "none", "--overlap", "0.5"],
+        "--accuracy best sets overlap and mirror images, and --overlap and --mirror would set them, too",
+    ),
     (["--skip-empty", "1"], "--skip-empty (skip_empty in Python) is 1, must be from 0 to below 1"),
     (["--skip-empty", "-0.1"], "--skip-empty (skip_empty in Python) is -0.1, must be from 0 to below 1"),
     (["--skip-empty", "nan"], "--skip-empty (skip_empty in Python) is nan, must be from 0 to below 1"),

@@ -201,6 +201,25 @@ def test_planes_come_once_each_whichever_way_the_scan_lies():
     assert {plane.axis for plane in planes} == {planes[0].axis}
 
 
+@pytest.mark.parametrize(
+    "affine", [np.eye(4), np.diag([-1.0, 1, -1, 1]), TURNED], ids=["same", "mirrored", "turned"]
+)
+def test_where_no_voxel_lies_between_voxels_labels_are_the_arg_max_in_its_place(affine, monkeypatch):
+    """No score is looked at again: neither softmax nor interpolation is called, and padding is cut off."""
+    original = scan((9, 14, 11), affine)
+    chain = Compose([Orientationd(KEY, "RAS", labels=None), SpatialPadd(KEY, (16, 16, 12))])
+    image = chain({KEY: original})[KEY]
+    scores = smooth_scores(image.shape[1:])
+    pred = MetaTensor(scores.argmax(0, keepdim=True).float(), meta=image.meta)
+    wanted = Invertd("pred", chain, KEY)({KEY: image, "pred": pred})["pred"]
+    monkeypatch.delattr(ArgMax, "activated")
+    monkeypatch.delattr(ArgMax, "classes_of_interpolated")
+
+    labels, _ = restored(image, scores, original, axis=1, depth=5)
+
+    assert torch.equal(labels, wanted[0].as_tensor().long())
+
+
 @pytest.mark.parametrize("classes", [1, 2, 7, 300])
 def test_arg_max_is_that_of_torch(classes):
     scores = torch.randn(5, classes, 4, 3, generator=torch.Generator().manual_seed(0))
