@@ -16,6 +16,7 @@ from bundle_runs import ROOT, append_line
 from fold_scores import Way, add_arguments, of_folds
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.provenance import commit
 from segpipe.training.run_folder import processor_name

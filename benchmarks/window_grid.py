@@ -22,6 +22,7 @@ from fold_scores import add_arguments, of_folds
 
 from segpipe.bundle.open import OpenBundle
 from segpipe.inference.streaming import SlidingWindow
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.prediction.streamable import StreamPlan
 from segpipe.provenance import commit

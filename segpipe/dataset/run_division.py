@@ -36,8 +36,8 @@ def run_division(manifest: Manifest, fold: int | str | None, part: str, dataset_
     """Return the cases of a run.
 
     The manifest's list `test` may lie elsewhere: of a split's held-out cases, those of this list without a file below
-    the folder, or without a reference, are left out. A split without a case to validate with is validated on its test cases, which choose
-    nothing; without these, on the lowest fold of its training cases.
+    the folder, or without a reference, are left out. A split without a case to validate with is validated on its test
+    cases, which choose nothing; without these, on the lowest fold of its training cases.
 
     Args:
         manifest: with folds of its training cases, or with splits.

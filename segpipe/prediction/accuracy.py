@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from segpipe.bundle.open import OpenBundle
@@ -21,16 +22,21 @@ class WindowSettings:
     Attributes:
         overlap: overlap of neighbouring windows along each axis; None: the bundle's.
         flips: axes of mirror images whose scores are averaged; None: the bundle's.
-        note: for the user; empty for none.
     """
 
     overlap: float | None = None
     flips: tuple[int, ...] | None = None
-    note: str = ""
 
     @classmethod
-    def of(cls, options: PredictOptions, bundle: OpenBundle) -> WindowSettings:
+    def of(
+        cls, options: PredictOptions, bundle: OpenBundle, report: Callable[[str], None] = lambda _: None
+    ) -> WindowSettings:
         """Return the settings that the options ask for.
+
+        Args:
+            options: of the run.
+            bundle: of the run.
+            report: called with a message where two accuracies are the same.
 
         Raises:
             SegpipeError: `--accuracy best` for a bundle that does not say along which axes it was mirrored.
@@ -39,13 +45,12 @@ class WindowSettings:
             return cls(options.overlap, options.flips)
         wanted = ACCURACIES[options.accuracy]
         flips = _mirror_axes(bundle) if wanted.mirrors else ()
-        note = ""
         if wanted.mirrors and not flips:
-            note = (
+            report(
                 "this bundle was trained without mirror images, so --accuracy best computes the same as "
                 "--accuracy standard"
             )
-        return cls(wanted.overlap, flips, note)
+        return cls(wanted.overlap, flips)
 
 
 def _mirror_axes(bundle: OpenBundle) -> tuple[int, ...]:

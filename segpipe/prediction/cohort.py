@@ -111,9 +111,7 @@ class CohortRun:
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
         self._way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
-        windows = WindowSettings.of(self.options, self.bundle)
-        if windows.note:
-            self.place.tell(windows.note)
+        windows = WindowSettings.of(self.options, self.bundle, self.place.tell)
         self.segmenter = Segmenter(
             self.bundle,
             way.precision,

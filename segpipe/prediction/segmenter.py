@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain as concatenated
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
-from segpipe.inference.decisions import Decision, decision_of
+from segpipe.inference.decisions import decision_of
 from segpipe.inference.engines import EngineChoice, Way
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.engine import WindowQueue
@@ -27,12 +27,9 @@ from segpipe.inference.engines.names import FLOAT32, INT8, ONNXRUNTIME, OPENVINO
 from segpipe.inference.engines.quantised import quantised_for
 from segpipe.inference.inverse_mapping import InverseMapping
 from segpipe.inference.precision import seconds_of
-from segpipe.inference.restoring import RestoredPlane, certain_outside, restored_planes
-from segpipe.inference.score_checks import require_classes, require_numbers
+from segpipe.inference.restoring import certain_outside, restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
 from segpipe.inference.window_overlap import overlap_of, with_overlap
-from segpipe.label_values import whole_numbers
-from segpipe.labels import LabelTable
 from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.label_arrays import SLICE_DIMS, as_volume, collected, on_grid, require_scores_of
 from segpipe.prediction.streamable import StreamPlan
@@ -82,7 +79,7 @@ class Segmenter:
             the faster one of two on a window of the first scan. "int8": of the network that lies beside the weights.
         engine: what computes the network, a name of `ENGINES`; "auto": the faster one on that window.
         batch_size: windows per batch; None: the bundle's number.
-        windows: overlap of windows, and mirror images.
+        windows: overlap of windows, and mirror images; None: the bundle's.
         skip_empty: skip windows in which no voxel rises above this share of the scan's intensity range, from the 0.5th
             to the 99.5th percentile; None: compute every window.
         report: called with a message when segpipe deviates from the request.
@@ -103,7 +100,7 @@ class Segmenter:
         bundle: OpenBundle,
         precision: str = "auto",
         batch_size: int | None = None,
-        windows: WindowSettings = WindowSettings(),
+        windows: WindowSettings | None = None,
         skip_empty: float | None = None,
         report: Callable[[str], None] = lambda _: None,
         engine: str = TORCH,
@@ -128,6 +125,7 @@ class Segmenter:
             ),
         )
         self.scans = 1
+        windows = windows or WindowSettings()
         self.flips = windows.flips or ()
         if isinstance(inferer, FlipInferer):
             self.flips = inferer.flips if windows.flips is None else self.flips

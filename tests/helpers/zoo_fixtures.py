@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from segpipe.bundle.open import open_bundle
 from segpipe.bundle.source import BundleSource
 from segpipe.dataset import load_manifest, shipped_manifests
+from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Grid, read_volume, write_volume
 
@@ -220,9 +221,9 @@ def write_scan(tmp_path):
 def opened():
     """Return a function that opens a bundle in float32 and reads a scan: segmenter, image, grid."""
 
-    def open_with(root, scan, weights=(), precision="float32", **settings):
+    def open_with(root, scan, weights=(), precision="float32", flips=None, overlap=None, **settings):
         bundle = open_bundle(BundleSource(root, weights=weights, trust=True))
-        segmenter = Segmenter(bundle, precision, **settings)
+        segmenter = Segmenter(bundle, precision, windows=WindowSettings(overlap, flips), **settings)
         image = segmenter.prepare(bundle.read(scan))
         return segmenter, image, read_volume(scan).grid
 
