@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 _INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+class ChannelNorm(nn.GroupNorm):
+    """A group norm with one group per channel, which refuses what an instance norm refuses.
+
+    Args:
+        channels: number of channels.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__(channels, channels, eps, affine=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return normalised features `(B, C, *spatial)`.
+
+        Raises:
+            ValueError: one voxel a channel, of which a training would get zeros.
+        """
+        if self.training and features[0, 0].numel() == 1:
+            raise ValueError(
+                f"Expected more than 1 spatial element when training, got input size {tuple(features.shape)}"
+            )
+        # without the check of nn.functional.group_norm, which refuses one voxel in evaluation, too
+        return torch.group_norm(features, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def instance_to_group_norms(network: nn.Module) -> int:
@@ -29,7 +55,7 @@ def instance_to_group_norms(network: nn.Module) -> int:
         if isinstance(norm, _InstanceNorm) and type(norm) in _INSTANCE_NORMS and not norm.track_running_stats
     ]
     for parent, name, norm in found:
-        group = nn.GroupNorm(norm.num_features, norm.num_features, eps=norm.eps, affine=False)
+        group = ChannelNorm(norm.num_features, norm.eps)
         group.affine, group.weight, group.bias = norm.affine, norm.weight, norm.bias
         setattr(parent, name, group.train(norm.training))
     return len(found)

@@ -9,6 +9,7 @@ from segpipe.bundle import setup
 from segpipe.bundle.setup import check_sizes
 from segpipe.errors import SegpipeError
 from segpipe.inference.heap import LARGEST_OF_A_STEP
+from segpipe.networks.group_norms import ChannelNorm
 
 ANISOTROPIC = [[1, 1, 1], [2, 2, 1], [2, 2, 2]]
 
@@ -35,8 +36,8 @@ def test_what_is_proposed_fits():
 @pytest.mark.parametrize(
     ("device", "monai_run", "norm", "kept"),
     [
-        ("cpu", True, torch.nn.GroupNorm, [LARGEST_OF_A_STEP]),
-        ("cpu", False, torch.nn.GroupNorm, []),  # another program chooses the settings of its process
+        ("cpu", True, ChannelNorm, [LARGEST_OF_A_STEP]),
+        ("cpu", False, ChannelNorm, []),  # another program chooses the settings of its process
         ("cuda", True, torch.nn.InstanceNorm3d, []),
     ],
 )

@@ -2,11 +2,12 @@
 
 import copy
 
+import pytest
 import torch
 from monai.networks.nets import DynUNet
 from torch import nn
 
-from segpipe.networks.group_norms import instance_to_group_norms
+from segpipe.networks.group_norms import ChannelNorm, instance_to_group_norms
 
 
 def norms(network):
@@ -30,7 +31,7 @@ def test_scores_and_gradients_are_the_same_to_rounding():
 
     assert instance_to_group_norms(grouped) == len(norms(instance)) == 10
 
-    assert set(norms(grouped)) == {nn.GroupNorm}
+    assert set(norms(grouped)) == {ChannelNorm}
     expected, scores = instance(images), grouped(images)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
     expected.square().mean().backward()
@@ -74,3 +75,17 @@ def test_a_norm_without_parameters_keeps_eps_and_mode():
     torch.testing.assert_close(answer, torch.tensor([[[-1.0, 1.0], [1.0, -1.0]]]) / 1.5**0.5)
     assert not network[0].training
     assert network.state_dict() == {}
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_one_voxel_a_channel_is_refused_in_training_as_before(images):
+    network = nn.Sequential(nn.InstanceNorm3d(2, affine=True))
+    features = torch.randn(images, 2, 1, 1, 1)
+    with pytest.raises(ValueError, match="more than 1 spatial element when training"):
+        network(features)
+
+    instance_to_group_norms(network)
+
+    with pytest.raises(ValueError, match="more than 1 spatial element when training"):
+        network(features)
+    torch.testing.assert_close(network.eval()(features), torch.zeros_like(features), atol=1e-2, rtol=0)
