@@ -47,7 +47,12 @@ def imported():
 
 def of_extra(files):
     """Return the packages that the extra of each file's room brings; those of segpipe if a room has no extra."""
-    rooms = {"segpipe/serving/": "serve", "segpipe/export/": "export", "segpipe/inference/engines/": "onnx"}
+    rooms = {
+        "segpipe/inference/engines/quantising.py": "int8",
+        "segpipe/serving/": "serve",
+        "segpipe/export/": "export",
+        "segpipe/inference/engines/": "onnx",
+    }
     of_files = {
         next((extra for room, extra in rooms.items() if file.startswith(room)), None) for file in files
     }

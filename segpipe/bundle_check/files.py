@@ -28,7 +28,8 @@ from segpipe.configuration.metadata import metadata_problems
 from segpipe.configuration.reading import META, Configuration, shown_path
 from segpipe.configuration.references import references_in
 from segpipe.configuration.values import UNKNOWN, Values
-from segpipe.dataset import load_manifest, training_split
+from segpipe.dataset import load_manifest
+from segpipe.dataset.run_division import run_division
 from segpipe.documents import LARGEST_CONFIGURATION, DocumentError, read_document
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
@@ -154,11 +155,13 @@ def _training_cases(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     if UNKNOWN in (fold, part):
         return
     try:
-        cases = [case for side in training_split(described, held_out_fold(fold), part) for case in side]
+        there = Path(folder) if _is_path(folder) else Path()
+        division = run_division(described, held_out_fold(fold), part, there)
     except SegpipeError as refusal:
         yield ConfigFinding(arguments.source("fold"), f"cannot be used: {refusal}")
         return
     if _is_path(folder) and not missing_folder:
+        cases = (*division.train, *division.held_out)
         names = [name for case in cases for name in case.files if not (Path(folder) / name).exists()]
         if names:
             total = sum(len(case.files) for case in cases)

@@ -152,7 +152,7 @@ def test_channels_on_other_grids_are_resampled_when_asked(predict, scans, tmp_pa
         "b": [],
     }
     rows = (tmp_path / "out" / "volumes.csv").read_text().splitlines()
-    assert [row.endswith(",T1c covers 100 %") for row in rows[1:]] == [True, True, False, False]
+    assert [row.endswith(",T1c covers 100 %,") for row in rows[1:]] == [True, True, False, False]
     write_volume(noise(seed=1), GRID, scans / "a_t1c.nii.gz")  # what the blocks of equal voxels are of
     same = predict(scans, "same")
     assert np.array_equal(labels(resampled["a"]), labels(same["a"]))

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import io
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from segpipe.errors import SegpipeError
 from segpipe.inference.engines.engine import CannotComputeError
 from segpipe.inference.engines.openvino_engine import converted_model, model_files
 from segpipe.inference.engines.quantised import BIN, XML
-from segpipe.inference.engines.silence import silent_nncf
+from segpipe.inference.engines.silence import silent_openvino
 
 _PACKAGES = ("nncf", "openvino")
 _MOST_REASON = 300  # characters of another program's message
@@ -76,3 +77,12 @@ def quantised_files(network: torch.nn.Module, windows: Sequence[torch.Tensor]) -
             f"the network cannot be quantised ({type(error).__name__}: {text}); no file was written"
         ) from error
     return {XML: graph, BIN: numbers}
+
+
+def silent_nncf() -> Any:
+    """Import NNCF without its usage statistics, progress bars and log lines."""
+    silent_openvino()  # forbids the module that NNCF would send with
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    return nncf

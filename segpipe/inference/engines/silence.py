@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
@@ -13,15 +12,6 @@ def silent_openvino() -> Any:
     import openvino
 
     return openvino
-
-
-def silent_nncf() -> Any:
-    """Import NNCF without its usage statistics, progress bars and log lines."""
-    silent_openvino()  # forbids the module that NNCF would send with
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    return nncf
 
 
 def silent_onnxruntime() -> Any:
