@@ -20,7 +20,7 @@ stage() {
 
 stage "$bin/ruff" check .
 stage "$bin/ruff" format --check --quiet .
-stage "$bin/mypy"
+stage "$bin/mypy" --num-workers 2
 stage "$bin/lint-imports"
 # a process a core, a file's tests in one of them, since they share trainings
 stage "$python" -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow and not gpu and not realdata and not browser" "$@"

@@ -81,11 +81,11 @@ def assert_sound(root):
     ("channels", "folds", "options"),
     [
         (1, True, {}),
-        (2, True, {}),
-        (1, False, {}),
+        pytest.param(2, True, {}, marks=pytest.mark.slow),
+        pytest.param(1, False, {}, marks=pytest.mark.slow),
         (1, True, {"dims": 2}),
-        (1, True, {"network": "segnet"}),
-        (1, True, {"network": "segnet", "dims": 2}),
+        pytest.param(1, True, {"network": "segnet"}, marks=pytest.mark.slow),
+        pytest.param(1, True, {"network": "segnet", "dims": 2}, marks=pytest.mark.slow),
     ],
     ids=["volumes", "channels", "no-folds", "slices", "segnet", "segnet-of-slices"],
 )
@@ -113,7 +113,7 @@ def test_no_validation_trains_on_every_case(data):
     assert any("validates on none, as asked for" in warning for warning in bundle.plan.warnings)
 
 
-@pytest.mark.parametrize("network", ["unet", "segnet"])
+@pytest.mark.parametrize("network", ["unet", pytest.param("segnet", marks=pytest.mark.slow)])
 def test_a_bundle_of_2d_images_is_sound(images_2d, network, tmp_path):
     bundle = plan_bundle(images_2d, images_2d.parent, tmp_path / "bundle", PlanOptions(network=network))
 
