@@ -53,11 +53,11 @@ def check_dataset(
     Raises:
         SegpipeError: the folder does not exist, or the classes differ from the bundle's.
     """
-    present, notes = _without_absent_tests(manifest, dataset_dir)
+    present, notes = without_absent_tests(manifest, dataset_dir)
     return [*notes, *_CHECKS[manifest.target](present, dataset_dir, options)]
 
 
-def _without_absent_tests(manifest: Manifest, dataset_dir: Path) -> tuple[Manifest, list[Finding]]:
+def without_absent_tests(manifest: Manifest, dataset_dir: Path) -> tuple[Manifest, list[Finding]]:
     """Leave the test cases out where none of their files is there: they may lie on another machine."""
     files = [dataset_dir / name for case in manifest.test for name in case.files]
     if not files or not is_folder(dataset_dir) or any(file.exists() for file in files):

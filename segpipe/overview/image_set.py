@@ -32,7 +32,7 @@ def show_images(manifest: Manifest, dataset_dir: Path, output: Path, options: Sh
         )
     listed = [*manifest.training, *manifest.test]
     reports = examine_images(listed, dataset_dir, manifest, checksums=False, window=options.window)
-    summary = summarize_images(manifest, reports, options.where)
+    summary = options.with_notes(summarize_images(manifest, reports, options.where))
     groups = card_groups(
         manifest,
         reports,

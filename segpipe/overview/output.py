@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from segpipe.dataset import Finding
 from segpipe.errors import SegpipeError
@@ -13,6 +14,8 @@ from segpipe.labels import LabelTable
 from segpipe.overview.case_figures import CaseFigure
 from segpipe.overview.image_cards import ImageCard
 from segpipe.overview.summary import DatasetSummary
+
+_Summary = TypeVar("_Summary", bound=DatasetSummary)
 
 PAGE, SHEET = "index.html", "contact_sheet.png"
 
@@ -40,13 +43,22 @@ class Overview:
 
 @dataclass(frozen=True)
 class ShowOptions:
-    """What to draw of a data set; see `segpipe.overview.show_dataset`."""
+    """What to draw of a data set; see `segpipe.overview.show_dataset`.
+
+    Attributes:
+        notes: remarks on the data set as a whole.
+    """
 
     colors: LabelTable | None
     cases: int
     seed: int
     window: tuple[float, float] | None
     where: str
+    notes: tuple[str, ...] = ()
+
+    def with_notes(self, summary: _Summary) -> _Summary:
+        """Return tables whose notes begin with those on the data set as a whole."""
+        return replace(summary, notes=[*self.notes, *summary.notes])
 
 
 def require_free(output: Path, dataset_dir: Path, *, overwrite: bool) -> None:

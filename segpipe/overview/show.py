@@ -11,6 +11,7 @@ from segpipe.dataset.file_findings import refuse_window
 from segpipe.dataset.manifest import Target
 from segpipe.dataset.manifest_split import class_names, present_classes
 from segpipe.dataset.progress import with_progress
+from segpipe.dataset.set_checks import without_absent_tests
 from segpipe.files import write_atomically, write_text
 from segpipe.labels import LabelTable, check_same_labels, same_name
 from segpipe.overview.case_figures import CaseFigure, make_case_figure
@@ -52,8 +53,10 @@ def show_dataset(
             `dataset_dir`, the manifest's labels differ from the table's, or an option belongs to another target.
     """
     require_free(output, dataset_dir, overwrite=overwrite)
-    options = ShowOptions(colors, cases, seed, window, where or manifest.name)
-    return _SHOWS[manifest.target](manifest, dataset_dir, output, options)
+    present, absent = without_absent_tests(manifest, dataset_dir)
+    notes = tuple(finding.message for finding in absent)
+    options = ShowOptions(colors, cases, seed, window, where or manifest.name, notes)
+    return _SHOWS[manifest.target](present, dataset_dir, output, options)
 
 
 def _show_label_maps(manifest: Manifest, dataset_dir: Path, output: Path, options: ShowOptions) -> Overview:
@@ -61,7 +64,7 @@ def _show_label_maps(manifest: Manifest, dataset_dir: Path, output: Path, option
     table = manifest.label_table() if options.colors is None else _colored(manifest, options.colors)
     listed = [*manifest.training, *manifest.test]
     reports = examine_cases(listed, dataset_dir, manifest, table, checksums=False)
-    summary = summarize(manifest, reports, table)
+    summary = options.with_notes(summarize(manifest, reports, table))
     of_case = {case.case: (case, report) for case, report in zip(listed, reports, strict=True)}
     place = places_of(manifest)
     strata = {

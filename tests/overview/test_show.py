@@ -198,6 +198,7 @@ def test_the_shipped_sets_can_be_looked_at(real_data, tmp_path, name, views):
     shown = show_dataset(manifest, real_data(name), tmp_path / "out", cases=10)
 
     assert (len(shown.cards), len(shown.left_out), shown.bad) == (10, len(manifest.training) - 10, [])
+    assert shown.summary.notes[0].startswith(f"none of the {len(manifest.test)} test cases is below")
     assert {card.place for card in shown.cards} == {f"fold {fold}" for fold in range(5)}
     assert {name for card in shown.cards for name in card.classes} == {
         row.name for row in shown.summary.classes[1:]

@@ -71,6 +71,7 @@ import torch
 from pathlib import Path
 from segpipe.inference.heap import LARGEST_OF_A_STEP, keep_freed_memory
 from segpipe.losses import DiceCrossEntropy
+from segpipe.networks.group_norms import instance_to_group_norms
 from segpipe.planning.memory import made
 from tests_architecture import architecture
 def peak():
@@ -80,6 +81,7 @@ torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)  # the first
 keep_freed_memory(LARGEST_OF_A_STEP)  # as a training
 before = peak()
 network = made(architecture)
+instance_to_group_norms(network)
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 for _ in range(2):
     image, label = torch.randn(1, 1, 64, 64, 48), torch.zeros(1, 1, 64, 64, 48)
