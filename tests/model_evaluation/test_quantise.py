@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_bundle import SIZE, write_bundle, write_scan
+from without_sockets import WITHOUT_SOCKETS
 
 import segpipe
 from segpipe import PredictOptions
@@ -20,15 +21,6 @@ from segpipe.volumes import Grid, read_volume, write_label_map
 
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="nncf is not installed")
 GRID = Grid.from_affine(SIZE, np.eye(4))
-
-_FORBIDDEN = (
-    "import os, socket, sys\n"
-    "def refuse(*_, **__): os._exit(7)\n"
-    "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-    "from segpipe.cli import main\n"
-    "sys.argv = ['segpipe', *sys.argv[1:]]\n"
-    "sys.exit(main())\n"
-)
 
 
 def write_data(folder):
@@ -54,7 +46,17 @@ def quantised(tmp_path_factory):
     manifest = write_data(tmp_path / "data" / "scans")
     environment = {name: text for name, text in os.environ.items() if name != "CI"}
     environment |= {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-c", _FORBIDDEN, "quantize", bundle, "--manifest", manifest, "--windows", "4"]
+    command = [
+        sys.executable,
+        "-c",
+        WITHOUT_SOCKETS,
+        "quantize",
+        bundle,
+        "--manifest",
+        manifest,
+        "--windows",
+        "4",
+    ]
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
 

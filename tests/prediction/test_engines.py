@@ -13,6 +13,7 @@ import torch
 from cohort_files import DONE, SKIPPED, entries, outcomes
 from segmenter_chains import WARNINGS_OF_MONAI
 from tiny_bundle import contents, write_scan, write_scans
+from without_sockets import WITHOUT_SOCKETS
 
 from segpipe.errors import SegpipeError
 from segpipe.inference.engines import choice, names
@@ -249,16 +250,6 @@ def test_engines_that_need_no_processor_take_any_device():
     names.require_processor("openvino", None)
 
 
-_FORBIDDEN = (
-    "import os, socket, sys\n"
-    "def refuse(*_, **__): os._exit(7)\n"
-    "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
-    "from segpipe.cli import main\n"
-    "sys.argv = ['segpipe', *sys.argv[1:]]\n"
-    "sys.exit(main())\n"
-)
-
-
 @needs_openvino
 @pytest.mark.slow
 def test_the_command_opens_no_socket_and_a_damaged_cache_changes_no_byte(run, bundle, tmp_path, monkeypatch):
@@ -272,7 +263,7 @@ def test_the_command_opens_no_socket_and_a_damaged_cache_changes_no_byte(run, bu
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    command = [sys.executable, "-c", _FORBIDDEN, "predict", scans, "--bundle", bundle]
+    command = [sys.executable, "-c", WITHOUT_SOCKETS, "predict", scans, "--bundle", bundle]
     command += ["-o", tmp_path / "converted", "--engine", "openvino", "--no-overlays"]
 
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
