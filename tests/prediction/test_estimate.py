@@ -97,6 +97,7 @@ def test_an_estimate_leaves_the_cache_of_engines_as_it_is(bundle, scans, out, tm
     monkeypatch.setattr(cache, "default_cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(choice, "_FEW_WINDOWS", 1)
     monkeypatch.setattr(choice, "_WORTH_CONVERTING_S", 0.0)
+    monkeypatch.setattr(choice, "_MEASURED_WINDOWS", 0)
     converted = []
     monkeypatch.setattr(choice, "_may_convert", lambda job: True)
     opening = choice._open

@@ -32,7 +32,8 @@ from segpipe.inference.engines.threads import processor_name, usable_threads
 from segpipe.inference.engines.torch_engine import compiled_scores, torch_scores
 from segpipe.inference.precision import DTYPES, FASTER_BY, choose_precision, synchronize
 
-_WORTH_CONVERTING_S = 20.0  # of PyTorch's work: below, converting and measuring takes longer than it saves
+_WORTH_CONVERTING_S = 8.0  # of PyTorch's work: below, converting and measuring takes longer than it saves
+_MEASURED_WINDOWS = 16  # about as many are computed to measure converted networks
 _START_S = {  # opening a converted network
     TORCH: 0.0,
     TORCH_COMPILE: 30.0,
@@ -164,7 +165,8 @@ class EngineChoice:
         try:
             if len(by_default) > 1:
                 self._measure(job, by_default, known)
-            if converted and windows * _seconds(job, by_default, known) > _WORTH_CONVERTING_S:
+            left = windows - _MEASURED_WINDOWS
+            if converted and left * _seconds(job, by_default, known) > _WORTH_CONVERTING_S:
                 self._measure(job, [*by_default, *converted], known)
         except _NotOneTensorError:
             return by_default[0]  # the stream refuses the network's answer
