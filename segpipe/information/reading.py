@@ -13,6 +13,7 @@ from segpipe.configuration.metadata import read_metadata, task_in
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
+from segpipe.inference.engines.quantised import quantised_paths, read_quantised
 from segpipe.information.facts import Information, Scores, Settings, Training, WeightsFile
 from segpipe.information.settings import read_configuration, settings_of, training_settings
 
@@ -74,7 +75,7 @@ def bundle_information(
     files = tuple(map(_weights_file, weights or _weights_in(root)))
     records = [_record(file) for file in files]
     training = next((_training(record["training"]) for record, _ in records if record.get("training")), None)
-    return Information(
+    about = Information(
         kind="bundle",
         path=root,
         name=str(metadata.get("name") or root.resolve().name),
@@ -96,6 +97,7 @@ def bundle_information(
         scores=_metadata_scores(metadata),
         notes=tuple(note for _, note in records if note),
     )
+    return _with_quantised(about)
 
 
 def weights_information(path: Path) -> Information:
@@ -108,7 +110,7 @@ def weights_information(path: Path) -> Information:
         raise SegpipeError(f"{path}: no such weights file; correct the path")
     file = _weights_file(path)
     record, note = _record(file)
-    return _of_record("weights", path, record, (file,), (note,) if note else ())
+    return _with_quantised(_of_record("weights", path, record, (file,), (note,) if note else ()))
 
 
 def run_information(folder: Path) -> Information:
@@ -160,6 +162,27 @@ def _of_record(
         scores=(Scores("validation of this epoch", _figures(validation)),) if _figures(validation) else (),
         notes=notes,
     )
+
+
+def _with_quantised(about: Information) -> Information:
+    """Return the information with the Dice of each network in int8 beside the weights, or why it is of no use."""
+    scores, notes = list(about.scores), list(about.notes)
+    for file in about.weights:
+        if file.size is None or not quantised_paths(file.path)[0].is_file():
+            continue
+        try:
+            record = read_quantised(file.path, file.sha256).record
+        except SegpipeError as error:
+            notes.append(str(error))
+            continue
+        scored = _metadata_scores(
+            {
+                "eval_metrics": {f"{name}_dice": value for name, value in record.int8.items()},
+                "evaluation": {**record.cases, "cases": record.cases.get("number")},
+            }
+        )
+        scores += [replace(one, of=f"{one.of}, {file.path.name} in int8") for one in scored]
+    return replace(about, scores=tuple(scores), notes=tuple(notes))
 
 
 def _with_scores(about: Information, further: Sequence[Scores]) -> Information:

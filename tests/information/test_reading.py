@@ -107,6 +107,49 @@ def test_a_bundle(bundle):
     assert (scores.of, scores.values) == ("test of livers (12 cases)", {"mean_dice": 0.9, "liver_dice": 0.9})
 
 
+def write_int8(path, of=b"weights"):
+    """Write files that stand for a network in int8 beside weights, and their record."""
+    files = {".int8.xml": b"xml", ".int8.bin": b"bin"}
+    for suffix, content in files.items():
+        path.with_suffix(suffix).write_bytes(content)
+    record = {
+        "version": 1,
+        "weights_sha256": hashlib.sha256(of).hexdigest(),
+        "files": {suffix: hashlib.sha256(content).hexdigest() for suffix, content in files.items()},
+        "window": [1, 1, 96, 96],
+        "float32": {"liver": 0.9},
+        "int8": {"liver": 0.899},
+        "cases": {"manifest": {"name": "livers"}, "part": "fold 0", "number": 4},
+    }
+    path.with_suffix(".int8.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("kind", ["bundle", "weights"])
+def test_a_network_in_int8_shows_its_scores(bundle, kind):
+    weights = bundle / "models" / "model.pt"
+    write_weights(weights, **TRAINING)
+    write_int8(weights)
+
+    about = information_of(bundle if kind == "bundle" else weights)
+
+    scores = about.scores[-1]
+    assert (scores.of, scores.values) == (
+        "fold 0 of livers (4 cases), model.pt in int8",
+        {"liver_dice": 0.899},
+    )
+
+
+def test_a_network_in_int8_of_other_weights_is_noted(bundle):
+    weights = bundle / "models" / "model.pt"
+    write_weights(weights, **TRAINING)
+    write_int8(weights, of=b"earlier")
+
+    about = information_of(bundle)
+
+    assert len(about.scores) == 1
+    assert "model.int8.json: was made of other weights" in about.notes[-1]
+
+
 def test_overrides_and_later_files(bundle):
     (bundle / "configs" / "coarse.yaml").write_text("spacing_mm: [3, 3]\n")
 
