@@ -23,9 +23,10 @@ from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.bundle.serving import serve_weights
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError
-from segpipe.inference import choose_precision
+from segpipe.inference import PrecisionInferer, choose_precision
 from segpipe.inference.heap import LARGEST_OF_A_STEP, keep_freed_memory
 from segpipe.monai_run import is_monai_label, is_monai_run, refusal_ends_run
+from segpipe.networks.channels_last import channels_last_weights
 from segpipe.networks.group_norms import instance_to_group_norms
 from segpipe.printable import printable
 from segpipe.training import RunFolder
@@ -255,6 +256,12 @@ def _prepare_processor(trainer: Workflow) -> None:
     if trainer.state.device.type != "cpu":
         return
     instance_to_group_norms(trainer.network)
+    inferer = getattr(trainer, "inferer", None)
+    if (
+        isinstance(inferer, PrecisionInferer)
+        and choose_precision(inferer.precision, trainer.state.device) is torch.bfloat16
+    ):
+        channels_last_weights(trainer.network)
     if is_monai_run():
         keep_freed_memory(largest=LARGEST_OF_A_STEP)
 

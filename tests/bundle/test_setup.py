@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from monai.inferers import SimpleInferer
 
 from segpipe.bundle import setup
 from segpipe.bundle.setup import check_sizes
 from segpipe.errors import SegpipeError
+from segpipe.inference import PrecisionInferer
 from segpipe.inference.heap import LARGEST_OF_A_STEP
 from segpipe.networks.group_norms import ChannelNorm
 
@@ -55,3 +57,19 @@ def test_a_training_on_a_processor_takes_group_norms_and_keeps_memory(
 
     assert type(network[0]) is norm
     assert sizes == kept
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bfloat16", True), ("float32", False)])
+def test_a_training_in_bfloat16_without_norms_has_its_channels_last(precision, expected):
+    """In float32 the layout gains nothing."""
+    network = torch.nn.Conv2d(2, 4, 3)
+
+    setup._prepare_processor(
+        SimpleNamespace(
+            network=network,
+            inferer=PrecisionInferer(SimpleInferer(), precision),
+            state=SimpleNamespace(device=torch.device("cpu")),
+        )
+    )
+
+    assert network.weight.is_contiguous(memory_format=torch.channels_last) is expected
