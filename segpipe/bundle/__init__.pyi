@@ -1,3 +1,4 @@
+from .case_draws import case_draws as case_draws
 from .cases import (
     RunLoader as RunLoader,
 )

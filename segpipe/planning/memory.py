@@ -130,6 +130,7 @@ def made(architecture: Architecture) -> nn.Module:
         )
         return network
     if architecture.name == "UNet":
-        return UNet(num_channels, num_classes, architecture.widths, dims, "instance")
+        kinds = {"conv": architecture.conv, "attention": architecture.attention}
+        return UNet(num_channels, num_classes, architecture.widths, dims, "instance", **kinds)
     stages = [(width, width) for width in architecture.widths]
     return SegNet(num_channels, num_classes, stages, dims, "instance", strides=architecture.strides[1:])

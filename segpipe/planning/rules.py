@@ -26,7 +26,7 @@ In words, with the module of each rule:
    Dice is the batch's and skips what is absent; where one is absent from more than half, it counts thrice
    (benchmarks/README.md: with less, the network never learns the lungs' effusion).
 9. Sampling (this module). Where the patch has most of the median case, anywhere; else round a voxel of a class, all
-   classes alike.
+   classes alike. Cases are drawn alike, or, where asked for, by their rarest class (`training_numbers`).
 10. Augmentation (`augmentation`). Turns and scales, about the coarse axis alone where one is 3 times as coarse;
    brightness, contrast, noise, half as much in CT, whose intensities have a fixed scale. Mirror images where both sides
    have the classes alike: along left and right in volumes, along any axis in 2D images, if no class (each in 8 cases or
@@ -54,7 +54,7 @@ from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_byte
 from segpipe.planning.network_size import fitted_patch, network_numbers, window_overlap, window_size
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions, StepBytes
 from segpipe.planning.spacing import axis_order, dimensions, target_spacing
-from segpipe.planning.training_numbers import loss_numbers, schedule_numbers
+from segpipe.planning.training_numbers import loss_numbers, sampling_number, schedule_numbers
 from segpipe.planning.warnings import plan_warnings
 
 _MOST_OF_CASE = 0.75
@@ -107,6 +107,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     numbers |= network_numbers(architecture, patch.value)
     numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = fitted.batch_size
+    numbers["sampling"] = sampling_number(data, options)
     numbers |= schedule_numbers(data, options, architecture)
     slices = dims.value < data.spatial_dims  # a slice may lack classes of its volume
     by_class = slices or any(

@@ -36,6 +36,15 @@ def schedule_numbers(
     }
 
 
+def sampling_number(data: Fingerprint, options: PlanOptions) -> PlannedValue:
+    """Return how an epoch draws the cases (rule 9)."""
+    if not options.balanced:
+        return PlannedValue("shuffled", "each case alike; rarest_class or weights draw some more often")
+    rarest = min(one.cases for one in data.classes[1:])
+    why = f"as asked for: a case counts by its rarest class; the rarest of all is in {rarest} of {data.cases} cases"
+    return PlannedValue("rarest_class", why)
+
+
 def loss_numbers(data: Fingerprint, *, by_class: bool) -> dict[str, PlannedValue]:
     """Return the weights of the loss (rule 8).
 
