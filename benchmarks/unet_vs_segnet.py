@@ -7,13 +7,13 @@ loss, schedule and augmentation.
 
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --tasks classes --folds 0 1 2 3 4 --full
-    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --tasks classes --rows unet unet_separable unet_dynamic \
-        unet_multi_scale_context unet_balanced_cases                     # what each block, and balanced draws, are worth
+    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --tasks classes \
+        --rows unet unet_separable unet_dynamic unet_multi_scale_context unet_balanced_cases
     python benchmarks/unet_vs_segnet.py                                  # prints the tables of what is done
 
-Every finished run is one line in results/unet_vs_segnet.jsonl (or --results), with the confusion of every held-out slice; a call skips
-what is done and resumes what broke off. Without --full, crops are of 320 and epochs few enough for two cores; with it,
-the rows are the bundles as they are, and the paper's networks have its number of epochs.
+Every finished run is one line in results/unet_vs_segnet.jsonl (or --results), with the confusion of every held-out
+slice; a call skips what is done and resumes what broke off. Without --full, crops are of 320 and epochs few enough for
+two cores; with it, the rows are the bundles as they are, and the paper's networks have its number of epochs.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def seconds_per_epoch(run: Path) -> float:
 
 
 def gflop(training: Training) -> float:
-    """Return the GFLOP of the network on one slice of 512 x 512: of convolutions and products, a multiply-add is two."""
+    """Return the GFLOP of the network on one slice of 512 x 512; a product and its addition are two operations."""
     with torch.device("meta"):
         network, image = training.setting("network_def"), torch.empty(1, 1, 512, 512)
     with FlopCounterMode(display=False) as counter:
