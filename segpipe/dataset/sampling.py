@@ -33,7 +33,11 @@ class BalancedSampler(EpochSampler):
     """
 
     def __init__(
-        self, dataset: CaseDataset, weights: Sequence[float] | None, seed: int = 0, repeats: int = 1
+        self,
+        dataset: CaseDataset,
+        weights: Sequence[float] | None = None,  # MONAI leaves out arguments that are None
+        seed: int = 0,
+        repeats: int = 1,
     ) -> None:
         super().__init__(dataset, seed, repeats)
         self.weights: torch.Tensor | None = None
