@@ -61,7 +61,7 @@ class MultiScaleContext(nn.Module):
         """Return `(B, channels, *spatial)` for `(B, channels, *spatial)`."""
         means = features.mean(dim=self.axes, keepdim=True)
         shares = self.shares(features, means)
-        context = shares[:, -1:] * self.whole(means)
+        context: torch.Tensor = shares[:, -1:] * self.whole(means)
         for place, branch in enumerate(self.branches):
             context = context + shares[:, place : place + 1] * branch(features)
         return context
@@ -73,4 +73,5 @@ class MultiScaleContext(nn.Module):
             features: `(B, channels, *spatial)`.
             means: of the features over the image, `(B, channels, 1, 1[, 1])`.
         """
-        return torch.softmax(self.score_voxels(features) + self.score_image(means), dim=1)
+        scores: torch.Tensor = self.score_voxels(features) + self.score_image(means)
+        return torch.softmax(scores, dim=1)

@@ -68,8 +68,9 @@ class DynamicConvolution(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return `(B, out_channels, *spatial)` for `(B, in_channels, *spatial)`."""
         shares = self.shares(features)
-        if not torch.jit.is_scripting():  # noqa: SIM102  # TorchScript leaves a whole block out, not half a condition
-            if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            is_exported = _in_an_export()  # TorchScript compiles nothing of this block
+            if is_exported:
                 return self._mixed_outputs(features, shares)
         weight = (shares @ self.weight.flatten(1)).reshape([-1] + list(self.weight.shape[2:]))  # noqa: RUF005  # TorchScript
         bias = (shares @ self.bias).flatten()
@@ -110,11 +111,12 @@ class DynamicConvolution(nn.Module):
         """Mix the outputs of all kernels, which equals the output of the mixed kernel."""
         around = [self.dilation] * self.spatial_dims
         outputs = self._convolved(features, self.weight.flatten(0, 1), self.bias.flatten(), around, 1)
-        outputs = outputs.unflatten(1, self.bias.shape)
+        outputs = outputs.reshape([-1, *self.bias.shape, *outputs.shape[2:]])
         sizes = [-1, self.bias.shape[0], 1] + [1] * self.spatial_dims
         if self.slice_axis >= 0:
             sizes[self.slice_axis + 1] = shares.shape[1]
-        return (outputs * shares.transpose(1, 2).reshape(sizes)).sum(1)
+        mixed: torch.Tensor = (outputs * shares.transpose(1, 2).reshape(sizes)).sum(1)
+        return mixed
 
     def _convolved(
         self,
@@ -128,6 +130,11 @@ class DynamicConvolution(nn.Module):
         if self.spatial_dims == 3:
             return functional.conv3d(features, weight, bias, [1, 1, 1], padding, dilation, groups)
         return functional.conv2d(features, weight, bias, [1, 1], padding, dilation, groups)
+
+
+def _in_an_export() -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return tracing or torch.compiler.is_exporting()
 
 
 def check_dynamic(name: str, spatial_dims: int, kernels: int, slice_axis: int | None) -> None:

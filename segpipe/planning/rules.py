@@ -54,7 +54,7 @@ from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_byte
 from segpipe.planning.network_size import fitted_patch, network_numbers, window_overlap, window_size
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions, StepBytes
 from segpipe.planning.spacing import axis_order, dimensions, target_spacing
-from segpipe.planning.training_numbers import loss_numbers, sampling_number, schedule_numbers
+from segpipe.planning.training_numbers import loss_numbers, schedule_numbers
 from segpipe.planning.warnings import plan_warnings
 
 _MOST_OF_CASE = 0.75
@@ -107,7 +107,6 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     numbers |= network_numbers(architecture, patch.value)
     numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = fitted.batch_size
-    numbers["sampling"] = sampling_number(data, options)
     numbers |= schedule_numbers(data, options, architecture)
     slices = dims.value < data.spatial_dims  # a slice may lack classes of its volume
     by_class = slices or any(
