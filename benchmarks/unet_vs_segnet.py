@@ -7,11 +7,13 @@ loss, schedule and augmentation.
 
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet segnet --folds 0 1 2
     python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --rows unet --tasks classes --folds 0 1 2 3 4 --full
+    python benchmarks/unet_vs_segnet.py --dataset-dir DATASET_DIR --tasks classes \
+        --rows unet unet_separable unet_dynamic unet_multi_scale_context unet_balanced_cases
     python benchmarks/unet_vs_segnet.py                                  # prints the tables of what is done
 
-Every finished run is one line in results/unet_vs_segnet.jsonl, with the confusion of every held-out slice; a call skips
-what is done and resumes what broke off. Without --full, crops are of 320 and epochs few enough for two cores; with it,
-the rows are the bundles as they are, and the paper's networks have its number of epochs.
+Every finished run is one line in results/unet_vs_segnet.jsonl (or --results), with the confusion of every held-out
+slice; a call skips what is done and resumes what broke off. Without --full, crops are of 320 and epochs few enough for
+two cores; with it, the rows are the bundles as they are, and the paper's networks have its number of epochs.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bundle_runs import ROOT, Training, append_line, read_lines
+import torch
+from bundle_runs import ROOT, Training, append_line, read_lines, whole_minutes
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.flop_counter import FlopCounterMode
 
 from segpipe.evaluation import PooledScores
 from segpipe.evaluation.summary import read_summary
@@ -93,6 +97,10 @@ ROWS = {
     "unet_no_dice": Row(UNET, {"dice_weight": 0.0}),
     "unet_no_dice_full_weights": Row(UNET, {"dice_weight": 0.0, "weight_power": 1.0}),
     "unet_no_dice_no_weights": Row(UNET, {"dice_weight": 0.0, "weight_power": 0.0}),
+    "unet_separable": Row(UNET, {"conv": "separable"}),
+    "unet_dynamic": Row(UNET, {"conv": "dynamic"}),
+    "unet_multi_scale_context": Row(UNET, {"attention": "multi_scale_context"}),
+    "unet_balanced_cases": Row(UNET, {"sampling": "rarest_class"}),
 }
 BOTH_TASKS = ("paper_unet", "paper_segnet", "unet", "segnet")
 
@@ -113,6 +121,15 @@ def seconds_per_epoch(run: Path) -> float:
     log = EventAccumulator(str(run / "tensorboard"))
     log.Reload()
     return statistics.median(event.value for event in log.Scalars("speed/seconds_per_epoch"))
+
+
+def gflop(training: Training) -> float:
+    """Return the GFLOP of the network on one slice of 512 x 512; a product and its addition are two operations."""
+    with torch.device("meta"):
+        network, image = training.setting("network_def"), torch.empty(1, 1, 512, 512)
+    with FlopCounterMode(display=False) as counter:
+        network.to("meta")(image)
+    return round(counter.get_total_flops() / 1e9, 3)
 
 
 def pooled_interval(confusions: NDArray[np.int64], index: int) -> tuple[float, float]:
@@ -156,8 +173,10 @@ def _print_table(lines: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
         "crop",
         "epochs",
         "parameters",
+        "GFLOP a slice",
         "seconds an epoch",
         "minutes x threads",
+        "processor minutes a fold",
     ]
     columns += [f"Dice {name} (95 %)" for name in names[1:]]
     columns += ["mean Dice", "infected or not"] if several else []
@@ -170,9 +189,9 @@ def _print_table(lines: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
         scores = PooledScores.of(slices.sum(axis=0))
         folds = ",".join(str(run["fold"]) for run in runs)
         cells = [row, configuration, folds, str(runs[0]["crop"]), str(runs[0]["epochs"])]
-        cells += [f"{runs[0]['parameters']:,}"]
+        cells += [f"{runs[0]['parameters']:,}", str(runs[0].get("gflop", "-"))]
         cells += [f"{statistics.median(run['seconds_per_epoch'] for run in runs):.0f}"]
-        cells += [f"{sum(_minutes(run) for run in runs):.0f}"]
+        cells += [f"{sum(_minutes(run) for run in runs):.0f}", whole_minutes(runs)]
         for index, dice in enumerate(scores.dice.tolist(), start=1):
             low, high = pooled_interval(slices, index)
             cells.append(f"{dice:.3f} ({low:.2f} to {high:.2f})")
@@ -185,7 +204,7 @@ def _print_table(lines: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
         backgrounds[folds] = scores.background_accuracy
     for folds, accuracy in backgrounds.items():
         nothing = ["0"] * (len(names) - 1) + (["0", "0"] if several else [])
-        cells = ["**all background**", "-", folds, "-", "-", "0", "0", "0", *nothing]
+        cells = ["**all background**", "-", folds, "-", "-", "0", "0", "0", "0", "0", *nothing]
         cells += [" / ".join(["0"] * (len(names) - 1)), " / ".join(["1"] * (len(names) - 1))]
         print(f"| {' | '.join([*cells, f'{accuracy:.4f}', '-'])} |")
 
@@ -206,7 +225,8 @@ def main() -> None:
     """Run what is asked for and not yet done; print the tables."""
     arguments = parse_arguments()
     version = commit(ROOT / "segpipe")  # before the results of this call change a tracked file
-    done = {(line["configuration"], line["fold"], line["seed"]) for line in read_lines(RESULTS)}
+    results = arguments.results
+    done = {(line["configuration"], line["fold"], line["seed"]) for line in read_lines(results)}
     rows = list(ROWS) if arguments.rows == ["all"] else arguments.rows
     for row in rows:
         for task in arguments.tasks if row in BOTH_TASKS else {"classes"} & set(arguments.tasks):
@@ -224,12 +244,13 @@ def main() -> None:
                     "epochs": training.setting("epochs"),
                     "crop": training.setting("patch_size")[0],
                     "parameters": sum(p.numel() for p in training.setting("network_def").parameters()),
+                    "gflop": gflop(training),
                     "seconds_per_epoch": round(seconds_per_epoch(output_dir / name), 2),
                     "confusions": read_confusions(scores, names),
                     "commit": version,
                 }
-                append_line(RESULTS, {"row": row, **line, **measured})
-    print_tables(read_lines(RESULTS))
+                append_line(results, {"row": row, **line, **measured})
+    print_tables(read_lines(results))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -239,6 +260,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--dataset-dir", type=Path)
     parser.add_argument("--output-dir", type=Path, default=Path("runs/unet_vs_segnet"))
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of the results, a line a run")
     parser.add_argument("--rows", nargs="*", default=[], choices=["all", *ROWS])
     parser.add_argument(
         "--tasks", nargs="+", default=["classes", "infected"], choices=["classes", "infected"]

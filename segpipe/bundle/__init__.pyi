@@ -11,6 +11,7 @@ from .cases import (
     inference_cases as inference_cases,
 )
 from .check_run import check_configuration as check_configuration
+from .draws import case_draws as case_draws
 from .image_cases import ImageCases as ImageCases
 from .image_cases import image_draws as image_draws
 from .image_cases import image_weights as image_weights

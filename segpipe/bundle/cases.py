@@ -85,6 +85,7 @@ class TrainingCases:
         validation: records of the held-out fold, or of the part of a split.
         file_values: value that this dataset's label files store -> class name, after `groups`.
         class_counts: counts over the training cases' label maps; None if they have none.
+        class_cases: of each training case, the classes in its label map; None if the cases have none.
         manifest: manifest of the cases, after `groups`.
         channel_names: names of the channels.
         dataset_dir: folder of the files.
@@ -139,6 +140,7 @@ class TrainingCases:
         self.validation = training_records(validation, folder)
         self.file_values = described.labels
         self.class_counts = _class_counts(reports[: len(train)], labels)
+        self.class_cases = _class_cases(reports[: len(train)])
         trained_on, self.held_out = _contents(reports[: len(train)]), _contents(reports[len(train) :])
         refuse_same_content(described.name, trained_on, self.held_out)
         listed = [Side("training", "train", train), side_of_test_list(described)]
@@ -196,6 +198,13 @@ def _class_counts(reports: Sequence[CaseReport], labels: LabelTable) -> ClassCou
     if not all(maps):
         return None
     return ClassCounts.of_maps([[voxels[name] for name in labels.names] for voxels in maps], labels.names)
+
+
+def _class_cases(reports: Sequence[CaseReport]) -> list[frozenset[str]] | None:
+    maps = [report.facts.class_voxels for report in reports if report.facts is not None]
+    if not all(maps):
+        return None
+    return [frozenset(name for name, count in voxels.items() if count) for voxels in maps]
 
 
 @refusal_ends_run()

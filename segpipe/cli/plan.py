@@ -75,26 +75,37 @@ def plan(
         bool,
         typer.Option(
             "--balanced",
-            help="Draw rare classes or findings as often as common ones, instead of weighing them in the loss.",
+            help="Draw cases with rare classes or findings more often. Of images this replaces weights in the loss.",
         ),
     ] = False,
+    conv: Annotated[
+        str | None,
+        typer.Option(
+            help="Convolutions of a U-Net: plain (the default), separable or dynamic. Only for label maps."
+        ),
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            help="Attention of a U-Net: none (the default) or multi_scale_context. Only for label maps."
+        ),
+    ] = None,
 ) -> None:
     """Write a bundle whose numbers come from the data, each with its reason: read it, edit it, run it with MONAI."""
     from segpipe.dataset import dataset_dir_of, load_manifest
 
     described = load_manifest(manifest)
     folder = dataset_dir_of(manifest, described, dataset_dir)
-    common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation}
-    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None}
+    common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation, "balanced": balanced}
+    blocks = {"--conv": conv, "--attention": attention}
+    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None, **blocks}
     if described.target == "mask":
-        _refuse(described.target, {"--balanced": balanced or None})
         common |= {"network": network or "unet", "dims": dims, "locate": locate}
+        common |= {"conv": conv or "plain", "attention": attention or "none"}
         _plan_maps(manifest, folder, output, memory or "8GB", cuda, common)
     else:
         _refuse(described.target, of_maps)
-        _plan_images(
-            manifest, folder, output, {**common, "network": network or "efficientnet", "balanced": balanced}
-        )
+        _plan_images(manifest, folder, output, {**common, "network": network or "efficientnet"})
 
 
 def _refuse(target: str, others: Mapping[str, object]) -> None:

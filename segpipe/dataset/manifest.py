@@ -35,6 +35,8 @@ class Case:
             empty where no checksum is known.
         frame: number of the time frame of 4D files, from 1; None for other files. A label map with one frame is of
             this frame.
+        weight: of target "mask", how often a training draws the case in comparison to others, see
+            `segpipe.bundle.case_draws`; None where no weight is given, which counts as 1.
     """
 
     case: str
@@ -46,6 +48,7 @@ class Case:
     sha256: Mapping[str, str] = field(default_factory=dict, hash=False)
     frame: int | None = None
     unknown: tuple[str, ...] = ()
+    weight: float | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -249,6 +252,8 @@ def _case_to_json(case: Case) -> dict[str, Any]:
         entry["unknown"] = list(case.unknown)
     if case.fold is not None:
         entry["fold"] = case.fold
+    if case.weight is not None:
+        entry["weight"] = case.weight
     if case.sha256:
         entry["sha256"] = dict(case.sha256)
     return entry

@@ -131,6 +131,12 @@ def _check_target(case: Case, manifest: Manifest, known: set[str], place: str, *
             f"{'and present as well' if both else f'but the target is {manifest.target}'}; only findings can be "
             "unknown, and those are not in classes"
         )
+    if case.weight is not None and not (labelled and manifest.target == "mask"):
+        where = f"the target is {manifest.target}" if labelled else "no training reads test cases"
+        raise SegpipeError(
+            f"{place}: has the weight {case.weight:g}, but {where}; only training cases of target mask have one: "
+            "remove it"
+        )
     if not labelled:
         return
     if manifest.target == "mask" and case.label is None:

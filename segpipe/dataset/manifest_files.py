@@ -153,6 +153,7 @@ def _case_from_json(entry: dict[str, Any] | str, plain_decathlon: bool) -> Case:
         unknown=tuple(entry.get("unknown", ())),
         sha256={_plain_path(path): digest for path, digest in entry.get("sha256", {}).items()},
         frame=int(entry["frame"]) if "frame" in entry else None,
+        weight=float(entry["weight"]) if "weight" in entry else None,
     )
 
 

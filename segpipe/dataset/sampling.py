@@ -1,4 +1,4 @@
-"""Balanced sampling: an epoch draws images of every class, or with every finding, alike."""
+"""Balanced sampling: an epoch draws rare classes or findings as often as common ones, or cases by given weights."""
 
 from __future__ import annotations
 
@@ -24,14 +24,25 @@ class BalancedSampler(EpochSampler):
     Args:
         dataset: of the cases.
         weights: `(N,)` one a case, proportional to the probability of a draw, see `class_draws` and `finding_draws`.
+            None: no case is drawn; each comes once, or `repeats` times, exactly as from `EpochSampler`.
         seed: of the experiment.
+        repeats: draws for each case of the data set in an epoch.
 
     Raises:
         SegpipeError: the weights are not one a case, or are not finite, or all are 0.
     """
 
-    def __init__(self, dataset: CaseDataset, weights: Sequence[float], seed: int = 0) -> None:
-        super().__init__(dataset, seed)
+    def __init__(
+        self,
+        dataset: CaseDataset,
+        weights: Sequence[float] | None = None,  # MONAI leaves out arguments that are None
+        seed: int = 0,
+        repeats: int = 1,
+    ) -> None:
+        super().__init__(dataset, seed, repeats)
+        self.weights: torch.Tensor | None = None
+        if weights is None:
+            return
         drawn = np.asarray(weights, np.float64)
         if (
             drawn.shape != (len(dataset),)
@@ -45,10 +56,13 @@ class BalancedSampler(EpochSampler):
         self.weights = torch.from_numpy(drawn)
 
     def _indices(self) -> Iterator[int]:
+        if self.weights is None:
+            yield from super()._indices()
+            return
         size = len(self.dataset)  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         draws = torch.multinomial(
-            self.weights, self.total_size, replacement=True, generator=generator
+            self.weights, self.total_size * self.repeats, replacement=True, generator=generator
         ).tolist()
         before: Counter[int] = Counter()
         for place, case in enumerate(draws):
@@ -70,7 +84,7 @@ def class_draws(targets: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def finding_draws(targets: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return a weight for each image with which rare findings are drawn more often.
+    """Return a weight for each image with which rare findings, or classes of label maps, are drawn more often.
 
     The weight of an image is that of its rarest finding: one over the number of images with the finding. Images without
     any finding share the weight of one finding.

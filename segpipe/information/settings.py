@@ -19,7 +19,7 @@ _INFERERS = ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SliceInferer"
 _CHAINS = ("deterministic_transforms", "preprocessing")
 _OF_TRAINING = (
     *("epochs", "batch_size", "learning_rate", "patch_size", "image_size", "seed", "precision"),
-    *("network_def", "loss", "optimizer"),
+    *("network_def", "conv", "attention", "sampling", "loss", "optimizer"),
 )
 
 

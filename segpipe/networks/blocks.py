@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 
 import torch
-from monai.networks.blocks import Convolution
+from monai.networks.blocks import ADN, Convolution
 from monai.networks.layers.factories import Pool
 from torch import nn
 
 from segpipe.errors import SegpipeError
 
+MakeConvolution = Callable[[int, int, int], nn.Module]
+"""Makes a convolution from its input channels, output channels and dilation; it keeps the image's size."""
+
 
 def convolutions(
-    spatial_dims: int, channels: list[int], norm: str | None, dropout: float = 0.0, bare_last: bool = False
+    spatial_dims: int,
+    channels: list[int],
+    norm: str | None,
+    dropout: float = 0.0,
+    bare_last: bool = False,
+    convolution: MakeConvolution | None = None,
 ) -> nn.Sequential:
     """Chain convolutions over 3 voxels along each axis, each with normalisation, ReLU and dropout.
 
@@ -23,11 +32,19 @@ def convolutions(
         channels: of the input, then of each convolution's output.
         norm: see `norm_of`; None leaves it out.
         dropout: share of activations that are set to zero in training, after each ReLU.
-        bare_last: nothing follows the last convolution, whose outputs are logits.
+        bare_last: nothing follows the last convolution, whose outputs are logits; only of plain convolutions.
+        convolution: makes convolutions of another kind; None: plain ones.
 
     Returns:
         a module that takes `(B, channels[0], *spatial)` to `(B, channels[-1], *spatial)`.
     """
+    if convolution is not None:
+        return nn.Sequential(
+            *(
+                normalised(convolution(entry, width, 1), spatial_dims, width, norm, dropout)
+                for entry, width in pairwise(channels)
+            )
+        )
     last = len(channels) - 2
     return nn.Sequential(
         *(
@@ -44,6 +61,22 @@ def convolutions(
             for position, (in_channels, out_channels) in enumerate(pairwise(channels))
         )
     )
+
+
+def normalised(
+    convolution: nn.Module, spatial_dims: int, channels: int, norm: str | None, dropout: float = 0.0
+) -> nn.Sequential:
+    """Return a convolution with normalisation, ReLU and dropout behind it, under the names of MONAI's `Convolution`.
+
+    Args:
+        convolution: with `channels` output channels.
+        spatial_dims: 2 or 3.
+        channels: number of channels that are normalised.
+        norm: see `norm_of`; None leaves it out.
+        dropout: share of activations that are set to zero in training, after the ReLU.
+    """
+    adn = ADN("NAD", channels, "relu", norm_of(norm, channels), spatial_dims, dropout or None, 1)
+    return nn.Sequential(OrderedDict(conv=convolution, adn=adn))
 
 
 def norm_of(norm: str | None, channels: int) -> str | tuple[str, dict[str, int]] | None:

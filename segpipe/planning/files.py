@@ -20,7 +20,7 @@ _COMMENT_COLUMN = 37
 _WIDEST = 10**6
 _INFERENCE_IDS = {
     *("spacing_mm", "window_hu", "intensity", "slice_size", "window_size", "overlap", "precision"),
-    *("widths", "stages", "norm", "norm_last", "dropout"),
+    *("widths", "stages", "norm", "norm_last", "dropout", "conv", "attention"),
     *("filters", "kernel_size", "strides", "upsample_kernel_size"),
 }
 

@@ -130,6 +130,14 @@ def made(architecture: Architecture) -> nn.Module:
         )
         return network
     if architecture.name == "UNet":
-        return UNet(num_channels, num_classes, architecture.widths, dims, "instance")
+        return UNet(
+            num_channels,
+            num_classes,
+            architecture.widths,
+            dims,
+            "instance",
+            conv=architecture.conv,
+            attention=architecture.attention,
+        )
     stages = [(width, width) for width in architecture.widths]
     return SegNet(num_channels, num_classes, stages, dims, "instance", strides=architecture.strides[1:])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
+from segpipe.networks.convolution_kinds import ATTENTIONS, CONVOLUTIONS, require_kinds
 from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.plans import NETWORKS, Architecture, Network, PlannedValue, PlanOptions, StepBytes
 
@@ -68,7 +69,7 @@ def fitted_patch(
     size: Array | None = median.astype(int)
     cut_for = "nothing"
     while size is not None:
-        architecture = _architecture(data, options.network, size, spacing)
+        architecture = _architecture(data, options, size, spacing)
         patch = _fitted(size, architecture.units)
         voxels = math.prod(patch)
         batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)
@@ -125,12 +126,9 @@ def _cut(size: Array, spacing: Array, units: Sequence[int]) -> Array | None:
     return None
 
 
-def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) -> Architecture:
+def _architecture(data: Fingerprint, options: PlanOptions, size: Array, spacing: Array) -> Architecture:
     """Return the network for a patch size (rule 5)."""
-    if network not in NETWORKS:
-        raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
-    dims = len(size)
-    name: Network = "SegNet" if network == "segnet" else "DynUNet" if dims == 3 else "UNet"
+    dims, name = len(size), _network(options, len(size))
     left, pitch = np.array(size, int), np.array(spacing, float)
     strides, kernels = [(1,) * dims], []
     across = np.zeros(dims, bool)
@@ -151,9 +149,25 @@ def _architecture(data: Fingerprint, network: str, size: Array, spacing: Array) 
     widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
     if name == "SegNet":  # the SegNet's last pool has no level below
         widths = widths[:-1]
-    return Architecture(
-        name, dims, len(data.channels), data.num_outputs, tuple(strides), tuple(kernels), widths
-    )
+    shape = (dims, len(data.channels), data.num_outputs, tuple(strides), tuple(kernels), widths)
+    return Architecture(name, *shape, options.conv, options.attention)
+
+
+def _network(options: PlanOptions, dims: int) -> Network:
+    """Return the class of the network; of the U-Nets only segpipe's own has other convolutions and attention."""
+    network, kinds = options.network, (options.conv, options.attention)
+    if network not in NETWORKS:
+        raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
+    require_kinds("plan", *kinds)
+    is_plain = kinds == (CONVOLUTIONS[0], ATTENTIONS[0])
+    if network == "segnet" and not is_plain:
+        raise SegpipeError(
+            f"plan: conv is {options.conv} and attention is {options.attention}, and only a U-Net has them; leave "
+            "--network segnet out, or --conv and --attention"
+        )
+    if network == "segnet":
+        return "SegNet"
+    return "DynUNet" if dims == 3 and is_plain else "UNet"
 
 
 def window_size(median: Array, patch: PlannedValue, units: Sequence[int]) -> PlannedValue:
@@ -189,6 +203,10 @@ def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Pl
         return {
             "widths": PlannedValue(list(network.widths), f"{why}; {bottom} voxels at the coarsest level"),
             "dropout": PlannedValue(0.2, "at the coarsest level; as in the shipped bundles of slices"),
+            "conv": PlannedValue(network.conv, f"of the convolutions: {', '.join(CONVOLUTIONS)}"),
+            "attention": PlannedValue(
+                network.attention, f"behind the coarsest level: {', '.join(ATTENTIONS)}"
+            ),
         }
     if network.name == "SegNet":
         stages = PlannedValue(

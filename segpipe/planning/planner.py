@@ -70,7 +70,8 @@ def plan_bundle(
 
     Raises:
         SegpipeError: the output exists, a path has a character that no configuration can hold (`#`), the check refuses
-            files, the manifest has no label maps, or an error of `segpipe.planning.rules.plan`.
+            files, the manifest has no label maps, balanced draws are asked for and a class is in no case, or an error
+            of `segpipe.planning.rules.plan`.
     """
     root, folder = Path(output), Path(dataset_dir)
     for path in (root, folder, Path(manifest)):
@@ -85,6 +86,8 @@ def plan_bundle(
     labels = with_known_codes(described.label_table())
     reports = require_valid(described.training, folder, described, labels)
     data = fingerprint(described.training, reports, labels)
+    if options.balanced:
+        _require_every_class(described, data, labels)
     fold, share = held_out(described, validate=options.validate)
     planned = plan(data, replace(options, training_share=share), step_bytes)
     apart = set_findings(described.training, reports)
@@ -105,6 +108,15 @@ def plan_bundle(
         texts |= {f"{LOCATOR_FOLDER}/{name}": text for name, text in parts.items()}
     write_bundle(root, texts)
     return PlannedBundle(root, planned, data, labels, locator)
+
+
+def _require_every_class(manifest: Manifest, data: Fingerprint, labels: LabelTable) -> None:
+    absent = [name for name, one in zip(labels.names[1:], data.classes[1:], strict=True) if not one.cases]
+    if absent:
+        raise SegpipeError(
+            f"plan: --balanced draws rare classes more often, and no training case of {manifest.name} has "
+            f"{shown(absent)}; add such cases, remove the class from the manifest, or leave --balanced out"
+        )
 
 
 def _texts(

@@ -42,6 +42,9 @@ class PlanOptions:
         training_share: share of the cases that train while a fold is held out.
         validate: whether a fold is held out, if the manifest has folds or splits.
         locate: also plan a locator, see `segpipe.planning.locator`.
+        conv: kind of the U-Net's convolutions, in `segpipe.networks.CONVOLUTIONS`.
+        attention: attention of the U-Net, in `segpipe.networks.ATTENTIONS`.
+        balanced: draw cases of rare classes more often.
     """
 
     memory_gb: float = 8.0
@@ -52,6 +55,9 @@ class PlanOptions:
     training_share: float = 1.0
     validate: bool = True
     locate: bool = False
+    conv: str = "plain"
+    attention: str = "none"
+    balanced: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Architecture:
         strides: downsampling of each level against the level above, per axis; the first level has ones.
         kernels: kernel size of each level, per axis.
         widths: channels of each level.
+        conv, attention: of a UNet, see `segpipe.networks.UNet`.
     """
 
     name: Network
@@ -74,6 +81,8 @@ class Architecture:
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
+    conv: str = "plain"
+    attention: str = "none"
 
     @property
     def units(self) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ In words, with the module of each rule:
    Dice is the batch's and skips what is absent; where one is absent from more than half, it counts thrice
    (benchmarks/README.md: with less, the network never learns the lungs' effusion).
 9. Sampling (this module). Where the patch has most of the median case, anywhere; else round a voxel of a class, all
-   classes alike.
+   classes alike. Cases are drawn alike, or, where asked for, by their rarest class (`training_numbers`).
 10. Augmentation (`augmentation`). Turns and scales, about the coarse axis alone where one is 3 times as coarse;
    brightness, contrast, noise, half as much in CT, whose intensities have a fixed scale. Mirror images where both sides
    have the classes alike: along left and right in volumes, along any axis in 2D images, if no class (each in 8 cases or

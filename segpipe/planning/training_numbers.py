@@ -14,7 +14,7 @@ _FEWEST_A_EPOCH, _VALIDATIONS = 64, 10
 def schedule_numbers(
     data: Fingerprint, options: PlanOptions, network: Architecture
 ) -> dict[str, PlannedValue]:
-    """Return the numbers of epochs, learning rate and validations (rule 11)."""
+    """Return the numbers of epochs, learning rate and validations (rule 11), and how cases are drawn (rule 9)."""
     cases = max(round(data.cases * options.training_share), 1)
     repeats = max(_FEWEST_A_EPOCH // cases, 1)
     patches = _PATCHES[network.dims] * (CARD_TIMES if options.cuda else 1)
@@ -26,6 +26,7 @@ def schedule_numbers(
             epochs, f"as asked for: {total}" if options.epochs else f"{total}, as in the shipped bundles"
         ),
         "patches_per_case": PlannedValue(repeats, f"in an epoch, {cases * repeats} patches in all"),
+        "sampling": _sampling_number(data, options),
         "learning_rate": PlannedValue(
             peak, "the peak of one cycle; as in the shipped bundles with this network"
         ),
@@ -34,6 +35,15 @@ def schedule_numbers(
         "val_interval": PlannedValue(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),
         "patience": PlannedValue(0, "0: a cycle is of use only when it ends"),
     }
+
+
+def _sampling_number(data: Fingerprint, options: PlanOptions) -> PlannedValue:
+    """Return how an epoch draws the cases (rule 9)."""
+    if not options.balanced:
+        return PlannedValue("shuffled", "each case alike; rarest_class or weights draw some more often")
+    rarest = min(one.cases for one in data.classes[1:])
+    why = f"as asked for: a case counts by its rarest class; the rarest of all is in {rarest} of {data.cases} cases"
+    return PlannedValue("rarest_class", why)
 
 
 def loss_numbers(data: Fingerprint, *, by_class: bool) -> dict[str, PlannedValue]:

@@ -1,6 +1,7 @@
 """`segpipe plan` prints the planned numbers and refuses wrong arguments."""
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from segpipe.cli import app
@@ -35,8 +36,11 @@ def test_it_prints_every_number_with_its_reason_and_the_peak(manifest, tmp_path)
         (["--memory", "lots"], "--memory lots"),
         pytest.param(["--memory", "100MB"], "0.1 GB of memory are too few", marks=pytest.mark.slow),
         (["--network", "resnet"], "there is no network 'resnet'; choose one of unet, segnet"),
+        (["--conv", "deep"], "plan: conv is 'deep'; choose one of plain, separable, dynamic"),
+        (["--attention", "self"], "plan: attention is 'self'; choose one of none, multi_scale_context"),
+        (["--network", "segnet", "--conv", "dynamic"], "only a U-Net has them; leave --network segnet out"),
     ],
-    ids=["no-unit", "no-number", "too-little", "network"],
+    ids=["no-unit", "no-number", "too-little", "network", "conv", "attention", "blocks-of-a-segnet"],
 )
 def test_it_refuses_with_one_message(manifest, tmp_path, arguments, expected):
     result = run(manifest, tmp_path, *arguments)
@@ -44,6 +48,22 @@ def test_it_refuses_with_one_message(manifest, tmp_path, arguments, expected):
     assert result.exit_code == 2
     assert expected in result.output
     assert not (tmp_path / "bundle").exists()
+
+
+def test_blocks_and_balanced_draws_reach_both_configurations(manifest, tmp_path):
+    result = run(manifest, tmp_path, "--conv", "separable", "--balanced", "--no-cuda", "--memory", "4GB")
+
+    assert result.exit_code == 0, result.output
+    train, inference = (
+        yaml.safe_load((tmp_path / "bundle" / "configs" / f"{name}.yaml").read_text())
+        for name in ("train", "inference")
+    )
+    assert train["network_def"] == inference["network_def"]
+    assert train["network_def"]["_target_"] == "segpipe.networks.UNet"
+    assert (train["conv"], inference["conv"], train["attention"]) == ("separable", "separable", "none")
+    text = (tmp_path / "bundle" / "configs" / "train.yaml").read_text()
+    assert "# as asked for: a case counts by its rarest class" in text
+    assert (train["sampling"], "sampling" in inference) == ("rarest_class", False)
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +97,14 @@ def test_options_of_label_maps_are_not_for_classes(classes, tmp_path, arguments,
 
 
 def test_options_and_networks_of_the_other_task_are_refused(manifest, classes, tmp_path):
-    balanced = run(manifest, tmp_path, "--balanced")
+    separable = run(classes, tmp_path, "--conv", "separable")
     unet, efficientnet = (
         run(classes, tmp_path, "--network", "unet"),
         run(manifest, tmp_path, "--network", "efficientnet"),
     )
 
-    assert (balanced.exit_code, unet.exit_code, efficientnet.exit_code) == (2, 2, 2)
-    assert "plan: --balanced is not for a manifest whose target is mask" in balanced.output
+    assert (separable.exit_code, unet.exit_code, efficientnet.exit_code) == (2, 2, 2)
+    assert "plan: --conv is not for a manifest whose target is class" in separable.output
     assert "--network unet: must be one of efficientnet, densenet for classes and findings" in unet.output
     assert "there is no network 'efficientnet'; choose one of unet, segnet" in efficientnet.output
     assert not (tmp_path / "bundle").exists()

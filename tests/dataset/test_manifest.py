@@ -74,7 +74,7 @@ def full_manifest():
         labels={-1: "background", 7: "tumour"},
         training=(
             Case("a", ("a_t1.nii", "a_t2.nii"), "a_seg.nii", "p1", 0, (), {"a_t1.nii": HASH}),
-            Case("b", ("b.nii",), "b_seg.nii", None, 1),
+            Case("b", ("b.nii",), "b_seg.nii", None, 1, weight=2.5),
         ),
         test=(Case("c", ("c.nii",)),),
         description="d",
@@ -246,6 +246,20 @@ def test_one_finding_is_enough():
         (
             mask_json(target="class", training=[case_json("a", classes=["cyst"]), case_json("b")]),
             "a: classes cyst are not among the labels (background, tumour); correct one or the other",
+        ),
+        (
+            mask_json(training=[case_json("a", weight=-1), case_json("b")]),
+            "$.training[0].weight: -1 is less than the minimum of 0",
+        ),
+        (
+            mask_json(test=[case_json("c", weight=2)]),
+            "c: has the weight 2, but no training reads test cases; only training cases of target mask have one",
+        ),
+        (
+            mask_json(
+                target="class", training=[case_json("a", weight=2, classes=["tumour"]), case_json("b")]
+            ),
+            "a: has the weight 2, but the target is class; only training cases of target mask have one: remove it",
         ),
         (
             mask_json(training=[case_json("a", fold=0), case_json("b")]),

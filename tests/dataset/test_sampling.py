@@ -61,3 +61,18 @@ def test_weights_of_another_number_of_cases_are_refused():
     dataset = CaseDataset([{"case": "a"}], Compose([]))
     with pytest.raises(SegpipeError, match="needs 1 finite weights"):
         BalancedSampler(dataset, [1.0, 2.0])
+
+
+def test_several_draws_a_case_are_one_longer_epoch_over_all_processes():
+    """Three draws for each of 100 cases; two processes share them, and no two draws have equal random transforms."""
+    dataset = CaseDataset([{"case": str(number)} for number in range(100)], Compose([]))
+    whole = BalancedSampler(dataset, class_draws(CLASSES), repeats=3)
+    parts = [BalancedSampler(dataset, class_draws(CLASSES), repeats=3) for _ in range(2)]
+    for rank, part in enumerate(parts):
+        part.num_replicas, part.rank, part.num_samples = 2, rank, 50
+
+    one, other = map(list, parts)
+
+    assert len(whole) == len(list(whole)) == len(set(whole)) == 300
+    assert [index for pair in zip(one, other, strict=True) for index in pair] == list(whole)
+    assert len(one) == len(parts[0]) == 150

@@ -26,7 +26,7 @@ from segpipe.volumes import Grid, read_volume, write_label_map, write_series, wr
 pytestmark = pytest.mark.every_bundle("CT")
 PARAMETERS = {"ct_covid_unet": 1_861_892, "ct_covid_segnet": 373_644}  # parameters of the paper's
 SHIPPED_DICE = {"ct_covid_unet": (0.6, 0.4), "ct_covid_segnet": (0.55, 0.4)}  # of ground-glass, consolidation
-OF_THE_NETWORK = {"network_def", "widths", "stages", "norm", "norm_last"}
+OF_THE_NETWORK = {"network_def", "widths", "stages", "norm", "norm_last", "conv", "attention"}
 LUNG_BUNDLES = [Path(__file__).parents[2] / "bundles" / name for name in PARAMETERS]
 
 

@@ -55,6 +55,38 @@ def test_a_run_broken_off_after_two_epochs_ends_with_the_same_weights(bundle, wh
 
 
 @pytest.mark.slow
+def test_a_run_that_draws_cases_by_their_classes_is_resumed_too(bundle, monkeypatch):
+    from segpipe.training import TrainingState
+
+    drawn = {
+        "_target_": "segpipe.dataset.sampling.BalancedSampler",
+        "dataset": "@train#dataset",
+        "seed": "@seed",
+        "weights": {
+            "_target_": "segpipe.bundle.case_draws",
+            "cases": "@cases",
+            "labels": "@labels",
+            "sampling": "rarest_class",
+        },
+    }
+    few = {**SMALL, "epochs": 2, "train#sampler": drawn}
+    uninterrupted = bundle.train("drawn", **few)
+    save = TrainingState._save
+
+    def save_once(self, engine):
+        save(self, engine)
+        raise PowerCut
+
+    monkeypatch.setattr(TrainingState, "_save", save_once)
+    with pytest.raises(PowerCut):
+        bundle.train("drawn and broken", **few)
+    monkeypatch.undo()
+    resumed = bundle.train("drawn and broken", **few, resume=True)
+
+    assert_equal(weights(uninterrupted), weights(resumed))
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(bundle, whole):
     again = bundle.train("again", **SMALL, num_workers=2)
 

@@ -12,6 +12,18 @@ SMALL = {
     "UNet": lambda **arguments: UNet(widths=(6, 8, 8), norm="batch", **arguments),
     "UNet with instance norm": lambda **arguments: UNet(widths=(6, 8), norm="instance", **arguments),
     "UNet without normalisation": lambda **arguments: UNet(widths=(6, 8), **arguments),
+    "UNet of separable convolutions": lambda **arguments: UNet(
+        widths=(6, 8), norm="batch", conv="separable", **arguments
+    ),
+    "UNet of dynamic convolutions with context": lambda spatial_dims=2, **arguments: UNet(
+        widths=(6, 8),
+        norm="batch",
+        spatial_dims=spatial_dims,
+        conv="dynamic",
+        attention="multi_scale_context",
+        slice_axis=2 if spatial_dims == 3 else None,
+        **arguments,
+    ),
 }
 SIZES = [(16, 16), (13, 10), (1, 7), (16, 8, 12), (9, 10, 5)]
 
@@ -149,3 +161,23 @@ def test_it_exports_to_onnx_for_any_size(make, size, tmp_path):
         image = image_of(shape, batch=3)
         (logits,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
         torch.testing.assert_close(torch.as_tensor(logits), network(image).detach(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SMALL if name.startswith("UNet of")])
+@pytest.mark.parametrize("size", [(13, 10), (9, 10, 5)], ids=str)
+def test_other_convolutions_run_in_openvino(name, size):
+    """segpipe's engine of processors gives the network's scores; the bundles' own networks have their tests there."""
+    from segpipe.inference.engines.openvino_engine import converted_model
+    from segpipe.inference.engines.silence import silent_openvino
+
+    torch.manual_seed(0)
+    network = SMALL[name](in_channels=1, out_channels=3, spatial_dims=len(size)).eval()
+    image = image_of(size, batch=1)
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    program = silent_openvino().Core().compile_model(converted_model(network, image), "CPU", settings)
+
+    torch.testing.assert_close(
+        torch.as_tensor(program([image.numpy()])[0]), network(image).detach(), atol=1e-4, rtol=1e-3
+    )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,20 @@ def test_twice_the_batch_holds_twice_the_activations(architecture):
     one, two = (step_bytes(architecture, batch, (64, 64, 32)) - beside for batch in (1, 2))
 
     assert two == pytest.approx(2 * one, rel=0.03)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_planned_unet_has_its_kinds_of_blocks(dims):
+    """Dynamic convolutions have four times the weights; each of them has a gradient and two moments of AdamW, too."""
+    plain = Architecture("UNet", dims, 1, 3, ((1,) * dims, (2,) * dims), ((3,) * dims,) * 2, (16, 32))
+    dynamic = replace(plain, conv="dynamic")
+    context = replace(plain, attention="multi_scale_context")
+    counts = [sum(p.numel() for p in made(one).parameters()) for one in (plain, dynamic, context)]
+    bytes_ = [step_bytes(one, 1, (32,) * dims) for one in (plain, dynamic, context)]
+
+    assert counts[1] > 3 * counts[0]
+    assert bytes_[1] - bytes_[0] > 4 * 4 * (counts[1] - counts[0])
+    assert bytes_[2] > bytes_[0]
 
 
 def test_the_planned_segnet_pools_as_its_architecture():

@@ -291,6 +291,16 @@ def test_label_maps_without_a_class_are_refused(data):
         planned(data)
 
 
+def test_balanced_draws_need_every_class(tmp_path):
+    manifest = write_set(tmp_path / "data", classes={0: "background", 1: "block", 2: "ring"})
+
+    with pytest.raises(
+        SegpipeError, match="no training case of mine has ring; add such cases, remove the class"
+    ):
+        planned(manifest, balanced=True)
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_a_manifest_without_label_maps_is_refused(data):
     manifest = load_manifest(data)
     cases = tuple(replace(case, label=None, classes=("block",)) for case in manifest.training)

@@ -132,6 +132,28 @@ def test_slices_of_cubes_are_axial():
     assert planned(fingerprint(), dims=2).axcodes == "RAS"
 
 
+def test_other_blocks_need_the_unet_of_segpipe():
+    """In 3D MONAI's DynUNet is planned, which has none of them; the patch is then halved along all axes alike."""
+    result = planned(fingerprint(), conv="dynamic", attention="multi_scale_context")
+    values = {name: number.value for name, number in result.numbers.items()}
+
+    assert result.architecture.name == "UNet"
+    assert (result.architecture.conv, result.architecture.attention) == ("dynamic", "multi_scale_context")
+    assert (values["conv"], values["attention"]) == ("dynamic", "multi_scale_context")
+    assert values["widths"] == [16, 32, 64, 128]
+    assert values["patch_size"] == [32, 48, 32]
+    assert planned(fingerprint()).architecture.name == "DynUNet"
+
+
+def test_cases_are_drawn_by_their_rarest_class_where_that_is_asked_for():
+    data = fingerprint(cases=50, classes=((0.9, 1.0), (0.09, 0.8), (0.01, 0.1)))
+
+    assert numbers(data)["sampling"] == "shuffled"
+    number = planned(data, balanced=True).numbers["sampling"]
+    assert number.value == "rarest_class"
+    assert number.why.endswith("the rarest of all is in 5 of 50 cases")
+
+
 def test_dimensions_can_be_asked_for():
     assert planned(fingerprint(), dims=2).architecture.dims == 2
     assert planned(fingerprint((256, 256, 30), (0.7, 0.7, 7.0)), dims=3).architecture.dims == 3

@@ -92,7 +92,14 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     "segpipe.bundle": {
         **dict.fromkeys(
             (
-                *("RunLoader", "check_configuration", "check_device", "check_sizes", "check_window"),
+                *(
+                    "RunLoader",
+                    "case_draws",
+                    "check_configuration",
+                    "check_device",
+                    "check_sizes",
+                    "check_window",
+                ),
                 *("class_weights", "identity", "join_process_group", "leave_process_group", "load_cases"),
                 *("image_draws", "image_weights", "local_device", "make", "parameter_groups", "peak_rates"),
                 *("run_engine", "start_run"),
