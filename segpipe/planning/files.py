@@ -93,7 +93,7 @@ def template_text(
         more_templates: a second folder of templates.
     """
     template = _environment(more_templates).get_template(name)
-    text: str = template.render(**variables, line=lambda number: _line(number, ids[number]))
+    text: str = template.render(**variables, text=_text, line=lambda number: _line(number, ids[number]))
     return text
 
 

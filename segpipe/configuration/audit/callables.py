@@ -120,7 +120,11 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     },
     "segpipe.inference": {
         **dict.fromkeys(
-            ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
+            (
+                *("EvenSliceInferer", "EvenWindowInferer", "FlipInferer", "LogProgress"),
+                *("PrecisionInferer", "SliceInferer", "needs_loss_scaling"),
+            ),
+            _PLAIN,
         ),
         "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
     },
@@ -146,6 +150,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
+                *("CropNonzerod", "NormalizeChannelsd", "ReorderAxesd", "SplineSpacingd"),
                 *("CalibratedProbabilitiesd", "LoadPictured"),
                 *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
                 *("RandColorJitterd", "RandResizedCropd", "ResizeShorterSided"),
