@@ -105,7 +105,9 @@ def agreement(ours: Path, theirs: Path, classes: int) -> dict[str, object]:
 
 def main() -> None:
     """Train where needed, predict with both, print and add the line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--nnunet", type=Path, required=True, help="folder with nnU-Net's commands")
     parser.add_argument("--work", type=Path, required=True)
@@ -116,7 +118,7 @@ def main() -> None:
     given = parser.parse_args()
     work, dataset = given.work.resolve(), DATASETS[given.name]
     folders = {name: str(work / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    one = {"OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
+    one = {"OMP_NUM_THREADS": "1", "nnUNet_def_n_proc": "1", "nnUNet_compile": "f"}
     environment = {**os.environ, **folders, **one}
     raw = work / "nnUNet_raw" / dataset
     if not raw.is_dir():
@@ -124,20 +126,52 @@ def main() -> None:
     plans = "nnUNetPlans" if given.planner == "ExperimentPlanner" else "nnUNetResEncUNetMPlans"
     model = work / "nnUNet_results" / dataset / f"nnUNetTrainer_5epochs__{plans}__{given.configuration}"
     if not (model / "fold_1" / "checkpoint_final.pth").is_file():
-        command = [given.nnunet / "python", TRAINING, "--name", given.name, "--dataset", dataset]
-        seconds_of([*command, "--configuration", given.configuration, "--planner", given.planner], environment)
+        command: list[object] = [
+            given.nnunet / "python",
+            TRAINING,
+            "--name",
+            given.name,
+            "--dataset",
+            dataset,
+        ]
+        seconds_of(
+            [*command, "--configuration", given.configuration, "--planner", given.planner], environment
+        )
     key = f"{given.name}_{given.configuration}_{plans}"
     theirs, ours, bundle = (work / f"{key}_{what}" for what in ("nnunet", "segpipe", "bundle"))
     seconds: dict[str, float] = {}
     if not (given.keep and theirs.is_dir()):
         shutil.rmtree(theirs, ignore_errors=True)
         command = [given.nnunet / "nnUNetv2_predict_from_modelfolder", "-i", raw / "imagesTs", "-o", theirs]
-        command += ["-m", model, "-f", "0", "1", "-npp", "1", "-nps", "1", "-device", "cpu", "--disable_progress_bar"]
+        command += [
+            "-m",
+            model,
+            "-f",
+            "0",
+            "1",
+            "-npp",
+            "1",
+            "-nps",
+            "1",
+            "-device",
+            "cpu",
+            "--disable_progress_bar",
+        ]
         seconds["nnunet"] = seconds_of(command, environment)
     shutil.rmtree(bundle, ignore_errors=True)
     shutil.rmtree(ours, ignore_errors=True)
     seconds["import"] = seconds_of(["segpipe", "import", "nnunet", model, "-o", bundle], environment)
-    command = ["segpipe", "predict", raw / "imagesTs", "--bundle", bundle, "--output", ours, "--device", "cpu"]
+    command = [
+        "segpipe",
+        "predict",
+        raw / "imagesTs",
+        "--bundle",
+        bundle,
+        "--output",
+        ours,
+        "--device",
+        "cpu",
+    ]
     seconds["segpipe"] = seconds_of([*command, "--engine", "torch"], environment)
     line = {
         "set": given.name,

@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -60,24 +58,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", choices=CHANGES, required=True)
     parser.add_argument("--dataset", required=True, help="such as Dataset104_hippocampus")
-    parser.add_argument("--configuration", choices=("3d_fullres", "2d"), required=True)
-    parser.add_argument("--planner", default="ExperimentPlanner", help="nnUNetPlannerResEncM for residual encoders")
+    parser.add_argument("--configuration", choices=("3d_fullres", "2d"), nargs="+", required=True)
+    parser.add_argument(
+        "--planner", default="ExperimentPlanner", help="nnUNetPlannerResEncM for residual encoders"
+    )
     parser.add_argument("--folds", nargs="+", default=["0", "1"])
     given = parser.parse_args()
-    commands = Path(sys.executable).parent
-    number = given.dataset[7:10]
-    plans_name = "nnUNetPlans" if given.planner == "ExperimentPlanner" else "nnUNetResEncUNetMPlans"
-    folder = Path(os.environ["nnUNet_preprocessed"]) / given.dataset
-    run = [commands / "nnUNetv2_plan_and_preprocess", "-d", number, "--no_pp", "-npfp", "1", "-pl", given.planner]
-    subprocess.run(run, check=True)
-    path = folder / f"{plans_name}.json"
-    path.write_text(json.dumps(smaller(json.loads(path.read_text()), given.name, given.configuration)))
-    run = [commands / "nnUNetv2_preprocess", "-d", number, "-plans_name", plans_name, "-np", "1"]
-    subprocess.run([*run, "-c", given.configuration], check=True)
-
+    os.environ["nnUNet_n_proc_DA"] = "1"  # noqa: SIM112  # nnU-Net's name; the planner needs one
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
     from nnunetv2.run.run_training import run_training
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+    number = int(given.dataset[7:10])
+    folder = Path(os.environ["nnUNet_preprocessed"]) / given.dataset  # noqa: SIM112  # nnU-Net's name
+    if not (folder / "dataset_fingerprint.json").is_file():
+        api.extract_fingerprints([number], num_processes=1)
+    plans_name = api.plan_experiments([number], given.planner)
+    path = folder / f"{plans_name}.json"
+    plans = json.loads(path.read_text())
+    for configuration in given.configuration:
+        plans = smaller(plans, given.name, configuration)
+    path.write_text(json.dumps(plans))
+    api.preprocess(
+        [number], plans_name, configurations=given.configuration, num_processes=[1] * len(given.configuration)
+    )
+
+    os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112  # no other process
     initialize = nnUNetTrainer.initialize
 
     def short(trainer: nnUNetTrainer) -> None:
@@ -87,10 +93,9 @@ def main() -> None:
     nnUNetTrainer.initialize = short
     nnUNetTrainer.perform_actual_validation = lambda *_, **__: None
     torch.set_num_threads(1)
-    for fold in given.folds:
-        run_training(
-            given.dataset, given.configuration, fold, TRAINER, plans_name, device=torch.device("cpu")
-        )
+    for configuration in given.configuration:
+        for fold in given.folds:
+            run_training(given.dataset, configuration, fold, TRAINER, plans_name, device=torch.device("cpu"))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,10 @@ class EvenWindowInferer(SlidingWindowInferer):  # type: ignore[misc]  # MONAI is
         missing = [max(length - have, 0) for length, have in zip(roi, size, strict=True)]
         padded = functional.pad(image, [side for m in reversed(missing) for side in (m // 2, m - m // 2)])
         window = EvenWindow(roi, overlap=ensure_tuple_rep(self.overlap, len(roi)))  # type: ignore[arg-type]
-        weights, boxes = window.weights().to(image.device), list(map(window.box, window.starts(padded.shape[1:])))
+        weights, boxes = (
+            window.weights().to(image.device),
+            list(map(window.box, window.starts(padded.shape[1:]))),
+        )
         sums = counts = None
         for first in range(0, len(boxes), self.sw_batch_size):
             batch = boxes[first : first + self.sw_batch_size]

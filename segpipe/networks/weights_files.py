@@ -25,7 +25,9 @@ LARGEST_HEADER = 2**22
 """Bytes of the header of a `.safetensors` file: some 100 a tensor."""
 
 _LENGTH = struct.Struct("<Q")
-_NUMBERS: list[Any] = [  # single numbers of NumPy, which checkpoints of trainings hold; `check_archive` checks each
+_NUMBERS: list[
+    Any
+] = [  # single numbers of NumPy, which checkpoints of trainings hold; `check_archive` checks each
     np.dtype,
     *(type(np.dtype(code)) for code in NUMBER_CODES),
     *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),

@@ -136,13 +136,13 @@ def _write_weights(root: Path, model: _Model, *, as_planned: bool) -> None:
         stages = len(model.form.numbers["filters"])
         state = network_state(checkpoint.state, stages, path, checkpoint.trainer, as_planned=as_planned)
         network.load_state_dict(fitting_state(path, state, network))
-        save_weights(root / "models" / model.weights[fold], network, identity, _origin(model, fold, checkpoint))
+        save_weights(
+            root / "models" / model.weights[fold], network, identity, _origin(model, fold, checkpoint)
+        )
 
 
 def _require_same(checkpoint: Checkpoint, first: Checkpoint) -> None:
-    own, others = (
-        (one.configuration, one.trainer, list(one.mirror_axes)) for one in (checkpoint, first)
-    )
+    own, others = ((one.configuration, one.trainer, list(one.mirror_axes)) for one in (checkpoint, first))
     if own != others:
         raise SegpipeError(
             f"{checkpoint.path}: configuration, trainer and mirrored axes are {own}, those of {first.path} are "
@@ -220,7 +220,10 @@ def _ids(model: _Model) -> dict[str, PlannedValue]:
     """Return the ids of the configuration with the reason of each."""
     configuration = model.configuration
     numbers = {
-        "axis_order": (list(configuration.axis_order), "axis of the scan for each axis of the network's input"),
+        "axis_order": (
+            list(configuration.axis_order),
+            "axis of the scan for each axis of the network's input",
+        ),
         "spacing_mm": (list(configuration.spacing_mm), "null: each scan's own"),
         "schemes": ([dict(scheme) for scheme in configuration.schemes], "normalisation of each channel"),
         "window_size": (list(configuration.window_size), "nnU-Net's patch_size"),

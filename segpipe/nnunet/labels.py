@@ -30,8 +30,8 @@ def label_table(dataset: Mapping[str, Any], where: Path) -> LabelTable:
     classes = {value: name for value, name in sorted(named.names.items()) if value not in ignored}
     if list(classes) != list(range(len(classes))):
         raise SegpipeError(
-            f"{where}: labels has the values {list(classes)}, must be 0 to {len(classes) - 1}; nnU-Net writes the number "
-            "of the network's output, so correct the values"
+            f"{where}: labels has the values {list(classes)}, must be 0 to {len(classes) - 1}; nnU-Net writes the "
+            "number of the network's output, so correct the values"
         )
     try:
         table = LabelTable(
@@ -58,7 +58,8 @@ def channel_names(dataset: Mapping[str, Any], where: Path) -> tuple[str, ...]:
     names = {int(key): str(name).strip() for key, name in given.items()} if numbered else {}
     if not names or sorted(names) != list(range(len(names))) or not all(names.values()):
         raise SegpipeError(
-            f'{where}: channel_names must be an object such as {{"0": "T1", "1": "FLAIR"}}, is {given!r:.80}; correct it'
+            f'{where}: channel_names must be an object such as {{"0": "T1", "1": "FLAIR"}}, is {given!r:.80}; '
+            "correct it"
         )
     listed = [names[number] for number in range(len(names))]
     for name in listed:

@@ -143,7 +143,7 @@ def _object(path: Path) -> dict[str, Any]:
     try:
         content = parse_json(read_document(path))
     except DocumentError as error:
-        raise SegpipeError(f"{path}: {error.reason}; {_GIVE}") from error
+        raise SegpipeError(f"{path}: {error.reason}") from error
     if not isinstance(content, dict):
         raise SegpipeError(f"{path}: must be an object, as nnU-Net writes it; {_GIVE}")
     return content

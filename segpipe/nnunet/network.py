@@ -1,4 +1,4 @@
-"""nnU-Net's plain U-Net as MONAI's DynUNet: the same layers under other names."""
+"""nnU-Net's plain U-Net as MONAI's DynUNet, or as our variant of it: the same layers under other names."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class NetworkForm:
 
 
 def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm:
-    """Return MONAI's DynUNet of a configuration.
+    """Return the network of a configuration: MONAI's DynUNet, or where kernels differ `segpipe.networks.PlainConvUNet`.
 
     Args:
         configuration: of nnU-Net's plans.
@@ -68,7 +68,9 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
         f"the activation {activation} (LeakyReLU or ReLU)": activation not in _ACTIVATIONS,
         "nonlin_first (the norm first)": bool(arguments.get("nonlin_first")),
         f"norm_op_kwargs {norm_arguments}": bool(set(norm_arguments) - {"eps", "affine"}),
-        "kernels and strides with another padding": not _same_padding(lists["kernel_sizes"], lists["strides"]),
+        "kernels and strides with another padding": not _same_padding(
+            lists["kernel_sizes"], lists["strides"]
+        ),
     }
     problem = next((what for what, is_wrong in refused.items() if is_wrong), None)
     if problem is not None:
@@ -77,7 +79,7 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
     name, defaults = _ACTIVATIONS[activation]
     known = {key: slope[key] for key in defaults if key in slope}
     return NetworkForm(
-        "monai.networks.nets.DynUNet",
+        "monai.networks.nets.DynUNet" if _is_uniform(lists["kernel_sizes"]) else "segpipe.networks.PlainConvUNet",
         {
             "filters": lists["features_per_stage"],
             "kernel_size": lists["kernel_sizes"],
@@ -110,14 +112,15 @@ def network_state(
         SegpipeError: the trainer builds a network of its own, or the tensors are not those of the plans' network.
     """
     require_network_of_plans(trainer, where, as_planned=as_planned)
-    taken = {ours: theirs for ours, theirs in _names(stages).items() if theirs in state}
+    names = _names(stages)
+    taken = {ours: theirs for ours, theirs in names.items() if theirs in state}
     left = set(state) - set(taken.values()) - set(_known_beside(state, stages))
-    lacking = [theirs for ours, theirs in _names(stages).items() if ours.endswith("conv.weight") and theirs not in state]
+    lacking = [names[ours] for ours in names if ours.endswith("conv.weight") and ours not in taken]
     if left or lacking:
         what = f"has {shown(sorted(left))}" if left else f"lacks {shown(lacking)}"
         raise SegpipeError(
-            f"{where}: its network is not that of the plans: it {what}; the trainer {trainer} builds another one, which "
-            "segpipe cannot import"
+            f"{where}: its network is not that of the plans: it {what}; the trainer {trainer} builds another one, "
+            "which segpipe cannot import"
         )
     return {ours: state[theirs] for ours, theirs in taken.items()}
 
@@ -158,6 +161,11 @@ def _known_beside(state: Mapping[str, torch.Tensor], stages: int) -> Sequence[st
         or ".all_modules." in name
         or name.endswith(".conv.bias")
     ]
+
+
+def _is_uniform(kernels: Sequence[Any]) -> bool:
+    """Return whether all levels have one kernel: then the decoder of MONAI's DynUNet is nnU-Net's."""
+    return all(kernel == kernels[0] for kernel in kernels)
 
 
 def _same_padding(kernels: Sequence[Any], strides: Sequence[Any]) -> bool:

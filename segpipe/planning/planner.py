@@ -210,4 +210,3 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
             },
         },
     }
-

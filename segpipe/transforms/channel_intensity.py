@@ -59,7 +59,9 @@ class NormalizeChannelsd(MapTransform):  # type: ignore[misc]  # MONAI is untype
                 )
             lacking = [part for part in _OF_CT if name == "ct" and part not in scheme]
             if lacking:
-                raise SegpipeError(f"schemes: channel {number}, ct, lacks {', '.join(lacking)}; add the numbers")
+                raise SegpipeError(
+                    f"schemes: channel {number}, ct, lacks {', '.join(lacking)}; add the numbers"
+                )
         self.schemes = tuple(dict(scheme) for scheme in schemes)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

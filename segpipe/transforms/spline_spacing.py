@@ -166,7 +166,8 @@ def slice_axis(
     Args:
         own: spacing of the volume, mm.
         wanted: spacing of the result, mm.
-        by_slice, thick: see `SplineSpacingd`.
+        by_slice: see `SplineSpacingd`.
+        thick: see `SplineSpacingd`.
     """
     if by_slice is False:
         return None
@@ -176,7 +177,9 @@ def slice_axis(
         if not anisotropic:
             return None
         spacing = anisotropic[0]
-    thickest = [axis for axis, length in enumerate(spacing) if np.isclose(length, max(spacing), rtol=_SAME, atol=0)]
+    thickest = [
+        axis for axis, length in enumerate(spacing) if np.isclose(length, max(spacing), rtol=_SAME, atol=0)
+    ]
     return thickest[0] if len(thickest) == 1 else None
 
 
@@ -206,7 +209,9 @@ def resampled(
             continue
         slices = np.moveaxis(whole, axis, 0)
         in_slice = tuple(length for place, length in enumerate(size) if place != axis)
-        planes = np.stack([resize(one, in_slice, how.order, mode="edge", anti_aliasing=False) for one in slices])
+        planes = np.stack(
+            [resize(one, in_slice, how.order, mode="edge", anti_aliasing=False) for one in slices]
+        )
         new[...] = np.moveaxis(_between(planes, size[axis], how.across), 0, axis)
     return result
 

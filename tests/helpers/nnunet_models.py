@@ -47,7 +47,9 @@ class PlainNetwork(nn.Module):
         self.decoder.encoder = self.encoder
         transposed, heads = (nn.ConvTranspose2d, nn.Conv2d) if dims == 2 else (nn.ConvTranspose3d, nn.Conv3d)
         below = list(zip(FEATURES[:0:-1], FEATURES[-2::-1], strides[:0:-1], kernels[-2::-1], strict=True))
-        self.decoder.transpconvs = nn.ModuleList(transposed(one, two, step, step) for one, two, step, _ in below)
+        self.decoder.transpconvs = nn.ModuleList(
+            transposed(one, two, step, step) for one, two, step, _ in below
+        )
         ones = [1] * dims
         self.decoder.stages = nn.ModuleList(
             _Block(dims, 2 * two, two, kernel, ones) for _, two, _, kernel in below
@@ -160,7 +162,12 @@ def write_model(
             "logging": {"train_losses": [np.float32(0.5), np.float64(0.25)]},
             "_best_ema": np.float64(0.75),
             "current_epoch": 5,
-            "init_args": {"plans": of_plans, "configuration": name, "fold": fold, "device": torch.device("cpu")},
+            "init_args": {
+                "plans": of_plans,
+                "configuration": name,
+                "fold": fold,
+                "device": torch.device("cpu"),
+            },
             "trainer_name": "nnUNetTrainer_5epochs",
             "inference_allowed_mirroring_axes": tuple(range(dims)),
             **changes,

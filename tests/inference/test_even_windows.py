@@ -94,5 +94,7 @@ def test_a_2d_network_gets_the_slices_of_a_volume():
 
 
 def test_a_window_without_voxels_is_refused():
-    with pytest.raises(SegpipeError, match=r"window_size is \[8, 0\], must be at least 1 voxel along each axis"):
+    with pytest.raises(
+        SegpipeError, match=r"window_size is \[8, 0\], must be at least 1 voxel along each axis"
+    ):
         EvenWindowInferer((8, 0))

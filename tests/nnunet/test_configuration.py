@@ -103,8 +103,14 @@ def without_ct_numbers(of_plans):
     [
         (lambda p: p["configurations"].clear(), "has no configuration '3d_fullres'; its configurations are"),
         (lambda p: p.pop("configurations"), "plans.json: has no configurations"),
-        (lambda p: p.update(label_manager="Mine"), "label_manager is 'Mine', which segpipe does not do; it does Lab"),
-        (lambda p: p.update(image_reader_writer="NaturalImage2DIO"), "image_reader_writer is 'NaturalImage2DIO'"),
+        (
+            lambda p: p.update(label_manager="Mine"),
+            "label_manager is 'Mine', which segpipe does not do; it does Lab",
+        ),
+        (
+            lambda p: p.update(image_reader_writer="NaturalImage2DIO"),
+            "image_reader_writer is 'NaturalImage2DIO'",
+        ),
         (lambda p: p.update(transpose_forward=[0, 1]), "patch_size .* and transpose_forward .* do not fit"),
         (
             lambda p: p["configurations"]["3d_fullres"].update(previous_stage="3d_lowres"),
@@ -118,7 +124,10 @@ def without_ct_numbers(of_plans):
             lambda p: p["configurations"]["3d_fullres"].update(normalization_schemes=["Mine"]),
             "normalization_schemes is 'Mine'",
         ),
-        (lambda p: p["configurations"]["3d_fullres"].pop("patch_size"), "3d_fullres: patch_size is None, must be a"),
+        (
+            lambda p: p["configurations"]["3d_fullres"].pop("patch_size"),
+            "3d_fullres: patch_size is None, must be a",
+        ),
         (
             lambda p: p["configurations"]["3d_fullres"].update(use_mask_for_norm=[True, True]),
             "normalises 1 channels, dataset.json names 1",

@@ -41,7 +41,10 @@ def test_a_checkpoint_that_needs_code_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state": torch.ones(1)}, "is no checkpoint of nnU-Net 2: it has no network_weights, trainer_name, init_args"),
+        (
+            {"state": torch.ones(1)},
+            "is no checkpoint of nnU-Net 2: it has no network_weights, trainer_name, init_args",
+        ),
         (
             {"network_weights": {"a": 1}, "trainer_name": "nnUNetTrainer", "init_args": {}},
             "weights, trainer or configuration are of another kind",
@@ -77,7 +80,7 @@ def of_version_1(root):
         (without("dataset.json"), "has no dataset.json"),
         (without("fold_0/checkpoint_final.pth"), "has no fold_0/checkpoint_final.pth; no fold has one"),
         (of_version_1, "is a model of nnU-Net 1, whose plans are a pickle"),
-        (lambda root: (root / "plans.json").write_text("{"), r"plans.json: is no JSON"),
+        (lambda root: (root / "plans.json").write_text("{"), r"plans.json: is not JSON"),
         (lambda root: (root / "plans.json").write_text("[]"), r"plans.json: must be an object"),
     ],
 )
@@ -92,7 +95,9 @@ def test_folders_of_no_model_are_refused(tmp_path, change, message):
 def test_a_fold_that_was_not_trained_is_refused_with_those_that_were(tmp_path):
     root = write_model(tmp_path / "model", folds=2)
 
-    with pytest.raises(SegpipeError, match=r"fold 4 has no checkpoint_final.pth; the folds with one are 0, 1"):
+    with pytest.raises(
+        SegpipeError, match=r"fold 4 has no checkpoint_final.pth; the folds with one are 0, 1"
+    ):
         read_model_folder(root, ["4"])
 
 

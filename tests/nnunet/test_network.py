@@ -1,10 +1,10 @@
 """nnU-Net's plain U-Net and MONAI's DynUNet are one network under two names."""
 
 from pathlib import Path
+from pydoc import locate
 
 import pytest
 import torch
-from monai.networks.nets import DynUNet
 from nnunet_models import name_of, network_of, plans
 
 from segpipe.errors import SegpipeError
@@ -28,7 +28,7 @@ def test_scores_are_equal(dims):
     of_plans = plans(dims)
     theirs = network_of(of_plans)
     form = form_of(of_plans, dims)
-    ours = DynUNet(dims, 1, 3, **form.numbers, **form.arguments).eval()
+    ours = locate(form.target)(dims, 1, 3, **form.numbers, **form.arguments).eval()
 
     ours.load_state_dict(network_state(theirs.state_dict(), 3, WHERE, "nnUNetTrainer"))
 
@@ -47,7 +47,10 @@ def test_scores_are_equal(dims):
         ({"norm_op_kwargs": {"momentum": 0.1}}, "norm_op_kwargs {'momentum': 0.1}"),
         ({"n_stages": 0}, "n_stages is 0, must be a whole number above 0"),
         ({"features_per_stage": [4]}, r"features_per_stage is \[4\], must have 3 entries"),
-        ({"kernel_sizes": [[2, 2, 2]] * 3, "strides": [[1, 1, 1]] * 3}, "kernels and strides with another padding"),
+        (
+            {"kernel_sizes": [[2, 2, 2]] * 3, "strides": [[1, 1, 1]] * 3},
+            "kernels and strides with another padding",
+        ),
     ],
 )
 def test_layers_that_dynunet_lacks_are_refused(changes, message):
@@ -80,7 +83,9 @@ def test_tensors_of_another_network_are_refused():
     state = dict(network_of(plans()).state_dict())
     state["encoder.stages.0.0.convs.2.conv.weight"] = torch.ones(1)
 
-    with pytest.raises(SegpipeError, match="not that of the plans: it has encoder.stages.0.0.convs.2.conv.weight"):
+    with pytest.raises(
+        SegpipeError, match=r"not that of the plans: it has encoder.stages.0.0.convs.2.conv.weight"
+    ):
         network_state(state, 3, WHERE, "nnUNetTrainer")
 
 
@@ -88,14 +93,30 @@ def test_a_missing_tensor_is_refused():
     state = dict(network_of(plans()).state_dict())
     del state["decoder.transpconvs.1.weight"]
 
-    with pytest.raises(SegpipeError, match="it lacks decoder.transpconvs.1.weight"):
+    with pytest.raises(SegpipeError, match=r"it lacks decoder.transpconvs.1.weight"):
         network_state(state, 3, WHERE, "nnUNetTrainer")
 
 
 def test_a_trainer_of_its_own_needs_the_users_word():
     state = network_of(plans()).state_dict()
 
-    with pytest.raises(SegpipeError, match="was trained by MyTrainer, which may build .* give --network-of-plans"):
+    with pytest.raises(
+        SegpipeError, match=r"was trained by MyTrainer, which may build .* give --network-of-plans"
+    ):
         network_state(state, 3, WHERE, "MyTrainer")
 
     assert network_state(state, 3, WHERE, "MyTrainer", as_planned=True)
+
+
+def test_one_kernel_at_all_levels_is_monais_network():
+    of_plans = plans()
+    arguments_of(of_plans)["kernel_sizes"] = [[3, 3, 3]] * 3
+    theirs, form = network_of(of_plans), form_of(of_plans)
+
+    assert form.target == "monai.networks.nets.DynUNet"
+    assert form_of(plans()).target == "segpipe.networks.PlainConvUNet"
+    ours = locate(form.target)(3, 1, 3, **form.numbers, **form.arguments).eval()
+    ours.load_state_dict(network_state(theirs.state_dict(), 3, WHERE, "nnUNetTrainer"))
+    image = torch.randn((1, 1, 8, 16, 12), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image), theirs(image), atol=2e-4, rtol=1e-4)

@@ -25,12 +25,14 @@ def test_axes_are_permuted_and_every_voxel_keeps_its_place():
 
 
 def test_an_order_without_an_axis_is_refused():
-    with pytest.raises(SegpipeError, match=r"order is \[0, 1, 1\], must name each axis once, such as \[2, 1, 0\]"):
+    with pytest.raises(
+        SegpipeError, match=r"order is \[0, 1, 1\], must name each axis once, such as \[2, 1, 0\]"
+    ):
         ReorderAxesd("image", [0, 1, 1])
 
 
 def test_a_slice_is_refused_for_an_order_of_three_axes():
     slice_ = MetaTensor(torch.zeros(1, 4, 4), meta={"filename_or_obj": "slice.png"})
 
-    with pytest.raises(SegpipeError, match="slice.png: has 2 axes, the order of axes is of 3"):
+    with pytest.raises(SegpipeError, match=r"slice.png: has 2 axes, the order of axes is of 3"):
         ReorderAxesd("image", [2, 1, 0])({"image": slice_})

@@ -17,10 +17,17 @@ def normalized(voxels, *schemes):
 
 
 def test_schemes_of_channels():
-    voxels = np.array([[1, 3, 5, 7], [-100, 0, 12, 90], [2, 4, 6, 12], [0, 51, 102, 255], [1, 2, 3, 4]], np.int16)
+    voxels = np.array(
+        [[1, 3, 5, 7], [-100, 0, 12, 90], [2, 4, 6, 12], [0, 51, 102, 255], [1, 2, 3, 4]], np.int16
+    )
 
     image = normalized(
-        voxels[:, None], {"scheme": "z-score"}, CT, {"scheme": "0 to 1"}, {"scheme": "rgb"}, {"scheme": "none"}
+        voxels[:, None],
+        {"scheme": "z-score"},
+        CT,
+        {"scheme": "0 to 1"},
+        {"scheme": "rgb"},
+        {"scheme": "none"},
     )
 
     expected = [
@@ -59,7 +66,11 @@ def test_a_constant_channel_becomes_zero():
 @pytest.mark.parametrize(
     ("scheme", "voxels", "message"),
     [
-        ({"scheme": "log"}, [[1.0]], "channel 0 has the scheme 'log'; choose from z-score, ct, 0 to 1, rgb, none"),
+        (
+            {"scheme": "log"},
+            [[1.0]],
+            "channel 0 has the scheme 'log'; choose from z-score, ct, 0 to 1, rgb, none",
+        ),
         ({"scheme": "ct", "mean": 1}, [[1.0]], "channel 0, ct, lacks std, low, high; add the numbers"),
         ({"scheme": "rgb"}, [[1.0, 300.0]], "scan.nii: voxels go from 1 to 300, must be 0 to 255"),
         ({"scheme": "none"}, [[1.0], [2.0]], "scan.nii: has 2 channels, the bundle normalises 1"),

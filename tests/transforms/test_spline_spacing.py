@@ -108,7 +108,10 @@ def test_nothing_changes_where_the_size_stays():
     ("arguments", "message"),
     [
         ({"spacing_mm": [1, 0, 1]}, r"spacing_mm is \[1, 0, 1\], must be above 0 along each axis, or null"),
-        ({"spacing_mm": [1, 1, 1], "order": 6}, r"orders of splines are \(6, 0, 1, 0\), must be .* from 0 to 5"),
+        (
+            {"spacing_mm": [1, 1, 1], "order": 6},
+            r"orders of splines are \(6, 0, 1, 0\), must be .* from 0 to 5",
+        ),
         ({"spacing_mm": [99, 1, 1]}, r"scan.nii: .* leave \(0, 4, 4\) voxels of .* mm; give a larger scan"),
     ],
 )

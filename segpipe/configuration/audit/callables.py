@@ -132,7 +132,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         ("DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"), _PLAIN
     ),
     "segpipe.networks": dict.fromkeys(
-        ("EfficientNetLite0", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
+        ("EfficientNetLite0", "PlainConvUNet", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
     ),
     "segpipe.training": {
         **dict.fromkeys(
