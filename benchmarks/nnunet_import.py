@@ -124,7 +124,7 @@ def main() -> None:
     if not raw.is_dir():
         write_raw(raw, given.data.resolve(), given.name)
     plans = "nnUNetPlans" if given.planner == "ExperimentPlanner" else "nnUNetResEncUNetMPlans"
-    model = work / "nnUNet_results" / dataset / f"nnUNetTrainer_5epochs__{plans}__{given.configuration}"
+    model = work / "nnUNet_results" / dataset / f"nnUNetTrainer__{plans}__{given.configuration}"
     if not (model / "fold_1" / "checkpoint_final.pth").is_file():
         command: list[object] = [
             given.nnunet / "python",

@@ -2,7 +2,7 @@
 
 nnU-Net's environment variables name the folders. The plans are nnU-Net's, with another spacing, a smaller window, fewer
 channels, and fewer steps an epoch, so that a processor trains a fold in minutes. The checkpoint is what the trainer
-`nnUNetTrainer_5epochs` writes.
+`nnUNetTrainer` writes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 STEPS = 25  # an epoch; nnU-Net takes 250
-TRAINER = "nnUNetTrainer_5epochs"
+EPOCHS = 5
+TRAINER = "nnUNetTrainer"
 CHANGES = {
     # data set -> configuration -> entries that replace the planner's
     "hippocampus": {
@@ -73,15 +74,17 @@ def main() -> None:
     folder = Path(os.environ["nnUNet_preprocessed"]) / given.dataset  # noqa: SIM112  # nnU-Net's name
     if not (folder / "dataset_fingerprint.json").is_file():
         api.extract_fingerprints([number], num_processes=1)
-    plans_name = api.plan_experiments([number], given.planner)
+    plans_name = "nnUNetPlans" if given.planner == "ExperimentPlanner" else "nnUNetResEncUNetMPlans"
     path = folder / f"{plans_name}.json"
+    if not path.is_file():
+        api.plan_experiments([number], given.planner)
     plans = json.loads(path.read_text())
     for configuration in given.configuration:
         plans = smaller(plans, given.name, configuration)
     path.write_text(json.dumps(plans))
-    api.preprocess(
-        [number], plans_name, configurations=given.configuration, num_processes=[1] * len(given.configuration)
-    )
+    missing = [name for name in given.configuration if not (folder / f"{plans_name}_{name}").is_dir()]
+    if missing:
+        api.preprocess([number], plans_name, configurations=missing, num_processes=[1] * len(missing))
 
     os.environ["nnUNet_n_proc_DA"] = "0"  # noqa: SIM112  # no other process
     initialize = nnUNetTrainer.initialize
@@ -89,6 +92,7 @@ def main() -> None:
     def short(trainer: nnUNetTrainer) -> None:
         initialize(trainer)
         trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = STEPS, 2
+        trainer.num_epochs = EPOCHS
 
     nnUNetTrainer.initialize = short
     nnUNetTrainer.perform_actual_validation = lambda *_, **__: None

@@ -10,8 +10,8 @@ from torch import nn
 class PlainConvUNet(DynUNet):  # type: ignore[misc]  # MONAI is untyped
     """A U-Net whose decoder's blocks have the kernels of the levels that they join.
 
-    MONAI's `DynUNet` gives a block of the decoder the kernel of the level below, as the first nnU-Net did. Both networks
-    are the same where all levels have one kernel. Plans for thick slices have flat kernels at the upper levels.
+    MONAI's `DynUNet` gives a block of the decoder the kernel of the level below, as the first nnU-Net did. Both
+    networks are the same where all levels have one kernel. Plans for thick slices have flat kernels at the upper levels.
 
     Args: as `monai.networks.nets.DynUNet`.
 

@@ -79,7 +79,9 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
     name, defaults = _ACTIVATIONS[activation]
     known = {key: slope[key] for key in defaults if key in slope}
     return NetworkForm(
-        "monai.networks.nets.DynUNet" if _is_uniform(lists["kernel_sizes"]) else "segpipe.networks.PlainConvUNet",
+        "monai.networks.nets.DynUNet"
+        if _is_uniform(lists["kernel_sizes"])
+        else "segpipe.networks.PlainConvUNet",
         {
             "filters": lists["features_per_stage"],
             "kernel_size": lists["kernel_sizes"],

@@ -8,7 +8,7 @@ import yaml
 from nnunet_models import dataset, plans, write_model
 
 from segpipe.bundle.open import open_bundle
-from segpipe.bundle_check import check_bundle
+from segpipe.bundle_check.check_bundle import check_bundle
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
 from segpipe.networks import Ensemble, read_sidecar

@@ -8,6 +8,7 @@ import torch
 from nnunet_models import name_of, network_of, plans
 
 from segpipe.errors import SegpipeError
+from segpipe.networks.state_fit import fitting_state
 from segpipe.nnunet.configuration import configuration_of
 from segpipe.nnunet.network import network_form, network_state
 
@@ -16,6 +17,14 @@ WHERE = Path("plans.json")
 
 def form_of(of_plans, dims=3):
     return network_form(configuration_of(of_plans, name_of(dims), 1, WHERE), WHERE)
+
+
+def loaded(form, theirs, dims):
+    """Return the network of a form with the weights of nnU-Net's."""
+    ours = locate(form.target)(dims, 1, 3, **form.numbers, **form.arguments).eval()
+    state = network_state(theirs.state_dict(), 3, WHERE, "nnUNetTrainer")
+    ours.load_state_dict(fitting_state(WHERE, state, ours))
+    return ours
 
 
 def arguments_of(of_plans, dims=3):
@@ -28,9 +37,7 @@ def test_scores_are_equal(dims):
     of_plans = plans(dims)
     theirs = network_of(of_plans)
     form = form_of(of_plans, dims)
-    ours = locate(form.target)(dims, 1, 3, **form.numbers, **form.arguments).eval()
-
-    ours.load_state_dict(network_state(theirs.state_dict(), 3, WHERE, "nnUNetTrainer"))
+    ours = loaded(form, theirs, dims)
 
     image = torch.randn((2, 1, *[8, 16, 12][-dims:]), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -115,8 +122,7 @@ def test_one_kernel_at_all_levels_is_monais_network():
 
     assert form.target == "monai.networks.nets.DynUNet"
     assert form_of(plans()).target == "segpipe.networks.PlainConvUNet"
-    ours = locate(form.target)(3, 1, 3, **form.numbers, **form.arguments).eval()
-    ours.load_state_dict(network_state(theirs.state_dict(), 3, WHERE, "nnUNetTrainer"))
+    ours = loaded(form, theirs, 3)
     image = torch.randn((1, 1, 8, 16, 12), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(ours(image), theirs(image), atol=2e-4, rtol=1e-4)
