@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--set", dest="name", choices=DATASETS, default="hippocampus")
     parser.add_argument("--configuration", choices=("3d_fullres", "2d"), default="3d_fullres")
     parser.add_argument("--planner", default="ExperimentPlanner")
+    parser.add_argument("--folds", nargs="+", default=["0", "1"])
     parser.add_argument("--keep", action="store_true", help="take nnU-Net's label maps of an earlier call")
     given = parser.parse_args()
     work, dataset = given.work.resolve(), DATASETS[given.name]
@@ -125,7 +126,7 @@ def main() -> None:
         write_raw(raw, given.data.resolve(), given.name)
     plans = "nnUNetPlans" if given.planner == "ExperimentPlanner" else "nnUNetResEncUNetMPlans"
     model = work / "nnUNet_results" / dataset / f"nnUNetTrainer__{plans}__{given.configuration}"
-    if not (model / "fold_1" / "checkpoint_final.pth").is_file():
+    if not (model / f"fold_{given.folds[-1]}" / "checkpoint_final.pth").is_file():
         command: list[object] = [
             given.nnunet / "python",
             TRAINING,
@@ -133,6 +134,8 @@ def main() -> None:
             given.name,
             "--dataset",
             dataset,
+            "--folds",
+            *given.folds,
         ]
         seconds_of(
             [*command, "--configuration", given.configuration, "--planner", given.planner], environment
@@ -147,8 +150,7 @@ def main() -> None:
             "-m",
             model,
             "-f",
-            "0",
-            "1",
+            *given.folds,
             "-npp",
             "1",
             "-nps",
@@ -160,7 +162,18 @@ def main() -> None:
         seconds["nnunet"] = seconds_of(command, environment)
     shutil.rmtree(bundle, ignore_errors=True)
     shutil.rmtree(ours, ignore_errors=True)
-    seconds["import"] = seconds_of(["segpipe", "import", "nnunet", model, "-o", bundle], environment)
+    seconds["import"] = seconds_of(
+        [
+            "segpipe",
+            "import",
+            "nnunet",
+            model,
+            "-o",
+            bundle,
+            *(part for fold in given.folds for part in ("--fold", fold)),
+        ],
+        environment,
+    )
     command = [
         "segpipe",
         "predict",
@@ -177,7 +190,7 @@ def main() -> None:
         "set": given.name,
         "configuration": given.configuration,
         "plans": plans,
-        "folds": 2,
+        "folds": len(given.folds),
         **agreement(ours, theirs, len(LABELS[given.name])),
         "processor_seconds": {name: round(value, 1) for name, value in seconds.items()},
         "nnunet": nnunet_version(given.nnunet / "nnUNetv2_predict"),

@@ -11,7 +11,7 @@ class PlainConvUNet(DynUNet):  # type: ignore[misc]  # MONAI is untyped
     """A U-Net whose decoder's blocks have the kernels of the levels that they join.
 
     MONAI's `DynUNet` gives a block of the decoder the kernel of the level below, as the first nnU-Net did. Both
-    networks are the same where all levels have one kernel. Plans for thick slices have flat kernels at the upper levels.
+    networks are the same where all levels have one kernel. Plans for thick slices have flat kernels at upper levels.
 
     Args: as `monai.networks.nets.DynUNet`.
 
