@@ -36,14 +36,24 @@ def plan(
     network: Annotated[
         str | None,
         typer.Option(
-            help="For label maps unet (the default) or segnet; else efficientnet (the default) or densenet."
+            help="For label maps unet (the default), segnet or resenc (residual encoder); else efficientnet (the "
+            "default) or densenet."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M|L|XL",
+            help="Size of the network resenc, as nnU-Net's: a step takes up to 10, 24 or 40 GB. Default: a size for a "
+            "processor.",
         ),
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
             metavar="8GB",
-            help="Memory that training may take; what exceeds it is refused. Default: 8GB. Only for label maps.",
+            help="Memory that training may take; what exceeds it is refused. Default: 8GB; with --preset what this "
+            "machine has. Only for label maps.",
         ),
     ] = None,
     dims: Annotated[
@@ -85,11 +95,17 @@ def plan(
     described = load_manifest(manifest)
     folder = dataset_dir_of(manifest, described, dataset_dir)
     common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation}
-    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None}
+    of_maps = {
+        "--memory": memory,
+        "--dims": dims,
+        "--cuda": cuda,
+        "--locate": locate or None,
+        "--preset": preset,
+    }
     if described.target == "mask":
         _refuse(described.target, {"--balanced": balanced or None})
-        common |= {"network": network or "unet", "dims": dims, "locate": locate}
-        _plan_maps(manifest, folder, output, memory or "8GB", cuda, common)
+        common |= {"network": network or "unet", "preset": preset, "dims": dims, "locate": locate}
+        _plan_maps(manifest, folder, output, memory, cuda, common)
     else:
         _refuse(described.target, of_maps)
         _plan_images(
@@ -111,7 +127,7 @@ def _plan_maps(
     manifest: str,
     folder: Path,
     output: Path,
-    memory: str,
+    memory: str | None,
     cuda: bool | None,
     common: Mapping[str, Any],
 ) -> None:
@@ -121,7 +137,7 @@ def _plan_maps(
     from segpipe.planning import PlanOptions, plan_bundle
 
     wishes = PlanOptions(
-        memory_gb=_gigabytes(memory),
+        memory_gb=_memory_at_hand() if memory is None and common["preset"] else _gigabytes(memory or "8GB"),
         cuda=torch.cuda.is_available() if cuda is None else cuda,
         **common,
     )
@@ -169,6 +185,16 @@ def _print(numbers: Mapping[str, PlannedValue], warnings: Sequence[str]) -> None
     )
     for warning in warnings:
         say(f"warning: {warning}", err=True)
+
+
+def _memory_at_hand() -> float:
+    """Return the GB that a training can have on this machine: of its card, else of its main memory."""
+    import torch
+
+    from segpipe.memory import free_memory_bytes
+
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else free_memory_bytes()
+    return free / 1e9
 
 
 def _gigabytes(text: str) -> float:

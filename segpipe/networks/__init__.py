@@ -3,6 +3,7 @@
 from segpipe.networks.efficientnet_lite import EfficientNetLite0, imagenet_lite0_file, load_imagenet_lite0
 from segpipe.networks.ensemble import Ensemble
 from segpipe.networks.plain_conv_unet import PlainConvUNet
+from segpipe.networks.residual_encoder_unet import ResidualEncoderUNet
 from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
 from segpipe.networks.tile_classifier import TileClassifier
 from segpipe.networks.unet import UNet
@@ -18,6 +19,7 @@ __all__ = [
     "Ensemble",
     "Identity",
     "PlainConvUNet",
+    "ResidualEncoderUNet",
     "SegNet",
     "TileClassifier",
     "UNet",

@@ -133,8 +133,7 @@ def _write_weights(root: Path, model: _Model, *, as_planned: bool) -> None:
     for fold, path in model.folder.checkpoints.items():
         checkpoint = model.first if path == model.first.path else read_checkpoint(path)
         _require_same(checkpoint, model.first)
-        stages = len(model.form.numbers["filters"])
-        state = network_state(checkpoint.state, stages, path, checkpoint.trainer, as_planned=as_planned)
+        state = network_state(checkpoint.state, model.form, path, checkpoint.trainer, as_planned=as_planned)
         network.load_state_dict(fitting_state(path, state, network))
         save_weights(
             root / "models" / model.weights[fold], network, identity, _origin(model, fold, checkpoint)

@@ -11,9 +11,11 @@ import torch
 
 from segpipe.errors import SegpipeError, shown
 from segpipe.nnunet.configuration import NnunetConfiguration
+from segpipe.nnunet.residual_network import residual_names, residual_refusals
 from segpipe.nnunet.trainers import require_network_of_plans
 
-_PLAIN = "PlainConvUNet"
+_PLAIN, _RESIDUAL = "PlainConvUNet", "ResidualEncoderUNet"
+_OF_NORMS_AND_BIASES = (".norm.weight", ".bias")
 _TWO = 2  # convolutions of each block of DynUNet
 _ACTIVATIONS = {"LeakyReLU": ("leakyrelu", {"negative_slope": 0.01}), "ReLU": ("relu", {})}
 _FEWEST = 3  # stages of DynUNet
@@ -27,11 +29,13 @@ class NetworkForm:
         target: path of its class.
         numbers: ids of the configuration -> value: arguments of the same name.
         arguments: further arguments, without the numbers of channels and outputs.
+        names: name of a tensor -> its name in nnU-Net, for each tensor that both may have.
     """
 
     target: str
     numbers: Mapping[str, Any]
     arguments: Mapping[str, Any]
+    names: Mapping[str, str]
 
 
 def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm:
@@ -45,25 +49,26 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
         SegpipeError: the network is another one, or has layers that DynUNet does not have.
     """
     arguments, dims = configuration.network, configuration.dims
-    if configuration.network_class != _PLAIN:
+    if configuration.network_class not in (_PLAIN, _RESIDUAL):
         raise SegpipeError(
-            f"{where}: its network is {configuration.network_class}; segpipe imports {_PLAIN} (the planner "
-            "ExperimentPlanner of nnU-Net)"
+            f"{where}: its network is {configuration.network_class}; segpipe imports {_PLAIN} and {_RESIDUAL}"
         )
+    is_residual = configuration.network_class == _RESIDUAL
     stages = _whole(arguments, "n_stages", where)
     lists = {
         name: _per_stage(arguments, name, stages, where)
         for name in ("features_per_stage", "kernel_sizes", "strides")
     }
     blocks = [
-        *_per_stage(arguments, "n_conv_per_stage", stages, where),
+        *([] if is_residual else _per_stage(arguments, "n_conv_per_stage", stages, where)),
         *_per_stage(arguments, "n_conv_per_stage_decoder", stages - 1, where),
     ]
+    each = 1 if is_residual else _TWO
     norm, activation = (str(arguments.get(name)).rpartition(".")[2] for name in ("norm_op", "nonlin"))
     norm_arguments, slope = arguments.get("norm_op_kwargs") or {}, arguments.get("nonlin_kwargs") or {}
     refused = {
         f"{stages} stages (at least {_FEWEST})": stages < _FEWEST,
-        f"{blocks} convolutions a stage (two each)": any(count != _TWO for count in blocks),
+        f"{blocks} convolutions a stage ({each} each)": any(count != each for count in blocks),
         f"the norm {norm} (InstanceNorm{dims}d)": norm != f"InstanceNorm{dims}d",
         f"the activation {activation} (LeakyReLU or ReLU)": activation not in _ACTIVATIONS,
         "nonlin_first (the norm first)": bool(arguments.get("nonlin_first")),
@@ -72,9 +77,16 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
             lists["kernel_sizes"], lists["strides"]
         ),
     }
+    if is_residual:
+        refused |= residual_refusals(arguments, norm_arguments, activation, slope)
     problem = next((what for what, is_wrong in refused.items() if is_wrong), None)
     if problem is not None:
-        raise SegpipeError(f"{where}: its network has {problem}, which MONAI's DynUNet does not have")
+        raise SegpipeError(f"{where}: its network has {problem}, which segpipe's network does not have")
+    if is_residual:
+        counts = _per_stage(arguments, "n_blocks_per_stage", stages, where)
+        numbers = dict(zip(("widths", "kernel_size", "strides"), lists.values(), strict=True))
+        names = residual_names(lists["features_per_stage"], counts, lists["strides"])
+        return NetworkForm("segpipe.networks.ResidualEncoderUNet", {**numbers, "blocks": counts}, {}, names)
     strides = lists["strides"]
     name, defaults = _ACTIVATIONS[activation]
     known = {key: slope[key] for key in defaults if key in slope}
@@ -93,19 +105,25 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
             "act_name": [name, {"inplace": True, **defaults, **known}],
             "trans_bias": bool(arguments.get("conv_bias")),
         },
+        _names(stages),
     )
 
 
 def network_state(
-    state: Mapping[str, torch.Tensor], stages: int, where: Path, trainer: str, *, as_planned: bool = False
+    state: Mapping[str, torch.Tensor],
+    form: NetworkForm,
+    where: Path,
+    trainer: str,
+    *,
+    as_planned: bool = False,
 ) -> dict[str, torch.Tensor]:
-    """Return the tensors of a PlainConvUNet under DynUNet's names.
+    """Return the tensors of nnU-Net's network under the names of a form.
 
-    The bias of a convolution before an instance norm is left out: the norm subtracts it.
+    DynUNet has no bias of a convolution before an instance norm: the norm subtracts it.
 
     Args:
         state: tensors by nnU-Net's names.
-        stages: number of stages.
+        form: of the network.
         where: path of the checkpoint, for messages.
         trainer: class name of the trainer.
         as_planned: whether the user says that a foreign trainer builds the plans' network.
@@ -114,10 +132,11 @@ def network_state(
         SegpipeError: the trainer builds a network of its own, or the tensors are not those of the plans' network.
     """
     require_network_of_plans(trainer, where, as_planned=as_planned)
-    names = _names(stages)
-    taken = {ours: theirs for ours, theirs in names.items() if theirs in state}
+    taken = {ours: theirs for ours, theirs in form.names.items() if theirs in state}
+    stages = len(form.numbers["strides"])
     left = set(state) - set(taken.values()) - set(_known_beside(state, stages))
-    lacking = [names[ours] for ours in names if ours.endswith("conv.weight") and ours not in taken]
+    convolutions = [ours for ours, theirs in form.names.items() if not theirs.endswith(_OF_NORMS_AND_BIASES)]
+    lacking = [form.names[ours] for ours in convolutions if ours not in taken]
     if left or lacking:
         what = f"has {shown(sorted(left))}" if left else f"lacks {shown(lacking)}"
         raise SegpipeError(

@@ -21,7 +21,7 @@ _WIDEST = 10**6
 _INFERENCE_IDS = {
     *("spacing_mm", "window_hu", "intensity", "slice_size", "window_size", "overlap", "precision"),
     *("widths", "stages", "norm", "norm_last", "dropout"),
-    *("filters", "kernel_size", "strides", "upsample_kernel_size"),
+    *("filters", "kernel_size", "strides", "upsample_kernel_size", "blocks", "deep_supervision"),
 }
 
 

@@ -19,6 +19,7 @@ from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
 from segpipe.planning.locator import locator_fingerprint, locator_groups, locator_labels, locator_plan
 from segpipe.planning.memory import step_bytes
+from segpipe.planning.network_form import network_form
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions
 from segpipe.planning.rules import plan
 from segpipe.planning.writing import dicom_modality, held_out, in_a_line, metadata_head, run_ids, write_bundle
@@ -74,6 +75,7 @@ def plan_bundle(
     root, folder = Path(output), Path(dataset_dir)
     for path in (root, folder, Path(manifest)):
         require_configurable(path)
+    network_form(options, options.dims or 3)
     if root.exists():
         raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
     described = load_manifest(manifest)

@@ -22,7 +22,7 @@ def form_of(of_plans, dims=3):
 def loaded(form, theirs, dims):
     """Return the network of a form with the weights of nnU-Net's."""
     ours = locate(form.target)(dims, 1, 3, **form.numbers, **form.arguments).eval()
-    state = network_state(theirs.state_dict(), 3, WHERE, "nnUNetTrainer")
+    state = network_state(theirs.state_dict(), form, WHERE, "nnUNetTrainer")
     ours.load_state_dict(fitting_state(WHERE, state, ours))
     return ours
 
@@ -47,7 +47,7 @@ def test_scores_are_equal(dims):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_conv_per_stage": [2, 3, 2]}, r"has \[2, 3, 2, 2, 2\] convolutions a stage \(two each\)"),
+        ({"n_conv_per_stage": [2, 3, 2]}, r"has \[2, 3, 2, 2, 2\] convolutions a stage \(2 each\)"),
         ({"norm_op": "torch.nn.modules.batchnorm.BatchNorm3d"}, r"the norm BatchNorm3d \(InstanceNorm3d\)"),
         ({"nonlin": "torch.nn.ELU"}, r"the activation ELU \(LeakyReLU or ReLU\)"),
         ({"nonlin_first": True}, "nonlin_first"),
@@ -72,7 +72,9 @@ def test_another_network_is_refused():
     of_plans = plans()
     of_plans["configurations"]["3d_fullres"]["architecture"]["network_class_name"] = "a.b.Primus"
 
-    with pytest.raises(SegpipeError, match="its network is Primus; segpipe imports PlainConvUNet"):
+    with pytest.raises(
+        SegpipeError, match="its network is Primus; segpipe imports PlainConvUNet and ResidualEncoderUNet"
+    ):
         form_of(of_plans)
 
 
@@ -93,7 +95,7 @@ def test_tensors_of_another_network_are_refused():
     with pytest.raises(
         SegpipeError, match=r"not that of the plans: it has encoder.stages.0.0.convs.2.conv.weight"
     ):
-        network_state(state, 3, WHERE, "nnUNetTrainer")
+        network_state(state, form_of(plans()), WHERE, "nnUNetTrainer")
 
 
 def test_a_missing_tensor_is_refused():
@@ -101,7 +103,7 @@ def test_a_missing_tensor_is_refused():
     del state["decoder.transpconvs.1.weight"]
 
     with pytest.raises(SegpipeError, match=r"it lacks decoder.transpconvs.1.weight"):
-        network_state(state, 3, WHERE, "nnUNetTrainer")
+        network_state(state, form_of(plans()), WHERE, "nnUNetTrainer")
 
 
 def test_a_trainer_of_its_own_needs_the_users_word():
@@ -110,9 +112,9 @@ def test_a_trainer_of_its_own_needs_the_users_word():
     with pytest.raises(
         SegpipeError, match=r"was trained by MyTrainer, which may build .* give --network-of-plans"
     ):
-        network_state(state, 3, WHERE, "MyTrainer")
+        network_state(state, form_of(plans()), WHERE, "MyTrainer")
 
-    assert network_state(state, 3, WHERE, "MyTrainer", as_planned=True)
+    assert network_state(state, form_of(plans()), WHERE, "MyTrainer", as_planned=True)
 
 
 def test_one_kernel_at_all_levels_is_monais_network():

@@ -129,10 +129,22 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
     },
     "segpipe.losses": dict.fromkeys(
-        ("DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"), _PLAIN
+        ("DeepSupervision", "DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"),
+        _PLAIN,
     ),
     "segpipe.networks": dict.fromkeys(
-        ("EfficientNetLite0", "PlainConvUNet", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
+        (
+            *(
+                "EfficientNetLite0",
+                "PlainConvUNet",
+                "ResidualEncoderUNet",
+                "SegNet",
+                "TileClassifier",
+                "UNet",
+            ),
+            "VGG16Classifier",
+        ),
+        _PLAIN,
     ),
     "segpipe.training": {
         **dict.fromkeys(
