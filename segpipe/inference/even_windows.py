@@ -108,18 +108,16 @@ class EvenWindowInferer(SlidingWindowInferer):  # type: ignore[misc]  # MONAI is
         size, roi = tuple(image.shape[1:]), tuple(self.roi_size)
         missing = [max(length - have, 0) for length, have in zip(roi, size, strict=True)]
         padded = functional.pad(image, [side for m in reversed(missing) for side in (m // 2, m - m // 2)])
-        window = EvenWindow(roi, overlap=ensure_tuple_rep(self.overlap, len(roi)))  # type: ignore[arg-type]
-        weights, boxes = (
-            window.weights().to(image.device),
-            list(map(window.box, window.starts(padded.shape[1:]))),
-        )
-        sums = counts = None
+        window = EvenWindow(roi, overlap=ensure_tuple_rep(self.overlap, len(roi)))
+        weights = window.weights().to(image.device)
+        boxes = [window.box(start) for start in window.starts(padded.shape[1:])]
+        counts = torch.zeros(padded.shape[1:], device=image.device)
+        sums: torch.Tensor | None = None
         for first in range(0, len(boxes), self.sw_batch_size):
             batch = boxes[first : first + self.sw_batch_size]
             answer = network(torch.stack([padded[(slice(None), *box)] for box in batch]))
-            if sums is None or counts is None:
-                sums = answer.new_zeros((answer.shape[1], *padded.shape[1:]), dtype=torch.float32)
-                counts = torch.zeros_like(sums[0])
+            if sums is None:
+                sums = torch.zeros((answer.shape[1], *counts.shape), device=image.device)
             for box, scores in zip(batch, answer, strict=True):
                 sums[(slice(None), *box)] += scores * weights
                 counts[box] += weights

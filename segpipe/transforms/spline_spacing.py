@@ -222,7 +222,8 @@ def _between(planes: NDArray[np.float64], count: int, order: int) -> NDArray[np.
         return planes
     places = (np.arange(count) + 0.5) * (len(planes) / count) - 0.5
     if order == 0:
-        return planes[np.floor(places + 0.5).astype(int).clip(0, len(planes) - 1)]
+        nearest: NDArray[np.float64] = planes[np.floor(places + 0.5).astype(int).clip(0, len(planes) - 1)]
+        return nearest
     grid = np.meshgrid(places, *map(np.arange, planes.shape[1:]), indexing="ij")
     between: NDArray[np.float64] = ndimage.map_coordinates(planes, grid, order=order, mode="nearest")
     return between
