@@ -229,7 +229,7 @@ class _Lattice:
             )
         axes = []
         for place, (axis, length) in enumerate(zip(self.axes, size, strict=True)):
-            places: NDArray[np.float64] = (np.arange(length) + 0.5) * (len(axis) / length) - 0.5
+            places = np.asarray((np.arange(length) + 0.5) * (len(axis) / length) - 0.5, np.float64)
             if place == info["slice_axis"] and info["order_across"] == 0:
                 places = np.floor(places + 0.5)
             axes.append(axis if len(axis) == length else axis.resampled(places, border=True))

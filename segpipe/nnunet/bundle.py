@@ -21,7 +21,7 @@ from segpipe.networks.state_fit import fitting_state
 from segpipe.nnunet.configuration import NnunetConfiguration, configuration_of
 from segpipe.nnunet.labels import channel_names, label_table
 from segpipe.nnunet.model_folder import FINAL, Checkpoint, ModelFolder, read_checkpoint, read_model_folder
-from segpipe.nnunet.network import NetworkForm, network_form, network_state
+from segpipe.nnunet.network import ImportedNetwork, network_form, network_state
 from segpipe.planning.files import as_json, template_text
 from segpipe.planning.plans import PlannedValue
 from segpipe.planning.writing import dicom_modality, in_a_line, program_metadata, write_bundle
@@ -59,7 +59,7 @@ class _Model:
     name: str
     first: Checkpoint
     configuration: NnunetConfiguration
-    form: NetworkForm
+    form: ImportedNetwork
     labels: LabelTable
     channels: tuple[str, ...]
 

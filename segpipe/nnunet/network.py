@@ -22,7 +22,7 @@ _FEWEST = 3  # stages of DynUNet
 
 
 @dataclass(frozen=True)
-class NetworkForm:
+class ImportedNetwork:
     """A network in the words of a bundle's YAML.
 
     Attributes:
@@ -38,7 +38,7 @@ class NetworkForm:
     names: Mapping[str, str]
 
 
-def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm:
+def network_form(configuration: NnunetConfiguration, where: Path) -> ImportedNetwork:
     """Return the network of a configuration: MONAI's DynUNet, or where kernels differ `segpipe.networks.PlainConvUNet`.
 
     Args:
@@ -86,11 +86,13 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
         counts = _per_stage(arguments, "n_blocks_per_stage", stages, where)
         numbers = dict(zip(("widths", "kernel_size", "strides"), lists.values(), strict=True))
         names = residual_names(lists["features_per_stage"], counts, lists["strides"])
-        return NetworkForm("segpipe.networks.ResidualEncoderUNet", {**numbers, "blocks": counts}, {}, names)
+        return ImportedNetwork(
+            "segpipe.networks.ResidualEncoderUNet", {**numbers, "blocks": counts}, {}, names
+        )
     strides = lists["strides"]
     name, defaults = _ACTIVATIONS[activation]
     known = {key: slope[key] for key in defaults if key in slope}
-    return NetworkForm(
+    return ImportedNetwork(
         "monai.networks.nets.DynUNet"
         if _is_uniform(lists["kernel_sizes"])
         else "segpipe.networks.PlainConvUNet",
@@ -111,7 +113,7 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> NetworkForm
 
 def network_state(
     state: Mapping[str, torch.Tensor],
-    form: NetworkForm,
+    form: ImportedNetwork,
     where: Path,
     trainer: str,
     *,
