@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from bundle_runs import ROOT, append_line
 from fold_scores import add_arguments, of_folds
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.inference.even_windows import even_starts
 from segpipe.inference.streaming import SlidingWindow
 from segpipe.prediction.accuracy import WindowSettings
 from segpipe.prediction.segmenter import Segmenter
@@ -55,12 +55,6 @@ class EvenWindow(SlidingWindow):
             for length, roi, overlap in zip(size, self.roi_size, self.overlap, strict=True)
         ]
         return list(itertools.product(*axes))
-
-
-def even_starts(length: int, window: int, overlap: float) -> list[int]:
-    """Return the first voxels of the windows along one axis."""
-    count = math.ceil((length - window) / (window * (1 - overlap))) + 1
-    return [round(place * (length - window) / max(count - 1, 1)) for place in range(count)]
 
 
 class EvenSegmenter(Segmenter):

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from segpipe import __version__
-from segpipe.cli import data, phantoms
+from segpipe.cli import data, imports, phantoms
 from segpipe.cli.audit import audit, trust
 from segpipe.cli.bundles import bundles
 from segpipe.cli.check import check
@@ -64,6 +64,7 @@ app = typer.Typer(
 )
 app.add_typer(phantoms.app, name="phantoms")
 app.add_typer(data.app, name="data")
+app.add_typer(imports.app, name="import")
 app.command()(check)
 app.command()(audit)
 app.command()(trust)

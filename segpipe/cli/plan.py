@@ -36,14 +36,24 @@ def plan(
     network: Annotated[
         str | None,
         typer.Option(
-            help="For label maps unet (the default) or segnet; else efficientnet (the default) or densenet."
+            help="For label maps unet (the default), segnet or resenc (residual encoder); else efficientnet (the "
+            "default) or densenet."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M|L|XL",
+            help="Size of the network resenc, as nnU-Net's: a step takes up to 10, 24 or 40 GB. Default: a size for a "
+            "processor.",
         ),
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
             metavar="8GB",
-            help="Memory that training may take; what exceeds it is refused. Default: 8GB. Only for label maps.",
+            help="Memory that training may take; what exceeds it is refused. Default: 8GB; with --preset what this "
+            "machine has. Only for label maps.",
         ),
     ] = None,
     dims: Annotated[
@@ -97,12 +107,12 @@ def plan(
     described = load_manifest(manifest)
     folder = dataset_dir_of(manifest, described, dataset_dir)
     common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation, "balanced": balanced}
-    blocks = {"--conv": conv, "--attention": attention}
+    blocks = {"--preset": preset, "--conv": conv, "--attention": attention}
     of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None, **blocks}
     if described.target == "mask":
-        common |= {"network": network or "unet", "dims": dims, "locate": locate}
+        common |= {"network": network or "unet", "preset": preset, "dims": dims, "locate": locate}
         common |= {"conv": conv or "plain", "attention": attention or "none"}
-        _plan_maps(manifest, folder, output, memory or "8GB", cuda, common)
+        _plan_maps(manifest, folder, output, memory, cuda, common)
     else:
         _refuse(described.target, of_maps)
         _plan_images(manifest, folder, output, {**common, "network": network or "efficientnet"})
@@ -122,7 +132,7 @@ def _plan_maps(
     manifest: str,
     folder: Path,
     output: Path,
-    memory: str,
+    memory: str | None,
     cuda: bool | None,
     common: Mapping[str, Any],
 ) -> None:
@@ -132,7 +142,7 @@ def _plan_maps(
     from segpipe.planning import PlanOptions, plan_bundle
 
     wishes = PlanOptions(
-        memory_gb=_gigabytes(memory),
+        memory_gb=_memory_at_hand() if memory is None and common["preset"] else _gigabytes(memory or "8GB"),
         cuda=torch.cuda.is_available() if cuda is None else cuda,
         **common,
     )
@@ -180,6 +190,16 @@ def _print(numbers: Mapping[str, PlannedValue], warnings: Sequence[str]) -> None
     )
     for warning in warnings:
         say(f"warning: {warning}", err=True)
+
+
+def _memory_at_hand() -> float:
+    """Return the GB that a training can have on this machine: of its card, else of its main memory."""
+    import torch
+
+    from segpipe.memory import free_memory_bytes
+
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else free_memory_bytes()
+    return free / 1e9
 
 
 def _gigabytes(text: str) -> float:

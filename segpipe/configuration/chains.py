@@ -20,8 +20,9 @@ from segpipe.configuration.components import Targets
 from segpipe.configuration.finding import ConfigFinding, written
 from segpipe.configuration.references import contents
 from segpipe.configuration.values import UNKNOWN, Values
+from segpipe.transforms import SplineSpacingd
 
-INTERPOLATES = (Affined, Resized, Rotated, Spacingd, SpatialResampled, Zoomd)
+INTERPOLATES = (Affined, Resized, Rotated, Spacingd, SpatialResampled, SplineSpacingd, Zoomd)
 """Transforms whose inverse interpolates."""
 _DECIDES = ("argmax", "threshold", "rounding")
 

@@ -1,3 +1,5 @@
+from .even_windows import EvenSliceInferer as EvenSliceInferer
+from .even_windows import EvenWindowInferer as EvenWindowInferer
 from .inferers import (
     FlipInferer as FlipInferer,
 )

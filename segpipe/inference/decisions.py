@@ -83,15 +83,17 @@ class Thresholds:
 
     Attributes:
         labels: label table with the regions.
+        sigmoid: scores become probabilities before they are interpolated; else the scores are interpolated.
         compares_with_threshold: see `Decision`.
     """
 
     labels: LabelTable
+    sigmoid: bool = True
     compares_with_threshold: bool = True
 
     def activated(self, scores: torch.Tensor) -> torch.Tensor:
-        """Return the probability of each region."""
-        return scores.sigmoid()
+        """Return the probability of each region, or the scores themselves."""
+        return scores.sigmoid() if self.sigmoid else scores
 
     def classes(self, scores: torch.Tensor) -> torch.Tensor:
         """Return the classes that the regions write."""
@@ -99,11 +101,11 @@ class Thresholds:
 
     def classes_of_interpolated(self, values: torch.Tensor) -> torch.Tensor:
         """Return the classes that the regions write."""
-        return regions_to_classes(values[None] > THRESHOLD, self.labels)[0]
+        return regions_to_classes(values[None] > (THRESHOLD if self.sigmoid else 0), self.labels)[0]
 
     def probabilities(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the values, which are probabilities."""
-        return values
+        """Return the values, or the sigmoid of interpolated scores."""
+        return values if self.sigmoid else values.sigmoid() * values.any(dim=0)
 
     def entropy(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Return the mean over the regions of the entropy between inside and outside."""
@@ -112,14 +114,14 @@ class Thresholds:
         return share
 
 
-def decision_of(labels: LabelTable, *, softmax: bool = True) -> Decision:
+def decision_of(labels: LabelTable, *, activates_first: bool = True) -> Decision:
     """Return the decision of a label table: by region where it has regions.
 
     Args:
         labels: label table.
-        softmax: of classes, see `ArgMax`.
+        activates_first: scores become probabilities before they are interpolated, see `ArgMax` and `Thresholds`.
     """
-    return Thresholds(labels) if labels.regions else ArgMax(softmax)
+    return Thresholds(labels, activates_first) if labels.regions else ArgMax(activates_first)
 
 
 def arg_max(scores: torch.Tensor, dim: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segpipe.inference.streaming import CannotStreamError
 from segpipe.monai_internals import AppliedOperation, applied_operations
+from segpipe.transforms.spline_spacing import SPACING
 
 _SAME_AFFINE = 1e-3  # MONAI resamples nothing where two affines differ by less
 _CLOSE = 1e-3  # voxels that two computations of one place may differ by
@@ -182,6 +183,8 @@ class _Lattice:
             self._turn(operation.info["original_affine"])
         elif operation.name == "SpatialResample":
             self._resample(operation.info, operation.size)
+        elif operation.name == SPACING:
+            self._rescale(operation.info, operation.size)
         else:
             raise CannotStreamError(f"segpipe cannot invert {operation.name} itself")
 
@@ -215,6 +218,23 @@ class _Lattice:
             axes[int(target)] = axis.taken(planes, np.ones(len(axis), bool))
         self.affine = self.affine @ nibabel.orientations.inv_ornt_aff(turn, [len(axis) for axis in self.axes])
         self.axes = axes
+
+    def _rescale(self, info: Mapping[str, Any], size: Sequence[int]) -> None:
+        """Undo `SplineSpacingd`: the same extent in another number of voxels."""
+        if any(axis.interpolates for axis in self.axes):
+            raise CannotStreamError("it resamples twice")
+        if info["order"] != 1 or info["order_across"] not in (0, 1):
+            raise CannotStreamError(
+                f"its scores come back with splines of order {info['order']} and {info['order_across']}"
+            )
+        axes = []
+        for place, (axis, length) in enumerate(zip(self.axes, size, strict=True)):
+            places = np.asarray((np.arange(length) + 0.5) * (len(axis) / length) - 0.5, np.float64)
+            if place == info["slice_axis"] and info["order_across"] == 0:
+                places = np.floor(places + 0.5)
+            axes.append(axis if len(axis) == length else axis.resampled(places, border=True))
+        self.axes = axes
+        self.affine = to_affine_nd(len(axes), np.asarray(info["original_affine"], np.float64))
 
     def _resample(self, info: Mapping[str, Any], size: Sequence[int]) -> None:
         target = to_affine_nd(len(self.axes), np.asarray(info["src_affine"], np.float64))

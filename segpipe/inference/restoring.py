@@ -248,5 +248,8 @@ class _Plane:
 
     def keep(self) -> None:
         """Copy the scores out of the band."""
-        if not self._is_copy:
-            self.scores, self.labels, self._is_copy = self.scores.clone(), self.labels.clone(), True
+        if self._is_copy:
+            return
+        is_score = self._activated is self.scores  # scores that are interpolated as they are
+        self.scores, self.labels, self._is_copy = self.scores.clone(), self.labels.clone(), True
+        self._activated = self.scores if is_score else self._activated

@@ -87,6 +87,13 @@ class SlidingWindow:
         windows = dense_patch_slices(size, self.roi_size, intervals, return_slice=False)
         return [tuple(int(begin) for begin, _ in window) for window in windows]
 
+    def weights(self) -> torch.Tensor:
+        """Return the weight of each voxel of a window, of shape `roi_size`."""
+        weights: torch.Tensor = compute_importance_map(
+            self.roi_size, mode=self.mode, sigma_scale=self.sigma_scale
+        )
+        return weights
+
 
 @dataclass
 class StreamStatistics:
@@ -295,8 +302,7 @@ class _Sums:
         self.length = size[axis]
         self.first = 0
         self.roi_size = window.roi_size
-        weights = compute_importance_map(window.roi_size, mode=window.mode, sigma_scale=window.sigma_scale)
-        self.weights = weights.movedim(axis, 0).contiguous().to(device)
+        self.weights = window.weights().movedim(axis, 0).contiguous().to(device)
         plane = [length for i, length in enumerate(size) if i != axis]
         self.scores = torch.zeros((held, classes, *plane), device=device)
         self.counts = torch.zeros((held, *plane), device=device)

@@ -6,12 +6,14 @@ from segpipe.losses.class_weights import (
     inverse_frequency_weights,
     median_frequency_weights,
 )
+from segpipe.losses.deep_supervision import DeepSupervision
 from segpipe.losses.dice_cross_entropy import DiceCrossEntropy
 from segpipe.losses.findings import WeightedBinaryCrossEntropy, balanced_class_weights, finding_weights
 from segpipe.losses.regions import RegionDiceCrossEntropy
 
 __all__ = [
     "ClassCounts",
+    "DeepSupervision",
     "DiceCrossEntropy",
     "RegionDiceCrossEntropy",
     "WeightedBinaryCrossEntropy",

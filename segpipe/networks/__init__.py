@@ -5,6 +5,8 @@ from segpipe.networks.convolution_kinds import ATTENTIONS, CONVOLUTIONS
 from segpipe.networks.dynamic import DynamicConvolution
 from segpipe.networks.efficientnet_lite import EfficientNetLite0, imagenet_lite0_file, load_imagenet_lite0
 from segpipe.networks.ensemble import Ensemble
+from segpipe.networks.plain_conv_unet import PlainConvUNet
+from segpipe.networks.residual_encoder_unet import ResidualEncoderUNet
 from segpipe.networks.segnet import PAPER_STAGES, VGG16_STAGES, SegNet
 from segpipe.networks.separable import SeparableConvolution
 from segpipe.networks.tile_classifier import TileClassifier
@@ -24,6 +26,8 @@ __all__ = [
     "Ensemble",
     "Identity",
     "MultiScaleContext",
+    "PlainConvUNet",
+    "ResidualEncoderUNet",
     "SegNet",
     "SeparableConvolution",
     "TileClassifier",

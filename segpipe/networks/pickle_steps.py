@@ -15,6 +15,7 @@ from segpipe.networks.pickle_values import (
     MOST_VALUES,
     Group,
     MoreThanTensorsError,
+    NumberType,
     PickleError,
     Storage,
     Tensor,
@@ -104,8 +105,12 @@ class _Steps:
         self.put(value)
 
     def build(self) -> None:
-        """Ignore attributes: a state dict's `_metadata` does not change its numbers."""
+        """Ignore attributes: a state dict's `_metadata` does not change its numbers; check those of a number format."""
         target, attributes = self.take(2)
+        if isinstance(target, NumberType):
+            target.require_state(attributes)
+            self.put(target)
+            return
         if not all(isinstance(value, Group) and value.kind == "dict" for value in (target, attributes)):
             raise MoreThanTensorsError("attributes of an object")
         self.put(target)

@@ -17,6 +17,8 @@ MOST_VALUES = 500_000
 """Values that a pickle describes."""
 DEEPEST = 64
 """Levels of lists, tuples and dicts."""
+NUMBER_CODES = {*("f2", "f4", "f8"), *("i1", "i2", "i4", "i8"), *("u1", "u2", "u4", "u8"), "b1"}
+"""NumPy's plain number formats: kind and bytes."""
 
 _STORAGES = {
     f"torch {name}Storage": dtype
@@ -89,6 +91,29 @@ class Tensor:
     """
 
     repeated: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumberType:
+    """A number format of NumPy.
+
+    Attributes:
+        code: such as f8.
+    """
+
+    code: str
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a number."""
+        return int(self.code[1:])
+
+    def require_state(self, state: Any) -> None:
+        """Refuse attributes other than those of a plain number format."""
+        match state:
+            case Group(kind="tuple", items=[3, "<" | "|" | "=", None, None, None, -1, -1, 0]):
+                return
+        raise MoreThanTensorsError("a number format of NumPy that is no plain one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +319,19 @@ def _device(kind: Any, index: Any = 0) -> str:
     return kind
 
 
+def _number_type(code: Any, align: Any, copy: Any) -> NumberType:
+    if code not in NUMBER_CODES or align is not False or copy is not True:
+        raise MoreThanTensorsError("a number format of NumPy that is no plain one")
+    return NumberType(code)
+
+
+def _number(of: Any, content: Any) -> float:
+    """Check a number of NumPy; nothing needs its value."""
+    if not isinstance(of, NumberType) or not isinstance(content, bytes) or len(content) != of.nbytes:
+        raise MoreThanTensorsError("a number of NumPy without a plain format or content")
+    return 0.0
+
+
 _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_tensor": _tensor,
     "torch._utils _rebuild_tensor_v2": _tensor,
@@ -307,4 +345,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "collections Counter": _counter,
     "__builtin__ set": _set,
     "_codecs encode": _bytes,
+    "numpy dtype": _number_type,
+    "numpy._core.multiarray scalar": _number,
+    "numpy.core.multiarray scalar": _number,  # of NumPy 1
 }

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
 from segpipe.errors import SegpipeError
 from segpipe.files import staging_folder, write_atomically
+from segpipe.networks.pickle_values import NUMBER_CODES
 from segpipe.networks.state_fit import memory_of
 from segpipe.networks.torch_files import ZIP, UnreadWeightsError, check_archive, check_before_1_6
 from segpipe.regular_files import require_regular
@@ -23,6 +25,13 @@ LARGEST_HEADER = 2**22
 """Bytes of the header of a `.safetensors` file: some 100 a tensor."""
 
 _LENGTH = struct.Struct("<Q")
+_NUMBERS: list[
+    Any
+] = [  # single numbers of NumPy, which checkpoints of trainings hold; `check_archive` checks each
+    np.dtype,
+    *(type(np.dtype(code)) for code in NUMBER_CODES),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("_core", "core")),
+]
 _DAMAGED = (  # exceptions of torch.load for bytes that are no weights
     *(
         RuntimeError,
@@ -126,7 +135,8 @@ def _read(path: Path, largest: int | None) -> Any:
         check_before_1_6(path)
     try:
         mapped = largest is None and start.startswith(ZIP)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with torch.serialization.safe_globals(_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise UnreadWeightsError(
             f"holds more than tensors and plain values, so it is not loaded: {_first_line(error)}",

@@ -21,7 +21,7 @@ _WIDEST = 10**6
 _INFERENCE_IDS = {
     *("spacing_mm", "window_hu", "intensity", "slice_size", "window_size", "overlap", "precision"),
     *("widths", "stages", "norm", "norm_last", "dropout", "conv", "attention"),
-    *("filters", "kernel_size", "strides", "upsample_kernel_size"),
+    *("filters", "kernel_size", "strides", "upsample_kernel_size", "blocks", "deep_supervision"),
 }
 
 
@@ -93,7 +93,7 @@ def template_text(
         more_templates: a second folder of templates.
     """
     template = _environment(more_templates).get_template(name)
-    text: str = template.render(**variables, line=lambda number: _line(number, ids[number]))
+    text: str = template.render(**variables, text=_text, line=lambda number: _line(number, ids[number]))
     return text
 
 

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from segpipe.losses import DiceCrossEntropy
-from segpipe.networks import SegNet, UNet
+from segpipe.losses import DeepSupervision, DiceCrossEntropy
+from segpipe.networks import ResidualEncoderUNet, SegNet, UNet
 from segpipe.planning.plans import Architecture
 
 _FLOAT = 4  # bytes
@@ -25,6 +25,7 @@ _HEAP_TIMES = {
     "UNet": 1.45,
     "DynUNet": 1.45,
     "SegNet": 1.65,
+    "ResidualEncoderUNet": 1.45,
 }  # a heap over its blocks; benchmarks/plan_memory.py
 _FIRST_STEP_BYTES = 30e6  # of code that the first step loads and compiles
 _SCORES_HELD = 4  # scores, their weights, and two label maps with one channel a class
@@ -49,7 +50,7 @@ def step_bytes(architecture: Architecture, batch_size: int, patch_size: Sequence
             network = made(architecture)
             image = torch.empty(batch_size, architecture.num_channels, *patch_size)
             label = torch.empty(batch_size, 1, *patch_size)
-        DiceCrossEntropy()(network(image), label).backward()
+        DeepSupervision(DiceCrossEntropy())(network(image), label).backward()
     moments = _MOMENTS * _FLOAT * sum(parameter.numel() for parameter in network.parameters())
     return int(live.peak + times * moments + _FIRST_STEP_BYTES)
 
@@ -138,6 +139,17 @@ def made(architecture: Architecture) -> nn.Module:
             "instance",
             conv=architecture.conv,
             attention=architecture.attention,
+        )
+    if architecture.name == "ResidualEncoderUNet":
+        return ResidualEncoderUNet(
+            num_channels,
+            num_classes,
+            architecture.widths,
+            architecture.blocks,
+            dims,
+            architecture.strides,
+            architecture.kernels,
+            deep_supervision=True,
         )
     stages = [(width, width) for width in architecture.widths]
     return SegNet(num_channels, num_classes, stages, dims, "instance", strides=architecture.strides[1:])

@@ -11,20 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segpipe.errors import SegpipeError
-from segpipe.networks.convolution_kinds import ATTENTIONS, CONVOLUTIONS, require_kinds
+from segpipe.networks.convolution_kinds import ATTENTIONS, CONVOLUTIONS
 from segpipe.planning.fingerprint import Fingerprint
-from segpipe.planning.plans import NETWORKS, Architecture, Network, PlannedValue, PlanOptions, StepBytes
+from segpipe.planning.network_form import NetworkForm, network_form
+from segpipe.planning.plans import PRESETS, Architecture, PlannedValue, PlanOptions, StepBytes
 
 Array = NDArray[Any]
-CARD_TIMES = 10  # a CUDA card trains on this many times a CPU's voxels
 _HALVED_TIMES = 2.0
 _FEWEST_BELOW, _MOST_HALVINGS = 4, 6
-_FEWEST_LEVELS = {"DynUNet": 3, "UNet": 2, "SegNet": 2}  # the SegNet's last pool makes its second level
-_FIRST_WIDTH, _LAST_WIDTH = {2: 8, 3: 16}, 256
-_MOST_VOXELS = {2: 384 * 384, 3: 96 * 96 * 32}
-_BATCH_VOXELS, _MOST_PATCHES = 2**16, 16
+_FEWEST_LEVELS = {
+    "DynUNet": 3,
+    "UNet": 2,
+    "SegNet": 2,  # its last pool makes its second level
+    "ResidualEncoderUNet": 3,
+}
 _WINDOW_TIMES = 2.0
 _FEW_WINDOWS = 27
+_COUNTED_DOWN = 16  # patches; more are estimated first, since each count takes a pass of the network
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class FittedPatch:
     """A network with the patch and batch that fit the memory.
 
     Attributes:
+        form: form of the network.
         architecture: architecture of the network.
         patch_size: voxels along each axis.
         batch_size: patches per step.
         step_bytes: peak memory of a training step, bytes.
     """
 
+    form: NetworkForm
     architecture: Architecture
     patch_size: PlannedValue
     batch_size: PlannedValue
@@ -63,21 +68,21 @@ def fitted_patch(
         free: bytes that a training step may hold.
 
     Raises:
-        SegpipeError: an unknown network, or too little memory for the smallest patch.
+        SegpipeError: an unknown network or preset, or too little memory for the smallest patch.
     """
-    most = _MOST_VOXELS[len(median)] * (CARD_TIMES if options.cuda else 1)
+    form = network_form(options, len(median))
     size: Array | None = median.astype(int)
     cut_for = "nothing"
     while size is not None:
-        architecture = _architecture(data, options, size, spacing)
+        architecture = _architecture(data, form, size, spacing)
         patch = _fitted(size, architecture.units)
         voxels = math.prod(patch)
-        batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)
-        if voxels > most:
+        if voxels > form.most_voxels:
             cut_for = "time"
-        elif step_bytes(architecture, 1, patch) > free:
+        elif step_bytes(architecture, form.fewest_patches, patch) > free:
             cut_for = "memory"
         else:
+            batch = _batch(form.patches(data, voxels), architecture, patch, step_bytes, free)
             held = step_bytes(architecture, batch, patch)
             while held > free:
                 batch -= 1
@@ -98,11 +103,22 @@ def fitted_patch(
         "memory": f"of the median case, {text}: more would not fit the memory",
     }[cut_for]
     return FittedPatch(
+        form,
         architecture,
         PlannedValue(patch, why),
         PlannedValue(batch, f"{batch * voxels:,} voxels a step"),
         held,
     )
+
+
+def _batch(
+    most: int, architecture: Architecture, patch: list[int], step_bytes: StepBytes, free: float
+) -> int:
+    """Return how many patches fit, at most `most`; the bytes of a step grow by the same with every patch."""
+    if most <= _COUNTED_DOWN:
+        return most
+    one, two = (step_bytes(architecture, count, patch) for count in (1, 2))
+    return int(max(min(most, 1 + (free - one) // (two - one)), 1))
 
 
 def _fitted(size: Array, units: Sequence[int]) -> list[int]:
@@ -126,9 +142,9 @@ def _cut(size: Array, spacing: Array, units: Sequence[int]) -> Array | None:
     return None
 
 
-def _architecture(data: Fingerprint, options: PlanOptions, size: Array, spacing: Array) -> Architecture:
+def _architecture(data: Fingerprint, form: NetworkForm, size: Array, spacing: Array) -> Architecture:
     """Return the network for a patch size (rule 5)."""
-    dims, name = len(size), _network(options, len(size))
+    dims, name = len(size), form.name
     left, pitch = np.array(size, int), np.array(spacing, float)
     strides, kernels = [(1,) * dims], []
     across = np.zeros(dims, bool)
@@ -146,28 +162,36 @@ def _architecture(data: Fingerprint, options: PlanOptions, size: Array, spacing:
             break
         strides.append(tuple(2 if is_halved else 1 for is_halved in halved))
         left, pitch = np.where(halved, left // 2, left), np.where(halved, 2 * pitch, pitch)
-    widths = tuple(min(_FIRST_WIDTH[dims] * 2**level, _LAST_WIDTH) for level in range(len(strides)))
+    widths = form.widths(len(strides))
     if name == "SegNet":  # the SegNet's last pool has no level below
         widths = widths[:-1]
+    blocks = form.level_blocks(len(strides))
     shape = (dims, len(data.channels), data.num_outputs, tuple(strides), tuple(kernels), widths)
-    return Architecture(name, *shape, options.conv, options.attention)
+    return Architecture(name, *shape, conv=form.conv, attention=form.attention, blocks=blocks)
 
 
-def _network(options: PlanOptions, dims: int) -> Network:
-    """Return the class of the network; of the U-Nets only segpipe's own has other convolutions and attention."""
-    network, kinds = options.network, (options.conv, options.attention)
-    if network not in NETWORKS:
-        raise SegpipeError(f"plan: there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
-    require_kinds("plan", *kinds)
-    is_plain = kinds == (CONVOLUTIONS[0], ATTENTIONS[0])
-    if network == "segnet" and not is_plain:
-        raise SegpipeError(
-            f"plan: conv is {options.conv} and attention is {options.attention}, and only a U-Net has them; leave "
-            "--network segnet out, or --conv and --attention"
-        )
-    if network == "segnet":
-        return "SegNet"
-    return "DynUNet" if dims == 3 and is_plain else "UNet"
+def require_preset_fits(options: PlanOptions, fitted: FittedPatch, peak: float) -> None:
+    """Refuse a preset whose training takes more memory than there is.
+
+    Args:
+        options: the user's preset and memory.
+        fitted: the network with its patch and batch.
+        peak: bytes of the training, all in all.
+
+    Raises:
+        SegpipeError: the training does not fit.
+    """
+    if options.preset is None or peak <= options.memory_gb * 1e9:
+        return
+    patch = " x ".join(map(str, fitted.patch_size.value))
+    smaller = [name for name, gigabytes in PRESETS.items() if gigabytes < PRESETS[options.preset]]
+    instead = f"choose --preset {smaller[-1]}, or " if smaller else ""
+    raise SegpipeError(
+        f"plan: --preset {options.preset} needs about {peak / 1e9:.1f} GB of memory: a step of "
+        f"{fitted.batch_size.value} patches of {patch} voxels takes {fitted.step_bytes / 1e9:.1f} GB, and there are "
+        f"{options.memory_gb:.3g} GB; {instead}leave --preset out for a network that is planned for a processor; or "
+        f"give --memory {math.ceil(peak / 1e8) / 10:g}GB for a machine that has it"
+    )
 
 
 def window_size(median: Array, patch: PlannedValue, units: Sequence[int]) -> PlannedValue:
@@ -195,14 +219,14 @@ def window_overlap(median: Array, window: Sequence[int]) -> PlannedValue:
     return PlannedValue(0.25, f"0.5 would take about {windows} windows a case")
 
 
-def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, PlannedValue]:
+def network_numbers(fitted: FittedPatch) -> dict[str, PlannedValue]:
     """Return the ids that the network's class takes."""
+    network, patch, why = fitted.architecture, fitted.patch_size.value, fitted.form.why
     bottom = [size // unit for size, unit in zip(patch, network.units, strict=True)]
-    why = f"{_FIRST_WIDTH[network.dims]}, doubled up to {_LAST_WIDTH}: few, so that a step is cheap on a processor"
     if network.name == "UNet":
         return {
             "widths": PlannedValue(list(network.widths), f"{why}; {bottom} voxels at the coarsest level"),
-            "dropout": PlannedValue(0.2, "at the coarsest level; as in the shipped bundles of slices"),
+            "dropout": _dropout("coarsest level"),
             "conv": PlannedValue(network.conv, f"of the convolutions: {', '.join(CONVOLUTIONS)}"),
             "attention": PlannedValue(
                 network.attention, f"behind the coarsest level: {', '.join(ATTENTIONS)}"
@@ -212,7 +236,7 @@ def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Pl
         stages = PlannedValue(
             [[width, width] for width in network.widths], f"{why}; {bottom} voxels at the coarsest level"
         )
-        dropout = PlannedValue(0.2, "at the deepest stage; as in the shipped bundles of slices")
+        dropout = _dropout("deepest stage")
         pools = _plain(network.strides[1:])
         if set(map(str, pools)) == {"2"}:  # the SegNet's default
             return {"stages": stages, "dropout": dropout}
@@ -220,12 +244,29 @@ def network_numbers(network: Architecture, patch: Sequence[int]) -> dict[str, Pl
         return {"stages": stages, "strides": PlannedValue(pools, pooled), "dropout": dropout}
     coarse = "1 across an axis that is more than twice as coarse as the finest"
     kernels, strides = _plain(network.kernels), _plain(network.strides)
-    return {
-        "filters": PlannedValue(list(network.widths), why),
+    levels = {
         "kernel_size": PlannedValue(kernels, "no axis is coarse" if isinstance(kernels[0], int) else coarse),
         "strides": PlannedValue(strides, f"every axis down to 4 voxels or so: {bottom}"),
+    }
+    if network.name == "ResidualEncoderUNet":
+        return {
+            "widths": PlannedValue(list(network.widths), why),
+            "blocks": PlannedValue(list(network.blocks), fitted.form.blocks_why),
+            **levels,
+            **({"dropout": _dropout("coarsest level")} if network.dims == 2 else {}),
+            "deep_supervision": PlannedValue(
+                True, "a head a level of the decoder; each counts half the finer one"
+            ),
+        }
+    return {
+        "filters": PlannedValue(list(network.widths), why),
+        **levels,
         "upsample_kernel_size": PlannedValue(strides[1:], "as the strides"),
     }
+
+
+def _dropout(place: str) -> PlannedValue:
+    return PlannedValue(0.2, f"at the {place}; as in the shipped bundles of slices")
 
 
 def _plain(levels: Sequence[Sequence[int]]) -> list[Any]:

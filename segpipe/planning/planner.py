@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,10 @@ from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
 from segpipe.planning.locator import locator_fingerprint, locator_groups, locator_labels, locator_plan
 from segpipe.planning.memory import step_bytes
+from segpipe.planning.network_form import network_form
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions
 from segpipe.planning.rules import plan
-from segpipe.planning.writing import held_out, in_a_line, metadata_head, run_ids, write_bundle
+from segpipe.planning.writing import dicom_modality, held_out, in_a_line, metadata_head, run_ids, write_bundle
 
 _TEMPLATED = (
     *(
@@ -76,6 +76,7 @@ def plan_bundle(
     root, folder = Path(output), Path(dataset_dir)
     for path in (root, folder, Path(manifest)):
         require_configurable(path)
+    network_form(options, options.dims or 3)
     if root.exists():
         raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
     described = load_manifest(manifest)
@@ -188,7 +189,7 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
     network = planned.architecture
     outputs = {str(channel): name for channel, name in enumerate(labels.output_names)}
     shape = planned.numbers["window_size"].value
-    modality = "CT" if planned.intensity != "z-score" else _dicom_modality(manifest.modality)
+    modality = "CT" if planned.intensity != "z-score" else dicom_modality(manifest.modality)
     return {
         **metadata_head(manifest, "segmentation", f"Segments {', '.join(labels.target_names)}", modality),
         "image_classes": f"{network.num_channels} channel(s): {', '.join(manifest.modality)}",
@@ -223,8 +224,3 @@ def _metadata(manifest: Manifest, planned: Plan, labels: LabelTable) -> dict[str
             },
         },
     }
-
-
-def _dicom_modality(texts: tuple[str, ...]) -> str:
-    words = {word for text in texts for word in re.findall("[A-Z0-9]+", text.upper())}
-    return "MR" if words & {"MR", "MRI", "T1", "T2", "FLAIR", "T1W", "T2W", "ADC", "DWI", "PD"} else "n/a"

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-NETWORKS = ("unet", "segnet")
+NETWORKS = ("unet", "segnet", "resenc")
 
-Network = Literal["DynUNet", "UNet", "SegNet"]
+PRESETS = {"M": 10.0, "L": 24.0, "XL": 40.0}
+"""Presets of the network resenc, with the memory in GB that a training step may take with its process."""
+
+Network = Literal["DynUNet", "UNet", "SegNet", "ResidualEncoderUNet"]
 """Class of a network."""
 
 Intensity = Literal["z-score", "hu", "uint8", "hu or uint8"]
@@ -36,6 +39,7 @@ class PlanOptions:
     Attributes:
         memory_gb: memory that training may take, with the process and cached images, GB.
         network: name in `NETWORKS`.
+        preset: name in `PRESETS`, for the network resenc; None plans a network for a processor.
         dims: 2 or 3; None lets the data decide.
         epochs: epochs of training; None lets the data decide.
         cuda: whether a CUDA card trains.
@@ -49,6 +53,7 @@ class PlanOptions:
 
     memory_gb: float = 8.0
     network: str = "unet"
+    preset: str | None = None
     dims: int | None = None
     epochs: int | None = None
     cuda: bool = False
@@ -72,6 +77,7 @@ class Architecture:
         kernels: kernel size of each level, per axis.
         widths: channels of each level.
         conv, attention: of a UNet, see `segpipe.networks.UNet`.
+        blocks: residual blocks of each level; empty for networks without.
     """
 
     name: Network
@@ -83,6 +89,7 @@ class Architecture:
     widths: tuple[int, ...]
     conv: str = "plain"
     attention: str = "none"
+    blocks: tuple[int, ...] = ()
 
     @property
     def units(self) -> tuple[int, ...]:

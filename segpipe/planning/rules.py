@@ -12,7 +12,7 @@ In words, with the module of each rule:
    foreground (nnU-Net's), clipped, 0 to 1. CT as 8-bit images: slice by slice, since each has a separate window. All
    else: zero mean and unit variance, scan by scan and channel by channel.
 4. Patch (`network_size`). The median case, each axis rounded down to what the network can halve; where that is more
-   voxels than a step may have (`_MOST_VOXELS`) or takes more memory than there is, the axis of the largest extent in mm
+   voxels than a step may have (`network_form`) or takes more memory than there is, the axis of the largest extent in mm
    is cut until it fits, so that the patch becomes a cube in mm (nnU-Net's, on the median shape).
 5. Network (`network_size`). An axis is halved while it keeps 4 voxels and is no more than twice as fine as the finest
    (nnU-Net's), at most 6 times; a 3D U-Net's kernels leave out an axis that is not halved yet for its coarseness, a
@@ -51,8 +51,14 @@ from segpipe.planning.augmentation import augmentation_numbers, mirrored_axes
 from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.intensity import intensity_numbers
 from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_bytes
-from segpipe.planning.network_size import fitted_patch, network_numbers, window_overlap, window_size
-from segpipe.planning.plans import Plan, PlannedValue, PlanOptions, StepBytes
+from segpipe.planning.network_size import (
+    fitted_patch,
+    network_numbers,
+    require_preset_fits,
+    window_overlap,
+    window_size,
+)
+from segpipe.planning.plans import PRESETS, Plan, PlannedValue, PlanOptions, StepBytes
 from segpipe.planning.spacing import axis_order, dimensions, target_spacing
 from segpipe.planning.training_numbers import loss_numbers, schedule_numbers
 from segpipe.planning.warnings import plan_warnings
@@ -92,8 +98,11 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     budget = options.memory_gb * 1e9
     cached = cache_bytes <= _CACHE_SHARE * (budget - PROCESS_BYTES)
     free = budget - PROCESS_BYTES - (cache_bytes if cached else 0)
+    if options.preset in PRESETS:  # its step has a memory of its own; what is given must hold it
+        free = PRESETS[options.preset] * 1e9 - PROCESS_BYTES
     fitted = fitted_patch(data, options, median, target[plane], step_bytes, free)
     patch, architecture = fitted.patch_size, fitted.architecture
+    cached = cached and PROCESS_BYTES + cache_bytes + fitted.step_bytes <= budget
     window = window_size(median, patch, architecture.units)
     numbers["patch_size"] = patch
     numbers["window_size"] = window
@@ -104,7 +113,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
             [],
             f"axes of mirror images that validation averages, too; in evaluation and inference {mirrors.value}",
         )
-    numbers |= network_numbers(architecture, patch.value)
+    numbers |= network_numbers(fitted)
     numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = fitted.batch_size
     numbers |= schedule_numbers(data, options, architecture)
@@ -121,6 +130,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     beside = PROCESS_BYTES + (cache_bytes if cached else 0)
     scored = _scored_bytes(options, resampled, data.num_outputs, beside)
     peak = beside + max(fitted.step_bytes, scored)
+    require_preset_fits(options, fitted, peak)
     return Plan(
         architecture=architecture,
         dims=dims,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segpipe.planning.fingerprint import Fingerprint
-from segpipe.planning.network_size import CARD_TIMES
+from segpipe.planning.network_form import CARD_TIMES
 from segpipe.planning.plans import Architecture, PlannedValue, PlanOptions
 
 _COMMON_TIMES = 5.0
@@ -20,16 +20,16 @@ def schedule_numbers(
     patches = _PATCHES[network.dims] * (CARD_TIMES if options.cuda else 1)
     epochs = options.epochs or max(round(patches / (cases * repeats)), 1)
     total = f"{epochs * cases * repeats:,} patches of {cases} cases"
-    peak = 3.0e-3 if network.name == "DynUNet" else 1.0e-3
+    peak = 3.0e-3 if network.name in ("DynUNet", "ResidualEncoderUNet") and network.dims == 3 else 1.0e-3
+    kind = {2: "of slices", 3: "of volumes"}[network.dims]
+    whose = kind if network.name == "ResidualEncoderUNet" else "with this network"
     return {
         "epochs": PlannedValue(
             epochs, f"as asked for: {total}" if options.epochs else f"{total}, as in the shipped bundles"
         ),
         "patches_per_case": PlannedValue(repeats, f"in an epoch, {cases * repeats} patches in all"),
         "sampling": _sampling_number(data, options),
-        "learning_rate": PlannedValue(
-            peak, "the peak of one cycle; as in the shipped bundles with this network"
-        ),
+        "learning_rate": PlannedValue(peak, f"the peak of one cycle; as in the shipped bundles {whose}"),
         "warm_up_share": PlannedValue(0.2, "share of all steps"),
         "weight_decay": PlannedValue(1.0e-4, "AdamW's; as in the shipped bundles"),
         "val_interval": PlannedValue(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ _SCHEMA = (
 SUPPORTED_APPS = {"monai-label": "0.8.5", "monai-deploy-app-sdk": "4.0.0"}
 """Programs that take a bundle as it is, with the versions that `tests/integration/test_embedding.py` runs."""
 _REQUIRED = ("nibabel", "SimpleITK", "pytorch-ignite", "tensorboard")
+_OF_MR = {"MR", "MRI", "T1", "T2", "FLAIR", "T1W", "T2W", "ADC", "DWI", "PD"}
 
 
 def held_out(manifest: Manifest, *, validate: bool) -> tuple[PlannedValue, float]:
@@ -54,6 +57,31 @@ def run_ids(manifest: str | Path, folder: Path, fold: PlannedValue) -> dict[str,
     }
 
 
+def program_metadata(made: str) -> dict[str, Any]:
+    """Return the entries of a new bundle's metadata.json that name programs and versions.
+
+    Args:
+        made: how the first version came to be, for the changelog.
+    """
+    packages = {name: importlib.metadata.version(name) for name in _REQUIRED}
+    return {
+        "schema": _SCHEMA,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": made},
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.partition("+")[0],
+        "numpy_version": importlib.metadata.version("numpy"),
+        "required_packages_version": {"segpipe": __version__, **packages},
+        "supported_apps": dict(SUPPORTED_APPS),
+    }
+
+
+def dicom_modality(texts: Iterable[str]) -> str:
+    """Return DICOM's name of the modality that texts such as T1 or FLAIR mean; n/a where they mean none."""
+    words = {word for text in texts for word in re.findall("[A-Z0-9]+", text.upper())}
+    return "MR" if words & _OF_MR else "n/a"
+
+
 def metadata_head(manifest: Manifest, task: str, what: str, modality: str) -> dict[str, Any]:
     """Return the entries of a bundle's metadata.json that do not depend on its network.
 
@@ -63,16 +91,8 @@ def metadata_head(manifest: Manifest, task: str, what: str, modality: str) -> di
         what: what the bundle does, as the beginning of a sentence that ends in the modality.
         modality: DICOM's name of the modality, or n/a; by it MONAI Deploy's pipeline generator chooses the series.
     """
-    packages = {name: importlib.metadata.version(name) for name in _REQUIRED}
     return {
-        "schema": _SCHEMA,
-        "version": "0.1.0",
-        "changelog": {"0.1.0": "planned"},
-        "monai_version": monai.__version__,
-        "pytorch_version": torch.__version__.partition("+")[0],
-        "numpy_version": importlib.metadata.version("numpy"),
-        "required_packages_version": {"segpipe": __version__, **packages},
-        "supported_apps": dict(SUPPORTED_APPS),
+        **program_metadata("planned"),
         "name": manifest.name,
         "task": task,
         "modality": modality,
@@ -92,8 +112,14 @@ def in_a_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def write_bundle(root: Path, texts: dict[str, str]) -> None:
-    """Write all files, or none."""
+def write_bundle(root: Path, texts: dict[str, str], fill: Callable[[Path], object] = lambda _: None) -> None:
+    """Write all files, or none.
+
+    Args:
+        root: folder of the bundle.
+        texts: path below the folder -> content.
+        fill: writes more files, given the folder in which the bundle is made.
+    """
     require_writable(root.parent)
     root.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=".segpipe-plan-", dir=root.parent))
@@ -104,6 +130,7 @@ def write_bundle(root: Path, texts: dict[str, str]) -> None:
             path.write_text(text, encoding="utf-8")
         for configs in [*staged.rglob("configs")]:  # a locator has its own
             (configs.parent / "models").mkdir()
+        fill(staged)
         staged.chmod(0o755)
         staged.rename(root)
     finally:

@@ -26,6 +26,7 @@ from scipy import ndimage
 
 from segpipe.inference import SliceInferer
 from segpipe.inference.decisions import Decision, decision_of
+from segpipe.inference.even_windows import EvenWindow, EvenWindowInferer
 from segpipe.inference.streaming import CannotStreamError, SlidingWindow
 from segpipe.label_values import whole_numbers
 from segpipe.labels import LabelTable
@@ -112,7 +113,8 @@ def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[Sl
     flat = spatial_dims == 2 or isinstance(inferer, SliceInferer)
     if isinstance(inferer, SliceInferer):
         inferer = inferer.on_slices
-    if type(inferer) is not SlidingWindowInferer:
+    kind = _WINDOWS.get(type(inferer))
+    if kind is None:
         raise CannotStreamError(f"its inferer is a {type(inferer).__name__}")
     if inferer.with_coord:
         raise CannotStreamError("its network takes the position of a window as input")
@@ -126,24 +128,19 @@ def _window(inferer: Any, spatial_dims: int, batch_size: int | None) -> tuple[Sl
     roi = tuple(0 if length is None else length for length in roi)
     size = inferer.sw_batch_size if batch_size is None else batch_size
     mode, padding = str(inferer.mode.value), str(getattr(inferer.padding_mode, "value", inferer.padding_mode))
-    return SlidingWindow(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
+    return kind(roi, size, overlap, mode, sigma, padding, inferer.cval), flat
+
+
+_WINDOWS = {SlidingWindowInferer: SlidingWindow, EvenWindowInferer: EvenWindow}
 
 
 def _decision(steps: list[Any], labels: LabelTable) -> Decision:
     """Return how the postprocessing decides on classes; refuse steps that cannot be streamed."""
-    wanted = "sigmoid" if labels.regions else "softmax"
-    activates = bool(steps) and isinstance(steps[0], Activationsd)
-    if activates:
-        first = steps.pop(0)
-        others = {"sigmoid", "softmax"} - {wanted}
-        if (
-            getattr(first, wanted) != (True,)
-            or any(any(getattr(first, other)) for other in others)
-            or any(first.other)
-            or first.converter.kwargs
-        ):
-            raise CannotStreamError(f"its activation is not the {wanted}")
     names = [type(step).__name__ for step in steps]
+    places = [place for place, step in enumerate(steps) if isinstance(step, Activationsd)]
+    if places == [0] or (places == [1] and labels.regions):
+        _require_activation(steps.pop(places[0]), "sigmoid" if labels.regions else "softmax")
+        names.pop(places[0])
     last = RegionsToClassesd if labels.regions else AsDiscreted
     if [type(step) for step in steps] != [Invertd, last]:
         raise CannotStreamError(
@@ -152,15 +149,25 @@ def _decision(steps: list[Any], labels: LabelTable) -> Decision:
     invert, discrete = steps
     if invert.nearest_interp != (False,) or invert.post_func != (None,):
         raise CannotStreamError("its Invertd sets nearest_interp or post_func")
-    if labels.regions:
-        if not activates:
-            raise CannotStreamError("it has no sigmoid before Invertd")
-        return decision_of(labels)
-    if (discrete.argmax, discrete.to_onehot, discrete.threshold, discrete.rounding) != (
-        (True,),
-        [None],
-        [None],
-        (None,),
-    ):
+    if labels.regions and not places:
+        raise CannotStreamError("it has no sigmoid of its scores")
+    if not labels.regions and (
+        discrete.argmax,
+        discrete.to_onehot,
+        discrete.threshold,
+        discrete.rounding,
+    ) != ((True,), [None], [None], (None,)):
         raise CannotStreamError("its AsDiscreted does more than the arg max")
-    return decision_of(labels, softmax=activates)
+    return decision_of(labels, activates_first=places == [0])
+
+
+def _require_activation(step: Activationsd, wanted: str) -> None:
+    """Refuse an activation that is not the softmax of classes, or the sigmoid of regions."""
+    others = {"sigmoid", "softmax"} - {wanted}
+    if (
+        getattr(step, wanted) != (True,)
+        or any(any(getattr(step, other)) for other in others)
+        or any(step.other)
+        or step.converter.kwargs
+    ):
+        raise CannotStreamError(f"its activation is not the {wanted}")

@@ -110,7 +110,9 @@ def _loss(output: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _logits_and_labels(output: Mapping[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    logits, labels = (convert_to_tensor(output[key], track_meta=False) for key in ("pred", "label"))
+    scores = output["pred"]
+    heads = scores if isinstance(scores, list) else [scores]  # of deep supervision, full resolution first
+    logits, labels = (convert_to_tensor(one, track_meta=False) for one in (heads[0], output["label"]))
     return logits, labels
 
 

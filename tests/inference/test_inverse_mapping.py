@@ -24,7 +24,7 @@ from segpipe.inference.decisions import ArgMax, Thresholds, arg_max
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.restoring import restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError
-from segpipe.transforms import RegionsToClassesd
+from segpipe.transforms import CropNonzerod, RegionsToClassesd, ReorderAxesd, SplineSpacingd
 
 KEY = "image"
 TURNED = np.array([[0, -1.5, 0, 3], [2.0, 0, 0, 1], [0, 0, 0.7, -4], [0, 0, 0, 1]])
@@ -46,8 +46,10 @@ def smooth_scores(size, classes=4):
 
 def bands(scores, axis, depth):
     moved = scores.movedim(axis + 1, 0)
+    memory = torch.empty_like(moved[:depth])  # each band overwrites the one before, as in a stream
     for first in range(0, len(moved), depth):
-        yield Band(axis, first, moved[first : first + depth].clone())
+        band = memory[: len(moved) - first]
+        yield Band(axis, first, band.copy_(moved[first : first + depth]))
 
 
 def by_monai(chain, image, scores, softmax=True):
@@ -274,3 +276,48 @@ def test_a_mapping_to_a_part_of_the_image_keeps_whole_planes_at_its_ends():
     assert places[1:5].tolist() == [0, 0, 0.5, 1]
     assert part.lower.min() >= 0
     assert part.upper.max() <= 1
+
+
+@pytest.mark.parametrize("spacing", [(1.1, 0.9, 1.3), (4.0, 0.8, 1.0)], ids=["whole", "by slice"])
+@pytest.mark.parametrize("affine", [TURNED, OBLIQUE], ids=["turned", "oblique"])
+def test_the_chain_of_an_nnunet_model_is_undone_as_monai_does(affine, spacing):
+    """Axes in another order, a crop, and splines, whose scores come back linearly."""
+    original = scan((9, 14, 12), affine)
+    original[:, :2] = original[:, :, 12:] = 0
+    chain = Compose([ReorderAxesd(KEY, [2, 1, 0]), CropNonzerod(KEY), SplineSpacingd(KEY, spacing)])
+    image = chain({KEY: original.clone()})[KEY]
+    scores = smooth_scores(image.shape[1:])
+
+    labels, _ = restored(image, scores, original, 1, 3, decision=ArgMax(softmax=False))
+
+    expected = by_monai(chain, image, scores, softmax=False)
+    assert expected.shape[1:] == original.shape[1:]
+    assert not labels[:2].any()
+    assert (labels == expected.argmax(0)).float().mean() > 0.9995
+
+
+def test_regions_may_be_decided_after_the_inverse():
+    labels, original = brain_tumours(), scan((9, 14, 12), OBLIQUE)
+    original[:, :2] = 0
+    chain = Compose([CropNonzerod(KEY), SplineSpacingd(KEY, (1.4, 0.8, 2.0))])
+    image = chain({KEY: original.clone()})[KEY]
+    scores = smooth_scores(image.shape[1:], classes=3)
+    decision = Thresholds(labels, sigmoid=False)
+
+    classes, _ = restored(image, scores, original, 0, 4, decision=decision)
+    again, probabilities = restored(image, scores, original, 0, 4, decision=decision, probabilities=True)
+
+    inside = by_monai(chain, image, scores, softmax=False).sigmoid()
+    expected = RegionsToClassesd("pred", labels)({"pred": inside})["pred"][0]
+    assert torch.equal(classes, again)
+    assert (classes == expected).float().mean() > 0.9995
+    np.testing.assert_allclose(probabilities[:, 2:], inside[:, 2:], atol=2e-4)
+    assert not probabilities[:, :2].any()
+
+
+def test_scores_that_come_back_by_cubic_splines_are_left_to_monai():
+    original = scan((9, 14, 12), np.eye(4))
+    image = SplineSpacingd(KEY, (2.0, 2.0, 2.0), inverse_order=3)({KEY: original})[KEY]
+
+    with pytest.raises(CannotStreamError, match="its scores come back with splines of order 3 and 0"):
+        InverseMapping.of(image, original.shape[1:], np.eye(4))

@@ -5,9 +5,20 @@ import torch
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
-from segpipe.networks import SegNet, UNet
+from segpipe.networks import ResidualEncoderUNet, SegNet, UNet
+
+
+def residual(**arguments):
+    """Return a network whose blocks do not merely pass on their input, as those of a new network do."""
+    network = ResidualEncoderUNet(widths=(6, 8), blocks=(1, 2), **{"spatial_dims": 2} | arguments)
+    for name, parameter in network.named_parameters():
+        if name.endswith("adn.N.weight"):
+            torch.nn.init.ones_(parameter)
+    return network
+
 
 SMALL = {
+    "ResidualEncoderUNet": residual,
     "SegNet": lambda **arguments: SegNet(stages=((6, 6), (8,)), **arguments),
     "UNet": lambda **arguments: UNet(widths=(6, 8, 8), norm="batch", **arguments),
     "UNet with instance norm": lambda **arguments: UNet(widths=(6, 8), norm="instance", **arguments),

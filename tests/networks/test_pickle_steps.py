@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hostile_weights import Call, tensor_of
@@ -54,6 +55,7 @@ def test_the_storages_of_a_state_dict_are_counted():
             "buffer": torch.nn.Buffer(torch.ones(2)),
         },
         {"betas": [(pair := (0.9, 0.99)), pair, pair]},
+        {"of NumPy": [np.float64(1), np.float32(2), np.int64(3), np.uint8(4), np.bool_(True)]},
     ],
 )
 def test_what_training_states_hold_passes(value):
@@ -115,6 +117,11 @@ MORE = {
     "a set of tuples": {(1, 2)},
     "a counter of a list": Call(Counter, [1]),
     "a device of a list": Call(torch.device, []),
+    "an array of NumPy": np.ones(2),
+    "a date of NumPy": np.datetime64("2020-01-01"),
+    "an object of NumPy": Call(np.dtype, "O8", False, True),
+    "a number of NumPy of odd length": Call(np.float64(0).__reduce__()[0], np.dtype("f8"), b"123"),
+    "a record of NumPy": np.dtype([("a", "f8")]),
 }
 
 

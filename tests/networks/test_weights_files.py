@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -261,3 +262,12 @@ def test_hostile_files_are_refused_in_little_memory(tmp_path):
         peak_mib, _, message = line.partition(" ")
         assert message.startswith(f"{path}: ")
         assert int(peak_mib) < 256, line
+
+
+def test_single_numbers_of_numpy_are_read(tmp_path):
+    """Checkpoints of other programs hold their best scores so."""
+    torch.save(
+        {"best": np.float64(0.5), "losses": [np.float32(0.25)], "count": np.int64(3)}, tmp_path / "a.pt"
+    )
+
+    assert read_state(tmp_path / "a.pt") == {"best": 0.5, "losses": [0.25], "count": 3}

@@ -127,15 +127,31 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
     },
     "segpipe.inference": {
         **dict.fromkeys(
-            ("FlipInferer", "LogProgress", "PrecisionInferer", "SliceInferer", "needs_loss_scaling"), _PLAIN
+            (
+                *("EvenSliceInferer", "EvenWindowInferer", "FlipInferer", "LogProgress"),
+                *("PrecisionInferer", "SliceInferer", "needs_loss_scaling"),
+            ),
+            _PLAIN,
         ),
         "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
     },
     "segpipe.losses": dict.fromkeys(
-        ("DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"), _PLAIN
+        ("DeepSupervision", "DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"),
+        _PLAIN,
     ),
     "segpipe.networks": dict.fromkeys(
-        ("EfficientNetLite0", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
+        (
+            *(
+                "EfficientNetLite0",
+                "PlainConvUNet",
+                "ResidualEncoderUNet",
+                "SegNet",
+                "TileClassifier",
+                "UNet",
+            ),
+            "VGG16Classifier",
+        ),
+        _PLAIN,
     ),
     "segpipe.training": {
         **dict.fromkeys(
@@ -153,6 +169,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("CTIntensityd", "CTKindd", "LabelIndicesd", "LoadVolumed", "NormalizeSlicesd"),
+                *("CropNonzerod", "NormalizeChannelsd", "ReorderAxesd", "SplineSpacingd"),
                 *("CalibratedProbabilitiesd", "LoadPictured"),
                 *("OrientVolumesd", "RegionsToClassesd", "RemoveSmallPiecesd"),
                 *("RandColorJitterd", "RandResizedCropd", "ResizeShorterSided"),
