@@ -95,7 +95,13 @@ def plan(
     described = load_manifest(manifest)
     folder = dataset_dir_of(manifest, described, dataset_dir)
     common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation}
-    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None, "--preset": preset}
+    of_maps = {
+        "--memory": memory,
+        "--dims": dims,
+        "--cuda": cuda,
+        "--locate": locate or None,
+        "--preset": preset,
+    }
     if described.target == "mask":
         _refuse(described.target, {"--balanced": balanced or None})
         common |= {"network": network or "unet", "preset": preset, "dims": dims, "locate": locate}

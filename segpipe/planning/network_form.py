@@ -95,7 +95,9 @@ def network_form(options: PlanOptions, dims: int) -> NetworkForm:
         return NetworkForm("DynUNet" if dims == 3 else "UNet", first, last, (), why, most)
     if preset is None:
         blocks_why = "residual blocks of each level: a step costs about as much as the network unet's"
-        return NetworkForm("ResidualEncoderUNet", first, last, _BLOCKS[dims], why, most, blocks_why=blocks_why)
+        return NetworkForm(
+            "ResidualEncoderUNet", first, last, _BLOCKS[dims], why, most, blocks_why=blocks_why
+        )
     first, last = _PRESET_WIDTH, _LAST_PRESET_WIDTHS[dims]
     why = f"{first}, doubled up to {last}: nnU-Net's for its residual encoders"
     blocks_why = "residual blocks of each level, nnU-Net's"

@@ -28,9 +28,7 @@ def schedule_numbers(
             epochs, f"as asked for: {total}" if options.epochs else f"{total}, as in the shipped bundles"
         ),
         "patches_per_case": PlannedValue(repeats, f"in an epoch, {cases * repeats} patches in all"),
-        "learning_rate": PlannedValue(
-            peak, f"the peak of one cycle; as in the shipped bundles {whose}"
-        ),
+        "learning_rate": PlannedValue(peak, f"the peak of one cycle; as in the shipped bundles {whose}"),
         "warm_up_share": PlannedValue(0.2, "share of all steps"),
         "weight_decay": PlannedValue(1.0e-4, "AdamW's; as in the shipped bundles"),
         "val_interval": PlannedValue(max(epochs // _VALIDATIONS, 1), "epochs; ten validations or so"),

@@ -125,10 +125,12 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "PredictionTable": Allowed({"output_dir": Place.WRITTEN}),
     },
     "segpipe.losses": dict.fromkeys(
-        ("DeepSupervision", "DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"), _PLAIN
+        ("DeepSupervision", "DiceCrossEntropy", "RegionDiceCrossEntropy", "WeightedBinaryCrossEntropy"),
+        _PLAIN,
     ),
     "segpipe.networks": dict.fromkeys(
-        ("EfficientNetLite0", "ResidualEncoderUNet", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"), _PLAIN
+        ("EfficientNetLite0", "ResidualEncoderUNet", "SegNet", "TileClassifier", "UNet", "VGG16Classifier"),
+        _PLAIN,
     ),
     "segpipe.training": {
         **dict.fromkeys(
