@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,9 @@ def test_a_view_is_counted_once():
     assert live.peak == pytest.approx(1.5 * 4 * MEGABYTE)
 
 
-@pytest.mark.parametrize("architecture", [VOLUMES, STAGES, RESIDUAL], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "architecture", [VOLUMES, STAGES, replace(RESIDUAL, widths=(8, 16, 32))], ids=lambda one: one.name
+)
 def test_twice_the_batch_holds_twice_the_activations(architecture):
     parameters = sum(parameter.numel() for parameter in made(architecture).parameters())
     beside = memory._FIRST_STEP_BYTES + memory._HEAP_TIMES[architecture.name] * 4 * 4 * parameters
@@ -114,5 +117,4 @@ def test_a_process_peaks_within_a_tenth_of_the_plan(architecture, tmp_path):
     )
 
     before, peak = map(int, done.stdout.split())
-    print(peak, before, step_bytes(architecture, 1, (64, 64, 48)))
     assert peak == pytest.approx(before + step_bytes(architecture, 1, (64, 64, 48)), rel=0.1)
