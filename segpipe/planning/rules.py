@@ -95,14 +95,10 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
     if spacing.value:
         numbers["spacing_mm"] = spacing
     cache_bytes = images_bytes(resampled, len(data.channels))
-    budget = options.memory_gb * 1e9
-    cached = cache_bytes <= _CACHE_SHARE * (budget - PROCESS_BYTES)
-    free = budget - PROCESS_BYTES - (cache_bytes if cached else 0)
-    if options.preset in PRESETS:  # its step has a memory of its own; what is given must hold it
-        free = PRESETS[options.preset] * 1e9 - PROCESS_BYTES
+    cached, free = _cached_and_free(options, cache_bytes)
     fitted = fitted_patch(data, options, median, target[plane], step_bytes, free)
     patch, architecture = fitted.patch_size, fitted.architecture
-    cached = cached and PROCESS_BYTES + cache_bytes + fitted.step_bytes <= budget
+    cached = cached and PROCESS_BYTES + cache_bytes + fitted.step_bytes <= options.memory_gb * 1e9
     window = window_size(median, patch, architecture.units)
     numbers["patch_size"] = patch
     numbers["window_size"] = window
@@ -143,6 +139,15 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
         peak_gb=peak / 1e9,
         warnings=tuple(plan_warnings(data, options, architecture, patch.value)),
     )
+
+
+def _cached_and_free(options: PlanOptions, cache_bytes: int) -> tuple[bool, float]:
+    """Return whether images stay in memory, and the bytes that a step may take: what is left, or a preset's."""
+    budget = options.memory_gb * 1e9 - PROCESS_BYTES
+    cached = cache_bytes <= _CACHE_SHARE * budget
+    if options.preset in PRESETS:
+        return cached, PRESETS[options.preset] * 1e9 - PROCESS_BYTES
+    return cached, budget - (cache_bytes if cached else 0)
 
 
 def _scored_bytes(options: PlanOptions, sizes: NDArray[np.float64], num_classes: int, beside: float) -> int:

@@ -35,12 +35,32 @@ def test_it_prints_every_number_with_its_reason_and_the_peak(manifest, tmp_path)
         (["--memory", "8"], "--memory 8: must be a number with its unit, such as 8GB"),
         (["--memory", "lots"], "--memory lots"),
         pytest.param(["--memory", "100MB"], "0.1 GB of memory are too few", marks=pytest.mark.slow),
-        (["--network", "resnet"], "there is no network 'resnet'; choose one of unet, segnet"),
         (["--conv", "deep"], "plan: conv is 'deep'; choose one of plain, separable, dynamic"),
         (["--attention", "self"], "plan: attention is 'self'; choose one of none, multi_scale_context"),
         (["--network", "segnet", "--conv", "dynamic"], "only a U-Net has them; leave --network segnet out"),
+        (["--network", "resnet"], "there is no network 'resnet'; choose one of unet, segnet, resenc"),
+        (
+            ["--preset", "M"],
+            "--preset M is for --network resenc, and the network is unet; add --network resenc",
+        ),
+        (["--network", "resenc", "--preset", "S"], "there is no preset 'S'; choose one of M, L, XL"),
+        (
+            ["--network", "resenc", "--preset", "M", "--memory", "1GB"],
+            "; leave --preset out for a network that is planned for a processor; or give --memory ",
+        ),
     ],
-    ids=["no-unit", "no-number", "too-little", "network", "conv", "attention", "blocks-of-a-segnet"],
+    ids=[
+        "no-unit",
+        "no-number",
+        "too-little",
+        "conv",
+        "attention",
+        "blocks-of-a-segnet",
+        "network",
+        "preset-of-unet",
+        "preset",
+        "too-large",
+    ],
 )
 def test_it_refuses_with_one_message(manifest, tmp_path, arguments, expected):
     result = run(manifest, tmp_path, *arguments)

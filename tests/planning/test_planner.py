@@ -86,8 +86,19 @@ def assert_sound(root):
         (1, True, {"dims": 2}),
         pytest.param(1, True, {"network": "segnet"}, marks=pytest.mark.slow),
         pytest.param(1, True, {"network": "segnet", "dims": 2}, marks=pytest.mark.slow),
+        pytest.param(1, True, {"network": "resenc"}, marks=pytest.mark.slow),
+        pytest.param(1, True, {"network": "resenc", "dims": 2}, marks=pytest.mark.slow),
     ],
-    ids=["volumes", "channels", "no-folds", "slices", "segnet", "segnet-of-slices"],
+    ids=[
+        "volumes",
+        "channels",
+        "no-folds",
+        "slices",
+        "segnet",
+        "segnet-of-slices",
+        "resenc",
+        "resenc-of-slices",
+    ],
 )
 def test_its_files_are_sound(channels, folds, options, tmp_path):
     bundle = planned(write_set(tmp_path / "data", channels=channels, folds=folds), **options)

@@ -379,3 +379,45 @@ def test_whatever_the_data_the_numbers_fit_each_other(size, data, memory, networ
     assert result.peak_gb <= memory
     assert 1 <= values["batch_size"] <= 16
     assert values["epochs"] >= values["val_interval"] >= 1
+
+
+def test_a_residual_encoder_for_a_processor_is_as_wide_as_the_u_net():
+    volumes, slices = (
+        numbers(fingerprint(), network="resenc"),
+        numbers(fingerprint((64, 64)), network="resenc"),
+    )
+
+    assert (volumes["widths"], volumes["blocks"]) == ([16, 32, 64, 128], [1, 1, 2, 2])
+    assert (slices["widths"], slices["blocks"]) == ([8, 16, 32, 64, 128], [1] * 5)
+    assert volumes["deep_supervision"] is slices["deep_supervision"] is True
+    assert "dropout" in slices
+    assert "dropout" not in volumes
+
+
+@pytest.mark.parametrize(
+    ("preset", "patch", "batch"),
+    [("M", [128, 128, 128], 2), ("L", [160, 160, 192], 2)],
+)
+def test_a_preset_fills_its_memory_with_two_patches(preset, patch, batch):
+    """At 2,000 bytes a voxel, M's 9.42 GB hold two patches of 2.35 million voxels, L's 23.42 of 5.85 million."""
+    values = numbers(fingerprint((256, 256, 256)), network="resenc", preset=preset, memory_gb=64)
+
+    assert (values["patch_size"], values["batch_size"]) == (patch, batch)
+    assert values["widths"] == [32, 64, 128, 256, 320, 320]
+    assert values["blocks"] == [1, 3, 4, 6, 6, 6]
+
+
+def test_a_preset_of_small_cases_has_a_twentieth_of_the_voxels_in_a_batch():
+    """100 cases of 63,000 voxels: 315,000 in a step are 6.4 patches of 32 x 48 x 32."""
+    values = numbers(fingerprint(), network="resenc", preset="M", memory_gb=64)
+
+    assert (values["patch_size"], values["batch_size"]) == ([32, 48, 32], 6)
+
+
+def test_a_preset_that_does_not_fit_is_refused():
+    message = (
+        r"--preset L needs about 2[0-9.]+ GB of memory: a step of 2 patches of .* GB, and there are 8 GB; choose "
+        r"--preset M, or leave --preset out"
+    )
+    with pytest.raises(SegpipeError, match=message):
+        planned(fingerprint((256, 256, 256), cases=4), network="resenc", preset="L", memory_gb=8)
