@@ -77,7 +77,7 @@ def locator_plan(data: Fingerprint, options: PlanOptions, whole: Plan, step_byte
         spacings_mm=(tuple(spacing_mm),) * data.cases,
     )
     planned = plan(
-        coarse, replace(options, network="unet", dims=3, epochs=_epochs(data, options)), step_bytes
+        coarse, replace(options, network="unet", dims=3, epochs=_epochs(data, options), like=None), step_bytes
     )
     reasons = {
         "spacing_mm": f"coarse: the largest scan has about {_VOXELS:,} voxels",

@@ -130,6 +130,8 @@ def made(architecture: Architecture) -> nn.Module:
         )
         return network
     if architecture.name == "UNet":
-        return UNet(num_channels, num_classes, architecture.widths, dims, "instance")
+        return UNet(num_channels, num_classes, architecture.widths, dims, architecture.norm)
     stages = [(width, width) for width in architecture.widths]
-    return SegNet(num_channels, num_classes, stages, dims, "instance", strides=architecture.strides[1:])
+    return SegNet(
+        num_channels, num_classes, stages, dims, architecture.norm, strides=architecture.strides[1:]
+    )

@@ -68,7 +68,11 @@ def fitted_patch(
     size: Array | None = median.astype(int)
     cut_for = "nothing"
     while size is not None:
-        architecture = _architecture(data, options.network, size, spacing)
+        architecture = (
+            _architecture(data, options.network, size, spacing)
+            if options.like is None
+            else options.like.of(len(data.channels), data.num_outputs)
+        )
         patch = _fitted(size, architecture.units)
         voxels = math.prod(patch)
         batch = min(max(math.ceil(_BATCH_VOXELS / voxels), 1), _MOST_PATCHES)

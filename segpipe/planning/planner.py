@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.bundle.locator_margin import LOCATES, LOCATOR_FOLDER
+from segpipe.bundle.source_weights import SourceWeights, source_weights
 from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings
 from segpipe.dataset.importing.channel_files import planned_channels
 from segpipe.documents import json_of
@@ -18,10 +19,12 @@ from segpipe.names import require_configurable
 from segpipe.planning.experiment import Experiment
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
+from segpipe.planning.like_network import like_network
 from segpipe.planning.locator import locator_fingerprint, locator_groups, locator_labels, locator_plan
 from segpipe.planning.memory import step_bytes
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions
 from segpipe.planning.rules import plan
+from segpipe.planning.start_copy import StartCopy
 from segpipe.planning.writing import held_out, in_a_line, metadata_head, run_ids, write_bundle
 
 _TEMPLATED = (
@@ -45,6 +48,7 @@ class PlannedBundle:
         data: fingerprint that the plan follows from.
         labels: label table of the bundle, with the coded terms that follow from the names.
         locator: numbers of the bundle's locator; None without one.
+        start: weights that training starts from; None: random numbers.
     """
 
     root: Path
@@ -52,10 +56,15 @@ class PlannedBundle:
     data: Fingerprint
     labels: LabelTable
     locator: Plan | None = None
+    start: StartCopy | None = None
 
 
 def plan_bundle(
-    manifest: str | Path, dataset_dir: str | Path, output: str | Path, options: PlanOptions
+    manifest: str | Path,
+    dataset_dir: str | Path,
+    output: str | Path,
+    options: PlanOptions,
+    start: str | Path | None = None,
 ) -> PlannedBundle:
     """Plan a bundle for a data set and write it.
 
@@ -64,12 +73,15 @@ def plan_bundle(
         dataset_dir: folder of the manifest's files.
         output: folder of the bundle; must not exist.
         options: options of the user; the manifest's share replaces `training_share`.
+        start: file or bundle of weights whose network the plan repeats, and that training starts from; None: a network
+            that follows from the data, and random numbers.
 
     Returns:
         The written bundle.
 
     Raises:
-        SegpipeError: the output exists, a path has a character that no configuration can hold (`#`), the check refuses
+        SegpipeError: the weights to start from cannot be read, or no plan can repeat their network; the output exists,
+            a path has a character that no configuration can hold (`#`), the check refuses
             files, the manifest has no label maps, or an error of `segpipe.planning.rules.plan`.
     """
     root, folder = Path(output), Path(dataset_dir)
@@ -77,6 +89,9 @@ def plan_bundle(
         require_configurable(path)
     if root.exists():
         raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
+    source = None if start is None else source_weights(start)
+    if source is not None:
+        options = _like(source, options)
     described = load_manifest(manifest)
     if described.target != "mask":
         raise SegpipeError(
@@ -95,7 +110,8 @@ def plan_bundle(
         )
         planned = replace(planned, warnings=(*planned.warnings, in_a_line(warning)))
     run = run_ids(manifest, folder, fold)
-    texts = _texts(described, planned, labels, data, run)
+    copy = None if source is None else StartCopy.of(source, planned.architecture, labels.output_names)
+    texts = _texts(described, planned, labels, data, run, copy=copy)
     locator = None
     if options.locate:
         locator = locator_plan(data, replace(options, training_share=share), planned, step_bytes)
@@ -103,8 +119,19 @@ def plan_bundle(
         united = locator_labels(labels)
         parts = _texts(of_locator, locator, united, locator_fingerprint(data), run, locates=labels)
         texts |= {f"{LOCATOR_FOLDER}/{name}": text for name, text in parts.items()}
-    write_bundle(root, texts)
-    return PlannedBundle(root, planned, data, labels, locator)
+    write_bundle(root, texts, {} if copy is None else copy.copies)
+    return PlannedBundle(root, planned, data, labels, locator, copy)
+
+
+def _like(source: SourceWeights, options: PlanOptions) -> PlanOptions:
+    """Return options for a plan that repeats the network of weights."""
+    like = like_network(source)
+    dims = like.architecture.dims
+    if options.dims not in (None, dims):
+        raise SegpipeError(
+            f"plan: the network of {source.path} is {dims}D, and --dims is {options.dims}; leave out --dims, or --from"
+        )
+    return replace(options, like=like, dims=dims)
 
 
 def _texts(
@@ -114,11 +141,18 @@ def _texts(
     data: Fingerprint,
     run: dict[str, PlannedValue],
     locates: LabelTable | None = None,
+    copy: StartCopy | None = None,
 ) -> dict[str, str]:
-    """Return path below the bundle's folder -> text of every file; `locates`: the classes that a locator unites."""
+    """Return path below the bundle's folder -> text of every file.
+
+    `locates`: the classes that a locator unites; `copy`: the weights to start from.
+    """
     experiment = _experiment(described, planned, labels, run)
     if locates is not None:
         experiment = replace(experiment, groups=locator_groups(locates))
+    if copy is not None:
+        about = (*experiment.about, in_a_line(copy.sentence))
+        experiment = replace(experiment, from_weights=copy.default, about=about)
     further = {
         "name": in_a_line(described.name),
         "described": described,
@@ -129,6 +163,7 @@ def _texts(
         "peak_gb": planned.peak_gb,
         "fold_is_held_out": run["fold"].value != "all",
         "data": data,
+        "start": copy,
     }
     texts = {name: rendered(name, experiment, further) for name in _TEMPLATED}
     texts["configs/inference.json"] = json_of(texts["configs/inference.yaml"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 NETWORKS = ("unet", "segnet")
@@ -42,6 +42,7 @@ class PlanOptions:
         training_share: share of the cases that train while a fold is held out.
         validate: whether a fold is held out, if the manifest has folds or splits.
         locate: also plan a locator, see `segpipe.planning.locator`.
+        like: the network of other weights, which the plan repeats; None: the network follows from the data.
     """
 
     memory_gb: float = 8.0
@@ -52,6 +53,7 @@ class PlanOptions:
     training_share: float = 1.0
     validate: bool = True
     locate: bool = False
+    like: LikeNetwork | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Architecture:
         strides: downsampling of each level against the level above, per axis; the first level has ones.
         kernels: kernel size of each level, per axis.
         widths: channels of each level.
+        norm: normalisation of a UNet or SegNet, see `segpipe.networks.blocks.norm_of`.
     """
 
     name: Network
@@ -74,11 +77,29 @@ class Architecture:
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
+    norm: str | None = "instance"
 
     @property
     def units(self) -> tuple[int, ...]:
         """Total downsampling along each axis."""
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+
+
+@dataclass(frozen=True)
+class LikeNetwork:
+    """The network of other weights, which a plan repeats.
+
+    Attributes:
+        architecture: with channels and classes of its own.
+        name: of the bundle or file of the weights.
+    """
+
+    architecture: Architecture
+    name: str
+
+    def of(self, num_channels: int, num_classes: int) -> Architecture:
+        """Return the network with other input and output channels."""
+        return replace(self.architecture, num_channels=num_channels, num_classes=num_classes)
 
 
 StepBytes = Callable[[Architecture, int, Sequence[int]], int]

@@ -50,6 +50,7 @@ from segpipe.errors import SegpipeError
 from segpipe.planning.augmentation import augmentation_numbers, mirrored_axes
 from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.intensity import intensity_numbers
+from segpipe.planning.like_network import like_numbers, like_warnings
 from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_bytes
 from segpipe.planning.network_size import fitted_patch, network_numbers, window_overlap, window_size
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions, StepBytes
@@ -74,6 +75,8 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
             or the validation of the largest case needs.
     """
     dims = dimensions(data, options.dims)
+    if options.like is not None:
+        dims = PlannedValue(dims.value, f"as in {options.like.name}")
     axes = axis_order(data, dims.value)
     spacings = np.array(data.spacings_mm, float)[:, axes]
     sizes = np.array(data.sizes, float)[:, axes]
@@ -104,7 +107,10 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
             [],
             f"axes of mirror images that validation averages, too; in evaluation and inference {mirrors.value}",
         )
-    numbers |= network_numbers(architecture, patch.value)
+    if options.like is None:
+        numbers |= network_numbers(architecture, patch.value)
+    else:
+        numbers |= like_numbers(options.like, architecture, patch.value)
     numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = fitted.batch_size
     numbers |= schedule_numbers(data, options, architecture)
@@ -131,7 +137,10 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
         crops_by_class=by_class,
         numbers=numbers,
         peak_gb=peak / 1e9,
-        warnings=tuple(plan_warnings(data, options, architecture, patch.value)),
+        warnings=(
+            *plan_warnings(data, options, architecture, patch.value),
+            *([] if options.like is None else like_warnings(options.like, median, patch.value)),
+        ),
     )
 
 

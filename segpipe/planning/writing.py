@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,14 @@ def in_a_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def write_bundle(root: Path, texts: dict[str, str]) -> None:
-    """Write all files, or none."""
+def write_bundle(root: Path, texts: dict[str, str], copies: Mapping[str, Path] | None = None) -> None:
+    """Write all files, or none.
+
+    Args:
+        root: folder of the bundle.
+        texts: path below the folder -> content.
+        copies: path below the folder -> file to copy there.
+    """
     require_writable(root.parent)
     root.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=".segpipe-plan-", dir=root.parent))
@@ -104,6 +111,8 @@ def write_bundle(root: Path, texts: dict[str, str]) -> None:
             path.write_text(text, encoding="utf-8")
         for configs in [*staged.rglob("configs")]:  # a locator has its own
             (configs.parent / "models").mkdir()
+        for name, file in (copies or {}).items():
+            shutil.copyfile(file, staged / name)
         staged.chmod(0o755)
         staged.rename(root)
     finally:

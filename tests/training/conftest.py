@@ -25,6 +25,7 @@ from segpipe.training import (
     Validate,
     ValidationPictures,
     ValidationScalars,
+    cycle_steps,
 )
 
 
@@ -93,7 +94,9 @@ class Training:
             data, sampler=EpochSampler(data, self.seed), batch_size=2, num_workers=self.num_workers
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.learning_rate, epochs=self.epochs, steps_per_epoch=len(loader)
+            optimizer,
+            max_lr=self.learning_rate,
+            total_steps=cycle_steps(self.folder, self.epochs, len(loader)),
         )
         held_out = CaseDataset(
             records(range(10, 10 + self.validation)), Compose([Lambdad("image", lambda i: i)])
