@@ -207,7 +207,6 @@ def _recorded(run_folder: RunFolder, weights: Any) -> Mapping[str, Any]:
             "from_weights to resume it, or choose another --run_name (segpipe train: run_name=NAME)"
         )
     record = read_json(path, "the weights that this run started from")
-    known = isinstance(record, dict) and {*_OF_SIDECAR, "layers"} <= record.keys()
-    if not known:
+    if not isinstance(record, dict) or not {*_OF_SIDECAR, "layers"} <= record.keys():
         raise SegpipeError(f"{path}: is no record of the weights that a run starts from; restore the file")
     return record
