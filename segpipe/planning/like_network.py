@@ -42,16 +42,23 @@ def like_network(source: SourceWeights) -> LikeNetwork:
     return LikeNetwork(architecture, source.name)
 
 
+def like_dimensions(like: LikeNetwork | None, dims: PlannedValue) -> PlannedValue:
+    """Return the dimensions of a plan's network, with the other network as their reason if there is one."""
+    return dims if like is None else PlannedValue(dims.value, f"as in {like.name}")
+
+
 def like_numbers(
-    like: LikeNetwork, architecture: Architecture, patch: Sequence[int]
+    like: LikeNetwork | None, architecture: Architecture, patch: Sequence[int]
 ) -> dict[str, PlannedValue]:
     """Return the ids that the network's class takes, as the other network has them.
 
     Args:
-        like: the other network.
+        like: the other network; None: the network follows from the data.
         architecture: the planned network.
         patch: voxels of a training patch along each axis.
     """
+    if like is None:
+        return network_numbers(architecture, patch)
     as_there = f"as in {like.name}"
     numbers = {
         name: number if name == "dropout" else PlannedValue(number.value, as_there)
@@ -62,15 +69,15 @@ def like_numbers(
     return numbers
 
 
-def like_warnings(like: LikeNetwork, median: NDArray[Any], patch: Sequence[int]) -> list[str]:
+def like_warnings(like: LikeNetwork | None, median: NDArray[Any], patch: Sequence[int]) -> list[str]:
     """Return a sentence where a patch of the other network is larger than the median case.
 
     Args:
-        like: the other network.
+        like: the other network; None: the network follows from the data.
         median: voxels of the median case along each axis of the network.
         patch: voxels of a training patch along each axis.
     """
-    if not any(size > length for size, length in zip(patch, median, strict=True)):
+    if like is None or not any(size > length for size, length in zip(patch, median, strict=True)):
         return []
     units = " x ".join(map(str, like.architecture.units))
     return [

@@ -35,7 +35,7 @@ def source(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, caplog):
+def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, capsys):
     root = tmp_path / "planned"
     where = ["--dataset-dir", str(manifest.parent), "-o", str(root), "--no-cuda", "--epochs", "1"]
     planned = CliRunner().invoke(app, ["plan", str(manifest), *where, "--from", str(source)])
@@ -46,7 +46,7 @@ def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, caplog):
     assert "weights of source" in (root / "docs" / "data_license.txt").read_text()
 
     def train(epochs, **more):
-        caplog.clear()
+        capsys.readouterr()
         monai.bundle.run(
             config_file=str(root / "configs" / "train.yaml"),
             bundle_root=str(root),
@@ -80,8 +80,9 @@ def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, caplog):
     (root / "models" / "start.pt").unlink()  # a run that resumes has its own weights
     longer = train(3, resume=True)
 
-    assert "The run is made longer: a new cycle of the learning rate, epochs 2 to 3" in caplog.text
-    assert "Start:      from start.pt (start.pt, SHA-256 " in caplog.text
+    log = capsys.readouterr().out
+    assert "The run is made longer: a new cycle of the learning rate, epochs 2 to 3" in log
+    assert "Start:      from start.pt (start.pt, SHA-256 " in log
     assert any(
         not torch.equal(longer[name], then[name]) for name in then if name.rpartition(".")[0] in starts
     )

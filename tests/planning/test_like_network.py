@@ -2,13 +2,22 @@
 
 import pytest
 from refusals import refusal_of
-from test_rules import CT, fingerprint, planned
 
 from segpipe.bundle.source_weights import SourceWeights
 from segpipe.networks.weights import Sidecar
-from segpipe.planning import PlanOptions
+from segpipe.planning import Channel, Class, Fingerprint, PlanOptions
 from segpipe.planning.like_network import like_network
 from segpipe.planning.planner import _like
+from segpipe.planning.rules import plan
+
+CT = Channel("CT", -1000.0, 1200.0, -80.4, 210.2)
+
+
+def planned(like, size, channels):
+    """Return the plan for 100 cases of one size, 1 mm a voxel."""
+    classes = (Class(0.9, 100), Class(0.1, 100))
+    data = Fingerprint(100, (size,) * 100, ((1.0, 1.0, 1.0),) * 100, channels, classes)
+    return plan(data, PlanOptions(like=like, dims=3, training_share=0.8), lambda *_: 1)
 
 
 def source(tmp_path, definition, **ids):
@@ -32,7 +41,7 @@ IDS = {"filters": [4, 8, 12], "strides": [1, [2, 2, 1], 2]}
 def test_the_network_is_that_of_the_weights_and_the_rest_follows_from_the_data(tmp_path):
     like = like_network(source(tmp_path, DYNUNET, **IDS))
 
-    result = planned(fingerprint((50, 45, 30), channels=(CT, CT)), like=like, dims=3)
+    result = planned(like, (50, 45, 30), (CT, CT))
 
     numbers = {name: number.value for name, number in result.numbers.items()}
     assert numbers["filters"] == [4, 8, 12]
@@ -49,12 +58,11 @@ def test_a_patch_larger_than_the_cases_is_warned_of(tmp_path):
     steep = {**DYNUNET, "upsample_kernel_size": [[4, 4, 1], 2], "strides": [1, [4, 4, 1], 2]}
     like = like_network(source(tmp_path, steep, **IDS))
 
-    result = planned(fingerprint((50, 6, 30)), like=like, dims=3)
+    result = planned(like, (50, 6, 30), (CT,))
 
     assert result.numbers["patch_size"].value == [48, 8, 30]
     assert (
-        "so a patch of 48 x 8 x 30 voxels is larger than the median case of 50 x 6 x 30"
-        in result.warnings[-1]
+        "so a patch of 48 x 8 x 30 voxels is larger than the median case of 50 x 6 x 30" in result.warnings[0]
     )
 
 
