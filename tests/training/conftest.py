@@ -25,7 +25,6 @@ from segpipe.training import (
     Validate,
     ValidationPictures,
     ValidationScalars,
-    cycle_steps,
 )
 
 
@@ -54,6 +53,7 @@ class Training:
     run_name: str = "run"
     resume: bool = False
     epochs: int = 4
+    began: int = 0  # epochs before the present cycle of the learning rate
     seed: int = 0
     val_interval: int = 1
     patience: int = 0
@@ -96,7 +96,7 @@ class Training:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.learning_rate,
-            total_steps=cycle_steps(self.folder, self.epochs, len(loader)),
+            total_steps=(self.epochs - self.began) * len(loader),
         )
         held_out = CaseDataset(
             records(range(10, 10 + self.validation)), Compose([Lambdad("image", lambda i: i)])

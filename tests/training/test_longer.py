@@ -5,6 +5,7 @@ import torch
 from ignite.engine import Events
 from refusals import refusal_of
 
+from segpipe.training import RunFolder, cycle_steps
 from segpipe.training.longer import Cycle, cycle_of, present_epochs, require_own_cycle
 
 
@@ -24,7 +25,7 @@ def weights(folder):
 def longer(training):
     """Return a run of two epochs that was made two longer."""
     training("run", epochs=2).run()
-    return training("run", epochs=4, resume=True).run()
+    return training("run", epochs=4, began=2, resume=True).run()
 
 
 def test_the_schedule_begins_again(longer, caplog):
@@ -38,12 +39,12 @@ def test_the_schedule_begins_again(longer, caplog):
 
 def test_a_longer_run_broken_off_ends_with_the_same_weights(longer, training):
     training("broken", epochs=2).run()
-    broken = training("broken", epochs=4, resume=True)
+    broken = training("broken", epochs=4, began=2, resume=True)
     broken.trainer.add_event_handler(Events.ITERATION_STARTED(once=11), cut)  # in epoch 4
     with pytest.raises(PowerCut):
         broken.run()
 
-    resumed = training("broken", epochs=4, resume=True).run()
+    resumed = training("broken", epochs=4, began=2, resume=True).run()
 
     one, other = weights(longer.folder), weights(resumed.folder)
     assert one.keys() == other.keys()
@@ -75,7 +76,7 @@ def test_a_finished_run_needs_more_epochs(training, epochs, message):
 
 def test_a_longer_run_goes_on_with_its_own_epochs(training):
     training("run", epochs=2).run()
-    broken = training("run", epochs=4, resume=True)
+    broken = training("run", epochs=4, began=2, resume=True)
     broken.trainer.add_event_handler(Events.EPOCH_STARTED(once=4), cut)
     with pytest.raises(PowerCut):
         broken.run()
@@ -105,6 +106,14 @@ def test_a_state_says_how_many_epochs_its_run_has(tmp_path):
 
     torch.save({"epoch": 5, "max_epochs": 5, "stopped_early": False}, path)
     assert present_epochs(path, 5, 9) == 9
+
+
+def test_a_cycle_has_the_steps_of_its_epochs(tmp_path):
+    (tmp_path / "run").mkdir()
+    torch.save({"epoch": 5, "max_epochs": 5}, tmp_path / "run" / "training_state.pt")
+
+    assert cycle_steps(RunFolder(tmp_path, "run"), 7, 3) == 21
+    assert cycle_steps(RunFolder(tmp_path, "run", resume=True), 7, 3) == 6
 
 
 def test_a_schedule_over_all_epochs_is_refused(tmp_path):
