@@ -459,7 +459,7 @@ def test_a_key_that_stands_twice(findings_after):
 
     place = int(line_of("seed: 0").rpartition(":")[2]) + 1
     assert finding == (
-        f"configs/train.yaml:{int(line_of('epochs: ').rpartition(':')[2]) + 1}: epochs stands twice, first in line "
+        f"configs/train.yaml:{int(line_of('epochs: 24').rpartition(':')[2]) + 1}: epochs stands twice, first in line "
         f"{place}; MONAI keeps the last alone: remove one"
     )
 
