@@ -151,7 +151,7 @@ def difference(first: dict[str, float], second: dict[str, float]) -> str:
     columns = [np.array([[values[case]] for case in cases]) for values in (first, second)]
     (found,) = paired_differences(*columns, cases)
     ends = [f"{end:+.4f}" for end in (found.low, found.high) if not math.isnan(end)]
-    return f"{found.mean:+.4f} ({' to '.join(ends)})"
+    return f"{found.mean:+.4f} ({' to '.join(ends) or 'one case'})"
 
 
 def main() -> None:
