@@ -64,6 +64,7 @@ from .setup import (
 from .setup import (
     start_run as start_run,
 )
+from .start_weights import start_from_weights as start_from_weights
 from .weights import identity as identity
 from .weights import start_from_vgg16 as start_from_vgg16
 from .weights import with_weights as with_weights

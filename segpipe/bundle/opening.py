@@ -24,7 +24,7 @@ from segpipe.bundle.running import in_one_message, merged_configuration
 from segpipe.bundle.setup import require_device
 from segpipe.bundle.source import BundleSource
 from segpipe.bundle.task import Task, require_task
-from segpipe.bundle.weights import load_members
+from segpipe.bundle.weights import load_members, state_in_checkpoint
 from segpipe.configuration.components import components
 from segpipe.configuration.large_files import download_advice
 from segpipe.configuration.reading import configuration_files
@@ -141,7 +141,7 @@ def load_network(root: Path, parser: ConfigParser, weights: Sequence[str | Path]
     else:
         members = [copy.deepcopy(untrained) for _ in paths]
         for member, path in zip(members, paths, strict=True):
-            load_state(member, path, _foreign_state(read_state(path)))
+            load_state(member, path, state_in_checkpoint(read_state(path)))
         network = members[0] if len(members) == 1 else Ensemble(members)
     return LoadedNetwork(
         network.to(device).eval(), device, tuple(paths), tuple(file_sha256(path) for path in paths)
@@ -261,15 +261,3 @@ def _modules(bundle: Admitted) -> dict[str, str]:
     if folder is None:
         return {}
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*.py"))}
-
-
-def _foreign_state(state: Any) -> Any:
-    """Return the network's state in a checkpoint that has it under one key, as MONAI's CheckpointSaver writes it."""
-    if isinstance(state, Mapping):
-        nested = [value for value in state.values() if isinstance(value, Mapping)]
-        for name in ("model", "network", "state_dict"):
-            if isinstance(state.get(name), Mapping):
-                return state[name]
-        if len(state) == len(nested) == 1:
-            return nested[0]
-    return state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import singledispatch
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,6 +13,9 @@ from segpipe.errors import SegpipeError
 from segpipe.monai_run import refusal_ends_run
 from segpipe.networks import VGG16Classifier, load_vgg16
 from segpipe.networks.efficientnet_lite import EfficientNetLite0, load_imagenet_lite0
+
+if TYPE_CHECKING:
+    from segpipe.bundle.start_weights import Started
 
 _logger = logging.getLogger(__name__)
 
@@ -78,21 +82,32 @@ def _(network: VGG16Classifier, path: Path | None) -> None:
 
 
 def parameter_groups(
-    network: torch.nn.Module, learning_rate: float, backbone_rate: float | None = None
+    network: torch.nn.Module,
+    learning_rate: float,
+    backbone_rate: float | None = None,
+    started: Started | None = None,
 ) -> list[dict[str, object]]:
-    """Return an optimiser's parameter groups: the backbone at a rate of its own, then the last layer.
+    """Return an optimiser's parameter groups: one for each learning rate.
+
+    A classifier has its backbone at a rate of its own, then the last layer. A network that starts from other weights
+    has the layers that were taken at a rate of their own, after all others.
 
     Args:
-        network: with the last layer as `classifier`; without such a layer there is one group.
-        learning_rate: of the last layer.
+        network: a classifier has the last layer as `classifier`; without such a layer there is one group.
+        learning_rate: of the last layer, or of the layers that were not taken.
         backbone_rate: of all other layers; None: the same.
+        started: start of the network, whose `taken_rate` counts; None: no layer has such a rate.
     """
-    last = getattr(network, "classifier", None)
-    own = set(map(id, last.parameters())) if isinstance(last, torch.nn.Module) else set()
+    if started is not None and started.taken_rate != 1:
+        apart, rates = started.taken_parameters(), (learning_rate, learning_rate * started.taken_rate)
+    else:
+        last = getattr(network, "classifier", None)
+        apart = list(last.parameters()) if isinstance(last, torch.nn.Module) else []
+        rates = (learning_rate if backbone_rate is None else backbone_rate, learning_rate)
+    own = set(map(id, apart))
     groups = [
-        [one for one in network.parameters() if (id(one) in own) is is_last] for is_last in (False, True)
+        [one for one in network.parameters() if (id(one) in own) is is_apart] for is_apart in (False, True)
     ]
-    rates = (learning_rate if backbone_rate is None else backbone_rate, learning_rate)
     return [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True) if group]
 
 

@@ -21,6 +21,7 @@ from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_
 from segpipe.bundle.run_ranges import forget_ranges, measure_run
 from segpipe.bundle.running import merged_configuration, running_parser
 from segpipe.bundle.serving import serve_weights
+from segpipe.bundle.start_weights import Started, warning_of_seen
 from segpipe.dataset.loading import CaseDataset
 from segpipe.errors import SegpipeError
 from segpipe.inference import PrecisionInferer, choose_precision
@@ -74,16 +75,23 @@ def require_device(device: torch.device | str) -> torch.device:
 
 
 @refusal_ends_run()
-def start_run(run_folder: RunFolder, cases: TrainingCases | ImageCases) -> None:
+def start_run(
+    run_folder: RunFolder, cases: TrainingCases | ImageCases, started: Started | None = None
+) -> None:
     """Make the run's folder with configuration and environment, and log the path for TensorBoard.
 
     Args:
         run_folder: folder of the run.
         cases: cases of the run; as an argument they are read and checked before the folder is made.
+        started: start of the network; as an argument, weights that do not fit are refused before the folder is made.
     """
     _require_enough_cases(cases)
+    if started is not None:
+        started.note_in(cases.provenance)
     with machine_errors(run_folder):
         run_folder.start(merged_configuration(running_parser()), cases.counted)
+        if started is not None:
+            started.write(run_folder)
     watch_started(run_folder)
     if is_main_process():
         lines = [
@@ -92,9 +100,13 @@ def start_run(run_folder: RunFolder, cases: TrainingCases | ImageCases) -> None:
             "            and there the page Custom Scalars: http://localhost:6006/#custom_scalars",
             f"Cases:      {len(cases.train)} to train on, {len(cases.validation)} to validate with",
             *([f"            {cases.about}"] if cases.about else []),
+            *([] if started is None else started.lines()),
         ]
         for line in lines:
             _logger.info("%s", printable(line))
+        seen = [] if started is None else started.seen(cases.held_out)
+        if seen:
+            _logger.warning("%s", printable(warning_of_seen(seen, len(cases.held_out))))
 
 
 @refusal_ends_run()

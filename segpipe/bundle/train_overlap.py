@@ -3,7 +3,8 @@
 The sidecar of weights has the names and the content hashes of the images that trained, of the images that validated,
 and the name of their manifest; `TrainingRecord` reads it. `TrainOverlap` then judges cases:
 
-- **trained**: the image was a training image, under any name and in any format.
+- **trained**: the image was a training image, under any name and in any format; or a training image of the weights
+  that the training started from.
 - **patient**: another image of the case's patient was a training image. This judgement needs the manifest of the
   training, since only a manifest knows patients.
 - **chosen**: the epoch of the weights was chosen by the case. Weights of a last epoch were not chosen.
@@ -37,8 +38,11 @@ class TrainingRecord:
     Attributes:
         weights: path of the weights file.
         trained: case -> content hash of its image, see `segpipe.dataset.reports.content_sha256`; empty where not known.
+        started_on: case -> content hash, for the cases that the weights to start from were trained on; empty for
+            random numbers.
         chosen_by: case -> content hash, for the validation cases that chose the epoch.
         manifest: name of the manifest; None where not known.
+        started_manifest: name of the manifest of the weights to start from; None where not known.
         fold: fold or split that was held out; None where not known.
         epoch: epoch of the weights; None where not known.
         commit: commit of segpipe; None where not known.
@@ -46,8 +50,10 @@ class TrainingRecord:
 
     weights: Path
     trained: Mapping[str, str] = field(default_factory=dict)
+    started_on: Mapping[str, str] = field(default_factory=dict)
     chosen_by: Mapping[str, str] = field(default_factory=dict)
     manifest: str | None = None
+    started_manifest: str | None = None
     fold: int | str | None = None
     epoch: int | None = None
     commit: str | None = None
@@ -58,11 +64,14 @@ class TrainingRecord:
         if sidecar is None:
             return cls(weights)
         training = sidecar.training
+        start = training.get("from_weights", {})
         return cls(
             weights,
             trained=training.get("cases", {}),
+            started_on=start.get("cases", {}),
             chosen_by=training.get("validation_cases", {}) if "validation" in training else {},
             manifest=training.get("manifest", {}).get("name"),
+            started_manifest=start.get("manifest"),
             fold=training.get("fold"),
             epoch=training.get("epoch"),
             commit=training.get("environment", {}).get("commit"),
@@ -124,12 +133,15 @@ class TrainOverlap:
             cases: cases to judge.
             contents: case -> content hash of its image.
         """
-        trained = _cases_in(contents, records, lambda record: record.trained)
+        trained = _cases_in(
+            contents, records, lambda record: [*record.trained.values(), *record.started_on.values()]
+        )
         patients = {
             case.patient
             for case in (*manifest.training, *manifest.test)
             for record in records
-            if record.manifest == manifest.name and case.case in record.trained
+            if (record.manifest == manifest.name and case.case in record.trained)
+            or (record.started_manifest == manifest.name and case.case in record.started_on)
         } - {None}
         return cls(
             total=len(cases),
@@ -137,7 +149,7 @@ class TrainOverlap:
             patients=tuple(
                 case.case for case in cases if case.patient in patients and case.case not in trained
             ),
-            chosen=_cases_in(contents, records, lambda record: record.chosen_by),
+            chosen=_cases_in(contents, records, lambda record: record.chosen_by.values()),
             unknown=tuple(record.weights.name for record in records if not record.trained),
         )
 
@@ -202,8 +214,8 @@ class TrainOverlap:
 def _cases_in(
     contents: Mapping[str, str],
     records: Iterable[TrainingRecord],
-    images_of: Callable[[TrainingRecord], Mapping[str, str]],
+    images_of: Callable[[TrainingRecord], Iterable[str]],
 ) -> tuple[str, ...]:
     """Return the cases whose image is in at least one record."""
-    known = {content for record in records for content in images_of(record).values()}
+    known = {content for record in records for content in images_of(record)}
     return tuple(sorted(case for case, content in contents.items() if content in known))

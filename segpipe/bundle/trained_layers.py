@@ -39,12 +39,17 @@ def freeze_as_trained(
         parser = admission.parser
         handlers = parser.get(_HANDLERS, [])
         for place, handler in enumerate(handlers):
-            if isinstance(handler, Mapping) and handler.get("_target_") == "segpipe.training.Unfreeze":
+            if isinstance(handler, Mapping) and _freezes(handler):
                 name = f"{_HANDLERS}::{place}"
                 after = made(root, parser, f"{name}::after")
                 parts = made(root, parser, f"{name}::parts") if "parts" in handler else 0
                 epochs = made(root, parser, "train::trainer::max_epochs")
                 Unfreeze(network, after, parts).freeze_in(epochs)
+
+
+def _freezes(handler: Mapping[str, object]) -> bool:
+    """Return whether a handler freezes parts of the network, whatever weights a training starts from."""
+    return handler.get("_target_") == "segpipe.training.Unfreeze" and handler.get("network") == "@network_def"
 
 
 def training_files(files: Sequence[Path]) -> list[Path]:

@@ -79,6 +79,18 @@ def start_from_vgg16(network: SegNet, weights: str | Path | None) -> SegNet:
     return network
 
 
+def state_in_checkpoint(state: Any) -> Any:
+    """Return the network's state in a checkpoint that has it under one key, as MONAI's CheckpointSaver writes it."""
+    if isinstance(state, Mapping):
+        nested = [value for value in state.values() if isinstance(value, Mapping)]
+        for name in ("model", "network", "state_dict"):
+            if isinstance(state.get(name), Mapping):
+                return state[name]
+        if len(state) == len(nested) == 1:
+            return nested[0]
+    return state
+
+
 def listed_weights(weights: Sequence[str | Path]) -> list[Path]:
     """Return the files of a list of weights, see `segpipe.networks.weights_file`.
 

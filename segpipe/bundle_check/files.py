@@ -17,6 +17,8 @@ from segpipe.bundle.cases import TrainingCases, held_out_fold, inference_cases
 from segpipe.bundle.image_cases import ImageCases
 from segpipe.bundle.pretrained import IMAGENET, NO_WEIGHTS, start_from
 from segpipe.bundle.scored_weights import image_weights_to_score, weights_to_score
+from segpipe.bundle.source_weights import source_file
+from segpipe.bundle.start_weights import start_from_weights
 from segpipe.bundle.task import task_in
 from segpipe.bundle.weights import start_from_vgg16, with_weights
 from segpipe.categories import Categories
@@ -91,6 +93,7 @@ def file_findings(configuration: Configuration, values: Values, targets: Targets
         (image_weights_to_score, _scored_weights),
         (start_from, _pretrained),
         (start_from_vgg16, _weights),
+        (start_from_weights, _start),
         (CheckpointLoader, _checkpoint),
     ]
     for identifier, component in components(configuration.settings):
@@ -188,6 +191,18 @@ def _weights(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
 def _pretrained(identifier: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
     if arguments["weights"] not in (IMAGENET, NO_WEIGHTS):
         yield from _weights(identifier, arguments)
+
+
+def _start(_: str, arguments: _Arguments) -> Iterator[ConfigFinding]:
+    """Look for weights to start from; a run that resumes does not read them again."""
+    named = arguments["weights"]
+    resumes = arguments.values.of(arguments.values.at("resume"))
+    if named in (None, NO_WEIGHTS, UNKNOWN) or resumes is True:
+        return
+    try:
+        source_file(named)
+    except SegpipeError as refusal:
+        yield ConfigFinding(arguments.source("weights"), f"cannot be used: {refusal}")
 
 
 def _scored_weights(identifier: str, arguments: _Arguments) -> Iterator[ConfigFinding]:

@@ -14,6 +14,7 @@ from segpipe.cli.printed import print_table, say
 if TYPE_CHECKING:
     from segpipe.labels import LabelTable
     from segpipe.planning.plans import PlannedValue
+    from segpipe.planning.start_copy import StartCopy
 
 _NOUNS = {"class": ("class", "classes"), "findings": ("finding", "findings")}
 _GIGABYTES = {"gb": 1.0, "g": 1.0, "gib": 2**30 / 1e9, "mb": 1e-3, "m": 1e-3, "mib": 2**20 / 1e9}
@@ -81,6 +82,15 @@ def plan(
             help="Also write a locator, a small network that finds the region to segment. Only for label maps.",
         ),
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="BUNDLE",
+            help="Repeat the network of a trained bundle, or file of weights, and start training from its weights. "
+            "Only for label maps.",
+        ),
+    ] = None,
     balanced: Annotated[
         bool,
         typer.Option(
@@ -107,15 +117,33 @@ def plan(
     described = load_manifest(manifest)
     folder = dataset_dir_of(manifest, described, dataset_dir)
     common: dict[str, Any] = {"epochs": epochs, "validate": not no_validation, "balanced": balanced}
-    blocks = {"--preset": preset, "--conv": conv, "--attention": attention}
-    of_maps = {"--memory": memory, "--dims": dims, "--cuda": cuda, "--locate": locate or None, **blocks}
+    form = {"--preset": preset, "--conv": conv, "--attention": attention}
+    of_maps = {
+        "--memory": memory,
+        "--dims": dims,
+        "--cuda": cuda,
+        "--locate": locate or None,
+        "--from": start,
+    }
     if described.target == "mask":
+        if start is not None:
+            _refuse_form(start, {"--network": network, **form})
         common |= {"network": network or "unet", "preset": preset, "dims": dims, "locate": locate}
         common |= {"conv": conv or "plain", "attention": attention or "none"}
-        _plan_maps(manifest, folder, output, memory, cuda, common)
+        _plan_maps(manifest, folder, output, memory, cuda, start, common)
     else:
-        _refuse(described.target, of_maps)
+        _refuse(described.target, {**of_maps, **form})
         _plan_images(manifest, folder, output, {**common, "network": network or "efficientnet"})
+
+
+def _refuse_form(start: str, given: Mapping[str, str | None]) -> None:
+    from segpipe.errors import SegpipeError
+
+    chosen = [f"{name} is {value}" for name, value in given.items() if value is not None]
+    if chosen:
+        raise SegpipeError(
+            f"plan: --from {start} repeats the network of these weights, and {', '.join(chosen)}; leave out one"
+        )
 
 
 def _refuse(target: str, others: Mapping[str, object]) -> None:
@@ -134,6 +162,7 @@ def _plan_maps(
     output: Path,
     memory: str | None,
     cuda: bool | None,
+    start: str | None,
     common: Mapping[str, Any],
 ) -> None:
     import torch
@@ -146,9 +175,11 @@ def _plan_maps(
         cuda=torch.cuda.is_available() if cuda is None else cuda,
         **common,
     )
-    planned = plan_bundle(manifest, folder, output, wishes)
+    planned = plan_bundle(manifest, folder, output, wishes, start)
     _print(planned.plan.numbers, planned.plan.warnings)
     _print_codes(planned.labels)
+    if planned.start is not None:
+        _print_start(planned.start)
     say(f"{planned.root}: written; training is planned to peak at {planned.plan.peak_gb:.1f} GB of memory")
     if planned.locator is not None:
         say(f"{planned.root / LOCATOR_FOLDER}: the locator, a bundle of its own:")
@@ -157,6 +188,15 @@ def _plan_maps(
             f"train both, then: segpipe promote RUN/best.pt --bundle {planned.root / LOCATOR_FOLDER}, which also "
             "measures the margin"
         )
+
+
+def _print_start(start: StartCopy) -> None:
+    """Print what each layer starts from."""
+    rows = [
+        (one["layer"], one["start"], f"{one['parameters']:,}", one["why"]) for one in start.record["layers"]
+    ]
+    print_table(["layer", "start", "parameters", "why"], rows)
+    say(start.sentence)
 
 
 def _print_codes(labels: LabelTable) -> None:

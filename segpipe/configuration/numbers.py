@@ -50,8 +50,8 @@ _AT_LEAST_0 = _Rule("a number of at least 0", 0, 1e9)
 _SIZE = _Rule("a whole number of at least 1 for each axis", 1, is_whole=True, for_axes=True)
 _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("epochs", "batch_size", "val_interval", "patches_per_case"), _COUNT),
-    **dict.fromkeys(("num_workers", "patience", "seed"), _COUNT_OR_0),
-    "learning_rate": _ABOVE_0,
+    **dict.fromkeys(("num_workers", "patience", "seed", "freeze_epochs"), _COUNT_OR_0),
+    **dict.fromkeys(("learning_rate", "taken_rate"), _ABOVE_0),
     **dict.fromkeys(("weight_decay", "dice_weight", "weight_power", "noise"), _AT_LEAST_0),
     "overlap": _Rule("a number of at least 0 and below 1", 0, math.nextafter(1, 0)),
     "dropout": _Rule("a number of at least 0 and below 1", 0, math.nextafter(1, 0)),

@@ -84,6 +84,26 @@ def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str,
             have different values; or weights are NaN or infinite.
     """
     expected = network.state_dict()
+    complete = _with_counts(_with_other_names(named_state(path, state, expected), expected), expected)
+    _require_same_tensors(path, complete, expected)
+    # checked in the network's number format: 1e300 is infinite in float32
+    held = ((name, tensor.to(expected[name].dtype)) for name, tensor in complete.items())
+    require_finite(path, held, "its training diverged; train again")
+    _require_one_value(path, complete, expected)
+    return complete
+
+
+def named_state(path: Path, state: Any, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state of a file with plain tensors, and without a prefix that all its names have in common.
+
+    Args:
+        path: of the file, for messages.
+        state: content of the file.
+        expected: state of the network that takes some of its names.
+
+    Raises:
+        SegpipeError: the file holds no state dict.
+    """
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
     ):
@@ -94,13 +114,7 @@ def fitting_state(path: Path, state: Any, network: torch.nn.Module) -> dict[str,
         name: tensor if type(tensor) is torch.Tensor else tensor.as_subclass(torch.Tensor)
         for name, tensor in state.items()
     }
-    complete = _with_counts(_with_other_names(_without_prefix(plain, expected), expected), expected)
-    _require_same_tensors(path, complete, expected)
-    # checked in the network's number format: 1e300 is infinite in float32
-    held = ((name, tensor.to(expected[name].dtype)) for name, tensor in complete.items())
-    require_finite(path, held, "its training diverged; train again")
-    _require_one_value(path, complete, expected)
-    return complete
+    return _without_prefix(plain, expected)
 
 
 def _keys(state: Any) -> str:

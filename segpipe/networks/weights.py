@@ -53,6 +53,7 @@ _SHAPE = {  # JSON schema of a sidecar
             "properties": {
                 "cases": _TEXTS,
                 "validation_cases": _TEXTS,
+                "from_weights": {"type": "object", "properties": {"cases": _TEXTS}},
                 **{
                     name: {"type": "object"}
                     for name in ("configuration", "environment", "fingerprint", "manifest")

@@ -59,6 +59,7 @@ class Experiment:
         resample_channels: whether channels on other grids are brought onto the first channel's grid.
         evaluation_inverts: whether evaluation maps scores back to the file's grid.
         groups: class -> the manifest's classes that it unites; empty: the classes are the manifest's.
+        from_weights: path of the weights that a training starts from by default; None: random numbers.
     """
 
     about: tuple[str, ...]
@@ -88,3 +89,8 @@ class Experiment:
     resample_channels: bool = False
     evaluation_inverts: bool = True
     groups: Mapping[str, list[str]] = field(default_factory=dict)
+    from_weights: PlannedValue = field(
+        default_factory=lambda: PlannedValue(
+            None, "other weights to start from: a file or a bundle; null or none: random"
+        )
+    )

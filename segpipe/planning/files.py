@@ -48,6 +48,7 @@ def rendered(
         **experiment.numbers,
         **experiment.run,
         **experiment.inference_numbers,
+        "from_weights": experiment.from_weights,
         **further.get("overlay", {}),
     }
 

@@ -103,6 +103,7 @@ def plan_image_bundle(
         "names_text": in_a_line(", ".join(categories.names)),
         "modality_text": in_a_line(", ".join(described.modality)),
         "is_pretrained": "pretrained" in planned.numbers,
+        "start": None,
     }
     texts["docs/README.md"] = template_text(f"{FOLDER}/README.md", {}, variables)
     texts |= {name: template_text(name, {}, variables) for name in (*_COPIED, "docs/data_license.txt")}

@@ -78,7 +78,7 @@ def locator_plan(data: Fingerprint, options: PlanOptions, whole: Plan, step_byte
     )
     planned = plan(
         coarse,
-        replace(options, network="unet", preset=None, dims=3, epochs=_epochs(data, options)),
+        replace(options, network="unet", preset=None, dims=3, epochs=_epochs(data, options), like=None),
         step_bytes,
     )
     reasons = {

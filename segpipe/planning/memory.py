@@ -136,7 +136,7 @@ def made(architecture: Architecture) -> nn.Module:
             num_classes,
             architecture.widths,
             dims,
-            "instance",
+            architecture.norm,
             conv=architecture.conv,
             attention=architecture.attention,
         )
@@ -152,4 +152,6 @@ def made(architecture: Architecture) -> nn.Module:
             deep_supervision=True,
         )
     stages = [(width, width) for width in architecture.widths]
-    return SegNet(num_channels, num_classes, stages, dims, "instance", strides=architecture.strides[1:])
+    return SegNet(
+        num_channels, num_classes, stages, dims, architecture.norm, strides=architecture.strides[1:]
+    )

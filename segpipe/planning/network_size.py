@@ -74,7 +74,11 @@ def fitted_patch(
     size: Array | None = median.astype(int)
     cut_for = "nothing"
     while size is not None:
-        architecture = _architecture(data, form, size, spacing)
+        architecture = (
+            _architecture(data, form, size, spacing)
+            if options.like is None
+            else options.like.of(len(data.channels), data.num_outputs)
+        )
         patch = _fitted(size, architecture.units)
         voxels = math.prod(patch)
         if voxels > form.most_voxels:

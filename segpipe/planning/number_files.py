@@ -41,7 +41,7 @@ _REPLACED_IDS = {
     *("warm_up_share", "dice_weight", "batch_dice"),
     *("rotation", "scaling", "contrast", "brightness", "gamma", "noise"),
 }
-_OTHER = {*_TEXTS, "run", "numbers", "inference_numbers", "literals", "channels", "groups"}
+_OTHER = {*_TEXTS, "run", "numbers", "inference_numbers", "literals", "channels", "groups", "from_weights"}
 _FORM = {
     one.name: one.default is MISSING and one.default_factory is MISSING
     for one in fields(Experiment)

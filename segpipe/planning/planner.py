@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.bundle.locator_margin import LOCATES, LOCATOR_FOLDER
+from segpipe.bundle.source_weights import SourceWeights, source_weights
 from segpipe.dataset import Manifest, load_manifest, require_valid, set_findings
 from segpipe.dataset.importing.channel_files import planned_channels
 from segpipe.documents import json_of
@@ -17,11 +18,13 @@ from segpipe.names import require_configurable
 from segpipe.planning.experiment import Experiment
 from segpipe.planning.files import as_json, rendered
 from segpipe.planning.fingerprint import Fingerprint, fingerprint
+from segpipe.planning.like_network import like_network
 from segpipe.planning.locator import locator_fingerprint, locator_groups, locator_labels, locator_plan
 from segpipe.planning.memory import step_bytes
 from segpipe.planning.network_form import network_form
 from segpipe.planning.plans import Plan, PlannedValue, PlanOptions
 from segpipe.planning.rules import plan
+from segpipe.planning.start_copy import StartCopy
 from segpipe.planning.writing import dicom_modality, held_out, in_a_line, metadata_head, run_ids, write_bundle
 
 _TEMPLATED = (
@@ -45,6 +48,7 @@ class PlannedBundle:
         data: fingerprint that the plan follows from.
         labels: label table of the bundle, with the coded terms that follow from the names.
         locator: numbers of the bundle's locator; None without one.
+        start: weights that training starts from; None: random numbers.
     """
 
     root: Path
@@ -52,10 +56,15 @@ class PlannedBundle:
     data: Fingerprint
     labels: LabelTable
     locator: Plan | None = None
+    start: StartCopy | None = None
 
 
 def plan_bundle(
-    manifest: str | Path, dataset_dir: str | Path, output: str | Path, options: PlanOptions
+    manifest: str | Path,
+    dataset_dir: str | Path,
+    output: str | Path,
+    options: PlanOptions,
+    start: str | Path | None = None,
 ) -> PlannedBundle:
     """Plan a bundle for a data set and write it.
 
@@ -64,14 +73,17 @@ def plan_bundle(
         dataset_dir: folder of the manifest's files.
         output: folder of the bundle; must not exist.
         options: options of the user; the manifest's share replaces `training_share`.
+        start: file or bundle of weights whose network the plan repeats, and that training starts from; None: a network
+            that follows from the data, and random numbers.
 
     Returns:
         The written bundle.
 
     Raises:
-        SegpipeError: the output exists, a path has a character that no configuration can hold (`#`), the check refuses
-            files, the manifest has no label maps, balanced draws are asked for and a class is in no case, or an error
-            of `segpipe.planning.rules.plan`.
+        SegpipeError: the weights to start from cannot be read, or no plan can repeat their network; the output exists,
+            a path has a character that no configuration can hold (`#`), the check refuses files, the manifest has no
+            label maps, balanced draws are asked for and a class is in no case, or an error of
+            `segpipe.planning.rules.plan`.
     """
     root, folder = Path(output), Path(dataset_dir)
     for path in (root, folder, Path(manifest)):
@@ -79,6 +91,9 @@ def plan_bundle(
     network_form(options, options.dims or 3)
     if root.exists():
         raise SegpipeError(f"{root}: exists already; choose another --output, or remove it")
+    source = None if start is None else source_weights(start)
+    if source is not None:
+        options = _like(source, options)
     described = load_manifest(manifest)
     if described.target != "mask":
         raise SegpipeError(
@@ -91,15 +106,12 @@ def plan_bundle(
         _require_every_class(described, data, labels)
     fold, share = held_out(described, validate=options.validate)
     planned = plan(data, replace(options, training_share=share), step_bytes)
-    apart = set_findings(described.training, reports)
+    apart = [finding.message for finding in set_findings(described.training, reports)]
     if apart:
-        messages = shown((finding.message for finding in apart), "; ", most=2)
-        warning = (
-            f"{len(apart)} finding(s) of `segpipe data check`, look at them before you train: {messages}"
-        )
-        planned = replace(planned, warnings=(*planned.warnings, in_a_line(warning)))
+        planned = replace(planned, warnings=(*planned.warnings, _findings(apart)))
     run = run_ids(manifest, folder, fold)
-    texts = _texts(described, planned, labels, data, run)
+    copy = None if source is None else StartCopy.of(source, planned.architecture, labels.output_names)
+    texts = _texts(described, planned, labels, data, run, copy=copy)
     locator = None
     if options.locate:
         locator = locator_plan(data, replace(options, training_share=share), planned, step_bytes)
@@ -107,8 +119,26 @@ def plan_bundle(
         united = locator_labels(labels)
         parts = _texts(of_locator, locator, united, locator_fingerprint(data), run, locates=labels)
         texts |= {f"{LOCATOR_FOLDER}/{name}": text for name, text in parts.items()}
-    write_bundle(root, texts)
-    return PlannedBundle(root, planned, data, labels, locator)
+    write_bundle(root, texts, *(() if copy is None else (copy.write,)))
+    return PlannedBundle(root, planned, data, labels, locator, copy)
+
+
+def _findings(messages: Sequence[str]) -> str:
+    text = shown(messages, "; ", most=2)
+    return in_a_line(
+        f"{len(messages)} finding(s) of `segpipe data check`, look at them before you train: {text}"
+    )
+
+
+def _like(source: SourceWeights, options: PlanOptions) -> PlanOptions:
+    """Return options for a plan that repeats the network of weights."""
+    like = like_network(source)
+    dims = like.architecture.dims
+    if options.dims not in (None, dims):
+        raise SegpipeError(
+            f"plan: the network of {source.path} is {dims}D, and --dims is {options.dims}; leave out --dims, or --from"
+        )
+    return replace(options, like=like, dims=dims)
 
 
 def _require_every_class(manifest: Manifest, data: Fingerprint, labels: LabelTable) -> None:
@@ -127,11 +157,18 @@ def _texts(
     data: Fingerprint,
     run: dict[str, PlannedValue],
     locates: LabelTable | None = None,
+    copy: StartCopy | None = None,
 ) -> dict[str, str]:
-    """Return path below the bundle's folder -> text of every file; `locates`: the classes that a locator unites."""
+    """Return path below the bundle's folder -> text of every file.
+
+    `locates`: the classes that a locator unites; `copy`: the weights to start from.
+    """
     experiment = _experiment(described, planned, labels, run)
     if locates is not None:
         experiment = replace(experiment, groups=locator_groups(locates))
+    if copy is not None:
+        about = (*experiment.about, in_a_line(copy.sentence))
+        experiment = replace(experiment, from_weights=copy.default, about=about)
     further = {
         "name": in_a_line(described.name),
         "described": described,
@@ -142,6 +179,7 @@ def _texts(
         "peak_gb": planned.peak_gb,
         "fold_is_held_out": run["fold"].value != "all",
         "data": data,
+        "start": copy,
     }
     texts = {name: rendered(name, experiment, further) for name in _TEMPLATED}
     texts["configs/inference.json"] = json_of(texts["configs/inference.yaml"])

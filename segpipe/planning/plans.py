@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 NETWORKS = ("unet", "segnet", "resenc")
@@ -49,6 +49,7 @@ class PlanOptions:
         conv: kind of the U-Net's convolutions, in `segpipe.networks.CONVOLUTIONS`.
         attention: attention of the U-Net, in `segpipe.networks.ATTENTIONS`.
         balanced: draw cases of rare classes more often.
+        like: the network of other weights, which the plan repeats; None: the network follows from the data.
     """
 
     memory_gb: float = 8.0
@@ -63,6 +64,7 @@ class PlanOptions:
     conv: str = "plain"
     attention: str = "none"
     balanced: bool = False
+    like: LikeNetwork | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Architecture:
         widths: channels of each level.
         conv, attention: of a UNet, see `segpipe.networks.UNet`.
         blocks: residual blocks of each level; empty for networks without.
+        norm: normalisation of a UNet or SegNet, see `segpipe.networks.blocks.norm_of`.
     """
 
     name: Network
@@ -87,6 +90,7 @@ class Architecture:
     strides: tuple[tuple[int, ...], ...]
     kernels: tuple[tuple[int, ...], ...]
     widths: tuple[int, ...]
+    norm: str | None = "instance"
     conv: str = "plain"
     attention: str = "none"
     blocks: tuple[int, ...] = ()
@@ -95,6 +99,23 @@ class Architecture:
     def units(self) -> tuple[int, ...]:
         """Total downsampling along each axis."""
         return tuple(math.prod(axis) for axis in zip(*self.strides, strict=True))
+
+
+@dataclass(frozen=True)
+class LikeNetwork:
+    """The network of other weights, which a plan repeats.
+
+    Attributes:
+        architecture: with channels and classes of its own.
+        name: of the bundle or file of the weights.
+    """
+
+    architecture: Architecture
+    name: str
+
+    def of(self, num_channels: int, num_classes: int) -> Architecture:
+        """Return the network with other input and output channels."""
+        return replace(self.architecture, num_channels=num_channels, num_classes=num_classes)
 
 
 StepBytes = Callable[[Architecture, int, Sequence[int]], int]

@@ -50,14 +50,9 @@ from segpipe.errors import SegpipeError
 from segpipe.planning.augmentation import augmentation_numbers, mirrored_axes
 from segpipe.planning.fingerprint import Fingerprint
 from segpipe.planning.intensity import intensity_numbers
+from segpipe.planning.like_network import like_dimensions, like_numbers
 from segpipe.planning.memory import PROCESS_BYTES, images_bytes, validation_bytes
-from segpipe.planning.network_size import (
-    fitted_patch,
-    network_numbers,
-    require_preset_fits,
-    window_overlap,
-    window_size,
-)
+from segpipe.planning.network_size import fitted_patch, require_preset_fits, window_overlap, window_size
 from segpipe.planning.plans import PRESETS, Plan, PlannedValue, PlanOptions, StepBytes
 from segpipe.planning.spacing import axis_order, dimensions, target_spacing
 from segpipe.planning.training_numbers import loss_numbers, schedule_numbers
@@ -79,7 +74,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
         SegpipeError: options that the data exclude: a 3D network for 2D images, or less memory than the smallest patch
             or the validation of the largest case needs.
     """
-    dims = dimensions(data, options.dims)
+    dims = like_dimensions(options.like, dimensions(data, options.dims))
     axes = axis_order(data, dims.value)
     spacings = np.array(data.spacings_mm, float)[:, axes]
     sizes = np.array(data.sizes, float)[:, axes]
@@ -109,7 +104,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
             [],
             f"axes of mirror images that validation averages, too; in evaluation and inference {mirrors.value}",
         )
-    numbers |= network_numbers(fitted)
+    numbers |= like_numbers(options.like, fitted)
     numbers["precision"] = PlannedValue("auto", "bfloat16 where the processor or card computes in it")
     numbers["batch_size"] = fitted.batch_size
     numbers |= schedule_numbers(data, options, architecture)
@@ -137,7 +132,7 @@ def plan(data: Fingerprint, options: PlanOptions, step_bytes: StepBytes) -> Plan
         crops_by_class=by_class,
         numbers=numbers,
         peak_gb=peak / 1e9,
-        warnings=tuple(plan_warnings(data, options, architecture, patch.value)),
+        warnings=tuple(plan_warnings(data, options, architecture, patch.value, median)),
     )
 
 

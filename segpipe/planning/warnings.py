@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
 
 from segpipe.planning.fingerprint import Fingerprint
+from segpipe.planning.like_network import like_warnings
 from segpipe.planning.plans import Architecture, PlanOptions
 
 _MOST_BELOW = (
@@ -13,7 +17,11 @@ _MOST_BELOW = (
 
 
 def plan_warnings(
-    data: Fingerprint, options: PlanOptions, network: Architecture, patch: Sequence[int]
+    data: Fingerprint,
+    options: PlanOptions,
+    network: Architecture,
+    patch: Sequence[int],
+    median: NDArray[Any],
 ) -> list[str]:
     """Return a sentence for each weakness.
 
@@ -22,8 +30,9 @@ def plan_warnings(
         options: options of the user.
         network: the network.
         patch: voxels of a training patch along each axis.
+        median: voxels of the median case along each axis.
     """
-    warnings = []
+    warnings = like_warnings(options.like, median, patch)
     below = [size // unit for size, unit in zip(patch, network.units, strict=True)]
     if max(below) > _MOST_BELOW:
         warnings.append(

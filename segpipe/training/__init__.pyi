@@ -18,6 +18,7 @@ from .run_folder import RunFolder as RunFolder
 from .scalars import TrainingScalars as TrainingScalars
 from .scalars import ValidationScalars as ValidationScalars
 from .schedule import Validate as Validate
+from .schedule import cycle_steps as cycle_steps
 from .schedule import warm_up as warm_up
 from .state import SaveBest as SaveBest
 from .state import TrainingState as TrainingState

@@ -132,20 +132,22 @@ def validation_table(scores: ImageScores) -> str:
 
 
 class Freezable(Protocol):
-    """A network of which the first parts can be frozen: no gradient, and batch norms that keep their statistics."""
+    """A network or its start; parts can be frozen: no gradient, and batch norms that keep their statistics."""
 
     def freeze(self, parts: int | None = None) -> None:
-        """Freeze the first parts and train the others; None: all but the last layer."""
+        """Freeze the first parts and train the others; None: all that can be frozen."""
 
 
 class Unfreeze:
-    """Trains the last layer alone for the first epochs, then more of the network; attach to the trainer first.
+    """Trains a part of the network alone for the first epochs, then more of it; attach to the trainer first.
+
+    The part is the last layer of a classifier, or the layers that were not taken from other weights.
 
     What is frozen depends on the epoch alone, so a resumed run continues as an uninterrupted one.
 
     Args:
-        network: the bare network.
-        after: number of epochs in which the last layer is trained alone; 0: none; "never": all epochs. ("never" instead
+        network: the bare network, or what `segpipe.bundle.start_from_weights` returns.
+        after: number of epochs in which this part is trained alone; 0: none; "never": all epochs. ("never" instead
             of None: MONAI's run drops an override that is None.)
         parts: number of first parts that stay frozen afterwards.
 
@@ -154,7 +156,7 @@ class Unfreeze:
     """
 
     @refusal_ends_run()
-    def __init__(self, network: torch.nn.Module, after: int | str, parts: int = 0) -> None:
+    def __init__(self, network: torch.nn.Module | Freezable, after: int | str, parts: int = 0) -> None:
         is_count = isinstance(after, int) and not isinstance(after, bool) and after >= 0
         if after != "never" and not is_count:
             raise SegpipeError(
@@ -187,4 +189,4 @@ class Unfreeze:
     def _set(self, engine: Engine) -> None:
         self.freeze_in(engine.state.epoch)
         if isinstance(self.after, int) and engine.state.epoch == self.after + 1:
-            engine.logger.info(f"Epoch {engine.state.epoch}: the backbone is trained, too, from now on")
+            engine.logger.info(f"Epoch {engine.state.epoch}: the frozen layers are trained, too, from now on")

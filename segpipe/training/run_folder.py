@@ -32,11 +32,13 @@ from segpipe.files import (
     write_text,
 )
 from segpipe.provenance import commit, package_versions
+from segpipe.training.longer import present_epochs
 from segpipe.training.run_lock import LOCK_FILE, lock_run
 
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
 _RESTORE = "restore the file, or start a new run"
+_EPOCHS = "epochs"
 # ids that change where and how a run computes, but not its result
 _WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
 
@@ -121,6 +123,11 @@ class RunFolder:
         if not self._experiment:
             raise RuntimeError("the run is not started")
         return json_sha256(self._experiment)
+
+    def experiment_sha256_of(self, epochs: int) -> str:
+        """Return the hash that `experiment_sha256` has where the configuration has this number of epochs."""
+        known = {_EPOCHS: epochs} if _EPOCHS in self._experiment else {}
+        return json_sha256({**self._experiment, **known})
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -258,6 +265,8 @@ class RunFolder:
     def _require_same_experiment(self) -> None:
         then = _experiment(self._recorded_configuration())
         now = self._experiment
+        if self.resumes and _EPOCHS in then and _EPOCHS in now:  # a finished run may be made longer
+            then[_EPOCHS] = present_epochs(self.training_state, then[_EPOCHS], now[_EPOCHS])
         changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
         if changed:
             name = changed[0]

@@ -1,4 +1,4 @@
-"""Warm-up of the learning rate, validation, and early stopping."""
+"""Warm-up and cycles of the learning rate, validation, and early stopping."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from monai.engines import Evaluator, Trainer
 
 from segpipe.errors import SegpipeError
 from segpipe.monai_run import refusal_ends_run
+from segpipe.training.longer import cycle_of, lengths_of
+from segpipe.training.run_folder import RunFolder
 
 
 @refusal_ends_run()
@@ -39,6 +41,24 @@ def warm_up(share: float, steps: int) -> float:
     return share
 
 
+@refusal_ends_run()
+def cycle_steps(run_folder: RunFolder, epochs: int, steps: int) -> int:
+    """Return the steps of the present cycle of the learning rate: of all epochs, or of those that made a run longer.
+
+    Args:
+        run_folder: folder of the run; if it resumes, its training state says when the cycle began.
+        epochs: epochs of the run in all.
+        steps: of an epoch.
+
+    Raises:
+        SegpipeError: the training state cannot be read.
+    """
+    state = lengths_of(run_folder.training_state) if run_folder.resumes else None
+    if state is None or not isinstance(epochs, int):
+        return epochs * steps
+    return max(epochs - cycle_of(state, epochs).began, 1) * steps
+
+
 class Validate:
     """Runs the evaluator every `interval` epochs and after the last epoch; never without validation cases.
 
@@ -67,7 +87,9 @@ class Validate:
         if not due or not self.evaluator.state.epoch_length:
             return
         self.evaluator.run(engine.state.epoch)
-        best_epoch = self.evaluator.state.best_metric_epoch
+        training = getattr(engine, "training_state", None)
+        began = 0 if training is None else training.cycle_began  # patience counts anew in a longer run
+        best_epoch = max(self.evaluator.state.best_metric_epoch, began)
         if not getattr(self.evaluator, "chooses", True):  # set by SaveBest
             return
         if self.patience and engine.state.epoch - best_epoch >= self.patience * self.interval:

@@ -19,6 +19,14 @@ from segpipe.monai_run import refusal_ends_run
 from segpipe.networks import Identity, save_weights
 from segpipe.networks.weights import load_state
 from segpipe.networks.weights_files import read_state
+from segpipe.training.longer import (
+    cycle_of,
+    is_finished,
+    rates_of,
+    refuse_finished,
+    require_own_cycle,
+    restart_rates,
+)
 from segpipe.training.random_state import random_state, restore_random_state
 from segpipe.training.run_folder import RunFolder, is_main_process
 from segpipe.training.signals import Phase, current_watch
@@ -114,6 +122,7 @@ class TrainingState:
         self.evaluator = evaluator
         self.identity = identity
         self.provenance = provenance
+        self.cycle_began = 0  # epochs before the present cycle of the learning rate
         self._point: dict[str, Any] | None = None  # after the last step, until a state of it is saved
         self._copy: dict[str, Any] | None = None  # of the state before a long step
         self._step_began = 0.0
@@ -209,6 +218,7 @@ class TrainingState:
             "experiment_sha256": self.run_folder.experiment_sha256,
             "data_sha256": _data_sha256(self.provenance),
             "max_epochs": engine.state.max_epochs,
+            "cycle_began": self.cycle_began,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.lr_scheduler.state_dict(),
@@ -261,8 +271,7 @@ class TrainingState:
         state = read_state(path, largest=self._largest)
         self._require_fitting(path, state, engine)
         load_state(self.network, path, state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+        self._restore_rates(engine, state)
         if engine.scaler is not None and state["scaler"] is not None:
             engine.scaler.load_state_dict(state["scaler"])
         self.evaluator.state.best_metric = state["best_metric"]
@@ -276,11 +285,30 @@ class TrainingState:
             self.run_folder.discard_log()
         within = f", batch {batches} of {state['epoch_length']} of the next" if batches else ""
         engine.logger.info(f"Resumed {self.run_folder.path} after epoch {state['epoch']}{within}")
+        if cycle_of(state, engine.state.max_epochs).is_new:
+            engine.logger.info(
+                f"The run is made longer: a new cycle of the learning rate, epochs {self.cycle_began + 1} to "
+                f"{engine.state.max_epochs}"
+            )
         if batches == state["epoch_length"]:
             self._complete_epoch(engine, state)
         elif batches:
             self._restored = state
             engine.data_loader.sampler.skip = batches * engine.data_loader.batch_size
+
+    def _restore_rates(self, engine: Trainer, state: Mapping[str, Any]) -> None:
+        """Restore optimiser and schedule; where a finished run is made longer, the schedule begins again."""
+        cycle, fresh = cycle_of(state, engine.state.max_epochs), rates_of(self.optimizer)
+        self.cycle_began = cycle.began
+        if cycle.began:
+            require_own_cycle(
+                self.lr_scheduler, self.run_folder.path, state["epoch_length"], engine.state.max_epochs
+            )
+        self.optimizer.load_state_dict(state["optimizer"])
+        if cycle.is_new:
+            restart_rates(self.optimizer, fresh)
+        else:
+            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
 
     def _complete_epoch(self, engine: Trainer, state: dict[str, Any]) -> None:
         """Do the rest of an epoch whose steps are complete: log, validate, save."""
@@ -306,7 +334,10 @@ class TrainingState:
             raise SegpipeError(
                 f"{path}: is no whole training state: it has no {missing[0]}; restore the file, or start a new run"
             )
-        if state["experiment_sha256"] != self.run_folder.experiment_sha256:
+        hashes = [self.run_folder.experiment_sha256]
+        if is_finished(state):  # it may be made longer
+            hashes.append(self.run_folder.experiment_sha256_of(state["max_epochs"]))
+        if state["experiment_sha256"] not in hashes:
             raise SegpipeError(f"{path}: belongs to another configuration; restore it, or start a new run")
         if state["data_sha256"] != _data_sha256(self.provenance):
             raise SegpipeError(
@@ -318,11 +349,7 @@ class TrainingState:
                 f"{path}: the run had {state['epoch_length']} steps an epoch, now there are "
                 f"{engine.state.epoch_length}; resume with as many processes as it began with"
             )
-        if state["epoch"] >= state["max_epochs"] or state["stopped_early"]:
-            raise SegpipeError(
-                f"{path.parent}: this run is finished, after epoch {state['epoch']} of "
-                f"{state['max_epochs']}; choose another --run_name (segpipe train: run_name=NAME) to train again"
-            )
+        refuse_finished(path.parent, state, engine.state.max_epochs)
 
 
 def _goes_on_within(engine: Trainer) -> bool:

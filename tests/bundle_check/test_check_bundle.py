@@ -8,6 +8,7 @@ from shipped_bundles import BUNDLES, HIPPOCAMPUS, LUNG, line_of
 from segpipe.configuration.reading import configuration_files
 from segpipe.errors import SegpipeError
 
+PARAMS = {"network": "network_def", "learning_rate": "learning_rate", "started": "started"}
 OVERRIDES = {
     "an id": ({"epochz": 9}, "epochz is no id of this configuration; did you mean epochs?"),
     "a nested id": (
@@ -315,7 +316,9 @@ def test_keywords_that_a_typed_dict_lists_are_the_only_ones(findings_after):
 
 
 def test_a_callable_need_not_have_all_its_arguments(findings_after):
-    assert findings_after(('  params: "$@network.parameters()"\n', "  _mode_: callable\n")) == []
+    params = "  params:\n    _target_: segpipe.bundle.parameter_groups\n"
+    more = "".join(f'    {name}: "@{of}"\n' for name, of in PARAMS.items())
+    assert findings_after((params + more, "  _mode_: callable\n")) == []
 
 
 def test_a_disabled_component_is_not_looked_at(findings_after):
@@ -327,6 +330,7 @@ def test_a_disabled_component_is_not_looked_at(findings_after):
     )
 
 
+STEPS = 'steps: "$len(@train#dataloader)"'
 EXPRESSIONS = {
     "no Python": (
         "$len(@train#dataloader",
@@ -350,7 +354,7 @@ def test_an_expression_that_cannot_be_evaluated(kind, findings_after):
 
     (finding,) = findings_after(('"$len(@train#dataloader)"', f'"{expression}"'))
 
-    assert finding == f"{line_of('steps_per_epoch')}: lr_scheduler#steps_per_epoch {expected}"
+    assert finding == f"{line_of(STEPS)}: lr_scheduler#total_steps#steps {expected}"
 
 
 def test_a_module_that_nothing_imports_is_one_finding_however_often_it_is_used(findings_after):
@@ -369,7 +373,9 @@ def test_a_module_that_cannot_be_imported_is_found_where_it_is_used(findings_aft
         ('"$len(@train#dataloader)"', '"$board.steps"'),
     )
 
-    assert "lr_scheduler#steps_per_epoch uses board, which cannot be imported: ModuleNotFoundError" in finding
+    assert (
+        "lr_scheduler#total_steps#steps uses board, which cannot be imported: ModuleNotFoundError" in finding
+    )
 
 
 def test_nothing_is_evaluated(findings_after, tmp_path):
@@ -395,7 +401,7 @@ METRICS = {
             "    print_lr: false",
             "    step_transform: \"$lambda _: @validate#evaluator.state.metrics['dice']\"",
         ),
-        "train#handlers#1#step_transform reads dice, which is no metric of validate#evaluator",
+        "train#handlers#2#step_transform reads dice, which is no metric of validate#evaluator",
     ),
     "the best by a metric that is not there": (
         (
@@ -453,7 +459,7 @@ def test_a_key_that_stands_twice(findings_after):
 
     place = int(line_of("seed: 0").rpartition(":")[2]) + 1
     assert finding == (
-        f"configs/train.yaml:{int(line_of('epochs: ').rpartition(':')[2]) + 1}: epochs stands twice, first in line "
+        f"configs/train.yaml:{int(line_of('epochs: 24').rpartition(':')[2]) + 1}: epochs stands twice, first in line "
         f"{place}; MONAI keeps the last alone: remove one"
     )
 

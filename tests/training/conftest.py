@@ -53,6 +53,7 @@ class Training:
     run_name: str = "run"
     resume: bool = False
     epochs: int = 4
+    began: int = 0  # epochs before the present cycle of the learning rate
     seed: int = 0
     val_interval: int = 1
     patience: int = 0
@@ -93,7 +94,9 @@ class Training:
             data, sampler=EpochSampler(data, self.seed), batch_size=2, num_workers=self.num_workers
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.learning_rate, epochs=self.epochs, steps_per_epoch=len(loader)
+            optimizer,
+            max_lr=self.learning_rate,
+            total_steps=(self.epochs - self.began) * len(loader),
         )
         held_out = CaseDataset(
             records(range(10, 10 + self.validation)), Compose([Lambdad("image", lambda i: i)])

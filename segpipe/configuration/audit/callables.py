@@ -116,6 +116,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         "label_table": Allowed({"metadata": Place.READ}),
         "start_from": Allowed({"weights": frozenset({"imagenet", "none"})}),  # a path is for the user to give
         "start_from_vgg16": Allowed({"weights": Place.READ}),
+        "start_from_weights": Allowed({"weights": Place.READ}),
         "weights_to_score": Allowed({"weights": Place.READ}),
         "with_weights": Allowed({"weights": Place.READ}),
     },
@@ -157,7 +158,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
         **dict.fromkeys(
             (
                 *("PresentDice", "SaveBest", "TrainingScalars", "TrainingState", "Validate"),
-                *("ValidationPictures", "ValidationScalars", "warm_up"),
+                *("ValidationPictures", "ValidationScalars", "cycle_steps", "warm_up"),
                 *("ImageScore", "ImageTrainingScalars", "ImageValidationPictures", "ImageValidationScalars"),
                 *("SaveCalibration", "Unfreeze"),
             ),
