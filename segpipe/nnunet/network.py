@@ -83,12 +83,7 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> ImportedNet
     if problem is not None:
         raise SegpipeError(f"{where}: its network has {problem}, which segpipe's network does not have")
     if is_residual:
-        counts = _per_stage(arguments, "n_blocks_per_stage", stages, where)
-        numbers = dict(zip(("widths", "kernel_size", "strides"), lists.values(), strict=True))
-        names = residual_names(lists["features_per_stage"], counts, lists["strides"])
-        return ImportedNetwork(
-            "segpipe.networks.ResidualEncoderUNet", {**numbers, "blocks": counts}, {}, names
-        )
+        return _residual(lists, _per_stage(arguments, "n_blocks_per_stage", stages, where))
     strides = lists["strides"]
     name, defaults = _ACTIVATIONS[activation]
     known = {key: slope[key] for key in defaults if key in slope}
@@ -109,6 +104,12 @@ def network_form(configuration: NnunetConfiguration, where: Path) -> ImportedNet
         },
         _names(stages),
     )
+
+
+def _residual(lists: Mapping[str, list[Any]], blocks: list[Any]) -> ImportedNetwork:
+    numbers = dict(zip(("widths", "kernel_size", "strides"), lists.values(), strict=True))
+    names = residual_names(lists["features_per_stage"], blocks, lists["strides"])
+    return ImportedNetwork("segpipe.networks.ResidualEncoderUNet", {**numbers, "blocks": blocks}, {}, names)
 
 
 def network_state(
