@@ -265,7 +265,13 @@ def _compare(job: EngineJob, way: Way, scores: Scores) -> None:
             f"the network returns a {type(job.answer).__name__}, not one tensor of scores"
         )
     with torch.inference_mode():
-        difference = disagreement(scores(job.example), job.answer.float(), way.precision)
+        try:
+            answer = scores(job.example)
+        except NotImplementedError as error:  # PyTorch lacks layers in reduced precisions on processors
+            raise CannotComputeError(
+                f"{way.engine} does not compute a layer of the network ({error})"
+            ) from error
+        difference = disagreement(answer, job.answer.float(), way.precision)
     if difference is not None:
         raise CannotComputeError(difference)
 
