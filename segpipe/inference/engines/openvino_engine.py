@@ -58,9 +58,9 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
     trial = Trial(job, precision, settings)
 
     def compiled(files: dict[str, bytes]) -> Any:
-        trial.passed(files[_XML], files[_WEIGHTS])
+        safe = trial.settings_for(files[_XML], files[_WEIGHTS])
         model = core.read_model(model=files[_XML], weights=files[_WEIGHTS])
-        return core.compile_model(model, "CPU", settings)
+        return core.compile_model(model, "CPU", safe)
 
     if precision == INT8:
         program = _opened_quantised(job, compiled)

@@ -19,9 +19,13 @@ from segpipe.inference.engines.threads import processor_name
 
 _PROGRAM = Path(trial_child.__file__)
 _LONGEST_S = 300.0
-_GOOD = "computes"
+_GOOD, _GOOD_WITHOUT = "computes", "computes without snippets"
+_WITHOUT = {
+    "SNIPPETS_MODE": "DISABLE"
+}  # OpenVINO 2026.4's fusion of norms crashes on residual blocks with two norms
 _GRAPH, _NUMBERS = "network.xml", "network.bin"
 _CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS")
+_CRASH = "OpenVINO crashes on this network"
 _MOST_REASON = 200  # characters of another program's message
 
 
@@ -45,6 +49,7 @@ class Trial:
             "note": "trial",
             "precision": precision,
             "settings": self._settings,
+            "instead": _WITHOUT,
             "processor": processor_name(),
         }
 
@@ -57,8 +62,10 @@ class Trial:
 
         return converted
 
-    def passed(self, graph: bytes, numbers: bytes) -> None:
-        """Try the network, unless an earlier run did.
+    def settings_for(self, graph: bytes, numbers: bytes) -> dict[str, Any]:
+        """Try the network, unless an earlier run did, and return what OpenVINO compiles it with.
+
+        Where OpenVINO crashes, its fusion of small layers ("snippets") is switched off, and the network tried again.
 
         Raises:
             CannotComputeError: OpenVINO crashed, or took too long, now or in an earlier run.
@@ -66,12 +73,16 @@ class Trial:
         verdict = self._cache.noted(self._key)
         if not isinstance(verdict, str):
             verdict, is_lasting = verdict_of(graph, numbers, self._settings)
+            if verdict.startswith(_CRASH) and is_lasting:
+                again = verdict_of(graph, numbers, {**self._settings, **_WITHOUT})
+                verdict = _GOOD_WITHOUT if again == (_GOOD, True) else verdict
             if is_lasting:
                 self._cache.note(self._key, verdict)
         self._refuse(verdict)
+        return {**self._settings, **(_WITHOUT if verdict == _GOOD_WITHOUT else {})}
 
     def _refuse(self, verdict: object) -> None:
-        if isinstance(verdict, str) and verdict != _GOOD:
+        if isinstance(verdict, str) and verdict not in (_GOOD, _GOOD_WITHOUT):
             raise CannotComputeError(verdict)
 
 
@@ -119,11 +130,11 @@ def _verdict(code: int, said: str) -> tuple[str, bool]:
         text = f"signal {-code}, {name}" if name else f"signal {-code}"
         if name in _CRASHES:
             return (
-                f"OpenVINO crashes on this network ({text}), as a trial in a process of its own found",
+                f"{_CRASH} ({text}), as a trial in a process of its own found",
                 True,
             )
         return f"the trial of OpenVINO was ended from outside ({text}), perhaps for lack of memory", False
     if code > 0x7FFFFFFF:  # an exception of Windows
-        return f"OpenVINO crashes on this network ({code:#x}), as a trial in a process of its own found", True
+        return f"{_CRASH} ({code:#x}), as a trial in a process of its own found", True
     lines = said.strip().splitlines() or ["without a message"]
     return f"the trial of OpenVINO failed with exit code {code} ({lines[-1][:_MOST_REASON]})", False

@@ -78,7 +78,7 @@ def test_a_crash_is_reported_and_pytorch_computes_and_the_next_run_does_not_try_
 
     monkeypatch.setattr(openvino_engine, "_converted", None)  # nothing is converted either
     assert chosen() == expected
-    assert counted == [(FOUND, True)]
+    assert counted == [(FOUND, True)] * 2  # the second one without snippets
 
 
 @needs_openvino
@@ -89,6 +89,14 @@ def test_a_network_that_computes_is_tried_once_for_a_processor(counted, chosen, 
     monkeypatch.setattr(trial, "processor_name", lambda: "another")
     monkeypatch.setattr(trial, "verdict_of", lambda *_: (FOUND, True))
     assert chosen()[0] == Way("torch", "float32")  # the converted network is in the cache, the verdict is not
+
+
+@needs_openvino
+def test_what_crashes_with_snippets_alone_is_computed_without_them(program, counted, chosen):
+    program(f"import sys\nif 'SNIPPETS_MODE' not in sys.argv[2]:\n    {CRASH}")
+
+    assert chosen() == chosen() == (Way("openvino", "float32"), [])
+    assert counted == [(FOUND, True), ("computes", True)]
 
 
 @needs_openvino
@@ -153,3 +161,21 @@ def test_the_program_imports_neither_pytorch_nor_segpipe_and_refuses_a_damaged_f
     done = subprocess.run([sys.executable, "-P", "-c", text], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (trial_child.REFUSED, "['openvino']\n")
+
+
+@pytest.mark.slow
+@needs_openvino
+def test_a_residual_encoder_is_computed_by_openvino_and_gives_the_same_scores(tmp_path):
+    """OpenVINO 2026.4 crashes on it while it compiles, unless snippets are off."""
+    from segpipe.networks import ResidualEncoderUNet
+
+    torch.manual_seed(0)
+    network = ResidualEncoderUNet(1, 3, (16, 32, 64), (1, 1, 2)).eval()
+    window, said = torch.randn(1, 1, 32, 48, 40), []
+    cache = EngineCache(tmp_path / "cache", said.append)
+
+    scores, way = EngineChoice(network, "a", "openvino", "float32", said.append, cache).opened(window, 1, 10)
+
+    assert (way, said) == (Way("openvino", "float32"), [])
+    with torch.inference_mode():
+        assert torch.allclose(scores(window), network(window), atol=1e-4)
