@@ -18,7 +18,7 @@ from segpipe.inference.engines.kept import kept_files
 from segpipe.inference.engines.names import BFLOAT16, FLOAT32, INT8, OPENVINO
 from segpipe.inference.engines.quantised import BIN, XML
 from segpipe.inference.engines.silence import silent_openvino
-from segpipe.inference.engines.trial import Trial
+from segpipe.inference.engines.trial import EngineTrial
 
 _HINTS = {FLOAT32: "f32", BFLOAT16: "bf16", INT8: "f32"}  # of int8: of what is not quantised
 _XML, _WEIGHTS = "network.xml", "network.bin"
@@ -55,7 +55,7 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
         "ENABLE_HYPER_THREADING": True,  # the number of threads is given
     }
 
-    trial = Trial(job, precision, settings)
+    trial = EngineTrial(job, precision, settings)
 
     def compiled(files: dict[str, bytes]) -> Any:
         safe = trial.settings_for(files[_XML], files[_WEIGHTS])

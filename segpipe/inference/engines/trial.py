@@ -29,7 +29,7 @@ _CRASH = "OpenVINO crashes on this network"
 _MOST_REASON = 200  # characters of another program's message
 
 
-class Trial:
+class EngineTrial:
     """The trial of a network in OpenVINO: once for a network, window, precision, version and processor.
 
     The verdict is a note in the job's cache, good or bad. A process that was ended from outside gives no verdict.
