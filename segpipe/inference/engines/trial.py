@@ -19,7 +19,7 @@ from segpipe.inference.engines.threads import processor_name
 
 _PROGRAM = Path(trial_child.__file__)
 _LONGEST_S = 300.0
-_GOOD, _GOOD_WITHOUT = "computes", "computes without snippets"
+COMPUTES, _GOOD_WITHOUT = "computes", "computes without snippets"
 _WITHOUT = {
     "SNIPPETS_MODE": "DISABLE"
 }  # OpenVINO 2026.4's fusion of norms crashes on residual blocks with two norms
@@ -75,14 +75,14 @@ class EngineTrial:
             verdict, is_lasting = verdict_of(graph, numbers, self._settings)
             if verdict.startswith(_CRASH) and is_lasting:
                 again = verdict_of(graph, numbers, {**self._settings, **_WITHOUT})
-                verdict = _GOOD_WITHOUT if again == (_GOOD, True) else verdict
+                verdict = _GOOD_WITHOUT if again == (COMPUTES, True) else verdict
             if is_lasting:
                 self._cache.note(self._key, verdict)
         self._refuse(verdict)
         return {**self._settings, **(_WITHOUT if verdict == _GOOD_WITHOUT else {})}
 
     def _refuse(self, verdict: object) -> None:
-        if isinstance(verdict, str) and verdict not in (_GOOD, _GOOD_WITHOUT):
+        if isinstance(verdict, str) and verdict not in (COMPUTES, _GOOD_WITHOUT):
             raise CannotComputeError(verdict)
 
 
@@ -122,9 +122,9 @@ def verdict_of(graph: bytes, numbers: bytes, settings: Mapping[str, Any]) -> tup
 def _verdict(code: int, said: str) -> tuple[str, bool]:
     """Return what an exit code means, and whether it would come again."""
     if code == 0:
-        return _GOOD, True
+        return COMPUTES, True
     if code == trial_child.REFUSED:
-        return _GOOD, False  # the engine meets the same exception, and reports it
+        return COMPUTES, False  # the engine meets the same exception, and reports it
     if code < 0:
         name = Signals(-code).name if -code in list(Signals) else ""
         text = f"signal {-code}, {name}" if name else f"signal {-code}"
