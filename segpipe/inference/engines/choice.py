@@ -130,12 +130,24 @@ class EngineChoice:
         except CannotComputeError as reason:
             if self.precision == INT8:
                 raise SegpipeError(f"--precision {INT8}: {reason}; give --precision {FLOAT32}") from reason
-            instead = Way(TORCH, FLOAT32 if self.way.precision == INT8 else self.way.precision)
+            instead = self._instead(job, self.way.precision)
             self.report(f"computing with {instead} instead of {self.way.engine}: {reason}")
             return self._by_torch(job, instead), instead
         if self.way.engine in (OPENVINO, ONNXRUNTIME):
             self.threads_a_window = job.threads_a_window
         return scores, self.way
+
+    def _instead(self, job: EngineJob, precision: str) -> Way:
+        """Return PyTorch, in float32 where `auto` took a precision that PyTorch cannot compute on processors."""
+        way = Way(TORCH, FLOAT32 if precision == INT8 else precision)
+        is_sure = self.precision != AUTO or way.precision == FLOAT32 or job.example.device.type != "cpu"
+        if is_sure or not isinstance(job.answer, torch.Tensor):
+            return way
+        try:
+            _compare(job, way, torch_scores(job, way.precision))
+        except CannotComputeError:
+            return Way(TORCH, FLOAT32)
+        return way
 
     def _by_torch(self, job: EngineJob, way: Way) -> Scores:
         """Return the scores of PyTorch; report a reduced precision on a processor that was asked for and is wrong."""
@@ -146,6 +158,10 @@ class EngineChoice:
         try:
             _compare(job, way, scores)
         except CannotComputeError as reason:
+            if isinstance(reason.__cause__, NotImplementedError):
+                raise SegpipeError(
+                    f"--precision {way.precision}: {reason}; give --precision {FLOAT32}"
+                ) from reason
             self.report(f"computing with {way}, as asked for, but {reason}; --precision {FLOAT32} is right")
         return scores
 
@@ -265,7 +281,13 @@ def _compare(job: EngineJob, way: Way, scores: Scores) -> None:
             f"the network returns a {type(job.answer).__name__}, not one tensor of scores"
         )
     with torch.inference_mode():
-        difference = disagreement(scores(job.example), job.answer.float(), way.precision)
+        try:
+            answer = scores(job.example)
+        except NotImplementedError as error:  # PyTorch lacks layers in reduced precisions on processors
+            raise CannotComputeError(
+                f"{way.engine} does not compute a layer of the network ({error})"
+            ) from error
+        difference = disagreement(answer, job.answer.float(), way.precision)
     if difference is not None:
         raise CannotComputeError(difference)
 

@@ -18,6 +18,7 @@ from segpipe.inference.engines.kept import kept_files
 from segpipe.inference.engines.names import BFLOAT16, FLOAT32, INT8, OPENVINO
 from segpipe.inference.engines.quantised import BIN, XML
 from segpipe.inference.engines.silence import silent_openvino
+from segpipe.inference.engines.trial import EngineTrial
 
 _HINTS = {FLOAT32: "f32", BFLOAT16: "bf16", INT8: "f32"}  # of int8: of what is not quantised
 _XML, _WEIGHTS = "network.xml", "network.bin"
@@ -34,10 +35,12 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
     """Return a queue of a converted network.
 
     The network is converted for one window of the job's shape, in float32; `inference_precision` is always set, since
-    OpenVINO computes in bfloat16 by itself where the processor can.
+    OpenVINO computes in bfloat16 by itself where the processor can. The first time, a process of its own compiles the
+    network: a crash of OpenVINO would end the run; see `trial`.
 
     Raises:
-        CannotComputeError: the precision is none of OpenVINO or of this processor, or the network cannot be converted.
+        CannotComputeError: the precision is none of OpenVINO or of this processor, the network cannot be converted, or
+            OpenVINO crashes on the network.
     """
     if precision not in _HINTS:
         raise CannotComputeError(f"it computes in {' or '.join(_HINTS)}, not in {precision}")
@@ -52,14 +55,17 @@ def openvino_queue(job: EngineJob, precision: str) -> WindowQueue:
         "ENABLE_HYPER_THREADING": True,  # the number of threads is given
     }
 
+    trial = EngineTrial(job, precision, settings)
+
     def compiled(files: dict[str, bytes]) -> Any:
+        safe = trial.settings_for(files[_XML], files[_WEIGHTS])
         model = core.read_model(model=files[_XML], weights=files[_WEIGHTS])
-        return core.compile_model(model, "CPU", settings)
+        return core.compile_model(model, "CPU", safe)
 
     if precision == INT8:
         program = _opened_quantised(job, compiled)
     else:
-        program = kept_files(job, OPENVINO, lambda: _converted(job), compiled, _REFUSALS)
+        program = kept_files(job, OPENVINO, trial.guarded(lambda: _converted(job)), compiled, _REFUSALS)
     return _Requests(program, job.streams + 1)  # one waits while its predecessor's scores are added up
 
 

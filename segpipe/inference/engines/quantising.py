@@ -17,6 +17,8 @@ from segpipe.inference.engines.engine import CannotComputeError
 from segpipe.inference.engines.openvino_engine import converted_model, model_files
 from segpipe.inference.engines.quantised import BIN, XML
 from segpipe.inference.engines.silence import silent_openvino
+from segpipe.inference.engines.threads import usable_threads
+from segpipe.inference.engines.trial import COMPUTES, verdict_of
 
 _PACKAGES = ("nncf", "openvino")
 _MOST_REASON = 300  # characters of another program's message
@@ -60,6 +62,7 @@ def quantised_files(network: torch.nn.Module, windows: Sequence[torch.Tensor]) -
     nncf = silent_nncf()
     try:
         model: Any = converted_model(network, windows[0])
+        _require_no_crash(model)
         with contextlib.redirect_stdout(io.StringIO()):  # of progress bars
             quantised = nncf.quantize(
                 model,
@@ -77,6 +80,14 @@ def quantised_files(network: torch.nn.Module, windows: Sequence[torch.Tensor]) -
             f"the network cannot be quantised ({type(error).__name__}: {text}); no file was written"
         ) from error
     return {XML: graph, BIN: numbers}
+
+
+def _require_no_crash(model: Any) -> None:
+    """Refuse a network that OpenVINO crashes on, as NNCF computes with it in this process."""
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": usable_threads()}
+    verdict, _ = verdict_of(*model_files(model), settings)
+    if verdict != COMPUTES:
+        raise CannotComputeError(verdict)
 
 
 def silent_nncf() -> Any:

@@ -200,6 +200,32 @@ def test_wrong_bfloat16_that_was_asked_for_is_reported(machine):
     assert message.endswith("; --precision float32 is right")
 
 
+def lacking(scores):
+    raise NotImplementedError("\"avg_pool3d_out_frame\" not implemented for 'BFloat16'")
+
+
+def test_auto_leaves_out_a_precision_that_pytorch_lacks_a_layer_in(machine):
+    machine.scores = {TORCH16: lacking}
+
+    assert machine.choose({TORCH32: 0.2, TORCH16: 0.1}) == TORCH32
+    assert machine.said[0] == (
+        'torch in bfloat16 is not used: torch does not compute a layer of the network ("avg_pool3d_out_frame" not '
+        "implemented for 'BFloat16')"
+    )
+    assert machine.choose(SECONDS, "openvino", same_shape=False) == TORCH32
+    machine.scores = {}
+    assert machine.choose(SECONDS, "openvino", same_shape=False) == TORCH16
+
+
+def test_a_precision_that_was_asked_for_and_lacks_a_layer_is_refused(machine):
+    machine.scores = {TORCH16: lacking}
+
+    with pytest.raises(
+        SegpipeError, match=r"--precision bfloat16: torch does not .*; give --precision float32"
+    ):
+        machine.choose(SECONDS, "torch", "bfloat16")
+
+
 INT8 = SimpleNamespace(sha256="of the network in int8")
 
 
