@@ -83,9 +83,6 @@ def present_epochs(path: Path, then: Any, now: Any) -> Any:
 
     Returns:
         for a finished run `now`, since it may be made longer; for a run that was made longer, its present epochs.
-
-    Raises:
-        SegpipeError: the state cannot be read.
     """
     state = lengths_of(path)
     if state is None:
@@ -96,12 +93,11 @@ def present_epochs(path: Path, then: Any, now: Any) -> Any:
 
 
 def lengths_of(path: Path) -> Mapping[str, Any] | None:
-    """Return a training state; None where it lacks its lengths, which is refused when the state is restored.
-
-    Raises:
-        SegpipeError: the state cannot be read.
-    """
-    state = read_state(path)
+    """Return a training state; None where it cannot be read or lacks its lengths: restoring it refuses that."""
+    try:
+        state = read_state(path)
+    except SegpipeError:
+        return None
     has_lengths = isinstance(state, Mapping) and all(isinstance(state.get(name), int) for name in _LENGTHS)
     return state if has_lengths else None
 
