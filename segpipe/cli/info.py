@@ -131,7 +131,9 @@ def _training_rows(training: Training | None) -> list[tuple[str, str]]:
         return []
     held_out = {"": "", "all": "none held out"}.get(training.held_out, f"{training.held_out} held out")
     words = [
-        f"{training.cases} cases of {training.data}" if training.data else "",
+        (f"{training.cases} cases of {training.data}" if training.cases else f"on {training.data}")
+        if training.data
+        else "",
         f"{training.validation_cases} for validation" if training.validation_cases else "",
         held_out if training.cases else "",
         f"epoch {training.epoch}" if training.epoch is not None else "",
