@@ -18,7 +18,8 @@ def test_other_keys_and_the_record_stay():
     changed = Keyed(["image"])(record)
 
     assert changed["image"].tolist() == [[1, 1]]
-    assert changed["label"] is record["label"] and changed["case"] == "a"
+    assert changed["label"] is record["label"]
+    assert changed["case"] == "a"
     assert record["image"].sum() == 0
 
 
