@@ -7,6 +7,7 @@ import torch
 _SHARE_OF_RANGE = 1e-3  # float32: largest difference
 _SHARES_OF_SPREAD = {"int8": 0.15}  # root mean square; the hippocampus bundle has 0.025
 _SHARE_OF_SPREAD = 0.03  # of other reduced precisions; shipped bundles in bfloat16 have 0.003
+_OTHER_LABELS = 1e-4  # share of a window's voxels that `auto` accepts
 
 
 def disagreement(scores: object, reference: torch.Tensor, precision: str) -> str | None:
@@ -46,3 +47,24 @@ def disagreement(scores: object, reference: torch.Tensor, precision: str) -> str
         f"its scores of a window in {precision} differ from those of PyTorch in float32 by {what} {found:.3g}, the "
         f"limit is {limit:.3g}"
     )
+
+
+def other_labels(scores: torch.Tensor, reference: torch.Tensor) -> str | None:
+    """Return how many labels of windows differ from those of PyTorch in float32; None for at most 1 in 10,000.
+
+    A voxel's label is the channel of the largest score; with one channel, whether the score is positive.
+
+    Args:
+        scores: `(B, C, *spatial)` of an engine.
+        reference: of PyTorch in float32, for the same windows.
+
+    Returns:
+        a clause with both numbers.
+    """
+    ours, theirs = (
+        one.argmax(1) if one.shape[1] > 1 else one[:, 0] > 0 for one in (scores.float(), reference.float())
+    )
+    share = (ours != theirs).double().mean().item()
+    if share <= _OTHER_LABELS:
+        return None
+    return f"{share:.3%} of a window's labels differ from those of float32, the limit is {_OTHER_LABELS:.2%}"

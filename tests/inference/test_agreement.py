@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from segpipe.inference.agreement import disagreement
+from segpipe.inference.agreement import disagreement, other_labels
 
 REFERENCE = torch.tensor(
     [[[-2.0, 0.0, 2.0, 8.0]]]
@@ -49,3 +49,23 @@ def test_other_answers_disagree(scores, message):
 
 def test_a_scan_that_gives_pytorch_no_numbers_is_refused_elsewhere():
     assert disagreement(REFERENCE, REFERENCE / 0, "float32") is None
+
+
+@pytest.mark.parametrize(("changed", "share"), [(0, None), (1, None), (2, "0.020%"), (10000, "100.000%")])
+def test_one_label_in_ten_thousand_may_differ(changed, share):
+    reference = torch.zeros(1, 3, 100, 100)
+    reference[:, 1] = 1
+    scores = reference.clone()
+    scores[0, 2].view(-1)[:changed] = 1.01
+
+    expected = share and f"{share} of a window's labels differ from those of float32, the limit is 0.01%"
+    assert other_labels(scores, reference) == expected
+
+
+@pytest.mark.parametrize(("score", "differs"), [(0.1, True), (-0.1, False)])
+def test_the_label_of_one_channel_is_its_sign(score, differs):
+    reference = torch.full((1, 1, 10), -1.0)
+    scores = reference.clone()
+    scores[..., 3] = score
+
+    assert (other_labels(scores, reference) is not None) is differs

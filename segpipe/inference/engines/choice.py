@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from segpipe.errors import SegpipeError
-from segpipe.inference.agreement import disagreement
+from segpipe.inference.agreement import disagreement, other_labels
 from segpipe.inference.engines.cache import EngineCache
 from segpipe.inference.engines.engine import CannotComputeError, EngineJob, Scores
 from segpipe.inference.engines.kept import cache_key
@@ -91,7 +91,8 @@ class EngineChoice:
         self.cache = cache or EngineCache(report=report)
         self.threads_a_window = threads_a_window
         self._threads = usable_threads()  # before the cohort sets PyTorch's number
-        self._refused: dict[Way, str] = {}
+        self._refused: set[Way] = set()
+        self._other_labels: dict[Way, str] = {}  # in how many: ways that `auto` leaves out
         self.way: Way | None = None
         if AUTO not in (self.engine, precision):
             self.way = Way(self.engine, precision)
@@ -176,8 +177,9 @@ class EngineChoice:
         if len([*by_default, *converted]) == 1:
             return by_default[0]
         key = _times_key(job)
-        known = _times(self.cache.noted(key))
-        before = dict(known)
+        known, other_labels_of = _times(self.cache.noted(key))
+        self._other_labels |= other_labels_of
+        before = dict(known), dict(self._other_labels)
         try:
             if len(by_default) > 1:
                 self._measure(job, by_default, known)
@@ -186,8 +188,10 @@ class EngineChoice:
                 self._measure(job, [*by_default, *converted], known)
         except _NotOneTensorError:
             return by_default[0]  # the stream refuses the network's answer
-        if known != before:
-            self.cache.note(key, [[*way, seconds] for way, seconds in known.items()])
+        for way, reason in self._other_labels.items():
+            self.report(f"{way} is not used: {reason}")
+        if (known, self._other_labels) != before:
+            self.cache.note(key, [[*way, noted] for way, noted in (known | self._other_labels).items()])
         seconds = {way: known[way] for way in [*by_default, *converted] if way in known}
         chosen = fastest(seconds, windows) if seconds else by_default[0]
         if len({way.engine for way in seconds}) > 1 or chosen.precision == INT8:
@@ -195,17 +199,27 @@ class EngineChoice:
         return chosen
 
     def _measure(self, job: EngineJob, ways: list[Way], known: dict[Way, float]) -> None:
-        """Add the seconds of ways that are not known; ways with other scores than PyTorch in float32 are left out."""
-        missing = [way for way in ways if way not in known and way not in self._refused]
+        """Add the seconds of ways that are not known.
+
+        Left out are ways whose scores are not those of PyTorch in float32, or whose labels differ too often.
+        """
+        left_out = {*known, *self._refused, *self._other_labels}
+        missing = [way for way in ways if way not in left_out]
         if missing and not isinstance(job.answer, torch.Tensor):
             raise _NotOneTensorError
         opened: dict[Way, Scores] = {}
         for way in missing:
             try:
-                opened[way] = _checked(job, way)
+                scores = _checked(job, way)
             except CannotComputeError as reason:
-                self._refused[way] = str(reason)
+                self._refused.add(way)
                 self.report(f"{way} is not used: {reason}")
+                continue
+            difference = _label_difference(job, way, scores) if self.precision == AUTO else None
+            if difference is None:
+                opened[way] = scores
+            else:
+                self._other_labels[way] = difference
         known |= seconds_a_window(opened, job)
 
 
@@ -292,6 +306,14 @@ def _compare(job: EngineJob, way: Way, scores: Scores) -> None:
         raise CannotComputeError(difference)
 
 
+def _label_difference(job: EngineJob, way: Way, scores: Scores) -> str | None:
+    """Return how many labels a reduced precision changes, if too many; int8 was held against Dice when it was made."""
+    if way.precision in (FLOAT32, INT8) or job.example.device.type != "cpu":
+        return None
+    with torch.inference_mode():
+        return other_labels(scores(job.example), cast(torch.Tensor, job.answer))
+
+
 def _open(job: EngineJob, way: Way) -> Scores:
     if way.engine == OPENVINO:
         from segpipe.inference.engines.openvino_engine import openvino_queue
@@ -345,6 +367,7 @@ def _times_key(job: EngineJob) -> dict[str, Any]:
     quantised = {} if job.quantised is None else {INT8: job.quantised.sha256}
     return {
         **quantised,
+        "compared": ["scores", "labels"],
         "network": job.identity,
         "window": list(job.example.shape),
         "at_once": job.at_once,
@@ -357,16 +380,19 @@ def _times_key(job: EngineJob) -> dict[str, Any]:
     }
 
 
-def _times(noted: Any) -> dict[Way, float]:
-    """Return the seconds of a window in each way that an earlier run noted; nothing of a damaged note."""
+def _times(noted: Any) -> tuple[dict[Way, float], dict[Way, str]]:
+    """Return what an earlier run noted: seconds of a window in each way, and why ways are left out.
+
+    Nothing of a damaged note is used.
+    """
     try:
-        rows = {
-            Way(str(engine), str(precision)): float(seconds) for engine, precision, seconds in noted or ()
-        }
+        rows = {Way(str(engine), str(precision)): found for engine, precision, found in noted or ()}
     except (TypeError, ValueError):
-        return {}
+        return {}, {}
+    left_out = {way: found for way, found in rows.items() if isinstance(found, str)}
+    seconds = {way: found for way, found in rows.items() if isinstance(found, float) and 0 < found < 1e6}
     are_known = all(way.precision in _PRECISIONS.get(way.engine, ()) for way in rows)
-    return rows if are_known and all(0 < seconds < 1e6 for seconds in rows.values()) else {}
+    return (seconds, left_out) if are_known and len(left_out) + len(seconds) == len(rows) else ({}, {})
 
 
 def _reason(chosen: Way, seconds: Mapping[Way, float]) -> str:

@@ -189,6 +189,27 @@ def test_wrong_bfloat16_is_never_taken(machine):
     ]
 
 
+def test_bfloat16_with_other_labels_is_not_taken_and_remembered(machine):
+    """The score next to 0 is -2 / 63 = -.0317: with .033 more, 1 label in 64 differs, and the scores agree."""
+    machine.scores = {OPENVINO16: lambda scores: scores + 0.033}
+
+    for opened in [[TORCH32, TORCH16, OPENVINO32, OPENVINO16], []]:
+        assert machine.choose(SECONDS | {TORCH16: 0.19}) == OPENVINO32
+        assert machine.said[0] == (
+            "openvino in bfloat16 is not used: 1.562% of a window's labels differ from those of float32, the limit is "
+            "0.01%"
+        )
+        assert [way for way in machine.opened if way != OPENVINO32] == [
+            way for way in opened if way != OPENVINO32
+        ]
+
+
+def test_bfloat16_with_other_labels_stays_where_it_was_asked_for(machine):
+    machine.scores = {OPENVINO16: lambda scores: scores + 0.033}
+
+    assert machine.choose(SECONDS, precision="bfloat16") == OPENVINO16
+
+
 def test_wrong_bfloat16_that_was_asked_for_is_reported(machine):
     machine.scores = {TORCH16: lambda scores: scores.roll(1, -1)}
 
