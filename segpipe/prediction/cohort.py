@@ -110,7 +110,7 @@ class CohortRun:
         self.folder, self.ledger, self.log = self.place.folder, self.place.ledger, self.place.log
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
-        self._way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
+        self.way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
         windows = WindowSettings.of(self.options, self.bundle, self.place.tell)
         self.segmenter = Segmenter(
             self.bundle,
@@ -129,7 +129,7 @@ class CohortRun:
 
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
         """Read ahead, segment and write at the same time; yield each scan's outcome once it is on disk."""
-        with torch_threads(self._way.torch_threads):
+        with torch_threads(self.way.torch_threads):
             yield from self._go(list(scans))
 
     def _go(self, scans: list[Scan]) -> Generator[Prediction]:

@@ -1,0 +1,87 @@
+"""`segpipe predict --part` and `--merge`: a cohort on many machines, which share a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from segpipe.cli.cohort import print_failures
+from segpipe.errors import SegpipeError
+from segpipe.import_time import collecting_nothing
+
+if TYPE_CHECKING:
+    from segpipe.prediction.part import Part
+
+
+def parsed_part(text: str | None) -> Part | None:
+    """Return the part that --part names; None without the option.
+
+    Raises:
+        SegpipeError: there is no such part.
+    """
+    if text is None:
+        return None
+    with collecting_nothing():
+        from segpipe.prediction.part import Part
+
+    return Part.parse(text)
+
+
+def require_scans(scans: list[Path] | None, bundle: Path | None) -> list[Path]:
+    """Return the scans of a command line; only --merge goes without scans and bundle.
+
+    Raises:
+        SegpipeError: scans or bundle are missing.
+    """
+    missing = [name for name, value in (("SCANS...", scans), ("--bundle BUNDLE", bundle)) if not value]
+    if missing or not scans:
+        raise SegpipeError(
+            f"{' and '.join(missing)} missing; give segpipe predict SCANS... --bundle BUNDLE --output DIR"
+        )
+    return scans
+
+
+def merge_parts(
+    output: Path, scans: list[Path] | None, bundle: Path | None, part: str | None, *, quiet: bool
+) -> None:
+    """Merge the parts in an output folder, and print what became of the scans.
+
+    Args:
+        output: output folder of the parts.
+        scans: must not be given.
+        bundle: must not be given.
+        part: must not be given.
+        quiet: print failures only.
+
+    Raises:
+        SegpipeError: the parts cannot be merged, or another option is given.
+        typer.Exit: some scans failed.
+    """
+    given = {"SCANS": scans, "--bundle": bundle, "--part": part}
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise SegpipeError(
+            f"--merge only reads the output folder; leave out {', '.join(wrong)}: segpipe predict --merge --output "
+            f"{output}"
+        )
+    with collecting_nothing():
+        from segpipe.prediction.merge import merge
+
+    found: Any = merge(output)
+    failed = [prediction for prediction in found if prediction.outcome == "failed"]
+    if not quiet:
+        _print_merged(found, output)
+    if failed:
+        print_failures(failed)
+        raise typer.Exit(1)
+
+
+def _print_merged(found: Any, output: Path) -> None:
+    from segpipe.cli.predict_images import print_image_summary
+    from segpipe.cli.printed_predictions import print_summary
+    from segpipe.prediction.options import Prediction
+
+    show = print_summary if all(isinstance(one, Prediction) for one in found) else print_image_summary
+    show(found, output)
