@@ -19,7 +19,7 @@ from segpipe.cli.bundle_options import (
 )
 from segpipe.cli.cohort import Progress, run_cohort
 from segpipe.cli.predict_images import refuse_options
-from segpipe.cli.predict_parts import merge_parts, parsed_part, require_scans
+from segpipe.cli.predict_parts import merge_parts, parsed_part, parsed_workers, require_scans
 from segpipe.cli.printed_predictions import print_estimates, print_summary
 from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
@@ -177,6 +177,16 @@ def predict(
             "Slurm array task.",
         ),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray",
+            help="Let workers segment the scans: on the Ray cluster of RAY_ADDRESS, else on this machine.",
+        ),
+    ] = None,
+    cores_per_worker: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processor cores of each worker. Default: 1.")
+    ] = None,
     merge: Annotated[
         bool,
         typer.Option("--merge", help="Merge the finished parts in --output; the last part does so itself."),
@@ -230,6 +240,7 @@ def predict(
             "bundle": bundle_source(bundle, weights, config, override, device, trust),
             "output": output,
             "part": parsed_part(part),
+            "workers": parsed_workers(workers, cores_per_worker, device, dry_run=dry_run),
         },
         scans,
         shared,
@@ -255,6 +266,11 @@ def _classify(
         from segpipe.cli.predict_images import predict_images
         from segpipe.prediction.image_options import ClassifyOptions
 
+    arguments = dict(arguments)
+    if arguments.pop("workers") is not None:
+        raise SegpipeError(
+            "--workers: only for bundles that segment; give --part to classify on many machines"
+        )
     given = {_OPTIONS[name]: value not in (None, False) for name, value in of_volumes.items()}
     given["--no-overlays"] = given.pop("--overlays") is False
     refuse_options(given, arguments["bundle"].root, "classifies images", "segment")
@@ -289,6 +305,7 @@ def _segment(
     options = PredictOptions(**shared, **of_volumes)
     arguments = {**arguments, "scans": scans, "options": options}
     if dry_run:
+        del arguments["workers"]
         with collecting_nothing():
             from segpipe.prediction.estimate import estimate
 

@@ -1,4 +1,4 @@
-"""`segpipe predict --part` and `--merge`: a cohort on many machines, which share a folder."""
+"""`segpipe predict --part`, `--merge` and `--workers`: a cohort on many machines."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from segpipe.import_time import collecting_nothing
 
 if TYPE_CHECKING:
     from segpipe.prediction.part import Part
+    from segpipe.prediction.worker_run import Workers
 
 
 def parsed_part(text: str | None) -> Part | None:
@@ -27,6 +28,26 @@ def parsed_part(text: str | None) -> Part | None:
         from segpipe.prediction.part import Part
 
     return Part.parse(text)
+
+
+def parsed_workers(
+    text: str | None, cores: int | None, device: str | None, *, dry_run: bool
+) -> Workers | None:
+    """Return the workers that --workers and --cores-per-worker name; None without the options, and for a dry run.
+
+    Raises:
+        SegpipeError: there are no such workers, or they cannot be reached.
+    """
+    if text is None and cores is not None:
+        raise SegpipeError("--cores-per-worker is for --workers ray; add that, or leave it out")
+    if text not in (None, "ray"):
+        raise SegpipeError(f"--workers is {text!r:.40}, must be ray")
+    if text is None or dry_run:
+        return None
+    with collecting_nothing():
+        from segpipe.prediction.ray_pool import ray_workers
+
+    return ray_workers(1 if cores is None else cores, device)
 
 
 def require_scans(scans: list[Path] | None, bundle: Path | None) -> list[Path]:

@@ -158,7 +158,7 @@ class Ledger:
         whole = content.rpartition(b"\n")[0]  # a killed process may have left half a line at the end
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                entry = _entry(parse_json(line.decode(), finite=True))
+                entry = parse_entry(parse_json(line.decode(), finite=True))
             except (ValueError, TypeError, KeyError, DocumentError) as error:
                 raise SegpipeError(
                     f"{self.path}: line {number} was not written by segpipe ({str(error)[:_SHOWN]}); restore "
@@ -242,7 +242,7 @@ def _cut_broken_line(descriptor: int, path: Path) -> None:
         os.ftruncate(descriptor, content.rfind(b"\n") + 1)
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def parse_entry(row: Mapping[str, Any]) -> Entry:
     """Return the entry that a line of the ledger holds.
 
     Raises:

@@ -132,7 +132,7 @@ class Part:
 
 def case_names(cohort: Cohort) -> list[str]:
     """Return the sorted names of all scans of a cohort, refused ones too."""
-    return sorted({scan.name for scan in (*cohort.scans, *cohort.refused)})
+    return sorted({*(scan.name for scan in cohort.scans), *(scan.name for scan in cohort.refused)})
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

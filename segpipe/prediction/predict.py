@@ -34,6 +34,7 @@ from segpipe.volumes.label_files import LABEL_FILES
 if TYPE_CHECKING:  # loaded when there is something to do: torch and MONAI take seconds
     from segpipe.bundle.open import OpenBundle
     from segpipe.prediction.cohort import CohortRun
+    from segpipe.prediction.worker_run import WorkerRun, Workers
 
 
 def predict(
@@ -45,6 +46,7 @@ def predict(
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
     part: Part | None = None,
+    workers: Workers | None = None,
 ) -> list[Prediction]:
     """Segment scans with a bundle; each label map has the grid of its scan.
 
@@ -66,6 +68,8 @@ def predict(
             memory.
         part: the part of the cohort to segment; None: all scans. Each part has a ledger of its own in the output
             folder, and the part that ends last merges all, see `segpipe.prediction.merge`.
+        workers: processes on this or other machines that segment the scans, see `segpipe.prediction.ray_pool`; None:
+            this process does.
 
     Returns:
         one prediction per scan, sorted by case name.
@@ -77,6 +81,8 @@ def predict(
     """
     options = options or PredictOptions()
     options.check()
+    if part is not None and workers is not None:
+        raise SegpipeError("--part and --workers: workers divide the cohort themselves; give one of both")
     folder, source = Path(output), BundleSource.of(bundle)
     require_processor(options.computing_engine, source.device)
     paths = [scans] if isinstance(scans, str | Path) else scans
@@ -97,7 +103,9 @@ def predict(
     cohort = cohort_scans(paths, folder, options, channels)
     if any(channel.files for channel in channels) or not covers(source, opened.weights):
         request = ""  # an equal request would not tell the same scans, or the same weights
-    return predict_scans(cohort, opened, folder, options, watch, report, request, part)
+    return predict_scans(
+        cohort, opened, folder, options, watch, report, request, part, workers and (workers, source)
+    )
 
 
 def predict_scans(
@@ -109,6 +117,7 @@ def predict_scans(
     report: Callable[[str], None] | None = None,
     request: str = "",
     part: Part | None = None,
+    workers: tuple[Workers, BundleSource] | None = None,
 ) -> list[Prediction]:
     """Segment scans whose names are known; see `predict`.
 
@@ -121,6 +130,7 @@ def predict_scans(
         report: see `predict`.
         request: see `request_sha256`; a later run for an equal one skips the finished scans at once.
         part: see `predict`; the cohort is the whole one.
+        workers: see `predict`, with the source that they open.
 
     Raises:
         SegpipeError: as `predict`.
@@ -129,6 +139,7 @@ def predict_scans(
     with collecting_nothing():
         from segpipe.prediction.cohort import CohortRun
         from segpipe.prediction.part_ways import settled_way
+        from segpipe.prediction.worker_run import worker_run
 
     if options.regions and not bundle.labels.regions:
         raise SegpipeError(
@@ -137,15 +148,17 @@ def predict_scans(
 
     mine = cohort if part is None else part.of(cohort)
 
-    def made(place: OutputFolder) -> CohortRun:
+    def made(place: OutputFolder) -> CohortRun | WorkerRun:
         make = partial(CohortRun, bundle, options, place, request)
+        if workers is not None:
+            return worker_run(make, workers[1], workers[0])
         if part is None:
             return make()
         settings = part_settings(bundle.sha256, bundle.device.type, options.described(), options.batch_size)
         wanted = Agreement.wanted(part, cohort, options.recipe(bundle), settings)
         return agreed_run(place, part, wanted, cohort.scans, make, settled_way)
 
-    def begin(place: OutputFolder) -> CohortRun:
+    def begin(place: OutputFolder) -> CohortRun | WorkerRun:
         refuse_foreign_table(folder, place.ledger, VOLUMES_FILE, VOLUMES_COLUMNS)
         refuse_another_task(folder, place.ledger, ())
         run = made(place)
