@@ -103,9 +103,8 @@ def predict(
     cohort = cohort_scans(paths, folder, options, channels)
     if any(channel.files for channel in channels) or not covers(source, opened.weights):
         request = ""  # an equal request would not tell the same scans, or the same weights
-    return predict_scans(
-        cohort, opened, folder, options, watch, report, request, part, workers and (workers, source)
-    )
+    given = None if workers is None else (workers, source)
+    return predict_scans(cohort, opened, folder, options, watch, report, request, part, given)
 
 
 def predict_scans(

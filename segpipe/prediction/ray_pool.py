@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ def ray_workers(cores: int, device: object) -> Workers:
     address = os.environ.get(_ADDRESS, "") or _LOCAL
     require_token(address, os.environ.get(_AUTH, ""))
     _require_answer(address)
-    ray = _imported()
+    ray = _imported(is_local=address == _LOCAL)
     has_gpu = str(device or "").startswith("cuda")
 
     def opened(recipe: Message, scans: int, tell: Callable[[str], None]) -> RayPool:
@@ -101,8 +102,8 @@ def _require_answer(address: str) -> None:
         ) from error
 
 
-def _imported() -> Any:
-    """Return the package `ray`; its usage statistics are off.
+def _imported(*, is_local: bool) -> Any:
+    """Return the package `ray`; its usage statistics are off, and a cluster of this process gets a token.
 
     Raises:
         SegpipeError: the package is not installed.
@@ -111,6 +112,8 @@ def _imported() -> Any:
     os.environ.setdefault(
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
     )  # no warning: a worker without GPU sees the GPUs
+    if is_local and "ray" not in sys.modules:  # later, the processes that Ray starts would not have the token
+        os.environ.setdefault(_AUTH, _TOKEN)
     try:
         import ray
     except ImportError as error:
@@ -128,7 +131,6 @@ def _connect(ray: Any, address: str) -> None:
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == _LOCAL:
-        os.environ.setdefault(_AUTH, _TOKEN)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         quiet |= {"num_cpus": cores, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     try:

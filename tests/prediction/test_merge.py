@@ -68,7 +68,7 @@ def timeless(folder):
     }
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [3, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2, 8))])
 def test_any_split_gives_the_files_of_a_whole_run(predict, tmp_path, out, count):
     scans = write_scans(tmp_path / "scans", 6)
     write_broken(scans, "empty.nii.gz")
@@ -118,6 +118,7 @@ def test_a_part_that_is_left_out_is_named(predict, tmp_path, out):
     assert set(predict(scans).values()) == {SKIPPED}
 
 
+@pytest.mark.slow
 def test_a_killed_part_continues_and_doubles_nothing(predict, tmp_path, out, monkeypatch):
     scans = write_scans(tmp_path / "scans", 6)
     predict(scans, folder=tmp_path / "whole")
@@ -147,6 +148,7 @@ def test_a_killed_part_continues_and_doubles_nothing(predict, tmp_path, out, mon
     assert outputs(out) == outputs(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_part_that_runs_again_after_the_merge_does_nothing(predict, tmp_path, out):
     scans = write_scans(tmp_path / "scans", 4)
     predict(scans, "1/2")
@@ -159,6 +161,7 @@ def test_a_part_that_runs_again_after_the_merge_does_nothing(predict, tmp_path, 
     assert [prediction.outcome for prediction in merge(out)] == [DONE] * 4
 
 
+@pytest.mark.slow
 def test_parts_continue_a_cohort_that_a_whole_run_began(predict, tmp_path, out):
     scans = write_scans(tmp_path / "scans", 5)
     predict([scans / "scan_000.nii.gz", scans / "scan_003.nii.gz"])
@@ -173,6 +176,7 @@ def test_parts_continue_a_cohort_that_a_whole_run_began(predict, tmp_path, out):
     assert outputs(out) == outputs(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_repaired_scan_is_done_by_its_part_after_the_merge(predict, tmp_path, out):
     scans = write_scans(tmp_path / "scans", 4)
     (scans / "scan_001.nii.gz").write_bytes(b"")
@@ -187,6 +191,7 @@ def test_a_repaired_scan_is_done_by_its_part_after_the_merge(predict, tmp_path, 
     assert outputs(out) == outputs(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
@@ -215,6 +220,7 @@ def test_a_part_of_another_recipe_is_refused(predict, scans, out, part, change, 
     assert {name: content for name, content in contents(out).items() if name in before} == before
 
 
+@pytest.mark.slow
 def test_a_part_that_finds_other_scans_is_refused(predict, scans, out):
     predict(scans, "1/2")
     write_scan(scans / "scan_007.nii.gz", 7)
@@ -224,6 +230,7 @@ def test_a_part_that_finds_other_scans_is_refused(predict, scans, out):
         predict(scans, "2/2")
 
 
+@pytest.mark.slow
 def test_a_part_of_another_version_is_refused_with_both(predict, scans, out, monkeypatch):
     predict(scans, "1/2")
     path = out / AGREEMENT_FILE
@@ -235,6 +242,7 @@ def test_a_part_of_another_version_is_refused_with_both(predict, scans, out, mon
         predict(scans, "2/2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"count": 2}'])
 def test_a_damaged_agreement_is_refused(predict, scans, out, content):
     predict(scans, "1/2")
@@ -258,6 +266,7 @@ def test_two_processes_with_the_same_part_are_refused(predict, scans, out):
     )
 
 
+@pytest.mark.slow
 def test_a_part_that_runs_is_not_merged(predict, scans, out):
     predict(scans, "1/2")
     messages = []
@@ -272,6 +281,7 @@ def test_a_part_that_runs_is_not_merged(predict, scans, out):
     assert messages == ["all 2 parts finished: their ledgers and tables are merged"]
 
 
+@pytest.mark.slow
 def test_parts_that_start_at_once_compute_in_the_same_way(predict, tmp_path, out, monkeypatch):
     """The second part begins while the first one measures; each would choose another number of threads."""
     scans = write_scans(tmp_path / "scans", 4)
@@ -301,6 +311,7 @@ def test_parts_that_start_at_once_compute_in_the_same_way(predict, tmp_path, out
     assert {found_one["torch_threads"] for found_one in found[1::2]} == {1}
 
 
+@pytest.mark.slow
 def test_a_machine_whose_engine_gives_way_is_refused(predict, scans, out, monkeypatch):
     def cannot(job, way):
         raise CannotComputeError("no such instruction")
@@ -319,6 +330,7 @@ def test_a_machine_whose_engine_gives_way_is_refused(predict, scans, out, monkey
         predict(scans, "2/2")
 
 
+@pytest.mark.slow
 def test_label_maps_that_are_gone_are_named(predict, scans, out):
     predict(scans, "1/2")
     (out / "scan_000.nii.gz").unlink()
@@ -332,6 +344,7 @@ def test_label_maps_that_are_gone_are_named(predict, scans, out):
     assert (out / "volumes.csv").exists()
 
 
+@pytest.mark.slow
 def test_ledgers_of_another_cohort_are_not_merged(predict, scans, out):
     predict(scans, "1/2")
     ledger = out / "predictions.part1of2.jsonl"
@@ -362,6 +375,7 @@ def test_a_folder_without_parts_has_nothing_to_merge(predict, scans, out):
         predict(scans)
 
 
+@pytest.mark.slow
 def test_another_cohort_follows_a_merged_one(predict, scans, out):
     for part in ("1/2", "2/2"):
         predict(scans, part)
@@ -372,6 +386,7 @@ def test_another_cohort_follows_a_merged_one(predict, scans, out):
     assert (out / "entropy" / "scan_001.nii.gz").exists()
 
 
+@pytest.mark.slow
 def test_images_in_parts_give_the_table_of_a_whole_run(tmp_path):
     bundle = write_classifier(tmp_path / "bundle")
     images = write_images(tmp_path / "images", 7)

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 from cohort_files import DONE, FAILED, SKIPPED, correct, entries
 from tiny_bundle import contents, write_broken, write_scans
@@ -93,9 +94,14 @@ def timeless(folder):
     "workers",
     [
         WorkersHere(),
-        WorkersHere(sees=False),
-        WorkersHere(loses={0, 1, 4}),
-        WorkersHere(loses={2, 3}, after=True),
+        *(
+            pytest.param(workers, marks=pytest.mark.slow)
+            for workers in (
+                WorkersHere(sees=False),
+                WorkersHere(loses={0, 1, 4}),
+                WorkersHere(loses={2, 3}, after=True),
+            )
+        ),
     ],
     ids=["shared disk", "bytes sent", "lost before", "lost after"],
 )
@@ -112,12 +118,13 @@ def test_workers_give_the_files_of_one_process(predict, tmp_path, out, workers):
     assert found["empty"].reason == whole["empty"].reason
     assert list(found["scan_001"].volumes) == whole["scan_001"].volumes
     lines = Counter(
-        (line["case"], line["state"]) for line in map(json.loads, (out / "predictions.jsonl").open())
+        (line["case"], line["state"]) for line in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
     )
     assert {(case, state): number for (case, state), number in lines.items() if number > 1} == {}
     assert predict(scans, workers)["scan_000"].outcome is DONE  # without entropy: another recipe
 
 
+@pytest.mark.slow
 def test_files_that_workers_do_not_see_are_sent_and_that_is_said_once(predict, scans, out):
     messages, workers = [], WorkersHere(sees=False)
 
@@ -128,6 +135,7 @@ def test_files_that_workers_do_not_see_are_sent_and_that_is_said_once(predict, s
     assert str(scans / "scan_000.nii.gz") == entries(out)["scan_000"]["scan"]
 
 
+@pytest.mark.slow
 def test_finished_and_corrected_scans_need_no_worker(predict, scans, out):
     predict(scans, WorkersHere())
     corrected = correct(out / "scan_001.nii.gz")
@@ -140,6 +148,7 @@ def test_finished_and_corrected_scans_need_no_worker(predict, scans, out):
     assert workers.sent == []
 
 
+@pytest.mark.slow
 def test_a_scan_that_kills_its_workers_fails_alone(predict, scans, out):
     found = predict(scans, WorkersHere(loses={0, 1, 2}))
 
@@ -147,6 +156,7 @@ def test_a_scan_that_kills_its_workers_fails_alone(predict, scans, out):
     assert "3 workers died with this scan (died); they may lack memory" in found["scan_000"].reason
 
 
+@pytest.mark.slow
 def test_a_worker_of_another_version_or_bundle_says_so(predict, scans, bundle, monkeypatch):
     workers = WorkersHere()
     predict(scans, workers)
@@ -163,9 +173,9 @@ def test_a_worker_of_another_version_or_bundle_says_so(predict, scans, bundle, m
 
 
 def test_live_objects_do_not_cross(bundle, scans, out):
-    source = BundleSource(bundle, overrides={"overlap": 0.25, "extra": object()})
+    source = BundleSource(bundle, overrides={"overlap": np.float32(0.25)})
 
-    with pytest.raises(SegpipeError, match=r"cannot be sent to workers \(Object of type object"):
+    with pytest.raises(SegpipeError, match=r"cannot be sent to workers \(Object of type float32"):
         segpipe.predict(scans, source, out, workers=Workers(1, WorkersHere().open))
 
 
