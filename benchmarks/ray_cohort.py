@@ -72,7 +72,7 @@ def cohort(scans: Path, out: Path, nodes: int, kill_after_s: float | None) -> di
         if len(times) == 1 and kill_after_s is not None:
             threading.Timer(kill_after_s, cluster.remove_node, (others[0], False)).start()
 
-    done = segpipe.predict(scans, BUNDLE, out, options=OPTIONS, workers=ray_workers(1, "cpu"), watch=watch)
+    done = segpipe.predict(scans, BUNDLE, out, options=OPTIONS, workers=ray_workers(1), watch=watch)
     ray.shutdown()
     cluster.shutdown()
     outcomes = Counter(one.outcome.value for one in done)

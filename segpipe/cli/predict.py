@@ -240,7 +240,7 @@ def predict(
             "bundle": bundle_source(bundle, weights, config, override, device, trust),
             "output": output,
             "part": parsed_part(part),
-            "workers": parsed_workers(workers, cores_per_worker, device, dry_run=dry_run),
+            "workers": parsed_workers(workers, cores_per_worker, dry_run=dry_run),
         },
         scans,
         shared,

@@ -30,9 +30,7 @@ def parsed_part(text: str | None) -> Part | None:
     return Part.parse(text)
 
 
-def parsed_workers(
-    text: str | None, cores: int | None, device: str | None, *, dry_run: bool
-) -> Workers | None:
+def parsed_workers(text: str | None, cores: int | None, *, dry_run: bool) -> Workers | None:
     """Return the workers that --workers and --cores-per-worker name; None without the options, and for a dry run.
 
     Raises:
@@ -47,7 +45,7 @@ def parsed_workers(
     with collecting_nothing():
         from segpipe.prediction.ray_pool import ray_workers
 
-    return ray_workers(1 if cores is None else cores, device)
+    return ray_workers(1 if cores is None else cores)
 
 
 def require_scans(scans: list[Path] | None, bundle: Path | None) -> list[Path]:

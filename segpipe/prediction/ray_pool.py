@@ -22,14 +22,14 @@ RAY = "ray"
 _ADDRESS, _AUTH, _TOKEN = "RAY_ADDRESS", "RAY_AUTH_MODE", "token"
 _LOCAL = "local"
 _ANSWER_S, _LOOK_S, _START_S = 5.0, 5.0, 300.0
+_MOST_FAILED_STARTS = 3  # without a start that succeeds between them
 
 
-def ray_workers(cores: int, device: object) -> Workers:
+def ray_workers(cores: int) -> Workers:
     """Return workers on the cluster that RAY_ADDRESS names, or on this machine without that variable.
 
     Args:
-        cores: processor cores of each worker, at least 1.
-        device: of the bundle; a worker on cuda also gets a GPU of its own.
+        cores: processor cores of each worker, at least 1; on cuda a worker also gets a GPU of its own.
 
     Raises:
         SegpipeError: there are fewer than 1 core; Ray is not installed, or the cluster does not answer or has no token.
@@ -40,11 +40,10 @@ def ray_workers(cores: int, device: object) -> Workers:
     require_token(address, os.environ.get(_AUTH, ""))
     _require_answer(address)
     ray = _imported(is_local=address == _LOCAL)
-    has_gpu = str(device or "").startswith("cuda")
 
     def opened(recipe: Message, scans: int, tell: Callable[[str], None]) -> RayPool:
         _connect(ray, address)
-        return RayPool(ray, recipe, cores, has_gpu=has_gpu, most=scans, tell=tell)
+        return RayPool(ray, recipe, scans, tell)
 
     return Workers(cores, opened)
 
@@ -109,9 +108,6 @@ def _imported(*, is_local: bool) -> Any:
         SegpipeError: the package is not installed.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before the import, and for the processes that Ray starts
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # no warning: a worker without GPU sees the GPUs
     if is_local and "ray" not in sys.modules:  # later, the processes that Ray starts would not have the token
         os.environ.setdefault(_AUTH, _TOKEN)
     try:
@@ -156,9 +152,7 @@ class RayPool:
 
     Args:
         ray: the package.
-        recipe: of all workers.
-        cores: of each worker.
-        has_gpu: each worker gets a GPU.
+        recipe: of all workers, with their cores, and whether each gets a GPU.
         most: largest number of workers that are of use.
         tell: called with a message for the user.
 
@@ -170,17 +164,16 @@ class RayPool:
         self,
         ray: Any,
         recipe: Message,
-        cores: int,
-        *,
-        has_gpu: bool,
         most: int,
         tell: Callable[[str], None],
     ) -> None:
         self._ray, self._recipe = ray, recipe
+        cores, has_gpu = recipe["cores"], recipe["has_gpu"]
         needs = {"num_cpus": cores, "num_gpus": int(has_gpu), "max_restarts": 0}
         self._actor = ray.remote(**needs)(ScanWorker)
         self._idle: list[Any] = []
         self._busy: dict[Any, _Busy] = {}
+        self._failed_starts = 0
         count = min(workers_that_fit(ray.nodes(), cores, has_gpu=has_gpu), most)
         if not count:
             raise SegpipeError(
@@ -223,23 +216,21 @@ class RayPool:
         """Return the answer of an actor, which is idle then; a lost actor is replaced."""
         try:
             answer: Message = self._ray.get(reference)
-        except self._ray.exceptions.RayActorError as error:
-            if busy.job is None and self._is_defect(error):
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.ObjectLostError) as error:
+            self._failed_starts += busy.job is None
+            if self._failed_starts >= _MOST_FAILED_STARTS:
                 raise SegpipeError(
-                    f"a worker cannot start: {str(error).strip().splitlines()[-1]}; install the same segpipe on all "
-                    "machines of the cluster"
+                    f"{self._failed_starts} workers died at their start: {str(error).strip().splitlines()[-1]}; install "
+                    "the same segpipe on all machines of the cluster, and see that they have memory"
                 ) from error
+            self._ray.kill(busy.actor)  # it may only be out of reach
             self._start()
             return WorkerLostError(type(error).__name__)
         if busy.job is None:
             self._require_able(answer)
+            self._failed_starts = 0
         self._idle.append(busy.actor)
         return answer
-
-    @staticmethod
-    def _is_defect(error: Exception) -> bool:
-        """Return whether an actor could not be made, as opposed to one whose process or machine died."""
-        return "ModuleNotFoundError" in str(error) or "ImportError" in str(error)
 
     def _require_able(self, report: Message) -> None:
         """Refuse a worker that would compute in another way than the driver.
@@ -275,7 +266,10 @@ class RayPool:
             )
 
     def _close(self) -> None:
-        """End the actors."""
+        """End the actors, which remove their folders before."""
+        ended = [actor.close.remote() for actor in self._idle]
+        if ended:
+            self._ray.wait(ended, num_returns=len(ended), timeout=_LOOK_S)
         for actor in [*self._idle, *(busy.actor for busy in self._busy.values())]:
             self._ray.kill(actor)
 

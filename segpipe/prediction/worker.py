@@ -39,6 +39,7 @@ class WorkRecipe:
         recipe: hash that the worker's own bundle must give.
         way: engine, precision, threads and batches, which the driver settled.
         cores: processor threads of a worker.
+        has_gpu: whether a worker gets a GPU of its own.
         versions: of segpipe, torch and monai.
         staging: the driver's staging folder.
         mark: name of a file there; a worker that sees the file shares the disk.
@@ -49,6 +50,7 @@ class WorkRecipe:
     recipe: str
     way: Mapping[str, Any]
     cores: int
+    has_gpu: bool
     versions: Mapping[str, str]
     staging: str
     mark: str
@@ -84,7 +86,7 @@ def source_message(source: BundleSource) -> Message:
         "weights": [absolute(path) for path in source.weights],
         "configs": [absolute(path) for path in source.configs],
         "overrides": dict(source.overrides or {}),
-        "device": None if source.device is None else str(source.device),
+        "device": source.device and str(source.device).partition(":")[0],  # a worker sees its own GPU alone
         "trust": source.trust,
     }
 

@@ -167,6 +167,7 @@ class WorkerRun:
             run.recipe,
             way,
             self._workers.cores,
+            run.bundle.device.type == "cuda",
             versions_here(),
             str(staging.absolute()),
             mark,

@@ -26,7 +26,6 @@ def clean(monkeypatch):
         "RAY_ADDRESS",
         "RAY_AUTH_MODE",
         "RAY_USAGE_STATS_ENABLED",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
     ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -58,12 +57,12 @@ def test_a_cluster_that_does_not_answer_is_refused(clean):
         with pytest.raises(
             SegpipeError, match=r"no Ray cluster answers there .*Connection refused.* `ray start --head`"
         ):
-            ray_workers(1, "cpu")
+            ray_workers(1)
     for address in ("127.0.0.1", "127.0.0.1:", "127.0.0.1:99999"):
         clean.setenv("RAY_ADDRESS", address)
         clean.setenv("RAY_AUTH_MODE", "token")
         with pytest.raises(SegpipeError, match="must be HOST:PORT"):
-            ray_workers(1, "cpu")
+            ray_workers(1)
 
 
 def test_without_ray_the_command_that_installs_it_is_named(clean):
@@ -76,13 +75,13 @@ def test_without_ray_the_command_that_installs_it_is_named(clean):
     clean.setattr(builtins, "__import__", without)
 
     with pytest.raises(SegpipeError, match=r"--workers ray needs a package: pip install 'segpipe\[ray\]'"):
-        ray_workers(1, "cpu")
+        ray_workers(1)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 def test_a_worker_needs_a_core(clean):
     with pytest.raises(SegpipeError, match="--cores-per-worker is 0, must be at least 1"):
-        ray_workers(0, "cpu")
+        ray_workers(0)
 
 
 def test_workers_fill_the_machines_that_live():
@@ -106,7 +105,7 @@ class RayWithout:
 
 
 def pool_without_workers(cores, *, has_gpu=False):
-    return RayPool(RayWithout(THERE), {}, cores, has_gpu=has_gpu, most=9, tell=lambda message: None)
+    return RayPool(RayWithout(THERE), {"cores": cores, "has_gpu": has_gpu}, 9, lambda message: None)
 
 
 def test_a_cluster_without_room_is_refused():
@@ -157,7 +156,7 @@ def watch(prediction, done, total):
         cluster.remove_node(second, allow_graceful=False)
 
 done = segpipe.predict(
-    scans, bundle, out, options=PredictOptions(overlays=False), workers=ray_workers(1, "cpu"), watch=watch
+    scans, bundle, out, options=PredictOptions(overlays=False), workers=ray_workers(1), watch=watch
 )
 print(json.dumps([one.outcome for one in done]))
 ray.shutdown()

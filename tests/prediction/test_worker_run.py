@@ -118,7 +118,8 @@ def test_workers_give_the_files_of_one_process(predict, tmp_path, out, workers):
     assert found["empty"].reason == whole["empty"].reason
     assert list(found["scan_001"].volumes) == whole["scan_001"].volumes
     lines = Counter(
-        (line["case"], line["state"]) for line in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
+        (line["case"], line["state"])
+        for line in map(json.loads, (out / "predictions.jsonl").read_text().splitlines())
     )
     assert {(case, state): number for (case, state), number in lines.items() if number > 1} == {}
     assert predict(scans, workers)["scan_000"].outcome is DONE  # without entropy: another recipe
