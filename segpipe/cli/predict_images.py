@@ -19,7 +19,7 @@ from segpipe.import_time import collecting_nothing
 if TYPE_CHECKING:
     from segpipe.prediction.estimate import Estimate
     from segpipe.prediction.image_options import ImagePrediction
-    from segpipe.prediction.part import Part
+    from segpipe.prediction.part import CohortPart
 
 _HEATMAPS = "--heatmaps"
 _KINDS = ("gradcam", "occlusion")
@@ -92,7 +92,7 @@ def refuse_options(given: dict[str, bool], bundle: Path, does: str, others: str)
 
 
 def print_image_summary(
-    predictions: Sequence[ImagePrediction], output: Path, part: Part | None = None
+    predictions: Sequence[ImagePrediction], output: Path, part: CohortPart | None = None
 ) -> None:
     """Print what became of the images, and the names of the files.
 

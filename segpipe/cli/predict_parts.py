@@ -12,11 +12,11 @@ from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
 
 if TYPE_CHECKING:
-    from segpipe.prediction.part import Part
+    from segpipe.prediction.part import CohortPart
     from segpipe.prediction.worker_run import Workers
 
 
-def parsed_part(text: str | None) -> Part | None:
+def parsed_part(text: str | None) -> CohortPart | None:
     """Return the part that --part names; None without the option.
 
     Raises:
@@ -25,9 +25,9 @@ def parsed_part(text: str | None) -> Part | None:
     if text is None:
         return None
     with collecting_nothing():
-        from segpipe.prediction.part import Part
+        from segpipe.prediction.part import CohortPart
 
-    return Part.parse(text)
+    return CohortPart.parse(text)
 
 
 def parsed_workers(text: str | None, cores: int | None, *, dry_run: bool) -> Workers | None:

@@ -15,12 +15,12 @@ from segpipe.errors import counted
 if TYPE_CHECKING:
     from segpipe.prediction.estimate import Estimate
     from segpipe.prediction.options import Prediction
-    from segpipe.prediction.part import Part
+    from segpipe.prediction.part import CohortPart
 
 _MOST_WARNED, _MOST_LINES = 40, 3
 
 
-def print_summary(predictions: Sequence[Prediction], output: Path, part: Part | None = None) -> None:
+def print_summary(predictions: Sequence[Prediction], output: Path, part: CohortPart | None = None) -> None:
     """Print what became of the scans, and the names of the files.
 
     Args:
@@ -50,7 +50,7 @@ def print_summary(predictions: Sequence[Prediction], output: Path, part: Part | 
     _print_files(output, part, has_maps=any(one.outcome != "failed" for one in predictions))
 
 
-def _print_files(output: Path, part: Part | None, *, has_maps: bool) -> None:
+def _print_files(output: Path, part: CohortPart | None, *, has_maps: bool) -> None:
     """Print what lies in the output folder, and how viewers open the names of the labels."""
     from segpipe.prediction.options import OVERLAYS
     from segpipe.volumes.label_files import ITK_SNAP_FILE, SLICER_FILE

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from segpipe import __version__
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import read_json, write_json
+from segpipe.inference.engines.names import TORCH
 from segpipe.prediction.ledger import Entry, State
 from segpipe.prediction.options import Cohort
 from segpipe.prediction.output_folder import OutputFolder
-from segpipe.prediction.part import Part, case_names
+from segpipe.prediction.part import CohortPart, case_names
 from segpipe.prediction.part_ledger import agreeing
 from segpipe.volumes import Scan
 
@@ -49,7 +50,7 @@ class Agreement:
     @classmethod
     def wanted(
         cls,
-        part: Part,
+        part: CohortPart,
         cohort: Cohort,
         recipe: str,
         settings: Mapping[str, Any],
@@ -87,7 +88,7 @@ class Agreement:
         content = read_json(path)
         try:
             found = cls(**content)
-            Part(found.count, 1)
+            CohortPart(found.count, 1)
             texts, maps = (found.recipe, *found.cases), (found.settings, found.table, found.way)
             if not (
                 all(isinstance(text, str) for text in texts) and all(isinstance(one, dict) for one in maps)
@@ -103,7 +104,7 @@ class Agreement:
         """Write the agreement into an output folder, atomically."""
         write_json(folder / AGREEMENT_FILE, asdict(self))
 
-    def require_same(self, wanted: Agreement, part: Part, folder: Path) -> None:
+    def require_same(self, wanted: Agreement, part: CohortPart, folder: Path) -> None:
         """Refuse a part that asks for something else than the parts before.
 
         Raises:
@@ -144,7 +145,7 @@ RunT = TypeVar("RunT")
 
 def agreed_run(
     place: OutputFolder,
-    part: Part,
+    part: CohortPart,
     wanted: Agreement,
     scans: Sequence[Scan],
     make: Callable[[], RunT],
@@ -166,7 +167,7 @@ def agreed_run(
     Raises:
         SegpipeError: the part asks for something else than the parts before; or this machine cannot compute as they do.
     """
-    with agreeing(place.folder):
+    with agreeing(place.folder, place.tell):
         known = Agreement.read(place.folder)
         if (
             known is not None
@@ -184,7 +185,7 @@ def agreed_run(
     run = make()
     names = set(part.names(known.cases))
     mine = [scan for scan in scans if scan.name in names and not _is_done(place, scan, known.recipe)]
-    if known.way.get("engine"):
+    if known.way.get("engine") not in (None, "", TORCH):  # PyTorch gives way to nothing
         _require_same_way(known.way, settle(run, mine), place.folder)
     return run
 

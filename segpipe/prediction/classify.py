@@ -19,7 +19,7 @@ from segpipe.prediction.merge import merge_when_complete
 from segpipe.prediction.options import Cohort, Outcome
 from segpipe.prediction.output_folder import OutputFolder, run_cohort
 from segpipe.prediction.ownership import refuse_another_task, refuse_foreign_table
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.request import covers, request_sha256
 from segpipe.prediction.scan_files import require_text, scan_sha256
 from segpipe.volumes import Scan
@@ -37,7 +37,7 @@ def classify(
     options: ClassifyOptions | None = None,
     watch: Callable[[ImagePrediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
-    part: Part | None = None,
+    part: CohortPart | None = None,
 ) -> list[ImagePrediction]:
     """Classify images with a bundle.
 
@@ -93,7 +93,7 @@ def classify_images(
     watch: Callable[[ImagePrediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
     request: str = "",
-    part: Part | None = None,
+    part: CohortPart | None = None,
 ) -> list[ImagePrediction]:
     """Classify images whose names are known; see `classify`.
 

@@ -25,7 +25,7 @@ from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.locator import Locator
 from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header
 from segpipe.prediction.ownership import ToDo, to_do
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.part_ledger import PartLedger
 from segpipe.prediction.scan_files import scan_sha256
 from segpipe.prediction.segmenter import Segmenter
@@ -64,7 +64,7 @@ def estimate(
     *,
     options: PredictOptions | None = None,
     report: Callable[[str], None] | None = None,
-    part: Part | None = None,
+    part: CohortPart | None = None,
 ) -> list[Estimate]:
     """Return what `predict` would do with these arguments; nothing is written.
 

@@ -18,7 +18,7 @@ from segpipe.prediction.heatmaps import occlusion_passes
 from segpipe.prediction.image_options import ClassifyOptions, image_cohort
 from segpipe.prediction.ledger import Ledger, State
 from segpipe.prediction.options import failure_reason
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.part_ledger import PartLedger
 from segpipe.prediction.scan_files import scan_sha256
 from segpipe.volumes import Scan
@@ -33,7 +33,7 @@ def estimate_images(
     *,
     options: ClassifyOptions | None = None,
     report: Callable[[str], None] | None = None,
-    part: Part | None = None,
+    part: CohortPart | None = None,
 ) -> list[Estimate]:
     """Return what `classify` would do with these arguments; nothing is written.
 

@@ -15,7 +15,7 @@ from segpipe.prediction.image_options import ImagePrediction
 from segpipe.prediction.ledger import Entry, Ledger, State, folder_lock
 from segpipe.prediction.options import Outcome, Prediction
 from segpipe.prediction.output_folder import LOG_FILE
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.part_ledger import idle_parts, is_running, part_ledgers, remove_part_files
 
 _WAIT_S = 600.0  # for the merge of another part
@@ -36,7 +36,7 @@ class _Parts:
     folder: Path
     agreement: Agreement
     before: Mapping[str, Entry]
-    of: Mapping[Part, Mapping[str, Entry]]
+    of: Mapping[CohortPart, Mapping[str, Entry]]
 
     @classmethod
     def read(cls, folder: Path, agreement: Agreement) -> _Parts:
@@ -56,7 +56,7 @@ class _Parts:
             parts.require_own(part, entries)
         return parts
 
-    def require_own(self, part: Part, entries: Mapping[str, Entry]) -> None:
+    def require_own(self, part: CohortPart, entries: Mapping[str, Entry]) -> None:
         """Refuse a ledger that is not of this cohort.
 
         Raises:
@@ -81,7 +81,7 @@ class _Parts:
                     f"predict part {part} again in another output folder"
                 )
 
-    def entry(self, part: Part, case: str) -> Entry | None:
+    def entry(self, part: CohortPart, case: str) -> Entry | None:
         """Return the final entry of a case; None if the part has not finished the case."""
         own = self.of.get(part, {}).get(case)
         entry = own or self.before.get(case)
@@ -94,7 +94,7 @@ class _Parts:
         )
         return entry if is_final else None
 
-    def missing(self, part: Part) -> list[str]:
+    def missing(self, part: CohortPart) -> list[str]:
         """Return the cases that a part has not finished."""
         return [case for case in part.names(self.agreement.cases) if self.entry(part, case) is None]
 
@@ -203,11 +203,11 @@ def _agreement(folder: Path) -> Agreement:
     return agreement
 
 
-def _all_parts(count: int) -> list[Part]:
-    return [Part(count, number) for number in range(1, count + 1)]
+def _all_parts(count: int) -> list[CohortPart]:
+    return [CohortPart(count, number) for number in range(1, count + 1)]
 
 
-def _may_be_absent(folder: Path, part: Part, agreement: Agreement) -> bool:
+def _may_be_absent(folder: Path, part: CohortPart, agreement: Agreement) -> bool:
     """Return whether a part with scans has no ledger, or runs now; no ledger is read for it."""
     if not (folder / part.ledger_file).exists():
         return not agreement.merged and bool(part.names(agreement.cases))
@@ -250,7 +250,7 @@ def _write_predictions(folder: Path, agreement: Agreement, ledger: Ledger) -> No
     write_predictions(folder, names, rows, top)
 
 
-def _append_logs(folder: Path, parts: Sequence[Part]) -> None:
+def _append_logs(folder: Path, parts: Sequence[CohortPart]) -> None:
     with (folder / LOG_FILE).open("ab") as log:
         for part in parts:
             if (folder / part.log_file).exists():

@@ -18,7 +18,7 @@ from segpipe.files import require_writable
 from segpipe.library_warnings import library_warnings_to
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
 from segpipe.prediction.options import Cohort, Outcome, failure_reason, scan_place
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.part_ledger import PartLedger, locked_part, refuse_unmerged
 from segpipe.volumes import RefusedScan, Scan
 
@@ -112,7 +112,7 @@ def run_cohort(
     written: Callable[[OutcomeT], Path | None],
     watch: Callable[[OutcomeT, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
-    part: Part | None = None,
+    part: CohortPart | None = None,
 ) -> list[OutcomeT]:
     """Run the scans of a cohort into an output folder; a bad scan does not stop the others.
 
@@ -170,7 +170,7 @@ def run_cohort(
 
 
 @contextmanager
-def _held(folder: Path, part: Part | None) -> Iterator[Path]:
+def _held(folder: Path, part: CohortPart | None) -> Iterator[Path]:
     """Lock the output folder for a whole run, or one part of it; yield the staging folder."""
     if part is not None:
         with locked_part(folder, part) as staging:

@@ -18,7 +18,7 @@ _LEDGER = re.compile(r"predictions\.part(\d{1,6})of(\d{1,6})\.jsonl", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
-class Part:
+class CohortPart:
     """A part of a cohort: every `count`-th scan by name, so that large and small scans spread over all parts.
 
     Attributes:
@@ -44,7 +44,7 @@ class Part:
         return f"{self.number}/{self.count}"
 
     @classmethod
-    def parse(cls, text: str, environment: Mapping[str, str] = os.environ) -> Part:
+    def parse(cls, text: str, environment: Mapping[str, str] = os.environ) -> CohortPart:
         """Return the part that a text names.
 
         Args:
@@ -65,7 +65,7 @@ class Part:
         return cls(int(found[2]), int(found[1]))
 
     @classmethod
-    def of_slurm(cls, environment: Mapping[str, str]) -> Part:
+    def of_slurm(cls, environment: Mapping[str, str]) -> CohortPart:
         """Return the part of a Slurm array job by its variables SLURM_ARRAY_TASK_ID, _MIN, _MAX, _STEP and _COUNT.
 
         An array of equal steps is divided among its tasks. In a list, or in some tasks that are submitted again,
@@ -102,7 +102,7 @@ class Part:
         return f"predict.{self.mark}.log"
 
     @classmethod
-    def of_ledger_file(cls, name: str) -> Part | None:
+    def of_ledger_file(cls, name: str) -> CohortPart | None:
         """Return the part whose ledger has this name; None for other files."""
         found = _LEDGER.fullmatch(name)
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from segpipe.errors import SegpipeError, shown
 from segpipe.files import require_writable
 from segpipe.prediction.ledger import STAGING_FOLDER, Ledger, folder_lock
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.training.run_lock import LOCK_FILE, WITHOUT_LOCKS, lock_holder, name_holder
 
 _AGREEING = "parts"
@@ -34,7 +34,7 @@ class PartLedger(Ledger):
 
     writes_tables = False
 
-    def __init__(self, folder: Path, part: Part) -> None:
+    def __init__(self, folder: Path, part: CohortPart) -> None:
         super().__init__(folder, part.ledger_file)
         self.entries = Ledger(folder).entries | self.entries
 
@@ -42,9 +42,9 @@ class PartLedger(Ledger):
         """Write nothing: the merge writes `volumes.csv`."""
 
 
-def part_ledgers(folder: Path) -> dict[Part, Path]:
+def part_ledgers(folder: Path) -> dict[CohortPart, Path]:
     """Return the ledgers of parts in an output folder, by part."""
-    files = {Part.of_ledger_file(path.name): path for path in folder.glob("predictions.part*.jsonl")}
+    files = {CohortPart.of_ledger_file(path.name): path for path in folder.glob("predictions.part*.jsonl")}
     return {part: files[part] for part in sorted(part for part in files if part is not None)}
 
 
@@ -63,7 +63,7 @@ def refuse_unmerged(folder: Path) -> None:
 
 
 @contextmanager
-def locked_part(folder: Path, part: Part) -> Iterator[Path]:
+def locked_part(folder: Path, part: CohortPart) -> Iterator[Path]:
     """Lock a part of the cohort in an output folder; the lock ends with the process in any case.
 
     Yields:
@@ -102,7 +102,7 @@ def idle_parts(folder: Path, count: int) -> Iterator[None]:
     locks: list[FileLock] = []
     try:
         for number in range(1, count + 1):
-            part = Part(count, number)
+            part = CohortPart(count, number)
             if _lock_file(folder, part.mark).exists():
                 locks.append(_acquired(folder, part))
         yield
@@ -111,7 +111,7 @@ def idle_parts(folder: Path, count: int) -> Iterator[None]:
             lock.release()
 
 
-def is_running(folder: Path, part: Part) -> bool:
+def is_running(folder: Path, part: CohortPart) -> bool:
     """Return whether a process holds a part now."""
     try:
         lock = _acquired(folder, part)
@@ -122,13 +122,27 @@ def is_running(folder: Path, part: Part) -> bool:
 
 
 @contextmanager
-def agreeing(folder: Path) -> Iterator[None]:
-    """Hold what all parts agree on: the parts that start at the same time wait for the first one."""
-    with _try_lock(folder), FileLock(_lock_file(folder, _AGREEING), thread_local=False, poll_interval=0.2):
+def agreeing(folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold what all parts agree on: the parts that start at the same time wait for the first one.
+
+    Args:
+        folder: output folder.
+        tell: called with a message if this part waits.
+    """
+    lock = FileLock(_lock_file(folder, _AGREEING), thread_local=False, fallback_to_soft=False)
+    with _try_lock(folder):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            tell("waiting for the part that settles engine and precision")
+            lock.acquire(poll_interval=0.2)
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def remove_part_files(folder: Path, part: Part) -> None:
+def remove_part_files(folder: Path, part: CohortPart) -> None:
     """Remove the ledger, log, lock and staging folder of a part whose lines are in the ledger of the cohort."""
     shutil.rmtree(folder / f"{STAGING_FOLDER}.{part.mark}", ignore_errors=True)
     for name in (part.log_file, part.ledger_file):
@@ -140,7 +154,7 @@ def _lock_file(folder: Path, mark: str) -> Path:
     return folder / f"{LOCK_FILE}.{mark}"
 
 
-def _acquired(folder: Path, part: Part) -> FileLock:
+def _acquired(folder: Path, part: CohortPart) -> FileLock:
     path = _lock_file(folder, part.mark)
     lock = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
     with _try_lock(folder):

@@ -24,7 +24,7 @@ from segpipe.prediction.ownership import (
     refuse_foreign_table,
     to_do,
 )
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.refused_run import refused_run
 from segpipe.prediction.request import covers, request_sha256
 from segpipe.prediction.scan_files import require_text, scan_sha256
@@ -45,7 +45,7 @@ def predict(
     options: PredictOptions | None = None,
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
-    part: Part | None = None,
+    part: CohortPart | None = None,
     workers: Workers | None = None,
 ) -> list[Prediction]:
     """Segment scans with a bundle; each label map has the grid of its scan.
@@ -115,7 +115,7 @@ def predict_scans(
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
     request: str = "",
-    part: Part | None = None,
+    part: CohortPart | None = None,
     workers: tuple[Workers, BundleSource] | None = None,
 ) -> list[Prediction]:
     """Segment scans whose names are known; see `predict`.

@@ -15,7 +15,7 @@ from typing import Any
 
 from segpipe.errors import SegpipeError
 from segpipe.prediction.worker import Message, ScanWorker
-from segpipe.prediction.worker_run import Job, WorkerLostError, Workers
+from segpipe.prediction.worker_run import ScanJob, WorkerLostError, Workers
 
 RAY = "ray"
 """Value of --workers."""
@@ -143,7 +143,7 @@ class _Busy:
     """What an actor does now: a job, or its start."""
 
     actor: Any
-    job: Job | None
+    job: ScanJob | None
     since: float = field(default_factory=time.monotonic)
 
 
@@ -188,13 +188,13 @@ class RayPool:
         actor = self._actor.remote(self._recipe)
         self._busy[actor.start.remote()] = _Busy(actor, None)
 
-    def run(self, jobs: Callable[[], Job | None]) -> Iterator[tuple[Job, Message | WorkerLostError]]:
+    def run(self, jobs: Callable[[], ScanJob | None]) -> Iterator[tuple[ScanJob, Message | WorkerLostError]]:
         """Yield each job with its answer, in the order in which they end; see `segpipe.prediction.worker_run.Pool`.
 
         Raises:
             SegpipeError: a worker has another bundle or other versions; or no worker starts for minutes.
         """
-        waiting: Job | None = None
+        waiting: ScanJob | None = None
         while True:
             while self._idle and (job := waiting or jobs()) is not None:
                 waiting, actor = None, self._idle.pop()
@@ -220,8 +220,8 @@ class RayPool:
             self._failed_starts += busy.job is None
             if self._failed_starts >= _MOST_FAILED_STARTS:
                 raise SegpipeError(
-                    f"{self._failed_starts} workers died at their start: {str(error).strip().splitlines()[-1]}; install "
-                    "the same segpipe on all machines of the cluster, and see that they have memory"
+                    f"{self._failed_starts} workers died at their start: {str(error).strip().splitlines()[-1]}; "
+                    "install the same segpipe on all machines of the cluster, and see that they have memory"
                 ) from error
             self._ray.kill(busy.actor)  # it may only be out of reach
             self._start()

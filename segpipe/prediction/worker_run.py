@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -48,7 +49,7 @@ class WorkerLostError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class ScanJob:
     """A scan for a worker.
 
     Attributes:
@@ -65,7 +66,7 @@ class Job:
 class Pool(Protocol):
     """Workers that segment scans; `segpipe.prediction.ray_pool.RayPool`."""
 
-    def run(self, jobs: Callable[[], Job | None]) -> Iterator[tuple[Job, Message | WorkerLostError]]:
+    def run(self, jobs: Callable[[], ScanJob | None]) -> Iterator[tuple[ScanJob, Message | WorkerLostError]]:
         """Yield each job with its answer, in the order in which they end.
 
         Args:
@@ -102,7 +103,7 @@ class WorkerRun:
     def __init__(self, run: CohortRun, source: BundleSource, workers: Workers) -> None:
         self._run, self._source, self._workers = run, source, workers
         self._place, self._ledger = run.place, run.place.ledger
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[ScanJob] = deque()
         self._ended: deque[Prediction] = deque()
         self._losses: dict[str, int] = {}
         self._told: set[str] = set()
@@ -136,24 +137,27 @@ class WorkerRun:
         while self._ended:
             yield self._ended.popleft()
 
-    def _next(self, left: Iterator[Scan]) -> Job | None:
+    def _next(self, left: Iterator[Scan]) -> ScanJob | None:
         """Return the next scan that needs a worker; the outcomes of those that need none are kept for `_drain`."""
         if self._waiting:
             return self._waiting.popleft()
         for scan in left:
             found = attempt(partial(self._failed, scan), self._job, scan)
-            if isinstance(found, Job):
+            if isinstance(found, ScanJob):
                 return found
             self._ended.append(found)
         return None
 
-    def _job(self, scan: Scan) -> Job | Prediction:
+    def _job(self, scan: Scan) -> ScanJob | Prediction:
         require_text(scan)
-        if scan.name in self._ledger.entries:  # only then are the bytes of a scan read here
+        label_map = self._place.folder / label_map_name(scan, self._run.options)
+        if scan.name in self._ledger.entries or os.path.lexists(
+            label_map
+        ):  # only then is the scan hashed here
             known = self._run.known(scan, scan_sha256(scan))
             if known is not None:
                 return known
-        return Job(scan, scan_message(scan))
+        return ScanJob(scan, scan_message(scan))
 
     def _recipe(self, scans: list[Scan]) -> Message:
         """Return the recipe of all workers, with the engine and precision settled on the first scan."""
@@ -179,7 +183,7 @@ class WorkerRun:
             self._told.add(message)
             self._place.tell(message)
 
-    def _outcome(self, job: Job, answer: Message | WorkerLostError) -> Prediction | None:
+    def _outcome(self, job: ScanJob, answer: Message | WorkerLostError) -> Prediction | None:
         """Return the outcome of a scan; None if the scan goes to a worker again."""
         scan = job.scan
         if isinstance(answer, WorkerLostError):

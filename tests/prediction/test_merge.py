@@ -27,7 +27,7 @@ from segpipe.prediction.agreement import AGREEMENT_FILE
 from segpipe.prediction.classify import classify
 from segpipe.prediction.image_options import ClassifyOptions
 from segpipe.prediction.merge import merge
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.part_ledger import locked_part
 from segpipe.prediction.segmenter import Segmenter
 
@@ -46,7 +46,7 @@ def predict(bundle, out):
             BundleSource(bundle, overrides=overrides or {}),
             folder,
             options=PredictOptions(**{"overlays": False, **how}),
-            part=None if part is None else Part.parse(part),
+            part=None if part is None else CohortPart.parse(part),
             watch=watch,
             report=report,
         )
@@ -256,7 +256,7 @@ def test_a_damaged_agreement_is_refused(predict, scans, out, content):
 
 
 def test_two_processes_with_the_same_part_are_refused(predict, scans, out):
-    with locked_part(out, Part(2, 1)):
+    with locked_part(out, CohortPart(2, 1)):
         with pytest.raises(SegpipeError) as refused:
             predict(scans, "1/2")
         predict(scans, "2/2")  # the other part may run
@@ -395,7 +395,7 @@ def test_images_in_parts_give_the_table_of_a_whole_run(tmp_path):
     classify(images, bundle, tmp_path / "whole", options=how)
 
     for number in (3, 1, 2):
-        classify(images, bundle, tmp_path / "out", options=how, part=Part(3, number))
+        classify(images, bundle, tmp_path / "out", options=how, part=CohortPart(3, number))
 
     assert outputs(tmp_path / "out") == outputs(tmp_path / "whole")
     assert Counter(prediction.outcome for prediction in merge(tmp_path / "out")) == {DONE: 7, FAILED: 1}

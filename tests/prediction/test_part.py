@@ -6,7 +6,7 @@ import pytest
 
 from segpipe.errors import SegpipeError
 from segpipe.prediction.options import Cohort
-from segpipe.prediction.part import Part, case_names
+from segpipe.prediction.part import CohortPart, case_names
 from segpipe.volumes import RefusedScan, Scan, VolumeFormat
 
 
@@ -18,9 +18,9 @@ def slurm(task, first, last, step=1, count=None):
 
 
 def test_a_text_names_a_part():
-    assert Part.parse("2/8", {}) == Part(count=8, number=2)
-    assert str(Part.parse("2/8", {})) == "2/8"
-    assert Part.parse("1/1", {}) == Part(1, 1)
+    assert CohortPart.parse("2/8", {}) == CohortPart(count=8, number=2)
+    assert str(CohortPart.parse("2/8", {})) == "2/8"
+    assert CohortPart.parse("1/1", {}) == CohortPart(1, 1)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_text_names_a_part():
 )
 def test_a_text_that_names_no_part_is_refused(text, message):
     with pytest.raises(SegpipeError, match=message):
-        Part.parse(text, slurm(1, 1, 8))
+        CohortPart.parse(text, slurm(1, 1, 8))
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_text_that_names_no_part_is_refused(text, message):
     ],
 )
 def test_a_slurm_task_has_the_part_of_its_place_in_the_range(variables, part):
-    assert str(Part.parse("slurm", variables)) == part
+    assert str(CohortPart.parse("slurm", variables)) == part
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_a_slurm_task_has_the_part_of_its_place_in_the_range(variables, part):
 )
 def test_a_list_of_tasks_is_refused(variables):
     with pytest.raises(SegpipeError, match=r"Their parts would not add up; .* --part 3/8"):
-        Part.parse("slurm", variables)
+        CohortPart.parse("slurm", variables)
 
 
 def test_slurm_is_refused_outside_of_an_array_job():
     with pytest.raises(SegpipeError, match="SLURM_ARRAY_TASK_ID is not set"):
-        Part.parse("slurm", {"SLURM_JOB_ID": "7"})
+        CohortPart.parse("slurm", {"SLURM_JOB_ID": "7"})
     with pytest.raises(SegpipeError, match="SLURM_ARRAY_TASK_STEP is 'two'"):
-        Part.parse("slurm", {**slurm(1, 1, 8), "SLURM_ARRAY_TASK_STEP": "two"})
+        CohortPart.parse("slurm", {**slurm(1, 1, 8), "SLURM_ARRAY_TASK_STEP": "two"})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 11])
@@ -86,7 +86,7 @@ def test_each_scan_belongs_to_one_part(count):
         ignored_files=("notes.txt",),
     )
 
-    parts = [Part(count, number).of(cohort) for number in range(1, count + 1)]
+    parts = [CohortPart(count, number).of(cohort) for number in range(1, count + 1)]
 
     found = [scan.name for part in parts for scan in (*part.scans, *part.refused)]
     assert sorted(found) == names == case_names(cohort)
@@ -96,9 +96,9 @@ def test_each_scan_belongs_to_one_part(count):
 
 
 def test_a_ledgers_name_says_its_part():
-    part = Part(8, 2)
+    part = CohortPart(8, 2)
 
     assert part.ledger_file == "predictions.part2of8.jsonl"
-    assert Part.of_ledger_file(part.ledger_file) == part
-    assert Part.of_ledger_file("predictions.jsonl") is None
-    assert Part.of_ledger_file("predictions.part9of8.jsonl") is None
+    assert CohortPart.of_ledger_file(part.ledger_file) == part
+    assert CohortPart.of_ledger_file("predictions.jsonl") is None
+    assert CohortPart.of_ledger_file("predictions.part9of8.jsonl") is None

@@ -18,7 +18,7 @@ from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.prediction import worker as workers_own
 from segpipe.prediction.options import Outcome
-from segpipe.prediction.part import Part
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.worker import ScanWorker
 from segpipe.prediction.worker_run import WorkerLostError, Workers
 
@@ -182,4 +182,4 @@ def test_live_objects_do_not_cross(bundle, scans, out):
 
 def test_parts_and_workers_are_not_given_together(bundle, scans, out):
     with pytest.raises(SegpipeError, match="--part and --workers: workers divide the cohort themselves"):
-        segpipe.predict(scans, bundle, out, part=Part(2, 1), workers=Workers(1, WorkersHere().open))
+        segpipe.predict(scans, bundle, out, part=CohortPart(2, 1), workers=Workers(1, WorkersHere().open))
