@@ -50,6 +50,7 @@ def of_extra(files):
     rooms = {
         "segpipe/inference/engines/quantising.py": "int8",
         "segpipe/serving/": "serve",
+        "segpipe/prediction/ray_pool.py": "ray",
         "segpipe/export/": "export",
         "segpipe/inference/engines/": "onnx",
     }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,35 +17,29 @@ from segpipe.cli.bundle_options import (
     Weights,
     bundle_source,
 )
-from segpipe.cli.cohort import Progress, end_estimates, run_cohort
+from segpipe.cli.cohort import Progress, run_cohort
 from segpipe.cli.predict_images import refuse_options
-from segpipe.cli.printed import print_table, say
-from segpipe.errors import SegpipeError, counted
+from segpipe.cli.predict_parts import merge_parts, parsed_part, parsed_workers, require_scans
+from segpipe.cli.printed_predictions import print_estimates, print_summary
+from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
 from segpipe.library_warnings import held_library_warnings
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from segpipe.prediction.estimate import Estimate
-    from segpipe.prediction.options import Prediction
-
 Paths = list[Path]
-_MOST_WARNED, _MOST_LINES = 40, 3
 
 
 @held_library_warnings()
 def predict(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the label maps.")],
     scans: Annotated[
-        Paths,
+        Paths | None,
         typer.Argument(
             metavar="SCANS...",
             help="Files, DICOM folders, and folders of both; other files in them are ignored. Also tables (.csv) with "
             "a column image, or one for each channel, and manifests.",
         ),
-    ],
-    bundle: BundleOption,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the label maps.")],
+    ] = None,
+    bundle: BundleOption = None,  # type: ignore[assignment]  # required but for --merge
     weights: Weights = None,
     config: InferenceConfig = None,
     override: Override = None,
@@ -177,6 +169,28 @@ def predict(
     jobs: Annotated[
         int, typer.Option(min=1, metavar="N", help="Number of scans to read and prepare ahead.")
     ] = 1,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N|slurm",
+            help="Predict part K of N, each on a machine of its own, into one output folder; slurm: the part of this "
+            "Slurm array task.",
+        ),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ray",
+            help="Let workers segment the scans: on the Ray cluster of RAY_ADDRESS, else on this machine.",
+        ),
+    ] = None,
+    cores_per_worker: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processor cores of each worker. Default: 1.")
+    ] = None,
+    merge: Annotated[
+        bool,
+        typer.Option("--merge", help="Merge the finished parts in --output; the last part does so itself."),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List each scan with its action, time and memory; write nothing."),
@@ -186,6 +200,10 @@ def predict(
     ] = False,
 ) -> None:
     """Segment or classify scans; exit status 1 if some fail. After a crash run it again: finished ones are skipped."""
+    if merge:
+        merge_parts(output, scans, bundle, part, quiet=quiet)
+        return
+    scans = require_scans(scans, bundle)
     with collecting_nothing():
         from segpipe.bundle.task import task_of
 
@@ -221,6 +239,8 @@ def predict(
         {
             "bundle": bundle_source(bundle, weights, config, override, device, trust),
             "output": output,
+            "part": parsed_part(part),
+            "workers": parsed_workers(workers, cores_per_worker, dry_run=dry_run),
         },
         scans,
         shared,
@@ -246,6 +266,11 @@ def _classify(
         from segpipe.cli.predict_images import predict_images
         from segpipe.prediction.image_options import ClassifyOptions
 
+    arguments = dict(arguments)
+    if arguments.pop("workers") is not None:
+        raise SegpipeError(
+            "--workers: only for bundles that segment; give --part to classify on many machines"
+        )
     given = {_OPTIONS[name]: value not in (None, False) for name, value in of_volumes.items()}
     given["--no-overlays"] = given.pop("--overlays") is False
     refuse_options(given, arguments["bundle"].root, "classifies images", "segment")
@@ -280,16 +305,17 @@ def _segment(
     options = PredictOptions(**shared, **of_volumes)
     arguments = {**arguments, "scans": scans, "options": options}
     if dry_run:
+        del arguments["workers"]
         with collecting_nothing():
             from segpipe.prediction.estimate import estimate
 
         rows = estimate(**arguments, report=Progress.report)
-        _print_estimates(rows)
+        print_estimates(rows)
         return
     keep_freed_memory()
     run_cohort(
         partial(predict_scans, **arguments),
-        partial(_print_summary, output=arguments["output"]),
+        partial(print_summary, output=arguments["output"], part=arguments["part"]),
         doing="Segmenting",
         cases="scans",
         quiet=quiet,
@@ -305,87 +331,6 @@ _OPTIONS = {
         *("accuracy", "overlap"),
     )
 }
-
-
-def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
-    counts = Counter(prediction.outcome.value for prediction in predictions)
-    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-    say(f"{counted(len(predictions), 'scan')}: {outcomes}")
-    for prediction in predictions:
-        if prediction.outcome == "kept":
-            say(f"{prediction.case}: {prediction.reason}")
-    resampled = [one for one in predictions if one.resampled]
-    if resampled:
-        first = resampled[0]
-        say(
-            f"{counted(len(resampled), 'scan')} with channels resampled onto the first channel's grid, such as "
-            f"{first.case} ({'; '.join(first.resampled)}); see volumes.csv"
-        )
-    _print_warnings(predictions)
-    unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
-    if unknown:
-        say(
-            f"{unknown} not compared with the training cases; `segpipe reference-ranges` measures these cases"
-        )
-    _print_files(output, has_maps=any(one.outcome != "failed" for one in predictions))
-
-
-def _print_files(output: Path, *, has_maps: bool) -> None:
-    """Print what lies in the output folder, and how viewers open the names of the labels."""
-    from segpipe.prediction.options import OVERLAYS
-    from segpipe.volumes.label_files import ITK_SNAP_FILE, SLICER_FILE
-
-    overlays = f"{OVERLAYS}/, " if (output / OVERLAYS).is_dir() else ""
-    maps = f"label maps, {overlays}volumes.csv, " if has_maps else ""
-    say(f"{output}: {maps}predictions.jsonl, predict.log")
-    viewers = {
-        ITK_SNAP_FILE: "ITK-SNAP: Segmentation, Import Label Descriptions",
-        SLICER_FILE: "3D Slicer: Add Data",
-    }
-    for name, opened in viewers.items():
-        if has_maps and (output / name).is_file():
-            say(f"{output / name}: names and colours of the labels ({opened})")
-
-
-def _print_warnings(predictions: Sequence[Prediction]) -> None:
-    from rich.table import Column
-
-    warned = [(prediction.case, prediction.warnings) for prediction in predictions if prediction.warnings]
-    if not warned:
-        return
-    rows: list[tuple[str, list[str]]] = []
-    for case, warnings in warned[:_MOST_WARNED]:
-        lines = list(warnings[:_MOST_LINES])
-        if len(warnings) > len(lines):
-            lines.append(f"and {len(warnings) - len(lines)} more")
-        rows.append((case, lines))
-    print_table(
-        [
-            Column("case", overflow="fold"),
-            Column("values outside the range of the training cases, the farthest first", overflow="fold"),
-        ],
-        rows,
-        title=f"{counted(len(warned), 'scan')} with warnings: look at these label maps before you use them",
-        err=True,
-        show_lines=True,
-    )
-    if len(warned) > _MOST_WARNED:
-        say(f"and {len(warned) - _MOST_WARNED} more scans, in volumes.csv", err=True)
-
-
-def _print_estimates(rows: Sequence[Estimate]) -> None:
-    from rich.table import Column
-
-    cells: list[list[str]] = []
-    for row in rows:
-        size = " x ".join(map(str, row.size))
-        seconds = "?" if math.isnan(row.seconds) else f"{row.seconds:.1f}"
-        costs = [seconds, f"{row.peak_bytes / 1e9:.1f}"] if row.size else ["", ""]
-        cells.append([row.case, row.action, size, *costs])
-    print_table(
-        [Column("case", overflow="fold"), "what", Column("size", no_wrap=True), "seconds", "peak GB"], cells
-    )
-    end_estimates(rows, "segment", "scans")
 
 
 def _axes(mirror: str | None) -> tuple[int, ...] | None:

@@ -19,6 +19,7 @@ from segpipe.import_time import collecting_nothing
 if TYPE_CHECKING:
     from segpipe.prediction.estimate import Estimate
     from segpipe.prediction.image_options import ImagePrediction
+    from segpipe.prediction.part import CohortPart
 
 _HEATMAPS = "--heatmaps"
 _KINDS = ("gradcam", "occlusion")
@@ -63,7 +64,7 @@ def predict_images(arguments: dict[str, Any], *, dry_run: bool, quiet: bool) -> 
         return
     run_cohort(
         partial(classify, **arguments),
-        partial(_print_summary, output=arguments["output"]),
+        partial(print_image_summary, output=arguments["output"], part=arguments["part"]),
         doing="Classifying",
         cases="images",
         quiet=quiet,
@@ -90,7 +91,16 @@ def refuse_options(given: dict[str, bool], bundle: Path, does: str, others: str)
         )
 
 
-def _print_summary(predictions: Sequence[ImagePrediction], output: Path) -> None:
+def print_image_summary(
+    predictions: Sequence[ImagePrediction], output: Path, part: CohortPart | None = None
+) -> None:
+    """Print what became of the images, and the names of the files.
+
+    Args:
+        predictions: of a run.
+        output: its output folder.
+        part: of the run; None for a whole run.
+    """
     counts = Counter(prediction.outcome.value for prediction in predictions)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     say(f"{counted(len(predictions), 'image')}: {outcomes}")
@@ -104,7 +114,10 @@ def _print_summary(predictions: Sequence[ImagePrediction], output: Path) -> None
         say(f"and {len(decided) - _MOST_CLASSES} more decisions, in predictions.csv")
     if any(one.heatmap is not None for one in predictions):
         say(f"{output / 'heatmaps'}: where the network looked, not where the disease is")
-    say(f"{output}: predictions.csv, predictions.jsonl, predict.log")
+    files = "predictions.csv, predictions.jsonl, predict.log"
+    if part is not None and (output / part.ledger_file).exists():  # not merged yet
+        files = f"{part.ledger_file}, {part.log_file}"
+    say(f"{output}: {files}")
 
 
 def _print_estimates(rows: Sequence[Estimate]) -> None:

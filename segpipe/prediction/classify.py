@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.bundle.source import BundleSource
 from segpipe.import_time import collecting_nothing
 from segpipe.inference.prediction_rows import PREDICTIONS_FILE, prediction_columns
+from segpipe.prediction.agreement import Agreement, agreed_run, part_settings
 from segpipe.prediction.finished_run import Earlier, finished_run
 from segpipe.prediction.image_options import ClassifyOptions, ImagePrediction, image_cohort
 from segpipe.prediction.image_ownership import is_classified, known_image
 from segpipe.prediction.ledger import Entry
+from segpipe.prediction.merge import merge_when_complete
 from segpipe.prediction.options import Cohort, Outcome
 from segpipe.prediction.output_folder import OutputFolder, run_cohort
 from segpipe.prediction.ownership import refuse_another_task, refuse_foreign_table
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.request import covers, request_sha256
 from segpipe.prediction.scan_files import require_text, scan_sha256
 from segpipe.volumes import Scan
@@ -33,6 +37,7 @@ def classify(
     options: ClassifyOptions | None = None,
     watch: Callable[[ImagePrediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    part: CohortPart | None = None,
 ) -> list[ImagePrediction]:
     """Classify images with a bundle.
 
@@ -51,6 +56,7 @@ def classify(
         watch: called after each image with its outcome, the number of outcomes so far and the number of all images.
         report: called with a message when segpipe deviates from the request, such as smaller batches for lack of
             memory, and with the cost of occlusion maps.
+        part: the part of the cohort to classify, see `segpipe.prediction.predict.predict`; None: all images.
 
     Returns:
         one prediction per image, sorted by name.
@@ -65,9 +71,10 @@ def classify(
     folder, source = Path(output), BundleSource.of(bundle)
     paths = [images] if isinstance(images, str | Path) else images
     request = request_sha256(source, options.described())
-    finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
-    if finished is not None:
-        return finished
+    if part is None:
+        finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
+        if finished is not None:
+            return finished
     with collecting_nothing():
         from segpipe.bundle.open_classifier import open_classifier
 
@@ -75,7 +82,7 @@ def classify(
     cohort = image_cohort(paths, folder, strict=options.strict)
     if not covers(source, opened.weights):
         request = ""  # an equal request would not tell the same weights
-    return classify_images(cohort, opened, folder, options, watch, report, request)
+    return classify_images(cohort, opened, folder, options, watch, report, request, part)
 
 
 def classify_images(
@@ -86,6 +93,7 @@ def classify_images(
     watch: Callable[[ImagePrediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
     request: str = "",
+    part: CohortPart | None = None,
 ) -> list[ImagePrediction]:
     """Classify images whose names are known; see `classify`.
 
@@ -97,22 +105,38 @@ def classify_images(
         watch: see `classify`.
         report: see `classify`.
         request: see `request_sha256`; a later run for an equal one skips the finished images at once.
+        part: see `classify`; the cohort is the whole one.
 
     Raises:
         SegpipeError: as `classify`.
     """
     from segpipe.prediction.image_run import ImageRun
+    from segpipe.prediction.part_ways import settled_image_way
+
+    mine = cohort if part is None else part.of(cohort)
+
+    def made(place: OutputFolder) -> ImageRun:
+        make = partial(ImageRun, bundle, options, place, request)
+        if part is None:
+            return make()
+        settings = part_settings(bundle.sha256, bundle.device.type, options.described(), options.batch_size)
+        table = {"classes": list(bundle.categories.names), "top": bundle.top}
+        wanted = Agreement.wanted(part, cohort, options.recipe(bundle), settings, table)
+        return agreed_run(place, part, wanted, cohort.scans, make, settled_image_way)
 
     def begin(place: OutputFolder) -> ImageRun:
         names = bundle.categories.names
         refuse_foreign_table(folder, place.ledger, PREDICTIONS_FILE, prediction_columns(names, bundle.top))
         refuse_another_task(folder, place.ledger, names)
-        run = ImageRun(bundle, options, place, request)
-        total = len(cohort.scans) + len(cohort.refused)
+        run = made(place)
+        total = len(mine.scans) + len(mine.refused)
         place.log.info("%d images through %s on %s into %s", total, bundle.root, bundle.device, folder)
         return run
 
-    return run_cohort(cohort, folder, begin, lambda prediction: prediction.heatmap, watch, report)
+    done = run_cohort(mine, folder, begin, lambda prediction: prediction.heatmap, watch, report, part)
+    if part is not None:
+        merge_when_complete(folder, report)
+    return done
 
 
 def _earlier(paths: Sequence[str | Path], folder: Path, options: ClassifyOptions) -> Earlier[ImagePrediction]:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
 from segpipe.errors import SegpipeError
-from segpipe.files import file_sha256
 from segpipe.inference.class_volume import ClassVolume
 from segpipe.inference.engines.threads import torch_threads
 from segpipe.inference.volumetry import class_volumes
@@ -45,6 +44,7 @@ from segpipe.prediction.options import (
 )
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import ToDo, known_prediction, label_map_hashes, to_do, written_files
+from segpipe.prediction.publishing import publish_scan
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.prediction.scan_steps import (
     PreparedImage,
@@ -110,7 +110,7 @@ class CohortRun:
         self.folder, self.ledger, self.log = self.place.folder, self.place.ledger, self.place.log
         self.recipe = self.options.recipe(self.bundle)
         self.dicom = DicomOutputs.of(self.bundle, self.options)
-        self._way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
+        self.way = way = CohortWay.of(self.ledger, self.recipe, self.options, self.place.tell)
         windows = WindowSettings.of(self.options, self.bundle, self.place.tell)
         self.segmenter = Segmenter(
             self.bundle,
@@ -129,7 +129,7 @@ class CohortRun:
 
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
         """Read ahead, segment and write at the same time; yield each scan's outcome once it is on disk."""
-        with torch_threads(self._way.torch_threads):
+        with torch_threads(self.way.torch_threads):
             yield from self._go(list(scans))
 
     def _go(self, scans: list[Scan]) -> Generator[Prediction]:
@@ -193,15 +193,9 @@ class CohortRun:
         # refuse a header that claims terabytes before hashing that many bytes
         header = self._header(scan) if before is None else None
         sha256 = scan_sha256(scan)
-        todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
-        if before is not None and todo is ToDo.NOTHING and not self._lacks_objects(scan, before):
-            if before.request != self.request:
-                self.ledger.append(replace(before, request=self.request))
-            return known_prediction(scan, before, self.folder, self.options)
-        if before is not None and (
-            todo is ToDo.KEEP or (before.state is State.KEPT and todo is ToDo.NOTHING)
-        ):
-            return self._keep(scan, before)
+        known = self.known(scan, sha256)
+        if known is not None:
+            return known
         series_uid = self.options.series_uid if scan.path.is_dir() else None
         header = header or self._header(scan)
         for file in left_out_beside(header, series_uid):
@@ -215,6 +209,20 @@ class CohortRun:
         if stamps(scan) != stamps_before:
             raise SegpipeError(f"{scan.path}: changed while it was read; run again")
         return _Prepared(scan, sha256, header, image, time.perf_counter() - since)
+
+    def known(self, scan: Scan, sha256: str) -> Prediction | None:
+        """Return the outcome of a scan that needs no segmentation, whose label map may be measured again; else None."""
+        before = self.ledger.entries.get(scan.name)
+        todo = to_do(scan, sha256, self.folder, self.ledger, self.options, self.recipe)
+        if before is None:
+            return None
+        if todo is ToDo.NOTHING and not self._lacks_objects(scan, before):
+            if before.request != self.request:
+                self.ledger.append(replace(before, request=self.request))
+            return known_prediction(scan, before, self.folder, self.options)
+        if todo is ToDo.KEEP or (before.state is State.KEPT and todo is ToDo.NOTHING):
+            return self._keep(scan, before)
+        return None
 
     def _header(self, scan: Scan) -> VolumeHeader:
         """Read the header of a scan, and refuse a scan that cannot be segmented into the outputs asked for."""
@@ -368,10 +376,7 @@ class CohortRun:
             resampled=resampled_channels(segmented.header, self.bundle.takes),
             located=result.located,
         )
-        self.ledger.append(entry)
-        publish(staged, self.folder, list(files), last=name)
-        self._remove_replaced(entry)
-        self.ledger.append(replace(entry, state=State.DONE, replaced={}, finished=now()))
+        publish_scan(self.ledger, self.folder, staged, entry, name)
         shutil.rmtree(staged, ignore_errors=True)
         if time.monotonic() - self._volumes_written > _VOLUMES_EVERY_S:
             self._volumes_written = time.monotonic()
@@ -390,10 +395,3 @@ class CohortRun:
             entry.warnings,
             entry.resampled,
         )
-
-    def _remove_replaced(self, entry: Entry) -> None:
-        """Remove files of an earlier run under other names, such as a label map in another format."""
-        for name, sha256 in entry.replaced.items():
-            path = self.folder / name
-            if name not in entry.files and path.is_file() and file_sha256(path) == sha256:
-                path.unlink()

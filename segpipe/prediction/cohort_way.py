@@ -57,7 +57,7 @@ class CohortWay:
             SegpipeError: the earlier engine is not installed here.
         """
         engine, precision, threads = options.computing_engine, options.precision, 0
-        before = [entry for entry in ledger.entries.values() if entry.recipe == recipe and entry.precision]
+        before = ledger.computed(recipe)
         if before and precision == "auto":
             precision = before[-1].precision
         if before and engine == "auto":  # an earlier segpipe knew no engine but PyTorch

@@ -25,6 +25,8 @@ from segpipe.prediction.ledger import Ledger
 from segpipe.prediction.locator import Locator
 from segpipe.prediction.options import PredictOptions, cohort_scans, failure_reason, scan_header
 from segpipe.prediction.ownership import ToDo, to_do
+from segpipe.prediction.part import CohortPart
+from segpipe.prediction.part_ledger import PartLedger
 from segpipe.prediction.scan_files import scan_sha256
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Scan, VolumeHeader
@@ -62,6 +64,7 @@ def estimate(
     *,
     options: PredictOptions | None = None,
     report: Callable[[str], None] | None = None,
+    part: CohortPart | None = None,
 ) -> list[Estimate]:
     """Return what `predict` would do with these arguments; nothing is written.
 
@@ -69,7 +72,8 @@ def estimate(
     window of each is timed. The cost of the others is proportional to the space that they fill. An error that only
     reading a whole scan reveals is therefore known for these few scans alone.
 
-    Args: as `predict`; `report` receives a message with the names of the files that are ignored.
+    Args: as `predict`; `report` receives a message with the names of the files that are ignored, `part` leaves out the
+        other parts.
 
     Raises:
         SegpipeError: as `predict`, before it begins.
@@ -83,10 +87,12 @@ def estimate(
         opened = with_locator(opened, BundleSource.of(bundle), report or (lambda _: None))
     paths = [scans] if isinstance(scans, str | Path) else scans
     cohort = cohort_scans(paths, folder, options, opened.takes.channels)
+    cohort = cohort if part is None else part.of(cohort)
     if report is not None:
         for note in (*([cohort.ignored_files_note] if cohort.ignored_files else []), *cohort.notes):
             report(note)
-    ledger, recipe = Ledger(folder), options.recipe(opened)
+    ledger = Ledger(folder) if part is None else PartLedger(folder, part)
+    recipe = options.recipe(opened)
     way = CohortWay.of(ledger, recipe, options)
     segmenter = Segmenter(
         opened,

@@ -18,6 +18,8 @@ from segpipe.prediction.heatmaps import occlusion_passes
 from segpipe.prediction.image_options import ClassifyOptions, image_cohort
 from segpipe.prediction.ledger import Ledger, State
 from segpipe.prediction.options import failure_reason
+from segpipe.prediction.part import CohortPart
+from segpipe.prediction.part_ledger import PartLedger
 from segpipe.prediction.scan_files import scan_sha256
 from segpipe.volumes import Scan
 
@@ -31,6 +33,7 @@ def estimate_images(
     *,
     options: ClassifyOptions | None = None,
     report: Callable[[str], None] | None = None,
+    part: CohortPart | None = None,
 ) -> list[Estimate]:
     """Return what `classify` would do with these arguments; nothing is written.
 
@@ -38,7 +41,8 @@ def estimate_images(
     image. An error that only reading a whole image reveals is therefore known for these images alone. The time of
     Grad-CAM is not included; the passes of occlusion maps are.
 
-    Args: as `classify`; `report` receives a message with the names of the files that are ignored.
+    Args: as `classify`; `report` receives a message with the names of the files that are ignored, `part` leaves out the
+        other parts.
 
     Returns:
         one estimate per image, sorted by name; its action is "classify", "skip" or "refuse".
@@ -52,9 +56,11 @@ def estimate_images(
     opened = open_classifier(bundle)
     paths = [images] if isinstance(images, str | Path) else images
     cohort = image_cohort(paths, folder, strict=options.strict)
+    cohort = cohort if part is None else part.of(cohort)
     if report is not None and cohort.ignored_files:
         report(cohort.ignored_files_note)
-    ledger, recipe = Ledger(folder), options.recipe(opened)
+    ledger = Ledger(folder) if part is None else PartLedger(folder, part)
+    recipe = options.recipe(opened)
     settled = [Estimate(one.name, one.path, "refuse", one.reason) for one in cohort.refused]
     waiting: list[Scan] = []
     for image in cohort.scans:

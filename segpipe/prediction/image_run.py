@@ -72,11 +72,7 @@ class ImageRun:
     ) -> None:
         self.bundle, self.options, self.place, self.request = bundle, options, place, request
         self.recipe = options.recipe(bundle)
-        before = [
-            entry
-            for entry in place.ledger.entries.values()
-            if entry.recipe == self.recipe and entry.precision
-        ]
+        before = place.ledger.computed(self.recipe)
         precision = before[-1].precision if before and options.precision == "auto" else options.precision
         self.classifier = Classifier(bundle, precision, options.batch_size, options.flips, place.tell)
         self._maps: GradCamMaps | OcclusionMaps | None = None
@@ -284,7 +280,9 @@ class ImageRun:
         )
 
     def _write_table(self) -> None:
-        """Write `predictions.csv` with all classified images of the folder."""
+        """Write `predictions.csv` with all classified images of the folder; for parts, the merge does it."""
+        if not self.place.ledger.writes_tables:
+            return
         self._table_written = time.monotonic()
         done = [entry for entry in dict(self.place.ledger.entries).values() if entry.state is State.DONE]
         top = self.bundle.top

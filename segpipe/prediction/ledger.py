@@ -40,7 +40,7 @@ _SOMETIMES = (
     *("overlap", "flips"),
 )
 _SHOWN = 200  # characters of a reason in a message; a reason may quote a whole line
-_STAGING_FOLDER = ".segpipe-staging"
+STAGING_FOLDER = ".segpipe-staging"
 
 
 class State(StrEnum):
@@ -131,17 +131,24 @@ class Ledger:
 
     Args:
         folder: of the outputs; `locked_folder` holds it while the ledger is written.
+        name: of the ledger; that of a part has another one, see `segpipe.prediction.part_ledger`.
 
     Raises:
         SegpipeError: a line was not written by segpipe.
 
     Attributes:
         entries: case -> its last entry.
+        agreed: an entry with the engine, precision, threads and batches that all parts of a cohort have; None for a
+            whole run.
+        writes_tables: whether the ledger has all scans of the folder; False for that of a part.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LEDGER_FILE
+    writes_tables = True
+
+    def __init__(self, folder: Path, name: str = LEDGER_FILE) -> None:
+        self.path = folder / name
         self.entries: dict[str, Entry] = {}
+        self.agreed: Entry | None = None
         self._ends_whole = False
         self._lock = threading.Lock()
         if not self.path.exists():
@@ -151,7 +158,7 @@ class Ledger:
         whole = content.rpartition(b"\n")[0]  # a killed process may have left half a line at the end
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                entry = _entry(parse_json(line.decode(), finite=True))
+                entry = parse_entry(parse_json(line.decode(), finite=True))
             except (ValueError, TypeError, KeyError, DocumentError) as error:
                 raise SegpipeError(
                     f"{self.path}: line {number} was not written by segpipe ({str(error)[:_SHOWN]}); restore "
@@ -161,7 +168,7 @@ class Ledger:
 
     def append(self, *entries: Entry) -> None:
         """Append entries, and return once they are on disk."""
-        lines = "".join(json.dumps(entry.as_row(), sort_keys=True) + "\n" for entry in entries)
+        lines = _lines(entries)
         with self._lock, self.path.open("ab") as file:
             if not self._ends_whole:
                 _cut_broken_line(file.fileno(), self.path)
@@ -171,6 +178,18 @@ class Ledger:
             os.fsync(file.fileno())
             self._ends_whole = True
             self.entries |= {entry.case: entry for entry in entries}
+
+    def rewrite(self, entries: Sequence[Entry]) -> None:
+        """Replace the whole ledger, atomically."""
+        with self._lock:
+            write_text(self.path, _lines(entries))
+            self.entries = {entry.case: entry for entry in entries}
+
+    def computed(self, recipe: str) -> list[Entry]:
+        """Return the entries whose engine, precision and threads a run with this recipe takes over."""
+        if self.agreed is not None:
+            return [self.agreed]
+        return [entry for entry in self.entries.values() if entry.recipe == recipe and entry.precision]
 
     def write_volumes(self) -> None:
         """Write `volumes.csv`: one row for each class of every scan, or time frame, that has a label map."""
@@ -199,6 +218,10 @@ class Ledger:
         write_text(self.path.with_name(VOLUMES_FILE), csv_text(VOLUMES_COLUMNS, rows, ".6g"))
 
 
+def _lines(entries: Sequence[Entry]) -> str:
+    return "".join(json.dumps(entry.as_row(), sort_keys=True) + "\n" for entry in entries)
+
+
 def frame_mark(frame: int) -> str:
     """Return the beginning of a warning about one time frame."""
     return f"frame {frame}: "
@@ -219,7 +242,7 @@ def _cut_broken_line(descriptor: int, path: Path) -> None:
         os.ftruncate(descriptor, content.rfind(b"\n") + 1)
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
+def parse_entry(row: Mapping[str, Any]) -> Entry:
     """Return the entry that a line of the ledger holds.
 
     Raises:
@@ -295,10 +318,31 @@ def locked_folder(folder: Path) -> Iterator[Path]:
     """
     require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / _STAGING_FOLDER
-    lock = FileLock(folder / LOCK_FILE, blocking=False, thread_local=False, fallback_to_soft=False)
+    staging = folder / STAGING_FOLDER
+    with folder_lock(folder):
+        try:
+            shutil.rmtree(staging, ignore_errors=True)  # files of a killed process
+            discard_remains(folder)
+            staging.mkdir()
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def folder_lock(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock of an output folder that exists, see `locked_folder`.
+
+    Args:
+        folder: the output folder.
+        wait_s: seconds to wait for another process.
+
+    Raises:
+        SegpipeError: as `locked_folder`.
+    """
+    lock = FileLock(folder / LOCK_FILE, thread_local=False, fallback_to_soft=False)
     try:
-        lock.acquire()
+        lock.acquire(timeout=wait_s)
     except Timeout:
         raise SegpipeError(
             f"{folder}: another segpipe writes there now; wait for it, or choose another output folder"
@@ -311,12 +355,8 @@ def locked_folder(folder: Path) -> Iterator[Path]:
             "disk that has locks"
         ) from error
     try:
-        shutil.rmtree(staging, ignore_errors=True)  # files of a killed process
-        discard_remains(folder)
-        staging.mkdir()
-        yield staging
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
         lock.release()
 
 

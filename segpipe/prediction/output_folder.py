@@ -18,6 +18,8 @@ from segpipe.files import require_writable
 from segpipe.library_warnings import library_warnings_to
 from segpipe.prediction.ledger import Entry, Ledger, State, locked_folder
 from segpipe.prediction.options import Cohort, Outcome, failure_reason, scan_place
+from segpipe.prediction.part import CohortPart
+from segpipe.prediction.part_ledger import PartLedger, locked_part, refuse_unmerged
 from segpipe.volumes import RefusedScan, Scan
 
 LOG_FILE = "predict.log"
@@ -110,6 +112,7 @@ def run_cohort(
     written: Callable[[OutcomeT], Path | None],
     watch: Callable[[OutcomeT, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    part: CohortPart | None = None,
 ) -> list[OutcomeT]:
     """Run the scans of a cohort into an output folder; a bad scan does not stop the others.
 
@@ -120,6 +123,7 @@ def run_cohort(
         written: returns the file of an outcome that must exist at the end; None: there is none.
         watch: called after each scan with its outcome, the number of outcomes so far and the number of all scans.
         report: called with a message.
+        part: the part of a larger cohort that these scans are; it has its own lock, ledger and log.
 
     Returns:
         one outcome per scan, sorted by case name.
@@ -131,9 +135,9 @@ def run_cohort(
     require_writable(folder)
     with (
         disk_errors(folder),
-        locked_folder(folder) as staging,
+        _held(folder, part) as staging,
         kept_outputs(folder) as require_kept,
-        log_to(folder / LOG_FILE) as log,
+        log_to(folder / (LOG_FILE if part is None else part.log_file)) as log,
         library_warnings_to(log),
     ):
 
@@ -142,7 +146,8 @@ def run_cohort(
             if report is not None:
                 report(message)
 
-        place = OutputFolder(folder, staging, Ledger(folder), log, tell)
+        ledger = Ledger(folder) if part is None else PartLedger(folder, part)
+        place = OutputFolder(folder, staging, ledger, log, tell)
         steps = begin(place)
         total = len(cohort.scans) + len(cohort.refused)
         for name in cohort.ignored_files:
@@ -162,6 +167,18 @@ def run_cohort(
         require_kept([path for path in done if path is not None])
         steps.finish()
         return sorted(outcomes, key=lambda outcome: outcome.case)
+
+
+@contextmanager
+def _held(folder: Path, part: CohortPart | None) -> Iterator[Path]:
+    """Lock the output folder for a whole run, or one part of it; yield the staging folder."""
+    if part is not None:
+        with locked_part(folder, part) as staging:
+            yield staging
+        return
+    with locked_folder(folder) as staging:
+        refuse_unmerged(folder)
+        yield staging
 
 
 def attempt(failed: Callable[[Exception], Any], step: Callable[..., Any], *arguments: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,10 @@ from segpipe.bundle.source import BundleSource
 from segpipe.errors import SegpipeError
 from segpipe.import_time import collecting_nothing
 from segpipe.inference.engines.names import require_processor
+from segpipe.prediction.agreement import Agreement, agreed_run, part_settings
 from segpipe.prediction.finished_run import Earlier, finished_run
 from segpipe.prediction.ledger import VOLUMES_COLUMNS, VOLUMES_FILE, Entry, Ledger
+from segpipe.prediction.merge import merge_when_complete
 from segpipe.prediction.options import Cohort, Prediction, PredictOptions, cohort_scans
 from segpipe.prediction.output_folder import OutputFolder, run_cohort
 from segpipe.prediction.ownership import (
@@ -21,6 +24,7 @@ from segpipe.prediction.ownership import (
     refuse_foreign_table,
     to_do,
 )
+from segpipe.prediction.part import CohortPart
 from segpipe.prediction.refused_run import refused_run
 from segpipe.prediction.request import covers, request_sha256
 from segpipe.prediction.scan_files import require_text, scan_sha256
@@ -30,6 +34,7 @@ from segpipe.volumes.label_files import LABEL_FILES
 if TYPE_CHECKING:  # loaded when there is something to do: torch and MONAI take seconds
     from segpipe.bundle.open import OpenBundle
     from segpipe.prediction.cohort import CohortRun
+    from segpipe.prediction.worker_run import WorkerRun, Workers
 
 
 def predict(
@@ -40,6 +45,8 @@ def predict(
     options: PredictOptions | None = None,
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
+    part: CohortPart | None = None,
+    workers: Workers | None = None,
 ) -> list[Prediction]:
     """Segment scans with a bundle; each label map has the grid of its scan.
 
@@ -59,6 +66,10 @@ def predict(
         watch: called after each scan with its outcome, the number of outcomes so far and the number of all scans.
         report: called with a message when segpipe deviates from the request, such as smaller batches for lack of
             memory.
+        part: the part of the cohort to segment; None: all scans. Each part has a ledger of its own in the output
+            folder, and the part that ends last merges all, see `segpipe.prediction.merge`.
+        workers: processes on this or other machines that segment the scans, see `segpipe.prediction.ray_pool`; None:
+            this process does.
 
     Returns:
         one prediction per scan, sorted by case name.
@@ -70,16 +81,17 @@ def predict(
     """
     options = options or PredictOptions()
     options.check()
+    if part is not None and workers is not None:
+        raise SegpipeError("--part and --workers: workers divide the cohort themselves; give one of both")
     folder, source = Path(output), BundleSource.of(bundle)
     require_processor(options.computing_engine, source.device)
     paths = [scans] if isinstance(scans, str | Path) else scans
     request = request_sha256(source, options.described())
-    finished = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
-    if finished is not None:
-        return finished
-    refused = refused_run(paths, source, folder, options, watch, report)
-    if refused is not None:
-        return refused
+    if part is None:
+        known = finished_run(_earlier(paths, folder, options), folder, request, watch, report)
+        known = refused_run(paths, source, folder, options, watch, report) if known is None else known
+        if known is not None:
+            return known
     with collecting_nothing():
         from segpipe.bundle.open import open_bundle
         from segpipe.bundle.open_locator import with_locator
@@ -91,7 +103,8 @@ def predict(
     cohort = cohort_scans(paths, folder, options, channels)
     if any(channel.files for channel in channels) or not covers(source, opened.weights):
         request = ""  # an equal request would not tell the same scans, or the same weights
-    return predict_scans(cohort, opened, folder, options, watch, report, request)
+    given = None if workers is None else (workers, source)
+    return predict_scans(cohort, opened, folder, options, watch, report, request, part, given)
 
 
 def predict_scans(
@@ -102,6 +115,8 @@ def predict_scans(
     watch: Callable[[Prediction, int, int], None] | None = None,
     report: Callable[[str], None] | None = None,
     request: str = "",
+    part: CohortPart | None = None,
+    workers: tuple[Workers, BundleSource] | None = None,
 ) -> list[Prediction]:
     """Segment scans whose names are known; see `predict`.
 
@@ -113,6 +128,8 @@ def predict_scans(
         watch: see `predict`.
         report: see `predict`.
         request: see `request_sha256`; a later run for an equal one skips the finished scans at once.
+        part: see `predict`; the cohort is the whole one.
+        workers: see `predict`, with the source that they open.
 
     Raises:
         SegpipeError: as `predict`.
@@ -120,21 +137,38 @@ def predict_scans(
     require_processor(options.computing_engine, bundle.device)
     with collecting_nothing():
         from segpipe.prediction.cohort import CohortRun
+        from segpipe.prediction.part_ways import settled_way
+        from segpipe.prediction.worker_run import worker_run
 
     if options.regions and not bundle.labels.regions:
         raise SegpipeError(
             f"{bundle.root}: has no regions, so there are no masks of regions to write; leave out --regions"
         )
 
-    def begin(place: OutputFolder) -> CohortRun:
+    mine = cohort if part is None else part.of(cohort)
+
+    def made(place: OutputFolder) -> CohortRun | WorkerRun:
+        make = partial(CohortRun, bundle, options, place, request)
+        if workers is not None:
+            return worker_run(make, workers[1], workers[0])
+        if part is None:
+            return make()
+        settings = part_settings(bundle.sha256, bundle.device.type, options.described(), options.batch_size)
+        wanted = Agreement.wanted(part, cohort, options.recipe(bundle), settings)
+        return agreed_run(place, part, wanted, cohort.scans, make, settled_way)
+
+    def begin(place: OutputFolder) -> CohortRun | WorkerRun:
         refuse_foreign_table(folder, place.ledger, VOLUMES_FILE, VOLUMES_COLUMNS)
         refuse_another_task(folder, place.ledger, ())
-        run = CohortRun(bundle, options, place, request)
-        total = len(cohort.scans) + len(cohort.refused)
+        run = made(place)
+        total = len(mine.scans) + len(mine.refused)
         place.log.info("%d scans through %s on %s into %s", total, bundle.root, bundle.device, folder)
         return run
 
-    return run_cohort(cohort, folder, begin, lambda prediction: prediction.label_map, watch, report)
+    done = run_cohort(mine, folder, begin, lambda prediction: prediction.label_map, watch, report, part)
+    if part is not None:
+        merge_when_complete(folder, report)
+    return done
 
 
 def _earlier(paths: Sequence[str | Path], folder: Path, options: PredictOptions) -> Earlier[Prediction]:

@@ -53,6 +53,25 @@ def stamps(scan: Scan) -> list[tuple[str, int, int]]:
     return [(path.name, status.st_size, status.st_mtime_ns) for path, status in statuses]
 
 
+def scan_file_sizes(scan: Scan) -> list[tuple[str, int]]:
+    """Return name and size in bytes of each file of a scan.
+
+    Raises:
+        SegpipeError: a file cannot be read.
+    """
+    return [(name, size) for name, size, _ in stamps(scan)]
+
+
+def scan_content(scan: Scan) -> list[dict[str, bytes]]:
+    """Return file name -> bytes, for each path of a scan: the file with its voxel file, or the files of a series.
+
+    Raises:
+        SegpipeError: a file cannot be read.
+    """
+    with _reading(scan):
+        return [{file.name: file.read_bytes() for file in _files_of(path)} for path in scan.files]
+
+
 @contextmanager
 def _reading(scan: Scan) -> Iterator[None]:
     try:

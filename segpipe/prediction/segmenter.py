@@ -279,6 +279,17 @@ class Segmenter:
                 way=way_of_scores,
             )
 
+    def settled(self, image: MetaTensor) -> Way | None:
+        """Return engine and precision of a preprocessed scan, measured now if they are not settled.
+
+        None for MONAI's own chain.
+        """
+        try:
+            with torch.inference_mode():
+                return self._stream(self._plan(image.ndim - 1), image)[1]
+        except CannotStreamError:
+            return None
+
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
         """Return the number of windows of a preprocessed scan, their seconds, and the bytes of scores held in memory.
 

@@ -38,11 +38,11 @@ def lock_run(folder: Path) -> FileLock:
     lock = FileLock(path, blocking=False, thread_local=False, is_singleton=True, fallback_to_soft=False)
     try:
         lock.acquire()
-        path.write_text(json.dumps(_this_process()), encoding="utf-8")
+        name_holder(path)
     except Timeout:
         raise SegpipeError(
-            f"{folder}: a training writes there now{_holder(path)}; wait for it or end it, or choose another name with "
-            "--run_name NAME (segpipe train: run_name=NAME)"
+            f"{folder}: a training writes there now{lock_holder(path)}; wait for it or end it, or choose another name "
+            "with --run_name NAME (segpipe train: run_name=NAME)"
         ) from None
     except OSError as error:
         if error.errno in WITHOUT_LOCKS:
@@ -61,11 +61,13 @@ def lock_run(folder: Path) -> FileLock:
     return lock
 
 
-def _this_process() -> dict[str, str | int]:
-    return {"process": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+def name_holder(path: Path) -> None:
+    """Write into a lock file which process holds the lock, on which host and since when."""
+    holder = {"process": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+    path.write_text(json.dumps(holder), encoding="utf-8")
 
 
-def _holder(path: Path) -> str:
+def lock_holder(path: Path) -> str:
     """Return who holds the lock, for a message; empty if the file does not say."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))

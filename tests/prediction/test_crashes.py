@@ -28,8 +28,7 @@ from tiny_bundle import contents, write_scans
 
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
-from segpipe.prediction import cohort as steps
-from segpipe.prediction import side_files
+from segpipe.prediction import publishing, side_files
 from segpipe.prediction.ledger import Ledger, locked_folder
 from segpipe.volumes import VolumeFormat, read_volume
 
@@ -214,7 +213,7 @@ def test_killed_twice_before_the_same_label_map_got_its_name_it_is_still_known(
     run(scans)
     for flips in ((), (0,)):
         with monkeypatch.context() as patch:
-            patch.setattr(steps, "publish", killing(steps.publish, 1, after=False))
+            patch.setattr(publishing, "publish", killing(publishing.publish, 1, after=False))
             with pytest.raises(KilledError):
                 run(scans, weights=weights, flips=flips)
 
