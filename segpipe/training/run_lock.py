@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from segpipe.errors import SegpipeError
+from segpipe.ranks import run_id
 
 LOCK_FILE = ".segpipe-lock"
 WITHOUT_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
@@ -61,8 +62,25 @@ def lock_run(folder: Path) -> FileLock:
     return lock
 
 
+def started_by(folder: Path) -> str:
+    """Return torchrun's name of the start that made or resumed a run; empty without torchrun.
+
+    Args:
+        folder: of the run.
+    """
+    try:
+        holder = json.loads((folder / LOCK_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(holder.get("torchrun", "")) if isinstance(holder, dict) else ""
+
+
 def _this_process() -> dict[str, str | int]:
-    return {"process": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
+    about: dict[str, str | int] = {"process": os.getpid(), "host": platform.node()}
+    about["since"] = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+    if run_id():
+        about["torchrun"] = run_id()
+    return about
 
 
 def _holder(path: Path) -> str:
