@@ -10,6 +10,7 @@ import runpy
 import shlex
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from segpipe.ranks import has_refused, rank
@@ -21,8 +22,9 @@ def main() -> None:
     if has_refused():  # torchrun starts again after any end; the reason of a refusal is still there
         raise SystemExit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all processes; one of them reports it
-    if rank():
-        logging.disable(logging.INFO)  # the log is that of rank 0
+    if rank():  # the log is that of rank 0
+        logging.disable(logging.INFO)
+        warnings.simplefilter("ignore")
     if copy:
         sys.path.append(str(Path(copy) / "bundle"))
     sys.orig_argv[:] = shlex.split(command)  # the command that resumes after an interruption

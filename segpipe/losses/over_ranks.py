@@ -146,7 +146,7 @@ def _sums_itself(loss: Any) -> bool:
 
 def _weight(loss: Any, target: torch.Tensor) -> torch.Tensor:
     """Return the denominator of a loss that is a weighted mean."""
-    labels = convert_to_tensor(target, track_meta=False)
+    labels: torch.Tensor = convert_to_tensor(target, track_meta=False)
     if isinstance(loss, nn.CrossEntropyLoss) and not labels.is_floating_point():
         counted = labels != loss.ignore_index
         if loss.weight is None:
