@@ -17,7 +17,9 @@ def in_ranks(function, *arguments, processes=2):
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of threads that PyTorch has made
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # Python 3.12 warns of threads that PyTorch has made
             started = [
                 context.Process(target=_run, args=(rank, processes, folder, function, arguments))
                 for rank in range(processes)

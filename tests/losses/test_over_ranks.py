@@ -31,7 +31,9 @@ MAPS = {  # of losses on label maps, beside those of the bundles
         WEIGHTS, include_background=True, batch_dice=True, skip_absent=True, ignore_index=IGNORED
     ),
     "regions": RegionDiceCrossEntropy([[1, 2], [2], [1]], ignore_index=IGNORED),
-    "regions, dice of the batch": RegionDiceCrossEntropy([[1, 2], [2], [1]], batch_dice=True, skip_absent=True),
+    "regions, dice of the batch": RegionDiceCrossEntropy(
+        [[1, 2], [2], [1]], batch_dice=True, skip_absent=True
+    ),
     "heads": DeepSupervision(DiceCrossEntropy(WEIGHTS, batch_dice=True)),
 }
 
@@ -125,8 +127,12 @@ def test_two_ranks_train_as_one_process_with_both_batches():
     for name, (loss, of_maps) in losses.items():
         alone = trained(network(loss, of_maps), copy.deepcopy(loss), *example(loss, of_maps))
         for rank in of_ranks:
-            torch.testing.assert_close(rank[name][0], alone[0], atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
-            torch.testing.assert_close(rank[name][2], alone[2], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                rank[name][0], alone[0], atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+            )
+            torch.testing.assert_close(
+                rank[name][2], alone[2], atol=1e-4, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+            )
             assert rank[name][1] == pytest.approx(alone[1], abs=1e-6), name
         start = [parameter.detach() for parameter in network(loss, of_maps).parameters()]
         moved = [float((after - before).abs().max()) for after, before in zip(alone[2], start, strict=True)]
