@@ -37,7 +37,7 @@ def join_process_group(device: torch.device | str | None = None) -> None:
     Raises:
         SegpipeError: torchrun did not start this process, or there are more processes than cards.
     """
-    if "LOCAL_RANK" not in os.environ:
+    if "RANK" not in os.environ:
         raise SegpipeError(
             "multi_gpu_train.yaml is for processes that torchrun starts, and this one was not; use segpipe train "
             "BUNDLE --processes N, or leave the file out"

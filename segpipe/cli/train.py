@@ -91,8 +91,7 @@ def _command(
         given["output_dir"] = str(Path("runs").absolute())
         if not rank():
             say(f"runs go to {given['output_dir']}: {bundle} came with segpipe, and stays as it is")
-    if several:
-        _name_run(bundle, files, given, several)
+    meeting = _name_run(bundle, files, given, several) if several else ""
     logging_file = given.get("logging_file", files[0].parent / "logging.conf")
     copy = require_admitted(
         bundle,
@@ -109,7 +108,7 @@ def _command(
             if copy is None
             else _copy_arguments(bundle, copy, arguments)
         )
-        options = several.torchrun_options(str(given["run_name"]))
+        options = several.torchrun_options(meeting)
         return [
             *("-m", "segpipe.cli.train_ranks", shlex.join(same_command), str(copy or ""), *options, "--"),
             *("run", *_options(run)),
@@ -137,17 +136,21 @@ def _with_multi_gpu(bundle: Path, files: Sequence[Path]) -> list[Path]:
     return [*files, found[0]]
 
 
-def _name_run(bundle: Path, files: Sequence[Path], given: dict[str, Any], several: Processes) -> None:
-    """Name the run before its processes start, so that they find it when they start again."""
+def _name_run(bundle: Path, files: Sequence[Path], given: dict[str, Any], several: Processes) -> str:
+    """Name the run before its processes start, so that they find it when they start again; return the name."""
     from segpipe.configuration.reading import read_configuration
 
     configuration = read_configuration(bundle, files, {"bundle_root": str(bundle.resolve()), **given})
-    name = configuration.settings.get("run_name")
-    if name is None and several.nodes > 1 and "run_name" in configuration.settings:
+    if "run_name" not in configuration.settings:  # of a bundle that segpipe did not make
+        return bundle.resolve().name
+    name = configuration.settings["run_name"]
+    if name is None and several.nodes > 1:
         raise SegpipeError(
             f"--nnodes {several.nodes}: the machines must train one run; give all of them the same run_name=NAME"
         )
-    given["run_name"] = f"{datetime.now():%Y%m%d-%H%M%S}" if name is None else name
+    if name is None:
+        name = given["run_name"] = f"{datetime.now():%Y%m%d-%H%M%S}"
+    return str(name)
 
 
 def run_command(bundle: Path, files: Sequence[Path], overrides: Mapping[str, Any]) -> list[str]:

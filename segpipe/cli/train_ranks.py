@@ -156,8 +156,10 @@ class _Restarts(logging.Handler):
         exitcode, local_rank, pid, *_ = record.args if isinstance(record.args, tuple) else (1, 0, 0)
         if exitcode == _REFUSED:  # for a reason that stands above, and is still there
             return
-        how = how_it_ended(int(exitcode), int(pid))  # type: ignore[call-overload]
-        _say(f"process {local_rank} of this machine {how}; all start again, {self.done} of {self.most}")
+        what = f"local rank {local_rank} {how_it_ended(int(exitcode), int(pid))}"  # type: ignore[call-overload]
+        if exitcode == LOST_PEER:
+            what = "a process on another machine ended, whose log has the reason"
+        _say(f"{what}; all start again, {self.done} of {self.most}")
 
 
 def _say(text: str) -> None:

@@ -79,7 +79,7 @@ def test_several_processes_minimise_the_loss_of_all(group):
 
 
 def test_the_file_for_several_processes_needs_torchrun(monkeypatch):
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.delenv("RANK", raising=False)
 
     with pytest.raises(
         SegpipeError, match="processes that torchrun starts, and this one was not; use segpipe train"
@@ -89,6 +89,7 @@ def test_the_file_for_several_processes_needs_torchrun(monkeypatch):
 
 def test_more_processes_than_cards_are_refused_by_every_rank_alike(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     for number in "012":
         monkeypatch.setenv("LOCAL_RANK", number)

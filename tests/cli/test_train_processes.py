@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from segpipe.cli import app
 from segpipe.cli.train_processes import Processes
 from segpipe.cli.train_ranks import reason_of
+from segpipe.phantoms.files import write_phantom_dataset
 from segpipe.ranks import LOST_PEER
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -22,8 +23,16 @@ class Started(Exception):
     """The command that would have replaced this process."""
 
 
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """Return the folder of a data set with its manifest."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantom_dataset(folder, num_cases=4, seed=0)
+    return folder
+
+
 @pytest.fixture
-def train(monkeypatch, tmp_path):
+def train(monkeypatch, tmp_path, phantoms):
     """Return a function that gives the command's exit status, its lines on stderr and the arguments of Python."""
 
     def execute(_, command, environment):
@@ -35,8 +44,7 @@ def train(monkeypatch, tmp_path):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
 
     def run(*options, bundle=BUNDLES / "mri_hippocampus_unet"):
-        data = (f"dataset_dir={tmp_path}", f"manifest={tmp_path / 'dataset.json'}")
-        (tmp_path / "dataset.json").write_text("{}", encoding="utf-8")
+        data = (f"dataset_dir={phantoms}", f"manifest={phantoms / 'dataset.json'}")
         result = CliRunner().invoke(app, ["train", str(bundle), *data, *options])
         command = result.exception.args[0] if isinstance(result.exception, Started) else []
         return result.exit_code, result.stderr, command
@@ -87,7 +95,7 @@ def test_machines_meet_as_torchrun_lets_them():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--processes", "0"], "0 is not in the range x>=1"),
+        (["--processes", "0"], "Invalid value for '--processes'"),
         (["--nnodes", "2"], "--nnodes 2: is for a training with several processes; give --processes N, too"),
         (
             ["--max-restarts", "2"],

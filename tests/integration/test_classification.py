@@ -19,7 +19,6 @@ from segpipe.calibration import Calibration
 from segpipe.cli import app
 from segpipe.dataset import load_manifest
 from segpipe.files import file_sha256
-from segpipe.networks import read_sidecar
 from segpipe.phantoms.labelled_images import write_class_phantoms, write_finding_phantoms
 from segpipe.reference_ranges import ReferenceRanges
 

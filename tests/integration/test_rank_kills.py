@@ -43,7 +43,7 @@ def rank_of(process):
 
 
 def test_a_killed_rank_is_named_and_all_go_on_once(tmp_path):
-    """Rank 1 is killed after an epoch, and rank 0 after the first epoch that was resumed: the second end is the run's."""
+    """Rank 1 is killed after an epoch, and rank 0 after the first resumed epoch: the second end is the run's."""
     shutil.copytree(BUNDLE, tmp_path / "tiny")
     write_phantom_dataset(tmp_path / "phantoms", num_cases=12, seed=0)
     victims, killed, lines = [1, 0], [], []
@@ -71,9 +71,7 @@ def test_a_killed_rank_is_named_and_all_go_on_once(tmp_path):
     assert command.returncode == 1, errors
     hint = "was killed by SIGKILL, as Linux does where memory runs out"
     again, ended = [line for line in errors.splitlines() if line.startswith("segpipe: ")]
-    assert (
-        again == f"segpipe: process 1 of this machine (process {killed[0]}) {hint}; all start again, 1 of 1"
-    )
+    assert again == f"segpipe: local rank 1 (process {killed[0]}) {hint}; all start again, 1 of 1"
     assert ended.startswith(
         f"segpipe: rank 0 (process {killed[1]}) {hint}; the training ended with it; resume with: "
     )
