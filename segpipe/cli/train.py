@@ -49,7 +49,7 @@ def train(
     """Check a bundle as `segpipe check` does. If no mistake is found, train it with `python -m monai.bundle run`.
 
     segpipe prints that command and runs it in its place. With --processes, torchrun runs it in several processes, with
-    the bundle's multi_gpu_train.yaml; `torchrun ... -m segpipe train BUNDLE` does the same under your own torchrun.
+    the bundle's multi_gpu_train.yaml. `torchrun ... -m segpipe train BUNDLE` does the same under a torchrun of yours.
     """
     try:
         several = requested_processes(processes, nnodes, node_rank, rdzv_endpoint, rdzv_id, max_restarts)
