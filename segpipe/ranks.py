@@ -78,6 +78,15 @@ def noted_run(log_dir: Path) -> Path | None:
     return next((Path(note.read_text(encoding="utf-8")) for note in log_dir.glob(f"*/{_RUN}")), None)
 
 
+def noted_refusal(log_dir: Path) -> bool:
+    """Return whether a process on this machine refused something, and said so.
+
+    Args:
+        log_dir: torchrun's folder, its `--log-dir`.
+    """
+    return any(log_dir.glob(f"*/{_SAID}*"))
+
+
 def _folder() -> Path | None:
     """Return the folder that torchrun keeps for the processes of a start on this machine.
 

@@ -10,6 +10,7 @@ from segpipe.ranks import (
     is_first_to_say,
     is_of_torchrun,
     note_run,
+    noted_refusal,
     noted_run,
     rank,
     restarts,
@@ -48,8 +49,9 @@ def test_a_process_without_torchrun_is_alone(monkeypatch):
     note_run("anywhere")
 
 
-def test_two_ranks_say_a_refusal_once_and_do_not_start_again(become):
+def test_two_ranks_say_a_refusal_once_and_do_not_start_again(become, tmp_path):
     become(1)
+    assert not noted_refusal(tmp_path)
     assert (is_of_torchrun(), rank(), world_size(), restarts(), has_refused()) == (True, 1, 2, 0, False)
     assert is_first_to_say("case_1: NaN")
     become(0)
@@ -57,6 +59,7 @@ def test_two_ranks_say_a_refusal_once_and_do_not_start_again(become):
     assert is_first_to_say("case_2: NaN")
     become(0, attempt=1)
     assert (restarts(), has_refused()) == (1, True)
+    assert noted_refusal(tmp_path)
 
 
 def test_a_rank_notes_the_run_for_who_started_torchrun(become, tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segpipe.printable import printable
-from segpipe.ranks import LOST_PEER, noted_run
+from segpipe.ranks import LOST_PEER, noted_refusal, noted_run
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _RANK = "segpipe.cli.train_rank"
 _ELASTIC = "torch.distributed.elastic"
 _FAILED = "failed (exitcode"  # torchrun's log of a process that ended
-_REFUSED = 1
+_ENDED = 1
 
 
 def main() -> None:
@@ -62,14 +62,13 @@ def _run(arguments: Sequence[str], log_dir: Path, command: str) -> int:
 
     parsed = torchrun.parse_args(list(arguments))  # type: ignore[no-untyped-call]
     _share_cores(parsed.nproc_per_node)
-    _shorten_logs(parsed.max_restarts)
+    _shorten_logs(log_dir, parsed.max_restarts)
     try:
         torchrun.run(parsed)  # type: ignore[no-untyped-call]
     except ChildFailedError as error:
-        reason = reason_of(error)
-        if reason:
-            _say(f"{reason}; {_next(log_dir, command)}")
-        return _REFUSED
+        if not noted_refusal(log_dir):
+            _say(f"{reason_of(error)}; {_next(log_dir, command)}")
+        return _ENDED
     except SignalException as error:
         _say(f"stopped by {error.sigval.name}; {_next(log_dir, command)}")
         return 128 + error.sigval
@@ -78,12 +77,12 @@ def _run(arguments: Sequence[str], log_dir: Path, command: str) -> int:
             f"the machines did not meet at {parsed.rdzv_endpoint} ({error or type(error).__name__}); start the same "
             "command on all of them, see that each reaches that address, and that no other program has its port"
         )
-        return _REFUSED
+        return _ENDED
     return 0
 
 
 def reason_of(error: ChildFailedError) -> str:
-    """Return which process ended first, and how; empty where it gave its reason itself.
+    """Return which process ended first, and how.
 
     Args:
         error: torchrun's, with every process that ended, and those that torchrun ended then.
@@ -98,8 +97,6 @@ def reason_of(error: ChildFailedError) -> str:
     if not causes and any(failure.exitcode == LOST_PEER for _, failure in failures):
         return "a process on another machine ended, whose log has the reason"
     rank, failure = (causes or by_hand)[0]
-    if failure.exitcode == _REFUSED:
-        return ""
     return f"rank {rank} {how_it_ended(failure.exitcode, failure.pid)}; the training ended with it"
 
 
@@ -111,7 +108,7 @@ def how_it_ended(exitcode: int, pid: int) -> str:
         pid: its id.
     """
     if exitcode >= 0:
-        return f"(process {pid}) ended with exit status {exitcode}"
+        return f"(process {pid}) ended with exit status {exitcode}, for the reason above"
     name = signal.Signals(-exitcode).name
     hint = ", as Linux does where memory runs out" if exitcode == -signal.SIGKILL else ""
     return f"(process {pid}) was killed by {name}{hint}"
@@ -132,9 +129,9 @@ def _share_cores(processes: str) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def _shorten_logs(max_restarts: int) -> None:
+def _shorten_logs(log_dir: Path, max_restarts: int) -> None:
     """Show of torchrun's log only that it starts again."""
-    handler = _Restarts(max_restarts)
+    handler = _Restarts(log_dir, max_restarts)
     for name in (_ELASTIC, f"{_ELASTIC}.multiprocessing.api", f"{_ELASTIC}.agent.server.api"):
         logging.getLogger(name).propagate = False
     logging.getLogger(f"{_ELASTIC}.multiprocessing.api").addHandler(handler)
@@ -143,8 +140,9 @@ def _shorten_logs(max_restarts: int) -> None:
 class _Restarts(logging.Handler):
     """Turns torchrun's log of a process that ended into one line, where it starts all processes again."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, log_dir: Path, most: int) -> None:
         super().__init__()
+        self.log_dir = log_dir
         self.most = most
         self.done = 0
 
@@ -152,10 +150,10 @@ class _Restarts(logging.Handler):
         """Show a record."""
         if not str(record.msg).startswith(_FAILED) or self.done >= self.most:
             return
+        if noted_refusal(self.log_dir):  # the processes of the new start end at once
+            return
         self.done += 1
         exitcode, local_rank, pid, *_ = record.args if isinstance(record.args, tuple) else (1, 0, 0)
-        if exitcode == _REFUSED:  # for a reason that stands above, and is still there
-            return
         what = f"local rank {local_rank} {how_it_ended(int(exitcode), int(pid))}"  # type: ignore[call-overload]
         if exitcode == LOST_PEER:
             what = "a process on another machine ended, whose log has the reason"

@@ -198,9 +198,8 @@ def failed(*exitcodes):
         ),
         (
             [(0, 3), (1, -signal.SIGTERM)],
-            "rank 0 (process 100) ended with exit status 3; the training ended with it",
+            "rank 0 (process 100) ended with exit status 3, for the reason above; the training ended with it",
         ),
-        ([(0, 1), (1, -signal.SIGTERM)], ""),
         ([(0, LOST_PEER), (1, LOST_PEER)], "a process on another machine ended, whose log has the reason"),
     ],
 )
