@@ -13,8 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from segpipe.errors import segpipe_cause
+from segpipe.ranks import is_first_to_say
 
-_MAIN_PROGRAMS = ("monai.bundle", "monai.bundle.__main__", "segpipe.cli.train_copy")
+_MAIN_PROGRAMS = (
+    *("monai.bundle", "monai.bundle.__main__"),
+    *("segpipe.cli.train_copy", "segpipe.cli.train_rank"),
+)
 _LABEL_CONFIGURATION = "monailabel_train.json"  # which MONAI Label writes for such a training
 
 
@@ -45,8 +49,8 @@ class RunEnded(SystemExit):
 def refusal_ends_run() -> Iterator[None]:
     """In MONAI's run only, end the process with the message of a SegpipeError and exit status 1.
 
-    Also usable as a decorator. MONAI wraps the exceptions of transforms, so the chain of causes is searched. In any
-    other program the exception passes unchanged.
+    Of several processes that refuse the same, one has the message. Also usable as a decorator. MONAI wraps the
+    exceptions of transforms, so the chain of causes is searched. In any other program the exception passes unchanged.
 
     Raises:
         RunEnded: in MONAI's run, instead of a SegpipeError or of an exception that was raised from one.
@@ -57,4 +61,5 @@ def refusal_ends_run() -> Iterator[None]:
         cause = segpipe_cause(error)
         if cause is None or not is_monai_run():
             raise
-        raise RunEnded(f"segpipe: {cause}") from None
+        message = f"segpipe: {cause}"
+        raise RunEnded(message if is_first_to_say(message) else 1) from None

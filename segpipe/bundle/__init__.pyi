@@ -28,6 +28,10 @@ from .pretrained import (
 from .pretrained import (
     start_from as start_from,
 )
+from .process_group import join_process_group as join_process_group
+from .process_group import leave_process_group as leave_process_group
+from .process_group import local_device as local_device
+from .process_group import share_batch_norms as share_batch_norms
 from .scored_weights import (
     image_weights_to_score as image_weights_to_score,
 )
@@ -44,16 +48,7 @@ from .setup import (
     check_window as check_window,
 )
 from .setup import (
-    join_process_group as join_process_group,
-)
-from .setup import (
-    leave_process_group as leave_process_group,
-)
-from .setup import (
     load_cases as load_cases,
-)
-from .setup import (
-    local_device as local_device,
 )
 from .setup import (
     make as make,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from segpipe.bundle.cases import TrainingCases
 from segpipe.bundle.given import are_given
 from segpipe.bundle.image_cases import ImageCases
 from segpipe.bundle.next_commands import next_commands
+from segpipe.bundle.process_group import prepare_for_ranks
 from segpipe.bundle.run_end import ending_in_one_message, machine_errors, watch_started
 from segpipe.bundle.run_ranges import forget_ranges, measure_run
 from segpipe.bundle.running import merged_configuration, running_parser
@@ -242,6 +242,7 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
     """
     training = getattr(engine, "training_state", None)
     if training is not None:
+        prepare_for_ranks(engine)
         _prepare_processor(engine)
     if training is not None and is_main_process():
         # not before: a finished run, whose resume is refused, retains its ranges
@@ -276,39 +277,3 @@ def _prepare_processor(trainer: Workflow) -> None:
         channels_last_weights(trainer.network)
     if is_monai_run():
         keep_freed_memory(largest=LARGEST_OF_A_STEP)
-
-
-@refusal_ends_run()
-def join_process_group() -> None:
-    """Join the processes that torchrun started: over NCCL on CUDA, with one card per process, else over Gloo.
-
-    Raises:
-        SegpipeError: there are more processes than cards.
-    """
-    if torch.cuda.is_available():
-        rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        if rank >= count:
-            raise SegpipeError(
-                f"process {rank} of this machine has no card: the machine has {count}; start torchrun with "
-                f"--nproc_per_node {count}"
-            )
-        # before the first collective call; otherwise NCCL runs it on card 0 in every process
-        torch.cuda.set_device(rank)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-
-
-def leave_process_group() -> None:
-    """Leave the process group when every process has come this far.
-
-    A process that leaves earlier would close the connections of the others, one of which may still be writing; and
-    torchrun ends all processes if one fails.
-    """
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def local_device() -> torch.device:
-    """Return the device of this process under torchrun."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -211,6 +212,9 @@ def _sample_seed(seed: int, epoch: int, case: str) -> int:
 class EpochSampler(DistributedSampler[Any]):
     """A sampler of shuffled case indices that contain their epoch, for `CaseDataset`; split over the ranks.
 
+    The batches of all ranks in a step are together the batch of one process whose batch is as large as theirs. Where
+    the ranks do not divide the samples, the epoch's first ones come again at its end.
+
     It is a DistributedSampler for one process too, because MONAI's trainer calls `set_epoch` on every
     DistributedSampler.
 
@@ -242,16 +246,23 @@ class EpochSampler(DistributedSampler[Any]):
         yield from islice(self._indices(), skip, None)
 
     def _indices(self) -> Iterator[int]:
-        size, epoch = len(self.dataset), self.epoch  # type: ignore[arg-type]
+        order = self._order()
+        missing = len(self) * self.num_replicas - len(order)  # so that every rank has as many steps
+        yield from (order + order[:missing])[self.rank :: self.num_replicas]
+
+    def _order(self) -> list[int]:
+        """Return the indices of all ranks; those of a step of all ranks stand together."""
+        size = len(self.dataset)  # type: ignore[arg-type]
+        order: list[int] = []
         for repeat in range(self.repeats):
-            self.epoch = epoch * self.repeats + repeat
-            indices = list(super().__iter__())
-            first, self.epoch = self.epoch * size, epoch
-            yield from (first + case for case in indices)
+            epoch = self.epoch * self.repeats + repeat
+            generator = torch.Generator().manual_seed(self.seed + epoch)
+            order += [epoch * size + case for case in torch.randperm(size, generator=generator).tolist()]
+        return order
 
     def __len__(self) -> int:
         """Return the number of indices of this rank in an epoch."""
-        return super().__len__() * self.repeats
+        return math.ceil(len(self.dataset) * self.repeats / self.num_replicas)  # type: ignore[arg-type]
 
 
 class ShareSampler(Sampler[int]):

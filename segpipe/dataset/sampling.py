@@ -62,7 +62,7 @@ class BalancedSampler(EpochSampler):
         size = len(self.dataset)  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         draws = torch.multinomial(
-            self.weights, self.total_size * self.repeats, replacement=True, generator=generator
+            self.weights, len(self) * self.num_replicas, replacement=True, generator=generator
         ).tolist()
         before: Counter[int] = Counter()
         for place, case in enumerate(draws):

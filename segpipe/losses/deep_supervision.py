@@ -32,6 +32,11 @@ class DeepSupervision(nn.Module):
         self.loss = loss
         self.terms = {}
 
+    @property
+    def sums_over_ranks(self) -> bool:
+        """Whether the loss of a head sums its numerators and denominators over ranks, see `OverRanks`."""
+        return bool(getattr(self.loss, "sums_over_ranks", False))
+
     def forward(self, logits: torch.Tensor | Sequence[torch.Tensor], target: torch.Tensor) -> torch.Tensor:
         """Return the loss, a scalar.
 

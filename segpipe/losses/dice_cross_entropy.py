@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.losses import DiceLoss
 from monai.networks import one_hot
 from torch import nn
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
-from segpipe.losses.terms import mean_of_present, require_factors
+from segpipe.losses.over_ranks import mean_over_ranks
+from segpipe.losses.terms import mean_dice_loss, require_factors
 
 
 class DiceCrossEntropy(nn.Module):
@@ -41,6 +41,7 @@ class DiceCrossEntropy(nn.Module):
             factor, so that their sum is the loss; empty before the first loss.
     """
 
+    sums_over_ranks = True
     class_weights: torch.Tensor | None
     terms: dict[str, torch.Tensor]
 
@@ -62,7 +63,8 @@ class DiceCrossEntropy(nn.Module):
             )
         require_factors("DiceCrossEntropy", dice_weight, cross_entropy_weight)
         self.register_buffer("class_weights", weights, persistent=False)
-        self.dice = DiceLoss(include_background=include_background, batch=batch_dice, reduction="none")
+        self.include_background = include_background
+        self.batch_dice = batch_dice
         self.skip_absent = skip_absent
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
@@ -95,10 +97,10 @@ class DiceCrossEntropy(nn.Module):
         reference = one_hot(classes[:, None], num_classes=logits.shape[1])
         if counted is not None:
             probabilities, reference = probabilities * counted[:, None], reference * counted[:, None]
-        # one value per class, or per image and class
-        dice: torch.Tensor = self.dice(probabilities, reference)
-        with_dice = reference[:, 0 if self.dice.include_background else 1 :]
-        return mean_of_present(dice, with_dice, self.dice.batch, self.skip_absent)
+        first = 0 if self.include_background else 1
+        return mean_dice_loss(
+            probabilities[:, first:], reference[:, first:], self.batch_dice, self.skip_absent
+        )
 
     def _cross_entropy(
         self, logits: torch.Tensor, classes: torch.Tensor, counted: torch.Tensor | None
@@ -112,8 +114,18 @@ class DiceCrossEntropy(nn.Module):
                 )
             weights = weights.to(logits)
         if counted is None:
-            return functional.cross_entropy(logits, classes, weight=weights)
-        if not counted.any():
-            return logits.sum() * 0  # no voxel counts: torch's mean would be NaN
-        ignored = classes.masked_fill(~counted, -1)
-        return functional.cross_entropy(logits, ignored, weight=weights, ignore_index=-1)
+            mean = functional.cross_entropy(logits, classes, weight=weights)
+        elif counted.any():
+            ignored = classes.masked_fill(~counted, -1)
+            mean = functional.cross_entropy(logits, ignored, weight=weights, ignore_index=-1)
+        else:
+            mean = logits.sum() * 0  # no voxel counts: torch's mean would be NaN
+        return mean_over_ranks(mean, lambda: _denominator(classes, counted, weights))
+
+
+def _denominator(
+    classes: torch.Tensor, counted: torch.Tensor | None, weights: torch.Tensor | None
+) -> torch.Tensor:
+    """Return by what torch divides the summed cross-entropy: the weights of the counted voxels."""
+    of_voxels = torch.ones_like(classes) if weights is None else weights[classes]
+    return of_voxels.sum() if counted is None else (of_voxels * counted).sum()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from segpipe.errors import SegpipeError
+from segpipe.losses.over_ranks import mean_over_ranks
 
 
 class WeightedBinaryCrossEntropy(torch.nn.Module):
@@ -29,6 +30,7 @@ class WeightedBinaryCrossEntropy(torch.nn.Module):
     Source: Rajpurkar et al., CheXNet, arXiv:1711.05225 (weights).
     """
 
+    sums_over_ranks = True
     weights: torch.Tensor
 
     def __init__(
@@ -61,7 +63,8 @@ class WeightedBinaryCrossEntropy(torch.nn.Module):
         weight = torch.where(truth > 0, positive, negative) * known
         smoothed = truth * (1 - self.label_smoothing) + self.label_smoothing / 2
         loss: torch.Tensor = binary_cross_entropy_with_logits(logits, smoothed, weight, reduction="sum")
-        return loss / known.sum().clamp(min=1)
+        number = known.sum()
+        return mean_over_ranks(loss / number.clamp(min=1), lambda: number)
 
 
 def finding_weights(targets: NDArray[np.float32], names: Sequence[str]) -> torch.Tensor:

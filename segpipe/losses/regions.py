@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.losses import DiceLoss
 from torch import nn
 from torch.nn import functional
 
 from segpipe.errors import SegpipeError
-from segpipe.losses.terms import mean_of_present, require_factors
+from segpipe.losses.over_ranks import mean_over_ranks
+from segpipe.losses.terms import mean_dice_loss, require_factors
 
 
 class RegionDiceCrossEntropy(nn.Module):
@@ -39,6 +39,7 @@ class RegionDiceCrossEntropy(nn.Module):
     Source: Isensee et al., nnU-Net for brain tumor segmentation, BrainLes 2020, section 2.4.
     """
 
+    sums_over_ranks = True
     inside: torch.Tensor
     terms: dict[str, torch.Tensor]
 
@@ -61,7 +62,7 @@ class RegionDiceCrossEntropy(nn.Module):
         for place, region in enumerate(regions):
             inside[place, list(region)] = 1
         self.register_buffer("inside", inside, persistent=False)
-        self.dice = DiceLoss(batch=batch_dice, reduction="none")
+        self.batch_dice = batch_dice
         self.skip_absent = skip_absent
         self.dice_weight = dice_weight
         self.cross_entropy_weight = cross_entropy_weight
@@ -91,12 +92,13 @@ class RegionDiceCrossEntropy(nn.Module):
             terms["dice"] = self.dice_weight * self._dice(logits, reference, counted[:, None])
         if self.cross_entropy_weight:
             each = functional.binary_cross_entropy_with_logits(logits, reference, reduction="none")
-            mean = (each * counted[:, None]).sum() / (counted.sum() * len(self.inside)).clamp(min=1)
-            terms["cross_entropy"] = self.cross_entropy_weight * mean
+            number = counted.sum() * len(self.inside)
+            mean = (each * counted[:, None]).sum() / number.clamp(min=1)
+            terms["cross_entropy"] = self.cross_entropy_weight * mean_over_ranks(mean, lambda: number)
         self.terms = {name: term.detach() for name, term in terms.items()}
         return sum(terms.values(), start=logits.new_zeros(()))
 
     def _dice(self, logits: torch.Tensor, reference: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-        reference = reference * counted
-        dice: torch.Tensor = self.dice(logits.sigmoid() * counted, reference)
-        return mean_of_present(dice, reference, self.dice.batch, self.skip_absent)
+        return mean_dice_loss(
+            logits.sigmoid() * counted, reference * counted, self.batch_dice, self.skip_absent
+        )

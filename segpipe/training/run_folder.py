@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import segpipe
 from segpipe.documents import DocumentError, parse_yaml, read_document
-from segpipe.errors import SegpipeError
+from segpipe.errors import SegpipeError, shown
 from segpipe.files import (
     aside_folder,
     discard_remains,
@@ -32,8 +32,9 @@ from segpipe.files import (
     write_text,
 )
 from segpipe.provenance import commit, package_versions
+from segpipe.ranks import note_run, restarts, run_id
 from segpipe.training.longer import present_epochs
-from segpipe.training.run_lock import LOCK_FILE, lock_run
+from segpipe.training.run_lock import LOCK_FILE, lock_run, started_by
 
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
@@ -55,7 +56,8 @@ class RunFolder:
         output_dir: folder of all runs.
         run_name: name of one folder; a number, as the command line gives for `--run_name 7`, is one too. None takes the
             date and time, which rank 0 chooses for all ranks.
-        resume: continue the run of this name; without `resume` an existing name is refused.
+        resume: continue the run of this name; without `resume` an existing name is refused. Where torchrun starts all
+            processes again, the run that they made is continued in any case.
 
     Attributes:
         name_given: whether `run_name` was given.
@@ -65,9 +67,9 @@ class RunFolder:
         self, output_dir: str | Path, run_name: str | int | None = None, resume: bool = False
     ) -> None:
         self.output_dir = Path(output_dir)
-        self.resume = resume
         self.name_given = run_name is not None
         self._run_name = None if run_name is None else str(run_name)
+        self.resume = resume or self._is_started_again()
         self._writer: SummaryWriter | None = None
         self._lock: FileLock | None = None
         self._stamp: tuple[int, int] | None = None
@@ -75,6 +77,10 @@ class RunFolder:
         self._experiment: dict[str, Any] = {}
         self._environment: dict[str, Any] = {}
         self._class_voxels: dict[str, int] = {}
+
+    def _is_started_again(self) -> bool:
+        """Return whether torchrun has started this process again, in a run that it began."""
+        return self.named and restarts() > 0 and bool(run_id()) and started_by(self.path) == run_id()
 
     @property
     def named(self) -> bool:
@@ -190,21 +196,38 @@ class RunFolder:
         self._experiment = _experiment(configuration)
         self._environment = environment()
         self._class_voxels = dict(class_voxels or {})
+        self._require_shared_disk()
         if not is_main_process():
             return
         if not self.resume:
             self._make_folder()
-            self._lock = lock_run(self.path)
-            self._stamp = folder_stamp(self.path)
+            self._hold()
             return
         self._require_run()
-        self._lock = lock_run(self.path)
-        self._stamp = folder_stamp(self.path)
+        self._hold()
         self._require_same_experiment()
         discard_remains(self.path)
         if not self.resumes:  # the first epoch is done again, and logs everything again
             shutil.rmtree(self.tensorboard, ignore_errors=True)
             self._record(self.path)
+
+    def _hold(self) -> None:
+        self._lock = lock_run(self.path)
+        self._stamp = folder_stamp(self.path)
+        note_run(self.path)
+
+    def _require_shared_disk(self) -> None:
+        """Refuse a resume of several processes of which only some see the training state."""
+        if not self.resume or not (dist.is_available() and dist.is_initialized()):
+            return
+        seen: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(seen, self.resumes)
+        if len(set(seen)) > 1:
+            without = [str(rank) for rank, sees in enumerate(seen) if not sees]
+            raise SegpipeError(
+                f"{self.training_state}: {len(without)} of {len(seen)} processes cannot see this file (rank "
+                f"{shown(without)}); give an output_dir on a disk that all machines share"
+            )
 
     def record_resume(self) -> None:
         """Record the configuration and environment of a resume."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from segpipe.errors import SegpipeError
+from segpipe.ranks import run_id
 
 LOCK_FILE = ".segpipe-lock"
 WITHOUT_LOCKS = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK}
@@ -62,9 +63,29 @@ def lock_run(folder: Path) -> FileLock:
 
 
 def name_holder(path: Path) -> None:
-    """Write into a lock file which process holds the lock, on which host and since when."""
-    holder = {"process": os.getpid(), "host": platform.node(), "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}"}
-    path.write_text(json.dumps(holder), encoding="utf-8")
+    """Write into a lock file which process holds the lock, on which host and since when, and torchrun's name for it."""
+    path.write_text(json.dumps(_this_process()), encoding="utf-8")
+
+
+def started_by(folder: Path) -> str:
+    """Return torchrun's name of the start that made or resumed a run; empty without torchrun.
+
+    Args:
+        folder: of the run.
+    """
+    try:
+        holder = json.loads((folder / LOCK_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(holder.get("torchrun", "")) if isinstance(holder, dict) else ""
+
+
+def _this_process() -> dict[str, str | int]:
+    about: dict[str, str | int] = {"process": os.getpid(), "host": platform.node()}
+    about["since"] = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+    if run_id():
+        about["torchrun"] = run_id()
+    return about
 
 
 def lock_holder(path: Path) -> str:

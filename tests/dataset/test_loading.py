@@ -282,6 +282,29 @@ def test_two_ranks_split_an_epoch(rank):
     assert sorted(shares[0] + shares[1]) == [3 * 8 + case for case in range(8)]
 
 
+@pytest.mark.parametrize(("cases", "repeats"), [(8, 1), (9, 1), (9, 3), (7, 2)])
+def test_a_step_of_two_ranks_has_the_samples_of_one_process_with_twice_the_batch(rank, cases, repeats):
+    """Of 9 cases the tenth sample, which makes the ranks equal, is the first one again."""
+    data = dataset(records=[{"case": str(n), "image": n} for n in range(cases)])
+
+    def batches(number, world_size, size):
+        rank(number, world_size)
+        sampler = EpochSampler(data, seed=4, repeats=repeats)
+        sampler.set_epoch(2)
+        loader = torch.utils.data.BatchSampler(sampler, size, drop_last=False)
+        assert sum(map(len, loader)) == len(sampler)
+        return list(loader)
+
+    alone, (first, second) = batches(0, 1, 4), [batches(number, 2, 2) for number in (0, 1)]
+
+    assert [len(batch) for batch in first] == [len(batch) for batch in second]
+    steps = [sorted(one + other) for one, other in zip(first, second, strict=True)]
+    expected = [sorted(batch) for batch in alone]
+    if cases * repeats % 2:
+        expected[-1] = sorted([*expected[-1], alone[0][0]])
+    assert steps == expected
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_shares_count_each_case_once(rank, world_size):
     """DistributedSampler gives a case to two ranks if the ranks do not divide the cases."""

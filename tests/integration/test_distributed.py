@@ -1,9 +1,10 @@
-"""Training on two processes of torchrun: one run, one set of files, and every case counts once."""
+"""`segpipe train --processes 2`: one run, one set of files, one log, and every case counts once."""
 
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from segpipe.volumes import read_volume
 
 pytestmark = pytest.mark.slow
 
+SEGPIPE = Path(sys.executable).with_name("segpipe")
 SMALL = {
     "epochs": 2,
     "val_interval": 1,
@@ -26,29 +28,15 @@ SMALL = {
 }
 
 
-def torchrun(bundle, output_dir, processes=2, run_name="two", **overrides):
+def train(bundle, output_dir, processes=2, run_name="two", **overrides):
+    """Run `segpipe train BUNDLE --processes N`."""
     small = SMALL if bundle.spatial_dims == 3 else {"epochs": 2, "val_interval": 1, **bundle.small_network}
     settings = {**bundle.training, **small, "output_dir": output_dir, "run_name": run_name, **overrides}
-    settings.pop("device")
-    arguments = [
-        text
-        for key, value in settings.items()
-        if value is not None
-        for text in (f"--{key}", str(value).replace(" ", ""))
-    ]
-    files = f"[{','.join(repr(file) for file in bundle.files('train', 'multi_gpu_train'))}]"
+    for name in ("device", "bundle_root"):
+        settings.pop(name)
+    ids = [f"{name}={value}" for name, value in settings.items() if value is not None]
     return subprocess.run(
-        [
-            *(
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc_per_node",
-                str(processes),
-            ),
-            *("-m", "monai.bundle", "run", "--config_file", files, *arguments),
-        ],
+        [SEGPIPE, "train", bundle.root, "--processes", str(processes), *ids],
         capture_output=True,
         text=True,
         timeout=600,
@@ -58,10 +46,19 @@ def torchrun(bundle, output_dir, processes=2, run_name="two", **overrides):
 
 @pytest.fixture(scope="module")
 def run(bundle, tmp_path_factory):
-    """Return the folder of a run on two processes."""
+    """Return the folder of a run on two processes, which logs each line once, and warns of nothing."""
     output_dir = tmp_path_factory.mktemp("distributed")
-    done = torchrun(bundle, output_dir)
+    done = train(bundle, output_dir)
     assert done.returncode == 0, done.stdout + done.stderr
+    for line in (
+        "INFO Run folder: ",
+        "INFO Epoch 1/2: loss ",
+        "INFO Epoch 2: validation Dice ",
+        "INFO next: segpipe predict",
+    ):
+        assert done.stdout.count(line) == 1, line
+    assert done.stderr.count("UserWarning: parsing config_file") == 1, "MONAI's"
+    assert "Gloo" not in done.stderr
     return output_dir / "two"
 
 
@@ -82,7 +79,7 @@ def test_there_is_one_run_with_one_set_of_files(run):
 
 
 def test_ranks_agree_on_a_name_that_nobody_gave(bundle, tmp_path):
-    done = torchrun(bundle, tmp_path, run_name=None, epochs=1)
+    done = train(bundle, tmp_path, run_name=None, epochs=1)
 
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = tmp_path.iterdir()
@@ -110,6 +107,24 @@ def test_every_epoch_is_logged_once(run):
     assert samples == pytest.approx(6, rel=1e-4), "of both processes"
 
 
+def test_the_run_is_that_of_one_process_with_twice_the_batch(bundle, run, tmp_path):
+    alone = bundle.train("one", **{**SMALL, "batch_size": 4, "epochs": 2, "output_dir": str(tmp_path)})
+
+    logs = [EventAccumulator(str(folder / "tensorboard")) for folder in (run, alone)]
+    for log in logs:
+        log.Reload()
+    for tag in (
+        "loss/train",
+        "loss/validation",
+        "voxel_accuracy/train",
+        "optimizer/gradient_norm",
+        "dice/mean",
+    ):
+        if tag in logs[1].Tags()["scalars"]:
+            of_two, of_one = ([event.value for event in log.Scalars(tag)] for log in logs)
+            assert of_two == pytest.approx(of_one, rel=5e-3), tag
+
+
 def test_validation_counts_every_case_once(bundle, run):
     """Dice over both processes' cases equals Dice of one process with the same weights."""
     best = read_sidecar(run / "best.pt").training
@@ -130,7 +145,7 @@ def test_validation_counts_every_case_once(bundle, run):
 @pytest.mark.every_bundle("CT")
 def test_slices_train_on_two_processes(bundle, tmp_path):
     """The validation loss covers every process's slices, each slice in a batch of one."""
-    done = torchrun(bundle, tmp_path)
+    done = train(bundle, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
     alone = {**bundle.training, **bundle.small_network, "output_dir": str(tmp_path), "run_name": "one"}
@@ -177,10 +192,12 @@ def test_its_weights_segment(bundle, run, phantom_scans, tmp_path):
 
 def test_more_processes_than_cases_to_validate_are_refused(bundle, tmp_path):
     """A process without a case would make the other processes wait forever for its share of the metric."""
-    done = torchrun(bundle, tmp_path, processes=3)
+    done = train(bundle, tmp_path, processes=3)
 
-    assert done.returncode != 0
-    assert "3 processes but only 2 cases to validate with" in done.stderr
+    assert done.returncode == 1
+    assert done.stderr.count("segpipe: 3 processes but only 2 cases to validate with") == 1
+    assert "Traceback" not in done.stderr
+    assert "terminate called" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -190,7 +207,7 @@ def test_a_resume_with_another_number_of_processes_is_refused(bundle, run):
     before = state["epoch"]
     torch.save({**state, "epoch": 1}, run / "training_state.pt")
 
-    done = torchrun(bundle, run.parent, processes=1, resume=True)
+    done = train(bundle, run.parent, processes=1, resume=True)
 
     torch.save({**state, "epoch": before}, run / "training_state.pt")
     assert done.returncode != 0

@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
 from refusals import refusal_of
+from two_ranks import in_ranks
 
 from segpipe.categories import Categories
 from segpipe.errors import SegpipeError
@@ -152,3 +153,19 @@ def test_a_validation_that_knows_nothing_is_refused(score):
     assert refusal.startswith(
         "validation: every finding is unknown in all of its 4 images, so that no epoch is"
     )
+
+
+def score_of_rank(rank):
+    """Return a rank's score and the images that it counts; rank 0 has one image, rank 1 three."""
+    share = slice(0, 1) if rank == 0 else slice(1, 4)
+    metric = ImageScore(CLASSES, "log_loss")
+    for row in zip(
+        CASES[share], torch.tensor(CLASS_LOGITS[share]), torch.tensor(TRUE_CLASSES[share]), strict=True
+    ):
+        metric.update(row)
+    return metric.compute(), metric.result.cases
+
+
+@pytest.mark.slow
+def test_two_ranks_with_different_numbers_of_images_count_each_once():
+    assert in_ranks(score_of_rank) == [(pytest.approx(-OF_CLASSES.log_loss()), CASES)] * 2

@@ -262,6 +262,41 @@ def test_ranks_take_the_first_ones_name_and_write_nothing(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_resume_needs_a_disk_that_all_ranks_see(tmp_path, monkeypatch):
+    """Rank 0 sees the state, rank 2 does not: it would train on with new weights."""
+
+    def gather(seen, own):
+        seen[:] = [own, True, False]
+
+    started(tmp_path).release()
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", lambda _: None)
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+
+    with pytest.raises(
+        SegpipeError, match=r"1 of 3 processes cannot see this file \(rank 2\); give an output_dir on"
+    ):
+        RunFolder(tmp_path, "a", resume=True).start(CONFIGURATION)
+
+
+def test_a_start_again_by_torchrun_continues_the_run_that_it_began_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "first")
+    started(tmp_path).release()
+
+    def resumes(run_id, restarts, name="a"):
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", run_id)
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+        return RunFolder(tmp_path, name).resume
+
+    assert [resumes("first", "0"), resumes("first", "1"), resumes("second", "1")] == [False, True, False]
+    assert not resumes("first", "1", "other")
+    assert not resumes("first", "1", None)
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert not RunFolder(tmp_path, "a").resume
+
+
 def started(tmp_path):
     folder = RunFolder(tmp_path, "a")
     folder.start(CONFIGURATION)

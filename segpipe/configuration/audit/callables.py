@@ -102,7 +102,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
                 ),
                 *("class_weights", "identity", "join_process_group", "leave_process_group", "load_cases"),
                 *("image_draws", "image_weights", "local_device", "make", "parameter_groups", "peak_rates"),
-                *("run_engine", "start_run"),
+                *("run_engine", "share_batch_norms", "start_run"),
             ),
             _PLAIN,
         ),

@@ -1,0 +1,168 @@
+"""`python -m segpipe.cli.train_ranks COMMAND COPY OPTIONS... -- run ...`: runs torchrun, and says how it ended.
+
+torchrun itself reports an end in some thirty lines, after a traceback of each process. Here it is one line, with the
+rank, the signal and the command that goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segpipe.printable import printable
+from segpipe.ranks import LOST_PEER, noted_refusal, noted_run
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+_RANK = "segpipe.cli.train_rank"
+_ELASTIC = "torch.distributed.elastic"
+_FAILED = "failed (exitcode"  # torchrun's log of a process that ended
+_ENDED = 1
+
+
+def main() -> None:
+    """Run torchrun in this process; exit status 0: trained, 1: a process ended, 128 + N: stopped by signal N."""
+    command, copy, *rest = sys.argv[1:]
+    options, arguments = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
+    log_dir = Path(tempfile.mkdtemp(prefix="segpipe-ranks-"))
+    given = [
+        text.replace("$", "$$") for text in (command, copy, *arguments)
+    ]  # torchrun fills in ${local_rank}
+    try:
+        status = _run([*options, f"--log-dir={log_dir}", "-m", _RANK, *given], log_dir, command)
+    except KeyboardInterrupt:  # before torchrun handles signals
+        status = 128 + signal.SIGINT
+    finally:
+        shutil.rmtree(log_dir, ignore_errors=True)
+        if copy:
+            shutil.rmtree(copy, ignore_errors=True)
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str], log_dir: Path, command: str) -> int:
+    """Run torchrun; return the exit status.
+
+    Args:
+        arguments: of torchrun.
+        log_dir: its `--log-dir`.
+        command: the command of the training, for the message on going on.
+    """
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+
+    parsed = torchrun.parse_args(list(arguments))  # type: ignore[no-untyped-call]
+    _share_cores(parsed.nproc_per_node)
+    _shorten_logs(log_dir, parsed.max_restarts)
+    try:
+        torchrun.run(parsed)  # type: ignore[no-untyped-call]
+    except ChildFailedError as error:
+        if not noted_refusal(log_dir):
+            _say(f"{reason_of(error)}; {_next(log_dir, command)}")
+        return _ENDED
+    except SignalException as error:
+        _say(f"stopped by {error.sigval.name}; {_next(log_dir, command)}")
+        return 128 + error.sigval
+    except RendezvousError as error:
+        _say(
+            f"the machines did not meet at {parsed.rdzv_endpoint} ({error or type(error).__name__}); start the same "
+            "command on all of them, see that each reaches that address, and that no other program has its port"
+        )
+        return _ENDED
+    return 0
+
+
+def reason_of(error: ChildFailedError) -> str:
+    """Return which process ended first, and how.
+
+    Args:
+        error: torchrun's, with every process that ended, and those that torchrun ended then.
+    """
+    failures = list(error.failures.items())
+    causes = [
+        (rank, failure)
+        for rank, failure in failures
+        if failure.exitcode not in (LOST_PEER, -signal.SIGTERM)  # of those that ended after another
+    ]
+    by_hand = [(rank, failure) for rank, failure in failures if failure.exitcode == -signal.SIGTERM]
+    if not causes and any(failure.exitcode == LOST_PEER for _, failure in failures):
+        return "a process on another machine ended, whose log has the reason"
+    rank, failure = (causes or by_hand)[0]
+    return f"rank {rank} {how_it_ended(failure.exitcode, failure.pid)}; the training ended with it"
+
+
+def how_it_ended(exitcode: int, pid: int) -> str:
+    """Return how a process ended.
+
+    Args:
+        exitcode: its exit status, or the negative number of the signal that killed it.
+        pid: its id.
+    """
+    if exitcode >= 0:
+        return f"(process {pid}) ended with exit status {exitcode}, for the reason above"
+    name = signal.Signals(-exitcode).name
+    hint = ", as Linux does where memory runs out" if exitcode == -signal.SIGKILL else ""
+    return f"(process {pid}) was killed by {name}{hint}"
+
+
+def _next(log_dir: Path, command: str) -> str:
+    """Return what to do next."""
+    run = noted_run(log_dir)
+    if run is None:
+        return "nothing was written; run the same command to start again"
+    return f"resume with: {command} resume=true"
+
+
+def _share_cores(processes: str) -> None:
+    """Give each process its share of the cores; torchrun would give it one, and say so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(cores // int(processes), 1)))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _shorten_logs(log_dir: Path, max_restarts: int) -> None:
+    """Show of torchrun's log only that it starts again."""
+    handler = _Restarts(log_dir, max_restarts)
+    for name in (_ELASTIC, f"{_ELASTIC}.multiprocessing.api", f"{_ELASTIC}.agent.server.api"):
+        logging.getLogger(name).propagate = False
+    logging.getLogger(f"{_ELASTIC}.multiprocessing.api").addHandler(handler)
+
+
+class _Restarts(logging.Handler):
+    """Turns torchrun's log of a process that ended into one line, where it starts all processes again."""
+
+    def __init__(self, log_dir: Path, most: int) -> None:
+        super().__init__()
+        self.log_dir = log_dir
+        self.most = most
+        self.done = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        if not str(record.msg).startswith(_FAILED) or self.done >= self.most:
+            return
+        if noted_refusal(self.log_dir):  # the processes of the new start end at once
+            return
+        self.done += 1
+        exitcode, local_rank, pid, *_ = record.args if isinstance(record.args, tuple) else (1, 0, 0)
+        what = f"local rank {local_rank} {how_it_ended(int(exitcode), int(pid))}"  # type: ignore[call-overload]
+        if exitcode == LOST_PEER:
+            what = "a process on another machine ended, whose log has the reason"
+        _say(f"{what}; all start again, {self.done} of {self.most}")
+
+
+def _say(text: str) -> None:
+    os.write(2, f"segpipe: {printable(text)}\n".encode())
+
+
+if __name__ == "__main__":
+    main()
