@@ -17,6 +17,7 @@ from segpipe.cli.audit import audit, trust
 from segpipe.cli.bundles import bundles
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
+from segpipe.cli.crossval import crossval
 from segpipe.cli.evaluate import evaluate
 from segpipe.cli.export import export
 from segpipe.cli.info import info
@@ -69,6 +70,7 @@ app.command()(check)
 app.command()(audit)
 app.command()(trust)
 app.command()(train)
+app.command()(crossval)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)

@@ -98,6 +98,11 @@ class RunFolder:
         return self.output_dir / self._run_name
 
     @property
+    def is_run(self) -> bool:
+        """Whether a training has begun in the folder."""
+        return (self.path / _CONFIGURATION).is_file()
+
+    @property
     def training_state(self) -> Path:
         """The file to resume from."""
         return self.path / "training_state.pt"
@@ -235,7 +240,7 @@ class RunFolder:
             ) from error
 
     def _exists(self) -> SegpipeError:
-        if (self.path / _CONFIGURATION).is_file():
+        if self.is_run:
             return SegpipeError(
                 f"{self.path}: this run exists; resume it with --resume True (segpipe train: resume=true), or "
                 f"choose another name with {_NAME_TYPED}"
@@ -251,7 +256,7 @@ class RunFolder:
         lock.release()
 
     def _require_run(self) -> None:
-        if (self.path / _CONFIGURATION).is_file():
+        if self.is_run:
             return
         if os.path.lexists(self.path) and (not is_folder(self.path) or _has_content(self.path)):
             raise SegpipeError(
@@ -339,6 +344,12 @@ def _as_object(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SegpipeError(f"{path}: is a {type(content).__name__}, must be an object; {_RESTORE}")
     return content
+
+
+def changed_ids(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the ids that differ between two configurations, without those that change no result, sorted."""
+    before, after = _experiment(then), _experiment(now)
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
 def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
