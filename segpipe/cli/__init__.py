@@ -29,6 +29,7 @@ from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
 from segpipe.cli.quantize import quantize
 from segpipe.cli.reference_ranges import reference_ranges
+from segpipe.cli.search import search
 from segpipe.cli.serve import serve
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
@@ -71,6 +72,7 @@ app.command()(audit)
 app.command()(trust)
 app.command()(train)
 app.command()(crossval)
+app.command()(search)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)

@@ -59,6 +59,16 @@ class Experiment:
         """Return the experiment with further overrides."""
         return replace(self, overrides={**self.overrides, **overrides})
 
+    def settings(self, fold: int) -> dict[str, Any]:
+        """Return the merged configuration of a training in plain types; nothing of the bundle runs.
+
+        Args:
+            fold: fold that the training holds out.
+        """
+        given = {name: value for name, value in self.overrides.items() if value is not None}
+        ids = {"bundle_root": str(self.bundle.resolve()), **given, "fold": fold}
+        return read_configuration(self.bundle, self.files, ids).settings
+
     def as_plain(self) -> dict[str, Any]:
         """Return bundle, files and overrides in plain types, for a record of a folder."""
         return {
@@ -135,14 +145,11 @@ def checked(experiment: Experiment, fold: int = 0) -> ResolvedExperiment:
             raise SegpipeError(
                 f"{experiment.bundle}: its {name} is {values[name]!r:.80}, must be a path; folds need a manifest"
             )
-    settings = read_configuration(
-        experiment.bundle, files, {"bundle_root": str(experiment.bundle.resolve()), **given}
-    ).settings
     return ResolvedExperiment(
         experiment,
         str(values["manifest"]),
         Path(str(values["dataset_dir"])),
-        settings,
+        experiment.settings(fold),
         checksums=values["checksums"] is not False,
     )
 

@@ -25,6 +25,7 @@ from segpipe.search.experiment import Experiment, python_command
 from segpipe.training.longer import is_finished, lengths_of
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.run_lock import LOCK_FILE
+from segpipe.training.signals import SIGNALS
 
 POLL_SECONDS = 0.2
 _FREE_SECONDS = 60.0  # longest wait for a training that ends since its starter was killed
@@ -233,12 +234,23 @@ def _ended(running: dict[int, Training], tell: Callable[[str], None]) -> dict[st
         del running[place]
         if status:
             name = training.planned.name
-            failed[name] = _failure(training, status)
+            failed[name] = failure(training, status)
             tell(f"{name}: failed: {failed[name]}")
     return failed
 
 
-def _failure(training: Training, status: int) -> str:
+def was_stopped(status: int) -> bool:
+    """Return whether a signal ended a training, or it ended by itself after one."""
+    return status < 0 or status in {128 + number for number in SIGNALS}
+
+
+def failure(training: Training, status: int) -> str:
+    """Return why a training ended, in words.
+
+    Args:
+        training: the training.
+        status: its exit status, other than 0.
+    """
     ended = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
     return f"{training.reason} ({ended}; its output is in {training.planned.log})"
 

@@ -192,7 +192,7 @@ class RunFolder:
         """
         self._agree_on_name()
         self._configuration = dict(configuration)
-        self._experiment = _experiment(configuration)
+        self._experiment = experiment_of(configuration)
         self._environment = environment()
         self._class_voxels = dict(class_voxels or {})
         if not is_main_process():
@@ -268,7 +268,7 @@ class RunFolder:
         )
 
     def _require_same_experiment(self) -> None:
-        then = _experiment(self._recorded_configuration())
+        then = experiment_of(self._recorded_configuration())
         now = self._experiment
         if self.resumes and _EPOCHS in then and _EPOCHS in now:  # a finished run may be made longer
             then[_EPOCHS] = present_epochs(self.training_state, then[_EPOCHS], now[_EPOCHS])
@@ -348,11 +348,11 @@ def _as_object(path: Path, content: Any) -> dict[str, Any]:
 
 def changed_ids(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the ids that differ between two configurations, without those that change no result, sorted."""
-    before, after = _experiment(then), _experiment(now)
+    before, after = experiment_of(then), experiment_of(now)
     return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
 
-def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def experiment_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that changes the result, in JSON's types."""
     experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
     plain: dict[str, Any] = json.loads(
