@@ -33,7 +33,11 @@ def promote_ensemble(
 
     Args:
         weights: `best.pt` or `last.pt` of at least two runs of one configuration, each with its sidecar.
-        bundle, half, replace, safetensors, trust: see `segpipe.bundle.promote.promote`.
+        bundle: the bundle's folder or name.
+        half: store float16 numbers.
+        replace: overwrite weights of the bundle.
+        safetensors: write safetensors in place of PyTorch's form.
+        trust: run the bundle whatever `segpipe audit` finds.
 
     Returns:
         paths of the new weights files.

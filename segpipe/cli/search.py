@@ -27,7 +27,11 @@ def search(
     bundle: Bundle,
     space: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="YAML: id -> list of values, or low and high, with log or step."),
+        typer.Option(
+            metavar="SPACE",
+            help="YAML file: id -> list of values, or low and high, with log or step; or the name of a file in the "
+            "bundle's spaces/.",
+        ),
     ],
     override: Overrides = None,
     config: Configs = None,
@@ -37,7 +41,9 @@ def search(
     ] = None,
     folds: Annotated[
         str,
-        typer.Option(metavar="FOLDS", help="Folds of each trial, such as 0-4; its score is their mean."),
+        typer.Option(
+            metavar="FOLDS", help="Folds of each trial, such as 0-4, or a named split; its score is the mean."
+        ),
     ] = "0",
     jobs: Jobs = 1,
     sampler: Annotated[
@@ -88,19 +94,20 @@ def search(
         )
     with collecting_nothing():
         from segpipe.files import require_writable_file, write_text
-        from segpipe.search.crossval import parse_folds
+        from segpipe.search.crossval import parse_folds_or_splits
         from segpipe.search.driver import SearchOptions
         from segpipe.search.experiment import Experiment
         from segpipe.search.page import override_file, write_search
         from segpipe.search.search import search
+        from segpipe.search.space import space_path
 
     experiment = Experiment(bundle, config or (), parse_overrides(override or ()), trust)
-    options = SearchOptions(trials, parse_folds(folds), jobs, sampler, pruner, seed, storage, name)
+    options = SearchOptions(trials, parse_folds_or_splits(folds), jobs, sampler, pruner, seed, storage, name)
     where = output or default_output(bundle, "search")
     if export is not None:
         require_writable_file(export)
     try:
-        result = search(experiment, space, where, options, say)
+        result = search(experiment, space_path(bundle, space), where, options, say)
     except KeyboardInterrupt:
         say("segpipe: interrupted; finished trials stay; run the same command to continue", err=True)
         raise typer.Exit(128 + signal.SIGINT) from None

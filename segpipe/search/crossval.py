@@ -103,18 +103,39 @@ def parse_folds(text: str) -> tuple[int, ...]:
 _MOST_FOLDS = 1000
 
 
-def require_folds(folds: Sequence[int], manifest: Manifest) -> None:
-    """Refuse folds that a manifest has not.
+def parse_folds_or_splits(text: str) -> tuple[int | str, ...]:
+    """Return the folds of a text, or the names of a manifest's splits, such as `paper`.
+
+    Raises:
+        SegpipeError: see `parse_folds`; or a split is named twice.
+    """
+    names = [name.strip() for name in text.split(",")]
+    if any(name[:1].isdecimal() or not name for name in names):
+        return parse_folds(text)
+    if len(names) > len(set(names)):
+        raise SegpipeError(f"--folds {text:.80}: names a split twice; name each split once")
+    return tuple(names)
+
+
+def require_folds(folds: Sequence[int | str], manifest: Manifest) -> None:
+    """Refuse folds and splits that a manifest has not.
 
     Args:
-        folds: numbers of the folds.
+        folds: numbers of the folds, or names of splits.
         manifest: the manifest of the trainings.
 
     Raises:
         SegpipeError: the message lists the manifest's folds.
     """
     there = sorted({case.fold for case in manifest.training if case.fold is not None})
-    absent = [str(fold) for fold in folds if fold not in there]
+    unknown = [fold for fold in folds if isinstance(fold, str) and fold not in manifest.splits]
+    if unknown:
+        splits = f"the splits {shown(manifest.splits)}" if manifest.splits else "no named split"
+        raise SegpipeError(
+            f"{manifest.name}: has no split {shown(unknown)}; it has {splits}; give --folds of these, or numbers of "
+            "folds"
+        )
+    absent = [str(fold) for fold in folds if isinstance(fold, int) and fold not in there]
     if absent:
         raise SegpipeError(
             f"{manifest.name}: has no fold {shown(absent)}; its training cases have "
@@ -173,7 +194,11 @@ def crossval(
             f"{counted(threads, 'thread')} each, below {output}; to watch: tensorboard --logdir {output}"
         )
         failed = run_all(runs, options.jobs, threads, tell)
-        weights = {run.fold: weights_of(run.folder.path) for run in runs if run.name not in failed}
+        weights = {
+            fold: weights_of(run.folder.path)
+            for fold, run in zip(options.folds, runs, strict=True)
+            if run.name not in failed
+        }
         if not weights:
             return Crossval(weights, failed)
         fold_runs(list(weights.values()), manifest)

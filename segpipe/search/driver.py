@@ -41,7 +41,7 @@ class SearchOptions:
 
     Attributes:
         trials: number of trials; None: every combination of a grid, else 20.
-        folds: folds that each trial trains and is scored on.
+        folds: folds, or named splits, that each trial trains and is scored on.
         jobs: trials at a time; they share the processor's threads.
         sampler: one of `segpipe.search.samplers.SAMPLERS`; None: grid for a space of lists, else tpe.
         pruner: one of `segpipe.search.search.PRUNERS`; None: none for a grid, else median.
@@ -52,7 +52,7 @@ class SearchOptions:
     """
 
     trials: int | None = None
-    folds: Sequence[int] = (0,)
+    folds: Sequence[int | str] = (0,)
     jobs: int = 1
     sampler: str | None = None
     pruner: str | None = None
@@ -202,7 +202,7 @@ class Driver:
         trial: optuna.Trial,
         place: int,
         values: Mapping[str, Any],
-        fold: int,
+        fold: int | str,
         before: tuple[int, Sequence[float]],
     ) -> float:
         """Train one fold of a trial, and return its best validation.

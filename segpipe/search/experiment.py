@@ -59,11 +59,11 @@ class Experiment:
         """Return the experiment with further overrides."""
         return replace(self, overrides={**self.overrides, **overrides})
 
-    def settings(self, fold: int) -> dict[str, Any]:
+    def settings(self, fold: int | str) -> dict[str, Any]:
         """Return the merged configuration of a training in plain types; nothing of the bundle runs.
 
         Args:
-            fold: fold that the training holds out.
+            fold: fold or split that the training holds out.
         """
         given = {name: value for name, value in self.overrides.items() if value is not None}
         ids = {"bundle_root": str(self.bundle.resolve()), **given, "fold": fold}
@@ -77,13 +77,13 @@ class Experiment:
             "overrides": dict(self.overrides),
         }
 
-    def command(self, output_dir: Path, run_name: str, fold: int, *, resume: bool) -> list[str]:
+    def command(self, output_dir: Path, run_name: str, fold: int | str, *, resume: bool) -> list[str]:
         """Return the words after `segpipe train` of one training; paths are absolute.
 
         Args:
             output_dir: folder of the runs.
             run_name: name of the run's folder.
-            fold: fold that the training holds out.
+            fold: fold or split that the training holds out.
             resume: whether a run of this name goes on.
         """
         chosen = {"fold": fold, "output_dir": str(output_dir.absolute()), "run_name": run_name}
@@ -115,12 +115,12 @@ class ResolvedExperiment:
     checksums: bool
 
 
-def checked(experiment: Experiment, fold: int = 0) -> ResolvedExperiment:
+def checked(experiment: Experiment, fold: int | str = 0) -> ResolvedExperiment:
     """Check an experiment as `segpipe train` does, before anything is written.
 
     Args:
         experiment: the experiment.
-        fold: a fold that one of the trainings holds out.
+        fold: fold or split that one of the trainings holds out.
 
     Raises:
         SegpipeError: the configuration has a mistake, or lacks an id that the command sets; an override sets such an

@@ -55,7 +55,7 @@ def sampler_of(name: str, space: Space, seed: int) -> BaseSampler:
     return SeededByTrial(made[name], seed)
 
 
-class PlacedGridSampler(GridSampler):  # type: ignore[misc]  # optuna's types are not followed
+class PlacedGridSampler(GridSampler):
     """Optuna's grid, of which each place takes another combination: none is left out or taken twice."""
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -65,7 +65,7 @@ class PlacedGridSampler(GridSampler):  # type: ignore[misc]  # optuna's types ar
         super().before_trial(study, placed)
 
 
-class SeededByTrial(BaseSampler):  # type: ignore[misc]
+class SeededByTrial(BaseSampler):
     """A sampler that is made anew for each trial, seeded by (seed, place).
 
     Args:

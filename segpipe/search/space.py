@@ -116,6 +116,24 @@ class Space:
         return {name: one.as_plain() for name, one in self.dimensions.items()}
 
 
+def space_path(bundle: Path, given: Path) -> Path:
+    """Return the path of a space: a file, or a name in the bundle's `spaces/` with or without its suffix.
+
+    Raises:
+        SegpipeError: there is no such file; the message lists the bundle's spaces.
+    """
+    folder = bundle / "spaces"
+    named = [folder / given.name, folder / f"{given.name}.yaml"] if str(given) == given.name else []
+    found = next((path for path in (given, *named) if path.is_file()), None)
+    if found is None:
+        there = sorted(path.stem for path in folder.glob("*.yaml"))
+        spaces = f"the bundle's spaces are {shown(there)}" if there else "the bundle has no spaces of its own"
+        raise SegpipeError(
+            f"{given}: no such space; {spaces}; give a YAML file, such as one with batch_size: [4, 8]"
+        )
+    return found
+
+
 def read_space(path: Path, settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Space:
     """Read a space, and compare it with a bundle's configuration.
 

@@ -85,7 +85,7 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
     url = storage or URL.create("sqlite", database=str(output / STUDY_FILE)).render_as_string()
-    beat = {
+    beat: dict[str, Any] = {
         "heartbeat_interval": heartbeat_seconds,
         "grace_period": 4 * heartbeat_seconds,
         "heartbeat_stale_trial_callback": RetryHeartbeatStaleTrialCallback(),

@@ -73,7 +73,7 @@ class PlannedRun:
         experiment: the bundle and its overrides.
         output_dir: folder of the runs.
         run_name: name of the run's folder.
-        fold: fold that the training holds out.
+        fold: fold or split that the training holds out.
         log: file that gets the training's output; a later start appends to it.
     """
 
@@ -81,7 +81,7 @@ class PlannedRun:
     experiment: Experiment
     output_dir: Path
     run_name: str
-    fold: int
+    fold: int | str
     log: Path
 
     @property
