@@ -64,6 +64,11 @@ class PlacedGridSampler(GridSampler):
         placed.number = place_of(study, trial)
         super().before_trial(study, placed)
 
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Leave the end of the search to the search, which counts places; Optuna's would stop before a retry."""
+
 
 class SeededByTrial(BaseSampler):
     """A sampler that is made anew for each trial, seeded by (seed, place).

@@ -169,7 +169,9 @@ def retry_lost(study: optuna.Study, trials: int, *, all_running: bool) -> int:
         number = original_number(trial)
         lost = trial.state is TrialState.FAIL and REASON not in trial.user_attrs
         if lost and number not in going_on and place_of(study, trial) < trials:
-            RetryHeartbeatStaleTrialCallback()(study, study.get_trials()[trial.number])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                RetryHeartbeatStaleTrialCallback()(study, study.get_trials()[trial.number])
             going_on.add(number)
             again += 1
     return again

@@ -20,9 +20,16 @@ from segpipe.search.study import open_study, rows_of  # noqa: E402
 from segpipe.search.trainings import RunState  # noqa: E402
 
 SPACE = Space({"rate": Choices((0.1, 0.2, 0.3)), "batch": Choices((1, 2))})
+MEMORY = "memory"
 RECORD = {
-    "bundle": "made", "space": SPACE.as_plain(), "overrides": {}, "folds": [0, 1], "sampler": "grid", "pruner": "none", "seed": 0
-}  # fmt: skip
+    "bundle": "made",
+    "space": SPACE.as_plain(),
+    "overrides": {},
+    "folds": [0, 1],
+    "sampler": "grid",
+    "pruner": "none",
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -98,17 +105,23 @@ def trainings(monkeypatch):
     return made
 
 
-def search(output, trials=6, jobs=1, sampler="grid", pruner=None, storage=None, **options):
+STUDIES = {}  # folder -> its study in memory, which tests keep as a file would be kept
+
+
+def study_in(output, storage, sampler, pruner):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    chosen = sampler_of(sampler, SPACE, 0), pruner or optuna.pruners.NopPruner()
+    if storage != MEMORY:
+        return open_study(storage, "search", output, RECORD, *chosen, 1)
+    if output not in STUDIES:
+        STUDIES[output] = optuna.create_study(direction="maximize", sampler=chosen[0], pruner=chosen[1])
+    return STUDIES[output]
+
+
+def search(output, trials=6, jobs=1, sampler="grid", pruner=None, storage=MEMORY, **options):
     output.mkdir(exist_ok=True)
-    study = open_study(
-        storage,
-        "search",
-        output,
-        RECORD,
-        sampler_of(sampler, SPACE, 0),
-        pruner or optuna.pruners.NopPruner(),
-        1,
-    )
+    study = study_in(output, storage, sampler, pruner)
+    storage = None if storage == MEMORY else storage
     resolved = ResolvedExperiment(MadeExperiment(Path("made")), "m", Path("d"), {"epochs": 2}, checksums=True)
     name = "none" if pruner is None else "median"
     given = SearchOptions(trials, (0, 1), jobs, sampler, name, storage=storage, **options)
@@ -133,22 +146,27 @@ def test_several_jobs_and_one_give_the_same_table(trainings, tmp_path):
     assert trials_csv(search(tmp_path / "one")) == trials_csv(search(tmp_path / "three", jobs=3))
 
 
-@pytest.mark.parametrize("kill_at", [1, 4, 12])
-def test_a_search_that_is_killed_and_started_again_gives_the_same_table(trainings, tmp_path, kill_at):
+@pytest.mark.parametrize(
+    ("kill_at", "storage"),
+    [(1, MEMORY), (4, MEMORY), (12, MEMORY), pytest.param(12, None, marks=pytest.mark.slow)],
+)
+def test_a_search_that_is_killed_and_started_again_gives_the_same_table(
+    trainings, tmp_path, kill_at, storage
+):
     whole = search(tmp_path / "whole")
     trainings.trained.clear()
     trainings.kill_at = kill_at
 
     with pytest.raises(Killed):
-        search_until_killed(tmp_path / "killed")
+        search_until_killed(tmp_path / "killed", storage)
     trainings.kill_at = -1
-    again = search(tmp_path / "killed")
+    again = search(tmp_path / "killed", storage=storage)
 
     assert trials_csv(again) == trials_csv(whole)
     assert len(trainings.trained) == 12 + 1  # the killed training, and no other, is started twice
 
 
-def search_until_killed(output):
+def search_until_killed(output, storage):
     """Search; a BaseException ends a slot's thread and leaves its trial running, as SIGKILL does."""
     found = []
     original = Driver._work
@@ -161,7 +179,7 @@ def search_until_killed(output):
 
     Driver._work = work
     try:
-        search(output)
+        search(output, storage=storage)
     finally:
         Driver._work = original
     raise found[0]
@@ -206,6 +224,8 @@ def test_a_poor_trial_is_pruned_at_the_step_that_shows_it(trainings, tmp_path):
     assert "trial 0 of 6" not in override_file(result) or result.rows[0].state == "finished"
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with Study.optimize")
 def test_a_lost_trial_of_another_machine_is_resumed_after_its_last_sign_of_life(trainings, tmp_path):
     """The storage's clock has seconds, and the first sign of life is made old by hand."""
     from sqlalchemy import create_engine, text

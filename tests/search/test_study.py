@@ -70,7 +70,7 @@ def test_a_study_of_another_program_is_refused(opened, tmp_path):
 @pytest.mark.parametrize("url", ["no-url", "nothing://host/name"])
 def test_a_storage_that_cannot_be_opened_is_refused(opened, url):
     with pytest.raises(
-        SegpipeError, match="cannot be opened as Optuna's storage: .*; give --storage a URL such as"
+        SegpipeError, match=r"cannot be opened as Optuna's storage: .*; give --storage a URL such as"
     ):
         opened(storage=url)
 
@@ -86,11 +86,10 @@ def test_a_file_that_is_no_database_is_refused(opened, tmp_path):
 
 def test_the_second_retry_of_a_trial_is_a_double(opened):
     """Two machines may see the same lost trial."""
-    study = opened(storage="sqlite://")
+    study = opened()
     lost = study.ask()
     study.tell(lost, state=optuna.trial.TrialState.FAIL)
-    retry = optuna.storages.RetryHeartbeatStaleTrialCallback()
     for _ in range(2):
-        retry(study, study.trials[0])
+        optuna.storages.RetryHeartbeatStaleTrialCallback()(study, study.trials[0])
 
     assert [is_double(study, trial) for trial in study.trials] == [False, False, True]
