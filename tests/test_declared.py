@@ -49,6 +49,7 @@ def of_extra(files):
     """Return the packages that the extra of each file's room brings; those of segpipe if a room has no extra."""
     rooms = {
         "segpipe/inference/engines/quantising.py": "int8",
+        "segpipe/search/": "search",
         "segpipe/serving/": "serve",
         "segpipe/prediction/ray_pool.py": "ray",
         "segpipe/export/": "export",

@@ -15,6 +15,7 @@ from segpipe.bundle.labels import identity_rows
 from segpipe.bundle.pooled_calibration import pooled_calibration
 from segpipe.bundle.running import in_one_message, resolved_components
 from segpipe.bundle.task import require_task, task_of
+from segpipe.bundle.weights_list import WeightsList
 from segpipe.bundle_names import bundle_folder, require_writable_bundle
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
@@ -24,6 +25,7 @@ from segpipe.files import file_sha256
 from segpipe.inference.engines.quantised import quantised_paths
 from segpipe.labels import load_label_table
 from segpipe.networks import Identity, load_weights, save_weights
+from segpipe.networks.weights import Sidecar, sidecar_path
 from segpipe.networks.weights_files import PYTORCH, SAFETENSORS
 from segpipe.reference_ranges import EarlierVersionError, ReferenceRanges, present_ranges_path, ranges_path
 
@@ -62,37 +64,17 @@ def promote(
             user has not trusted it; the weights have no sidecar or belong to something else; or weights exist already.
     """
     bundle = bundle_folder(bundle)
-    require_writable_bundle(bundle, "weights")
-    configuration, metadata = bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"
-    for path in (configuration, metadata):
-        if not path.is_file():
-            raise SegpipeError(
-                f"{bundle}: is not a bundle: no {path.relative_to(bundle)}; give a bundle's folder"
-            )
-    forms = (SAFETENSORS, PYTORCH) if safetensors else (PYTORCH, SAFETENSORS)
-    target, other = (bundle / "models" / f"model{form}" for form in forms)
-    for path in (target, other):
-        if path.exists() and not replace:
-            raise SegpipeError(f"{path}: the bundle has weights; give --replace to overwrite them")
-    with admitted(bundle.resolve(), [configuration], trust=trust) as admitted_bundle:
-        with in_one_message(bundle, "network_def"):
-            network = admitted_bundle.parser.get_parsed_content("network_def")
-        labels = _label_rows(bundle)
-        with in_one_message(bundle, "deterministic_transforms"):
-            transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
-    identity = Identity.of(network, transforms, labels)
-    sidecar = load_weights(network, weights, identity)
-    if sidecar is None:
-        raise SegpipeError(
-            f"{weights}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
-        )
+    target = bundle / "models" / f"model{SAFETENSORS if safetensors else PYTORCH}"
+    require_promotable(bundle, [f"model{PYTORCH}"], replace=replace)
+    network, identity, (sidecar,) = checked_weights([weights], bundle, trust=trust)
     ranges = _ranges_of(weights)
     if calibration_runs:
         calibration: Calibration | None = pooled_calibration(calibration_runs, weights, _categories(bundle))
     else:
         calibration = _calibration_of(weights)
-    for former in (ranges_path([target], []), calibration_path(target), *quantised_paths(target)):
-        former.unlink(missing_ok=True)
+    listed = WeightsList(bundle)
+    former = [f"model{PYTORCH}", *listed.names]
+    forget_side_files(bundle, former)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     if ranges is not None:
         measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
@@ -102,8 +84,95 @@ def promote(
         ranges.write(ranges_path([target], []))
     if calibration is not None:
         calibration.of_weights([file_sha256(target)]).write(calibration_path(target))
-    other.unlink(missing_ok=True)  # its sidecar now belongs to the new file
+    forget_others(bundle, former, [target])
+    if len(listed.names) > 1:  # an ensemble that the new weights replace
+        listed.write([f"model{PYTORCH}"])
     return target
+
+
+def require_promotable(bundle: Path, names: Sequence[str], *, replace: bool) -> None:
+    """Refuse a folder that is no bundle of the user's, or that has weights which must not be replaced.
+
+    Args:
+        bundle: the folder.
+        names: names of weights files below `models/`, in PyTorch's form.
+        replace: whether weights may be replaced.
+
+    Raises:
+        SegpipeError: the message has the reason.
+    """
+    require_writable_bundle(bundle, "weights")
+    for path in (bundle / "configs" / "inference.yaml", bundle / "configs" / "metadata.json"):
+        if not path.is_file():
+            raise SegpipeError(
+                f"{bundle}: is not a bundle: no {path.relative_to(bundle)}; give a bundle's folder"
+            )
+    for path in (path for name in names for path in _forms(bundle, name)):
+        if path.exists() and not replace:
+            raise SegpipeError(f"{path}: the bundle has weights; give --replace to overwrite them")
+
+
+def checked_weights(
+    weights: Sequence[Path], bundle: Path, *, trust: bool
+) -> tuple[torch.nn.Module, Identity, list[Sidecar]]:
+    """Return a bundle's network, its identity, and the sidecar of each weights file, which fits the bundle.
+
+    Args:
+        weights: the files; the network has the last one's numbers.
+        bundle: the bundle's folder.
+        trust: run the bundle whatever `segpipe audit` finds.
+
+    Raises:
+        SegpipeError: the bundle could run code and the user has not trusted it; or weights have no sidecar, or belong
+            to something else.
+    """
+    with admitted(bundle.resolve(), [bundle / "configs" / "inference.yaml"], trust=trust) as admitted_bundle:
+        with in_one_message(bundle, "network_def"):
+            network = admitted_bundle.parser.get_parsed_content("network_def")
+        labels = _label_rows(bundle)
+        with in_one_message(bundle, "deterministic_transforms"):
+            transforms = resolved_components(admitted_bundle.parser, "deterministic_transforms")
+    identity = Identity.of(network, transforms, labels)
+    sidecars = []
+    for path in weights:
+        sidecar = load_weights(network, path, identity)
+        if sidecar is None:
+            raise SegpipeError(
+                f"{path}: has no sidecar, so how it was made is unknown; promote a run of segpipe"
+            )
+        sidecars.append(sidecar)
+    return network, identity, sidecars
+
+
+def forget_side_files(bundle: Path, names: Sequence[str]) -> None:
+    """Remove what belongs to weights that are about to be replaced: ranges, calibration and networks in int8.
+
+    Args:
+        bundle: the bundle's folder.
+        names: names of weights files below `models/`, in PyTorch's form.
+    """
+    for path in (path for name in names for path in _forms(bundle, name)):
+        for former in (ranges_path([path], []), calibration_path(path), *quantised_paths(path)):
+            former.unlink(missing_ok=True)
+
+
+def forget_others(bundle: Path, names: Sequence[str], kept: Sequence[Path]) -> None:
+    """Remove the former weights of a bundle, with their sidecars, after new ones were written.
+
+    Args:
+        bundle: the bundle's folder.
+        names: names of former weights files below `models/`, in PyTorch's form.
+        kept: the new files.
+    """
+    for path in (path for name in names for path in _forms(bundle, name)):
+        if path not in kept:
+            path.unlink(missing_ok=True)
+        if path.stem not in {one.stem for one in kept}:
+            sidecar_path(path).unlink(missing_ok=True)
+
+
+def _forms(bundle: Path, name: str) -> list[Path]:
+    return [(bundle / "models" / name).with_suffix(form) for form in (PYTORCH, SAFETENSORS)]
 
 
 def _label_rows(bundle: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from segpipe.cli.audit import audit, trust
 from segpipe.cli.bundles import bundles
 from segpipe.cli.check import check
 from segpipe.cli.compare import compare
+from segpipe.cli.crossval import crossval
 from segpipe.cli.evaluate import evaluate
 from segpipe.cli.export import export
 from segpipe.cli.info import info
@@ -28,6 +29,7 @@ from segpipe.cli.printed import say
 from segpipe.cli.promote import promote
 from segpipe.cli.quantize import quantize
 from segpipe.cli.reference_ranges import reference_ranges
+from segpipe.cli.search import search
 from segpipe.cli.serve import serve
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
@@ -69,6 +71,8 @@ app.command()(check)
 app.command()(audit)
 app.command()(trust)
 app.command()(train)
+app.command()(crossval)
+app.command()(search)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(postprocess)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def promote(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="best.pt or last.pt of a run.")],
+    weights: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="WEIGHTS...", help="best.pt or last.pt of a run; of several runs, for an ensemble."
+        ),
+    ],
     bundle: BundleOption,
     half: Annotated[bool, typer.Option(help="Store float16 numbers, half the file size.")] = True,
     replace: Annotated[bool, typer.Option(help="Replace the bundle's weights.")] = False,
@@ -44,15 +49,23 @@ def promote(
 ) -> None:
     """Copy a run's weights into a bundle's models/, after checking that they fit the bundle.
 
-    The weights of a locator also get their margin, measured on held-out cases.
+    The weights of several runs become an ensemble: `configs/inference.yaml` names all of them, and their scores are
+    averaged. The weights of a locator also get their margin, measured on held-out cases.
     """
     from segpipe.bundle.promote import promote as promote_weights
     from segpipe.bundle.task import task_of
 
-    margin = _margin(weights, bundle, margin_run or (), trust=trust)
+    if len(weights) > 1:
+        runs = {"--calibration-run": calibration_run, "--margin-run": margin_run}
+        _promote_several(
+            weights, bundle, runs, half=half, replace=replace, safetensors=safetensors, trust=trust
+        )
+        return
+    (only,) = weights
+    margin = _margin(only, bundle, margin_run or (), trust=trust)
     quantised = sorted(path.name for path in (bundle / "models").glob("model.int8.*"))
     written = promote_weights(
-        weights,
+        only,
         bundle,
         half=half,
         replace=replace,
@@ -70,6 +83,29 @@ def promote(
         _write_margin(margin, written)
         return
     _SIDE_FILES[task_of(bundle)](written, bundle)
+
+
+def _promote_several(
+    weights: Sequence[Path], bundle: Path, runs: Mapping[str, Sequence[Path] | None], **options: bool
+) -> None:
+    """Promote an ensemble, and say what it has not."""
+    from segpipe.bundle.locator_margin import is_locator
+    from segpipe.bundle.promote_ensemble import promote_ensemble
+    from segpipe.bundle.task import task_of
+    from segpipe.errors import SegpipeError
+
+    given = [name for name, paths in runs.items() if paths]
+    if given:
+        raise SegpipeError(f"{given[0]}: is for one weights file, and {len(weights)} are given; leave it out")
+    if is_locator(bundle):
+        raise SegpipeError(f"{bundle}: is a locator, whose margin is of one network; give one weights file")
+    for path in promote_ensemble(weights, bundle, **options):
+        say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    say(f"{bundle / 'configs' / 'inference.yaml'}: names {len(weights)} files, whose scores are averaged")
+    if task_of(bundle) == "classification":
+        say("an ensemble has no calibration: its probabilities are the mean of the networks' own")
+    else:
+        _say_ranges(bundle / "models" / "model.pt", bundle)
 
 
 def _margin(weights: Path, bundle: Path, runs: Sequence[Path], *, trust: bool) -> LocatorMargin | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,7 @@ class ImageEvaluation:
         reasons: case -> why it has no score.
         warnings: limits of the scores' validity.
         card: files of the bundle that were written.
+        by: the bundle, the data and the program that made the scores.
     """
 
     images: ClassifiedImages
@@ -71,6 +72,7 @@ class ImageEvaluation:
     reasons: Mapping[str, str]
     warnings: Sequence[str]
     card: Sequence[Path]
+    by: EvaluatedBy
 
 
 def evaluate_classifier(
@@ -129,26 +131,30 @@ def evaluate_classifier(
     summary = summarise_images(images)
     by = validity.evaluated_by(opened, described, part, output / PREDICTIONS, images.cases, summary.cautions)
     unscored = dict(sorted(reasons.items()))
-    _write(output, by, images, summary, unscored)
-    written: Sequence[Path] = ()
-    if options.card:
-        written = write_image_card(by, images, summary, unscored, card_command(by, manifest, source, options))
-    return ImageEvaluation(images, summary, unscored, by.warnings, written)
+    evaluation = ImageEvaluation(images, summary, unscored, by.warnings, (), by)
+    write_image_evaluation(evaluation, output)
+    if not options.card:
+        return evaluation
+    written = write_image_card(by, images, summary, unscored, card_command(by, manifest, source, options))
+    return replace(evaluation, card=written)
 
 
-def _write(
-    output: Path,
-    by: EvaluatedBy,
-    images: ClassifiedImages,
-    summary: ClassificationSummary,
-    reasons: Mapping[str, str],
+def write_image_evaluation(
+    evaluation: ImageEvaluation, output: Path, sections: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
 ) -> None:
-    """Write the page and both files of the scores."""
+    """Write `metrics.csv`, `summary.json` and `report.html`.
+
+    Args:
+        evaluation: the scores, and what made them.
+        output: folder of the files.
+        sections: further sections of the page: title and rows.
+    """
+    images, summary, by = evaluation.images, evaluation.summary, evaluation.by
     title = f"{bundle_title(by)}: evaluation"
-    write_classification_report(
-        images, summary, output, _context(by, images, summary), Unscored(reasons), title
-    )
-    write_classification(images, summary, output, about_plain(by), reasons=reasons)
+    context = _context(by, images, summary)
+    context = replace(context, sections=[*sections, *context.sections])
+    write_classification_report(images, summary, output, context, Unscored(evaluation.reasons), title)
+    write_classification(images, summary, output, about_plain(by), reasons=evaluation.reasons)
 
 
 def _refuse_options_of_masks(options: EvaluateOptions) -> None:

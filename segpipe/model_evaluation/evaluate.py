@@ -92,14 +92,33 @@ def evaluate(
     by = validity.evaluated_by(
         opened, described, part, output / PREDICTIONS, scores.pairs, scores.warnings, scan_warnings
     )
-    images = {case.case: _drawn_scan(case, described, folder) for case in checked.cases}
+    drawn = {case.case: _drawn_scan(case, described, folder) for case in checked.cases}
+    evaluation = Evaluation(scores, summary, by.warnings, (), by, drawn)
+    write_evaluation(evaluation, output)
+    if not options.card:
+        return evaluation
+    written = write_card(by, scores, summary, card_command(by, manifest, source, options))
+    return replace(evaluation, card=written)
+
+
+def write_evaluation(
+    evaluation: Evaluation, output: Path, sections: Sequence[tuple[str, Sequence[tuple[str, str]]]] = ()
+) -> None:
+    """Write `metrics.csv`, `summary.json` and `report.html`.
+
+    Args:
+        evaluation: the scores, and what made them.
+        output: folder of the files.
+        sections: further sections of the page: title and rows.
+
+    Raises:
+        SegpipeError: see `segpipe.report.write_report`.
+    """
+    scores, summary, by = evaluation.scores, evaluation.summary, evaluation.by
     title, context = context_of(by, scores)
-    write_report(scores, summary, output, images, context, title)
+    context = replace(context, sections=[*sections, *context.sections])
+    write_report(scores, summary, output, evaluation.scans, context, title)
     write_scores(scores, summary, output, about_plain(by))
-    written = []
-    if options.card:
-        written = write_card(by, scores, summary, card_command(by, manifest, source, options))
-    return Evaluation(scores, summary, by.warnings, written)
 
 
 def _manifest_of_masks(manifest: str, options: EvaluateOptions) -> Manifest:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from segpipe.evaluation.scored_cases import ScoredCases
 from segpipe.evaluation.summary import Summary
+from segpipe.model_evaluation.description import EvaluatedBy
+from segpipe.report import DrawnScan
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,13 @@ class Evaluation:
         summary: summary of the same cases.
         warnings: limits of the scores' validity.
         card: files of the bundle that were written.
+        by: the bundle, the data and the program that made the scores.
+        scans: case -> its scan, for the page.
     """
 
     scores: ScoredCases
     summary: Summary
     warnings: Sequence[str]
     card: Sequence[Path]
+    by: EvaluatedBy
+    scans: Mapping[str, DrawnScan]

@@ -104,6 +104,11 @@ class RunFolder:
         return self.output_dir / self._run_name
 
     @property
+    def is_run(self) -> bool:
+        """Whether a training has begun in the folder."""
+        return (self.path / _CONFIGURATION).is_file()
+
+    @property
     def training_state(self) -> Path:
         """The file to resume from."""
         return self.path / "training_state.pt"
@@ -193,7 +198,7 @@ class RunFolder:
         """
         self._agree_on_name()
         self._configuration = dict(configuration)
-        self._experiment = _experiment(configuration)
+        self._experiment = experiment_of(configuration)
         self._environment = environment()
         self._class_voxels = dict(class_voxels or {})
         self._require_shared_disk()
@@ -258,7 +263,7 @@ class RunFolder:
             ) from error
 
     def _exists(self) -> SegpipeError:
-        if (self.path / _CONFIGURATION).is_file():
+        if self.is_run:
             return SegpipeError(
                 f"{self.path}: this run exists; resume it with --resume True (segpipe train: resume=true), or "
                 f"choose another name with {_NAME_TYPED}"
@@ -274,7 +279,7 @@ class RunFolder:
         lock.release()
 
     def _require_run(self) -> None:
-        if (self.path / _CONFIGURATION).is_file():
+        if self.is_run:
             return
         if os.path.lexists(self.path) and (not is_folder(self.path) or _has_content(self.path)):
             raise SegpipeError(
@@ -286,7 +291,7 @@ class RunFolder:
         )
 
     def _require_same_experiment(self) -> None:
-        then = _experiment(self._recorded_configuration())
+        then = experiment_of(self._recorded_configuration())
         now = self._experiment
         if self.resumes and _EPOCHS in then and _EPOCHS in now:  # a finished run may be made longer
             then[_EPOCHS] = present_epochs(self.training_state, then[_EPOCHS], now[_EPOCHS])
@@ -364,7 +369,13 @@ def _as_object(path: Path, content: Any) -> dict[str, Any]:
     return content
 
 
-def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
+def changed_ids(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the ids that differ between two configurations, without those that change no result, sorted."""
+    before, after = experiment_of(then), experiment_of(now)
+    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+
+def experiment_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that changes the result, in JSON's types."""
     experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
     plain: dict[str, Any] = json.loads(
