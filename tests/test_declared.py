@@ -49,6 +49,7 @@ def of_extra(files):
     """Return the packages that the extra of each file's room brings; those of segpipe if a room has no extra."""
     rooms = {
         "segpipe/inference/engines/quantising.py": "int8",
+        "segpipe/training/mlflow_run.py": "mlflow",
         "segpipe/serving/": "serve",
         "segpipe/export/": "export",
         "segpipe/inference/engines/": "onnx",

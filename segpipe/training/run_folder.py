@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from segpipe.files import (
 from segpipe.provenance import commit, package_versions
 from segpipe.training.longer import present_epochs
 from segpipe.training.run_lock import LOCK_FILE, lock_run
+from segpipe.training.tracking_settings import without_tracking
 
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
@@ -59,6 +60,7 @@ class RunFolder:
 
     Attributes:
         name_given: whether `run_name` was given.
+        followers: called with the figures of an epoch, tag -> value, and the epoch; for trackers beside TensorBoard.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class RunFolder:
         self.output_dir = Path(output_dir)
         self.resume = resume
         self.name_given = run_name is not None
+        self.followers: list[Callable[[Mapping[str, float], int], None]] = []
         self._run_name = None if run_name is None else str(run_name)
         self._writer: SummaryWriter | None = None
         self._lock: FileLock | None = None
@@ -343,7 +346,9 @@ def _as_object(path: Path, content: Any) -> dict[str, Any]:
 
 def _experiment(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that changes the result, in JSON's types."""
-    experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
+    experiment = {
+        name: value for name, value in without_tracking(configuration).items() if name not in _WHERE_AND_HOW
+    }
     plain: dict[str, Any] = json.loads(
         json.dumps(experiment, default=str)
     )  # dates, in a file that a user edited
