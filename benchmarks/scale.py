@@ -3,11 +3,11 @@
     python benchmarks/scale.py [--scans 100000] [--folder DIR]
 
 DIR is on the disk to be measured, such as the cluster's shared storage; the default is the folder for temporary files.
-Measured are: listing a folder of that many files; an entry of the ledger (two lines a scan, each synced to disk); reading
-the whole ledger, and its memory; writing `volumes.csv`; the start of `segpipe predict`, as the difference between one
-scan and several; the bytes of outputs a scan, for the hippocampus bundle and for label maps of a chest CT. No scan of
-a real patient is needed. docs/explanation/scale.md works out 100,000 CTs on 64 nodes from such a line. A line is added to
-results/scale.jsonl.
+Measured are: listing a folder of that many files; an entry of the ledger (two lines a scan, each synced to disk);
+reading the whole ledger, and its memory; writing `volumes.csv`; the start of `segpipe predict`, as the difference
+between one scan and several; the bytes of outputs a scan, for the hippocampus bundle and for label maps of a chest CT.
+No scan of a real patient is needed. docs/explanation/scale.md works out 100,000 CTs on 64 nodes from such a line. A
+line is added to results/scale.jsonl.
 """
 
 from __future__ import annotations

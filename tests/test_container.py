@@ -1,4 +1,4 @@
-"""The Dockerfile without a container engine: its steps are run in a clean folder, and its program as the image would."""
+"""The Dockerfile without a container engine: its steps in a clean folder, and its program as the image would run it."""
 
 import fnmatch
 import json

@@ -1,4 +1,4 @@
-"""One training in MLflow, through MONAI's handler: parameters, figures by epoch, files; MLflow may be away meanwhile."""
+"""One training in MLflow, through MONAI's handler: parameters, figures by epoch, files."""
 
 from __future__ import annotations
 
