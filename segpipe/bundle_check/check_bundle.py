@@ -107,7 +107,9 @@ def _require_tracker(given: Any) -> None:
             "none into the configuration"
         )
     if given not in (None, "mlflow"):
-        raise SegpipeError(f"tracking is {given!r}, must be mlflow; other settings belong into the configuration")
+        raise SegpipeError(
+            f"tracking is {given!r}, must be mlflow; other settings belong into the configuration"
+        )
 
 
 def _is_placeholder(finding: ConfigFinding, configuration: Configuration) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import segpipe
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, read_json, write_json
+from segpipe.import_time import show_trackers
 from segpipe.networks.weights import sidecar_path
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.run_notes import hyper_parameters
@@ -254,6 +255,7 @@ def send_files(weights: Path, files: Mapping[Path, str]) -> str:
     if address == DATABASE:
         address = address_in(weights.parent.parent.absolute())
     address = os.environ.get(URI_VARIABLE) or address
+    show_trackers()  # a command has hidden it
     try:
         from mlflow import MlflowClient
     except ImportError:
