@@ -22,11 +22,13 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY . /source
 WORKDIR /source
 RUN python -m venv /opt/segpipe
+# an empty argument is none
 RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -n \"\$$name\" ]" || unset $name; done; \
-    /opt/segpipe/bin/python -m pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch && \
-    /opt/segpipe/bin/python -m pip install -c constraints.txt ".[$EXTRAS]"
+    /opt/segpipe/bin/python -m pip install -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 # PyTorch of another kind would be gigabytes too large, or would not see the card
 RUN /opt/segpipe/bin/python -c "import sys, torch; made = 'cuda' if torch.version.cuda else 'cpu'; sys.exit(made != sys.argv[1] and f'PyTorch was built for {made}, the image is for {sys.argv[1]}: give --build-arg TORCH_INDEX with the index of its builds for {sys.argv[1]}')" "$COMPUTE"
+RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -n \"\$$name\" ]" || unset $name; done; \
+    /opt/segpipe/bin/python -m pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/segpipe /opt/segpipe
