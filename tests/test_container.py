@@ -130,7 +130,9 @@ def build(stages, context, folder):
         shutil.copy2(ROOT / path, source / path)
     environment |= {"HOME": str(folder), "TMPDIR": str(folder)}
     given = {"TORCH_INDEX": os.environ.get("SEGPIPE_TORCH_INDEX", "")}
-    of_pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}  # where packages are
+    of_pip = {
+        name: value for name, value in os.environ.items() if name.startswith("PIP_")
+    }  # where packages are
     environment, given = environment | of_pip, given | of_pip
     base = str(Path(sys.base_prefix) / "bin")
     environment["PATH"] = f"{base}:{environment['PATH']}"

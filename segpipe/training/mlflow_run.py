@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -116,6 +117,8 @@ class MLflowRun:
             return self._handler
         from monai.handlers import MLFlowHandler
 
+        for library in ("alembic", "mlflow.store.db.utils"):  # a line for each table of a new database
+            logging.getLogger(library).setLevel(logging.WARNING)
         configuration = self.run_folder.configuration
         name, experiment = self.run_folder.path.name, experiment_of(configuration)
         handler = MLFlowHandler(self.address, iteration_log=False, experiment_name=experiment, run_name=name)
@@ -263,11 +266,12 @@ def send_files(weights: Path, files: Mapping[Path, str]) -> str:
     for name, value in _SOON.items():
         os.environ.setdefault(name, value)
     shown = without_password(address)
+    errors: tuple[type[Exception], ...] = (*errors_of_mlflow(), KeyError)
     try:
         client = MlflowClient(address)
         for file, folder in files.items():
             client.log_artifact(record["run_id"], str(file), folder)
-    except (*errors_of_mlflow(), KeyError) as error:
+    except errors as error:
         return f"MLflow at {shown} has no report of this evaluation: {_reason(error)}"
     return f"MLflow at {shown}: the report is with the run {weights.parent.name}"
 

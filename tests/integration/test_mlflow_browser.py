@@ -5,6 +5,7 @@ Needs a Chromium with its driver; skipped without, unless SEGPIPE_REQUIRE_BROWSE
 
 import importlib.metadata
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,7 +42,7 @@ run.end(engine, "FINISHED")
 """
 
 
-def wait_for(what, answer_of, seconds=120):
+def wait_for(what, answer_of, seconds=300):
     """Return the first true value of `answer_of()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -80,10 +81,12 @@ def address(tmp_path_factory):
         except OSError:
             return False
 
-    wait_for("MLflow", answers)
-    yield f"http://127.0.0.1:{port}"
-    os.killpg(server.pid, 15)
-    server.wait()
+    try:
+        wait_for("MLflow", answers)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
 
 
 def test_the_run_its_parameters_and_figures_are_shown(address, browser):

@@ -146,6 +146,13 @@ def command(folder, *arguments, program=("-m", "segpipe"), sockets=False):
     return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+def prepared(folder):
+    """Make a small bundle and phantoms in a folder; return the overrides that name the data."""
+    shutil.copytree(ROOT / "bundles" / "mri_hippocampus_unet", folder / "tiny")
+    write_phantom_dataset(folder / "phantoms", num_cases=8, seed=0)
+    return ("manifest=phantoms/dataset.json", "dataset_dir=phantoms", "output_dir=runs")
+
+
 def rows(database, query):
     with sqlite3.connect(database) as connection:
         return connection.execute(query).fetchall()
@@ -168,11 +175,9 @@ def tensorboard_figures(run):
 
 @needs_mlflow
 @pytest.mark.slow
-def test_a_tracked_run_its_resume_and_monais_argument(tmp_path):
-    """No process asks for the network but the last, whose server is down."""
-    shutil.copytree(ROOT / "bundles" / "mri_hippocampus_unet", tmp_path / "tiny")
-    write_phantom_dataset(tmp_path / "phantoms", num_cases=8, seed=0)
-    data = ("manifest=phantoms/dataset.json", "dataset_dir=phantoms", "output_dir=runs")
+def test_a_tracked_run_and_its_resume_are_one_run_of_mlflow(tmp_path):
+    """No process asks for the network."""
+    data = prepared(tmp_path)
     train = ("train", "tiny", *data, *SMALL, "run_name=first", "tracking=mlflow")
 
     first = command(tmp_path, *train, "epochs=1")
@@ -200,15 +205,26 @@ def test_a_tracked_run_its_resume_and_monais_argument(tmp_path):
     artefacts = {path.name for path in (tmp_path / "runs" / "mlruns").rglob("*") if path.is_file()}
     assert {"configuration.yaml", "environment.json", "last.json", "best.json"} <= artefacts
 
+
+@needs_mlflow
+@pytest.mark.slow
+def test_monais_argument_has_the_same_effect_and_a_server_that_is_down_is_said_once(tmp_path):
+    data = prepared(tmp_path)
     of_monai = ("--bundle_root", "tiny", "--config_file", "tiny/configs/train.yaml")
-    overrides = [f"--{text}" for text in (*data, *SMALL, "epochs=1", "run_name=second", "tracking=mlflow")]
-    program = ("-m", "monai.bundle", "run")
-    down = command(
-        tmp_path, *of_monai, *overrides, "--tracking_uri=http://127.0.0.1:9", program=program, sockets=True
+    texts = (
+        *data,
+        *SMALL,
+        "epochs=2",
+        "run_name=second",
+        "tracking=mlflow",
+        "tracking_uri=http://127.0.0.1:9",
     )
+    overrides = [f"--{text.replace('=false', '=False')}" for text in texts]
+
+    down = command(tmp_path, *of_monai, *overrides, program=("-m", "monai.bundle", "run"), sockets=True)
 
     assert down.returncode == 0, down.stderr[-3000:]
     printed = down.stdout + down.stderr
     assert printed.count("MLflow at http://127.0.0.1:9 cannot be used") == 1, printed[-3000:]
-    assert tensorboard_figures(tmp_path / "runs" / "second")["loss/train"].keys() == {1}
+    assert tensorboard_figures(tmp_path / "runs" / "second")["loss/train"].keys() == {1, 2}
     assert not list((tmp_path / "runs").glob("config_*.json"))  # MONAI's copy of the configuration
