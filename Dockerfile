@@ -29,6 +29,8 @@ RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -
 RUN /opt/segpipe/bin/python -c "import sys, torch; made = 'cuda' if torch.version.cuda else 'cpu'; sys.exit(made != sys.argv[1] and f'PyTorch was built for {made}, the image is for {sys.argv[1]}: give --build-arg TORCH_INDEX with the index of its builds for {sys.argv[1]}')" "$COMPUTE"
 RUN for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST; do eval "[ -n \"\$$name\" ]" || unset $name; done; \
     /opt/segpipe/bin/python -m pip install -c constraints.txt ".[$EXTRAS]"
+# headers for compilers and PyTorch's tests of itself, 150 MB
+RUN cd /opt/segpipe/lib/python3*/site-packages && rm -rf torch/include torch/test
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/segpipe /opt/segpipe

@@ -42,15 +42,15 @@ APPENDED = 200  # scans whose entries are timed
 SCANS = 9  # of the longer of two cohorts, whose difference is the time of a scan
 CT_SLICES = 20
 READ = (
-    "import json, resource, sys, time\n"
+    "import json, psutil, sys, time\n"
     "from pathlib import Path\n"
     "from segpipe.prediction.ledger import Ledger\n"
-    "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
-    "before, since = peak(), time.process_time()\n"
+    "held = psutil.Process().memory_info\n"
+    "before, since = held().rss, time.process_time()\n"
     "ledger = Ledger(Path(sys.argv[1]))\n"
     "read, since = time.process_time() - since, time.process_time()\n"
     "ledger.write_volumes()\n"
-    "print(json.dumps([read, time.process_time() - since, peak() - before]))\n"
+    "print(json.dumps([read, time.process_time() - since, held().rss - before]))\n"
 )
 
 

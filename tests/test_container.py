@@ -201,4 +201,4 @@ def test_the_steps_make_an_environment_that_predicts_without_a_network(
     assert "ct_covid" not in run("bundles")
     run("predict", "scans", "--bundle", "mri_hippocampus_unet", "--output", "labels")
 
-    assert read_volume(data / "labels" / "phantom.nii.gz").array_xyz.shape == image.shape
+    assert read_volume(data / "labels" / "phantom.nii.gz").array.shape == image.shape

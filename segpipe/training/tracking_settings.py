@@ -101,8 +101,8 @@ def without_password(address: str) -> str:
 def experiment_of(configuration: Mapping[str, Any]) -> str:
     """Return the name of MLflow's experiment: `experiment_name`, else the name of the bundle's folder."""
     given = configuration.get("experiment_name")
-    if isinstance(given, str) and given != _DEFAULT_OF_MONAI:
-        return given
+    if given is not None and given != _DEFAULT_OF_MONAI:
+        return str(given)
     return Path(str(configuration.get("bundle_root", "."))).resolve().name
 
 
