@@ -9,6 +9,9 @@ import sys
 if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()]:  # noqa: PTH109 - pathlib would come from there
     del sys.path[0]  # `python -m segpipe` imports nothing from the working directory
 
+# MLflow sends usage statistics from its import on, and MONAI's handlers import it where it is installed
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+
 from typing import Any
 
 __version__ = "0.1.0"

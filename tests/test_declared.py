@@ -50,6 +50,7 @@ def of_extra(files):
     rooms = {
         "segpipe/inference/engines/quantising.py": "int8",
         "segpipe/search/": "search",
+        "segpipe/training/mlflow_run.py": "mlflow",
         "segpipe/serving/": "serve",
         "segpipe/prediction/ray_pool.py": "ray",
         "segpipe/export/": "export",

@@ -32,6 +32,8 @@ from segpipe.networks.group_norms import instance_to_group_norms
 from segpipe.printable import printable
 from segpipe.training import RunFolder
 from segpipe.training.run_folder import is_main_process
+from segpipe.training.tracking import tracked
+from segpipe.training.tracking_settings import require_tracker
 from segpipe.transforms import check_intensity_kind
 from segpipe.transforms import check_window as check_ends
 
@@ -85,11 +87,13 @@ def start_run(
         cases: cases of the run; as an argument they are read and checked before the folder is made.
         started: start of the network; as an argument, weights that do not fit are refused before the folder is made.
     """
+    configuration = merged_configuration(running_parser())
+    require_tracker(configuration)
     _require_enough_cases(cases)
     if started is not None:
         started.note_in(cases.provenance)
     with machine_errors(run_folder):
-        run_folder.start(merged_configuration(running_parser()), cases.counted)
+        run_folder.start(configuration, cases.counted)
         if started is not None:
             started.write(run_folder)
     watch_started(run_folder)
@@ -247,7 +251,10 @@ def run_engine(engine: Workflow, reference_ranges: bool = False) -> None:
     if training is not None and is_main_process():
         # not before: a finished run, whose resume is refused, retains its ranges
         engine.add_event_handler(Events.EPOCH_STARTED, lambda: forget_ranges(training.run_folder.path))
-    with ending_in_one_message(engine):
+    with (
+        tracked(engine),
+        ending_in_one_message(engine),
+    ):  # the state of a stopped run is saved before all else
         engine.run()
     if training is not None and is_main_process():
         run = training.run_folder

@@ -82,6 +82,8 @@ def check_bundle(
     configuration = read_configuration(
         root, files, {"bundle_root": str(root.resolve()), **ids}, arguments.get("meta_file")
     )
+    if "tracking" in arguments and "tracking" in configuration.settings:
+        _require_tracker(arguments["tracking"])
     findings = list(configuration.findings)
     for path, what in shadowing_modules(root).items():
         findings.append(
@@ -95,6 +97,19 @@ def check_bundle(
         )
         for finding in _in_order(configuration, findings)
     ]
+
+
+def _require_tracker(given: Any) -> None:
+    """Refuse a tracker that segpipe's bundles do not take; MONAI's run would look for a file of this name."""
+    if given == "none":
+        raise SegpipeError(
+            "tracking=none: an argument of MONAI's run only switches a tracker on; leave it out, and write tracking: "
+            "none into the configuration"
+        )
+    if given not in (None, "mlflow"):
+        raise SegpipeError(
+            f"tracking is {given!r}, must be mlflow; other settings belong into the configuration"
+        )
 
 
 def _is_placeholder(finding: ConfigFinding, configuration: Configuration) -> bool:

@@ -34,9 +34,11 @@ from segpipe.cli.serve import serve
 from segpipe.cli.terminal import visible_text
 from segpipe.cli.train import train
 from segpipe.errors import SegpipeError, raise_interruption
+from segpipe.import_time import hide_trackers
 from segpipe.printable import PrintableFormatter, printable
 
 EXIT_REFUSED = 2
+hide_trackers()  # here, so that worker processes of a command do so too
 
 
 class _MessageGroup(TyperGroup):

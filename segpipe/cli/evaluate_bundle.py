@@ -72,8 +72,21 @@ def evaluate_bundle(
     print_files(output)
     for path in card:
         say(path)
+    _send_report(bundle.weights, output)
     if left_out:
         raise typer.Exit(1)
+
+
+def _send_report(weights: Sequence[str | Path], output: Path) -> None:
+    """Add the report to the run of MLflow that followed the training of the weights, if there is one."""
+    from segpipe.report import EVALUATION_FILES
+    from segpipe.training.tracking_settings import RECORD
+
+    if len(weights) == 1 and Path(weights[0]).with_name(RECORD).is_file():
+        from segpipe.training.mlflow_run import send_files
+
+        files = {output / name: f"evaluation/{output.absolute().name}" for name in EVALUATION_FILES}
+        say(send_files(Path(weights[0]), files))
 
 
 _Result = tuple[

@@ -14,9 +14,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from segpipe.import_time import show_trackers
+
 
 def main() -> None:
     """Run `python -m monai.bundle` in this process."""
+    show_trackers()  # this process trains
     copy, command, *arguments = sys.argv[1:]
     atexit.register(_remove, Path(copy), os.getpid())
     sys.path.append(str(Path(copy) / "bundle"))

@@ -9,6 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 from monai.bundle.properties import InferProperties, TrainProperties
+from monai.bundle.utils import DEFAULT_MLFLOW_SETTINGS
 
 from segpipe.configuration.finding import ConfigFinding, and_more, hint, nearest, written
 
@@ -18,10 +19,12 @@ READ_BY_MONAI = {
     *RUN_BY_MONAI,
     *(str(known["id"]) for known in (*TrainProperties.values(), *InferProperties.values())),
 }
+# ids that the handlers of MONAI's `--tracking mlflow` refer to
+_OF_TRACKING = set(DEFAULT_MLFLOW_SETTINGS["configs"]) - set(DEFAULT_MLFLOW_SETTINGS["handlers_id"])
 # ids of paths and names: their texts may look like numbers
 TEXTS = {
     *("bundle_root", "dataset_dir", "manifest", "output_dir"),
-    *("run_name", "series_uid", "vgg16_weights", "weights"),
+    *("experiment_name", "run_name", "series_uid", "tracking_uri", "vgg16_weights", "weights"),
 }
 _REFERENCE = re.compile(r"@(\w+(?:(?:::|#)\w+)*)")
 _WRITTEN_REFERENCE = re.compile(r"[@%][\w#:]*")
@@ -126,6 +129,7 @@ def _unused(configuration: dict[str, Any], also_read: Iterable[str]) -> Iterator
     read = {
         *RUN_BY_MONAI,
         *READ_BY_SEGPIPE,
+        *(_OF_TRACKING if "train" in configuration else ()),
         *also_read,
         *references,
         *(str(known["id"]) for known in properties.values()),

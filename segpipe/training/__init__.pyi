@@ -22,3 +22,4 @@ from .schedule import cycle_steps as cycle_steps
 from .schedule import warm_up as warm_up
 from .state import SaveBest as SaveBest
 from .state import TrainingState as TrainingState
+from .tracking import Tracking as Tracking

@@ -16,6 +16,7 @@ from segpipe.calibration import calibration_path, fitted_calibration
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256, write_text
 from segpipe.monai_run import refusal_ends_run
+from segpipe.training.figures import log_figures
 from segpipe.training.image_scores import ImageScore, ImageScores, attach_image_accuracy
 from segpipe.training.metrics import LOSS, attach_validation_loss
 from segpipe.training.run_folder import RunFolder, is_main_process
@@ -75,10 +76,7 @@ class ImageValidationScalars:
             "log_loss/validation": scores.log_loss(),
             **({} if self.loss is None else {"loss/validation": engine.state.metrics[LOSS]}),
         }
-        writer = self.run_folder.writer(from_epoch=epoch - 1)
-        for tag, value in figures.items():
-            writer.add_scalar(tag, value, epoch)
-        writer.flush()
+        log_figures(self.run_folder, figures, epoch)
         engine.logger.info(
             f"Epoch {epoch}: validation AUROC {mean:.4f}, accuracy {scores.accuracy():.4f}, log loss "
             f"{scores.log_loss():.4f}"

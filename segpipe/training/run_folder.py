@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from segpipe.provenance import commit, package_versions
 from segpipe.ranks import note_run, restarts, run_id
 from segpipe.training.longer import present_epochs
 from segpipe.training.run_lock import LOCK_FILE, lock_run, started_by
+from segpipe.training.tracking_settings import without_tracking
 
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
@@ -61,6 +62,7 @@ class RunFolder:
 
     Attributes:
         name_given: whether `run_name` was given.
+        followers: called with the figures of an epoch, tag -> value, and the epoch; for trackers beside TensorBoard.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class RunFolder:
     ) -> None:
         self.output_dir = Path(output_dir)
         self.name_given = run_name is not None
+        self.followers: list[Callable[[Mapping[str, float], int], None]] = []
         self._run_name = None if run_name is None else str(run_name)
         self.resume = resume or self._is_started_again()
         self._writer: SummaryWriter | None = None
@@ -377,7 +380,9 @@ def changed_ids(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def experiment_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a configuration that changes the result, in JSON's types."""
-    experiment = {name: value for name, value in configuration.items() if name not in _WHERE_AND_HOW}
+    experiment = {
+        name: value for name, value in without_tracking(configuration).items() if name not in _WHERE_AND_HOW
+    }
     plain: dict[str, Any] = json.loads(
         json.dumps(experiment, default=str)
     )  # dates, in a file that a user edited

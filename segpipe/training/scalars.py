@@ -15,6 +15,7 @@ from monai.engines import Evaluator, IterationEvents, Trainer
 from segpipe.labels import LabelTable
 from segpipe.memory import peak_memory_bytes
 from segpipe.training.epoch_progress import EpochProgress
+from segpipe.training.figures import log_figures
 from segpipe.training.gradient_norm import GradientNorm
 from segpipe.training.loss_terms import LossTerms
 from segpipe.training.metrics import (
@@ -149,10 +150,7 @@ class TrainingScalars:
         }
         if not is_main_process():
             return
-        writer = self.run_folder.writer(from_epoch=epoch - 1)
-        for tag, value in figures.items():
-            writer.add_scalar(tag, value, epoch)
-        writer.flush()
+        log_figures(self.run_folder, figures, epoch)
         engine.logger.info(
             f"Epoch {epoch}/{engine.state.max_epochs}: loss {loss:.4f}, learning rate "
             f"{self._learning_rate:.2e}, {seconds:.1f} s"
@@ -227,10 +225,7 @@ class ValidationScalars:
             **({} if self.loss is None else {"loss/validation": metrics[LOSS]}),
             **{f"loss_terms/{name}/validation": value for name, value in terms.items()},
         }
-        writer = self.run_folder.writer(from_epoch=epoch - 1)
-        for tag, value in figures.items():
-            writer.add_scalar(tag, value, epoch)
-        writer.flush()
+        log_figures(self.run_folder, figures, epoch)
         of_classes = ", ".join(
             f"{name} {dice:.4f}" for name, dice in zip(self.labels.target_names, per_class, strict=True)
         )

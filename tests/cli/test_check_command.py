@@ -146,3 +146,25 @@ def test_a_folder_of_scans_that_is_not_there_is_a_note_for_inference_alone(bundl
         "command line: dataset_dir is /another/path: there is no such folder or file; give dataset_dir=DIR\n"
     )
     assert given.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("wandb", "tracking is 'wandb', must be mlflow"),
+        ("none", "tracking=none: an argument of MONAI's run only switches a tracker on"),
+    ],
+)
+def test_a_tracker_that_is_none_of_segpipes_is_refused(bundle, phantoms, given, message):
+    result = check(bundle, *phantoms, f"tracking={given}")
+
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def test_the_ids_of_a_tracker_are_used(bundle, phantoms):
+    result = check(
+        bundle, *phantoms, "tracking=mlflow", "tracking_uri=http://127.0.0.1:5000", "experiment_name=2026"
+    )
+
+    assert result.exit_code == 0, result.output

@@ -160,7 +160,7 @@ _CALLABLES: dict[str, dict[str, Allowed]] = {
                 *("PresentDice", "SaveBest", "TrainingScalars", "TrainingState", "Validate"),
                 *("ValidationPictures", "ValidationScalars", "cycle_steps", "warm_up"),
                 *("ImageScore", "ImageTrainingScalars", "ImageValidationPictures", "ImageValidationScalars"),
-                *("SaveCalibration", "Unfreeze"),
+                *("SaveCalibration", "Tracking", "Unfreeze"),
             ),
             _PLAIN,
         ),
