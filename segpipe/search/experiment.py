@@ -18,7 +18,8 @@ from segpipe.bundle_check.check_bundle import RUN_ARGUMENTS, check_bundle
 from segpipe.configuration.files import configuration_files
 from segpipe.configuration.reading import read_configuration
 from segpipe.errors import SegpipeError, counted
-from segpipe.training.run_folder import RunFolder, changed_ids
+from segpipe.training.result_ids import changed_ids
+from segpipe.training.run_folder import RunFolder
 
 TRAIN = ("train.yaml", "train.yml", "train.json")
 SET_BY_SEGPIPE = ("fold", "output_dir", "resume", "run_name")

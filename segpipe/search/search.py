@@ -19,7 +19,7 @@ from segpipe.search.samplers import SAMPLERS, sampler_of
 from segpipe.search.space import Space, read_space
 from segpipe.search.study import TrialRow, open_study, rows_of
 from segpipe.search.trainings import only_one, threads_of_each
-from segpipe.training.run_folder import experiment_of
+from segpipe.training.result_ids import result_ids
 
 PRUNERS = ("none", "median", "hyperband")
 RECORD_FILE = "search.json"
@@ -149,16 +149,14 @@ def _record(resolved: ResolvedExperiment, space: Space, options: SearchOptions) 
     """Return what a study must have in common with a later start, on any machine."""
     settings = {
         name: value
-        for name, value in experiment_of(resolved.configuration).items()
+        for name, value in result_ids(resolved.configuration).items()
         if name != "fold" and name not in space.dimensions
     }
     overrides = resolved.experiment.overrides
     return {
         "bundle": resolved.experiment.bundle.resolve().name,
         "space": space.as_plain(),
-        "overrides": {
-            name: value for name, value in experiment_of(overrides).items() if name != "dataset_dir"
-        },
+        "overrides": {name: value for name, value in result_ids(overrides).items() if name != "dataset_dir"},
         "configuration": json_sha256(settings),
         "folds": list(options.folds),
         "sampler": options.sampler,

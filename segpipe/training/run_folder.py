@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -34,15 +33,13 @@ from segpipe.files import (
 from segpipe.provenance import commit, package_versions
 from segpipe.ranks import note_run, restarts, run_id
 from segpipe.training.longer import present_epochs
+from segpipe.training.result_ids import result_ids
 from segpipe.training.run_lock import LOCK_FILE, lock_run, started_by
-from segpipe.training.tracking_settings import without_tracking
 
 _NAME_TYPED = "--run_name NAME (segpipe train: run_name=NAME)"
 _CONFIGURATION = "configuration.yaml"
 _RESTORE = "restore the file, or start a new run"
 _EPOCHS = "epochs"
-# ids that change where and how a run computes, but not its result
-_WHERE_AND_HOW = ("bundle_root", "dataset_dir", "device", "num_workers", "output_dir", "resume", "run_name")
 
 
 def is_main_process() -> bool:
@@ -201,7 +198,7 @@ class RunFolder:
         """
         self._agree_on_name()
         self._configuration = dict(configuration)
-        self._experiment = experiment_of(configuration)
+        self._experiment = result_ids(configuration)
         self._environment = environment()
         self._class_voxels = dict(class_voxels or {})
         self._require_shared_disk()
@@ -294,7 +291,7 @@ class RunFolder:
         )
 
     def _require_same_experiment(self) -> None:
-        then = experiment_of(self._recorded_configuration())
+        then = result_ids(self._recorded_configuration())
         now = self._experiment
         if self.resumes and _EPOCHS in then and _EPOCHS in now:  # a finished run may be made longer
             then[_EPOCHS] = present_epochs(self.training_state, then[_EPOCHS], now[_EPOCHS])
@@ -370,23 +367,6 @@ def _as_object(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SegpipeError(f"{path}: is a {type(content).__name__}, must be an object; {_RESTORE}")
     return content
-
-
-def changed_ids(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the ids that differ between two configurations, without those that change no result, sorted."""
-    before, after = experiment_of(then), experiment_of(now)
-    return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-
-
-def experiment_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a configuration that changes the result, in JSON's types."""
-    experiment = {
-        name: value for name, value in without_tracking(configuration).items() if name not in _WHERE_AND_HOW
-    }
-    plain: dict[str, Any] = json.loads(
-        json.dumps(experiment, default=str)
-    )  # dates, in a file that a user edited
-    return plain
 
 
 def environment() -> dict[str, Any]:
