@@ -28,6 +28,14 @@ NO_SOCKETS = (  # a process that asks for a socket of the network, or for a host
     "def refuse(*_, **__): os._exit(7)\n"
     "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
 )
+REPORT = (  # the end of `segpipe evaluate`, whose process has hidden MLflow
+    "from pathlib import Path\n"
+    "from segpipe.cli.evaluate_bundle import _send_report\n"
+    "from segpipe.report import EVALUATION_FILES\n"
+    "Path('held_out').mkdir()\n"
+    "for name in EVALUATION_FILES: Path('held_out', name).write_text(name)\n"
+    "_send_report(['runs/first/best.pt'], Path('held_out'))\n"
+)
 INSTALLED = {one.name for one in importlib.metadata.distributions()}  # a command hides it from imports
 needs_mlflow = pytest.mark.skipif("mlflow" not in INSTALLED, reason="needs the extra mlflow")
 
@@ -204,6 +212,11 @@ def test_a_tracked_run_and_its_resume_are_one_run_of_mlflow(tmp_path):
     assert tags["sha256 last.pt"] == json.loads((run / "last.json").read_text())["weights_sha256"]
     artefacts = {path.name for path in (tmp_path / "runs" / "mlruns").rglob("*") if path.is_file()}
     assert {"configuration.yaml", "environment.json", "last.json", "best.json"} <= artefacts
+
+    evaluation = command(tmp_path, program=("-c", REPORT))
+
+    assert evaluation.stdout.strip().endswith("the report is with the run first"), evaluation.stderr[-3000:]
+    assert list((tmp_path / "runs" / "mlruns").glob("*/artifacts/evaluation/held_out/report.html"))
 
 
 @needs_mlflow
