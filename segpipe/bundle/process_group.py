@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from monai.engines import Trainer
 from torch import nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not marked as exported
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segpipe.errors import SegpipeError, exception_chain
@@ -128,10 +129,9 @@ def _join(backend: str) -> None:
     if not restarts() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         dist.init_process_group(backend)
         return
-    of_torchrun = dist.TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False
-    )
-    store = dist.PrefixStore(f"restart-{restarts()}", of_torchrun)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    of_torchrun = TCPStore(host, port, is_master=False, wait_for_workers=False)
+    store = PrefixStore(f"restart-{restarts()}", of_torchrun)
     dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
 
 
