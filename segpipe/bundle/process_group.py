@@ -14,12 +14,13 @@ import torch
 import torch.distributed as dist
 from monai.engines import Trainer
 from torch import nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not marked as exported
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segpipe.errors import SegpipeError, exception_chain
 from segpipe.losses import OverRanks
 from segpipe.monai_run import is_monai_run, refusal_ends_run
-from segpipe.ranks import LOST_PEER
+from segpipe.ranks import LOST_PEER, rank, restarts, world_size
 
 _SECONDS_TO_BE_ENDED = 3.0  # torchrun looks every 0.1 s which process ended, and ends the others
 _LOST = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
@@ -44,16 +45,16 @@ def join_process_group(device: torch.device | str | None = None) -> None:
         )
     on_cuda = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
     if on_cuda:
-        rank, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", rank + 1))
+        card, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", card + 1))
         if processes > count:
             raise SegpipeError(
                 f"{processes} processes on this machine, and it has {count} cards: each process needs one; start "
                 f"{count} (segpipe train: --processes {count}, torchrun: --nproc-per-node {count})"
             )
         # before the first collective call; otherwise NCCL runs it on card 0 in every process
-        torch.cuda.set_device(rank)
-    dist.init_process_group("nccl" if on_cuda else "gloo")
+        torch.cuda.set_device(card)
+    _join("nccl" if on_cuda else "gloo")
     if is_monai_run():
         if dist.get_rank():
             logging.disable(logging.INFO)
@@ -118,6 +119,20 @@ def prepare_for_ranks(trainer: Trainer) -> None:
     share_batch_norms(trainer.network)
     if not isinstance(trainer.loss_function, OverRanks):
         trainer.loss_function = OverRanks(trainer.loss_function)
+
+
+def _join(backend: str) -> None:
+    """Join, after a start again at addresses of this attempt.
+
+    torchrun keeps its store, in which the addresses of the processes that ended still stand.
+    """
+    if not restarts() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend)
+        return
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    of_torchrun = TCPStore(host, port, is_master=False, wait_for_workers=False)
+    store = PrefixStore(f"restart-{restarts()}", of_torchrun)
+    dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
 
 
 def _leave_at_exit() -> None:

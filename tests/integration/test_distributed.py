@@ -113,16 +113,11 @@ def test_the_run_is_that_of_one_process_with_twice_the_batch(bundle, run, tmp_pa
     logs = [EventAccumulator(str(folder / "tensorboard")) for folder in (run, alone)]
     for log in logs:
         log.Reload()
-    for tag in (
-        "loss/train",
-        "loss/validation",
-        "voxel_accuracy/train",
-        "optimizer/gradient_norm",
-        "dice/mean",
-    ):
-        if tag in logs[1].Tags()["scalars"]:
-            of_two, of_one = ([event.value for event in log.Scalars(tag)] for log in logs)
-            assert of_two == pytest.approx(of_one, rel=5e-3), tag
+    # bfloat16, and Dice of a network that has learnt nothing yet
+    tolerances = {"loss/train": 0, "voxel_accuracy/train": 0, "optimizer/gradient_norm": 0, "dice/mean": 2e-3}
+    for tag, tolerance in tolerances.items():
+        of_two, of_one = ([event.value for event in log.Scalars(tag)] for log in logs)
+        assert of_two == pytest.approx(of_one, rel=5e-3, abs=tolerance), tag
 
 
 def test_validation_counts_every_case_once(bundle, run):
