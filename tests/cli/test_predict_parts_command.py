@@ -84,6 +84,21 @@ def test_scans_and_bundle_are_required_otherwise(invoke):
     assert "SCANS... and --bundle BUNDLE missing; give segpipe predict SCANS..." in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "dask"], "--workers is 'dask', must be ray"),
+        (["--cores-per-worker", "2"], "--cores-per-worker is for --workers ray; add that, or leave it out"),
+        (["--workers", "ray"], "RAY_ADDRESS is 10.0.0.1:6379, and RAY_AUTH_MODE is not set: without a token"),
+    ],
+)
+def test_workers_that_there_are_not_are_refused(invoke, scans, options, message):
+    result = invoke(*options, scans=scans, env={"RAY_ADDRESS": "10.0.0.1:6379", "RAY_AUTH_MODE": None})
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
 @pytest.mark.slow
 def test_parts_side_by_side_with_one_killed(bundle, tmp_path, out):
     """Three processes start at once; one is killed in the middle and started again."""
