@@ -19,7 +19,7 @@ from segpipe.errors import SegpipeError
 from segpipe.prediction import worker as workers_own
 from segpipe.prediction.options import Outcome
 from segpipe.prediction.part import CohortPart
-from segpipe.prediction.worker import ScanWorker
+from segpipe.prediction.worker import ScanWorker, WorkRecipe
 from segpipe.prediction.worker_run import WorkerLostError, Workers
 
 NOT_COMPARED = ("finished", "seconds", "request", "reason")
@@ -174,11 +174,11 @@ def test_a_worker_of_another_version_or_bundle_says_so(predict, scans, bundle, m
     assert ScanWorker(workers.recipe).start()["versions"]["segpipe"] == "0.0.1"
 
 
-def test_live_objects_do_not_cross(bundle, scans, out):
-    source = BundleSource(bundle, overrides={"output_dir": Path("elsewhere")})
+def test_live_objects_do_not_cross():
+    recipe = WorkRecipe({"overrides": {"output_dir": Path("elsewhere")}}, {}, "", {}, 1, False, {}, "", "")
 
     with pytest.raises(SegpipeError, match=r"cannot be sent to workers \(Object of type PosixPath"):
-        segpipe.predict(scans, source, out, workers=Workers(1, WorkersHere().open))
+        recipe.message()
 
 
 def test_parts_and_workers_are_not_given_together(bundle, scans, out):
