@@ -170,13 +170,12 @@ def test_a_machine_that_dies_loses_and_doubles_nothing(bundle, tmp_path, out):
     pytest.importorskip("ray")
     scans = write_scans(tmp_path / "scans", 12)
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    patience = {"RAY_raylet_start_wait_time_s": "240", "RAY_agent_register_timeout_ms": "240000"}
 
     done = subprocess.run(
         [sys.executable, "-c", TWO_MACHINES, scans, bundle, out],
         capture_output=True,
         text=True,
-        env={**os.environ, **token, **patience},  # a busy machine takes more than Ray's 30 s
+        env={**os.environ, **token},
         timeout=600,
     )
 
