@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -40,7 +41,7 @@ from segpipe.volumes import Grid, write_volume
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "mri_hippocampus_unet"
 SIZE = (64, 64, 64)
-NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1"}
+NODE = {"num_cpus": 1}
 OPTIONS = PredictOptions(overlays=False, engine="torch", precision="float32")
 TARGET_GAIN = 1.8
 
@@ -82,8 +83,8 @@ def cohort(scans: Path, out: Path, nodes: int, kill_after_s: float | None) -> di
 def in_process(scans: Path, out: Path, nodes: int, kill_after_s: float | None = None) -> dict[str, Any]:
     """Run `cohort` in a process of its own."""
     child = [sys.executable, __file__, "--child", json.dumps([str(scans), str(out), nodes, kill_after_s])]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}  # loopback alone
-    done = subprocess.run(child, capture_output=True, text=True, env=environment)
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    done = subprocess.run(child, capture_output=True, text=True, env={**os.environ, **token})
     if done.returncode:
         raise SystemExit(done.stderr)
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -34,7 +34,6 @@ def invoke(bundle, out):
     ("part", "message"),
     [
         ("9/8", "--part is 9/8, and there is no such part"),
-        ("x/8", "--part is 'x/8'; must be a number and the number of parts, such as 2/8"),
         ("slurm", "SLURM_ARRAY_TASK_ID is not set, so this is no task of a Slurm array job"),
     ],
 )
@@ -46,6 +45,7 @@ def test_a_part_that_there_is_not_is_refused(invoke, scans, out, part, message):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_parts_are_predicted_and_merged(invoke, scans, out):
     first = invoke("--part", "1/2", scans=scans)
     assert first.exit_code == 0
@@ -82,6 +82,20 @@ def test_scans_and_bundle_are_required_otherwise(invoke):
 
     assert result.exit_code == 2
     assert "SCANS... and --bundle BUNDLE missing; give segpipe predict SCANS..." in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cores-per-worker", "2"], "--cores-per-worker is for --workers ray; add that, or leave it out"),
+        (["--workers", "ray"], "RAY_ADDRESS is 10.0.0.1:6379, and RAY_AUTH_MODE is not set: without a token"),
+    ],
+)
+def test_workers_that_there_are_not_are_refused(invoke, scans, options, message):
+    result = invoke(*options, scans=scans, env={"RAY_ADDRESS": "10.0.0.1:6379", "RAY_AUTH_MODE": None})
+
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import builtins
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -139,9 +140,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 from ray.cluster_utils import Cluster
 
-here = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=here)
-second = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.1")
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = cluster.add_node(num_cpus=1)
 os.environ["RAY_ADDRESS"] = cluster.address
 
 import segpipe
@@ -169,13 +169,13 @@ def test_a_machine_that_dies_loses_and_doubles_nothing(bundle, tmp_path, out):
     """Ray's processes outlive an in-process test, so that the driver is a process of its own."""
     pytest.importorskip("ray")
     scans = write_scans(tmp_path / "scans", 12)
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
     done = subprocess.run(
         [sys.executable, "-c", TWO_MACHINES, scans, bundle, out],
         capture_output=True,
         text=True,
-        env=environment,
+        env={**os.environ, **token},
         timeout=600,
     )
 

@@ -6,8 +6,8 @@ The workers here live in this process; `tests/prediction/test_ray_pool.py` has t
 import itertools
 import json
 from collections import Counter
+from pathlib import Path
 
-import numpy as np
 import pytest
 from cohort_files import DONE, FAILED, SKIPPED, correct, entries
 from tiny_bundle import contents, write_broken, write_scans
@@ -19,7 +19,7 @@ from segpipe.errors import SegpipeError
 from segpipe.prediction import worker as workers_own
 from segpipe.prediction.options import Outcome
 from segpipe.prediction.part import CohortPart
-from segpipe.prediction.worker import ScanWorker
+from segpipe.prediction.worker import ScanWorker, WorkRecipe
 from segpipe.prediction.worker_run import WorkerLostError, Workers
 
 NOT_COMPARED = ("finished", "seconds", "request", "reason")
@@ -49,7 +49,7 @@ class WorkersHere:
         while (job := jobs()) is not None:
             call, worker = next(self.calls), self.workers.pop(0)
             lost = call in self.loses
-            message = job.message if self.sees else {**job.message, "path": "/nowhere/scan.nii.gz"}
+            message = job.message if self.sees else {**job.message, "sizes": []}
             answer = None
             if not lost or self.after:
                 self.sent.append((job.scan.name, job.content is not None))
@@ -129,8 +129,9 @@ def test_workers_give_the_files_of_one_process(predict, tmp_path, out, workers):
 def test_files_that_workers_do_not_see_are_sent_and_that_is_said_once(predict, scans, out):
     messages, workers = [], WorkersHere(sees=False)
 
-    predict(scans, workers, report=messages.append)
+    found = predict(scans, workers, report=messages.append)
 
+    assert outcomes(found) == {DONE: 3}
     assert workers.sent[:2] == [("scan_000", False), ("scan_000", True)]
     assert messages.count("workers do not see the files of scans, which are sent to them") == 1
     assert str(scans / "scan_000.nii.gz") == entries(out)["scan_000"]["scan"]
@@ -173,11 +174,11 @@ def test_a_worker_of_another_version_or_bundle_says_so(predict, scans, bundle, m
     assert ScanWorker(workers.recipe).start()["versions"]["segpipe"] == "0.0.1"
 
 
-def test_live_objects_do_not_cross(bundle, scans, out):
-    source = BundleSource(bundle, overrides={"overlap": np.float32(0.25)})
+def test_live_objects_do_not_cross():
+    recipe = WorkRecipe({"overrides": {"output_dir": Path("elsewhere")}}, {}, "", {}, 1, False, {}, "", "")
 
-    with pytest.raises(SegpipeError, match=r"cannot be sent to workers \(Object of type float32"):
-        segpipe.predict(scans, source, out, workers=Workers(1, WorkersHere().open))
+    with pytest.raises(SegpipeError, match=r"cannot be sent to workers \(Object of type PosixPath"):
+        recipe.message()
 
 
 def test_parts_and_workers_are_not_given_together(bundle, scans, out):
