@@ -90,17 +90,21 @@ def parse_folds(text: str) -> tuple[int, ...]:
     folds: list[int] = []
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        digits = [first, *([last] if dash else [])]
+        if not all(one.isdecimal() and len(one) <= _MOST_DIGITS for one in digits) or int(digits[-1]) < int(
+            first
+        ):
             raise SegpipeError(f"--folds {text:.80}: must be numbers such as 0-4 or 0,2,4")
+        if len(folds) + int(last or first) - int(first) >= _MOST_FOLDS:
+            raise SegpipeError(f"--folds {text:.80}: names more than {_MOST_FOLDS} folds; name fewer")
         folds += range(int(first), int(last or first) + 1)
         if len(folds) > len(set(folds)):
             raise SegpipeError(f"--folds {text:.80}: names fold {folds[-1]} twice; name each fold once")
-        if len(folds) > _MOST_FOLDS:
-            raise SegpipeError(f"--folds {text:.80}: names more than {_MOST_FOLDS} folds; name fewer")
     return tuple(sorted(folds))
 
 
 _MOST_FOLDS = 1000
+_MOST_DIGITS = 9
 
 
 def parse_folds_or_splits(text: str) -> tuple[int | str, ...]:
