@@ -68,9 +68,9 @@ def crossval(
         from segpipe.cli.cohort import Progress
         from segpipe.inference.heap import keep_freed_memory
         from segpipe.search.crossval import CrossvalOptions, crossval, parse_folds
-        from segpipe.search.experiment import Experiment
+        from segpipe.search.experiment import RepeatedExperiment
 
-    experiment = Experiment(bundle, config or (), parse_overrides(override or ()), trust)
+    experiment = RepeatedExperiment(bundle, config or (), parse_overrides(override or ()), trust)
     options = CrossvalOptions(parse_folds(folds), jobs, inference_config or (), precision)
     if promote:
         require_writable_bundle(bundle, "weights")

@@ -23,7 +23,7 @@ from segpipe.model_evaluation.evaluate import evaluate
 from segpipe.model_evaluation.fold_runs import fold_runs
 from segpipe.model_evaluation.options import EvaluateOptions, Evaluation
 from segpipe.model_evaluation.pooled import pooled, pooled_images
-from segpipe.search.experiment import Experiment, ResolvedExperiment, checked, require_same_run
+from segpipe.search.experiment import RepeatedExperiment, ResolvedExperiment, checked, require_same_run
 from segpipe.search.trainings import PlannedRun, only_one, run_all, threads_of_each
 
 RECORD_FILE = "crossval.json"
@@ -149,7 +149,7 @@ def require_folds(folds: Sequence[int | str], manifest: Manifest) -> None:
 
 
 def crossval(
-    experiment: Experiment,
+    experiment: RepeatedExperiment,
     output: Path,
     options: CrossvalOptions,
     tell: Callable[[str], None],
@@ -321,7 +321,9 @@ def _top(identifier: str) -> str:
     return identifier.replace("#", "::").partition("::")[0]
 
 
-def _recorded_threads(output: Path, experiment: Experiment, threads: int, tell: Callable[[str], None]) -> int:
+def _recorded_threads(
+    output: Path, experiment: RepeatedExperiment, threads: int, tell: Callable[[str], None]
+) -> int:
     """Return the threads of the first start in a folder, on which the weights' last digits depend; record them.
 
     Raises:

@@ -14,7 +14,7 @@ from segpipe.errors import SegpipeError, counted
 from segpipe.files import json_sha256, read_json, require_writable, write_json
 from segpipe.search.crossval import require_folds
 from segpipe.search.driver import Driver, SearchOptions
-from segpipe.search.experiment import Experiment, ResolvedExperiment, checked
+from segpipe.search.experiment import RepeatedExperiment, ResolvedExperiment, checked
 from segpipe.search.samplers import SAMPLERS, sampler_of
 from segpipe.search.space import Space, read_space
 from segpipe.search.study import TrialRow, open_study, rows_of
@@ -47,7 +47,7 @@ class SearchResult:
 
 
 def search(
-    experiment: Experiment,
+    experiment: RepeatedExperiment,
     space_file: Path,
     output: Path,
     options: SearchOptions,
@@ -100,7 +100,7 @@ def search(
         return SearchResult(rows_of(study, space, driver.trials), space, record)
 
 
-def _without_ranges(experiment: Experiment) -> Experiment:
+def _without_ranges(experiment: RepeatedExperiment) -> RepeatedExperiment:
     """Return the experiment without reference ranges, which nobody needs of a trial; an override has them."""
     name = "reference_ranges"
     if name in experiment.overrides or name not in experiment.settings(0):

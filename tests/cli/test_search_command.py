@@ -40,7 +40,7 @@ def search(phantoms, tmp_path):
         (("--sampler", "gird"), "--sampler gird: must be one of grid, random, tpe"),
         (("--seed", "-1"), "--seed -1: must be a whole number of 0 to 4294967295"),
         (("--folds", "7"), "there is no fold 7; the manifest has 0, 1, 2, 3"),
-        (("--folds", "a,b"), "a cannot be used: phantoms: there is no"),
+        (("--folds", "a,b"), "phantoms: there is no split 'a'"),
         (("fold=1",), "fold: each run of this command gets its own fold; give --folds"),
         (("batch_size=4",), "batch_size is also given as batch_size=4"),
     ],

@@ -14,7 +14,7 @@ from segpipe.dataset import load_manifest
 from segpipe.errors import SegpipeError
 from segpipe.phantoms.files import write_phantom_dataset
 from segpipe.search.crossval import parse_folds, parse_folds_or_splits, require_folds
-from segpipe.search.experiment import Experiment
+from segpipe.search.experiment import RepeatedExperiment
 from segpipe.search.trainings import RunState, run_state, threads_of_each
 from segpipe.training import RunFolder
 
@@ -78,7 +78,7 @@ def test_a_folder_without_a_training_is_no_run(tmp_path):
 
 
 def test_the_command_of_a_fold_has_the_overrides_of_all(tmp_path):
-    experiment = Experiment(
+    experiment = RepeatedExperiment(
         BUNDLE, overrides={"stages": [[8], [16]], "norm": "@x", "rate": 1e-05, "none": None}
     )
 
@@ -104,7 +104,7 @@ def test_overrides_that_do_not_fit_are_refused(overrides, message):
     from segpipe.search.experiment import checked
 
     with pytest.raises(SegpipeError, match=message):
-        checked(Experiment(BUNDLE, overrides={"dataset_dir": str(BUNDLE), **overrides}))
+        checked(RepeatedExperiment(BUNDLE, overrides={"dataset_dir": str(BUNDLE), **overrides}))
 
 
 @pytest.fixture(scope="module")
