@@ -31,7 +31,7 @@ FOLDS_FILE = "folds.csv"
 EVALUATION = "held_out"
 """Folder of each fold's label maps or predictions, and scores."""
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
-_OF_A_MACHINE = ("bundle_root", "dataset_dir", "device", "num_workers")  # inference has its own
+_OF_A_MACHINE = ("bundle_root", "dataset_dir", "device", "num_workers", "precision")  # inference has its own
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class CrossvalOptions:
         jobs: trainings at a time; they share the processor's threads.
         inference_configs: configuration files of the evaluation; empty: inference.yaml, and beside each configuration
             NAME.yaml of the training its NAME_inference.yaml, where the bundle has one.
+        promote: whether the caller will promote the ensemble, so that what cannot be promoted is refused first.
         precision: number format of the evaluation, see `PredictOptions`. A fixed one gives the same scores each time.
     """
 
@@ -50,6 +51,7 @@ class CrossvalOptions:
     jobs: int = 1
     inference_configs: Sequence[Path] = ()
     precision: str = "float32"
+    promote: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,8 @@ def crossval(
     manifest = load_manifest(resolved.manifest)
     require_folds(options.folds, manifest)
     source = _source(resolved, options.inference_configs)
+    if options.promote:
+        _require_promotable_numbers(source)
     require_writable(output)
     with only_one(output, "segpipe crossval"):
         runs = [
@@ -315,6 +319,20 @@ def _source(resolved: ResolvedExperiment, given: Sequence[Path]) -> BundleSource
     }
     device = experiment.overrides.get("device")
     return BundleSource(root, (), files, overrides, device, experiment.trust)
+
+
+def _require_promotable_numbers(source: BundleSource) -> None:
+    """Refuse to promote weights that would not fit the bundle's own inference.
+
+    Raises:
+        SegpipeError: an override, or a further configuration, changes the inference.
+    """
+    changed = [*(source.overrides or {}), *(Path(path).name for path in list(source.configs)[1:])]
+    if changed:
+        raise SegpipeError(
+            f"--promote: {shown(changed)} would change the inference, and the bundle's own inference.yaml has other "
+            "numbers; write these numbers into the bundle's configs/, or leave --promote out"
+        )
 
 
 def _top(identifier: str) -> str:

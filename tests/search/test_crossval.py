@@ -20,9 +20,15 @@ from segpipe.training import RunFolder
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "mri_hippocampus_unet"
 SEGPIPE = Path(sys.executable).with_name("segpipe")
-SMALL = [
-    *("device=cpu", "precision=float32", "epochs=1", "patch_size=[16, 16, 16]", "window_size=[16, 16, 16]"),
-    *("filters=[2, 4, 8]", "kernel_size=[3, 3, 3]", "strides=[1, 2, 2]", "upsample_kernel_size=[2, 2]"),
+NETWORK = {
+    "filters": [2, 4, 8],
+    "kernel_size": [3, 3, 3],
+    "strides": [1, 2, 2],
+    "upsample_kernel_size": [2, 2],
+    "window_size": [16, 16, 16],
+}
+OPTIONS = [
+    *("device=cpu", "precision=float32", "epochs=1", "patch_size=[16, 16, 16]"),
     *("reference_ranges=false", "manifest=phantoms/dataset.json", "dataset_dir=phantoms"),
 ]
 
@@ -111,13 +117,16 @@ def test_overrides_that_do_not_fit_are_refused(overrides, message):
 def folder(tmp_path_factory):
     """Return a folder with the hippocampus bundle and eight phantoms in four folds."""
     folder = tmp_path_factory.mktemp("crossval")
-    shutil.copytree(BUNDLE, folder / "tiny")
+    shutil.copytree(BUNDLE, folder / "tiny", ignore=shutil.ignore_patterns("inference.json"))
+    for name in ("train", "inference"):
+        path = folder / "tiny" / "configs" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **NETWORK}, sort_keys=False))
     write_phantom_dataset(folder / "phantoms", num_cases=8, seed=0)
     return folder
 
 
 def run(folder, *options):
-    command = [SEGPIPE, "crossval", "tiny", *SMALL, "-o", "out", *options]
+    command = [SEGPIPE, "crossval", "tiny", *OPTIONS, "-o", "out", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
@@ -157,6 +166,8 @@ def test_two_folds_are_trained_scored_and_promoted(folder):
         "model.pt",
         "model_2.pt",
     ]
+    too_late = run(folder, *options, "window_size=[32, 32, 32]")
+    assert "--promote: window_size would change the inference" in too_late.stderr
     other = run(folder, "--folds", "0-1", "seed=1")
     assert other.returncode == 2
     assert "is a run of another configuration: seed changed, first seed: 0 then, 1 now" in other.stderr
