@@ -64,16 +64,16 @@ def crossval(
     run the same command again: finished folds stay, and the others go on. Exit status 1 if a fold failed.
     """
     with collecting_nothing():
-        from segpipe.bundle_names import require_writable_bundle
+        from segpipe.bundle.promote import require_promotable
         from segpipe.cli.cohort import Progress
         from segpipe.inference.heap import keep_freed_memory
         from segpipe.search.crossval import CrossvalOptions, crossval, parse_folds
-        from segpipe.search.experiment import Experiment
+        from segpipe.search.experiment import RepeatedExperiment
 
-    experiment = Experiment(bundle, config or (), parse_overrides(override or ()), trust)
-    options = CrossvalOptions(parse_folds(folds), jobs, inference_config or (), precision)
+    experiment = RepeatedExperiment(bundle, config or (), parse_overrides(override or ()), trust)
+    options = CrossvalOptions(parse_folds(folds), jobs, inference_config or (), precision, promote)
     if promote:
-        require_writable_bundle(bundle, "weights")
+        require_promotable(bundle, ["model.pt"], replace=replace)
     where = output or default_output(bundle, "crossval")
     keep_freed_memory()
     progress = Progress(quiet=False, doing="Scoring")

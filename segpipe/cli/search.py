@@ -96,12 +96,12 @@ def search(
         from segpipe.files import require_writable_file, write_text
         from segpipe.search.crossval import parse_folds_or_splits
         from segpipe.search.driver import SearchOptions
-        from segpipe.search.experiment import Experiment
+        from segpipe.search.experiment import RepeatedExperiment
         from segpipe.search.page import override_file, write_search
         from segpipe.search.search import search
         from segpipe.search.space import space_path
 
-    experiment = Experiment(bundle, config or (), parse_overrides(override or ()), trust)
+    experiment = RepeatedExperiment(bundle, config or (), parse_overrides(override or ()), trust)
     options = SearchOptions(trials, parse_folds_or_splits(folds), jobs, sampler, pruner, seed, storage, name)
     where = output or default_output(bundle, "search")
     if export is not None:

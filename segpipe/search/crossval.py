@@ -23,7 +23,7 @@ from segpipe.model_evaluation.evaluate import evaluate
 from segpipe.model_evaluation.fold_runs import fold_runs
 from segpipe.model_evaluation.options import EvaluateOptions, Evaluation
 from segpipe.model_evaluation.pooled import pooled, pooled_images
-from segpipe.search.experiment import Experiment, ResolvedExperiment, checked, require_same_run
+from segpipe.search.experiment import RepeatedExperiment, ResolvedExperiment, checked, require_same_run
 from segpipe.search.trainings import PlannedRun, only_one, run_all, threads_of_each
 
 RECORD_FILE = "crossval.json"
@@ -31,7 +31,7 @@ FOLDS_FILE = "folds.csv"
 EVALUATION = "held_out"
 """Folder of each fold's label maps or predictions, and scores."""
 _INFERENCE = ("inference.yaml", "inference.yml", "inference.json")
-_OF_A_MACHINE = ("bundle_root", "dataset_dir", "device", "num_workers")  # inference has its own
+_OF_A_MACHINE = ("bundle_root", "dataset_dir", "device", "num_workers", "precision")  # inference has its own
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class CrossvalOptions:
         jobs: trainings at a time; they share the processor's threads.
         inference_configs: configuration files of the evaluation; empty: inference.yaml, and beside each configuration
             NAME.yaml of the training its NAME_inference.yaml, where the bundle has one.
+        promote: whether the caller will promote the ensemble, so that what cannot be promoted is refused first.
         precision: number format of the evaluation, see `PredictOptions`. A fixed one gives the same scores each time.
     """
 
@@ -50,6 +51,7 @@ class CrossvalOptions:
     jobs: int = 1
     inference_configs: Sequence[Path] = ()
     precision: str = "float32"
+    promote: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,17 +92,21 @@ def parse_folds(text: str) -> tuple[int, ...]:
     folds: list[int] = []
     for part in text.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        digits = [first, *([last] if dash else [])]
+        if not all(one.isdecimal() and len(one) <= _MOST_DIGITS for one in digits) or int(digits[-1]) < int(
+            first
+        ):
             raise SegpipeError(f"--folds {text:.80}: must be numbers such as 0-4 or 0,2,4")
+        if len(folds) + int(last or first) - int(first) >= _MOST_FOLDS:
+            raise SegpipeError(f"--folds {text:.80}: names more than {_MOST_FOLDS} folds; name fewer")
         folds += range(int(first), int(last or first) + 1)
         if len(folds) > len(set(folds)):
             raise SegpipeError(f"--folds {text:.80}: names fold {folds[-1]} twice; name each fold once")
-        if len(folds) > _MOST_FOLDS:
-            raise SegpipeError(f"--folds {text:.80}: names more than {_MOST_FOLDS} folds; name fewer")
     return tuple(sorted(folds))
 
 
 _MOST_FOLDS = 1000
+_MOST_DIGITS = 9
 
 
 def parse_folds_or_splits(text: str) -> tuple[int | str, ...]:
@@ -145,7 +151,7 @@ def require_folds(folds: Sequence[int | str], manifest: Manifest) -> None:
 
 
 def crossval(
-    experiment: Experiment,
+    experiment: RepeatedExperiment,
     output: Path,
     options: CrossvalOptions,
     tell: Callable[[str], None],
@@ -178,6 +184,8 @@ def crossval(
     manifest = load_manifest(resolved.manifest)
     require_folds(options.folds, manifest)
     source = _source(resolved, options.inference_configs)
+    if options.promote:
+        _require_promotable_numbers(source)
     require_writable(output)
     with only_one(output, "segpipe crossval"):
         runs = [
@@ -313,11 +321,27 @@ def _source(resolved: ResolvedExperiment, given: Sequence[Path]) -> BundleSource
     return BundleSource(root, (), files, overrides, device, experiment.trust)
 
 
+def _require_promotable_numbers(source: BundleSource) -> None:
+    """Refuse to promote weights that would not fit the bundle's own inference.
+
+    Raises:
+        SegpipeError: an override, or a further configuration, changes the inference.
+    """
+    changed = [*(source.overrides or {}), *(Path(path).name for path in list(source.configs)[1:])]
+    if changed:
+        raise SegpipeError(
+            f"--promote: {shown(changed)} would change the inference, and the bundle's own inference.yaml has other "
+            "numbers; write these numbers into the bundle's configs/, or leave --promote out"
+        )
+
+
 def _top(identifier: str) -> str:
     return identifier.replace("#", "::").partition("::")[0]
 
 
-def _recorded_threads(output: Path, experiment: Experiment, threads: int, tell: Callable[[str], None]) -> int:
+def _recorded_threads(
+    output: Path, experiment: RepeatedExperiment, threads: int, tell: Callable[[str], None]
+) -> int:
     """Return the threads of the first start in a folder, on which the weights' last digits depend; record them.
 
     Raises:

@@ -22,7 +22,7 @@ from segpipe.search.trainings import (
     POLL_SECONDS,
     PlannedRun,
     RunState,
-    Training,
+    TrainingProcess,
     cards_to_share,
     environment_of,
     failure,
@@ -245,7 +245,7 @@ class Driver:
     def _train(self, planned: PlannedRun, validations: _Reported, place: int) -> None:
         """Train a run to its end, or until its trial is pruned or the user interrupts."""
         environment = environment_of(self.threads, self._slot.number, self._cards)
-        training = Training(planned, environment, self.tell)
+        training = TrainingProcess(planned, environment, self.tell)
         looked = time.monotonic()
         try:
             while (status := training.status()) is None:

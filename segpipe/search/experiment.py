@@ -27,7 +27,7 @@ SET_BY_SEGPIPE = ("fold", "output_dir", "resume", "run_name")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class RepeatedExperiment:
     """A bundle with everything that its trainings have in common.
 
     Attributes:
@@ -56,7 +56,7 @@ class Experiment:
         """Task of the bundle."""
         return task_of(self.bundle)
 
-    def with_overrides(self, overrides: Mapping[str, Any]) -> Experiment:
+    def with_overrides(self, overrides: Mapping[str, Any]) -> RepeatedExperiment:
         """Return the experiment with further overrides."""
         return replace(self, overrides={**self.overrides, **overrides})
 
@@ -109,14 +109,14 @@ class ResolvedExperiment:
         checksums: whether files are compared with the manifest's SHA-256.
     """
 
-    experiment: Experiment
+    experiment: RepeatedExperiment
     manifest: str
     dataset_dir: Path
     configuration: Mapping[str, Any]
     checksums: bool
 
 
-def checked(experiment: Experiment, fold: int | str = 0) -> ResolvedExperiment:
+def checked(experiment: RepeatedExperiment, fold: int | str = 0) -> ResolvedExperiment:
     """Check an experiment as `segpipe train` does, before anything is written.
 
     Args:
@@ -206,7 +206,7 @@ def python_command(words: Sequence[str], parent: int) -> list[str]:
     """Return the command that runs `segpipe train` with these words in a process of its own.
 
     Args:
-        words: see `Experiment.command`.
+        words: see `RepeatedExperiment.command`.
         parent: number of this process; the training gets SIGTERM when the process ends, where the system can do so.
     """
     return [sys.executable, "-P", "-X", "utf8", "-m", "segpipe.cli.train_of_many", str(parent), *words]

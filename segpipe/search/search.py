@@ -14,7 +14,7 @@ from segpipe.errors import SegpipeError, counted
 from segpipe.files import json_sha256, read_json, require_writable, write_json
 from segpipe.search.crossval import require_folds
 from segpipe.search.driver import Driver, SearchOptions
-from segpipe.search.experiment import Experiment, ResolvedExperiment, checked
+from segpipe.search.experiment import RepeatedExperiment, ResolvedExperiment, checked
 from segpipe.search.samplers import SAMPLERS, sampler_of
 from segpipe.search.space import Space, read_space
 from segpipe.search.study import TrialRow, open_study, rows_of
@@ -47,7 +47,7 @@ class SearchResult:
 
 
 def search(
-    experiment: Experiment,
+    experiment: RepeatedExperiment,
     space_file: Path,
     output: Path,
     options: SearchOptions,
@@ -71,6 +71,7 @@ def search(
         KeyboardInterrupt: the user interrupts; every training has saved its state.
     """
     threads = threads_of_each(options.jobs)
+    _require_options(options)
     resolved = checked(_without_ranges(experiment), options.folds[0])
     experiment = resolved.experiment
     require_folds(options.folds, load_manifest(resolved.manifest))
@@ -99,7 +100,7 @@ def search(
         return SearchResult(rows_of(study, space, driver.trials), space, record)
 
 
-def _without_ranges(experiment: Experiment) -> Experiment:
+def _without_ranges(experiment: RepeatedExperiment) -> RepeatedExperiment:
     """Return the experiment without reference ranges, which nobody needs of a trial; an override has them."""
     name = "reference_ranges"
     if name in experiment.overrides or name not in experiment.settings(0):
@@ -107,27 +108,35 @@ def _without_ranges(experiment: Experiment) -> Experiment:
     return experiment.with_overrides({name: False})
 
 
-def _whole(options: SearchOptions, space: Space) -> SearchOptions:
-    """Return the options with their defaults for a space.
+def _require_options(options: SearchOptions) -> None:
+    """Refuse options that fit no space.
 
     Raises:
         SegpipeError: an option is out of range, or unknown.
     """
-    sampler = options.sampler or ("grid" if space.is_grid else "tpe")
     for option, value, known in (
-        ("--sampler", sampler, SAMPLERS),
-        ("--pruner", options.pruner or "none", PRUNERS),
+        ("--sampler", options.sampler, SAMPLERS),
+        ("--pruner", options.pruner, PRUNERS),
     ):
-        if value not in known:
+        if value is not None and value not in known:
             raise SegpipeError(f"{option} {value:.80}: must be one of {', '.join(known)}")
-    if sampler == "grid" and not space.is_grid:
-        raise SegpipeError(
-            "--sampler grid: the space has an id with low and high; give a list of values for each id"
-        )
     if options.trials is not None and options.trials < 1:
         raise SegpipeError(f"--trials {options.trials}: must be at least 1")
     if not 0 <= options.seed < 2**32:
         raise SegpipeError(f"--seed {options.seed}: must be a whole number of 0 to {2**32 - 1}")
+
+
+def _whole(options: SearchOptions, space: Space) -> SearchOptions:
+    """Return the options with their defaults for a space.
+
+    Raises:
+        SegpipeError: the sampler does not fit the space.
+    """
+    sampler = options.sampler or ("grid" if space.is_grid else "tpe")
+    if sampler == "grid" and not space.is_grid:
+        raise SegpipeError(
+            "--sampler grid: the space has an id with low and high; give a list of values for each id"
+        )
     trials = options.trials or (space.combinations if sampler == "grid" else _DEFAULT_TRIALS)
     if sampler == "grid":
         trials = min(trials, space.combinations)

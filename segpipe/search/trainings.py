@@ -21,7 +21,7 @@ from segpipe.errors import SegpipeError
 from segpipe.inference.engines.threads import usable_threads
 from segpipe.printable import printable
 from segpipe.reference_ranges import RANGES_SUFFIX
-from segpipe.search.experiment import Experiment, python_command
+from segpipe.search.experiment import RepeatedExperiment, python_command
 from segpipe.training.longer import is_finished, lengths_of
 from segpipe.training.run_folder import RunFolder
 from segpipe.training.run_lock import LOCK_FILE
@@ -78,7 +78,7 @@ class PlannedRun:
     """
 
     name: str
-    experiment: Experiment
+    experiment: RepeatedExperiment
     output_dir: Path
     run_name: str
     fold: int | str
@@ -90,7 +90,7 @@ class PlannedRun:
         return RunFolder(self.output_dir, self.run_name, resume=True)
 
 
-class Training:
+class TrainingProcess:
     """A training that runs in a process of its own; its lines are passed on and kept in its log.
 
     Args:
@@ -204,7 +204,7 @@ def run_all(
     cards = cards_to_share(jobs)
     failed: dict[str, str] = {}
     waiting = list(runs)
-    running: dict[int, Training] = {}
+    running: dict[int, TrainingProcess] = {}
     try:
         while waiting or running:
             for place in range(jobs):
@@ -212,7 +212,7 @@ def run_all(
                     planned = waiting.pop(0)
                     if _finish_finished(planned, tell):
                         continue
-                    running[place] = Training(planned, environment_of(threads, place, cards), tell)
+                    running[place] = TrainingProcess(planned, environment_of(threads, place, cards), tell)
             failed |= _ended(running, tell)
             time.sleep(POLL_SECONDS if running else 0)
     except BaseException:
@@ -224,7 +224,7 @@ def run_all(
     return failed
 
 
-def _ended(running: dict[int, Training], tell: Callable[[str], None]) -> dict[str, str]:
+def _ended(running: dict[int, TrainingProcess], tell: Callable[[str], None]) -> dict[str, str]:
     """Remove the trainings that have ended, and return name -> reason of those that failed."""
     failed = {}
     for place, training in list(running.items()):
@@ -244,7 +244,7 @@ def was_stopped(status: int) -> bool:
     return status < 0 or status in {128 + number for number in SIGNALS}
 
 
-def failure(training: Training, status: int) -> str:
+def failure(training: TrainingProcess, status: int) -> str:
     """Return why a training ended, in words.
 
     Args:

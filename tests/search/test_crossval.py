@@ -14,15 +14,21 @@ from segpipe.dataset import load_manifest
 from segpipe.errors import SegpipeError
 from segpipe.phantoms.files import write_phantom_dataset
 from segpipe.search.crossval import parse_folds, parse_folds_or_splits, require_folds
-from segpipe.search.experiment import Experiment
+from segpipe.search.experiment import RepeatedExperiment
 from segpipe.search.trainings import RunState, run_state, threads_of_each
 from segpipe.training import RunFolder
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "mri_hippocampus_unet"
 SEGPIPE = Path(sys.executable).with_name("segpipe")
-SMALL = [
-    *("device=cpu", "precision=float32", "epochs=1", "patch_size=[16, 16, 16]", "window_size=[16, 16, 16]"),
-    *("filters=[2, 4, 8]", "kernel_size=[3, 3, 3]", "strides=[1, 2, 2]", "upsample_kernel_size=[2, 2]"),
+NETWORK = {
+    "filters": [2, 4, 8],
+    "kernel_size": [3, 3, 3],
+    "strides": [1, 2, 2],
+    "upsample_kernel_size": [2, 2],
+    "window_size": [16, 16, 16],
+}
+OPTIONS = [
+    *("device=cpu", "precision=float32", "epochs=1", "patch_size=[16, 16, 16]"),
     *("reference_ranges=false", "manifest=phantoms/dataset.json", "dataset_dir=phantoms"),
 ]
 
@@ -78,7 +84,7 @@ def test_a_folder_without_a_training_is_no_run(tmp_path):
 
 
 def test_the_command_of_a_fold_has_the_overrides_of_all(tmp_path):
-    experiment = Experiment(
+    experiment = RepeatedExperiment(
         BUNDLE, overrides={"stages": [[8], [16]], "norm": "@x", "rate": 1e-05, "none": None}
     )
 
@@ -104,20 +110,23 @@ def test_overrides_that_do_not_fit_are_refused(overrides, message):
     from segpipe.search.experiment import checked
 
     with pytest.raises(SegpipeError, match=message):
-        checked(Experiment(BUNDLE, overrides={"dataset_dir": str(BUNDLE), **overrides}))
+        checked(RepeatedExperiment(BUNDLE, overrides={"dataset_dir": str(BUNDLE), **overrides}))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Return a folder with the hippocampus bundle and eight phantoms in four folds."""
     folder = tmp_path_factory.mktemp("crossval")
-    shutil.copytree(BUNDLE, folder / "tiny")
+    shutil.copytree(BUNDLE, folder / "tiny", ignore=shutil.ignore_patterns("inference.json"))
+    for name in ("train", "inference"):
+        path = folder / "tiny" / "configs" / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **NETWORK}, sort_keys=False))
     write_phantom_dataset(folder / "phantoms", num_cases=8, seed=0)
     return folder
 
 
 def run(folder, *options):
-    command = [SEGPIPE, "crossval", "tiny", *SMALL, "-o", "out", *options]
+    command = [SEGPIPE, "crossval", "tiny", *OPTIONS, "-o", "out", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
@@ -157,6 +166,8 @@ def test_two_folds_are_trained_scored_and_promoted(folder):
         "model.pt",
         "model_2.pt",
     ]
+    too_late = run(folder, *options, "window_size=[32, 32, 32]")
+    assert "--promote: window_size would change the inference" in too_late.stderr
     other = run(folder, "--folds", "0-1", "seed=1")
     assert other.returncode == 2
     assert "is a run of another configuration: seed changed, first seed: 0 then, 1 now" in other.stderr

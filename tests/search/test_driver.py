@@ -11,7 +11,7 @@ optuna = pytest.importorskip("optuna")
 from segpipe.errors import SegpipeError  # noqa: E402
 from segpipe.search import driver  # noqa: E402
 from segpipe.search.driver import Driver, SearchOptions  # noqa: E402
-from segpipe.search.experiment import Experiment, ResolvedExperiment  # noqa: E402
+from segpipe.search.experiment import RepeatedExperiment, ResolvedExperiment  # noqa: E402
 from segpipe.search.page import override_file, search_page, trials_csv  # noqa: E402
 from segpipe.search.samplers import sampler_of  # noqa: E402
 from segpipe.search.search import SearchResult  # noqa: E402
@@ -33,7 +33,7 @@ RECORD = {
 
 
 @dataclass(frozen=True)
-class MadeExperiment(Experiment):
+class MadeExperiment(RepeatedExperiment):
     """An experiment without a bundle."""
 
     task = "segmentation"
@@ -93,7 +93,7 @@ def trainings(monkeypatch):
             score = made.score(self.run, by_folder[self.run.path])
             return {1: score / 2, 2: score}
 
-    monkeypatch.setattr(driver, "Training", started)
+    monkeypatch.setattr(driver, "TrainingProcess", started)
     monkeypatch.setattr(driver, "Validations", MadeValidations)
     monkeypatch.setattr(driver, "best_validation", lambda run: made.score(run, by_folder[run.path]))
     monkeypatch.setattr(driver, "failure", lambda training, status: f"exit status {status}")
