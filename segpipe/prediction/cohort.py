@@ -44,6 +44,7 @@ from segpipe.prediction.options import (
 )
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import ToDo, known_prediction, label_map_hashes, to_do, written_files
+from segpipe.prediction.pace import Pace
 from segpipe.prediction.publishing import publish_scan
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.prediction.scan_steps import (
@@ -67,8 +68,6 @@ from segpipe.volumes import (
     left_out_note,
     read_header,
 )
-
-_VOLUMES_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class CohortRun:
         )
         self.locator = Locator.of(self.bundle)
         way.require_same_network(self.segmenter, self.folder)
-        self._volumes_written = 0.0
+        self._pace = Pace()
         make_side_folders(self.folder, self.options)
 
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
@@ -378,9 +377,7 @@ class CohortRun:
         )
         publish_scan(self.ledger, self.folder, staged, entry, name)
         shutil.rmtree(staged, ignore_errors=True)
-        if time.monotonic() - self._volumes_written > _VOLUMES_EVERY_S:
-            self._volumes_written = time.monotonic()
-            self.ledger.write_volumes()
+        self._pace.write_if_due(self.ledger.write_volumes)
         self.log.info("%s: done in %.1f s", scan.name, seconds)
         for warning in entry.warnings or ():
             self.log.warning("%s: %s", scan.name, warning)

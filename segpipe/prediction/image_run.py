@@ -33,10 +33,10 @@ from segpipe.prediction.ledger import Entry, State, publish, staged_files
 from segpipe.prediction.options import Outcome, scan_place
 from segpipe.prediction.output_folder import OutputFolder, attempt, now, removed_on_failure
 from segpipe.prediction.ownership import written_files
+from segpipe.prediction.pace import Pace
 from segpipe.prediction.scan_files import require_text, scan_sha256, stamps
 from segpipe.volumes import IGNORED_MARK, Scan
 
-_TABLE_EVERY_S = 5.0
 _MOST_HEATMAPS = 3
 _FLAT_DIMS = 3  # of an image with channels: (C, rows, columns)
 _KINDS = {"gradcam": "Grad-CAM", "occlusion": "occlusion"}
@@ -82,7 +82,7 @@ class ImageRun:
             self._maps = OcclusionMaps(bundle.network, bundle.calibration, self.classifier.batch_size)
         if options.heatmaps is not None:
             _make_folder(place.folder)
-        self._table_written = 0.0
+        self._pace = Pace()
         self._left = 0
         self._cost_told = False
 
@@ -178,8 +178,7 @@ class ImageRun:
             else:
                 entries.append((one.scan, outcome))
         self.place.ledger.append(*(entry for _, entry in entries))
-        if time.monotonic() - self._table_written > _TABLE_EVERY_S:
-            self._write_table()
+        self._pace.write_if_due(self._write_table)
         for scan, entry in entries:
             self.place.log.info("%s: %s in %.2f s", scan.name, entry.decision, entry.seconds)
             yield known_image(scan, entry, self.place.folder, Outcome.DONE)
@@ -283,7 +282,6 @@ class ImageRun:
         """Write `predictions.csv` with all classified images of the folder; for parts, the merge does it."""
         if not self.place.ledger.writes_tables:
             return
-        self._table_written = time.monotonic()
         done = [entry for entry in dict(self.place.ledger.entries).values() if entry.state is State.DONE]
         top = self.bundle.top
         rows = (

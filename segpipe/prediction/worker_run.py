@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -24,6 +23,7 @@ from segpipe.prediction.ledger import State, parse_entry
 from segpipe.prediction.options import Outcome, Prediction, label_map_name, scan_place
 from segpipe.prediction.output_folder import attempt, now
 from segpipe.prediction.ownership import written_files
+from segpipe.prediction.pace import Pace
 from segpipe.prediction.part_ways import settled_way
 from segpipe.prediction.publishing import publish_scan
 from segpipe.prediction.scan_files import require_text, scan_content, scan_sha256
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from segpipe.prediction.cohort import CohortRun
 
 _MOST_LOSSES = 3  # of the workers that had one scan
-_VOLUMES_EVERY_S = 5.0
 
 
 class WorkerLostError(Exception):
@@ -107,7 +106,7 @@ class WorkerRun:
         self._ended: deque[Prediction] = deque()
         self._losses: dict[str, int] = {}
         self._told: set[str] = set()
-        self._volumes_written = time.monotonic()
+        self._pace = Pace()
 
     def go(self, scans: Iterable[Scan]) -> Generator[Prediction]:
         """Hand out the scans; yield each scan's outcome once it is on disk."""
@@ -226,9 +225,7 @@ class WorkerRun:
         name = label_map_name(scan, run.options)
         with _staged(answer, self._place.staging) as staged:
             done = publish_scan(self._ledger, folder, staged, entry, name)
-        if time.monotonic() - self._volumes_written > _VOLUMES_EVERY_S:
-            self._volumes_written = time.monotonic()
-            self._ledger.write_volumes()
+        self._pace.write_if_due(self._ledger.write_volumes)
         self._place.log.info("%s: done in %.1f s", scan.name, done.seconds)
         for warning in done.warnings or ():
             self._place.log.warning("%s: %s", scan.name, warning)
