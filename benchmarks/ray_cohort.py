@@ -87,7 +87,8 @@ def in_process(scans: Path, out: Path, nodes: int, kill_after_s: float | None = 
     done = subprocess.run(child, capture_output=True, text=True, env={**os.environ, **token})
     if done.returncode:
         raise SystemExit(done.stderr)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]  # Ray prints lines, too
+    return dict(json.loads(lines[-1]))
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
