@@ -16,6 +16,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
+from segpipe.confidence import FeatureMeter, ScoreFeatures
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.decisions import decision_of
@@ -58,6 +59,7 @@ class Segmentation:
             there is no such voxel, or if not asked for.
         way: engine and precision of the scores; None for MONAI's own chain.
         located: the part of the scan that the network saw, as `volumes.csv` has it; empty without a locator.
+        features: of the scores for each target of the label table; None if not asked for.
     """
 
     labels: NDArray[np.integer[Any]]
@@ -68,6 +70,7 @@ class Segmentation:
     uncertainty: float | None = None
     way: Way | None = None
     located: str = ""
+    features: tuple[ScoreFeatures, ...] | None = None
 
 
 class Segmenter:
@@ -221,6 +224,7 @@ class Segmenter:
         entropy: bool = False,
         probabilities: NDArray[np.float16] | None = None,
         uncertainty: bool = False,
+        features: bool = False,
         box: Box | None = None,
     ) -> Segmentation:
         """Segment a scan.
@@ -231,6 +235,7 @@ class Segmenter:
             entropy: compute the entropy of each voxel.
             probabilities: array `(classes, x, y[, z])` that is filled; None: do not compute them.
             uncertainty: compute the mean entropy.
+            features: compute the features that a Dice is predicted from.
             box: part of `image`, in voxels, that the network gets; the rest becomes background with certainty. None:
                 all. MONAI's own chain always gets all.
 
@@ -240,6 +245,7 @@ class Segmenter:
         """
         wanted = entropy or probabilities is not None
         meter = EntropyMeter(decision_of(self.bundle.labels)) if uncertainty else None
+        of_targets = FeatureMeter(self.bundle.labels) if features else None
         with torch.inference_mode():
             try:
                 plan = self._plan(image.ndim - 1)
@@ -257,10 +263,12 @@ class Segmenter:
                         f"this bundle cannot produce probabilities and entropy: {reason}; leave out "
                         "--probabilities and --entropy"
                     ) from reason
-                return self._by_monai(image, grid, str(reason), meter)
+                return self._by_monai(image, grid, str(reason), meter, of_targets)
             scored: Iterable[Band] = concatenated([first], bands)
+            for one in (meter, of_targets):
+                scored = scored if one is None else one.bands(scored)
             planes = restored_planes(
-                scored if meter is None else meter.bands(scored),
+                scored,
                 way,
                 plan.decision,
                 probabilities=wanted,
@@ -277,6 +285,7 @@ class Segmenter:
                 stream.statistics.skipped,
                 uncertainty=None if meter is None else meter.mean,
                 way=way_of_scores,
+                features=None if of_targets is None else of_targets.features,
             )
 
     def cost(self, image: MetaTensor) -> tuple[int, float, int]:
@@ -363,7 +372,12 @@ class Segmenter:
         return tissue
 
     def _by_monai(
-        self, image: MetaTensor, grid: Grid, reason: str, meter: EntropyMeter | None = None
+        self,
+        image: MetaTensor,
+        grid: Grid,
+        reason: str,
+        meter: EntropyMeter | None,
+        of_targets: FeatureMeter | None,
     ) -> Segmentation:
         if self.precision == INT8:
             raise SegpipeError(
@@ -377,11 +391,14 @@ class Segmenter:
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
         require_scores_of(batch, scores, len(self.bundle.labels.output_names))
-        if meter is not None:
-            meter.add(scores[0])
+        for one in (meter, of_targets):
+            if one is not None:
+                one.add(scores[0])
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
             pred = self.bundle.postprocessing({self.bundle.image_key: image, key: pred})[key]
         labels = on_grid(pred, grid, len(self.bundle.labels.names))
-        return Segmentation(labels, None, 0, 0, reason, None if meter is None else meter.mean)
+        uncertainty = None if meter is None else meter.mean
+        features = None if of_targets is None else of_targets.features
+        return Segmentation(labels, None, 0, 0, reason, uncertainty, features=features)

@@ -1,0 +1,133 @@
+"""Features of a network's scores for each target of a label table, from which the Dice of a label map is predicted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from segpipe.inference.decisions import Decision, decision_of
+from segpipe.inference.streaming import Band
+from segpipe.labels import LabelTable
+
+FEATURES = ("expected_dice", "certainty", "compactness", "log_voxels")
+"""The features that the Dice is predicted from; a larger value of each speaks for a larger Dice."""
+
+
+@dataclass(frozen=True)
+class ScoreFeatures:
+    """Sums over the voxels of the network's grid, for one target: a foreground class, or a region.
+
+    Attributes:
+        voxels: number of voxels that are labelled as the target.
+        probability: sum of the target's probability over all voxels.
+        inside: sum of the target's probability over the labelled voxels.
+        entropy: sum over the labelled voxels of the entropy between inside and outside, each from 0 (certain) to 1.
+        faces: number of faces between a labelled voxel and another voxel; the image's border has none.
+    """
+
+    voxels: int
+    probability: float
+    inside: float
+    entropy: float
+    faces: int
+
+    @property
+    def expected_dice(self) -> float:
+        """The soft Dice of the probabilities with their own labels, 0 to 1; nan without a labelled voxel."""
+        return 2 * self.inside / (self.probability + self.voxels) if self.voxels else math.nan
+
+    @property
+    def certainty(self) -> float:
+        """One minus the mean entropy of the labelled voxels, 0 to 1; nan without a labelled voxel."""
+        return 1 - self.entropy / self.voxels if self.voxels else math.nan
+
+    @property
+    def compactness(self) -> float:
+        """Minus the faces per labelled voxel: a shift of the border by one voxel costs a thin object more Dice."""
+        return -self.faces / self.voxels if self.voxels else math.nan
+
+    @property
+    def log_voxels(self) -> float:
+        """The natural logarithm of the number of labelled voxels; nan without a labelled voxel."""
+        return math.log(self.voxels) if self.voxels else math.nan
+
+    @property
+    def log_expected_ratio(self) -> float:
+        """The logarithm of expected over labelled volume; nan without a labelled voxel."""
+        return math.log(self.probability / self.voxels) if self.voxels else math.nan
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The features in the order of `FEATURES`."""
+        return tuple(getattr(self, name) for name in FEATURES)
+
+
+class FeatureMeter:
+    """The features of a network's scores, summed while the scores arrive plane by plane.
+
+    Args:
+        labels: label table of the bundle.
+    """
+
+    def __init__(self, labels: LabelTable) -> None:
+        self._decision: Decision = decision_of(labels)
+        self._of_output = torch.arange(len(labels.targets)) + (0 if labels.regions else 1)
+        held = torch.zeros((len(labels.targets), labels.num_classes), dtype=torch.bool)
+        for row, classes in enumerate(labels.target_classes):
+            held[row, list(classes)] = True
+        self._held = held
+        self._sums = torch.zeros((5, len(labels.targets)), dtype=torch.float64)
+        self._last: torch.Tensor | None = None
+
+    def bands(self, bands: Iterable[Band]) -> Iterator[Band]:
+        """Pass on bands of logits, neighbouring planes in their order, and add the features of each plane."""
+        for band in bands:
+            for plane in band.scores:
+                self.add(plane)
+            yield band
+
+    def add(self, scores: torch.Tensor) -> None:
+        """Add the next plane of scores, `(outputs, rows, columns)`, or those of a whole image at once."""
+        labels = self._decision.classes(scores[None])[0].cpu()
+        probabilities = self._decision.probabilities(self._decision.activated(scores.float())).cpu()
+        probabilities = probabilities[self._of_output]
+        targets = self._held[:, labels.long()]  # (targets, *spatial)
+        entropy = (torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)) / math.log(2)
+        faces = _faces(targets)
+        if self._last is not None:
+            faces += _per_target(targets ^ self._last)
+        self._last = targets
+        self._sums += torch.stack(
+            [
+                _per_target(targets),
+                _per_target(probabilities),
+                _per_target(probabilities * targets),
+                _per_target(entropy * targets),
+                faces,
+            ]
+        )
+
+    @property
+    def features(self) -> tuple[ScoreFeatures, ...]:
+        """The features of each target, in the order of the label table's targets."""
+        return tuple(
+            ScoreFeatures(int(voxels), probability, inside, entropy, int(faces))
+            for voxels, probability, inside, entropy, faces in self._sums.T.tolist()
+        )
+
+
+def _per_target(values: torch.Tensor) -> torch.Tensor:
+    return values.flatten(1).sum(dim=1, dtype=torch.float64)
+
+
+def _faces(targets: torch.Tensor) -> torch.Tensor:
+    """Return the number of faces between voxels inside and outside, within one block of voxels."""
+    total = torch.zeros(len(targets), dtype=torch.float64)
+    for axis in range(1, targets.ndim):
+        length = targets.shape[axis]
+        if length > 1:
+            total += _per_target(targets.narrow(axis, 1, length - 1) ^ targets.narrow(axis, 0, length - 1))
+    return total
