@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +9,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from segpipe.confidence import HeldOutTarget, ScoreFeatures
-from segpipe.confusion import confusion_matrix
-from segpipe.errors import SegpipeError
+from segpipe.confusion import confusion_matrix, foreground_dice, target_counts
 from segpipe.labels import LabelTable
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import Grid
@@ -79,40 +76,15 @@ def measured_case(
         reference: class indices on the scan's grid; `labels.ignored_index` where nobody looked.
 
     Raises:
-        SegpipeError: the reference has another size.
+        SegpipeError: the reference has another size, or an index that is no class.
     """
     labels = segmenter.bundle.labels
     grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
     segmented = segmenter.segment(segmenter.prepare(loaded), grid, features=True)
-    if segmented.labels.shape != reference.shape:
-        raise SegpipeError(
-            f"the label map has {segmented.labels.shape} voxels and the reference {reference.shape}; must be equal: "
-            "check the case with `segpipe data check`"
-        )
-    seen = reference < labels.num_classes
-    dice, ratios = target_agreement(segmented.labels[seen], reference[seen], labels.target_classes)
-    return MeasuredCase(segmented.features or (), dice, ratios)
-
-
-def target_agreement(
-    predicted: NDArray[np.integer], reference: NDArray[np.integer], targets: Sequence[Sequence[int]]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the Dice of each target, and the reference's voxels over those of the label map.
-
-    Args:
-        predicted: class index of each voxel.
-        reference: of the same shape.
-        targets: class indices of each target.
-    """
-    classes = 1 + max(max(held) for held in targets)
-    classes = max(classes, int(predicted.max(initial=0)) + 1, int(reference.max(initial=0)) + 1)
-    counts = confusion_matrix(predicted, reference, classes)
-    dice, ratios = [], []
-    for held in targets:
-        both = int(counts[np.ix_(list(held), list(held))].sum())
-        ours, theirs = (int(np.take(counts.sum(axis=axis), list(held)).sum()) for axis in _PREDICTED_REFERENCE)
-        dice.append(2 * both / (ours + theirs) if ours + theirs else math.nan)
-        ratios.append(theirs / ours if ours else math.nan)
-    return tuple(dice), tuple(ratios)
-
-
+    counts = confusion_matrix(segmented.labels, reference, labels.num_classes, labels.ignored_index)
+    _, theirs, ours = target_counts(counts, labels.target_classes)
+    return MeasuredCase(
+        segmented.features or (),
+        tuple(foreground_dice(counts, labels.target_classes).tolist()),
+        tuple(np.divide(theirs, ours, out=np.full(len(ours), np.nan), where=ours > 0).tolist()),
+    )

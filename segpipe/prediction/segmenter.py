@@ -267,12 +267,7 @@ class Segmenter:
             scored: Iterable[Band] = concatenated([first], bands)
             for one in (meter, of_targets):
                 scored = scored if one is None else one.bands(scored)
-            planes = restored_planes(
-                scored,
-                way,
-                plan.decision,
-                probabilities=wanted,
-            )
+            planes = restored_planes(scored, way, plan.decision, probabilities=wanted)
             if box is not None:
                 planes = certain_outside(planes, self.bundle.labels)
             labels, entropies = collected(
