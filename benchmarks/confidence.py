@@ -1,6 +1,7 @@
-"""How well the Dice of a label map is predicted without its reference, on cases of folds that took no part in the fit.
+r"""How well the Dice of a label map is predicted without its reference, on cases of folds that took no part in the fit.
 
-    python benchmarks/confidence.py --bundle B --manifest M --dataset-dir DIR --fold 0=RUN0/best.pt --fold 1=RUN1/best.pt
+    python benchmarks/confidence.py --bundle B --manifest M --dataset-dir DIR \
+        --fold 0=RUN0/best.pt --fold 1=RUN1/best.pt --fold 2=RUN2/best.pt
 
 Each fold's weights segment the cases that its run held out. The cases of a fold are predicted with a model of the other
 folds, intervals included. The table has the mean absolute error beside that of a constant (the other folds' median),

@@ -65,9 +65,7 @@ class HeldOutCases:
         }
 
 
-def measured_case(
-    segmenter: Segmenter, loaded: MetaTensor, reference: NDArray[np.integer]
-) -> MeasuredCase:
+def measured_case(segmenter: Segmenter, loaded: MetaTensor, reference: NDArray[np.integer]) -> MeasuredCase:
     """Segment a held-out case and compare its label map with the reference.
 
     Args:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_cases import held_out, score_features
+from confidence_cases import held_out, score_features
 
 from segpipe.confidence import assess
 from segpipe.errors import SegpipeError
@@ -48,5 +48,5 @@ def test_missed_targets_are_counted():
 
 
 def test_one_fold_is_refused():
-    with pytest.raises(SegpipeError, match="liver: cases of one fold cannot show .* at least two folds"):
+    with pytest.raises(SegpipeError, match=r"liver: cases of one fold cannot show .* at least two folds"):
         assess(held_out(40, folds=1), "liver")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_cases import held_out, score_features
+from confidence_cases import held_out, score_features
 
 from segpipe.confidence import ConfidenceCalibration, TargetModel, confidence_path
 from segpipe.errors import SegpipeError

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_cases import held_out, score_features
+from confidence_cases import held_out, score_features
 
 from segpipe.confidence import TargetModel
 from segpipe.errors import SegpipeError
@@ -65,9 +65,7 @@ def test_a_case_outside_the_calibrated_cases_has_no_interval():
 def test_errors_that_grow_where_the_dice_falls_widen_the_interval():
     random = np.random.default_rng(3)
     even = held_out(200, noise=0)
-    uneven = [
-        float(np.clip(dice + 0.5 * (1 - dice) * random.normal(), 0, 1)) for dice in even.dice
-    ]
+    uneven = [float(np.clip(dice + 0.5 * (1 - dice) * random.normal(), 0, 1)) for dice in even.dice]
     model = TargetModel.fitted(replace(even, dice=uneven), "liver")
 
     low, high = (model.confidence(score_features(sure)) for sure in (0.55, 0.95))
@@ -80,7 +78,9 @@ def test_few_patients_are_refused():
     cases = held_out(25)
     dice = [math.nan] * 6 + list(cases.dice[6:])
 
-    with pytest.raises(SegpipeError, match=r"liver: 19 held-out cases of 19 patients .* at least 20 patients"):
+    with pytest.raises(
+        SegpipeError, match=r"liver: 19 held-out cases of 19 patients .* at least 20 patients"
+    ):
         TargetModel.fitted(replace(cases, dice=dice), "liver")
 
 
