@@ -18,6 +18,7 @@ from segpipe.bundle.task import require_task, task_of
 from segpipe.bundle_names import bundle_folder, require_writable_bundle
 from segpipe.calibration import Calibration, calibration_path
 from segpipe.categories import Categories
+from segpipe.confidence import ConfidenceCalibration, confidence_path
 from segpipe.configuration.metadata import read_metadata
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
@@ -91,7 +92,9 @@ def promote(
         calibration: Calibration | None = pooled_calibration(calibration_runs, weights, _categories(bundle))
     else:
         calibration = _calibration_of(weights)
-    for former in (ranges_path([target], []), calibration_path(target), *quantised_paths(target)):
+    confidence = _confidence_of(weights)
+    former_files = (ranges_path([target], []), calibration_path(target), confidence_path([target], []))
+    for former in (*former_files, *quantised_paths(target)):
         former.unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
     if ranges is not None:
@@ -100,10 +103,26 @@ def promote(
             ranges, weights_sha256=(file_sha256(target),), about={**ranges.about, **measured_with}
         )
         ranges.write(ranges_path([target], []))
+    if confidence is not None:
+        confidence.of_weights([file_sha256(target)]).write(confidence_path([target], []))
     if calibration is not None:
         calibration.of_weights([file_sha256(target)]).write(calibration_path(target))
     other.unlink(missing_ok=True)  # its sidecar now belongs to the new file
     return target
+
+
+def _confidence_of(weights: Path) -> ConfidenceCalibration | None:
+    """Return the calibration of the expected Dice of a run's weights; None without one, or for other weights."""
+    path = confidence_path([weights], [])
+    if not path.is_file():
+        return None
+    confidence = ConfidenceCalibration.read(path)
+    if confidence.weights_sha256 != (file_sha256(weights),):
+        _logger.warning(
+            f"{path}: is of other weights and is not copied; write it anew with `segpipe confidence`"
+        )
+        return None
+    return confidence
 
 
 def _label_rows(bundle: Path) -> list[dict[str, Any]]:

@@ -89,14 +89,10 @@ def assess(held_out: HeldOutTarget, name: str) -> Assessment:
     column = dict(zip(_COLUMNS, table.T, strict=True))
     true, dice, weights = column["true"], column["dice"], patient_weights(patients)
     low, high = _auroc_interval(true, dice, patients)
-    missed = sum(
-        features.voxels == 0 and dice == 0
-        for features, dice in zip(held_out.features, held_out.dice, strict=True)
-    )
     return Assessment(
         cases=len(true),
         patients=len(set(patients)),
-        missed=missed,
+        missed=held_out.missed,
         error=float(np.abs(dice - true).mean()),
         constant_error=float(np.abs(column["constant"] - true).mean()),
         spearman=_spearman(true, dice),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,10 @@ class ConfidenceCalibration:
             if then != now:
                 return f"{name} is {now}, and was {then} when the confidence was calibrated"
         return None
+
+    def of_weights(self, sha256: Sequence[str]) -> ConfidenceCalibration:
+        """Return the calibration as that of other weights files, such as the same weights in half precision."""
+        return replace(self, weights_sha256=tuple(sha256))
 
     def write(self, path: Path) -> None:
         """Write the calibration atomically."""

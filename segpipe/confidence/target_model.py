@@ -96,12 +96,20 @@ class HeldOutTarget:
     patients: Sequence[str]
     folds: Sequence[str]
 
+    @property
+    def missed(self) -> int:
+        """The number of cases whose label map lacks the target that the reference has."""
+        return sum(
+            dice == 0 and math.isnan(ratio) for dice, ratio in zip(self.dice, self.volume_ratios, strict=True)
+        )
+
     def usable(self) -> HeldOutTarget:
-        """Return the cases that have a label of the target and a known Dice."""
+        """Return the cases whose label map has the target."""
+        values = zip(self.features, self.dice, self.volume_ratios, strict=True)
         keep = [
             place
-            for place, (features, dice) in enumerate(zip(self.features, self.dice, strict=True))
-            if features.voxels and not math.isnan(dice)
+            for place, (features, dice, ratio) in enumerate(values)
+            if features.voxels and math.isfinite(dice) and math.isfinite(ratio)
         ]
         return self.chosen(keep)
 
@@ -149,7 +157,7 @@ class TargetModel:
             name: of the target, for messages.
 
         Raises:
-            SegpipeError: fewer than 20 patients have a label and a known Dice.
+            SegpipeError: the label maps of fewer than 20 patients have the target.
         """
         held_out = held_out.usable()
         patients = len(set(held_out.patients))

@@ -35,6 +35,7 @@ from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.coding import Coding
 from segpipe.files import file_sha256, require_writable
 from segpipe.model_evaluation.fold_runs import FoldRun, fold_runs, folds_left_out, require_configuration_of
+from segpipe.prediction.expected_dice import settings_of
 from segpipe.prediction.held_out_confidence import HeldOutCases, measured_case
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import label_frame, read_volume
@@ -142,16 +143,6 @@ def _measure(
             run.name,
         )
     return settings_of(segmenter)
-
-
-def settings_of(segmenter: Segmenter) -> dict[str, Any]:
-    """Return the settings that certainty depends on: overlap, mirrored axes, and int8 or a floating-point format."""
-    return {
-        "overlap": [float(share) for share in segmenter.overlap],
-        "flips": list(segmenter.flips),
-        "number_format": "int8" if segmenter.precision == "int8" else "floating point",
-        "locator": False,
-    }
 
 
 def _written(

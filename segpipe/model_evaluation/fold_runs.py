@@ -99,8 +99,8 @@ def require_configuration_of(run: FoldRun, weights: Path) -> None:
     (what, one, other) = next(_different(run.sidecar, sidecar), ("", None, None))
     if what:
         raise SegpipeError(
-            f"{run.weights} and {weights}: were trained with different configurations, first {what}: {_quoted(one)} and "
-            f"{_quoted(other)}; give the runs of folds with the configuration of {weights.name}"
+            f"{run.weights} and {weights}: were trained with different configurations, first {what}: {_quoted(one)} "
+            f"and {_quoted(other)}; give the runs of folds with the configuration of {weights.name}"
         )
 
 

@@ -41,8 +41,9 @@ def test_missed_targets_are_counted():
     cases = held_out(60)
     features = [replace(score_features(0.8), voxels=0)] * 3 + list(cases.features[3:])
     dice = [0.0, 0.0, math.nan, *cases.dice[3:]]
+    ratios = [math.nan] * 3 + list(cases.volume_ratios[3:])
 
-    found = assess(replace(cases, features=features, dice=dice), "liver")
+    found = assess(replace(cases, features=features, dice=dice, volume_ratios=ratios), "liver")
 
     assert (found.cases, found.missed) == (57, 2)
 
