@@ -97,18 +97,27 @@ def promote(
     for former in (*former_files, *quantised_paths(target)):
         former.unlink(missing_ok=True)
     save_weights(target, network, identity, sidecar.training, torch.float16 if half else None)
-    if ranges is not None:
-        measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
-        ranges = replace_fields(
-            ranges, weights_sha256=(file_sha256(target),), about={**ranges.about, **measured_with}
-        )
-        ranges.write(ranges_path([target], []))
-    if confidence is not None:
-        confidence.of_weights([file_sha256(target)]).write(confidence_path([target], []))
-    if calibration is not None:
-        calibration.of_weights([file_sha256(target)]).write(calibration_path(target))
+    _write_beside(target, ranges, confidence, calibration)
     other.unlink(missing_ok=True)  # its sidecar now belongs to the new file
     return target
+
+
+def _write_beside(
+    target: Path,
+    ranges: ReferenceRanges | None,
+    confidence: ConfidenceCalibration | None,
+    calibration: Calibration | None,
+) -> None:
+    """Write what lay beside a run's weights beside the bundle's, with the hash of these."""
+    sha256 = (file_sha256(target),)
+    if ranges is not None:
+        measured_with = {"measured_with_weights": list(ranges.weights_sha256)}
+        ranges = replace_fields(ranges, weights_sha256=sha256, about={**ranges.about, **measured_with})
+        ranges.write(ranges_path([target], []))
+    if confidence is not None:
+        confidence.of_weights(sha256).write(confidence_path([target], []))
+    if calibration is not None:
+        calibration.of_weights(sha256).write(calibration_path(target))
 
 
 def _confidence_of(weights: Path) -> ConfidenceCalibration | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 EXPECTED_NUMBERS = ("dice", "dice_low", "dice_high", "millilitres_low", "millilitres_high")
 """The numbers of `Expected`."""
 
