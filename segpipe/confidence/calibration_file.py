@@ -28,6 +28,7 @@ class ConfidenceCalibration:
         weights_sha256: hashes of the weights files that it belongs to.
         settings: overlap of windows, mirrored axes and kind of precision under which the cases were segmented; scores
             of other settings are as certain as others, and nothing is predicted from them.
+        temperature: of the probabilities that `--probabilities` writes, see `segpipe.confidence.temperature`.
         about: the folds' weights, manifest and scores on left-out folds, in plain types.
     """
 
@@ -35,6 +36,7 @@ class ConfidenceCalibration:
     weights_sha256: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     @property
     def sha256(self) -> str:
@@ -67,6 +69,7 @@ class ConfidenceCalibration:
             "features": list(FEATURES),
             "weights_sha256": list(self.weights_sha256),
             "settings": dict(self.settings),
+            "temperature": self.temperature,
             "about": dict(self.about),
             "targets": {name: _plain_model(model) for name, model in self.targets.items()},
         }
@@ -84,11 +87,15 @@ class ConfidenceCalibration:
                 raise ValueError(f"version {content['version']}, must be {_VERSION}")
             if content["features"] != list(FEATURES):
                 raise ValueError("it has other features")
+            (temperature,) = _numbers([content["temperature"]], 1)
+            if temperature <= 0:
+                raise ValueError(f"temperature is {temperature:g}")
             return cls(
                 {str(name): _model(plain) for name, plain in content["targets"].items()},
                 tuple(map(str, content["weights_sha256"])),
                 dict(content["settings"]),
                 dict(content["about"]),
+                temperature,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SegpipeError(

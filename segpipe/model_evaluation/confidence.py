@@ -35,7 +35,6 @@ from segpipe.errors import SegpipeError, counted, shown
 from segpipe.evaluation.coding import Coding
 from segpipe.files import file_sha256, require_writable
 from segpipe.model_evaluation.fold_runs import FoldRun, fold_runs, folds_left_out, require_configuration_of
-from segpipe.prediction.expected_dice import settings_of
 from segpipe.prediction.held_out_confidence import HeldOutCases, measured_case
 from segpipe.prediction.segmenter import Segmenter
 from segpipe.volumes import label_frame, read_volume
@@ -142,7 +141,7 @@ def _measure(
             case.patient or case.case,
             run.name,
         )
-    return settings_of(segmenter)
+    return segmenter.score_settings()
 
 
 def _written(
@@ -172,7 +171,7 @@ def _written(
         "cases": counted(len(held_out.measured), "held-out case"),
         "assessment": {name: _plain(one) for name, one in assessments.items()},
     }
-    calibration = ConfidenceCalibration(models, opened.weights_sha256, settings, about)
+    calibration = ConfidenceCalibration(models, opened.weights_sha256, settings, about, held_out.temperature)
     calibration.write(path)
     return CalibratedConfidence(path, calibration, assessments, left_out)
 

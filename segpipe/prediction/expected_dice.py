@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from segpipe.confidence import ScoreFeatures, TargetModel
 from segpipe.inference.class_volume import ClassVolume, Expected
-from segpipe.inference.engines.names import INT8
-from segpipe.prediction.segmenter import Segmentation, Segmenter
+from segpipe.prediction.segmentation import Segmentation
+from segpipe.prediction.segmenter import Segmenter
 
 _FEATURES_IN_WORDS = {
     "expected_dice": "the agreement of the scores with their labels",
@@ -18,21 +17,6 @@ _FEATURES_IN_WORDS = {
     "compactness": "the compactness",
     "log_voxels": "the volume",
 }
-
-
-def settings_of(segmenter: Segmenter, *, located: bool = False) -> dict[str, Any]:
-    """Return the settings that the certainty of scores depends on.
-
-    Args:
-        segmenter: after its first scan.
-        located: whether a locator chose a part of the scan.
-    """
-    return {
-        "overlap": [float(share) for share in segmenter.overlap],
-        "flips": list(segmenter.flips),
-        "number_format": INT8 if segmenter.precision == INT8 else "floating point",
-        "locator": located,
-    }
 
 
 def with_expected(
@@ -54,7 +38,7 @@ def with_expected(
     refused = ""
     if warnings:
         refused = "not predicted: the scan differs from the training cases"
-    different = calibration.different_setting(settings_of(segmenter, located=bool(result.located)))
+    different = calibration.different_setting(segmenter.score_settings(located=bool(result.located)))
     if different is not None:
         refused = f"not predicted: {different}"
     return [

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from segpipe.confidence import HeldOutTarget, ScoreFeatures
+from segpipe.confidence.temperature import fitted_temperature
 from segpipe.confusion import confusion_matrix, foreground_dice, target_counts
 from segpipe.labels import LabelTable
 from segpipe.prediction.segmenter import Segmenter
+from segpipe.prediction.side_files import array_on_disk
 from segpipe.volumes import Grid
+
+_SAMPLED = 20_000  # voxels of a case that the temperature is fitted on
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,15 @@ class MeasuredCase:
         features: of the network's scores.
         dice: true Dice; nan where neither label map nor reference has the target.
         volume_ratios: reference over labelled voxels; nan without a labelled voxel.
+        probabilities: of a sample of voxels, `(outputs, voxels)`; empty where MONAI's own chain segmented the case.
+        present: whether the output is true of the voxel, of the same shape.
     """
 
     features: tuple[ScoreFeatures, ...]
     dice: tuple[float, ...]
     volume_ratios: tuple[float, ...]
+    probabilities: NDArray[np.float16]
+    present: NDArray[np.bool_]
 
 
 @dataclass
@@ -49,6 +59,15 @@ class HeldOutCases:
         self.measured.append(case)
         self.patients.append(patient)
         self.folds.append(fold)
+
+    @property
+    def temperature(self) -> float:
+        """The temperature that fits the cases best."""
+        return fitted_temperature(
+            [case.probabilities for case in self.measured],
+            [case.present for case in self.measured],
+            exclusive=not self.labels.regions,
+        )
 
     @property
     def targets(self) -> dict[str, HeldOutTarget]:
@@ -74,15 +93,36 @@ def measured_case(segmenter: Segmenter, loaded: MetaTensor, reference: NDArray[n
         reference: class indices on the scan's grid; `labels.ignored_index` where nobody looked.
 
     Raises:
-        SegpipeError: the reference has another size, or an index that is no class.
+        SegpipeError: the reference has another size, or an index that is no class; or the bundle can only be run by
+            MONAI's own chain, which has no probabilities.
     """
     labels = segmenter.bundle.labels
     grid = Grid.from_affine(loaded.shape[1:], loaded.affine)
-    segmented = segmenter.segment(segmenter.prepare(loaded), grid, features=True)
-    counts = confusion_matrix(segmented.labels, reference, labels.num_classes, labels.ignored_index)
+    with tempfile.TemporaryDirectory() as folder:
+        scores = array_on_disk(
+            Path(folder, "scores", "probabilities.npy"), (len(labels.output_names), *grid.size)
+        )
+        segmented = segmenter.segment(segmenter.prepare(loaded), grid, features=True, probabilities=scores)
+        counts = confusion_matrix(segmented.labels, reference, labels.num_classes, labels.ignored_index)
+        probabilities, present = _sample(scores, reference, labels)
+        del scores
     _, theirs, ours = target_counts(counts, labels.target_classes)
     return MeasuredCase(
         segmented.features or (),
         tuple(foreground_dice(counts, labels.target_classes).tolist()),
         tuple(np.divide(theirs, ours, out=np.full(len(ours), np.nan), where=ours > 0).tolist()),
+        probabilities,
+        present,
     )
+
+
+def _sample(
+    scores: NDArray[np.float16], reference: NDArray[np.integer], labels: LabelTable
+) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
+    """Return probabilities and truth of some voxels, drawn with a fixed seed from those that the network saw."""
+    seen = np.flatnonzero((reference < labels.num_classes) & (scores.sum(axis=0, dtype=np.float32) > 0))
+    drawn = np.random.default_rng(0).choice(seen, min(len(seen), _SAMPLED), replace=False)
+    held = labels.target_classes if labels.regions else [(index,) for index in range(labels.num_classes)]
+    classes = reference.ravel()[drawn]
+    present = np.stack([np.isin(classes, index) for index in held])
+    return scores.reshape(len(scores), -1)[:, drawn], present

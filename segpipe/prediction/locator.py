@@ -21,7 +21,8 @@ from segpipe.bundle.open import OpenBundle
 from segpipe.bundle.open_locator import OpenLocator
 from segpipe.inference.inverse_mapping import AxisMap, InverseMapping
 from segpipe.inference.streaming import CannotStreamError
-from segpipe.prediction.segmenter import Box, Segmentation, Segmenter
+from segpipe.prediction.segmentation import Segmentation
+from segpipe.prediction.segmenter import Box, Segmenter
 from segpipe.volumes import Grid
 
 NOTHING_FOUND = "whole scan: the locator found nothing"

@@ -31,7 +31,8 @@ from segpipe.prediction.options import (
     region_file,
     side_file,
 )
-from segpipe.prediction.segmenter import Segmentation, Segmenter
+from segpipe.prediction.segmentation import Segmentation
+from segpipe.prediction.segmenter import Segmenter
 from segpipe.prediction.side_files import write_overlay
 from segpipe.reference_ranges import Measures
 from segpipe.regions import Region

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain as concatenated
 from typing import Any
 
@@ -16,7 +16,7 @@ from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
-from segpipe.confidence import FeatureMeter, ScoreFeatures
+from segpipe.confidence import FeatureMeter
 from segpipe.errors import SegpipeError
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.decisions import decision_of
@@ -32,7 +32,16 @@ from segpipe.inference.restoring import certain_outside, restored_planes
 from segpipe.inference.streaming import Band, CannotStreamError, ScoreStream
 from segpipe.inference.window_overlap import overlap_of, with_overlap
 from segpipe.prediction.accuracy import WindowSettings
-from segpipe.prediction.label_arrays import SLICE_DIMS, as_volume, collected, on_grid, require_scores_of
+from segpipe.prediction.label_arrays import (
+    SLICE_DIMS,
+    as_volume,
+    collected,
+    on_grid,
+    require_scores_of,
+    tissue_mask,
+)
+from segpipe.prediction.score_settings import score_settings
+from segpipe.prediction.segmentation import Segmentation
 from segpipe.prediction.streamable import StreamPlan
 from segpipe.reference_ranges import EntropyMeter, Measures, image_measures, scan_measures
 from segpipe.transforms import CTIntensityd
@@ -40,37 +49,6 @@ from segpipe.volumes import Grid
 
 Box = tuple[slice, slice, slice]
 """A part of a preprocessed volume, in voxels."""
-_LOW, _HIGH = 0.5, 99.5  # percentiles that span a scan's intensities
-_MOST_SAMPLED = 10**6
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """The segmentation of a scan, on the scan's own voxels.
-
-    Attributes:
-        labels: class indices `(x, y[, z])`.
-        entropy: of the class probabilities, divided by its largest value, float32, 0: certain, 1: uniform over classes;
-            None if not asked for.
-        windows: number of windows in the image; 0 for MONAI's own chain, which does not count them.
-        skipped: number of these windows that were skipped because they hold no tissue.
-        fallback: why MONAI's own chain segmented the scan; None if it was streamed.
-        uncertainty: mean entropy over the voxels of the network's grid that it labels as foreground, 0 to 1; None if
-            there is no such voxel, or if not asked for.
-        way: engine and precision of the scores; None for MONAI's own chain.
-        located: the part of the scan that the network saw, as `volumes.csv` has it; empty without a locator.
-        features: of the scores for each target of the label table; None if not asked for.
-    """
-
-    labels: NDArray[np.integer[Any]]
-    entropy: NDArray[np.float32] | None
-    windows: int
-    skipped: int
-    fallback: str | None = None
-    uncertainty: float | None = None
-    way: Way | None = None
-    located: str = ""
-    features: tuple[ScoreFeatures, ...] | None = None
 
 
 class Segmenter:
@@ -182,6 +160,15 @@ class Segmenter:
         quantised = self._choice.quantised
         return quantised.sha256 if quantised and way is not None and way.precision == INT8 else ""
 
+    def score_settings(self, *, located: bool = False) -> dict[str, Any]:
+        """Return the settings that certainty depends on, after the first scan; `located`: a locator chose a part."""
+        return score_settings(self.overlap, self.flips, self.precision, located=located)
+
+    def _temperature(self, *, located: bool) -> float:
+        found = self.bundle.confidence
+        alike = found is not None and found.different_setting(self.score_settings(located=located)) is None
+        return found.temperature if found is not None and alike else 1.0
+
     def by_slices(self, grid: Grid) -> bool:
         """Return whether the network takes the slices of a scan one by one."""
         return grid.spatial_dims == 2 or isinstance(self._inferer, SliceInferer)
@@ -251,7 +238,8 @@ class Segmenter:
                 plan = self._plan(image.ndim - 1)
                 way = InverseMapping.of(image, grid.size, grid.affine)
                 stream, way_of_scores = self._stream(plan, image)
-                volume, tissue = as_volume(image), self._tissue(image)
+                volume = as_volume(image)
+                tissue = tissue_mask(volume, self.skip_empty)
                 if box is not None:
                     volume, tissue = volume[(..., *box)], None if tissue is None else tissue[box]
                     way = way.within(box)
@@ -270,8 +258,12 @@ class Segmenter:
             planes = restored_planes(scored, way, plan.decision, probabilities=wanted)
             if box is not None:
                 planes = certain_outside(planes, self.bundle.labels)
+            entropy_of, temperature = (
+                plan.decision if entropy else None,
+                self._temperature(located=box is not None),
+            )
             labels, entropies = collected(
-                planes, grid.size, self.bundle.labels, plan.decision if entropy else None, probabilities
+                planes, grid.size, self.bundle.labels, entropy_of, probabilities, temperature
             )
             return Segmentation(
                 plan.finished(labels, grid.affine),
@@ -356,15 +348,6 @@ class Segmenter:
             return answer.unsqueeze(-1) if plan.flat and isinstance(answer, torch.Tensor) else answer
 
         return scores, way
-
-    def _tissue(self, image: MetaTensor) -> torch.Tensor | None:
-        if self.skip_empty is None:
-            return None
-        volume = as_volume(image)
-        step = max(volume.numel() // _MOST_SAMPLED, 1)
-        low, high = np.percentile(volume.flatten()[::step].cpu().numpy(), (_LOW, _HIGH))
-        tissue: torch.Tensor = (volume > low + self.skip_empty * (high - low)).any(dim=0)
-        return tissue
 
     def _by_monai(
         self,

@@ -1,0 +1,27 @@
+"""The settings that the certainty of a network's scores depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from segpipe.inference.engines.names import INT8
+
+
+def score_settings(
+    overlap: Sequence[float], flips: Sequence[int], precision: str, *, located: bool
+) -> dict[str, Any]:
+    """Return the settings in plain types; all floating-point formats count as one.
+
+    Args:
+        overlap: of neighbouring windows, along each axis.
+        flips: axes along which inputs are mirrored.
+        precision: of the network's computation.
+        located: whether a locator chose a part of the scan.
+    """
+    return {
+        "overlap": [float(share) for share in overlap],
+        "flips": list(flips),
+        "number_format": INT8 if precision == INT8 else "floating point",
+        "locator": located,
+    }
