@@ -22,6 +22,10 @@ FEWEST_PATIENTS = 20
 _FARTHEST = 100.0  # ratio of true over labelled volume, and its inverse; beyond, a volume counts as missed
 _BEYOND = 0.1  # part of a feature's range that a case may lie outside of it
 _LEAST_SPREAD = 0.25  # of the median error: a case is never taken for much surer than most
+_FEWEST_FOLDS, _GROUPS = (
+    3,
+    10,
+)  # folds that are left out in turn; groups of patients where there are fewer folds
 _SMALLEST = 1e-4  # error of a Dice or of a log volume that counts as none
 
 
@@ -116,11 +120,11 @@ class HeldOutTarget:
     def chosen(self, places: Sequence[int]) -> HeldOutTarget:
         """Return the cases at some places."""
         return HeldOutTarget(
-            *(
-                [values[place] for place in places]
-                for values in (self.features, self.dice, self.volume_ratios)
-            ),
-            *([names[place] for place in places] for names in (self.patients, self.folds)),
+            [self.features[place] for place in places],
+            [self.dice[place] for place in places],
+            [self.volume_ratios[place] for place in places],
+            [self.patients[place] for place in places],
+            [self.folds[place] for place in places],
         )
 
 
@@ -230,6 +234,3 @@ def _groups(held_out: HeldOutTarget) -> NDArray[np.intp]:
         return np.asarray(fold)
     _, patient = np.unique(np.asarray(list(held_out.patients)), return_inverse=True)
     return np.asarray(patient % _GROUPS)
-
-
-_FEWEST_FOLDS, _GROUPS = 3, 10
