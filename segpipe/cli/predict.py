@@ -22,6 +22,7 @@ from segpipe.cli.bundle_options import (
 from segpipe.cli.cohort import Progress, end_estimates, run_cohort
 from segpipe.cli.predict_images import refuse_options
 from segpipe.cli.printed import print_table, say
+from segpipe.cli.printed_expected import print_expected
 from segpipe.errors import SegpipeError, counted
 from segpipe.import_time import collecting_nothing
 from segpipe.library_warnings import held_library_warnings
@@ -321,6 +322,7 @@ def _print_summary(predictions: Sequence[Prediction], output: Path) -> None:
             f"{counted(len(resampled), 'scan')} with channels resampled onto the first channel's grid, such as "
             f"{first.case} ({'; '.join(first.resampled)}); see volumes.csv"
         )
+    print_expected(predictions)
     _print_warnings(predictions)
     unknown = sum(prediction.warnings is None for prediction in predictions if prediction.outcome == "done")
     if unknown:

@@ -131,6 +131,22 @@ def test_a_second_run_keeps_the_expected_dice(calibrated, made, tmp_path):
     assert "expected_dice" not in rows_of(tmp_path / "out")[0]
 
 
+def test_the_end_of_the_output_names_the_lowest(calibrated, made, tmp_path):
+    bundle, _ = calibrated
+    command = ["predict", str(made / "data" / "case_00.nii.gz"), "--bundle", str(bundle), "-o", str(tmp_path)]
+    plain = ["--no-overlays", "--precision", "float32", "--engine", "torch"]
+
+    result = CliRunner().invoke(app, [*command, *plain], env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.stderr
+    assert "Lowest expected Dice: look at these label maps" in " ".join(result.stdout.split())
+    lowest = min(float(row["expected_dice"]) for row in rows_of(tmp_path))
+    assert f"{lowest:.3f}" in result.stdout
+
+    mirrored = CliRunner().invoke(app, [*command, *plain, "--mirror", "0"], env={"COLUMNS": "160"})
+    assert mirrored.exit_code == 0, mirrored.stderr
+    assert "2 rows of volumes.csv without expected Dice: not predicted: flips is [0]" in mirrored.stdout
+
+
 def test_other_settings_have_no_expected_dice(calibrated, made, tmp_path):
     bundle, _ = calibrated
     mirrored = PredictOptions(precision="float32", overlays=False, flips=(0,))
