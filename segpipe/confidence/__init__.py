@@ -1,6 +1,6 @@
 """Confidence in a label map without a reference: a predicted Dice and volume, each with an interval."""
 
-from segpipe.confidence.assessment import Assessment, assess
+from segpipe.confidence.assessment import Assessment, Forecast, assess, assessed
 from segpipe.confidence.calibration_file import (
     CONFIDENCE_SUFFIX,
     ConfidenceCalibration,
@@ -16,9 +16,11 @@ __all__ = [
     "Confidence",
     "ConfidenceCalibration",
     "FeatureMeter",
+    "Forecast",
     "HeldOutTarget",
     "ScoreFeatures",
     "TargetModel",
     "assess",
+    "assessed",
     "confidence_path",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,15 +58,28 @@ class Assessment:
         return 1 - self.error / self.constant_error if self.constant_error else np.nan
 
 
-@dataclass(frozen=True)
-class _LeftOut:
-    """Predictions for the cases of one fold, fitted on the others: a row each of `_COLUMNS`."""
+class Forecast(NamedTuple):
+    """What was predicted of a case, and the truth.
 
-    rows: Array
-    patients: Sequence[str]
+    Attributes:
+        true: true Dice.
+        dice: predicted Dice.
+        constant: median Dice of the calibrated cases, the prediction without any feature.
+        low, high: interval of the Dice.
+        volume: true volume, in any unit; nan for an image without a volume.
+        volume_low, volume_high: its interval, in the same unit.
+        is_outside: whether the case lies outside the calibrated cases.
+    """
 
-
-_COLUMNS = ("true", "dice", "constant", "low", "high", "ratio", "ratio_low", "ratio_high", "outside")
+    true: float
+    dice: float
+    constant: float
+    low: float
+    high: float
+    volume: float
+    volume_low: float
+    volume_high: float
+    is_outside: bool
 
 
 def assess(held_out: HeldOutTarget, name: str) -> Assessment:
@@ -83,16 +97,31 @@ def assess(held_out: HeldOutTarget, name: str) -> Assessment:
         raise SegpipeError(
             f"{name}: cases of one fold cannot show how good a prediction is; give at least two folds"
         )
-    parts = list(_by_fold(usable, name))
-    table = np.concatenate([part.rows for part in parts])
-    patients = [patient for part in parts for patient in part.patients]
-    column = dict(zip(_COLUMNS, table.T, strict=True))
+    forecasts: list[Forecast] = []
+    patients: list[str] = []
+    for fold in sorted(set(usable.folds)):
+        inside = [place for place, other in enumerate(usable.folds) if other == fold]
+        rest = usable.chosen([place for place, other in enumerate(usable.folds) if other != fold])
+        forecasts += _forecasts(TargetModel.fitted(rest, f"{name} without {fold}"), usable.chosen(inside))
+        patients += [usable.patients[place] for place in inside]
+    return assessed(forecasts, patients, held_out.missed)
+
+
+def assessed(forecasts: Sequence[Forecast], patients: Sequence[str], missed: int) -> Assessment:
+    """Compare predictions with the truth.
+
+    Args:
+        forecasts: one a case, at least one.
+        patients: patient of each case.
+        missed: see `Assessment`.
+    """
+    column = dict(zip(Forecast._fields, np.array(forecasts, np.float64).T, strict=True))
     true, dice, weights = column["true"], column["dice"], patient_weights(patients)
     low, high = _auroc_interval(true, dice, patients)
     return Assessment(
         cases=len(true),
         patients=len(set(patients)),
-        missed=held_out.missed,
+        missed=missed,
         error=float(np.abs(dice - true).mean()),
         constant_error=float(np.abs(column["constant"] - true).mean()),
         spearman=_spearman(true, dice),
@@ -100,26 +129,18 @@ def assess(held_out: HeldOutTarget, name: str) -> Assessment:
         auroc_low=low,
         auroc_high=high,
         dice_coverage=_share(true, column["low"], column["high"], weights),
-        volume_coverage=_share(column["ratio"], column["ratio_low"], column["ratio_high"], weights),
+        volume_coverage=_share(column["volume"], column["volume_low"], column["volume_high"], weights),
         dice_width=float(np.median(column["high"] - column["low"])),
-        outside=int(column["outside"].sum()),
+        outside=int(column["is_outside"].sum()),
     )
 
 
-def _by_fold(usable: HeldOutTarget, name: str) -> Iterator[_LeftOut]:
-    for fold in sorted(set(usable.folds)):
-        inside = [place for place, other in enumerate(usable.folds) if other == fold]
-        rest = usable.chosen([place for place, other in enumerate(usable.folds) if other != fold])
-        model, constant = TargetModel.fitted(rest, f"{name} without {fold}"), float(np.median(rest.dice))
-        rows = []
-        for place in inside:
-            made = model.confidence(usable.features[place])
-            if made is None:
-                continue
-            of_dice = (usable.dice[place], made.dice, constant, made.dice_low, made.dice_high)
-            of_volume = (usable.volume_ratios[place], made.volume_low, made.volume_high, bool(made.outside))
-            rows.append((*of_dice, *of_volume))
-        yield _LeftOut(np.array(rows), [usable.patients[place] for place in inside])
+def _forecasts(model: TargetModel, cases: HeldOutTarget) -> Iterator[Forecast]:
+    for features, true, ratio in zip(cases.features, cases.dice, cases.volume_ratios, strict=True):
+        made = model.confidence(features)
+        if made is not None:
+            of_dice = (true, made.dice, model.median_dice, made.dice_low, made.dice_high)
+            yield Forecast(*of_dice, ratio, made.volume_low, made.volume_high, bool(made.outside))
 
 
 def _spearman(true: Array, dice: Array) -> float:
@@ -150,4 +171,8 @@ def _auroc_interval(true: Array, dice: Array, patients: Sequence[str]) -> tuple[
 
 
 def _share(values: Array, low: Array, high: Array, weights: Array) -> float:
-    return float((((low <= values) & (values <= high)) * weights).sum() / weights.sum())
+    known = np.isfinite(values)
+    if not known.any():
+        return float("nan")
+    inside = (low <= values) & (values <= high)
+    return float((inside * weights)[known].sum() / weights[known].sum())

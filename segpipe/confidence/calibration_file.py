@@ -137,6 +137,7 @@ def _model(plain: Mapping[str, Any]) -> TargetModel:
         _spread(plain["volume_spread"]),
         lowest,
         highest,
+        _numbers([plain["median_dice"]], 1)[0],
         cases,
         patients,
     )

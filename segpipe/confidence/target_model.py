@@ -137,6 +137,7 @@ class TargetModel:
         volume: logarithm of true over labelled volume, from `ScoreFeatures.log_expected_ratio`.
         dice_spread, volume_spread: errors of the two.
         lowest, highest: `(features,)`, range of each feature in the calibrated cases.
+        median_dice: median of their Dice: the prediction without any feature.
         cases, patients: their numbers.
     """
 
@@ -146,6 +147,7 @@ class TargetModel:
     volume_spread: Spread
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
+    median_dice: float
     cases: int
     patients: int
 
@@ -189,6 +191,7 @@ class TargetModel:
             Spread.fitted(predicted, np.abs(volume - predicted_volume), weights),
             tuple(table.min(axis=0).tolist()),
             tuple(table.max(axis=0).tolist()),
+            float(np.median(dice)),
             len(dice),
             patients,
         )

@@ -14,7 +14,11 @@ from segpipe.bundle.source import BundleSource
 from segpipe.cli import app
 from segpipe.dataset import Case, Manifest, write_manifest
 from segpipe.dataset.reports import content_sha256
+from segpipe.model_evaluation.evaluate import evaluate
+from segpipe.model_evaluation.options import EvaluateOptions
 from segpipe.volumes import Grid, read_volume, write_label_map
+
+pytestmark = pytest.mark.slow
 
 GRID = Grid.from_affine(SIZE, np.eye(4))
 FOLDS = {f"case_{number:02}": number % 2 for number in range(46)}
@@ -145,6 +149,21 @@ def test_the_end_of_the_output_names_the_lowest(calibrated, made, tmp_path):
     mirrored = CliRunner().invoke(app, [*command, *plain, "--mirror", "0"], env={"COLUMNS": "160"})
     assert mirrored.exit_code == 0, mirrored.stderr
     assert "2 rows of volumes.csv without expected Dice: not predicted: flips is [0]" in mirrored.stdout
+
+
+def test_an_evaluation_compares_the_expected_dice_with_the_true_one(calibrated, made, tmp_path):
+    bundle, _ = calibrated
+
+    evaluate(bundle, str(made / "noise.json"), tmp_path, EvaluateOptions(split="0", precision="float32"))
+
+    about = json.loads((tmp_path / "summary.json").read_text())["about"]
+    assert set(about["expected"]) == {"anterior", "posterior"}
+    found = about["expected"]["anterior"]
+    assert found["cases"] == 23
+    assert 0.8 <= found["dice_coverage"] <= 1
+    page = (tmp_path / "report.html").read_text()
+    assert "Dice that was expected without the references" in page
+    assert f"mean absolute error {found['error']:.3f} in 23 cases" in page
 
 
 def test_other_settings_have_no_expected_dice(calibrated, made, tmp_path):
