@@ -17,7 +17,7 @@ from segpipe.errors import SegpipeError
 Array = NDArray[np.float64]
 COVERAGE = 0.9
 """Share of new patients' cases whose Dice, and whose volume, the intervals contain."""
-FEWEST_PATIENTS = 20
+FEWEST_PATIENTS = 10
 """Patients with a known Dice of a target; with fewer, nothing is predicted."""
 _FARTHEST = 100.0  # ratio of true over labelled volume, and its inverse; beyond, a volume counts as missed
 _BEYOND = 0.1  # part of a feature's range that a case may lie outside of it
@@ -163,7 +163,7 @@ class TargetModel:
             name: of the target, for messages.
 
         Raises:
-            SegpipeError: the label maps of fewer than 20 patients have the target.
+            SegpipeError: the label maps of fewer than 10 patients have the target.
         """
         held_out = held_out.usable()
         patients = len(set(held_out.patients))

@@ -83,7 +83,7 @@ def calibrate_confidence(
 
     Raises:
         SegpipeError: the runs do not fit together or to the weights, see `segpipe.model_evaluation.fold_runs`; a file
-            has an error; no target has a label in the cases of 20 patients; or the weights' folder cannot be written.
+            has an error; no target has a label in the cases of 10 patients; or the weights' folder cannot be written.
     """
     described = load_manifest(manifest)
     runs = fold_runs(fold_weights, described)

@@ -9,7 +9,7 @@ from segpipe.inference.engines.names import INT8
 
 
 def score_settings(
-    overlap: Sequence[float], flips: Sequence[int], precision: str, *, located: bool
+    overlap: Sequence[float], flips: Sequence[int], precision: str, postprocessing: str = "", *, located: bool
 ) -> dict[str, Any]:
     """Return the settings in plain types; all floating-point formats count as one.
 
@@ -17,6 +17,7 @@ def score_settings(
         overlap: of neighbouring windows, along each axis.
         flips: axes along which inputs are mirrored.
         precision: of the network's computation.
+        postprocessing: hash of the steps from scores to a label map.
         located: whether a locator chose a part of the scan.
     """
     return {
@@ -24,4 +25,5 @@ def score_settings(
         "flips": list(flips),
         "number_format": INT8 if precision == INT8 else "floating point",
         "locator": located,
+        "postprocessing": postprocessing,
     }

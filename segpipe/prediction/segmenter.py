@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from segpipe.bundle.open import OpenBundle
 from segpipe.confidence import FeatureMeter
 from segpipe.errors import SegpipeError
+from segpipe.files import json_sha256
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
 from segpipe.inference.decisions import decision_of
 from segpipe.inference.engines import EngineChoice, Way
@@ -162,7 +163,8 @@ class Segmenter:
 
     def score_settings(self, *, located: bool = False) -> dict[str, Any]:
         """Return the settings that certainty depends on, after the first scan; `located`: a locator chose a part."""
-        return score_settings(self.overlap, self.flips, self.precision, located=located)
+        steps = json_sha256(self.bundle.configuration.get("postprocessing"))[:8]
+        return score_settings(self.overlap, self.flips, self.precision, steps, located=located)
 
     def _temperature(self, *, located: bool) -> float:
         found = self.bundle.confidence

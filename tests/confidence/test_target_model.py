@@ -75,11 +75,11 @@ def test_errors_that_grow_where_the_dice_falls_widen_the_interval():
 
 def test_few_patients_are_refused():
     """Cases without a label or without a known Dice do not count."""
-    cases = held_out(25)
+    cases = held_out(15)
     dice = [math.nan] * 6 + list(cases.dice[6:])
 
     with pytest.raises(
-        SegpipeError, match=r"liver: 19 held-out cases of 19 patients .* at least 20 patients"
+        SegpipeError, match=r"liver: 9 held-out cases of 9 patients .* at least 10 patients"
     ):
         TargetModel.fitted(replace(cases, dice=dice), "liver")
 

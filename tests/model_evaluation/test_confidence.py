@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 from tiny_bundle import SIZE, write_bundle, write_scan, write_weights
 from typer.testing import CliRunner
 
@@ -97,8 +98,7 @@ def test_the_command_prints_how_good_it_is_and_writes_beside_the_weights(calibra
     assert set(content["targets"]) == {"anterior", "posterior"}
     assert content["targets"]["anterior"]["cases"] == 46
     assert set(content["about"]["folds"]) == {"fold 0", "fold 1"}
-    assert content["settings"] == {
-        "overlap": content["settings"]["overlap"],
+    assert {name: content["settings"][name] for name in ("flips", "number_format", "locator")} == {
         "flips": [],
         "number_format": "floating point",
         "locator": False,
@@ -177,6 +177,23 @@ def test_other_settings_have_no_expected_dice(calibrated, made, tmp_path):
         assert row["expected_note"] == (
             "not predicted: flips is [0], and was [] when the confidence was calibrated"
         )
+
+
+def test_other_steps_after_the_network_have_no_expected_dice(calibrated, made, tmp_path):
+    """A step that segpipe postprocess has written since changes the Dice."""
+    bundle, _ = calibrated
+    shutil.copytree(bundle, tmp_path / "bundle")
+    path = tmp_path / "bundle" / "configs" / "inference.yaml"
+    content = yaml.safe_load(path.read_text())
+    step = {"_target_": "monai.transforms.KeepLargestConnectedComponentd", "keys": "pred"}
+    content["postprocessing"]["transforms"].insert(-1, step)
+    path.write_text(yaml.safe_dump(content))
+
+    predict(made / "data" / "case_00.nii.gz", tmp_path / "bundle", tmp_path / "out", options=EXACT)
+
+    for row in rows_of(tmp_path / "out"):
+        assert row["expected_dice"] == ""
+        assert row["expected_note"].startswith("not predicted: postprocessing is ")
 
 
 def test_a_calibration_of_other_weights_is_refused(calibrated, made, tmp_path):
