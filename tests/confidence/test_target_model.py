@@ -78,9 +78,7 @@ def test_few_patients_are_refused():
     cases = held_out(15)
     dice = [math.nan] * 6 + list(cases.dice[6:])
 
-    with pytest.raises(
-        SegpipeError, match=r"liver: 9 held-out cases of 9 patients .* at least 10 patients"
-    ):
+    with pytest.raises(SegpipeError, match=r"liver: 9 held-out cases of 9 patients .* at least 10 patients"):
         TargetModel.fitted(replace(cases, dice=dice), "liver")
 
 
