@@ -356,8 +356,8 @@ class Segmenter:
         image: MetaTensor,
         grid: Grid,
         reason: str,
-        meter: EntropyMeter | None,
-        of_targets: FeatureMeter | None,
+        meter: EntropyMeter | None = None,
+        of_targets: FeatureMeter | None = None,
     ) -> Segmentation:
         if self.precision == INT8:
             raise SegpipeError(
