@@ -13,7 +13,6 @@ from segpipe.configuration.metadata import read_metadata, task_in
 from segpipe.documents import DocumentError, parse_json, read_document
 from segpipe.errors import SegpipeError
 from segpipe.files import file_sha256
-from segpipe.inference.engines.quantised import quantised_paths, read_quantised
 from segpipe.information.facts import Information, Scores, Settings, Training, WeightsFile
 from segpipe.information.settings import read_configuration, settings_of, training_settings
 
@@ -21,6 +20,7 @@ INFERENCE_FILES = ("inference.yaml", "inference.yml", "inference.json")
 _SUFFIXES = (".pt", ".pth", ".safetensors")
 _RUN = "configuration.yaml"
 _LARGEST_RECORD = 2**25  # bytes, as of a sidecar
+_INT8_RECORD = ".int8.json"
 
 
 def information_of(
@@ -168,8 +168,12 @@ def _with_quantised(about: Information) -> Information:
     """Return the information with the Dice of each network in int8 beside the weights, or why it is of no use."""
     scores, notes = list(about.scores), list(about.notes)
     for file in about.weights:
-        if file.size is None or not quantised_paths(file.path)[0].is_file():
+        if file.size is None or not file.path.with_suffix(_INT8_RECORD).is_file():
             continue
+        from segpipe.inference.engines.quantised import (
+            read_quantised,  # needs more packages than a list of bundles
+        )
+
         try:
             record = read_quantised(file.path, file.sha256).record
         except SegpipeError as error:

@@ -17,7 +17,8 @@ In words, with the module of each rule:
 5. Network (`network_size`). An axis is halved while it keeps 4 voxels and is no more than twice as fine as the finest
    (nnU-Net's), at most 6 times; a 3D U-Net's kernels leave out an axis that is not halved yet for its coarseness, a
    SegNet's do not. A U-Net of slices halves both axes or none. Channels double from level to level, from 16 in 3D and
-   8 in 2D, up to 256, as in the bundles that are shipped: few, so that a step is cheap on a processor.
+   8 in 2D, up to 256, as in the bundles that are shipped: few, so that a step is cheap on a processor. A residual
+   encoder has as many, with one or two blocks a level; a preset of it has nnU-Net's channels and blocks.
 6. Batch (`network_size`). As many patches as make 65,536 voxels, from 1 to 16: both of our best bundles are so.
 7. Window of inference (`network_size`). As the patch in 3D, since instance norm counts a window's padding; the whole
    image in 2D where it has at most twice the patch's pixels.

@@ -40,6 +40,11 @@ def plan_warnings(
             "small part of a patch around each voxel: the images are too narrow along one axis to halve them more "
             "often"
         )
+    if options.preset is not None and not options.cuda:
+        warnings.append(
+            f"the preset {options.preset} has the size of nnU-Net's networks for a card: on a processor its training "
+            "takes many times as long as that of a plan without a preset"
+        )
     if data.patients == 1:
         warnings.append(
             "all cases are of one patient: nothing can be held out, so no Dice can show how good the network is, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from monai.config import KeysCollection
@@ -11,6 +11,7 @@ from monai.transforms import InvertibleTransform, MapTransform, Orientation
 from nibabel.orientations import aff2axcodes
 
 from segpipe.errors import SegpipeError
+from segpipe.transforms.each_volume import each_volume
 
 
 class ReorderAxesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped
@@ -36,19 +37,11 @@ class ReorderAxesd(MapTransform, InvertibleTransform):  # type: ignore[misc]  # 
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Reorder every volume of one record."""
-        return self._each(data, self._reordered)
+        return each_volume(self, data, self._reordered)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Restore every volume's order."""
-        return self._each(data, self.turn.inverse)
-
-    def _each(
-        self, data: Mapping[Hashable, Any], change: Callable[[MetaTensor], MetaTensor]
-    ) -> dict[Hashable, Any]:
-        changed = dict(data)
-        for key in self.key_iterator(changed):
-            changed[key] = change(changed[key])
-        return changed
+        return each_volume(self, data, self.turn.inverse)
 
     def _reordered(self, image: MetaTensor) -> MetaTensor:
         if image.ndim - 1 != len(self.order):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segpipe.errors import SegpipeError
+from segpipe.transforms.each_volume import each_volume
 
 SPACING = "SplineSpacing"
 """Class name in MONAI's record of the operation."""
@@ -82,19 +83,11 @@ class SplineSpacingd(MapTransform, InvertibleTransform):  # type: ignore[misc]  
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Resample every volume of one record."""
-        return self._each(data, self.resampling)
+        return each_volume(self, data, self.resampling)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Restore the number of voxels of every volume."""
-        return self._each(data, self.resampling.inverse)
-
-    def _each(
-        self, data: Mapping[Hashable, Any], change: Callable[[MetaTensor], MetaTensor]
-    ) -> dict[Hashable, Any]:
-        changed = dict(data)
-        for key in self.key_iterator(changed):
-            changed[key] = change(changed[key])
-        return changed
+        return each_volume(self, data, self.resampling.inverse)
 
 
 class SplineSpacing(InvertibleTransform):  # type: ignore[misc]  # MONAI is untyped

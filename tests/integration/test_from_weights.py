@@ -1,8 +1,9 @@
 """A bundle is planned from the weights of another, trained from them, and made longer."""
 
 import json
+import subprocess
+import sys
 
-import monai.bundle
 import pytest
 import torch
 import yaml
@@ -35,7 +36,7 @@ def source(tmp_path):
 
 
 @pytest.mark.slow
-def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, capsys):
+def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path):
     root = tmp_path / "planned"
     where = ["--dataset-dir", str(manifest.parent), "-o", str(root), "--no-cuda", "--epochs", "1"]
     planned = CliRunner().invoke(app, ["plan", str(manifest), *where, "--from", str(source)])
@@ -46,26 +47,33 @@ def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, capsys):
     assert "weights of source" in (root / "docs" / "data_license.txt").read_text()
 
     def train(epochs, **more):
-        capsys.readouterr()
-        monai.bundle.run(
-            config_file=str(root / "configs" / "train.yaml"),
-            bundle_root=str(root),
-            output_dir=str(tmp_path / "runs"),
-            run_name="run",
-            epochs=epochs,
-            patches_per_case=1,
-            patch_size=[16, 16, 16],
-            window_size=[16, 16, 16],
-            freeze_epochs=1,
-            taken_rate=0.5,
-            reference_ranges=False,
-            device="cpu",
-            precision="float32",
+        """Train in a process of its own; return the weights and what was printed."""
+        given = {
+            "dataset_dir": manifest.parent,
+            "output_dir": tmp_path / "runs",
+            "run_name": "run",
+            "epochs": epochs,
+            "patches_per_case": 1,
+            "patch_size": [16, 16, 16],
+            "window_size": [16, 16, 16],
+            "freeze_epochs": 1,
+            "taken_rate": 0.5,
+            "reference_ranges": "false",
+            "device": "cpu",
+            "precision": "float32",
             **more,
+        }
+        words = [f"{name}={value}".replace(" ", "") for name, value in given.items()]
+        done = subprocess.run(
+            [sys.executable, "-m", "segpipe", "train", root, *words],
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        return torch.load(tmp_path / "runs" / "run" / "last.pt", weights_only=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return torch.load(tmp_path / "runs" / "run" / "last.pt", weights_only=True), done.stdout
 
-    first = train(1)
+    first, _ = train(1)
 
     record = json.loads((tmp_path / "runs" / "run" / "from_weights.json").read_text())
     starts = {one["layer"]: one["start"] for one in record["layers"]}
@@ -78,9 +86,8 @@ def test_from_a_plan_to_a_longer_run(source, manifest, tmp_path, capsys):
     assert (of_sidecar["file"], of_sidecar["sha256"]) == ("start.pt", record["sha256"])
 
     (root / "models" / "start.pt").unlink()  # a run that resumes has its own weights
-    longer = train(3, resume=True)
+    longer, log = train(3, resume="true")
 
-    log = capsys.readouterr().out
     assert "The run is made longer: a new cycle of the learning rate, epochs 2 to 3" in log
     assert "Start:      from start.pt (start.pt, SHA-256 " in log
     assert any(

@@ -414,6 +414,15 @@ def test_a_preset_of_small_cases_has_a_twentieth_of_the_voxels_in_a_batch():
     assert (values["patch_size"], values["batch_size"]) == ([32, 48, 32], 6)
 
 
+def test_a_preset_on_a_processor_is_warned_of():
+    choice = {"network": "resenc", "preset": "M", "memory_gb": 64}
+
+    (warning,) = planned(fingerprint(), **choice).warnings
+
+    assert "on a processor its training takes many times as long" in warning
+    assert planned(fingerprint(), **choice, cuda=True).warnings == ()
+
+
 def test_a_preset_that_does_not_fit_is_refused():
     message = (
         r"--preset L needs about 2[0-9.]+ GB of memory: a step of 2 patches of .* GB, and there are 8 GB; choose "
