@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segpipe.confidence.median_regression import MedianRegression
-from segpipe.confidence.score_features import FEATURES
+from segpipe.confidence.score_features import FEATURES, RISING
 from segpipe.confidence.target_model import FEWEST_PATIENTS, Spread, TargetModel
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256, read_json, write_json
@@ -131,7 +131,7 @@ def _model(plain: Mapping[str, Any]) -> TargetModel:
     ):
         raise ValueError(f"it is of {cases} cases of {patients} patients")
     return TargetModel(
-        _regression(plain["dice"], len(FEATURES)),
+        _regression(plain["dice"], len(FEATURES), len(RISING)),
         _regression(plain["volume"], 1),
         _spread(plain["dice_spread"]),
         _spread(plain["volume_spread"]),
@@ -151,10 +151,10 @@ def _spread(plain: Mapping[str, Any]) -> Spread:
     return Spread(_regression(plain["of"], 1), least, quantile)
 
 
-def _regression(plain: Mapping[str, Any], features: int) -> MedianRegression:
+def _regression(plain: Mapping[str, Any], features: int, rising: int = 1) -> MedianRegression:
     (intercept,) = _numbers([plain["intercept"]], 1)
     slopes, centres = _numbers(plain["slopes"], features), _numbers(plain["centres"], features)
-    if min(slopes) < 0:
+    if min(slopes[:rising]) < 0:
         raise ValueError("a slope is below 0")
     return MedianRegression(intercept, slopes, centres)
 

@@ -1,4 +1,4 @@
-"""Features of a network's scores for each target of a label table, from which the Dice of a label map is predicted."""
+"""Features of a network's scores and input for each target of a label table, from which a Dice is predicted."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.streaming import Band
 from segpipe.labels import LabelTable
 
-FEATURES = ("expected_dice", "certainty", "compactness", "log_voxels")
-"""The features that the Dice is predicted from; a larger value of each speaks for a larger Dice."""
+RISING = ("expected_dice", "foreground_dice", "certainty", "compactness", "log_voxels")
+"""Features whose larger value speaks for a larger Dice."""
+FEATURES = (*RISING, "intensity", "intensity_spread")
+"""The features that the Dice is predicted from; a larger value of the last two may speak for either."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ class ScoreFeatures:
         inside: sum of the target's probability over the labelled voxels.
         entropy: sum over the labelled voxels of the entropy between inside and outside, each from 0 (certain) to 1.
         faces: number of faces between a labelled voxel and another voxel; the image's border has none.
+        foreground_dice: the soft Dice, 0 to 1, of the probability of any target with the voxels labelled as any; nan
+            without a labelled voxel.
+        intensity: mean of the network's input over the labelled voxels, and over the channels; nan without such voxels.
+        intensity_spread: standard deviation of the input there, as the root of the channels' mean variance.
     """
 
     voxels: int
@@ -33,6 +39,9 @@ class ScoreFeatures:
     inside: float
     entropy: float
     faces: int
+    foreground_dice: float
+    intensity: float
+    intensity_spread: float
 
     @property
     def expected_dice(self) -> float:
@@ -78,23 +87,39 @@ class FeatureMeter:
         held = torch.zeros((len(labels.targets), labels.num_classes), dtype=torch.bool)
         for row, classes in enumerate(labels.target_classes):
             held[row, list(classes)] = True
-        self._held = held
+        self._held, self._regions = held, bool(labels.regions)
         self._sums = torch.zeros((5, len(labels.targets)), dtype=torch.float64)
+        self._foreground = torch.zeros(3, dtype=torch.float64)
+        self._intensity = torch.zeros((2, 1, len(labels.targets)), dtype=torch.float64)
         self._last: torch.Tensor | None = None
 
-    def bands(self, bands: Iterable[Band]) -> Iterator[Band]:
-        """Pass on bands of logits, neighbouring planes in their order, and add the features of each plane."""
+    def bands(self, bands: Iterable[Band], image: torch.Tensor) -> Iterator[Band]:
+        """Pass on bands of logits, neighbouring planes in their order, and add the features of each plane.
+
+        Args:
+            bands: of the image.
+            image: the network's input, `(channels, x, y, z)`.
+        """
         for band in bands:
-            for plane in band.scores:
-                self.add(plane)
+            for place, plane in enumerate(band.scores):
+                self.add(plane, image.select(band.axis + 1, band.first + place))
             yield band
 
-    def add(self, scores: torch.Tensor) -> None:
-        """Add the next plane of scores, `(outputs, rows, columns)`, or those of a whole image at once."""
+    def add(self, scores: torch.Tensor, image: torch.Tensor) -> None:
+        """Add the next plane of scores, `(outputs, rows, columns)`, or those of a whole image at once.
+
+        Args:
+            scores: logits.
+            image: the network's input there, `(channels, rows, columns)`.
+        """
         labels = self._decision.classes(scores[None])[0].cpu()
         probabilities = self._decision.probabilities(self._decision.activated(scores.float())).cpu()
         probabilities = probabilities[self._of_output]
+        any_target = probabilities.amax(dim=0) if self._regions else probabilities.sum(dim=0)
+        labelled = labels > 0
+        self._foreground += torch.stack([_total(labelled), _total(any_target), _total(any_target * labelled)])
         targets = self._held[:, labels.long()]  # (targets, *spatial)
+        self._intensity = self._intensity + _intensity_sums(image.float().cpu(), targets)
         entropy = (torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)) / math.log(2)
         faces = _faces(targets)
         if self._last is not None:
@@ -113,14 +138,31 @@ class FeatureMeter:
     @property
     def features(self) -> tuple[ScoreFeatures, ...]:
         """The features of each target, in the order of the label table's targets."""
+        voxels = self._sums[0]
+        mean, square = self._intensity / voxels  # (channels, targets)
+        spread = (square - mean**2).clamp_min(0).mean(dim=0).sqrt()
+        labelled, probability, inside = self._foreground.tolist()
+        foreground = 2 * inside / (labelled + probability) if labelled else math.nan
+        rows = zip(self._sums.T.tolist(), mean.mean(dim=0).tolist(), spread.tolist(), strict=True)
         return tuple(
-            ScoreFeatures(int(voxels), probability, inside, entropy, int(faces))
-            for voxels, probability, inside, entropy, faces in self._sums.T.tolist()
+            ScoreFeatures(int(row[0]), *row[1:4], int(row[4]), foreground, of_input, spread_of_input)
+            for row, of_input, spread_of_input in rows
         )
 
 
 def _per_target(values: torch.Tensor) -> torch.Tensor:
     return values.flatten(1).sum(dim=1, dtype=torch.float64)
+
+
+def _total(values: torch.Tensor) -> torch.Tensor:
+    return values.sum(dtype=torch.float64)
+
+
+def _intensity_sums(image: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the sums of intensities and of their squares, `(2, channels, targets)`."""
+    flat = image.flatten(1).double()
+    inside = targets.flatten(1).double().T
+    return torch.stack([flat @ inside, flat**2 @ inside])
 
 
 def _faces(targets: torch.Tensor) -> torch.Tensor:

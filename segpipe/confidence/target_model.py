@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segpipe.confidence.conformal import conformal_quantile, patient_weights
 from segpipe.confidence.median_regression import MedianRegression
-from segpipe.confidence.score_features import FEATURES, ScoreFeatures
+from segpipe.confidence.score_features import FEATURES, RISING, ScoreFeatures
 from segpipe.errors import SegpipeError
 
 Array = NDArray[np.float64]
@@ -26,6 +26,7 @@ _FEWEST_FOLDS, _GROUPS = (
     3,
     10,
 )  # folds that are left out in turn; groups of patients where there are fewer folds
+_RISES = [name in RISING for name in FEATURES]
 _SMALLEST = 1e-4  # error of a Dice or of a log volume that counts as none
 
 
@@ -180,12 +181,12 @@ class TargetModel:
             out = groups == group
             rest = ~out
             predicted[out] = np.clip(
-                MedianRegression.of(table[rest], dice[rest], weights[rest])(table[out]), 0, 1
+                MedianRegression.of(table[rest], dice[rest], weights[rest], _RISES)(table[out]), 0, 1
             )
             of_volume = MedianRegression.of(ratio[rest], volume[rest], weights[rest])
             predicted_volume[out] = of_volume(ratio[out])
         return cls(
-            MedianRegression.of(table, dice, weights),
+            MedianRegression.of(table, dice, weights, _RISES),
             MedianRegression.of(ratio, volume, weights),
             Spread.fitted(predicted, np.abs(dice - predicted), weights),
             Spread.fitted(predicted, np.abs(volume - predicted_volume), weights),

@@ -13,9 +13,12 @@ from segpipe.prediction.segmenter import Segmenter
 
 _FEATURES_IN_WORDS = {
     "expected_dice": "the agreement of the scores with their labels",
+    "foreground_dice": "the agreement of the foreground's scores with its labels",
     "certainty": "the certainty of the scores",
     "compactness": "the compactness",
     "log_voxels": "the volume",
+    "intensity": "the intensity",
+    "intensity_spread": "the spread of the intensity",
 }
 
 

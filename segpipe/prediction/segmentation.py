@@ -27,7 +27,7 @@ class Segmentation:
             there is no such voxel, or if not asked for.
         way: engine and precision of the scores; None for MONAI's own chain.
         located: the part of the scan that the network saw, as `volumes.csv` has it; empty without a locator.
-        features: of the scores for each target of the label table; None if not asked for.
+        features: of the scores and the input for each target of the label table; None if not asked for.
     """
 
     labels: NDArray[np.integer[Any]]

@@ -255,8 +255,8 @@ class Segmenter:
                     ) from reason
                 return self._by_monai(image, grid, str(reason), meter, of_targets)
             scored: Iterable[Band] = concatenated([first], bands)
-            for one in (meter, of_targets):
-                scored = scored if one is None else one.bands(scored)
+            scored = scored if meter is None else meter.bands(scored)
+            scored = scored if of_targets is None else of_targets.bands(scored, volume)
             planes = restored_planes(scored, way, plan.decision, probabilities=wanted)
             if box is not None:
                 planes = certain_outside(planes, self.bundle.labels)
@@ -371,9 +371,10 @@ class Segmenter:
         batch = image.to(self.bundle.device)[None]
         scores = precise(batch, self.bundle.network)
         require_scores_of(batch, scores, len(self.bundle.labels.output_names))
-        for one in (meter, of_targets):
-            if one is not None:
-                one.add(scores[0])
+        if meter is not None:
+            meter.add(scores[0])
+        if of_targets is not None:
+            of_targets.add(scores[0], batch[0])
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:

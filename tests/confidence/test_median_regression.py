@@ -43,6 +43,16 @@ def test_a_feature_of_the_wrong_direction_is_left_out():
     assert fitted.slopes == (0.0,)
 
 
+def test_a_feature_without_a_known_direction_may_fall():
+    feature = np.linspace(0, 1, 50)[:, None]
+    both = np.hstack([feature, feature])
+
+    fitted = MedianRegression.of(both, 1 - 0.5 * feature[:, 0], np.ones(50), [True, False])
+
+    assert fitted.slopes[0] == 0
+    assert fitted.slopes[1] == pytest.approx(-0.5, abs=0.02)
+
+
 def test_noise_has_no_slope_and_a_true_feature_has_one():
     random = np.random.default_rng(1)
     features = random.normal(size=(200, 3))

@@ -15,9 +15,9 @@ def logits_of(probabilities):
     return torch.tensor(probabilities, dtype=torch.float32).log()
 
 
-def measured(scores, labels):
+def measured(scores, labels, image=None):
     meter = FeatureMeter(labels)
-    meter.add(scores)
+    meter.add(scores, torch.zeros((1, *scores.shape[1:])) if image is None else image)
     return meter.features
 
 
@@ -40,16 +40,39 @@ def test_planes_of_bands_give_the_features_of_the_whole_image():
     """Faces between planes count too, whatever bands the planes come in."""
     scores = torch.randn((3, 5, 4, 6), generator=torch.Generator().manual_seed(0)) * 3
     labels = table("background", "liver", "tumour")
+    image = torch.randn((2, 5, 4, 6), generator=torch.Generator().manual_seed(1))
     planes = scores.movedim(1, 0)
     meter = FeatureMeter(labels)
 
-    passed = list(meter.bands([Band(0, 0, planes[:2]), Band(0, 2, planes[2:])]))
+    passed = list(meter.bands([Band(0, 0, planes[:2]), Band(0, 2, planes[2:])], image))
 
     assert [len(band.scores) for band in passed] == [2, 3]
-    for one, whole in zip(meter.features, measured(scores, labels), strict=True):
+    for one, whole in zip(meter.features, measured(scores, labels, image), strict=True):
         assert one.voxels == whole.voxels
         assert one.faces == whole.faces
         assert one.values == pytest.approx(whole.values)
+
+
+def test_the_input_s_mean_and_spread_over_the_labelled_voxels():
+    """Two channels: 1, 3 with a variance of 1, and 5, 5 with none; the third voxel is background."""
+    liver = np.array([[0.8, 0.6, 0.1]])
+    image = torch.tensor([[[1.0, 3.0, 90.0]], [[5.0, 5.0, 90.0]]])
+
+    (features,) = measured(logits_of(np.stack([1 - liver, liver])), table("background", "liver"), image)
+
+    assert features.intensity == pytest.approx((2 + 5) / 2)
+    assert features.intensity_spread == pytest.approx(math.sqrt((1 + 0) / 2))
+
+
+def test_the_foreground_is_sure_where_only_its_classes_are_not():
+    """Liver and tumour share 0.9 and 1.0 of two voxels: between them the network is unsure, of the two it is not."""
+    liver, tumour = np.array([[0.5, 0.45]]), np.array([[0.4, 0.55]])
+    scores = logits_of(np.stack([1 - liver - tumour + 1e-7, liver, tumour]))
+
+    first, second = measured(scores, table("background", "liver", "tumour"))
+
+    assert first.foreground_dice == second.foreground_dice == pytest.approx(2 * 1.9 / (1.9 + 2), abs=1e-5)
+    assert first.expected_dice == pytest.approx(2 * 0.5 / (0.95 + 1), abs=1e-5)
 
 
 def test_a_cube_has_the_faces_of_its_surface():

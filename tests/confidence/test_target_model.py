@@ -57,9 +57,25 @@ def test_a_case_outside_the_calibrated_cases_has_no_interval():
 
     made = model.confidence(score_features(0.2, voxels=10))
 
-    assert made.outside == ("expected_dice", "certainty", "log_voxels")
+    assert made.outside == ("expected_dice", "foreground_dice", "certainty", "log_voxels")
     assert (made.dice_low, made.dice_high) == (0, 1)
     assert (made.volume_low, made.volume_high) == (0, math.inf)
+
+
+def test_an_intensity_may_speak_for_a_lower_dice():
+    """The Dice falls by 0.1 with each unit of intensity, and by nothing else."""
+    random = np.random.default_rng(0)
+    bright = random.uniform(0, 3, 100)
+    cases = replace(
+        held_out(100),
+        features=[score_features(0.8, intensity=one) for one in bright],
+        dice=(0.9 - 0.1 * bright).tolist(),
+    )
+
+    model = TargetModel.fitted(cases, "liver")
+
+    assert model.confidence(score_features(0.8, intensity=1.0)).dice == pytest.approx(0.8, abs=0.005)
+    assert model.confidence(score_features(0.8, intensity=5.0)).outside == ("intensity",)
 
 
 def test_errors_that_grow_where_the_dice_falls_widen_the_interval():

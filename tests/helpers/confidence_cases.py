@@ -5,7 +5,7 @@ import numpy as np
 from segpipe.confidence import HeldOutTarget, ScoreFeatures
 
 
-def score_features(sure, voxels=1000):
+def score_features(sure, voxels=1000, intensity=1.0):
     """Features of a label map whose labelled voxels have the probability `sure` on average."""
     return ScoreFeatures(
         voxels=voxels,
@@ -13,6 +13,9 @@ def score_features(sure, voxels=1000):
         inside=voxels * sure,
         entropy=voxels * (1 - sure),
         faces=voxels // 2,
+        foreground_dice=sure,
+        intensity=intensity,
+        intensity_spread=0.3,
     )
 
 
