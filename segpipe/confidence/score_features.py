@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,10 @@ from segpipe.labels import LabelTable
 
 RISING = ("expected_dice", "foreground_dice", "certainty", "compactness", "log_voxels")
 """Features whose larger value speaks for a larger Dice."""
-FEATURES = (*RISING, "intensity", "intensity_spread")
-"""The features that the Dice is predicted from; a larger value of the last two may speak for either."""
+FEATURES = (*RISING, "intensity", "intensity_spread", "extent_x", "extent_y", "extent_z")
+"""The features that the Dice is predicted from; a larger value of the last ones may speak for either."""
+
+_SLICE_DIMS = 3  # outputs, x, y
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class ScoreFeatures:
             without a labelled voxel.
         intensity: mean of the network's input over the labelled voxels, and over the channels; nan without such voxels.
         intensity_spread: standard deviation of the input there, as the root of the channels' mean variance.
+        extent: planes from the first to the last labelled voxel along x, y and z; 0 without such voxels.
     """
 
     voxels: int
@@ -42,6 +45,7 @@ class ScoreFeatures:
     foreground_dice: float
     intensity: float
     intensity_spread: float
+    extent: tuple[int, int, int]
 
     @property
     def expected_dice(self) -> float:
@@ -62,6 +66,21 @@ class ScoreFeatures:
     def log_voxels(self) -> float:
         """The natural logarithm of the number of labelled voxels; nan without a labelled voxel."""
         return math.log(self.voxels) if self.voxels else math.nan
+
+    @property
+    def extent_x(self) -> float:
+        """The extent along the first axis, in planes."""
+        return float(self.extent[0])
+
+    @property
+    def extent_y(self) -> float:
+        """The extent along the second axis, in planes."""
+        return float(self.extent[1])
+
+    @property
+    def extent_z(self) -> float:
+        """The extent along the third axis, in planes; 1 for a slice."""
+        return float(self.extent[2])
 
     @property
     def log_expected_ratio(self) -> float:
@@ -92,6 +111,7 @@ class FeatureMeter:
         self._foreground = torch.zeros(3, dtype=torch.float64)
         self._intensity = torch.zeros((2, 1, len(labels.targets)), dtype=torch.float64)
         self._last: torch.Tensor | None = None
+        self._planes: list[torch.Tensor] = []
 
     def bands(self, bands: Iterable[Band], image: torch.Tensor) -> Iterator[Band]:
         """Pass on bands of logits, neighbouring planes in their order, and add the features of each plane.
@@ -102,16 +122,34 @@ class FeatureMeter:
         """
         for band in bands:
             for place, plane in enumerate(band.scores):
-                self.add(plane, image.select(band.axis + 1, band.first + place))
+                at = band.first + place
+                targets = self._summed(plane, image.select(band.axis + 1, at))
+                self._seen(targets.unsqueeze(band.axis + 1), image.shape[1:], band.axis, at)
             yield band
 
     def add(self, scores: torch.Tensor, image: torch.Tensor) -> None:
-        """Add the next plane of scores, `(outputs, rows, columns)`, or those of a whole image at once.
+        """Add the scores of a whole image.
 
         Args:
-            scores: logits.
-            image: the network's input there, `(channels, rows, columns)`.
+            scores: logits, `(outputs, x, y[, z])`.
+            image: the network's input, `(channels, x, y[, z])`.
         """
+        targets = self._summed(scores, image)
+        targets = targets if scores.ndim > _SLICE_DIMS else targets[..., None]
+        self._seen(targets, targets.shape[1:], 0, 0)
+
+    def _seen(self, targets: torch.Tensor, size: Sequence[int], axis: int, first: int) -> None:
+        """Note the planes along each axis of an image with a voxel of each target, `(targets, x, y, z)`."""
+        if not self._planes:
+            self._planes = [torch.zeros((len(targets), length), dtype=torch.bool) for length in size]
+        for along, planes in enumerate(self._planes):
+            one, other = (dim + 1 for dim in range(3) if dim != along)
+            has = targets.any(dim=other).any(dim=one)
+            start = first if along == axis else 0
+            planes[:, start : start + has.shape[1]] |= has
+
+    def _summed(self, scores: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """Add the sums over a plane or an image; return where its voxels belong to each target."""
         labels = self._decision.classes(scores[None])[0].cpu()
         probabilities = self._decision.probabilities(self._decision.activated(scores.float())).cpu()
         probabilities = probabilities[self._of_output]
@@ -134,6 +172,7 @@ class FeatureMeter:
                 faces,
             ]
         )
+        return targets
 
     @property
     def features(self) -> tuple[ScoreFeatures, ...]:
@@ -145,13 +184,28 @@ class FeatureMeter:
         foreground = 2 * inside / (labelled + probability) if labelled else math.nan
         rows = zip(self._sums.T.tolist(), mean.mean(dim=0).tolist(), spread.tolist(), strict=True)
         return tuple(
-            ScoreFeatures(int(row[0]), *row[1:4], int(row[4]), foreground, of_input, spread_of_input)
-            for row, of_input, spread_of_input in rows
+            ScoreFeatures(
+                int(row[0]),
+                *row[1:4],
+                int(row[4]),
+                foreground,
+                of_input,
+                spread_of_input,
+                _extent([planes[place] for planes in self._planes]),
+            )
+            for place, (row, of_input, spread_of_input) in enumerate(rows)
         )
 
 
 def _per_target(values: torch.Tensor) -> torch.Tensor:
     return values.flatten(1).sum(dim=1, dtype=torch.float64)
+
+
+def _extent(planes: Sequence[torch.Tensor]) -> tuple[int, int, int]:
+    """Return the number of planes from the first to the last that is true, along each axis."""
+    found = [one.nonzero().flatten() for one in planes]
+    x, y, z = (int(one[-1] - one[0]) + 1 if len(one) else 0 for one in found)
+    return x, y, z
 
 
 def _total(values: torch.Tensor) -> torch.Tensor:
@@ -160,9 +214,8 @@ def _total(values: torch.Tensor) -> torch.Tensor:
 
 def _intensity_sums(image: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the sums of intensities and of their squares, `(2, channels, targets)`."""
-    flat = image.flatten(1).double()
-    inside = targets.flatten(1).double().T
-    return torch.stack([flat @ inside, flat**2 @ inside])
+    flat, inside = image.flatten(1), targets.flatten(1).float().T
+    return torch.stack([flat @ inside, flat**2 @ inside]).double()
 
 
 def _faces(targets: torch.Tensor) -> torch.Tensor:

@@ -374,7 +374,7 @@ class Segmenter:
         if meter is not None:
             meter.add(scores[0])
         if of_targets is not None:
-            of_targets.add(scores[0], batch[0])
+            of_targets.add(scores[0], image.as_tensor())
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:
