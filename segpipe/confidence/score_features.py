@@ -12,7 +12,7 @@ from segpipe.inference.decisions import Decision, decision_of
 from segpipe.inference.streaming import Band
 from segpipe.labels import LabelTable
 
-RISING = ("expected_dice", "foreground_dice", "certainty", "compactness", "log_voxels")
+RISING = ("expected_dice", "foreground_dice", "stability", "certainty", "compactness", "log_voxels")
 """Features whose larger value speaks for a larger Dice."""
 FEATURES = (*RISING, "intensity", "intensity_spread", "extent_x", "extent_y", "extent_z")
 """The features that the Dice is predicted from; a larger value of the last ones may speak for either."""
@@ -34,6 +34,7 @@ class ScoreFeatures:
             without a labelled voxel.
         intensity: mean of the network's input over the labelled voxels, and over the channels; nan without such voxels.
         intensity_spread: standard deviation of the input there, as the root of the channels' mean variance.
+        stability: Dice of the labelled foreground with that of the smoothed image, 0 to 1; nan without a voxel in both.
         extent: planes from the first to the last labelled voxel along x, y and z; 0 without such voxels.
     """
 
@@ -45,6 +46,7 @@ class ScoreFeatures:
     foreground_dice: float
     intensity: float
     intensity_spread: float
+    stability: float
     extent: tuple[int, int, int]
 
     @property
@@ -112,6 +114,8 @@ class FeatureMeter:
         self._intensity = torch.zeros((2, 1, len(labels.targets)), dtype=torch.float64)
         self._last: torch.Tensor | None = None
         self._planes: list[torch.Tensor] = []
+        self._labelled: torch.Tensor | None = None
+        self._compared = torch.zeros(3, dtype=torch.float64)
 
     def bands(self, bands: Iterable[Band], image: torch.Tensor) -> Iterator[Band]:
         """Pass on bands of logits, neighbouring planes in their order, and add the features of each plane.
@@ -138,10 +142,38 @@ class FeatureMeter:
         targets = targets if scores.ndim > _SLICE_DIMS else targets[..., None]
         self._seen(targets, targets.shape[1:], 0, 0)
 
+    def compare(self, bands: Iterable[Band]) -> None:
+        """Compare the labelled foreground with that of another image's scores, in bands.
+
+        Args:
+            bands: of the smoothed image, see `segpipe.confidence.smoothing`; the image's own were added before.
+        """
+        for band in bands:
+            for place, plane in enumerate(band.scores):
+                other = self._decision.classes(plane[None])[0].cpu() > 0
+                self._compare(self._mask().select(band.axis, band.first + place), other)
+
+    def compare_whole(self, scores: torch.Tensor) -> None:
+        """Compare the labelled foreground with that of another image's scores `(outputs, x, y[, z])`."""
+        other = self._decision.classes(scores[None])[0].cpu() > 0
+        self._compare(self._mask(), other if other.ndim == self._mask().ndim else other[..., None])
+
+    def _compare(self, own: torch.Tensor, other: torch.Tensor) -> None:
+        self._compared += torch.stack([_total(own), _total(other), _total(own & other)])
+
+    def _mask(self) -> torch.Tensor:
+        """Return the labelled foreground `(x, y, z)`."""
+        if self._labelled is None:
+            raise ValueError("no scores were added")
+        return self._labelled
+
     def _seen(self, targets: torch.Tensor, size: Sequence[int], axis: int, first: int) -> None:
         """Note the planes along each axis of an image with a voxel of each target, `(targets, x, y, z)`."""
         if not self._planes:
+            self._labelled = torch.zeros(tuple(size), dtype=torch.bool)
             self._planes = [torch.zeros((len(targets), length), dtype=torch.bool) for length in size]
+        part = targets.any(dim=0)
+        self._mask().narrow(axis, first, part.shape[axis]).copy_(part)
         for along, planes in enumerate(self._planes):
             one, other = (dim + 1 for dim in range(3) if dim != along)
             has = targets.any(dim=other).any(dim=one)
@@ -182,6 +214,8 @@ class FeatureMeter:
         spread = (square - mean**2).clamp_min(0).mean(dim=0).sqrt()
         labelled, probability, inside = self._foreground.tolist()
         foreground = 2 * inside / (labelled + probability) if labelled else math.nan
+        own, other, both = self._compared.tolist()
+        stability = 2 * both / (own + other) if own + other else math.nan
         rows = zip(self._sums.T.tolist(), mean.mean(dim=0).tolist(), spread.tolist(), strict=True)
         return tuple(
             ScoreFeatures(
@@ -191,6 +225,7 @@ class FeatureMeter:
                 foreground,
                 of_input,
                 spread_of_input,
+                stability,
                 _extent([planes[place] for planes in self._planes]),
             )
             for place, (row, of_input, spread_of_input) in enumerate(rows)

@@ -14,6 +14,7 @@ from segpipe.prediction.segmenter import Segmenter
 _FEATURES_IN_WORDS = {
     "expected_dice": "the agreement of the scores with their labels",
     "foreground_dice": "the agreement of the foreground's scores with its labels",
+    "stability": "the agreement with the label map of the smoothed scan",
     "certainty": "the certainty of the scores",
     "compactness": "the compactness",
     "log_voxels": "the volume",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from segpipe.bundle.open import OpenBundle
 from segpipe.confidence import FeatureMeter
+from segpipe.confidence.smoothing import smoothed
 from segpipe.errors import SegpipeError
 from segpipe.files import json_sha256
 from segpipe.inference import FlipInferer, PrecisionInferer, SliceInferer
@@ -267,11 +268,14 @@ class Segmenter:
             labels, entropies = collected(
                 planes, grid.size, self.bundle.labels, entropy_of, probabilities, temperature
             )
+            windows, skipped = stream.statistics.windows, stream.statistics.skipped
+            if of_targets is not None:
+                of_targets.compare(stream.bands(smoothed(volume), tissue))
             return Segmentation(
                 plan.finished(labels, grid.affine),
                 entropies,
-                stream.statistics.windows,
-                stream.statistics.skipped,
+                windows,
+                skipped,
                 uncertainty=None if meter is None else meter.mean,
                 way=way_of_scores,
                 features=None if of_targets is None else of_targets.features,
@@ -375,6 +379,9 @@ class Segmenter:
             meter.add(scores[0])
         if of_targets is not None:
             of_targets.add(scores[0], image.as_tensor())
+            of_targets.compare_whole(
+                precise(smoothed(image.as_tensor()).to(batch)[None], self.bundle.network)[0]
+            )
         pred = MetaTensor(torch.as_tensor(scores[0]).cpu(), meta=image.meta)
         key = self.bundle.pred_key
         with self._lock:

@@ -8,6 +8,7 @@ import torch
 from label_tables import table
 
 from segpipe.confidence import FeatureMeter
+from segpipe.confidence.smoothing import smoothed
 from segpipe.inference.streaming import Band
 
 
@@ -50,7 +51,7 @@ def test_planes_of_bands_give_the_features_of_the_whole_image():
     for one, whole in zip(meter.features, measured(scores, labels, image), strict=True):
         assert one.voxels == whole.voxels
         assert one.faces == whole.faces
-        assert one.values == pytest.approx(whole.values)
+        assert one.values == pytest.approx(whole.values, nan_ok=True)
         assert one.extent == whole.extent
 
 
@@ -98,6 +99,37 @@ def test_the_extent_reaches_from_the_first_to_the_last_voxel(axis):
 
     (features,) = meter.features
     assert features.extent == (4, 3, 1)
+
+
+def test_stability_is_the_dice_of_two_foregrounds():
+    """Voxels 1 to 3 against 2 to 5: two are common, and 2 * 2 / (3 + 4)."""
+    labels = table("background", "liver", "tumour")
+    scores = torch.zeros((3, 6, 1, 1))
+    scores[1, 1:3] = scores[2, 3:4] = 9
+    other = torch.zeros((3, 6, 1, 1))
+    other[2, 2:6] = 9
+    image = torch.zeros((1, 6, 1, 1))
+    by_bands, whole = FeatureMeter(labels), FeatureMeter(labels)
+
+    list(by_bands.bands([Band(0, 0, scores.movedim(1, 0))], image))
+    by_bands.compare([Band(0, 0, other.movedim(1, 0)[:4]), Band(0, 4, other.movedim(1, 0)[4:])])
+    whole.add(scores, image)
+    whole.compare_whole(other)
+
+    for meter in (by_bands, whole):
+        assert [one.stability for one in meter.features] == pytest.approx([4 / 7, 4 / 7])
+
+
+def test_smoothing_keeps_mean_and_spread():
+    image = torch.randn((2, 8, 9, 7), generator=torch.Generator().manual_seed(0)) * 3 + 5
+
+    made = smoothed(image)
+
+    for before, after in zip(image, made, strict=True):
+        assert float(after.mean()) == pytest.approx(float(before.mean()), abs=1e-4)
+        assert float(after.std()) == pytest.approx(float(before.std()), rel=1e-4)
+        assert float(after.diff(dim=0).abs().mean()) < 0.9 * float(before.diff(dim=0).abs().mean())
+    assert torch.equal(smoothed(torch.ones((1, 4, 4, 1))), torch.ones((1, 4, 4, 1)))
 
 
 def test_an_absent_target_has_no_features():

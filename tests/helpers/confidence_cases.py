@@ -16,6 +16,7 @@ def score_features(sure, voxels=1000, intensity=1.0):
         foreground_dice=sure,
         intensity=intensity,
         intensity_spread=0.3,
+        stability=0.9,
         extent=(10, 10, 10),
     )
 
