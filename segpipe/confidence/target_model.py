@@ -1,4 +1,4 @@
-"""The predicted Dice and volume of one target, with intervals, from the features of the network's scores."""
+"""The predicted Dice and volume of one target, with intervals, from features of the network's scores and input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from segpipe.errors import SegpipeError
 
 Array = NDArray[np.float64]
 COVERAGE = 0.9
-"""Share of new patients' cases whose Dice, and whose volume, the intervals contain."""
+"""Share of the cases whose Dice, and whose volume, the intervals are made to contain.
+
+The intervals are as wide as the errors on left-out folds. The model itself is then fitted on all folds, so that the
+share holds about, for new patients from where the calibrated cases come from, and for none from elsewhere."""
 FEWEST_PATIENTS = 10
 """Patients with a known Dice of a target; with fewer, nothing is predicted."""
 _FARTHEST = 100.0  # ratio of true over labelled volume, and its inverse; beyond, a volume counts as missed
@@ -36,7 +39,7 @@ class Confidence:
 
     Attributes:
         dice: expected Dice, 0 to 1.
-        dice_low, dice_high: interval that contains the Dice of nine in ten new patients' cases.
+        dice_low, dice_high: interval that contains the Dice of about nine in ten new cases, see `COVERAGE`.
         volume_low, volume_high: interval of true over labelled volume; infinite or 0: it has no such end.
         outside: features that lie outside the range of the calibrated cases. An interval then has no ground, and its
             ends are 0 and 1, or 0 and infinite.

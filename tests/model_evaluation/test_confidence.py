@@ -11,10 +11,13 @@ from tiny_bundle import SIZE, write_bundle, write_scan, write_weights
 from typer.testing import CliRunner
 
 from segpipe import PredictOptions, predict
+from segpipe.bundle.promote import promote
 from segpipe.bundle.source import BundleSource
 from segpipe.cli import app
+from segpipe.confidence import ConfidenceCalibration, confidence_path
 from segpipe.dataset import Case, Manifest, write_manifest
 from segpipe.dataset.reports import content_sha256
+from segpipe.files import file_sha256
 from segpipe.model_evaluation.evaluate import evaluate
 from segpipe.model_evaluation.options import EvaluateOptions
 from segpipe.volumes import Grid, read_volume, write_label_map
@@ -244,3 +247,23 @@ def test_one_fold_is_enough_to_calibrate_and_too_few_to_assess(made, tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "too few folds or patients to show how good the prediction is" in result.stderr
     assert (tmp_path / "bundle" / "models" / "model.confidence.json").is_file()
+
+
+def test_promote_copies_the_calibration_of_a_run_s_weights(calibrated, made, tmp_path):
+    """A calibration of these weights is copied with the hash of the bundle's file; one of others is not."""
+    bundle, _ = calibrated
+    shutil.copytree(bundle, tmp_path / "bundle", ignore=shutil.ignore_patterns("model.confidence.json"))
+    run = shutil.copytree(made / "fold0", tmp_path / "run") / "best.pt"
+    calibration = ConfidenceCalibration.read(bundle / "models" / "model.confidence.json")
+    calibration.of_weights([file_sha256(run)]).write(confidence_path([run], []))
+
+    target = promote(run, tmp_path / "bundle", half=False, replace=True)
+
+    copied = ConfidenceCalibration.read(target.with_suffix(".confidence.json"))
+    assert copied == calibration.of_weights([file_sha256(target)])
+    predict(made / "data" / "case_00.nii.gz", tmp_path / "bundle", tmp_path / "out", options=EXACT)
+    assert {row["expected_note"] for row in rows_of(tmp_path / "out")} == {""}
+
+    calibration.of_weights(["0" * 64]).write(confidence_path([run], []))
+    promote(run, tmp_path / "bundle", replace=True)
+    assert not target.with_suffix(".confidence.json").exists()
