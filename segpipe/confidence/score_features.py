@@ -216,19 +216,22 @@ class FeatureMeter:
         foreground = 2 * inside / (labelled + probability) if labelled else math.nan
         own, other, both = self._compared.tolist()
         stability = 2 * both / (own + other) if own + other else math.nan
-        rows = zip(self._sums.T.tolist(), mean.mean(dim=0).tolist(), spread.tolist(), strict=True)
+        voxels_of, probabilities, insides, entropies, faces = self._sums.tolist()
+        means, spreads = mean.mean(dim=0).tolist(), spread.tolist()
         return tuple(
             ScoreFeatures(
-                int(row[0]),
-                *row[1:4],
-                int(row[4]),
-                foreground,
-                of_input,
-                spread_of_input,
-                stability,
-                _extent([planes[place] for planes in self._planes]),
+                voxels=int(voxels_of[place]),
+                probability=probabilities[place],
+                inside=insides[place],
+                entropy=entropies[place],
+                faces=int(faces[place]),
+                foreground_dice=foreground,
+                intensity=means[place],
+                intensity_spread=spreads[place],
+                stability=stability,
+                extent=_extent([planes[place] for planes in self._planes]),
             )
-            for place, (row, of_input, spread_of_input) in enumerate(rows)
+            for place in range(len(voxels_of))
         )
 
 
