@@ -14,8 +14,8 @@ from segpipe.labels import LabelTable
 
 RISING = ("expected_dice", "foreground_dice", "stability", "certainty", "compactness", "log_voxels")
 """Features whose larger value speaks for a larger Dice."""
-FEATURES = (*RISING, "intensity", "intensity_spread", "extent_x", "extent_y", "extent_z")
-"""The features that the Dice is predicted from; a larger value of the last ones may speak for either."""
+FEATURES = (*RISING, "intensity", "intensity_spread")
+"""The features that the Dice is predicted from; a larger value of the last two may speak for either."""
 
 _SLICE_DIMS = 3  # outputs, x, y
 
@@ -35,7 +35,6 @@ class ScoreFeatures:
         intensity: mean of the network's input over the labelled voxels, and over the channels; nan without such voxels.
         intensity_spread: standard deviation of the input there, as the root of the channels' mean variance.
         stability: Dice of the labelled foreground with that of the smoothed image, 0 to 1; nan without a voxel in both.
-        extent: planes from the first to the last labelled voxel along x, y and z; 0 without such voxels.
     """
 
     voxels: int
@@ -47,7 +46,6 @@ class ScoreFeatures:
     intensity: float
     intensity_spread: float
     stability: float
-    extent: tuple[int, int, int]
 
     @property
     def expected_dice(self) -> float:
@@ -68,21 +66,6 @@ class ScoreFeatures:
     def log_voxels(self) -> float:
         """The natural logarithm of the number of labelled voxels; nan without a labelled voxel."""
         return math.log(self.voxels) if self.voxels else math.nan
-
-    @property
-    def extent_x(self) -> float:
-        """The extent along the first axis, in planes."""
-        return float(self.extent[0])
-
-    @property
-    def extent_y(self) -> float:
-        """The extent along the second axis, in planes."""
-        return float(self.extent[1])
-
-    @property
-    def extent_z(self) -> float:
-        """The extent along the third axis, in planes; 1 for a slice."""
-        return float(self.extent[2])
 
     @property
     def log_expected_ratio(self) -> float:
@@ -113,7 +96,6 @@ class FeatureMeter:
         self._foreground = torch.zeros(3, dtype=torch.float64)
         self._intensity = torch.zeros((2, 1, len(labels.targets)), dtype=torch.float64)
         self._last: torch.Tensor | None = None
-        self._planes: list[torch.Tensor] = []
         self._labelled: torch.Tensor | None = None
         self._compared = torch.zeros(3, dtype=torch.float64)
 
@@ -128,7 +110,7 @@ class FeatureMeter:
             for place, plane in enumerate(band.scores):
                 at = band.first + place
                 targets = self._summed(plane, image.select(band.axis + 1, at))
-                self._seen(targets.unsqueeze(band.axis + 1), image.shape[1:], band.axis, at)
+                self._keep(targets.unsqueeze(band.axis + 1), image.shape[1:], band.axis, at)
             yield band
 
     def add(self, scores: torch.Tensor, image: torch.Tensor) -> None:
@@ -140,7 +122,7 @@ class FeatureMeter:
         """
         targets = self._summed(scores, image)
         targets = targets if scores.ndim > _SLICE_DIMS else targets[..., None]
-        self._seen(targets, targets.shape[1:], 0, 0)
+        self._keep(targets, targets.shape[1:], 0, 0)
 
     def compare(self, bands: Iterable[Band]) -> None:
         """Compare the labelled foreground with that of another image's scores, in bands.
@@ -167,18 +149,12 @@ class FeatureMeter:
             raise ValueError("no scores were added")
         return self._labelled
 
-    def _seen(self, targets: torch.Tensor, size: Sequence[int], axis: int, first: int) -> None:
-        """Note the planes along each axis of an image with a voxel of each target, `(targets, x, y, z)`."""
-        if not self._planes:
+    def _keep(self, targets: torch.Tensor, size: Sequence[int], axis: int, first: int) -> None:
+        """Keep the labelled foreground of neighbouring planes of an image, from targets `(targets, x, y, z)`."""
+        if self._labelled is None:
             self._labelled = torch.zeros(tuple(size), dtype=torch.bool)
-            self._planes = [torch.zeros((len(targets), length), dtype=torch.bool) for length in size]
         part = targets.any(dim=0)
-        self._mask().narrow(axis, first, part.shape[axis]).copy_(part)
-        for along, planes in enumerate(self._planes):
-            one, other = (dim + 1 for dim in range(3) if dim != along)
-            has = targets.any(dim=other).any(dim=one)
-            start = first if along == axis else 0
-            planes[:, start : start + has.shape[1]] |= has
+        self._labelled.narrow(axis, first, part.shape[axis]).copy_(part)
 
     def _summed(self, scores: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
         """Add the sums over a plane or an image; return where its voxels belong to each target."""
@@ -229,7 +205,6 @@ class FeatureMeter:
                 intensity=means[place],
                 intensity_spread=spreads[place],
                 stability=stability,
-                extent=_extent([planes[place] for planes in self._planes]),
             )
             for place in range(len(voxels_of))
         )
@@ -237,13 +212,6 @@ class FeatureMeter:
 
 def _per_target(values: torch.Tensor) -> torch.Tensor:
     return values.flatten(1).sum(dim=1, dtype=torch.float64)
-
-
-def _extent(planes: Sequence[torch.Tensor]) -> tuple[int, int, int]:
-    """Return the number of planes from the first to the last that is true, along each axis."""
-    found = [one.nonzero().flatten() for one in planes]
-    x, y, z = (int(one[-1] - one[0]) + 1 if len(one) else 0 for one in found)
-    return x, y, z
 
 
 def _total(values: torch.Tensor) -> torch.Tensor:

@@ -20,9 +20,6 @@ _FEATURES_IN_WORDS = {
     "log_voxels": "the volume",
     "intensity": "the intensity",
     "intensity_spread": "the spread of the intensity",
-    "extent_x": "the extent along the first axis",
-    "extent_y": "the extent along the second axis",
-    "extent_z": "the extent along the third axis",
 }
 
 

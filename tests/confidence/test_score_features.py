@@ -52,7 +52,6 @@ def test_planes_of_bands_give_the_features_of_the_whole_image():
         assert one.voxels == whole.voxels
         assert one.faces == whole.faces
         assert one.values == pytest.approx(whole.values, nan_ok=True)
-        assert one.extent == whole.extent
 
 
 def test_the_input_s_mean_and_spread_over_the_labelled_voxels():
@@ -84,21 +83,6 @@ def test_a_cube_has_the_faces_of_its_surface():
     (features,) = measured(torch.tensor(np.stack([1 - inside, inside])) * 9, table("background", "liver"))
 
     assert (features.voxels, features.faces) == (8, 24)
-    assert features.extent == (2, 2, 2)
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_the_extent_reaches_from_the_first_to_the_last_voxel(axis):
-    """Voxels at (1, 0, 2) and (4, 2, 2), whatever axis the planes are stacked along."""
-    inside = torch.zeros((6, 5, 4))
-    inside[1, 0, 2] = inside[4, 2, 2] = 1
-    meter = FeatureMeter(table("background", "liver"))
-    planes = (torch.stack([1 - inside, inside]) * 9).movedim(axis + 1, 0)
-
-    list(meter.bands([Band(axis, 0, planes[:2]), Band(axis, 2, planes[2:])], torch.zeros((1, 6, 5, 4))))
-
-    (features,) = meter.features
-    assert features.extent == (4, 3, 1)
 
 
 def test_stability_is_the_dice_of_two_foregrounds():

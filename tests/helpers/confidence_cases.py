@@ -17,7 +17,6 @@ def score_features(sure, voxels=1000, intensity=1.0):
         intensity=intensity,
         intensity_spread=0.3,
         stability=0.9,
-        extent=(10, 10, 10),
     )
 
 
