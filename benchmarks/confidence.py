@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--most-cases", type=int, default=1000, help="Of each fold.")
     parser.add_argument("--parts", type=int, default=0, help="Parts that stand in for folds.")
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--note", default="", help="What the line says of the weights.")
     given = parser.parse_args()
     if given.cache is not None and given.cache.is_file():
         targets: dict[str, HeldOutTarget] = pickle.loads(given.cache.read_bytes())
@@ -87,6 +88,7 @@ def main() -> None:
         "parts": given.parts,
         "precision": given.precision,
         "mirror": given.mirror,
+        "note": given.note,
     }
     append_line(
         RESULTS, {**run, "targets": rows, "commit": commit(ROOT / "segpipe"), "machine": processor_name()}
